@@ -1,0 +1,112 @@
+"""Where the work runs: device, precision, and the share of each process.
+
+The only place that asks accelerate and torch what this machine is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from runtime.errors import ConfigError
+
+PRECISIONS = ("auto", "bf16", "float32")
+
+
+def compute_device() -> torch.device:
+    """The device of this process, as `accelerate launch` set it."""
+    return PartialState().device  # type: ignore[no-any-return]
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that prints, writes and reports."""
+    return bool(PartialState().is_main_process)
+
+
+def process_share(rows: int) -> slice:
+    """The contiguous share of `rows` rows that belongs to this process."""
+    state = PartialState()
+    first = rows * state.process_index // state.num_processes
+    last = rows * (state.process_index + 1) // state.num_processes
+    return slice(first, last)
+
+
+def gather_shares(share: Any) -> list[Any]:
+    """One object per process, in the order of the processes, on every process."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return [share]
+    gathered: list[Any] = [None] * state.num_processes
+    torch.distributed.all_gather_object(gathered, share)
+    return gathered
+
+
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """Add `tensor` up over all processes, in place."""
+    if PartialState().num_processes > 1:
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def largest_over_processes(value: int) -> int:
+    """The largest `value` of all processes."""
+    if PartialState().num_processes == 1:
+        return value
+    tensor = torch.tensor(value, device=compute_device())
+    torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
+    return int(tensor)
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the main process enter alone; the others follow when it is through."""
+    with PartialState().main_process_first():
+        yield
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware, so that bf16 is faster and not only smaller."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    return False
+
+
+def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products: `auto` takes bf16 where the hardware has it."""
+    if requested not in PRECISIONS:
+        raise ConfigError(f"`mixed_precision` must be one of {', '.join(PRECISIONS)}, got {requested!r}.")
+    bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
+    return torch.bfloat16 if bf16 else torch.float32
+
+
+def inference_precision(device: torch.device) -> torch.dtype:
+    """The dtype in which a model answers fastest on `device`."""
+    return resolve_precision("auto", device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that a device or the host has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    message = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in message or "can't allocate memory" in message
+    )
+
+
+def free_cached_memory() -> None:
+    """Hand the allocator's cache back, after running out of memory."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def wait_for_everyone() -> None:
+    """Go on when all processes have come this far."""
+    PartialState().wait_for_everyone()

@@ -1,0 +1,44 @@
+"""The settings of adaptation: which parameters train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.errors import ConfigError
+
+METHODS = ("lora", "full", "head")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationConfig:
+    """How a pretrained model is adapted."""
+
+    method: Literal["lora", "full", "head"] = "lora"
+    """lora: low-rank adapters; full: every weight; head: a new head on a frozen encoder."""
+    lora_rank: int = 8
+    """Rank of the adapters."""
+    lora_alpha: float | None = None
+    """The adapters' output is scaled by alpha / rank; None takes twice the rank."""
+    lora_dropout: float = 0.0
+    """Dropout before the adapters."""
+    lora_variant: Literal["plain", "dora", "rslora", "pissa", "olora"] = "plain"
+    """Weight-decomposed, rank-stabilised, or started from the weights' principal directions."""
+    layer_decay: float = 1.0
+    """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if self.method not in METHODS:
+            message = f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}."
+            raise ConfigError(message)
+        if self.lora_rank < 1:
+            raise ConfigError(f"`lora_rank` must be at least 1, got {self.lora_rank}.")
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(f"`lora_dropout` must be from 0 up to 1, got {self.lora_dropout}.")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}.")

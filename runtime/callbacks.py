@@ -1,0 +1,94 @@
+"""What the training loop does between steps: it reports, and it decides when to save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from runtime.loop_config import LoopConfig
+from runtime.signals import SignalWatch
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """One line for every log entry: where training stands and how long it will take."""
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self.notify = notify
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock; a resumed run counts from where it resumes."""
+        self.started, self.first_step = time.monotonic(), state.global_step
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Say what was logged."""
+        logs = logs or {}
+        if not state.is_world_process_zero or "train_runtime" in logs:
+            return
+        if "loss" in logs:
+            done = state.global_step - self.first_step
+            left = (time.monotonic() - self.started) / max(done, 1) * (state.max_steps - state.global_step)
+            self.notify(
+                f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  "
+                f"loss {logs['loss']:.4f}  rate {logs['learning_rate']:.1e}  {duration(left)} left"
+            )
+        else:
+            shown = "  ".join(
+                f"{name.removeprefix('eval_')} {value:.4f}"
+                for name, value in logs.items()
+                if name.startswith("eval_")
+            )
+            self.notify(f"validation after step {state.global_step}  {shown}")
+
+
+class Keeper(TrainerCallback):  # type: ignore[misc]
+    """Asks for a checkpoint when time is up or a signal came, and for the end after a signal."""
+
+    def __init__(self, config: LoopConfig, signals: SignalWatch) -> None:
+        self.every = config.save_minutes * 60
+        self.signals = signals
+        self.saved = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Between two steps everything is whole."""
+        stop = bool(self.signals.agreed())
+        # The last step of an epoch is followed by an evaluation, which saves; a checkpoint before
+        # it would make a resumed run skip that evaluation.
+        mid_epoch = state.epoch is not None and state.epoch % 1 != 0
+        due = time.monotonic() - self.saved > self.every
+        control.should_save = mid_epoch and (stop or due)
+        control.should_training_stop = control.should_training_stop or stop
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """A signal within an epoch ends it without the evaluation that belongs to its end."""
+        if self.signals.caught and state.epoch is not None and state.epoch % 1 != 0:
+            control.should_evaluate = False
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start waiting again."""
+        self.saved = time.monotonic()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,50 @@
+"""What can go wrong, as the user of a command sees it.
+
+FootworkError         exit code 1
+├── ConfigError       the command or its configuration is wrong; exit code 2
+├── DataError         a table, a text or an image is wrong
+├── ModelError        a model cannot be found, loaded, saved or trusted
+├── StoreError        an index cannot be opened, read or written
+└── TrainingError     training cannot go on; what was learned is kept
+    └── Interrupted   a signal ended it; exit code 128 + the signal's number
+
+A message says what was wrong (with the value), what is allowed, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class FootworkError(Exception):
+    """Anything that the user of a command can cause or mend."""
+
+    exit_code = 1
+
+
+class ConfigError(FootworkError):
+    """The command or its configuration is wrong."""
+
+    exit_code = 2
+
+
+class DataError(FootworkError):
+    """A table, a text or an image is wrong."""
+
+
+class ModelError(FootworkError):
+    """A model cannot be found, loaded, saved or trusted."""
+
+
+class StoreError(FootworkError):
+    """An index cannot be opened, read or written."""
+
+
+class TrainingError(FootworkError):
+    """Training cannot go on; what was learned is kept."""
+
+
+class Interrupted(TrainingError):
+    """A signal ended the run after its state was saved."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,112 @@
+"""Folders and files that are complete or absent: written beside, flushed, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import ConfigError, ModelError
+
+MANIFEST = "footwork.json"
+
+
+@contextmanager
+def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary sibling to write into; it becomes `target` if the block succeeds.
+
+    Raises:
+        ConfigError: `target` holds something and `overwrite` is off.
+    """
+    require_free(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield staging
+        staging.chmod(0o777 & ~_umask())
+        flush_folder(staging)
+        replace_folder(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def require_free(target: Path, overwrite: bool = False) -> None:
+    """Refuse a target that exists, unless it is an empty folder or may be overwritten."""
+    if not overwrite and (target.is_file() or (target.is_dir() and any(target.iterdir()))):
+        message = f"{target} exists. Name another folder, or add --overwrite to replace it."
+        raise ConfigError(message)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename `source` to `target`; what stood there is gone only once the new folder stands."""
+    if target.is_dir() and any(target.iterdir()):
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.rename(old)
+        source.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        if target.is_file():
+            target.unlink()
+        source.rename(target)
+    _flush(target.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Force every file below `folder` to the disk."""
+    for path in folder.rglob("*"):
+        _flush(path)
+    _flush(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, complete or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """What `path` holds.
+
+    Raises:
+        ModelError: It is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        message = f"Cannot read {path}: {error}. Train or copy the folder again."
+        raise ModelError(message) from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make."""
+    path = folder / MANIFEST
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,136 @@
+"""A model that no longer learns, made ready to answer quickly.
+
+None of these shortcuts changes an answer beyond rounding: weights are cast to bf16 once instead of
+in every call, relative positions are projected once instead of in every batch, and past its
+attention the last layer computes only the token that the classifier reads.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder
+
+from runtime.deberta import FastDisentangledSelfAttention
+
+READS_FIRST_TOKEN = frozenset(
+    f"{family}ForSequenceClassification"
+    for family in ("Bert", "Camembert", "DebertaV2", "Electra", "Roberta", "XLMRoberta")
+)
+"""Classes whose head reads the first token, and whose layers keep the names of BERT's."""
+
+
+def frozen_model(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Copy `model` for answering only; weights that stay as they are are shared, not copied.
+
+    Args:
+        model: In float32, with its attention accelerated.
+        dtype: Of the weights of linear layers; everything else stays in float32.
+
+    Returns:
+        In evaluation mode; answers as `model` does, but gives nothing else than logits.
+    """
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in model.parameters()}
+    shared |= {id(tensor): tensor for tensor in model.buffers()}
+    frozen = copy.deepcopy(model, shared).eval()
+    with torch.inference_mode():
+        for module in frozen.modules():
+            if isinstance(module, DebertaV2Encoder) and module.relative_attention:
+                _freeze_positions(module, dtype)
+    if dtype is not torch.float32:
+        for module in frozen.modules():
+            if type(module) is nn.Linear:
+                module.weight = nn.Parameter(module.weight.detach().to(dtype), requires_grad=False)
+    if type(frozen).__name__ in READS_FIRST_TOKEN:
+        _narrow_last_layer(frozen)
+    return frozen
+
+
+def _narrow_last_layer(model: Any) -> None:
+    layers = model.base_model.encoder.layer
+    if len(layers) > 1:  # DeBERTa may add a convolution over all tokens to its first layer
+        layers[-1].attention.output.register_forward_pre_hook(_first_token)
+
+
+def _first_token(_module: nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """(B, T, D) each to (B, 1, D): context and residual of the first token."""
+    return tuple(state[:, :1] for state in states)
+
+
+def _freeze_positions(encoder: DebertaV2Encoder, dtype: torch.dtype) -> None:
+    table = encoder.get_rel_embedding()
+    for module in encoder.modules():
+        if type(module) is FastDisentangledSelfAttention:
+            module.__class__ = FrozenDisentangledSelfAttention
+            module.frozen_positions = {
+                role: module._position_heads(table, role).transpose(-1, -2).contiguous().to(dtype)
+                for role, kind in (("key", "c2p"), ("query", "p2c"))
+                if kind in module.pos_att_type
+            }
+
+
+class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
+    """`FastDisentangledSelfAttention` that projected every relative position beforehand."""
+
+    frozen_positions: dict[str, torch.Tensor]
+    """Role → projected buckets, (heads, D / heads, buckets)."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor,
+        output_attentions: bool = False,  # noqa: ARG002 - the parent's signature
+        query_states: torch.Tensor | None = None,  # noqa: ARG002
+        relative_pos: torch.Tensor | None = None,  # noqa: ARG002
+        rel_embeddings: torch.Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, T, D) with `attention_mask` (B, 1, T, T) to (B, T, D)."""
+        query, key, value = (
+            self._heads(projection(hidden_states))
+            for projection in (self.query_proj, self.key_proj, self.value_proj)
+        )
+        scale = (query.size(-1) * (1 + len(self.frozen_positions))) ** -0.5
+        bias = self._frozen_bias(query, key).mul_(scale)
+        bias.masked_fill_(attention_mask.logical_not(), torch.finfo(bias.dtype).min)
+        context = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=scale
+        )
+        return context.transpose(1, 2).flatten(2), None
+
+    def _frozen_bias(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        """Scores of relative positions before scaling, (B, heads, T, T)."""
+        rows = self._bucket_rows(query.size(-2), query.device)
+        parts: list[torch.Tensor] = []
+        if positions := self._positions("key", rows.flip(0)):
+            parts.append(pair_view(query @ positions[0]))
+        if positions := self._positions("query", rows):
+            parts.append(pair_view(key @ positions[0]).transpose(-1, -2))
+        if not parts:
+            return query.new_zeros(*query.shape[:-1], query.size(-2))
+        return parts[0] + parts[1] if len(parts) == 2 else parts[0].clone()
+
+    def _positions(self, role: str, rows: torch.Tensor) -> list[torch.Tensor]:
+        """The projected buckets in `rows`, (heads, D / heads, R), if the model uses them."""
+        table = self.frozen_positions.get(role)
+        return [] if table is None else [table.index_select(2, rows)]
+
+
+def pair_view(scores: torch.Tensor) -> torch.Tensor:
+    """See scores by distance as scores by pair, without copying them.
+
+    Args:
+        scores: (..., T, 2T - 1), contiguous; column c holds the distance c - (T - 1).
+
+    Returns:
+        Shape (..., T, T), a view; element (i, j) is `scores[..., i, j - i + T - 1]`.
+    """
+    scores = scores.contiguous()
+    length, distances = scores.shape[-2:]
+    size = (*scores.shape[:-1], length)
+    # One row further down, the same pair stands one column further left.
+    strides = (*scores.stride()[:-2], distances - 1, 1)
+    return scores.as_strided(size, strides, scores.storage_offset() + length - 1)

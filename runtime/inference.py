@@ -1,0 +1,236 @@
+"""Run a sequence model over rows of any length: sorted, batched by tokens, in input order.
+
+A batch costs what its padded tokens cost. So rows are sorted by length inside a bounded window of
+the input, cut into batches of about as many tokens each, and put back into input order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from runtime.accelerator import (
+    PRECISIONS,
+    compute_device,
+    free_cached_memory,
+    is_out_of_memory,
+    resolve_precision,
+)
+from runtime.errors import ConfigError, ModelError
+from runtime.frozen import frozen_model
+from runtime.tokens import TokenizedTexts
+
+Row = TypeVar("Row")
+Encoded = TypeVar("Encoded")
+FloatArray = NDArray[np.float32]
+Closeness = Callable[[FloatArray], NDArray[np.float64]]
+
+FIRST_WINDOW = 64
+"""Rows that are answered before the first result comes out."""
+SAMPLE = 16
+"""Rows on which the error of bf16 is measured."""
+DEVIATIONS = 6.0
+"""A decision closer than so many errors is made again in float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceConfig:
+    """How a model is run; nothing here changes an answer beyond rounding."""
+
+    precision: str = "auto"
+    """`float32`; `bf16` matrix products; `auto` takes bf16 where the processor multiplies it and
+    answers close calls again in float32, so that the decisions are float32's."""
+    batch_tokens: int | None = None
+    """Padded tokens a batch; None takes 1024 on a processor, 32768 on an accelerator."""
+    look_ahead: int = 2048
+    """Rows that are read, tokenised and sorted together."""
+    look_ahead_characters: int = 8_000_000
+    """Characters read together at most, however few rows that makes."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
+            raise ConfigError(message)
+        for name in ("batch_tokens", "look_ahead", "look_ahead_characters"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
+
+
+class SequenceModel:
+    """A model and the way to run it over many sequences.
+
+    Args:
+        model: Takes the inputs and `attention_mask`, returns an object with `logits` (B, C).
+        config: Precision and batch size.
+    """
+
+    def __init__(self, model: nn.Module, config: InferenceConfig) -> None:
+        self.device = compute_device()
+        self._bf16 = resolve_precision(config.precision, self.device) is torch.bfloat16
+        self._rechecks = config.precision == "auto"
+        model = model.to(self.device)
+        self._exact = frozen_model(model, torch.float32)
+        self._fast = frozen_model(model, torch.bfloat16) if self._bf16 else self._exact
+        self._error: float | None = None
+        on_cpu = self.device.type == "cpu"
+        self._multiple = 1 if on_cpu else 8  # as the matrix units of accelerators want it
+        self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 32768)
+
+    def logits(self, sequences: TokenizedTexts, closeness: Closeness | None = None) -> FloatArray:
+        """Answer every sequence, in input order.
+
+        Args:
+            sequences: N of them.
+            closeness: (N, C) logits → (N,) distances, in logits, to where a decision changes;
+                None where there is no decision that `auto` must protect.
+
+        Returns:
+            Shape (N, C).
+
+        Raises:
+            ModelError: A single sequence does not fit into memory.
+        """
+        lengths = np.array(sequences.lengths, np.int64)
+        order = longest_first(lengths)
+        sorted_answers = self._run(self._fast, sequences, order)
+        answers = np.empty_like(sorted_answers)
+        answers[order] = sorted_answers
+        if self._bf16 and self._rechecks and closeness is not None and len(sequences):
+            if self._error is None:
+                self._error = self._measured_error(sequences, answers)
+            close = np.flatnonzero(closeness(answers) < DEVIATIONS * self._error)
+            rows = close[longest_first(lengths[close])]
+            if len(rows):
+                answers[rows] = self._run(self._exact, sequences, rows)
+        return answers
+
+    def _measured_error(self, sequences: TokenizedTexts, answers: FloatArray) -> float:
+        """Root mean square error of bf16 on a few rows, in logits: it depends on the model."""
+        lengths = np.array(sequences.lengths, np.int64)
+        rows = np.unique(np.linspace(0, len(lengths) - 1, SAMPLE).astype(np.int64))
+        rows = rows[longest_first(lengths[rows])]
+        exact = self._run(self._exact, sequences, rows)
+        return float(np.sqrt(np.mean((exact - answers[rows]) ** 2)))
+
+    def _run(
+        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
+    ) -> FloatArray:
+        """Answer the sequences in `rows`, given longest first; (R, C) in the order of `rows`."""
+        lengths = np.array(sequences.lengths, np.int64)[rows]
+        answers: list[FloatArray] = []
+        waiting = list(plan_batches(lengths, self._batch_tokens))[::-1]
+        while waiting:
+            batch = waiting.pop()
+            logits = self._attempt(model, sequences, rows[batch])
+            if logits is not None:
+                answers.append(logits)
+                continue
+            half = len(batch) // 2
+            waiting += [batch[half:], batch[:half]]
+            self._batch_tokens = max(1, int(lengths[batch[0]]) * half)
+        return np.concatenate(answers) if answers else np.zeros((0, 0), np.float32)
+
+    def _attempt(
+        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
+    ) -> FloatArray | None:
+        """One batch; None if memory ran out and a smaller batch may do."""
+        bf16 = model is self._fast and self._bf16
+        try:
+            inputs = {
+                name: tensor.to(self.device)
+                for name, tensor in sequences.batch(rows.tolist(), self._multiple).items()
+            }
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, bf16):
+                logits = model(**inputs).logits
+            return logits.float().cpu().numpy()  # type: ignore[no-any-return]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                message = (
+                    f"One text of {sequences.lengths[rows[0]]} tokens does not fit into the "
+                    f"memory of {self.device}. Lower --max-length, or use --long windows."
+                )
+                raise ModelError(message) from error
+        free_cached_memory()
+        return None
+
+
+def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Cut rows of descending length into batches of at most `tokens` padded tokens.
+
+    A batch also ends where padding would eat an eighth of it, once it is large enough (a quarter
+    of `tokens`) to use the processor well.
+
+    Args:
+        lengths: Tokens of each row, descending, (N,).
+        tokens: Padded tokens a batch; a longer row is a batch of its own.
+
+    Yields:
+        Indices into `lengths`, consecutive, covering all of them.
+    """
+    start = 0
+    while start < len(lengths):
+        longest = max(int(lengths[start]), 1)
+        end = min(start + max(1, tokens // longest), len(lengths))
+        enough = max(1, tokens // 4 // longest)
+        used = np.cumsum(lengths[start:end])
+        sizes = np.arange(1, end - start + 1)
+        wasteful = np.flatnonzero((used < 0.875 * longest * sizes) & (sizes > enough))
+        if len(wasteful):
+            end = start + max(1, int(wasteful[0]))
+        yield np.arange(start, end)
+        start = end
+
+
+def windows_of(
+    rows: Iterable[Row], config: InferenceConfig, size: Callable[[Row], int]
+) -> Iterator[list[Row]]:
+    """Cut a stream into the lists that are sorted together.
+
+    The first are short, so that the first answers come soon; each is twice the one before.
+
+    Args:
+        rows: Of any number.
+        config: Bounds rows and characters.
+        size: Characters of a row.
+    """
+    window: list[Row] = []
+    limit, characters = min(FIRST_WINDOW, config.look_ahead), 0
+    for row in rows:
+        window.append(row)
+        characters += size(row)
+        if len(window) >= limit or characters >= config.look_ahead_characters:
+            yield window
+            window, characters = [], 0
+            limit = min(2 * limit, config.look_ahead)
+    if window:
+        yield window
+
+
+def encoded_ahead(
+    windows: Iterable[list[Row]], encode: Callable[[list[Row]], Encoded]
+) -> Iterator[tuple[list[Row], Encoded]]:
+    """Tokenise the next window in a thread while the caller runs the model on this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize") as pool:
+        previous: tuple[list[Row], Future[Encoded]] | None = None
+        for window in windows:
+            current = (window, pool.submit(encode, window))
+            if previous is not None:
+                yield previous[0], previous[1].result()
+            previous = current
+        if previous is not None:
+            yield previous[0], previous[1].result()
+
+
+def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order that sorts `lengths` descending; equal ones stay as they are."""
+    return np.argsort(-lengths, kind="stable")

@@ -1,0 +1,79 @@
+"""Rows of JSON: one object a line, or one array of objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from runtime.errors import DataError
+from runtime.text_lines import TextSource, line_fault
+
+Rows = Iterator[tuple[int, dict[str, Any] | str]]
+
+
+def looks_like_json(source: TextSource) -> bool:
+    """Whether a text whose name does not tell holds JSON objects."""
+    first = next(line for line in source.preview() if line.strip()).strip()
+    if first.startswith("[") and not source.ending:
+        return first == "[" or first.startswith('[{"')
+    return first.startswith("{") and isinstance(_parse(first), dict)
+
+
+def json_rows(source: TextSource) -> tuple[Rows, tuple[str, ...]]:
+    """The rows of a JSON text, and what is to be noted of it.
+
+    Returns:
+        Rows, each an object or the reason why it is none. Lines are numbered as an editor
+        shows them, elements of an array from 1.
+    """
+    first = next(line for line in source.preview() if line.strip())
+    if first.lstrip().startswith("["):
+        return _array_rows(source), ("One JSON array: rows are numbered by its elements.",)
+    return _line_rows(source), ()
+
+
+def _line_rows(source: TextSource) -> Rows:
+    for row, line in enumerate(source.lines(), start=1):
+        if not line.strip():
+            continue
+        yield row, line_fault(line) or _parse(line)
+
+
+def _parse(line: str) -> dict[str, Any] | str:
+    try:
+        value = json.loads(line.strip())
+    except json.JSONDecodeError as error:
+        return f"it is not valid JSON: {error.msg} at column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        return f"it is not valid JSON: {error}"
+    return _object_or_fault(value)
+
+
+def _object_or_fault(value: Any) -> dict[str, Any] | str:
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        return f'it must be a JSON object such as {{"text": …, "label": …}}, got a {kind}'
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "it holds half a surrogate pair, which is no character"
+    return value
+
+
+def _array_rows(source: TextSource) -> Rows:
+    text = "".join(source.lines())
+    if fault := line_fault(text):
+        raise DataError(f"{source.name}: {fault}.")
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        # Lines that happen to begin with a bracket are told as lines.
+        raise DataError(
+            f"{source.name}, row {error.lineno}: it is not valid JSON: {error.msg} at column "
+            f"{error.colno}. Expected one array of objects, or one object a line."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source.name} is not valid JSON: {error}") from error
+    for row, value in enumerate(values, start=1):
+        yield row, _object_or_fault(value)

@@ -1,0 +1,98 @@
+"""Write rows as they come, into a file that is complete or absent."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import ConfigError, DataError
+
+_BATCH_ROWS = 10_000
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write rows to a sibling of `path`, flush it, and rename it.
+
+    Args:
+        rows: The first one's keys are the columns. Lists and mappings stand in CSV as JSON,
+            None as an empty cell.
+        path: Ends in .csv, .tsv, .jsonl or .parquet.
+
+    Raises:
+        ConfigError: Another ending.
+        DataError: The file cannot be written.
+    """
+    writers = {
+        ".csv": _write_csv,
+        ".tsv": _write_tsv,
+        ".jsonl": _write_json_lines,
+        ".parquet": _write_parquet,
+    }
+    write = writers.get(path.suffix.lower())
+    if write is None:
+        raise ConfigError(
+            f"The ending of {path.name} must be one of {', '.join(writers)}, "
+            f"got {path.suffix or 'none'!r}."
+        )
+    with _complete_or_absent(path) as sibling:
+        write(rows, sibling)
+
+
+@contextmanager
+def _complete_or_absent(path: Path) -> Iterator[Path]:
+    sibling = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield sibling
+        with sibling.open("rb+") as file:
+            os.fsync(file.fileno())
+        sibling.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        # Where even the folder is missing there is nothing to remove.
+        if sibling.parent.is_dir():
+            sibling.unlink(missing_ok=True)
+
+
+def _write_csv(rows: Iterable[Mapping[str, Any]], path: Path, delimiter: str = ",") -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer: csv.DictWriter[str] | None = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), delimiter=delimiter, lineterminator="\n")
+                writer.writeheader()
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def _write_tsv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    _write_csv(rows, path, delimiter="\t")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (list, tuple, Mapping)):
+        return json.dumps(value, ensure_ascii=False)
+    return value
+
+
+def _write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+
+
+def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = iter(rows)
+    first = pyarrow.Table.from_pylist([dict(row) for row in itertools.islice(rows, _BATCH_ROWS)])
+    with pyarrow.parquet.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        while batch := [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]:
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=first.schema))

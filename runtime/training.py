@@ -1,0 +1,338 @@
+"""The one training loop: transformers' Trainer, with the guards that it lacks.
+
+- Every loss is the sum over rows divided by the rows of the whole step, so that accumulation and
+  several processes change nothing.
+- Not a number, or infinite: stops before the update.
+- Out of memory: the step is done again in smaller parts, and nothing else changes.
+- Checkpoints are complete or absent; a signal saves one, then stops.
+- Every step is seeded by the run's seed and the step, so a resumed run is the undisturbed run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from runtime.accelerator import (
+    compute_device,
+    free_cached_memory,
+    is_main_process,
+    is_out_of_memory,
+    largest_over_processes,
+    resolve_precision,
+    sum_over_processes,
+)
+from runtime.batching import LengthBuckets
+from runtime.callbacks import Keeper, Progress
+from runtime.dropout import RowDropout
+from runtime.errors import TrainingError
+from runtime.loop_config import LOWER_IS_BETTER, LoopConfig
+from runtime.signals import SignalWatch
+from runtime.training_state import (
+    load_training_state,
+    load_weights,
+    remove_checkpoints,
+    save_training_state,
+)
+
+LOG_SHARE = 0.01  # of all steps between two log entries
+
+LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Logits (B, C) and targets (B, …) to one loss a row, (B,)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """What is trained, on what, and how it is judged."""
+
+    model: nn.Module
+    dataset: torch.utils.data.Dataset[Any]
+    """Rows as the collator takes them; index -1 is a filler of weight 0."""
+    lengths: list[int]
+    """Tokens of each row, in the order of the dataset."""
+    collate: Callable[[list[Any]], dict[str, torch.Tensor]]
+    """Rows to a batch with `labels`, `row_weight` (1, or 0 for a filler) and `row` (its number)."""
+    loss: LossFunction
+    parameter_groups: list[dict[str, Any]]
+    measure: Callable[[nn.Module], dict[str, float]]
+    """Metrics of the model as it stands, on every process alike."""
+    pad: Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None = None
+    """Pads a batch to so many tokens; None where rows have no length."""
+    notify: Callable[[str], None]
+    """Takes progress and warnings, one line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """How a training ended."""
+
+    history: list[dict[str, float]]
+    """What the loop logged: loss and rates by step, metrics by evaluation."""
+    steps: int
+    best_step: int | None
+
+
+def run_training(
+    job: TrainingJob, config: LoopConfig, run: Path, resume: Path | None
+) -> TrainingOutcome:
+    """Train `job.model` in place and leave its best weights in it.
+
+    Args:
+        job: What to train.
+        config: How; every rate and length is resolved.
+        run: Folder of the checkpoints.
+        resume: Checkpoint to go on from.
+
+    Raises:
+        TrainingError: The loss or the gradient is not finite, memory does not suffice for one row,
+            or a checkpoint cannot be written.
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+    """
+    with SignalWatch() as signals:
+        trainer = GuardedTrainer(job, config, run, signals)
+        if resume is not None:
+            load_weights(resume, job.model)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        signals.raise_if_caught(trainer.state.global_step)
+    best = trainer.state.best_global_step
+    if best and best != trainer.state.global_step:
+        load_weights(run / f"checkpoint-{best}", job.model)
+    return TrainingOutcome(trainer.state.log_history, trainer.state.global_step, best or None)
+
+
+class GuardedTrainer(Trainer):
+    """`Trainer` with exact accumulation, finite updates, memory splits and whole checkpoints."""
+
+    def __init__(
+        self, job: TrainingJob, config: LoopConfig, run: Path, signals: SignalWatch
+    ) -> None:
+        self.job, self.config, self.run, self.signals = job, config, run, signals
+        super().__init__(
+            model=job.model,
+            args=training_arguments(config, run),
+            train_dataset=job.dataset,
+            eval_dataset=job.dataset,  # never read: `evaluate` asks the job
+            data_collator=job.collate,
+            callbacks=[Progress(job.notify), Keeper(config, signals)],
+        )
+        for callback in (PrinterCallback, ProgressCallback):
+            self.remove_callback(callback)
+        self.bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
+        self.share = config.batch_size // self.args.world_size
+        self.micro_rows = math.ceil(self.share / config.gradient_accumulation_steps)
+
+    # Data order
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:  # noqa: ARG002
+        return LengthBuckets(
+            self.job.lengths,
+            self.config.batch_size,
+            self.config.seed,
+            complete=self.args.world_size > 1,
+        )
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = ["labels", "row_weight", "row"]
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
+        """AdamW over the job's groups; the groups carry their own rates and decay."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(
+                self.job.parameter_groups, lr=self.config.learning_rate, fused=True
+            )
+        return self.optimizer
+
+    # One step
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: Any = None,  # noqa: ARG002
+    ) -> torch.Tensor:
+        """Gradients of one whole step, in as many parts as memory asks for."""
+        model.train()
+        inputs = self._prepare_inputs(self._of_one_length(inputs))
+        rows = inputs.pop("row").tolist()
+        total = sum_over_processes(inputs["row_weight"].sum())
+        while True:
+            failure = None
+            try:
+                loss = self._accumulate(model, inputs, total)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = str(error)
+            self._split(failure)  # outside the handler, whose traceback holds the tensors
+        loss = sum_over_processes(loss)
+        if not torch.isfinite(loss):
+            self._stop("loss", float(loss), rows)
+        self._sum_gradients()
+        self.last_rows = rows
+        return loss
+
+    def _accumulate(
+        self, model: nn.Module, inputs: Mapping[str, torch.Tensor], total: torch.Tensor
+    ) -> torch.Tensor:
+        loss_sum = torch.zeros((), device=total.device)
+        for start in range(0, len(inputs["labels"]), self.micro_rows):
+            part = {name: value[start : start + self.micro_rows] for name, value in inputs.items()}
+            labels, weight = part.pop("labels"), part.pop("row_weight")
+            torch.manual_seed(self.config.seed * 1_000_003 + self.state.global_step)
+            with self._whole_masks(start, len(weight), int(total)), self._no_sync(model):
+                # Not by accelerate, which would leave its autocast in the model's `forward`.
+                with torch.autocast(total.device.type, torch.bfloat16, enabled=self.bf16):
+                    logits = model(**part).logits.float()
+                loss = (self.job.loss(logits, labels) * weight).sum() / total
+                self.accelerator.backward(loss)
+            loss_sum += loss.detach()
+        return loss_sum
+
+    def _whole_masks(self, start: int, rows: int, total: int) -> AbstractContextManager[Any]:
+        """Dropout masks of the whole step; free where one part is the whole step."""
+        if rows == total:
+            return nullcontext()
+        return RowDropout(self.args.process_index * self.share + start, rows, total)
+
+    def _no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
+        # Gradients are added up once a step, by hand: a process that splits a step on its own
+        # would otherwise leave the others waiting inside DDP's reduction.
+        return self.accelerator.no_sync(model)  # type: ignore[no-any-return]
+
+    def _sum_gradients(self) -> None:
+        if self.args.world_size == 1:
+            return
+        for group in self.job.parameter_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                sum_over_processes(parameter.grad)
+
+    def _of_one_length(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Pad to the longest row of all processes: a dropout mask has the shape of the batch."""
+        if self.args.world_size == 1 or self.job.pad is None:
+            return inputs
+        longest = largest_over_processes(inputs["input_ids"].shape[1])
+        return self.job.pad(inputs, longest)
+
+    def _split(self, failure: str) -> None:
+        self.model.zero_grad(set_to_none=True)
+        free_cached_memory()
+        if self.micro_rows == 1:
+            message = (
+                f"Out of memory at step {self.state.global_step + 1} with a single row: {failure} "
+                "Lower --max-length, add --activation-checkpointing, or use --method lora or head."
+            )
+            raise TrainingError(message)
+        self.micro_rows = math.ceil(self.micro_rows / 2)
+        self.job.notify(
+            f"Out of memory at step {self.state.global_step + 1}: from here on {self.micro_rows} rows "
+            f"at a time. The step still counts {self.config.batch_size} rows."
+        )
+
+    # Guards
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not math.isfinite(norm):
+            self._stop("gradient norm", float(norm), self.last_rows)
+        return norm
+
+    def _stop(self, what: str, value: float, rows: list[int]) -> None:
+        """Save the last good weights and say where it went wrong, before any update."""
+        self.model.zero_grad(set_to_none=True)
+        step = self.state.global_step + 1
+        self._save_checkpoint(self.model, None)
+        shown = ", ".join(str(row) for row in sorted(rows)[:32] if row >= 0)
+        message = (
+            f"The {what} is {value} at step {step}; the update was not made. Rows of that step: {shown}. "
+            f"The weights before it are in {self.run / f'checkpoint-{step - 1}'}. "
+            "Lower --learning-rate, or look at those rows."
+        )
+        raise TrainingError(message)
+
+    # Evaluation and checkpoints
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Metrics by the job's own measure, logged under `eval_`."""
+        self.model.eval()
+        metrics = {f"eval_{name}": value for name, value in self.job.measure(self.model).items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        improved = bool(super()._determine_best_metric(metrics, trial))
+        if improved:
+            self.state.best_global_step = self.state.global_step
+        self.control.should_save = True
+        patience = self.config.early_stopping
+        if patience and not improved and self._stale_evaluations() >= patience:
+            self.job.notify(f"Stopped early: no better for {patience} evaluations.")
+            self.control.should_training_stop = True
+        return improved
+
+    def _stale_evaluations(self) -> int:
+        best = self.state.best_global_step or 0
+        return sum("eval_loss" in log and log["step"] > best for log in self.state.log_history)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002
+        if is_main_process():
+            written = save_training_state(
+                self.run, self.model, self.optimizer, self.lr_scheduler, self.state
+            )
+            best = f"checkpoint-{self.state.best_global_step}"
+            remove_checkpoints(self.run, keep={written.name, best})
+        self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Nothing: the weights are loaded before the trainer sees the model."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_training_state(Path(checkpoint), self.optimizer, self.lr_scheduler)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing: every step is seeded on its own."""
+
+
+def training_arguments(config: LoopConfig, run: Path) -> TrainingArguments:
+    """The loop's settings in Trainer's words."""
+    from accelerate import PartialState
+
+    world = PartialState().num_processes
+    config.require_divisible(world)
+    return TrainingArguments(
+        output_dir=str(run),
+        per_device_train_batch_size=config.batch_size // world,
+        num_train_epochs=config.num_epochs,
+        max_steps=config.max_steps or -1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=config.warmup,
+        max_grad_norm=config.max_grad_norm,
+        activation_checkpointing=config.activation_checkpointing,
+        seed=config.seed,
+        eval_strategy="epoch",
+        save_strategy="no",  # Keeper decides when
+        metric_for_best_model=config.best_metric,
+        greater_is_better=config.best_metric not in LOWER_IS_BETTER,
+        logging_steps=LOG_SHARE,
+        logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,65 @@
+"""Train without the rows of the vocabulary that the data never touches.
+
+A row that no text uses gets no gradient, so leaving it out changes nothing but time and memory:
+the embedding is 98 of the 184 million parameters of DeBERTa-v3-base, and AdamW keeps two moments
+for each and moves them all at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class PrunedEmbedding(nn.Module):
+    """The rows `kept` of an embedding, addressed by the ids of the whole vocabulary.
+
+    Args:
+        embedding: (V, D), left as it is.
+        kept: Ids that occur, ascending, (K,), the padding's among them.
+    """
+
+    def __init__(self, embedding: nn.Embedding, kept: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(embedding.weight.detach()[kept].clone())
+        compact = torch.full((embedding.num_embeddings,), -1, device=kept.device)
+        compact[kept] = torch.arange(len(kept), device=kept.device)
+        self.register_buffer("compact", compact, persistent=False)
+        pad = embedding.padding_idx
+        self.padding_row = None if pad is None else int(compact[pad])
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embed ids of the whole vocabulary; one that was not kept raises IndexError."""
+        return functional.embedding(self.compact[ids], self.weight, self.padding_row)
+
+
+@contextmanager
+def pruned_vocabulary(model: Any, used: torch.Tensor) -> Iterator[int]:
+    """Within the block `model` has the embeddings of `used` alone; afterwards all, trained.
+
+    Args:
+        model: Its input embedding is replaced, unless it is frozen or of an unusual kind.
+        used: Ids that occur in any text that the model will see, (K,).
+
+    Yields:
+        How many rows were left out.
+    """
+    embedding = model.get_input_embeddings()
+    if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad:
+        yield 0
+        return
+    special = [] if embedding.padding_idx is None else [embedding.padding_idx]
+    kept = torch.unique(torch.cat([used, torch.tensor(special, dtype=used.dtype)]))
+    pruned = PrunedEmbedding(embedding, kept.to(embedding.weight.device))
+    model.set_input_embeddings(pruned)
+    try:
+        yield embedding.num_embeddings - len(kept)
+    finally:
+        with torch.no_grad():
+            embedding.weight[kept.to(embedding.weight.device)] = pruned.weight.to(embedding.weight)
+        model.set_input_embeddings(embedding)

@@ -1,0 +1,1 @@
+"""Benchmarks against what a user would otherwise run; `scripts/bench` starts them."""

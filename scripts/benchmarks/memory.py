@@ -1,0 +1,86 @@
+"""Peak memory of training, each method in a process of its own.
+
+A figure is the highest resident memory of the process while the model is loaded and trained, less
+what was resident just before: interpreter, libraries and table, which are the same for all.
+On a GPU it is the highest allocation there.
+
+    python -m scripts.benchmarks.memory MODEL TABLE lora|full|trainer    prints mebibytes
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.material import SMALL, save_classifier, write_sst2_like
+from scripts.benchmarks.options import Options
+from textclf.data import load_data
+
+ROWS, STEPS = 6_920, 6
+MEBI = 2**20
+
+
+def measure_memory(options: Options, folder: Path) -> Iterator[Figure]:
+    """LoRA beside `full`, and `full` beside Trainer, on the same steps of a small shape."""
+    table = options.data or str(write_sst2_like(folder / "sst2_like.csv", ROWS))
+    labels = list(load_data(table).labels)
+    model = save_classifier(folder / "small", SMALL, labels, options.tokenizer)
+    peak = {method: _in_process(model, table, method) for method in ("lora", "full", "trainer")}
+    yield Figure(
+        name="lora_peak_memory",
+        value=peak["lora"],
+        unit="MiB",
+        ratio_to_peer=peak["lora"] / peak["full"],
+        peer=f"full: {peak['full']:.0f} MiB",
+        target="<= 0.5",
+    )
+    yield Figure(
+        name="full_peak_memory",
+        value=peak["full"],
+        unit="MiB",
+        ratio_to_peer=peak["full"] / peak["trainer"],
+        peer=f"Trainer, dynamic padding, float32: {peak['trainer']:.0f} MiB",
+    )
+
+
+def _in_process(model: Path, table: str, method: str) -> float:
+    command = [sys.executable, "-m", "scripts.benchmarks.memory", str(model), table, method]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    from scripts.benchmarks.steps import Course, train_with_footwork, train_with_trainer
+
+    model, table, method = sys.argv[1:]
+    course = Course(Path(model), load_data(table), 2e-5, STEPS)
+    before = _resident()
+    if method == "trainer":
+        train_with_trainer(course, "dynamic")
+    else:
+        train_with_footwork(course, method)
+    print(_peak() - before)
+
+
+def _resident() -> float:
+    import psutil
+    import torch
+
+    return 0.0 if torch.cuda.is_available() else psutil.Process().memory_info().rss / MEBI
+
+
+def _peak() -> float:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / MEBI
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest / (MEBI if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Every test runs offline, seeded, on one thread, and leaves no state to the next."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+# Set before torch, transformers or datasets can read them; subprocesses inherit them.
+_HOME = tempfile.TemporaryDirectory(prefix="footwork-tests-")
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HOME=os.path.join(_HOME.name, "huggingface"),  # noqa: PTH118 - a plain string is wanted
+    FOOTWORK_HOME=os.path.join(_HOME.name, "footwork"),  # noqa: PTH118
+    MPLBACKEND="Agg",
+    OMP_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+)
+
+SEED = 0
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Seed every generator that the test's imports have brought in."""
+    random.seed(SEED)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(SEED)  # libraries draw from the global one
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator_state() -> Iterator[None]:
+    """Forget the process-wide state of accelerate, which refuses a second precision."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+        state.GradientState._reset_state()

@@ -1,0 +1,134 @@
+"""The plan of the house, checked on the source: who may know whom, and how large things get."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MAY_IMPORT = {
+    "runtime": set(),
+    "search": {"runtime"},
+    "textclf": {"runtime"},
+    "zeroshot": {"runtime", "search"},
+}
+PACKAGES = sorted(name for name in MAY_IMPORT if (ROOT / name / "__init__.py").is_file())
+TOP_FOLDERS = [*PACKAGES, "scripts", "tests"]
+
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+LONGEST_FILE, LONGEST_BODY = 300, 40  # lines
+TORCH_SIGNATURES = {"runtime/dropout.py"}  # functions that stand in for torch's own
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    statements = function.body[1:] if ast.get_docstring(function) else function.body
+    return statements[-1].end_lineno - statements[0].lineno + 1 if statements else 0
+
+
+def boolean_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return [a.arg for a in every if a.annotation and ast.unparse(a.annotation) == "bool"]
+
+
+def print_calls(tree: ast.AST) -> list[int]:
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if ast.unparse(call.func) in {"print", "pprint.pprint"}]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_one_way(package: str) -> None:
+    forbidden = {*MAY_IMPORT, "scripts", "tests"} - MAY_IMPORT[package] - {package}
+    wrong = [
+        f"{named(path)} imports {name}"
+        for path in python_files(package)
+        for name in imported_names(ast.parse(path.read_bytes()))
+        if name.partition(".")[0] in forbidden
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_within_a_package_name_it(package: str) -> None:
+    relative = [
+        f"{named(path)}:{node.lineno}"
+        for path in python_files(package)
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert not relative
+
+
+def test_a_name_says_what_a_file_holds() -> None:
+    names = [named(path) for path in python_files(*TOP_FOLDERS)]
+    assert not [name for name in names if EMPTY_NAMES & set(Path(name).with_suffix("").parts)]
+
+
+def test_no_file_outgrows_its_reader() -> None:
+    lengths = {named(p): len(p.read_text("utf-8").splitlines()) for p in python_files(*TOP_FOLDERS)}
+    assert not {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE}
+
+
+def test_no_function_outgrows_a_screen() -> None:
+    bodies = {
+        f"{named(path)}:{function.lineno} {function.name}": body_lines(function)
+        for path in python_files(*PACKAGES)
+        for function in functions(ast.parse(path.read_bytes()))
+    }
+    assert not {name: lines for name, lines in bodies.items() if lines > LONGEST_BODY}
+
+
+def test_no_function_takes_two_booleans() -> None:
+    # A command's flags are its signature; everywhere else two booleans are four functions.
+    wrong = [
+        f"{named(path)}:{function.lineno} {function.name}({', '.join(flags)})"
+        for path in python_files(*PACKAGES)
+        if path.name != "cli.py" and named(path) not in TORCH_SIGNATURES
+        for function in functions(ast.parse(path.read_bytes()))
+        if len(flags := boolean_parameters(function)) > 1
+    ]
+    assert not wrong
+
+
+def test_only_the_command_line_prints() -> None:
+    printing = [
+        f"{named(path)}:{line}"
+        for path in python_files(*PACKAGES)
+        if path.name != "cli.py"
+        for line in print_calls(ast.parse(path.read_bytes()))
+    ]
+    assert not printing
+
+
+def test_importing_prints_nothing() -> None:
+    printing = [
+        f"{named(path)}:{statement.lineno}"
+        for path in python_files(*TOP_FOLDERS)
+        for statement in ast.parse(path.read_bytes()).body
+        if isinstance(statement, ast.Expr) and print_calls(statement)
+    ]
+    assert not printing

@@ -1,0 +1,213 @@
+"""The audit names every row that may spoil a training run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.errors import ConfigError
+from runtime.tables import TableFormat, write_rows
+from tests.models import build_tokenizer
+from textclf.audit import Audit, CostInput, audit_data
+from textclf.audit_text import _columns
+from textclf.cost import estimate_cost
+from textclf.data import DataOptions, load_data
+from textclf.findings import Finding
+
+COST = CostInput(
+    parameters=3_000_000,
+    trainable_parameters=100_000,
+    embedding_parameters=1_000_000,
+    num_epochs=3,
+    batch_size=8,
+    method="lora",
+)
+CLEAN = [
+    (f"{word} film {i}", label)
+    for i in range(12)
+    for word, label in (("good", "pos"), ("bad", "neg"))
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return build_tokenizer("bert")
+
+
+def audited(
+    folder: Path, tokenizer: Any, max_length: int = 64, **splits: Sequence[tuple[str, Any]]
+) -> Audit:
+    folder.mkdir(exist_ok=True)
+    for name, rows in splits.items():
+        write_rows(
+            [{"text": text, "label": label} for text, label in rows], folder / f"{name}.jsonl"
+        )
+    data = load_data(str(folder), DataOptions(keep_going=True))
+    return audit_data(data, tokenizer, max_length, None)
+
+
+def finding(audit: Audit, kind: str) -> Finding:
+    found = [one for one in audit.findings if one.kind == kind]
+    assert len(found) == 1, f"{kind} in {[one.kind for one in audit.findings]}"
+    return found[0]
+
+
+def test_a_clean_set_has_nothing_to_tell(tmp_path: Path, tokenizer: Any) -> None:
+    audit = audited(
+        tmp_path, tokenizer, train=CLEAN, dev=[("fine film", "pos"), ("dull film", "neg")]
+    )
+    assert audit.findings == ()
+    assert audit.usable
+    assert audit.splits["train"].counts == {"neg": 12, "pos": 12}
+    assert "Nothing was found wrong." in audit.to_text()
+
+
+def test_repeated_contradicting_and_leaked_texts_are_named(tmp_path: Path, tokenizer: Any) -> None:
+    train = [
+        *CLEAN,
+        ("Same  Text", "pos"),
+        ("same text", "pos"),
+        ("twist", "pos"),
+        ("twist", "neg"),
+    ]
+    audit = audited(tmp_path, tokenizer, train=train, dev=[("SAME text", "pos"), ("new", "neg")])
+    assert finding(audit, "duplicates").rows == {"train": [26, 28]}
+    assert finding(audit, "conflicts").rows == {"train": [27, 28]}
+    assert finding(audit, "leak_validation").rows == {"train": [25, 26], "validation": [1]}
+    assert finding(audit, "conflicts").details["groups"] == [[["train", 27], ["train", 28]]]
+
+
+def test_empty_texts_are_no_duplicates(tmp_path: Path, tokenizer: Any) -> None:
+    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("", "pos"), (" ", "neg")], dev=CLEAN[:1])
+    assert finding(audit, "empty_texts").rows == {"train": [25, 26]}
+    assert not any(one.kind in ("duplicates", "conflicts") for one in audit.findings)
+
+
+def test_lost_tokens_are_counted_exactly(tmp_path: Path, tokenizer: Any) -> None:
+    # One token a word, and two that the tokenizer adds.
+    train = [*CLEAN, ("good " * 30, "pos"), ("bad " * 100, "neg")]
+    audit = audited(tmp_path, tokenizer, max_length=20, train=train, dev=CLEAN[:2])
+    cut = finding(audit, "truncated")
+    assert cut.rows == {"train": [25, 26]}
+    assert cut.details["tokens"] == 12 + 82
+    assert cut.details["worst"][0] == {"split": "train", "row": 26, "lost_tokens": 82}
+    assert finding(audit, "very_long").rows == {"train": [26]}
+    assert audit.splits["train"].lost_tokens == 94
+
+
+def test_texts_of_another_script_are_named(tmp_path: Path, tokenizer: Any) -> None:
+    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("영화 좋아요 정말", "pos")], dev=CLEAN[:1])
+    assert finding(audit, "unknown_tokens").rows == {"train": [25]}
+
+
+def test_small_and_unbalanced_classes_are_named(tmp_path: Path, tokenizer: Any) -> None:
+    train = [*CLEAN, ("one", "rare"), *((f"few {i}", "few") for i in range(4))]
+    audit = audited(tmp_path, tokenizer, train=train, dev=CLEAN[:2])
+    assert finding(audit, "single_row_classes").rows == {"train": [25]}
+    assert finding(audit, "small_classes").details["labels"] == ["few"]
+    assert "'rare' 1" in finding(audit, "imbalance").message
+    assert finding(audit, "not_validated").details["labels"] == ["few", "rare"]
+
+
+def test_labels_that_differ_in_case_are_named(tmp_path: Path, tokenizer: Any) -> None:
+    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("x y", "Pos")], dev=CLEAN[:1])
+    assert finding(audit, "similar_labels").details["labels"] == ["Pos", "pos"]
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "kind"),
+    [
+        ([("a b", "pos"), ("b c", "pos"), ("c d", "pos")], [("d e", "pos")], "one_class"),
+        ([("", "pos"), ("", "neg")], [("d e", "pos")], "empty_texts"),
+        (CLEAN, [("d e", "pos"), ("e f", "zzz")], "unseen_labels"),
+        ([*CLEAN, ("no label", "")], [("d e", "pos")], "bad_rows"),
+    ],
+)
+def test_what_training_cannot_survive_makes_a_set_unusable(
+    tmp_path: Path, tokenizer: Any, train: Any, dev: Any, kind: str
+) -> None:
+    audit = audited(tmp_path, tokenizer, train=train, dev=dev)
+    assert finding(audit, kind).severity == "error"
+    assert not audit.usable
+    assert "Usable: no" in audit.to_text()
+
+
+def test_skipped_rows_leave_a_set_usable(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "d.jsonl"
+    write_rows([{"text": t, "label": y} for t, y in [*CLEAN, ("no label", "")]], path)
+    options = DataOptions(table_format=TableFormat(skip_bad_rows=True))
+    audit = audit_data(load_data(str(path), options), tokenizer, 64, None)
+    assert finding(audit, "skipped").rows == {str(path): [25]}
+    assert audit.usable
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"), [("multi", [["a", "b"], ["a"], []]), ("regression", [1, 2.5, 7])]
+)
+def test_other_tasks_are_audited_too(
+    tmp_path: Path, tokenizer: Any, task: str, labels: list[Any]
+) -> None:
+    path = tmp_path / "d.jsonl"
+    write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(30)], path)
+    audit = audit_data(load_data(str(path), DataOptions(task=task)), tokenizer, 64, COST)
+    assert audit.usable
+    assert json.loads(audit.to_json())["splits"]["train"]["rows"] == 27
+    assert ("greatest" in audit.to_text()) == (task == "regression")
+
+
+def test_a_text_of_a_megabyte_is_audited(tmp_path: Path, tokenizer: Any) -> None:
+    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("good " * 200_000, "pos")], dev=CLEAN[:1])
+    assert finding(audit, "truncated").details["tokens"] == 200_002 - 64
+
+
+def test_the_report_fits_a_terminal_and_json_has_all_rows(tmp_path: Path, tokenizer: Any) -> None:
+    wide = "아주긴이름" * 12
+    train = [(f"some {word} film", label) for word in ("good", "bad") * 40 for label in ("a", wide)]
+    audit = audited(tmp_path, tokenizer, max_length=4, train=train, dev=train[:3])
+    text = audit.to_text()
+    assert max(map(_columns, text.splitlines())) <= 100
+    assert "and 150 more" in text
+    document = json.loads(audit.to_json())
+    rows = {one["kind"]: one["rows"] for one in document["findings"]}
+    assert rows["truncated"]["train"] == list(range(1, 161))
+    assert document["usable"] is True
+
+
+def test_pairs_are_counted_as_pairs(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "d.jsonl"
+    rows = [
+        {"premise": "good film", "hypothesis": f"bad book {'the ' * (i + 1)}", "label": "ab"[i % 2]}
+        for i in range(8)
+    ]
+    write_rows(rows, path)
+    audit = audit_data(load_data(str(path)), tokenizer, 64, None)
+    assert audit.splits["train"].longest_tokens in (3 + 2 + 2 + 8, 3 + 2 + 2 + 7)
+    assert not any(one.kind == "duplicates" for one in audit.findings)
+
+
+def test_estimates_grow_with_the_work() -> None:
+    full = CostInput(
+        parameters=3_000_000,
+        trainable_parameters=3_000_000,
+        embedding_parameters=1_000_000,
+        num_epochs=3,
+        batch_size=8,
+        method="full",
+    )
+    lora, whole = (estimate_cost(cost, [20] * 100, [20] * 10) for cost in (COST, full))
+    assert 0 < lora.memory_bytes < whole.memory_bytes
+    longer = estimate_cost(COST, [200] * 100, [20] * 10)
+    assert longer.memory_bytes > lora.memory_bytes
+    assert lora.tokens == 2000
+    assert lora.device_flops > 0
+    assert lora.minutes > 0
+
+
+def test_an_impossible_length_is_a_wrong_command(tmp_path: Path, tokenizer: Any) -> None:
+    write_rows([{"text": t, "label": y} for t, y in CLEAN], tmp_path / "d.jsonl")
+    with pytest.raises(ConfigError, match="`max_length` must be at least 1"):
+        audit_data(load_data(str(tmp_path / "d.jsonl")), tokenizer, 0, None)

@@ -1,0 +1,232 @@
+"""Laws of a trained classifier, on real architectures with untrained weights."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import ConfigError, DataError, ModelError
+from tests.models import FAMILIES, build_adapter, build_base, build_classifier
+from textclf.classifier import ClassifierOptions, TextClassifier, TextRow
+
+TEXTS = [
+    "the film was very good",
+    "bad",
+    "",
+    "it was not the best book, but the food and the service were fine " * 2,
+    "Who is it?",
+    "what a dull, sad movie; i hate the price",
+    "a" * 30,
+]
+FLOAT32 = ClassifierOptions(precision="float32")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("classifiers")
+    built = {family: build_classifier(root / family, family) for family in FAMILIES}
+    built["multi"] = build_classifier(
+        root / "multi", "bert", ("a", "b", "c"), "multi_label_classification"
+    )
+    built["regression"] = build_classifier(root / "regression", "bert", (), "regression")
+    return built
+
+
+def loaded(folder: Path, **options: Any) -> TextClassifier:
+    return TextClassifier.load(folder, ClassifierOptions(**{"precision": "float32", **options}))
+
+
+def rewrite(folder: Path, target: Path, **changes: Any) -> Path:
+    import shutil
+
+    shutil.copytree(folder, target)
+    manifest = json.loads((target / "footwork.json").read_text())
+    (target / "footwork.json").write_text(json.dumps(manifest | changes))
+    return target
+
+
+def plain_logits(folder: Path, texts: list[str], pairs: list[str] | None = None) -> np.ndarray:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = []
+    for index, text in enumerate(texts):
+        # In lists: an empty second text alone counts as none.
+        second = {} if pairs is None else {"text_pair": [pairs[index]]}
+        inputs = tokenizer([text], **second, truncation=True, max_length=64, return_tensors="pt")
+        with torch.inference_mode():
+            rows.append(model(**inputs).logits[0].numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_those_of_transformers_one_text_at_a_time(
+    folders: dict[str, Path], family: str
+) -> None:
+    logits = loaded(folders[family]).logits(TEXTS)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, plain_logits(folders[family], TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_are_those_of_transformers(folders: dict[str, Path], family: str) -> None:
+    pairs = TEXTS[::-1]
+    logits = loaded(folders[family]).logits(TEXTS, pairs)
+    np.testing.assert_allclose(logits, plain_logits(folders[family], TEXTS, pairs), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neighbours_do_not_change_a_row(folders: dict[str, Path], family: str) -> None:
+    classifier = loaded(folders[family])
+    together = classifier.predict_proba(TEXTS)
+    alone = np.concatenate([classifier.predict_proba([text]) for text in TEXTS])
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    shuffled = classifier.predict_proba([TEXTS[index] for index in order])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together[order], shuffled, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_adapter_answers_as_peft_does(tmp_path: Path, family: str) -> None:
+    from runtime.checkpoints import load_trained
+
+    folder = build_adapter(tmp_path / "adapter", build_base(tmp_path / "base", family), ("x", "y", "z"))
+    model, tokenizer = load_trained(folder)
+    inputs = tokenizer(TEXTS[0], return_tensors="pt")
+    classifier = loaded(folder)
+    assert classifier.labels == ("x", "y", "z")
+    np.testing.assert_allclose(
+        classifier.logits(TEXTS[:1]), model(**inputs).logits.detach().numpy(), atol=1e-5
+    )
+
+
+def test_a_foreign_folder_needs_no_manifest(folders: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(folders["bert"], tmp_path / "foreign"))
+    (folder / "footwork.json").unlink()
+    classifier = loaded(folder)
+    assert classifier.labels == ("negative", "positive")
+    assert classifier.task == "single_label_classification"
+    assert classifier.max_length == 128
+    np.testing.assert_allclose(classifier.logits(["bad"]), loaded(folders["bert"]).logits(["bad"]))
+
+
+def test_probabilities_sum_to_one_and_obey_the_temperature(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = loaded(folders["bert"])
+    hot = loaded(rewrite(folders["bert"], tmp_path / "hot", calibration={"temperature": 4.0}))
+    np.testing.assert_allclose(hot.predict_proba(TEXTS).sum(1), 1.0)
+    expected = np.exp(plain.logits(TEXTS) / 4.0)
+    np.testing.assert_allclose(
+        hot.predict_proba(TEXTS), expected / expected.sum(1, keepdims=True), atol=1e-6
+    )
+    np.testing.assert_array_equal(hot.predict_proba(TEXTS).argmax(1), plain.logits(TEXTS).argmax(1))
+
+
+def test_a_prediction_names_its_label_and_every_probability(folders: dict[str, Path]) -> None:
+    classifier = loaded(folders["bert"])
+    answers = classifier.predict(TEXTS, ids=[f"row {n}" for n in range(len(TEXTS))])
+    assert [answer.id for answer in answers] == [f"row {n}" for n in range(len(TEXTS))]
+    for answer, row in zip(answers, classifier.predict_proba(TEXTS), strict=True):
+        assert answer.label == classifier.labels[row.argmax()]
+        assert answer.probability == pytest.approx(row.max(), abs=1e-6)
+        assert list(answer.probabilities) == ["negative", "positive"]
+        assert not answer.abstained
+
+
+def test_multi_label_gives_every_label_that_is_likely(folders: dict[str, Path]) -> None:
+    for answer in loaded(folders["multi"]).predict(TEXTS):
+        likely = [name for name, p in answer.probabilities.items() if p >= 0.5]
+        assert answer.label == likely
+        assert answer.probability == max(answer.probabilities.values())
+
+
+def test_regression_gives_a_number_and_no_probability(folders: dict[str, Path]) -> None:
+    classifier = loaded(folders["regression"])
+    answer = classifier.predict(["bad"])[0]
+    assert astuple(answer)[1:] == (pytest.approx(float(classifier.logits(["bad"])[0, 0])), None, {}, False)
+    with pytest.raises(ConfigError, match="no probabilities"):
+        classifier.predict_proba(["bad"])
+
+
+def test_abstention_follows_the_threshold(folders: dict[str, Path], tmp_path: Path) -> None:
+    probabilities = loaded(folders["bert"]).predict_proba(TEXTS).max(1)
+    middle = float(np.median(probabilities)) + 1e-4
+    answers = loaded(folders["bert"], abstain_below=middle).predict(TEXTS)
+    assert [answer.abstained for answer in answers] == (probabilities < middle).tolist()
+    strict = rewrite(folders["bert"], tmp_path / "strict", calibration={"abstain_below": 1.0})
+    assert all(answer.abstained for answer in loaded(strict).predict(TEXTS))
+    assert not any(a.abstained for a in loaded(strict, abstain_below=0.0).predict(TEXTS))
+
+
+def test_auto_precision_gives_the_labels_of_float32(folders: dict[str, Path]) -> None:
+    texts = [f"{text} {n}" for n in range(20) for text in TEXTS]
+    for family in FAMILIES:
+        exact = loaded(folders[family]).predict(texts)
+        quick = loaded(folders[family], precision="auto").predict(texts)
+        assert [a.label for a in quick] == [a.label for a in exact]
+
+
+def test_texts_that_are_cut_are_counted(folders: dict[str, Path]) -> None:
+    classifier = loaded(folders["bert"])
+    classifier.predict(["good " * 62, "good " * 63, "bad"])
+    assert classifier.texts_cut == 1
+
+
+def test_a_stream_without_end_runs_in_bounded_memory(folders: dict[str, Path]) -> None:
+    def endless() -> Iterator[TextRow]:
+        number = 0
+        while True:
+            number += 1
+            yield TextRow(str(number), "good " * (number % 9))
+
+    stream = loaded(folders["bert"], look_ahead=64).stream(endless())
+    assert [next(stream).id for _ in range(200)] == [str(n) for n in range(1, 201)]
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(1000):
+        next(stream)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    stream.close()
+    assert grown < 500_000
+
+
+def test_a_length_past_the_positions_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
+        loaded(folders["bert"], max_length=129)
+    with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
+        loaded(folders["roberta"], max_length=129)
+    assert loaded(folders["deberta-v2"], max_length=300).logits(["good " * 400]).shape == (1, 2)
+    assert loaded(folders["roberta"], max_length=128).logits(["good " * 400]).shape == (1, 2)
+
+
+def test_a_copy_answers_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+    classifier = loaded(folders["bert"])
+    classifier.save(tmp_path / "copy")
+    np.testing.assert_array_equal(loaded(tmp_path / "copy").logits(TEXTS), classifier.logits(TEXTS))
+    with pytest.raises(ConfigError, match="exists"):
+        classifier.save(tmp_path / "copy")
+
+
+def test_wrong_calls_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    classifier = loaded(folders["bert"])
+    with pytest.raises(TypeError, match="put it into a list"):
+        classifier.predict("one text")
+    with pytest.raises(DataError, match="as many texts"):
+        classifier.predict(["a"], pairs=["b", "c"])
+    with pytest.raises(ModelError, match="holds no trained classifier"):
+        loaded(tmp_path)
+    assert classifier.predict([]) == []
+    assert classifier.logits([]).shape == (0, 2)

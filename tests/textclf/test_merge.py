@@ -1,0 +1,89 @@
+"""Merging an adapter into its base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.errors import ConfigError, ModelError
+from tests.models import FAMILIES, build_adapter, build_base, build_classifier
+from textclf.classifier import ClassifierOptions, TextClassifier
+from textclf.merge import merge_adapter
+
+TEXTS = ["the film was very good", "", "what a dull, sad movie"]
+FLOAT32 = ClassifierOptions(precision="float32")
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    base = build_base(tmp_path / "base", "bert")
+    return build_adapter(tmp_path / "adapter", base, ("low", "mid", "high"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_merged_folder_answers_the_same_without_its_base(tmp_path: Path, family: str) -> None:
+    base = build_base(tmp_path / "base", family)
+    adapter = build_adapter(tmp_path / "adapter", base, ("low", "mid", "high"))
+    before = TextClassifier.load(adapter, FLOAT32).logits(TEXTS)
+    assert merge_adapter(adapter, tmp_path / "plain") <= 1e-4
+    base.rename(tmp_path / "gone")
+    after = TextClassifier.load(tmp_path / "plain", FLOAT32)
+    assert after.labels == ("low", "mid", "high")
+    np.testing.assert_allclose(after.logits(TEXTS), before, atol=1e-4)
+
+
+def test_the_pipeline_of_transformers_loads_a_merged_folder(adapter: Path, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    merge_adapter(adapter, tmp_path / "plain")
+    answer = pipeline("text-classification", model=str(tmp_path / "plain"), device="cpu")(TEXTS)
+    own = TextClassifier.load(tmp_path / "plain", FLOAT32).predict(TEXTS)
+    assert [one["label"] for one in answer] == [one.label for one in own]
+    assert [one["score"] for one in answer] == pytest.approx([p.probability for p in own], abs=1e-5)
+
+
+def test_the_manifest_and_the_report_go_along(adapter: Path, tmp_path: Path) -> None:
+    (adapter / "report").mkdir()
+    (adapter / "report" / "metrics.json").write_text("{}")
+    merge_adapter(adapter, tmp_path / "plain")
+    manifest = json.loads((tmp_path / "plain" / "footwork.json").read_text())
+    assert manifest == json.loads((adapter / "footwork.json").read_text()) | {"merged": True}
+    assert (tmp_path / "plain" / "report" / "metrics.json").exists()
+    assert not (tmp_path / "plain" / "adapter_config.json").exists()
+
+
+def test_a_plain_folder_needs_no_merging(tmp_path: Path) -> None:
+    plain = build_classifier(tmp_path / "plain")
+    with pytest.raises(ConfigError, match="is already plain"):
+        merge_adapter(plain, tmp_path / "out")
+
+
+def test_what_exists_is_not_overwritten_unless_asked(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").touch()
+    with pytest.raises(ConfigError, match="out exists"):
+        merge_adapter(adapter, tmp_path / "out")
+    merge_adapter(adapter, tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out" / "precious").exists()
+
+
+def test_a_merge_that_changes_answers_is_not_published(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from textclf import classifier
+
+    def merge_badly(model: object) -> object:
+        plain = merged(model)
+        with torch.no_grad():
+            plain.classifier.bias += 1.0
+        return plain
+
+    merged = classifier.merged
+    monkeypatch.setattr(classifier, "merged", merge_badly)
+    with pytest.raises(ModelError, match="logits are off by 1.0e[+]00"):
+        merge_adapter(adapter, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,171 @@
+"""Rows in, rows out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runtime.errors import ConfigError, DataError
+from tests.models import build_classifier
+from textclf.classifier import ClassifierOptions, TextClassifier
+from textclf.inputs import open_rows
+from textclf.predict import PredictOptions, predict_rows, write_predictions
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> TextClassifier:
+    folder = build_classifier(tmp_path_factory.mktemp("model") / "bert")
+    return TextClassifier.load(folder, ClassifierOptions(precision="float32"))
+
+
+@pytest.fixture(scope="module")
+def multi(tmp_path_factory: pytest.TempPathFactory) -> TextClassifier:
+    folder = tmp_path_factory.mktemp("model") / "multi"
+    build_classifier(folder, labels=("a", "b"), task="multi_label_classification")
+    return TextClassifier.load(folder, ClassifierOptions(precision="float32"))
+
+
+def rows_of(*cells: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    return list(enumerate(cells, start=2))
+
+
+def answered(classifier: TextClassifier, *cells: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+    return list(predict_rows(classifier, rows_of(*cells), PredictOptions(**options)))
+
+
+def test_one_row_comes_out_for_each_row_in_and_in_order(classifier: TextClassifier) -> None:
+    texts = ["good", "", "the film " * 20, "bad"] * 50
+    rows = answered(classifier, *({"text": text} for text in texts))
+    assert [row["id"] for row in rows] == [str(number) for number in range(2, 202)]
+    assert [row["label"] for row in rows] == [a.label for a in classifier.predict(texts)]
+    assert list(rows[0]) == ["id", "label", "probability", "probabilities", "abstained"]
+
+
+def test_ids_come_from_a_column_or_are_row_numbers(classifier: TextClassifier) -> None:
+    cells = {"ID": "x7", "text": "good", "key": "k1"}
+    assert answered(classifier, cells)[0]["id"] == "x7"
+    assert answered(classifier, cells, id_column="key")[0]["id"] == "k1"
+    assert answered(classifier, {"text": "good"})[0]["id"] == "2"
+
+
+def test_text_columns_are_stated_found_or_those_of_training(classifier: TextClassifier) -> None:
+    good = answered(classifier, {"text": "good"})[0]["probabilities"]
+    assert answered(classifier, {"review": "good", "stars": "1"})[0]["probabilities"] == good
+    stated = answered(classifier, {"text": "bad", "note": "good"}, text_columns=("note",))
+    assert stated[0]["probabilities"] == good
+    try:
+        classifier.text_columns = ("odd name",)
+        assert answered(classifier, {"odd name": "good", "text": "bad"})[0]["probabilities"] == good
+        assert answered(classifier, {"text": "good"})[0]["probabilities"] == good
+        with pytest.raises(DataError, match="takes 1 text a row, input has 2: premise, hypothesis"):
+            answered(classifier, {"premise": "a", "hypothesis": "b"})
+    finally:
+        classifier.text_columns = ()
+
+
+def test_pairs_are_classified_together(classifier: TextClassifier) -> None:
+    row = answered(classifier, {"premise": "good", "hypothesis": "bad"})[0]
+    assert row["probability"] == pytest.approx(classifier.predict(["good"], ["bad"])[0].probability)
+
+
+def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
+    with pytest.raises(DataError, match="songs.jsonl, row 3: it has no text in 'text'.*--skip-bad"):
+        answered(classifier, {"text": "a"}, {"text": None}, source="songs.jsonl")
+    with pytest.raises(DataError, match="row 3: 'text' must hold a text, got list"):
+        answered(classifier, {"text": "a"}, {"text": ["b"]})
+
+
+def test_bad_rows_can_be_skipped_and_are_listed(classifier: TextClassifier) -> None:
+    rows = rows_of({"text": "a"}, {"other": 1}, {"text": 7}, {"text": None})
+    answers = predict_rows(classifier, rows, PredictOptions(skip_bad_rows=True))
+    assert [row["id"] for row in answers] == ["2", "4"]
+    assert [skipped.row for skipped in answers.skipped] == [3, 5]
+
+
+def test_no_rows_and_no_text_column_are_errors(classifier: TextClassifier) -> None:
+    with pytest.raises(DataError, match="input has no rows"):
+        answered(classifier)
+    with pytest.raises(DataError, match="text column of input is not clear"):
+        answered(classifier, {"height": "1", "width": "2"})
+
+
+def test_cut_texts_are_noted(classifier: TextClassifier) -> None:
+    rows = predict_rows(classifier, rows_of({"text": "good " * 90}, {"text": "bad"}))
+    list(rows)
+    assert rows.notes == (
+        "1 text is longer than 64 tokens and lost the rest; --long windows reads all of a text.",
+    )
+    short = predict_rows(classifier, rows_of({"text": "bad"}))
+    list(short)
+    assert short.notes == ()
+
+
+def test_every_format_holds_the_same_answers(classifier: TextClassifier, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    cells = [{"text": "good", "id": 'a"b'}, {"text": "", "id": "c\nd"}]
+    expected = answered(classifier, *cells)
+    for ending in (".jsonl", ".csv", ".parquet"):
+        write_predictions(iter(expected), tmp_path / f"out{ending}")
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == expected
+    with (tmp_path / "out.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["id", "label", "probability", "abstained", "p:negative", "p:positive"]
+    assert [row["id"] for row in table] == ['a"b', "c\nd"]
+    assert [float(row["p:positive"]) for row in table] == [
+        row["probabilities"]["positive"] for row in expected
+    ]
+    parquet = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["p:negative"] for row in parquet] == [
+        row["probabilities"]["negative"] for row in expected
+    ]
+
+
+def test_several_labels_stand_in_csv_as_a_list(multi: TextClassifier, tmp_path: Path) -> None:
+    rows = answered(multi, {"text": "good"}, {"text": "bad movie"})
+    write_predictions(rows, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [json.loads(row["label"]) for row in csv.DictReader(file)] == [r["label"] for r in rows]
+
+
+def test_a_failed_run_leaves_no_file(classifier: TextClassifier, tmp_path: Path) -> None:
+    rows = predict_rows(classifier, rows_of({"text": "a"}, {"text": None}))
+    with pytest.raises(DataError):
+        write_predictions(rows, tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="ending of out.xlsx"):
+        write_predictions(answered(classifier, {"text": "a"}), tmp_path / "out.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("content", "input_format", "texts"),
+    [
+        ("good film\nbad, dull film\n\nfine\n", "lines", ["good film", "bad, dull film", "", "fine"]),
+        ('{"text": 1}\n', "lines", ['{"text": 1}']),
+        ('{"text": "a"}\n{"text": "b"}\n', "jsonl", ["a", "b"]),
+        ('{"text": "a"}\n{"text": "b"}\n', "auto", ["a", "b"]),
+        ('id,text\n1,"a, b"\n2,c\n', "csv", ["a, b", "c"]),
+        ("id\ttext\n1\ta\n2\tb\n", "tsv", ["a", "b"]),
+    ],
+)
+def test_standard_input_is_lines_or_a_table(
+    monkeypatch: pytest.MonkeyPatch, content: str, input_format: Any, texts: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    rows = open_rows("-", input_format)
+    assert [str(cells["text"]) for _, cells in rows] == texts
+
+
+def test_an_unknown_format_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`format` must be one of auto, lines"):
+        open_rows("-", "xml")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="cannot be read"):
+        open_rows(str(tmp_path / "absent.txt"), "lines")

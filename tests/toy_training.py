@@ -1,0 +1,125 @@
+"""A small training job on 45 rows, to train, to break, and to train again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from runtime.adaptation import parameter_groups
+from runtime.batching import FILLER
+from runtime.deberta import accelerate_attention
+from runtime.loop_config import LoopConfig
+from runtime.tokens import tokenize
+from runtime.training import TrainingJob, TrainingOutcome, run_training
+from tests.models import build_config, build_tokenizer
+
+ROWS = 45  # no multiple of the batch size: the last step of an epoch is a short one
+TEXTS = [
+    f"{'good' if row % 2 else 'bad'} film " + "x" * (row % 7) + " and the book" * (row % 3)
+    for row in range(ROWS)
+]
+TARGETS = torch.tensor([row % 2 for row in range(ROWS)])
+TASK = "single_label_classification"
+Hook = Callable[[torch.nn.Module], None]
+
+
+class Indices(torch.utils.data.Dataset[int]):
+    """Items that are their own indices."""
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def build_toy_model(family: str = "deberta-v2") -> Any:
+    """A two-layer classifier with dropout, the same at every call."""
+    torch.manual_seed(0)
+    config = build_config(family, build_tokenizer(family), ["no", "yes"], TASK)
+    model = AutoModelForSequenceClassification.from_config(config)
+    accelerate_attention(model)
+    return model
+
+
+def toy_job(
+    model: Any, family: str, notes: list[str] | None = None, learning_rate: float = 1e-3
+) -> TrainingJob:
+    """The toy data, with a plain cross-entropy."""
+    texts = tokenize(build_tokenizer(family), TEXTS, None, 64)
+
+    def collate(indices: list[int]) -> dict[str, torch.Tensor]:
+        rows = [max(index, 0) for index in indices]
+        batch = texts.batch(rows)
+        batch["labels"] = TARGETS[rows]
+        batch["row_weight"] = torch.tensor([float(index != FILLER) for index in indices])
+        batch["row"] = torch.tensor(rows)
+        return batch
+
+    def measure(current: Any) -> dict[str, float]:
+        with torch.inference_mode():
+            logits = current(**texts.batch(range(ROWS))).logits
+        loss = torch.nn.functional.cross_entropy(logits, TARGETS)
+        return {"loss": float(loss), "accuracy": float((logits.argmax(-1) == TARGETS).float().mean())}
+
+    return TrainingJob(
+        model=model,
+        dataset=Indices(),
+        lengths=texts.lengths,
+        collate=collate,
+        loss=lambda logits, targets: torch.nn.functional.cross_entropy(
+            logits, targets, reduction="none"
+        ),
+        parameter_groups=parameter_groups(model, learning_rate, 0.01, 1.0),
+        measure=measure,
+        pad=texts.widen,
+        notify=(notes if notes is not None else []).append,
+    )
+
+
+def train_toy(
+    run: Path,
+    family: str = "deberta-v2",
+    hook: Hook | None = None,
+    resume: Path | None = None,
+    notes: list[str] | None = None,
+    **settings: Any,
+) -> tuple[Any, TrainingOutcome]:
+    """Train the toy model for three epochs of six steps; `hook` may tamper with it first."""
+    model = build_toy_model(family)
+    job = toy_job(model, family, notes, settings.get("learning_rate", 1e-3))
+    if hook:
+        hook(model)
+    defaults = {
+        "num_epochs": 3,
+        "learning_rate": 1e-3,
+        "batch_size": 8,
+        "best_metric": "accuracy",
+        "mixed_precision": "float32",
+    }
+    return model, run_training(job, LoopConfig(**{**defaults, **settings}), run, resume)
+
+
+def at_forward(number: int, act: Callable[[Any], Any]) -> Hook:
+    """A hook that lets `act` see, and change, the output of the model's n-th forward pass."""
+
+    def hook(model: torch.nn.Module) -> None:
+        forward, calls = model.forward, [0]
+
+        def tampered(*args: Any, **inputs: Any) -> Any:
+            calls[0] += 1
+            output = forward(*args, **inputs)
+            return act(output) if calls[0] == number else output
+
+        model.forward = tampered  # type: ignore[method-assign]
+
+    return hook
+
+
+def logged(outcome: TrainingOutcome, name: str) -> list[float]:
+    """What the loop logged under `name`, step by step."""
+    return [float(entry[name]) for entry in outcome.history if name in entry]

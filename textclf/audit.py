@@ -1,0 +1,210 @@
+"""Look a data set over before it costs a night of training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import ConfigError
+from textclf.audit_text import audit_as_text
+from textclf.cost import Cost, CostInput, estimate_cost
+from textclf.data import LabelledData
+from textclf.findings import (
+    Finding,
+    bad_row_findings,
+    class_counts,
+    class_findings,
+    label_findings,
+    splits_of,
+    text_findings,
+)
+from textclf.labels import REGRESSION
+from textclf.token_counts import TokenCounts, count_tokens
+
+_VERY_LONG = 4
+_WORST_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """One split in numbers."""
+
+    rows: int
+    counts: Mapping[str, int]
+    """Rows of each class; empty for regression."""
+    median_tokens: int
+    longest_tokens: int
+    tokens: int
+    lost_tokens: int
+    """Beyond `max_length`."""
+    amounts: tuple[float, float, float] | None = None
+    """Least, mean and greatest, for regression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found in a data set."""
+
+    task: str
+    labels: tuple[str, ...]
+    max_length: int
+    """Longest input, in tokens."""
+    splits: Mapping[str, SplitSummary]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    """How the data set was read."""
+    cost: Cost | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether training can work at all."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def to_text(self) -> str:
+        """A report of at most 100 columns, with the first rows of each finding."""
+        return audit_as_text(self.to_dict())
+
+    def to_json(self) -> str:
+        """One JSON document, with the numbers of all rows."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that JSON has."""
+        return {"usable": self.usable, **asdict(self)}
+
+
+def audit_data(
+    data: LabelledData, tokenizer: Any, max_length: int, cost: CostInput | None = None
+) -> Audit:
+    """Count, compare and tokenize every text of a data set.
+
+    Args:
+        data: As `load_data` gives it.
+        tokenizer: The model's, of transformers.
+        max_length: Longest input, in tokens.
+        cost: The model and the run, for an estimate of time and memory; None for none.
+    """
+    if max_length < 1:
+        raise ConfigError(f"`max_length` must be at least 1, got {max_length}.")
+    splits = splits_of(data)
+    tokens = {name: count_tokens(split, tokenizer) for name, split in splits.items()}
+    findings = (
+        *bad_row_findings(data),
+        *class_findings(data),
+        *label_findings(data),
+        *text_findings(data),
+        *_length_findings(data, tokens, max_length),
+        *_unknown_finding(data, tokens),
+    )
+    kept = {name: np.minimum(one.lengths, max_length) for name, one in tokens.items()}
+    lengths = (kept["train"].tolist(), kept["validation"].tolist())
+    estimate = estimate_cost(cost, *lengths) if cost else None
+    return Audit(
+        task=data.task,
+        labels=data.labels,
+        max_length=max_length,
+        splits={name: _summary(data, name, tokens[name], max_length) for name in splits},
+        findings=findings,
+        notes=data.notes,
+        cost=estimate,
+    )
+
+
+def _summary(data: LabelledData, name: str, tokens: TokenCounts, max_length: int) -> SplitSummary:
+    split = splits_of(data)[name]
+    amounts = None
+    if data.task == REGRESSION and len(split.targets):
+        values = split.targets.astype(float)
+        amounts = (values.min(), values.mean(), values.max())
+    some = len(tokens.lengths) > 0
+    return SplitSummary(
+        rows=len(split.texts),
+        counts={} if data.task == REGRESSION else class_counts(data, split),
+        median_tokens=int(np.median(tokens.lengths)) if some else 0,
+        longest_tokens=int(tokens.lengths.max(initial=0)),
+        tokens=int(tokens.lengths.sum()),
+        lost_tokens=int(tokens.lost(max_length).sum()),
+        amounts=amounts and (float(amounts[0]), float(amounts[1]), float(amounts[2])),
+    )
+
+
+def _length_findings(
+    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
+) -> Iterator[Finding]:
+    splits = splits_of(data)
+    lost = {name: one.lost(max_length) for name, one in tokens.items()}
+    rows = {
+        name: [splits[name].rows[i] for i in np.flatnonzero(cut)]
+        for name, cut in lost.items()
+        if cut.any()
+    }
+    if not rows:
+        return
+    count, total = sum(map(len, rows.values())), sum(len(one.texts) for one in splits.values())
+    tokens_lost = sum(int(cut.sum()) for cut in lost.values())
+    share = tokens_lost / sum(int(one.lengths.sum()) for one in tokens.values())
+    worst = sorted(
+        (
+            (int(cut[i]), name, splits[name].rows[i])
+            for name, cut in lost.items()
+            for i in np.flatnonzero(cut)
+        ),
+        reverse=True,
+    )[:_WORST_ROWS]
+    message = (
+        f"{count:,} of {total:,} rows ({_share(count / total)}) are longer than {max_length} "
+        f"tokens and lose {tokens_lost:,} tokens, {_share(share)} of all; the worst, row "
+        f"{worst[0][2]} of {worst[0][1]}, loses {worst[0][0]:,}."
+    )
+    details = {
+        "rows": count,
+        "tokens": tokens_lost,
+        "share_of_tokens": share,
+        "worst": [{"split": name, "row": row, "lost_tokens": cut} for cut, name, row in worst],
+    }
+    yield Finding("truncated", "warning" if share > 0.01 else "note", message, rows, details)
+    yield from _very_long_finding(data, tokens, max_length)
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+
+
+def _very_long_finding(
+    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
+) -> Iterator[Finding]:
+    splits = splits_of(data)
+    rows = {
+        name: [splits[name].rows[i] for i in np.flatnonzero(one.lengths > _VERY_LONG * max_length)]
+        for name, one in tokens.items()
+    }
+    count = sum(map(len, rows.values()))
+    if count:
+        message = (
+            f"{count:,} very long: more than {_VERY_LONG} times {max_length} tokens. The model "
+            "sees only their beginning."
+        )
+        yield Finding("very_long", "warning", message, {k: v for k, v in rows.items() if v})
+
+
+def _unknown_finding(data: LabelledData, tokens: Mapping[str, TokenCounts]) -> Iterator[Finding]:
+    splits = splits_of(data)
+    rows = {}
+    for name, one in tokens.items():
+        words = np.maximum(one.lengths - one.special, 1)
+        if len(found := np.flatnonzero(one.unknown * 2 > words)):
+            rows[name] = [splits[name].rows[i] for i in found]
+    count = sum(map(len, rows.values()))
+    if count:
+        message = (
+            f"In {count:,} row{'s' * (count != 1)} more than half of the tokens are unknown to the "
+            "tokenizer: another language or script than the model's?"
+        )
+        yield Finding("unknown_tokens", "warning", message, rows)
+
+
+__all__ = ["Audit", "CostInput", "Finding", "SplitSummary", "audit_data"]

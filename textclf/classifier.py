@@ -1,0 +1,243 @@
+"""A trained classifier: load it, ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ConfigError, DataError, ModelError
+from textclf.decision import DecisionRule, Prediction, rule_of
+from textclf.windows import LongTexts, TextEncoder, TextPair, WindowedTexts
+
+UNSTATED_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierOptions:
+    """How a classifier answers; None takes what it was trained with."""
+
+    max_length: int | None = None
+    """Longest sequence, in tokens."""
+    long: LongTexts = "truncate"
+    """What to do with longer texts: keep the beginning, or average over sliding windows."""
+    overlap: int | None = None
+    """Tokens that neighbouring windows share; None takes a quarter of `max_length`."""
+    abstain_below: float | None = None
+    """Probability of the answer below which it is marked as abstained; 0 never abstains."""
+    precision: str = "auto"
+    """`float32`, `bf16`, or `auto`: bf16 where it is quick, close calls again in float32."""
+    batch_tokens: int | None = None
+    """Padded tokens a batch; None suits the device."""
+    look_ahead: int = 2048
+    """Rows of a stream that are read and sorted by length together."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """One row to classify."""
+
+    id: str
+    text: str
+    pair: str | None = None
+    """The second text, for models of pairs."""
+
+
+class TextClassifier:
+    """A fine-tuned text classifier, ready to answer.
+
+    Args:
+        model: A sequence-classification model of transformers or an adapter of peft over one.
+        tokenizer: Its fast tokenizer.
+        rule: What its logits mean.
+        options: How it answers; `max_length` must be stated.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, rule: DecisionRule, options: ClassifierOptions
+    ) -> None:
+        from runtime.inference import InferenceConfig, SequenceModel
+
+        if options.max_length is None:
+            raise ValueError("`max_length` must be stated.")
+        limit = position_limit(model)
+        if limit is not None and options.max_length > limit:
+            raise ConfigError(
+                f"`max_length` must be at most {limit}, the positions of this model, "
+                f"got {options.max_length}."
+            )
+        self.rule = rule
+        self.texts_cut = 0
+        """Texts that lost tokens to `max_length` so far."""
+        self.text_columns: tuple[str, ...] = ()
+        """Columns of the table that it was trained on; empty where that is not known."""
+        self._folder: Path | None = None
+        self._encoder = TextEncoder(tokenizer, options.max_length, options.long, options.overlap)
+        self._config = InferenceConfig(
+            # A number is all that a regression says: there is no decision to protect.
+            precision="float32"
+            if options.precision == "auto" and not rule.decides
+            else options.precision,
+            batch_tokens=options.batch_tokens,
+            look_ahead=options.look_ahead,
+        )
+        self._model = SequenceModel(model, self._config)
+
+    @classmethod
+    def load(cls, folder: Path | str, options: ClassifierOptions | None = None) -> TextClassifier:
+        """Load a trained folder: an adapter, a plain one, or a plain one made elsewhere.
+
+        Raises:
+            ModelError: It holds no classifier, or its base cannot be reached.
+            ConfigError: An option does not fit the model.
+        """
+        from runtime.checkpoints import load_trained
+        from runtime.folders import read_manifest
+
+        folder, options = Path(folder), options or ClassifierOptions()
+        model, tokenizer = load_trained(folder)
+        manifest = read_manifest(folder)
+        rule = rule_of(manifest, model.config)
+        if options.abstain_below is not None:
+            rule = replace(rule, abstain_below=options.abstain_below or None)
+        max_length = options.max_length or manifest.get("max_length")
+        options = replace(options, max_length=max_length or _usual_length(model, tokenizer))
+        classifier = cls(merged(model), tokenizer, rule, options)
+        classifier._folder = folder
+        classifier.text_columns = tuple((manifest.get("data") or {}).get("text_columns") or ())
+        return classifier
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C names in the order of the logits; none for regression."""
+        return self.rule.labels
+
+    @property
+    def task(self) -> str:
+        """A `problem_type` of transformers."""
+        return self.rule.task
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence, in tokens."""
+        return self._encoder.max_length
+
+    def logits(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """What the model says, before the temperature.
+
+        Returns:
+            Shape (N, C); (N, 1) for regression.
+        """
+        rows = [TextRow("", *both) for both in _text_pairs(texts, pairs)]
+        answers = [logits for _, logits in self._answer(rows)]
+        width = max(len(self.labels), 1)
+        return np.stack(answers) if answers else np.zeros((0, width), np.float32)
+
+    def predict_proba(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> NDArray[np.floating[Any]]:
+        """Calibrated probabilities: a softmax, or a sigmoid a label (multi-label).
+
+        Returns:
+            Shape (N, C).
+
+        Raises:
+            ConfigError: The model is a regression, which has none.
+        """
+        if not self.labels:
+            raise ConfigError("A regression has no probabilities; use predict.")
+        return self.rule.probabilities(self.logits(texts, pairs))
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> list[Prediction]:
+        """Answer texts, in their order; ids default to the index, from 0."""
+        ids = [str(index) for index in range(len(texts))] if ids is None else list(ids)
+        both = zip(ids, _text_pairs(texts, pairs), strict=True)
+        return list(self.stream(TextRow(identity, *pair) for identity, pair in both))
+
+    def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
+        """Answer rows of any number in bounded memory, in their order."""
+        for row, logits in self._answer(rows):
+            yield self.rule.predictions([row.id], logits[None])[0]
+
+    def save(self, folder: Path | str, overwrite: bool = False) -> None:
+        """Copy the folder that this classifier was loaded from.
+
+        Raises:
+            ModelError: It was not loaded from a folder.
+            ConfigError: `folder` exists and `overwrite` is off.
+        """
+        import shutil
+
+        from runtime.folders import published_folder
+
+        if self._folder is None:
+            raise ModelError("This classifier was not loaded from a folder; save its model.")
+        with published_folder(Path(folder), overwrite) as staging:
+            shutil.copytree(self._folder, staging, dirs_exist_ok=True)
+
+    def _answer(self, rows: Iterable[TextRow]) -> Iterator[tuple[TextRow, NDArray[np.float32]]]:
+        from runtime.inference import encoded_ahead, windows_of
+
+        windows = windows_of(rows, self._config, lambda row: len(row.text) + len(row.pair or ""))
+        for window, encoded in encoded_ahead(windows, self._encode):
+            self.texts_cut += int(encoded.cut.sum())
+            yield from zip(window, self._run(encoded), strict=True)
+
+    def _run(self, encoded: WindowedTexts) -> NDArray[np.float32]:
+        def closeness(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+            return np.repeat(self.rule.closeness(encoded.pooled(logits)), encoded.counts)
+
+        return encoded.pooled(self._model.logits(encoded.sequences, closeness))
+
+    def _encode(self, rows: list[TextRow]) -> WindowedTexts:
+        return self._encoder.encode([(row.text, row.pair) for row in rows])
+
+
+def merged(model: Any) -> Any:
+    """`model` with its adapter added into the weights, where its method can be."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return model
+    try:
+        return model.merge_and_unload()
+    except (AttributeError, NotImplementedError, ValueError):
+        return model  # prompts are learned inputs, not changes of weights
+
+
+def position_limit(model: Any) -> int | None:
+    """Tokens that the model has learned positions for; None where positions are relative."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "num_embeddings"):
+            # RoBERTa counts positions from the one after the padding's.
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings) - first
+    return None
+
+
+def _usual_length(model: Any, tokenizer: Any) -> int:
+    limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
+    return int(min(limit for limit in limits if limit is not None))
+
+
+def _text_pairs(texts: Sequence[str], pairs: Sequence[str] | None) -> list[TextPair]:
+    if isinstance(texts, str):
+        raise TypeError("`texts` must be a sequence of texts, got one text; put it into a list.")
+    if pairs is None:
+        return [(text, None) for text in texts]
+    if len(pairs) != len(texts):
+        raise DataError(
+            f"`pairs` must have as many texts as `texts`: {len(texts)}, got {len(pairs)}."
+        )
+    return list(zip(texts, pairs, strict=True))

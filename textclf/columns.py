@@ -1,0 +1,276 @@
+"""Which columns of a table hold the texts, the labels and the ids."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import DataError
+from runtime.table_header import is_number, normalise_name
+
+TEXT_PAIRS = (
+    ("sentence1", "sentence2"),
+    ("sentence_1", "sentence_2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+    ("text1", "text2"),
+    ("text_1", "text_2"),
+    ("string1", "string2"),
+    ("#1_string", "#2_string"),
+    ("query", "passage"),
+    ("query", "document"),
+)
+_TEXTS = """
+    text texts sentence sentences review_text review_body review reviews comment_text comment
+    comments content contents message messages utterance tweet post question questions query
+    document documents body article passage input abstract summary
+"""
+_LABELS = """
+    label labels gold_label category categories class classes target targets sentiment intent
+    emotion emotions polarity topic is_duplicate quality stars star_rating rating ratings
+    similarity score scores tag tags genre y
+"""
+TEXT_NAMES = tuple(_TEXTS.split())
+LABEL_NAMES = tuple(_LABELS.split())
+# Weaker than a text beside them: a review has a title too.
+SHORT_TEXTS = (("title", "description"), ("headline", "description"), ("subject", "body"))
+LAST_TEXTS = ("description", "headline", "title", "subject")
+ID_NAMES = ("id", "ids", "uid", "guid", "idx", "index", "row_id", "example_id", "text_id")
+_LABEL_CHARACTERS = 40
+_SAMPLE_ROWS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that a classifier is trained on."""
+
+    text: tuple[str, ...]
+    """One, or two for pairs."""
+    label: str
+    id: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StatedColumns:
+    """What the user states; empty and None are found."""
+
+    text: tuple[str, ...] = ()
+    label: str | None = None
+    id: str | None = None
+
+
+def choose_columns(
+    columns: Mapping[str, Sequence[Any]], stated: StatedColumns, source: str
+) -> Columns:
+    """Find the columns by their names, else by what they hold.
+
+    Args:
+        columns: All of the table, N cells each.
+        stated: Goes before what is found.
+        source: Named in errors.
+
+    Raises:
+        DataError: A stated column is missing, or several would do; the columns are listed.
+    """
+    text = tuple(find_column(columns, name, source) for name in stated.text)
+    label = find_column(columns, stated.label, source) if stated.label else None
+    identity = find_column(columns, stated.id, source) if stated.id else None
+    taken = {*text, *filter(None, (label, identity))}
+    free = [name for name in columns if name not in taken]
+    text = text or _text_by_name(free)
+    free = [name for name in free if name not in text]
+    label = label or _by_name(free, LABEL_NAMES)
+    if identity is None:
+        identity = _id_by_name(columns, [name for name in free if name != label])
+    if not text or label is None:
+        profiles = [_profile(name, columns[name]) for name in columns]
+        text, label, identity = _by_content(profiles, (text, label, identity), source)
+    return Columns(text, label, identity, _notes(text, label, identity))
+
+
+def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
+    """The column of this name, in any case; `2` is the second where no column is called so.
+
+    Raises:
+        DataError: There is none; the message lists those there are.
+    """
+    if found := find_name(columns, name):
+        return found
+    by_key = {normalise_name(column): column for column in columns}
+    close = difflib.get_close_matches(normalise_name(name), by_key, n=1)
+    hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
+    raise DataError(f"{source} has no column {name!r}; it has {_listed(columns)}.{hint}")
+
+
+def find_name(columns: Mapping[str, Any], name: str) -> str | None:
+    """As `find_column`, but None if there is none."""
+    if name in columns:
+        return name
+    by_key = {normalise_name(column): column for column in reversed(list(columns))}
+    return by_key.get(normalise_name(name)) or by_key.get(f"column_{name}")
+
+
+def find_text_columns(
+    columns: Mapping[str, Any], stated: Sequence[str], source: str
+) -> tuple[str, ...]:
+    """The text columns of a table without labels, by name.
+
+    Args:
+        columns: By name; the values are not looked at.
+        stated: Those the model was trained on or the user names; may be empty.
+        source: Named in errors.
+
+    Raises:
+        DataError: A stated column is missing, or none has the name of a text column.
+    """
+    if stated:
+        return tuple(find_column(columns, name, source) for name in stated)
+    names = [name for name in columns if normalise_name(name) not in (*LABEL_NAMES, *ID_NAMES)]
+    text = _text_by_name(names) or (tuple(names) if len(names) == 1 else ())
+    if not text:
+        raise DataError(
+            f"The text column of {source} is not clear; it has {_listed(columns)}. "
+            "Name it with --text-column (twice for pairs)."
+        )
+    return text
+
+
+def _text_by_name(names: Sequence[str]) -> tuple[str, ...]:
+    by_key = {normalise_name(name): name for name in reversed(names)}
+    for pair in TEXT_PAIRS:
+        if all(name in by_key for name in pair):
+            return tuple(by_key[name] for name in pair)
+    for name in TEXT_NAMES:
+        if name in by_key and not any(
+            name in pair and set(pair) <= by_key.keys() for pair in SHORT_TEXTS
+        ):
+            return (by_key[name],)
+    for pair in SHORT_TEXTS:
+        if all(name in by_key for name in pair):
+            return tuple(by_key[name] for name in pair)
+    last = next((by_key[name] for name in LAST_TEXTS if name in by_key), None)
+    return (last,) if last else ()
+
+
+def _by_name(names: Sequence[str], known: Sequence[str]) -> str | None:
+    by_key = {normalise_name(name): name for name in reversed(names)}
+    return next((by_key[name] for name in known if name in by_key), None)
+
+
+def _id_by_name(columns: Mapping[str, Sequence[Any]], names: Sequence[str]) -> str | None:
+    name = _by_name(names, ID_NAMES)
+    if name is None or len({str(value) for value in columns[name]}) < len(columns[name]):
+        return None
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """What a column's cells look like, over the first rows."""
+
+    name: str
+    characters: float
+    """Mean of a cell."""
+    distinct: float
+    """Share of distinct cells."""
+    words: float
+    """Mean of a cell."""
+    numbers: bool
+    lists: bool
+    ascii: bool
+
+    @property
+    def holds_texts(self) -> bool:
+        return not self.numbers and not self.lists and (self.words >= 2 or self.characters > 15)
+
+    @property
+    def holds_ids(self) -> bool:
+        short = self.characters <= _LABEL_CHARACTERS
+        return self.distinct == 1.0 and self.words <= 1 and self.ascii and short
+
+    @property
+    def holds_labels(self) -> bool:
+        recurring = self.distinct <= 0.5 and self.characters <= _LABEL_CHARACTERS
+        return recurring or self.lists
+
+
+def _profile(name: str, values: Sequence[Any]) -> _Profile:
+    sample = values[:_SAMPLE_ROWS]
+    cells = [str(value) for value in sample if value is not None]
+    count = max(len(cells), 1)
+    return _Profile(
+        name=name,
+        characters=sum(map(len, cells)) / count,
+        distinct=len(set(cells)) / count,
+        words=sum(len(cell.split()) for cell in cells) / count,
+        numbers=all(map(is_number, cells)),
+        lists=any(isinstance(value, list) for value in sample),
+        ascii=all(map(str.isascii, cells)),
+    )
+
+
+Found = tuple[tuple[str, ...], str | None, str | None]
+
+
+def _by_content(
+    profiles: Sequence[_Profile], found: Found, source: str
+) -> tuple[tuple[str, ...], str, str | None]:
+    text, label, identity = found
+    free = [p for p in profiles if p.name not in (*text, label, identity)]
+    if label is None:
+        label = _label_by_content(free, wanted=2 if not text else 1)
+        free = [p for p in free if p.name != label]
+    if not text and label is not None:
+        texts = [p for p in free if p.holds_texts and not p.holds_ids]
+        plain = [p for p in free if not p.holds_ids]
+        text = tuple(p.name for p in texts or plain or (free if len(free) == 1 else ()))
+    if label is None or not 1 <= len(text) <= 2:
+        raise DataError(_unclear(profiles, text, label, source))
+    ids = [p.name for p in free if p.holds_ids and p.name not in text]
+    return text, label, identity or (ids[0] if len(ids) == 1 else None)
+
+
+def _label_by_content(free: Sequence[_Profile], wanted: int) -> str | None:
+    """The one column that recurs; of two columns, the shorter one."""
+    labels = [p for p in free if p.holds_labels]
+    if len(labels) == 1:
+        return labels[0].name
+    if len(free) != wanted:
+        return None
+    # A score recurs in no row, a class with one row neither; what is left is the length.
+    candidates = sorted(free, key=lambda p: (p.characters, p.distinct))
+    if len(candidates) == 1:
+        return candidates[0].name if candidates[0].numbers else None
+    shorter, longer = candidates
+    clear = shorter.numbers or shorter.distinct < 1 or shorter.characters * 3 < longer.characters
+    return shorter.name if clear and not longer.numbers else None
+
+
+def _unclear(
+    profiles: Sequence[_Profile], text: tuple[str, ...], label: str | None, source: str
+) -> str:
+    missing = "text" if label is not None else "label" if text else "text or label"
+    names = _listed({p.name: None for p in profiles})
+    return (
+        f"The {missing} column of {source} is not clear; it has {names}. "
+        "Name the columns with --text-column (twice for pairs) and --label-column."
+    )
+
+
+def _notes(text: tuple[str, ...], label: str, identity: str | None) -> tuple[str, ...]:
+    if len(text) == 2:
+        texts = f"Texts are pairs of {text[0]!r} and {text[1]!r}"
+    else:
+        texts = f"Texts are taken from {text[0]!r}"
+    ids = f", ids from {identity!r}" if identity else ""
+    return (f"{texts}, labels from {label!r}{ids}.",)
+
+
+def _listed(columns: Mapping[str, Any]) -> str:
+    return f"the columns {', '.join(repr(name) for name in columns)}" if columns else "no columns"

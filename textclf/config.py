@@ -1,0 +1,83 @@
+"""Every setting of a training run: the data's, the method's, the loop's, and the classifier's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from runtime.adaptation_config import AdaptationConfig
+from runtime.errors import ConfigError
+from runtime.loop_config import LoopConfig
+from textclf.data import DataOptions
+from textclf.recipes import recipe_for
+
+DEFAULT_MODEL = "microsoft/deberta-v3-base"
+BEST_METRIC = {
+    "single_label_classification": "accuracy",
+    "multi_label_classification": "micro_f1",
+    "regression": "loss",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(DataOptions, AdaptationConfig, LoopConfig):
+    """Everything that determines a training run."""
+
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
+    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the Hub."""
+    max_length: int = 256
+    """Longest input, in tokens; what is longer is cut, and the audit says how much."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: every class counts the same, however many rows it has."""
+    label_smoothing: float = 0.0
+    """Probability taken from the true class and spread evenly, 0 to 1."""
+    merge: bool = False
+    """Publish a plain folder instead of a LoRA adapter."""
+    push_to_hub: str | None = None
+    """Hub repository (owner/name) to upload the finished folder to."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        DataOptions.__post_init__(self)
+        AdaptationConfig.__post_init__(self)
+        LoopConfig.__post_init__(self)
+        if self.max_length < 4:
+            raise ConfigError(f"`max_length` must be at least 4 tokens, got {self.max_length}.")
+        if not 0 <= self.label_smoothing < 1:
+            message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
+            raise ConfigError(message)
+
+    def resolved(self, task: str, encoder_parameters: int, rows: int) -> tuple[TrainConfig, str]:
+        """Fill in what was left open.
+
+        Args:
+            task: A `problem_type` of transformers.
+            encoder_parameters: Without the embeddings.
+            rows: Training rows.
+
+        Returns:
+            The configuration without `None`, and one sentence on where its values come from.
+        """
+        recipe = recipe_for(self.method, encoder_parameters, rows, self.batch_size)
+        filled: dict[str, Any] = {
+            "num_epochs": self.num_epochs or recipe.num_epochs,
+            "learning_rate": self.learning_rate or recipe.learning_rate,
+            "best_metric": self.best_metric or BEST_METRIC[task],
+        }
+        said = (
+            f"{self.method}: rate {filled['learning_rate']:g}, {filled['num_epochs']:g} epochs "
+            f"of {rows} rows ({recipe.source})"
+        )
+        return replace(self, **filled), said
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting by name, as JSON takes it."""
+        return asdict(self)

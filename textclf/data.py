@@ -1,0 +1,298 @@
+"""Labelled texts, read from what the user has and split for training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ConfigError, DataError
+from runtime.table_format import DETECT, TableFormat
+from runtime.tables import SkippedRow, Table
+from textclf.columns import Columns, StatedColumns, choose_columns, find_name
+from textclf.labels import (
+    REGRESSION,
+    TASKS,
+    encode_targets,
+    infer_kind,
+    kind_for_model,
+    name_classes,
+    read_cells,
+    resolve_task,
+)
+from textclf.rows import LabelledRows, read_rows
+from textclf.sources import SourceTables, read_tables
+from textclf.splits import hold_out, return_unseen, strata, text_groups
+
+Notes = tuple[str, ...]
+_SHOWN_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions:
+    """How a data set is read; empty and None are found out."""
+
+    text_columns: tuple[str, ...] = ()
+    """One, or two for pairs."""
+    label_column: str | None = None
+    id_column: str | None = None
+    task: str | None = None
+    """`single`, `multi`, `regression`, or as `problem_type` names them."""
+    label_separator: str | None = None
+    """Divides several labels in a cell."""
+    validation_share: float = 0.1
+    """Of the training rows, held out where there is no validation file."""
+    seed: int = 0
+    table_format: TableFormat = DETECT
+    keep_going: bool = False
+    """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_share < 1:
+            raise ConfigError(
+                f"`validation_share` must be above 0 and below 1, got {self.validation_share}."
+            )
+        if len(self.text_columns) > 2:
+            raise ConfigError(
+                f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
+            )
+        if self.task is not None:
+            object.__setattr__(self, "task", resolve_task(self.task))
+
+
+FIND_OUT = DataOptions()
+"""Everything is found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """N labelled texts of one split."""
+
+    texts: list[str]
+    pairs: list[str] | None
+    """Second texts, if the task is about pairs."""
+    targets: NDArray[Any]
+    """(N,) int64 class numbers, (N, C) float32 zeros and ones, or (N,) float32 amounts."""
+    rows: list[int]
+    """Where each stands in `source`, 1-based."""
+    ids: list[str]
+    """As written, else the row numbers."""
+    source: str
+    skipped: tuple[SkippedRow, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledData:
+    """A data set that is ready to be trained on."""
+
+    task: str
+    labels: tuple[str, ...]
+    """Class names in the order of their numbers; empty for regression."""
+    text_columns: tuple[str, ...]
+    label_column: str
+    train: Examples
+    validation: Examples
+    test: Examples | None
+    sha256: str
+    """Of the bytes of the files."""
+    notes: tuple[str, ...]
+    """What was detected or surprising, one sentence each."""
+    skipped: tuple[SkippedRow, ...]
+    held_out: bool
+    """Validation was split off the training rows."""
+    blocking: tuple[SkippedRow, ...] = ()
+    """Bad rows at which training would stop; only with `keep_going`."""
+
+
+def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
+    """Read a data set, and hold validation rows out if it has none.
+
+    Args:
+        data: Path of a file or a folder, or a Hub id.
+        options: What is stated; the rest is found out and told in the notes.
+
+    Raises:
+        DataError: Something cannot be read, rows are bad (unless they are to be skipped), or
+            too few are left.
+    """
+    table_format = options.table_format
+    tolerant = options.keep_going or table_format.skip_bad_rows
+    found = read_tables(data, replace(table_format, skip_bad_rows=tolerant))
+    if "train" not in found.splits:
+        there = " and ".join(found.splits)
+        raise DataError(
+            f"{data} has no training file, only {there}. "
+            "Add one called train, or name the file itself as DATA."
+        )
+    columns = _choose(found.splits["train"], options)
+    cells = read_cells(found.splits["train"].columns[columns.label])
+    kind = infer_kind(cells, options.task, options.label_separator)
+    tables, withheld = _labelled(found.splits, columns)
+    splits = {name: read_rows(table, columns, kind) for name, table in tables.items()}
+    names, gaps = _names(splits["train"], kind.task)
+    splits = {name: split.only_known(names, kind) for name, split in splits.items()}
+    bad = tuple(row for split in splits.values() for row in split.bad)
+    if not tolerant:
+        raise_bad_rows(bad)
+    examples = {name: _examples(split, names, kind.task) for name, split in splits.items()}
+    train, validation, note = _with_validation(examples, kind.task, options)
+    notes = _notes(found, (*columns.notes, *kind.notes, *gaps, *withheld, *note))
+    return LabelledData(
+        task=kind.task,
+        labels=names,
+        text_columns=columns.text,
+        label_column=columns.label,
+        train=train,
+        validation=validation,
+        test=examples.get("test"),
+        sha256=found.sha256,
+        notes=notes,
+        skipped=bad if table_format.skip_bad_rows else (),
+        held_out="validation" not in examples,
+        blocking=() if table_format.skip_bad_rows else bad,
+    )
+
+
+def load_examples(data: str, options: DataOptions, labels: tuple[str, ...], task: str) -> Examples:
+    """Read labelled texts for a model that is already trained.
+
+    Args:
+        data: As for `load_data`; of several splits test is read, else validation.
+        options: As for `load_data`.
+        labels: The model's, in its order; empty for regression.
+        task: The model's.
+
+    Raises:
+        DataError: Something cannot be read, or a label is not among the model's.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
+    splits = read_tables(data, options.table_format).splits
+    name = next(split for split in ("test", "validation", "train") if split in splits)
+    table = splits[name]
+    columns = _choose(table, options)
+    cells = read_cells(table.columns[columns.label])
+    kind = kind_for_model(cells, options.label_separator, labels, task)
+    rows = read_rows(table, columns, kind).only_known(labels, kind, "the model's")
+    if not options.table_format.skip_bad_rows:
+        raise_bad_rows(rows.bad)
+    if not rows.texts:
+        raise DataError(f"{table.source} has no row that can be used.")
+    chosen = (f"Of {data} the {name} split is used.",) if len(splits) > 1 else ()
+    return replace(_examples(rows, labels, task), notes=(*chosen, *table.notes, *columns.notes))
+
+
+def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
+    """Raise a `DataError` that lists bad rows, if there are any.
+
+    Args:
+        bad: In the order of the files.
+
+    Raises:
+        DataError: The first rows, a line each, and how many there are.
+    """
+    if not bad:
+        return
+    shown = [f"{one.source}, row {one.row}: {one.reason}" for one in bad[:_SHOWN_ROWS]]
+    if len(bad) > _SHOWN_ROWS:
+        shown.append(f"and {len(bad) - _SHOWN_ROWS} more")
+    raise DataError(
+        "\n".join(shown) + f".\nBad rows: {len(bad)}. "
+        "Mend them, or leave them out with --skip-bad-rows."
+    )
+
+
+def _choose(table: Table, options: DataOptions) -> Columns:
+    stated = StatedColumns(options.text_columns, options.label_column, options.id_column)
+    return choose_columns(table.columns, stated, table.source)
+
+
+def _names(train: LabelledRows, task: str) -> tuple[tuple[str, ...], Notes]:
+    if task == REGRESSION:
+        return (), ()
+    return name_classes(label for row in train.labels for label in row)
+
+
+def _labelled(tables: dict[str, Table], columns: Columns) -> tuple[dict[str, Table], Notes]:
+    """The tables without a test split whose labels are withheld, as competitions do."""
+    test = tables.get("test")
+    if test is None:
+        return tables, ()
+    name = find_name(test.columns, columns.label)
+    if name is not None and any(cell for cell in read_cells(test.columns[name])):
+        return tables, ()
+    note = f"{test.source} has no labels, so it is not used; `predict` can label it."
+    return {split: table for split, table in tables.items() if split != "test"}, (note,)
+
+
+def _examples(rows: LabelledRows, names: tuple[str, ...], task: str) -> Examples:
+    return Examples(
+        texts=rows.texts,
+        pairs=rows.pairs,
+        targets=encode_targets(rows.labels, names, task),
+        rows=rows.rows,
+        ids=rows.ids,
+        source=rows.source,
+        skipped=rows.bad,
+    )
+
+
+def _with_validation(
+    examples: dict[str, Examples], task: str, options: DataOptions
+) -> tuple[Examples, Examples, tuple[str, ...]]:
+    train = examples["train"]
+    given = examples.get("validation")
+    if len(train.texts) < 2 or (given is not None and not given.texts):
+        few = given if given is not None and not given.texts else train
+        raise DataError(
+            f"{few.source} has too few usable rows ({len(few.texts)}). Training needs at least "
+            "two, and validation one."
+        )
+    if given is not None:
+        return train, given, ()
+    groups = text_groups(train.texts, train.pairs)
+    classes = strata(train.targets, task)
+    held = hold_out(groups, classes, options.validation_share, options.seed)
+    held = return_unseen(held, groups, train.targets, task)
+    if not held.any():
+        raise DataError("No row can be held out for validation. Give a validation file.")
+    note = f"No validation file: {held.sum()} of {len(held)} rows are held out, by label."
+    return _take(train, ~held), _take(train, held), (note,)
+
+
+def _take(examples: Examples, mask: NDArray[np.bool_]) -> Examples:
+    chosen = np.flatnonzero(mask)
+    return replace(
+        examples,
+        texts=[examples.texts[i] for i in chosen],
+        pairs=None if examples.pairs is None else [examples.pairs[i] for i in chosen],
+        targets=examples.targets[chosen],
+        rows=[examples.rows[i] for i in chosen],
+        ids=[examples.ids[i] for i in chosen],
+    )
+
+
+def _notes(found: SourceTables, more: tuple[str, ...]) -> tuple[str, ...]:
+    """Notes of the files, once each, with the file's name where there are several."""
+    counts = Counter(note for table in found.splits.values() for note in set(table.notes))
+    every = len(found.splits)
+    notes: dict[str, None] = {}
+    for table in found.splits.values():
+        for note in table.notes:
+            notes[note if counts[note] == every else f"{table.source}: {note}"] = None
+    return (*notes, *more)
+
+
+__all__ = [
+    "FIND_OUT",
+    "DataOptions",
+    "Examples",
+    "LabelledData",
+    "load_data",
+    "load_examples",
+    "raise_bad_rows",
+]

@@ -1,0 +1,252 @@
+"""What may be wrong with labelled texts, each with the rows that it concerns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from runtime.tables import SkippedRow
+from textclf.data import Examples, LabelledData
+from textclf.labels import MULTI_LABEL, REGRESSION
+from textclf.splits import normalise_text, text_groups
+
+_FEW_ROWS = 10
+_IMBALANCE = 10
+_SHOWN_LABELS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know before training."""
+
+    kind: str
+    severity: str
+    """`error` (training cannot work), `warning` or `note`."""
+    message: str
+    rows: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """All row numbers, by split or by file."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def splits_of(data: LabelledData) -> dict[str, Examples]:
+    """The splits there are, by name."""
+    named = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
+    """Rows that could not be used, by reason."""
+    for rows, kind, severity in (
+        (data.blocking, "bad_rows", "error"),
+        (data.skipped, "skipped", "warning"),
+    ):
+        if not rows:
+            continue
+        ending = "training stops at them" if severity == "error" else "they are left out"
+        unseen = [one for one in rows if " is not among " in one.reason]
+        for which, ones in (
+            ("unseen_labels", unseen),
+            (kind, [r for r in rows if r not in unseen]),
+        ):
+            if ones:
+                message = f"{_rows(len(ones))} cannot be used; {ending}: {_reasons(ones)}."
+                details = {"reasons": [[one.source, one.row, one.reason] for one in ones]}
+                yield Finding(which, severity, message, _by_source(ones), details)
+
+
+def class_findings(data: LabelledData) -> Iterator[Finding]:
+    """Too few classes, too few rows in them, too many in one."""
+    if data.task == REGRESSION:
+        if np.ptp(data.train.targets) == 0:
+            yield Finding("one_class", "error", "All amounts are the same: nothing can be learned.")
+        return
+    counts = class_counts(data, data.train)
+    if len(data.labels) < (1 if data.task == MULTI_LABEL else 2):
+        shown = f"only the class {data.labels[0]!r}" if data.labels else "no label at all"
+        yield Finding("one_class", "error", f"There is {shown}: nothing can be learned.")
+        return
+    for limit, kind in ((2, "single_row_classes"), (_FEW_ROWS, "small_classes")):
+        low = 0 if limit == 2 else 2
+        small = [label for label, count in counts.items() if low <= count < limit]
+        if small:
+            message = (
+                f"{_classes(len(small))} with fewer than {limit} training rows: {_list(small)}."
+            )
+            rows = {"train": _rows_of(data, small)}
+            yield Finding(kind, "warning", message, rows, {"labels": small})
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[most] >= _IMBALANCE * max(counts[least], 1):
+        message = (
+            f"Classes are unbalanced: {most!r} has {counts[most]} training rows, {least!r} "
+            f"{counts[least]}. Look at macro F1, not at accuracy; class weights may help."
+        )
+        yield Finding("imbalance", "warning", message)
+
+
+def label_findings(data: LabelledData) -> Iterator[Finding]:
+    """Labels that look like one another, and classes that validation never shows."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in data.labels:
+        alike[normalise_text(label)].append(label)
+    for labels in alike.values():
+        if len(labels) > 1:
+            message = f"Labels that differ in case or spaces only: {_list(labels)}."
+            yield Finding("similar_labels", "warning", message, details={"labels": labels})
+    if data.task == REGRESSION:
+        return
+    counts = class_counts(data, data.validation)
+    absent = [label for label, count in counts.items() if count == 0]
+    if absent and len(data.labels) > 1:
+        message = f"{_classes(len(absent))} without a row in validation: {_list(absent)}."
+        yield Finding("not_validated", "note", message, details={"labels": absent})
+
+
+def text_findings(data: LabelledData) -> Iterator[Finding]:
+    """Empty, repeated, contradictory and leaked texts."""
+    splits = splits_of(data)
+    empty = {name: _empty_rows(split) for name, split in splits.items()}
+    if any(empty.values()):
+        full = len(empty["train"]) == len(data.train.texts)
+        count = sum(map(len, empty.values()))
+        yield Finding(
+            "empty_texts",
+            "error" if full else "warning",
+            f"{_rows(count)} without text.",
+            _some(empty),
+        )
+    groups = _same_texts(splits)
+    yield from _duplicate_finding(splits, groups)
+    yield from _conflict_finding(splits, groups)
+    yield from _leak_findings(splits, groups)
+
+
+Place = tuple[str, int]
+"""A split, and an index into it."""
+
+
+def _same_texts(splits: Mapping[str, Examples]) -> list[list[Place]]:
+    """Places with the same normalised text, for every text that stands in several."""
+    places = [(name, i) for name, split in splits.items() for i in range(len(split.texts))]
+    texts = list(chain.from_iterable(split.texts for split in splits.values()))
+    pairs = list(chain.from_iterable(split.pairs or () for split in splits.values()))
+    by_group: dict[int, list[Place]] = defaultdict(list)
+    for place, group in zip(places, text_groups(texts, pairs or None).tolist(), strict=True):
+        name, i = place
+        # Texts that are not there say nothing; they are a finding of their own.
+        if splits[name].texts[i].strip():
+            by_group[group].append(place)
+    return [group for group in by_group.values() if len(group) > 1]
+
+
+def _duplicate_finding(
+    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]]
+) -> Iterator[Finding]:
+    rows: dict[str, list[int]] = {name: [] for name in splits}
+    sets: list[dict[str, Any]] = []
+    for group in groups:
+        for name in splits:
+            same = [splits[name].rows[i] for one, i in group if one == name]
+            if len(same) > 1:
+                rows[name].extend(same[1:])
+                sets.append({"split": name, "rows": same})
+    if sets:
+        count = sum(map(len, rows.values()))
+        message = f"{_rows(count)} repeat an earlier text of the same split."
+        yield Finding("duplicates", "note", message, _some(rows), {"groups": sets})
+
+
+def _conflict_finding(
+    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]]
+) -> Iterator[Finding]:
+    rows: dict[str, list[int]] = {name: [] for name in splits}
+    sets = []
+    for group in groups:
+        targets = {splits[name].targets[i].tobytes() for name, i in group}
+        if len(targets) > 1:
+            sets.append([[name, splits[name].rows[i]] for name, i in group])
+            for name, i in group:
+                rows[name].append(splits[name].rows[i])
+    if sets:
+        texts = f"{len(sets)} text{'s stand' if len(sets) > 1 else ' stands'}"
+        message = f"{texts} under different labels: at least one of them is wrong."
+        yield Finding("conflicts", "warning", message, _some(rows), {"groups": sets})
+
+
+def _leak_findings(
+    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]]
+) -> Iterator[Finding]:
+    for other in ("validation", "test"):
+        rows: dict[str, list[int]] = {"train": [], other: []}
+        for group in groups:
+            if {"train", other} <= {name for name, _ in group}:
+                for name, i in group:
+                    if name in rows:
+                        rows[name].append(splits[name].rows[i])
+        if rows[other]:
+            message = (
+                f"{_rows(len(rows[other]))} of {other} stand in train too: its scores will be "
+                "too good."
+            )
+            yield Finding(f"leak_{other}", "warning", message, _some(rows))
+
+
+def class_counts(data: LabelledData, split: Examples) -> dict[str, int]:
+    """Rows of each class; a row counts for each of its labels.
+
+    Args:
+        data: Names the classes; not for regression.
+        split: Of this data.
+    """
+    if data.task == MULTI_LABEL:
+        counts = split.targets.sum(axis=0)
+    else:
+        counts = np.bincount(split.targets, minlength=len(data.labels))
+    return {label: int(count) for label, count in zip(data.labels, counts, strict=True)}
+
+
+def _rows_of(data: LabelledData, labels: Sequence[str]) -> list[int]:
+    numbers = [data.labels.index(label) for label in labels]
+    if data.task == MULTI_LABEL:
+        chosen = data.train.targets[:, numbers].any(axis=1)
+    else:
+        chosen = np.isin(data.train.targets, numbers)
+    return [data.train.rows[i] for i in np.flatnonzero(chosen)]
+
+
+def _empty_rows(split: Examples) -> list[int]:
+    seconds = split.pairs or split.texts
+    places = zip(split.texts, seconds, split.rows, strict=True)
+    return [row for text, second, row in places if not text.strip() or not second.strip()]
+
+
+def _some(rows: Mapping[str, Iterable[int]]) -> dict[str, Sequence[int]]:
+    return {name: ordered for name, numbers in rows.items() if (ordered := sorted(set(numbers)))}
+
+
+def _by_source(rows: Iterable[SkippedRow]) -> dict[str, list[int]]:
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for one in rows:
+        by_source[one.source].append(one.row)
+    return dict(by_source)
+
+
+def _reasons(rows: Iterable[SkippedRow]) -> str:
+    return _list(list(dict.fromkeys(one.reason for one in rows)), shown=3, mark="")
+
+
+def _list(names: Sequence[str], shown: int = _SHOWN_LABELS, mark: str = "'") -> str:
+    listed = ", ".join(f"{mark}{name}{mark}" for name in names[:shown])
+    return f"{listed} and {len(names) - shown} more" if len(names) > shown else listed
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
+def _classes(count: int) -> str:
+    return f"{count} class{'es' * (count != 1)}"

@@ -1,0 +1,213 @@
+"""A model and labelled texts in, a trained model out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from runtime.accelerator import compute_device, gather_shares, process_share, resolve_precision
+from runtime.adaptation import adapt, parameter_groups
+from runtime.batching import FILLER
+from runtime.features import compute_features, head_logits, head_only
+from runtime.inference import InferenceConfig, SequenceModel
+from runtime.tokens import TokenizedTexts, tokenize
+from runtime.training import TrainingJob, TrainingOutcome, run_training
+from runtime.vocabulary import pruned_vocabulary
+from textclf.config import TrainConfig
+from textclf.data import Examples, LabelledData
+from textclf.evaluate import evaluate_logits
+from textclf.losses import balanced_weights, row_loss
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """What is to be trained: a model, its words, its data and its settings."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    data: LabelledData
+    config: TrainConfig
+    base_id: str
+    """What an adapter names as its base."""
+    revision: str | None
+    """Commit of the base on the Hub."""
+
+
+def fit(
+    learner: Learner, run: Path, resume: Path | None, notify: Notify
+) -> tuple[Any, TrainingOutcome]:
+    """Train by the configuration's method.
+
+    Args:
+        learner: Model, data and settings.
+        run: Folder of the checkpoints.
+        resume: Checkpoint to go on from.
+        notify: Takes progress, one line each.
+
+    Returns:
+        The trained model (a `PeftModel` for LoRA) and how training went.
+    """
+    config = learner.config
+    adapted = adapt(learner.model, config, learner.base_id, learner.revision)
+    model = adapted.to(compute_device())
+    train = encode(learner, learner.data.train)
+    validation = encode(learner, learner.data.validation)
+    if config.method == "head":
+        return model, _fit_head(model, learner, (train, validation), run, resume, notify)
+    job = TrainingJob(
+        model=model,
+        dataset=RowNumbers(len(train)),
+        lengths=train.lengths,
+        collate=_collator(train.batch, learner.data.train),
+        loss=_loss(learner),
+        parameter_groups=[],
+        measure=lambda current: _metrics(learner, logits_of(current, validation, config)),
+        pad=train.widen,
+        notify=notify,
+    )
+    with pruned_vocabulary(model, _ids_in(train, validation)):
+        job = replace(job, parameter_groups=_groups(model, config))
+        return model, run_training(job, config, run, resume)
+
+
+def split_logits(
+    model: Any, learner: Learner, split: Examples, *, exact: bool = False
+) -> NDArray[np.float32]:
+    """Logits of a trained model for a split.
+
+    Args:
+        model: Trained.
+        learner: What it was trained as.
+        split: N texts.
+        exact: In float32 and on this process alone, to compare with another process.
+
+    Returns:
+        Shape (N, C).
+    """
+    texts = encode(learner, split)
+    if exact:
+        return SequenceModel(model, InferenceConfig(precision="float32")).logits(texts)
+    return logits_of(model, texts, learner.config)
+
+
+def logits_of(model: Any, texts: TokenizedTexts, config: TrainConfig) -> NDArray[np.float32]:
+    """Logits of a model in training, the work divided over the processes; on each all of them."""
+    sequences = SequenceModel(model, InferenceConfig(precision=_precision(config)))
+    own = sequences.logits(texts.take(process_share(len(texts))))
+    return np.concatenate(gather_shares(own))
+
+
+def encode(learner: Learner, examples: Examples) -> TokenizedTexts:
+    """The texts of a split as the learner's model takes them."""
+    return tokenize(
+        learner.tokenizer, examples.texts, examples.pairs, learner.config.max_length
+    )
+
+
+class RowNumbers(torch.utils.data.Dataset[int]):
+    """A dataset whose items are their own indices: the collator knows the rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def _fit_head(
+    model: PreTrainedModel,
+    learner: Learner,
+    splits: tuple[TokenizedTexts, TokenizedTexts],
+    run: Path,
+    resume: Path | None,
+    notify: Notify,
+) -> TrainingOutcome:
+    """Train the head alone on what the frozen encoder says, computed once."""
+    precision = _precision(learner.config)
+    notify("computing the encoder's features, once for all epochs")
+    train, validation = (compute_features(model, texts, precision) for texts in splits)
+
+    def batch(rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        mask = torch.ones((len(rows), 1), dtype=torch.long)
+        return {"input_ids": train[list(rows)], "attention_mask": mask}
+
+    def measure(current: PreTrainedModel) -> dict[str, float]:
+        with torch.inference_mode():
+            logits = head_logits(current, validation.to(current.device)).float().cpu().numpy()
+        return _metrics(learner, logits)
+
+    with head_only(model):
+        job = TrainingJob(
+            model=model,
+            dataset=RowNumbers(len(train)),
+            lengths=[1] * len(train),
+            collate=_collator(batch, learner.data.train),
+            loss=_loss(learner),
+            parameter_groups=_groups(model, learner.config),
+            measure=measure,
+            notify=notify,
+        )
+        return run_training(job, learner.config, run, resume)
+
+
+def _collator(
+    batch: Callable[[Sequence[int]], dict[str, torch.Tensor]], examples: Examples
+) -> Callable[[list[int]], dict[str, torch.Tensor]]:
+    targets, numbers = torch.from_numpy(examples.targets), torch.tensor(examples.rows)
+
+    def collate(indices: list[int]) -> dict[str, torch.Tensor]:
+        rows = [max(index, 0) for index in indices]
+        real = torch.tensor([index != FILLER for index in indices])
+        inputs = batch(rows)
+        inputs["labels"] = targets[rows]
+        inputs["row_weight"] = real.float()
+        inputs["row"] = numbers[rows].masked_fill(~real, FILLER)
+        return inputs
+
+    return collate
+
+
+def _loss(learner: Learner) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    config, data = learner.config, learner.data
+    balanced = config.class_weights == "balanced"
+    weights = balanced_weights(data.task, data.train.targets, len(data.labels)) if balanced else None
+    return row_loss(data.task, config.label_smoothing, weights)
+
+
+def _groups(model: torch.nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    if config.learning_rate is None:
+        raise ValueError("`learning_rate` must be resolved before training.")
+    return parameter_groups(model, config.learning_rate, config.weight_decay, config.layer_decay)
+
+
+def _metrics(learner: Learner, logits: NDArray[np.float32]) -> dict[str, float]:
+    """Mean loss and every metric of the task, on the validation rows."""
+    data = learner.data
+    targets = torch.from_numpy(data.validation.targets)
+    loss = row_loss(data.task)(torch.from_numpy(logits), targets).mean()
+    evaluation = evaluate_logits(data.task, data.labels, data.validation.targets, logits)
+    return {"loss": float(loss), **{name: x.value for name, x in evaluation.metrics.items()}}
+
+
+def _precision(config: TrainConfig) -> str:
+    """What `auto` means here, so that no row is answered twice."""
+    bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
+    return "bf16" if bf16 else "float32"
+
+
+def _ids_in(*splits: TokenizedTexts) -> torch.Tensor:
+    """Every token id that occurs, ascending."""
+    flat = [np.unique(np.concatenate(texts.inputs["input_ids"])) for texts in splits]
+    return torch.from_numpy(np.unique(np.concatenate(flat)).astype(np.int64))

@@ -1,0 +1,61 @@
+"""Texts to classify: a table, or standard input as lines, CSV or JSON lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from runtime.errors import ConfigError, DataError
+from runtime.json_rows import json_rows
+from runtime.tables import DETECT, RowStream, TableFormat, iterate_rows
+from runtime.text_lines import TextSource, line_fault
+
+InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
+INPUT_FORMATS = ("auto", "lines", "csv", "tsv", "jsonl")
+STANDARD_INPUT = "-"
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+def open_rows(
+    source: str, input_format: InputFormat = "auto", table_format: TableFormat = DETECT
+) -> RowStream:
+    """Read rows one by one, in bounded memory.
+
+    Args:
+        source: A file, or `-` for standard input.
+        input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
+        table_format: What is stated of a table; the rest is detected.
+
+    Raises:
+        DataError: There is no such file, or, while rows are taken, one cannot be read.
+    """
+    if input_format not in INPUT_FORMATS:
+        raise ConfigError(
+            f"`format` must be one of {', '.join(INPUT_FORMATS)}, got {input_format!r}."
+        )
+    path = None if source == STANDARD_INPUT else Path(source).expanduser()
+    if input_format in ("lines", "jsonl"):
+        return _text_rows(path, input_format, table_format)
+    if input_format in _DELIMITERS and table_format.delimiter is None:
+        table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
+    return iterate_rows(path, table_format)
+
+
+def _text_rows(path: Path | None, input_format: str, table_format: TableFormat) -> RowStream:
+    try:
+        stream = sys.stdin.buffer if path is None else path.open("rb")
+        source = TextSource(None, stream, table_format.encoding)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    rows, notes = json_rows(source) if input_format == "jsonl" else (_lines(source), ())
+    result = RowStream(source.name, rows, table_format.skip_bad_rows)
+    result.notes = (*((source.note,) if source.note else ()), *notes)
+    return result
+
+
+def _lines(source: TextSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for row, line in enumerate(source.lines(), start=1):
+        yield row, line_fault(line) or {"text": line.rstrip("\r\n")}

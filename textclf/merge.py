@@ -1,0 +1,81 @@
+"""An adapter added into its base: a plain folder that any `from_pretrained` reads."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import ConfigError, ModelError
+
+LARGEST_DIFFERENCE = 1e-4
+_KEPT = ("README.md", "report")
+
+
+def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = False) -> float:
+    """Write a plain folder that answers as the adapter over its base does.
+
+    Args:
+        model_folder: A trained folder that holds an adapter.
+        out: What to write, complete or not at all.
+        overwrite: Replace `out` if it exists.
+
+    Returns:
+        Largest difference of a logit, before and after, once the new folder was loaded again.
+
+    Raises:
+        ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
+        ModelError: It cannot be loaded, or the merged model answers differently.
+    """
+    from runtime.checkpoints import ADAPTER_CONFIG, load_trained
+    from runtime.folders import MANIFEST, published_folder, read_manifest, require_free, write_json
+    from textclf.classifier import merged
+
+    model_folder, out = Path(model_folder), Path(out)
+    if (model_folder / "config.json").exists() and not (model_folder / ADAPTER_CONFIG).exists():
+        raise ConfigError(
+            f"{model_folder} is already plain: it has no adapter to merge, and "
+            'pipeline("text-classification") loads it as it is.'
+        )
+    require_free(out, overwrite)
+    model, tokenizer = load_trained(model_folder)
+    before = _probe(model, tokenizer)
+    plain = merged(model)
+    if plain is model:
+        kind = model.peft_config[model.active_adapter].peft_type.value
+        raise ConfigError(f"A {kind} adapter has no weights to merge; use {model_folder} as it is.")
+    with published_folder(out, overwrite) as staging:
+        plain.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        _carry_over(model_folder, staging)
+        if manifest := read_manifest(model_folder):
+            write_json(staging / MANIFEST, manifest | {"merged": True})
+        difference = float(abs(_probe(load_trained(staging)[0], tokenizer) - before).max())
+        if not difference <= LARGEST_DIFFERENCE:
+            raise ModelError(
+                f"Merged, {model_folder} answers differently: logits are off by {difference:.1e}, "
+                f"at most {LARGEST_DIFFERENCE:.0e} is rounding. Use the adapter as it is."
+            )
+    return difference
+
+
+def _carry_over(source: Path, target: Path) -> None:
+    for name in _KEPT:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name)
+        elif (source / name).exists():
+            shutil.copy2(source / name, target / name)
+
+
+def _probe(model: Any, tokenizer: Any) -> Any:
+    """Logits (8, C), in float32, of rows of tokens spread over the vocabulary."""
+    import torch
+
+    ids = torch.linspace(0, len(tokenizer) - 1, 8 * 24, dtype=torch.float64).long().view(24, 8).T
+    if tokenizer.pad_token_id is not None:
+        ids = ids.masked_fill(
+            ids == tokenizer.pad_token_id, (tokenizer.pad_token_id + 1) % len(tokenizer)
+        )
+    ids = ids.contiguous()
+    with torch.inference_mode():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()

@@ -1,0 +1,246 @@
+"""The README.md of a trained classifier, as the Hub reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.metrics import Interval
+from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
+from textclf.evaluation_text import calibration_lines, confused_pairs, number, worst_classes
+from textclf.model_card_data import front_matter, public_data_name, public_model_id
+from textclf.verdict import verdict
+
+if TYPE_CHECKING:
+    from textclf.report import Report
+
+_ALL_CLASSES = 20
+"""With more classes only the worst are listed."""
+_WORST = 10
+_LISTED_LABELS = 30
+
+_TASK_WORDS = {
+    SINGLE_LABEL: "It gives a text one of {count} classes",
+    MULTI_LABEL: "It gives a text any of {count} labels, or none",
+    REGRESSION: "It gives a text a number",
+}
+_BASELINE_WORDS = {"majority": "commonest answer", "linear": "TF-IDF + linear model"}
+
+
+def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
+    """Write the card: front matter for the Hub, then what a user of the model asks, in that order.
+
+    Args:
+        report: What to tell.
+        pictures: Paths of the PNG files that exist, from the card.
+    """
+    sections = (
+        f"# {_plain(report.title)}",
+        _about(report),
+        _usage(report),
+        _data(report),
+        _results(report, pictures),
+        _calibration(report, pictures),
+        _limits(report),
+        _training(report, pictures),
+    )
+    return front_matter(report) + "\n" + "\n\n".join(sections) + "\n"
+
+
+def _about(report: Report) -> str:
+    pair = "pair of texts" if len(report.data.get("text_columns", ())) == 2 else "text"
+    words = _TASK_WORDS[report.task].format(count=len(report.labels)).replace("text", pair)
+    shown = [f"`{_code(label)}`" for label in report.labels[:_LISTED_LABELS]]
+    more = len(report.labels) - len(shown)
+    listed = f": {', '.join(shown)}{f' and {more} more' if more else ''}." if shown else "."
+    kind = "a LoRA adapter on" if report.adapter else "fine-tuned from"
+    return (
+        f"{words}{listed}\n\n"
+        f"This is {kind} {_base(report)} (method `{report.method}`), made with Footwork."
+    )
+
+
+def _usage(report: Report) -> str:
+    pairs = len(report.data.get("text_columns", ())) == 2
+    call = 'predict(["one text"], ["its pair"])' if pairs else 'predict(["one text", "another"])'
+    parts = [
+        "## Use",
+        "```bash\nfootwork textclf predict path/to/this/folder texts.csv -o answers.csv\n```",
+        "```python\nfrom textclf import TextClassifier\n\n"
+        'classifier = TextClassifier.load("path/to/this/folder")\n'
+        f"for prediction in classifier.{call}:\n"
+        "    print(prediction.label, prediction.probability)\n```",
+    ]
+    if report.adapter:
+        parts.append(
+            "The folder is an adapter: it needs its base model. For a folder that needs nothing "
+            "else: `footwork textclf merge path/to/this/folder merged/`."
+        )
+        return "\n\n".join(parts)
+    length = report.config.get("max_length", 256)
+    text = '{"text": "one text", "text_pair": "its pair"}' if pairs else '"one text"'
+    parts.append(
+        "With transformers alone (whose scores are not calibrated):\n\n"
+        "```python\nfrom transformers import pipeline\n\n"
+        'classify = pipeline("text-classification", model="path/to/this/folder")\n'
+        f"print(classify({text}, top_k=None, truncation=True, max_length={length}))\n```"
+    )
+    return "\n\n".join(parts)
+
+
+def _data(report: Report) -> str:
+    facts = report.data
+    rows = facts.get("rows", {})
+    counts = ", ".join(f"{name} {count:,}" for name, count in rows.items() if count)
+    lines = [
+        f"- Source: `{_code(public_data_name(facts))}`",
+        f"- Rows: {counts}",
+        f"- Columns: {_columns(facts)}",
+    ]
+    if facts.get("validation_held_out"):
+        lines.append("- The validation rows were held out of the training file.")
+    if facts.get("sha256"):
+        lines.append(f"- SHA-256 of the files: `{facts['sha256']}`")
+    lines += [f"- {_plain(note)}" for note in report.notes]
+    return "## Data\n\n" + "\n".join(lines)
+
+
+def _columns(facts: Mapping[str, Any]) -> str:
+    texts = " and ".join(f"`{_code(name)}`" for name in facts.get("text_columns", ()))
+    return f"{texts or 'text'}, label `{_code(str(facts.get('label_column', 'label')))}`"
+
+
+def _results(report: Report, pictures: Sequence[str]) -> str:
+    evaluation = report.evaluation
+    models = {"this model": evaluation}
+    models |= {_BASELINE_WORDS.get(n, n): each for n, each in reversed([*report.baselines.items()])}
+    table = [["metric", *models]]
+    for name in evaluation.metrics:
+        table.append([f"`{name}`", *(_figure(each.metrics.get(name)) for each in models.values())])
+    parts = [
+        "## Results",
+        f"On {evaluation.rows:,} {report.split} rows; in brackets the 95 % bootstrap interval.",
+        _table(table),
+        verdict(evaluation, report.baselines.get("linear")),
+    ]
+    if "test" not in report.evaluations:
+        parts.append(
+            "**These figures are optimistic**: there was no test split, and the same validation "
+            "rows chose the checkpoint and the temperature. Measure on rows that the training "
+            "never saw: `footwork textclf evaluate path/to/this/folder test.csv`."
+        )
+    linear_notes = report.baselines["linear"].notes if "linear" in report.baselines else ()
+    parts += [_plain(note) for note in dict.fromkeys((*evaluation.notes, *linear_notes))]
+    parts += _classes(evaluation)
+    parts += _picture(pictures, "report/confusion.png", "Confusion matrix")
+    return "\n\n".join(parts)
+
+
+def _classes(evaluation: Evaluation) -> list[str]:
+    scores = evaluation.per_class
+    if not scores:
+        return []
+    few = len(scores) <= _ALL_CLASSES
+    table = [["class", "precision", "recall", "F1", "rows"]]
+    for score in scores if few else worst_classes(scores, _WORST):
+        figures = [number(value) for value in (score.precision, score.recall, score.f1)]
+        table.append([_plain(score.label), *figures, f"{score.support:,}"])
+    parts = [] if few else [f"The {_WORST} classes of lowest F1, of {len(scores)}:"]
+    parts.append(_table(table))
+    if not few and evaluation.confusion is not None:
+        rows = [
+            [_plain(true), _plain(predicted), str(count)]
+            for true, predicted, count in confused_pairs(evaluation, _WORST)
+        ]
+        if rows:
+            parts += ["The most confused pairs:", _table([["true", "predicted", "rows"], *rows])]
+    return parts
+
+
+def _calibration(report: Report, pictures: Sequence[str]) -> str:
+    calibration = report.evaluation.calibration
+    if calibration is None:
+        return "## Calibration\n\nA regression has no probabilities to calibrate."
+    lines = "\n".join(f"- {line[0].upper()}{line[1:]}." for line in calibration_lines(calibration))
+    text = (
+        f"Measured on the {report.split} rows. Footwork divides logits by the temperature before "
+        "they become probabilities; the error after it is measured on rows that its temperature "
+        "was not fitted on."
+    )
+    none = (
+        "No probability was found above which 95 % of the answers are surely right, so the model "
+        "never abstains."
+    )
+    silent = report.task == SINGLE_LABEL and calibration.abstain_below is None
+    parts = ["## Calibration", text, lines, *([none] if silent else [])]
+    return "\n\n".join(parts + _picture(pictures, "report/reliability.png", "Reliability"))
+
+
+def _limits(report: Report) -> str:
+    lines = [
+        f"- Texts are cut at {report.config.get('max_length', 256)} tokens; `footwork textclf "
+        "predict --long windows` reads longer ones piece by piece.",
+        "- It knows the language and the kind of text of its training rows. What it does on "
+        "others was not measured.",
+        f"- The licence and the limits of {_base(report)} and of the training data hold for it.",
+    ]
+    if report.task == SINGLE_LABEL:
+        lines.insert(0, "- It always names one of its classes, also for a text that fits none.")
+    return "## Limits\n\n" + "\n".join(lines)
+
+
+def _training(report: Report, pictures: Sequence[str]) -> str:
+    settings = {name: value for name, value in report.config.items() if _is_telling(value)}
+    rows = [[f"`{name}`", f"`{_cell(value)}`"] for name, value in settings.items()]
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    parts = ["## Training", *_picture(pictures, "report/curves.png", "Training curves")]
+    parts.append(_table([["setting", "value"], *rows]))
+    return "\n\n".join([*parts, f"Versions: {versions}."])
+
+
+def _is_telling(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and value != ())
+
+
+def _cell(value: Any) -> str:
+    """Write a value for a table; of a local path only the name, because a card is public."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return _code(Path(text).name if Path(text).is_absolute() else text).replace("|", "\\|")
+
+
+def _figure(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"
+
+
+def _base(report: Report) -> str:
+    model_id = public_model_id(report.model_id)
+    if model_id is None:
+        return f"`{_code(Path(report.model_id).name)}`"
+    revision = f" at `{report.revision[:12]}`" if report.revision else ""
+    return f"[{model_id}](https://huggingface.co/{model_id}){revision}"
+
+
+def _picture(pictures: Sequence[str], path: str, title: str) -> list[str]:
+    return [f"![{title}]({path})"] if path in pictures else []
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    rule = "|---|" + "---:|" * (len(rows[0]) - 1)
+    return "\n".join((head, rule, *body))
+
+
+def _plain(text: str) -> str:
+    """Put a text on one line of Markdown, its marks taken literally; `snake_case` has none."""
+    return re.sub(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """Make a text fit to stand between backticks."""
+    return " ".join(text.split()).replace("`", "'")

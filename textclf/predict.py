@@ -1,0 +1,187 @@
+"""Rows in, rows out: the answers to a table of texts, or to a stream of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DataError
+from runtime.table_header import normalise_name
+from runtime.tables import SkippedRow, write_rows
+from textclf.columns import ID_NAMES, find_column, find_text_columns
+from textclf.decision import Prediction
+
+if TYPE_CHECKING:
+    from textclf.classifier import TextClassifier, TextRow
+
+FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """How the rows of a table are read; what is not stated is found."""
+
+    text_columns: tuple[str, ...] = ()
+    """One, or two for pairs; empty takes those the model was trained on, else the usual names."""
+    id_column: str | None = None
+    """None takes a column called id or the like, else the row number."""
+    skip_bad_rows: bool = False
+    """List rows without a text instead of stopping at the first."""
+    source: str = "input"
+    """What the rows come from, for messages."""
+
+
+class PredictedRows(Iterator[dict[str, Any]]):
+    """Prediction rows: `id`, `label`, `probability`, `probabilities`, `abstained`.
+
+    Args:
+        classifier: Answers.
+        rows: (row number, cells by column), of any number.
+        options: How they are read.
+    """
+
+    def __init__(
+        self,
+        classifier: TextClassifier,
+        rows: Iterable[tuple[int, Mapping[str, Any]]],
+        options: PredictOptions,
+    ) -> None:
+        self.skipped: list[SkippedRow] = []
+        """Rows without a text; grows while rows are taken."""
+        self._classifier = classifier
+        self._options = options
+        self._cut_before = classifier.texts_cut
+        self._rows = (asdict(answer) for answer in self._answers(iter(rows)))
+
+    def __next__(self) -> dict[str, Any]:
+        return next(self._rows)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the rows taken so far, one sentence each."""
+        cut = self._classifier.texts_cut - self._cut_before
+        if not cut:
+            return ()
+        verb = "text is" if cut == 1 else "texts are"
+        return (
+            f"{cut} {verb} longer than {self._classifier.max_length} tokens and lost the rest; "
+            "--long windows reads all of a text.",
+        )
+
+    def _answers(self, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Prediction]:
+        first = next(rows, None)
+        if first is None:
+            raise DataError(f"{self._options.source} has no rows. Give at least one text.")
+        reader = row_reader(self._classifier, first[1], self._options)
+        yield from self._classifier.stream(self._readable(chain([first], rows), reader))
+
+    def _readable(
+        self, rows: Iterable[tuple[int, Mapping[str, Any]]], reader: RowReader
+    ) -> Iterator[TextRow]:
+        for number, cells in rows:
+            fault = reader.fault(cells)
+            if fault is None:
+                yield reader.text_row(number, cells)
+            elif self._options.skip_bad_rows:
+                self.skipped.append(SkippedRow(number, fault, self._options.source))
+            else:
+                raise DataError(
+                    f"{self._options.source}, row {number}: {fault}. "
+                    "Mend the row, or leave bad rows out with --skip-bad-rows."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class RowReader:
+    """Where a row's id and texts stand."""
+
+    text_columns: tuple[str, ...]
+    """One, or two for pairs."""
+    id_column: str | None
+
+    def fault(self, cells: Mapping[str, Any]) -> str | None:
+        """Why the row has no text, None if it has; an empty text is one."""
+        for name in self.text_columns:
+            value = cells.get(name)
+            if value is None:
+                return f"it has no text in {name!r}"
+            if isinstance(value, (dict, list, bytes)):
+                return f"{name!r} must hold a text, got {type(value).__name__}"
+        return None
+
+    def text_row(self, number: int, cells: Mapping[str, Any]) -> TextRow:
+        """The row as the classifier takes it."""
+        from textclf.classifier import TextRow
+
+        identity = cells.get(self.id_column) if self.id_column else None
+        texts = [str(cells[name]) for name in self.text_columns]
+        return TextRow(str(number if identity is None else identity), *texts)
+
+
+def predict_rows(
+    classifier: TextClassifier,
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    options: PredictOptions | None = None,
+) -> PredictedRows:
+    """Answer the rows of a table: one out for each one in, in their order.
+
+    Rows are read a bounded window ahead, so they may be of any number.
+
+    Args:
+        classifier: Answers.
+        rows: (row number, cells by column), as `runtime.tables.iterate_rows` gives them.
+        options: How they are read.
+
+    Returns:
+        The answers as dictionaries; `skipped` and `notes` are complete when they are all taken.
+
+    Raises:
+        DataError: While rows are taken: no text column, no rows, a row without a text.
+    """
+    return PredictedRows(classifier, rows, options or PredictOptions())
+
+
+def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write prediction rows to a file that is complete or absent.
+
+    In .csv, .tsv and .parquet each class has a column `p:<label>`, in .jsonl the probabilities
+    are one object.
+
+    Raises:
+        ConfigError: `path` has another ending.
+        DataError: The file cannot be written.
+    """
+    flat = path.suffix.lower() in FLAT_ENDINGS
+    write_rows(map(flat_row, rows) if flat else rows, path)
+
+
+def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A prediction row with its probabilities as columns `p:<label>`."""
+    flat = {name: value for name, value in row.items() if name != "probabilities"}
+    return flat | {f"p:{label}": value for label, value in row["probabilities"].items()}
+
+
+def row_reader(
+    classifier: TextClassifier, cells: Mapping[str, Any], options: PredictOptions
+) -> RowReader:
+    """Find the columns of a table by its first row.
+
+    Raises:
+        DataError: They are missing, or their number is not the model's.
+    """
+    known = classifier.text_columns
+    stated = options.text_columns or (known if all(name in cells for name in known) else ())
+    columns = find_text_columns(cells, stated, options.source)
+    wanted = max(len(known), 1)
+    if known and len(columns) != wanted:
+        raise DataError(
+            f"The model takes {wanted} text{'s' * (wanted > 1)} a row, {options.source} has "
+            f"{len(columns)}: {', '.join(columns)}. Name the columns with --text-column."
+        )
+    if options.id_column:
+        return RowReader(columns, find_column(cells, options.id_column, options.source))
+    ids = [name for name in cells if normalise_name(name) in ID_NAMES and name not in columns]
+    return RowReader(columns, ids[0] if ids else None)

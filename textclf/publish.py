@@ -1,0 +1,145 @@
+"""What a training leaves behind: weights, tokenizer, manifest, report."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import ModelError
+from runtime.folders import MANIFEST, write_json
+from runtime.training import TrainingOutcome
+from textclf.baselines import fit_baselines
+from textclf.evaluation import Evaluation
+from textclf.fit import Learner
+from textclf.report import Report, write_report
+
+LIBRARIES = ("footwork", "torch", "transformers", "peft", "accelerate", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A trained model with all that is known of it."""
+
+    learner: Learner
+    source: str
+    """The data set as the user named it."""
+    model: Any
+    outcome: TrainingOutcome
+    evaluations: dict[str, Evaluation]
+    """By split; what the manifest reports is the last one."""
+
+
+def write_classifier(folder: Path, result: Result) -> tuple[str, ...]:
+    """Write everything but the reload proof into `folder`.
+
+    Returns:
+        Notes on what could not be written, one sentence each.
+    """
+    learner = result.learner
+    save_model(folder, result.model, merge=learner.config.merge)
+    learner.tokenizer.save_pretrained(folder)
+    split, evaluation = list(result.evaluations.items())[-1]
+    examples = learner.data.test if split == "test" else learner.data.validation
+    assert examples is not None
+    baselines = fit_baselines(learner.data, examples)
+    manifest = _manifest(result, split, baselines)
+    write_json(folder / MANIFEST, manifest)
+    return write_report(folder, _report(result, manifest, baselines))
+
+
+def save_model(folder: Path, model: Any, *, merge: bool) -> None:
+    """Write the weights: an adapter with the base's configuration beside it, or a plain model."""
+    adapter = hasattr(model, "peft_config")
+    if adapter and merge:
+        model, adapter = model.merge_and_unload(), False
+    if adapter:
+        # peft would look the base up on the Hub to see whether its vocabulary was resized; ours never is.
+        model.save_pretrained(folder, save_embedding_layers=False)
+        model.get_base_model().config.save_pretrained(folder)
+    else:
+        model.save_pretrained(folder)
+
+
+def push_folder(folder: Path, repository: str) -> None:
+    """Upload a published folder to the Hub.
+
+    Raises:
+        ModelError: The Hub cannot be reached or refuses; the folder stays as it is.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        api = HfApi()
+        api.create_repo(repository, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder)
+    except (OSError, HfHubHTTPError, HFValidationError, RuntimeError) as error:
+        message = (
+            f"{folder} is finished, but could not be uploaded to {repository}: {error}. "
+            f"Log in (hf auth login), then: hf upload {repository} {folder}"
+        )
+        raise ModelError(message) from error
+
+
+def _manifest(result: Result, split: str, baselines: dict[str, Evaluation]) -> dict[str, Any]:
+    learner, data = result.learner, result.learner.data
+    evaluation = result.evaluations[split]
+    calibration = evaluation.calibration
+    sizes = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {
+        "footwork": version("footwork"),
+        "application": "textclf",
+        "labels": list(data.labels),
+        "task": data.task,
+        "method": learner.config.method,
+        "model": {"id": learner.base_id, "revision": learner.revision},
+        "data": {
+            "path": result.source,
+            "sha256": data.sha256,
+            "rows": {name: len(part.texts) if part else 0 for name, part in sizes.items()},
+            "text_columns": list(data.text_columns),
+            "label_column": data.label_column,
+            "validation_held_out": data.held_out,
+        },
+        "evaluated_on": split,
+        "metrics": {name: interval.to_dict() for name, interval in evaluation.metrics.items()},
+        "baselines": {
+            name: {metric: value.to_dict() for metric, value in baseline.metrics.items()}
+            for name, baseline in baselines.items()
+        },
+        "calibration": calibration.to_dict() if calibration else None,
+        "max_length": learner.config.max_length,
+        "steps": result.outcome.steps,
+        "best_step": result.outcome.best_step,
+        "reload_difference": None,
+        "versions": _versions(),
+        "seed": learner.config.seed,
+        "config": learner.config.to_dict(),
+    }
+
+
+def _report(result: Result, manifest: dict[str, Any], baselines: dict[str, Evaluation]) -> Report:
+    learner = result.learner
+    return Report(
+        title=Path(str(result.source)).stem,
+        model_id=learner.base_id,
+        revision=learner.revision,
+        method=learner.config.method,
+        task=learner.data.task,
+        labels=learner.data.labels,
+        data=manifest["data"],
+        config=manifest["config"],
+        history=result.outcome.history,
+        evaluations=result.evaluations,
+        baselines=baselines,
+        versions=manifest["versions"],
+        notes=learner.data.notes,
+        adapter=learner.config.method == "lora" and not learner.config.merge,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

@@ -1,0 +1,58 @@
+"""Learning rate and length of training, by method and size of the model, each with its source."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a setting becomes when the user leaves it open."""
+
+    learning_rate: float
+    """Peak rate of AdamW."""
+    num_epochs: float
+    """Passes over the training rows."""
+    source: str
+
+
+MILLION = 1_000_000
+MIN_STEPS = 300  # fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5)
+MAX_EPOCHS = 30
+
+# Upper bound of the encoder's size in parameters without embeddings → recipe.
+RATES: dict[str, list[tuple[float, Recipe]]] = {
+    "full": [
+        (5 * MILLION, Recipe(5e-4, 5, "measured on the embedded tiny model")),
+        (60 * MILLION, Recipe(4.5e-5, 4, "DeBERTa-v3-small and -xsmall model cards")),
+        (150 * MILLION, Recipe(2e-5, 3, "DeBERTa-v3-base model card; Mosbach et al. 2021")),
+        (math.inf, Recipe(8e-6, 3, "DeBERTaV3, He et al. 2021, appendix: 5e-6 to 1.2e-5 for large")),
+    ],
+    "lora": [
+        (5 * MILLION, Recipe(3e-3, 8, "measured on the embedded tiny model")),
+        (60 * MILLION, Recipe(8e-4, 6, "AdaLoRA, Zhang et al. 2023, appendix: 5e-4 to 2.2e-3")),
+        (150 * MILLION, Recipe(5e-4, 5, "LoRA, Hu et al. 2021, appendix: 4e-4 to 5e-4 for RoBERTa-base")),
+        (math.inf, Recipe(2e-4, 4, "LoRA, Hu et al. 2021, appendix: 1e-4 to 4e-4 for large models")),
+    ],
+    "head": [(math.inf, Recipe(1e-3, 30, "the default of Adam, Kingma & Ba 2015"))],
+}
+
+
+def recipe_for(method: str, encoder_parameters: int, rows: int, batch_size: int) -> Recipe:
+    """The recipe for a method and a size, with more epochs where rows are few.
+
+    Args:
+        method: `full`, `lora` or `head`.
+        encoder_parameters: Without the embeddings.
+        rows: Training rows.
+        batch_size: Rows a step.
+    """
+    recipe = next(recipe for bound, recipe in RATES[method] if encoder_parameters < bound)
+    steps_an_epoch = math.ceil(rows / batch_size)
+    enough = math.ceil(MIN_STEPS / steps_an_epoch)
+    epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
+    if epochs == recipe.num_epochs:
+        return recipe
+    reason = f"{recipe.source}; epochs for at least {MIN_STEPS} steps, Mosbach et al. 2021"
+    return Recipe(recipe.learning_rate, epochs, reason)

@@ -1,0 +1,137 @@
+"""Usable rows of a table, and the reasons why others are not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runtime.table_header import is_number
+from runtime.tables import SkippedRow, Table
+from textclf.columns import Columns, find_column
+from textclf.labels import REGRESSION, SINGLE_LABEL, LabelKind, read_cells, split_cell
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """N texts with their labels as written."""
+
+    source: str
+    texts: list[str]
+    pairs: list[str] | None
+    labels: list[list[str]]
+    """One a row, or any number for multi-label."""
+    rows: list[int]
+    ids: list[str]
+    bad: tuple[SkippedRow, ...]
+    """Those that cannot be used, in the order of the file."""
+
+    def only_known(
+        self, names: Sequence[str], kind: LabelKind, whose: str = "the training data's"
+    ) -> LabelledRows:
+        """Move rows with labels that are not among `names` to the bad ones.
+
+        Args:
+            names: Of the classes; not looked at for regression.
+            kind: What the labels are.
+            whose: Named in the reasons.
+        """
+        if kind.task == REGRESSION:
+            return self
+        known = set(names)
+        unknown = [next((one for one in row if one not in known), None) for row in self.labels]
+        if not any(label is not None for label in unknown):
+            return self
+        counts = Counter(unknown)
+        reasons = [
+            label
+            and f"label {label!r} is not among {whose} ({_shown(names)}); "
+            f"it stands in {counts[label]} row{'s' * (counts[label] > 1)}"
+            for label in unknown
+        ]
+        return self._without(reasons)
+
+    def _without(self, reasons: Sequence[str | None]) -> LabelledRows:
+        good = [i for i, reason in enumerate(reasons) if reason is None]
+        bad = [
+            SkippedRow(row, reason, self.source)
+            for row, reason in zip(self.rows, reasons, strict=True)
+            if reason is not None
+        ]
+        return replace(
+            self,
+            texts=[self.texts[i] for i in good],
+            pairs=None if self.pairs is None else [self.pairs[i] for i in good],
+            labels=[self.labels[i] for i in good],
+            rows=[self.rows[i] for i in good],
+            ids=[self.ids[i] for i in good],
+            bad=tuple(sorted((*self.bad, *bad), key=lambda one: one.row)),
+        )
+
+
+def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
+    """Take texts, labels and ids out of a table.
+
+    Args:
+        table: Has the columns, in any case of their names.
+        columns: As chosen from the training table.
+        kind: As inferred from the training table.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    texts, *second = (_column(table, name) for name in columns.text)
+    pairs = second[0] if second else None
+    labels = [split_cell(cell, kind) for cell in read_cells(_column(table, columns.label))]
+    ids = _ids(table, columns.id)
+    reasons = [
+        _reason(parts, label, kind)
+        for parts, label in zip(zip(texts, *second, strict=True), labels, strict=True)
+    ]
+    rows = LabelledRows(
+        source=table.source,
+        texts=[_text(text) for text in texts],
+        pairs=None if pairs is None else [_text(text) for text in pairs],
+        labels=[label or [] for label in labels],
+        rows=table.rows,
+        ids=ids,
+        bad=table.skipped,
+    )
+    return rows._without(reasons) if any(reasons) else rows
+
+
+def _column(table: Table, name: str) -> list[Any]:
+    return table.columns[find_column(table.columns, name, table.source)]
+
+
+def _ids(table: Table, name: str | None) -> list[str]:
+    if name is None or name not in table.columns:
+        return [str(row) for row in table.rows]
+    return [str(value) for value in table.columns[name]]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+def _reason(texts: Sequence[Any], label: list[str] | None, kind: LabelKind) -> str | None:
+    """Why a row cannot be used, or None."""
+    if any(text is None for text in texts):
+        return "there is no text"
+    if any(isinstance(text, (list, dict)) for text in texts):
+        return "its text must be a string, got a list or an object"
+    if label is None:
+        return "the label is empty"
+    if kind.task == SINGLE_LABEL and len(label) != 1:
+        return f"it has {len(label)} labels, expected one; state --task multi if that is meant"
+    if kind.task == REGRESSION and not (len(label) == 1 and is_number(label[0])):
+        shown = label[0] if len(label) == 1 else label
+        return f"label {shown!r} is not a number"
+    return None
+
+
+def _shown(names: Sequence[str]) -> str:
+    if len(names) <= 10:
+        return ", ".join(names)
+    return f"{', '.join(names[:10])} and {len(names) - 10} more"

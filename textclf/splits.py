@@ -1,0 +1,147 @@
+"""Hold rows out for validation: stratified, and never a text on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import DataError
+from textclf.labels import MULTI_LABEL, REGRESSION
+
+_AMOUNT_BINS = 10
+
+
+def normalise_text(text: str) -> str:
+    """What two texts have in common if they differ in case and whitespace only."""
+    return " ".join(text.casefold().split())
+
+
+def text_groups(texts: Sequence[str], pairs: Sequence[str] | None) -> NDArray[np.int64]:
+    """A number for each row, the same for rows with the same normalised text.
+
+    Args:
+        texts: N texts.
+        pairs: N second texts, or None.
+    """
+    keys = [normalise_text(text) for text in texts]
+    if pairs is not None:
+        keys = [f"{key}\0{normalise_text(pair)}" for key, pair in zip(keys, pairs, strict=True)]
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.int64]:
+    """Which rows are alike in their labels, (N,).
+
+    Args:
+        targets: As `encode_targets` makes them.
+        task: For multi-label a row belongs to the rarest of its labels, for regression to a
+            tenth of the amounts.
+    """
+    if task == REGRESSION:
+        edges = np.quantile(targets.astype(np.float64), np.linspace(0, 1, _AMOUNT_BINS + 1)[1:-1])
+        return np.searchsorted(edges, targets.astype(np.float64)).astype(np.int64)
+    if task == MULTI_LABEL:
+        present = targets.astype(np.float64) > 0
+        rarity = np.where(present, present.sum(axis=0), np.inf)
+        rarest = rarity.argmin(axis=1) if targets.shape[1] else np.zeros(len(targets))
+        return np.where(present.any(axis=1), rarest, -1).astype(np.int64)
+    return targets.astype(np.int64)
+
+
+def hold_out(
+    groups: NDArray[np.int64], classes: NDArray[np.int64], share: float, seed: int
+) -> NDArray[np.bool_]:
+    """Choose the rows of validation.
+
+    Whole groups are drawn at random from each class until its share is reached. The last group
+    of a class stays in training.
+
+    Args:
+        groups: Of each row, as `text_groups` gives them, (N,).
+        classes: Of each row, as `strata` gives them, (N,).
+        share: Of the rows, above 0 and below 1.
+        seed: The same gives the same rows.
+
+    Returns:
+        True for rows of validation, (N,).
+
+    Raises:
+        DataError: No row can be spared.
+    """
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    by_class: dict[int, list[NDArray[np.int64]]] = {}
+    for rows in members:
+        by_class.setdefault(int(classes[rows[0]]), []).append(rows)
+    held = np.zeros(len(groups), dtype=bool)
+    generator = np.random.default_rng(seed)
+    shuffled = {
+        name: [by_class[name][i] for i in generator.permutation(len(by_class[name]))]
+        for name in sorted(by_class)
+    }
+    for name, quota in _quotas(shuffled, share).items():
+        _draw(shuffled[name], quota, held)
+    if not held.any():
+        spare = [rows for drawn in shuffled.values() for rows in drawn[:-1]]
+        if not spare:
+            raise DataError(
+                "No row can be held out for validation: no class has two different texts. "
+                "Add rows, or give a folder with a train and a validation file."
+            )
+        held[min(spare, key=len)] = True
+    return held
+
+
+def _quotas(by_class: dict[int, list[NDArray[np.int64]]], share: float) -> dict[int, int]:
+    """Rows to draw of each class, by largest remainder, so that they sum up to the share."""
+    exact = {name: share * sum(map(len, drawn)) for name, drawn in by_class.items()}
+    quotas = {name: int(amount) for name, amount in exact.items()}
+    missing = max(1, round(sum(exact.values()))) - sum(quotas.values())
+    by_remainder = sorted(exact, key=lambda name: (quotas[name] - exact[name], name))
+    for name in [one for one in by_remainder if len(by_class[one]) > 1][:missing]:
+        quotas[name] += 1
+    return quotas
+
+
+def _draw(groups: Sequence[NDArray[np.int64]], quota: int, held: NDArray[np.bool_]) -> None:
+    taken = 0
+    for rows in groups[:-1]:
+        if taken >= quota:
+            return
+        # Half a group too many is nearer to the quota than half a group too few.
+        if taken + len(rows) / 2 <= quota:
+            held[rows] = True
+            taken += len(rows)
+
+
+def return_unseen(
+    held: NDArray[np.bool_], groups: NDArray[np.int64], targets: NDArray[np.generic], task: str
+) -> NDArray[np.bool_]:
+    """Give rows back to training until it has every class of validation.
+
+    Args:
+        held: True for rows of validation, (N,).
+        groups: As for `hold_out`.
+        targets: As `encode_targets` makes them.
+        task: Regression has no classes; nothing is given back.
+    """
+    if task == REGRESSION:
+        return held
+    held = held.copy()
+    present = _presence(targets, task)
+    for column in np.flatnonzero(present[held].any(axis=0) & ~present[~held].any(axis=0)):
+        if not present[~held, column].any():
+            row = np.flatnonzero(held & present[:, column])[0]
+            held[groups == groups[row]] = False
+    return held
+
+
+def _presence(targets: NDArray[np.generic], task: str) -> NDArray[np.bool_]:
+    if task == MULTI_LABEL:
+        return targets.astype(np.float64) > 0
+    classes = targets.astype(np.int64)
+    present: NDArray[np.bool_] = classes[:, None] == np.arange(classes.max(initial=-1) + 1)
+    return present
