@@ -1,0 +1,1 @@
+"""What the three applications share; it imports none of them."""

@@ -5,8 +5,6 @@ The only place that asks accelerate and torch what this machine is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,12 +17,17 @@ PRECISIONS = ("auto", "bf16", "float32")
 
 def compute_device() -> torch.device:
     """The device of this process, as `accelerate launch` set it."""
-    return PartialState().device  # type: ignore[no-any-return]
+    return PartialState().device
 
 
 def is_main_process() -> bool:
     """Whether this process is the one that prints, writes and reports."""
     return bool(PartialState().is_main_process)
+
+
+def number_of_processes() -> int:
+    """How many processes `accelerate launch` started."""
+    return int(PartialState().num_processes)
 
 
 def process_share(rows: int) -> slice:
@@ -61,27 +64,26 @@ def largest_over_processes(value: int) -> int:
     return int(tensor)
 
 
-@contextmanager
-def main_process_first() -> Iterator[None]:
-    """Let the main process enter alone; the others follow when it is through."""
-    with PartialState().main_process_first():
-        yield
-
-
 def has_bf16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware, so that bf16 is faster and not only smaller."""
+    """Whether `device` multiplies bfloat16 in hardware: faster, and not only smaller."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+        return bool(
+            capabilities.get("avx512_bf16")
+            or capabilities.get("amx_bf16")
+            or capabilities.get("bf16")
+        )
     return False
 
 
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     """The dtype of matrix products: `auto` takes bf16 where the hardware has it."""
     if requested not in PRECISIONS:
-        raise ConfigError(f"`mixed_precision` must be one of {', '.join(PRECISIONS)}, got {requested!r}.")
+        raise ConfigError(
+            f"`mixed_precision` must be one of {', '.join(PRECISIONS)}, got {requested!r}."
+        )
     bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
     return torch.bfloat16 if bf16 else torch.float32
 

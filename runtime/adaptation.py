@@ -13,7 +13,10 @@ from transformers import PreTrainedModel
 from runtime.adaptation_config import AdaptationConfig
 from runtime.errors import ConfigError, ModelError
 
-def adapt(model: PreTrainedModel, config: AdaptationConfig, base_id: str, revision: str | None) -> Any:
+
+def adapt(
+    model: PreTrainedModel, config: AdaptationConfig, base_id: str, revision: str | None
+) -> Any:
     """Freeze what stays and make what trains trainable.
 
     Args:
@@ -89,7 +92,9 @@ def _with_lora(
         lora_alpha=alpha,
         lora_dropout=config.lora_dropout,
         target_modules=lora_targets(model),
-        modules_to_save=[name.removeprefix(f"{model.base_model_prefix}.") for name in head_names(model)],
+        modules_to_save=[
+            name.removeprefix(f"{model.base_model_prefix}.") for name in head_names(model)
+        ],
         use_dora=variant == "dora",
         use_rslora=variant == "rslora",
         init_lora_weights=variant if variant in ("pissa", "olora") else True,
@@ -145,7 +150,7 @@ def number_of_layers(model: nn.Module) -> int:
 
 
 def layer_of(name: str, depth: int) -> int:
-    """Height of a parameter: 0 for embeddings, 1 … depth for layers, depth for what follows them."""
+    """Height of a parameter: 0 for embeddings, 1 … depth for layers and what follows."""
     index = _index(name)
     if index >= 0:
         return index + 1

@@ -41,4 +41,6 @@ class AdaptationConfig:
         if not 0 <= self.lora_dropout < 1:
             raise ConfigError(f"`lora_dropout` must be from 0 up to 1, got {self.lora_dropout}.")
         if not 0 < self.layer_decay <= 1:
-            raise ConfigError(f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}.")
+            raise ConfigError(
+                f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}."
+            )

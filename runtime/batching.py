@@ -28,7 +28,12 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
     """
 
     def __init__(
-        self, lengths: Sequence[int] | NDArray[np.int64], batch_size: int, seed: int, *, complete: bool
+        self,
+        lengths: Sequence[int] | NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        *,
+        complete: bool,
     ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size

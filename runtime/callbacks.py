@@ -12,7 +12,7 @@ from runtime.loop_config import LoopConfig
 from runtime.signals import SignalWatch
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]
+class Progress(TrainerCallback):
     """One line for every log entry: where training stands and how long it will take."""
 
     def __init__(self, notify: Callable[[str], None]) -> None:
@@ -38,7 +38,11 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             return
         if "loss" in logs:
             done = state.global_step - self.first_step
-            left = (time.monotonic() - self.started) / max(done, 1) * (state.max_steps - state.global_step)
+            left = (
+                (time.monotonic() - self.started)
+                / max(done, 1)
+                * (state.max_steps - state.global_step)
+            )
             self.notify(
                 f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  "
                 f"loss {logs['loss']:.4f}  rate {logs['learning_rate']:.1e}  {duration(left)} left"
@@ -52,7 +56,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             self.notify(f"validation after step {state.global_step}  {shown}")
 
 
-class Keeper(TrainerCallback):  # type: ignore[misc]
+class Keeper(TrainerCallback):
     """Asks for a checkpoint when time is up or a signal came, and for the end after a signal."""
 
     def __init__(self, config: LoopConfig, signals: SignalWatch) -> None:

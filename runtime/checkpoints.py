@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from runtime.deberta import accelerate_attention
 from runtime.errors import ModelError
@@ -42,7 +44,9 @@ def resolve_model_id(model_id: str) -> str:
             raise ModelError(message)
         return str(path.resolve())
     if model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
-        message = f"There is no model folder {model_id}. Name a folder, a Hub id (owner/name) or `tiny`."
+        message = (
+            f"There is no model folder {model_id}. Name a folder, a Hub id (owner/name) or `tiny`."
+        )
         raise ModelError(message)
     return model_id
 
@@ -55,7 +59,9 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
     """
     tokenizer = _load(AutoTokenizer, model_id, revision=revision)
     if not tokenizer.is_fast:
-        message = f"{model_id} has no fast tokenizer; save one as tokenizer.json beside its weights."
+        message = (
+            f"{model_id} has no fast tokenizer; save one as tokenizer.json beside its weights."
+        )
         raise ModelError(message)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -86,12 +92,21 @@ def load_classifier(
         model_id,
         revision=revision,
         config=config,
-        dtype=torch.float32,  # a float16 checkpoint would give a float16 head, and AdamW NaN after a step
-        ignore_mismatched_sizes=True,  # a head for other labels is replaced; the encoder is checked below
+        # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
+        dtype=torch.float32,
+        # A head for other labels is replaced; the encoder is checked below.
+        ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
     _require_encoder(model, report, model_id)
     return _prepared(model)
+
+
+def load_shape(model_id: str, revision: str | None = None) -> PreTrainedModel:
+    """A classifier without weights, on the meta device: its sizes and names alone."""
+    config = _load(AutoConfig, model_id, revision=revision)
+    with torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(config)
 
 
 def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -102,7 +117,10 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     """
     folder = Path(folder)
     if not (folder / "config.json").exists():
-        message = f"{folder} holds no trained classifier (no config.json). Train one: footwork textclf train."
+        message = (
+            f"{folder} holds no trained classifier (no config.json). "
+            "Train one: footwork textclf train DATA OUT."
+        )
         raise ModelError(message)
     tokenizer = load_tokenizer(str(folder))
     if (folder / ADAPTER_CONFIG).exists():
@@ -115,7 +133,8 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
             output_loading_info=True,
         )
         if report["missing_keys"]:
-            message = f"{folder} lacks weights, {sorted(report['missing_keys'])[0]} among them; train it again."
+            lacking = sorted(report["missing_keys"])[0]
+            message = f"{folder} lacks weights, {lacking} among them; train it again."
             raise ModelError(message)
     return _prepared(model).eval(), tokenizer
 
@@ -139,7 +158,9 @@ def _load_adapter(folder: Path) -> Any:
         ignore_mismatched_sizes=True,  # the adapter brings its own head
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft warns of a base whose config it cannot find on the Hub
+        warnings.simplefilter(
+            "ignore"
+        )  # peft warns of a base whose config it cannot find on the Hub
         return PeftModel.from_pretrained(base, str(folder))
 
 
@@ -158,24 +179,39 @@ def _require_encoder(model: PreTrainedModel, report: dict[str, Any], model_id: s
     ]
     if missing:
         message = (
-            f"{model_id} lacks {len(missing)} weights of the encoder, {sorted(missing)[0]} among them: "
-            f"its files do not fit a {type(model).__name__}. Check the model id."
+            f"{model_id} lacks {len(missing)} weights of the encoder, {sorted(missing)[0]} "
+            f"among them: its files do not fit a {type(model).__name__}. Check the model id."
         )
         raise ModelError(message)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without its table of missing weights (checked here) and its progress bar."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _load(auto_class: Any, model_id: str, **options: Any) -> Any:
     """`auto_class.from_pretrained`, with its many exceptions as one."""
     resolved = resolve_model_id(model_id)
     try:
-        return auto_class.from_pretrained(resolved, trust_remote_code=False, **options)
+        with quiet_transformers():
+            return auto_class.from_pretrained(resolved, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = (
             "Check its files."
             if Path(resolved).is_dir()
-            else "If this machine cannot reach the Hub, give --model a local folder with config.json, "
-            "weights and tokenizer, or `tiny`, the embedded model."
+            else "If this machine cannot reach the Hub, give --model a local folder with "
+            "config.json, weights and tokenizer, or `tiny`, the embedded model."
         )
         message = f"Cannot load the model {model_id!r}: {reason} {hint}"
         raise ModelError(message) from error

@@ -48,10 +48,15 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         relative_pos: torch.Tensor | None = None,
         rel_embeddings: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As in the parent; `attention_mask` is (B, 1, T, T), other states than hidden ones defer to it."""
+        """As in the parent, which answers what is asked for seldom; the mask is (B, 1, T, T)."""
         if query_states is not None or output_attentions or rel_embeddings is None:
-            return super().forward(  # type: ignore[no-any-return]
-                hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
+            return super().forward(
+                hidden_states,
+                attention_mask,
+                output_attentions,
+                query_states,
+                relative_pos,
+                rel_embeddings,
             )
         query, key, value = (
             self._heads(projection(hidden_states))
@@ -71,7 +76,9 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         """(B, T, D) to (B, heads, T, D / heads)."""
         return states.unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
 
-    def _position_bias(self, query: torch.Tensor, key: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    def _position_bias(
+        self, query: torch.Tensor, key: torch.Tensor, table: torch.Tensor
+    ) -> torch.Tensor:
         """Content-to-position plus position-to-content scores, (B, heads, T, T).
 
         Args:

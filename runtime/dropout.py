@@ -36,7 +36,7 @@ class RowDropout(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG002 - torch's signature
+        types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -52,7 +52,9 @@ class RowDropout(TorchFunctionMode):
     ) -> torch.Tensor:
         if not training or p == 0.0 or states.shape[0] != self.rows:
             return _dropout(states, p, training, inplace)
-        whole = torch.ones((self.total, *states.shape[1:]), dtype=states.dtype, device=states.device)
+        whole = torch.ones(
+            (self.total, *states.shape[1:]), dtype=states.dtype, device=states.device
+        )
         return states * _dropout(whole, p)[self.own]
 
     def _attend(
@@ -67,7 +69,9 @@ class RowDropout(TorchFunctionMode):
     ) -> torch.Tensor:
         if unused.get("is_causal") or unused.get("enable_gqa"):
             return _attention(query, key, value, attn_mask, dropout_p, scale=scale, **unused)
-        scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
+        scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(
+            -2, -1
+        )
         if attn_mask is not None:
             hidden = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(~attn_mask, -torch.inf) if hidden else scores + attn_mask

@@ -42,7 +42,7 @@ class TrainingError(FootworkError):
     """Training cannot go on; what was learned is kept."""
 
 
-class Interrupted(TrainingError):
+class Interrupted(TrainingError):  # noqa: N818 - it is no error
     """A signal ended the run after its state was saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:

@@ -44,7 +44,9 @@ class FeatureReader(nn.Module):
     def forward(self, **batch: torch.Tensor) -> Any:
         """Features (B, K * D) under the name that `SequenceModel` asks for."""
         output = self.encoder(**batch)
-        return SimpleNamespace(logits=_kept(output, batch["attention_mask"], self.pooling).flatten(1))
+        return SimpleNamespace(
+            logits=_kept(output, batch["attention_mask"], self.pooling).flatten(1)
+        )
 
 
 def first_token(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -105,8 +107,8 @@ def _pooling_of(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Pooli
         if logits.shape == wanted.shape and (logits - wanted).abs().max() < TOLERANCE:
             return pooling
     message = (
-        f"The head of {type(model).__name__} reads more than one state of the encoder, so its features "
-        "cannot be kept. Use --method lora or --method full."
+        f"The head of {type(model).__name__} reads more than one state of the encoder, "
+        "so its features cannot be kept. Use --method lora or --method full."
     )
     raise ModelError(message)
 
@@ -115,7 +117,7 @@ def head_logits(model: PreTrainedModel, features: torch.Tensor) -> torch.Tensor:
     """Logits of the model's own head for kept features, (B, C)."""
     with head_only(model):
         mask = torch.ones(features.shape[:2], dtype=torch.long, device=features.device)
-        return model(input_ids=features, attention_mask=mask[:, :1]).logits  # type: ignore[no-any-return]
+        return model(input_ids=features, attention_mask=mask[:, :1]).logits
 
 
 @contextmanager

@@ -150,7 +150,7 @@ class SequenceModel:
             }
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, bf16):
                 logits = model(**inputs).logits
-            return logits.float().cpu().numpy()  # type: ignore[no-any-return]
+            return logits.float().cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

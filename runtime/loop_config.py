@@ -59,12 +59,16 @@ class LoopConfig:
         for name in ("weight_decay", "seed"):
             self._require(name, at_least=0)
         if not 0 <= self.warmup < 1:
-            raise ConfigError(f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}.")
+            raise ConfigError(
+                f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}."
+            )
         if self.schedule not in SCHEDULES:
             message = f"`schedule` must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}."
             raise ConfigError(message)
 
-    def _require(self, name: str, *, at_least: float | None = None, above: float | None = None) -> None:
+    def _require(
+        self, name: str, *, at_least: float | None = None, above: float | None = None
+    ) -> None:
         value = getattr(self, name)
         if value is None:
             return
@@ -81,6 +85,7 @@ class LoopConfig:
         """
         if self.batch_size % processes:
             message = (
-                f"`batch_size` must be a multiple of the {processes} processes, got {self.batch_size}."
+                f"`batch_size` must be a multiple of the {processes} processes, "
+                f"got {self.batch_size}."
             )
             raise ConfigError(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ class _Fit:
 def _choose_delimiter(sample: list[str], ending: str, unnamed: bool) -> str | None:
     usual = _USUAL.get(ending)
     fits = [_fit(sample, delimiter, delimiter == usual) for delimiter in "\t,;|"]
-    trusted = [fit for fit in fits if _is_trusted(fit, usual is not None, unnamed)]
+    least_share = 0.9 if usual else 1.0 if unnamed else math.inf
+    trusted = [fit for fit in fits if _is_trusted(fit, least_share)]
     return max(trusted, key=lambda fit: fit.rank).delimiter if trusted else None
 
 
@@ -94,16 +96,16 @@ def _fit(sample: list[str], delimiter: str, usual: bool) -> _Fit:
     return _Fit(delimiter, len(names & KNOWN_COLUMN_NAMES), usual, width, share, len(records))
 
 
-def _is_trusted(fit: _Fit, table_ending: bool, unnamed: bool) -> bool:
+def _is_trusted(fit: _Fit, least_share: float) -> bool:
     """Whether a delimiter divides cells, rather than standing in texts by chance."""
     if fit.width < 2:
         return False
     if fit.known_names or (fit.usual and fit.share >= 0.5):
         return True
-    if fit.delimiter == "\t" or table_ending:
+    if fit.delimiter == "\t":
         return fit.share >= 0.9
     # Two sentences with one comma each do not make a table.
-    return unnamed and fit.share == 1.0 and fit.rows >= 3
+    return fit.share >= least_share and (least_share < 1.0 or fit.rows >= 3)
 
 
 def _delimited(

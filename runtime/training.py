@@ -11,15 +11,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from runtime.accelerator import (
@@ -28,6 +27,7 @@ from runtime.accelerator import (
     is_main_process,
     is_out_of_memory,
     largest_over_processes,
+    number_of_processes,
     resolve_precision,
     sum_over_processes,
 )
@@ -37,6 +37,7 @@ from runtime.dropout import RowDropout
 from runtime.errors import TrainingError
 from runtime.loop_config import LOWER_IS_BETTER, LoopConfig
 from runtime.signals import SignalWatch
+from runtime.training_job import TrainingJob, TrainingOutcome
 from runtime.training_state import (
     load_training_state,
     load_weights,
@@ -45,40 +46,6 @@ from runtime.training_state import (
 )
 
 LOG_SHARE = 0.01  # of all steps between two log entries
-
-LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Logits (B, C) and targets (B, …) to one loss a row, (B,)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingJob:
-    """What is trained, on what, and how it is judged."""
-
-    model: nn.Module
-    dataset: torch.utils.data.Dataset[Any]
-    """Rows as the collator takes them; index -1 is a filler of weight 0."""
-    lengths: list[int]
-    """Tokens of each row, in the order of the dataset."""
-    collate: Callable[[list[Any]], dict[str, torch.Tensor]]
-    """Rows to a batch with `labels`, `row_weight` (1, or 0 for a filler) and `row` (its number)."""
-    loss: LossFunction
-    parameter_groups: list[dict[str, Any]]
-    measure: Callable[[nn.Module], dict[str, float]]
-    """Metrics of the model as it stands, on every process alike."""
-    pad: Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None = None
-    """Pads a batch to so many tokens; None where rows have no length."""
-    notify: Callable[[str], None]
-    """Takes progress and warnings, one line each."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOutcome:
-    """How a training ended."""
-
-    history: list[dict[str, float]]
-    """What the loop logged: loss and rates by step, metrics by evaluation."""
-    steps: int
-    best_step: int | None
 
 
 def run_training(
@@ -145,10 +112,7 @@ class GuardedTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
         """AdamW over the job's groups; the groups carry their own rates and decay."""
-        if self.optimizer is None:
-            self.optimizer = torch.optim.AdamW(
-                self.job.parameter_groups, lr=self.config.learning_rate, fused=True
-            )
+        self.optimizer = torch.optim.AdamW(self.job.parameter_groups, fused=True)
         return self.optimizer
 
     # One step
@@ -207,7 +171,7 @@ class GuardedTrainer(Trainer):
     def _no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
         # Gradients are added up once a step, by hand: a process that splits a step on its own
         # would otherwise leave the others waiting inside DDP's reduction.
-        return self.accelerator.no_sync(model)  # type: ignore[no-any-return]
+        return self.accelerator.no_sync(model)
 
     def _sum_gradients(self) -> None:
         if self.args.world_size == 1:
@@ -236,8 +200,8 @@ class GuardedTrainer(Trainer):
             raise TrainingError(message)
         self.micro_rows = math.ceil(self.micro_rows / 2)
         self.job.notify(
-            f"Out of memory at step {self.state.global_step + 1}: from here on {self.micro_rows} rows "
-            f"at a time. The step still counts {self.config.batch_size} rows."
+            f"Out of memory at step {self.state.global_step + 1}: from here on {self.micro_rows} "
+            f"rows at a time. The step still counts {self.config.batch_size} rows."
         )
 
     # Guards
@@ -255,9 +219,9 @@ class GuardedTrainer(Trainer):
         self._save_checkpoint(self.model, None)
         shown = ", ".join(str(row) for row in sorted(rows)[:32] if row >= 0)
         message = (
-            f"The {what} is {value} at step {step}; the update was not made. Rows of that step: {shown}. "
-            f"The weights before it are in {self.run / f'checkpoint-{step - 1}'}. "
-            "Lower --learning-rate, or look at those rows."
+            f"The {what} is {value} at step {step}; the update was not made. "
+            f"Rows of that step: {shown}. The weights before it are in "
+            f"{self.run / f'checkpoint-{step - 1}'}. Lower --learning-rate, or look at those rows."
         )
         raise TrainingError(message)
 
@@ -268,7 +232,7 @@ class GuardedTrainer(Trainer):
         self.model.eval()
         metrics = {f"eval_{name}": value for name, value in self.job.measure(self.model).items()}
         self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(
+        self.control: TrainerControl = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
@@ -310,9 +274,7 @@ class GuardedTrainer(Trainer):
 
 def training_arguments(config: LoopConfig, run: Path) -> TrainingArguments:
     """The loop's settings in Trainer's words."""
-    from accelerate import PartialState
-
-    world = PartialState().num_processes
+    world = number_of_processes()
     config.require_divisible(world)
     return TrainingArguments(
         output_dir=str(run),

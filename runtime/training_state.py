@@ -1,7 +1,7 @@
 """Checkpoints of a running training: complete or absent, and never unpickled.
 
-A checkpoint holds the trainable weights, the optimizer, the schedule and the trainer's state. Random
-numbers need no place in it: the training loop seeds every step from the run's seed and the step.
+A checkpoint holds the trainable weights, the optimizer, the schedule and the trainer's state.
+Random numbers need no place in it: the loop seeds every step from the run's seed and the step.
 """
 
 from __future__ import annotations

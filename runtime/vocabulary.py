@@ -29,6 +29,7 @@ class PrunedEmbedding(nn.Module):
         self.weight = nn.Parameter(embedding.weight.detach()[kept].clone())
         compact = torch.full((embedding.num_embeddings,), -1, device=kept.device)
         compact[kept] = torch.arange(len(kept), device=kept.device)
+        self.compact: torch.Tensor
         self.register_buffer("compact", compact, persistent=False)
         pad = embedding.padding_idx
         self.padding_row = None if pad is None else int(compact[pad])

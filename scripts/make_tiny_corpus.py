@@ -17,9 +17,11 @@ from pathlib import Path
 MIN_WORDS = 6
 LARGEST_FILE = 3_000_000  # bytes; what is larger is data
 FUNCTION_WORDS = frozenset(
-    "the a an of to in is it that and for with as this be are on not by or if you from can which "
-    "was will at have has but when all they their we i he she his her one there so what who how "
-    "do does were been would than its no more into only your may should then these some".split()
+    """
+    the a an of to in is it that and for with as this be are on not by or if you from can which was
+    will at have has but when all they their we i he she his her one there so what who how do does
+    were been would than its no more into only your may should then these some
+    """.split()
 )
 DOCSTRING = re.compile(r'"""(.*?)"""|\'\'\'(.*?)\'\'\'', re.DOTALL)
 TAG = re.compile(r"<(script|style|pre)\b.*?</\1>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
@@ -52,7 +54,9 @@ def text_of(path: Path) -> str:
 def sentences_of(text: str) -> Iterator[str]:
     """Paragraphs of `text`, reduced to the sentences that read like prose."""
     for block in re.split(r"\n\s*\n", text):
-        flat = " ".join(MARKUP.sub(lambda m: next(g for g in m.groups() if g is not None), block).split())
+        flat = " ".join(
+            MARKUP.sub(lambda m: next(g for g in m.groups() if g is not None), block).split()
+        )
         kept = []
         for sentence in SENTENCE_END.split(flat):
             words = sentence.split()

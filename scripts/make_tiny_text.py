@@ -90,7 +90,9 @@ def pack(corpus: Path, tokenizer: DebertaV2Tokenizer) -> NDArray[np.uint16]:
     return np.hstack([edge * tokenizer.cls_token_id, rows, edge * tokenizer.sep_token_id])
 
 
-def mask_tokens(ids: torch.Tensor, mask_id: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def mask_tokens(
+    ids: torch.Tensor, mask_id: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Hide tokens as BERT does: 80 % become the mask, 10 % another token, 10 % stay.
 
     Returns:
@@ -103,15 +105,20 @@ def mask_tokens(ids: torch.Tensor, mask_id: int, generator: torch.Generator) -> 
     return torch.where(chosen & (fate >= 0.9), other, inputs), chosen
 
 
+def without_dropout(model: DebertaV2ForMaskedLM) -> DebertaV2ForMaskedLM:
+    """Take the dropout out: a short run underfits. The shipped configuration keeps it."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 def pretrain(rows: NDArray[np.uint16], mask_id: int, minutes: float) -> DebertaV2ForMaskedLM:
     """Train for so many minutes; the rate is a function of the time spent, so every run decays."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    model = DebertaV2ForMaskedLM(CONFIG)
+    model = without_dropout(DebertaV2ForMaskedLM(CONFIG))
     accelerate_attention(model)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0  # a short run underfits; the shipped configuration keeps its dropout
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
@@ -138,7 +145,11 @@ def pretrain(rows: NDArray[np.uint16], mask_id: int, minutes: float) -> DebertaV
         step += 1
         if step % 100 == 0:
             tokens = step * BATCH * SEQUENCE / (time.monotonic() - started)
-            print(f"step {step}  {spent:.1f} min  loss {smooth:.3f}  {tokens:.0f} tokens/s", file=sys.stderr, flush=True)
+            print(
+                f"step {step}  {spent:.1f} min  loss {smooth:.3f}  {tokens:.0f} tokens/s",
+                file=sys.stderr,
+                flush=True,
+            )
     return model
 
 

@@ -14,7 +14,8 @@ from runtime.batching import FILLER
 from runtime.deberta import accelerate_attention
 from runtime.loop_config import LoopConfig
 from runtime.tokens import tokenize
-from runtime.training import TrainingJob, TrainingOutcome, run_training
+from runtime.training import run_training
+from runtime.training_job import TrainingJob, TrainingOutcome
 from tests.models import build_config, build_tokenizer
 
 ROWS = 45  # no multiple of the batch size: the last step of an epoch is a short one
@@ -64,7 +65,10 @@ def toy_job(
         with torch.inference_mode():
             logits = current(**texts.batch(range(ROWS))).logits
         loss = torch.nn.functional.cross_entropy(logits, TARGETS)
-        return {"loss": float(loss), "accuracy": float((logits.argmax(-1) == TARGETS).float().mean())}
+        return {
+            "loss": float(loss),
+            "accuracy": float((logits.argmax(-1) == TARGETS).float().mean()),
+        }
 
     return TrainingJob(
         model=model,

@@ -185,8 +185,8 @@ def _very_long_finding(
     count = sum(map(len, rows.values()))
     if count:
         message = (
-            f"{count:,} very long: more than {_VERY_LONG} times {max_length} tokens. The model "
-            "sees only their beginning."
+            f"Very long texts: {count:,} have more than {_VERY_LONG} times {max_length} tokens. "
+            "The model sees only their beginning."
         )
         yield Finding("very_long", "warning", message, {k: v for k, v in rows.items() if v})
 

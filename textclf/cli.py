@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json as json_module
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from runtime.errors import ConfigError
+from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
+from textclf.data import DataOptions
+from textclf.inputs import InputFormat
+
+if TYPE_CHECKING:
+    from runtime.tables import SkippedRow
+    from textclf.run import Existing
+    from textclf.training import TrainedRun
 
 app = App(name="textclf", help="Fine-tune and use text classifiers.", help_format="plaintext")
 
-Settings = Annotated[TrainConfig, Parameter(name="*")]
-DEFAULTS = TrainConfig()
+SKIPPED = 3
+Flat = Parameter(name="*")
 
 
 @app.command
@@ -23,22 +33,204 @@ def train(
     out: Path,
     /,
     *,
-    settings: Settings = DEFAULTS,
+    settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
     config: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     json: bool = False,
 ) -> int:
-    """Fine-tune a classifier on a table and publish it as a folder.
+    """Fine-tune a classifier on a table, and publish it with proof of what it can do.
 
     Args:
         data: CSV, TSV, JSON lines or Parquet, a folder of train/validation/test files, or a Hub id.
-        out: The folder to publish; it appears when all is done.
-        settings: Every setting.
+        out: Folder to publish; it appears when all has succeeded.
+        settings: Every setting of the run.
         config: TOML file of settings; the command line wins.
         resume: Go on with the unfinished run of this folder.
         overwrite: Replace the folder, or an unfinished run of it.
         json: Print one JSON document.
     """
-    print(settings)
+    del config  # read by the root command, before the settings are built
+    from runtime.accelerator import is_main_process
+    from textclf.training import train as train_classifier
+
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
+    existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
+    done = train_classifier(data, out, settings, existing=existing, notify=_note)
+    if not is_main_process():
+        return SKIPPED if done.skipped else 0
+    if json:
+        _print_document(done.manifest)
+    else:
+        print(_summary(done))
+    return _report_skipped(done.skipped)
+
+
+@app.command
+def audit(
+    data: str,
+    /,
+    *,
+    settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
+    config: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Look a table over before it costs a night of training; exit code 1 if it cannot be used.
+
+    Args:
+        data: What `train` takes.
+        settings: Of the run that is planned.
+        config: TOML file of settings; the command line wins.
+        json: Print one JSON document, with the numbers of all rows.
+    """
+    del config
+    from textclf.training import audit_table
+
+    found = audit_table(data, settings)
+    print(found.to_json() if json else found.to_text())
+    return 0 if found.usable else 1
+
+
+@app.command
+def evaluate(
+    model: Path,
+    data: str,
+    /,
+    *,
+    options: Annotated[DataOptions, Flat] = DataOptions(),  # noqa: B008 - frozen
+    answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
+    json: bool = False,
+) -> int:
+    """Judge a trained classifier on a table.
+
+    Args:
+        model: A trained folder.
+        data: Labelled texts, as `train` takes them.
+        options: How the table is read.
+        answering: How the classifier answers.
+        json: Print one JSON document.
+    """
+    from textclf.assessment import assess
+
+    found = assess(model, data, options, answering)
+    _note_all(found.notes)
+    if json:
+        _print_document(found.evaluation.to_dict())
+    else:
+        print(found.evaluation.to_text())
+    return _report_skipped(found.skipped)
+
+
+@app.command
+def predict(
+    model: Path,
+    data: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    input_format: Annotated[InputFormat, Parameter(name="--format")] = "auto",
+    options: Annotated[DataOptions, Flat] = DataOptions(),  # noqa: B008 - frozen
+    answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
+    json: bool = False,
+) -> int:
+    """Classify texts: one row out for each row in, in their order.
+
+    Args:
+        model: A trained folder.
+        data: A table of texts, or `-` for standard input.
+        out: File to write, .csv, .tsv, .jsonl or .parquet; without it, CSV on standard output.
+        input_format: auto, lines (each line is one text), csv, tsv or jsonl.
+        options: How the table is read.
+        answering: How the classifier answers.
+        json: Print JSON lines instead of CSV.
+    """
+    from textclf.classifier import TextClassifier
+    from textclf.inputs import open_rows
+    from textclf.predict import PredictOptions, predict_rows, write_predictions
+
+    classifier = TextClassifier.load(model, answering)
+    rows = open_rows(data, input_format, options.table_format)
+    wanted = PredictOptions(
+        text_columns=options.text_columns,
+        id_column=options.id_column,
+        skip_bad_rows=options.table_format.skip_bad_rows,
+        source=rows.source,
+    )
+    answers = predict_rows(classifier, rows, wanted)
+    if out is None:
+        _print_rows(answers, json)
+    else:
+        write_predictions(answers, out)
+    _note_all((*rows.notes, *answers.notes))
+    return _report_skipped([*rows.skipped, *answers.skipped])
+
+
+@app.command
+def merge(model: Path, out: Path, /, *, overwrite: bool = False) -> int:
+    """Add an adapter into its base: a plain folder that any `from_pretrained` reads.
+
+    Args:
+        model: A trained folder with an adapter.
+        out: Folder to publish.
+        overwrite: Replace the folder.
+    """
+    from textclf.merge import merge_adapter
+
+    difference = merge_adapter(model, out, overwrite)
+    print(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
     return 0
+
+
+def _summary(done: TrainedRun) -> str:
+    from textclf.verdict import verdict
+
+    lines = [done.evaluation.to_text(), "", "next to it"]
+    for name, baseline in done.baselines.items():
+        metric = baseline.metrics.get(baseline.primary_metric)
+        shown = f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]" if metric else "–"
+        lines.append(f"  {name:<10}{baseline.primary_metric} {shown}")
+    said = verdict(done.evaluation, done.baselines.get("linear")).replace("**", "").replace("`", "")
+    lines += [said, "", f"{done.folder} is published. Use it:"]
+    lines.append(f"  footwork textclf predict {done.folder} texts.csv -o answers.csv")
+    return "\n".join(lines)
+
+
+def _print_rows(rows: Iterable[Mapping[str, Any]], as_json: bool) -> None:
+    from textclf.predict import flat_row
+
+    if as_json:
+        for row in rows:
+            print(json_module.dumps(row, ensure_ascii=False))
+        return
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for index, row in enumerate(map(flat_row, rows)):
+        if index == 0:
+            writer.writerow(row)
+        writer.writerow([_cell(value) for value in row.values()])
+
+
+def _cell(value: Any) -> Any:
+    return json_module.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
+def _print_document(value: Mapping[str, Any]) -> None:
+    print(json_module.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _note_all(notes: Iterable[str]) -> None:
+    for note in notes:
+        _note(note)
+
+
+def _report_skipped(rows: Iterable[SkippedRow]) -> int:
+    skipped = list(rows)
+    for row in skipped:
+        _note(f"skipped {row.source}, row {row.row}: {row.reason}")
+    return SKIPPED if skipped else 0

@@ -1,4 +1,4 @@
-"""Every setting of a training run: the data's, the method's, the loop's, and the classifier's own."""
+"""Every setting of a training run: the data's, the method's, the loop's, the classifier's own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from runtime.adaptation_config import AdaptationConfig
 from runtime.errors import ConfigError
 from runtime.loop_config import LoopConfig
+from runtime.table_format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from textclf.data import DataOptions
 from textclf.recipes import recipe_for
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, DataError
@@ -35,7 +36,7 @@ _SHOWN_ROWS = 10
 class DataOptions:
     """How a data set is read; empty and None are found out."""
 
-    text_columns: tuple[str, ...] = ()
+    text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column")] = ()
     """One, or two for pairs."""
     label_column: str | None = None
     id_column: str | None = None
@@ -46,8 +47,8 @@ class DataOptions:
     validation_share: float = 0.1
     """Of the training rows, held out where there is no validation file."""
     seed: int = 0
-    table_format: TableFormat = DETECT
-    keep_going: bool = False
+    table_format: Annotated[TableFormat, Parameter(name="*")] = DETECT
+    keep_going: Annotated[bool, Parameter(parse=False)] = False
     """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
 
     def __post_init__(self) -> None:

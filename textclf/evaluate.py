@@ -134,10 +134,9 @@ def _checked(
 ) -> FloatArray:
     if task not in PRIMARY_METRIC:
         raise ValueError(f"`task` must be one of {', '.join(PRIMARY_METRIC)}, got {task!r}.")
-    logits = np.asarray(logits, dtype=np.float64)
-    logits = logits.reshape(len(logits), -1)
     if not len(logits):
         raise DataError("There is no row to evaluate on. Give a split with at least one row.")
+    logits = np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)
     width = 1 if task == REGRESSION else num_classes
     if logits.shape != (len(targets), width):
         raise ValueError(

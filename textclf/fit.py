@@ -18,7 +18,8 @@ from runtime.batching import FILLER
 from runtime.features import compute_features, head_logits, head_only
 from runtime.inference import InferenceConfig, SequenceModel
 from runtime.tokens import TokenizedTexts, tokenize
-from runtime.training import TrainingJob, TrainingOutcome, run_training
+from runtime.training import run_training
+from runtime.training_job import TrainingJob, TrainingOutcome
 from runtime.vocabulary import pruned_vocabulary
 from textclf.config import TrainConfig
 from textclf.data import Examples, LabelledData
@@ -101,16 +102,14 @@ def split_logits(
 
 def logits_of(model: Any, texts: TokenizedTexts, config: TrainConfig) -> NDArray[np.float32]:
     """Logits of a model in training, the work divided over the processes; on each all of them."""
-    sequences = SequenceModel(model, InferenceConfig(precision=_precision(config)))
+    sequences = SequenceModel(model, InferenceConfig(precision=precision_name(config)))
     own = sequences.logits(texts.take(process_share(len(texts))))
     return np.concatenate(gather_shares(own))
 
 
 def encode(learner: Learner, examples: Examples) -> TokenizedTexts:
     """The texts of a split as the learner's model takes them."""
-    return tokenize(
-        learner.tokenizer, examples.texts, examples.pairs, learner.config.max_length
-    )
+    return tokenize(learner.tokenizer, examples.texts, examples.pairs, learner.config.max_length)
 
 
 class RowNumbers(torch.utils.data.Dataset[int]):
@@ -135,7 +134,7 @@ def _fit_head(
     notify: Notify,
 ) -> TrainingOutcome:
     """Train the head alone on what the frozen encoder says, computed once."""
-    precision = _precision(learner.config)
+    precision = precision_name(learner.config)
     notify("computing the encoder's features, once for all epochs")
     train, validation = (compute_features(model, texts, precision) for texts in splits)
 
@@ -182,7 +181,9 @@ def _collator(
 def _loss(learner: Learner) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     config, data = learner.config, learner.data
     balanced = config.class_weights == "balanced"
-    weights = balanced_weights(data.task, data.train.targets, len(data.labels)) if balanced else None
+    weights = (
+        balanced_weights(data.task, data.train.targets, len(data.labels)) if balanced else None
+    )
     return row_loss(data.task, config.label_smoothing, weights)
 
 
@@ -201,7 +202,7 @@ def _metrics(learner: Learner, logits: NDArray[np.float32]) -> dict[str, float]:
     return {"loss": float(loss), **{name: x.value for name, x in evaluation.metrics.items()}}
 
 
-def _precision(config: TrainConfig) -> str:
+def precision_name(config: TrainConfig) -> str:
     """What `auto` means here, so that no row is answered twice."""
     bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
     return "bf16" if bf16 else "float32"

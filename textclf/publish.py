@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from runtime.checkpoints import quiet_transformers
 from runtime.errors import ModelError
 from runtime.folders import MANIFEST, write_json
-from runtime.training import TrainingOutcome
-from textclf.baselines import fit_baselines
+from runtime.training_job import TrainingOutcome
 from textclf.evaluation import Evaluation
 from textclf.fit import Learner
 from textclf.report import Report, write_report
@@ -29,23 +29,30 @@ class Result:
     model: Any
     outcome: TrainingOutcome
     evaluations: dict[str, Evaluation]
-    """By split; what the manifest reports is the last one."""
+    """By split; what is reported is the last one."""
+
+    @property
+    def split(self) -> str:
+        """The split that is reported."""
+        return list(self.evaluations)[-1]
 
 
-def write_classifier(folder: Path, result: Result) -> tuple[str, ...]:
+def write_classifier(
+    folder: Path, result: Result, baselines: dict[str, Evaluation]
+) -> tuple[str, ...]:
     """Write everything but the reload proof into `folder`.
+
+    Args:
+        folder: Exists and is empty.
+        result: The trained model.
+        baselines: On the reported split.
 
     Returns:
         Notes on what could not be written, one sentence each.
     """
-    learner = result.learner
-    save_model(folder, result.model, merge=learner.config.merge)
-    learner.tokenizer.save_pretrained(folder)
-    split, evaluation = list(result.evaluations.items())[-1]
-    examples = learner.data.test if split == "test" else learner.data.validation
-    assert examples is not None
-    baselines = fit_baselines(learner.data, examples)
-    manifest = _manifest(result, split, baselines)
+    save_model(folder, result.model, merge=result.learner.config.merge)
+    result.learner.tokenizer.save_pretrained(folder)
+    manifest = _manifest(result, baselines)
     write_json(folder / MANIFEST, manifest)
     return write_report(folder, _report(result, manifest, baselines))
 
@@ -55,12 +62,13 @@ def save_model(folder: Path, model: Any, *, merge: bool) -> None:
     adapter = hasattr(model, "peft_config")
     if adapter and merge:
         model, adapter = model.merge_and_unload(), False
-    if adapter:
-        # peft would look the base up on the Hub to see whether its vocabulary was resized; ours never is.
-        model.save_pretrained(folder, save_embedding_layers=False)
-        model.get_base_model().config.save_pretrained(folder)
-    else:
-        model.save_pretrained(folder)
+    with quiet_transformers():
+        if adapter:
+            # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
+            model.save_pretrained(folder, save_embedding_layers=False)
+            model.get_base_model().config.save_pretrained(folder)
+        else:
+            model.save_pretrained(folder)
 
 
 def push_folder(folder: Path, repository: str) -> None:
@@ -84,10 +92,11 @@ def push_folder(folder: Path, repository: str) -> None:
         raise ModelError(message) from error
 
 
-def _manifest(result: Result, split: str, baselines: dict[str, Evaluation]) -> dict[str, Any]:
+def _manifest(result: Result, baselines: dict[str, Evaluation]) -> dict[str, Any]:
     learner, data = result.learner, result.learner.data
-    evaluation = result.evaluations[split]
-    calibration = evaluation.calibration
+    evaluation = result.evaluations[result.split]
+    # Never from the test rows: what was chosen on them says nothing about them.
+    calibration = result.evaluations["validation"].calibration
     sizes = {"train": data.train, "validation": data.validation, "test": data.test}
     return {
         "footwork": version("footwork"),
@@ -104,7 +113,7 @@ def _manifest(result: Result, split: str, baselines: dict[str, Evaluation]) -> d
             "label_column": data.label_column,
             "validation_held_out": data.held_out,
         },
-        "evaluated_on": split,
+        "evaluated_on": result.split,
         "metrics": {name: interval.to_dict() for name, interval in evaluation.metrics.items()},
         "baselines": {
             name: {metric: value.to_dict() for metric, value in baseline.metrics.items()}

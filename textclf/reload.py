@@ -1,4 +1,4 @@
-"""The reload proof: a fresh process loads the saved folder and must answer as the trained model did.
+"""The reload proof: a fresh process loads the folder and must answer as the trained model did.
 
 `python -m textclf.reload FOLDER TEXTS.json LOGITS.json` is that process.
 """
@@ -19,11 +19,11 @@ from runtime.folders import MANIFEST, read_json, write_json
 from textclf.data import Examples
 
 TOLERANCE = 1e-3
-"""Largest difference of a logit: another batch's padding costs 1e-5, a lost weight 1e-2 and more."""
+"""Largest difference of a logit: other padding costs 1e-5, a lost weight 1e-2 and more."""
 
 
 def prove_reload(folder: Path, sample: Examples, expected: NDArray[np.float32]) -> float:
-    """Compare the logits of a fresh process with those of the trained model, and note the difference.
+    """Compare the logits of a fresh process with the trained model's, and note the difference.
 
     Args:
         folder: The saved classifier; its manifest gets `reload_difference`.
@@ -40,8 +40,9 @@ def prove_reload(folder: Path, sample: Examples, expected: NDArray[np.float32]) 
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     if not difference <= TOLERANCE:
         message = (
-            f"The saved model does not answer as the trained one did: logits differ by {difference:.2g} "
-            f"(at most {TOLERANCE} is allowed). Nothing was published; the checkpoints are kept."
+            f"The saved model does not answer as the trained one did: logits differ by "
+            f"{difference:.2g} (at most {TOLERANCE} is allowed). Nothing was published; "
+            "the checkpoints are kept."
         )
         raise ModelError(message)
     write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "reload_difference": difference})
@@ -53,10 +54,13 @@ def _logits_in_fresh_process(folder: Path, sample: Examples) -> NDArray[np.float
         asked, answered = Path(name) / "texts.json", Path(name) / "logits.json"
         write_json(asked, {"texts": sample.texts, "pairs": sample.pairs})
         command = [sys.executable, "-m", "textclf.reload", str(folder), str(asked), str(answered)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            message = f"A fresh process cannot load the saved model: {reason[0]}. Nothing was published."
+            message = (
+                f"A fresh process cannot load the saved model: {reason[0]}. "
+                "Nothing was published; the checkpoints are kept."
+            )
             raise ModelError(message)
         return np.array(read_json(answered), dtype=np.float32)
 

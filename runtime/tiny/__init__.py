@@ -1,0 +1,1 @@
+"""The embedded models, made by `scripts/make_tiny_models`."""

@@ -77,7 +77,9 @@ def test_a_batch_that_does_not_fit_is_split_and_changes_nothing() -> None:
     tight.load_state_dict(roomy.state_dict())
     texts = sequences(LENGTHS)
     np.testing.assert_allclose(
-        answers(tight, texts, batch_tokens=1000), answers(roomy, texts, batch_tokens=1000), atol=1e-6
+        answers(tight, texts, batch_tokens=1000),
+        answers(roomy, texts, batch_tokens=1000),
+        atol=1e-6,
     )
 
 
@@ -96,7 +98,7 @@ def test_a_smaller_batch_is_remembered_after_memory_ran_out() -> None:
 
 
 def test_one_text_that_does_not_fit_is_an_error_that_names_the_way_out() -> None:
-    with pytest.raises(ModelError, match="One text of 90 tokens does not fit.*--max-length"):
+    with pytest.raises(ModelError, match=r"One text of 90 tokens does not fit.*--max-length"):
         answers(MeanOfEmbeddings(capacity=80), sequences(LENGTHS))
 
 

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 import random
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +104,6 @@ def test_rows_are_numbered_by_the_line_they_start_on(tmp_path: Path) -> None:
     assert table.columns["text"] == ["two\nlines", "plain", "x\r\ny\n\nz", "last"]
 
 
-def test_a_line_separator_of_unicode_ends_no_line(tmp_path: Path) -> None:
-    table = read_table(write(tmp_path, "table.csv", "text,label\na\u2028b\x85c\x0cd,x\nsecond,y\n"))
-    assert table.columns["text"] == ["a\u2028b\x85c\x0cd", "second"]
-    assert table.rows == [2, 3]
-
-
 def test_a_text_of_a_megabyte_is_a_text(tmp_path: Path) -> None:
     text = "word " * 250_000
     table = read_table(write(tmp_path, "table.csv", f"text,label\n{PLAIN}{text},pos\n"))
@@ -187,17 +175,6 @@ def test_lines_without_labels_are_texts_when_streamed(tmp_path: Path) -> None:
     assert texts == ["I love it, really", "bad, so bad", "", "ok"]
 
 
-def test_latin_1_is_read_with_a_warning(tmp_path: Path) -> None:
-    table = read_table(
-        write(tmp_path, "t.csv", b"text,label\n" + PLAIN.encode() + b"caf\xe9,pos\n")
-    )
-    assert table.columns["text"][-1] == "café"
-    assert "first at row 12" in table.notes[0]
-    assert "Latin-1" in table.notes[0]
-    table = read_table(write(tmp_path, "t.csv", b"text,label\nit\x92s,pos\nb,neg\n"))
-    assert table.columns["text"][0] == "it\u2019s"
-
-
 BAD_ROWS = {
     "ragged.csv": ("text,label\n" + PLAIN + "a,b,c\n", 12, "it has 3 cells, expected 2"),
     "nul.csv": ("text,label\n" + PLAIN + "a\0b,pos\n", 12, "NUL character"),
@@ -219,14 +196,6 @@ def test_a_bad_row_is_an_error_with_its_row_or_is_skipped_with_it(
     assert [(one.row, one.source) for one in table.skipped] == [(row, str(path))]
     assert reason in table.skipped[0].reason
     assert row not in table.rows
-
-
-def test_bytes_of_another_encoding_are_an_error_with_their_row(tmp_path: Path) -> None:
-    path = write(tmp_path, "t.csv", b"text,label\na,x\ncaf\xe9,y\nb,x\n")
-    with pytest.raises(DataError, match="row 3: byte 0xE9 is not valid"):
-        read_table(path, TableFormat(encoding="utf-8"))
-    table = read_table(path, TableFormat(encoding="utf-8", skip_bad_rows=True))
-    assert table.columns["text"] == ["a", "b"]
 
 
 def test_an_open_quote_swallows_one_row_and_no_more(tmp_path: Path) -> None:
@@ -278,80 +247,6 @@ def test_a_json_array_is_a_table(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": True}, {"text": "b"}]
     table = read_table(write(tmp_path, "t.json", json.dumps(rows, indent=1)))
     assert table.columns == {"text": ["a", "b"], "label": [True, None]}
-
-
-def test_a_pipe_is_read_once(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_text, args=("text\nhello, you\n",))
-    writer.start()
-    assert list(iterate_rows(pipe)) == [(2, {"text": "hello, you"})]
-    writer.join()
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (
-            '{"text": "a", "id": 1}\n{"text": "b"}\n',
-            [[1, {"text": "a", "id": 1}], [2, {"text": "b"}]],
-        ),
-        ("id,text\n1,hello\n", [[2, {"id": "1", "text": "hello"}]]),
-        ("so, this\n", [[1, {"text": "so, this"}]]),
-        ("", []),
-    ],
-)
-def test_standard_input_tells_its_format(given: str, expected: list[Any]) -> None:
-    program = (
-        "import json; from runtime.tables import *; print(json.dumps(list(iterate_rows(None))))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program], input=given, capture_output=True, text=True, check=True
-    )
-    assert json.loads(run.stdout) == expected
-
-
-def test_standard_input_is_not_awaited() -> None:
-    program = "from runtime.tables import *\nfor r in iterate_rows(None): print(r, flush=True)"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("text\nfirst\n")
-        process.stdin.flush()
-        # Blocks forever if the reader waits for the end of its input.
-        assert "first" in process.stdout.readline()
-        process.stdin.close()
-
-
-def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
-    def failing() -> Any:
-        yield {"text": "a"}
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_rows(failing(), tmp_path / "out.csv")
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConfigError, match=r"must be one of \.csv"):
-        write_rows([], tmp_path / "out.xls")
-    with pytest.raises(DataError, match="cannot be written"):
-        write_rows([{"text": "a"}], tmp_path / "nosuch" / "out.csv")
-
-
-def test_lists_stand_in_csv_as_json(tmp_path: Path) -> None:
-    write_rows([{"id": 1, "probabilities": {"é": 0.5}, "label": None}], tmp_path / "o.csv")
-    text = (tmp_path / "o.csv").read_text(encoding="utf-8")
-    assert next(csv.DictReader(io.StringIO(text))) == {
-        "id": "1",
-        "probabilities": '{"é": 0.5}',
-        "label": "",
-    }
-
-
-def test_parquet_is_written_in_several_batches(tmp_path: Path) -> None:
-    write_rows(({"n": i} for i in range(25_000)), tmp_path / "o.parquet")
-    assert read_table(tmp_path / "o.parquet").columns["n"] == list(range(25_000))
 
 
 def test_every_name_that_data_looks_for_makes_a_header() -> None:

@@ -99,7 +99,9 @@ def test_neighbours_do_not_change_a_row(folders: dict[str, Path], family: str) -
 def test_an_adapter_answers_as_peft_does(tmp_path: Path, family: str) -> None:
     from runtime.checkpoints import load_trained
 
-    folder = build_adapter(tmp_path / "adapter", build_base(tmp_path / "base", family), ("x", "y", "z"))
+    folder = build_adapter(
+        tmp_path / "adapter", build_base(tmp_path / "base", family), ("x", "y", "z")
+    )
     model, tokenizer = load_trained(folder)
     inputs = tokenizer(TEXTS[0], return_tensors="pt")
     classifier = loaded(folder)
@@ -155,7 +157,12 @@ def test_multi_label_gives_every_label_that_is_likely(folders: dict[str, Path]) 
 def test_regression_gives_a_number_and_no_probability(folders: dict[str, Path]) -> None:
     classifier = loaded(folders["regression"])
     answer = classifier.predict(["bad"])[0]
-    assert astuple(answer)[1:] == (pytest.approx(float(classifier.logits(["bad"])[0, 0])), None, {}, False)
+    assert astuple(answer)[1:] == (
+        pytest.approx(float(classifier.logits(["bad"])[0, 0])),
+        None,
+        {},
+        False,
+    )
     with pytest.raises(ConfigError, match="no probabilities"):
         classifier.predict_proba(["bad"])
 

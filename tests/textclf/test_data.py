@@ -16,7 +16,6 @@ from runtime.errors import ConfigError, DataError
 from runtime.tables import TableFormat, write_rows
 from textclf.data import DataOptions, LabelledData, load_data, load_examples
 from textclf.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from textclf.splits import hold_out, normalise_text, return_unseen, strata, text_groups
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 
@@ -49,60 +48,6 @@ def test_every_row_lands_in_one_split_with_its_label(tmp_path: Path) -> None:
     assert sorted([*data.train.rows, *data.validation.rows]) == list(range(1, 61))
     assert data.held_out
     assert data.sha256 == hashlib.sha256((tmp_path / "data.jsonl").read_bytes()).hexdigest()
-
-
-def test_the_same_seed_holds_out_the_same_rows(tmp_path: Path) -> None:
-    first, again, other = (
-        load(tmp_path, rows_of([0, 1] * 100), replace(SKIP, seed=seed)).validation.rows
-        for seed in (5, 5, 6)
-    )
-    assert first == again != other
-
-
-def test_held_out_rows_have_the_shares_of_the_classes(tmp_path: Path) -> None:
-    data = load(
-        tmp_path, rows_of([*"a" * 300, *"b" * 150, *"c" * 50]), replace(SKIP, validation_share=0.2)
-    )
-    assert np.bincount(data.validation.targets).tolist() == [60, 30, 10]
-
-
-@pytest.mark.parametrize("task", ["single", "multi", "regression"])
-def test_a_repeated_text_never_straddles_the_split(tmp_path: Path, task: str) -> None:
-    texts = [f"Text {i % 40}" if i % 3 else f" text  {i % 40} " for i in range(200)]
-    rows = [{"text": text, "label": str(i % 5)} for i, text in enumerate(texts)]
-    data = load(tmp_path, rows, replace(SKIP, task=task))
-    train, held = (set(map(normalise_text, one.texts)) for one in (data.train, data.validation))
-    assert held
-    assert not train & held
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("task", [SINGLE_LABEL, MULTI_LABEL])
-def test_every_class_of_validation_is_in_training(task: str, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    groups = text_groups([f"t{i}" for i in generator.integers(0, 30, 60)], None)
-    targets: Any = generator.integers(0, 15, 60)
-    if task == MULTI_LABEL:
-        targets = (generator.random((60, 15)) < 0.1).astype(np.float32)
-    held = hold_out(groups, strata(targets, task), 0.3, seed)
-    held = return_unseen(held, groups, targets, task)
-    present = targets > 0 if task == MULTI_LABEL else targets[:, None] == np.arange(15)
-    assert held.any()
-    assert not (present[held].any(axis=0) & ~present[~held].any(axis=0)).any()
-    assert not set(groups[held]) & set(groups[~held])
-
-
-def test_a_class_with_one_row_stays_in_training(tmp_path: Path) -> None:
-    data = load(tmp_path, rows_of(["a"] * 10 + ["b"] * 10 + ["rare"]))
-    assert data.train.targets.tolist().count(data.labels.index("rare")) == 1
-
-
-def test_tiny_tables_are_split_or_refused(tmp_path: Path) -> None:
-    assert len(load(tmp_path, rows_of(["a", "a", "b"])).validation.texts) == 1
-    with pytest.raises(DataError, match="No row can be held out"):
-        load(tmp_path, rows_of(["a", "b"]))
-    with pytest.raises(DataError, match=r"too few usable rows \(1\)"):
-        load(tmp_path, rows_of(["a"]))
 
 
 def test_labels_stay_as_they_are_written(tmp_path: Path) -> None:
@@ -162,71 +107,12 @@ def test_targets_have_the_shape_of_the_task(tmp_path: Path) -> None:
     assert amounts.labels == ()
 
 
-COLUMN_CASES: list[tuple[str, tuple[str, ...], str]] = [
-    ("text,label,domain,rating,title,uid", ("text",), "label"),
-    ("Sentence1,sentence2,gold_label", ("Sentence1", "sentence2"), "gold_label"),
-    ("Quality,#1 ID,#2 ID,#1 String,#2 String", ("#1 String", "#2 String"), "Quality"),
-    ("question,sentence,label", ("question", "sentence"), "label"),
-    ("id,title,description,category", ("title", "description"), "category"),
-    ("Review Text,Stars", ("Review Text",), "Stars"),
-    ("subject,body,intent", ("subject", "body"), "intent"),
-    ("utterance,intent", ("utterance",), "intent"),
-]
-
-
-@pytest.mark.parametrize(("header", "texts", "label"), COLUMN_CASES)
-def test_usual_columns_are_found(
-    tmp_path: Path, header: str, texts: tuple[str, ...], label: str
-) -> None:
-    names = header.split(",")
-    lines = [
-        ",".join(str(i % 2) if name == label else f"{name} words {i}" for name in names)
-        for i in range(8)
-    ]
-    data = load_csv(tmp_path, "\n".join([header, *lines]))
-    assert (data.text_columns, data.label_column) == (texts, label)
-    assert (data.train.pairs is not None) == (len(texts) == 2)
-
-
-def test_columns_without_names_are_told_by_what_they_hold(tmp_path: Path) -> None:
-    lines = [f"{i % 2}\tsome longer text of {i}\tx{i:04}" for i in range(30)]
-    (tmp_path / "d.tsv").write_text("\n".join(lines))
-    data = load_data(str(tmp_path / "d.tsv"))
-    assert (data.text_columns, data.label_column) == (("column_2",), "column_1")
-    assert data.train.ids[0].startswith("x00")
-    chinese = "".join(f"这部电影非常好看我很喜欢它{i},{'好坏'[i % 2]}\n" for i in range(10))
-    assert load_csv(tmp_path, chinese).text_columns == ("column_1",)
-    pair = "".join(f'"{i % 4}","A title {i}","A longer description {i}"\n' for i in range(20))
-    data = load_csv(tmp_path, pair)
-    assert (data.text_columns, data.label_column) == (("column_2", "column_3"), "column_1")
-    assert any("pairs of 'column_2' and 'column_3'" in note for note in data.notes)
-
-
 def test_ids_are_kept_or_are_row_numbers(tmp_path: Path) -> None:
     lines = "".join(f"00{i},t {i},{i % 2}\n" for i in range(6))
     data = load_csv(tmp_path, "id,text,label\n" + lines)
     assert set(data.train.ids) | set(data.validation.ids) == {f"00{i}" for i in range(6)}
     data = load(tmp_path, rows_of([0, 1] * 3))
     assert data.train.ids == [str(row) for row in data.train.rows]
-
-
-def test_stated_columns_go_first_and_missing_ones_are_told(tmp_path: Path) -> None:
-    content = "text,notes,label,mood\n" + "".join(
-        f"t {i},n {i},{i % 2},{i % 3}\n" for i in range(9)
-    )
-    data = load_csv(tmp_path, content, DataOptions(text_columns=("notes",), label_column="Mood"))
-    assert (data.text_columns, data.label_column) == (("notes",), "mood")
-    message = r"no column 'lable'; it has the columns 'text', 'notes', .* Did you mean 'label'\?"
-    with pytest.raises(DataError, match=message):
-        load_csv(tmp_path, content, DataOptions(label_column="lable"))
-    plain = "".join(f"{i % 2},t number {i}\n" for i in range(9))
-    assert load_csv(tmp_path, plain, DataOptions(text_columns=("2",))).text_columns == ("column_2",)
-
-
-def test_unclear_columns_are_listed_with_the_flags(tmp_path: Path) -> None:
-    lines = "".join(f"long text {i},other text {i},c{i % 2},d{i % 3}\n" for i in range(12))
-    with pytest.raises(DataError, match=r"'foo', 'bar', 'baz', 'qux'\. .*--label-column"):
-        load_csv(tmp_path, "foo,bar,baz,qux\n" + lines)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,6 @@ def test_a_merge_that_changes_answers_is_not_published(
 
     merged = classifier.merged
     monkeypatch.setattr(classifier, "merged", merge_badly)
-    with pytest.raises(ModelError, match="logits are off by 1.0e[+]00"):
+    with pytest.raises(ModelError, match=r"logits are off by 1.0e[+]00"):
         merge_adapter(adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -36,7 +36,9 @@ def rows_of(*cells: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     return list(enumerate(cells, start=2))
 
 
-def answered(classifier: TextClassifier, *cells: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+def answered(
+    classifier: TextClassifier, *cells: dict[str, Any], **options: Any
+) -> list[dict[str, Any]]:
     return list(predict_rows(classifier, rows_of(*cells), PredictOptions(**options)))
 
 
@@ -76,7 +78,7 @@ def test_pairs_are_classified_together(classifier: TextClassifier) -> None:
 
 
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
-    with pytest.raises(DataError, match="songs.jsonl, row 3: it has no text in 'text'.*--skip-bad"):
+    with pytest.raises(DataError, match=r"songs\.jsonl, row 3: it has no text in 'text'.*--skip-bad"):
         answered(classifier, {"text": "a"}, {"text": None}, source="songs.jsonl")
     with pytest.raises(DataError, match="row 3: 'text' must hold a text, got list"):
         answered(classifier, {"text": "a"}, {"text": ["b"]})
@@ -133,7 +135,9 @@ def test_several_labels_stand_in_csv_as_a_list(multi: TextClassifier, tmp_path: 
     rows = answered(multi, {"text": "good"}, {"text": "bad movie"})
     write_predictions(rows, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
-        assert [json.loads(row["label"]) for row in csv.DictReader(file)] == [r["label"] for r in rows]
+        assert [json.loads(row["label"]) for row in csv.DictReader(file)] == [
+            r["label"] for r in rows
+        ]
 
 
 def test_a_failed_run_leaves_no_file(classifier: TextClassifier, tmp_path: Path) -> None:
@@ -141,14 +145,18 @@ def test_a_failed_run_leaves_no_file(classifier: TextClassifier, tmp_path: Path)
     with pytest.raises(DataError):
         write_predictions(rows, tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConfigError, match="ending of out.xlsx"):
+    with pytest.raises(ConfigError, match=r"ending of out\.xlsx"):
         write_predictions(answered(classifier, {"text": "a"}), tmp_path / "out.xlsx")
 
 
 @pytest.mark.parametrize(
     ("content", "input_format", "texts"),
     [
-        ("good film\nbad, dull film\n\nfine\n", "lines", ["good film", "bad, dull film", "", "fine"]),
+        (
+            "good film\nbad, dull film\n\nfine\n",
+            "lines",
+            ["good film", "bad, dull film", "", "fine"],
+        ),
         ('{"text": 1}\n', "lines", ['{"text": 1}']),
         ('{"text": "a"}\n{"text": "b"}\n', "jsonl", ["a", "b"]),
         ('{"text": "a"}\n{"text": "b"}\n', "auto", ["a", "b"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_windows_cover_every_token_with_the_overlap(tokenizer: Any) -> None:
     encoded = TextEncoder(tokenizer, 32, "windows", overlap=8).encode([(LONG, None)])
     windows = [content(tokenizer, ids) for ids in encoded.sequences.inputs["input_ids"]]
     joined = windows[0]
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in pairwise(windows):
         assert before[-8:] == after[:8]
         joined = joined + after[8:]
     assert joined == whole

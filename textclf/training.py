@@ -12,16 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from runtime.accelerator import is_main_process, wait_for_everyone
-from runtime.checkpoints import load_classifier, load_tokenizer, model_commit, resolve_model_id
-from runtime.errors import DataError
+from runtime.checkpoints import (
+    load_classifier,
+    load_shape,
+    load_tokenizer,
+    model_commit,
+    resolve_model_id,
+)
+from runtime.errors import DataError, ModelError
 from runtime.folders import published_folder, read_manifest
 from textclf.audit import Audit, CostInput, audit_data
-from textclf.config import TrainConfig
+from textclf.baselines import fit_baselines
+from textclf.config import DEFAULT_MODEL, TrainConfig
 from textclf.data import Examples, LabelledData, load_data
 from textclf.evaluate import evaluate_logits
-from textclf.fit import Learner, Notify, fit, split_logits
+from textclf.evaluation import Evaluation
+from textclf.fit import Learner, Notify, fit, precision_name, split_logits
 from textclf.publish import Result, push_folder, write_classifier
 from textclf.reload import prove_reload
 from textclf.run import Existing, begin_run, check_run
@@ -36,6 +45,10 @@ class TrainedRun:
     folder: Path
     manifest: dict[str, Any]
     """What `footwork.json` holds."""
+    evaluation: Evaluation
+    """Of the split that is reported: test where there is one, else validation."""
+    baselines: dict[str, Evaluation]
+    """`majority` and `linear` on the same rows; empty on all but the main process."""
     notes: tuple[str, ...]
     """What the user should know, one sentence each."""
     skipped: tuple[Any, ...]
@@ -71,25 +84,33 @@ def train(
     run = check_run(out, existing)
     labelled = load_data(str(data), config)
     learner = plan(labelled, config, notify)
-    _require_usable(audit(learner), notify)
+    _require_usable(audit_for(labelled, learner.tokenizer, learner.model, learner.config), notify)
     resume = begin_run(run, asdict(learner.config) | {"data": labelled.sha256}, existing)
     model, outcome = fit(learner, run, resume, notify)
-    splits = {"validation": labelled.validation, "test": labelled.test}
-    evaluations = {
-        name: evaluate_logits(
-            labelled.task, labelled.labels, split.targets, split_logits(model, learner, split)
-        )
-        for name, split in splits.items()
-        if split is not None
-    }
+    splits = {"validation": labelled.validation}
+    if labelled.test is not None:
+        splits["test"] = labelled.test
+    evaluations = _evaluate(model, learner, splits)
     result = Result(learner, str(data), model, outcome, evaluations)
-    notes = _publish(out, result, existing, notify) if is_main_process() else ()
+    baselines: dict[str, Evaluation] = {}
+    notes: tuple[str, ...] = ()
+    if is_main_process():
+        notify("fitting the baselines")
+        baselines = fit_baselines(labelled, splits[result.split])
+        notes = _publish(out, result, baselines, existing, notify)
     wait_for_everyone()
     if is_main_process():
         shutil.rmtree(run, ignore_errors=True)
         if config.push_to_hub:
             push_folder(out, config.push_to_hub)
-    return TrainedRun(out, read_manifest(out), (*labelled.notes, *notes), labelled.skipped)
+    return TrainedRun(
+        folder=out,
+        manifest=read_manifest(out),
+        evaluation=evaluations[result.split],
+        baselines=baselines,
+        notes=(*labelled.notes, *notes),
+        skipped=labelled.skipped,
+    )
 
 
 def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
@@ -110,23 +131,55 @@ def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
     )
 
 
-def audit(learner: Learner) -> Audit:
-    """Look the data over with the model's own tokens, and estimate what training will take."""
-    model, config = learner.model, learner.config
+def audit_for(
+    data: LabelledData, tokenizer: Any, model: PreTrainedModel, config: TrainConfig
+) -> Audit:
+    """Look the data over with the model's own tokens, and estimate what training will take.
+
+    Args:
+        data: All splits.
+        tokenizer: Of the model.
+        model: For its shape alone; its weights may be on the meta device.
+        config: Resolved.
+    """
     total = sum(p.numel() for p in model.parameters())
-    shape = model.config
     cost = CostInput(
         parameters=total,
+        # Adapters of usual rank and a head are about a fiftieth of a model.
         trainable_parameters=total if config.method == "full" else total // 50,
-        embedding_parameters=total - encoder_size(model),
+        embedding_parameters=model.get_input_embeddings().weight.numel(),
         num_epochs=config.num_epochs or 1,
         batch_size=config.batch_size,
         method=config.method,
-        hidden_size=getattr(shape, "hidden_size", None),
-        num_layers=getattr(shape, "num_hidden_layers", None),
-        mixed_precision=config.mixed_precision,
+        hidden_size=getattr(model.config, "hidden_size", None),
+        num_layers=getattr(model.config, "num_hidden_layers", None),
+        mixed_precision=precision_name(config),
     )
-    return audit_data(learner.data, learner.tokenizer, config.max_length, cost)
+    return audit_data(data, tokenizer, config.max_length, cost)
+
+
+def audit_table(data: str | Path, config: TrainConfig) -> Audit:
+    """Look a table over without training, every bad row at once.
+
+    Where the default model cannot be reached, the tokens are those of `tiny`, and a note says so.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        DataError: The table cannot be read at all.
+        ModelError: The model that was named cannot be loaded.
+    """
+    labelled = load_data(str(data), replace(config, keep_going=True))
+    try:
+        tokenizer = load_tokenizer(config.model_id, config.revision)
+        model = load_shape(config.model_id, config.revision)
+    except ModelError:
+        if config.model_id != DEFAULT_MODEL:
+            raise
+        note = f"{DEFAULT_MODEL} cannot be reached: tokens, time and memory are those of `tiny`."
+        labelled = replace(labelled, notes=(*labelled.notes, note))
+        tokenizer, model = load_tokenizer("tiny"), load_shape("tiny")
+    resolved, _ = config.resolved(labelled.task, encoder_size(model), len(labelled.train.texts))
+    return audit_for(labelled, tokenizer, model, resolved)
 
 
 def encoder_size(model: Any) -> int:
@@ -140,13 +193,31 @@ def stable_id(model_id: str) -> str:
     return model_id if model_id == "tiny" else resolve_model_id(model_id)
 
 
+def _evaluate(model: Any, learner: Learner, splits: dict[str, Examples]) -> dict[str, Evaluation]:
+    """Judge the model on each split; the test rows see the temperature of the validation rows."""
+    data, temperature = learner.data, 1.0
+    found: dict[str, Evaluation] = {}
+    for name, split in splits.items():
+        logits = split_logits(model, learner, split) / temperature
+        found[name] = evaluate_logits(data.task, data.labels, split.targets, logits)
+        calibration = found[name].calibration
+        temperature = calibration.temperature if calibration else 1.0
+    if "test" in found and learner.data.labels:
+        note = "Its probabilities are calibrated by the temperature of the validation rows."
+        found["test"] = replace(found["test"], notes=(*found["test"].notes, note))
+    return found
+
+
 def _publish(
-    out: Path, result: Result, existing: Existing, notify: Notify
+    out: Path,
+    result: Result,
+    baselines: dict[str, Evaluation],
+    existing: Existing,
+    notify: Notify,
 ) -> tuple[str, ...]:
     learner = result.learner
     with published_folder(out, overwrite=existing == "overwrite") as staging:
-        notify("fitting the baselines and writing the report")
-        notes = write_classifier(staging, result)
+        notes = write_classifier(staging, result, baselines)
         notify("loading the saved folder in a fresh process")
         sample = _first_rows(learner.data.validation)
         prove_reload(staging, sample, split_logits(result.model, learner, sample, exact=True))

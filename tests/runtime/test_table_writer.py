@@ -1,0 +1,42 @@
+"""Rows are written as they come, and a file is complete or absent."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.errors import ConfigError, DataError
+from runtime.tables import read_table, write_rows
+
+
+def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
+    def failing() -> Any:
+        yield {"text": "a"}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_rows(failing(), tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match=r"must be one of \.csv"):
+        write_rows([], tmp_path / "out.xls")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_rows([{"text": "a"}], tmp_path / "nosuch" / "out.csv")
+
+
+def test_lists_stand_in_csv_as_json(tmp_path: Path) -> None:
+    write_rows([{"id": 1, "probabilities": {"é": 0.5}, "label": None}], tmp_path / "o.csv")
+    text = (tmp_path / "o.csv").read_text(encoding="utf-8")
+    assert next(csv.DictReader(io.StringIO(text))) == {
+        "id": "1",
+        "probabilities": '{"é": 0.5}',
+        "label": "",
+    }
+
+
+def test_parquet_is_written_in_several_batches(tmp_path: Path) -> None:
+    write_rows(({"n": i} for i in range(25_000)), tmp_path / "o.parquet")
+    assert read_table(tmp_path / "o.parquet").columns["n"] == list(range(25_000))

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textclf.evaluate import Evaluation, evaluate_logits
+from textclf.model_card import model_card
+from textclf.model_card_data import public_data_name, public_model_id
+from textclf.report import Report, write_report
+from textclf.verdict import verdict
+
+SINGLE = "single_label_classification"
+MULTI = "multi_label_classification"
+REGRESSION = "regression"
+
+HISTORY = [
+    *({"loss": 1 / step, "learning_rate": 1e-4, "step": step} for step in range(1, 9)),
+    {"loss": float("nan"), "step": 9},
+    {"eval_loss": 0.3, "eval_accuracy": 0.8, "step": 9},
+]
+
+
+def evaluation(wrong: int, task: str = SINGLE, rows: int = 200) -> Evaluation:
+    """Of a model that is wrong on the first so many rows."""
+    generator = np.random.default_rng(0)
+    if task == REGRESSION:
+        targets = generator.normal(size=rows)
+        return evaluate_logits(task, (), targets, targets + wrong * 0.01)
+    targets = generator.integers(0, 2, rows)
+    answers = np.where(np.arange(rows) < wrong, 1 - targets, targets)
+    logits = np.eye(2)[answers] * 4 - 2
+    if task == MULTI:
+        return evaluate_logits(task, ("bad", "go|od"), np.eye(2)[targets], logits)
+    return evaluate_logits(task, ("bad", "go|od"), targets, logits)
+
+
+def report(task: str = SINGLE, **changes: Any) -> Report:
+    standard = Report(
+        title="reviews",
+        model_id="microsoft/deberta-v3-base",
+        method="lora",
+        task=task,
+        labels=() if task == REGRESSION else ("bad", "go|od"),
+        data={
+            "path": "/home/someone/private/reviews.csv",
+            "sha256": "ab" * 32,
+            "rows": {"train": 1800, "validation": 200, "test": 0},
+            "text_columns": ["text"],
+            "label_column": "label",
+            "validation_held_out": True,
+        },
+        config={"num_epochs": 3.0, "max_length": 128, "seed": 0, "out": Path("/home/someone/out")},
+        history=HISTORY,
+        evaluations={"validation": evaluation(10, task)},
+        baselines={"majority": evaluation(90, task), "linear": evaluation(40, task)},
+        versions={"torch": "2.13.0"},
+        adapter=True,
+    )
+    return replace(standard, **changes)
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    from huggingface_hub import ModelCard
+
+    return ModelCard(card).data.to_dict()
+
+
+def test_a_report_is_complete(tmp_path: Path) -> None:
+    assert write_report(tmp_path, report()) == ()
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    pictures = {f"report/{name}.png" for name in ("confusion", "curves", "reliability")}
+    assert names == {"README.md", "report/metrics.json", *pictures}
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert all(f"({picture})" in card for picture in pictures)
+
+
+def test_figures_are_plain_json(tmp_path: Path) -> None:
+    write_report(tmp_path, report())
+    text = (tmp_path / "report/metrics.json").read_text(encoding="utf-8")
+    figures = json.loads(text, parse_constant=pytest.fail)
+    assert figures["evaluations"]["validation"]["metrics"]["accuracy"]["value"] == 0.95
+    assert figures["baselines"]["linear"]["metrics"]["accuracy"]["value"] == 0.8
+    assert figures["reported_split"] == "validation"
+    assert figures["history"][8] == {"loss": None, "step": 9}
+
+
+@pytest.mark.parametrize("task", [MULTI, REGRESSION])
+def test_other_tasks_are_reported_without_a_matrix(task: str, tmp_path: Path) -> None:
+    assert write_report(tmp_path, report(task)) == ()
+    assert not (tmp_path / "report/confusion.png").exists()
+    assert "confusion" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_without_matplotlib_the_rest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    (note,) = write_report(tmp_path, report())
+    assert "pip install 'footwork[plots]'" in note
+    assert (tmp_path / "report/metrics.json").exists()
+    assert ".png" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_front_matter_is_what_the_hub_reads() -> None:
+    data = front_matter(model_card(report()))
+    assert data["library_name"] == "peft"
+    assert data["pipeline_tag"] == "text-classification"
+    assert data["base_model"] == "microsoft/deberta-v3-base"
+    assert data["base_model_relation"] == "adapter"
+    assert {"text-classification", "footwork", "lora"} <= set(data["tags"])
+    (result,) = data["model-index"][0]["results"]
+    assert result["dataset"] == {
+        "name": "reviews.csv",
+        "type": "reviews.csv",
+        "split": "validation",
+    }
+    assert {"type": "accuracy", "value": 0.95, "name": "Accuracy"} in result["metrics"]
+
+
+@pytest.mark.parametrize("title", ["a: b", "- dash", "yes", "한국어", "'quoted' \"twice\""])
+def test_any_title_makes_valid_front_matter(title: str) -> None:
+    data = front_matter(model_card(report(title=title)))
+    assert data["model-index"][0]["name"] == title
+
+
+def test_a_local_base_is_not_claimed_to_be_on_the_hub(tmp_path: Path) -> None:
+    for local in ("tiny", "accurate", str(tmp_path), "./models/mine", "~/models/mine"):
+        assert public_model_id(local) is None
+    assert public_model_id("bert-base-uncased") == "bert-base-uncased"
+    data = front_matter(model_card(report(model_id="tiny", adapter=False)))
+    assert data["library_name"] == "transformers"
+    assert "base_model" not in data
+
+
+def test_a_card_names_no_folder_of_this_machine() -> None:
+    card = model_card(report())
+    assert "reviews.csv" in card
+    assert "someone" not in card
+    assert public_data_name({"path": "owner/dataset"}) == "owner/dataset"
+    assert public_data_name({"path": "data/reviews.csv"}) == "reviews.csv"
+
+
+def test_labels_cannot_break_a_table() -> None:
+    card = model_card(report())
+    lines = [line for line in card.splitlines() if line.startswith("| go")]
+    assert len(lines) == 1
+    assert lines[0].startswith("| go\\|od |")
+    assert "`go|od`" in card
+
+
+def test_the_results_stand_next_to_the_baselines() -> None:
+    card = model_card(report())
+    assert "| metric | this model | TF-IDF + linear model | commonest answer |" in card
+    assert "| `accuracy` | 0.950 (0.9" in card
+    assert "It beats the linear baseline: `accuracy` 0.950 against 0.800" in card
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (10, "It beats the linear baseline"),
+        (38, "does not clearly beat"),
+        (40, "does not beat"),
+        (80, "does not beat"),
+    ],
+)
+@pytest.mark.parametrize("task", [SINGLE, MULTI])
+def test_the_verdict_is_honest(wrong: int, words: str, task: str) -> None:
+    assert words in verdict(evaluation(wrong, task), evaluation(40, task))
+
+
+def test_a_lower_error_is_the_better_one() -> None:
+    small, large = evaluation(10, REGRESSION), evaluation(40, REGRESSION)
+    assert "It beats" in verdict(small, large)
+    assert "does not beat" in verdict(large, small)
+
+
+def test_without_a_figure_there_is_no_verdict() -> None:
+    assert "cannot be compared" in verdict(evaluation(10), None)
+
+
+def test_validation_figures_alone_are_called_optimistic() -> None:
+    assert "These figures are optimistic" in model_card(report())
+    both = {"validation": evaluation(5), "test": evaluation(12)}
+    card = model_card(report(evaluations=both))
+    assert "optimistic" not in card
+    assert "On 200 test rows" in card
+    assert "0.940" in card
+
+
+def test_a_plain_folder_shows_the_pipeline_and_an_adapter_how_to_merge() -> None:
+    adapter, plain = model_card(report()), model_card(report(adapter=False))
+    assert "footwork textclf merge" in adapter
+    assert "pipeline(" not in adapter
+    assert 'pipeline("text-classification"' in plain
+    assert "max_length=128" in plain
+    assert all("from textclf import TextClassifier" in card for card in (adapter, plain))
+
+
+def test_the_example_of_a_pair_has_two_texts() -> None:
+    facts = {**report().data, "text_columns": ["question", "answer"]}
+    card = model_card(report(data=facts, adapter=False))
+    assert '"text_pair"' in card
+    assert 'predict(["one text"], ["its pair"])' in card
+
+
+def test_notes_and_baseline_notes_are_told() -> None:
+    linear = replace(evaluation(40), notes=("The linear baseline was fitted on 5 rows.",))
+    card = model_card(
+        report(notes=("3 rows were *skipped*.",), baselines={"linear": linear}, history=[])
+    )
+    assert "3 rows were \\*skipped\\*." in card
+    assert "fitted on 5 rows" in card
+
+
+def test_a_run_without_a_log_has_no_curves(tmp_path: Path) -> None:
+    assert write_report(tmp_path, report(history=[])) == ()
+    assert not (tmp_path / "report/curves.png").exists()

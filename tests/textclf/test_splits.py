@@ -1,0 +1,82 @@
+"""Validation is like training, and shares no text with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import DataError
+from runtime.tables import TableFormat, write_rows
+from textclf.data import DataOptions, LabelledData, load_data
+from textclf.labels import MULTI_LABEL, SINGLE_LABEL
+from textclf.splits import hold_out, normalise_text, return_unseen, strata, text_groups
+
+SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
+
+
+def rows_of(labels: Sequence[Any], name: str = "label") -> list[dict[str, Any]]:
+    return [{"text": f"this is text {i}", name: label} for i, label in enumerate(labels)]
+
+
+def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> LabelledData:
+    write_rows(rows, folder / "data.jsonl")
+    return load_data(str(folder / "data.jsonl"), options)
+
+
+def test_the_same_seed_holds_out_the_same_rows(tmp_path: Path) -> None:
+    first, again, other = (
+        load(tmp_path, rows_of([0, 1] * 100), replace(SKIP, seed=seed)).validation.rows
+        for seed in (5, 5, 6)
+    )
+    assert first == again != other
+
+
+def test_held_out_rows_have_the_shares_of_the_classes(tmp_path: Path) -> None:
+    data = load(
+        tmp_path, rows_of([*"a" * 300, *"b" * 150, *"c" * 50]), replace(SKIP, validation_share=0.2)
+    )
+    assert np.bincount(data.validation.targets).tolist() == [60, 30, 10]
+
+
+@pytest.mark.parametrize("task", ["single", "multi", "regression"])
+def test_a_repeated_text_never_straddles_the_split(tmp_path: Path, task: str) -> None:
+    texts = [f"Text {i % 40}" if i % 3 else f" text  {i % 40} " for i in range(200)]
+    rows = [{"text": text, "label": str(i % 5)} for i, text in enumerate(texts)]
+    data = load(tmp_path, rows, replace(SKIP, task=task))
+    train, held = (set(map(normalise_text, one.texts)) for one in (data.train, data.validation))
+    assert held
+    assert not train & held
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("task", [SINGLE_LABEL, MULTI_LABEL])
+def test_every_class_of_validation_is_in_training(task: str, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    groups = text_groups([f"t{i}" for i in generator.integers(0, 30, 60)], None)
+    targets: Any = generator.integers(0, 15, 60)
+    if task == MULTI_LABEL:
+        targets = (generator.random((60, 15)) < 0.1).astype(np.float32)
+    held = hold_out(groups, strata(targets, task), 0.3, seed)
+    held = return_unseen(held, groups, targets, task)
+    present = targets > 0 if task == MULTI_LABEL else targets[:, None] == np.arange(15)
+    assert held.any()
+    assert not (present[held].any(axis=0) & ~present[~held].any(axis=0)).any()
+    assert not set(groups[held]) & set(groups[~held])
+
+
+def test_a_class_with_one_row_stays_in_training(tmp_path: Path) -> None:
+    data = load(tmp_path, rows_of(["a"] * 10 + ["b"] * 10 + ["rare"]))
+    assert data.train.targets.tolist().count(data.labels.index("rare")) == 1
+
+
+def test_tiny_tables_are_split_or_refused(tmp_path: Path) -> None:
+    assert len(load(tmp_path, rows_of(["a", "a", "b"])).validation.texts) == 1
+    with pytest.raises(DataError, match="No row can be held out"):
+        load(tmp_path, rows_of(["a", "b"]))
+    with pytest.raises(DataError, match=r"too few usable rows \(1\)"):
+        load(tmp_path, rows_of(["a"]))

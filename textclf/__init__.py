@@ -1,0 +1,29 @@
+"""Fine-tune and use text classifiers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textclf.classifier import TextClassifier
+    from textclf.config import TrainConfig
+    from textclf.training import TrainedRun, train
+
+__all__ = ["TextClassifier", "TrainConfig", "TrainedRun", "train"]
+
+_HOMES = {
+    "TextClassifier": "textclf.classifier",
+    "TrainConfig": "textclf.config",
+    "TrainedRun": "textclf.training",
+    "train": "textclf.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: `import textclf` stays free."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES[name]), name)
