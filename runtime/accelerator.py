@@ -88,11 +88,6 @@ def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if bf16 else torch.float32
 
 
-def inference_precision(device: torch.device) -> torch.dtype:
-    """The dtype in which a model answers fastest on `device`."""
-    return resolve_precision("auto", device)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that a device or the host has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

@@ -2,8 +2,9 @@
 
     python -m scripts.demo_messages FOLDER
 
-`messages/train.csv` is filled in from one set of sentences, `messages/test.csv` from another, so
-that the test shows what was understood and not what was remembered. `new.csv` has no labels.
+`messages/train.csv` is made from one set of sentences, `messages/test.csv` from another, so that
+the test shows what was understood and not what was remembered. `new.csv` has no labels.
+In a sentence `(a|b)` stands for one of its parts, and a name in capitals for one of a list.
 """
 
 from __future__ import annotations
@@ -11,98 +12,142 @@ from __future__ import annotations
 import csv
 import itertools
 import random
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-ROWS_PER_LABEL = 100
+ROWS_PER_LABEL = 160
 TEST_ROWS_PER_LABEL = 20
 SEED = 0
+CHOICE = re.compile(r"\(([^()]*)\)")
 
-OPENINGS = ["", "", "", "Hello, ", "Hi there, ", "Good morning, ", "Sorry to bother you, "]
-ENDINGS = ["", "", "", " Please help.", " Thanks in advance.", " What should I do now?"]
-
-THINGS = ["coat", "lamp", "kettle", "backpack", "radio", "chair", "pair of shoes", "camera"]
-TIMES = ["yesterday", "last week", "on Monday", "two days ago", "this morning", "last month"]
-AMOUNTS = ["12 euros", "40 euros", "99.50", "a small amount", "the full price", "15 dollars"]
+PARTS = {
+    "HELLO": "(||||Hello, |Hi, |Hi there, |Good morning, |Dear team, |Sorry to bother you, )",
+    "BYE": "(|||| Please help.| Thanks in advance.| What should I do now?| Regards, Kim.)",
+    "THING": "(coat|lamp|kettle|backpack|radio|chair|pair of shoes|camera|blender|tent|watch)",
+    "WHEN": "(yesterday|last week|on Monday|two days ago|this morning|last month|on Friday)",
+    "SUM": "(12 euros|40 euros|99.50|25 dollars|the full price|15 pounds)",
+    "PARCEL": "(parcel|package|order|box|shipment)",
+    "PAID": "(paid|was charged|got billed)",
+}
 
 TRAIN = {
     "billing": [
-        "I was charged {amount} twice for the {thing}.",
-        "my card shows a payment of {amount} that I did not make.",
-        "the invoice for the {thing} has the wrong amount on it.",
-        "please send me a receipt for the {thing} that I paid {time}.",
-        "I asked for a refund {time} and the money is not on my account.",
-        "why does the bill say {amount} when the price was lower?",
-        "the discount code was not taken off the price of the {thing}.",
-        "you took {amount} from my bank {time} without asking.",
+        "I PAID SUM twice for the (same |)THING.",
+        "my (card|bank statement) shows a (payment|charge) of SUM that I did not make.",
+        "the (invoice|bill) for the THING has the wrong (amount|total|price) on it.",
+        "please send me (a receipt|an invoice) for the THING that I paid WHEN.",
+        "I asked for (a refund|my money back) WHEN and (nothing came|I am still waiting for it).",
+        "why does the (bill|invoice) say SUM when the price (was|is) lower?",
+        "the (discount|voucher|coupon) was not taken off the (price|total).",
+        "you (took|charged|withdrew) SUM (from|on) my (bank account|card) without asking.",
+        "can I (pay|settle the bill) (in two parts|by bank transfer|with a gift card)?",
+        "my payment was (declined|refused), but the money (is gone|was taken).",
+        "the tax on my (receipt|invoice) is not right.",
+        "I returned the THING WHEN, when do I get (my money|the SUM) back?",
+        "the refund of SUM is (too small|smaller than what I paid).",
+        "please (correct|change) the company name on the (invoice|bill|receipt).",
     ],
     "delivery": [
-        "the parcel with the {thing} should have arrived {time}.",
-        "tracking has not moved since {time}, where is my {thing}?",
-        "the courier left the {thing} with a neighbour I do not know.",
-        "I need to change the delivery address for the {thing}.",
-        "the driver said nobody was home {time}, but I was.",
-        "how long does shipping of a {thing} to the islands take?",
-        "my order was sent {time} and still has not come.",
-        "can the {thing} be delivered in the evening instead?",
+        "the PARCEL with the THING should have (arrived|come) WHEN.",
+        "(tracking|the tracking page) has not moved since WHEN, where is my (THING|PARCEL)?",
+        "the (courier|driver|postman) left the PARCEL (with a neighbour|in the rain|outside).",
+        "I need to change the (delivery|shipping) address (for|of) my PARCEL.",
+        "the (driver|courier) said nobody was home WHEN, but I was.",
+        "how long does (shipping|delivery) (of a THING |)to (the islands|another country) take?",
+        "my PARCEL was (sent|shipped|dispatched) WHEN and still has not (come|arrived).",
+        "can the PARCEL be delivered (in the evening|on a Saturday|to a shop) instead?",
+        "the PARCEL was delivered to the wrong (house|street|address).",
+        "it says (delivered|out for delivery), but (there is no PARCEL|nothing has arrived).",
+        "when (will|does) my PARCEL (get here|arrive|leave the warehouse)?",
+        "I am away next week, please (hold|delay) the (delivery|PARCEL).",
+        "the (courier|carrier) (lost|cannot find) my PARCEL.",
+        "only half of my PARCEL (came|arrived) WHEN, where is the rest?",
     ],
     "account": [
-        "I cannot log in since {time}, the password is refused.",
-        "the reset link for my password does not open.",
-        "please change the email address of my account.",
-        "my account was locked {time} after three attempts.",
-        "how do I delete my profile and all my data?",
-        "the confirmation code to sign in never reaches my phone.",
-        "someone else seems to have used my login {time}.",
-        "I registered {time} and cannot set a new user name.",
+        "I cannot (log in|sign in) since WHEN, the password is (refused|wrong).",
+        "the (reset link|link to reset my password) does not (open|work).",
+        "please change the (email address|phone number|name) (of|in) my (account|profile).",
+        "my account (was|is) (locked|blocked) after three (attempts|wrong passwords).",
+        "how do I (delete|close) my (profile|account) and (remove|erase) all my data?",
+        "the (confirmation|security) code to (sign in|log in) never (comes|reaches my phone).",
+        "someone else (has used|knows) my (login|password|account).",
+        "I (registered|signed up) WHEN and cannot (set|choose) a user name.",
+        "I forgot my (password|user name|login).",
+        "the app (logs me out|asks for my password) every day.",
+        "how can I (turn on|use) two-step (login|verification)?",
+        "I have two (accounts|profiles) and want to (merge|join) them.",
+        "please (stop|unsubscribe me from) the newsletter (to|sent to) my (email|address).",
+        "the (website|app) says my email is (already registered|not known).",
     ],
     "product": [
-        "the {thing} I got {time} is broken on one side.",
-        "the {thing} stopped working after one day.",
-        "a part of the {thing} is missing from the box.",
-        "the {thing} has a different colour than in the picture.",
-        "the {thing} makes a strange noise when I use it.",
-        "the manual of the {thing} does not say how to clean it.",
-        "the {thing} is too small, which size do I need?",
-        "the {thing} smells of plastic and has a scratch.",
+        "the THING I got WHEN is (broken|cracked|damaged) on one side.",
+        "the THING (stopped working|broke|died) after (one day|a week|an hour).",
+        "a (part|screw|cable|button) of the THING is missing.",
+        "the THING has a different (colour|size|shape) than in the (picture|photo).",
+        "the THING makes a (strange|loud) noise when I (use it|turn it on).",
+        "the manual of the THING does not say how to (clean|repair|use) it.",
+        "the THING is too (small|large|heavy), which (size|model) do I need?",
+        "the THING smells of (plastic|smoke) and has a (scratch|stain).",
+        "does the THING (come with|need) (batteries|a charger|a cover)?",
+        "the (handle|zip|switch|lid) of the THING (fell off|is loose|does not close).",
+        "the THING (does not|will not) (turn on|charge|work) (any more|at all).",
+        "is the THING (waterproof|made of leather|safe for children)?",
+        "the THING gets (too hot|wet inside) (when I use it|after a minute).",
+        "the quality of the THING is (poor|bad), it (tears|bends) easily.",
     ],
 }
 
 TEST = {
     "billing": [
-        "there are two payments for one {thing} on my card.",
-        "I returned the {thing} {time} but got no refund of the money.",
-        "the price on the invoice is not the price I paid.",
-        "could I have the bill for the {thing} with my company's name?",
+        "there are two charges for one THING on my credit card.",
+        "I sent the THING back WHEN but have seen no refund.",
+        "what I paid is not what the invoice says.",
+        "could I get a bill in the name of my company?",
+        "you still owe me SUM, when is it paid back?",
     ],
     "delivery": [
-        "no parcel so far, although the {thing} was shipped {time}.",
-        "the courier went to the wrong address with my {thing}.",
-        "when will the order with my {thing} arrive?",
-        "tracking says delivered {time}, but nothing has come.",
+        "no sign of my PARCEL, although it left the warehouse WHEN.",
+        "the driver went to a wrong street with my THING.",
+        "on which day will the PARCEL arrive?",
+        "tracking says delivered WHEN, but my door was empty.",
+        "please send the PARCEL to my office address instead.",
     ],
     "account": [
-        "signing in fails, it says my password is wrong.",
-        "I forgot the user name I registered with.",
-        "the email of my profile is an old one, how do I change it?",
-        "no code reaches my phone when I log in.",
+        "signing in fails, it calls my password wrong.",
+        "which user name did I register with? I forgot it.",
+        "my profile shows an old email, how do I change it?",
+        "no code arrives on my phone when I want to log in.",
+        "I want you to erase my account.",
     ],
     "product": [
-        "the {thing} came with a broken part.",
-        "after a day of use the {thing} is already damaged and noisy.",
-        "the {thing} is not the size and colour I saw in the picture.",
-        "a screw is missing in the box, the {thing} does not work.",
+        "my THING came with a cracked lid.",
+        "after a week of use the THING is loud and hot.",
+        "the THING does not look like the photo, the colour is wrong.",
+        "a cable is missing, so the THING does not turn on.",
+        "which size of the THING is right for a child?",
     ],
 }
 
 NEW = [
-    "My refund still has not reached my bank.",
+    "My money has not been returned yet.",
     "Where is my parcel? It was sent a week ago.",
-    "The password reset mail never came.",
+    "The mail to reset my password never came.",
     "The lamp flickers and then stops working.",
     "asdf qwerty",
 ]
+
+
+def fill_in(sentence: str, draw: random.Random) -> str:
+    """Choose every part of a sentence."""
+    for name, choices in PARTS.items():
+        while name in sentence:
+            sentence = sentence.replace(name, choices, 1)
+    while found := CHOICE.search(sentence):
+        chosen = draw.choice(found[1].split("|"))
+        sentence = sentence[: found.start()] + chosen + sentence[found.end() :]
+    return sentence
 
 
 def messages(sentences: list[str], count: int, draw: random.Random) -> list[str]:
@@ -110,17 +155,8 @@ def messages(sentences: list[str], count: int, draw: random.Random) -> list[str]
     found: dict[str, None] = {}
     turns = itertools.cycle(sentences)
     while len(found) < count:
-        opening, ending = draw.choice(OPENINGS), draw.choice(ENDINGS)
-        thing, time, amount = draw.choice(THINGS), draw.choice(TIMES), draw.choice(AMOUNTS)
-        sentence = next(turns).format(thing=thing, time=time, amount=amount)
-        found[f"{opening}{sentence}{ending}"] = None
+        found[fill_in(f"HELLO{next(turns)}BYE", draw)] = None
     return list(found)
-
-
-def write_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
 
 
 def labelled_rows(by_label: dict[str, list[str]], per_label: int) -> list[tuple[str, ...]]:
@@ -132,6 +168,12 @@ def labelled_rows(by_label: dict[str, list[str]], per_label: int) -> list[tuple[
     ]
     draw.shuffle(rows)
     return [("text", "label"), *rows]
+
+
+def write_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Tokenizer
 
+from runtime.adaptation import parameter_groups
 from runtime.deberta import accelerate_attention
 
 VOCABULARY = 6000
@@ -119,10 +120,8 @@ def pretrain(rows: NDArray[np.uint16], mask_id: int, minutes: float) -> DebertaV
     generator = torch.Generator().manual_seed(0)
     model = without_dropout(DebertaV2ForMaskedLM(CONFIG))
     accelerate_attention(model)
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98), fused=True)
+    groups = parameter_groups(model, PEAK_RATE, weight_decay=0.01, layer_decay=1.0)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
     started, step, smooth = time.monotonic(), 0, 0.0
     model.train()
     while (spent := (time.monotonic() - started) / 60) < minutes:

@@ -234,6 +234,10 @@ def _usual_length(model: Any, tokenizer: Any) -> int:
 def _text_pairs(texts: Sequence[str], pairs: Sequence[str] | None) -> list[TextPair]:
     if isinstance(texts, str):
         raise TypeError("`texts` must be a sequence of texts, got one text; put it into a list.")
+    for index, text in enumerate([*texts, *(pairs or ())]):
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"Texts must be strings, got {kind} at {index % len(texts)}.")
     if pairs is None:
         return [(text, None) for text in texts]
     if len(pairs) != len(texts):

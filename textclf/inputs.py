@@ -46,8 +46,13 @@ def open_rows(
 
 def _text_rows(path: Path | None, input_format: str, table_format: TableFormat) -> RowStream:
     try:
-        stream = sys.stdin.buffer if path is None else path.open("rb")
-        source = TextSource(None, stream, table_format.encoding)
+        source = (
+            TextSource(path, None, table_format.encoding)
+            if path is not None and path.is_file()
+            else TextSource(
+                None, path.open("rb") if path else sys.stdin.buffer, table_format.encoding
+            )
+        )
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     rows, notes = json_rows(source) if input_format == "jsonl" else (_lines(source), ())

@@ -98,8 +98,10 @@ class TextEncoder:
 
     def encode(self, rows: Sequence[TextPair]) -> WindowedTexts:
         """Tokenise texts or pairs; all rows have a second text, or none has."""
-        texts = [text for text, _ in rows]
-        pairs = [pair for _, pair in rows if pair is not None] or None
+        texts = [whole_characters(text) for text, _ in rows]
+        pairs = [whole_characters(pair) for _, pair in rows if pair is not None] or None
+        if pairs is not None and len(pairs) < len(rows):
+            raise ValueError("Either every row has a second text, or none has.")
         if not rows:
             return self._assembled([], np.zeros(0, np.bool_))
         with self._lock:
@@ -200,3 +202,12 @@ class TextEncoder:
             np.array([max(window.tokens, 1) for window in windows], np.float64),
             cut,
         )
+
+
+def whole_characters(text: str) -> str:
+    """`text` with U+FFFD for halves of characters, which JSON can hold and tokenizers refuse."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

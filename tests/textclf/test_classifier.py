@@ -231,6 +231,10 @@ def test_wrong_calls_are_named(folders: dict[str, Path], tmp_path: Path) -> None
     classifier = loaded(folders["bert"])
     with pytest.raises(TypeError, match="put it into a list"):
         classifier.predict("one text")
+    with pytest.raises(TypeError, match="Texts must be strings, got NoneType at 1"):
+        classifier.predict(["a", None])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="Either every row"):
+        list(classifier.stream([TextRow("1", "a", "b"), TextRow("2", "c")]))
     with pytest.raises(DataError, match="as many texts"):
         classifier.predict(["a"], pairs=["b", "c"])
     with pytest.raises(ModelError, match="holds no trained classifier"):

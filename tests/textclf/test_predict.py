@@ -78,7 +78,7 @@ def test_pairs_are_classified_together(classifier: TextClassifier) -> None:
 
 
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
-    with pytest.raises(DataError, match=r"songs\.jsonl, row 3: it has no text in 'text'.*--skip-bad"):
+    with pytest.raises(DataError, match=r"songs\.jsonl, row 3: it has no text.*--skip-bad"):
         answered(classifier, {"text": "a"}, {"text": None}, source="songs.jsonl")
     with pytest.raises(DataError, match="row 3: 'text' must hold a text, got list"):
         answered(classifier, {"text": "a"}, {"text": ["b"]})

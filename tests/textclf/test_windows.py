@@ -11,7 +11,7 @@ import pytest
 
 from runtime.errors import ConfigError
 from tests.models import FAMILIES, build_tokenizer
-from textclf.windows import TextEncoder
+from textclf.windows import TextEncoder, whole_characters
 
 LONG = "the film was very good and the book was not so bad at all, it is fine " * 6
 
@@ -124,6 +124,13 @@ def test_a_tokenizer_without_special_tokens_still_gives_an_empty_text_a_token() 
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, pad_token="[PAD]")
     encoded = TextEncoder(tokenizer, 16).encode([("", None), ("bad", None)])
     assert encoded.sequences.lengths == [1, 1]
+
+
+def test_halves_of_characters_are_replaced_and_whole_ones_kept(tokenizer: Any) -> None:
+    assert whole_characters("a\ud83d b") == "a\ufffd b"
+    assert whole_characters("\ud83d\ude00") == "😀"
+    encoded = TextEncoder(tokenizer, 32).encode([("a\ud83d b", None), ("a\ufffd b", None)])
+    assert encoded.sequences.inputs["input_ids"][0] == encoded.sequences.inputs["input_ids"][1]
 
 
 @pytest.mark.parametrize(

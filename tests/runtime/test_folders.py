@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ConfigError, ModelError
+from runtime.folders import published_folder, read_json, read_manifest, write_json
+
+
+def test_a_folder_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with pytest.raises(RuntimeError), published_folder(target) as staging:
+        (staging / "half").write_text("written")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with published_folder(target) as staging:
+        (staging / "whole").write_text("written")
+        assert not target.exists()
+    assert (target / "whole").read_text() == "written"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("old")
+    with pytest.raises(ConfigError, match="exists.*--overwrite"), published_folder(target):
+        pass
+    with pytest.raises(RuntimeError), published_folder(target, overwrite=True):
+        raise RuntimeError
+    assert (target / "old").exists()
+    with published_folder(target, overwrite=True) as staging:
+        (staging / "new").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_an_empty_folder_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with published_folder(tmp_path / "out") as staging:
+        (staging / "file").touch()
+    assert (tmp_path / "out" / "file").exists()
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="nan"):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) == {}
+    (tmp_path / "footwork.json").write_text("{")
+    with pytest.raises(ModelError, match=r"Cannot read .*footwork\.json"):
+        read_manifest(tmp_path)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import torch
+
+from runtime.vocabulary import PrunedEmbedding, pruned_vocabulary
+from tests.toy_training import build_toy_model
+
+USED = torch.tensor([5, 7, 11, 20])
+
+
+def test_training_without_unused_rows_changes_nothing() -> None:
+    whole, pruned = build_toy_model("bert"), build_toy_model("bert")
+    train_two_steps(whole)
+    with pruned_vocabulary(pruned, USED) as left_out:
+        assert left_out == whole.get_input_embeddings().num_embeddings - len(USED) - 1
+        train_two_steps(pruned)
+    for name, parameter in whole.named_parameters():
+        torch.testing.assert_close(pruned.get_parameter(name), parameter, rtol=0, atol=0)
+
+
+def train_two_steps(model: torch.nn.Module) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    ids = USED.repeat(3, 1)
+    for step in range(2):
+        torch.manual_seed(step)
+        model(input_ids=ids, labels=torch.tensor([0, 1, 0])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_rows_come_back_even_when_training_fails() -> None:
+    model = build_toy_model("roberta")
+    embedding = model.get_input_embeddings()
+    try:
+        with pruned_vocabulary(model, USED):
+            assert isinstance(model.get_input_embeddings(), PrunedEmbedding)
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    assert model.get_input_embeddings() is embedding
+
+
+def test_a_frozen_embedding_stays_whole() -> None:
+    model = build_toy_model("bert")
+    model.get_input_embeddings().weight.requires_grad_(False)
+    with pruned_vocabulary(model, USED) as left_out:
+        assert left_out == 0
