@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -142,6 +143,16 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
 def model_commit(model: PreTrainedModel) -> str | None:
     """The Hub commit that `model` came from, None for a local folder."""
     return getattr(model.config, "_commit_hash", None)
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """Tokens that the model has learned positions for; None where positions are relative."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "num_embeddings"):
+            # RoBERTa counts positions from the one after the padding's.
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings) - first
+    return None
 
 
 def _load_adapter(folder: Path) -> Any:

@@ -14,7 +14,7 @@ def sentiment_rows(rows: int) -> list[tuple[str, str]]:
     """Texts and labels: the word decides."""
     return [
         (
-            f"the {THINGS[i % 6]} was very {(GOOD if i % 2 else BAD)[i // 2 % 6]} {'and' * (i % 3)} {i}",
+            f"the {THINGS[i % 6]} was {(GOOD if i % 2 else BAD)[i // 2 % 6]} {'and' * (i % 3)} {i}",
             "positive" if i % 2 else "negative",
         )
         for i in range(rows)

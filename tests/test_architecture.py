@@ -21,7 +21,7 @@ TOP_FOLDERS = [*PACKAGES, "scripts", "tests"]
 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 LONGEST_FILE, LONGEST_BODY = 300, 40  # lines
-TORCH_SIGNATURES = {"runtime/dropout.py"}  # functions that stand in for torch's own
+TORCH_SIGNATURES = {"runtime/training/dropout.py"}  # functions that stand in for torch's own
 
 
 def python_files(*folders: str) -> list[Path]:

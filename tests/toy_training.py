@@ -10,12 +10,12 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from runtime.adaptation import parameter_groups
-from runtime.batching import FILLER
 from runtime.deberta import accelerate_attention
-from runtime.loop_config import LoopConfig
 from runtime.tokens import tokenize
-from runtime.training import run_training
-from runtime.training_job import TrainingJob, TrainingOutcome
+from runtime.training.batching import FILLER
+from runtime.training.config import LoopConfig
+from runtime.training.job import TrainingJob, TrainingOutcome
+from runtime.training.loop import run_training
 from tests.models import build_config, build_tokenizer
 
 ROWS = 45  # no multiple of the batch size: the last step of an epoch is a short one

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.tables import SkippedRow
+from runtime.tables.reader import SkippedRow
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data import DataOptions, load_examples
+from textclf.data.loading import DataOptions, load_examples
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
 

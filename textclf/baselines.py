@@ -20,7 +20,7 @@ from textclf.evaluate import evaluate_logits
 from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
 
 if TYPE_CHECKING:
-    from textclf.data import Examples, LabelledData
+    from textclf.data.loading import Examples, LabelledData
 
 REGULARISATION = 4.0
 """Inverse strength C of the logistic regression. Fixed: on four public sets (sentiment, questions,

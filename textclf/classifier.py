@@ -60,6 +60,7 @@ class TextClassifier:
     def __init__(
         self, model: Any, tokenizer: Any, rule: DecisionRule, options: ClassifierOptions
     ) -> None:
+        from runtime.checkpoints import position_limit
         from runtime.inference import InferenceConfig, SequenceModel
 
         if options.max_length is None:
@@ -216,17 +217,9 @@ def merged(model: Any) -> Any:
         return model  # prompts are learned inputs, not changes of weights
 
 
-def position_limit(model: Any) -> int | None:
-    """Tokens that the model has learned positions for; None where positions are relative."""
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "num_embeddings"):
-            # RoBERTa counts positions from the one after the padding's.
-            first = 0 if module.padding_idx is None else module.padding_idx + 1
-            return int(module.num_embeddings) - first
-    return None
-
-
 def _usual_length(model: Any, tokenizer: Any) -> int:
+    from runtime.checkpoints import position_limit
+
     limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
     return int(min(limit for limit in limits if limit is not None))
 

@@ -13,11 +13,11 @@ from cyclopts import App, Parameter
 from runtime.errors import ConfigError
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
-from textclf.data import DataOptions
+from textclf.data.loading import DataOptions
 from textclf.inputs import InputFormat
 
 if TYPE_CHECKING:
-    from runtime.tables import SkippedRow
+    from runtime.tables.reader import SkippedRow
     from textclf.run import Existing
     from textclf.training import TrainedRun
 
@@ -183,7 +183,7 @@ def merge(model: Path, out: Path, /, *, overwrite: bool = False) -> int:
 
 
 def _summary(done: TrainedRun) -> str:
-    from textclf.verdict import verdict
+    from textclf.report.verdict import verdict
 
     lines = [done.evaluation.to_text(), "", "next to it"]
     for name, baseline in done.baselines.items():

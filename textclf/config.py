@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from runtime.adaptation_config import AdaptationConfig
 from runtime.errors import ConfigError
-from runtime.loop_config import LoopConfig
-from runtime.table_format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
-from textclf.data import DataOptions
+from runtime.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
+from runtime.training.config import LoopConfig
+from textclf.data.loading import DataOptions
 from textclf.recipes import recipe_for
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"

@@ -74,7 +74,7 @@ class Evaluation:
 
     def to_text(self) -> str:
         """Lay it out for a terminal of 100 columns."""
-        from textclf.evaluation_text import evaluation_text
+        from textclf.report.evaluation_text import evaluation_text
 
         return evaluation_text(self)
 

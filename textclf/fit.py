@@ -14,15 +14,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from runtime.accelerator import compute_device, gather_shares, process_share, resolve_precision
 from runtime.adaptation import adapt, parameter_groups
-from runtime.batching import FILLER
 from runtime.features import compute_features, head_logits, head_only
 from runtime.inference import InferenceConfig, SequenceModel
 from runtime.tokens import TokenizedTexts, tokenize
-from runtime.training import run_training
-from runtime.training_job import TrainingJob, TrainingOutcome
-from runtime.vocabulary import pruned_vocabulary
+from runtime.training.batching import FILLER
+from runtime.training.job import TrainingJob, TrainingOutcome
+from runtime.training.loop import run_training
+from runtime.training.vocabulary import pruned_vocabulary
 from textclf.config import TrainConfig
-from textclf.data import Examples, LabelledData
+from textclf.data.loading import Examples, LabelledData
 from textclf.evaluate import evaluate_logits
 from textclf.losses import balanced_weights, row_loss
 

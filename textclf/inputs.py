@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime.errors import ConfigError, DataError
-from runtime.json_rows import json_rows
-from runtime.tables import DETECT, RowStream, TableFormat, iterate_rows
-from runtime.text_lines import TextSource, line_fault
+from runtime.tables.json_rows import json_rows
+from runtime.tables.reader import DETECT, RowStream, TableFormat, iterate_rows
+from runtime.tables.text_lines import TextSource, line_fault
 
 InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
 INPUT_FORMATS = ("auto", "lines", "csv", "tsv", "jsonl")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DataError
-from runtime.table_header import normalise_name
-from runtime.tables import SkippedRow, write_rows
-from textclf.columns import ID_NAMES, find_column, find_text_columns
+from runtime.tables.header import normalise_name
+from runtime.tables.reader import SkippedRow, write_rows
+from textclf.data.columns import ID_NAMES, find_column, find_text_columns
 from textclf.decision import Prediction
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def predict_rows(
 
     Args:
         classifier: Answers.
-        rows: (row number, cells by column), as `runtime.tables.iterate_rows` gives them.
+        rows: (row number, cells by column), as `runtime.tables.reader.iterate_rows` gives them.
         options: How they are read.
 
     Returns:

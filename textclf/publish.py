@@ -11,10 +11,10 @@ from typing import Any
 from runtime.checkpoints import quiet_transformers
 from runtime.errors import ModelError
 from runtime.folders import MANIFEST, write_json
-from runtime.training_job import TrainingOutcome
+from runtime.training.job import TrainingOutcome
 from textclf.evaluation import Evaluation
 from textclf.fit import Learner
-from textclf.report import Report, write_report
+from textclf.report.report import Report, write_report
 
 LIBRARIES = ("footwork", "torch", "transformers", "peft", "accelerate", "scikit-learn")
 

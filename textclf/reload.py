@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ModelError
 from runtime.folders import MANIFEST, read_json, write_json
-from textclf.data import Examples
+from textclf.data.loading import Examples
 
 TOLERANCE = 1e-3
 """Largest difference of a logit: other padding costs 1e-5, a lost weight 1e-2 and more."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from runtime.accelerator import is_main_process, wait_for_everyone
 from runtime.errors import ConfigError
 from runtime.folders import MANIFEST, read_json, require_free, write_json
-from runtime.training_state import newest_checkpoint, remove_checkpoints
+from runtime.training.state import newest_checkpoint, remove_checkpoints
 
 Existing = Literal["refuse", "resume", "overwrite"]
 SETTINGS = "run.json"

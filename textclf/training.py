@@ -20,14 +20,15 @@ from runtime.checkpoints import (
     load_shape,
     load_tokenizer,
     model_commit,
+    position_limit,
     resolve_model_id,
 )
 from runtime.errors import DataError, ModelError
 from runtime.folders import published_folder, read_manifest
-from textclf.audit import Audit, CostInput, audit_data
+from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
 from textclf.config import DEFAULT_MODEL, TrainConfig
-from textclf.data import Examples, LabelledData, load_data
+from textclf.data.loading import Examples, LabelledData, load_data
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
 from textclf.fit import Learner, Notify, fit, precision_name, split_logits
@@ -126,6 +127,10 @@ def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
     )
     resolved, said = config.resolved(data.task, encoder_size(model), len(data.train.texts))
     notify(said)
+    limit = position_limit(model)
+    if limit is not None and resolved.max_length > limit:
+        notify(f"`max_length` is {limit}, the positions of this model, not {resolved.max_length}.")
+        resolved = replace(resolved, max_length=limit)
     return Learner(
         model, tokenizer, data, resolved, stable_id(config.model_id), model_commit(model)
     )

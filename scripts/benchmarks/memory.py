@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.material import SMALL, save_classifier, write_sst2_like
 from scripts.benchmarks.options import Options
-from textclf.data import load_data
+from textclf.data.loading import load_data
 
 ROWS, STEPS = 6_920, 6
 MEBI = 2**20

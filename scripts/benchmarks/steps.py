@@ -22,10 +22,11 @@ from transformers import (
     TrainingArguments,
     default_data_collator,
 )
+from transformers.trainer_callback import PrinterCallback
 
 from runtime.checkpoints import load_classifier, load_tokenizer
 from textclf.config import TrainConfig
-from textclf.data import LabelledData
+from textclf.data.loading import LabelledData
 from textclf.fit import Learner, fit
 
 BATCH_SIZE = 32
@@ -112,6 +113,7 @@ def train_with_trainer(course: Course, padding: Literal["fixed", "dynamic"]) -> 
             if padding == "fixed"
             else DataCollatorWithPadding(tokenizer),
         )
+        trainer.remove_callback(PrinterCallback)  # stdout is for figures
         trainer.train()
     return Run(clock, _losses(trainer.state.log_history))
 

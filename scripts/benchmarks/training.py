@@ -11,7 +11,7 @@ from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.material import NARROW, SMALL, save_classifier, write_sst2_like
 from scripts.benchmarks.options import Options
 from scripts.benchmarks.steps import Course, Run, train_with_footwork, train_with_trainer
-from textclf.data import LabelledData, load_data
+from textclf.data.loading import LabelledData, load_data
 
 ROWS = 6_920  # SST-2's training split
 PEERS = {
@@ -20,7 +20,7 @@ PEERS = {
 }
 STEPS = {"trainer_padded": 5, "trainer_dynamic": 9, "footwork": 33}  # with a warm-up step
 TARGETS = {"trainer_padded": ">= 8", "trainer_dynamic": ">= 2.5"}
-LEARNING_STEPS = 200
+LEARNING_STEPS = 120
 HEAD_ROWS, HEAD_EPOCHS = 800, 6
 
 

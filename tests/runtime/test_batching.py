@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.batching import FILLER, LengthBuckets
+from runtime.training.batching import FILLER, LengthBuckets
 
 LENGTHS = np.random.default_rng(0).integers(3, 80, 1003)
 

@@ -50,7 +50,10 @@ def test_an_encoder_without_its_weights_is_refused(tmp_path: Path) -> None:
     ("model_id", "message"),
     [
         ("./nowhere", r"no model folder \./nowhere.*`tiny`"),
-        ("someone/unreachable", r"Cannot load the model 'someone/unreachable'.*local folder.*`tiny`"),
+        (
+            "someone/unreachable",
+            r"Cannot load the model 'someone/unreachable'.*local folder.*`tiny`",
+        ),
         ("not a name!", r"Cannot load the model 'not a name!'"),
     ],
 )

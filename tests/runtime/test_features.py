@@ -62,5 +62,5 @@ def test_a_head_that_reads_several_states_is_refused() -> None:
 
     model.forward = reads_all
     texts = tokenize(build_tokenizer("bert"), TEXTS, None, 64)
-    with pytest.raises(ModelError, match="reads more than one state.*--method lora"):
+    with pytest.raises(ModelError, match=r"reads more than one state.*--method lora"):
         compute_features(model, texts, "float32")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import ConfigError, DataError
-from runtime.tables import read_table, write_rows
+from runtime.tables.reader import read_table, write_rows
 
 
 def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:

@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from runtime.errors import ConfigError, DataError
-from runtime.table_header import KNOWN_COLUMN_NAMES
-from runtime.tables import SkippedRow, Table, TableFormat, iterate_rows, read_table, write_rows
+from runtime.tables.header import KNOWN_COLUMN_NAMES
+from runtime.tables.reader import (
+    SkippedRow,
+    Table,
+    TableFormat,
+    iterate_rows,
+    read_table,
+    write_rows,
+)
 
 PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
 STRANGE_CELLS = [
@@ -250,7 +257,7 @@ def test_a_json_array_is_a_table(tmp_path: Path) -> None:
 
 
 def test_every_name_that_data_looks_for_makes_a_header() -> None:
-    from textclf.columns import ID_NAMES, LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS
+    from textclf.data.columns import ID_NAMES, LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS
 
     looked_for = {
         *ID_NAMES,

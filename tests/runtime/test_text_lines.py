@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import DataError
-from runtime.tables import TableFormat, iterate_rows, read_table
+from runtime.tables.reader import TableFormat, iterate_rows, read_table
 
 PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
 
@@ -71,9 +71,8 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     ],
 )
 def test_standard_input_tells_its_format(given: str, expected: list[Any]) -> None:
-    program = (
-        "import json; from runtime.tables import *; print(json.dumps(list(iterate_rows(None))))"
-    )
+    program = "import json; from runtime.tables.reader import *; "
+        "print(json.dumps(list(iterate_rows(None))))"
     run = subprocess.run(
         [sys.executable, "-c", program], input=given, capture_output=True, text=True, check=True
     )
@@ -81,7 +80,9 @@ def test_standard_input_tells_its_format(given: str, expected: list[Any]) -> Non
 
 
 def test_standard_input_is_not_awaited() -> None:
-    program = "from runtime.tables import *\nfor r in iterate_rows(None): print(r, flush=True)"
+    program = (
+        "from runtime.tables.reader import *\nfor r in iterate_rows(None): print(r, flush=True)"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from runtime.errors import ConfigError, Interrupted, TrainingError
-from runtime.loop_config import LoopConfig
-from runtime.training_state import checkpoints, newest_checkpoint
+from runtime.training.config import LoopConfig
+from runtime.training.state import checkpoints, newest_checkpoint
 from tests.toy_training import at_forward, logged, train_toy
 
 
@@ -115,7 +115,7 @@ def test_a_signal_saves_and_the_resumed_run_is_the_undisturbed_one(
 
     undisturbed, expected = train_toy(tmp_path / "a")
     run = tmp_path / "b"
-    with pytest.raises(Interrupted, match="--resume") as caught:
+    with pytest.raises(Interrupted, match=r"--resume") as caught:
         train_toy(run, hook=at_forward(forward, send))
     assert caught.value.exit_code == 128 + number
     resumed, found = train_toy(run, resume=newest_checkpoint(run))
@@ -139,7 +139,7 @@ def test_only_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> Non
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: Any) -> None:
-    import runtime.training_state as training_state
+    import runtime.training.state as training_state
 
     save, calls = training_state.save_file, [0]
 
@@ -165,7 +165,7 @@ def test_early_stopping_counts_evaluations_since_the_best(tmp_path: Path) -> Non
 
 
 def test_a_batch_that_processes_cannot_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match="multiple of the 3 processes, got 32"):
+    with pytest.raises(ConfigError, match=r"multiple of the 3 processes, got 32"):
         LoopConfig(batch_size=32).require_divisible(3)
 
 

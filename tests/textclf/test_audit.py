@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from runtime.errors import ConfigError
-from runtime.tables import TableFormat, write_rows
+from runtime.tables.reader import TableFormat, write_rows
 from tests.models import build_tokenizer
-from textclf.audit import Audit, CostInput, audit_data
-from textclf.audit_text import _columns
-from textclf.cost import estimate_cost
-from textclf.data import DataOptions, load_data
-from textclf.findings import Finding
+from textclf.audit.audit import Audit, CostInput, audit_data
+from textclf.audit.cost import estimate_cost
+from textclf.audit.findings import Finding
+from textclf.audit.text import _columns
+from textclf.data.loading import DataOptions, load_data
 
 COST = CostInput(
     parameters=3_000_000,

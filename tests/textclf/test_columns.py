@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DataError
-from textclf.data import DataOptions, LabelledData, load_data
+from textclf.data.loading import DataOptions, LabelledData, load_data
 
 
 def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> LabelledData:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from runtime.errors import ConfigError, DataError
-from runtime.tables import TableFormat, write_rows
-from textclf.data import DataOptions, LabelledData, load_data, load_examples
-from textclf.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from runtime.tables.reader import TableFormat, write_rows
+from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from textclf.data.loading import DataOptions, LabelledData, load_data, load_examples
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 
@@ -213,7 +213,7 @@ def test_a_table_that_is_nowhere_is_told(tmp_path: Path) -> None:
 def test_classes_of_the_hub_have_their_names() -> None:
     from datasets import ClassLabel, Dataset, Features, List, Value
 
-    from textclf.sources import hub_table
+    from textclf.data.sources import hub_table
 
     classes = ClassLabel(names=["neg", "pos"])
     features = Features({"text": Value("string"), "label": classes, "tags": List(classes)})

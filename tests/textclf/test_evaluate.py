@@ -7,7 +7,13 @@ import pytest
 
 from runtime.errors import DataError, ModelError
 from textclf.evaluate import Evaluation, evaluate_logits, quick_metrics
-from textclf.evaluation_text import aligned, confused_pairs, display_width, shorten, worst_classes
+from textclf.report.evaluation_text import (
+    aligned,
+    confused_pairs,
+    display_width,
+    shorten,
+    worst_classes,
+)
 
 reference = pytest.importorskip("sklearn.metrics")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from textclf.evaluate import Evaluation, evaluate_logits
-from textclf.model_card import model_card
-from textclf.model_card_data import public_data_name, public_model_id
-from textclf.report import Report, write_report
-from textclf.verdict import verdict
+from textclf.report.model_card import model_card
+from textclf.report.model_card_data import public_data_name, public_model_id
+from textclf.report.report import Report, write_report
+from textclf.report.verdict import verdict
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from runtime.errors import DataError
-from runtime.tables import TableFormat, write_rows
-from textclf.data import DataOptions, LabelledData, load_data
-from textclf.labels import MULTI_LABEL, SINGLE_LABEL
-from textclf.splits import hold_out, normalise_text, return_unseen, strata, text_groups
+from runtime.tables.reader import TableFormat, write_rows
+from textclf.data.labels import MULTI_LABEL, SINGLE_LABEL
+from textclf.data.loading import DataOptions, LabelledData, load_data
+from textclf.data.splits import hold_out, normalise_text, return_unseen, strata, text_groups
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 

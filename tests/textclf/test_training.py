@@ -121,13 +121,13 @@ def test_what_exists_is_not_overwritten_unasked(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="exists.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"exists.*--overwrite"):
         train(data, out, config)
     assert (out / "thesis.txt").read_text() == "years of work"
     train(data, out, config, existing="overwrite")
-    with pytest.raises(ConfigError, match="finished: there is nothing to resume"):
+    with pytest.raises(ConfigError, match=r"finished: there is nothing to resume"):
         train(data, out, config, existing="resume")
-    with pytest.raises(ConfigError, match="No unfinished run"):
+    with pytest.raises(ConfigError, match=r"No unfinished run"):
         train(data, tmp_path / "new", config, existing="resume")
 
 
@@ -144,12 +144,12 @@ def test_a_run_is_resumed_only_with_its_own_settings(
 
     with monkeypatch.context() as patch:
         patch.setattr(training_module, "write_classifier", fail)
-        with pytest.raises(ModelError, match="stopped here"):
+        with pytest.raises(ModelError, match=r"stopped here"):
             train(data, out, config)
-    with pytest.raises(ConfigError, match="unfinished run.*--resume"):
+    with pytest.raises(ConfigError, match=r"unfinished run.*--resume"):
         train(data, out, config)
     other = TrainConfig(model_id=str(base), num_epochs=2, batch_size=4)
-    with pytest.raises(ConfigError, match="`?batch_size`? was 8, is 4"):
+    with pytest.raises(ConfigError, match=r"`?batch_size`? was 8, is 4"):
         train(data, out, other, existing="resume")
     notes: list[str] = []
     train(data, out, config, existing="resume", notify=notes.append)
@@ -160,7 +160,7 @@ def test_a_table_of_one_class_cannot_be_learned(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", "bert")
     rows = [(text, "same") for text, _ in sentiment_rows(20)]
     table = write_table(tmp_path / "one.csv", rows, ("text", "label"))
-    with pytest.raises(DataError, match="audit"):
+    with pytest.raises(DataError, match=r"audit"):
         train(table, tmp_path / "out", TrainConfig(model_id=str(base)))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == []
 

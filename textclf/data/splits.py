@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import DataError
-from textclf.labels import MULTI_LABEL, REGRESSION
+from textclf.data.labels import MULTI_LABEL, REGRESSION
 
 _AMOUNT_BINS = 10
 

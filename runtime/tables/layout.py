@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from runtime.delimited import Record, check_dialect, choose_dialect, read_records
-from runtime.table_format import FIRST_SPACE, Dialect, Layout, TableFormat
-from runtime.table_header import KNOWN_COLUMN_NAMES, is_header, normalise_name
-from runtime.text_lines import TextSource
+from runtime.tables.delimited import Record, check_dialect, choose_dialect, read_records
+from runtime.tables.format import FIRST_SPACE, Dialect, Layout, TableFormat
+from runtime.tables.header import KNOWN_COLUMN_NAMES, is_header, normalise_name
+from runtime.tables.text_lines import TextSource
 
 FASTTEXT_MARK = "__label__"
 DELIMITER_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "pipes", " ": "spaces"}

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runtime.table_header import is_number
-from runtime.tables import SkippedRow, Table
-from textclf.columns import Columns, find_column
-from textclf.labels import REGRESSION, SINGLE_LABEL, LabelKind, read_cells, split_cell
+from runtime.tables.header import is_number
+from runtime.tables.reader import SkippedRow, Table
+from textclf.data.columns import Columns, find_column
+from textclf.data.labels import REGRESSION, SINGLE_LABEL, LabelKind, read_cells, split_cell
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, DataError
-from runtime.table_format import DETECT, TableFormat
-from runtime.tables import SkippedRow, Table
-from textclf.columns import Columns, StatedColumns, choose_columns, find_name
-from textclf.labels import (
+from runtime.tables.format import DETECT, TableFormat
+from runtime.tables.reader import SkippedRow, Table
+from textclf.data.columns import Columns, StatedColumns, choose_columns, find_name
+from textclf.data.labels import (
     REGRESSION,
     TASKS,
     encode_targets,
@@ -24,9 +24,9 @@ from textclf.labels import (
     read_cells,
     resolve_task,
 )
-from textclf.rows import LabelledRows, read_rows
-from textclf.sources import SourceTables, read_tables
-from textclf.splits import hold_out, return_unseen, strata, text_groups
+from textclf.data.rows import LabelledRows, read_rows
+from textclf.data.sources import SourceTables, read_tables
+from textclf.data.splits import hold_out, return_unseen, strata, text_groups
 
 Notes = tuple[str, ...]
 _SHOWN_ROWS = 10

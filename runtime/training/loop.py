@@ -31,14 +31,14 @@ from runtime.accelerator import (
     resolve_precision,
     sum_over_processes,
 )
-from runtime.batching import LengthBuckets
-from runtime.callbacks import Keeper, Progress
-from runtime.dropout import RowDropout
 from runtime.errors import TrainingError
-from runtime.loop_config import LOWER_IS_BETTER, LoopConfig
-from runtime.signals import SignalWatch
-from runtime.training_job import TrainingJob, TrainingOutcome
-from runtime.training_state import (
+from runtime.training.batching import LengthBuckets
+from runtime.training.callbacks import Keeper, Progress
+from runtime.training.config import LOWER_IS_BETTER, LoopConfig
+from runtime.training.dropout import RowDropout
+from runtime.training.job import TrainingJob, TrainingOutcome
+from runtime.training.signals import SignalWatch
+from runtime.training.state import (
     load_training_state,
     load_weights,
     remove_checkpoints,

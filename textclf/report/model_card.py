@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.metrics import Interval
 from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
-from textclf.evaluation_text import calibration_lines, confused_pairs, number, worst_classes
-from textclf.model_card_data import front_matter, public_data_name, public_model_id
-from textclf.verdict import verdict
+from textclf.report.evaluation_text import calibration_lines, confused_pairs, number, worst_classes
+from textclf.report.model_card_data import front_matter, public_data_name, public_model_id
+from textclf.report.verdict import verdict
 
 if TYPE_CHECKING:
-    from textclf.report import Report
+    from textclf.report.report import Report
 
 _ALL_CLASSES = 20
 """With more classes only the worst are listed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import DataError
-from runtime.table_header import is_number, normalise_name
+from runtime.tables.header import is_number, normalise_name
 
 TEXT_PAIRS = (
     ("sentence1", "sentence2"),

@@ -14,7 +14,7 @@ from runtime.errors import ConfigError
 from runtime.folders import write_json
 from runtime.plots import plot_confusion, plot_curves, plot_reliability
 from textclf.evaluation import Evaluation
-from textclf.model_card import model_card
+from textclf.report.model_card import model_card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

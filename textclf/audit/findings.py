@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.tables import SkippedRow
-from textclf.data import Examples, LabelledData
-from textclf.labels import MULTI_LABEL, REGRESSION
-from textclf.splits import normalise_text, text_groups
+from runtime.tables.reader import SkippedRow
+from textclf.data.labels import MULTI_LABEL, REGRESSION
+from textclf.data.loading import Examples, LabelledData
+from textclf.data.splits import normalise_text, text_groups
 
 _FEW_ROWS = 10
 _IMBALANCE = 10

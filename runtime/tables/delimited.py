@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.table_format import Dialect
-from runtime.text_lines import line_fault
+from runtime.tables.format import Dialect
+from runtime.tables.text_lines import line_fault
 
 
 @dataclass(frozen=True, slots=True)

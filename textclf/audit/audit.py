@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import ConfigError
-from textclf.audit_text import audit_as_text
-from textclf.cost import Cost, CostInput, estimate_cost
-from textclf.data import LabelledData
-from textclf.findings import (
+from textclf.audit.cost import Cost, CostInput, estimate_cost
+from textclf.audit.findings import (
     Finding,
     bad_row_findings,
     class_counts,
@@ -22,8 +20,10 @@ from textclf.findings import (
     splits_of,
     text_findings,
 )
-from textclf.labels import REGRESSION
-from textclf.token_counts import TokenCounts, count_tokens
+from textclf.audit.text import audit_as_text
+from textclf.audit.token_counts import TokenCounts, count_tokens
+from textclf.data.labels import REGRESSION
+from textclf.data.loading import LabelledData
 
 _VERY_LONG = 4
 _WORST_ROWS = 10

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.delimited import read_records
 from runtime.errors import DataError
-from runtime.json_rows import json_rows, looks_like_json
-from runtime.table_format import DETECT, FIRST_SPACE, Layout, TableFormat
-from runtime.table_layout import FASTTEXT_MARK, detect_layout
-from runtime.table_writer import write_rows
-from runtime.text_lines import TextSource, line_fault
+from runtime.tables.delimited import read_records
+from runtime.tables.format import DETECT, FIRST_SPACE, Layout, TableFormat
+from runtime.tables.json_rows import json_rows, looks_like_json
+from runtime.tables.layout import FASTTEXT_MARK, detect_layout
+from runtime.tables.text_lines import TextSource, line_fault
+from runtime.tables.writer import write_rows
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 PARQUET_ENDINGS = (".parquet", ".pq")

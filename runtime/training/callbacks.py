@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from runtime.loop_config import LoopConfig
-from runtime.signals import SignalWatch
+from runtime.training.config import LoopConfig
+from runtime.training.signals import SignalWatch
 
 
 class Progress(TrainerCallback):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runtime.loop_config import LOWER_IS_BETTER
+from runtime.training.config import LOWER_IS_BETTER
 from textclf.evaluation import Evaluation
-from textclf.evaluation_text import number
+from textclf.report.evaluation_text import number
 
 
 def verdict(evaluation: Evaluation, linear: Evaluation | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from textclf.evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from textclf.report import Report
+    from textclf.report.report import Report
 
 _HUB_METRICS = {
     "accuracy": ("accuracy", "Accuracy"),

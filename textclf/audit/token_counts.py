@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf.data import Examples
+from textclf.data.loading import Examples
 
 _BATCH_TEXTS = 1000
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runtime.errors import DataError
-from runtime.text_lines import TextSource, line_fault
+from runtime.tables.text_lines import TextSource, line_fault
 
 Rows = Iterator[tuple[int, dict[str, Any] | str]]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, DataError
-from runtime.table_format import TableFormat
-from runtime.tables import TABLE_ENDINGS, Table, read_table
+from runtime.tables.format import TableFormat
+from runtime.tables.reader import TABLE_ENDINGS, Table, read_table
 
 SPLIT_NAMES = {
     "train": ("train", "training"),

@@ -1,0 +1,1 @@
+"""Tables of texts, read with row numbers and written whole."""
