@@ -71,8 +71,10 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     ],
 )
 def test_standard_input_tells_its_format(given: str, expected: list[Any]) -> None:
-    program = "import json; from runtime.tables.reader import *; "
+    program = (
+        "import json; from runtime.tables.reader import *; "
         "print(json.dumps(list(iterate_rows(None))))"
+    )
     run = subprocess.run(
         [sys.executable, "-c", program], input=given, capture_output=True, text=True, check=True
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from runtime.training.vocabulary import PrunedEmbedding, pruned_vocabulary
+from runtime.training.vocabulary import pruned_vocabulary
 from tests.toy_training import build_toy_model
 
 USED = torch.tensor([5, 7, 11, 20])
@@ -33,7 +33,6 @@ def test_rows_come_back_even_when_training_fails() -> None:
     model = build_toy_model("roberta")
     embedding = model.get_input_embeddings()
     with pytest.raises(IndexError), pruned_vocabulary(model, USED):
-        assert isinstance(model.get_input_embeddings(), PrunedEmbedding)
         model(input_ids=torch.tensor([[10**6]]))
     assert model.get_input_embeddings() is embedding
 
