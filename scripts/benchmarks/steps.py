@@ -40,6 +40,8 @@ class StepClock:
 
     starts: list[float] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    """Without padding."""
 
     def watch(self, model: torch.nn.Module) -> None:
         """Note every forward pass of `model` in training mode from now on."""
@@ -49,11 +51,17 @@ class StepClock:
         if module.training:
             self.starts.append(time.perf_counter())
             self.rows.append(len(inputs["input_ids"]))
+            self.tokens.append(int(inputs["attention_mask"].sum()))
 
     @property
     def rows_per_second(self) -> float:
         """Over all steps but the first and the last."""
         return sum(self.rows[1:-1]) / (self.starts[-1] - self.starts[1])
+
+    @property
+    def tokens_a_row(self) -> float:
+        """Of the same steps; batches of like length make it vary from run to run."""
+        return sum(self.tokens[1:-1]) / sum(self.rows[1:-1])
 
 
 @dataclass(frozen=True, slots=True)
