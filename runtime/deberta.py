@@ -66,11 +66,20 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         query = query * scale
         bias = self._position_bias(query, key * scale, self.pos_dropout(rel_embeddings))
         bias = bias.masked_fill(~attention_mask.bool(), torch.finfo(bias.dtype).min)
-        dropout = self.dropout.p if self.training else 0.0
-        context = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, dropout_p=dropout, scale=1.0
-        )
+        context = self._attend(query, key, value, bias)
         return context.transpose(1, 2).flatten(2), None
+
+    def _attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        """Weighted values, (B, heads, T, D / heads); the queries are scaled."""
+        if self.training and self.dropout.p > 0:
+            # With dropout SDPA is unfused on a processor, and keeps everything in float32.
+            scores = query @ key.transpose(-1, -2) + bias
+            return self.dropout(scores.softmax(-1).to(value.dtype)) @ value
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=1.0
+        )
 
     def _heads(self, states: torch.Tensor) -> torch.Tensor:
         """(B, T, D) to (B, heads, T, D / heads)."""

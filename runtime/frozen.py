@@ -28,7 +28,7 @@ def frozen_model(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Copy `model` for answering only; weights that stay as they are are shared, not copied.
 
     Args:
-        model: In float32, with its attention accelerated.
+        model: With its attention accelerated; matrices that are in bf16 already ask for bf16.
         dtype: Of the weights of linear layers; everything else stays in float32.
 
     Returns:
@@ -37,7 +37,9 @@ def frozen_model(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     shared: dict[int, Any] = {id(tensor): tensor for tensor in model.parameters()}
     shared |= {id(tensor): tensor for tensor in model.buffers()}
     frozen = copy.deepcopy(model, shared).eval()
-    with torch.inference_mode():
+    bf16 = dtype is torch.bfloat16
+    device = next(frozen.parameters()).device.type
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
         for module in frozen.modules():
             if isinstance(module, DebertaV2Encoder) and module.relative_attention:
                 _freeze_positions(module, dtype)

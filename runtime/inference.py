@@ -77,8 +77,9 @@ class SequenceModel:
         self._bf16 = resolve_precision(config.precision, self.device) is torch.bfloat16
         self._rechecks = config.precision == "auto"
         model = model.to(self.device)
-        self._exact = frozen_model(model, torch.float32)
-        self._fast = frozen_model(model, torch.bfloat16) if self._bf16 else self._exact
+        self._fast = frozen_model(model, torch.bfloat16 if self._bf16 else torch.float32)
+        both = self._bf16 and self._rechecks
+        self._exact = frozen_model(model, torch.float32) if both else self._fast
         self._compared = 0
         self._squared_error = 0.0
         on_cpu = self.device.type == "cpu"

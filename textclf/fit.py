@@ -18,6 +18,7 @@ from runtime.features import compute_features, head_logits, head_only
 from runtime.inference import InferenceConfig, SequenceModel
 from runtime.tokens import TokenizedTexts, tokenize
 from runtime.training.batching import FILLER
+from runtime.training.frozen_weights import frozen_weights_in
 from runtime.training.job import TrainingJob, TrainingOutcome
 from runtime.training.loop import run_training
 from runtime.training.vocabulary import pruned_vocabulary
@@ -58,11 +59,11 @@ def fit(
         The trained model (a `PeftModel` for LoRA) and how training went.
     """
     config = learner.config
-    adapted = adapt(learner.model, config, learner.base_id, learner.revision)
-    model = adapted.to(compute_device())
+    model = adapt(learner.model, config, learner.base_id, learner.revision)
     train = encode(learner, learner.data.train)
     validation = encode(learner, learner.data.validation)
     if config.method == "head":
+        model = model.to(compute_device())
         return model, _fit_head(model, learner, (train, validation), run, resume, notify)
     job = TrainingJob(
         model=model,
@@ -75,9 +76,12 @@ def fit(
         pad=train.widen,
         notify=notify,
     )
-    with pruned_vocabulary(model, _ids_in(train, validation)):
+    dtype = resolve_precision(config.mixed_precision, compute_device())
+    with pruned_vocabulary(model, _ids_in(train, validation)), frozen_weights_in(model, dtype):
+        model.to(compute_device())
         job = replace(job, parameter_groups=_groups(model, config))
-        return model, run_training(job, config, run, resume)
+        outcome = run_training(job, config, run, resume)
+    return model.to(compute_device()), outcome
 
 
 def split_logits(

@@ -26,7 +26,8 @@ class PrunedEmbedding(nn.Module):
 
     def __init__(self, embedding: nn.Embedding, kept: torch.Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(embedding.weight.detach()[kept].clone())
+        trains = embedding.weight.requires_grad
+        self.weight = nn.Parameter(embedding.weight.detach()[kept], requires_grad=trains)
         compact = torch.full((embedding.num_embeddings,), -1, device=kept.device)
         compact[kept] = torch.arange(len(kept), device=kept.device)
         self.compact: torch.Tensor
@@ -44,23 +45,25 @@ def pruned_vocabulary(model: Any, used: torch.Tensor) -> Iterator[int]:
     """Within the block `model` has the embeddings of `used` alone; afterwards all, trained.
 
     Args:
-        model: Its input embedding is replaced, unless it is frozen or of an unusual kind.
+        model: Its input embedding is replaced, unless it is of an unusual kind. Enter before it
+            moves to an accelerator: the whole embedding stays where it is.
         used: Ids that occur in any text that the model will see, (K,).
 
     Yields:
         How many rows were left out.
     """
     embedding = model.get_input_embeddings()
-    if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad:
+    if type(embedding) is not nn.Embedding:
         yield 0
         return
     special = [] if embedding.padding_idx is None else [embedding.padding_idx]
     kept = torch.unique(torch.cat([used, torch.tensor(special, dtype=used.dtype)]))
-    pruned = PrunedEmbedding(embedding, kept.to(embedding.weight.device))
+    pruned = PrunedEmbedding(embedding, kept)
     model.set_input_embeddings(pruned)
     try:
         yield embedding.num_embeddings - len(kept)
     finally:
-        with torch.no_grad():
-            embedding.weight[kept.to(embedding.weight.device)] = pruned.weight.to(embedding.weight)
+        if embedding.weight.requires_grad:
+            with torch.no_grad():
+                embedding.weight[kept] = pruned.weight.to(embedding.weight)
         model.set_input_embeddings(embedding)

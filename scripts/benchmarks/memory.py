@@ -1,17 +1,18 @@
 """Peak memory of training, each method in a process of its own.
 
-A figure is the highest resident memory of the process while the model is loaded and trained, less
-what was resident just before: interpreter, libraries and table, which are the same for all.
-On a GPU it is the highest allocation there.
+A figure is the most anonymous memory that the process held while the model was loaded and trained,
+less what it held just before: interpreter, libraries and table, which are the same for all. Pages
+of the checkpoint's file that are merely mapped are not counted, for any method: the system takes
+them back at will. On a GPU it is the highest allocation there.
 
     python -m scripts.benchmarks.memory MODEL TABLE lora|full|trainer    prints mebibytes
 """
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from textclf.data.loading import load_data
 
 ROWS, STEPS = 6_920, 6
 MEBI = 2**20
+INTERVAL = 0.002  # seconds between two looks
 
 
 def measure_memory(options: Options, folder: Path) -> Iterator[Figure]:
@@ -58,28 +60,50 @@ def main() -> None:
 
     model, table, method = sys.argv[1:]
     course = Course(Path(model), load_data(table), 2e-5, STEPS)
-    before = _resident()
-    if method == "trainer":
-        train_with_trainer(course, "dynamic")
-    else:
-        train_with_footwork(course, method)
-    print(_peak() - before)
+    with PeakMemory() as peak:
+        if method == "trainer":
+            train_with_trainer(course, "dynamic")
+        else:
+            train_with_footwork(course, method)
+    print(peak.mebibytes)
 
 
-def _resident() -> float:
+class PeakMemory:
+    """The most memory that this process held within the block, beyond what it held before."""
+
+    def __enter__(self) -> PeakMemory:
+        self.before = self.highest = _held()
+        self._done = threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._watch.join()
+
+    @property
+    def mebibytes(self) -> float:
+        """Beyond what was held before."""
+        return (self.highest - self.before) / MEBI
+
+    def _look(self) -> None:
+        while not self._done.wait(INTERVAL):
+            self.highest = max(self.highest, _held())
+
+
+def _held() -> int:
+    """Bytes: allocated on the GPU, else anonymous in this process."""
     import psutil
     import torch
 
-    return 0.0 if torch.cuda.is_available() else psutil.Process().memory_info().rss / MEBI
-
-
-def _peak() -> float:
-    import torch
-
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / MEBI
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest / (MEBI if sys.platform == "darwin" else 1024)
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return int(psutil.Process().memory_info().rss)
+    line = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import torch
+
+from runtime.adaptation import adapt, trainable
+from runtime.adaptation_config import AdaptationConfig
+from runtime.training.frozen_weights import frozen_weights_in
+from tests.toy_training import build_toy_model
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+def test_frozen_weights_cast_once_give_what_autocast_gives() -> None:
+    model = adapt(build_toy_model("bert"), AdaptationConfig(), "base", None).eval()
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            model(input_ids=IDS).logits.float().sum().backward()
+        return {name: p.grad.clone() for name, p in trainable(model)}
+
+    expected = gradients()
+    before = {name: p.dtype for name, p in model.named_parameters()}
+    with frozen_weights_in(model, torch.bfloat16) as cast:
+        assert cast >= 12
+        found = gradients()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=0)
+    assert {name: p.dtype for name, p in model.named_parameters()} == before
+
+
+def test_nothing_is_cast_in_float32() -> None:
+    model = adapt(build_toy_model("bert"), AdaptationConfig(), "base", None)
+    with frozen_weights_in(model, torch.float32) as cast:
+        assert cast == 0
