@@ -77,9 +77,7 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
             # With dropout SDPA is unfused on a processor, and keeps everything in float32.
             scores = query @ key.transpose(-1, -2) + bias
             return self.dropout(scores.softmax(-1).to(value.dtype)) @ value
-        return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, scale=1.0
-        )
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
 
     def _heads(self, states: torch.Tensor) -> torch.Tensor:
         """(B, T, D) to (B, heads, T, D / heads)."""

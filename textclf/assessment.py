@@ -7,7 +7,8 @@ from pathlib import Path
 
 from runtime.tables.reader import SkippedRow
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data.loading import DataOptions, load_examples
+from textclf.data.loading import load_examples
+from textclf.data.options import LabelOptions
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
 
@@ -23,7 +24,7 @@ class Assessment:
 
 
 def assess(
-    model: Path | str, data: Path | str, options: DataOptions, answering: ClassifierOptions
+    model: Path | str, data: Path | str, options: LabelOptions, answering: ClassifierOptions
 ) -> Assessment:
     """Judge a trained folder on labelled texts.
 

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from runtime.errors import ConfigError
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
-from textclf.data.loading import DataOptions
+from textclf.data.options import LabelOptions, TextOptions
 from textclf.inputs import InputFormat
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def evaluate(
     data: str,
     /,
     *,
-    options: Annotated[DataOptions, Flat] = DataOptions(),  # noqa: B008 - frozen
+    options: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
@@ -130,7 +130,7 @@ def predict(
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     input_format: Annotated[InputFormat, Parameter(name="--format")] = "auto",
-    options: Annotated[DataOptions, Flat] = DataOptions(),  # noqa: B008 - frozen
+    options: Annotated[TextOptions, Flat] = TextOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:

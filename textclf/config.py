@@ -11,7 +11,7 @@ from runtime.adaptation_config import AdaptationConfig
 from runtime.errors import ConfigError
 from runtime.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from runtime.training.config import LoopConfig
-from textclf.data.loading import DataOptions
+from textclf.data.options import DataOptions
 from textclf.recipes import recipe_for
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, DataError
-from runtime.tables.format import DETECT, TableFormat
 from runtime.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, StatedColumns, choose_columns, find_name
 from textclf.data.labels import (
@@ -22,46 +20,14 @@ from textclf.data.labels import (
     kind_for_model,
     name_classes,
     read_cells,
-    resolve_task,
 )
+from textclf.data.options import DataOptions, LabelOptions
 from textclf.data.rows import LabelledRows, read_rows
 from textclf.data.sources import SourceTables, read_tables
 from textclf.data.splits import hold_out, return_unseen, strata, text_groups
 
 Notes = tuple[str, ...]
 _SHOWN_ROWS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataOptions:
-    """How a data set is read; empty and None are found out."""
-
-    text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column")] = ()
-    """One, or two for pairs."""
-    label_column: str | None = None
-    id_column: str | None = None
-    task: str | None = None
-    """`single`, `multi`, `regression`, or as `problem_type` names them."""
-    label_separator: str | None = None
-    """Divides several labels in a cell."""
-    validation_share: float = 0.1
-    """Of the training rows, held out where there is no validation file."""
-    seed: int = 0
-    table_format: Annotated[TableFormat, Parameter(name="*")] = DETECT
-    keep_going: Annotated[bool, Parameter(parse=False)] = False
-    """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.validation_share < 1:
-            raise ConfigError(
-                f"`validation_share` must be above 0 and below 1, got {self.validation_share}."
-            )
-        if len(self.text_columns) > 2:
-            raise ConfigError(
-                f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
-            )
-        if self.task is not None:
-            object.__setattr__(self, "task", resolve_task(self.task))
 
 
 FIND_OUT = DataOptions()
@@ -158,7 +124,7 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
     )
 
 
-def load_examples(data: str, options: DataOptions, labels: tuple[str, ...], task: str) -> Examples:
+def load_examples(data: str, options: LabelOptions, labels: tuple[str, ...], task: str) -> Examples:
     """Read labelled texts for a model that is already trained.
 
     Args:
@@ -207,7 +173,7 @@ def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
     )
 
 
-def _choose(table: Table, options: DataOptions) -> Columns:
+def _choose(table: Table, options: LabelOptions) -> Columns:
     stated = StatedColumns(options.text_columns, options.label_column, options.id_column)
     return choose_columns(table.columns, stated, table.source)
 

@@ -1,0 +1,73 @@
+"""What the user may state of a data set; empty and None are found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from runtime.errors import ConfigError
+from runtime.tables.format import DETECT, TableFormat
+from textclf.data.labels import resolve_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextOptions:
+    """How texts are read; empty and None are found out."""
+
+    text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column", negative="")] = ()
+    """Column of the texts; give it twice for pairs."""
+    id_column: str | None = None
+    """Column of the rows' own names; otherwise their numbers are taken."""
+    table_format: Annotated[TableFormat, Parameter(name="*")] = DETECT
+    """How the table is written down."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if len(self.text_columns) > 2:
+            raise ConfigError(
+                f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelOptions(TextOptions):
+    """How labelled texts are read."""
+
+    label_column: str | None = None
+    """Column of the labels."""
+    label_separator: str | None = None
+    """Divides several labels in a cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions(LabelOptions):
+    """How a data set is read and split."""
+
+    task: str | None = None
+    """`single`, `multi`, `regression`, or as `problem_type` names them."""
+    validation_share: float = 0.1
+    """Of the training rows, held out where there is no validation file."""
+    seed: int = 0
+    """Of the split."""
+    keep_going: Annotated[bool, Parameter(parse=False)] = False
+    """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        TextOptions.__post_init__(self)
+        if not 0 < self.validation_share < 1:
+            raise ConfigError(
+                f"`validation_share` must be above 0 and below 1, got {self.validation_share}."
+            )
+        if self.task is not None:
+            object.__setattr__(self, "task", resolve_task(self.task))
