@@ -43,13 +43,20 @@ def frozen_model(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         for module in frozen.modules():
             if isinstance(module, DebertaV2Encoder) and module.relative_attention:
                 _freeze_positions(module, dtype)
-    if dtype is not torch.float32:
-        for module in frozen.modules():
-            if type(module) is nn.Linear:
-                module.weight = nn.Parameter(module.weight.detach().to(dtype), requires_grad=False)
+    if bf16:
+        _encode_in_bf16(getattr(frozen, "base_model", frozen))
     if type(frozen).__name__ in READS_FIRST_TOKEN:
         _narrow_last_layer(frozen)
     return frozen
+
+
+def _encode_in_bf16(encoder: nn.Module) -> None:
+    """The encoder alone: the head reads one token a row, and its rounding is all bias."""
+    for module in encoder.modules():
+        if type(module) is nn.Linear:
+            module.weight = nn.Parameter(module.weight.detach().bfloat16(), requires_grad=False)
+    device = next(encoder.parameters()).device.type
+    encoder.forward = torch.autocast(device, torch.bfloat16)(encoder.forward)
 
 
 def _narrow_last_layer(model: Any) -> None:

@@ -147,13 +147,12 @@ class SequenceModel:
         self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
     ) -> FloatArray | None:
         """One batch; None if memory ran out and a smaller batch may do."""
-        bf16 = model is self._fast and self._bf16
         try:
             inputs = {
                 name: tensor.to(self.device)
                 for name, tensor in sequences.batch(rows.tolist(), self._multiple).items()
             }
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, bf16):
+            with torch.inference_mode():
                 logits = model(**inputs).logits
             return logits.float().cpu().numpy()
         except (RuntimeError, MemoryError) as error:
