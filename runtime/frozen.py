@@ -1,8 +1,8 @@
 """A model that no longer learns, made ready to answer quickly.
 
 None of these shortcuts changes an answer beyond rounding: weights are cast to bf16 once instead of
-in every call, relative positions are projected once instead of in every batch, and past its
-attention the last layer computes only the token that the classifier reads.
+in every call, relative positions are projected once instead of in every batch, and the last layer
+computes only the token that the classifier reads.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 from typing import Any
 
 import torch
+from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from torch.nn import functional
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder
@@ -56,13 +57,16 @@ def _encode_in_bf16(encoder: nn.Module) -> None:
         if type(module) is nn.Linear:
             module.weight = nn.Parameter(module.weight.detach().bfloat16(), requires_grad=False)
     device = next(encoder.parameters()).device.type
-    encoder.forward = torch.autocast(device, torch.bfloat16)(encoder.forward)
+    in_bf16 = torch.autocast(device, torch.bfloat16)(encoder.forward)
+    encoder.forward = convert_outputs_to_fp32(in_bf16)
 
 
 def _narrow_last_layer(model: Any) -> None:
     layers = model.base_model.encoder.layer
     if len(layers) > 1:  # DeBERTa may add a convolution over all tokens to its first layer
         layers[-1].attention.output.register_forward_pre_hook(_first_token)
+        if isinstance(layers[-1].attention.self, FrozenDisentangledSelfAttention):
+            layers[-1].attention.self.first_only = True
 
 
 def _first_token(_module: nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -87,6 +91,8 @@ class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
 
     frozen_positions: dict[str, torch.Tensor]
     """Role → projected buckets, (heads, D / heads, buckets)."""
+    first_only = False
+    """Whether only the first token asks: in the last layer nobody reads the others."""
 
     def forward(
         self,
@@ -98,12 +104,18 @@ class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
         rel_embeddings: torch.Tensor | None = None,  # noqa: ARG002
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, T, D) with `attention_mask` (B, 1, T, T) to (B, T, D)."""
-        query, key, value = (
+        asking = hidden_states[:, :1] if self.first_only else hidden_states
+        query = self._heads(self.query_proj(asking))
+        key, value = (
             self._heads(projection(hidden_states))
-            for projection in (self.query_proj, self.key_proj, self.value_proj)
+            for projection in (self.key_proj, self.value_proj)
         )
         scale = (query.size(-1) * (1 + len(self.frozen_positions))) ** -0.5
-        bias = self._frozen_bias(query, key).mul_(scale)
+        if self.first_only:
+            attention_mask = attention_mask[:, :, :1]
+            bias = self._first_bias(query, key).mul_(scale)
+        else:
+            bias = self._frozen_bias(query, key).mul_(scale)
         bias.masked_fill_(attention_mask.logical_not(), torch.finfo(bias.dtype).min)
         context = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, scale=scale
@@ -121,6 +133,18 @@ class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
         if not parts:
             return query.new_zeros(*query.shape[:-1], query.size(-2))
         return parts[0] + parts[1] if len(parts) == 2 else parts[0].clone()
+
+    def _first_bias(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        """`_frozen_bias` of the first query alone, (B, heads, 1, T)."""
+        length = key.size(-2)
+        rows = self._bucket_rows(length, key.device)
+        bias = query.new_zeros(*query.shape[:-1], length)
+        if positions := self._positions("key", rows.flip(0)):
+            bias = bias + query @ positions[0][..., length - 1 :]
+        if positions := self._positions("query", rows):
+            own = positions[0][..., :length].flip(-1).transpose(-1, -2)
+            bias = bias + (key * own).sum(-1).unsqueeze(-2)
+        return bias
 
     def _positions(self, role: str, rows: torch.Tensor) -> list[torch.Tensor]:
         """The projected buckets in `rows`, (heads, D / heads, R), if the model uses them."""

@@ -113,6 +113,8 @@ def gather(roots: list[Path], out: Path, workers: int) -> int:
 
 
 if __name__ == "__main__":
+    import os
     import sys
 
-    print(gather([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]), 2))
+    count = gather([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), os.cpu_count() or 1)
+    print(f"{count} words", file=sys.stderr)
