@@ -9,30 +9,41 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from runtime.errors import ConfigError
 
 PRECISIONS = ("auto", "bf16", "float32")
 
 
+def uses_cpu() -> bool:
+    """Whether the work runs on the processor: by choice, or for want of an accelerator."""
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
+def _state() -> PartialState:
+    # Unless told that it runs on the processor, accelerate finds one process there, never several.
+    return PartialState(cpu=uses_cpu())
+
+
 def compute_device() -> torch.device:
     """The device of this process, as `accelerate launch` set it."""
-    return PartialState().device
+    return _state().device
 
 
 def is_main_process() -> bool:
     """Whether this process is the one that prints, writes and reports."""
-    return bool(PartialState().is_main_process)
+    return bool(_state().is_main_process)
 
 
 def number_of_processes() -> int:
     """How many processes `accelerate launch` started."""
-    return int(PartialState().num_processes)
+    return int(_state().num_processes)
 
 
 def process_share(rows: int) -> slice:
     """The contiguous share of `rows` rows that belongs to this process."""
-    state = PartialState()
+    state = _state()
     first = rows * state.process_index // state.num_processes
     last = rows * (state.process_index + 1) // state.num_processes
     return slice(first, last)
@@ -40,7 +51,7 @@ def process_share(rows: int) -> slice:
 
 def gather_shares(share: Any) -> list[Any]:
     """One object per process, in the order of the processes, on every process."""
-    state = PartialState()
+    state = _state()
     if state.num_processes == 1:
         return [share]
     gathered: list[Any] = [None] * state.num_processes
@@ -50,14 +61,14 @@ def gather_shares(share: Any) -> list[Any]:
 
 def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
     """Add `tensor` up over all processes, in place."""
-    if PartialState().num_processes > 1:
+    if _state().num_processes > 1:
         torch.distributed.all_reduce(tensor)
     return tensor
 
 
 def largest_over_processes(value: int) -> int:
     """The largest `value` of all processes."""
-    if PartialState().num_processes == 1:
+    if _state().num_processes == 1:
         return value
     tensor = torch.tensor(value, device=compute_device())
     torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
@@ -94,7 +105,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     message = str(error)
     return isinstance(error, RuntimeError) and (
-        "out of memory" in message or "can't allocate memory" in message
+        "out of memory" in message
+        or "can't allocate memory" in message
+        or "ALLOC_FAILED" in message
     )
 
 
@@ -106,4 +119,4 @@ def free_cached_memory() -> None:
 
 def wait_for_everyone() -> None:
     """Go on when all processes have come this far."""
-    PartialState().wait_for_everyone()
+    _state().wait_for_everyone()

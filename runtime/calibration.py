@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,17 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.metrics import FloatArray, log_softmax, sigmoid
+from runtime.temperature import fit_temperature
 
 BINS = 15
 FOLDS = 5
-
-_SHARPEST, _FLATTEST = 0.01, 100.0
-"""Bounds of a temperature."""
-
-_FIT_CELLS = 500_000
-"""Logits that a fit looks at: with more, a random part of the rows tells the same number."""
-
-_Slope = Callable[[float], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +30,24 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
-    """A threshold on the calibrated probability, and what it bought on the rows it was found on."""
+    """A threshold on the calibrated probability, and what it buys on the rows it is judged on."""
 
     threshold: float
     coverage: float
     """Share of the rows at or above the threshold."""
-    accuracy: float
-    """Share of those rows that were right."""
-    target_accuracy: float
+    accuracy: float | None
+    """Share of those rows that were right; None where no row is at or above it."""
+    target_accuracy: float | None
+    """What the threshold was found for; None where it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenCalibration:
+    """A temperature and a threshold that were chosen on other rows."""
+
+    temperature: float = 1.0
+    abstain_below: float | None = None
+    """Probability; None never abstains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,95 +56,28 @@ class Calibration:
 
     temperature: float
     ece_before: float
+    """Of the raw logits."""
     ece_after: float | None
-    """Cross-fitted: each row is judged with a temperature that was fitted without it."""
+    """Each row is judged with a temperature that was fitted without it: cross-fitted, or given."""
     bins_before: tuple[ReliabilityBin, ...]
     bins_after: tuple[ReliabilityBin, ...]
     abstention: Abstention | None
+    fitted: bool = True
+    """Temperature and threshold were chosen on these rows; else they were given."""
 
     @property
     def abstain_below(self) -> float | None:
         """The probability below which not to answer; None where no threshold can be trusted."""
         return self.abstention.threshold if self.abstention else None
 
+    @property
+    def given(self) -> GivenCalibration:
+        """What other rows are to be judged with."""
+        return GivenCalibration(self.temperature, self.abstain_below)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return {**asdict(self), "abstain_below": self.abstain_below}
-
-
-def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Find the one number to divide logits by, so that probabilities are most likely.
-
-    The negative log-likelihood is convex in 1 / temperature: a Newton step where it stays in the
-    bracket, else a bisection. Each target gives 1 / (N + 2) of its mass to the alternatives, as
-    Platt scaling does, so that a split without an error does not ask for infinite confidence.
-
-    Source: Guo et al. 2017, section 4.2 (arXiv:1706.04599); the smoothing from Platt 1999.
-
-    Args:
-        logits: Shape (N, C), finite.
-        targets: Shape (N,), class numbers, for a softmax; shape (N, C), 0 or 1, for sigmoids.
-
-    Returns:
-        Between 0.01 and 100; 1 where no temperature is better than another.
-    """
-    if not logits.size:
-        return 1.0
-    most = max(1000, _FIT_CELLS // logits.shape[1])
-    if len(logits) > most:
-        chosen = np.random.default_rng(0).choice(len(logits), most, replace=False)
-        logits, targets = logits[chosen], targets[chosen]
-    scores = logits.astype(np.float64)
-    slope = (
-        _softmax_slope(scores, targets) if targets.ndim == 1 else _sigmoid_slope(scores, targets)
-    )
-    return 1.0 / _root(slope, 1.0 / _FLATTEST, 1.0 / _SHARPEST)
-
-
-def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
-    centred = logits - logits.mean(axis=1, keepdims=True)
-    share = 1.0 / (len(logits) + 2.0)
-    # The spread of the smoothing has mean logit 0 after centring.
-    wanted = (1.0 - share) * centred[np.arange(len(logits)), targets].mean()
-
-    def slope(inverse: float) -> tuple[float, float]:
-        probabilities = np.exp(log_softmax(inverse * centred))
-        mean = (probabilities * centred).sum(axis=1)
-        square = (probabilities * centred**2).sum(axis=1)
-        return float(mean.mean() - wanted), float((square - mean**2).mean())
-
-    return slope
-
-
-def _sigmoid_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
-    share = 1.0 / (len(logits) + 2.0)
-    wanted = targets.astype(np.float64) * (1.0 - 2.0 * share) + share
-
-    def slope(inverse: float) -> tuple[float, float]:
-        probabilities = sigmoid(inverse * logits)
-        curvature = (probabilities * (1.0 - probabilities) * logits**2).mean()
-        return float(((probabilities - wanted) * logits).mean()), float(curvature)
-
-    return slope
-
-
-def _root(slope: _Slope, low: float, high: float) -> float:
-    """Find where an increasing slope crosses 0, or the end that it points to."""
-    at_low, at_high = slope(low)[0], slope(high)[0]
-    if at_low == at_high:
-        return 1.0
-    if at_low >= 0 or at_high <= 0:
-        return low if at_low >= 0 else high
-    point = 1.0
-    for _ in range(100):
-        value, curvature = slope(point)
-        low, high = (point, high) if value < 0 else (low, point)
-        step = point - value / curvature if curvature > 0 else 0.0
-        following = step if low < step < high else float(np.sqrt(low * high))
-        if abs(following - point) < 1e-9 * point:
-            return following
-        point = following
-    return point
 
 
 def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
@@ -255,6 +190,43 @@ def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Cal
         if single
         else None,
     )
+
+
+def judge_calibration(
+    logits: NDArray[Any], targets: NDArray[Any], given: GivenCalibration
+) -> Calibration:
+    """Measure what a temperature and a threshold from elsewhere are worth; fits nothing.
+
+    Args:
+        logits: Shape (N, C), finite and raw, N at least 1.
+        targets: Shape (N,), class numbers, or shape (N, C), 0 or 1; there a row is right if its
+            whole set of labels is.
+        given: Chosen on other rows.
+    """
+    scaled = logits / given.temperature
+    before, after = (reliability_bins(*_events(each, targets)) for each in (logits, scaled))
+    abstention = None
+    if given.abstain_below is not None:
+        single = targets.ndim == 1
+        top = _events(scaled, targets)[0] if single else sigmoid(scaled).max(axis=1)
+        right = logits.argmax(axis=1) == targets if single else _sets_right(logits, targets)
+        kept = top >= given.abstain_below
+        accuracy = float(right[kept].mean()) if kept.any() else None
+        abstention = Abstention(given.abstain_below, float(kept.mean()), accuracy, None)
+    return Calibration(
+        temperature=given.temperature,
+        ece_before=expected_calibration_error(before),
+        ece_after=expected_calibration_error(after),
+        bins_before=before,
+        bins_after=after,
+        abstention=abstention,
+        fitted=False,
+    )
+
+
+def _sets_right(logits: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = ((logits >= 0) == (targets > 0.5)).all(axis=1)
+    return right
 
 
 def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:

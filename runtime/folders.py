@@ -25,7 +25,7 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     require_free(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(target), dir=target.parent))
     try:
         yield staging
         staging.chmod(0o777 & ~_umask())
@@ -33,6 +33,16 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
         replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def remove_staging(target: Path) -> None:
+    """Delete what a killed process left half-written beside `target`."""
+    for path in target.parent.glob(f"{_staging_prefix(target)}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _staging_prefix(target: Path) -> str:
+    return f".{target.name}.footwork-"
 
 
 def require_free(target: Path, overwrite: bool = False) -> None:

@@ -6,6 +6,7 @@ the input, cut into batches of about as many tokens each, and put back into inpu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ Closeness = Callable[[FloatArray], NDArray[np.float64]]
 
 FIRST_WINDOW = 64
 """Rows that are answered before the first result comes out."""
+SLOW_SOURCE = 0.5
+"""Seconds that reading a window takes where rows are awaited rather than read."""
 SAMPLE = 16
 """Rows on which the error of bf16 is measured."""
 DEVIATIONS = 6.0
@@ -238,14 +241,24 @@ def windows_of(
 def encoded_ahead(
     windows: Iterable[list[Row]], encode: Callable[[list[Row]], Encoded]
 ) -> Iterator[tuple[list[Row], Encoded]]:
-    """Tokenise the next window in a thread while the caller runs the model on this one."""
+    """Tokenise the next window in a thread while the caller runs the model on this one.
+
+    Where windows come slowly, and for the first one, the next is not waited for: who writes into
+    a live pipe wants the answers to what is there.
+    """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize") as pool:
         previous: tuple[list[Row], Future[Encoded]] | None = None
+        slow, asked = True, time.monotonic()
         for window in windows:
+            slow = slow or time.monotonic() - asked > SLOW_SOURCE
             current = (window, pool.submit(encode, window))
             if previous is not None:
                 yield previous[0], previous[1].result()
             previous = current
+            if slow:
+                yield window, current[1].result()
+                previous = None
+            slow, asked = False, time.monotonic()
         if previous is not None:
             yield previous[0], previous[1].result()
 

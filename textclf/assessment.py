@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runtime.calibration import GivenCalibration
+from runtime.folders import read_manifest
 from runtime.tables.reader import SkippedRow
 from textclf.classifier import ClassifierOptions, TextClassifier
+from textclf.data.columns import StatedColumns, choose_columns
 from textclf.data.loading import load_examples
 from textclf.data.options import LabelOptions
+from textclf.data.sources import read_tables
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
+from textclf.predict import require_text_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,7 @@ class Assessment:
     """What a table says of a classifier."""
 
     evaluation: Evaluation
-    """Of the probabilities as the classifier gives them, its own temperature applied."""
+    """Its calibration is the classifier's own, judged on these rows; nothing is fitted on them."""
     notes: tuple[str, ...]
     skipped: tuple[SkippedRow, ...]
 
@@ -31,18 +36,46 @@ def assess(
     Args:
         model: A trained folder.
         data: Table, folder of tables, or Hub data set id.
-        options: How the table is read; the columns default to those of the training.
+        options: How the table is read; the columns default to those of the training, where the
+            table has them.
         answering: How the classifier answers.
 
     Raises:
         ModelError: The folder cannot be loaded.
-        DataError: The table cannot be read, or has labels that the model does not know.
+        DataError: The table cannot be read, has another number of texts a row than the model
+            takes, or has labels that the model does not know.
     """
     classifier = TextClassifier.load(model, answering)
+    options = _with_columns(str(data), options, Path(model), classifier.text_columns)
     examples = load_examples(str(data), options, classifier.labels, classifier.task)
-    logits = classifier.logits(examples.texts, examples.pairs) / classifier.rule.temperature
-    evaluation = evaluate_logits(classifier.task, classifier.labels, examples.targets, logits)
+    evaluation = evaluate_logits(
+        classifier.task,
+        classifier.labels,
+        examples.targets,
+        classifier.logits(examples.texts, examples.pairs),
+        given=GivenCalibration(classifier.rule.temperature, classifier.rule.abstain_below),
+    )
     cut = classifier.texts_cut
     notes = (f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest.",)
     notes = (*examples.notes, *(notes if cut else ()))
     return Assessment(evaluation, notes, examples.skipped)
+
+
+def _with_columns(
+    data: str, options: LabelOptions, model: Path, known: tuple[str, ...]
+) -> LabelOptions:
+    """State the columns of the training where the user states none and the table has them."""
+    path = Path(data).expanduser()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return options  # a pipe can be read only once
+    splits = read_tables(data, options.table_format).splits
+    table = next(splits[name] for name in ("test", "validation", "train") if name in splits)
+    label = (read_manifest(model).get("data") or {}).get("label_column")
+    stated = StatedColumns(
+        options.text_columns or (known if all(name in table.columns for name in known) else ()),
+        options.label_column or (label if label in table.columns else None),
+        options.id_column,
+    )
+    columns = choose_columns(table.columns, stated, table.source)
+    require_text_count(known, columns.text, table.source)
+    return replace(options, text_columns=columns.text, label_column=columns.label)

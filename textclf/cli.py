@@ -57,9 +57,17 @@ def train(
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
-    done = train_classifier(data, out, settings, existing=existing, notify=_note)
+    said: list[str] = []
+
+    def notify(text: str) -> None:
+        said.append(" ".join(text.split()))
+        _note(text)
+
+    done = train_classifier(data, out, settings, existing=existing, notify=notify)
     if not is_main_process():
-        return SKIPPED if done.skipped else 0
+        return 0  # another code from one process would end the main one
+    # The audit has told those on the data.
+    _note_all(note for note in done.notes if not any(" ".join(note.split()) in s for s in said))
     if json:
         _print_document(done.manifest)
     else:
@@ -183,15 +191,18 @@ def merge(model: Path, out: Path, /, *, overwrite: bool = False) -> int:
 
 
 def _summary(done: TrainedRun) -> str:
-    from textclf.report.verdict import verdict
+    from textclf.report.verdict import caveat, verdict
 
-    lines = [done.evaluation.to_text(), "", "next to it"]
+    split = done.manifest["evaluated_on"]
+    lines = [f"On the {split} rows", "", done.evaluation.to_text(), "", "next to it"]
     for name, baseline in done.baselines.items():
         metric = baseline.metrics.get(baseline.primary_metric)
         shown = f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]" if metric else "–"
         lines.append(f"  {name:<10}{baseline.primary_metric} {shown}")
-    said = verdict(done.evaluation, done.baselines.get("linear")).replace("**", "").replace("`", "")
-    lines += [said, "", f"{done.folder} is published. Use it:"]
+    for said in (verdict(done.evaluation, done.baselines.get("linear")), caveat(split)):
+        if said:
+            lines.append(said.replace("**", "").replace("`", ""))
+    lines += ["", f"{done.folder} is published. Use it:"]
     lines.append(f"  footwork textclf predict {done.folder} texts.csv -o answers.csv")
     return "\n".join(lines)
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
 from runtime.metrics import log_softmax, sigmoid
-from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 FloatArray = NDArray[np.floating[Any]]
 LIKELY = 0.5
+"""Probability from which a label holds (multi-label)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +44,16 @@ class DecisionRule:
     """Divides logits before they become probabilities."""
     abstain_below: float | None = None
     """Probability; None never abstains."""
-    threshold: float = LIKELY
-    """Probability from which a label holds (multi-label)."""
 
     def __post_init__(self) -> None:
         if self.task not in (SINGLE_LABEL, MULTI_LABEL, REGRESSION):
             raise ValueError(f"`task` must be a problem_type of transformers, got {self.task!r}.")
         if not self.temperature > 0:
             raise ConfigError(f"`temperature` must be above 0, got {self.temperature}.")
-        for name in ("abstain_below", "threshold"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ConfigError(f"`{name}` must be a probability from 0 to 1, got {value}.")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ConfigError(
+                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
+            )
 
     @property
     def decides(self) -> bool:
@@ -76,7 +75,7 @@ class DecisionRule:
         if not logits.size or not self.decides:
             return np.full(len(logits), np.inf)
         if self.task == MULTI_LABEL:
-            nearest = np.abs(logits - self._logit(self.threshold)).min(axis=1)
+            nearest = np.abs(logits - self._logit(LIKELY)).min(axis=1)
         else:
             ordered = np.sort(logits, axis=1)
             single = logits.shape[1] == 1
@@ -102,7 +101,7 @@ class DecisionRule:
         label: str | list[str] = self.labels[row.index(top)]
         if self.task == MULTI_LABEL:
             pairs = zip(self.labels, row, strict=True)
-            label = [name for name, value in pairs if value >= self.threshold]
+            label = [name for name, value in pairs if value >= LIKELY]
         abstained = self.abstain_below is not None and top < self.abstain_below
         named = dict(zip(self.labels, row, strict=True))
         return Prediction(identity, label, top, named, abstained)
@@ -127,7 +126,6 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
         labels=tuple(manifest["labels"]),
         temperature=calibration.get("temperature") or 1.0,
         abstain_below=calibration.get("abstain_below"),
-        threshold=calibration.get("threshold") or LIKELY,
     )
 
 

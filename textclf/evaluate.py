@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ from runtime.bootstrap import (
     percentile_interval,
     row_weights,
 )
-from runtime.calibration import calibrate
+from runtime.calibration import (
+    Calibration,
+    GivenCalibration,
+    calibrate,
+    judge_calibration,
+)
 from runtime.errors import DataError, ModelError
 from runtime.metrics import (
     ClassCounts,
@@ -33,6 +39,7 @@ from runtime.metrics import (
     spearman,
 )
 from textclf.evaluation import (
+    METRICS,
     MULTI_LABEL,
     PRIMARY_METRIC,
     REGRESSION,
@@ -44,7 +51,7 @@ from textclf.evaluation import (
     evaluation_notes,
 )
 
-__all__ = ["ClassScore", "Evaluation", "evaluate_logits", "quick_metrics"]
+__all__ = ["METRICS", "ClassScore", "Evaluation", "evaluate_logits", "quick_metrics"]
 
 _RANKED_CELLS = 50_000_000
 """Sorted numbers that an interval by re-ranking may touch: about 2 seconds."""
@@ -56,11 +63,12 @@ def evaluate_logits(
     targets: NDArray[Any],
     logits: NDArray[Any],
     seed: int = 0,
+    given: GivenCalibration | None = None,
 ) -> Evaluation:
     """Judge predictions on the rows of one split.
 
     Single label: `accuracy`, `macro_f1`, `balanced_accuracy`, `mcc`, `log_loss` (natural
-    logarithm, before the temperature). Multi-label, a label being given at a probability of 0.5
+    logarithm, before any temperature). Multi-label, a label being given at a probability of 0.5
     or more: `micro_f1`, `macro_f1`, `accuracy` (the whole set right) and
     `mean_average_precision` (over the labels that occur). Regression: `mae`, `rmse`, `r2`,
     `pearson`, `spearman`.
@@ -69,8 +77,10 @@ def evaluate_logits(
         task: As transformers' `problem_type`.
         labels: C names; none for a regression.
         targets: Shape (N,) class numbers, (N, C) of 0 and 1, or (N,) numbers.
-        logits: Shape (N, C); (N, 1) or (N,) for a regression.
+        logits: Raw, shape (N, C); (N, 1) or (N,) for a regression.
         seed: Decides resamples and folds; nothing else is random.
+        given: Temperature and threshold of the model, to be judged; None finds both on these
+            rows, which is right only where they are to be used on others.
 
     Raises:
         DataError: There is no row.
@@ -78,10 +88,22 @@ def evaluate_logits(
     """
     logits = _checked(task, len(labels), targets, logits)
     if task == SINGLE_LABEL:
-        return _single_label(labels, targets.astype(np.int64), logits, seed)
+        targets = targets.astype(np.int64)
+        calibration = _calibration(targets, logits, seed, given)
+        return replace(_single_label(labels, targets, logits, seed), calibration=calibration)
     if task == MULTI_LABEL:
-        return _multi_label(labels, np.asarray(targets) > 0.5, logits, seed)
+        calibration = _calibration(np.asarray(targets, np.float64), logits, seed, given)
+        judged = _multi_label(labels, np.asarray(targets) > 0.5, logits, seed)
+        return replace(judged, calibration=calibration)
     return _regression(np.asarray(targets, dtype=np.float64).ravel(), logits[:, 0], seed)
+
+
+def _calibration(
+    targets: NDArray[Any], logits: FloatArray, seed: int, given: GivenCalibration | None
+) -> Calibration:
+    if given is not None:
+        return judge_calibration(logits, targets, given)
+    return calibrate(logits, targets, seed)
 
 
 def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
@@ -93,8 +115,8 @@ def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dic
         logits: As for `evaluate_logits`.
 
     Returns:
-        By name, with `loss`: mean cross-entropy, binary cross-entropy or squared error. What is
-        undefined is 0, because a checkpoint has to be chosen all the same.
+        By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or
+        squared error. What is undefined is 0: a checkpoint has to be chosen all the same.
 
     Raises:
         DataError: There is no row.
@@ -114,7 +136,7 @@ def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dic
         ones = np.ones((len(targets), 1))
         scores["spearman"] = spearman(targets, logits[:, 0], ones)[0]
         scores["loss"] = scores["rmse"] ** 2
-    return {name: float(np.nan_to_num(value)) for name, value in scores.items()}
+    return {name: float(np.nan_to_num(scores[name])) for name in METRICS[task]}
 
 
 def _quick_multi_label(targets: NDArray[np.bool_], logits: FloatArray) -> dict[str, Any]:
@@ -173,7 +195,7 @@ def _single_label(
         metrics=_defined(scores),
         per_class=class_scores(labels, counts),
         confusion=confusion,
-        calibration=calibrate(logits, targets, seed),
+        calibration=None,
         notes=evaluation_notes(labels, counts, scores, len(targets)),
     )
 
@@ -206,7 +228,7 @@ def _multi_label(
         metrics=_defined(scores),
         per_class=class_scores(labels, counts),
         confusion=None,
-        calibration=calibrate(logits, targets.astype(np.float64), seed),
+        calibration=None,
         notes=evaluation_notes(labels, counts, scores, len(targets)),
     )
 

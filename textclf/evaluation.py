@@ -11,12 +11,29 @@ from numpy.typing import NDArray
 from runtime.bootstrap import wilson_interval
 from runtime.calibration import Calibration
 from runtime.metrics import ClassCounts, Interval
+from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
-SINGLE_LABEL = "single_label_classification"
-MULTI_LABEL = "multi_label_classification"
-REGRESSION = "regression"
+__all__ = [
+    "METRICS",
+    "MULTI_LABEL",
+    "PRIMARY_METRIC",
+    "REGRESSION",
+    "SINGLE_LABEL",
+    "ClassScore",
+    "Evaluation",
+    "Scores",
+    "class_scores",
+    "evaluation_notes",
+]
 
 PRIMARY_METRIC = {SINGLE_LABEL: "accuracy", MULTI_LABEL: "micro_f1", REGRESSION: "mae"}
+
+METRICS = {
+    SINGLE_LABEL: ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "log_loss", "loss"),
+    MULTI_LABEL: ("micro_f1", "macro_f1", "accuracy", "mean_average_precision", "loss"),
+    REGRESSION: ("mae", "rmse", "r2", "pearson", "spearman", "loss"),
+}
+"""By task, the names of `quick_metrics`: what a checkpoint may be chosen by."""
 
 Scores = dict[str, Interval | None]
 """By metric; None where it is undefined."""
@@ -46,7 +63,9 @@ class Evaluation:
     labels: tuple[str, ...]
     rows: int
     metrics: dict[str, Interval]
-    """Each with its 95 % bootstrap interval; undefined ones are absent, and `notes` says so."""
+    """Each with its 95 % bootstrap interval; undefined ones are absent, and `notes` says so. All
+    are of the raw logits, `log_loss` too: a model and its baselines are compared before any
+    temperature."""
     per_class: tuple[ClassScore, ...]
     confusion: NDArray[np.int64] | None
     """Shape (C, C), true by predicted; single-label only."""

@@ -24,7 +24,7 @@ from runtime.training.loop import run_training
 from runtime.training.vocabulary import pruned_vocabulary
 from textclf.config import TrainConfig
 from textclf.data.loading import Examples, LabelledData
-from textclf.evaluate import evaluate_logits
+from textclf.evaluate import quick_metrics
 from textclf.losses import balanced_weights, row_loss
 
 Notify = Callable[[str], None]
@@ -108,7 +108,7 @@ def logits_of(model: Any, texts: TokenizedTexts, config: TrainConfig) -> NDArray
     """Logits of a model in training, the work divided over the processes; on each all of them."""
     sequences = SequenceModel(model, InferenceConfig(precision=precision_name(config)))
     own = sequences.logits(texts.take(process_share(len(texts))))
-    return np.concatenate(gather_shares(own))
+    return np.concatenate([share for share in gather_shares(own) if len(share)])
 
 
 def encode(learner: Learner, examples: Examples) -> TokenizedTexts:
@@ -140,7 +140,7 @@ def _fit_head(
     """Train the head alone on what the frozen encoder says, computed once."""
     precision = precision_name(learner.config)
     notify("computing the encoder's features, once for all epochs")
-    train, validation = (compute_features(model, texts, precision) for texts in splits)
+    train, validation = (_features(model, texts, precision) for texts in splits)
 
     def batch(rows: Sequence[int]) -> dict[str, torch.Tensor]:
         mask = torch.ones((len(rows), 1), dtype=torch.long)
@@ -162,7 +162,16 @@ def _fit_head(
             measure=measure,
             notify=notify,
         )
-        return run_training(job, learner.config, run, resume)
+        # Nothing is left whose activations could be computed twice.
+        config = replace(learner.config, activation_checkpointing=False)
+        return run_training(job, config, run, resume)
+
+
+def _features(model: PreTrainedModel, texts: TokenizedTexts, precision: str) -> torch.Tensor:
+    """Features of all texts, each process computing its share."""
+    share = texts.take(process_share(len(texts)))
+    own = [compute_features(model, share, precision)] if len(share) else []
+    return torch.cat([part for parts in gather_shares(own) for part in parts])
 
 
 def _collator(
@@ -198,12 +207,7 @@ def _groups(model: torch.nn.Module, config: TrainConfig) -> list[dict[str, Any]]
 
 
 def _metrics(learner: Learner, logits: NDArray[np.float32]) -> dict[str, float]:
-    """Mean loss and every metric of the task, on the validation rows."""
-    data = learner.data
-    targets = torch.from_numpy(data.validation.targets)
-    loss = row_loss(data.task)(torch.from_numpy(logits), targets).mean()
-    evaluation = evaluate_logits(data.task, data.labels, data.validation.targets, logits)
-    return {"loss": float(loss), **{name: x.value for name, x in evaluation.metrics.items()}}
+    return quick_metrics(learner.data.task, learner.data.validation.targets, logits)
 
 
 def precision_name(config: TrainConfig) -> str:
@@ -215,4 +219,5 @@ def precision_name(config: TrainConfig) -> str:
 def _ids_in(*splits: TokenizedTexts) -> torch.Tensor:
     """Every token id that occurs, ascending."""
     flat = [np.unique(np.concatenate(texts.inputs["input_ids"])) for texts in splits]
+    flat.append(np.array([texts.pad["input_ids"] for texts in splits]))
     return torch.from_numpy(np.unique(np.concatenate(flat)).astype(np.int64))

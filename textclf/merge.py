@@ -30,6 +30,7 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
     from runtime.checkpoints import ADAPTER_CONFIG, load_trained
     from runtime.folders import MANIFEST, published_folder, read_manifest, require_free, write_json
     from textclf.classifier import merged
+    from textclf.report.model_card import merged_card
 
     model_folder, out = Path(model_folder), Path(out)
     if (model_folder / "config.json").exists() and not (model_folder / ADAPTER_CONFIG).exists():
@@ -48,7 +49,10 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
         plain.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         _carry_over(model_folder, staging)
-        if manifest := read_manifest(model_folder):
+        manifest = read_manifest(model_folder)
+        if (card := staging / "README.md").is_file():
+            card.write_text(merged_card(card.read_text("utf-8"), manifest), "utf-8")
+        if manifest:
             write_json(staging / MANIFEST, manifest | {"merged": True})
         difference = float(abs(_probe(load_trained(staging)[0], tokenizer) - before).max())
         if not difference <= LARGEST_DIFFERENCE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -155,7 +155,19 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
         DataError: The file cannot be written.
     """
     flat = path.suffix.lower() in FLAT_ENDINGS
-    write_rows(map(flat_row, rows) if flat else rows, path)
+    write_rows(map(flat_row, rows) if flat else rows, path, _schema)
+
+
+def _schema(row: Mapping[str, Any]) -> Any:
+    """Arrow types of flat rows like this one: the first thousands may lack labels or values."""
+    import pyarrow
+
+    text, number = pyarrow.string(), pyarrow.float64()
+    label = pyarrow.list_(text) if isinstance(row["label"], list) else text
+    if isinstance(row["label"], float):
+        label = number
+    types = {"id": text, "label": label, "abstained": pyarrow.bool_()}
+    return pyarrow.schema([(name, types.get(name, number)) for name in row])
 
 
 def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,13 +187,26 @@ def row_reader(
     known = classifier.text_columns
     stated = options.text_columns or (known if all(name in cells for name in known) else ())
     columns = find_text_columns(cells, stated, options.source)
-    wanted = max(len(known), 1)
-    if known and len(columns) != wanted:
-        raise DataError(
-            f"The model takes {wanted} text{'s' * (wanted > 1)} a row, {options.source} has "
-            f"{len(columns)}: {', '.join(columns)}. Name the columns with --text-column."
-        )
+    require_text_count(known, columns, options.source)
     if options.id_column:
         return RowReader(columns, find_column(cells, options.id_column, options.source))
     ids = [name for name in cells if normalise_name(name) in ID_NAMES and name not in columns]
     return RowReader(columns, ids[0] if ids else None)
+
+
+def require_text_count(known: Sequence[str], columns: Sequence[str], source: str) -> None:
+    """Refuse a table with another number of texts a row than the model takes.
+
+    Args:
+        known: Text columns of the training; empty where that is not known.
+        columns: Text columns of the table.
+        source: Named in the error.
+
+    Raises:
+        DataError: The numbers differ.
+    """
+    if known and len(columns) != len(known):
+        raise DataError(
+            f"The model takes {len(known)} text{'s' * (len(known) > 1)} a row, {source} has "
+            f"{len(columns)}: {', '.join(columns)}. Name the columns with --text-column."
+        )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from runtime.checkpoints import quiet_transformers
-from runtime.errors import ModelError
-from runtime.folders import MANIFEST, write_json
+from runtime.checkpoints import ADAPTER_CONFIG, TEXT_PRESETS, quiet_transformers
+from runtime.errors import ConfigError, ModelError
+from runtime.folders import MANIFEST, read_json, write_json
 from runtime.training.job import TrainingOutcome
+from textclf.config import TrainConfig
 from textclf.evaluation import Evaluation
 from textclf.fit import Learner
+from textclf.report.model_card_data import is_local, public_document
 from textclf.report.report import Report, write_report
 
+_WITH_PATHS = (MANIFEST, "report/metrics.json")
 LIBRARIES = ("footwork", "torch", "transformers", "peft", "accelerate", "scikit-learn")
 
 
@@ -71,25 +75,75 @@ def save_model(folder: Path, model: Any, *, merge: bool) -> None:
             model.save_pretrained(folder)
 
 
-def push_folder(folder: Path, repository: str) -> None:
-    """Upload a published folder to the Hub.
+def require_publishable(config: TrainConfig) -> None:
+    """Refuse, before the training, what could not be pushed after it.
+
+    Args:
+        config: Says whether, where and what to push; nothing is checked without `push_to_hub`.
 
     Raises:
+        ConfigError: The name is no Hub repository, or an adapter's base is only on this machine.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    if config.push_to_hub is None:
+        return
+    try:
+        validate_repo_id(config.push_to_hub)
+    except HFValidationError as error:
+        raise ConfigError(
+            f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
+        ) from error
+    if config.method == "lora" and not config.merge:
+        _require_public_base(config.model_id)
+
+
+def push_folder(folder: Path, repository: str) -> None:
+    """Upload a published folder to the Hub, without the paths of this machine.
+
+    Raises:
+        ConfigError: It is an adapter whose base is only on this machine.
         ModelError: The Hub cannot be reached or refuses; the folder stays as it is.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
 
+    if (folder / ADAPTER_CONFIG).exists():
+        _require_public_base(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"])
     try:
         api = HfApi()
-        api.create_repo(repository, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder)
-    except (OSError, HfHubHTTPError, HFValidationError, RuntimeError) as error:
+        with tempfile.TemporaryDirectory() as name:
+            copy_for_upload(folder, Path(name))
+            api.create_repo(repository, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=name)
+    except (OSError, HfHubHTTPError, RuntimeError, ValueError) as error:
         message = (
             f"{folder} is finished, but could not be uploaded to {repository}: {error}. "
-            f"Log in (hf auth login), then: hf upload {repository} {folder}"
+            f"Log in (hf auth login), then: hf upload {repository} {folder}. That uploads "
+            f"{' and '.join(_WITH_PATHS)} as they are, local paths included."
         )
         raise ModelError(message) from error
+
+
+def copy_for_upload(folder: Path, target: Path) -> None:
+    """Fill `target` with links to the files of `folder`, and with public copies of two of them."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_dir():
+            (target / name).mkdir(parents=True, exist_ok=True)
+        elif name.as_posix() in _WITH_PATHS:
+            write_json(target / name, public_document(read_json(path)))
+        else:
+            (target / name).symlink_to(path.resolve())
+
+
+def _require_public_base(model_id: str) -> None:
+    if is_local(TEXT_PRESETS.get(model_id, model_id)):
+        raise ConfigError(
+            f"The base of this adapter, {model_id}, is only on this machine, so nobody could load "
+            "the adapter from the Hub. Publish a plain folder instead: add --merge."
+        )
 
 
 def _manifest(result: Result, baselines: dict[str, Evaluation]) -> dict[str, Any]:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +55,12 @@ def _logits_in_fresh_process(folder: Path, sample: Examples) -> NDArray[np.float
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name) / "texts.json", Path(name) / "logits.json"
         write_json(asked, {"texts": sample.texts, "pairs": sample.pairs})
-        command = [sys.executable, "-m", "textclf.reload", str(folder), str(asked), str(answered)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # -P: a folder of the user's called `runtime` must not be taken for ours.
+        command = [sys.executable, "-P", "-m", "textclf.reload"]
+        command += [str(folder.absolute()), str(asked), str(answered)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=_alone(os.environ)
+        )
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
             message = (
@@ -63,6 +69,12 @@ def _logits_in_fresh_process(folder: Path, sample: Examples) -> NDArray[np.float
             )
             raise ModelError(message)
         return np.array(read_json(answered), dtype=np.float32)
+
+
+def _alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what makes a process one of several."""
+    several = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
+    return {name: value for name, value in environment.items() if not name.startswith(several)}
 
 
 def main(folder: str, asked: str, answered: str) -> None:

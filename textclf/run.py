@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from runtime.accelerator import is_main_process, wait_for_everyone
 from runtime.errors import ConfigError
-from runtime.folders import MANIFEST, read_json, require_free, write_json
+from runtime.folders import MANIFEST, read_json, remove_staging, require_free, write_json
 from runtime.training.state import newest_checkpoint, remove_checkpoints
 
 Existing = Literal["refuse", "resume", "overwrite"]
 SETTINGS = "run.json"
 MAY_CHANGE = frozenset(
-    {"gradient_accumulation_steps", "activation_checkpointing", "save_minutes", "push_to_hub"}
+    {
+        "gradient_accumulation_steps",
+        "activation_checkpointing",
+        "save_minutes",
+        "push_to_hub",
+        "learning_rate",
+    }
 )
-"""Settings that change nothing about the result."""
+"""Settings that change nothing about the result, and the rate: it is what a diverged run needs."""
 
 
 def run_folder(out: Path) -> Path:
@@ -25,40 +32,51 @@ def run_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.training")
 
 
-def check_run(out: Path, existing: Existing) -> Path:
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """Where a run works, and what it will publish."""
+
+    run: Path
+    out: Path
+    replaces: bool
+    """Whether what stands at `out` is replaced, as was asked when the run began."""
+
+
+def check_run(out: Path, existing: Existing) -> RunPlace:
     """Find out whether a run of `out` may begin; writes nothing.
 
     Args:
         out: What the run will publish.
         existing: What to do where `out` or an unfinished run of it exists.
 
-    Returns:
-        The run folder.
-
     Raises:
         ConfigError: Something is in the way, or there is nothing to resume.
     """
+    out = out.absolute()
     run = run_folder(out)
-    if existing == "resume" and (out / MANIFEST).exists():
-        raise ConfigError(f"{out} is finished: there is nothing to resume.")
-    require_free(out, overwrite=existing == "overwrite")
     started = (run / SETTINGS).exists()
     if existing == "resume" and not started:
+        if (out / MANIFEST).exists():
+            raise ConfigError(f"{out} is finished: there is nothing to resume.")
         raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
+    replaces = existing == "overwrite" or (
+        existing == "resume" and bool(read_json(run / SETTINGS)["replaces"])
+    )
+    require_free(out, overwrite=replaces)
     if existing == "refuse" and started:
         message = (
             f"{run} holds an unfinished run. Add --resume to go on with it, "
             "or --overwrite to start again."
         )
         raise ConfigError(message)
-    return run
+    return RunPlace(run, out, replaces)
 
 
-def begin_run(run: Path, settings: dict[str, Any], existing: Existing) -> Path | None:
+def begin_run(place: RunPlace, settings: dict[str, Any], existing: Existing) -> Path | None:
     """Make the run folder, or take it up again.
 
     Args:
-        run: The run folder.
+        place: The run's.
         settings: All that determines the run: the resolved configuration, the data's hash.
         existing: What to do with what stands there.
 
@@ -68,12 +86,14 @@ def begin_run(run: Path, settings: dict[str, Any], existing: Existing) -> Path |
     Raises:
         ConfigError: The run to resume was started with other settings.
     """
+    run = place.run
     if is_main_process():
         if existing == "overwrite":
             shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True, exist_ok=True)
-        _record(run, json.loads(json.dumps(settings)))
+        _record(run, json.loads(json.dumps(settings | {"replaces": place.replaces})))
         remove_checkpoints(run, keep={path.name for path in run.glob("checkpoint-*")})
+        remove_staging(place.out)
     wait_for_everyone()
     return newest_checkpoint(run)
 

@@ -23,18 +23,18 @@ from runtime.checkpoints import (
     position_limit,
     resolve_model_id,
 )
-from runtime.errors import DataError, ModelError
+from runtime.errors import ConfigError, DataError, ModelError
 from runtime.folders import published_folder, read_manifest
 from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
 from textclf.config import DEFAULT_MODEL, TrainConfig
 from textclf.data.loading import Examples, LabelledData, load_data
 from textclf.evaluate import evaluate_logits
-from textclf.evaluation import Evaluation
+from textclf.evaluation import REGRESSION, Evaluation
 from textclf.fit import Learner, Notify, fit, precision_name, split_logits
 from textclf.publish import Result, push_folder, write_classifier
 from textclf.reload import prove_reload
-from textclf.run import Existing, begin_run, check_run
+from textclf.run import Existing, RunPlace, begin_run, check_run
 
 PROOF_ROWS = 64
 
@@ -82,12 +82,13 @@ def train(
     """
     config, out = config or TrainConfig(), Path(out)
     notify = notify if is_main_process() else _silent
-    run = check_run(out, existing)
+    place = check_run(out, existing)
     labelled = load_data(str(data), config)
     learner = plan(labelled, config, notify)
     _require_usable(audit_for(labelled, learner.tokenizer, learner.model, learner.config), notify)
-    resume = begin_run(run, asdict(learner.config) | {"data": labelled.sha256}, existing)
-    model, outcome = fit(learner, run, resume, notify)
+    identity = {"data": labelled.sha256, "base_revision": learner.revision}
+    resume = begin_run(place, asdict(learner.config) | identity, existing)
+    model, outcome = fit(learner, place.run, resume, notify)
     splits = {"validation": labelled.validation}
     if labelled.test is not None:
         splits["test"] = labelled.test
@@ -98,12 +99,11 @@ def train(
     if is_main_process():
         notify("fitting the baselines")
         baselines = fit_baselines(labelled, splits[result.split])
-        notes = _publish(out, result, baselines, existing, notify)
-    wait_for_everyone()
-    if is_main_process():
-        shutil.rmtree(run, ignore_errors=True)
+        notes = _publish(place, result, baselines, notify)
+        shutil.rmtree(place.run, ignore_errors=True)
         if config.push_to_hub:
             push_folder(out, config.push_to_hub)
+    wait_for_everyone()
     return TrainedRun(
         folder=out,
         manifest=read_manifest(out),
@@ -127,6 +127,7 @@ def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
     )
     resolved, said = config.resolved(data.task, encoder_size(model), len(data.train.texts))
     notify(said)
+    _require_sense(resolved, data.task, tokenizer)
     limit = position_limit(model)
     if limit is not None and resolved.max_length > limit:
         notify(f"`max_length` is {limit}, the positions of this model, not {resolved.max_length}.")
@@ -199,33 +200,27 @@ def stable_id(model_id: str) -> str:
 
 
 def _evaluate(model: Any, learner: Learner, splits: dict[str, Examples]) -> dict[str, Evaluation]:
-    """Judge the model on each split; the test rows see the temperature of the validation rows."""
-    data, temperature = learner.data, 1.0
+    """Judge the model on each split: what was found on the validation rows is judged on test's."""
+    data, given = learner.data, None
     found: dict[str, Evaluation] = {}
     for name, split in splits.items():
-        logits = split_logits(model, learner, split) / temperature
-        found[name] = evaluate_logits(data.task, data.labels, split.targets, logits)
+        logits = split_logits(model, learner, split)
+        found[name] = evaluate_logits(data.task, data.labels, split.targets, logits, given=given)
         calibration = found[name].calibration
-        temperature = calibration.temperature if calibration else 1.0
-    if "test" in found and learner.data.labels:
-        note = "Its probabilities are calibrated by the temperature of the validation rows."
-        found["test"] = replace(found["test"], notes=(*found["test"].notes, note))
+        given = calibration.given if calibration else None
     return found
 
 
 def _publish(
-    out: Path,
-    result: Result,
-    baselines: dict[str, Evaluation],
-    existing: Existing,
-    notify: Notify,
+    place: RunPlace, result: Result, baselines: dict[str, Evaluation], notify: Notify
 ) -> tuple[str, ...]:
     learner = result.learner
-    with published_folder(out, overwrite=existing == "overwrite") as staging:
+    sample = _first_rows(learner.data.validation)
+    expected = split_logits(result.model, learner, sample, exact=True)  # before anything is merged
+    with published_folder(place.out, overwrite=place.replaces) as staging:
         notes = write_classifier(staging, result, baselines)
         notify("loading the saved folder in a fresh process")
-        sample = _first_rows(learner.data.validation)
-        prove_reload(staging, sample, split_logits(result.model, learner, sample, exact=True))
+        prove_reload(staging, sample, expected)
     return notes
 
 
@@ -240,6 +235,21 @@ def _first_rows(split: Examples) -> Examples:
     rows = slice(PROOF_ROWS)
     pairs = split.pairs[rows] if split.pairs is not None else None
     return replace(split, texts=split.texts[rows], pairs=pairs)
+
+
+def _require_sense(config: TrainConfig, task: str, tokenizer: Any) -> None:
+    """Refuse what the task or the tokenizer leaves no sense.
+
+    Raises:
+        ConfigError: A setting contradicts them.
+    """
+    shortest = tokenizer.num_special_tokens_to_add(pair=True) + 2
+    if config.max_length < shortest:
+        message = f"`max_length` must be at least {shortest} here, got {config.max_length}."
+        raise ConfigError(message)
+    if task == REGRESSION and (config.class_weights != "none" or config.label_smoothing):
+        message = "`class_weights` and `label_smoothing` are about classes; a regression has none."
+        raise ConfigError(message)
 
 
 def _silent(_: str) -> None:

@@ -25,9 +25,9 @@ def json_rows(source: TextSource) -> tuple[Rows, tuple[str, ...]]:
 
     Returns:
         Rows, each an object or the reason why it is none. Lines are numbered as an editor
-        shows them, elements of an array from 1.
+        shows them, elements of an array from 1. None where the text is empty.
     """
-    first = next(line for line in source.preview() if line.strip())
+    first = next((line for line in source.preview() if line.strip()), "")
     if first.lstrip().startswith("["):
         return _array_rows(source), ("One JSON array: rows are numbered by its elements.",)
     return _line_rows(source), ()

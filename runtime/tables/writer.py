@@ -6,7 +6,7 @@ import csv
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,30 @@ from runtime.errors import ConfigError, DataError
 
 _BATCH_ROWS = 10_000
 
+SchemaOf = Callable[[Mapping[str, Any]], Any]
+"""From the first row to a schema of pyarrow."""
 
-def write_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+
+def write_rows(
+    rows: Iterable[Mapping[str, Any]], path: Path, schema_of: SchemaOf | None = None
+) -> None:
     """Write rows to a sibling of `path`, flush it, and rename it.
 
     Args:
         rows: The first one's keys are the columns. Lists and mappings stand in CSV as JSON,
             None as an empty cell.
         path: Ends in .csv, .tsv, .jsonl or .parquet.
+        schema_of: The types of Parquet; None takes them from the first rows.
 
     Raises:
         ConfigError: Another ending.
-        DataError: The file cannot be written.
+        DataError: The file cannot be written, or a value is of another type than its column.
     """
-    writers = {
+    writers: dict[str, Callable[[Iterable[Mapping[str, Any]], Path], None]] = {
         ".csv": _write_csv,
         ".tsv": _write_tsv,
         ".jsonl": _write_json_lines,
-        ".parquet": _write_parquet,
+        ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of),
     }
     write = writers.get(path.suffix.lower())
     if write is None:
@@ -86,13 +92,23 @@ def _write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
             file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
 
 
-def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+def _write_parquet(
+    rows: Iterable[Mapping[str, Any]], path: Path, schema_of: SchemaOf | None
+) -> None:
     import pyarrow
     import pyarrow.parquet
 
     rows = iter(rows)
-    first = pyarrow.Table.from_pylist([dict(row) for row in itertools.islice(rows, _BATCH_ROWS)])
-    with pyarrow.parquet.ParquetWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        while batch := [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]:
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema=first.schema))
+    batch = [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]
+    schema = schema_of(batch[0]) if schema_of and batch else None
+    try:
+        table = pyarrow.Table.from_pylist(batch, schema=schema)
+        with pyarrow.parquet.ParquetWriter(path, table.schema) as writer:
+            writer.write_table(table)
+            while batch := [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]:
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema=table.schema))
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"A value does not fit its column in Parquet: {error}. "
+            "Write .jsonl, whose columns have no types."
+        ) from error

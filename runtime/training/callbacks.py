@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from runtime.accelerator import largest_over_processes
+from runtime.training.batching import LengthBuckets
 from runtime.training.config import LoopConfig
 from runtime.training.signals import SignalWatch
 
@@ -57,12 +59,19 @@ class Progress(TrainerCallback):
 
 
 class Keeper(TrainerCallback):
-    """Asks for a checkpoint when time is up or a signal came, and for the end after a signal."""
+    """Keeps the order of the rows and the state: when to save, and when to stop."""
 
-    def __init__(self, config: LoopConfig, signals: SignalWatch) -> None:
+    def __init__(self, config: LoopConfig, signals: SignalWatch, order: LengthBuckets) -> None:
         self.every = config.save_minutes * 60
         self.signals = signals
+        self.order = order
         self.saved = time.monotonic()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Choose the epoch's order: accelerate's wrappers hide the sampler from the trainer."""
+        self.order.set_epoch(int(state.epoch or 0))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -72,7 +81,8 @@ class Keeper(TrainerCallback):
         # The last step of an epoch is followed by an evaluation, which saves; a checkpoint before
         # it would make a resumed run skip that evaluation.
         mid_epoch = state.epoch is not None and state.epoch % 1 != 0
-        due = time.monotonic() - self.saved > self.every
+        # Saving ends in a barrier, so all processes must find it due at the same step.
+        due = bool(largest_over_processes(int(time.monotonic() - self.saved > self.every)))
         control.should_save = mid_epoch and (stop or due)
         control.should_training_stop = control.should_training_stop or stop
 
@@ -80,7 +90,7 @@ class Keeper(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """A signal within an epoch ends it without the evaluation that belongs to its end."""
-        if self.signals.caught and state.epoch is not None and state.epoch % 1 != 0:
+        if self.signals.agreed() and state.epoch is not None and state.epoch % 1 != 0:
             control.should_evaluate = False
 
     def on_save(

@@ -18,34 +18,36 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainerControl, TrainingArguments
+from transformers import Trainer, TrainerControl
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from runtime.accelerator import (
     compute_device,
     free_cached_memory,
+    gather_shares,
     is_main_process,
     is_out_of_memory,
     largest_over_processes,
-    number_of_processes,
     resolve_precision,
     sum_over_processes,
 )
 from runtime.errors import TrainingError
-from runtime.training.batching import LengthBuckets
+from runtime.training.arguments import training_arguments
+from runtime.training.batching import FILLER, LengthBuckets
 from runtime.training.callbacks import Keeper, Progress
-from runtime.training.config import LOWER_IS_BETTER, LoopConfig
+from runtime.training.config import LoopConfig
 from runtime.training.dropout import RowDropout
 from runtime.training.job import TrainingJob, TrainingOutcome
 from runtime.training.signals import SignalWatch
 from runtime.training.state import (
+    finished_outcome,
     load_training_state,
     load_weights,
+    record_outcome,
     remove_checkpoints,
     save_training_state,
+    set_peak_rates,
 )
-
-LOG_SHARE = 0.01  # of all steps between two log entries
 
 
 def run_training(
@@ -64,16 +66,22 @@ def run_training(
             or a checkpoint cannot be written.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    with SignalWatch() as signals:
-        trainer = GuardedTrainer(job, config, run, signals)
-        if resume is not None:
-            load_weights(resume, job.model)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        signals.raise_if_caught(trainer.state.global_step)
-    best = trainer.state.best_global_step
-    if best and best != trainer.state.global_step:
-        load_weights(run / f"checkpoint-{best}", job.model)
-    return TrainingOutcome(trainer.state.log_history, trainer.state.global_step, best or None)
+    if resume is not None:
+        load_weights(resume, job.model)
+    outcome = finished_outcome(run) if resume is not None else None
+    if outcome is None:
+        with SignalWatch() as signals:
+            trainer = GuardedTrainer(job, config, run, signals)
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            signals.agreed()
+            signals.raise_if_caught(trainer.state.global_step)
+        state = trainer.state
+        outcome = TrainingOutcome(state.log_history, state.global_step, state.best_global_step)
+        if is_main_process():
+            record_outcome(run, outcome)  # a run that is resumed later must not train on
+    if outcome.best_step and outcome.best_step != outcome.steps:
+        load_weights(run / f"checkpoint-{outcome.best_step}", job.model)
+    return outcome
 
 
 class GuardedTrainer(Trainer):
@@ -83,16 +91,18 @@ class GuardedTrainer(Trainer):
         self, job: TrainingJob, config: LoopConfig, run: Path, signals: SignalWatch
     ) -> None:
         self.job, self.config, self.run, self.signals = job, config, run, signals
+        self.buckets = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=False)
         super().__init__(
             model=job.model,
             args=training_arguments(config, run),
             train_dataset=job.dataset,
             eval_dataset=job.dataset,  # never read: `evaluate` asks the job
             data_collator=job.collate,
-            callbacks=[Progress(job.notify), Keeper(config, signals)],
+            callbacks=[Progress(job.notify), Keeper(config, signals, self.buckets)],
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
+        self.buckets.complete = self.args.world_size > 1
         self.bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
         self.share = config.batch_size // self.args.world_size
         self.micro_rows = math.ceil(self.share / config.gradient_accumulation_steps)
@@ -100,12 +110,7 @@ class GuardedTrainer(Trainer):
     # Data order
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:  # noqa: ARG002
-        return LengthBuckets(
-            self.job.lengths,
-            self.config.batch_size,
-            self.config.seed,
-            complete=self.args.world_size > 1,
-        )
+        return self.buckets
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["labels", "row_weight", "row"]
@@ -217,11 +222,13 @@ class GuardedTrainer(Trainer):
         self.model.zero_grad(set_to_none=True)
         step = self.state.global_step + 1
         self._save_checkpoint(self.model, None)
-        shown = ", ".join(str(row) for row in sorted(rows)[:32] if row >= 0)
+        of_all = sorted(row for part in gather_shares(rows) for row in part if row != FILLER)
+        shown = ", ".join(map(str, of_all))
         message = (
             f"The {what} is {value} at step {step}; the update was not made. "
             f"Rows of that step: {shown}. The weights before it are in "
-            f"{self.run / f'checkpoint-{step - 1}'}. Lower --learning-rate, or look at those rows."
+            f"{self.run / f'checkpoint-{step - 1}'}. Look at those rows, or resume with a lower "
+            "--learning-rate."
         )
         raise TrainingError(message)
 
@@ -266,35 +273,9 @@ class GuardedTrainer(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
+            peaks = [group["initial_lr"] for group in self.optimizer.param_groups]
             load_training_state(Path(checkpoint), self.optimizer, self.lr_scheduler)
+            set_peak_rates(self.optimizer, self.lr_scheduler, peaks)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Nothing: every step is seeded on its own."""
-
-
-def training_arguments(config: LoopConfig, run: Path) -> TrainingArguments:
-    """The loop's settings in Trainer's words."""
-    world = number_of_processes()
-    config.require_divisible(world)
-    return TrainingArguments(
-        output_dir=str(run),
-        per_device_train_batch_size=config.batch_size // world,
-        num_train_epochs=config.num_epochs,
-        max_steps=config.max_steps or -1,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=config.warmup,
-        max_grad_norm=config.max_grad_norm,
-        activation_checkpointing=config.activation_checkpointing,
-        seed=config.seed,
-        eval_strategy="epoch",
-        save_strategy="no",  # Keeper decides when
-        metric_for_best_model=config.best_metric,
-        greater_is_better=config.best_metric not in LOWER_IS_BETTER,
-        logging_steps=LOG_SHARE,
-        logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )

@@ -7,6 +7,7 @@ Random numbers need no place in it: the loop seeds every step from the run's see
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from transformers import TrainerState
 
 from runtime.errors import TrainingError
 from runtime.folders import published_folder, read_json, write_json
+from runtime.training.job import TrainingOutcome
 
 WEIGHTS = "model.safetensors"
 MOMENTS = "optimizer.safetensors"
 SETTINGS = "training.json"
 TRAINER_STATE = "trainer_state.json"
+OUTCOME = "outcome.json"
 
 
 def save_training_state(
@@ -77,6 +80,25 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
             expected[name].copy_(tensor)
 
 
+def set_peak_rates(optimizer: Any, scheduler: Any, peaks: list[float]) -> None:
+    """Let the schedule go on from where it stands, towards other peaks than it was saved with."""
+    scheduler.base_lrs = peaks
+    for group, peak, share in zip(optimizer.param_groups, peaks, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = peak
+        group["lr"] = peak * share(scheduler.last_epoch)
+
+
+def record_outcome(run: Path, outcome: TrainingOutcome) -> None:
+    """Note that training has ended, and how."""
+    write_json(run / OUTCOME, asdict(outcome))
+
+
+def finished_outcome(run: Path) -> TrainingOutcome | None:
+    """How training ended, None while it has not."""
+    path = run / OUTCOME
+    return TrainingOutcome(**read_json(path)) if path.exists() else None
+
+
 def trainable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter that training moves, by name, as views; buffers that it moves as well."""
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
@@ -112,7 +134,7 @@ def remove_checkpoints(run: Path, keep: set[str]) -> None:
     for path in checkpoints(run):
         if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)
-    for path in run.glob(".checkpoint-*"):
+    for path in run.glob(".checkpoint-*.footwork-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 

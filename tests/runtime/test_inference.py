@@ -173,6 +173,31 @@ def test_an_endless_stream_is_read_only_a_bounded_way_ahead() -> None:
     stream.close()
 
 
+def test_the_first_window_is_answered_before_the_second_is_read() -> None:
+    read: list[int] = []
+    stream = encoded_ahead(windows_of(_counted(read), InferenceConfig(), len), len)
+    assert next(stream)[1] == 64
+    assert len(read) == 64
+    next(stream)
+    assert len(read) == 64 + 128 + 256  # then one window ahead
+
+
+def test_a_slow_source_is_not_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.inference.SLOW_SOURCE", -1.0)
+    read: list[int] = []
+    answered = 0
+    stream = encoded_ahead(windows_of(_counted(read), InferenceConfig(), len), len)
+    for _ in range(4):
+        answered += next(stream)[1]
+        assert len(read) == answered
+
+
+def _counted(read: list[int]) -> Iterator[str]:
+    while True:
+        read.append(1)
+        yield "a"
+
+
 def test_an_error_while_tokenising_reaches_the_caller() -> None:
     def fail(window: list[str]) -> int:
         raise ValueError(window[0])

@@ -11,10 +11,11 @@ from runtime.bootstrap import (
     wilson_interval,
 )
 from runtime.calibration import (
+    GivenCalibration,
     abstention_threshold,
     calibrate,
     expected_calibration_error,
-    fit_temperature,
+    judge_calibration,
     reliability_bins,
 )
 from runtime.metrics import (
@@ -29,6 +30,7 @@ from runtime.metrics import (
     single_label_scores,
     spearman,
 )
+from runtime.temperature import fit_temperature
 
 reference = pytest.importorskip("sklearn.metrics")
 
@@ -234,3 +236,38 @@ def test_the_threshold_admits_its_own_row_in_float32(generator: np.random.Genera
     found = abstention_threshold(probabilities, np.ones(500, dtype=bool))
     assert found is not None
     assert (probabilities.astype(np.float32) >= found.threshold).mean() == found.coverage
+
+
+def test_a_given_temperature_is_judged_and_nothing_is_fitted(
+    logits: tuple[np.ndarray, np.ndarray],
+) -> None:
+    scores, targets = logits
+    judged = judge_calibration(4 * scores, targets, GivenCalibration(4.0, 0.7))
+    assert (judged.temperature, judged.abstain_below, judged.fitted) == (4.0, 0.7, False)
+    assert judged.given == GivenCalibration(4.0, 0.7)
+    assert judged.ece_before == calibrate(4 * scores, targets).ece_before
+    assert judged.bins_after == judge_calibration(scores, targets, GivenCalibration()).bins_before
+    probabilities = np.exp(log_softmax(scores))
+    kept = probabilities.max(axis=1) >= 0.7
+    assert judged.abstention is not None
+    assert judged.abstention.coverage == pytest.approx(kept.mean())
+    right = probabilities.argmax(axis=1) == targets
+    assert judged.abstention.accuracy == pytest.approx(right[kept].mean())
+    wrong = judge_calibration(scores, targets, GivenCalibration(20.0))
+    assert wrong.ece_after is not None
+    assert wrong.ece_after > wrong.ece_before
+
+
+def test_a_threshold_that_no_row_reaches_covers_none() -> None:
+    judged = judge_calibration(np.zeros((3, 2)), np.array([0, 1, 1]), GivenCalibration(1.0, 0.9))
+    assert judged.abstention is not None
+    assert (judged.abstention.coverage, judged.abstention.accuracy) == (0.0, None)
+
+
+def test_of_several_labels_a_row_is_right_as_a_whole() -> None:
+    logits = np.array([[3.0, -3.0], [3.0, 3.0], [0.1, -0.1]])
+    targets = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    judged = judge_calibration(logits, targets, GivenCalibration(1.0, 0.9))
+    assert judged.abstention is not None
+    assert judged.abstention.coverage == pytest.approx(2 / 3)
+    assert judged.abstention.accuracy == 0.5

@@ -40,3 +40,10 @@ def test_lists_stand_in_csv_as_json(tmp_path: Path) -> None:
 def test_parquet_is_written_in_several_batches(tmp_path: Path) -> None:
     write_rows(({"n": i} for i in range(25_000)), tmp_path / "o.parquet")
     assert read_table(tmp_path / "o.parquet").columns["n"] == list(range(25_000))
+
+
+def test_a_value_that_fits_no_parquet_column_is_told(tmp_path: Path) -> None:
+    rows = ({"n": None if i < 10_000 else [i]} for i in range(10_001))
+    with pytest.raises(DataError, match=r"does not fit its column in Parquet.*\.jsonl"):
+        write_rows(rows, tmp_path / "o.parquet")
+    assert list(tmp_path.iterdir()) == []

@@ -155,6 +155,28 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: An
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-6"]
 
 
+def test_a_diverged_run_goes_on_with_a_lower_rate(tmp_path: Path) -> None:
+    def spoil(output: Any) -> Any:
+        output.logits = output.logits * float("nan")
+        return output
+
+    with pytest.raises(TrainingError, match="resume with a lower --learning-rate"):
+        train_toy(tmp_path, hook=at_forward(8, spoil))
+    kept = newest_checkpoint(tmp_path)
+    _, outcome = train_toy(tmp_path, resume=kept, learning_rate=1e-5)
+    rates = logged(outcome, "learning_rate")
+    assert max(rates[:7]) == pytest.approx(1e-3, rel=0.2)
+    assert max(rates[7:]) < 1e-5
+
+
+def test_a_run_that_has_ended_is_not_trained_on(tmp_path: Path) -> None:
+    settings = {"num_epochs": 30, "learning_rate": 1e-9, "early_stopping": 2}
+    model, outcome = train_toy(tmp_path, **settings)
+    again, found = train_toy(tmp_path, resume=newest_checkpoint(tmp_path), **settings)
+    assert found == outcome
+    assert_equal_weights(again, model)
+
+
 def test_early_stopping_counts_evaluations_since_the_best(tmp_path: Path) -> None:
     notes: list[str] = []
     _, outcome = train_toy(

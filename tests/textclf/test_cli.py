@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -165,19 +164,27 @@ def test_a_killed_run_resumes_to_the_undisturbed_result(
     assert not list(tmp_path.glob("killed.*"))
 
 
+def launch(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Two processes: accelerate's own launcher starts only one on a machine without a GPU."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += ["--master_addr", "127.0.0.1", "--master_port", "0", "-m", "textclf"]
+    return subprocess.run(
+        [*command, *map(str, words)], capture_output=True, text=True, check=False, timeout=timeout
+    )
+
+
 def test_two_processes_give_the_result_of_one(base: Path, data: Path, tmp_path: Path) -> None:
     settings = ["--model", base, "--num-epochs", 3, "--max-length", 40, "--json"]
     settings += ["--mixed-precision", "float32", "--batch-size", 8]
     one = run("train", data, tmp_path / "one", *settings)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [*launch, "-m", "textclf", "train", data, tmp_path / "two", *settings]
-    two = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ
-    )
+    two = launch("train", data, tmp_path / "two", *settings)
     assert two.returncode == 0, two.stderr
     first, second = json.loads(one.stdout), json.loads(two.stdout)
     found, expected = second["metrics"]["log_loss"], first["metrics"]["log_loss"]
     assert found["value"] == pytest.approx(expected["value"], rel=1e-5)
     np.testing.assert_allclose(logits(tmp_path / "two"), logits(tmp_path / "one"), atol=1e-4)
-    assert sorted(p.name for p in tmp_path.glob("two*")) == ["two"]
+    assert sorted(p.name for p in tmp_path.glob("*two*")) == ["two"]
+    # The launcher really started two: three processes cannot share a batch of 8, two can.
+    refused = launch("train", data, tmp_path / "odd", *settings, "--batch-size", 9)
+    assert refused.returncode != 0
+    assert "multiple of the 2 processes" in refused.stderr

@@ -37,7 +37,6 @@ def test_a_smaller_error_than_the_closeness_changes_no_answer(
         labels=("a", "b", "c"),
         temperature=1.7,
         abstain_below=abstain_below,
-        threshold=0.4,
     )
     logits = generator.normal(scale=2, size=(500, 3))
     names = [""] * 500
@@ -93,7 +92,7 @@ def test_a_foreign_config_is_read_as_transformers_reads_it(
 
 
 @pytest.mark.parametrize(
-    "setting", [{"abstain_below": 1.2}, {"threshold": -0.1}, {"temperature": 0.0}]
+    "setting", [{"abstain_below": 1.2}, {"abstain_below": -0.1}, {"temperature": 0.0}]
 )
 def test_impossible_settings_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"`{next(iter(setting))}` must be"):

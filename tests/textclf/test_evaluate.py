@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from runtime.calibration import GivenCalibration
 from runtime.errors import DataError, ModelError
-from textclf.evaluate import Evaluation, evaluate_logits, quick_metrics
+from textclf.evaluate import METRICS, Evaluation, evaluate_logits, quick_metrics
 from textclf.report.evaluation_text import (
     aligned,
     confused_pairs,
@@ -116,6 +117,36 @@ def test_quick_figures_are_the_full_ones(case: tuple) -> None:
     for name, interval in evaluate_logits(*case).metrics.items():
         assert quick[name] == pytest.approx(interval.value)
     assert quick["loss"] > 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_every_named_metric_is_measured_while_training(case: tuple) -> None:
+    assert tuple(quick_metrics(case[0], *case[2:])) == METRICS[case[0]]
+    assert set(METRICS[case[0]]) == {*evaluate_logits(*case).metrics, "loss"}
+
+
+def test_what_is_undefined_counts_nothing_for_choosing() -> None:
+    quick = quick_metrics(REGRESSION, np.ones(5), np.arange(5.0)[:, None])
+    assert (quick["r2"], quick["pearson"], quick["spearman"]) == (0.0, 0.0, 0.0)
+    assert quick_metrics(MULTI, np.zeros((3, 2)), -np.ones((3, 2)))["micro_f1"] == 0.0
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=[case[0] for case in CASES[:2]])
+def test_a_given_calibration_is_judged_and_changes_no_figure(case: tuple) -> None:
+    found = evaluate_logits(*case)
+    judged = evaluate_logits(*case, given=GivenCalibration(3.0, 0.6))
+    assert judged.metrics == found.metrics
+    assert judged.calibration is not None
+    assert found.calibration is not None
+    assert (judged.calibration.temperature, judged.calibration.abstain_below) == (3.0, 0.6)
+    assert judged.calibration.ece_before == found.calibration.ece_before
+    text = judged.to_text()
+    assert "temperature 3.000; " in text
+    assert "abstain below 0.6000: " in text
+    assert "the temperature and threshold were not found on these rows" in text
+    assert "cross-fitted" not in text
+    assert "found on these same rows" in found.to_text()
+    json.dumps(judged.to_dict(), allow_nan=False)
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:

@@ -56,6 +56,20 @@ def test_the_manifest_and_the_report_go_along(adapter: Path, tmp_path: Path) -> 
     assert not (tmp_path / "plain" / "adapter_config.json").exists()
 
 
+def test_the_card_speaks_of_a_plain_folder(adapter: Path, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    from tests.textclf.test_report import report
+    from textclf.report.model_card import model_card
+
+    plain = model_card(report(adapter=False)).replace("max_length=128", "max_length=64")
+    (adapter / "README.md").write_text(model_card(report()) + "\nMy own words.\n")
+    merge_adapter(adapter, tmp_path / "plain")
+    card = (tmp_path / "plain" / "README.md").read_text()
+    assert card == plain + "\nMy own words.\n"
+    assert ModelCard(card).data.to_dict()["library_name"] == "transformers"
+
+
 def test_a_plain_folder_needs_no_merging(tmp_path: Path) -> None:
     plain = build_classifier(tmp_path / "plain")
     with pytest.raises(ConfigError, match="is already plain"):

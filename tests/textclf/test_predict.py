@@ -140,6 +140,31 @@ def test_several_labels_stand_in_csv_as_a_list(multi: TextClassifier, tmp_path: 
         ]
 
 
+def test_parquet_takes_labels_that_come_after_thousands_of_rows_without_one(
+    tmp_path: Path,
+) -> None:
+    import pyarrow.parquet
+
+    row = {"id": "1", "probability": 0.1, "probabilities": {"a": 0.1}, "abstained": False}
+    rows = ({**row, "label": [] if i < 10_000 else ["a"]} for i in range(10_001))
+    write_predictions(rows, tmp_path / "out.parquet")
+    labels = pyarrow.parquet.read_table(tmp_path / "out.parquet")["label"].to_pylist()
+    assert labels == [[]] * 10_000 + [["a"]]
+    amount = {"id": "1", "label": 2.5, "probability": None, "probabilities": {}, "abstained": False}
+    write_predictions([amount], tmp_path / "amounts.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "amounts.parquet")["label"].to_pylist() == [2.5]
+
+
+@pytest.mark.parametrize("given", ["", "\n \n"])
+def test_empty_json_lines_are_an_empty_input(
+    classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given.encode())))
+    rows = open_rows("-", "jsonl")
+    with pytest.raises(DataError, match="standard input has no rows"):
+        list(predict_rows(classifier, rows, PredictOptions(source=rows.source)))
+
+
 def test_a_failed_run_leaves_no_file(classifier: TextClassifier, tmp_path: Path) -> None:
     rows = predict_rows(classifier, rows_of({"text": "a"}, {"text": None}))
     with pytest.raises(DataError):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.calibration import GivenCalibration
 from textclf.evaluate import Evaluation, evaluate_logits
 from textclf.report.model_card import model_card
 from textclf.report.model_card_data import public_data_name, public_model_id
@@ -146,6 +147,13 @@ def test_a_card_names_no_folder_of_this_machine() -> None:
     assert public_data_name({"path": "data/reviews.csv"}) == "reviews.csv"
 
 
+def test_no_note_of_a_card_names_a_folder_of_this_machine() -> None:
+    note = "/home/someone/private/reviews.csv: 3 rows are skipped."
+    card = model_card(report(notes=(note,)))
+    assert "someone" not in card
+    assert "- reviews.csv: 3 rows are skipped." in card
+
+
 def test_labels_cannot_break_a_table() -> None:
     card = model_card(report())
     lines = [line for line in card.splitlines() if line.startswith("| go")]
@@ -192,6 +200,20 @@ def test_validation_figures_alone_are_called_optimistic() -> None:
     assert "optimistic" not in card
     assert "On 200 test rows" in card
     assert "0.940" in card
+
+
+def test_a_card_says_where_temperature_and_threshold_were_chosen() -> None:
+    targets = np.arange(200) % 2
+    judged = evaluate_logits(
+        SINGLE, ("bad", "go|od"), targets, np.eye(2)[targets], given=GivenCalibration(0.5, 0.9)
+    )
+    card = model_card(report(evaluations={"validation": evaluation(5), "test": judged}))
+    assert "chosen on the validation rows" in card
+    assert "Temperature 0.500; expected" in card
+    assert "Abstain below 0.9000: 0.0% of the rows get an answer." in card
+    assert "The temperature and threshold were not found on these rows." in card
+    assert "`log_loss` is of the probabilities before the temperature, of all models" in card
+    assert "its temperature was not fitted on" in model_card(report())
 
 
 def test_a_plain_folder_shows_the_pipeline_and_an_adapter_how_to_merge() -> None:

@@ -156,6 +156,38 @@ def test_a_run_is_resumed_only_with_its_own_settings(
     assert not any(note.startswith("step ") for note in notes)  # all steps were done before
 
 
+def test_an_overwriting_run_that_was_stopped_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    data = sentiment_table(tmp_path / "data.csv", 40)
+    out = tmp_path / "out"
+    config = TrainConfig(model_id=str(base), num_epochs=1, max_length=48)
+    train(data, out, config)
+    other = TrainConfig(model_id=str(base), num_epochs=1, max_length=48, seed=1)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ModelError("stopped here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module, "write_classifier", fail)
+        with pytest.raises(ModelError, match="stopped here"):
+            train(data, out, other, existing="overwrite")
+    assert json.loads((out / "footwork.json").read_text())["seed"] == 0
+    assert train(data, out, other, existing="resume").manifest["seed"] == 1
+
+
+def test_a_setting_without_sense_is_refused_before_training(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    data = sentiment_table(tmp_path / "data.csv", 40)
+    with pytest.raises(ConfigError, match="`max_length` must be at least 5 here, got 4"):
+        train(data, tmp_path / "out", TrainConfig(model_id=str(base), max_length=4))
+    amounts = [(text, f"{i * 0.37:.2f}") for i, (text, _) in enumerate(sentiment_rows(40))]
+    table = write_table(tmp_path / "a.csv", amounts, ("text", "score"))
+    with pytest.raises(ConfigError, match="a regression has none"):
+        train(table, tmp_path / "out", TrainConfig(model_id=str(base), class_weights="balanced"))
+
+
 def test_a_table_of_one_class_cannot_be_learned(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", "bert")
     rows = [(text, "same") for text, _ in sentiment_rows(20)]

@@ -97,18 +97,22 @@ def worst_classes(scores: Sequence[ClassScore], most: int) -> list[ClassScore]:
 
 def calibration_lines(calibration: Calibration) -> list[str]:
     """Say what the probabilities are worth."""
-    after = calibration.ece_after
+    after, fitted = calibration.ece_after, calibration.fitted
     lines = [
         f"temperature {number(calibration.temperature)}; expected calibration error "
         f"{number(calibration.ece_before)} before"
-        + (f", {number(after)} after (cross-fitted)" if after is not None else "")
+        + (f", {number(after)} after" if after is not None else "")
+        + (" (cross-fitted)" if fitted and after is not None else "")
     ]
     best = calibration.abstention
     if best is not None:
+        right = "" if best.accuracy is None else f", {best.accuracy:.1%} of them right"
         lines.append(
-            f"abstain below {best.threshold:.4f}: {best.coverage:.1%} of the rows get an answer, "
-            f"{best.accuracy:.1%} of them right"
+            f"abstain below {best.threshold:.4f}: {best.coverage:.1%} of the rows get an answer"
+            f"{right}"
         )
+    subject = "temperature was" if best is None else "temperature and threshold were"
+    lines.append(f"the {subject} {'found on these same' if fitted else 'not found on these'} rows")
     return lines
 
 
@@ -117,7 +121,8 @@ def _metric_lines(evaluation: Evaluation) -> list[str]:
     for name, interval in evaluation.metrics.items():
         ends = f"{number(interval.low)} to {number(interval.high)}"
         rows.append([name, number(interval.value), ends])
-    return aligned(rows)
+    raw = ["log_loss is of the probabilities before the temperature"]
+    return aligned(rows) + (raw if "log_loss" in evaluation.metrics else [])
 
 
 def _class_lines(scores: tuple[ClassScore, ...]) -> list[str]:

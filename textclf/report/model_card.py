@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 from runtime.metrics import Interval
 from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
 from textclf.report.evaluation_text import calibration_lines, confused_pairs, number, worst_classes
-from textclf.report.model_card_data import front_matter, public_data_name, public_model_id
-from textclf.report.verdict import verdict
+from textclf.report.model_card_data import (
+    front_matter,
+    public_data_name,
+    public_model_id,
+    public_text,
+)
+from textclf.report.verdict import caveat, verdict
 
 if TYPE_CHECKING:
     from textclf.report.report import Report
@@ -26,6 +31,11 @@ _TASK_WORDS = {
     MULTI_LABEL: "It gives a text any of {count} labels, or none",
     REGRESSION: "It gives a text a number",
 }
+_ADAPTER, _PLAIN = "a LoRA adapter on", "fine-tuned from"
+_NEEDS_BASE = (
+    "The folder is an adapter: it needs its base model. For a folder that needs nothing "
+    "else: `footwork textclf merge path/to/this/folder merged/`."
+)
 _BASELINE_WORDS = {"majority": "commonest answer", "linear": "TF-IDF + linear model"}
 
 
@@ -55,7 +65,7 @@ def _about(report: Report) -> str:
     shown = [f"`{_code(label)}`" for label in report.labels[:_LISTED_LABELS]]
     more = len(report.labels) - len(shown)
     listed = f": {', '.join(shown)}{f' and {more} more' if more else ''}." if shown else "."
-    kind = "a LoRA adapter on" if report.adapter else "fine-tuned from"
+    kind = _ADAPTER if report.adapter else _PLAIN
     return (
         f"{words}{listed}\n\n"
         f"This is {kind} {_base(report)} (method `{report.method}`), made with Footwork."
@@ -74,20 +84,37 @@ def _usage(report: Report) -> str:
         "    print(prediction.label, prediction.probability)\n```",
     ]
     if report.adapter:
-        parts.append(
-            "The folder is an adapter: it needs its base model. For a folder that needs nothing "
-            "else: `footwork textclf merge path/to/this/folder merged/`."
-        )
-        return "\n\n".join(parts)
-    length = report.config.get("max_length", 256)
+        return "\n\n".join([*parts, _NEEDS_BASE])
+    return "\n\n".join([*parts, _pipeline_usage(pairs, report.config.get("max_length", 256))])
+
+
+def _pipeline_usage(pairs: bool, max_length: int) -> str:
     text = '{"text": "one text", "text_pair": "its pair"}' if pairs else '"one text"'
-    parts.append(
+    return (
         "With transformers alone (whose scores are not calibrated):\n\n"
         "```python\nfrom transformers import pipeline\n\n"
         'classify = pipeline("text-classification", model="path/to/this/folder")\n'
-        f"print(classify({text}, top_k=None, truncation=True, max_length={length}))\n```"
+        f"print(classify({text}, top_k=None, truncation=True, max_length={max_length}))\n```"
     )
-    return "\n\n".join(parts)
+
+
+def merged_card(card: str, manifest: Mapping[str, Any]) -> str:
+    """Make the card of an adapter that of the plain folder it was merged into.
+
+    Args:
+        card: As `model_card` wrote it; what a user has changed in it stays.
+        manifest: `footwork.json` of the folder.
+    """
+    pairs = len((manifest.get("data") or {}).get("text_columns") or ()) == 2
+    changes = {
+        "\nlibrary_name: peft\n": "\nlibrary_name: transformers\n",
+        "\nbase_model_relation: adapter\n": "\nbase_model_relation: finetune\n",
+        f"\nThis is {_ADAPTER} ": f"\nThis is {_PLAIN} ",
+        _NEEDS_BASE: _pipeline_usage(pairs, manifest.get("max_length", 256)),
+    }
+    for adapter, plain in changes.items():
+        card = card.replace(adapter, plain, 1)
+    return card
 
 
 def _data(report: Report) -> str:
@@ -103,7 +130,7 @@ def _data(report: Report) -> str:
         lines.append("- The validation rows were held out of the training file.")
     if facts.get("sha256"):
         lines.append(f"- SHA-256 of the files: `{facts['sha256']}`")
-    lines += [f"- {_plain(note)}" for note in report.notes]
+    lines += [f"- {_plain(public_text(note, facts))}" for note in report.notes]
     return "## Data\n\n" + "\n".join(lines)
 
 
@@ -121,15 +148,19 @@ def _results(report: Report, pictures: Sequence[str]) -> str:
         table.append([f"`{name}`", *(_figure(each.metrics.get(name)) for each in models.values())])
     parts = [
         "## Results",
-        f"On {evaluation.rows:,} {report.split} rows; in brackets the 95 % bootstrap interval.",
+        f"On {evaluation.rows:,} {report.split} rows; in brackets the 95 % bootstrap interval."
+        + (
+            " `log_loss` is of the probabilities before the temperature, of all models."
+            if "log_loss" in evaluation.metrics
+            else ""
+        ),
         _table(table),
         verdict(evaluation, report.baselines.get("linear")),
     ]
-    if "test" not in report.evaluations:
+    if weakness := caveat(report.split):
         parts.append(
-            "**These figures are optimistic**: there was no test split, and the same validation "
-            "rows chose the checkpoint and the temperature. Measure on rows that the training "
-            "never saw: `footwork textclf evaluate path/to/this/folder test.csv`."
+            f"{weakness} Measure on rows that the training never saw: "
+            "`footwork textclf evaluate path/to/this/folder test.csv`."
         )
     linear_notes = report.baselines["linear"].notes if "linear" in report.baselines else ()
     parts += [_plain(note) for note in dict.fromkeys((*evaluation.notes, *linear_notes))]
@@ -164,10 +195,14 @@ def _calibration(report: Report, pictures: Sequence[str]) -> str:
     if calibration is None:
         return "## Calibration\n\nA regression has no probabilities to calibrate."
     lines = "\n".join(f"- {line[0].upper()}{line[1:]}." for line in calibration_lines(calibration))
+    chosen = (
+        "the error after it is measured on rows that its temperature was not fitted on"
+        if calibration.fitted
+        else "it and the threshold were chosen on the validation rows"
+    )
     text = (
         f"Measured on the {report.split} rows. Footwork divides logits by the temperature before "
-        "they become probabilities; the error after it is measured on rows that its temperature "
-        "was not fitted on."
+        f"they become probabilities; {chosen}."
     )
     none = (
         "No probability was found above which 95 % of the answers are surely right, so the model "

@@ -65,10 +65,15 @@ def front_matter(report: Report) -> str:
 
 def public_model_id(model_id: str) -> str | None:
     """Return a Hub id, or None for what only this machine has: a folder, a preset, `tiny`."""
-    local = Path(model_id).exists() or model_id.startswith((".", "/", "~"))
     # Old ids have no owner: bert-base-uncased; presets are single words.
     hub_like = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*|\w+-[\w.-]+", model_id)
-    return model_id if hub_like and not local else None
+    return model_id if hub_like and not is_local(model_id) else None
+
+
+def is_local(model_id: str) -> bool:
+    """Whether a base, presets apart, is a folder of this machine or `tiny`."""
+    folder = Path(model_id).exists() or model_id.startswith((".", "/", "~"))
+    return folder or model_id == "tiny"
 
 
 def public_data_name(facts: Mapping[str, Any]) -> str:
@@ -77,6 +82,55 @@ def public_data_name(facts: Mapping[str, Any]) -> str:
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path) and not Path(path).exists():
         return path if not Path(path).suffix else Path(path).name
     return Path(path).name or "table"
+
+
+def public_text(text: str, facts: Mapping[str, Any]) -> str:
+    """Take the folders of the local data out of a text, leaving its name.
+
+    Args:
+        text: A note, say, that names a file.
+        facts: `path`, the data as the user named it.
+    """
+    path = Path(str(facts.get("path", "")))
+    if not path.name:
+        return text
+    # Longest first: a short form may be a part of the long one.
+    forms = {str(form) for form in (path, path.expanduser(), path.expanduser().resolve())}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, public_data_name(facts))
+    return text
+
+
+def public_document(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `footwork.json` or `report/metrics.json` may be published: no path of this machine.
+
+    Args:
+        document: With `model`, `data`, `config` and maybe `notes`, as Footwork wrote it.
+    """
+    public = dict(document)
+    facts = document.get("data") or {}
+    if facts:
+        public["data"] = {**facts, "path": public_data_name(facts)}
+    if model := document.get("model"):
+        public["model"] = {**model, "id": _name_of(model["id"])}
+    public["config"] = _without_folders(document.get("config") or {})
+    if "notes" in document:
+        public["notes"] = [public_text(note, facts) for note in document["notes"]]
+    return public
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_folders(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(each) for each in value]
+    return _name_of(value) if isinstance(value, str) else value
+
+
+def _name_of(text: str) -> str:
+    """Of a path from the root or the home its last part, any other text as it is."""
+    rooted = text.startswith("~") or Path(text).is_absolute()
+    return Path(text).name or text if rooted else text
 
 
 def _values(evaluation: Evaluation) -> dict[str, float]:

@@ -7,6 +7,20 @@ from textclf.evaluation import Evaluation
 from textclf.report.evaluation_text import number
 
 
+def caveat(split: str) -> str | None:
+    """Say what weakens the figures of a split: without a test split they flatter.
+
+    Args:
+        split: That is reported, `test` or `validation`.
+    """
+    if split == "test":
+        return None
+    return (
+        "**These figures are optimistic**: there was no test split, and the same validation "
+        "rows chose the checkpoint and the temperature."
+    )
+
+
 def verdict(evaluation: Evaluation, linear: Evaluation | None) -> str:
     """Compare a model with the linear baseline on the same rows.
 

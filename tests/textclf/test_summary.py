@@ -1,0 +1,75 @@
+"""What the terminal says of a finished training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import textclf.training as training_module
+from textclf import cli
+from textclf.config import TrainConfig
+from textclf.evaluate import evaluate_logits
+from textclf.report.verdict import verdict
+from textclf.training import TrainedRun
+
+NOTES = ("Texts are taken from 'text', labels from 'label'.", "No pictures in report/.")
+
+
+def done(split: str) -> TrainedRun:
+    targets = np.arange(200) % 2
+    model, linear = (
+        evaluate_logits("single_label_classification", ("a", "b"), targets, np.eye(2)[answers])
+        for answers in (targets, targets * 0)
+    )
+    return TrainedRun(
+        folder=Path("out"),
+        manifest={"evaluated_on": split},
+        evaluation=model,
+        baselines={"linear": linear},
+        notes=NOTES,
+        skipped=(),
+    )
+
+
+def told(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, str]:
+    def train(*_: object, notify: object, **__: object) -> TrainedRun:
+        notify("How it was read\n  Texts are taken from 'text',\n  labels from 'label'.")  # type: ignore[operator]
+        return run
+
+    monkeypatch.setattr(training_module, "train", train)
+    assert cli.train("d.csv", Path("out"), settings=TrainConfig()) == 0
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_figures_of_validation_rows_are_called_optimistic(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = told(done("validation"), monkeypatch, capsys)
+    assert out.startswith("On the validation rows")
+    assert out.index("It beats the linear baseline") < out.index("These figures are optimistic")
+    out, _ = told(done("test"), monkeypatch, capsys)
+    assert out.startswith("On the test rows")
+    assert "optimistic" not in out
+
+
+def test_the_verdict_is_the_cards(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = done("test")
+    run = replace(run, baselines={"linear": run.evaluation})
+    out, _ = told(run, monkeypatch, capsys)
+    assert verdict(run.evaluation, run.evaluation).replace("**", "").replace("`", "") in out
+
+
+def test_notes_reach_the_terminal_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, err = told(done("test"), monkeypatch, capsys)
+    assert err.count("Texts are taken") == 1
+    assert err.splitlines()[-1] == "No pictures in report/."
