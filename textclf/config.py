@@ -12,6 +12,7 @@ from runtime.errors import ConfigError
 from runtime.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from runtime.training.config import LoopConfig
 from textclf.data.options import DataOptions
+from textclf.evaluation import METRICS
 from textclf.recipes import recipe_for
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"
@@ -64,9 +65,18 @@ class TrainConfig(DataOptions, AdaptationConfig, LoopConfig):
             encoder_parameters: Without the embeddings.
             rows: Training rows.
 
+        Raises:
+            ConfigError: The task has no such metric.
+
         Returns:
             The configuration without `None`, and one sentence on where its values come from.
         """
+        if self.best_metric is not None and self.best_metric not in METRICS[task]:
+            message = (
+                f"`best_metric` must be one of {', '.join(METRICS[task])} here, "
+                f"got {self.best_metric!r}."
+            )
+            raise ConfigError(message)
         recipe = recipe_for(self.method, encoder_parameters, rows, self.batch_size)
         filled: dict[str, Any] = {
             "num_epochs": self.num_epochs or recipe.num_epochs,

@@ -32,7 +32,7 @@ from textclf.data.loading import Examples, LabelledData, load_data
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import REGRESSION, Evaluation
 from textclf.fit import Learner, Notify, fit, precision_name, split_logits
-from textclf.publish import Result, push_folder, write_classifier
+from textclf.publish import Result, push_folder, require_publishable, write_classifier
 from textclf.reload import prove_reload
 from textclf.run import Existing, RunPlace, begin_run, check_run
 
@@ -82,6 +82,7 @@ def train(
     """
     config, out = config or TrainConfig(), Path(out)
     notify = notify if is_main_process() else _silent
+    require_publishable(config)
     place = check_run(out, existing)
     labelled = load_data(str(data), config)
     learner = plan(labelled, config, notify)

@@ -166,8 +166,8 @@ def test_a_killed_run_resumes_to_the_undisturbed_result(
 
 def launch(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Two processes: accelerate's own launcher starts only one on a machine without a GPU."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += ["--master_addr", "127.0.0.1", "--master_port", "0", "-m", "textclf"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", "-m", "textclf"]
     return subprocess.run(
         [*command, *map(str, words)], capture_output=True, text=True, check=False, timeout=timeout
     )
