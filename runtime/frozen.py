@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder
 
 from runtime.deberta import FastDisentangledSelfAttention
@@ -37,6 +38,11 @@ def frozen_model(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     shared: dict[int, Any] = {id(tensor): tensor for tensor in model.parameters()}
     shared |= {id(tensor): tensor for tensor in model.buffers()}
+    # Activation checkpointing leaves handles of its hooks, which cannot be copied.
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, RemovableHandle) or _are_handles(value):
+                shared[id(value)] = value
     frozen = copy.deepcopy(model, shared).eval()
     bf16 = dtype is torch.bfloat16
     device = next(frozen.parameters()).device.type
@@ -49,6 +55,10 @@ def frozen_model(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     if type(frozen).__name__ in READS_FIRST_TOKEN:
         _narrow_last_layer(frozen)
     return frozen
+
+
+def _are_handles(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(one, RemovableHandle) for one in value)
 
 
 def _encode_in_bf16(encoder: nn.Module) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +14,12 @@ from typing import Any, Literal
 from runtime.accelerator import is_main_process, wait_for_everyone
 from runtime.errors import ConfigError
 from runtime.folders import MANIFEST, read_json, remove_staging, require_free, write_json
-from runtime.training.state import newest_checkpoint, remove_checkpoints
+from runtime.training.state import (
+    checkpoints,
+    is_complete,
+    newest_checkpoint,
+    remove_checkpoints,
+)
 
 Existing = Literal["refuse", "resume", "overwrite"]
 SETTINGS = "run.json"
@@ -72,13 +80,19 @@ def check_run(out: Path, existing: Existing) -> RunPlace:
     return RunPlace(run, out, replaces)
 
 
-def begin_run(place: RunPlace, settings: dict[str, Any], existing: Existing) -> Path | None:
+def begin_run(
+    place: RunPlace,
+    settings: dict[str, Any],
+    existing: Existing,
+    notify: Callable[[str], None],
+) -> Path | None:
     """Make the run folder, or take it up again.
 
     Args:
         place: The run's.
         settings: All that determines the run: the resolved configuration, the data's hash.
         existing: What to do with what stands there.
+        notify: Takes what the user should know, one line each.
 
     Returns:
         The checkpoint to go on from, None for a run without one.
@@ -92,10 +106,38 @@ def begin_run(place: RunPlace, settings: dict[str, Any], existing: Existing) -> 
             shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True, exist_ok=True)
         _record(run, json.loads(json.dumps(settings | {"replaces": place.replaces})))
-        remove_checkpoints(run, keep={path.name for path in run.glob("checkpoint-*")})
+        found = checkpoints(run)
+        for damaged in [path for path in found if not is_complete(path)]:
+            notify(f"{damaged.name} is damaged and passed over.")
+        remove_checkpoints(run, keep={path.name for path in found})
         remove_staging(place.out)
     wait_for_everyone()
     return newest_checkpoint(run)
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Within the block no other command trains into `run`.
+
+    Raises:
+        ConfigError: Another one is at it.
+    """
+    if not is_main_process():
+        yield
+        return
+    run.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, which --overwrite deletes; the lock ends with the process at the latest.
+    path = run.parent / f".{run.name}.lock"
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = f"Another process trains into {run}. Wait for it, or name another folder."
+            raise ConfigError(message) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _record(run: Path, settings: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ from textclf.evaluation import REGRESSION, Evaluation
 from textclf.fit import Learner, Notify, fit, precision_name, split_logits
 from textclf.publish import Result, push_folder, require_publishable, write_classifier
 from textclf.reload import prove_reload
-from textclf.run import Existing, RunPlace, begin_run, check_run
+from textclf.run import Existing, RunPlace, begin_run, check_run, held
 
 PROOF_ROWS = 64
 
@@ -88,31 +88,18 @@ def train(
     learner = plan(labelled, config, notify)
     _require_usable(audit_for(labelled, learner.tokenizer, learner.model, learner.config), notify)
     identity = {"data": labelled.sha256, "base_revision": learner.revision}
-    resume = begin_run(place, asdict(learner.config) | identity, existing)
-    model, outcome = fit(learner, place.run, resume, notify)
-    splits = {"validation": labelled.validation}
-    if labelled.test is not None:
-        splits["test"] = labelled.test
-    evaluations = _evaluate(model, learner, splits)
-    result = Result(learner, str(data), model, outcome, evaluations)
-    baselines: dict[str, Evaluation] = {}
-    notes: tuple[str, ...] = ()
-    if is_main_process():
-        notify("fitting the baselines")
-        baselines = fit_baselines(labelled, splits[result.split])
-        notes = _publish(place, result, baselines, notify)
-        shutil.rmtree(place.run, ignore_errors=True)
-        if config.push_to_hub:
+    with held(place.run):
+        resume = begin_run(place, asdict(learner.config) | identity, existing, notify)
+        model, outcome = fit(learner, place.run, resume, notify)
+        splits = {"validation": labelled.validation}
+        if labelled.test is not None:
+            splits["test"] = labelled.test
+        evaluations = _evaluate(model, learner, splits)
+        done = _finish(place, Result(learner, str(data), model, outcome, evaluations), notify)
+        if config.push_to_hub and is_main_process():
             push_folder(out, config.push_to_hub)
     wait_for_everyone()
-    return TrainedRun(
-        folder=out,
-        manifest=read_manifest(out),
-        evaluation=evaluations[result.split],
-        baselines=baselines,
-        notes=(*labelled.notes, *notes),
-        skipped=labelled.skipped,
-    )
+    return done
 
 
 def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
@@ -210,6 +197,28 @@ def _evaluate(model: Any, learner: Learner, splits: dict[str, Examples]) -> dict
         calibration = found[name].calibration
         given = calibration.given if calibration else None
     return found
+
+
+def _finish(place: RunPlace, result: Result, notify: Notify) -> TrainedRun:
+    """Publish on the main process; the others are told the same, without the baselines."""
+    data = result.learner.data
+    baselines: dict[str, Evaluation] = {}
+    notes: tuple[str, ...] = ()
+    if is_main_process():
+        notify("fitting the baselines; training is done and kept, --resume would go on from here")
+        split = data.test if result.split == "test" else data.validation
+        baselines = fit_baselines(data, split or data.validation)
+        notes = _publish(place, result, baselines, notify)
+        shutil.rmtree(place.run, ignore_errors=True)
+    wait_for_everyone()
+    return TrainedRun(
+        folder=place.out,
+        manifest=read_manifest(place.out),
+        evaluation=result.evaluations[result.split],
+        baselines=baselines,
+        notes=(*data.notes, *notes),
+        skipped=data.skipped,
+    )
 
 
 def _publish(

@@ -40,11 +40,13 @@ from runtime.training.dropout import RowDropout
 from runtime.training.job import TrainingJob, TrainingOutcome
 from runtime.training.signals import SignalWatch
 from runtime.training.state import (
+    checkpoints,
     finished_outcome,
     load_training_state,
     load_weights,
     record_outcome,
     remove_checkpoints,
+    require_room,
     save_training_state,
     set_peak_rates,
 )
@@ -66,7 +68,9 @@ def run_training(
             or a checkpoint cannot be written.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    require_room(run, job.model)
     if resume is not None:
+        job.notify(f"Going on from {resume.name}.")
         load_weights(resume, job.model)
     outcome = finished_outcome(run) if resume is not None else None
     if outcome is None:
@@ -264,8 +268,10 @@ class GuardedTrainer(Trainer):
             written = save_training_state(
                 self.run, self.model, self.optimizer, self.lr_scheduler, self.state
             )
+            # The one before as well: a disk may damage the newest.
+            newest = {path.name for path in checkpoints(self.run)[-2:]} | {written.name}
             best = f"checkpoint-{self.state.best_global_step}"
-            remove_checkpoints(self.run, keep={written.name, best})
+            remove_checkpoints(self.run, keep=newest | {best})
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -47,6 +47,6 @@ class SignalWatch:
             name = signal.Signals(self.caught).name
             message = (
                 f"{name} after step {step}: the state is saved. "
-                "Run the same command with --resume to go on from there."
+                "Run the same command with --resume (in place of --overwrite) to go on from there."
             )
             raise Interrupted(message, self.caught)

@@ -80,6 +80,23 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
             expected[name].copy_(tensor)
 
 
+def require_room(run: Path, model: nn.Module) -> None:
+    """Check that two checkpoints fit on the disk, before the first step and not after the night.
+
+    Raises:
+        TrainingError: They do not.
+    """
+    weights = sum(t.numel() * t.element_size() for t in trainable_weights(model).values())
+    needed = 2 * 3 * weights  # the weights and AdamW's two moments
+    free = shutil.disk_usage(run).free
+    if free < needed:
+        message = (
+            f"{run} has {free / 2**20:,.0f} MiB free; two checkpoints of this run take "
+            f"{needed / 2**20:,.0f} MiB. Make room, or write elsewhere."
+        )
+        raise TrainingError(message)
+
+
 def set_peak_rates(optimizer: Any, scheduler: Any, peaks: list[float]) -> None:
     """Let the schedule go on from where it stands, towards other peaks than it was saved with."""
     scheduler.base_lrs = peaks
