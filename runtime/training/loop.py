@@ -68,6 +68,7 @@ def run_training(
             or a checkpoint cannot be written.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    run.mkdir(parents=True, exist_ok=True)
     require_room(run, job.model)
     if resume is not None:
         job.notify(f"Going on from {resume.name}.")

@@ -132,10 +132,30 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) != newest
 
 
-def test_only_the_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
-    _, outcome = train_toy(tmp_path, num_epochs=4)
+def test_the_two_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
+    _, outcome = train_toy(tmp_path, num_epochs=5)
     kept = {path.name for path in checkpoints(tmp_path)}
-    assert kept == {f"checkpoint-{outcome.best_step}", f"checkpoint-{outcome.steps}"}
+    assert kept == {f"checkpoint-{outcome.best_step}", "checkpoint-24", "checkpoint-30"}
+
+
+def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
+    tmp_path: Path,
+) -> None:
+    def spoil(output: Any) -> Any:
+        output.logits = output.logits * float("nan")
+        return output
+
+    undisturbed, _ = train_toy(tmp_path / "a")
+    run = tmp_path / "b"
+    with pytest.raises(TrainingError, match="loss is nan at step 14"):
+        train_toy(run, hook=at_forward(14, spoil))
+    newest = newest_checkpoint(run)
+    assert newest is not None
+    (newest / "model.safetensors").write_bytes(b"cut short")
+    before = newest_checkpoint(run)
+    assert before == run / "checkpoint-12"
+    resumed, _ = train_toy(run, resume=before)
+    assert_equal_weights(resumed, undisturbed)
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: Any) -> None:
