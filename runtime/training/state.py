@@ -6,6 +6,7 @@ Random numbers need no place in it: the loop seeds every step from the run's see
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -107,7 +108,12 @@ def set_peak_rates(optimizer: Any, scheduler: Any, peaks: list[float]) -> None:
 
 def record_outcome(run: Path, outcome: TrainingOutcome) -> None:
     """Note that training has ended, and how."""
-    write_json(run / OUTCOME, asdict(outcome))
+    # JSON has no word for what is not a number; a log entry without it says as much.
+    history = [
+        {name: value for name, value in entry.items() if math.isfinite(value)}
+        for entry in outcome.history
+    ]
+    write_json(run / OUTCOME, asdict(outcome) | {"history": history})
 
 
 def finished_outcome(run: Path) -> TrainingOutcome | None:

@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
     undisturbed, _ = train_toy(tmp_path / "a")
     run = tmp_path / "b"
     with pytest.raises(TrainingError, match="loss is nan at step 14"):
-        train_toy(run, hook=at_forward(14, spoil))
+        train_toy(run, hook=at_forward(16, spoil))  # two of them are evaluations
     newest = newest_checkpoint(run)
     assert newest is not None
     (newest / "model.safetensors").write_bytes(b"cut short")
