@@ -175,16 +175,17 @@ def launch(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[
 
 def test_two_processes_give_the_result_of_one(base: Path, data: Path, tmp_path: Path) -> None:
     settings = ["--model", base, "--num-epochs", 3, "--max-length", 40, "--json"]
-    settings += ["--mixed-precision", "float32", "--batch-size", 8]
-    one = run("train", data, tmp_path / "one", *settings)
-    two = launch("train", data, tmp_path / "two", *settings)
+    settings += ["--mixed-precision", "float32"]
+    even, odd = ("--batch-size", 8), ("--batch-size", 9)
+    one = run("train", data, tmp_path / "one", *settings, *even)
+    two = launch("train", data, tmp_path / "two", *settings, *even)
     assert two.returncode == 0, two.stderr
     first, second = json.loads(one.stdout), json.loads(two.stdout)
     found, expected = second["metrics"]["log_loss"], first["metrics"]["log_loss"]
     assert found["value"] == pytest.approx(expected["value"], rel=1e-5)
     np.testing.assert_allclose(logits(tmp_path / "two"), logits(tmp_path / "one"), atol=1e-4)
     assert sorted(p.name for p in tmp_path.glob("*two*")) == ["two"]
-    # The launcher really started two: three processes cannot share a batch of 8, two can.
-    refused = launch("train", data, tmp_path / "odd", *settings, "--batch-size", 9)
+    # The launcher really started two: one process would take a batch of 9.
+    refused = launch("train", data, tmp_path / "odd", *settings, *odd)
     assert refused.returncode != 0
     assert "multiple of the 2 processes" in refused.stderr
