@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Barrier
 from typing import TypeVar
 
 import numpy as np
@@ -95,6 +96,7 @@ class SequenceModel:
         self._exact = frozen_model(model, torch.float32) if both else self._fast
         self._errors: list[FloatArray] = []
         on_cpu = self.device.type == "cpu"
+        self._workers = single_threads(torch.get_num_threads()) if on_cpu else None
         self._multiple = 1 if on_cpu else 8  # as the matrix units of accelerators want it
         self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 32768)
 
@@ -148,18 +150,28 @@ class SequenceModel:
     ) -> FloatArray:
         """Answer the sequences in `rows`, given longest first; (R, C) in the order of `rows`."""
         lengths = np.array(sequences.lengths, np.int64)[rows]
-        answers: list[FloatArray] = []
-        waiting = list(plan_batches(lengths, self._batch_tokens))[::-1]
-        while waiting:
-            batch = waiting.pop()
-            logits = self._attempt(model, sequences, rows[batch])
-            if logits is not None:
-                answers.append(logits)
-                continue
-            half = len(batch) // 2
-            waiting += [batch[half:], batch[:half]]
-            self._batch_tokens = max(1, int(lengths[batch[0]]) * half)
+        batches = [rows[batch] for batch in plan_batches(lengths, self._batch_tokens)]
+
+        def answer(batch: NDArray[np.int64]) -> FloatArray:
+            return self._answer(model, sequences, batch)
+
+        # Whole batches side by side keep the cores busier than the threads inside each product.
+        apply = map if self._workers is None or len(batches) < 2 else self._workers.map
+        answers = list(apply(answer, batches))
         return np.concatenate(answers) if answers else np.zeros((0, 0), np.float32)
+
+    def _answer(
+        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
+    ) -> FloatArray:
+        """One batch, in parts where it does not fit into memory; shape (R, C)."""
+        logits = self._attempt(model, sequences, rows)
+        if logits is not None:
+            return logits
+        half = len(rows) // 2
+        fitting = half * int(np.array(sequences.lengths)[rows].max())
+        self._batch_tokens = max(1, min(self._batch_tokens, fitting))
+        parts = (rows[:half], rows[half:])
+        return np.concatenate([self._answer(model, sequences, part) for part in parts])
 
     def _attempt(
         self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
@@ -184,6 +196,17 @@ class SequenceModel:
                 raise ModelError(message) from error
         free_cached_memory()
         return None
+
+
+def single_threads(count: int) -> ThreadPoolExecutor | None:
+    """Workers in each of which torch computes on one thread; None where one would do."""
+    if count < 2:
+        return None
+    pool = ThreadPoolExecutor(count, "answer", initializer=lambda: torch.set_num_threads(1))
+    all_started = Barrier(count)
+    wait([pool.submit(all_started.wait) for _ in range(count)])
+    torch.set_num_threads(count)  # the workers' setting is also what new threads begin with
+    return pool
 
 
 def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np.int64]]:

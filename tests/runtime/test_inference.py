@@ -213,3 +213,18 @@ def test_an_error_while_tokenising_reaches_the_caller() -> None:
 def test_impossible_settings_are_refused(setting: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"`{setting}` must be"):
         InferenceConfig(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_batches_side_by_side_answer_as_one_after_the_other() -> None:
+    torch.manual_seed(2)
+    model, texts = MeanOfEmbeddings(capacity=150), sequences(LENGTHS)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = answers(model, texts, batch_tokens=100)
+        torch.set_num_threads(3)
+        np.testing.assert_allclose(answers(model, texts, batch_tokens=100), alone, atol=1e-6)
+        np.testing.assert_allclose(answers(model, texts, batch_tokens=1000), alone, atol=1e-6)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
