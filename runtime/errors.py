@@ -3,6 +3,7 @@
 FootworkError         exit code 1
 ├── ConfigError       the command or its configuration is wrong; exit code 2
 ├── DataError         a table, a text or an image is wrong
+│   └── ImageError    a file ends as no image; a run lists it and goes on
 ├── ModelError        a model cannot be found, loaded, saved or trusted
 ├── StoreError        an index cannot be opened, read or written
 └── TrainingError     training cannot go on; what was learned is kept
@@ -30,6 +31,23 @@ class DataError(FootworkError):
     """A table, a text or an image is wrong."""
 
 
+class ImageError(DataError):
+    """A file ends as no image; a run lists it and goes on."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Say which and why.
+
+        Args:
+            name: What was to be read, as its user knows it.
+            reason: A clause such as "it is truncated".
+        """
+        super().__init__(name, reason)  # both, or it could not be sent to another process
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}."
+
+
 class ModelError(FootworkError):
     """A model cannot be found, loaded, saved or trusted."""
 
@@ -43,7 +61,7 @@ class TrainingError(FootworkError):
 
 
 class Interrupted(TrainingError):  # noqa: N818 - it is no error
-    """A signal ended the run after its state was saved."""
+    """A signal ended the run, whose state is saved: `--resume` goes on with it."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

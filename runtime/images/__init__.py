@@ -1,0 +1,1 @@
+"""Pictures, found in folders and decoded ahead of a model."""

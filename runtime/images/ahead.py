@@ -1,0 +1,70 @@
+"""Pictures are made ready by threads while the caller is busy with those before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from runtime.errors import ImageError
+
+Source = TypeVar("Source")
+T = TypeVar("T")
+
+_AHEAD_PER_WORKER = 4
+
+
+def decoded_ahead(
+    paths: Iterable[Source],
+    prepare: Callable[[Source], T],
+    workers: int,
+    ahead: int | None = None,
+) -> Generator[tuple[Source, T | ImageError], None, None]:
+    """Prepare pictures in threads, a bounded number ahead of the caller.
+
+    Args:
+        paths: Or whatever else `prepare` takes; taken one by one, as they are needed.
+        prepare: Decodes a picture, and does what else may be done in a thread: Pillow leaves the
+            interpreter to others while it decodes or resizes.
+        workers: Threads.
+        ahead: Pictures that may be under way or wait, ready, at once; it bounds the memory. To be
+            more than the caller takes between two pauses. None is four a worker.
+
+    Returns:
+        Each path in its order, with what `prepare` made of it, or why it is no image. Closing it
+        early cancels what has not begun, and waits for what has.
+
+    Raises:
+        Exception: What `prepare` raises beyond `ImageError`, when its turn comes.
+    """
+    ahead = workers * _AHEAD_PER_WORKER if ahead is None else ahead
+    if workers < 1 or ahead < 1:
+        raise ValueError(f"`workers` and `ahead` must be at least 1, got {workers} and {ahead}.")
+    return _in_order(iter(paths), prepare, workers, ahead)
+
+
+def _in_order(
+    paths: Iterator[Source], prepare: Callable[[Source], T], workers: int, ahead: int
+) -> Generator[tuple[Source, T | ImageError], None, None]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting: deque[tuple[Source, Future[T | ImageError]]] = deque()
+    try:
+        for path in paths:
+            waiting.append((path, pool.submit(_attempt, prepare, path)))
+            if len(waiting) >= ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _attempt(prepare: Callable[[Source], T], path: Source) -> T | ImageError:
+    try:
+        return prepare(path)
+    except ImageError as error:
+        # A fresh one: a traceback would keep the half-decoded picture in memory.
+        return ImageError(error.name, error.reason)

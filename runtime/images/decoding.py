@@ -1,0 +1,87 @@
+"""Every file ends as an upright RGB picture, or as an `ImageError` that says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
+from PIL.ImageFile import ImageFile
+
+from runtime.errors import ImageError
+from runtime.images.colours import to_rgb
+from runtime.images.opening import MAX_PIXELS, RefusedImage, open_picture, read_source
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (FileNotFoundError, "it does not exist"),
+    (UnidentifiedImageError, "it is no picture of a known kind"),
+    (Image.DecompressionBombError, f"it has more than {MAX_PIXELS / 1e6:.0f} megapixels"),
+    (MemoryError, "there is not enough memory to decode it"),
+    (EOFError, "it is truncated"),
+)
+_LONGEST_REASON = 120  # characters
+_SIGNS_OF_A_CUT = ("truncated", "unexpected end", "not enough image data", "premature end")
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
+    """Decode a picture, upright, in RGB, transparency on white; of several the first.
+
+    A file that is cut short is refused, as Pillow does unless told otherwise: half a picture,
+    grey below, would be labelled and found as if it were one.
+
+    Args:
+        source: A file, or what one holds.
+        side: Pixels that the shorter side is needed for. A JPEG may then be decoded at a fraction
+            that leaves twice as many or more. None decodes all pixels.
+
+    Raises:
+        ImageError: It ends as no picture, for whatever reason.
+    """
+    if side is not None and side < 1:
+        raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
+    try:
+        with read_source(source) as stream:
+            picture = open_picture(stream, side)
+            picture.load()
+            return _upright(to_rgb(picture), _orientation(picture))
+    except Exception as error:  # Pillow's readers raise whatever a bad file brings about
+        name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+        raise ImageError(name, reason_of(error)) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file ends as no picture: a clause such as "it is truncated"."""
+    text = " ".join(str(error).split())
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, RefusedImage):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"it cannot be read: {error.strerror.lower()}"
+    if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
+        return "it is truncated"
+    return f"it cannot be decoded: {text[:_LONGEST_REASON] or type(error).__name__}"
+
+
+def _orientation(picture: ImageFile) -> int | None:
+    try:
+        # After loading: PNG may keep its EXIF data behind its pixels.
+        return picture.getexif().get(Base.Orientation)
+    except Exception:  # noqa: BLE001 - spoilt EXIF data do not spoil the pixels
+        return None
+
+
+def _upright(picture: Image.Image, orientation: int | None) -> Image.Image:
+    turn = _TURNS.get(orientation or 1)
+    return picture if turn is None else picture.transpose(turn)

@@ -1,0 +1,148 @@
+"""Image files, found in folders, by patterns and in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import DataError
+from runtime.images.listing import FolderReader, is_folder, is_pattern, why_missing
+
+_ENDINGS = """
+.jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .heic .heif .hif
+.jp2 .j2k .jpf .jpx .j2c .jpc .pnm .ppm .pgm .pbm .pfm .tga .psd .qoi .ico .icns .dds .sgi .pcx
+"""
+IMAGE_ENDINGS = tuple(_ENDINGS.split())
+"""What a file in a folder must end with, in any case, to be taken for an image."""
+
+_WHAT_TO_NAME = "Name folders, image files, or a quoted pattern such as 'photos/**/*.jpg'."
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """Image files, and what was passed over on the way."""
+
+    paths: tuple[Path, ...]
+    """Each once, as its source leads to it."""
+    notes: tuple[str, ...]
+    """Folders that could not be read or hold no image, one sentence each."""
+
+
+def find_images(sources: Iterable[str | Path]) -> FoundImages:
+    """Find images in folders and all below them, by patterns, and by name.
+
+    Links are followed, and loops of them end. Hidden files and folders are passed over unless a
+    source names them. A named file is taken for an image whatever it is called; in folders and
+    by patterns those with a known ending are.
+
+    Args:
+        sources: Folders, files, or patterns with `*`, `?`, `[…]` and `**`.
+
+    Returns:
+        Paths in the order of the sources; within a folder its files, then its folders, naturally
+        sorted.
+
+    Raises:
+        DataError: A source does not exist, or none holds an image.
+    """
+    if isinstance(sources, str):
+        raise TypeError(f"`sources` must be several, got the string {sources!r}.")
+    finder = _Finder()
+    for source in sources:
+        finder.add(source)
+    return finder.result()
+
+
+def listed_paths(lines: Iterable[str]) -> Iterator[str]:
+    r"""The paths in a list of one a line; blank lines are none.
+
+    Args:
+        lines: With or without their line ends. Spaces belong to a name; \r before \n does not.
+    """
+    for line in lines:
+        path = line.rstrip("\r\n").removeprefix("\ufeff")
+        if path.strip():
+            yield path
+
+
+class _Finder:
+    """Gathers what the sources lead to."""
+
+    def __init__(self) -> None:
+        self._reader = FolderReader()
+        self._sources: list[str] = []
+        self._empty: list[str] = []
+        self._paths: list[Path] = []
+        self._known: set[tuple[Path, str]] = set()
+        self._real: dict[Path, Path] = {}
+
+    def add(self, source: str | Path) -> None:
+        """Gather the images of one source.
+
+        Raises:
+            DataError: It does not exist.
+        """
+        name, before = str(source), len(self._paths)
+        self._sources.append(name)
+        fault = why_missing(Path(name)) if name else "it is empty"
+        if fault is None and is_folder(Path(name)):
+            self._add_folder(Path(name))
+        elif fault is None:
+            self._add_file(Path(name))
+            return  # one that was named before is no lack of images
+        elif is_pattern(name):
+            self._add_matches(name)
+        else:
+            raise DataError(f"Cannot find {name!r}: {fault}. {_WHAT_TO_NAME}")
+        if len(self._paths) == before:
+            self._empty.append(name)
+
+    def result(self) -> FoundImages:
+        """What was gathered.
+
+        Raises:
+            DataError: No image.
+        """
+        notes = self._reader.notes
+        if not self._sources:
+            raise DataError(f"No images are named. {_WHAT_TO_NAME}")
+        if not self._paths:
+            where = ", ".join(self._sources[:3]) + ", …" * (len(self._sources) > 3)
+            endings = ", ".join(IMAGE_ENDINGS)
+            raise DataError(" ".join([f"No image in {where}. Supported: {endings}.", *notes]))
+        empty = (f"No image in {name}." for name in self._empty)
+        return FoundImages(tuple(self._paths), (*notes, *empty))
+
+    def _add_folder(self, folder: Path) -> None:
+        for _, entries in self._reader.walk(folder):
+            for entry in entries:
+                # A link to nowhere is taken along: decoding says what is wrong with it.
+                if has_image_ending(entry.name) and not is_folder(entry):
+                    self._add_file(Path(entry.path))
+
+    def _add_matches(self, pattern: str) -> None:
+        matches = list(self._reader.expand(Path(pattern)))
+        if not matches:
+            notes = self._reader.notes
+            raise DataError(" ".join([f"No file matches {pattern!r}. {_WHAT_TO_NAME}", *notes]))
+        for path in matches:
+            if is_folder(path):
+                self._add_folder(path)
+            elif has_image_ending(path.name):
+                self._add_file(path)
+
+    def _add_file(self, path: Path) -> None:
+        # Folders are told by where they really are: `a/b/../x.jpg` or a link to `a` lead to one
+        # image. A link to a file remains an image of its own, as its copy would.
+        real = self._real.get(path.parent)
+        if real is None:
+            real = self._real[path.parent] = path.parent.resolve()
+        if (real, path.name) not in self._known:
+            self._known.add((real, path.name))
+            self._paths.append(path)
+
+
+def has_image_ending(name: str) -> bool:
+    """Whether a file of this name is taken for an image, whatever the case of its ending."""
+    return name.lower().endswith(IMAGE_ENDINGS)
