@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.metrics import FloatArray, log_softmax, sigmoid
-from runtime.temperature import fit_temperature
+from runtime.temperature import bound_note, fit_temperature
 
 BINS = 15
 FOLDS = 5
@@ -75,9 +75,14 @@ class Calibration:
         """What other rows are to be judged with."""
         return GivenCalibration(self.temperature, self.abstain_below)
 
+    @property
+    def note(self) -> str | None:
+        """What is to be known before the probabilities are used, in one clause."""
+        return bound_note(self.temperature)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
-        return {**asdict(self), "abstain_below": self.abstain_below}
+        return {**asdict(self), "abstain_below": self.abstain_below, "note": self.note}
 
 
 def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -23,6 +24,7 @@ from transformers.utils import logging
 from runtime.deberta import accelerate_attention
 from runtime.errors import ModelError
 from runtime.folders import read_json
+from runtime.hub import HTTPError, hub_fault
 
 TINY_TEXT = Path(__file__).parent / "tiny" / "text"
 TEXT_PRESETS = {
@@ -31,13 +33,20 @@ TEXT_PRESETS = {
     "accurate": "microsoft/deberta-v3-large",
     "multilingual": "microsoft/mdeberta-v3-base",
 }
+TINY_CLIP = Path(__file__).parent / "tiny" / "clip"
+IMAGE_PRESETS = {
+    "tiny": str(TINY_CLIP),
+    "fast": "google/siglip2-base-patch32-256",
+    "accurate": "google/siglip2-so400m-patch14-384",
+    "multilingual": "google/siglip2-base-patch16-224",
+}
 ADAPTER_CONFIG = "adapter_config.json"
 
 
-def resolve_model_id(model_id: str) -> str:
+def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
     """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute."""
-    if model_id in TEXT_PRESETS:
-        return TEXT_PRESETS[model_id]
+    if model_id in presets:
+        return presets[model_id]
     path = Path(model_id).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -58,7 +67,7 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
     Raises:
         ModelError: It cannot be reached or read.
     """
-    tokenizer = _load(AutoTokenizer, model_id, revision=revision)
+    tokenizer = load_part(AutoTokenizer, model_id, revision=revision)
     if not tokenizer.is_fast:
         message = (
             f"{model_id} has no fast tokenizer; save one as tokenizer.json beside its weights."
@@ -84,11 +93,11 @@ def load_classifier(
         ModelError: The checkpoint cannot be reached, or lacks weights of the encoder.
     """
     names = list(labels) or ["score"]
-    config = _load(AutoConfig, model_id, revision=revision)
+    config = load_part(AutoConfig, model_id, revision=revision)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: i for i, name in enumerate(names)}
     config.problem_type = task
-    model, report = _load(
+    model, report = load_part(
         AutoModelForSequenceClassification,
         model_id,
         revision=revision,
@@ -105,7 +114,7 @@ def load_classifier(
 
 def load_shape(model_id: str, revision: str | None = None) -> PreTrainedModel:
     """A classifier without weights, on the meta device: its sizes and names alone."""
-    config = _load(AutoConfig, model_id, revision=revision)
+    config = load_part(AutoConfig, model_id, revision=revision)
     with torch.device("meta"):
         return AutoModelForSequenceClassification.from_config(config)
 
@@ -125,9 +134,9 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
         raise ModelError(message)
     tokenizer = load_tokenizer(str(folder))
     if (folder / ADAPTER_CONFIG).exists():
-        model = _load_adapter(folder)
+        model = load_adapter(folder, AutoModelForSequenceClassification)
     else:
-        model, report = _load(
+        model, report = load_part(
             AutoModelForSequenceClassification,
             str(folder),
             dtype=torch.float32,
@@ -140,9 +149,28 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     return _prepared(model).eval(), tokenizer
 
 
-def model_commit(model: PreTrainedModel) -> str | None:
-    """The Hub commit that `model` came from, None for a local folder."""
-    return getattr(model.config, "_commit_hash", None)
+def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
+    """Write the weights: an adapter with the base's configuration beside it, or a plain model."""
+    adapter = hasattr(model, "peft_config")
+    if adapter and merge:
+        model, adapter = model.merge_and_unload(), False
+    with quiet_transformers():
+        if adapter:
+            # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
+            model.save_pretrained(folder, save_embedding_layers=False)
+            model.get_base_model().config.save_pretrained(folder)
+        else:
+            model.save_pretrained(folder)
+
+
+def model_commit(model_id: str, revision: str | None = None) -> str | None:
+    """The Hub commit that a model was just loaded from, None for a local folder."""
+    # transformers keeps none in a config; the Hub's cache names its folders by it.
+    resolved = resolve_model_id(model_id)
+    if Path(resolved).is_dir():
+        return None
+    found = try_to_load_from_cache(resolved, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def position_limit(model: nn.Module) -> int | None:
@@ -155,14 +183,26 @@ def position_limit(model: nn.Module) -> int | None:
     return None
 
 
-def _load_adapter(folder: Path) -> Any:
+def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEXT_PRESETS) -> Any:
+    """An adapter over its base.
+
+    Args:
+        folder: Holds the adapter and the classifier's configuration.
+        auto_class: Of the base.
+        presets: What `tiny` is.
+
+    Raises:
+        ModelError: The base cannot be reached, or does not fit.
+    """
     from peft import PeftModel
 
     adapter = read_json(folder / ADAPTER_CONFIG)
-    config = _load(AutoConfig, str(folder))
-    base = _load(
-        AutoModelForSequenceClassification,
-        adapter["base_model_name_or_path"],
+    base_id = adapter["base_model_name_or_path"]
+    _require_base(folder, base_id)
+    config = load_part(AutoConfig, str(folder))
+    base = load_part(
+        auto_class,
+        presets.get(base_id, base_id),
         revision=adapter.get("revision"),
         config=config,
         dtype=torch.float32,
@@ -173,6 +213,17 @@ def _load_adapter(folder: Path) -> Any:
             "ignore"
         )  # peft warns of a base whose config it cannot find on the Hub
         return PeftModel.from_pretrained(base, str(folder))
+
+
+def _require_base(folder: Path, base_id: str) -> None:
+    if Path(base_id).is_absolute() and not (Path(base_id) / "config.json").exists():
+        message = (
+            f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
+            "Move that model back, or write its new place under `base_model_name_or_path` in "
+            f"{folder / ADAPTER_CONFIG}. To need no base: footwork textclf merge {folder} OUT, "
+            "once it loads."
+        )
+        raise ModelError(message)
 
 
 def _prepared(model: Any) -> Any:
@@ -210,17 +261,23 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load(auto_class: Any, model_id: str, **options: Any) -> Any:
-    """`auto_class.from_pretrained`, with its many exceptions as one."""
+def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
+    """One part of a model: `auto_class.from_pretrained`, with its many exceptions as one."""
     resolved = resolve_model_id(model_id)
+    local = Path(resolved).is_dir()
+    fault = None if local else hub_fault(resolved, options.get("revision"))
     try:
         with quiet_transformers():
-            return auto_class.from_pretrained(resolved, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            return auto_class.from_pretrained(
+                resolved, trust_remote_code=False, local_files_only=fault is not None, **options
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, HTTPError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if fault and isinstance(error, OSError):
+            reason = f"{fault}, and this machine holds no complete copy of it."
         hint = (
             "Check its files."
-            if Path(resolved).is_dir()
+            if local
             else "If this machine cannot reach the Hub, give --model a local folder with "
             "config.json, weights and tokenizer, or `tiny`, the embedded model."
         )

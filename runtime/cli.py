@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
-from runtime.errors import ConfigError, FootworkError
+from runtime.errors import ConfigError, FootworkError, Interrupted
 
 if TYPE_CHECKING:
     from cyclopts import ArgumentCollection
@@ -29,6 +30,15 @@ EPILOGUE = (
 
 FAILED, WRONG_COMMAND = 1, 2
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell reports them
+
+# gloo, torch's own store and NCCL tell it only in their texts.
+_LOST_PEER = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Connection was likely closed",
+    "remote process exited",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()  # here, so that a closed pipe or a full disk is caught below
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence
-        return _fail(error, debug)
+        return _fail(error, words, debug)
     return result if isinstance(result, int) else 0
 
 
@@ -144,23 +154,25 @@ def _read_toml(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
 
 
-def _fail(error: BaseException, debug: bool) -> int:
+def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     _flush_or_silence_stdout()
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
     if debug:
         traceback.print_exception(error)
-    message, code = _explain(error)
+    message, code = _explain(error, words)
     rank = os.environ.get("RANK", "0")
     who = "footwork" if rank == "0" else f"footwork (process {rank})"
     print(f"{who}: {message}", file=sys.stderr)
     return code
 
 
-def _explain(error: BaseException) -> tuple[str, int]:
+def _explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
     match error:
         case KeyboardInterrupt():
             return "interrupted.", INTERRUPTED
+        case Interrupted():
+            return f"{error}{_resuming(words)}", error.exit_code
         case FootworkError():
             return f"error: {error}", error.exit_code
         case CycloptsError():
@@ -169,12 +181,26 @@ def _explain(error: BaseException) -> tuple[str, int]:
     return f"error: {_surroundings_fault(error) or _own_fault(error)}", FAILED
 
 
+def _resuming(words: Sequence[str]) -> str:
+    """The command that goes on with an interrupted one, unless a launcher stands before it."""
+    if "RANK" in os.environ:
+        return ""
+    kept = [word for word in words if word not in ("--overwrite", "--resume")]
+    end = kept.index("--") if "--" in kept else len(kept)
+    return f" That is: {shlex.join(['footwork', *kept[:end], '--resume', *kept[end:]])}"
+
+
 def _surroundings_fault(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return "out of memory. Take a smaller --batch-size or --max-length, or fewer rows."
     if _disk_is_full(error):
         advice = "Free some space or write elsewhere, then run the command again"
         return f"no space left on the disk ({error}). {advice}."
+    if _peer_is_lost(error):
+        return (
+            "another process of this run ended first, and this one cannot go on without it. "
+            "What that one says is the reason; if it says nothing, it was killed (out of memory?)."
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
     return None
@@ -194,6 +220,11 @@ def _disk_is_full(error: BaseException) -> bool:
         or "No space left on device" in str(link)
         for link in _chain(error)
     )
+
+
+def _peer_is_lost(error: BaseException) -> bool:
+    several = "RANK" in os.environ
+    return several and any(sign in str(link) for link in _chain(error) for sign in _LOST_PEER)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

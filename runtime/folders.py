@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     require_free(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(target), dir=target.parent))
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(target), dir=target.parent))
+    except OSError as error:  # of which the user knows the target's name only
+        raise OSError(error.errno, error.strerror, str(target)) from error
     try:
         yield staging
         staging.chmod(0o777 & ~_umask())
@@ -39,6 +42,13 @@ def remove_staging(target: Path) -> None:
     """Delete what a killed process left half-written beside `target`."""
     for path in target.parent.glob(f"{_staging_prefix(target)}*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def discard_folder(folder: Path, target: Path) -> None:
+    """Delete `folder`, beside `target`: renamed first, so that no one meets half of it."""
+    with suppress(OSError):
+        folder = folder.rename(target.with_name(f"{_staging_prefix(target)}done"))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _staging_prefix(target: Path) -> str:

@@ -48,6 +48,16 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     return 1.0 / _root(slope, 1.0 / _FLATTEST, 1.0 / _SHARPEST)
 
 
+def bound_note(temperature: float) -> str | None:
+    """What a temperature says that the search for it ended at; None for any other."""
+    if _SHARPEST < temperature < _FLATTEST:
+        return None
+    flat = "the classifier is hardly better than chance"
+    sharp = "the logits hardly differ from row to row"
+    found = flat if temperature >= _FLATTEST else sharp
+    return f"the temperature is at the end of its search: {found}"
+
+
 def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
     centred = logits - logits.mean(axis=1, keepdims=True)
     share = 1.0 / (len(logits) + 2.0)

@@ -15,13 +15,16 @@ _KEPT = ("README.md", "report")
 def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = False) -> float:
     """Write a plain folder that answers as the adapter over its base does.
 
+    The temperature goes into the weights of the head: probabilities are then calibrated in
+    whatever loads the folder, and not in Footwork alone.
+
     Args:
         model_folder: A trained folder that holds an adapter.
         out: What to write, complete or not at all.
         overwrite: Replace `out` if it exists.
 
     Returns:
-        Largest difference of a logit, before and after, once the new folder was loaded again.
+        Largest difference of a logit, the temperature apart, once the new folder was loaded again.
 
     Raises:
         ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
@@ -45,22 +48,59 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
     if plain is model:
         kind = model.peft_config[model.active_adapter].peft_type.value
         raise ConfigError(f"A {kind} adapter has no weights to merge; use {model_folder} as it is.")
+    manifest, divisor = _calibrated(plain, tokenizer, read_manifest(model_folder))
     with published_folder(out, overwrite) as staging:
         plain.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         _carry_over(model_folder, staging)
-        manifest = read_manifest(model_folder)
         if (card := staging / "README.md").is_file():
             card.write_text(merged_card(card.read_text("utf-8"), manifest), "utf-8")
         if manifest:
             write_json(staging / MANIFEST, manifest | {"merged": True})
-        difference = float(abs(_probe(load_trained(staging)[0], tokenizer) - before).max())
+        after = _probe(load_trained(staging)[0], tokenizer) * divisor
+        difference = float(abs(after - before).max())
         if not difference <= LARGEST_DIFFERENCE:
             raise ModelError(
                 f"Merged, {model_folder} answers differently: logits are off by {difference:.1e}, "
                 f"at most {LARGEST_DIFFERENCE:.0e} is rounding. Use the adapter as it is."
             )
     return difference
+
+
+def _calibrated(
+    model: Any, tokenizer: Any, manifest: dict[str, Any]
+) -> tuple[dict[str, Any], float]:
+    """Put the temperature of `manifest` into the weights, where a model's logits are linear.
+
+    Returns:
+        The manifest of such a model, and what its logits are divided by.
+    """
+    calibration = manifest.get("calibration") or {}
+    temperature = calibration.get("temperature") or 1.0
+    if temperature == 1 or not _divide_logits(model, tokenizer, temperature):
+        return manifest, 1.0
+    moved = {"temperature": 1.0, "temperature_in_weights": temperature}
+    return manifest | {"calibration": calibration | moved}, temperature
+
+
+def _divide_logits(model: Any, tokenizer: Any, divisor: float) -> bool:
+    """Divide the last weights that the logits come from; False if they are not these alone."""
+    import torch
+
+    before = _probe(model, tokenizer)
+    linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    heads = [module for module in linear if module.out_features == model.config.num_labels]
+    weights = list(heads[-1].parameters()) if heads else []
+    former = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.div_(divisor)
+        after = _probe(model, tokenizer) * divisor
+        if float(abs(after - before).max()) <= LARGEST_DIFFERENCE:
+            return True
+        for weight, value in zip(weights, former, strict=True):
+            weight.copy_(value)
+    return False
 
 
 def _carry_over(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,12 +13,32 @@ from runtime.tables.text_lines import TextSource, line_fault
 Rows = Iterator[tuple[int, dict[str, Any] | str]]
 
 
+_SAMPLE_LINES = 1000
+
+
 def looks_like_json(source: TextSource) -> bool:
-    """Whether a text whose name does not tell holds JSON objects."""
-    first = next(line for line in source.preview() if line.strip()).strip()
+    """Whether a text whose name does not tell holds JSON objects; the first may be broken."""
+    lines = (line.strip() for line in source.preview() if line.strip())
+    first = next(lines)
     if first.startswith("[") and not source.ending:
         return first == "[" or first.startswith('[{"')
-    return first.startswith("{") and isinstance(_parse(first), dict)
+    tried = itertools.chain([first], itertools.islice(lines, _SAMPLE_LINES))
+    return first.startswith("{") and any(isinstance(_parse(line), dict) for line in tried)
+
+
+def refuse_broken_json(source: TextSource) -> None:
+    """Refuse to take for a text what begins as a JSON object does and is none.
+
+    Raises:
+        DataError: The first line begins with a brace.
+    """
+    lines = enumerate(source.preview(), start=1)
+    row, first = next((row, line.strip()) for row, line in lines if line.strip())
+    if first.startswith("{"):
+        raise DataError(
+            f"{source.name}, row {row}: it begins as a JSON object does, but {_parse(first)}. "
+            "Mend the row, or state --format lines if each line is one text."
+        )
 
 
 def json_rows(source: TextSource) -> tuple[Rows, tuple[str, ...]]:

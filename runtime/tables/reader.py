@@ -16,7 +16,7 @@ from typing import Any
 from runtime.errors import DataError
 from runtime.tables.delimited import read_records
 from runtime.tables.format import DETECT, FIRST_SPACE, Layout, TableFormat
-from runtime.tables.json_rows import json_rows, looks_like_json
+from runtime.tables.json_rows import json_rows, looks_like_json, refuse_broken_json
 from runtime.tables.layout import FASTTEXT_MARK, detect_layout
 from runtime.tables.text_lines import TextSource, line_fault
 from runtime.tables.writer import write_rows
@@ -49,6 +49,8 @@ class SkippedRow:
     reason: str
     source: str = ""
     """File that it stands in."""
+    kind: str = "unreadable"
+    """What is wrong, in a word for programs; applications have words of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ def _stream_text(
         stream.notes = (*notes, *note)
         return stream
     layout = detect_layout(source, table_format, labelled)
+    if layout.kind == "lines" and not labelled:
+        refuse_broken_json(source)
     stream.layout, stream.notes = layout, (*notes, *layout.notes)
     stream._rows = _text_rows(source, layout)
     return stream

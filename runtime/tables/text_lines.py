@@ -38,7 +38,7 @@ class TextSource:
         """
         self._path, self._stream = path, stream
         self.name = str(path) if path else getattr(stream, "name", "standard input")
-        self.head = _first_chunk(stream) if stream else _first_bytes(path)
+        self.head = _first_chunk(stream, encoding) if stream else _first_bytes(path)
         self.encoding, self.note = self._detect(encoding)
 
     @property
@@ -50,13 +50,13 @@ class TextSource:
         """The lines that may be looked at twice: of a file all, of a stream its beginning."""
         if self._path:
             return self.lines()
-        # What stands after the last line's end may be half a line.
-        whole = self.head[: self.head.rfind(b"\n") + 1] or self.head
         try:
-            text = whole.decode(self.encoding, "surrogateescape").removeprefix("\ufeff")
+            # Half a letter at the end is left out; so is what may be half a line.
+            text = _decoder(self.encoding, "surrogateescape").decode(self.head)
         except UnicodeError as error:
             raise self._not_valid(error) from error
-        return iter(io.StringIO(text, newline=""))
+        whole = text[: text.rfind("\n") + 1] or text
+        return iter(io.StringIO(whole.removeprefix("\ufeff"), newline=""))
 
     def lines(self) -> Iterator[str]:
         """Every line with its ending; bytes that cannot be decoded are left as surrogates."""
@@ -87,9 +87,8 @@ class TextSource:
         if stated is not None:
             name = codecs.lookup(stated).name
             return ("utf-8-sig" if name == "utf-8" else name), None
-        for mark, encoding in _MARKS:
-            if self.head.startswith(mark):
-                return encoding, None if "8" in encoding else f"Read as {encoding.upper()}."
+        if encoding := _marked(self.head):
+            return encoding, None if "8" in encoding else f"Read as {encoding.upper()}."
         fault = self._first_fault()
         if fault is None:
             return "utf-8", None
@@ -149,16 +148,25 @@ def _first_bytes(path: Path | None) -> bytes:
         return file.read(_CHUNK_BYTES)
 
 
-def _first_chunk(stream: IO[bytes]) -> bytes:
+def _marked(head: bytes) -> str | None:
+    """The encoding that the first bytes state."""
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+
+
+def _decoder(encoding: str, errors: str) -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder(encoding)(errors)
+
+
+def _first_chunk(stream: IO[bytes], stated: str | None) -> bytes:
     """What a stream has to give now, at least one line: an interactive one must not be awaited."""
     read = getattr(stream, "read1", stream.read)
-    head: bytes = read(_CHUNK_BYTES)
-    while head and b"\n" not in head and len(head) < 64 * _CHUNK_BYTES:
+    head = more = read(_CHUNK_BYTES)
+    # The byte of a line's end is half a letter of UTF-16; Latin-1 leaves it what it is in UTF-8.
+    decoder = _decoder(stated or _marked(head) or "latin-1", "replace")
+    while more and "\n" not in decoder.decode(more) and len(head) < 64 * _CHUNK_BYTES:
         more = read(_CHUNK_BYTES)
-        if not more:
-            break
         head += more
-    return head
+    return bytes(head)
 
 
 class _Chained(io.RawIOBase):

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,13 @@ def _complete_or_absent(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         sibling.replace(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+        # Not the text of the error: pyarrow's names the sibling.
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise DataError(f"{path} cannot be written: {reason}.") from error
     finally:
-        # Where even the folder is missing there is nothing to remove.
-        if sibling.parent.is_dir():
-            sibling.unlink(missing_ok=True)
+        # What keeps it from being written may keep it from being removed.
+        with suppress(OSError):
+            sibling.unlink()
 
 
 def _write_csv(rows: Iterable[Mapping[str, Any]], path: Path, delimiter: str = ",") -> None:

@@ -2,96 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from runtime import cli
-
-# An application of our own, so that these tests need no other and fail with no other.
-BOXING = '''
-"""Hit and do not be hit."""
-import errno
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import App, Parameter
-
-from runtime.errors import ConfigError, DataError, Interrupted
-
-app = App(name="boxing", help="Hit and do not be hit.")
-
-FAULTS = {
-    "data": DataError("row 3 has no label"),
-    "config": ConfigError("`rounds` must be at least 1, got 0."),
-    "signal": Interrupted("saved at step 7", 15),
-    "bug": KeyError("stance"),
-    "disk": OSError(errno.ENOSPC, "No space left on device", "out/model.safetensors"),
-    "wrapped disk": RuntimeError("safetensors: No space left on device (os error 28)"),
-    "locked": PermissionError(errno.EACCES, "Permission denied", "out"),
-    "memory": MemoryError(),
-    "keyboard": KeyboardInterrupt(),
-}
-
-
-@app.command
-def fail(fault: str) -> int:
-    """Fail in one of the known ways."""
-    raise FAULTS[fault]
-
-
-@app.command
-def skip() -> int:
-    """Leave something out."""
-    return 3
-
-
-@app.command
-def count(limit: int) -> int:
-    """Print numbers."""
-    for number in range(limit):
-        print(number)
-    return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bout:
-    """One bout."""
-
-    num_rounds: int = 3
-    """Rounds of three minutes."""
-    stance: Literal["orthodox", "southpaw"] = "orthodox"
-    corners: tuple[str, ...] = ()
-
-
-@app.command
-def box(bout: Annotated[Bout, Parameter(name="*")] = Bout(), *, config: Path | None = None) -> int:
-    """Box.
-
-    Args:
-        bout: How.
-        config: TOML file with any of these settings.
-    """
-    print(bout.num_rounds, bout.stance, *bout.corners)
-    return 0
-'''
-
-
-@pytest.fixture
-def boxing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = tmp_path / "applications" / "boxing"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text('"""Hit and do not be hit.\n\nMore follows."""\n')
-    (folder / "cli.py").write_text(BOXING)
-    monkeypatch.syspath_prepend(str(folder.parent))
-    monkeypatch.setattr(cli, "APPLICATIONS", ("boxing", "not_installed"))
-    monkeypatch.chdir(tmp_path)
-    yield folder
-    for module in ("boxing.cli", "boxing"):
-        sys.modules.pop(module, None)
 
 
 def run_footwork(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -146,6 +62,38 @@ def test_the_package_runs_as_a_module() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["--", "signal"], "footwork boxing fail --resume -- signal"),
+        (["signal", "--out", "my texts"], "footwork boxing fail signal --out 'my texts' --resume"),
+        (["signal", "--resume"], "footwork boxing fail signal --resume"),
+        (["signal", "--overwrite", "--debug"], "footwork boxing fail signal --resume"),
+    ],
+)
+@pytest.mark.usefixtures("boxing")
+def test_an_interrupted_run_ends_with_the_command_that_goes_on(
+    words: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["boxing", "fail", *words]) == 143
+    assert capsys.readouterr().err.endswith(f" That is: {command}\n")
+
+
+@pytest.mark.usefixtures("boxing")
+def test_a_lost_process_is_no_fault_of_footwork(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["boxing", "fail", "peer"]) == 1
+    assert "RuntimeError" in capsys.readouterr().err  # alone it has no peer
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(["boxing", "fail", "peer"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("footwork: error: another process of this run ended first")
+    assert "fault of Footwork" not in shown
+    cli.main(["boxing", "fail", "signal"])
+    assert capsys.readouterr().err == "footwork: saved at step 7\n"  # the launcher is not known
+
+
 @pytest.mark.usefixtures("boxing")
 def test_only_what_is_there_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
@@ -161,7 +109,11 @@ def test_only_what_is_there_is_offered(capsys: pytest.CaptureFixture[str]) -> No
     [
         ("data", 1, "footwork: error: row 3 has no label\n"),
         ("config", 2, "footwork: error: `rounds` must be at least 1, got 0.\n"),
-        ("signal", 143, "footwork: error: saved at step 7\n"),
+        (
+            "signal",
+            143,
+            "footwork: saved at step 7 That is: footwork boxing fail signal --resume\n",
+        ),
         ("keyboard", 130, "footwork: interrupted.\n"),
         ("disk", 1, "footwork: error: no space left on the disk"),
         ("wrapped disk", 1, "footwork: error: no space left on the disk"),

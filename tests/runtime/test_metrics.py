@@ -193,6 +193,19 @@ def test_calibration_repairs_overconfidence(logits: tuple[np.ndarray, np.ndarray
     assert calibration.ece_after < 0.04
 
 
+def test_a_temperature_at_the_end_of_its_search_is_told() -> None:
+    targets = np.arange(40) % 2
+    right = np.eye(2)[targets]
+    wrong, faint, usual = (calibrate(s * right, targets) for s in (-9.0, 1e-4, 1.0))
+    assert wrong.temperature == 100
+    assert wrong.note is not None
+    assert wrong.note.endswith("the classifier is hardly better than chance")
+    assert wrong.to_dict()["note"] == wrong.note
+    assert faint.temperature == 0.01
+    assert "the logits hardly differ" in (faint.note or "")
+    assert usual.note is None
+
+
 def test_bins_hold_every_row_once(generator: np.random.Generator) -> None:
     probabilities = np.append(generator.random(98), (0.0, 1.0))
     bins = reliability_bins(probabilities, probabilities > 0.5)

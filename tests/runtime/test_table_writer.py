@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,24 @@ def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
         write_rows([], tmp_path / "out.xls")
     with pytest.raises(DataError, match="cannot be written"):
         write_rows([{"text": "a"}], tmp_path / "nosuch" / "out.csv")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+def test_a_file_that_cannot_be_written_goes_by_the_name_it_was_given(
+    name: str, tmp_path: Path
+) -> None:
+    def until_the_disk_is_full() -> Any:
+        yield {"text": "a"}
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/.out.part")
+
+    target = tmp_path / "nosuch" / name
+    with pytest.raises(DataError) as caught:
+        write_rows([{"text": "a"}], target)
+    assert str(caught.value) == f"{target} cannot be written: No such file or directory."
+    with pytest.raises(DataError) as caught:
+        write_rows(until_the_disk_is_full(), tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name} cannot be written: No space left on device."
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_lists_stand_in_csv_as_json(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,3 +97,59 @@ def test_standard_input_is_not_awaited() -> None:
         # Blocks forever if the reader waits for the end of its input.
         assert "first" in process.stdout.readline()
         process.stdin.close()
+
+
+class Dripping(io.RawIOBase):
+    """A stream that gives one piece at each reading, as a live pipe does."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.pieces = pieces
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, _: int = -1) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def standard_input(monkeypatch: pytest.MonkeyPatch, given: bytes | Dripping) -> None:
+    stream = io.BytesIO(given) if isinstance(given, bytes) else given
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_standard_input_tells_its_encoding_by_its_mark(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Half of each of these letters is the byte of a line's end.
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    given = mark + "id,text\n1,Ċ and ਊ\n2,café".encode(encoding)
+    standard_input(monkeypatch, given)
+    assert [cells["text"] for _, cells in iterate_rows(None)] == ["Ċ and ਊ", "café"]
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-16-le"])
+def test_utf_16_is_not_awaited(encoding: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = b"" if encoding else b"\xff\xfe"
+    first = mark + "Ċ one\n".encode("utf-16-le")
+    halves = [first[:-1], first[-1:]]
+    live = Dripping([*halves, "two\n".encode("utf-16-le"), "three".encode("utf-16-le")])
+    standard_input(monkeypatch, live)
+    rows = iterate_rows(None, TableFormat(encoding=encoding))
+    assert next(rows) == (1, {"text": "Ċ one"})
+    assert live.pieces
+    assert [cells["text"] for _, cells in rows] == ["two", "three"]
+
+
+def test_a_broken_first_object_is_no_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    standard_input(monkeypatch, b'\n{"text": "a"\n')
+    with pytest.raises(DataError, match=r"row 2: .* not valid JSON: .*--format lines"):
+        iterate_rows(None)
+    broken = b'{"text": "a"\n{"text": "b"}\n'
+    standard_input(monkeypatch, broken)
+    with pytest.raises(DataError, match=r"row 1: it is not valid JSON"):
+        list(iterate_rows(None))
+    standard_input(monkeypatch, broken)
+    rows = iterate_rows(None, TableFormat(skip_bad_rows=True))
+    assert list(rows) == [(2, {"text": "b"})]
+    assert [skipped.row for skipped in rows.skipped] == [1]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from runtime.checkpoints import load_trained
 from runtime.errors import ConfigError, ModelError
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.merge import merge_adapter
+from textclf.merge import _calibrated, merge_adapter
 
 TEXTS = ["the film was very good", "", "what a dull, sad movie"]
 FLOAT32 = ClassifierOptions(precision="float32")
@@ -46,6 +47,47 @@ def test_the_pipeline_of_transformers_loads_a_merged_folder(adapter: Path, tmp_p
     assert [one["score"] for one in answer] == pytest.approx([p.probability for p in own], abs=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("task", "temperature"),
+    [("single_label_classification", 2.5), ("multi_label_classification", 0.4)],
+)
+def test_the_probabilities_of_the_pipeline_are_calibrated_ones(
+    family: str, task: str, temperature: float, tmp_path: Path
+) -> None:
+    from transformers import pipeline
+
+    base = build_base(tmp_path / "base", family)
+    adapter = build_adapter(tmp_path / "adapter", base, ("low", "mid", "high"), task)
+    manifest = json.loads((adapter / "footwork.json").read_text())
+    manifest["calibration"]["temperature"] = temperature
+    (adapter / "footwork.json").write_text(json.dumps(manifest))
+    before = TextClassifier.load(adapter, FLOAT32).predict_proba(TEXTS)
+    assert merge_adapter(adapter, tmp_path / "plain") <= 1e-4
+    plain = TextClassifier.load(tmp_path / "plain", FLOAT32)
+    np.testing.assert_allclose(plain.predict_proba(TEXTS), before, atol=1e-5)
+    model = pipeline("text-classification", model=str(tmp_path / "plain"), device="cpu", top_k=None)
+    answers = [{one["label"]: one["score"] for one in row} for row in model(TEXTS)]
+    found = [[answer[label] for label in plain.labels] for answer in answers]
+    np.testing.assert_allclose(found, before, atol=1e-5)
+    calibration = json.loads((tmp_path / "plain" / "footwork.json").read_text())["calibration"]
+    assert calibration["temperature"] == 1
+    assert calibration["temperature_in_weights"] == temperature
+
+
+def test_logits_that_are_not_linear_in_any_weights_keep_their_temperature(tmp_path: Path) -> None:
+    class Capped(torch.nn.Linear):
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(super().forward(states))
+
+    model, tokenizer = load_trained(build_classifier(tmp_path / "plain"))
+    model.classifier.__class__ = Capped
+    former = model.classifier.weight.clone()
+    manifest = {"calibration": {"temperature": 2.5}}
+    assert _calibrated(model, tokenizer, manifest) == (manifest, 1.0)
+    assert torch.equal(model.classifier.weight, former)
+
+
 def test_the_manifest_and_the_report_go_along(adapter: Path, tmp_path: Path) -> None:
     (adapter / "report").mkdir()
     (adapter / "report" / "metrics.json").write_text("{}")
@@ -60,7 +102,7 @@ def test_the_card_speaks_of_a_plain_folder(adapter: Path, tmp_path: Path) -> Non
     from huggingface_hub import ModelCard
 
     from tests.textclf.test_report import report
-    from textclf.report.model_card import model_card
+    from textclf.report.model_card import merged_card, model_card
 
     plain = model_card(report(adapter=False)).replace("max_length=128", "max_length=64")
     (adapter / "README.md").write_text(model_card(report()) + "\nMy own words.\n")
@@ -68,6 +110,10 @@ def test_the_card_speaks_of_a_plain_folder(adapter: Path, tmp_path: Path) -> Non
     card = (tmp_path / "plain" / "README.md").read_text()
     assert card == plain + "\nMy own words.\n"
     assert ModelCard(card).data.to_dict()["library_name"] == "transformers"
+    manifest = {"calibration": {"temperature": 1.0, "temperature_in_weights": 1.6}}
+    divided = merged_card(model_card(report()), manifest)
+    assert "The weights of the head are divided by the temperature" in divided
+    assert "Footwork divides logits" not in divided
 
 
 def test_a_plain_folder_needs_no_merging(tmp_path: Path) -> None:

@@ -57,6 +57,25 @@ def test_ids_come_from_a_column_or_are_row_numbers(classifier: TextClassifier) -
     assert answered(classifier, {"text": "good"})[0]["id"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", 'text,stars\n"good\nfilm",1\nbad film,2\ndull,3\n'),
+        ("t.txt", "good\n\nbad film\ndull, sad\n"),
+        ("t.jsonl", '{"text": "good"}\n\n{"text": "bad film"}\n{"text": "dull"}\n'),
+    ],
+)
+def test_an_id_is_the_line_on_which_its_row_stands(
+    name: str, content: str, classifier: TextClassifier, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    rows = list(open_rows(str(tmp_path / name)))
+    answers = predict_rows(classifier, rows)
+    lines = content.split("\n")
+    for answer, (_, cells) in zip(answers, rows, strict=True):
+        assert cells["text"].split("\n")[0] in lines[int(answer["id"]) - 1]
+
+
 def test_text_columns_are_stated_found_or_those_of_training(classifier: TextClassifier) -> None:
     good = answered(classifier, {"text": "good"})[0]["probabilities"]
     assert answered(classifier, {"review": "good", "stars": "1"})[0]["probabilities"] == good
