@@ -5,15 +5,20 @@ The only place that asks accelerate and torch what this machine is.
 
 from __future__ import annotations
 
+import atexit
+import os
+import time
+from functools import cache
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import get_int_from_env, parse_flag_from_env
 
 from runtime.errors import ConfigError
 
 PRECISIONS = ("auto", "bf16", "float32")
+_PROBE_SECONDS = 0.2
 
 
 def uses_cpu() -> bool:
@@ -23,7 +28,21 @@ def uses_cpu() -> bool:
 
 def _state() -> PartialState:
     # Unless told that it runs on the processor, accelerate finds one process there, never several.
-    return PartialState(cpu=uses_cpu())
+    state = PartialState(cpu=uses_cpu())
+    if state.num_processes > 1:
+        _leave_group_at_exit()
+    return state
+
+
+@cache
+def _leave_group_at_exit() -> None:
+    """A process that ends within its group is now and then aborted by the group's own threads."""
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def compute_device() -> torch.device:
@@ -89,6 +108,18 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
+def has_fp16(device: torch.device) -> bool:
+    """Whether `device` multiplies float16 in hardware."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+def available_cores() -> int:
+    """Processor cores for this process: its share of what the machine lets it use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cores // get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
+
+
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     """The dtype of matrix products: `auto` takes bf16 where the hardware has it."""
     if requested not in PRECISIONS:
@@ -97,6 +128,19 @@ def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
         )
     bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
     return torch.bfloat16 if bf16 else torch.float32
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a matrix product on `device`, measured now."""
+    side = 4096 if device.type == "cuda" else 1024
+    matrix = torch.ones(side, side, device=device, dtype=dtype)
+    (matrix @ matrix).sum().item()
+    products, begin = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < _PROBE_SECONDS:
+        # Taking a number out waits for the device.
+        (matrix @ matrix)[0, 0].item()
+        products += 1
+    return 2 * side**3 * products / elapsed
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,6 +13,9 @@ from transformers import PreTrainedModel
 from runtime.adaptation_config import AdaptationConfig
 from runtime.errors import ConfigError, ModelError
 
+_HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
+_BELOW_LAYERS = re.compile(r"embed|\.pre_?la?y")  # CLIP normalises its embeddings by `pre_layrnorm`
+
 
 def adapt(
     model: PreTrainedModel, config: AdaptationConfig, base_id: str, revision: str | None
@@ -31,9 +34,25 @@ def adapt(
     if config.method == "lora":
         return _with_lora(model, config, base_id, revision)
     if config.method == "head":
-        for parameter in model.base_model.parameters():
+        for parameter in encoder_of(model).parameters():
             parameter.requires_grad_(False)
     return model
+
+
+def encoder_name(model: PreTrainedModel) -> str:
+    """The child of a classifier that is pretrained.
+
+    Two-tower families name no base in their image classifiers: there it is the largest child.
+    """
+    if model.base_model is not model:
+        return model.base_model_prefix
+    children = dict(model.named_children())
+    return max(children, key=lambda name: sum(p.numel() for p in children[name].parameters()))
+
+
+def encoder_of(model: PreTrainedModel) -> nn.Module:
+    """The pretrained part of a classifier."""
+    return model.get_submodule(encoder_name(model))
 
 
 def head_names(model: PreTrainedModel) -> list[str]:
@@ -41,14 +60,12 @@ def head_names(model: PreTrainedModel) -> list[str]:
 
     A pooler inside the encoder counts: plain checkpoints often lack its weights.
     """
-    top = [
-        name
-        for name, child in model.named_children()
-        if child is not model.base_model and any(True for _ in child.parameters())
-    ]
-    pooler = f"{model.base_model_prefix}.pooler"
-    inside = [pooler] if getattr(model.base_model, "pooler", None) is not None else []
-    return inside + top
+    encoder = encoder_name(model)
+    pooler = f"{encoder}.pooler"
+    children = dict(model.named_children())
+    children[pooler] = getattr(children.pop(encoder), "pooler", None) or nn.Identity()
+    order = [pooler, *(name for name in children if name != pooler)]
+    return [name for name in order if any(True for _ in children[name].parameters())]
 
 
 def lora_targets(model: PreTrainedModel) -> str:
@@ -66,7 +83,7 @@ def lora_targets(model: PreTrainedModel) -> str:
         re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name))
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
-        and name.startswith(f"{model.base_model_prefix}.")
+        and name.startswith(f"{encoder_name(model)}.")
         and not f"{name}.".startswith(heads)
         and re.search(r"\.\d+\.", name)
     }
@@ -87,13 +104,14 @@ def _with_lora(
     variant = config.lora_variant
     alpha = config.lora_alpha if config.lora_alpha is not None else 2 * config.lora_rank
     lora = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        # Its wrapper asks for `input_ids`; what takes pixels needs none.
+        task_type=TaskType.SEQ_CLS if model.main_input_name == "input_ids" else None,
         r=config.lora_rank,
         lora_alpha=alpha,
         lora_dropout=config.lora_dropout,
         target_modules=lora_targets(model),
         modules_to_save=[
-            name.removeprefix(f"{model.base_model_prefix}.") for name in head_names(model)
+            name.removeprefix(f"{encoder_name(model)}.") for name in head_names(model)
         ],
         use_dora=variant == "dora",
         use_rslora=variant == "rslora",
@@ -154,11 +172,31 @@ def layer_of(name: str, depth: int) -> int:
     index = _index(name)
     if index >= 0:
         return index + 1
-    return 0 if "embed" in name.lower() else depth
+    return 0 if _BELOW_LAYERS.search(name.lower()) else depth
+
+
+def resting_parameters(model: PreTrainedModel, epoch: int) -> list[nn.Parameter]:
+    """What does not train yet in an epoch of gradual unfreezing.
+
+    The head trains from the first epoch on, and one layer more from the top in each that follows;
+    the embeddings come last.
+
+    Source: ULMFiT, Howard & Ruder 2018, section 3.3 (arXiv:1801.06146).
+
+    Args:
+        model: A classifier.
+        epoch: Counted from 0.
+    """
+    depth, heads = number_of_layers(model), tuple(f"{name}." for name in head_names(model))
+    return [
+        parameter
+        for name, parameter in model.named_parameters()
+        if not name.startswith(heads) and layer_of(name, depth) <= depth - epoch
+    ]
 
 
 def _index(name: str) -> int:
-    found = re.search(r"\.(\d+)\.", name)
+    found = None if _HEAD.search(name) else re.search(r"\.(\d+)\.", name)
     return int(found.group(1)) if found else -1
 
 

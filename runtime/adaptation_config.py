@@ -7,15 +7,16 @@ from typing import Literal
 
 from runtime.errors import ConfigError
 
-METHODS = ("lora", "full", "head")
+METHODS = ("lora", "full", "head", "gradual")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationConfig:
     """How a pretrained model is adapted."""
 
-    method: Literal["lora", "full", "head"] = "lora"
-    """lora: low-rank adapters; full: every weight; head: a new head on a frozen encoder."""
+    method: Literal["lora", "full", "head", "gradual"] = "lora"
+    """lora: low-rank adapters; full: every weight; head: a new head on a frozen encoder; gradual:
+    the head, then one more layer from the top in each epoch."""
     lora_rank: int = 8
     """Rank of the adapters."""
     lora_alpha: float | None = None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch.nn import functional
-from transformers import PreTrainedTokenizerBase
+from runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 MODEL_INPUTS = ("input_ids", "token_type_ids")
+Truncation = Literal["longest_first", "only_first", "only_second"]
+_TEXTS_A_CALL = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class TokenizedTexts:
 
     def batch(self, rows: Sequence[int], multiple: int = 1) -> dict[str, torch.Tensor]:
         """The texts in `rows` as tensors (B, T), T the longest rounded up to `multiple`."""
+        import torch
+
         longest = max(len(self.inputs["input_ids"][row]) for row in rows)
         width = -(-longest // multiple) * multiple
         filled = {
@@ -51,6 +56,8 @@ class TokenizedTexts:
 
     def widen(self, batch: Mapping[str, torch.Tensor], width: int) -> dict[str, torch.Tensor]:
         """Pad a batch on to `width` tokens; what has no token axis stays."""
+        from torch.nn import functional
+
         wide = dict(batch)
         for name in (*self.inputs, "attention_mask"):
             more = width - batch[name].shape[1]
@@ -63,20 +70,115 @@ class TokenizedTexts:
         return filling + ids if self.left else ids + filling
 
 
+@dataclass(frozen=True, slots=True)
+class TokenSequence:
+    """A text, or one window of it, as it fits into a model."""
+
+    inputs: dict[str, list[int]]
+    """Model input → ids."""
+    tokens: int
+    """Of the text itself, special ones not counted."""
+    cut: bool
+    """Whether the text has tokens that stand in none of its sequences."""
+
+
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
+) -> TokenizedTexts:
+    """Cut texts (with their pairs) to `max_length` tokens, special ones counted."""
+    parts = (slice(start, start + _TEXTS_A_CALL) for start in range(0, len(texts), _TEXTS_A_CALL))
+    return assembled(
+        tokenizer,
+        (
+            sequence
+            for part in parts
+            for sequences in sequences_of(
+                tokenizer, texts[part], None if pairs is None else pairs[part], max_length
+            )
+            for sequence in sequences
+        ),
+    )
+
+
+def sequences_of(
+    tokenizer: Any,
     texts: Sequence[str],
     pairs: Sequence[str] | None,
     max_length: int,
-) -> TokenizedTexts:
-    """Cut texts (with their pairs) to `max_length` tokens, special ones counted.
+    truncation: Truncation = "longest_first",
+    overlap: int | None = None,
+) -> list[list[TokenSequence]]:
+    """The sequences of each text: its beginning alone, or windows over all of it.
 
     `max_length` is always passed on: DeBERTa's tokenizer states none, and would cut nothing.
+
+    Args:
+        tokenizer: A fast one of transformers.
+        texts: N texts, at least one.
+        pairs: N second texts, or None.
+        max_length: Longest sequence, in tokens, special ones counted.
+        truncation: What is cut of a pair.
+        overlap: Tokens that neighbouring windows share; None keeps the beginning.
     """
-    second: dict[str, Any] = {} if pairs is None else {"text_pair": list(pairs)}
     encoded = tokenizer(
-        list(texts), **second, truncation=True, max_length=max_length, return_attention_mask=False
+        [whole_characters(text) for text in texts],
+        None if pairs is None else [whole_characters(pair) for pair in pairs],
+        truncation=truncation,
+        max_length=max_length,
+        stride=overlap or 0,
+        return_overflowing_tokens=overlap is not None,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
     )
-    inputs = {name: encoded[name] for name in MODEL_INPUTS if name in encoded}
-    pad = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return TokenizedTexts(inputs, pad, tokenizer.padding_side == "left")
+    names = _input_names(tokenizer)
+    owners = range(len(texts)) if overlap is None else encoded["overflow_to_sample_mapping"]
+    groups: list[list[TokenSequence]] = [[] for _ in texts]
+    for index, (owner, special) in enumerate(
+        zip(owners, encoded["special_tokens_mask"], strict=True)
+    ):
+        # A tokenizer without special tokens leaves nothing of an empty text.
+        inputs = {name: encoded[name][index] or [_filler(tokenizer)[name]] for name in names}
+        cut = overlap is None and bool(encoded.encodings[index].overflowing)
+        groups[owner].append(TokenSequence(inputs, len(special) - sum(special), cut))
+    return groups
+
+
+def assembled(tokenizer: Any, sequences: Iterable[TokenSequence]) -> TokenizedTexts:
+    """Sequences of one tokenizer, in their order, ready to be padded."""
+    inputs: dict[str, list[list[int]]] = {name: [] for name in _input_names(tokenizer)}
+    for sequence in sequences:
+        for name, ids in sequence.inputs.items():
+            inputs[name].append(ids)
+    return TokenizedTexts(inputs, _filler(tokenizer), tokenizer.padding_side == "left")
+
+
+def room_for_texts(tokenizer: Any, max_length: int) -> int:
+    """Tokens that `max_length` leaves to a pair of texts, beside the special ones.
+
+    Raises:
+        ConfigError: Not even one for each.
+    """
+    special = int(tokenizer.num_special_tokens_to_add(pair=True))
+    if max_length < special + 2:
+        raise ConfigError(f"`max_length` must be at least {special + 2}, got {max_length}.")
+    return max_length - special
+
+
+def whole_characters(text: str) -> str:
+    """`text` with U+FFFD for halves of characters, which JSON can hold and tokenizers refuse."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _input_names(tokenizer: Any) -> list[str]:
+    return [name for name in MODEL_INPUTS if name in tokenizer.model_input_names]
+
+
+def _filler(tokenizer: Any) -> dict[str, int]:
+    return {
+        "input_ids": tokenizer.pad_token_id or 0,
+        "token_type_ids": tokenizer.pad_token_type_id,
+    }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.calibration import GivenCalibration
 from runtime.folders import read_manifest
-from runtime.tables.reader import SkippedRow
+from runtime.tables.reader import SkippedRow, Table
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data.columns import StatedColumns, choose_columns
-from textclf.data.loading import load_examples
+from textclf.data.columns import Columns, StatedColumns, choose_columns
+from textclf.data.loading import load_table, read_examples
 from textclf.data.options import LabelOptions
-from textclf.data.sources import read_tables
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
 from textclf.predict import require_text_count
@@ -46,8 +45,9 @@ def assess(
             takes, or has labels that the model does not know.
     """
     classifier = TextClassifier.load(model, answering)
-    options = _with_columns(str(data), options, Path(model), classifier.text_columns)
-    examples = load_examples(str(data), options, classifier.labels, classifier.task)
+    table = load_table(str(data), options.table_format)
+    columns = _columns(table, options, Path(model), classifier.text_columns)
+    examples = read_examples(table, columns, options, classifier.labels, classifier.task)
     evaluation = evaluate_logits(
         classifier.task,
         classifier.labels,
@@ -61,15 +61,8 @@ def assess(
     return Assessment(evaluation, notes, examples.skipped)
 
 
-def _with_columns(
-    data: str, options: LabelOptions, model: Path, known: tuple[str, ...]
-) -> LabelOptions:
-    """State the columns of the training where the user states none and the table has them."""
-    path = Path(data).expanduser()
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        return options  # a pipe can be read only once
-    splits = read_tables(data, options.table_format).splits
-    table = next(splits[name] for name in ("test", "validation", "train") if name in splits)
+def _columns(table: Table, options: LabelOptions, model: Path, known: tuple[str, ...]) -> Columns:
+    """Those of the training where the user states none and the table has them."""
     label = (read_manifest(model).get("data") or {}).get("label_column")
     stated = StatedColumns(
         options.text_columns or (known if all(name in table.columns for name in known) else ()),
@@ -78,4 +71,4 @@ def _with_columns(
     )
     columns = choose_columns(table.columns, stated, table.source)
     require_text_count(known, columns.text, table.source)
-    return replace(options, text_columns=columns.text, label_column=columns.label)
+    return columns

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json as json_module
-import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from runtime.console import (
+    note,
+    note_all,
+    print_csv,
+    print_document,
+    print_json_lines,
+    print_text,
+    report_skipped,
+)
 from runtime.errors import ConfigError
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
@@ -17,13 +23,11 @@ from textclf.data.options import LabelOptions, TextOptions
 from textclf.inputs import InputFormat
 
 if TYPE_CHECKING:
-    from runtime.tables.reader import SkippedRow
-    from textclf.run import Existing
+    from runtime.training.run import Existing
     from textclf.training import TrainedRun
 
 app = App(name="textclf", help="Fine-tune and use text classifiers.", help_format="plaintext")
 
-SKIPPED = 3
 Flat = Parameter(name="*")
 
 
@@ -61,18 +65,18 @@ def train(
 
     def notify(text: str) -> None:
         said.append(" ".join(text.split()))
-        _note(text)
+        note(text)
 
     done = train_classifier(data, out, settings, existing=existing, notify=notify)
     if not is_main_process():
         return 0  # another code from one process would end the main one
     # The audit has told those on the data.
-    _note_all(note for note in done.notes if not any(" ".join(note.split()) in s for s in said))
+    note_all(new for new in done.notes if not any(" ".join(new.split()) in s for s in said))
     if json:
-        _print_document(done.manifest)
+        print_document(done.manifest)
     else:
-        print(_summary(done))
-    return _report_skipped(done.skipped)
+        print_text(_summary(done))
+    return report_skipped(done.skipped)
 
 
 @app.command
@@ -96,7 +100,7 @@ def audit(
     from textclf.training import audit_table
 
     found = audit_table(data, settings)
-    print(found.to_json() if json else found.to_text())
+    print_text(found.to_json() if json else found.to_text())
     return 0 if found.usable else 1
 
 
@@ -122,12 +126,12 @@ def evaluate(
     from textclf.assessment import assess
 
     found = assess(model, data, options, answering)
-    _note_all(found.notes)
+    note_all(found.notes)
     if json:
-        _print_document(found.evaluation.to_dict())
+        print_document(found.evaluation.to_dict())
     else:
-        print(found.evaluation.to_text())
-    return _report_skipped(found.skipped)
+        print_text(found.evaluation.to_text())
+    return report_skipped(found.skipped)
 
 
 @app.command
@@ -144,6 +148,10 @@ def predict(
 ) -> int:
     """Classify texts: one row out for each row in, in their order.
 
+    A row's `id` is what its id column says. Without one it is the line on which
+    the row begins, from 1, the header counted, as an editor shows it; in Parquet
+    and in a JSON array it is the row's place, from 1.
+
     Args:
         model: A trained folder.
         data: A table of texts, or `-` for standard input.
@@ -155,7 +163,7 @@ def predict(
     """
     from textclf.classifier import TextClassifier
     from textclf.inputs import open_rows
-    from textclf.predict import PredictOptions, predict_rows, write_predictions
+    from textclf.predict import PredictOptions, flat_row, predict_rows, write_predictions
 
     classifier = TextClassifier.load(model, answering)
     rows = open_rows(data, input_format, options.table_format)
@@ -167,16 +175,19 @@ def predict(
     )
     answers = predict_rows(classifier, rows, wanted)
     if out is None:
-        _print_rows(answers, json)
+        print_json_lines(answers) if json else print_csv(answers, flat_row)
     else:
         write_predictions(answers, out)
-    _note_all((*rows.notes, *answers.notes))
-    return _report_skipped([*rows.skipped, *answers.skipped])
+    note_all((*rows.notes, *answers.notes))
+    return report_skipped([*rows.skipped, *answers.skipped])
 
 
 @app.command
 def merge(model: Path, out: Path, /, *, overwrite: bool = False) -> int:
     """Add an adapter into its base: a plain folder that any `from_pretrained` reads.
+
+    The temperature goes into the weights, so that probabilities are calibrated in
+    whatever loads the folder.
 
     Args:
         model: A trained folder with an adapter.
@@ -186,7 +197,7 @@ def merge(model: Path, out: Path, /, *, overwrite: bool = False) -> int:
     from textclf.merge import merge_adapter
 
     difference = merge_adapter(model, out, overwrite)
-    print(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
+    print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
     return 0
 
 
@@ -205,43 +216,3 @@ def _summary(done: TrainedRun) -> str:
     lines += ["", f"{done.folder} is published. Use it:"]
     lines.append(f"  footwork textclf predict {done.folder} texts.csv -o answers.csv")
     return "\n".join(lines)
-
-
-def _print_rows(rows: Iterable[Mapping[str, Any]], as_json: bool) -> None:
-    from textclf.predict import flat_row
-
-    if as_json:
-        for row in rows:
-            print(json_module.dumps(row, ensure_ascii=False))
-        return
-    import csv
-
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    for index, row in enumerate(map(flat_row, rows)):
-        if index == 0:
-            writer.writerow(row)
-        writer.writerow([_cell(value) for value in row.values()])
-
-
-def _cell(value: Any) -> Any:
-    return json_module.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
-
-
-def _print_document(value: Mapping[str, Any]) -> None:
-    print(json_module.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _note_all(notes: Iterable[str]) -> None:
-    for note in notes:
-        _note(note)
-
-
-def _report_skipped(rows: Iterable[SkippedRow]) -> int:
-    skipped = list(rows)
-    for row in skipped:
-        _note(f"skipped {row.source}, row {row.row}: {row.reason}")
-    return SKIPPED if skipped else 0

@@ -11,16 +11,12 @@ from runtime.adaptation_config import AdaptationConfig
 from runtime.errors import ConfigError
 from runtime.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from runtime.training.config import LoopConfig
+from runtime.training.recipe import recipe_for
 from textclf.data.options import DataOptions
-from textclf.evaluation import METRICS
-from textclf.recipes import recipe_for
+from textclf.evaluation import METRICS, PRIMARY_METRIC, REGRESSION
+from textclf.recipes import RATES
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"
-BEST_METRIC = {
-    "single_label_classification": "accuracy",
-    "multi_label_classification": "micro_f1",
-    "regression": "loss",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,28 +62,35 @@ class TrainConfig(DataOptions, AdaptationConfig, LoopConfig):
             rows: Training rows.
 
         Raises:
-            ConfigError: The task has no such metric.
+            ConfigError: A setting means nothing for the task.
 
         Returns:
             The configuration without `None`, and one sentence on where its values come from.
         """
-        if self.best_metric is not None and self.best_metric not in METRICS[task]:
-            message = (
-                f"`best_metric` must be one of {', '.join(METRICS[task])} here, "
-                f"got {self.best_metric!r}."
-            )
-            raise ConfigError(message)
-        recipe = recipe_for(self.method, encoder_parameters, rows, self.batch_size)
+        self._require_sense(task)
+        recipe = recipe_for(RATES[self.method], encoder_parameters, rows, self.batch_size)
         filled: dict[str, Any] = {
             "num_epochs": self.num_epochs or recipe.num_epochs,
             "learning_rate": self.learning_rate or recipe.learning_rate,
-            "best_metric": self.best_metric or BEST_METRIC[task],
+            "best_metric": self.best_metric or PRIMARY_METRIC[task],
         }
+        epochs = f"{filled['num_epochs']:g} epochs of {rows} rows"
         said = (
-            f"{self.method}: rate {filled['learning_rate']:g}, {filled['num_epochs']:g} epochs "
-            f"of {rows} rows ({recipe.source})"
+            f"{self.method}: rate {filled['learning_rate']:g}, "
+            f"{f'{self.max_steps} steps' if self.max_steps else epochs} ({recipe.source})"
         )
         return replace(self, **filled), said
+
+    def _require_sense(self, task: str) -> None:
+        if self.best_metric is not None and self.best_metric not in METRICS[task]:
+            raise ConfigError(
+                f"`best_metric` must be one of {', '.join(METRICS[task])} here, "
+                f"got {self.best_metric!r}."
+            )
+        if task == REGRESSION and (self.class_weights != "none" or self.label_smoothing):
+            raise ConfigError(
+                "`class_weights` and `label_smoothing` are about classes; a regression has none."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting by name, as JSON takes it."""

@@ -44,14 +44,11 @@ from textclf.evaluation import (
     PRIMARY_METRIC,
     REGRESSION,
     SINGLE_LABEL,
-    ClassScore,
     Evaluation,
     Scores,
     class_scores,
     evaluation_notes,
 )
-
-__all__ = ["METRICS", "ClassScore", "Evaluation", "evaluate_logits", "quick_metrics"]
 
 _RANKED_CELLS = 50_000_000
 """Sorted numbers that an interval by re-ranking may touch: about 2 seconds."""
@@ -188,15 +185,8 @@ def _single_label(
     scores["log_loss"] = percentile_interval(
         float(losses.mean()), bootstrap_sums(losses, sums)[:, 0] / len(losses)
     )
-    return Evaluation(
-        task=SINGLE_LABEL,
-        labels=labels,
-        rows=len(targets),
-        metrics=_defined(scores),
-        per_class=class_scores(labels, counts),
-        confusion=confusion,
-        calibration=None,
-        notes=evaluation_notes(labels, counts, scores, len(targets)),
+    return replace(
+        _evaluation(SINGLE_LABEL, len(targets), scores, labels, counts), confusion=confusion
     )
 
 
@@ -221,16 +211,7 @@ def _multi_label(
     scores["mean_average_precision"] = _reranked(
         lambda weights: _average_precisions(targets, logits, weights), logits.shape, ranks
     )
-    return Evaluation(
-        task=MULTI_LABEL,
-        labels=labels,
-        rows=len(targets),
-        metrics=_defined(scores),
-        per_class=class_scores(labels, counts),
-        confusion=None,
-        calibration=None,
-        notes=evaluation_notes(labels, counts, scores, len(targets)),
-    )
+    return _evaluation(MULTI_LABEL, len(targets), scores, labels, counts)
 
 
 def _decisions(targets: NDArray[np.bool_], logits: FloatArray) -> NDArray[np.bool_]:
@@ -261,16 +242,7 @@ def _regression(targets: FloatArray, predictions: FloatArray, seed: int) -> Eval
         regression_scores(bootstrap_sums(moments, sums), rows),
     )
     scores["spearman"] = _reranked(lambda w: spearman(targets, predictions, w), (rows, 1), ranks)
-    return Evaluation(
-        task=REGRESSION,
-        labels=(),
-        rows=rows,
-        metrics=_defined(scores),
-        per_class=(),
-        confusion=None,
-        calibration=None,
-        notes=evaluation_notes((), None, scores, rows),
-    )
+    return _evaluation(REGRESSION, rows, scores)
 
 
 def _reranked(
@@ -294,5 +266,20 @@ def _intervals(values: Mapping[str, FloatArray], samples: Mapping[str, FloatArra
     return {name: percentile_interval(float(values[name]), samples[name]) for name in values}
 
 
-def _defined(scores: Scores) -> dict[str, Interval]:
-    return {name: interval for name, interval in scores.items() if interval is not None}
+def _evaluation(
+    task: str,
+    rows: int,
+    scores: Scores,
+    labels: tuple[str, ...] = (),
+    counts: ClassCounts | None = None,
+) -> Evaluation:
+    return Evaluation(
+        task=task,
+        labels=labels,
+        rows=rows,
+        metrics={name: interval for name, interval in scores.items() if interval is not None},
+        per_class=() if counts is None else class_scores(labels, counts),
+        confusion=None,
+        calibration=None,
+        notes=evaluation_notes(labels, counts, scores, rows),
+    )

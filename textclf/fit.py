@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from runtime.accelerator import compute_device, gather_shares, process_share, resolve_precision
-from runtime.adaptation import adapt, parameter_groups
+from runtime.adaptation import adapt, parameter_groups, resting_parameters
 from runtime.features import compute_features, head_logits, head_only
 from runtime.inference import InferenceConfig, SequenceModel
 from runtime.tokens import TokenizedTexts, tokenize
 from runtime.training.batching import FILLER
 from runtime.training.frozen_weights import frozen_weights_in
-from runtime.training.job import TrainingJob, TrainingOutcome
+from runtime.training.job import LossFunction, TrainingJob, TrainingOutcome
 from runtime.training.loop import run_training
 from runtime.training.vocabulary import pruned_vocabulary
 from textclf.config import TrainConfig
@@ -76,6 +77,8 @@ def fit(
         pad=train.widen,
         notify=notify,
     )
+    if config.method == "gradual":
+        job = replace(job, resting=partial(resting_parameters, model))
     dtype = resolve_precision(config.mixed_precision, compute_device())
     with pruned_vocabulary(model, _ids_in(train, validation)), frozen_weights_in(model, dtype):
         model.to(compute_device())
@@ -191,7 +194,7 @@ def _collator(
     return collate
 
 
-def _loss(learner: Learner) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _loss(learner: Learner) -> LossFunction:
     config, data = learner.config, learner.data
     balanced = config.class_weights == "balanced"
     weights = (
@@ -210,7 +213,7 @@ def _metrics(learner: Learner, logits: NDArray[np.float32]) -> dict[str, float]:
     return quick_metrics(learner.data.task, learner.data.validation.targets, logits)
 
 
-def precision_name(config: TrainConfig) -> str:
+def precision_name(config: TrainConfig) -> Literal["bf16", "float32"]:
     """What `auto` means here, so that no row is answered twice."""
     bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
     return "bf16" if bf16 else "float32"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from runtime.training.job import LossFunction
 
 
 def row_loss(

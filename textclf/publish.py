@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from runtime.checkpoints import ADAPTER_CONFIG, TEXT_PRESETS, quiet_transformers
+from runtime.checkpoints import ADAPTER_CONFIG, TEXT_PRESETS, save_model
 from runtime.errors import ConfigError, ModelError
 from runtime.folders import MANIFEST, read_json, write_json
 from runtime.training.job import TrainingOutcome
@@ -59,20 +59,6 @@ def write_classifier(
     manifest = _manifest(result, baselines)
     write_json(folder / MANIFEST, manifest)
     return write_report(folder, _report(result, manifest, baselines))
-
-
-def save_model(folder: Path, model: Any, *, merge: bool) -> None:
-    """Write the weights: an adapter with the base's configuration beside it, or a plain model."""
-    adapter = hasattr(model, "peft_config")
-    if adapter and merge:
-        model, adapter = model.merge_and_unload(), False
-    with quiet_transformers():
-        if adapter:
-            # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
-            model.save_pretrained(folder, save_embedding_layers=False)
-            model.get_base_model().config.save_pretrained(folder)
-        else:
-            model.save_pretrained(folder)
 
 
 def require_publishable(config: TrainConfig) -> None:

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a setting becomes when the user leaves it open."""
-
-    learning_rate: float
-    """Peak rate of AdamW."""
-    num_epochs: float
-    """Passes over the training rows."""
-    source: str
-
+from runtime.training.recipe import Recipe
 
 MILLION = 1_000_000
-MIN_STEPS = (
-    300  # fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5)
-)
-MAX_EPOCHS = 30
 
 # Upper bound of the encoder's size in parameters without embeddings → recipe.
 RATES: dict[str, list[tuple[float, Recipe]]] = {
@@ -35,7 +21,7 @@ RATES: dict[str, list[tuple[float, Recipe]]] = {
         ),
     ],
     "lora": [
-        (5 * MILLION, Recipe(3e-3, 8, "measured on the embedded tiny model")),
+        (5 * MILLION, Recipe(2e-3, 8, "measured on the embedded tiny model")),
         (60 * MILLION, Recipe(8e-4, 6, "AdaLoRA, Zhang et al. 2023, appendix: 5e-4 to 2.2e-3")),
         (
             150 * MILLION,
@@ -48,22 +34,7 @@ RATES: dict[str, list[tuple[float, Recipe]]] = {
     ],
     "head": [(math.inf, Recipe(1e-3, 30, "the default of Adam, Kingma & Ba 2015"))],
 }
-
-
-def recipe_for(method: str, encoder_parameters: int, rows: int, batch_size: int) -> Recipe:
-    """The recipe for a method and a size, with more epochs where rows are few.
-
-    Args:
-        method: `full`, `lora` or `head`.
-        encoder_parameters: Without the embeddings.
-        rows: Training rows.
-        batch_size: Rows a step.
-    """
-    recipe = next(recipe for bound, recipe in RATES[method] if encoder_parameters < bound)
-    steps_an_epoch = math.ceil(rows / batch_size)
-    enough = math.ceil(MIN_STEPS / steps_an_epoch)
-    epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
-    if epochs == recipe.num_epochs:
-        return recipe
-    reason = f"{recipe.source}; epochs for at least {MIN_STEPS} steps, Mosbach et al. 2021"
-    return Recipe(recipe.learning_rate, epochs, reason)
+RATES["gradual"] = [
+    (bound, replace(recipe, source=f"as full: {recipe.source}; ULMFiT, Howard & Ruder 2018"))
+    for bound, recipe in RATES["full"]
+]

@@ -6,7 +6,7 @@ is named appears only when all of it has succeeded.
 
 from __future__ import annotations
 
-import shutil
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,19 @@ from runtime.checkpoints import (
     position_limit,
     resolve_model_id,
 )
-from runtime.errors import ConfigError, DataError, ModelError
-from runtime.folders import published_folder, read_manifest
+from runtime.errors import DataError, ModelError
+from runtime.folders import discard_folder, published_folder, read_manifest
+from runtime.tokens import room_for_texts
+from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
 from textclf.config import DEFAULT_MODEL, TrainConfig
 from textclf.data.loading import Examples, LabelledData, load_data
 from textclf.evaluate import evaluate_logits
-from textclf.evaluation import REGRESSION, Evaluation
+from textclf.evaluation import Evaluation
 from textclf.fit import Learner, Notify, fit, precision_name, split_logits
 from textclf.publish import Result, push_folder, require_publishable, write_classifier
 from textclf.reload import prove_reload
-from textclf.run import Existing, RunPlace, begin_run, check_run, held
 
 PROOF_ROWS = 64
 
@@ -88,7 +89,7 @@ def train(
     learner = plan(labelled, config, notify)
     _require_usable(audit_for(labelled, learner.tokenizer, learner.model, learner.config), notify)
     identity = {"data": labelled.sha256, "base_revision": learner.revision}
-    with held(place.run):
+    with held(place.run), resumable(place.run):
         resume = begin_run(place, asdict(learner.config) | identity, existing, notify)
         model, outcome = fit(learner, place.run, resume, notify)
         splits = {"validation": labelled.validation}
@@ -96,8 +97,8 @@ def train(
             splits["test"] = labelled.test
         evaluations = _evaluate(model, learner, splits)
         done = _finish(place, Result(learner, str(data), model, outcome, evaluations), notify)
-        if config.push_to_hub and is_main_process():
-            push_folder(out, config.push_to_hub)
+    if config.push_to_hub and is_main_process():
+        push_folder(out, config.push_to_hub)
     wait_for_everyone()
     return done
 
@@ -113,16 +114,41 @@ def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
     model = load_classifier(
         config.model_id, labels=data.labels, task=data.task, revision=config.revision
     )
+    resolved, said = settle(data, config, tokenizer, model)
+    if config.merge and config.method != "lora":
+        said = (*said, f"--merge has no adapter to merge: {config.method} gives a plain folder.")
+    for sentence in said:
+        notify(sentence)
+    commit = model_commit(config.model_id, config.revision)
+    return Learner(model, tokenizer, data, resolved, stable_id(config.model_id), commit)
+
+
+def settle(
+    data: LabelledData, config: TrainConfig, tokenizer: Any, model: PreTrainedModel
+) -> tuple[TrainConfig, tuple[str, ...]]:
+    """Fill in what the configuration leaves to the data, to the model and to this machine.
+
+    Args:
+        data: All splits.
+        config: As the user states it.
+        tokenizer: Of the model.
+        model: For its shape alone; its weights may be on the meta device.
+
+    Returns:
+        The configuration of the run, and what is to be said of it, one sentence each.
+
+    Raises:
+        ConfigError: A setting contradicts the task or the tokenizer.
+    """
     resolved, said = config.resolved(data.task, encoder_size(model), len(data.train.texts))
-    notify(said)
-    _require_sense(resolved, data.task, tokenizer)
+    room_for_texts(tokenizer, resolved.max_length)
+    # Here, so that a run is not resumed elsewhere with other rounding.
+    resolved = replace(resolved, mixed_precision=precision_name(resolved))
     limit = position_limit(model)
-    if limit is not None and resolved.max_length > limit:
-        notify(f"`max_length` is {limit}, the positions of this model, not {resolved.max_length}.")
-        resolved = replace(resolved, max_length=limit)
-    return Learner(
-        model, tokenizer, data, resolved, stable_id(config.model_id), model_commit(model)
-    )
+    if limit is None or resolved.max_length <= limit:
+        return resolved, (said,)
+    cut = f"`max_length` is {limit}, the positions of this model, not {resolved.max_length}."
+    return replace(resolved, max_length=limit), (said, cut)
 
 
 def audit_for(
@@ -134,20 +160,20 @@ def audit_for(
         data: All splits.
         tokenizer: Of the model.
         model: For its shape alone; its weights may be on the meta device.
-        config: Resolved.
+        config: As `settle` gives it.
     """
     total = sum(p.numel() for p in model.parameters())
     cost = CostInput(
         parameters=total,
         # Adapters of usual rank and a head are about a fiftieth of a model.
-        trainable_parameters=total if config.method == "full" else total // 50,
+        trainable_parameters=total if config.method in ("full", "gradual") else total // 50,
         embedding_parameters=model.get_input_embeddings().weight.numel(),
-        num_epochs=config.num_epochs or 1,
-        batch_size=config.batch_size,
+        num_epochs=config.epochs_over(len(data.train.texts)),
+        batch_size=math.ceil(config.batch_size / config.gradient_accumulation_steps),
         method=config.method,
         hidden_size=getattr(model.config, "hidden_size", None),
         num_layers=getattr(model.config, "num_hidden_layers", None),
-        mixed_precision=precision_name(config),
+        mixed_precision=config.mixed_precision,
     )
     return audit_data(data, tokenizer, config.max_length, cost)
 
@@ -172,7 +198,8 @@ def audit_table(data: str | Path, config: TrainConfig) -> Audit:
         note = f"{DEFAULT_MODEL} cannot be reached: tokens, time and memory are those of `tiny`."
         labelled = replace(labelled, notes=(*labelled.notes, note))
         tokenizer, model = load_tokenizer("tiny"), load_shape("tiny")
-    resolved, _ = config.resolved(labelled.task, encoder_size(model), len(labelled.train.texts))
+    resolved, said = settle(labelled, config, tokenizer, model)
+    labelled = replace(labelled, notes=(*labelled.notes, *said))
     return audit_for(labelled, tokenizer, model, resolved)
 
 
@@ -209,7 +236,7 @@ def _finish(place: RunPlace, result: Result, notify: Notify) -> TrainedRun:
         split = data.test if result.split == "test" else data.validation
         baselines = fit_baselines(data, split or data.validation)
         notes = _publish(place, result, baselines, notify)
-        shutil.rmtree(place.run, ignore_errors=True)
+        discard_folder(place.run, place.out)
     wait_for_everyone()
     return TrainedRun(
         folder=place.out,
@@ -245,21 +272,6 @@ def _first_rows(split: Examples) -> Examples:
     rows = slice(PROOF_ROWS)
     pairs = split.pairs[rows] if split.pairs is not None else None
     return replace(split, texts=split.texts[rows], pairs=pairs)
-
-
-def _require_sense(config: TrainConfig, task: str, tokenizer: Any) -> None:
-    """Refuse what the task or the tokenizer leaves no sense.
-
-    Raises:
-        ConfigError: A setting contradicts them.
-    """
-    shortest = tokenizer.num_special_tokens_to_add(pair=True) + 2
-    if config.max_length < shortest:
-        message = f"`max_length` must be at least {shortest} here, got {config.max_length}."
-        raise ConfigError(message)
-    if task == REGRESSION and (config.class_weights != "none" or config.label_smoothing):
-        message = "`class_weights` and `label_smoothing` are about classes; a regression has none."
-        raise ConfigError(message)
 
 
 def _silent(_: str) -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
-
-if TYPE_CHECKING:
-    from runtime.tokens import TokenizedTexts
+from runtime.tokens import (
+    TokenizedTexts,
+    TokenSequence,
+    Truncation,
+    assembled,
+    room_for_texts,
+    sequences_of,
+    whole_characters,
+)
 
 LongTexts = Literal["truncate", "windows"]
 TextPair = tuple[str, str | None]
@@ -46,14 +52,6 @@ class WindowedTexts:
         return pooled.astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    """One window: its model inputs, and how many of its tokens are the text's."""
-
-    inputs: dict[str, list[int]]
-    tokens: int
-
-
 class TextEncoder:
     """A tokenizer with what to do about long texts.
 
@@ -76,10 +74,7 @@ class TextEncoder:
     ) -> None:
         if long not in ("truncate", "windows"):
             raise ConfigError(f"`long` must be truncate or windows, got {long!r}.")
-        special = tokenizer.num_special_tokens_to_add(pair=True)
-        room = max_length - special
-        if room < 2:
-            raise ConfigError(f"`max_length` must be at least {special + 2}, got {max_length}.")
+        room = room_for_texts(tokenizer, max_length)
         # A pair's shorter text may take half of the room.
         widest = (room + 1) // 2 - 1
         overlap = min(max_length // 4, widest) if overlap is None else overlap
@@ -98,66 +93,50 @@ class TextEncoder:
 
     def encode(self, rows: Sequence[TextPair]) -> WindowedTexts:
         """Tokenise texts or pairs; all rows have a second text, or none has."""
-        texts = [whole_characters(text) for text, _ in rows]
-        pairs = [whole_characters(pair) for _, pair in rows if pair is not None] or None
+        texts = [text for text, _ in rows]
+        pairs = [pair for _, pair in rows if pair is not None] or None
         if pairs is not None and len(pairs) < len(rows):
             raise ValueError("Either every row has a second text, or none has.")
-        if not rows:
-            return self._assembled([], np.zeros(0, np.bool_))
         with self._lock:
-            if self._long == "windows" and pairs is None:
-                groups = self._sliding(texts, None, "only_first")
-                return self._assembled(groups, np.zeros(len(rows), np.bool_))
-            groups, cut = self._truncated(texts, pairs)
-            if self._long == "windows" and pairs is not None:
-                for row in np.flatnonzero(cut).tolist():
-                    groups[row], cut[row] = self._sliding_pair(texts[row], pairs[row])
-        return self._assembled(groups, cut)
-
-    def _truncated(
-        self, texts: list[str], pairs: list[str] | None
-    ) -> tuple[list[list[_Sequence]], NDArray[np.bool_]]:
-        encoded = self._tokenizer(
-            texts,
-            pairs,
-            truncation=True,
-            max_length=self.max_length,
-            return_special_tokens_mask=True,
+            groups = self._sequences(texts, pairs) if rows else []
+        windows = [window for group in groups for window in group]
+        return WindowedTexts(
+            assembled(self._tokenizer, windows),
+            np.array([len(group) for group in groups], np.int64),
+            np.array([max(window.tokens, 1) for window in windows], np.float64),
+            np.array([any(window.cut for window in group) for group in groups], np.bool_),
         )
-        cut = np.array([len(one.overflowing) > 0 for one in encoded.encodings], np.bool_)
-        return [[one] for one in self._sequences(encoded)], cut
 
-    def _sliding(
-        self, texts: list[str], pairs: list[str] | None, truncation: str
-    ) -> list[list[_Sequence]]:
-        """All windows of each text; `truncation` says which of a pair slides."""
-        encoded = self._tokenizer(
-            texts,
-            pairs,
-            truncation=truncation,
-            max_length=self.max_length,
-            stride=self._overlap,
-            return_overflowing_tokens=True,
-            return_special_tokens_mask=True,
-        )
-        groups: list[list[_Sequence]] = [[] for _ in texts]
-        owners = encoded["overflow_to_sample_mapping"]
-        for owner, sequence in zip(owners, self._sequences(encoded), strict=True):
-            groups[owner].append(sequence)
+    def _sequences(self, texts: list[str], pairs: list[str] | None) -> list[list[TokenSequence]]:
+        if self._long == "windows" and pairs is None:
+            return self._sliding(texts, None, "only_first")
+        groups = sequences_of(self._tokenizer, texts, pairs, self.max_length)
+        if self._long == "windows" and pairs is not None:
+            for row, (beginning,) in enumerate(groups):
+                if beginning.cut:
+                    groups[row] = self._sliding_pair(texts[row], pairs[row])
         return groups
 
-    def _sliding_pair(self, text: str, pair: str) -> tuple[list[_Sequence], bool]:
-        """Windows over the longer text, each beside the shorter one, and whether that was cut."""
+    def _sliding(
+        self, texts: list[str], pairs: list[str] | None, slides: Truncation
+    ) -> list[list[TokenSequence]]:
+        """All windows of each text; `slides` says which of a pair does."""
+        return sequences_of(
+            self._tokenizer, texts, pairs, self.max_length, slides, overlap=self._overlap
+        )
+
+    def _sliding_pair(self, text: str, pair: str) -> list[TokenSequence]:
+        """Windows over the longer text, each beside the shorter one or its first half room."""
+        text, pair = whole_characters(text), whole_characters(pair)
         ends = [self._token_ends(one) for one in (text, pair)]
         first_slides = len(ends[0]) >= len(ends[1])
         fixed = ends[1] if first_slides else ends[0]
         half = self._room // 2
-        cut = len(fixed) > half
-        if cut:
+        if cut := len(fixed) > half:
             end = fixed[half - 1] if half else 0
             text, pair = (text, pair[:end]) if first_slides else (text[:end], pair)
-        truncation = "only_first" if first_slides else "only_second"
-        return self._sliding([text], [pair], truncation)[0], cut
+        slides: Truncation = "only_first" if first_slides else "only_second"
+        return [replace(one, cut=cut) for one in self._sliding([text], [pair], slides)[0]]
 
     def _token_ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, in characters."""
@@ -169,45 +148,3 @@ class TextEncoder:
             verbose=False,
         )
         return [end for _, end in encoded["offset_mapping"]]
-
-    def _sequences(self, encoded: Any) -> list[_Sequence]:
-        names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
-        rows = zip(*(encoded[name] for name in names), encoded["special_tokens_mask"], strict=True)
-        filler = self._filler()
-        return [
-            _Sequence(dict(zip(names, row, strict=False)), len(row[-1]) - sum(row[-1]))
-            if row[-1]
-            # A tokenizer without special tokens leaves nothing of an empty text.
-            else _Sequence({name: [filler[name]] for name in names}, 0)
-            for row in rows
-        ]
-
-    def _filler(self) -> dict[str, int]:
-        tokenizer = self._tokenizer
-        return {
-            "input_ids": tokenizer.pad_token_id or 0,
-            "token_type_ids": tokenizer.pad_token_type_id,
-        }
-
-    def _assembled(self, groups: list[list[_Sequence]], cut: NDArray[np.bool_]) -> WindowedTexts:
-        from runtime.tokens import TokenizedTexts
-
-        windows = [window for group in groups for window in group]
-        names = windows[0].inputs if windows else ["input_ids"]
-        inputs = {name: [window.inputs[name] for window in windows] for name in names}
-        left = self._tokenizer.padding_side == "left"
-        return WindowedTexts(
-            TokenizedTexts(inputs, self._filler(), left),
-            np.array([len(group) for group in groups], np.int64),
-            np.array([max(window.tokens, 1) for window in windows], np.float64),
-            cut,
-        )
-
-
-def whole_characters(text: str) -> str:
-    """`text` with U+FFFD for halves of characters, which JSON can hold and tokenizers refuse."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -61,10 +61,17 @@ class Progress(TrainerCallback):
 class Keeper(TrainerCallback):
     """Keeps the order of the rows and the state: when to save, and when to stop."""
 
-    def __init__(self, config: LoopConfig, signals: SignalWatch, order: LengthBuckets) -> None:
+    def __init__(
+        self,
+        config: LoopConfig,
+        signals: SignalWatch,
+        order: LengthBuckets,
+        begin_epoch: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.every = config.save_minutes * 60
         self.signals = signals
         self.order = order
+        self.begin_epoch = begin_epoch
         self.saved = time.monotonic()
 
     def on_epoch_begin(
@@ -72,6 +79,7 @@ class Keeper(TrainerCallback):
     ) -> None:
         """Choose the epoch's order: accelerate's wrappers hide the sampler from the trainer."""
         self.order.set_epoch(int(state.epoch or 0))
+        self.begin_epoch(self.order.epoch)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

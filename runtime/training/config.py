@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,6 +77,14 @@ class LoopConfig:
             raise ConfigError(f"`{name}` must be at least {at_least}, got {value}.")
         if above is not None and not value > above:
             raise ConfigError(f"`{name}` must be above {above}, got {value}.")
+
+    def epochs_over(self, rows: int) -> float:
+        """Passes over so many rows, once the recipe's are filled in."""
+        if self.max_steps is not None:
+            return self.max_steps / math.ceil(rows / self.batch_size)
+        if self.num_epochs is None:
+            raise ValueError("`num_epochs` must be resolved.")
+        return self.num_epochs
 
     def require_divisible(self, processes: int) -> None:
         """Check that every process gets the same number of rows of a step.

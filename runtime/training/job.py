@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,10 @@ class TrainingJob:
     """Pads a batch to so many tokens; None where rows have no length."""
     notify: Callable[[str], None]
     """Takes progress and warnings, one line each."""
+    begin_epoch: Callable[[int], None] = lambda _: None
+    """Told the number of each epoch, from 0, before its rows are collated."""
+    resting: Callable[[int], Sequence[nn.Parameter]] = lambda _: ()
+    """Parameters that an epoch, counted from 0, leaves as they are: no gradient, no decay."""
 
 
 @dataclass(frozen=True, slots=True)

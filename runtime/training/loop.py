@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from runtime.training.batching import FILLER, LengthBuckets
 from runtime.training.callbacks import Keeper, Progress
 from runtime.training.config import LoopConfig
 from runtime.training.dropout import RowDropout
+from runtime.training.frozen_weights import without_gradient
 from runtime.training.job import TrainingJob, TrainingOutcome
 from runtime.training.signals import SignalWatch
 from runtime.training.state import (
@@ -97,13 +98,14 @@ class GuardedTrainer(Trainer):
     ) -> None:
         self.job, self.config, self.run, self.signals = job, config, run, signals
         self.buckets = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=False)
+        keeper = Keeper(config, signals, self.buckets, job.begin_epoch)
         super().__init__(
             model=job.model,
             args=training_arguments(config, run),
             train_dataset=job.dataset,
             eval_dataset=job.dataset,  # never read: `evaluate` asks the job
             data_collator=job.collate,
-            callbacks=[Progress(job.notify), Keeper(config, signals, self.buckets)],
+            callbacks=[Progress(job.notify), keeper],
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -141,7 +143,8 @@ class GuardedTrainer(Trainer):
         while True:
             failure = None
             try:
-                loss = self._accumulate(model, inputs, total)
+                with without_gradient(self._resting()):
+                    loss = self._accumulate(model, inputs, total)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -183,11 +186,17 @@ class GuardedTrainer(Trainer):
         # would otherwise leave the others waiting inside DDP's reduction.
         return self.accelerator.no_sync(model)
 
+    def _resting(self) -> Sequence[nn.Parameter]:
+        return self.job.resting(self.buckets.epoch)
+
     def _sum_gradients(self) -> None:
         if self.args.world_size == 1:
             return
+        resting = set(map(id, self._resting()))
         for group in self.job.parameter_groups:
             for parameter in group["params"]:
+                if id(parameter) in resting:
+                    continue  # a gradient of zeros would let its weight decay
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 sum_over_processes(parameter.grad)

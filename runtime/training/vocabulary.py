@@ -1,8 +1,9 @@
 """Train without the rows of the vocabulary that the data never touches.
 
-A row that no text uses gets no gradient, so leaving it out changes nothing but time and memory:
-the embedding is 98 of the 184 million parameters of DeBERTa-v3-base, and AdamW keeps two moments
-for each and moves them all at every step.
+A row that no text uses gets no gradient, so leaving it out saves time and memory and changes no
+answer to these texts: the embedding is 98 of the 184 million parameters of DeBERTa-v3-base, and
+AdamW keeps two moments for each and moves them all at every step. Of such a row it would only take
+weight decay, rate times decay of its length a step; left out, it stays as it was pretrained.
 """
 
 from __future__ import annotations

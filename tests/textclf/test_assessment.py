@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from runtime.errors import DataError
 from tests.models import build_base, build_classifier
+from tests.runs import train_here
 from tests.tables import sentiment_rows, write_table
-from textclf import TrainConfig, train
+from textclf import TrainConfig
 from textclf.assessment import assess
 from textclf.classifier import ClassifierOptions, TextClassifier
+from textclf.data import sources
 from textclf.data.options import LabelOptions
 
 FLOAT32 = ClassifierOptions(precision="float32")
@@ -61,7 +64,7 @@ def test_what_validation_chose_is_judged_on_the_test_rows(tmp_path: Path) -> Non
     settings = TrainConfig(
         model_id=str(base), method="full", num_epochs=8, learning_rate=3e-3, max_length=48
     )
-    done = train(folder, tmp_path / "out", settings)
+    done = train_here(folder, tmp_path / "out", settings)
     chosen, judged = done.manifest["calibration"], done.evaluation.calibration
     assert done.manifest["evaluated_on"] == "test"
     assert judged is not None
@@ -89,6 +92,14 @@ def test_the_columns_are_those_of_the_training(tmp_path: Path) -> None:
     stated = LabelOptions(text_columns=("text",), label_column="label")
     misread = assess(model, table, stated, FLOAT32).evaluation
     assert [score.support for score in misread.per_class] == [40, 0]
+
+
+def test_a_table_is_read_once(tmp_path: Path) -> None:
+    model = trained(tmp_path / "model", data={"text_columns": ["text"], "label_column": "label"})
+    table = write_table(tmp_path / "d.csv", sentiment_rows(20), ("text", "label"))
+    with patch.object(sources, "read_table", wraps=sources.read_table) as read:
+        assess(model, table, LabelOptions(), FLOAT32)
+    assert read.call_count == 1
 
 
 def test_a_table_of_pairs_is_refused_by_a_model_of_single_texts(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,14 +191,7 @@ def test_pairs_are_counted_as_pairs(tmp_path: Path, tokenizer: Any) -> None:
 
 
 def test_estimates_grow_with_the_work() -> None:
-    full = CostInput(
-        parameters=3_000_000,
-        trainable_parameters=3_000_000,
-        embedding_parameters=1_000_000,
-        num_epochs=3,
-        batch_size=8,
-        method="full",
-    )
+    full = replace(COST, trainable_parameters=3_000_000, method="full")
     lora, whole = (estimate_cost(cost, [20] * 100, [20] * 10) for cost in (COST, full))
     assert 0 < lora.memory_bytes < whole.memory_bytes
     longer = estimate_cost(COST, [200] * 100, [20] * 10)

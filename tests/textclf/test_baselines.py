@@ -18,7 +18,7 @@ WORDS = {"good": ("fine", "great", "lovely"), "bad": ("poor", "awful", "dull")}
 
 def examples(texts: list[str], targets: Any, pairs: list[str] | None = None) -> Examples:
     rows = list(range(1, len(texts) + 1))
-    return Examples(texts, pairs, np.asarray(targets), rows, [str(row) for row in rows], "table")
+    return Examples(texts, pairs, np.asarray(targets), rows, "table")
 
 
 def data(task: str, labels: tuple[str, ...], train: Examples) -> LabelledData:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from tests.models import build_base, build_classifier
+from tests.runs import run_here
 from tests.tables import sentiment_table, write_table
 from textclf import TextClassifier
+from textclf.classifier import ClassifierOptions
 
 FOOTWORK = [sys.executable, "-m", "textclf"]
 TEXTS = ["the film was good", "the price was bad", "a sad book"]
@@ -24,14 +26,19 @@ def run(*words: object, given: str | None = None) -> subprocess.CompletedProcess
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return build_base(tmp_path / "base", "bert")
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_base(tmp_path_factory.mktemp("base"), "bert")
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return sentiment_table(tmp_path / "data.csv", 60)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sentiment_table(tmp_path_factory.mktemp("data") / "data.csv", 60)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_classifier(tmp_path_factory.mktemp("model"))
 
 
 def test_train_prints_one_document_and_its_progress_elsewhere(
@@ -46,7 +53,7 @@ def test_train_prints_one_document_and_its_progress_elsewhere(
     assert document == json.loads((out / "footwork.json").read_text())
     assert (document["config"]["num_epochs"], document["config"]["batch_size"]) == (1, 8)
     assert "step 7/7" in done.stderr
-    again = run("train", data, out, "--config", settings)
+    again = run_here("train", data, out, "--config", settings)
     assert again.returncode == 2
     assert "exists" in again.stderr
 
@@ -55,39 +62,37 @@ def test_train_for_people_ends_with_the_baselines_and_the_next_command(
     base: Path, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = run("train", data, out, "--model", base, "--num-epochs", 1, "--max-length", 40)
+    done = run_here("train", data, out, "--model", base, "--num-epochs", 1, "--max-length", 40)
     assert done.returncode == 0, done.stderr
     for expected in ("accuracy", "majority", "linear", f"footwork textclf predict {out}"):
         assert expected in done.stdout
 
 
-def test_predict_answers_every_row_in_order(tmp_path: Path) -> None:
-    model = build_classifier(tmp_path / "model")
+def test_predict_answers_every_row_in_order(model: Path, tmp_path: Path) -> None:
     table = write_table(
         tmp_path / "texts.csv",
         [(f"r{i}", text * (i % 5 + 1)) for i, text in enumerate(TEXTS * 4)],
         ("id", "text"),
     )
-    done = run("predict", model, table, "--json")
+    done = run_here("predict", model, table, "--json")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["id"] for row in rows] == [f"r{i}" for i in range(12)]
     assert set(rows[0]) == {"id", "label", "probability", "probabilities", "abstained"}
     out = tmp_path / "answers.csv"
-    assert run("predict", model, table, "-o", out).returncode == 0
+    assert run_here("predict", model, table, "-o", out).returncode == 0
     assert len(out.read_text().splitlines()) == 13
     piped = run("predict", model, "-", given="\n".join(TEXTS) + "\n")
     assert len(piped.stdout.splitlines()) == 4, piped.stderr
 
 
-def test_a_bad_row_is_named_or_skipped_with_exit_code_3(tmp_path: Path) -> None:
-    model = build_classifier(tmp_path / "model")
+def test_a_bad_row_is_named_or_skipped_with_exit_code_3(model: Path, tmp_path: Path) -> None:
     lines = tmp_path / "rows.jsonl"
     lines.write_text('{"text": "good"}\n{"text": \n{"text": "bad"}\n')
-    done = run("predict", model, lines)
+    done = run_here("predict", model, lines)
     assert done.returncode == 1
     assert "row 2" in done.stderr
-    done = run("predict", model, lines, "--skip-bad-rows", "--json")
+    done = run_here("predict", model, lines, "--skip-bad-rows", "--json")
     assert done.returncode == 3
     assert len(done.stdout.splitlines()) == 2
     assert "row 2" in done.stderr
@@ -96,22 +101,35 @@ def test_a_bad_row_is_named_or_skipped_with_exit_code_3(tmp_path: Path) -> None:
 def test_audit_names_rows_and_fails_only_where_training_would(tmp_path: Path) -> None:
     rows = [("same text", "a"), ("same text", "b"), ("", "a"), ("other", "b"), ("more", "a")]
     table = write_table(tmp_path / "t.csv", rows * 4, ("text", "label"))
-    done = run("audit", table, "--model", "tiny", "--json")
+    done = run_here("audit", table, "--model", "tiny", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["usable"] is True
     one_class = write_table(tmp_path / "one.csv", [("x", "a"), ("y", "a")] * 9, ("text", "label"))
-    assert run("audit", one_class, "--model", "tiny").returncode == 1
+    assert run_here("audit", one_class, "--model", "tiny").returncode == 1
 
 
-def test_evaluate_judges_a_trained_folder(data: Path, tmp_path: Path) -> None:
-    model = build_classifier(tmp_path / "model")
-    done = run("evaluate", model, data, "--json")
+def test_evaluate_judges_a_trained_folder(model: Path, data: Path, tmp_path: Path) -> None:
+    done = run_here("evaluate", model, data, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 60
     strange = write_table(tmp_path / "s.csv", [("x", "negative"), ("y", "odd")], ("text", "label"))
-    done = run("evaluate", model, strange)
+    done = run_here("evaluate", model, strange)
     assert done.returncode == 1
     assert "odd" in done.stderr
+
+
+def test_evaluate_judges_a_regression(tmp_path: Path) -> None:
+    model = build_classifier(tmp_path / "model", labels=(), task="regression")
+    texts = [f"the film was good {i}" for i in range(30)]
+    amounts = [f"{i * 0.37:.2f}" for i in range(30)]
+    rows = list(zip(texts, amounts, strict=True))
+    table = write_table(tmp_path / "amounts.csv", rows, ("text", "score"))
+    found = json.loads(run_here("evaluate", model, table, "--json").stdout)
+    said = [row.label for row in TextClassifier.load(model).predict(texts)]
+    errors = np.abs(np.array(said, np.float64) - np.array(amounts, np.float64))
+    assert found["metrics"]["mae"]["value"] == pytest.approx(errors.mean())
+    assert (found["task"], found["rows"], found["calibration"]) == ("regression", 30, None)
+    assert "spearman" in run_here("evaluate", model, table).stdout
 
 
 @pytest.mark.parametrize(
@@ -128,7 +146,7 @@ def test_a_wrong_command_gets_one_clear_line(
     words: tuple[str, ...], message: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(data.parent)
-    done = run(*words)
+    done = run_here(*words)
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -136,56 +154,56 @@ def test_a_wrong_command_gets_one_clear_line(
 
 
 def logits(folder: Path) -> np.ndarray:
-    return TextClassifier.load(folder).logits(TEXTS)
+    return TextClassifier.load(folder, ClassifierOptions(precision="float32")).logits(TEXTS)
+
+
+OFTEN_SAVED = ("--save-minutes", 0.0001, "--batch-size", 8)
+ENDURING = ("--method", "full", "--num-epochs", 20, "--max-length", 40, *OFTEN_SAVED)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert run_here("train", data, out, "--model", base, *ENDURING).returncode == 0
+    return out
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_resumes_to_the_undisturbed_result(
-    number: int, base: Path, data: Path, tmp_path: Path
+    number: int, base: Path, data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    settings = ("--model", base, "--method", "full", "--num-epochs", 40, "--max-length", 40)
-    frequent = ("--save-minutes", 0.0001, "--batch-size", 8)
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert run("train", data, undisturbed, *settings, *frequent).returncode == 0
-    command = [*FOOTWORK, "train", data, killed, *settings, *frequent]
+    killed = tmp_path / "killed"
+    command = [*FOOTWORK, "train", data, killed, "--model", base, *ENDURING]
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step "):
                 break
-        time.sleep(random.Random(number).uniform(0.1, 1.0))
+        time.sleep(random.Random(number).uniform(0.0, 0.4))
         process.send_signal(number)
         process.stderr.read()
     assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGTERM)
     assert not killed.exists()
-    done = run("train", data, killed, *settings, *frequent, "--resume")
+    done = run_here("train", data, killed, "--model", base, *ENDURING, "--resume")
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(logits(killed), logits(undisturbed))
     assert not list(tmp_path.glob("killed.*"))
 
 
-def launch(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Two processes: accelerate's own launcher starts only one on a machine without a GPU."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", "2", "-m", "textclf"]
-    return subprocess.run(
-        [*command, *map(str, words)], capture_output=True, text=True, check=False, timeout=timeout
-    )
-
-
 def test_two_processes_give_the_result_of_one(base: Path, data: Path, tmp_path: Path) -> None:
     settings = ["--model", base, "--num-epochs", 3, "--max-length", 40, "--json"]
-    settings += ["--mixed-precision", "float32"]
-    even, odd = ("--batch-size", 8), ("--batch-size", 9)
-    one = run("train", data, tmp_path / "one", *settings, *even)
-    two = launch("train", data, tmp_path / "two", *settings, *even)
+    settings += ["--mixed-precision", "float32", "--batch-size", 8]
+    one = run_here("train", data, tmp_path / "one", *settings)
+    # accelerate's own launcher starts only one process on a machine without a GPU.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", "--log-dir", str(tmp_path / "logs"), "--redirects", "3"]
+    command += ["-m", "textclf", "train", str(data), str(tmp_path / "two"), *map(str, settings)]
+    two = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    printed, silent = (path.read_text() for path in sorted(tmp_path.glob("logs/**/stdout.log")))
     assert two.returncode == 0, two.stderr
-    first, second = json.loads(one.stdout), json.loads(two.stdout)
+    assert silent == ""
+    first, second = json.loads(one.stdout), json.loads(printed)
     found, expected = second["metrics"]["log_loss"], first["metrics"]["log_loss"]
     assert found["value"] == pytest.approx(expected["value"], rel=1e-5)
     np.testing.assert_allclose(logits(tmp_path / "two"), logits(tmp_path / "one"), atol=1e-4)
     assert sorted(p.name for p in tmp_path.glob("*two*")) == ["two"]
-    # The launcher really started two: one process would take a batch of 9.
-    refused = launch("train", data, tmp_path / "odd", *settings, *odd)
-    assert refused.returncode != 0
-    assert "multiple of the 2 processes" in refused.stderr

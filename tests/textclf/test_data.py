@@ -14,8 +14,16 @@ import pytest
 
 from runtime.errors import ConfigError, DataError
 from runtime.tables.reader import TableFormat, write_rows
+from textclf.data.columns import StatedColumns, choose_columns
 from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from textclf.data.loading import DataOptions, LabelledData, load_data, load_examples
+from textclf.data.loading import (
+    DataOptions,
+    Examples,
+    LabelledData,
+    load_data,
+    load_table,
+    read_examples,
+)
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 
@@ -105,14 +113,6 @@ def test_targets_have_the_shape_of_the_task(tmp_path: Path) -> None:
     amounts = load(tmp_path, rows_of([1, 2] * 5), replace(SKIP, task="regression"))
     assert amounts.train.targets.dtype == np.float32
     assert amounts.labels == ()
-
-
-def test_ids_are_kept_or_are_row_numbers(tmp_path: Path) -> None:
-    lines = "".join(f"00{i},t {i},{i % 2}\n" for i in range(6))
-    data = load_csv(tmp_path, "id,text,label\n" + lines)
-    assert set(data.train.ids) | set(data.validation.ids) == {f"00{i}" for i in range(6)}
-    data = load(tmp_path, rows_of([0, 1] * 3))
-    assert data.train.ids == [str(row) for row in data.train.rows]
 
 
 @pytest.mark.parametrize(
@@ -223,24 +223,33 @@ def test_classes_of_the_hub_have_their_names() -> None:
     assert table.columns["tags"] == [["neg", "pos"], []]
 
 
+def examples_for(
+    labels: tuple[str, ...], task: str, path: Path, options: DataOptions | None = None
+) -> Examples:
+    options = options or DataOptions()
+    table = load_table(str(path), options.table_format)
+    columns = choose_columns(table.columns, StatedColumns(), table.source)
+    return read_examples(table, columns, options, labels, task)
+
+
 def test_examples_are_read_with_the_labels_of_a_model(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     write_rows(rows_of(["b", "a", "b"]), path)
-    examples = load_examples(str(path), DataOptions(), ("b", "c", "a"), SINGLE_LABEL)
+    examples = examples_for(("b", "c", "a"), SINGLE_LABEL, path)
     assert examples.targets.tolist() == [0, 2, 0]
     assert examples.rows == [1, 2, 3]
     with pytest.raises(DataError, match=r"row 2: label 'a' is not among the model's \(b, c\)"):
-        load_examples(str(path), DataOptions(), ("b", "c"), SINGLE_LABEL)
-    assert len(load_examples(str(path), SKIP, ("b", "c"), SINGLE_LABEL).texts) == 2
+        examples_for(("b", "c"), SINGLE_LABEL, path)
+    assert len(examples_for(("b", "c"), SINGLE_LABEL, path, SKIP).texts) == 2
 
 
 def test_the_separator_is_told_from_the_labels_of_a_model(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     write_rows(rows_of(["x;y", "y"]), path)
-    examples = load_examples(str(path), DataOptions(), ("x", "y"), MULTI_LABEL)
+    examples = examples_for(("x", "y"), MULTI_LABEL, path)
     assert examples.targets.tolist() == [[1, 1], [0, 1]]
     write_rows(rows_of(["card, lost", "other"]), path)
-    examples = load_examples(str(path), DataOptions(), ("card, lost", "other"), MULTI_LABEL)
+    examples = examples_for(("card, lost", "other"), MULTI_LABEL, path)
     assert examples.targets.tolist() == [[1, 0], [0, 1]]
 
 

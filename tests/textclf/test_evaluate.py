@@ -7,14 +7,10 @@ import pytest
 
 from runtime.calibration import GivenCalibration
 from runtime.errors import DataError, ModelError
-from textclf.evaluate import METRICS, Evaluation, evaluate_logits, quick_metrics
-from textclf.report.evaluation_text import (
-    aligned,
-    confused_pairs,
-    display_width,
-    shorten,
-    worst_classes,
-)
+from runtime.terminal_text import aligned, confused_pairs, display_width, shorten
+from textclf.evaluate import evaluate_logits, quick_metrics
+from textclf.evaluation import METRICS, Evaluation
+from textclf.report.evaluation_text import worst_classes
 
 reference = pytest.importorskip("sklearn.metrics")
 
@@ -238,7 +234,7 @@ def test_many_classes_show_the_worst_and_the_most_confused() -> None:
     assert max(score.f1 for score in worst) <= min(
         score.f1 for score in evaluation.per_class if score not in worst
     )
-    pairs = confused_pairs(evaluation, 5)
+    pairs = confused_pairs(evaluation.labels, evaluation.confusion, 5)
     assert all(true != predicted for true, predicted, _ in pairs)
     assert [count for _, _, count in pairs] == sorted((c for *_, c in pairs), reverse=True)
 
@@ -254,3 +250,11 @@ def test_small_and_large_errors_are_legible() -> None:
     targets = np.arange(50.0)
     text = evaluate_logits(REGRESSION, (), targets * 1e-5, targets * 1e-5 + 1e-5).to_text()
     assert "1e-05" in text
+
+
+def test_probabilities_that_say_nothing_are_told_so() -> None:
+    targets = np.arange(120) % 2
+    found = evaluate_logits(SINGLE, ("a", "b"), targets, -9.0 * np.eye(2)[targets])
+    text = found.to_text()
+    assert "the classifier is hardly better than chance" in text
+    assert max(map(display_width, text.splitlines())) <= 100

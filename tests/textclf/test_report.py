@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from runtime.calibration import GivenCalibration
-from textclf.evaluate import Evaluation, evaluate_logits
+from textclf.evaluate import evaluate_logits
+from textclf.evaluation import Evaluation
 from textclf.report.model_card import model_card
 from textclf.report.model_card_data import public_data_name, public_model_id
 from textclf.report.report import Report, write_report

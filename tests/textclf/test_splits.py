@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from runtime.errors import DataError
+from runtime.splits import hold_out
 from runtime.tables.reader import TableFormat, write_rows
 from textclf.data.labels import MULTI_LABEL, SINGLE_LABEL
 from textclf.data.loading import DataOptions, LabelledData, load_data
-from textclf.data.splits import hold_out, normalise_text, return_unseen, strata, text_groups
+from textclf.data.splits import normalise_text, return_unseen, strata, text_groups
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 

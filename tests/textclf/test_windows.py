@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from runtime.errors import ConfigError
+from runtime.tokens import tokenize, whole_characters
 from tests.models import FAMILIES, build_tokenizer
-from textclf.windows import TextEncoder, whole_characters
+from textclf.windows import TextEncoder
 
 LONG = "the film was very good and the book was not so bad at all, it is fine " * 6
 
@@ -62,6 +63,7 @@ def test_truncation_is_the_tokenizers_own_and_says_what_was_cut(tokenizer: Any) 
     encoded = TextEncoder(tokenizer, 24).encode([(LONG, None), ("bad", None)])
     own = tokenizer([LONG, "bad"], truncation=True, max_length=24)["input_ids"]
     assert encoded.sequences.inputs["input_ids"] == own
+    assert encoded.sequences == tokenize(tokenizer, [LONG, "bad"], None, 24)
     assert encoded.cut.tolist() == [True, False]
 
 

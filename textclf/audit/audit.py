@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,11 +22,9 @@ from textclf.audit.findings import (
 )
 from textclf.audit.text import audit_as_text
 from textclf.audit.token_counts import TokenCounts, count_tokens
+from textclf.audit.token_findings import token_findings
 from textclf.data.labels import REGRESSION
 from textclf.data.loading import LabelledData
-
-_VERY_LONG = 4
-_WORST_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +95,7 @@ def audit_data(
         *class_findings(data),
         *label_findings(data),
         *text_findings(data),
-        *_length_findings(data, tokens, max_length),
-        *_unknown_finding(data, tokens),
+        *token_findings(data, tokens, max_length),
     )
     kept = {name: np.minimum(one.lengths, max_length) for name, one in tokens.items()}
     lengths = (kept["train"].tolist(), kept["validation"].tolist())
@@ -130,81 +127,6 @@ def _summary(data: LabelledData, name: str, tokens: TokenCounts, max_length: int
         lost_tokens=int(tokens.lost(max_length).sum()),
         amounts=amounts and (float(amounts[0]), float(amounts[1]), float(amounts[2])),
     )
-
-
-def _length_findings(
-    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
-) -> Iterator[Finding]:
-    splits = splits_of(data)
-    lost = {name: one.lost(max_length) for name, one in tokens.items()}
-    rows = {
-        name: [splits[name].rows[i] for i in np.flatnonzero(cut)]
-        for name, cut in lost.items()
-        if cut.any()
-    }
-    if not rows:
-        return
-    count, total = sum(map(len, rows.values())), sum(len(one.texts) for one in splits.values())
-    tokens_lost = sum(int(cut.sum()) for cut in lost.values())
-    share = tokens_lost / sum(int(one.lengths.sum()) for one in tokens.values())
-    worst = sorted(
-        (
-            (int(cut[i]), name, splits[name].rows[i])
-            for name, cut in lost.items()
-            for i in np.flatnonzero(cut)
-        ),
-        reverse=True,
-    )[:_WORST_ROWS]
-    message = (
-        f"{count:,} of {total:,} rows ({_share(count / total)}) are longer than {max_length} "
-        f"tokens and lose {tokens_lost:,} tokens, {_share(share)} of all; the worst, row "
-        f"{worst[0][2]} of {worst[0][1]}, loses {worst[0][0]:,}."
-    )
-    details = {
-        "rows": count,
-        "tokens": tokens_lost,
-        "share_of_tokens": share,
-        "worst": [{"split": name, "row": row, "lost_tokens": cut} for cut, name, row in worst],
-    }
-    yield Finding("truncated", "warning" if share > 0.01 else "note", message, rows, details)
-    yield from _very_long_finding(data, tokens, max_length)
-
-
-def _share(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
-
-
-def _very_long_finding(
-    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
-) -> Iterator[Finding]:
-    splits = splits_of(data)
-    rows = {
-        name: [splits[name].rows[i] for i in np.flatnonzero(one.lengths > _VERY_LONG * max_length)]
-        for name, one in tokens.items()
-    }
-    count = sum(map(len, rows.values()))
-    if count:
-        message = (
-            f"Very long texts: {count:,} have more than {_VERY_LONG} times {max_length} tokens. "
-            "The model sees only their beginning."
-        )
-        yield Finding("very_long", "warning", message, {k: v for k, v in rows.items() if v})
-
-
-def _unknown_finding(data: LabelledData, tokens: Mapping[str, TokenCounts]) -> Iterator[Finding]:
-    splits = splits_of(data)
-    rows = {}
-    for name, one in tokens.items():
-        words = np.maximum(one.lengths - one.special, 1)
-        if len(found := np.flatnonzero(one.unknown * 2 > words)):
-            rows[name] = [splits[name].rows[i] for i in found]
-    count = sum(map(len, rows.values()))
-    if count:
-        message = (
-            f"In {count:,} row{'s' * (count != 1)} more than half of the tokens are unknown to the "
-            "tokenizer: another language or script than the model's?"
-        )
-        yield Finding("unknown_tokens", "warning", message, rows)
 
 
 __all__ = ["Audit", "CostInput", "Finding", "SplitSummary", "audit_data"]

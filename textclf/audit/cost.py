@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_PROBE_SECONDS = 0.2
-_PROBE_SIDE = 1024
 # Of the bare matrix product's rate: what training loops reach between norms, softmax and copies.
 _EFFICIENCY = 0.4
 # Bytes a token, a layer and a unit of width, that the backward pass needs in float32.
@@ -30,16 +28,17 @@ class CostInput:
     embedding_parameters: int
     """They are looked up, not multiplied."""
     num_epochs: float
+    """Passes over the training texts."""
     batch_size: int
-    """Texts per optimizer step."""
+    """Texts that are computed together."""
     method: str
     """`full`, `lora` or `head`."""
     bytes_per_parameter: int = 4
     hidden_size: int | None = None
     """None is guessed from the parameters."""
     num_layers: int | None = None
-    mixed_precision: str = "no"
-    """`no`, `bf16` or `fp16`: the type the device is measured with."""
+    mixed_precision: str = "auto"
+    """`auto`, `bf16` or `float32`: what the device is measured with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,52 +61,27 @@ def estimate_cost(cost: CostInput, train: Sequence[int], validation: Sequence[in
     Args:
         cost: The model and the run.
         train: Tokens of each text, after truncation.
-        validation: The same, read once an epoch.
+        validation: The same, read at the end of each epoch, the last one whole or not.
     """
-    device, flops = measure_device(cost.mixed_precision)
-    forward, epochs = _forward_flops(cost, train), cost.num_epochs
-    checks = _forward_flops(cost, validation) * epochs
+    from runtime.accelerator import compute_device, matrix_rate, resolve_precision
+
+    device = compute_device()
+    flops = matrix_rate(device, resolve_precision(cost.mixed_precision, device))
+    forward, check = _forward_flops(cost, train), _forward_flops(cost, validation)
     if cost.method == "head":
         # Features are computed once; the head itself costs next to nothing.
-        work = forward + checks / max(epochs, 1)
+        work = forward + check
     else:
         # Backward takes one forward for the activations and one for the weights, if they train.
-        work = forward * (3 if cost.method == "full" else 2) * epochs + checks
+        work = forward * (3 if cost.method in ("full", "gradual") else 2) * cost.num_epochs
+        work += check * math.ceil(cost.num_epochs)
     return Cost(
         minutes=work / (flops * _EFFICIENCY) / 60,
         memory_bytes=_memory(cost, max(train, default=0)),
         tokens=sum(train),
-        device=device,
+        device=device.type,
         device_flops=flops,
     )
-
-
-def measure_device(mixed_precision: str = "no") -> tuple[str, float]:
-    """The device that would train, and its rate in a matrix product.
-
-    Args:
-        mixed_precision: `no`, `bf16` or `fp16`.
-
-    Returns:
-        Name of the device, and floating-point operations a second.
-    """
-    import torch
-
-    device = "cpu"
-    if torch.cuda.is_available():
-        device = "cuda"
-    elif torch.backends.mps.is_available():
-        device = "mps"
-    names = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    side = _PROBE_SIDE * (4 if device == "cuda" else 1)
-    matrix = torch.ones(side, side, device=device, dtype=names.get(mixed_precision, torch.float32))
-    (matrix @ matrix).sum().item()
-    products, begin = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - begin) < _PROBE_SECONDS:
-        # Taking a number out waits for the device.
-        (matrix @ matrix)[0, 0].item()
-        products += 1
-    return device, 2 * side**3 * products / elapsed
 
 
 def _forward_flops(cost: CostInput, lengths: Sequence[int]) -> float:

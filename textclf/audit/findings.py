@@ -13,6 +13,7 @@ import numpy as np
 from runtime.tables.reader import SkippedRow
 from textclf.data.labels import MULTI_LABEL, REGRESSION
 from textclf.data.loading import Examples, LabelledData
+from textclf.data.rows import UNSEEN_LABEL
 from textclf.data.splits import normalise_text, text_groups
 
 _FEW_ROWS = 10
@@ -48,10 +49,9 @@ def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
         if not rows:
             continue
         ending = "training stops at them" if severity == "error" else "they are left out"
-        unseen = [one for one in rows if " is not among " in one.reason]
         for which, ones in (
-            ("unseen_labels", unseen),
-            (kind, [r for r in rows if r not in unseen]),
+            ("unseen_labels", [one for one in rows if one.kind == UNSEEN_LABEL]),
+            (kind, [one for one in rows if one.kind != UNSEEN_LABEL]),
         ):
             if ones:
                 message = f"{_rows(len(ones))} cannot be used; {ending}: {_reasons(ones)}."

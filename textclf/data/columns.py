@@ -1,4 +1,4 @@
-"""Which columns of a table hold the texts, the labels and the ids."""
+"""Which columns of a table hold the texts and the labels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ class Columns:
     text: tuple[str, ...]
     """One, or two for pairs."""
     label: str
-    id: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -63,6 +62,7 @@ class StatedColumns:
     text: tuple[str, ...] = ()
     label: str | None = None
     id: str | None = None
+    """Neither text nor label."""
 
 
 def choose_columns(
@@ -86,12 +86,11 @@ def choose_columns(
     text = text or _text_by_name(free)
     free = [name for name in free if name not in text]
     label = label or _by_name(free, LABEL_NAMES)
-    if identity is None:
-        identity = _id_by_name(columns, [name for name in free if name != label])
     if not text or label is None:
+        identity = identity or _id_by_name(columns, [name for name in free if name != label])
         profiles = [_profile(name, columns[name]) for name in columns]
-        text, label, identity = _by_content(profiles, (text, label, identity), source)
-    return Columns(text, label, identity, _notes(text, label, identity))
+        text, label = _by_content(profiles, (text, label, identity), source)
+    return Columns(text, label, (_note(text, label),))
 
 
 def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
@@ -220,7 +219,7 @@ Found = tuple[tuple[str, ...], str | None, str | None]
 
 def _by_content(
     profiles: Sequence[_Profile], found: Found, source: str
-) -> tuple[tuple[str, ...], str, str | None]:
+) -> tuple[tuple[str, ...], str]:
     text, label, identity = found
     free = [p for p in profiles if p.name not in (*text, label, identity)]
     if label is None:
@@ -232,8 +231,7 @@ def _by_content(
         text = tuple(p.name for p in texts or plain or (free if len(free) == 1 else ()))
     if label is None or not 1 <= len(text) <= 2:
         raise DataError(_unclear(profiles, text, label, source))
-    ids = [p.name for p in free if p.holds_ids and p.name not in text]
-    return text, label, identity or (ids[0] if len(ids) == 1 else None)
+    return text, label
 
 
 def _label_by_content(free: Sequence[_Profile], wanted: int) -> str | None:
@@ -263,13 +261,12 @@ def _unclear(
     )
 
 
-def _notes(text: tuple[str, ...], label: str, identity: str | None) -> tuple[str, ...]:
+def _note(text: tuple[str, ...], label: str) -> str:
     if len(text) == 2:
         texts = f"Texts are pairs of {text[0]!r} and {text[1]!r}"
     else:
         texts = f"Texts are taken from {text[0]!r}"
-    ids = f", ids from {identity!r}" if identity else ""
-    return (f"{texts}, labels from {label!r}{ids}.",)
+    return f"{texts}, labels from {label!r}."
 
 
 def _listed(columns: Mapping[str, Any]) -> str:

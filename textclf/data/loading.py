@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, DataError
+from runtime.splits import hold_out
+from runtime.tables.format import TableFormat
 from runtime.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, StatedColumns, choose_columns, find_name
 from textclf.data.labels import (
@@ -24,7 +26,7 @@ from textclf.data.labels import (
 from textclf.data.options import DataOptions, LabelOptions
 from textclf.data.rows import LabelledRows, read_rows
 from textclf.data.sources import SourceTables, read_tables
-from textclf.data.splits import hold_out, return_unseen, strata, text_groups
+from textclf.data.splits import return_unseen, strata, text_groups
 
 Notes = tuple[str, ...]
 _SHOWN_ROWS = 10
@@ -45,8 +47,6 @@ class Examples:
     """(N,) int64 class numbers, (N, C) float32 zeros and ones, or (N,) float32 amounts."""
     rows: list[int]
     """Where each stands in `source`, 1-based."""
-    ids: list[str]
-    """As written, else the row numbers."""
     source: str
     skipped: tuple[SkippedRow, ...] = ()
     notes: tuple[str, ...] = ()
@@ -124,24 +124,40 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
     )
 
 
-def load_examples(data: str, options: LabelOptions, labels: tuple[str, ...], task: str) -> Examples:
-    """Read labelled texts for a model that is already trained.
+def load_table(data: str, table_format: TableFormat) -> Table:
+    """Read one split to judge a model on.
 
     Args:
-        data: As for `load_data`; of several splits test is read, else validation.
-        options: As for `load_data`.
+        data: As for `load_data`; of several splits test is taken, else validation.
+        table_format: How text files are read.
+
+    Raises:
+        DataError: Something cannot be read.
+    """
+    splits = read_tables(data, table_format).splits
+    name = next(split for split in ("test", "validation", "train") if split in splits)
+    table = splits[name]
+    chosen = (f"Of {data} the {name} split is used.",) if len(splits) > 1 else ()
+    return replace(table, notes=(*chosen, *table.notes))
+
+
+def read_examples(
+    table: Table, columns: Columns, options: LabelOptions, labels: tuple[str, ...], task: str
+) -> Examples:
+    """Take labelled texts out of a table, for a model that is already trained.
+
+    Args:
+        table: As `load_table` gives it.
+        columns: Of the table.
+        options: As for `load_data`; the columns are not looked at.
         labels: The model's, in its order; empty for regression.
         task: The model's.
 
     Raises:
-        DataError: Something cannot be read, or a label is not among the model's.
+        DataError: Rows are bad, a label is not among the model's, or no row is left.
     """
     if task not in TASKS:
         raise ConfigError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
-    splits = read_tables(data, options.table_format).splits
-    name = next(split for split in ("test", "validation", "train") if split in splits)
-    table = splits[name]
-    columns = _choose(table, options)
     cells = read_cells(table.columns[columns.label])
     kind = kind_for_model(cells, options.label_separator, labels, task)
     rows = read_rows(table, columns, kind).only_known(labels, kind, "the model's")
@@ -149,8 +165,7 @@ def load_examples(data: str, options: LabelOptions, labels: tuple[str, ...], tas
         raise_bad_rows(rows.bad)
     if not rows.texts:
         raise DataError(f"{table.source} has no row that can be used.")
-    chosen = (f"Of {data} the {name} split is used.",) if len(splits) > 1 else ()
-    return replace(_examples(rows, labels, task), notes=(*chosen, *table.notes, *columns.notes))
+    return replace(_examples(rows, labels, task), notes=(*table.notes, *columns.notes))
 
 
 def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
@@ -202,7 +217,6 @@ def _examples(rows: LabelledRows, names: tuple[str, ...], task: str) -> Examples
         pairs=rows.pairs,
         targets=encode_targets(rows.labels, names, task),
         rows=rows.rows,
-        ids=rows.ids,
         source=rows.source,
         skipped=rows.bad,
     )
@@ -239,7 +253,6 @@ def _take(examples: Examples, mask: NDArray[np.bool_]) -> Examples:
         pairs=None if examples.pairs is None else [examples.pairs[i] for i in chosen],
         targets=examples.targets[chosen],
         rows=[examples.rows[i] for i in chosen],
-        ids=[examples.ids[i] for i in chosen],
     )
 
 
@@ -260,6 +273,7 @@ __all__ = [
     "Examples",
     "LabelledData",
     "load_data",
-    "load_examples",
+    "load_table",
     "raise_bad_rows",
+    "read_examples",
 ]

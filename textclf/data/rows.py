@@ -12,6 +12,9 @@ from runtime.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, find_column
 from textclf.data.labels import REGRESSION, SINGLE_LABEL, LabelKind, read_cells, split_cell
 
+UNUSABLE, UNSEEN_LABEL = "unusable", "unseen_label"
+"""Kinds of `SkippedRow`."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
@@ -23,7 +26,6 @@ class LabelledRows:
     labels: list[list[str]]
     """One a row, or any number for multi-label."""
     rows: list[int]
-    ids: list[str]
     bad: tuple[SkippedRow, ...]
     """Those that cannot be used, in the order of the file."""
 
@@ -50,12 +52,12 @@ class LabelledRows:
             f"it stands in {counts[label]} row{'s' * (counts[label] > 1)}"
             for label in unknown
         ]
-        return self._without(reasons)
+        return self._without(reasons, UNSEEN_LABEL)
 
-    def _without(self, reasons: Sequence[str | None]) -> LabelledRows:
+    def _without(self, reasons: Sequence[str | None], kind: str) -> LabelledRows:
         good = [i for i, reason in enumerate(reasons) if reason is None]
         bad = [
-            SkippedRow(row, reason, self.source)
+            SkippedRow(row, reason, self.source, kind)
             for row, reason in zip(self.rows, reasons, strict=True)
             if reason is not None
         ]
@@ -65,13 +67,12 @@ class LabelledRows:
             pairs=None if self.pairs is None else [self.pairs[i] for i in good],
             labels=[self.labels[i] for i in good],
             rows=[self.rows[i] for i in good],
-            ids=[self.ids[i] for i in good],
             bad=tuple(sorted((*self.bad, *bad), key=lambda one: one.row)),
         )
 
 
 def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
-    """Take texts, labels and ids out of a table.
+    """Take texts and labels out of a table.
 
     Args:
         table: Has the columns, in any case of their names.
@@ -84,7 +85,6 @@ def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
     texts, *second = (_column(table, name) for name in columns.text)
     pairs = second[0] if second else None
     labels = [split_cell(cell, kind) for cell in read_cells(_column(table, columns.label))]
-    ids = _ids(table, columns.id)
     reasons = [
         _reason(parts, label, kind)
         for parts, label in zip(zip(texts, *second, strict=True), labels, strict=True)
@@ -95,20 +95,13 @@ def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
         pairs=None if pairs is None else [_text(text) for text in pairs],
         labels=[label or [] for label in labels],
         rows=table.rows,
-        ids=ids,
         bad=table.skipped,
     )
-    return rows._without(reasons) if any(reasons) else rows
+    return rows._without(reasons, UNUSABLE) if any(reasons) else rows
 
 
 def _column(table: Table, name: str) -> list[Any]:
     return table.columns[find_column(table.columns, name, table.source)]
-
-
-def _ids(table: Table, name: str | None) -> list[str]:
-    if name is None or name not in table.columns:
-        return [str(row) for row in table.rows]
-    return [str(value) for value in table.columns[name]]
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Hold rows out for validation: stratified, and never a text on both sides."""
+"""What rows have in common when some are held out for validation: their text, and their label."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import DataError
 from textclf.data.labels import MULTI_LABEL, REGRESSION
 
 _AMOUNT_BINS = 10
@@ -51,72 +50,6 @@ def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.int64]:
     return targets.astype(np.int64)
 
 
-def hold_out(
-    groups: NDArray[np.int64], classes: NDArray[np.int64], share: float, seed: int
-) -> NDArray[np.bool_]:
-    """Choose the rows of validation.
-
-    Whole groups are drawn at random from each class until its share is reached. The last group
-    of a class stays in training.
-
-    Args:
-        groups: Of each row, as `text_groups` gives them, (N,).
-        classes: Of each row, as `strata` gives them, (N,).
-        share: Of the rows, above 0 and below 1.
-        seed: The same gives the same rows.
-
-    Returns:
-        True for rows of validation, (N,).
-
-    Raises:
-        DataError: No row can be spared.
-    """
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    by_class: dict[int, list[NDArray[np.int64]]] = {}
-    for rows in members:
-        by_class.setdefault(int(classes[rows[0]]), []).append(rows)
-    held = np.zeros(len(groups), dtype=bool)
-    generator = np.random.default_rng(seed)
-    shuffled = {
-        name: [by_class[name][i] for i in generator.permutation(len(by_class[name]))]
-        for name in sorted(by_class)
-    }
-    for name, quota in _quotas(shuffled, share).items():
-        _draw(shuffled[name], quota, held)
-    if not held.any():
-        spare = [rows for drawn in shuffled.values() for rows in drawn[:-1]]
-        if not spare:
-            raise DataError(
-                "No row can be held out for validation: no class has two different texts. "
-                "Add rows, or give a folder with a train and a validation file."
-            )
-        held[min(spare, key=len)] = True
-    return held
-
-
-def _quotas(by_class: dict[int, list[NDArray[np.int64]]], share: float) -> dict[int, int]:
-    """Rows to draw of each class, by largest remainder, so that they sum up to the share."""
-    exact = {name: share * sum(map(len, drawn)) for name, drawn in by_class.items()}
-    quotas = {name: int(amount) for name, amount in exact.items()}
-    missing = max(1, round(sum(exact.values()))) - sum(quotas.values())
-    by_remainder = sorted(exact, key=lambda name: (quotas[name] - exact[name], name))
-    for name in [one for one in by_remainder if len(by_class[one]) > 1][:missing]:
-        quotas[name] += 1
-    return quotas
-
-
-def _draw(groups: Sequence[NDArray[np.int64]], quota: int, held: NDArray[np.bool_]) -> None:
-    taken = 0
-    for rows in groups[:-1]:
-        if taken >= quota:
-            return
-        # Half a group too many is nearer to the quota than half a group too few.
-        if taken + len(rows) / 2 <= quota:
-            held[rows] = True
-            taken += len(rows)
-
-
 def return_unseen(
     held: NDArray[np.bool_], groups: NDArray[np.int64], targets: NDArray[np.generic], task: str
 ) -> NDArray[np.bool_]:
@@ -124,7 +57,7 @@ def return_unseen(
 
     Args:
         held: True for rows of validation, (N,).
-        groups: As for `hold_out`.
+        groups: As `text_groups` gives them, (N,).
         targets: As `encode_targets` makes them.
         task: Regression has no classes; nothing is given back.
     """

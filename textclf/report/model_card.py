@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.metrics import Interval
+from runtime.terminal_text import calibration_lines, confused_pairs, number
 from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
-from textclf.report.evaluation_text import calibration_lines, confused_pairs, number, worst_classes
+from textclf.report.evaluation_text import worst_classes
 from textclf.report.model_card_data import (
     front_matter,
     public_data_name,
@@ -36,6 +37,8 @@ _NEEDS_BASE = (
     "The folder is an adapter: it needs its base model. For a folder that needs nothing "
     "else: `footwork textclf merge path/to/this/folder merged/`."
 )
+_DIVIDES = "Footwork divides logits by the temperature before they become probabilities"
+_DIVIDED = "The weights of the head are divided by the temperature, so its logits need no other"
 _BASELINE_WORDS = {"majority": "commonest answer", "linear": "TF-IDF + linear model"}
 
 
@@ -112,6 +115,8 @@ def merged_card(card: str, manifest: Mapping[str, Any]) -> str:
         f"\nThis is {_ADAPTER} ": f"\nThis is {_PLAIN} ",
         _NEEDS_BASE: _pipeline_usage(pairs, manifest.get("max_length", 256)),
     }
+    if "temperature_in_weights" in (manifest.get("calibration") or {}):
+        changes[_DIVIDES] = _DIVIDED
     for adapter, plain in changes.items():
         card = card.replace(adapter, plain, 1)
     return card
@@ -183,7 +188,9 @@ def _classes(evaluation: Evaluation) -> list[str]:
     if not few and evaluation.confusion is not None:
         rows = [
             [_plain(true), _plain(predicted), str(count)]
-            for true, predicted, count in confused_pairs(evaluation, _WORST)
+            for true, predicted, count in confused_pairs(
+                evaluation.labels, evaluation.confusion, _WORST
+            )
         ]
         if rows:
             parts += ["The most confused pairs:", _table([["true", "predicted", "rows"], *rows])]
@@ -200,10 +207,7 @@ def _calibration(report: Report, pictures: Sequence[str]) -> str:
         if calibration.fitted
         else "it and the threshold were chosen on the validation rows"
     )
-    text = (
-        f"Measured on the {report.split} rows. Footwork divides logits by the temperature before "
-        f"they become probabilities; {chosen}."
-    )
+    text = f"Measured on the {report.split} rows. {_DIVIDES}; {chosen}."
     none = (
         "No probability was found above which 95 % of the answers are surely right, so the model "
         "never abstains."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runtime.terminal_text import number
 from runtime.training.config import LOWER_IS_BETTER
 from textclf.evaluation import Evaluation
-from textclf.report.evaluation_text import number
 
 
 def caveat(split: str) -> str | None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from runtime.accelerator import is_main_process, wait_for_everyone
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, Interrupted
 from runtime.folders import MANIFEST, read_json, remove_staging, require_free, write_json
 from runtime.training.state import (
     checkpoints,
+    finished_outcome,
     is_complete,
     newest_checkpoint,
     remove_checkpoints,
@@ -33,6 +37,8 @@ MAY_CHANGE = frozenset(
     }
 )
 """Settings that change nothing about the result, and the rate: it is what a diverged run needs."""
+
+GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."
 
 
 def run_folder(out: Path) -> Path:
@@ -63,13 +69,13 @@ def check_run(out: Path, existing: Existing) -> RunPlace:
     out = out.absolute()
     run = run_folder(out)
     started = (run / SETTINGS).exists()
-    if existing == "resume" and not started:
-        if (out / MANIFEST).exists():
-            raise ConfigError(f"{out} is finished: there is nothing to resume.")
-        raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
     replaces = existing == "overwrite" or (
-        existing == "resume" and bool(read_json(run / SETTINGS)["replaces"])
+        existing == "resume" and started and bool(read_json(run / SETTINGS)["replaces"])
     )
+    if existing == "resume" and (out / MANIFEST).exists() and not replaces:
+        raise ConfigError(f"{out} is finished: there is nothing to resume.")
+    if existing == "resume" and not started:
+        raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
     require_free(out, overwrite=replaces)
     if existing == "refuse" and started:
         message = (
@@ -125,10 +131,15 @@ def held(run: Path) -> Iterator[None]:
     if not is_main_process():
         yield
         return
-    run.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder, which --overwrite deletes; the lock ends with the process at the latest.
     path = run.parent / f".{run.name}.lock"
-    with path.open("w") as handle:
+    try:
+        run.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    except OSError as error:
+        message = f"{run.parent} cannot be written to: {error.strerror}. Name another folder."
+        raise ConfigError(message) from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -138,6 +149,56 @@ def held(run: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def resumable(run: Path) -> Iterator[None]:
+    """Where a signal ends the block at once, say what of the run is kept, and how to go on.
+
+    The loop within the block keeps the first signal for itself, to save its state.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came.
+    """
+    caught: list[signal.Signals] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        caught.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    try:
+        with _handled(end):
+            yield
+    except (Exception, KeyboardInterrupt) as error:  # compiled code makes its own of the latter
+        # Without settings the run is not begun, or published: there is nothing to go on with.
+        if not caught or not (run / SETTINGS).exists():
+            raise
+        raise Interrupted(f"{caught[0].name} {_kept(run)} {GO_ON}", caught[0]) from error
+
+
+@contextmanager
+def _handled(end: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+    former = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _kept(run: Path) -> str:
+    """What a run that was ended at once has left, as the rest of a sentence."""
+    outcome, newest = finished_outcome(run), newest_checkpoint(run)
+    if outcome is not None:
+        return (
+            f"in the final stage (figures, baselines, report, reload proof): all {outcome.steps} "
+            f"steps of the training are done, and the trained weights are kept in {run}."
+        )
+    if newest is not None:
+        return f"before the end of the training: {newest.name} is complete in {run}."
+    return "before the first checkpoint: nothing is trained yet."
 
 
 def _record(run: Path, settings: dict[str, Any]) -> None:

@@ -1,0 +1,83 @@
+"""What commands print: results on standard output, everything else on standard error.
+
+Of several processes only the main one prints; the others go through the same rows, since their
+work may be in them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.tables.reader import SkippedRow
+
+Row = Mapping[str, Any]
+
+DONE, SKIPPED = 0, 3
+"""Exit codes: all done; done, but some inputs were skipped and listed."""
+
+
+def print_text(text: str) -> None:
+    """A result for people."""
+    if _is_main():
+        print(text)
+
+
+def print_document(value: Row) -> None:
+    """A result for programs: one JSON document."""
+    print_text(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_json_lines(rows: Iterable[Row]) -> None:
+    """One JSON object a line, as the rows come."""
+    for row in rows:
+        print_text(json.dumps(row, ensure_ascii=False))
+
+
+def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row]) -> None:
+    """CSV, as the rows come; the first one's keys are the header.
+
+    Args:
+        rows: Of any number.
+        flat: Makes cells of what is no cell.
+    """
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for index, row in enumerate(map(flat, rows)):
+        if not _is_main():
+            continue
+        if index == 0:
+            writer.writerow(row)
+        writer.writerow([_cell(value) for value in row.values()])
+
+
+def note(text: str) -> None:
+    """Progress, or something to know."""
+    if _is_main():
+        print(text, file=sys.stderr, flush=True)
+
+
+def note_all(texts: Iterable[str]) -> None:
+    """Each on a line of its own."""
+    for text in texts:
+        note(text)
+
+
+def report_skipped(rows: Iterable[SkippedRow]) -> int:
+    """List the rows of a table that were left out, and give the exit code that says so."""
+    skipped = list(rows)
+    note_all(f"skipped {row.source}, row {row.row}: {row.reason}" for row in skipped)
+    return SKIPPED if skipped else DONE
+
+
+def _cell(value: Any) -> Any:
+    nested = isinstance(value, (list, tuple, Mapping))
+    return json.dumps(value, ensure_ascii=False) if nested else value
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"

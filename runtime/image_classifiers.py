@@ -1,0 +1,189 @@
+"""Image classifiers of transformers: a pretrained encoder of pictures with a head on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from runtime.adaptation import head_names
+from runtime.checkpoints import (
+    ADAPTER_CONFIG,
+    IMAGE_PRESETS,
+    load_adapter,
+    load_part,
+    resolve_model_id,
+)
+from runtime.errors import ConfigError, ModelError
+
+_DEPTHS = ("num_hidden_layers", "depths")
+"""What a configuration calls its layers: a number of them, or how many each stage has."""
+
+
+def load_image_classifier(
+    model_id: str,
+    *,
+    labels: Sequence[str],
+    revision: str | None = None,
+    features_from: int | None = None,
+) -> PreTrainedModel:
+    """A pretrained encoder of pictures with a new classification head, in float32.
+
+    Args:
+        model_id: Hub id, local folder, preset or `tiny`.
+        labels: C class names in the order of the logits.
+        revision: Branch, tag or commit on the Hub.
+        features_from: Keep so many layers (of a convolutional network: stages) from below.
+
+    Raises:
+        ConfigError: The model has fewer layers.
+        ModelError: The checkpoint cannot be reached, is of another kind, or lacks weights.
+    """
+    resolved = resolve_model_id(model_id, IMAGE_PRESETS)
+    config = load_part(AutoConfig, resolved, revision=revision)
+    if features_from is not None:
+        cut_layers(config, features_from)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {name: number for number, name in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    model, report = load_part(
+        AutoModelForImageClassification,
+        resolved,
+        revision=revision,
+        config=config,
+        # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
+        dtype=torch.float32,
+        # A head for other labels is replaced; the encoder is checked below.
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    _require_encoder(model, report, model_id)
+    freeze_statistics(model)
+    return model
+
+
+def load_image_processor(model_id: str, revision: str | None = None) -> Any:
+    """The model's own image processor, on Pillow.
+
+    Raises:
+        ModelError: It cannot be reached or read.
+    """
+    resolved = resolve_model_id(model_id, IMAGE_PRESETS)
+    return load_part(AutoImageProcessor, resolved, revision=revision, backend="pil")
+
+
+def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
+    """A fine-tuned image classifier, adapter or plain, ready to answer.
+
+    Raises:
+        ModelError: The folder holds none, or its base cannot be reached.
+    """
+    if (folder / ADAPTER_CONFIG).exists():
+        adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
+        return adapted.eval()
+    model, report = load_part(
+        AutoModelForImageClassification,
+        str(folder),
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    if report["missing_keys"]:
+        lacking = sorted(report["missing_keys"])[0]
+        raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
+    return model.eval()
+
+
+def cut_layers(config: PreTrainedConfig, layers: int) -> None:
+    """Let a model end after its first layers, so that the head reads an earlier one.
+
+    Features of a middle layer carry over to pictures of another kind (drawings, scans, X-rays)
+    where the last ones have become too special.
+
+    Source: Yosinski et al. 2014, section 4 (arXiv:1411.1792).
+
+    Args:
+        config: Of the model, changed in place; what is saved later says how deep it is.
+        layers: How many to keep; of a ResNet or ConvNeXt, stages.
+
+    Raises:
+        ConfigError: There are not so many, or the configuration does not tell.
+    """
+    tower = getattr(config, "vision_config", config)
+    name = next((name for name in _DEPTHS if getattr(tower, name, None)), None)
+    # Where each stage halves the picture in another way, cutting takes more than a number.
+    if name is None or (name == "depths" and config.model_type not in ("resnet", "convnext")):
+        raise ConfigError(
+            f"`features_from` cannot cut a {config.model_type}: its configuration does not give "
+            "a number of equal layers. Leave it out."
+        )
+    present = getattr(tower, name)
+    depth = present if name == "num_hidden_layers" else len(present)
+    if not 1 <= layers <= depth:
+        raise ConfigError(f"`features_from` must be from 1 to {depth}, got {layers}.")
+    if name == "num_hidden_layers":
+        tower.num_hidden_layers = layers
+        return
+    tower.depths, tower.hidden_sizes = tower.depths[:layers], tower.hidden_sizes[:layers]
+    tower.stage_names = ["stem", *(f"stage{number + 1}" for number in range(layers))]
+    tower.num_stages = layers
+
+
+class FrozenStatistics:
+    """A batch norm that keeps the mean and variance it was pretrained with.
+
+    A batch of a fine-tuning is small, and its classes are few: its statistics would be noise. The
+    scale and shift of the layer may still learn.
+    """
+
+    def train(self, mode: bool = True) -> Any:
+        """Evaluation mode always: batches are not counted."""
+        del mode
+        return super().train(False)  # type: ignore[misc]
+
+
+class FrozenBatchNorm1d(FrozenStatistics, nn.BatchNorm1d):
+    """Of vectors."""
+
+
+class FrozenBatchNorm2d(FrozenStatistics, nn.BatchNorm2d):
+    """Of pictures."""
+
+
+_FROZEN: dict[type, type] = {
+    nn.BatchNorm1d: FrozenBatchNorm1d,
+    nn.BatchNorm2d: FrozenBatchNorm2d,
+}
+
+
+def freeze_statistics(model: nn.Module) -> int:
+    """Keep the running statistics of every batch norm as they are.
+
+    Returns:
+        How many there are.
+    """
+    found = [module for module in model.modules() if type(module) in _FROZEN]
+    for module in found:
+        module.__class__ = _FROZEN[type(module)]
+        module.eval()
+    return len(found)
+
+
+def _require_encoder(model: PreTrainedModel, report: dict[str, Any], model_id: str) -> None:
+    heads = tuple(f"{name}." for name in head_names(model))
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(heads))
+    if missing:
+        message = (
+            f"{model_id} lacks {len(missing)} weights of the encoder, {missing[0]} among them: "
+            f"its files do not fit a {type(model).__name__}. Check the model id."
+        )
+        raise ModelError(message)

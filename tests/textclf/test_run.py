@@ -1,0 +1,143 @@
+"""Runs that are ended and taken up again, in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import textclf.training as training_module
+from runtime.errors import ConfigError, Interrupted
+from runtime.folders import MANIFEST, write_json
+from runtime.training.run import SETTINGS, check_run, held, resumable
+from runtime.training.state import newest_checkpoint
+from tests.models import build_base
+from tests.tables import sentiment_rows, sentiment_table
+from textclf import TextClassifier, TrainConfig, train
+
+TEXTS = [text for text, _ in sentiment_rows(8)]
+
+
+@pytest.fixture(autouse=True)
+def without_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reload proof starts a process, and is not what these tests are about."""
+    monkeypatch.setattr(training_module, "prove_reload", lambda *_: 0.0)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return build_base(tmp_path / "base", "bert")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return sentiment_table(tmp_path / "data.csv", 40)
+
+
+def settings(base: Path, method: Any = "full", **others: Any) -> TrainConfig:
+    values = {"num_epochs": 3, "batch_size": 8, "max_length": 48, "save_minutes": 1e-4}
+    return TrainConfig(model_id=str(base), method=method, **{**values, **others})
+
+
+def at(sign: str, *numbers: signal.Signals) -> Callable[[str], None]:
+    """A `notify` that ends the run where it says so, the first time."""
+    waiting = [sign]
+
+    def notify(said: str) -> None:
+        if waiting and waiting[0] in said:
+            waiting.clear()
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+    return notify
+
+
+def test_a_head_that_was_ended_amid_its_steps_goes_on_to_the_same_weights(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    config = settings(base, "head")
+    train(data, tmp_path / "undisturbed", config)
+    out = tmp_path / "out"
+    with pytest.raises(Interrupted, match=r"after step \d+: the state is saved"):
+        train(data, out, config, notify=at("step 7/", signal.SIGTERM))
+    said: list[str] = []
+    train(data, out, config, existing="resume", notify=said.append)
+    steps = [line for line in said if line.startswith("step ")]
+    assert steps
+    assert not any(line.startswith(("step 1/", "step 7/")) for line in steps)
+    expected = TextClassifier.load(tmp_path / "undisturbed").logits(TEXTS)
+    np.testing.assert_array_equal(TextClassifier.load(out).logits(TEXTS), expected)
+
+
+def test_the_second_signal_ends_at_once_and_the_checkpoint_is_whole(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    former = signal.getsignal(signal.SIGINT)
+    twice = at("step 7/", signal.SIGINT, signal.SIGINT)
+    with pytest.raises(Interrupted, match=r"SIGINT .* checkpoint-\d+ is complete") as caught:
+        train(data, tmp_path / "out", settings(base), notify=twice)
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) == former
+    assert newest_checkpoint(tmp_path / "out.training") is not None
+    assert not list((tmp_path / "out.training").glob(".*"))
+
+
+@pytest.mark.parametrize("stage", ["fitting the baselines", "fresh process"])
+def test_a_signal_in_the_final_stage_says_what_is_kept(
+    stage: str, base: Path, data: Path, tmp_path: Path
+) -> None:
+    config, out = settings(base, num_epochs=1), tmp_path / "out"
+    with pytest.raises(Interrupted) as caught:
+        train(data, out, config, notify=at(stage, signal.SIGTERM))
+    assert caught.value.exit_code == 143
+    for expected in ("SIGTERM in the final stage", "all 5 steps", f"{out}.training", "--resume"):
+        assert expected in str(caught.value)
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.training"]
+    train(data, out, config, existing="resume")
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out"]
+
+
+def end_within_compiled_code() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt as error:
+        raise ValueError("no shape") from error
+
+
+def test_an_interruption_that_a_library_makes_its_own_error_of_is_still_one(
+    tmp_path: Path,
+) -> None:
+    write_json(tmp_path / SETTINGS, {})
+    message = "SIGTERM before the first checkpoint"
+    with pytest.raises(Interrupted, match=message), resumable(tmp_path):
+        end_within_compiled_code()
+    with pytest.raises(ValueError, match="own fault"), resumable(tmp_path):
+        raise ValueError("own fault")
+
+
+def test_what_is_published_is_not_resumed_though_a_kill_left_its_run(tmp_path: Path) -> None:
+    for folder, name in (("out.training", SETTINGS), ("out", MANIFEST)):
+        (tmp_path / folder).mkdir()
+        write_json(tmp_path / folder / name, {"replaces": False})
+    with pytest.raises(ConfigError, match="finished: there is nothing to resume"):
+        check_run(tmp_path / "out", "resume")
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ConfigError, match=r"file cannot be written to: .*Name another folder"),
+        held(tmp_path / "file" / "out.training"),
+    ):
+        pass
+
+
+def test_merging_what_has_no_adapter_is_told(base: Path, data: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    train(data, tmp_path / "out", settings(base, "head", merge=True), notify=said.append)
+    assert "--merge has no adapter to merge: head gives a plain folder." in said
