@@ -1,0 +1,178 @@
+"""`DualEncoder`: pictures and texts as unit vectors of one space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from runtime.accelerator import (
+    PRECISIONS,
+    compute_device,
+    has_bf16,
+    has_fp16,
+    resolve_precision,
+)
+from runtime.encoder.batches import FloatArray
+from runtime.encoder.loading import TwoTowers, load_two_towers
+from runtime.encoder.preprocessing import Preprocessing
+from runtime.encoder.streaming import Outcome, PictureStream
+from runtime.encoder.towers import ImageTower, TextTower
+from runtime.errors import ConfigError, ImageError
+
+DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """How a model is run; nothing here changes an embedding beyond rounding."""
+
+    precision: str = "auto"
+    """Of the image tower: `float32`, `bf16`, or `auto`, which takes bf16 or float16 where the
+    hardware multiplies it. The text tower always computes in float32."""
+    batch_size: int | None = None
+    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
+    workers: int | None = None
+    """Threads that decode, and on a processor compute; None takes one a core."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
+            raise ConfigError(message)
+        for name in ("batch_size", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
+
+
+DEFAULTS = EncoderConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """A file and its embedding, or why it has none."""
+
+    path: Path
+    embedding: FloatArray | None
+    """Shape (D,), of length 1."""
+    fault: str | None
+    """A clause such as "it is truncated"."""
+
+
+class DualEncoder:
+    """A two-tower model: what shows in a picture and what a text says, in one space.
+
+    Args:
+        towers: As loaded; its image half may be cast to a lower precision, in place.
+        config: Precision, batch size, threads.
+    """
+
+    def __init__(self, towers: TwoTowers, config: EncoderConfig = DEFAULTS) -> None:
+        device = compute_device()
+        on_cpu = device.type == "cpu"
+        towers.model.to(device)
+        self.model_id = towers.model_id
+        self.revision = towers.revision
+        self.logit_scale = towers.logit_scale
+        self.logit_bias = towers.logit_bias
+        self._towers = towers
+        self._texts = TextTower(towers.model, towers.tokenizer)
+        self._preprocessing = Preprocessing(towers.processor)
+        dtype = _precision(config.precision, device)
+        self._images = ImageTower(towers.model, dtype, config.batch_size or (16 if on_cpu else 64))
+        self._pictures = PictureStream(self._preprocessing, self._images, config.workers, device)
+        self.max_text_tokens = self._texts.max_tokens
+        self.image_size = self._preprocessing.side
+        """Pixels of the shorter side that the model needs of a picture."""
+        self.width = self._texts.embed(["a"]).shape[1]
+        """Of an embedding."""
+
+    @classmethod
+    def load(
+        cls,
+        model_id: str = DEFAULT_IMAGE_MODEL,
+        revision: str | None = None,
+        config: EncoderConfig = DEFAULTS,
+    ) -> DualEncoder:
+        """Load a model of CLIP's family.
+
+        Args:
+            model_id: Hub id, local folder, preset or `tiny`.
+            revision: Branch, tag or commit on the Hub.
+            config: Precision, batch size, threads.
+
+        Raises:
+            ModelError: It cannot be reached, is of another kind, or lacks weights.
+        """
+        return cls(load_two_towers(model_id, revision), config)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the weights and the preprocessing: equal ones give equal embeddings."""
+        return f"{self._towers.version()}+{self._preprocessing.name}"
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Embed texts; what exceeds `max_text_tokens` is cut off (see `cut_texts`).
+
+        Returns:
+            Shape (N, D), unit rows. A row does not depend on the other texts.
+        """
+        _require_several(texts)
+        return self._texts.embed(texts) if texts else self._no_rows()
+
+    def cut_texts(self, texts: Sequence[str]) -> list[int]:
+        """Which of `texts` exceed `max_text_tokens`, so that their end is not read."""
+        _require_several(texts)
+        return self._texts.cut(texts) if texts else []
+
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+        """Embed pictures, in this process alone.
+
+        Returns:
+            Shape (N, D), unit rows.
+
+        Raises:
+            ImageError: A file ends as no picture.
+        """
+        rows = self._pictures.rows(images)
+        return np.stack(rows) if rows else self._no_rows()
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
+        """Embed files; one that ends as no picture is no error but a `fault`.
+
+        Of several processes each embeds its share and yields all files, so all of them must call
+        this with the same paths and go through to the end.
+
+        Args:
+            paths: Read some batches ahead.
+
+        Yields:
+            A file each, in the order of `paths`.
+        """
+        yield from map(_encoded, self._pictures.files(paths))
+
+    def _no_rows(self) -> FloatArray:
+        return np.zeros((0, self.width), np.float32)
+
+
+def _precision(requested: str, device: torch.device) -> torch.dtype:
+    if requested == "auto" and has_fp16(device) and not has_bf16(device):
+        return torch.float16
+    return resolve_precision(requested, device)
+
+
+def _require_several(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise TypeError(f"`texts` must be several, got the string {texts!r}.")
+
+
+def _encoded(outcome: tuple[Path, Outcome]) -> EncodedImage:
+    path, row = outcome
+    if isinstance(row, ImageError):
+        return EncodedImage(path, None, row.reason)
+    return EncodedImage(path, row, None)
