@@ -16,3 +16,5 @@ class Options:
     """A table to train on, instead of one with SST-2's lengths."""
     tokenizer: Path | None = None
     """Folder of a tokenizer, instead of one entry a word."""
+    photos: Path | None = None
+    """Folder of photographs, instead of drawn ones."""

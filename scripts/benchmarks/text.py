@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: everything here is made here
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from scripts.benchmarks.figure import Figure, emit, print_table
 from scripts.benchmarks.memory import measure_memory
 from scripts.benchmarks.options import Options
 from scripts.benchmarks.prediction import measure_prediction
 from scripts.benchmarks.startup import measure_help
+from scripts.benchmarks.suite import Benchmark, run_suite
 from scripts.benchmarks.training import measure_head, measure_learning, measure_training
 
-BENCHMARKS: dict[str, Callable[[Options, Path], Iterator[Figure]]] = {
+BENCHMARKS: dict[str, Benchmark] = {
     "help": measure_help,
     "predict": measure_prediction,
     "head": measure_head,
@@ -37,25 +35,5 @@ def read_options() -> Options:
     return Options(only=given.only, data=given.data, tokenizer=given.tokenizer)
 
 
-def quieten_transformers() -> None:
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
-def main() -> None:
-    quieten_transformers()
-    options = read_options()
-    names = [options.only] if options.only else list(BENCHMARKS)
-    figures = []
-    for name in names:
-        with tempfile.TemporaryDirectory(prefix="footwork-bench-") as folder:
-            for figure in BENCHMARKS[name](options, Path(folder)):
-                figures.append(figure)
-                emit(figure)
-    print_table(figures)
-
-
 if __name__ == "__main__":
-    main()
+    run_suite(BENCHMARKS, read_options())

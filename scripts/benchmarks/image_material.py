@@ -1,0 +1,74 @@
+"""What the image benchmarks run on: a CLIP of ViT-B/32's shape, photographs, words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+from runtime.checkpoints import TINY_CLIP
+from runtime.images.decoding import decode_image
+from runtime.images.files import find_images
+
+SEED = 0
+MEGAPIXELS_12 = (4000, 3000)
+SMALL = (640, 480)
+QUALITY = 92  # of phones and cameras
+GRAIN = 5.0  # standard deviation of sensor noise, of 255
+
+
+def save_clip(folder: Path) -> Path:
+    """Random weights of the default sizes of transformers' CLIP, which are ViT-B/32's.
+
+    The tokenizer is the embedded model's: words have about as many tokens, and are as quickly cut.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(str(TINY_CLIP))
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+    config = CLIPConfig(text_config={**ends, "pad_token_id": tokenizer.pad_token_id})
+    torch.manual_seed(SEED)
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil().save_pretrained(folder)
+    return folder
+
+
+def save_photos(folder: Path, count: int, size: tuple[int, int], source: Path | None) -> list[Path]:
+    """JPEGs of one size: photographs blown up, or soft clouds of colour with grain."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = list(find_images([source]).paths)[:count] if source is not None else []
+    random = np.random.default_rng(SEED)
+    paths = []
+    for number in range(len(found) or count):
+        picture = decode_image(found[number]) if found else clouds(random)
+        grain = random.normal(0, GRAIN, (size[1], size[0], 1))
+        pixels = np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) + grain
+        path = folder / f"{number:04d}.jpg"
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=QUALITY)
+        paths.append(path)
+    return paths
+
+
+def clouds(random: np.random.Generator) -> Image.Image:
+    """Soft shapes of every scale."""
+    total = np.zeros((192, 256, 3))
+    for level in range(2, 8):
+        coarse = random.normal(0, 1, (3 * 2**level // 4 + 1, 2**level, 3))
+        layer = [
+            np.asarray(Image.fromarray(coarse[..., c].astype(np.float32)).resize((256, 192)))
+            for c in range(3)
+        ]
+        total += np.stack(layer, axis=-1) * 45 / level
+    return Image.fromarray((total + 128).clip(0, 255).astype(np.uint8))
+
+
+def label_names(count: int) -> list[str]:
+    """Made-up words, each another one."""
+    syllables = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
+    size = len(syllables)
+    return [
+        syllables[n % size] + syllables[n // size % size] + syllables[n // size**2 % size]
+        for n in range(count)
+    ]
