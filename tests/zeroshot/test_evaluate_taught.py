@@ -1,0 +1,93 @@
+"""A taught classifier on labelled images, next to words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import DataError, ModelError
+from runtime.terminal_text import display_width
+from tests.zeroshot.labelled import collection, evaluate
+from tests.zeroshot.stand_in import StandInEncoder
+from zeroshot.evaluate import EvaluateOptions, evaluate_images
+from zeroshot.labelled_images import LabelledImages
+from zeroshot.teaching.example_folder import read_examples
+from zeroshot.teaching.options import TeachOptions
+from zeroshot.teaching.taught import TaughtClassifier
+from zeroshot.teaching.teach import teach_files
+
+# The stand-in sees the words of a file's name: these say nothing of the class.
+EXAMPLES = {
+    "red_bird": ["a robin", "robin with berries", "robin on snow", "robin singing"],
+    "big-cat": ["a lion", "lion in grass", "lion asleep", "old lion"],
+    "whale": ["whale jumping", "grey whale", "whale and calf", "whale tail"],
+}
+NEW = {
+    "red_bird": [f"robin {n}" for n in range(12)],
+    "big-cat": [f"lion {n}" for n in range(12)] + ["whale asleep"],
+}
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> LabelledImages:
+    return collection(tmp_path / "examples", EXAMPLES)
+
+
+@pytest.fixture
+def taught(examples: LabelledImages, tmp_path: Path) -> TaughtClassifier:
+    files = read_examples(Path(examples.source))
+    teach_files(StandInEncoder(logit_scale=30.0), files, tmp_path / "out", TeachOptions())
+    return TaughtClassifier.load(tmp_path / "out")
+
+
+def test_it_is_judged_in_detail_and_words_beside_it(
+    taught: TaughtClassifier, tmp_path: Path
+) -> None:
+    images = collection(tmp_path / "new", NEW)
+    found = evaluate(images, taught=taught)
+    assert [way.name for way in found.ways] == ["the taught classifier", "a photo of a {}.", "{}"]
+    assert found.labels == ("big-cat", "red_bird", "whale")
+    assert [Path(each.path).stem for each in found.wrong] == ["whale asleep"]
+    words = found.ways[1]
+    assert words.metrics["top_1"].value < found.reported.metrics["top_1"].value
+    assert words.difference is not None
+    assert words.difference.clear
+    assert words.difference.lost > words.difference.won
+    answers = [answer.label for answer in taught.label_embeddings(_rows(images))]
+    if found.answered is not None:
+        given = [label for label in answers if label is not None]
+        assert found.answered.share == pytest.approx(len(given) / len(answers))
+    else:
+        assert None not in answers
+    assert max(map(display_width, found.to_text().splitlines())) <= 100
+
+
+def test_a_class_without_an_image_is_not_judged(taught: TaughtClassifier, tmp_path: Path) -> None:
+    found = evaluate(collection(tmp_path / "new", NEW), taught=taught)
+    whale = found.per_class[found.labels.index("whale")]
+    assert (whale.recall, whale.images, whale.given) == (None, 0, 1)
+    seen = [each.recall.value for each in found.per_class if each.recall]
+    assert found.reported.metrics["macro_recall"].value == pytest.approx(sum(seen) / len(seen))
+
+
+def test_it_says_whether_the_images_are_new_to_it(
+    taught: TaughtClassifier, examples: LabelledImages, tmp_path: Path
+) -> None:
+    same = evaluate(examples, taught=taught)
+    assert any("say nothing of new images" in note for note in same.notes)
+    new = evaluate(collection(tmp_path / "new", NEW), taught=taught)
+    assert any("none of these images was among the examples" in note for note in new.notes)
+
+
+def test_it_must_know_the_classes_and_the_encoder(taught: TaughtClassifier, tmp_path: Path) -> None:
+    images = collection(tmp_path / "new", NEW)
+    with pytest.raises(DataError, match="does not know 'fish'; it was taught 'big-cat'"):
+        evaluate(replace(images, class_names=("big-cat", "fish")), taught=taught)
+    with pytest.raises(ModelError, match="was taught on embeddings"):
+        evaluate_images(StandInEncoder("other"), images, EvaluateOptions(), taught)
+
+
+def _rows(images: LabelledImages) -> object:
+    return StandInEncoder().encode_images(images.paths)

@@ -1,0 +1,159 @@
+"""Images whose class is known, from folders and tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import DataError
+from runtime.tables.writer import write_rows
+from tests.zeroshot.stand_in import StandInEncoder
+from zeroshot.labelled_images import LabelledImages, embed_labelled_images, read_labelled_images
+
+FILES = ["cat/1.jpg", "cat/2.JPG", "cat/deep/3.png", "fire_truck/1.webp"]
+ROWS = [{"path": name, "label": name.split("/")[0]} for name in FILES]
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def pairs(images: LabelledImages) -> set[tuple[str, str]]:
+    names = (images.class_names[target] for target in images.targets)
+    return {(path.name, name) for path, name in zip(images.paths, names, strict=True)}
+
+
+def table(folder: Path, text: str, name: str = "table.csv") -> LabelledImages:
+    (folder / name).write_text(text, encoding="utf-8")
+    return read_labelled_images(folder / name)
+
+
+def test_a_sub_folder_is_a_class(tmp_path: Path) -> None:
+    images = read_labelled_images(touch(tmp_path / "all", *FILES))
+    assert images.class_names == ("cat", "fire_truck")
+    assert len(images.paths) == 4
+    assert pairs(images) >= {("3.png", "cat"), ("1.webp", "fire_truck")}
+    assert images.targets.tolist() == [0, 0, 0, 1]
+    assert images.notes == images.skipped == ()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_a_table_says_what_the_folder_says(tmp_path: Path, ending: str) -> None:
+    folder = touch(tmp_path / "all", *FILES)
+    write_rows(ROWS, folder / f"table{ending}")
+    images, expected = read_labelled_images(folder / f"table{ending}"), read_labelled_images(folder)
+    assert images.paths == expected.paths
+    assert images.class_names == expected.class_names
+    assert images.targets.tolist() == expected.targets.tolist()
+
+
+def test_classes_are_sorted_as_people_count(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "all", "grade 10/1.jpg", "grade 9/1.jpg", "A/1.jpg", "b/1.jpg")
+    assert read_labelled_images(folder).class_names == ("A", "b", "grade 9", "grade 10")
+
+
+def test_what_is_no_class_is_noted(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "all", *FILES, "loose.jpg", ".hidden/1.jpg")
+    images = read_labelled_images(folder)
+    assert images.class_names == ("cat", "fire_truck")
+    assert len(images.notes) == 1
+    touch(folder, "empty/readme.txt")
+    with pytest.raises(DataError, match="class 'empty' is empty"):
+        read_labelled_images(folder)
+
+
+def test_classes_that_are_codes_are_noted(tmp_path: Path) -> None:
+    [note] = read_labelled_images(touch(tmp_path / "all", "0/1.jpg", "n01440764/1.jpg")).notes
+    assert "say nothing to a model that reads: '0', 'n01440764'." in note
+
+
+@pytest.mark.parametrize(
+    "header", ["Image Path,Class", "file,category", "label_text,file_name", "picture,kind"]
+)
+def test_columns_are_known_by_name_or_by_what_they_hold(tmp_path: Path, header: str) -> None:
+    cells = ["a.jpg,cat", "b.jpg,dog", "c.jpg,cat"]
+    if header.startswith("label"):
+        cells = [",".join(reversed(line.split(","))) for line in cells]
+    images = table(tmp_path, "\n".join([header, *cells]))
+    assert pairs(images) == {("a.jpg", "cat"), ("b.jpg", "dog"), ("c.jpg", "cat")}
+
+
+def test_a_table_needs_no_header_and_takes_no_cell_for_missing(tmp_path: Path) -> None:
+    images = table(tmp_path, "a.jpg,NA\nb.jpg,007\nc.jpg,NA\n")
+    assert pairs(images) == {("a.jpg", "NA"), ("b.jpg", "007"), ("c.jpg", "NA")}
+
+
+def test_paths_begin_at_the_table(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    images = table(inner, f"path,label\na.jpg,x\n{tmp_path}/b.jpg,y\n")
+    assert images.paths == (inner / "a.jpg", tmp_path / "b.jpg")
+
+
+def test_rows_that_cannot_be_used_are_listed_with_their_number(tmp_path: Path) -> None:
+    text = "path,label\na.jpg,cat\n,dog\nb.jpg,\na.jpg,cat\na.jpg,dog\nc.jpg,dog,extra\nd.jpg,dog\n"
+    images = table(tmp_path, text)
+    assert pairs(images) == {("a.jpg", "cat"), ("d.jpg", "dog")}
+    listed = {each.place.split(", ")[1]: each.reason for each in images.skipped}
+    assert listed == {
+        "row 3": "it names no image file",
+        "row 4": "it has no label",
+        "row 6": "a.jpg has the label 'cat' already",
+        "row 7": "it has 3 cells, expected 2",
+    }
+    assert "1 row repeats an image with its label: it counts once." in images.notes
+
+
+def test_several_labels_in_a_cell_are_refused(tmp_path: Path) -> None:
+    rows = [{"path": "a.jpg", "label": ["cat", "dog"]}, {"path": "b.jpg", "label": 3}]
+    images = table(tmp_path, "\n".join(map(json.dumps, rows)), "rows.jsonl")
+    assert pairs(images) == {("b.jpg", "3")}
+    assert "several labels" in images.skipped[0].reason
+
+
+def test_a_column_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds the images; it has 'one', 'label'.*`path`"):
+        table(tmp_path, "one,label\nx,cat\ny,dog\n")
+    with pytest.raises(DataError, match="holds the labels"):
+        table(tmp_path, "path,one,two\na.jpg,1,2\nb.jpg,3,4\n")
+
+
+def test_what_holds_no_labelled_image_is_told_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Cannot find .*one sub-folder of images a class"):
+        read_labelled_images(tmp_path / "none")
+    with pytest.raises(DataError, match=r"holds 1 image.* but no sub-folder"):
+        read_labelled_images(touch(tmp_path / "flat", "1.jpg"))
+    with pytest.raises(DataError, match="is one image"):
+        read_labelled_images(tmp_path / "flat" / "1.jpg")
+    with pytest.raises(DataError, match="names no image with a label: it has no label"):
+        table(tmp_path, "path,label\na.jpg,\nb.jpg,\n")
+
+
+def test_the_folder_above_the_splits_is_refused(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "all", "train/cat/1.jpg", "Test/cat/2.jpg")
+    with pytest.raises(DataError, match=r"are splits, not classes \(Test, train\). Name one"):
+        read_labelled_images(folder)
+    touch(folder, "train/dog/1.jpg")
+    assert read_labelled_images(folder / "train").class_names == ("cat", "dog")
+
+
+def test_images_that_cannot_be_read_do_not_count(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "all", "cat/cat.jpg", "cat/broken.jpg", "dog/dog.jpg")
+    embedded = embed_labelled_images(StandInEncoder(), read_labelled_images(folder))
+    assert [path.name for path in embedded.images.paths] == ["cat.jpg", "dog.jpg"]
+    assert embedded.images.targets.tolist() == [0, 1]
+    assert len(embedded.embeddings) == 2
+    [skipped] = embedded.images.skipped
+    assert skipped.place == str(folder / "cat" / "broken.jpg")
+    assert skipped.reason == "it ends too early"
+
+
+def test_a_collection_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "all", "cat/broken.jpg", "dog/broken.jpg")
+    with pytest.raises(DataError, match=r"None of the 2 images .*broken\.jpg: it ends too early"):
+        embed_labelled_images(StandInEncoder(), read_labelled_images(folder))

@@ -1,0 +1,284 @@
+"""From a folder of examples to a published classifier, and back from the disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from runtime.errors import ConfigError, DataError, ModelError
+from runtime.folders import MANIFEST
+from tests.zeroshot.stand_in import StandInEncoder
+from zeroshot.teaching.example_folder import read_examples
+from zeroshot.teaching.forecast import forecast_text
+from zeroshot.teaching.knowledge import WEIGHTS
+from zeroshot.teaching.options import METHODS, TeachOptions
+from zeroshot.teaching.suggestions import Candidates, suggest
+from zeroshot.teaching.taught import TaughtClassifier, Thresholds
+from zeroshot.teaching.teach import TaughtRun, teach, teach_files
+from zeroshot.teaching.words import spoken
+
+DEFAULTS = TeachOptions()
+
+# The stand-in sees the words of a file's name.
+PICTURES = {
+    "red_bird": ["a robin", "robin with berries", "robin on snow", "robin singing"],
+    "big-cat": ["a lion", "lion in grass", "lion asleep", "old lion"],
+    "whale": ["whale jumping", "grey whale", "whale and calf", "whale tail"],
+}
+MORE = ["robin in rain", "lion on rock", "whale song", "robin next to lion", "a toaster"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, pictures in PICTURES.items():
+        (tmp_path / "examples" / name).mkdir(parents=True)
+        for picture in pictures:
+            (tmp_path / "examples" / name / f"{picture}.jpg").touch()
+    return tmp_path / "examples"
+
+
+def taught(folder: Path, options: TeachOptions = DEFAULTS) -> TaughtRun:
+    return teach_files(StandInEncoder(), read_examples(folder), folder.parent / "out", options)
+
+
+def new_pictures(folder: Path) -> list[Path]:
+    (folder.parent / "new").mkdir()
+    paths = [folder.parent / "new" / f"{name}.jpg" for name in MORE]
+    for path in paths:
+        path.touch()
+    return paths
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_taught_is_known_after_loading(folder: Path, method: str) -> None:
+    run = taught(folder, TeachOptions(method=method, refused=None))  # type: ignore[arg-type]
+    loaded = TaughtClassifier.load(run.folder, StandInEncoder())
+    paths = new_pictures(folder)
+    found = loaded.predict(paths)
+    assert [one.label for one in found[:3]] == ["red_bird", "big-cat", "whale"]
+    assert found == run.classifier.predict(paths)
+    paths.insert(2, folder.parent / "new" / "broken.jpg")
+    streamed = list(loaded.label_files(paths))
+    assert [one.path for one in streamed] == paths
+    assert streamed.pop(2).fault == "it ends too early"
+    assert [one.label for one in streamed] == [one.label for one in found]
+    assert {path.name for path in run.folder.iterdir()} == {MANIFEST, WEIGHTS}
+
+
+def test_a_fresh_process_predicts_the_same(folder: Path) -> None:
+    run = taught(folder)
+    embeddings = StandInEncoder().encode_images(MORE)
+    np.save(folder.parent / "new.npy", embeddings)
+    code = (
+        "import sys, json, numpy as np\n"
+        "from zeroshot.teaching.taught import TaughtClassifier\n"
+        "loaded = TaughtClassifier.load(sys.argv[1])\n"
+        "print(json.dumps(loaded.predict_proba(np.load(sys.argv[2])).tolist()))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    words = [sys.executable, "-c", code, str(run.folder), str(folder.parent / "new.npy")]
+    answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert json.loads(answer) == run.classifier.predict_proba(embeddings).tolist()
+
+
+def test_the_manifest_says_what_was_done(folder: Path) -> None:
+    run = taught(folder, TeachOptions(method="tip-adapter", seed=3))
+    manifest = json.loads((run.folder / MANIFEST).read_text("utf-8"))
+    assert manifest == json.loads(json.dumps(run.manifest))
+    assert manifest["labels"] == ["big-cat", "red_bird", "whale"]
+    assert manifest["model"]["fingerprint"] == "stand-in"
+    assert manifest["data"]["examples"] == {"big-cat": 4, "red_bird": 4, "whale": 4}
+    assert manifest["method"] == "tip-adapter"
+    assert manifest["seed"] == 3
+    assert manifest["forecast"]["method"]["setting"]["sharpness"] > 0
+    assert manifest["forecast"]["method"]["classifiers"] == 12
+
+
+def test_the_forecast_stands_next_to_zero_shot(folder: Path) -> None:
+    run = taught(folder, TeachOptions(compare=True))
+    said = forecast_text(run.manifest["forecast"], run.manifest["thresholds"])
+    lines = {line.split()[0]: line for line in said.splitlines()[1:7]}
+    assert set(lines) == {"gda", "zero-shot", *METHODS}
+    # The words know none of `robin`, `lion`; the examples do.
+    forecast = run.manifest["forecast"]
+    assert forecast["method"]["accuracy"]["value"] > forecast["zero_shot"]["value"]
+    assert "0 is a usual example" in said
+
+
+def test_class_names_are_read_as_words(folder: Path) -> None:
+    encoder = StandInEncoder()
+    teach_files(encoder, read_examples(folder), folder.parent / "out", TeachOptions())
+    assert "a photo of a red bird." in encoder.encoded
+    assert "a photo of a big cat." in encoder.encoded
+    assert spoken("t-shirt__long") == "t shirt long"
+
+
+def test_examples_alone_embed_no_words(folder: Path) -> None:
+    encoder = StandInEncoder()
+    run = teach_files(encoder, read_examples(folder), folder.parent / "out", TeachOptions(words=0))
+    assert encoder.encoded == []
+    assert set(load_file(run.folder / WEIGHTS)) == {
+        *("head.weights", "head.bias", "familiarity.middle", "familiarity.directions")
+    }
+    again = TaughtClassifier.load(run.folder, StandInEncoder())
+    assert again.predict([Path("robin.jpg")])[0].scores["red_bird"] > 0.5
+
+
+def test_an_image_like_none_of_the_classes_gets_no_label(folder: Path) -> None:
+    run = taught(folder)
+    *_, toaster = run.classifier.predict(new_pictures(folder))
+    assert toaster.label is None
+    assert toaster.labels == ()
+    assert toaster.doubt == "unfamiliar"
+    assert toaster.score == max(toaster.scores.values())
+
+
+def test_an_uncertain_image_gets_no_label_where_that_is_asked(folder: Path) -> None:
+    taught(folder)
+    loaded = TaughtClassifier.load(
+        folder.parent / "out", StandInEncoder(), Thresholds(abstain_below=0.999)
+    )
+    between = loaded.predict([Path("robin next to lion.jpg")])[0]
+    assert between.label is None
+    assert between.doubt == "unsure"
+    with pytest.raises(ConfigError, match="`abstain_below` must be a probability"):
+        Thresholds(abstain_below=1.5)
+
+
+def test_another_encoder_is_refused_by_name(folder: Path) -> None:
+    run = taught(folder)
+    with pytest.raises(ModelError, match=r"taught on embeddings of .*\(stand-in\).*\(other\)"):
+        TaughtClassifier.load(run.folder, StandInEncoder(fingerprint="other"))
+
+
+def test_embeddings_of_another_width_are_refused(folder: Path) -> None:
+    run = taught(folder)
+    with pytest.raises(ValueError, match=r"must have shape \(N, 256\)"):
+        run.classifier.predict_proba(np.zeros((2, 5)))
+    with pytest.raises(ValueError, match="`paths` must be 2, got 1"):
+        list(run.classifier.label_embeddings(np.zeros((2, 256)), [None]))
+
+
+def test_a_folder_that_was_not_taught_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="Cannot read"):
+        TaughtClassifier.load(folder)
+    (tmp_path / MANIFEST).write_text('{"application": "textclf"}')
+    with pytest.raises(ModelError, match="holds no taught classifier"):
+        TaughtClassifier.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "lacking"])
+def test_a_damaged_folder_is_told(folder: Path, damage: str) -> None:
+    run = taught(folder)
+    weights = run.folder / WEIGHTS
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-9])
+    elif damage == "gone":
+        weights.unlink()
+    else:
+        manifest = json.loads((run.folder / MANIFEST).read_text("utf-8"))
+        del manifest["knowledge"]
+        (run.folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="Teach it again"):
+        TaughtClassifier.load(run.folder)
+
+
+def test_an_unreadable_example_is_left_out_and_listed(folder: Path) -> None:
+    (folder / "whale" / "broken.jpg").touch()
+    run = taught(folder)
+    [skipped] = run.skipped
+    assert skipped.path.name == "broken.jpg"
+    assert skipped.reason == "it ends too early"
+    assert run.manifest["data"]["examples"]["whale"] == 4
+
+
+def test_a_class_of_unreadable_examples_is_refused(folder: Path) -> None:
+    (folder / "mole").mkdir()
+    (folder / "mole" / "broken.jpg").touch()
+    with pytest.raises(DataError, match=r"No image of the class 'mole' can be read: .*too early"):
+        taught(folder)
+    assert not (folder.parent / "out").exists()
+
+
+def test_what_exists_is_not_overwritten_by_chance(folder: Path) -> None:
+    run = taught(folder)
+    files = read_examples(folder)
+    with pytest.raises(ConfigError, match="exists"):
+        teach(folder, run.folder)
+    options = TeachOptions(method="prototypes")
+    teach_files(StandInEncoder(), files, run.folder, options, overwrite=True)
+    assert TaughtClassifier.load(run.folder).manifest["method"] == "prototypes"
+
+
+def test_it_says_which_images_to_label_next(folder: Path) -> None:
+    new_pictures(folder)
+    (folder.parent / "new" / "a lion.jpg").touch()  # an example already
+    (folder.parent / "new" / "broken.jpg").touch()
+    run = taught(folder, TeachOptions(unlabelled=(folder.parent / "new",), suggestions=2))
+    assert [one.path.stem for one in run.suggestions] == ["robin next to lion", "a toaster"]
+    assert run.suggestions[1].reason.startswith("like none of the classes; nearest to")
+    assert [one.path.name for one in run.skipped] == ["broken.jpg"]
+    said = run.to_text()
+    assert said.startswith(f"{run.folder} was taught 3 classes by 12 images: Gaussian")
+    assert f"Label these next:\n  {run.suggestions[0].path}: " in said
+    assert [each["path"] for each in run.manifest["label_next"]] == [
+        str(one.path) for one in run.suggestions
+    ]
+
+
+def test_a_suggestion_is_no_repetition_of_an_earlier_one() -> None:
+    rows = np.eye(4)[[0, 0, 1, 2]]
+    halves = np.tile([0.5, 0.5], (4, 1))
+    candidates = Candidates([Path(n) for n in "abcd"], rows, halves, np.zeros(4, dtype=bool))
+    chosen = suggest(candidates, np.eye(4)[3:], ("cat", "dog"), 10)
+    assert [one.path.name for one in chosen] == ["a", "c", "d"]
+    assert chosen[0].reason == "cat (50%) or dog (50%)"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "holds no image. Examples stand in one sub-folder a class"),
+        (["loose.jpg"], "holds 1 images but no sub-folder"),
+        (["cat/1.jpg"], "holds one class, 'cat': there is nothing to tell it from"),
+        (["cat/1.jpg", "dog/readme.txt"], "The class 'dog' is empty"),
+        (["cat/1.jpg", "None/2.jpg"], "The class 'None' reads like the answer"),
+        (["t-shirt/1.jpg", "t_shirt/2.jpg"], "'t-shirt' and 't_shirt' read the same"),
+        (["cat/1.jpg", "___/2.jpg"], "The class '___' has no word in its name"),
+    ],
+)
+def test_folders_that_cannot_teach_are_refused(tmp_path: Path, names: list[str], said: str) -> None:
+    for name in names:
+        (tmp_path / "examples" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "examples" / name).touch()
+    (tmp_path / "examples").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match=said):
+        read_examples(tmp_path / "examples")
+
+
+def test_a_missing_folder_and_a_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Cannot read examples in .*absent"):
+        read_examples(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="it is a file"):
+        read_examples(tmp_path / "file")
+
+
+def test_images_beside_the_class_folders_are_noted(folder: Path) -> None:
+    (folder / "loose.jpg").touch()
+    (folder / ".hidden").mkdir()
+    files = read_examples(folder)
+    assert files.class_names == ("big-cat", "red_bird", "whale")
+    assert files.notes == ("1 images beside the class folders belong to no class.",)
+
+
+def test_teaching_costs_no_torch_to_import() -> None:
+    heavy = "{'torch', 'sklearn', 'scipy', 'PIL'}"
+    code = f"import sys, zeroshot.teaching.teach; assert not {heavy} & {{*sys.modules}}"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,215 @@
+"""Words and examples together, and the forecast of what they are worth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.errors import ConfigError
+from tests.zeroshot.clouds import accuracy, clouds, words_for
+from zeroshot.teaching.blend import Blend, HeldOut, choose_blend
+from zeroshot.teaching.examples import Examples
+from zeroshot.teaching.familiarity import familiarity_bar, learn_familiarity
+from zeroshot.teaching.folds import leave_one_out
+from zeroshot.teaching.lesson import learn, lesson_notes
+from zeroshot.teaching.options import METHODS, TeachOptions
+
+DEFAULTS = TeachOptions()
+NEW = clouds((200, 200, 200), seed=1, apart=0.4)
+FIVE = clouds((5, 5, 5), apart=0.4)
+WORDS = words_for(clouds((50, 50, 50), seed=7, apart=0.4))
+
+
+def notes_of(examples: Examples, options: TeachOptions = DEFAULTS) -> str:
+    files = [f"{number}.jpg" for number in range(len(examples))]
+    names = ("cat", "dog", "owl", "elk")[: examples.num_classes]
+    return "\n".join(lesson_notes(learn(examples, WORDS, options), names, files, options))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_words_alone_are_zero_shot_whatever_the_method(method: str) -> None:
+    lesson = learn(FIVE, WORDS, TeachOptions(method=method, words=1.0))  # type: ignore[arg-type]
+    found = lesson.knowledge.answers(NEW.embeddings).probabilities
+    np.testing.assert_array_equal(found.argmax(axis=1), WORDS.logits(NEW.embeddings).argmax(axis=1))
+    assert lesson.trial.accuracy == lesson.zero_shot
+
+
+def test_examples_alone_do_not_hear_the_words() -> None:
+    heard = learn(FIVE, WORDS, TeachOptions(words=0.0)).knowledge.answers(NEW.embeddings)
+    alone = learn(FIVE, None, TeachOptions()).knowledge.answers(NEW.embeddings)
+    np.testing.assert_array_equal(
+        heard.probabilities.argmax(axis=1), alone.probabilities.argmax(axis=1)
+    )
+
+
+def test_words_and_examples_together_are_better_than_either() -> None:
+    both, words, examples = (
+        accuracy(
+            learn(FIVE, WORDS, TeachOptions(words=share))
+            .knowledge.answers(NEW.embeddings)
+            .probabilities,
+            NEW.labels,
+        )
+        for share in (None, 1.0, 0.0)
+    )
+    assert both > max(words, examples)
+
+
+def test_the_worth_of_the_words_falls_as_examples_grow_in_number() -> None:
+    shares = [
+        learn(clouds((n,) * 3, apart=0.4), WORDS, TeachOptions()).knowledge.blend.share
+        for n in (1, 5, 40)
+    ]
+    assert shares[0] > shares[1] > shares[2]
+
+
+@pytest.mark.parametrize("method", ["gda", "prototypes", "tip-adapter"])
+def test_the_forecast_finds_nothing_where_there_is_nothing_to_learn(method: str) -> None:
+    # Labels drawn at random: choosing the best of many settings must not look like knowledge.
+    forecasts = []
+    for seed in range(20):
+        rows = clouds((30,), seed=seed).embeddings
+        labels = np.random.default_rng(seed).permutation(np.repeat([0, 1, 2], 10))
+        lesson = learn(Examples(rows, labels, 3), None, TeachOptions(method=method))  # type: ignore[arg-type]
+        assert lesson.trial.accuracy is not None
+        forecasts.append(lesson.trial.accuracy.value)
+    assert np.mean(forecasts) < 1 / 3 + 0.04
+
+
+def test_the_forecast_comes_true() -> None:
+    gaps = []
+    for seed in range(10):
+        lesson = learn(clouds((12, 12, 12), seed=seed + 20, apart=0.4), WORDS, TeachOptions())
+        assert lesson.trial.accuracy is not None
+        reached = lesson.knowledge.answers(NEW.embeddings).probabilities
+        gaps.append(lesson.trial.accuracy.value - accuracy(reached, NEW.labels))
+    assert abs(np.mean(gaps)) < 0.04
+
+
+def test_probabilities_are_as_often_right_as_they_say() -> None:
+    lesson = learn(clouds((30, 30, 30), apart=0.4), WORDS, TeachOptions())
+    found = lesson.knowledge.answers(NEW.embeddings).probabilities
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    assert abs(found.max(axis=1).mean() - accuracy(found, NEW.labels)) < 0.06
+
+
+def test_copies_do_not_raise_the_forecast() -> None:
+    once = clouds((4, 4, 4), apart=0.0)
+    twice = Examples(np.repeat(once.embeddings, 2, axis=0), np.repeat(once.labels, 2), 3)
+    first, second = (learn(each, None, TeachOptions()).trial.accuracy for each in (once, twice))
+    assert first is not None
+    assert second is not None
+    assert second.value <= first.value + 0.1
+    assert "24 examples show 12 pictures more than once" in notes_of(twice)
+
+
+def test_a_picture_under_two_labels_is_told() -> None:
+    rows = FIVE.embeddings.copy()
+    rows[12] = rows[1]
+    said = notes_of(Examples(rows, FIVE.labels, 3))
+    assert "One picture has several labels: 1.jpg (cat), 12.jpg (owl). Keep the right one." in said
+
+
+def test_a_wrong_label_is_doubted() -> None:
+    examples = clouds((20, 20, 20), apart=1.5)
+    labels = examples.labels.copy()
+    labels[3] = 2
+    said = notes_of(Examples(examples.embeddings, labels, 3))
+    assert "3.jpg is labelled owl, but the other examples say cat" in said
+    assert said.count("Look at it.") == 1
+
+
+def test_one_example_a_class_gives_no_forecast_and_says_so() -> None:
+    examples = clouds((1, 1, 1))
+    lesson = learn(examples, WORDS, TeachOptions())
+    assert lesson.trial.accuracy is None
+    assert lesson.zero_shot is not None
+    assert "Each class has one example" in notes_of(examples)
+    assert learn(examples, None, TeachOptions()).trial.accuracy is None
+
+
+def test_two_classes_of_one_example_still_listen_to_the_examples() -> None:
+    lesson = learn(clouds((1, 1), apart=3.0), None, TeachOptions())
+    new = clouds((50, 50), seed=1, apart=3.0)
+    found = lesson.knowledge.answers(new.embeddings).probabilities
+    assert accuracy(found, new.labels) > 0.8
+
+
+def test_an_example_alone_of_its_class_is_judged_by_the_words() -> None:
+    examples = clouds((1, 9, 9), apart=0.4)
+    trial = learn(examples, WORDS, TeachOptions()).trial
+    np.testing.assert_array_equal(trial.logits[0], WORDS.logits(examples.embeddings)[0])
+    assert "Classes with one example (cat) are judged by the words alone" in notes_of(examples)
+    silent = learn(examples, None, TeachOptions()).trial
+    assert silent.recalls(3)[0] is None
+    assert silent.answered.sum() == 18
+
+
+def test_a_method_that_cannot_leave_out_one_at_a_time_says_so() -> None:
+    said = notes_of(clouds((5, 5, 5)), TeachOptions(method="siamese"))
+    assert "The forecast comes from 5 classifiers" in said
+
+
+def test_a_forecast_from_two_examples_a_class_is_called_cautious() -> None:
+    assert "The forecast is cautious" in notes_of(clouds((2, 2, 2)))
+    assert "The forecast is cautious" not in notes_of(FIVE)
+
+
+def test_few_examples_withhold_nothing_as_unsure_and_say_so() -> None:
+    assert "15 examples do not show a probability from which 95%" in notes_of(FIVE)
+    many = learn(clouds((60, 60, 60), apart=0.8), WORDS, TeachOptions())
+    assert many.abstention is not None
+    assert many.thresholds.abstain_below == many.abstention.threshold
+
+
+def test_every_method_can_be_compared() -> None:
+    lesson = learn(FIVE, WORDS, TeachOptions(method="prototypes", compare=True))
+    assert lesson.trial.method == "prototypes"
+    assert {trial.method for trial in lesson.others} == set(METHODS) - {"prototypes"}
+
+
+def test_a_blend_chosen_on_many_rows_looks_at_a_part_and_judges_all() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 600, 1500)
+    scores = generator.normal(size=(1, 1500, 600))
+    scores[0, np.arange(1500), labels] += 4.0
+    rows = np.arange(1500)
+    held_out = HeldOut(labels, None, scores, np.ones(1500, dtype=bool), rows)
+    blend, logits = choose_blend(held_out)
+    assert isinstance(blend, Blend)
+    assert np.isfinite(logits).all()
+    assert accuracy(logits, labels) > 0.6
+
+
+def test_images_of_no_class_are_less_familiar() -> None:
+    known, strange = clouds((30, 30, 30)), clouds((1, 1, 1, 60), seed=3)
+    others = strange.embeddings[strange.labels == 3]
+    learned, held_out = learn_familiarity(known, leave_one_out(np.arange(90)), None)
+    bar = familiarity_bar(held_out, 0.05)
+    assert bar is not None
+    assert (learned.scores(clouds((200,) * 3, seed=1).embeddings, None) < bar).mean() < 0.12
+    assert (learned.scores(others, None) < bar).mean() > 0.5
+
+
+def test_the_bar_refuses_no_more_examples_than_it_may() -> None:
+    values = np.random.default_rng(0).normal(size=199)
+    bar = familiarity_bar(values, 0.05)
+    assert bar is not None
+    assert (values < bar).sum() == 9
+    assert familiarity_bar(values[:8], 0.05) == values[:8].min()
+    assert familiarity_bar(np.array([np.nan]), 0.05) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"method": "knn"}, "`method` must be one of gda, prototypes"),
+        ({"words": 1.5}, "`words` is a share from 0 to 1, got 1.5"),
+        ({"target_accuracy": 1.0}, "`target_accuracy` is a share between 0 and 1"),
+        ({"refused": 0.0}, "`refused` is a share between 0 and 1"),
+        ({"suggestions": -1}, "`suggestions` must be at least 0"),
+    ],
+)
+def test_impossible_settings_are_refused(setting: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        TeachOptions(**setting)  # type: ignore[arg-type]

@@ -1,0 +1,52 @@
+"""Label images with words of your choice, and teach what words cannot say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
+    from zeroshot.finetuning.classifier import FinetunedClassifier
+    from zeroshot.finetuning.config import FinetuneConfig
+    from zeroshot.finetuning.finetune import FinetunedRun, finetune
+    from zeroshot.teaching.options import TeachOptions
+    from zeroshot.teaching.taught import TaughtClassifier
+    from zeroshot.teaching.teach import TaughtRun, teach
+
+__all__ = [
+    "FinetuneConfig",
+    "FinetunedClassifier",
+    "FinetunedRun",
+    "LabelledImage",
+    "TaughtClassifier",
+    "TaughtRun",
+    "TeachOptions",
+    "ZeroShotClassifier",
+    "ZeroShotOptions",
+    "finetune",
+    "teach",
+]
+
+_HOMES = {
+    "FinetuneConfig": "zeroshot.finetuning.config",
+    "FinetunedClassifier": "zeroshot.finetuning.classifier",
+    "FinetunedRun": "zeroshot.finetuning.finetune",
+    "LabelledImage": "zeroshot.classifier",
+    "TaughtClassifier": "zeroshot.teaching.taught",
+    "TaughtRun": "zeroshot.teaching.teach",
+    "TeachOptions": "zeroshot.teaching.options",
+    "ZeroShotClassifier": "zeroshot.classifier",
+    "ZeroShotOptions": "zeroshot.classifier",
+    "finetune": "zeroshot.finetuning.finetune",
+    "teach": "zeroshot.teaching.teach",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: `import zeroshot` stays free."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES[name]), name)

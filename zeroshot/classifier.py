@@ -1,0 +1,233 @@
+"""Labels for pictures from words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ConfigError
+from zeroshot.class_embeddings import unit_rows
+from zeroshot.class_names import checked_class_names
+from zeroshot.embedded_labels import ImageTextEncoder, embed_labels
+from zeroshot.rejection import NONE_BELOW, presence, standings
+from zeroshot.scoring import Scorer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from runtime.encoder import EncoderConfig
+
+FloatArray = NDArray[np.floating[Any]]
+
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+_CELLS = 1 << 22  # scores that are in memory together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotOptions:
+    """How labels are put to the model, and when they are given."""
+
+    templates: str | None = None
+    """imagenet (80), short (7), one template such as "a sketch of a {}.", a file of them, or a
+    .json file of prompts {label: [prompt, …]}; None takes the usual one of the model."""
+    multi: bool = False
+    """Judge each label by itself: a picture may have several."""
+    top_k: int | None = None
+    """How many scores to give, the best first; None gives all, in the order of the labels."""
+    none_below: float | None = NONE_BELOW
+    """Give no label that stands less above unrelated words than this, in their standard
+    deviations: more is stricter. None always gives one."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
+        if self.none_below is not None and not np.isfinite(self.none_below):
+            raise ConfigError(f"`none_below` must be a number, got {self.none_below}.")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """The answer for one picture."""
+
+    path: Path | None
+    """None for a picture that has none."""
+    label: str | None
+    """The best label; None where none of them fits, or the picture cannot be read."""
+    score: float | None = None
+    """Of the best label, given or not, 0 to 1; None where the picture cannot be read."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Of every label, or of the best `top_k`."""
+    labels: tuple[str, ...] = ()
+    """All that are given, the best first: with `multi` any number, else one or none."""
+    standing: float | None = None
+    """How far the best label stands above unrelated words, in their standard deviations."""
+    fault: str | None = None
+    """Why the picture cannot be read."""
+
+
+class ZeroShotClassifier:
+    """Chooses among labels that it reads for the first time.
+
+    Args:
+        encoder: Embeds pictures and texts.
+        labels: C names.
+        options: How it asks and answers.
+
+    Raises:
+        ConfigError: The labels or the templates cannot be used.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageTextEncoder,
+        labels: Sequence[str],
+        options: ZeroShotOptions = ZeroShotOptions(),
+    ) -> None:
+        self.labels = checked_class_names(labels)
+        """C names, in the order of the scores."""
+        self.options = options
+        embedded = embed_labels(encoder, self.labels, options.templates)
+        self.class_embeddings = embedded.classes
+        """Shape (C, D), unit rows."""
+        self.notes = embedded.notes
+        """What to know of these labels before they are used."""
+        self._references = embedded.references
+        self._encoder = encoder
+        self._scorer = Scorer(encoder.logit_scale, encoder.logit_bias)
+
+    @classmethod
+    def load(
+        cls,
+        model_id: str = DEFAULT_MODEL,
+        labels: Sequence[str] = (),
+        options: ZeroShotOptions = ZeroShotOptions(),
+        revision: str | None = None,
+        config: EncoderConfig | None = None,
+    ) -> ZeroShotClassifier:
+        """Load a model, and put the labels to it.
+
+        Args:
+            model_id: Hub id, local folder, preset or `tiny`.
+            labels: C names.
+            options: How it asks and answers.
+            revision: Branch, tag or commit of the model on the Hub.
+            config: How pictures are read and encoded.
+
+        Raises:
+            ConfigError: The labels or the templates cannot be used.
+            ModelError: The model cannot be loaded.
+        """
+        from runtime.encoder import DualEncoder, EncoderConfig
+
+        labels = checked_class_names(labels)  # before a model is loaded in vain
+        encoder = DualEncoder.load(model_id, revision, config or EncoderConfig())
+        return cls(encoder, labels, options)
+
+    def predict(self, images: Sequence[Path | Image.Image]) -> list[LabelledImage]:
+        """Label pictures, in their order.
+
+        Raises:
+            ImageError: One cannot be read.
+        """
+        embeddings = self._encoder.encode_images(images)
+        paths = [image if isinstance(image, Path) else None for image in images]
+        return list(self.label_embeddings(embeddings, paths))
+
+    def predict_proba(self, images: Sequence[Path | Image.Image]) -> NDArray[np.float64]:
+        """The score of every label: see `Scorer`, and `presence` for `multi` with a softmax model.
+
+        Returns:
+            Shape (N, C).
+
+        Raises:
+            ImageError: One cannot be read.
+        """
+        return self._judge(self._encoder.encode_images(images))[0]
+
+    def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
+        """Label files of any number in bounded memory, in their order; none of them raises."""
+        for encoded in self._encoder.encode_files(paths):
+            if encoded.embedding is None:
+                yield LabelledImage(encoded.path, None, fault=encoded.fault)
+            else:
+                yield from self.label_embeddings(encoded.embedding[None], [encoded.path])
+
+    def label_embeddings(
+        self, embeddings: FloatArray, paths: Sequence[Path | None] | None = None
+    ) -> Iterator[LabelledImage]:
+        """Label pictures that are embedded already, by this model.
+
+        Args:
+            embeddings: Shape (N, D), of any length.
+            paths: N paths to answer with.
+
+        Raises:
+            ValueError: The shapes do not fit.
+        """
+        width = self.class_embeddings.shape[1]
+        if embeddings.ndim != 2 or embeddings.shape[1] != width:
+            raise ValueError(f"`embeddings` must have shape (N, {width}), got {embeddings.shape}.")
+        if paths is not None and len(paths) != len(embeddings):
+            raise ValueError(f"`paths` must be {len(embeddings)}, got {len(paths)}.")
+        step = max(1, _CELLS // max(len(self.labels), len(self._references)))
+        for start in range(0, len(embeddings), step):
+            rows = np.asarray(embeddings[start : start + step])
+            part = [None] * len(rows) if paths is None else paths[start : start + step]
+            yield from map(self._answer, part, *self._judge(rows))
+
+    def _judge(self, embeddings: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores and standings, both (N, C)."""
+        rows = unit_rows(embeddings)
+        cosines = rows @ self.class_embeddings.T
+        standing = standings(cosines, rows @ self._references.T)
+        if self.options.multi and self._scorer.bias is None:
+            return presence(standing, self._bar), standing
+        return self._scorer.scores(cosines), standing
+
+    @property
+    def _bar(self) -> float:
+        bar = self.options.none_below
+        return NONE_BELOW if bar is None else bar
+
+    def _answer(
+        self, path: Path | None, scores: NDArray[np.float64], standing: NDArray[np.float64]
+    ) -> LabelledImage:
+        best = int(standing.argmax())
+        given = self._given(best, standing)
+        return LabelledImage(
+            path=path,
+            label=given[0] if given else None,
+            score=float(scores[best]),
+            scores=self._named(scores, standing),
+            labels=given,
+            standing=float(standing[best]),
+        )
+
+    def _given(self, best: int, standing: NDArray[np.float64]) -> tuple[str, ...]:
+        always = self.options.none_below is None
+        if self.options.multi:
+            above = np.nonzero(standing >= self._bar)[0]
+            if len(above) or not always:
+                return tuple(self.labels[i] for i in above[np.argsort(-standing[above])])
+        return (self.labels[best],) if always or standing[best] >= self._bar else ()
+
+    def _named(
+        self, scores: NDArray[np.float64], standing: NDArray[np.float64]
+    ) -> dict[str, float]:
+        if self.options.top_k is None:
+            return dict(zip(self.labels, scores.tolist(), strict=True))
+        count = min(self.options.top_k, len(self.labels))
+        # To sort all of a thousand labels would take longer than everything else here.
+        near = np.nonzero(standing >= np.partition(standing, -count)[-count])[0]
+        order = near[np.argsort(-standing[near], kind="stable")][:count]
+        return {self.labels[i]: float(scores[i]) for i in order}

@@ -1,0 +1,219 @@
+"""How good labels from words, or from examples, are on images whose class is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bootstrap import (
+    bootstrap_class_counts,
+    bootstrap_sums,
+    percentile_interval,
+    wilson_interval,
+)
+from runtime.calibration import calibrate
+from runtime.metrics import (
+    FloatArray,
+    Interval,
+    class_counts,
+    confusion_counts,
+    log_softmax,
+    sigmoid,
+    single_label_scores,
+)
+from runtime.paired import paired_difference
+from zeroshot.embedded_labels import ImageTextEncoder
+from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, WayScore, WrongImage
+from zeroshot.labelled_images import EmbeddedImages, LabelledImages, embed_labelled_images
+from zeroshot.ways import Answers, EvaluateOptions, Taught, Ways
+
+__all__ = ["EvaluateOptions", "evaluate_embedded", "evaluate_images"]
+
+DEFAULTS = EvaluateOptions()
+_FEW_IMAGES = 100
+
+
+def evaluate_images(
+    encoder: ImageTextEncoder,
+    images: LabelledImages,
+    options: EvaluateOptions = DEFAULTS,
+    taught: Taught | None = None,
+) -> ImageEvaluation:
+    """Embed labelled images once, and judge template sets, or a taught classifier, on them.
+
+    Args:
+        encoder: Embeds pictures and texts.
+        images: As `read_labelled_images` finds them.
+        options: Which templates.
+        taught: Judged in place of the templates, and compared with them.
+
+    Raises:
+        ConfigError: Templates or class names cannot be used.
+        DataError: No image can be read, there is one class only, or one that was not taught.
+        ModelError: `taught` was taught with another encoder.
+    """
+    ways = Ways(encoder, images.class_names, options, taught)  # before images cost time
+    return _judge(ways, encoder, embed_labelled_images(encoder, images), options.seed)
+
+
+def evaluate_embedded(
+    encoder: ImageTextEncoder,
+    embedded: EmbeddedImages,
+    options: EvaluateOptions = DEFAULTS,
+    taught: Taught | None = None,
+) -> ImageEvaluation:
+    """As `evaluate_images`, of images that are embedded already, by this model."""
+    ways = Ways(encoder, embedded.images.class_names, options, taught)
+    return _judge(ways, encoder, embedded, options.seed)
+
+
+def _judge(
+    ways: Ways, encoder: ImageTextEncoder, embedded: EmbeddedImages, seed: int
+) -> ImageEvaluation:
+    images, labels = embedded.images, ways.labels
+    places = {label: place for place, label in enumerate(labels)}
+    targets = np.array([places[name] for name in images.class_names])[images.targets]
+    every = ways.answers(embedded.embeddings)
+    detailed = next(every)
+    given = detailed.logits.argmax(axis=1)
+    confusion = confusion_counts(targets, given, len(labels))
+    scores = [_way_score(detailed, targets, seed)]
+    for place, other in enumerate(every, start=1):
+        difference = paired_difference(
+            other.logits.argmax(axis=1) == targets,
+            given == targets,
+            np.random.default_rng([seed, place]),
+            ways.comparisons,
+        )
+        scores.append(replace(_way_score(other, targets, seed), difference=difference))
+    majority = _majority(labels, targets)
+    wanted = np.eye(len(labels), dtype=np.int64)[targets] if ways.sigmoid else targets
+    return ImageEvaluation(
+        source=images.source,
+        fingerprint=encoder.fingerprint,
+        labels=labels,
+        ways=tuple(scores),
+        majority=majority,
+        per_class=_class_recalls(labels, confusion),
+        confusion=confusion,
+        calibration=calibrate(detailed.logits, wanted, seed),
+        answered=_answered(detailed, given == targets),
+        wrong=_wrong_images(embedded, ways, targets, detailed.logits),
+        skipped=images.skipped,
+        notes=(*images.notes, *detailed.notes, *_notes(ways, scores[0], majority, images)),
+    )
+
+
+def _way_score(answers: Answers, targets: NDArray[np.int64], seed: int) -> WayScore:
+    logits, num_classes = answers.logits, answers.logits.shape[1]
+    generator = np.random.default_rng(seed)
+    confusion = confusion_counts(targets, logits.argmax(axis=1), num_classes)
+    samples = single_label_scores(bootstrap_class_counts(confusion, generator))
+    recall = float(single_label_scores(class_counts(confusion))["balanced_accuracy"])
+    ranks = _true_ranks(logits, targets)
+    metrics = {"top_1": _share(ranks == 0, samples["accuracy"])}
+    if num_classes > TOP:
+        found = ranks < TOP
+        metrics["top_5"] = _share(
+            found, bootstrap_sums(found[:, None], generator)[:, 0] / len(found)
+        )
+    drawn = percentile_interval(recall, samples["balanced_accuracy"])
+    # Where all or none are right there is no spread to resample.
+    metrics["macro_recall"] = drawn if drawn and 0 < recall < 1 else metrics["top_1"]
+    return WayScore(answers.name, metrics, None)
+
+
+def _true_ranks(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many labels stand before the right one, which of equals are those named before it."""
+    own = np.take_along_axis(logits, targets[:, None], axis=1)
+    named_before = np.arange(logits.shape[1]) < targets[:, None]
+    ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & named_before)).sum(axis=1)
+    return ranks
+
+
+def _share(hits: NDArray[np.bool_], samples: FloatArray) -> Interval:
+    interval = percentile_interval(float(hits.mean()), samples)
+    if interval is None or hits.all() or not hits.any():
+        return wilson_interval(int(hits.sum()), len(hits))
+    return interval
+
+
+def _majority(labels: Sequence[str], targets: NDArray[np.int64]) -> tuple[str, float]:
+    counts = np.bincount(targets, minlength=len(labels))
+    return labels[int(counts.argmax())], float(counts.max() / len(targets))
+
+
+def _class_recalls(labels: Sequence[str], confusion: NDArray[np.int64]) -> tuple[ClassRecall, ...]:
+    counts = class_counts(confusion)
+    columns = (counts.hits.tolist(), counts.targets.tolist(), counts.predicted.tolist())
+    return tuple(
+        ClassRecall(label, wilson_interval(hits, images) if images else None, images, given)
+        for label, hits, images, given in zip(labels, *columns, strict=True)
+    )
+
+
+def _answered(answers: Answers, hits: NDArray[np.bool_]) -> Answered | None:
+    kept = answers.labelled
+    if kept is None:
+        return None
+    return Answered(float(kept.mean()), float(hits[kept].mean()) if kept.any() else None)
+
+
+def _wrong_images(
+    embedded: EmbeddedImages, ways: Ways, targets: NDArray[np.int64], logits: FloatArray
+) -> tuple[WrongImage, ...]:
+    ranks = _true_ranks(logits, targets)
+    rows = np.nonzero(ranks)[0]
+    own, best = logits[rows, targets[rows]], logits[rows].max(axis=1)
+    rows = rows[np.argsort(own - best, kind="stable")]
+    scores = sigmoid(logits[rows]) if ways.sigmoid else np.exp(log_softmax(logits[rows]))
+    wrong = []
+    for row, score in zip(rows.tolist(), scores, strict=True):
+        label, given = int(targets[row]), int(logits[row].argmax())
+        wrong.append(
+            WrongImage(
+                path=embedded.images.paths[row],
+                label=ways.labels[label],
+                given=ways.labels[given],
+                probability=float(score[given]),
+                label_probability=float(score[label]),
+                rank=int(ranks[row]) + 1,
+            )
+        )
+    return tuple(wrong)
+
+
+def _notes(
+    ways: Ways, score: WayScore, majority: tuple[str, float], images: LabelledImages
+) -> list[str]:
+    notes, top_1 = [], score.metrics["top_1"]
+    if len(images.paths) < _FEW_IMAGES:
+        notes.append(
+            f"Only {len(images.paths)} images: every figure is rough, and so are the intervals."
+        )
+    if top_1.low <= majority[1]:
+        notes.append(
+            f"It is not clearly better than to answer {majority[0]!r} every time, which has "
+            f"{majority[1]:.1%} right."
+        )
+    if ways.sigmoid:
+        notes.append(
+            "The model judges each label by itself, and so does the calibration, over all images "
+            "and labels together: the many labels that do not hold weigh most."
+        )
+    if len(ways.sets) > 1:
+        notes.append(
+            f"The best of {len(ways.sets)} template sets, chosen by these images, looks better on "
+            "them than it is: judge the choice on others."
+        )
+    if ways.taught_by(images.source):
+        notes.append(
+            "These are the examples that it was taught by: the figures say nothing of new images. "
+            "Its own forecast, of examples left out, does."
+        )
+    elif score.name not in ways.sets:
+        notes.append("These figures hold only if none of these images was among the examples.")
+    return notes

@@ -1,0 +1,185 @@
+"""What labelled images say of one way to label, next to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.calibration import Calibration
+from runtime.errors import ConfigError
+from runtime.metrics import Interval
+from runtime.paired import PairedDifference
+from zeroshot.labelled_images import SkippedImage
+from zeroshot.rows import path_text
+
+TOP = 5
+"""Labels that `top_5` looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayScore:
+    """How good one way to label is: a template set, or a taught classifier."""
+
+    name: str
+    metrics: dict[str, Interval]
+    """`top_1`, `top_5` (absent for 5 classes or fewer) and `macro_recall`, the mean recall of the
+    classes, each with its 95 % interval."""
+    difference: PairedDifference | None
+    """Of `top_1`, from the way that is reported; None for that one itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {
+            "name": self.name,
+            "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
+            "difference": self.difference.to_dict() if self.difference else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecall:
+    """How many images of one class were found."""
+
+    label: str
+    recall: Interval | None
+    """With Wilson's 95 % interval; None without an image."""
+    images: int
+    """Of the class."""
+    given: int
+    """Images that were given the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongImage:
+    """An image that was given the label of another class."""
+
+    path: Path
+    label: str
+    """What it shows."""
+    given: str
+    """What it was taken for."""
+    probability: float
+    """Of the label given; for SigLIP's sigmoids, that this label holds."""
+    label_probability: float
+    """Of the right label."""
+    rank: int
+    """Place of the right label, from 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is left when "none of these" is an answer, though each image shows one of the labels."""
+
+    share: float
+    """Of the images that get a label."""
+    accuracy: float | None
+    """Share of these that get the right one; None where none gets any."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageEvaluation:
+    """What N labelled images say of the ways to label them; the first way is the reported one."""
+
+    source: str
+    """The folder or the table."""
+    fingerprint: str
+    """Of the model and its preprocessing."""
+    labels: tuple[str, ...]
+    """C names."""
+    ways: tuple[WayScore, ...]
+    majority: tuple[str, float]
+    """The commonest class, and its share of the images: what a constant answer has right."""
+    per_class: tuple[ClassRecall, ...]
+    confusion: NDArray[np.int64]
+    """Shape (C, C), true by given."""
+    calibration: Calibration
+    """Of the model's own probabilities, and after a temperature."""
+    answered: Answered | None
+    """None where every image gets a label."""
+    wrong: tuple[WrongImage, ...]
+    """The worst first: where the label given stands highest above the right one."""
+    skipped: tuple[SkippedImage, ...]
+    """Not counted anywhere."""
+    notes: tuple[str, ...]
+
+    @property
+    def images(self) -> int:
+        """N, without those that were skipped."""
+        return int(self.confusion.sum())
+
+    @property
+    def reported(self) -> WayScore:
+        """The way whose details these are."""
+        return self.ways[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {
+            "source": self.source,
+            "model": self.fingerprint,
+            "labels": list(self.labels),
+            "images": self.images,
+            "ways": [way.to_dict() for way in self.ways],
+            "majority": {"label": self.majority[0], "accuracy": self.majority[1]},
+            "chance": 1.0 / len(self.labels),
+            "per_class": [asdict(each) for each in self.per_class],
+            "confusion": self._confusion_by_name(),
+            "calibration": self.calibration.to_dict(),
+            "answered": asdict(self.answered) if self.answered else None,
+            "wrong": [self._wrong_row(each) for each in self.wrong],
+            "skipped": [asdict(each) for each in self.skipped],
+            "notes": list(self.notes),
+        }
+
+    def to_text(self) -> str:
+        """Lay it out for a terminal of 100 columns."""
+        from zeroshot.evaluation_text import evaluation_text
+
+        return evaluation_text(self)
+
+    def write_report(self, folder: Path) -> tuple[str, ...]:
+        """Write `metrics.json`, `wrong.csv` and what pictures there are.
+
+        Args:
+            folder: Made where it is missing; files of these names in it are replaced.
+
+        Returns:
+            What could not be written and how to have it, a sentence each.
+        """
+        from runtime.folders import write_json
+        from runtime.tables.writer import write_rows
+
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "metrics.json", self.to_dict())
+        write_rows(map(self._wrong_row, self.wrong), folder / "wrong.csv")
+        try:
+            for name, draw in self._drawings().items():
+                draw(folder / name)
+        except ConfigError as error:
+            return (f"No pictures in {folder}. {error}",)
+        return ()
+
+    def _drawings(self) -> dict[str, Callable[[Path], None]]:
+        from runtime.plots import plot_confusion, plot_reliability
+
+        bins = self.calibration.bins_before, self.calibration.bins_after
+        return {
+            "confusion.png": lambda path: plot_confusion(self.confusion, self.labels, path),
+            "reliability.png": lambda path: plot_reliability(*bins, path),
+        }
+
+    def _confusion_by_name(self) -> dict[str, dict[str, int]]:
+        """The cells that are not 0: a matrix of 1,000 classes is nearly all zeros."""
+        names, rows = self.labels, self.confusion
+        return {
+            name: {names[j]: int(row[j]) for j in np.nonzero(row)[0]}
+            for name, row in zip(names, rows, strict=True)
+        }
+
+    def _wrong_row(self, wrong: WrongImage) -> dict[str, Any]:
+        return asdict(wrong) | {"path": path_text(wrong.path)}

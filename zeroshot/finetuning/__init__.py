@@ -1,0 +1,1 @@
+"""Fine-tuning the image tower itself, where examples are many."""

@@ -1,0 +1,238 @@
+"""Images whose class is known: one sub-folder a class, or a table of paths and labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import DataError
+from runtime.images.files import has_image_ending
+from runtime.images.listing import FolderReader, is_folder, natural_key
+from runtime.tables.format import TableFormat
+from runtime.tables.header import normalise_name
+from zeroshot.rows import path_text
+from zeroshot.teaching.example_folder import read_examples
+
+if TYPE_CHECKING:
+    from runtime.encoder import EncodedImage
+    from runtime.tables.reader import Table
+
+_PATH_COLUMNS = """
+path image file image_path img_path file_path filepath image_file file_name filename image_name img
+paths images files photo photos
+"""
+_LABEL_COLUMNS = "label class labels class_name category classes categories target tag y"
+_SPLITS = "train training val valid validation dev test testing"
+_CODE = re.compile(r"n?\d+")
+_LISTED = 5
+_HOW = (
+    "Give a folder with one sub-folder of images a class, or a table with a column `path` and a "
+    "column `label`."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedImage:
+    """An image, or a row that should name one, that was left out."""
+
+    place: str
+    """Its path, or its table and row."""
+    reason: str
+    """A clause such as "it is truncated"."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImages:
+    """N images of C classes."""
+
+    source: str
+    """The folder or the table."""
+    class_names: tuple[str, ...]
+    """C names, as they are written, naturally sorted."""
+    paths: tuple[Path, ...]
+    targets: NDArray[np.int64]
+    """Shape (N,), class numbers."""
+    skipped: tuple[SkippedImage, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures should know, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedImages:
+    """The readable ones of N labelled images, as vectors."""
+
+    images: LabelledImages
+    """Without those that cannot be read, which are in its `skipped`."""
+    embeddings: NDArray[np.float32]
+    """Shape (N, D), unit rows."""
+
+
+class FileEncoder(Protocol):
+    """What `runtime.encoder.DualEncoder` does with files."""
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
+        """Each file's row or fault, in order."""
+
+
+def read_labelled_images(source: Path) -> LabelledImages:
+    """Find the images of each class; none is opened.
+
+    Args:
+        source: A folder with one sub-folder a class (images may lie deeper in it), or a CSV, TSV,
+            JSON lines or Parquet table. Paths in a table begin at the table's folder. Its columns
+            are known by their names, such as `path` and `label`, or by what they hold.
+
+    Raises:
+        DataError: It does not exist, or holds no images with classes.
+    """
+    if source.is_dir():
+        return _from_folder(source)
+    if not source.exists():
+        raise DataError(f"Cannot find {str(source)!r}. {_HOW}")
+    if has_image_ending(source.name):
+        raise DataError(f"{source} is one image. {_HOW}")
+    return _from_table(source)
+
+
+def embed_labelled_images(encoder: FileEncoder, images: LabelledImages) -> EmbeddedImages:
+    """Embed every image once; those that cannot be read become `skipped`.
+
+    Raises:
+        DataError: None can be read.
+    """
+    rows, kept, skipped = [], [], list(images.skipped)
+    for number, encoded in enumerate(encoder.encode_files(images.paths)):
+        if encoded.embedding is None:
+            skipped.append(SkippedImage(path_text(encoded.path), encoded.fault or "it is no image"))
+        else:
+            rows.append(encoded.embedding)
+            kept.append(number)
+    if not rows:
+        first = skipped[0]
+        raise DataError(
+            f"None of the {len(images.paths)} images of {images.source} can be read. The first: "
+            f"{first.place}: {first.reason}."
+        )
+    readable = replace(
+        images,
+        paths=tuple(images.paths[number] for number in kept),
+        targets=images.targets[kept],
+        skipped=tuple(skipped),
+    )
+    return EmbeddedImages(readable, np.stack(rows))
+
+
+def _from_folder(folder: Path) -> LabelledImages:
+    _, entries = next(FolderReader().walk(folder), (folder, []))
+    below = [entry.name for entry in entries if is_folder(entry)]
+    if below and {name.lower() for name in below} <= set(_SPLITS.split()):
+        listed = ", ".join(below)
+        raise DataError(
+            f"The sub-folders of {folder} are splits, not classes ({listed}). Name one."
+        )
+    found = read_examples(folder)
+    notes = (*found.notes, *_code_notes(found.class_names))
+    return LabelledImages(str(folder), found.class_names, found.paths, found.labels, notes=notes)
+
+
+def _from_table(path: Path) -> LabelledImages:
+    table = _read_table(path)
+    image_column, label_column = _find_columns(table)
+    skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
+    labels: dict[Path, str] = {}
+    cells = zip(table.rows, table.columns[image_column], table.columns[label_column], strict=True)
+    for row, image, label in cells:
+        fault = _cell_fault(image, label)
+        if fault is None:
+            place, name = path.parent / str(image).strip(), str(label).strip()
+            known = labels.setdefault(place, name)
+            fault = f"{image} has the label {known!r} already" if known != name else None
+        if fault is not None:
+            skipped.append(SkippedImage(f"{path}, row {row}", fault))
+    if not labels:
+        raise DataError(f"{path} names no image with a label: {skipped[0].reason}. {_HOW}")
+    notes = [f"Images are taken from the column {image_column!r}, labels from {label_column!r}."]
+    again = len(table.rows) + len(table.skipped) - len(skipped) - len(labels)
+    if again:
+        repeat = "row repeats" if again == 1 else "rows repeat"
+        notes.append(f"{again} {repeat} an image with its label: it counts once.")
+    names = tuple(sorted(set(labels.values()), key=natural_key))
+    numbers = {name: number for number, name in enumerate(names)}
+    return LabelledImages(
+        source=str(path),
+        class_names=names,
+        paths=tuple(labels),
+        targets=np.array([numbers[name] for name in labels.values()], dtype=np.int64),
+        skipped=tuple(skipped),
+        notes=(*notes, *_code_notes(names)),
+    )
+
+
+def _read_table(path: Path) -> Table:
+    """Read a table, whose first row names columns where it names no image among rows that do."""
+    from runtime.tables.reader import read_table
+
+    table = read_table(path, TableFormat(skip_bad_rows=True))
+    if table.layout is None or table.layout.header:
+        return table
+    images = next((cells for cells in table.columns.values() if _name_images(cells)), None)
+    if images is None or _name_images(images[:1]):
+        return table
+    return read_table(path, TableFormat(skip_bad_rows=True, header=True))
+
+
+def _find_columns(table: Table) -> tuple[str, str]:
+    images = _named(table.columns, _PATH_COLUMNS, _name_images) or next(
+        (name for name, cells in table.columns.items() if _name_images(cells)), None
+    )
+    rest = {name: cells for name, cells in table.columns.items() if name != images}
+    only = next(iter(rest)) if len(rest) == 1 else None
+    labels = _named(rest, _LABEL_COLUMNS, lambda _: True) or only
+    if images is None or labels is None:
+        lacking = "images" if images is None else "labels"
+        listed = ", ".join(map(repr, table.columns))
+        raise DataError(
+            f"It is not clear which column of {table.source} holds the {lacking}; it has {listed}. "
+            "Name them `path` and `label`."
+        )
+    return images, labels
+
+
+def _named(
+    columns: Mapping[str, Sequence[Any]],
+    names: str,
+    fits: Callable[[Sequence[Any]], bool],
+) -> str | None:
+    """The column with the first of `names`; one that fits goes before one that does not."""
+    by_key = {normalise_name(name): name for name in reversed(list(columns))}
+    found = [by_key[name] for name in names.split() if name in by_key]
+    return next((name for name in found if fits(columns[name])), found[0] if found else None)
+
+
+def _name_images(cells: Sequence[Any]) -> bool:
+    named = sum(isinstance(cell, str) and has_image_ending(cell.strip()) for cell in cells)
+    return 2 * named > len(cells)
+
+
+def _cell_fault(image: Any, label: Any) -> str | None:
+    if not isinstance(image, str) or not image.strip():
+        return "it names no image file"
+    if isinstance(label, (list, tuple, Mapping)):
+        return f"it has several labels, {label!r}; one is needed"
+    if label is None or not str(label).strip():
+        return "it has no label"
+    return None
+
+
+def _code_notes(class_names: Sequence[str]) -> list[str]:
+    codes = [name for name in class_names if _CODE.fullmatch(name)]
+    if not codes:
+        return []
+    listed = ", ".join(map(repr, codes[:_LISTED])) + (" …" if len(codes) > _LISTED else "")
+    return [f"Classes named by numbers say nothing to a model that reads: {listed}."]

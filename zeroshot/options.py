@@ -1,0 +1,113 @@
+"""The settings of the commands, each with its type, default, help and check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from runtime.errors import ConfigError
+from zeroshot.classifier import DEFAULT_MODEL, ZeroShotOptions
+
+if TYPE_CHECKING:
+    from runtime.encoder import EncoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model that embeds images and texts, and how it is run."""
+
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
+    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the Hub."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Of the image tower; auto takes bf16 or float16 where the hardware multiplies it."""
+    batch_size: int | None = None
+    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
+    workers: int | None = None
+    """Threads that decode, and on a processor compute; None takes one a core."""
+
+    @property
+    def encoder_config(self) -> EncoderConfig:
+        """How the model is run."""
+        from runtime.encoder import EncoderConfig
+
+        return EncoderConfig(
+            precision=self.precision, batch_size=self.batch_size, workers=self.workers
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions(ZeroShotOptions):
+    """Which labels are given: in words, or by what was taught."""
+
+    labels: str | None = None
+    """Separated by commas; one that holds a comma stands in double quotes."""
+    labels_file: Path | None = None
+    """A file of labels, one a line."""
+    taught: Path | None = None
+    """A folder that `teach` or `finetune` made; its classes are the labels."""
+    abstain_below: float | None = None
+    """With --taught: give no label below this probability; None takes what was calibrated."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and what goes together.
+
+        Raises:
+            ConfigError: One is out of range, or contradicts another.
+        """
+        ZeroShotOptions.__post_init__(self)
+        if self.taught is None and self.abstain_below is not None:
+            raise ConfigError("--abstain-below goes with --taught; for words it is --none-below.")
+        about_words = ("labels", "labels_file", "templates", "multi", "none_below")
+        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        if self.taught is not None and (clash := [name for name in given if name in about_words]):
+            raise ConfigError(
+                f"--{clash[0].replace('_', '-')} is about labels in words, but --taught "
+                f"{self.taught} brings its own. Take one of them."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortingOptions:
+    """What is done with the files once they are labelled."""
+
+    copy_to: Path | None = None
+    """Copy each file into the folder of its label below this one; says what it would do, and does
+    it with --yes."""
+    move_to: Path | None = None
+    """The same, moving; DIR/footwork-undo.jsonl lets `undo` put all back."""
+    yes: bool = False
+    """Copy or move now."""
+    xmp: bool = False
+    """Write the labels as keywords into a sidecar beside each image, where photo programs read
+    them; the image itself is not touched."""
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            ConfigError: Something does not.
+        """
+        if self.copy_to is not None and self.move_to is not None:
+            raise ConfigError("--copy-to and --move-to exclude each other. Take one.")
+        if self.yes and not self.target:
+            raise ConfigError("--yes goes with --copy-to or --move-to.")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be done at all."""
+        return self.xmp or self.target is not None
+
+    @property
+    def target(self) -> Path | None:
+        """The folder to sort into."""
+        return self.copy_to or self.move_to
+
+    @property
+    def how(self) -> Literal["copy", "move"]:
+        """What is done with each file."""
+        return "copy" if self.copy_to else "move"

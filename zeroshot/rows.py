@@ -1,0 +1,90 @@
+"""Answers as rows: what programs read, and what people read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zeroshot.classifier import LabelledImage
+
+Row = Mapping[str, Any]
+
+NONE = "(none of these)"
+_LABEL_WIDTH = 24  # characters
+FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
+
+
+def label_row(answer: LabelledImage) -> dict[str, Any]:
+    """One picture's row: `path`, `label`, `score`, `scores`, and how they came about.
+
+    `label` is None where none of the labels fits, or the picture cannot be read: then `fault` says
+    why. `labels` are all that are given, `standing` is what `none_below` is compared with.
+    """
+    return {
+        "path": None if answer.path is None else path_text(answer.path),
+        "label": answer.label,
+        "score": answer.score,
+        "labels": list(answer.labels),
+        "standing": answer.standing,
+        "fault": answer.fault,
+        "scores": answer.scores,
+    }
+
+
+def path_text(path: Path) -> str:
+    r"""A path as text; bytes that are no UTF-8 stand as `\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Any]:
+    """A row of cells, with the score of each label in a column `s:LABEL` of its own.
+
+    Args:
+        row: Of `label_row`.
+        labels: All that were asked for; where only the best were given, the others are empty.
+    """
+    flat = {name: value for name, value in row.items() if name != "scores"}
+    flat["labels"] = "; ".join(row["labels"])
+    return flat | {f"s:{label}": row["scores"].get(label) for label in labels}
+
+
+def write_label_rows(rows: Iterable[Row], path: Path, labels: Sequence[str]) -> None:
+    """Write rows to a file that is complete or absent: .csv, .tsv, .jsonl or .parquet.
+
+    Raises:
+        ConfigError: `path` has another ending.
+        DataError: The file cannot be written.
+    """
+    from runtime.tables.writer import write_rows
+
+    if path.suffix.lower() in FLAT_ENDINGS:
+        rows = (flat_row(row, labels) for row in rows)
+    write_rows(rows, path, _schema)
+
+
+def table_lines(rows: Iterable[Row], labels: Sequence[str]) -> Iterator[str]:
+    """A table for the eye, line by line as the rows come."""
+    longest = max(map(len, (*labels, NONE)))
+    width = min(longest, _LABEL_WIDTH)
+    yield f"{'label':<{width}}  score  path"
+    for row in rows:
+        if row["fault"] is not None:
+            yield f"{'–':<{width}}      –  {row['path']}: {row['fault']}"
+            continue
+        label = ", ".join(row["labels"]) or NONE
+        yield f"{_cut(label, width):<{width}}  {row['score']:5.3f}  {row['path']}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _schema(row: Row) -> Any:
+    import pyarrow
+
+    texts = ("path", "label", "labels", "fault")
+    return pyarrow.schema(
+        [(name, pyarrow.string() if name in texts else pyarrow.float64()) for name in row]
+    )

@@ -1,0 +1,124 @@
+"""Do what a plan says."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import DataError
+from zeroshot.rows import path_text
+from zeroshot.sorting.placing import Fault, How, place_file, why
+from zeroshot.sorting.plan import PlannedImage, SortingPlan, counted, fault_lines
+from zeroshot.sorting.record import FILE_NAME, Step, UndoRecord, opened_record
+
+_BLOCK = 100  # images whose steps are recorded, and flushed to the disk, together
+_TOLD = 1000  # images from one note to the next
+
+
+@dataclass(frozen=True, slots=True)
+class SortingOutcome:
+    """What came of a plan."""
+
+    done: int
+    """Images that stand at their target."""
+    failed: tuple[Fault, ...]
+    """Files that were left where they are, and why."""
+    how: How
+    undo_file: Path | None
+    """None if there was nothing to do."""
+
+    def to_text(self) -> str:
+        """What was done, what was not, and how it is undone."""
+        verb = "copied" if self.how == "copy" else "moved"
+        lines = [f"{counted(self.done, 'image')} {verb}."]
+        lines += fault_lines(self.failed, f"Not {verb}")
+        if self.undo_file is not None:
+            command = f"footwork zeroshot undo {shlex.quote(path_text(self.undo_file))}"
+            lines.append(f"To put everything back: {command}")
+        return "\n".join(lines)
+
+
+def apply_plan(plan: SortingPlan, notify: Callable[[str], None] | None = None) -> SortingOutcome:
+    """Copy or move each file of a plan, each wholly or not at all.
+
+    What cannot be done is listed, and the others go on. Before anything is done it is recorded in
+    `footwork-undo.jsonl` of the target folder: whenever this ends, be it by a kill, `undo_sorting`
+    puts everything back. (A kill before the first file may leave the target folder, empty.)
+
+    Args:
+        plan: Of `plan_sorting`.
+        notify: Told now and then how far it is.
+
+    Raises:
+        ConfigError: Another process sorts into the same folder.
+        DataError: The target folder, or the undo file in it, cannot be written.
+    """
+    if not plan.images:
+        return SortingOutcome(0, (), plan.how, None)
+    made = _make_root(plan.target)
+    with opened_record(plan.target / FILE_NAME) as record:
+        try:
+            record.write(Step("folder", os.path.relpath(path, plan.target)) for path in made)
+        except OSError as error:
+            raise DataError(f"Cannot write {record.path}: {why(error)}.") from error
+        execution = _Execution(plan, record)
+        for start in range(0, len(plan.images), _BLOCK):
+            if notify is not None and start and start % _TOLD == 0:
+                notify(f"{start:,} of {len(plan.images):,} images")
+            execution.run(plan.images[start : start + _BLOCK])
+    return SortingOutcome(execution.done, tuple(execution.failed), plan.how, record.path)
+
+
+class _Execution:
+    """Does a plan block by block."""
+
+    def __init__(self, plan: SortingPlan, record: UndoRecord) -> None:
+        self.done = 0
+        self.failed: list[Fault] = []
+        self._plan, self._record = plan, record
+        self._folders: set[Path] = set()
+
+    def run(self, images: Sequence[PlannedImage]) -> None:
+        """Record the steps of some images, then do them."""
+        try:
+            self._record.write(self._steps(images))
+        except OSError as error:
+            reason = f"the undo file cannot be written: {why(error)}"
+            self.failed += [Fault(image.source, reason) for image in images]
+            return
+        for image in images:
+            self._place(image)
+
+    def _place(self, image: PlannedImage) -> None:
+        for source, target in image.files():
+            try:
+                target.parent.mkdir(exist_ok=True)
+                place_file(source, target, self._plan.how)
+            except OSError as error:
+                self.failed.append(Fault(source, why(error)))
+                return  # a sidecar does not go without its image
+            self.done += source == image.source
+
+    def _steps(self, images: Sequence[PlannedImage]) -> Iterator[Step]:
+        for image in images:
+            folder = image.target.parent
+            if folder not in self._folders and not folder.exists():
+                yield Step("folder", folder.name)
+            self._folders.add(folder)
+            for source, target in image.files():
+                place = target.relative_to(self._plan.target).as_posix()
+                yield Step(self._plan.how, place, os.path.abspath(source))  # noqa: PTH100
+
+
+def _make_root(target: Path) -> list[Path]:
+    """Make the target folder; gives what did not exist, the outermost first."""
+    absolute = target.absolute()
+    made = [path for path in (absolute, *absolute.parents) if not path.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"Cannot make the folder {target}: {why(error)}.") from error
+    return made[::-1]

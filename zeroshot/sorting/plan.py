@@ -1,0 +1,200 @@
+"""What sorting would do: a value to look at before anything is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from runtime.errors import ConfigError
+from zeroshot.rows import path_text
+from zeroshot.sidecars import sidecar_beside, sidecar_of
+from zeroshot.sorting.folder_names import FolderNames
+from zeroshot.sorting.placing import Fault, How
+from zeroshot.sorting.target_folder import TargetFolder
+
+_LISTED = 10  # files that the text names, of each kind
+
+
+class Labelled(Protocol):
+    """What sorting must know of an image: `zeroshot.classifier.LabelledImage` does."""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it stands."""
+
+    @property
+    def label(self) -> str | None:
+        """None where no label fits."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot be read, and stays where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """An image, where it goes, and the sidecar that goes with it."""
+
+    source: Path
+    target: Path
+    sidecar: Path | None = None
+    """Beside `source`."""
+
+    def files(self) -> Iterator[tuple[Path, Path]]:
+        """Source and target of each file; the image comes first."""
+        yield self.source, self.target
+        if self.sidecar is not None:
+            yield self.sidecar, sidecar_beside(self.target, self.source, self.sidecar)
+
+
+@dataclass(frozen=True, slots=True)
+class SortingPlan:
+    """All that sorting would do; `apply_plan` does it.
+
+    A command prints `to_text()`, and goes on to `apply_plan` where `--yes` is given.
+    """
+
+    target: Path
+    """The folder to sort into; its sub-folders are named after the labels."""
+    how: How
+    images: tuple[PlannedImage, ...]
+    """In the order of the labelled images."""
+    there: int = 0
+    """Images whose copy stands in the folder of its label already, by an earlier run."""
+    inside: int = 0
+    """Images that lie in a sub-folder of `target` already, and stay there."""
+    faults: tuple[Fault, ...] = ()
+    """Images that stay where they are, and why."""
+
+    def to_text(self) -> str:
+        """What would happen: counts for each folder, the first files, and what stays."""
+        return "\n".join([*self._counts(), *self._first_files(), *self._staying(), self._ending()])
+
+    def _counts(self) -> Iterator[str]:
+        if not self.images:
+            return
+        counts = Counter(path_text(Path(image.target.parent.name)) for image in self.images)
+        into = path_text(self.target)
+        yield f"Would {self.how} {counted(len(self.images), 'image')} into {into}:"
+        width = max(map(len, counts))
+        for name, number in counts.most_common():
+            yield f"  {name:<{width}}  {number:>7,}"
+        sidecars = sum(image.sidecar is not None for image in self.images)
+        if sidecars:
+            yield f"and with them {counted(sidecars, 'sidecar')} (.xmp)."
+
+    def _first_files(self) -> Iterator[str]:
+        for image in self.images[:_LISTED]:
+            yield f"  {path_text(image.source)} → {path_text(image.target)}"
+        if len(self.images) > _LISTED:
+            yield f"  … and {len(self.images) - _LISTED:,} more"
+
+    def _staying(self) -> Iterator[str]:
+        if self.there:
+            yield f"{counted(self.there, 'image')} stood there already, with the same content."
+        if self.inside:
+            yield (
+                f"{counted(self.inside, 'image')} in sub-folders of {path_text(self.target)} "
+                "stay: they count as sorted."
+            )
+        yield from fault_lines(self.faults, "Staying where they are")
+
+    def _ending(self) -> str:
+        if not self.images:
+            return "There is nothing to do."
+        return "Nothing is done yet: add --yes to do it."
+
+
+def plan_sorting(labelled: Iterable[Labelled], target: Path, how: How) -> SortingPlan:
+    """Decide for each image in which folder and under which name it goes; nothing is changed.
+
+    An image without a label goes into `none of these`; one that cannot be read stays. With several
+    labels the best decides. A sidecar (`sidecar_of`) goes with its image. Names never collide: the
+    second IMG_1.jpg becomes IMG_1-2.jpg, and one that stands there with the same content counts as
+    done, so that a second run has nothing to do. What lies in a sub-folder of `target` stays, so
+    that `target` may lie among the images, or be their folder, and is not sorted into itself.
+
+    Args:
+        labelled: Images, each once; read as they come.
+        target: Folder to sort into; it need not exist.
+        how: Whether images are copied or moved.
+
+    Raises:
+        ConfigError: Two labels would share a folder, or a folder cannot be sorted into.
+        ValueError: An image has no path.
+    """
+    planner = _Planner(target, how)
+    for row in labelled:
+        planner.add(row)
+    return SortingPlan(
+        target, how, tuple(planner.images), planner.there, planner.inside, tuple(planner.faults)
+    )
+
+
+def fault_lines(faults: Iterable[Fault], heading: str) -> Iterator[str]:
+    """The number of files under a heading, and of the first ones why; nothing if there is none."""
+    listed = list(faults)
+    if listed:
+        yield f"{heading} ({counted(len(listed), 'file')}):"
+    for fault in listed[:_LISTED]:
+        yield f"  {path_text(fault.path)}: {fault.reason}"
+    if len(listed) > _LISTED:
+        yield f"  … and {len(listed) - _LISTED:,} more"
+
+
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """A number with its noun, such as `1 image` or `1,000 images`."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+class _Planner:
+    """Gathers what a plan is made of."""
+
+    def __init__(self, target: Path, how: How) -> None:
+        if target.exists() and not target.is_dir():
+            raise ConfigError(f"{target} is a file. Name a folder to sort into.")
+        self.images: list[PlannedImage] = []
+        self.faults: list[Fault] = []
+        self.there = self.inside = 0
+        self._target, self._how, self._root = target, how, target.resolve()
+        self._names = FolderNames()
+        self._folders: dict[str, TargetFolder] = {}
+        self._inside: dict[Path, bool] = {}
+
+    def add(self, row: Labelled) -> None:
+        """Decide on one image."""
+        if row.path is None:
+            raise ValueError("An image without a path cannot be sorted.")
+        if (fault := self._fault(row.path, row.fault)) is not None:
+            self.faults.append(Fault(row.path, fault))
+        elif self._lies_inside(row.path.parent):
+            self.inside += 1
+        else:
+            self._place(row.path, self._folder(row.label))
+
+    def _fault(self, path: Path, fault: str | None) -> str | None:
+        if fault is None and self._how == "move" and path.is_symlink():
+            return "it is a link, which would lead nowhere: copy it, or move what it leads to"
+        return fault
+
+    def _place(self, path: Path, folder: TargetFolder) -> None:
+        sidecar = sidecar_of(path)
+        target = folder.place(path, sidecar)
+        if target is None:
+            self.there += 1
+        else:
+            self.images.append(PlannedImage(path, target, sidecar))
+
+    def _folder(self, label: str | None) -> TargetFolder:
+        name = self._names.of(label)
+        if name not in self._folders:
+            self._folders[name] = TargetFolder(self._target / name)
+        return self._folders[name]
+
+    def _lies_inside(self, folder: Path) -> bool:
+        if folder not in self._inside:
+            self._inside[folder] = self._root in folder.resolve().parents
+        return self._inside[folder]

@@ -1,0 +1,98 @@
+"""Free names in a folder that files are to be put into."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from runtime.errors import ConfigError
+from zeroshot.sidecars import sidecar_beside
+from zeroshot.sorting.folder_names import name_key
+from zeroshot.sorting.placing import are_identical, why
+
+_NUMBERED = re.compile(r"(.+)-[0-9]+(\.[^.]*)?", re.DOTALL)
+
+
+class TargetFolder:
+    """What stands in a folder, and what is to come; it need not exist.
+
+    Names that differ only in case, or in how accents are composed, count as one, since they are
+    one on some file systems.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        ConfigError: It is no folder, or cannot be listed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._taken: set[str] = set()
+        self._there: dict[str, dict[int, list[str]]] = {}
+        self._numbers: defaultdict[str, int] = defaultdict(lambda: 1)
+        for standing, size in _standing(path):
+            self._taken.add(name_key(standing))
+            for name in _possible_names(standing):
+                sizes = self._there.setdefault(name_key(name), {})
+                sizes.setdefault(size, []).append(standing)
+
+    def place(self, source: Path, sidecar: Path | None) -> Path | None:
+        """Claim a name for a file and its sidecar: its own, or one with a number.
+
+        Returns:
+            None if the same content stands there already, under one of these names.
+        """
+        key = name_key(source.name)
+        if key in self._there and self._holds(source, self._there[key]):
+            return None
+        for number in count(self._numbers[key]):
+            name = source.stem + (f"-{number}" if number > 1 else "") + source.suffix
+            target = self.path / name
+            # Without a sidecar as well: it must not come to one that belongs to another image.
+            keys = {name_key(name), name_key(sidecar_beside(target, source, sidecar).name)}
+            if not keys & self._taken:
+                break
+        self._numbers[key] = number + 1
+        self._taken |= keys if sidecar else {name_key(name)}
+        return target
+
+    def _holds(self, source: Path, sizes: dict[int, list[str]]) -> bool:
+        with suppress(OSError):  # what cannot be read fails when it is placed
+            names = sizes.get(source.stat().st_size, [])
+            for name in names:
+                if _is_copy(source, self.path / name):
+                    names.remove(name)  # it stands for one source only
+                    return True
+        return False
+
+
+def _is_copy(source: Path, standing: Path) -> bool:
+    with suppress(OSError):
+        return are_identical(source, standing)
+    return False
+
+
+def _standing(folder: Path) -> list[tuple[str, int]]:
+    """Names and sizes in bytes, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                (entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries
+            )
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot sort into {folder}: {why(error)}. Name another folder, or mend this one."
+        ) from error
+
+
+def _possible_names(name: str) -> list[str]:
+    """What a source may have been called that stands here as `name`."""
+    numbered = _NUMBERED.fullmatch(name)
+    return [name, numbered[1] + (numbered[2] or "")] if numbered else [name]
