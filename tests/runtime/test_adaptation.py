@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -7,11 +8,13 @@ import torch
 
 from runtime.adaptation import (
     adapt,
+    encoder_of,
     head_names,
     layer_of,
     lora_targets,
     number_of_layers,
     parameter_groups,
+    resting_parameters,
     trainable,
 )
 from runtime.adaptation_config import AdaptationConfig
@@ -62,6 +65,19 @@ def test_every_variant_of_lora_takes_a_gradient(variant: Any) -> None:
     logits = adapted(input_ids=torch.tensor([[5, 6, 7]])).logits
     logits.sum().backward()
     assert all(p.grad is not None for name, p in trainable(adapted) if "lora_B" in name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradual_unfreezing_goes_from_the_head_down_to_the_embeddings(family: str) -> None:
+    model = build_toy_model(family)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    resting = [{names[id(p)] for p in resting_parameters(model, epoch)} for epoch in range(4)]
+    heads = tuple(head_names(model))
+    assert resting[0] == {name for name in names.values() if not name.startswith(heads)}
+    assert all(later < earlier for earlier, later in pairwise(resting))
+    assert all("embed" in name.lower() for name in resting[2])
+    assert not resting[3]
+    assert encoder_of(model) is model.base_model
 
 
 def test_biases_and_norms_do_not_decay() -> None:

@@ -46,7 +46,7 @@ def stopped_before_writing() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", ["lora", "full", "head"])
+@pytest.mark.parametrize("method", ["lora", "full", "head", "gradual"])
 def test_every_method_trains_every_family_and_reloads_exactly(
     family: str, method: Any, tmp_path: Path
 ) -> None:

@@ -10,11 +10,11 @@ from runtime.bootstrap import wilson_interval
 from runtime.encoder.batches import FloatArray
 from runtime.errors import ConfigError, ModelError
 from runtime.metrics import Interval
-from zeroshot.class_embeddings import unit_rows
 from zeroshot.classifier import ZeroShotClassifier, ZeroShotOptions
 from zeroshot.finetuning.examples import FinetuneImages
 from zeroshot.teaching import linear_probe
 from zeroshot.teaching.examples import Examples
+from zeroshot.teaching.heads import LinearHead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,17 +30,30 @@ def majority_baseline(images: FinetuneImages) -> Interval:
     return _accuracy(right)
 
 
-def probe_baseline(images: FinetuneImages, train: FloatArray, judged: FloatArray) -> Interval:
-    """Accuracy of logistic regression on what the pretrained tower says, no weight of it moved.
+def fit_probe(images: FinetuneImages, train: FloatArray) -> LinearHead:
+    """Logistic regression on what the pretrained tower says, no weight of it moved.
 
     Args:
         images: Of all splits.
         train: Features of the training images, (N, …).
+    """
+    rows = train.reshape(len(train), -1)
+    # To a mean length of 1, for which the penalty is meant; the weights take it back.
+    scale = np.float32(np.linalg.norm(rows, axis=1).mean() or 1.0)
+    examples = Examples(rows / scale, images.splits["train"].targets, len(images.labels))
+    head = linear_probe.fit(examples, INVERSE_PENALTY)
+    return LinearHead(head.weights / scale, head.bias)
+
+
+def probe_baseline(images: FinetuneImages, probe: LinearHead, judged: FloatArray) -> Interval:
+    """Accuracy of a probe on the reported split.
+
+    Args:
+        images: Of all splits.
+        probe: As `fit_probe` gives it.
         judged: Features of the reported split, (M, …).
     """
-    rows, others = (unit_rows(part.reshape(len(part), -1)) for part in (train, judged))
-    examples = Examples(rows, images.splits["train"].targets, len(images.labels))
-    scores = linear_probe.fit(examples, INVERSE_PENALTY).scores(others)
+    scores = probe.scores(judged.reshape(len(judged), -1))
     return _accuracy(scores.argmax(axis=1) == images.splits[images.reported].targets)
 
 

@@ -13,14 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from runtime.accelerator import compute_device, is_main_process, wait_for_everyone
+from runtime.accelerator import (
+    compute_device,
+    gather_shares,
+    is_main_process,
+    wait_for_everyone,
+)
 from runtime.calibration import GivenCalibration
 from runtime.checkpoints import IMAGE_PRESETS, model_commit, resolve_model_id
 from runtime.folders import discard_folder, published_folder, read_manifest
 from runtime.image_classifiers import load_image_classifier, load_image_processor
 from runtime.metrics import Interval
 from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
-from zeroshot.finetuning.baselines import majority_baseline, probe_baseline, zero_shot_baseline
+from zeroshot.finetuning.baselines import (
+    fit_probe,
+    majority_baseline,
+    probe_baseline,
+    zero_shot_baseline,
+)
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.finetuning.evaluation import FEW_IMAGES, FinetuneEvaluation, evaluate_logits
 from zeroshot.finetuning.examples import FinetuneImages, read_finetune_images
@@ -31,9 +41,9 @@ from zeroshot.finetuning.learner import (
     Pictures,
     encoder_size,
     features_of,
-    head_of,
     logits_of,
     precision_name,
+    start_head,
 )
 from zeroshot.finetuning.pixels import decode_once
 from zeroshot.finetuning.publish import Result, write_finetuned
@@ -158,11 +168,10 @@ def _with_pictures(learner: Learner, run: Path, notify: Notify) -> tuple[Learner
 
 
 def _baselines(learner: Learner, pictures: Pictures, notify: Notify) -> dict[str, Interval]:
-    """Judged before training, which changes the model."""
+    """Judged before training, which changes the model; its new head starts as the linear probe."""
     images, config = learner.images, learner.config
     notify("judging the pretrained model: by class names, and by a linear probe of its features")
     found = {"majority": majority_baseline(images)}
-    head_of(learner.model)
     train, judged = (
         features_of(
             learner.model,
@@ -172,17 +181,19 @@ def _baselines(learner: Learner, pictures: Pictures, notify: Notify) -> dict[str
         )
         for name in ("train", images.reported)
     )
+    probe = gather_shares(fit_probe(images, train) if is_main_process() else None)[0]
+    start_head(learner.model, probe)
     if is_main_process():
         words = zero_shot_baseline(images, config.model_id, config.revision)
         if words is not None:
             found["zero_shot"] = words
-        found["linear_probe"] = probe_baseline(images, train, judged)
+        found["linear_probe"] = probe_baseline(images, probe, judged)
     wait_for_everyone()
     return found
 
 
 def _evaluate(model: Any, learner: Learner, pictures: Pictures) -> dict[str, FinetuneEvaluation]:
-    """Judge the model on each split: what was found on the validation images is the test's judged by."""
+    """Judge the model on each split, the test images with what the validation images taught."""
     given: GivenCalibration | None = None
     found: dict[str, FinetuneEvaluation] = {}
     for name in [name for name in ("validation", "test") if name in learner.images.splits]:

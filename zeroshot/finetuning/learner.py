@@ -20,6 +20,7 @@ from runtime.errors import ModelError
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.finetuning.examples import FinetuneImages, ImageSplit
 from zeroshot.finetuning.pixels import PixelFile
+from zeroshot.teaching.heads import LinearHead
 
 Notify = Callable[[str], None]
 BATCH = {"cpu": 16}
@@ -84,6 +85,19 @@ def head_of(model: PreTrainedModel) -> nn.Module:
         )
         raise ModelError(message)
     return model.get_submodule(heads[0])
+
+
+def start_head(model: PreTrainedModel, probe: LinearHead) -> None:
+    """Let the head begin as a linear probe, where it is linear: a random one spoils the tower.
+
+    Source: LP-FT, Kumar et al. 2022, section 3 (arXiv:2202.10054).
+    """
+    layers = [one for one in head_of(model).modules() if any(True for _ in one.parameters(False))]
+    if len(layers) != 1 or type(layers[0]) is not nn.Linear or layers[0].bias is None:
+        return
+    with torch.no_grad():
+        layers[0].weight.copy_(torch.from_numpy(probe.weights))
+        layers[0].bias.copy_(torch.from_numpy(probe.bias))
 
 
 def logits_of(

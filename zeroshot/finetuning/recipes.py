@@ -12,7 +12,7 @@ MILLION = 1_000_000
 # Upper bound of the encoder's size in parameters → recipe.
 RATES: dict[str, list[tuple[float, Recipe]]] = {
     "full": [
-        (5 * MILLION, Recipe(5e-4, 10, "measured on the embedded tiny model")),
+        (5 * MILLION, Recipe(2e-4, 10, "measured on the embedded tiny model")),
         (
             150 * MILLION,
             Recipe(3e-5, 10, "WiSE-FT, Wortsman et al. 2021: 3e-5, 10 epochs for ViT-B CLIP"),

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+import zeroshot.finetuning.finetune as finetune_module
+from runtime.errors import ConfigError, DataError, ModelError
+from runtime.image_classifiers import load_image_classifier
+from tests.zeroshot.image_towers import CLASSES, build_tower, draw_classes
+from zeroshot.finetuning.classifier import FinetunedClassifier, FinetunedOptions
+from zeroshot.finetuning.config import FinetuneConfig
+from zeroshot.finetuning.finetune import FinetunedRun, finetune
+
+LABELS = sorted(CLASSES)
+QUICK = {"num_epochs": 3, "learning_rate": 3e-3, "batch_size": 8, "mixed_precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_classes(tmp_path_factory.mktemp("examples") / "colours")
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build_tower(tmp_path_factory.mktemp("vit"), "vit"))
+
+
+def _logits_here(folder: Path, paths: Any) -> Any:
+    return FinetunedClassifier.load(folder, FinetunedOptions(precision="float32")).logits(paths)
+
+
+def finetune_here(examples: Path, out: Path, config: FinetuneConfig, **more: Any) -> FinetunedRun:
+    """As `finetune`, without pictures, and the saved folder is loaded in this process."""
+    with (
+        patch("zeroshot.finetuning.reload._logits_in_fresh_process", _logits_here),
+        patch("zeroshot.finetuning.publish._drawings", return_value={}),
+    ):
+        return finetune(examples, out, config, **more)
+
+
+@contextmanager
+def stopped_before_writing() -> Iterator[None]:
+    failure = ModelError("stopped here")
+    with (
+        patch.object(finetune_module, "write_finetuned", side_effect=failure),
+        pytest.raises(ModelError, match="stopped here"),
+    ):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        ("clip", "lora"),
+        ("clip", "gradual"),
+        ("siglip", "full"),
+        ("vit", "lora"),
+        ("vit", "head"),
+        ("resnet", "full"),
+        ("resnet", "head"),
+    ],
+)
+def test_every_method_trains_and_reloads_exactly(
+    family: str, method: Any, examples: Path, tmp_path: Path
+) -> None:
+    base = build_tower(tmp_path / "base", family)
+    config = FinetuneConfig(model_id=str(base), method=method, **QUICK)
+    done = finetune_here(examples, tmp_path / "out", config)
+    manifest = json.loads((tmp_path / "out" / "footwork.json").read_text())
+    assert manifest == done.manifest
+    assert (manifest["application"], manifest["kind"]) == ("zeroshot", "finetuned")
+    assert manifest["labels"] == LABELS
+    assert manifest["data"]["rows"] == {"train": 24, "validation": 6}
+    assert manifest["reload_difference"] < 1e-4
+    assert {"majority", "linear_probe"} <= set(manifest["baselines"])
+    assert ("zero_shot" in manifest["baselines"]) == (family in ("clip", "siglip"))
+    assert (tmp_path / "out" / "adapter_config.json").exists() == (method == "lora")
+    assert not (tmp_path / "out.training").exists()
+    assert manifest["metrics"]["accuracy"]["value"] > 0.5 or method == "head"
+
+
+def test_a_fresh_process_answers_the_same_and_the_pipeline_reads_the_folder(
+    vit: str, examples: Path, tmp_path: Path
+) -> None:
+    from transformers import pipeline
+
+    out = tmp_path / "out"
+    config = FinetuneConfig(model_id=vit, method="full", **QUICK)
+    assert finetune(examples, out, config).manifest["reload_difference"] < 1e-4
+    assert {path.name for path in (out / "report").iterdir()} >= {"metrics.json", "confusion.png"}
+    picture = examples / "navy" / "3.png"
+    classifier = FinetunedClassifier.load(out, FinetunedOptions(precision="float32"))
+    answer = pipeline("image-classification", str(out), device="cpu")(str(picture))
+    logits = classifier.logits([picture])[0].astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum()
+    found = {one["label"]: one["score"] for one in answer}
+    assert [found[label] for label in classifier.labels] == pytest.approx(expected, abs=1e-5)
+
+
+def test_files_are_labelled_in_order_and_one_that_is_no_image_is_a_fault(
+    vit: str, examples: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    finetune_here(examples, out, FinetuneConfig(model_id=vit, method="full", **QUICK))
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    paths = [examples / "olive" / "0.png", text, examples / "navy" / "1.png"]
+    classifier = FinetunedClassifier.load(out, FinetunedOptions(abstain_below=0))
+    answers = list(classifier.label_files(paths))
+    assert [answer.path for answer in answers] == paths
+    assert answers[1].fault == "it is no picture of a known kind"
+    assert [answers[0].label, answers[2].label] == ["olive", "navy"]
+    probabilities = classifier.predict_proba([paths[0]])
+    assert probabilities.sum() == pytest.approx(1)
+    assert answers[0].score == pytest.approx(probabilities.max(), abs=1e-5)
+    never = FinetunedClassifier.load(out, FinetunedOptions(abstain_below=1.0))
+    assert [answer.label for answer in never.predict([paths[0]])] == [None]
+
+
+@pytest.mark.parametrize("method", ["full", "gradual"])
+def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(
+    method: Any, vit: str, examples: Path, tmp_path: Path
+) -> None:
+    config = FinetuneConfig(model_id=vit, method=method, **QUICK)
+    picture = [examples / "amber" / "2.png"]
+    finetune_here(examples, tmp_path / "whole", config)
+    with stopped_before_writing():
+        finetune(examples, tmp_path / "cut", config)
+    run = tmp_path / "cut.training"
+    (run / "outcome.json").unlink()  # as if it had been killed after its first epochs
+    newest = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(newest[-1])
+    assert len(newest) > 1
+    finetune_here(examples, tmp_path / "cut", config, existing="resume")
+    whole, cut = (_logits_here(tmp_path / name, picture) for name in ("whole", "cut"))
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_the_statistics_of_batch_norms_stay_as_pretrained(examples: Path, tmp_path: Path) -> None:
+    base = build_tower(tmp_path / "base", "resnet")
+    out = tmp_path / "out"
+    finetune_here(examples, out, FinetuneConfig(model_id=str(base), method="full", **QUICK))
+    before = load_image_classifier(str(base), labels=LABELS)
+    after = load_image_classifier(str(out), labels=LABELS)
+    after.train()
+    after(pixel_values=torch.randn(4, 3, 32, 32))
+    moved = dict(after.named_buffers())
+    for name, buffer in before.named_buffers():
+        assert torch.equal(buffer, moved[name]), name
+    weight = "resnet.encoder.stages.1.layers.0.layer.0.normalization.weight"
+    assert not torch.equal(before.state_dict()[weight], after.state_dict()[weight])
+
+
+def test_a_cut_tower_says_so_itself(vit: str, examples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = FinetuneConfig(model_id=vit, method="lora", features_from=2, **QUICK)
+    finetune_here(examples, out, config)
+    assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 2
+    with pytest.raises(ConfigError, match="`features_from` must be from 1 to 3, got 4"):
+        load_image_classifier(vit, labels=LABELS, features_from=4)
+
+
+def test_a_cut_network_gives_what_its_own_stage_gives(tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    base = str(build_tower(tmp_path / "base", "resnet"))
+    cut = load_image_classifier(base, labels=LABELS, features_from=1).eval()
+    whole = AutoModel.from_pretrained(base, dtype=torch.float32).eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        states = whole(pixels, output_hidden_states=True).hidden_states
+        assert torch.equal(cut.resnet(pixels).last_hidden_state, states[1])
+
+
+def test_splits_named_as_such_are_taken_and_judged_on_test(
+    vit: str, examples: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "val", "test"):
+        shutil.copytree(examples, tmp_path / "data" / split)
+    config = FinetuneConfig(model_id=vit, method="head", **QUICK)
+    done = finetune_here(tmp_path / "data", tmp_path / "out", config)
+    assert done.manifest["evaluated_on"] == "test"
+    assert done.manifest["data"]["rows"] == {"train": 30, "validation": 30, "test": 30}
+    assert any("among the training images too" in note for note in done.notes)
+
+
+def test_an_unreadable_file_is_skipped_with_its_reason(
+    vit: str, examples: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(examples, data)
+    (data / "navy" / "broken.png").write_bytes(b"\x89PNG")
+    config = FinetuneConfig(model_id=vit, method="head", **QUICK)
+    done = finetune_here(data, tmp_path / "out", config)
+    assert [Path(one.place).name for one in done.skipped] == ["broken.png"]
+    assert sum(done.manifest["data"]["rows"].values()) == 30
+    for path in (data / "navy").iterdir():
+        path.write_text("no picture")
+    with pytest.raises(DataError, match="'navy' has no image to train on"):
+        finetune(data, tmp_path / "other", config)
+
+
+def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
+    (tmp_path / "footwork.json").write_text('{"application": "textclf"}')
+    with pytest.raises(ModelError, match="footwork zeroshot finetune"):
+        FinetunedClassifier.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features_from": 0}, "`features_from` must be at least 1"),
+        ({"validation_share": 1.0}, "`validation_share` must be between 0 and 1"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` must be from 0"),
+        ({"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FinetuneConfig(**settings)

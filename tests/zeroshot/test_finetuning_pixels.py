@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.encoder.preprocessing import Preprocessing
+from runtime.image_classifiers import load_image_processor
+from runtime.images.decoding import decode_image
+from tests.zeroshot.image_towers import build_tower, draw_classes
+from zeroshot.finetuning.examples import read_finetune_images
+from zeroshot.finetuning.pixels import augmented, decode_once
+
+
+@pytest.mark.parametrize("family", ["clip", "vit", "resnet"])
+def test_what_is_kept_is_what_the_processor_gives(family: str, tmp_path: Path) -> None:
+    processor = load_image_processor(str(build_tower(tmp_path / "base", family)))
+    paths = sorted(draw_classes(tmp_path / "data", 2).rglob("*.png"))
+    file, faults = decode_once(paths, processor, tmp_path / "pictures.bin")
+    assert not faults
+    wanted = [
+        Preprocessing(processor).prepare(decode_image(path))["pixel_values"] for path in paths
+    ]
+    np.testing.assert_allclose(file.batch(range(len(paths))).numpy(), np.stack(wanted), atol=1e-6)
+    assert (tmp_path / "pictures.bin").stat().st_size == np.stack(wanted).size  # a byte a value
+
+
+def test_a_picture_is_changed_alike_whatever_stands_beside_it() -> None:
+    pictures = torch.randn(4, 3, 16, 16)
+    seeds = [(0, 1, row) for row in range(4)]
+    together = augmented(pictures, seeds)
+    assert torch.equal(together[2:3], augmented(pictures[2:3], seeds[2:3]))
+    assert together.shape == pictures.shape
+    assert not torch.equal(together, augmented(pictures, [(0, 2, row) for row in range(4)]))
+
+
+def test_the_same_file_never_stands_on_both_sides(tmp_path: Path) -> None:
+    data = draw_classes(tmp_path / "data", 6)
+    for path in list(data.rglob("*.png")):
+        (path.parent / f"again-{path.name}").write_bytes(path.read_bytes())
+    for seed in range(5):
+        splits = read_finetune_images(data, 0.3, seed).splits
+        train, validation = (
+            {path.read_bytes() for path in splits[name].paths} for name in ("train", "validation")
+        )
+        assert not train & validation
+        assert set(splits["validation"].targets.tolist()) == {0, 1, 2}
