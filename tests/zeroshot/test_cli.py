@@ -159,3 +159,17 @@ def test_the_module_is_the_same_command() -> None:
     command = [sys.executable, "-m", "zeroshot", "label", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--none-below" in done.stdout
+
+
+def test_a_fine_tuned_folder_labels_as_a_taught_one_does(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "tuned")
+    settings = ["--model", "tiny", "--method", "head", "--num-epochs", "2"]
+    assert main(["zeroshot", "finetune", str(photos), out, *settings]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["zeroshot", "label", str(photos), "--taught", out, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [set(row["scores"]) for row in rows] == [set(SHAPES)] * 12
+    assert main(["zeroshot", "label", str(photos), "--taught", out, "--model", "fast"]) == 2
+    assert "a model of its own" in capsys.readouterr().err

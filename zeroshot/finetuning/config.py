@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal  # noqa: F401 - inherited annotations are evaluated here
 
 from cyclopts import Parameter
 
