@@ -53,6 +53,9 @@ class InferenceConfig:
     answers close calls again in float32, so that the decisions are float32's."""
     batch_tokens: int | None = None
     """Padded tokens a batch; None takes 1024 on a processor, 32768 on an accelerator."""
+    workers: int | None = None
+    """Batches answered side by side on a processor, each on one thread: quicker than threads
+    inside a batch, for more memory. None takes one a core."""
     look_ahead: int = 2048
     """Rows that are read, tokenised and sorted together."""
     look_ahead_characters: int = 8_000_000
@@ -62,7 +65,7 @@ class InferenceConfig:
         if self.precision not in PRECISIONS:
             message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
             raise ConfigError(message)
-        for name in ("batch_tokens", "look_ahead", "look_ahead_characters"):
+        for name in ("batch_tokens", "workers", "look_ahead", "look_ahead_characters"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` must be at least 1, got {value}.")
@@ -96,7 +99,8 @@ class SequenceModel:
         self._exact = frozen_model(model, torch.float32) if both else self._fast
         self._errors: list[FloatArray] = []
         on_cpu = self.device.type == "cpu"
-        self._workers = single_threads(torch.get_num_threads()) if on_cpu else None
+        wanted = config.workers or torch.get_num_threads()
+        self._workers = single_threads(wanted) if on_cpu else None
         self._multiple = 1 if on_cpu else 8  # as the matrix units of accelerators want it
         self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 32768)
 
@@ -203,9 +207,9 @@ def single_threads(count: int) -> ThreadPoolExecutor | None:
     if count < 2:
         return None
     pool = ThreadPoolExecutor(count, "answer", initializer=lambda: torch.set_num_threads(1))
-    all_started = Barrier(count)
+    threads, all_started = torch.get_num_threads(), Barrier(count)
     wait([pool.submit(all_started.wait) for _ in range(count)])
-    torch.set_num_threads(count)  # the workers' setting is also what new threads begin with
+    torch.set_num_threads(threads)  # the workers' setting is also what new threads begin with
     return pool
 
 

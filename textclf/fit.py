@@ -109,7 +109,8 @@ def split_logits(
 
 def logits_of(model: Any, texts: TokenizedTexts, config: TrainConfig) -> NDArray[np.float32]:
     """Logits of a model in training, the work divided over the processes; on each all of them."""
-    sequences = SequenceModel(model, InferenceConfig(precision=precision_name(config)))
+    # One batch at a time: beside a model in training memory is what is scarce.
+    sequences = SequenceModel(model, InferenceConfig(precision=precision_name(config), workers=1))
     own = sequences.logits(texts.take(process_share(len(texts))))
     return np.concatenate([share for share in gather_shares(own) if len(share)])
 
