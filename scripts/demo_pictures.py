@@ -1,7 +1,4 @@
-"""Draw what the demo labels: pictures to sort, examples of two new shapes, pictures to find them in.
-
-    python -m scripts.demo_pictures FOLDER
-"""
+"""Draw what the demo labels: known shapes, examples of two new ones, and more of those to find."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from scripts.draw_pictures import Scene, draw, random_scene
 from scripts.shape_outlines import UNSEEN_SHAPES
 
 KNOWN = ("star", "heart", "circle", "triangle")
-EXAMPLES, NEW = 6, 12  # of each shape
+EXAMPLES, NEW = 10, 12  # of each shape
 
 
 def save_pictures(folder: Path, shapes: tuple[str, ...], each: int, seed: int) -> None:
-    """Pictures whose names say nothing of what they show, but for their folder."""
+    """Pictures of each shape in a folder of its name, all else left to chance."""
     generator = random.Random(seed)
     for shape in shapes:
         (folder / shape).mkdir(parents=True)
