@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +59,8 @@ def label_notes(
     longest = [max(prompts.of(name), key=len) for name in class_names]
     cut = [class_names[index] for index in encoder.cut_texts(longest)]
     notes = [_cut_note(cut)] if cut else []
-    pairs = near_pairs(class_names, embeddings, near_cosine(references))
-    return (*notes, _near_note(pairs)) if pairs else tuple(notes)
+    pairs, number = near_pairs(class_names, embeddings, near_cosine(references))
+    return (*notes, _near_note(pairs, number)) if pairs else tuple(notes)
 
 
 def near_cosine(references: FloatArray) -> float:
@@ -76,32 +76,37 @@ def near_cosine(references: FloatArray) -> float:
 
 def near_pairs(
     class_names: Sequence[str], embeddings: FloatArray, bound: float
-) -> tuple[NearPair, ...]:
-    """Pairs at or above a cosine, the nearest first.
+) -> tuple[tuple[NearPair, ...], int]:
+    """Pairs at or above a cosine: the nearest `LISTED` of them, and how many there are.
 
     Args:
         class_names: C names.
         embeddings: Shape (C, D), unit rows.
         bound: A cosine.
     """
-    pairs = sorted(_pairs(embeddings, bound), reverse=True)
-    return tuple(NearPair(class_names[i], class_names[j], cosine) for cosine, i, j in pairs)
-
-
-def _pairs(embeddings: FloatArray, bound: float) -> Iterator[tuple[float, int, int]]:
+    nearest: list[tuple[float, int, int]] = []
+    number = 0
     for start in range(0, len(embeddings), _BLOCK):
         cosines = embeddings[start : start + _BLOCK] @ embeddings[start:].T
-        rows, columns = np.nonzero(cosines >= bound)
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            if row < column:
-                yield float(cosines[row, column]), start + row, start + column
+        later = np.triu(cosines >= bound, 1)  # row and column both count from `start`
+        number += int(later.sum())
+        cosines[~later] = -np.inf
+        most = min(LISTED, cosines.size)
+        for place in np.argpartition(cosines, -most, axis=None)[-most:].tolist():
+            row, column = divmod(place, cosines.shape[1])
+            if later[row, column]:
+                nearest.append((float(cosines[row, column]), start + row, start + column))
+    nearest = sorted(nearest, key=lambda pair: (-pair[0], *pair[1:]))[:LISTED]
+    return tuple(
+        NearPair(class_names[i], class_names[j], cosine) for cosine, i, j in nearest
+    ), number
 
 
-def _near_note(pairs: Sequence[NearPair]) -> str:
+def _near_note(pairs: Sequence[NearPair], number: int) -> str:
     listed = "; ".join(
-        f"{pair.first!r} and {pair.second!r} (cosine {pair.cosine:.2f})" for pair in pairs[:LISTED]
+        f"{pair.first!r} and {pair.second!r} (cosine {pair.cosine:.2f})" for pair in pairs
     )
-    more = f"; {len(pairs) - LISTED} more pairs" if len(pairs) > LISTED else ""
+    more = f"; {number - len(pairs):,} more pairs" if number > len(pairs) else ""
     return (
         f"Nearly the same to the model: {listed}{more}. It chooses between them almost by "
         "chance: keep one, or say in the label what differs."

@@ -12,7 +12,7 @@ import pytest
 from runtime.errors import ConfigError
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
 from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
-from zeroshot.label_notes import near_cosine, near_pairs
+from zeroshot.label_notes import LISTED, near_cosine, near_pairs
 from zeroshot.rejection import NONE_BELOW
 
 LABELS = ["cat", "dog", "fire truck"]
@@ -184,14 +184,20 @@ def test_near_pairs_are_the_same_however_they_are_cut(monkeypatch: pytest.Monkey
     rows = generator.normal(size=(60, 4)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     names = [str(n) for n in range(60)]
-    whole = near_pairs(names, rows, 0.9)
+    whole, number = near_pairs(names, rows, 0.9)
     monkeypatch.setattr("zeroshot.label_notes._BLOCK", 7)
-    assert {(p.first, p.second) for p in near_pairs(names, rows, 0.9)} == {
-        (names[i], names[j])
-        for i in range(60)
-        for j in range(i + 1, 60)
-        if rows[i] @ rows[j] >= 0.9
-    }
+    assert near_pairs(names, rows, 0.9) == (whole, number)
+    near = sorted(
+        (
+            (float(rows[i] @ rows[j]), names[i], names[j])
+            for i in range(60)
+            for j in range(i + 1, 60)
+            if rows[i] @ rows[j] >= 0.9
+        ),
+        reverse=True,
+    )
+    assert number == len(near) > LISTED
+    assert {(p.first, p.second) for p in whole} == {(i, j) for _, i, j in near[:LISTED]}
     assert [p.cosine for p in whole] == sorted((p.cosine for p in whole), reverse=True)
 
 
