@@ -71,7 +71,15 @@ def report_skipped(rows: Iterable[SkippedRow]) -> int:
     """List the rows of a table that were left out, and give the exit code that says so."""
     skipped = list(rows)
     note_all(f"skipped {row.source}, row {row.row}: {row.reason}" for row in skipped)
-    return SKIPPED if skipped else DONE
+    return exit_code(all_done=not skipped)
+
+
+def exit_code(*, all_done: bool) -> int:
+    """What a command that ends well returns: of several processes only the main one tells more.
+
+    A launcher ends all processes at the first that fails, the main one perhaps before it printed.
+    """
+    return DONE if all_done or not _is_main() else SKIPPED
 
 
 def _cell(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from cyclopts import App, Parameter
 
 from runtime.console import (
     DONE,
-    SKIPPED,
+    exit_code,
     note,
     note_all,
     print_csv,
@@ -65,6 +66,7 @@ def label(
         json: Print JSON lines.
     """
     del config  # read by the root command, before the settings are built
+    from runtime.accelerator import is_main_process
     from zeroshot.labelling import Labelling, open_labeller
     from zeroshot.rows import label_row, write_label_rows
 
@@ -77,13 +79,16 @@ def label(
         label_folders(labeller.labels)  # what could not be sorted is told before the work
     labelling = Labelling(labeller.label_files(found.paths), keeps=sorting.wanted)
     rows = map(label_row, labelling)
+    if not is_main_process():
+        deque(rows, maxlen=0)  # a share of the work is in them
+        return DONE
     if out is not None:
         write_label_rows(rows, out, labeller.labels)
     else:
         _print_rows(rows, labeller.labels, json)
     note_all(labelling.faults)
     all_done = _sort(labelling.kept, sorting)
-    return DONE if all_done and not labelling.faults else SKIPPED
+    return exit_code(all_done=all_done and not labelling.faults)
 
 
 @app.command
@@ -97,7 +102,7 @@ def undo(record: Path, /) -> int:
 
     outcome = undo_sorting(record)
     print_text(outcome.to_text())
-    return SKIPPED if outcome.failed else DONE
+    return exit_code(all_done=not outcome.failed)
 
 
 @app.command
@@ -124,6 +129,7 @@ def evaluate(
         json: Print one JSON document.
     """
     del config
+    from runtime.accelerator import is_main_process
     from zeroshot.evaluate import evaluate_images
     from zeroshot.labelled_images import read_labelled_images
     from zeroshot.labelling import open_encoder, open_taught
@@ -132,14 +138,14 @@ def evaluate(
     classifier = None if taught is None else open_taught(taught, model)
     encoder = open_encoder(model) if classifier is None else classifier.encoder
     found = evaluate_images(encoder, images, options, classifier)
-    if report is not None:
+    if report is not None and is_main_process():
         note_all(found.write_report(report))
     if json:
         print_document(found.to_dict())
     else:
         print_text(found.to_text())
     note_all(f"skipped {skipped.place}: {skipped.reason}." for skipped in found.skipped)
-    return SKIPPED if found.skipped else DONE
+    return exit_code(all_done=not found.skipped)
 
 
 @app.command
@@ -176,7 +182,7 @@ def teach(
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {done.folder}")
     note_all(f"skipped {skipped.path}: {skipped.reason}." for skipped in done.skipped)
-    return SKIPPED if done.skipped else DONE
+    return exit_code(all_done=not done.skipped)
 
 
 @app.command
@@ -216,7 +222,7 @@ def finetune(
     else:
         print_text(done.to_text())
     note_all(f"skipped {skipped.place}: {skipped.reason}." for skipped in done.skipped)
-    return SKIPPED if done.skipped else DONE
+    return exit_code(all_done=not done.skipped)
 
 
 def _found(sources: Sequence[str]) -> FoundImages:
