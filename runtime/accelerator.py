@@ -16,8 +16,8 @@ from accelerate import PartialState
 from accelerate.utils import get_int_from_env, parse_flag_from_env
 
 from runtime.errors import ConfigError
+from runtime.precision import PRECISIONS
 
-PRECISIONS = ("auto", "bf16", "float32")
 _PROBE_SECONDS = 0.2
 
 

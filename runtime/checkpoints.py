@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from runtime.deberta import accelerate_attention
 from runtime.errors import ModelError
 from runtime.folders import read_json
 from runtime.hub import HTTPError, hub_fault
+from runtime.quietness import quiet_transformers
 
 TINY_TEXT = Path(__file__).parent / "tiny" / "text"
 TEXT_PRESETS = {
@@ -97,16 +96,8 @@ def load_classifier(
     config.id2label = dict(enumerate(names))
     config.label2id = {name: i for i, name in enumerate(names)}
     config.problem_type = task
-    model, report = load_part(
-        AutoModelForSequenceClassification,
-        model_id,
-        revision=revision,
-        config=config,
-        # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
-        dtype=torch.float32,
-        # A head for other labels is replaced; the encoder is checked below.
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
+    model, report = load_with_new_head(
+        AutoModelForSequenceClassification, model_id, config, revision
     )
     _require_encoder(model, report, model_id)
     return _prepared(model)
@@ -136,17 +127,45 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     if (folder / ADAPTER_CONFIG).exists():
         model = load_adapter(folder, AutoModelForSequenceClassification)
     else:
-        model, report = load_part(
-            AutoModelForSequenceClassification,
-            str(folder),
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-        if report["missing_keys"]:
-            lacking = sorted(report["missing_keys"])[0]
-            message = f"{folder} lacks weights, {lacking} among them; train it again."
-            raise ModelError(message)
+        model = load_complete(folder, AutoModelForSequenceClassification)
     return _prepared(model).eval(), tokenizer
+
+
+def load_with_new_head(
+    auto_class: Any, model_id: str, config: PreTrainedConfig, revision: str | None
+) -> tuple[Any, dict[str, Any]]:
+    """A model in float32 whose head is new where the checkpoint has none of its shape.
+
+    Args:
+        auto_class: Of transformers.
+        model_id: Hub id or folder.
+        config: Says how many labels.
+        revision: Branch, tag or commit on the Hub.
+
+    Returns:
+        The model, and what transformers reports of its weights: the caller checks the encoder's.
+    """
+    # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
+    exact = {"dtype": torch.float32, "ignore_mismatched_sizes": True}
+    found: tuple[Any, dict[str, Any]] = load_part(
+        auto_class, model_id, revision=revision, config=config, output_loading_info=True, **exact
+    )
+    return found
+
+
+def load_complete(folder: Path, auto_class: Any) -> Any:
+    """A model in float32, all of whose weights are in `folder`.
+
+    Raises:
+        ModelError: Some are not.
+    """
+    model, report = load_part(
+        auto_class, str(folder), dtype=torch.float32, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        lacking = sorted(report["missing_keys"])[0]
+        raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
+    return model
 
 
 def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
@@ -245,20 +264,6 @@ def _require_encoder(model: PreTrainedModel, report: dict[str, Any], model_id: s
             f"among them: its files do not fit a {type(model).__name__}. Check the model id."
         )
         raise ModelError(message)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without its table of missing weights (checked here) and its progress bar."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:

@@ -20,6 +20,8 @@ from runtime.errors import ConfigError, FootworkError, Interrupted
 if TYPE_CHECKING:
     from cyclopts import ArgumentCollection
 
+    from runtime.training.run import Existing
+
 APPLICATIONS = ("textclf", "zeroshot", "search")
 
 EPILOGUE = (
@@ -91,6 +93,17 @@ def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCol
     if "config" in values:
         raise ConfigError(f"{path} names another file under `config`. Put all values in one file.")
     Dict(values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
+
+
+def what_exists(*, resume: bool, overwrite: bool) -> Existing:
+    """What `--resume` and `--overwrite` say is done with what stands at the output folder.
+
+    Raises:
+        ConfigError: They say both.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
+    return "resume" if resume else "overwrite" if overwrite else "refuse"
 
 
 def _app() -> App:

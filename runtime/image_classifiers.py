@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -21,7 +20,9 @@ from runtime.checkpoints import (
     ADAPTER_CONFIG,
     IMAGE_PRESETS,
     load_adapter,
+    load_complete,
     load_part,
+    load_with_new_head,
     resolve_model_id,
 )
 from runtime.errors import ConfigError, ModelError
@@ -56,17 +57,7 @@ def load_image_classifier(
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: number for number, name in enumerate(labels)}
     config.problem_type = "single_label_classification"
-    model, report = load_part(
-        AutoModelForImageClassification,
-        resolved,
-        revision=revision,
-        config=config,
-        # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
-        dtype=torch.float32,
-        # A head for other labels is replaced; the encoder is checked below.
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    model, report = load_with_new_head(AutoModelForImageClassification, resolved, config, revision)
     _require_encoder(model, report, model_id)
     freeze_statistics(model)
     return model
@@ -91,15 +82,7 @@ def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
     if (folder / ADAPTER_CONFIG).exists():
         adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
         return adapted.eval()
-    model, report = load_part(
-        AutoModelForImageClassification,
-        str(folder),
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    if report["missing_keys"]:
-        lacking = sorted(report["missing_keys"])[0]
-        raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
+    model: PreTrainedModel = load_complete(folder, AutoModelForImageClassification)
     return model.eval()
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from runtime.accelerator import (
-    PRECISIONS,
     compute_device,
     free_cached_memory,
     is_out_of_memory,
@@ -27,6 +26,7 @@ from runtime.accelerator import (
 )
 from runtime.errors import ConfigError, ModelError
 from runtime.frozen import frozen_model
+from runtime.precision import PRECISIONS
 from runtime.tokens import TokenizedTexts
 
 Row = TypeVar("Row")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from runtime.cli import what_exists
 from runtime.console import (
     note,
     note_all,
@@ -16,14 +17,12 @@ from runtime.console import (
     print_text,
     report_skipped,
 )
-from runtime.errors import ConfigError
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
 from textclf.inputs import InputFormat
 
 if TYPE_CHECKING:
-    from runtime.training.run import Existing
     from textclf.training import TrainedRun
 
 app = App(name="textclf", help="Fine-tune and use text classifiers.", help_format="plaintext")
@@ -58,9 +57,7 @@ def train(
     from runtime.accelerator import is_main_process
     from textclf.training import train as train_classifier
 
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
-    existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
+    existing = what_exists(resume=resume, overwrite=overwrite)
     said: list[str] = []
 
     def notify(text: str) -> None:

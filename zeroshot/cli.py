@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from runtime.cli import what_exists
 from runtime.console import (
     DONE,
     exit_code,
@@ -28,7 +29,6 @@ from zeroshot.ways import EvaluateOptions
 
 if TYPE_CHECKING:
     from runtime.images.files import FoundImages
-    from runtime.training.run import Existing
     from zeroshot.classifier import LabelledImage
 
 app = App(
@@ -212,9 +212,7 @@ def finetune(
     del config
     from zeroshot.finetuning.finetune import finetune as finetune_tower
 
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
-    existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
+    existing = what_exists(resume=resume, overwrite=overwrite)
     done = finetune_tower(examples, out, settings, existing=existing, notify=note)
     note_all(done.notes)
     if json:

@@ -93,12 +93,11 @@ def _open_finetuned(
         raise ConfigError(
             f"{folder} holds a model of its own, fine-tuned; leave out --model {model.model_id}."
         )
-    run = model.encoder_config
     options = FinetunedOptions(
         abstain_below=abstain_below,
-        precision=run.precision,
-        batch_size=run.batch_size,
-        workers=run.workers,
+        precision=model.precision,
+        batch_size=model.batch_size,
+        workers=model.workers,
     )
     return FinetunedClassifier.load(folder, options)
 
@@ -111,7 +110,7 @@ def open_encoder(model: ModelOptions) -> DualEncoder:
     """
     from runtime.encoder import DualEncoder
 
-    return DualEncoder.load(model.model_id, model.revision, model.encoder_config)
+    return DualEncoder.load(model.model_id, model.revision, model)
 
 
 def open_taught(

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
+from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
 from zeroshot.classifier import DEFAULT_MODEL, ZeroShotOptions
-
-if TYPE_CHECKING:
-    from runtime.encoder import EncoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(EncoderConfig):
     """The model that embeds images and texts, and how it is run."""
 
     model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
     revision: str | None = None
     """Branch, tag or commit of the model on the Hub."""
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    """Of the image tower; auto takes bf16 or float16 where the hardware multiplies it."""
-    batch_size: int | None = None
-    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
-    workers: int | None = None
-    """Threads that decode, and on a processor compute; None takes one a core."""
-
-    @property
-    def encoder_config(self) -> EncoderConfig:
-        """How the model is run."""
-        from runtime.encoder import EncoderConfig
-
-        return EncoderConfig(
-            precision=self.precision, batch_size=self.batch_size, workers=self.workers
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

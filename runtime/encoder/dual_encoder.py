@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from runtime.accelerator import (
-    PRECISIONS,
     compute_device,
     has_bf16,
     has_fp16,
@@ -23,31 +22,10 @@ from runtime.encoder.loading import TwoTowers, load_two_towers
 from runtime.encoder.preprocessing import Preprocessing
 from runtime.encoder.streaming import Outcome, PictureStream
 from runtime.encoder.towers import ImageTower, TextTower
-from runtime.errors import ConfigError, ImageError
+from runtime.encoder_config import EncoderConfig
+from runtime.errors import ImageError
 
 DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderConfig:
-    """How a model is run; nothing here changes an embedding beyond rounding."""
-
-    precision: str = "auto"
-    """Of the image tower: `float32`, `bf16`, or `auto`, which takes bf16 or float16 where the
-    hardware multiplies it. The text tower always computes in float32."""
-    batch_size: int | None = None
-    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
-    workers: int | None = None
-    """Threads that decode, and on a processor compute; None takes one a core."""
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
-            raise ConfigError(message)
-        for name in ("batch_size", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
 
 
 DEFAULTS = EncoderConfig()

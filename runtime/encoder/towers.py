@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from runtime.checkpoints import position_limit, quiet_transformers
+from runtime.checkpoints import position_limit
 from runtime.encoder.batches import ElasticBatch, FloatArray, unit_rows
 from runtime.encoder.preprocessing import PixelArrays
+from runtime.quietness import quiet_transformers
 
 PADDED_TEXTS = frozenset({"siglip", "siglip2"})
 """Model types that read a text from its last position, and were trained on texts of full length."""

@@ -41,16 +41,8 @@ def measure_labels(options: Options, folder: Path) -> Iterator[Figure]:
     os.environ["FOOTWORK_HOME"] = str(folder / "home")  # an empty cache
     one = ZeroShotClassifier(encoder, labels, ALWAYS)
     seconds, answers = _per_image(one, photos)
-    peer, top = _pipeline_seconds(folder / "clip", photos[:PEER_SMALL], labels)
-    same = np.mean([a == b for a, b in zip(answers, top, strict=False)])
-    yield Figure(
-        name="label_1000_vs_pipeline",
-        value=1 / seconds,
-        unit="images/s",
-        ratio_to_peer=peer / seconds,
-        peer=f"pipeline: {1 / peer:.3g} images/s; same top label for {same:.0%}",
-        target=">= 20",
-    )
+    of_peer = _pipeline_seconds(folder / "clip", photos[:PEER_SMALL], labels)
+    yield _beside_pipeline("label_1000_vs_pipeline", seconds, answers, of_peer, ">= 20")
     yield from _eighty_templates(encoder, labels[:100], photos)
 
 
@@ -90,16 +82,8 @@ def measure_photos(options: Options, folder: Path) -> Iterator[Figure]:
     seconds, answers = _per_image(classifier, photos)
     bound = _bound(encoder, photos)
     seconds = min(seconds, _per_image(classifier, photos)[0])
-    peer, top = _pipeline_seconds(folder / "clip", photos[:PEER_LARGE], labels)
-    same = np.mean([a == b for a, b in zip(answers, top, strict=False)])
-    yield Figure(
-        name="label_12_megapixels_vs_pipeline",
-        value=1 / seconds,
-        unit="images/s",
-        ratio_to_peer=peer / seconds,
-        peer=f"pipeline: {1 / peer:.3g} images/s; same top label for {same:.0%}",
-        target=">= 3",
-    )
+    of_peer = _pipeline_seconds(folder / "clip", photos[:PEER_LARGE], labels)
+    yield _beside_pipeline("label_12_megapixels_vs_pipeline", seconds, answers, of_peer, ">= 3")
     yield Figure(
         name="label_12_megapixels_vs_bound",
         value=1 / seconds,
@@ -145,6 +129,25 @@ def _pipeline_seconds(
     peer(names[0], candidate_labels=["warm", "up"])
     seconds, answers = timed(lambda: [peer(name, **ask) for name in names])
     return seconds / len(photos), [answer[0]["label"] for answer in answers]
+
+
+def _beside_pipeline(
+    name: str,
+    seconds: float,
+    answers: Sequence[str | None],
+    of_peer: tuple[float, list[str]],
+    target: str,
+) -> Figure:
+    peer, top = of_peer
+    same = np.mean([own == other for own, other in zip(answers, top, strict=False)])
+    return Figure(
+        name=name,
+        value=1 / seconds,
+        unit="images/s",
+        ratio_to_peer=peer / seconds,
+        peer=f"pipeline: {1 / peer:.3g} images/s; same top label for {same:.0%}",
+        target=target,
+    )
 
 
 def _bound(encoder: DualEncoder, photos: Sequence[Path]) -> float:

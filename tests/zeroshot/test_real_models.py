@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel, pipeline
 
-from runtime.checkpoints import quiet_transformers
 from runtime.encoder import DualEncoder, EncoderConfig
 from runtime.errors import ImageError
+from runtime.quietness import quiet_transformers
 from tests.dual_encoders import SIGLIP_TOKENS, build_dual_encoder, draw_image
 from zeroshot import ZeroShotClassifier, ZeroShotOptions
 from zeroshot.templates import NAMED

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.accelerator import PRECISIONS, compute_device, resolve_precision
+from runtime.accelerator import compute_device, resolve_precision
 from runtime.encoder.batches import FloatArray
 from runtime.encoder.preprocessing import PixelArrays, Preprocessing
 from runtime.encoder.streaming import PictureStream
 from runtime.encoder.towers import ImageTower
+from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError, ImageError, ModelError
 from runtime.folders import MANIFEST, read_json
 from runtime.image_classifiers import load_image_processor, load_trained_image_classifier
@@ -26,18 +27,12 @@ from zeroshot.classifier import LabelledImage
 APPLICATION, KIND = "zeroshot", "finetuned"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetunedOptions:
-    """How it answers, and when not."""
+@dataclass(frozen=True, kw_only=True)
+class FinetunedOptions(EncoderConfig):
+    """How it is run, and when it gives no label."""
 
     abstain_below: float | None = None
     """Give no label below this probability; None takes what was calibrated, 0 always gives one."""
-    precision: str = "auto"
-    """`float32`, `bf16`, or `auto`, which takes bf16 where the hardware multiplies it."""
-    batch_size: int | None = None
-    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
-    workers: int | None = None
-    """Threads that decode, and on a processor compute; None takes one a core."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -45,17 +40,11 @@ class FinetunedOptions:
         Raises:
             ConfigError: One is out of range.
         """
+        EncoderConfig.__post_init__(self)
         if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
             raise ConfigError(
                 f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
             )
-        if self.precision not in PRECISIONS:
-            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
-            raise ConfigError(message)
-        for name in ("batch_size", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
 
 
 class LogitTower(ImageTower):
