@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ Row = Mapping[str, Any]
 
 DONE, SKIPPED = 0, 3
 """Exit codes: all done; done, but some inputs were skipped and listed."""
+
+_MOMENT = 0.1  # seconds
 
 
 def print_text(text: str) -> None:
@@ -65,6 +68,29 @@ def note_all(texts: Iterable[str]) -> None:
     """Each on a line of its own."""
     for text in texts:
         note(text)
+
+
+class ProgressLine:
+    """A line on a terminal that says how far the work is, written over again and again.
+
+    Where nobody watches, nothing is printed.
+    """
+
+    def __init__(self) -> None:
+        self._shown = 0.0
+        self._watched = _is_main() and sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """Say it now, unless something was said a moment ago."""
+        now = time.monotonic()
+        if self._watched and now - self._shown > _MOMENT:
+            self._shown = now
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Make room for what is said next."""
+        if self._watched and self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def report_skipped(rows: Iterable[SkippedRow]) -> int:

@@ -83,20 +83,30 @@ def flush_folder(folder: Path) -> None:
     _flush(folder)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, complete or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+@contextmanager
+def published_file(target: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write; flushed, it becomes `target` if the block succeeds.
+
+    Raises:
+        OSError: It cannot be written; what stood at `target` still does.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _flush(temporary)
         temporary.chmod(0o666 & ~_umask())
-        temporary.rename(path)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, complete or not at all."""
+    with published_file(path) as sibling, sibling.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
 
 
 def read_json(path: Path) -> Any:

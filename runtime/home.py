@@ -24,6 +24,21 @@ def cache_folder() -> Path:
     return _folder("XDG_CACHE_HOME", ".cache") / "footwork"
 
 
+def data_folder() -> Path:
+    """The folder for what cannot be made again at once: `data` below `FOOTWORK_HOME`, or the user's.
+
+    Raises:
+        RuntimeError: The user has no home folder.
+    """
+    if home := os.environ.get("FOOTWORK_HOME"):
+        return Path(home).expanduser() / "data"
+    if sys.platform == "win32":
+        return _folder("LOCALAPPDATA", "AppData/Local") / "footwork" / "data"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "footwork"
+    return _folder("XDG_DATA_HOME", ".local/share") / "footwork"
+
+
 def _folder(variable: str, below_home: str) -> Path:
     stated = os.environ.get(variable)
     return Path(stated) if stated else Path.home() / below_home

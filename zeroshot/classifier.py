@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
+from runtime.rejection import NONE_BELOW, presence, standings
 from zeroshot.class_embeddings import unit_rows
 from zeroshot.class_names import checked_class_names
 from zeroshot.embedded_labels import ImageTextEncoder, embed_labels
-from zeroshot.rejection import NONE_BELOW, presence, standings
 from zeroshot.scoring import Scorer
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.reference_words import reference_words
 from zeroshot.class_embeddings import TextEncoder, prompt_embeddings
 from zeroshot.embedding_cache import EmbeddingCache
 from zeroshot.label_notes import label_notes
-from zeroshot.reference_words import reference_words
 from zeroshot.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
 
 if TYPE_CHECKING:

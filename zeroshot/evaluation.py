@@ -14,8 +14,8 @@ from runtime.calibration import Calibration
 from runtime.errors import ConfigError
 from runtime.metrics import Interval
 from runtime.paired import PairedDifference
+from runtime.paths import path_text
 from zeroshot.labelled_images import SkippedImage
-from zeroshot.rows import path_text
 
 TOP = 5
 """Labels that `top_5` looks at."""

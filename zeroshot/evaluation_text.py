@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.metrics import Interval
+from runtime.paths import path_text
 from runtime.terminal_text import (
     LABEL_WIDTH,
     MATRIX_CLASSES,
@@ -21,7 +22,6 @@ from runtime.terminal_text import (
     wrapped_note,
 )
 from zeroshot.evaluation import ClassRecall, ImageEvaluation, WayScore, WrongImage
-from zeroshot.rows import path_text
 from zeroshot.templates import NAMED, SLOT
 
 _METRICS = {"top_1": "top-1", "top_5": "top-5", "macro_recall": "macro recall"}

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from runtime.errors import DataError
 from runtime.images.files import has_image_ending
 from runtime.images.listing import FolderReader, is_folder, natural_key
+from runtime.paths import path_text
 from runtime.tables.format import TableFormat
 from runtime.tables.header import normalise_name
-from zeroshot.rows import path_text
 from zeroshot.teaching.example_folder import read_examples
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.paths import path_text
 from zeroshot.classifier import LabelledImage
 
 Row = Mapping[str, Any]
@@ -31,11 +31,6 @@ def label_row(answer: LabelledImage) -> dict[str, Any]:
         "fault": answer.fault,
         "scores": answer.scores,
     }
-
-
-def path_text(path: Path) -> str:
-    r"""A path as text; bytes that are no UTF-8 stand as `\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Any]:

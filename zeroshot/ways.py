@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, DataError
 from runtime.metrics import FloatArray
+from runtime.rejection import NONE_BELOW
 from zeroshot.class_embeddings import prompt_embeddings, unit_rows
 from zeroshot.class_names import checked_class_names
 from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
 from zeroshot.embedded_labels import ImageTextEncoder
 from zeroshot.embedding_cache import EmbeddingCache
-from zeroshot.rejection import NONE_BELOW
 from zeroshot.scoring import Scorer
 from zeroshot.teaching.words import spoken
 from zeroshot.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts

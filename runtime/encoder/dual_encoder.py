@@ -20,7 +20,7 @@ from runtime.accelerator import (
 from runtime.encoder.batches import FloatArray
 from runtime.encoder.loading import TwoTowers, load_two_towers
 from runtime.encoder.preprocessing import Preprocessing
-from runtime.encoder.streaming import Outcome, PictureStream
+from runtime.encoder.streaming import Outcome, PictureStream, Source
 from runtime.encoder.towers import ImageTower, TextTower
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ImageError
@@ -59,15 +59,15 @@ class DualEncoder:
         self.logit_scale = towers.logit_scale
         self.logit_bias = towers.logit_bias
         self._towers = towers
-        self._texts = TextTower(towers.model, towers.tokenizer)
+        self.text_tower = TextTower(towers.model, towers.tokenizer)
         self._preprocessing = Preprocessing(towers.processor)
         dtype = _precision(config.precision, device)
         self._images = ImageTower(towers.model, dtype, config.batch_size or (16 if on_cpu else 64))
         self._pictures = PictureStream(self._preprocessing, self._images, config.workers, device)
-        self.max_text_tokens = self._texts.max_tokens
+        self.max_text_tokens = self.text_tower.max_tokens
         self.image_size = self._preprocessing.side
         """Pixels of the shorter side that the model needs of a picture."""
-        self.width = self._texts.embed(["a"]).shape[1]
+        self.width = self.text_tower.embed(["a"]).shape[1]
         """Of an embedding."""
 
     @classmethod
@@ -101,12 +101,12 @@ class DualEncoder:
             Shape (N, D), unit rows. A row does not depend on the other texts.
         """
         _require_several(texts)
-        return self._texts.embed(texts) if texts else self._no_rows()
+        return self.text_tower.embed(texts) if texts else self._no_rows()
 
     def cut_texts(self, texts: Sequence[str]) -> list[int]:
         """Which of `texts` exceed `max_text_tokens`, so that their end is not read."""
         _require_several(texts)
-        return self._texts.cut(texts) if texts else []
+        return self.text_tower.cut(texts) if texts else []
 
     def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
         """Embed pictures, in this process alone.
@@ -133,6 +133,14 @@ class DualEncoder:
             A file each, in the order of `paths`.
         """
         yield from map(_encoded, self._pictures.files(paths))
+
+    def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
+        """As `encode_files`, of sources that decode themselves.
+
+        Yields:
+            A source each, in order, with its unit row (D,) or its fault.
+        """
+        yield from self._pictures.files(sources)
 
     def _no_rows(self) -> FloatArray:
         return np.zeros((0, self.width), np.float32)

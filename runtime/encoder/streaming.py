@@ -23,7 +23,20 @@ from runtime.images.ahead import decoded_ahead
 from runtime.images.colours import to_rgb
 from runtime.images.decoding import decode_image
 
-Picture = TypeVar("Picture", bound=Path | Image.Image)
+
+class PictureSource(Protocol):
+    """Where a picture comes from, if not simply from a file; it may keep what it learns."""
+
+    def decode(self, side: int) -> Image.Image:
+        """An upright RGB picture, its shorter side at least `side` pixels if it ever was.
+
+        Raises:
+            ImageError: There is none.
+        """
+
+
+Picture = TypeVar("Picture", bound=Path | Image.Image | PictureSource)
+Source = TypeVar("Source", bound=Path | PictureSource)
 Outcome = FloatArray | ImageError
 """What the model says of a picture, (D,), or why it is none."""
 
@@ -78,16 +91,16 @@ class PictureStream:
             rows.append(outcome)
         return rows
 
-    def files(self, paths: Iterable[Path]) -> Iterator[tuple[Path, Outcome]]:
+    def files(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
         """Each file with its row or fault, in order.
 
         Of several processes each answers its share and yields all files, so all of them must call
-        this with the same paths and go through to the end.
+        this with the same ones and go through to the end.
         """
         if number_of_processes() == 1:
-            yield from self._stream(paths)
+            yield from self._stream(sources)
             return
-        every, size = list(paths), GATHERED * number_of_processes()
+        every, size = list(sources), GATHERED * number_of_processes()
         chunks = [every[start : start + size] for start in range(0, len(every), size)]
         mine = [chunk[process_share(len(chunk))] for chunk in chunks]
         answered = self._stream(path for share in mine for path in share)
@@ -113,11 +126,13 @@ class PictureStream:
             # What a worker sets for itself is also what threads that are yet to come would get.
             torch.set_num_threads(threads)
 
-    def _answer_share_on_one_core(self, images: Sequence[Path | Image.Image]) -> list[Outcome]:
+    def _answer_share_on_one_core(
+        self, images: Sequence[Path | Image.Image | PictureSource]
+    ) -> list[Outcome]:
         torch.set_num_threads(1)
         return self._answer_share(images)
 
-    def _answer_share(self, images: Sequence[Path | Image.Image]) -> list[Outcome]:
+    def _answer_share(self, images: Sequence[Path | Image.Image | PictureSource]) -> list[Outcome]:
         prepared = [prepare_picture(self._preprocessing, image) for image in images]
         pictures = [one for one in prepared if not isinstance(one, ImageError)]
         rows = iter(self._tower.embed(pictures) if pictures else ())
@@ -125,13 +140,15 @@ class PictureStream:
 
 
 def prepare_picture(
-    preprocessing: Preprocessing, image: Path | Image.Image
+    preprocessing: Preprocessing, image: Path | Image.Image | PictureSource
 ) -> PixelArrays | ImageError:
     """A picture as the model takes it, or why it is none."""
     if isinstance(image, Image.Image):
         return preprocessing.prepare(to_rgb(ImageOps.exif_transpose(image)))
+    side = preprocessing.side
     try:
-        return preprocessing.prepare(decode_image(image, preprocessing.side))
+        decoded = decode_image(image, side) if isinstance(image, Path) else image.decode(side)
+        return preprocessing.prepare(decoded)
     except ImageError as error:
         # A fresh one: a traceback would keep the half-decoded picture in memory.
         return ImageError(error.name, error.reason)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from runtime.checkpoints import position_limit
 from runtime.encoder.batches import ElasticBatch, FloatArray, unit_rows
 from runtime.encoder.preprocessing import PixelArrays
+from runtime.lengths import of_one_length
 from runtime.quietness import quiet_transformers
 
 PADDED_TEXTS = frozenset({"siglip", "siglip2"})
@@ -76,24 +76,23 @@ class TextTower:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+        self.model = model
+        self.tokenizer = tokenizer
         self._turn = threading.Lock()  # a fast tokenizer refuses two threads at once
         self.batch = ElasticBatch(TEXT_BATCH, "text")
-        self._padded = model.config.model_type in PADDED_TEXTS
-        self._lowers = lowers_texts(model.config.model_type, tokenizer)
+        self.padded = model.config.model_type in PADDED_TEXTS
+        """Whether each text is padded to `max_tokens`."""
+        self.lowers = lowers_texts(model.config.model_type, tokenizer)
+        """Whether each is lower-cased before it is tokenized."""
         self._inputs = inspect.signature(model.get_text_features).parameters
         self.max_tokens = max_text_tokens(model, tokenizer)
         """The longest text, in tokens, special ones counted."""
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
         """Texts, cut to `max_tokens`, to unit rows (N, D); N is at least 1."""
-        padding = "max_length" if self._padded else False
-        options = {"truncation": True, "max_length": self.max_tokens, "padding": padding}
-        encoded = self._tokenize(texts, **options)
-        columns = {name: ids for name, ids in encoded.items() if name in self._inputs}
-        lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-        batches = list(_of_one_length(lengths, self.batch.size))
+        columns = self.tokenize(texts)
+        lengths = np.array([len(ids) for ids in columns["input_ids"]])
+        batches = list(of_one_length(lengths, self.batch.size))
         rows = np.concatenate(
             [
                 self.batch.run(
@@ -107,6 +106,13 @@ class TextTower:
         embeddings[np.concatenate(batches)] = rows
         return embeddings
 
+    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """What the model is given for N texts, cut to `max_tokens`: N lists each, by input name."""
+        padding = "max_length" if self.padded else False
+        options = {"truncation": True, "max_length": self.max_tokens, "padding": padding}
+        encoded = self._tokenize(texts, **options)
+        return {name: ids for name, ids in encoded.items() if name in self._inputs}
+
     def cut(self, texts: Sequence[str]) -> list[int]:
         """Which texts have more than `max_tokens`."""
         with quiet_transformers():  # it would warn of what is asked here
@@ -115,28 +121,16 @@ class TextTower:
 
     def _forward(self, texts: Sequence[dict[str, list[int]]]) -> FloatArray:
         inputs = {
-            name: torch.tensor([text[name] for text in texts], device=self._model.device)
+            name: torch.tensor([text[name] for text in texts], device=self.model.device)
             for name in texts[0]
         }
         with torch.inference_mode():
-            return unit_rows(self._model.get_text_features(**inputs).pooler_output)
+            return unit_rows(self.model.get_text_features(**inputs).pooler_output)
 
     def _tokenize(self, texts: Sequence[str], **options: Any) -> Any:
-        lowered = [text.lower() if self._lowers else text for text in texts]
+        lowered = [text.lower() if self.lowers else text for text in texts]
         with self._turn:
-            return self._tokenizer(lowered, **options)
-
-
-def _of_one_length(lengths: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Rows in batches of at most `size`, equally long, so that none is padded for another's sake.
-
-    Args:
-        lengths: Tokens of each text, (N,).
-        size: Texts.
-    """
-    order = np.argsort(lengths, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
-        yield from (group[start : start + size] for start in range(0, len(group), size))
+            return self.tokenizer(lowered, **options)
 
 
 def lowers_texts(model_type: str, tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
-from PIL.ExifTags import Base
-from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from runtime.errors import ImageError
 from runtime.images.colours import to_rgb
-from runtime.images.opening import MAX_PIXELS, RefusedImage, open_picture, read_source
+from runtime.images.facts import ImageFacts, read_facts, read_orientation
+from runtime.images.opening import (
+    MAX_PIXELS,
+    RefusedImage,
+    open_picture,
+    read_source,
+    set_fraction,
+)
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "it does not exist"),
@@ -33,6 +40,15 @@ _TURNS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """A picture, and what its file tells of it."""
+
+    image: Image.Image
+    """Upright, in RGB."""
+    facts: ImageFacts
+
+
 def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
     """Decode a picture, upright, in RGB, transparency on white; of several the first.
 
@@ -47,13 +63,31 @@ def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
     Raises:
         ImageError: It ends as no picture, for whatever reason.
     """
+    return read_image(source, side).image
+
+
+def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
+    """Decode a picture as `decode_image` does, and tell what its file says of it, in one pass.
+
+    Args:
+        source: A file, or what one holds.
+        side: As for `decode_image`.
+
+    Raises:
+        ImageError: It ends as no picture, for whatever reason.
+    """
     if side is not None and side < 1:
         raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
     try:
         with read_source(source) as stream:
-            picture = open_picture(stream, side)
+            picture = open_picture(stream)
+            declared = picture.size
+            set_fraction(picture, side)
             picture.load()
-            return _upright(to_rgb(picture), _orientation(picture))
+            # Some formats know their size, or turn themselves, only in loading.
+            size = declared if isinstance(picture, JpegImageFile) else picture.size
+            upright = _upright(to_rgb(picture), read_orientation(picture))
+            return DecodedImage(upright, read_facts(picture, size))
     except Exception as error:  # Pillow's readers raise whatever a bad file brings about
         name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
         raise ImageError(name, reason_of(error)) from error
@@ -72,14 +106,6 @@ def reason_of(error: Exception) -> str:
     if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
         return "it is truncated"
     return f"it cannot be decoded: {text[:_LONGEST_REASON] or type(error).__name__}"
-
-
-def _orientation(picture: ImageFile) -> int | None:
-    try:
-        # After loading: PNG may keep its EXIF data behind its pixels.
-        return picture.getexif().get(Base.Orientation)
-    except Exception:  # noqa: BLE001 - spoilt EXIF data do not spoil the pixels
-        return None
 
 
 def _upright(picture: Image.Image, orientation: int | None) -> Image.Image:

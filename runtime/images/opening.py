@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import stat
 import threading
 import warnings
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -63,24 +66,34 @@ def read_source(source: Path | bytes) -> IO[bytes]:
     return source.open("rb")
 
 
-def open_picture(stream: IO[bytes], side: int | None) -> ImageFile:
+def open_picture(stream: IO[bytes]) -> ImageFile:
     """Read the header of a picture.
 
     Args:
         stream: At its beginning; to stay open until the picture is loaded.
-        side: Pixels that the shorter side is needed for. A JPEG is then set to be decoded at a
-            half, a quarter or an eighth, yet at twice `side` or more. Which side is the shorter
-            does not depend on how the picture is turned.
 
     Raises:
-        RefusedImage: It has too many pixels, needs a package that is not installed, or would run
-            another program.
+        RefusedImage: It needs a package that is not installed, or would run another program.
         Exception: Whatever Pillow raises.
     """
     _set_up_pillow()
     picture = _recognise(stream)
     if picture.format in _PROGRAMS:
         raise RefusedImage(f"it is a drawing ({picture.format}), not a picture of pixels")
+    return picture
+
+
+def set_fraction(picture: ImageFile, side: int | None) -> None:
+    """Set a JPEG to be decoded at a half, a quarter or an eighth, yet at twice `side` or more.
+
+    Args:
+        picture: Not yet loaded; a JPEG tells of that many pixels only from now on.
+        side: Pixels that the shorter side is needed for; which one is the shorter does not depend
+            on how the picture is turned. None needs all.
+
+    Raises:
+        RefusedImage: It has too many pixels.
+    """
     pixels, limit = picture.width * picture.height, MAX_PIXELS
     if side and isinstance(picture, JpegImageFile):
         picture.draft(None, (2 * side, 2 * side))
@@ -90,7 +103,6 @@ def open_picture(stream: IO[bytes], side: int | None) -> ImageFile:
         raise RefusedImage(
             f"it has {pixels / 1e6:.0f} megapixels, over the limit of {limit / 1e6:.0f}"
         )
-    return picture
 
 
 def _recognise(stream: IO[bytes]) -> ImageFile:
@@ -134,7 +146,24 @@ def _set_up_pillow() -> None:
     """
     with _setting_up:
         Image.init()
+        _silence_libtiff()
         for package, silence in zip(_NOISY, _SILENCE, strict=True):
             if silence not in warnings.filters:
                 warnings.filterwarnings("ignore", module=rf"{package}\.")
             logging.getLogger(package).addHandler(_NO_LOG)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """It writes what it thinks of a file to the standard error of the process, past Python's.
+
+    Source: https://libtiff.gitlab.io/libtiff/functions/TIFFError.html
+    """
+    from PIL import _imaging  # which libtiff is linked with
+
+    with suppress(OSError, AttributeError):  # linked in another way: then it goes on talking
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            setter = library[name]
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)

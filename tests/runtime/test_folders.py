@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import ConfigError, ModelError
-from runtime.folders import published_folder, read_json, read_manifest, write_json
+from runtime.folders import (
+    published_file,
+    published_folder,
+    read_json,
+    read_manifest,
+    write_json,
+)
 
 
 def test_a_folder_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
@@ -55,3 +61,19 @@ def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "footwork.json").write_text("{")
     with pytest.raises(ModelError, match=r"Cannot read .*footwork\.json"):
         read_manifest(tmp_path)
+
+
+def test_a_file_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    target.write_text("before")
+    with pytest.raises(FileNotFoundError), published_file(target) as sibling:
+        (sibling.parent / "half" / "way").write_text("written")
+    assert target.read_text() == "before"
+    with published_file(target) as sibling:
+        sibling.write_text("after")
+        assert target.read_text() == "before"
+    assert target.read_text() == "after"
+    assert list(tmp_path.iterdir()) == [target]
+    other = tmp_path / "plain"
+    other.touch()
+    assert target.stat().st_mode == other.stat().st_mode

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from runtime.errors import ConfigError
+from runtime.rejection import NONE_BELOW
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
 from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
 from zeroshot.label_notes import LISTED, near_cosine, near_pairs
-from zeroshot.rejection import NONE_BELOW
 
 LABELS = ["cat", "dog", "fire truck"]
 PICTURES = [Path("cat.jpg"), Path("fire truck.jpg"), Path("violet quark.jpg")]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import ConfigError, DataError
+from runtime.target_folder import name_key
 from tests.zeroshot.trees import (
     Labelled,
     failing,
@@ -22,7 +23,7 @@ from tests.zeroshot.trees import (
     two_disks,
 )
 from zeroshot.sorting import apply_plan, label_folders, plan_sorting
-from zeroshot.sorting.folder_names import folder_name, name_key
+from zeroshot.sorting.folder_names import folder_name
 from zeroshot.sorting.record import opened_record
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -249,7 +250,7 @@ def test_where_files_cannot_go_is_said_before(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"file is a file\. Name a folder"):
         plan_sorting(rows, tmp_path / "file", "copy")
     planted(tmp_path, {"sorted/cat": "no folder"})
-    with pytest.raises(ConfigError, match=r"Cannot sort into .*sorted/cat: not a directory"):
+    with pytest.raises(ConfigError, match=r"Cannot put files into .*sorted/cat: not a directory"):
         plan_sorting(rows, tmp_path / "sorted", "copy")
     with pytest.raises(ValueError, match="without a path"):
         plan_sorting([Labelled(None, "cat")], tmp_path / "new", "copy")

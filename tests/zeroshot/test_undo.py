@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DataError
+from runtime.placing import How
 from tests.zeroshot.trees import (
     Killed,
     after_every_kill,
@@ -22,7 +23,6 @@ from tests.zeroshot.trees import (
     two_disks,
 )
 from zeroshot.sorting import apply_plan, execution, plan_sorting, undo_sorting
-from zeroshot.sorting.placing import How
 from zeroshot.sorting.record import UndoRecord
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from runtime.placing import How
 from zeroshot.sorting import SortingPlan, apply_plan, plan_sorting
-from zeroshot.sorting.placing import How
 
 CALLS = ["link", "unlink", "rename", "replace", "mkdir", "rmdir", "fsync", "utime", "chmod"]
 

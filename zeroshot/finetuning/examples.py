@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from runtime.errors import DataError
 from runtime.images.listing import is_folder, is_visible
+from runtime.paths import path_text
 from runtime.splits import hold_out
 from zeroshot.labelled_images import LabelledImages, SkippedImage, read_labelled_images
-from zeroshot.rows import path_text
 
 SPLITS = {
     "train": ("train", "training"),

@@ -1,8 +1,8 @@
 """Files in folders by their label: planned first, then done, and undone if it was not wanted."""
 
+from runtime.placing import How
 from zeroshot.sorting.execution import SortingOutcome, apply_plan
 from zeroshot.sorting.folder_names import label_folders
-from zeroshot.sorting.placing import How
 from zeroshot.sorting.plan import SortingPlan, plan_sorting
 from zeroshot.sorting.undo import UndoOutcome, undo_sorting
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import DataError
-from zeroshot.rows import path_text
-from zeroshot.sorting.placing import Fault, How, place_file, why
-from zeroshot.sorting.plan import PlannedImage, SortingPlan, counted, fault_lines
+from runtime.faults import Fault, counted, fault_lines, why
+from runtime.paths import path_text
+from runtime.placing import How, place_file
+from zeroshot.sorting.plan import PlannedImage, SortingPlan
 from zeroshot.sorting.record import FILE_NAME, Step, UndoRecord, opened_record
 
 _BLOCK = 100  # images whose steps are recorded, and flushed to the disk, together

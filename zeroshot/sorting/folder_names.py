@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from runtime.errors import ConfigError
 from runtime.images.listing import is_visible
+from runtime.target_folder import name_key
 
 NONE_FOLDER = "none of these"
 """Holds the images that got no label."""
@@ -66,11 +67,6 @@ def folder_name(label: str) -> str:
     if not name or _RESERVED.fullmatch(name) or not is_visible(name):
         return f"_{name}"
     return name
-
-
-def name_key(name: str) -> str:
-    """The same for names that some file system takes for one."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _named(label: str | None) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.errors import ConfigError
-from zeroshot.rows import path_text
+from runtime.faults import Fault, counted, fault_lines
+from runtime.paths import path_text
+from runtime.placing import How
+from runtime.target_folder import TargetFolder
 from zeroshot.sidecars import sidecar_beside, sidecar_of
 from zeroshot.sorting.folder_names import FolderNames
-from zeroshot.sorting.placing import Fault, How
-from zeroshot.sorting.target_folder import TargetFolder
 
 _LISTED = 10  # files that the text names, of each kind
 
@@ -134,22 +135,6 @@ def plan_sorting(labelled: Iterable[Labelled], target: Path, how: How) -> Sortin
     )
 
 
-def fault_lines(faults: Iterable[Fault], heading: str) -> Iterator[str]:
-    """The number of files under a heading, and of the first ones why; nothing if there is none."""
-    listed = list(faults)
-    if listed:
-        yield f"{heading} ({counted(len(listed), 'file')}):"
-    for fault in listed[:_LISTED]:
-        yield f"  {path_text(fault.path)}: {fault.reason}"
-    if len(listed) > _LISTED:
-        yield f"  … and {len(listed) - _LISTED:,} more"
-
-
-def counted(number: int, one: str, more: str | None = None) -> str:
-    """A number with its noun, such as `1 image` or `1,000 images`."""
-    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
-
-
 class _Planner:
     """Gathers what a plan is made of."""
 
@@ -182,7 +167,9 @@ class _Planner:
 
     def _place(self, path: Path, folder: TargetFolder) -> None:
         sidecar = sidecar_of(path)
-        target = folder.place(path, sidecar)
+        # Its place has to be free even where there is none: the image must not come to one that
+        # belongs to another.
+        target = folder.place(path, lambda target: sidecar_beside(target, path, sidecar))
         if target is None:
             self.there += 1
         else:

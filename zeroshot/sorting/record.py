@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime.errors import ConfigError, DataError
-from zeroshot.sorting.placing import why
+from runtime.faults import why
 
 FILE_NAME = "footwork-undo.jsonl"
 

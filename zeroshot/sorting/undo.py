@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import DataError
-from zeroshot.sorting.placing import Fault, are_identical, part_of, place_file, why
-from zeroshot.sorting.plan import counted, fault_lines
+from runtime.faults import Fault, counted, fault_lines, why
+from runtime.placing import are_identical, part_of, place_file
 from zeroshot.sorting.record import FILE_NAME, Step, UndoRecord, opened_record
 
 

@@ -3,7 +3,7 @@
 A softmax over classes always names one. Two things tell an image of none of them: it does not lean
 towards the examples of any class, seen from the middle of all classes (the raw cosines of two
 photographs are large whatever they show), and no class name stands above unrelated words (see
-`zeroshot.rejection`). Both are measured on examples left out, put on one scale and added.
+`runtime.rejection`). Both are measured on examples left out, put on one scale and added.
 
 Measured on photographs of nine classes, of which two were kept away (real vectors of CLIP ViT-B/32,
 40 random choices, 2, 4, 8 and 16 examples a class), the area under the ROC curve, known classes

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.metrics import FloatArray
+from runtime.rejection import standings
 from zeroshot.embedded_labels import ImageTextEncoder, embed_labels
-from zeroshot.rejection import standings
 from zeroshot.teaching.heads import Float32
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from runtime.errors import ConfigError
-from zeroshot.sidecars import sidecar_beside
-from zeroshot.sorting.folder_names import name_key
-from zeroshot.sorting.placing import are_identical, why
+from runtime.faults import why
+from runtime.placing import are_identical
 
 _NUMBERED = re.compile(r"(.+)-[0-9]+(\.[^.]*)?", re.DOTALL)
 
@@ -41,8 +42,12 @@ class TargetFolder:
                 sizes = self._there.setdefault(name_key(name), {})
                 sizes.setdefault(size, []).append(standing)
 
-    def place(self, source: Path, sidecar: Path | None) -> Path | None:
-        """Claim a name for a file and its sidecar: its own, or one with a number.
+    def place(self, source: Path, companion: Callable[[Path], Path] | None = None) -> Path | None:
+        """Claim a name for a file: its own, or one with a number.
+
+        Args:
+            source: The file.
+            companion: What else has to be free for a target, and is claimed with it.
 
         Returns:
             None if the same content stands there already, under one of these names.
@@ -53,12 +58,13 @@ class TargetFolder:
         for number in count(self._numbers[key]):
             name = source.stem + (f"-{number}" if number > 1 else "") + source.suffix
             target = self.path / name
-            # Without a sidecar as well: it must not come to one that belongs to another image.
-            keys = {name_key(name), name_key(sidecar_beside(target, source, sidecar).name)}
+            keys = {name_key(name)}
+            if companion is not None:
+                keys.add(name_key(companion(target).name))
             if not keys & self._taken:
                 break
         self._numbers[key] = number + 1
-        self._taken |= keys if sidecar else {name_key(name)}
+        self._taken |= keys
         return target
 
     def _holds(self, source: Path, sizes: dict[int, list[str]]) -> bool:
@@ -69,6 +75,11 @@ class TargetFolder:
                     names.remove(name)  # it stands for one source only
                     return True
         return False
+
+
+def name_key(name: str) -> str:
+    """The same for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_copy(source: Path, standing: Path) -> bool:
@@ -88,7 +99,7 @@ def _standing(folder: Path) -> list[tuple[str, int]]:
         return []
     except OSError as error:
         raise ConfigError(
-            f"Cannot sort into {folder}: {why(error)}. Name another folder, or mend this one."
+            f"Cannot put files into {folder}: {why(error)}. Name another folder, or mend this one."
         ) from error
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zeroshot.reference_words import reference_words
-from zeroshot.rejection import NONE_BELOW, presence, standings
+from runtime.reference_words import reference_words
+from runtime.rejection import NONE_BELOW, presence, standings
 
 
 def drawn(rows: int = 20, labels: int = 4) -> tuple[np.ndarray, np.ndarray]:

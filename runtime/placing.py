@@ -7,27 +7,12 @@ import hashlib
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 How = Literal["copy", "move"]
 
 _CHUNK = 1 << 20  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A file that stays as it is."""
-
-    path: Path
-    reason: str
-    """A clause such as "permission denied"."""
-
-
-def why(error: OSError) -> str:
-    """The reason of a `Fault`."""
-    return (error.strerror or str(error)).lower()
 
 
 def place_file(source: Path, target: Path, how: How) -> None:

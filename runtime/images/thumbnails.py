@@ -1,0 +1,97 @@
+"""Small JPEGs of pictures, kept so that each file is decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+from runtime.images.decoding import decode_image
+
+_QUALITY = 82  # percent of libjpeg
+_BEGINNING, _END = b"\xff\xd8", b"\xff\xd9"
+_RECIPE = 1
+"""Part of a kept file's name: to be raised when the same picture would come out otherwise."""
+
+
+def thumbnail_jpeg(source: Path | bytes, side: int) -> bytes:
+    """Make a small JPEG of a picture: upright, without metadata, never enlarged.
+
+    Args:
+        source: A file, or what one holds.
+        side: Longest side of the thumbnail in pixels.
+
+    Raises:
+        ImageError: It ends as no picture.
+    """
+    # Its shorter side is decoded at `side` pixels or more, so that the longer one is too.
+    picture = decode_image(source, -(-side // 2))
+    picture.thumbnail((side, side))
+    stream = BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    return stream.getvalue()
+
+
+class Thumbnails:
+    """Thumbnails of one size; what cannot be kept is made again. For any number of threads.
+
+    Args:
+        side: Longest side in pixels.
+        folder: Where they are kept; made with the first one. None keeps none.
+    """
+
+    def __init__(self, side: int, folder: Path | None = None) -> None:
+        if side < 1:
+            raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
+        self.side, self._folder = side, folder
+
+    def of(self, path: Path, content: str) -> bytes:
+        """The thumbnail of a picture, which may have gone since it was made.
+
+        Args:
+            path: Its file.
+            content: SHA-256 of the file as it was known, hexadecimal; the same content has the
+                same thumbnail, wherever it lies. Empty if unknown: it is then not kept, and
+                neither is that of a file which has changed.
+
+        Raises:
+            ImageError: The file ends as no picture.
+        """
+        kept = self._place(content)
+        if kept is None:
+            return thumbnail_jpeg(path, self.side)
+        with suppress(OSError):
+            found = kept.read_bytes()
+            if found.startswith(_BEGINNING) and found.endswith(_END):
+                return found
+        made = thumbnail_jpeg(path, self.side)
+        with suppress(OSError):  # a full disk costs only the time to make it again
+            if _content_of(path) == content:
+                _write(kept, made)
+        return made
+
+    def _place(self, content: str) -> Path | None:
+        if self._folder is None or not content.isalnum():
+            return None
+        return self._folder / content[:2] / f"{content}-{self.side}-{_RECIPE}.jpg"
+
+
+def _content_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise

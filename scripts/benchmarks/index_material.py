@@ -1,0 +1,73 @@
+"""What the search benchmarks run on: indexes of made-up images with vectors like real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from runtime.encoder import DualEncoder
+from search.index_folder import IndexFolder
+from search.records import ImageRecord
+from search.store.protocol import Changes, Embedded, FloatArray
+from search.texts import embedder_of, prepare_texts
+
+SEED = 0
+_AT_ONCE = 20_000
+_DIMENSIONS, _CLUSTERS = 96, 3000
+_COMMON, _NOISE = 0.9, 0.012
+_CAMERAS = ("Canon EOS 5D", "Canon EOS R6", "NIKON D750", "SONY ILCE-7M3", None)
+DAY = 86_400
+
+
+def build_index(folder: Path, encoder: DualEncoder, count: int) -> IndexFolder:
+    """An index of `count` images that are nowhere, one a minute since 1970."""
+    place = IndexFolder(folder)
+    store = place.begin(embedder_of(encoder))
+    prepare_texts(encoder, place.texts_folder(store.embedder))
+    first = 0
+    for vectors in photo_like_vectors(count, encoder.width):
+        records = (_record(first + row) for row in range(len(vectors)))
+        store.write(Changes(embedded=list(map(Embedded, records, vectors))))
+        first += len(vectors)
+    references = np.load(place.texts_folder(store.embedder) / "references.npy")
+    store.finish(references)
+    store.close()
+    return place
+
+
+def photo_like_vectors(count: int, width: int) -> Iterator[FloatArray]:
+    """Unit rows with what those of photographs have.
+
+    A common direction, clusters of all sizes, and fewer dimensions than numbers: random ones would
+    be equally far from each other, which no approximate index can do anything with.
+    """
+    random = np.random.default_rng(SEED)
+    basis = random.normal(size=(_DIMENSIONS, width)).astype(np.float32) / np.sqrt(_DIMENSIONS)
+    centres = random.normal(size=(_CLUSTERS, _DIMENSIONS)).astype(np.float32)
+    common = random.normal(size=width).astype(np.float32)
+    common *= _COMMON / np.linalg.norm(common)
+    shares = random.dirichlet(np.full(_CLUSTERS, 0.3))
+    for start in range(0, count, _AT_ONCE):
+        rows = min(_AT_ONCE, count - start)
+        near = centres[random.choice(_CLUSTERS, rows, p=shares)]
+        own = (near + random.normal(size=near.shape).astype(np.float32)) @ basis
+        own /= np.linalg.norm(own, axis=1, keepdims=True)
+        noise = random.normal(size=own.shape).astype(np.float32) * np.float32(_NOISE)
+        vectors = own + common + noise
+        yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _record(number: int) -> ImageRecord:
+    return ImageRecord(
+        path=f"/photos/{number // 500:05d}/IMG_{number:07d}.jpg",
+        size=3_000_000 + number,
+        mtime_ns=number * 10**9,
+        content=f"{number:064x}",
+        format="png" if number % 4 == 0 else "jpeg",
+        width=4000 if number % 3 else 1920,
+        height=3000,
+        date=number * 60,
+        camera=_CAMERAS[number % len(_CAMERAS)],
+    )

@@ -1,0 +1,31 @@
+"""Find pictures by what they show: embed once, query by words, by picture, by both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.answer import Answer, Hit
+    from search.filters import Filter
+    from search.index import ImageIndex
+    from search.options import QueryOptions
+
+__all__ = ["Answer", "Filter", "Hit", "ImageIndex", "QueryOptions"]
+
+_HOMES = {
+    "Answer": "search.answer",
+    "Filter": "search.filters",
+    "Hit": "search.answer",
+    "ImageIndex": "search.index",
+    "QueryOptions": "search.options",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: `import search` stays free."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES[name]), name)

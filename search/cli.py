@@ -1,0 +1,272 @@
+"""The commands of image search."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from runtime.console import (
+    DONE,
+    ProgressLine,
+    exit_code,
+    note,
+    note_all,
+    print_csv,
+    print_document,
+    print_json_lines,
+    print_text,
+)
+from runtime.errors import ConfigError
+from search.crew import ALONE, launched_crew
+from search.options import (
+    FilterOptions,
+    ModelOptions,
+    OutputOptions,
+    QueryOptions,
+    StoreOptions,
+)
+
+if TYPE_CHECKING:
+    from runtime.images.thumbnails import Thumbnails
+    from search.answer import Answer
+    from search.terms import Query
+    from search.update import Progress
+
+app = App(
+    name="search",
+    help="Find pictures by what they show: embed once, query by words, by picture, by both.",
+    help_format="plaintext",
+)
+
+Flat = Parameter(name="*")
+Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
+
+@app.command
+def index(
+    *roots: Path,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
+    watch: Annotated[bool, Parameter(negative="")] = False,
+    config: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Make an index of every image below some folders, or bring it up to date.
+
+    Only new and changed files are decoded. What is moved, renamed or gone for a while keeps its
+    embedding. It may be stopped at any moment; the next run goes on.
+
+    Args:
+        roots: Folders; none takes all that were indexed before.
+        where: The index.
+        model: The model, and how it is run.
+        watch: Go on watching the folders, and keep the index up to date, until Ctrl-C.
+        config: TOML file of settings; the command line wins.
+        json: Print one JSON document.
+    """
+    del config  # read by the root command, before the settings are built
+    from search.differences import absolute_roots
+    from search.indexing import Indexer
+    from search.places import find_place
+    from search.summary_text import summary_document, summary_notes, summary_text
+    from search.watching import watched_updates
+
+    crew = launched_crew() if "RANK" in os.environ else ALONE
+    place = find_place(where, tuple(absolute_roots(roots)))
+    line = ProgressLine()
+
+    def show(progress: Progress) -> None:
+        line.show(progress.to_text())
+
+    indexer = Indexer(place, model, crew, show)
+    summary = indexer.index(roots)
+    line.clear()
+    note_all(summary_notes(summary))
+    if json:
+        print_document(summary_document(summary, str(place)))
+    else:
+        print_text(summary_text(summary, str(place)))
+    if watch and crew.is_main:
+        with closing(place.open()) as store:
+            watched = store.roots()
+        for changed in watched_updates(indexer, watched):
+            line.clear()
+            note_all((*summary_notes(changed), summary_text(changed, str(place))))
+    return exit_code(all_done=not summary.unreadable)
+
+
+@app.command
+def query(
+    *words: Words,
+    like: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    queries: Path | None = None,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    options: Annotated[QueryOptions, Flat] = QueryOptions(),  # noqa: B008 - frozen
+    filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
+    output: Annotated[OutputOptions, Flat] = OutputOptions(),  # noqa: B008 - frozen
+    config: Path | None = None,
+) -> int:
+    """Find the images that show something; results end where relevance does.
+
+    Args:
+        words: What they show: a dog + "at night" - people. `+` adds a term, `-` leaves out what
+            shows it, 0.5: before a term is its weight, and ./photo.jpg is a picture.
+        like: A picture that they are like; any file of this machine.
+        queries: A file of queries, one a line, or `-` for standard input.
+        where: The index.
+        options: How many images, and which.
+        filters: Which images are asked for.
+        output: What is done with the answer.
+        config: TOML file of settings; the command line wins.
+    """
+    del config
+    from search.index import ImageIndex
+
+    asked = _queries(words, like, queries)
+    with ImageIndex.connect(where) as found:
+        answers = found.answer(asked, options, filters.filter())
+        note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
+    _show(answers, output)
+    return _keep(answers, output)
+
+
+@app.command
+def status(
+    *,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    json: bool = False,
+) -> int:
+    """Tell what an index holds.
+
+    Args:
+        where: The index.
+        json: Print one JSON document.
+    """
+    from search.places import find_place
+    from search.status import read_status
+
+    found = read_status(find_place(where))
+    if json:
+        print_document(found.to_dict())
+    else:
+        print_text(found.to_text())
+    return DONE
+
+
+@app.command
+def remove(
+    *paths: Path,
+    gone: Annotated[bool, Parameter(negative="")] = False,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    json: bool = False,
+) -> int:
+    """Forget images, with their embeddings; the files themselves are never touched.
+
+    Args:
+        paths: Files, or folders with all below them.
+        gone: Forget every image that was not there when its folder was last looked at.
+        where: The index.
+        json: Print one JSON document.
+    """
+    from search.places import find_place
+    from search.removal import remove_images
+
+    removed = remove_images(find_place(where), [str(path.absolute()) for path in paths], gone=gone)
+    if json:
+        print_document({"removed": removed})
+    else:
+        print_text(f"{removed:,} forgotten.")
+    return DONE
+
+
+def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> list[Query]:
+    from search.terms import parse_query, read_queries
+
+    if file is None:
+        return [parse_query(words, like)]
+    if words or like:
+        raise ConfigError("--queries brings its own queries; leave out words and --like.")
+    return read_queries(file, sys.stdin)
+
+
+def _show(answers: Sequence[Answer], output: OutputOptions) -> None:
+    """Print what was found."""
+    from runtime.paths import path_line
+    from search.rows import answer_document, answer_lines, flat_rows, path_bytes
+
+    if output.json:
+        documents = map(answer_document, answers)
+        if len(answers) == 1:
+            print_document(next(documents))
+        else:
+            print_json_lines(documents)
+    elif output.csv:
+        print_csv(flat_rows(answers), dict)
+    elif output.paths or output.null:
+        for path in path_bytes(answers, b"\0" if output.null else b"\n"):
+            sys.stdout.buffer.write(path)
+    else:
+        width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+        for answer in answers:
+            if len(answers) > 1:
+                print_text(path_line(answer.query))
+            for line in answer_lines(answer, width):
+                print_text(line)
+            if output.preview:
+                _preview(answer)
+
+
+def _preview(answer: Answer) -> None:
+    """Draw the hits into the terminal."""
+    from runtime.errors import ImageError
+    from runtime.paths import path_line
+    from search.terminal_pictures import picture_protocol, picture_sequence
+
+    protocol = picture_protocol(os.environ, sys.stdout.isatty())
+    if protocol is None:
+        note("This terminal shows no pictures. --html FILE makes a page of them.")
+        return
+    thumbnails = _thumbnails()
+    for hit in answer.hits:
+        try:
+            picture = thumbnails.of(Path(hit.record.path), hit.record.content)
+        except ImageError as error:
+            note(str(error))
+            continue
+        print_text(picture_sequence(picture, protocol))
+        print_text(path_line(hit.record.path))
+
+
+def _keep(answers: Sequence[Answer], output: OutputOptions) -> int:
+    """Write files; returns the exit code."""
+    all_done = True
+    if output.out is not None:
+        from search.rows import write_hits
+
+        write_hits(answers, output.out)
+    if output.html is not None:
+        from search.contact_sheet import write_contact_sheet
+
+        write_contact_sheet(answers, output.html, _thumbnails())
+        note(f"The pictures are on {output.html}")
+    if output.copy_to is not None:
+        from search.copies import copy_hits
+
+        outcome = copy_hits([hit for answer in answers for hit in answer.hits], output.copy_to)
+        note(outcome.to_text())
+        all_done = not outcome.failed
+    return exit_code(all_done=all_done)
+
+
+def _thumbnails() -> Thumbnails:
+    from runtime.home import cache_folder
+    from runtime.images.thumbnails import Thumbnails
+    from search.contact_sheet import THUMBNAIL_SIDE
+
+    return Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")

@@ -1,0 +1,68 @@
+"""Copies of what was found, in a folder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import DataError
+from runtime.faults import Fault, counted, fault_lines, why
+from runtime.paths import path_text
+from runtime.placing import place_file
+from runtime.target_folder import TargetFolder
+from search.answer import Hit
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOutcome:
+    """What came of copying."""
+
+    folder: Path
+    copied: tuple[tuple[Path, Path], ...]
+    """Source and target, the best hit first."""
+    there: int
+    """Images that stood in the folder already, byte for byte."""
+    failed: tuple[Fault, ...]
+    """Files that could not be copied, and why."""
+
+    def to_text(self) -> str:
+        """What was copied, and what was not."""
+        said = f"{counted(len(self.copied), 'image')} copied to {path_text(self.folder)}"
+        said += f"; {self.there:,} stood there already." if self.there else "."
+        return "\n".join([said, *fault_lines(self.failed, "Not copied")])
+
+
+def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
+    """Copy images into a folder, under their own names; times and permissions come along.
+
+    Nothing is ever overwritten: the second IMG_1.jpg becomes IMG_1-2.jpg, and one that stands
+    there with the same content counts as done. Each is copied wholly or not at all.
+
+    Args:
+        hits: The best first; an image that several queries found is copied once.
+        folder: Made if it is not there.
+
+    Raises:
+        ConfigError: `folder` is a file, or cannot be listed.
+        DataError: It cannot be made.
+    """
+    target_folder = TargetFolder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"Cannot make the folder {path_text(folder)}: {why(error)}. Name another place."
+        ) from error
+    copied, there, failed = [], 0, []
+    for source in dict.fromkeys(Path(hit.record.path) for hit in hits):
+        target = target_folder.place(source)
+        if target is None:
+            there += 1
+            continue
+        try:
+            place_file(source, target, "copy")
+            copied.append((source, target))
+        except OSError as error:
+            failed.append(Fault(source, why(error)))
+    return CopyOutcome(folder, tuple(copied), there, tuple(failed))

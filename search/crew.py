@@ -1,0 +1,26 @@
+"""The processes of one run: the main one reads and writes the index, all of them embed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What a process knows of the others."""
+
+    is_main: bool
+    from_main: Callable[[Any], Any]
+    """Gives every process what the main one has; all of them must call it."""
+
+
+ALONE = Crew(is_main=True, from_main=lambda value: value)
+
+
+def launched_crew() -> Crew:
+    """The processes that `accelerate launch` or torchrun started."""
+    from runtime.accelerator import gather_shares, is_main_process
+
+    return Crew(is_main=is_main_process(), from_main=lambda value: gather_shares(value)[0])

@@ -1,0 +1,43 @@
+"""Days, months and years as a user writes them, as spans of wall-clock seconds."""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from datetime import UTC, datetime, timedelta
+
+from runtime.errors import ConfigError
+
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
+
+
+def day_bounds(text: str) -> tuple[int, int]:
+    """First second of a day, month or year, and the first after it.
+
+    Args:
+        text: `2024-05-17`, `2024-05` or `2024`.
+
+    Returns:
+        Seconds since 1970 of a clock on the wall, whatever its time zone.
+
+    Raises:
+        ConfigError: It is no such date.
+    """
+    parts = _DATE.fullmatch(text.strip())
+    if parts is None:
+        raise ConfigError(f"A date must look like 2024-05-17, 2024-05 or 2024, got {text!r}.")
+    year, month, day = (None if part is None else int(part) for part in parts.groups())
+    try:
+        first = datetime(year or 1, month or 1, day or 1, tzinfo=UTC)
+        days = 1 if day else monthrange(first.year, first.month)[1] if month else _days_of(first)
+        return _seconds(first), _seconds(first + timedelta(days=days))
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{text!r} is no date: {error}.") from error
+
+
+def _days_of(first: datetime) -> int:
+    return 366 if monthrange(first.year, 2)[1] == 29 else 365
+
+
+def _seconds(moment: datetime) -> int:
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())

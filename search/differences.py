@@ -1,0 +1,211 @@
+"""What has changed on the disk since an index last looked."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from runtime.errors import ConfigError, DataError, ImageError
+from runtime.images.ahead import decoded_ahead
+from runtime.images.files import find_images
+from runtime.images.listing import why_missing
+from search.reading import content_of, wall_clock
+from search.records import ImageRecord
+from search.store.protocol import Move, Store
+
+_READERS = 4
+"""Threads that hash: they wait for the disk most of the time."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Differences:
+    """Files below some roots, compared with what a store knows of them."""
+
+    unchanged: int = 0
+    still_unreadable: list[ImageRecord] = field(default_factory=list)
+    """Known to be no images; not tried again until they change."""
+    returned: list[Move] = field(default_factory=list)
+    """Images that are there again, as they were."""
+    changed: list[ImageRecord] = field(default_factory=list)
+    """Known paths whose file is of another size or time; as it is now."""
+    added: list[ImageRecord] = field(default_factory=list)
+    """Unknown paths."""
+    missing: list[ImageRecord] = field(default_factory=list)
+    """Images that are no longer there."""
+    forgotten: list[str] = field(default_factory=list)
+    """Unreadable files that are no longer there."""
+    notes: list[str] = field(default_factory=list)
+    """Folders that could not be read or hold no image, one sentence each."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Recognised:
+    """Files that need no decoding, since their content is known."""
+
+    moved: list[Move] = field(default_factory=list)
+    """From a path where it no longer is, or touched."""
+    copied: list[tuple[ImageRecord, str]] = field(default_factory=list)
+    """A new path, and that of an image of the same content."""
+    rest: list[ImageRecord] = field(default_factory=list)
+    """Files that are to be embedded."""
+
+
+def absolute_roots(roots: Iterable[str | Path]) -> list[str]:
+    """Absolute, each once, and none that lies below another."""
+    every = sorted({os.path.abspath(root) for root in roots})  # noqa: PTH100 - links are kept
+    return [path for path in every if not any(_is_below(path, other) for other in every)]
+
+
+def require_roots(roots: Sequence[str]) -> None:
+    """See that there is something to index, before anything is loaded or made.
+
+    Raises:
+        ConfigError: No roots are named.
+        DataError: One does not exist.
+    """
+    if not roots:
+        raise ConfigError("No folder is named. Name one: footwork search index FOLDER")
+    for root in roots:
+        reason = why_missing(Path(root))
+        if reason is not None:
+            raise DataError(f"Cannot find {root}: {reason}. Name a folder of images.")
+
+
+def find_differences(store: Store, roots: Sequence[str]) -> Differences:
+    """Compare the disk with a store, without reading a single file.
+
+    Args:
+        store: May hold other roots, too; they are left alone.
+        roots: Of `absolute_roots`.
+
+    Raises:
+        DataError: A root does not exist.
+    """
+    found = Differences()
+    known_roots = set(store.roots())
+    for root in roots:
+        here = _files_on_disk(root, found, is_known=root in known_roots)
+        for record in store.files(root):
+            _compare(record, here.pop(record.path, None), found)
+        found.added += here.values()
+    return found
+
+
+def recognise(store: Store, found: Differences) -> Recognised:
+    """Tell moved, copied and touched files from new ones, by hashing those of a known size."""
+    done = Recognised()
+    candidates = [*found.added, *found.changed]
+    known: dict[int, list[ImageRecord]] = defaultdict(list)
+    for record in store.same_size({record.size for record in candidates}):
+        known[record.size].append(record)
+    doubtful = [record for record in candidates if record.size in known]
+    done.rest = [record for record in candidates if record.size not in known]
+    gone = {record.path for record in found.missing}
+    taken: set[str] = set()
+    for record, content in _hashed(doubtful):
+        same = [one for one in known[record.size] if content and one.content == content]
+        _place(done, record, same, gone, taken)
+    return done
+
+
+def _place(
+    done: Recognised,
+    record: ImageRecord,
+    same: Sequence[ImageRecord],
+    gone: set[str],
+    taken: set[str],
+) -> None:
+    """Sort a file in by the known images that hold the same."""
+    touched = [one for one in same if one.path == record.path]
+    absent = [
+        one for one in same if one.path not in taken and (one.path in gone or not one.present)
+    ]
+    for one in (*touched, *absent):
+        taken.add(one.path)
+        done.moved.append(Move(one.path, _renewed(one, record)))
+        return
+    if same:
+        done.copied.append((_renewed(same[0], record), same[0].path))
+    else:
+        done.rest.append(record)
+
+
+def _renewed(known: ImageRecord, here: ImageRecord) -> ImageRecord:
+    """What is known of a content, with the path and time of the file that holds it now."""
+    date = known.date
+    if date == wall_clock(known.mtime_ns / 1e9):  # there was none in the picture
+        date = wall_clock(here.mtime_ns / 1e9)
+    return replace(
+        known, path=here.path, size=here.size, mtime_ns=here.mtime_ns, date=date, present=True
+    )
+
+
+def _files_on_disk(root: str, found: Differences, *, is_known: bool) -> dict[str, ImageRecord]:
+    reason = why_missing(Path(root))
+    if reason is not None and is_known:
+        raise DataError(
+            f"Cannot find {root}: {reason}. The index keeps what it knows of it. Mount the drive, "
+            "or name the new place of the folder; if it is gone for good: footwork search remove "
+            f"{root}"
+        )
+    require_roots([root])
+    try:
+        images = find_images([root])
+    except DataError:
+        if not is_known:
+            raise
+        found.notes.append(f"{root} holds no image any more. Is a drive missing?")
+        return {}
+    found.notes += images.notes
+    here = {}
+    for path in images.paths:
+        record = _as_found(path)
+        if record is not None:
+            here[record.path] = record
+    return here
+
+
+def _as_found(path: Path) -> ImageRecord | None:
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None  # deleted since its folder was listed
+        state = path.lstat()
+    except OSError:
+        state = path.lstat()
+    return ImageRecord(
+        path=str(path),
+        size=state.st_size,
+        mtime_ns=state.st_mtime_ns,
+    )
+
+
+def _compare(record: ImageRecord, here: ImageRecord | None, found: Differences) -> None:
+    if here is None:
+        if record.fault is not None:
+            found.forgotten.append(record.path)
+        elif record.present:
+            found.missing.append(record)
+    elif (record.size, record.mtime_ns) != (here.size, here.mtime_ns):
+        found.changed.append(here)
+    elif record.fault is not None:
+        found.still_unreadable.append(record)
+    elif record.present:
+        found.unchanged += 1
+    else:
+        found.returned.append(Move(record.path, replace(record, present=True)))
+
+
+def _hashed(records: Sequence[ImageRecord]) -> Iterable[tuple[ImageRecord, str | None]]:
+    read: Callable[[ImageRecord], str | None] = lambda record: content_of(Path(record.path))  # noqa: E731
+    for record, content in decoded_ahead(records, read, _READERS):
+        assert not isinstance(content, ImageError)
+        yield record, content
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path != folder and path.startswith(folder.rstrip("/") + "/")

@@ -1,0 +1,166 @@
+"""`ImageIndex`: an index, to be asked and kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from runtime.encoder_config import EncoderConfig
+from search.answer import Answer
+from search.asking import Asker
+from search.filters import EVERYTHING, Filter
+from search.index_folder import find_index
+from search.options import ModelOptions, QueryOptions, StoreOptions
+from search.places import Place, find_place
+from search.store.protocol import Counts, FloatArray, Store
+from search.terms import Query, parse_query
+from search.texts import Texts, load_model
+
+if TYPE_CHECKING:
+    from search.update import Summary
+
+
+class ImageIndex:
+    """An index that exists.
+
+    Args:
+        place: Where it is.
+        store: Its engine, open.
+        config: How pictures that are asked by are encoded.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        store: Store,
+        config: EncoderConfig = EncoderConfig(),  # noqa: B008
+    ) -> None:
+        self.place, self.store = place, store
+        self._config = config
+
+    @classmethod
+    def open(cls, index: str | Path | None = None) -> ImageIndex:
+        """Open an index of this machine.
+
+        Args:
+            index: Its folder, or a folder of photos that was indexed; None takes the only one.
+
+        Raises:
+            StoreError: There is none, or it cannot be read.
+        """
+        place = find_index(None if index is None else Path(index))
+        return cls(place, place.open())
+
+    @classmethod
+    def connect(cls, options: StoreOptions) -> ImageIndex:
+        """Open an index of this machine or of a server.
+
+        Raises:
+            StoreError: There is none, or it cannot be read.
+        """
+        place = find_place(options)
+        return cls(place, place.open())
+
+    @classmethod
+    def build(
+        cls, roots: Sequence[str | Path], index: str | Path, model_id: str | None = None
+    ) -> ImageIndex:
+        """Make an index, or bring it up to date, and open it.
+
+        Args:
+            roots: Folders of images.
+            index: Its folder.
+            model_id: Hub id, local folder, preset or `tiny`; None takes the index's, or the
+                default one.
+
+        Raises:
+            FootworkError: Something cannot be read, written or loaded.
+        """
+        from search.indexing import Indexer
+
+        place = find_index(Path(index))
+        Indexer(place, ModelOptions(model_id=model_id)).index(roots)
+        return cls(place, place.open())
+
+    def update(self, roots: Sequence[str | Path] = ()) -> Summary:
+        """Bring it up to date with the disk.
+
+        Args:
+            roots: Folders of images; none takes all that were indexed before.
+
+        Raises:
+            FootworkError: Something cannot be read, written or loaded.
+        """
+        from search.indexing import Indexer  # which reads pictures; a query in words does not
+
+        return Indexer(self.place).index(roots)
+
+    def query(
+        self,
+        words: str = "",
+        like: Iterable[str | Path] = (),
+        options: QueryOptions = QueryOptions(),  # noqa: B008 - frozen
+        where: Filter = EVERYTHING,
+    ) -> Answer:
+        """The images that show something.
+
+        Args:
+            words: What they show; `+`, `-` and weights as on the command line.
+            like: Pictures that they are like.
+            options: How many, and which.
+            where: Which images are asked for.
+
+        Raises:
+            FootworkError: The query is empty, a picture cannot be read, or the index cannot.
+        """
+        query = parse_query(words.split(), [str(path) for path in like])
+        return self.answer([query], options, where)[0]
+
+    def answer(
+        self,
+        queries: Sequence[Query],
+        options: QueryOptions = QueryOptions(),  # noqa: B008 - frozen
+        where: Filter = EVERYTHING,
+    ) -> list[Answer]:
+        """Answer several queries in one pass.
+
+        Raises:
+            FootworkError: A picture cannot be read, or the index cannot.
+        """
+        return self._asker.answer(queries, options, where)
+
+    def cut_queries(self, queries: Sequence[Query]) -> list[str]:
+        """Words that are longer than the model reads, so that their end counts for nothing."""
+        texts = [term.text for query in queries for term in query.terms if not term.is_image]
+        return [texts[i] for i in self._asker.texts.encoder.cut_texts(texts)] if texts else []
+
+    def counts(self) -> Counts:
+        """How many files it knows."""
+        return self.store.counts()
+
+    def close(self) -> None:
+        """Let go of its files or its connection."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _asker(self) -> Asker:
+        embedder = self.store.embedder
+        texts = Texts(self.place.texts_folder(embedder), embedder)
+        return Asker(self.store, texts, self._encode_images)
+
+    def _encode_images(self, paths: Sequence[Path]) -> FloatArray:
+        return load_model(self.store.embedder, self._config).encode_images(paths)

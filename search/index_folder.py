@@ -1,0 +1,229 @@
+"""An index on this machine's disk: a folder of generations, of which one is searched.
+
+A generation is a whole index of one model. It is made beside the one that is searched, and takes
+its place when it is complete; a reader that still has the old one open may finish.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+from runtime.errors import FootworkError, StoreError
+from runtime.folders import MANIFEST, read_json, write_json
+from runtime.home import data_folder
+from runtime.locks import LockedByOther, exclusive_lock
+from search.store.embedded import EmbeddedStore
+from search.store.protocol import Embedder
+
+KIND, FORMAT = "index", 1
+_LOCK = "writer.lock"
+_TEXTS = "texts"
+_GENERATION = "generation-"
+_NAME = 40  # characters of a root's name in the name of its index
+
+
+class IndexFolder:
+    """An index of the embedded engine.
+
+    Args:
+        path: The folder; need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an index."""
+        return (self.path / MANIFEST).is_file()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the right to write.
+
+        Raises:
+            StoreError: Another process holds it (named in the message), or it cannot be written.
+        """
+        try:
+            self._require_own()
+            self.path.mkdir(parents=True, exist_ok=True)
+            with exclusive_lock(self.path / _LOCK):
+                yield
+        except LockedByOther as error:
+            message = f"The index in {self.path} is being written by {error}. Wait for it to end."
+            raise StoreError(message) from error
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise StoreError(
+                f"The index in {self.path} cannot be written: {error.strerror}. Make the folder "
+                "writable, or name another with --index."
+            ) from error
+
+    def open(self) -> EmbeddedStore:
+        """The generation that is searched.
+
+        Raises:
+            StoreError: There is none, or it cannot be read.
+        """
+        return EmbeddedStore.open(self._current())
+
+    def begin(self, embedder: Embedder) -> EmbeddedStore:
+        """The generation of a model, made or taken up again.
+
+        Raises:
+            StoreError: The folder holds something else, or cannot be written.
+        """
+        generation = self._generation_of(embedder)
+        if generation is not None:
+            return EmbeddedStore.open(generation)
+        numbers = [int(one.name.removeprefix(_GENERATION)) for one in self._generations()]
+        generation = self.path / f"{_GENERATION}{max(numbers, default=0) + 1}"
+        store = EmbeddedStore.create(generation, embedder)
+        if not self.exists:  # searched while it grows
+            self._name_current(generation, embedder)
+        return store
+
+    def publish(self, embedder: Embedder) -> None:
+        """Have the generation of a model searched, and delete the others."""
+        complete = self._required(embedder)
+        self._name_current(complete, embedder)
+        for generation in self._generations():
+            if generation != complete:
+                shutil.rmtree(generation, ignore_errors=True)
+
+    def texts_folder(self, embedder: Embedder) -> Path:
+        """Where the text half of a generation's model lies, or is to lie."""
+        return self._required(embedder) / _TEXTS
+
+    def _required(self, embedder: Embedder) -> Path:
+        generation = self._generation_of(embedder)
+        if generation is None:
+            message = f"The index in {self.path} has no generation of {embedder.model_id}."
+            raise StoreError(message)
+        return generation
+
+    def _generation_of(self, embedder: Embedder) -> Path | None:
+        for generation in self._generations():
+            with closing(EmbeddedStore.open(generation)) as store:
+                if store.embedder.fingerprint == embedder.fingerprint:
+                    return generation
+        return None
+
+    def _require_own(self) -> None:
+        others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
+        if others and any(self.path.iterdir()):
+            message = f"{self.path} holds other files. Name an empty or a new folder with --index."
+            raise StoreError(message)
+
+    def _current(self) -> Path:
+        if not self.exists:
+            message = f"No index in {self.path}. Make one: footwork search index FOLDER"
+            raise StoreError(message)
+        try:
+            found = read_json(self.path / MANIFEST)
+        except FootworkError as error:
+            message = (
+                f"{self.path / MANIFEST} cannot be read. "
+                "footwork search doctor --repair writes it again."
+            )
+            raise StoreError(message) from error
+        if found.get("kind") != KIND:
+            raise StoreError(f"{self.path} is no index but something else that Footwork made.")
+        if found.get("format") != FORMAT:
+            raise StoreError(
+                f"The index in {self.path} has format {found.get('format')}; this version of "
+                f"Footwork reads format {FORMAT}. Take the version that made it, or index anew."
+            )
+        return self.path / found["generation"]
+
+    def _generations(self) -> list[Path]:
+        return sorted(
+            path
+            for path in self.path.glob(f"{_GENERATION}*")
+            if path.is_dir() and path.name.removeprefix(_GENERATION).isdigit()
+        )
+
+    def _name_current(self, generation: Path, embedder: Embedder) -> None:
+        write_json(
+            self.path / MANIFEST,
+            {
+                "kind": KIND,
+                "format": FORMAT,
+                "generation": generation.name,
+                "model": asdict(embedder),
+                "dtype": "float32",
+            },
+        )
+
+
+def default_index(root: str) -> IndexFolder:
+    """Where the index of a root lies unless another place is named: with the user's data.
+
+    Args:
+        root: Absolute.
+    """
+    name = Path(root).name[:_NAME] or "root"
+    digest = sha256(root.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return IndexFolder(_indexes() / f"{name}-{digest}")
+
+
+def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
+    """The index that is meant.
+
+    Args:
+        named: An index's folder, or a folder of photos that was indexed; None takes the only one
+            that there is, or that of the current folder.
+        roots: Absolute, to be indexed: their index is meant, which need not exist.
+
+    Raises:
+        StoreError: Which one is meant cannot be told, or there is none.
+    """
+    if named is not None:
+        return _named(named)
+    if roots:
+        known = [one for one in _known() if set(roots) & set(_roots(one))]
+        return known[0] if known else default_index(roots[0])
+    every = _known()
+    here = str(Path.cwd())
+    around = [one for one in every if any(_holds(root, here) for root in _roots(one))]
+    if len(around) == 1 or len(every) == 1:
+        return (around if len(around) == 1 else every)[0]
+    if not every:
+        raise StoreError("There is no index yet. Make one: footwork search index FOLDER")
+    listed = "; ".join(f"{one} of {', '.join(_roots(one))}" for one in every)
+    raise StoreError(f"Which index? Name one with --index: {listed}.")
+
+
+def _named(path: Path) -> IndexFolder:
+    index, of_root = IndexFolder(path), default_index(str(path.absolute()))
+    return of_root if not index.exists and of_root.exists else index
+
+
+def _indexes() -> Path:
+    return data_folder() / "indexes"
+
+
+def _known() -> list[IndexFolder]:
+    if not _indexes().is_dir():
+        return []
+    every = [IndexFolder(path) for path in sorted(_indexes().iterdir())]
+    return [one for one in every if one.exists]
+
+
+def _roots(index: IndexFolder) -> list[str]:
+    try:
+        with closing(index.open()) as store:
+            return list(store.roots())
+    except FootworkError:
+        return []
+
+
+def _holds(root: str, path: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")

@@ -1,0 +1,123 @@
+"""Make an index, bring it up to date, or switch it to another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.crew import ALONE, Crew
+from search.differences import absolute_roots, require_roots
+from search.options import ModelOptions
+from search.places import Place
+from search.store.protocol import Embedder, Store
+from search.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
+from search.update import Progress, Summary, Surroundings, assist, update
+
+if TYPE_CHECKING:
+    from runtime.encoder import DualEncoder
+
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+MODEL = ModelOptions()
+
+
+@dataclass(slots=True)
+class Indexer:
+    """Updates an index as often as it is asked to; a model that was loaded stays so.
+
+    Args:
+        place: Of the index, which need not exist.
+        model: What to embed with.
+        crew: The processes that take part.
+        on_progress: Told after every image.
+    """
+
+    place: Place
+    model: ModelOptions = MODEL
+    crew: Crew = ALONE
+    on_progress: Callable[[Progress], None] = lambda _: None
+    _encoder: DualEncoder | None = field(default=None, init=False)
+
+    def index(self, roots: Sequence[str | Path] = ()) -> Summary:
+        """Bring the index up to date with the disk; make it if there is none.
+
+        Args:
+            roots: Folders and files; none takes all that were indexed before.
+
+        Raises:
+            ConfigError: No roots are named or known.
+            DataError: A root does not exist.
+            ModelError: The model cannot be loaded, or is no longer what it was.
+            StoreError: The index cannot be read or written.
+        """
+        if not self.crew.is_main:
+            return self._assist()
+        named = absolute_roots(roots)
+        if not self.place.exists:  # else what is missing may be known
+            require_roots(named)
+        with self.place.writing():
+            store, replaced = self._store()
+            try:
+                return self._update(store, replaced, named)
+            finally:
+                store.close()
+                if replaced is not None:
+                    replaced.close()
+
+    def _store(self) -> tuple[Store, Store | None]:
+        """What is to be updated, and what it is to replace."""
+        if not self.place.exists:
+            return self.place.begin(embedder_of(self._load(None))), None
+        store = self.place.open()
+        if self._is_meant(store.embedder):
+            return store, None
+        embedder = embedder_of(self._load(None))
+        if embedder.fingerprint == store.embedder.fingerprint:
+            return store, None
+        return self.place.begin(embedder), store
+
+    def _is_meant(self, embedder: Embedder) -> bool:
+        """Whether a model need not be loaded to know that it is the index's own."""
+        stated = self.model.model_id
+        if stated is None:
+            return True
+        changeable = Path(stated).expanduser().is_dir()
+        return not changeable and stated == embedder.model_id and self.model.revision is None
+
+    def _update(self, store: Store, replaced: Store | None, named: Sequence[str]) -> Summary:
+        known = [] if replaced is None else replaced.roots()
+        roots = absolute_roots([*named, *known]) or store.roots()
+        self.crew.from_main(store.embedder)
+        summary = update(store, roots, self._surroundings(store.embedder))
+        folder = self.place.texts_folder(store.embedder)
+        if not is_prepared(folder):
+            note = prepare_texts(self._load(store.embedder), folder)
+            summary.notes += [note] if note else []
+        store.finish(Texts(folder, store.embedder).references)
+        if replaced is not None:
+            self.place.publish(store.embedder)
+        return summary
+
+    def _assist(self) -> Summary:
+        embedder = self.crew.from_main(None)
+        assist(self._surroundings(embedder))
+        return Summary()
+
+    def _surroundings(self, embedder: Embedder) -> Surroundings:
+        return Surroundings(
+            open_encoder=lambda: self._load(embedder),
+            on_progress=self.on_progress,
+            from_main=self.crew.from_main,
+        )
+
+    def _load(self, embedder: Embedder | None) -> DualEncoder:
+        """The model that is asked for, or the one that an index was made with."""
+        if self._encoder is None and embedder is not None:
+            self._encoder = load_model(embedder, self.model)
+        elif self._encoder is None:
+            from runtime.encoder import DualEncoder
+
+            model_id = self.model.model_id or DEFAULT_MODEL
+            self._encoder = DualEncoder.load(model_id, self.model.revision, self.model)
+        return self._encoder

@@ -1,0 +1,168 @@
+"""The settings of the commands, each with its type, default, help and check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from runtime.encoder_config import EncoderConfig
+from runtime.errors import ConfigError
+from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
+from search.dates import day_bounds
+from search.filters import Filter
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(EncoderConfig):
+    """The model that embeds the images, and how it is run."""
+
+    model_id: Annotated[str | None, Parameter(name=["--model", "--model-id"])] = None
+    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; None takes the
+    index's, and for a new index openai/clip-vit-base-patch32. Another than the index's makes a
+    second index beside it, which takes its place when it is complete."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the Hub."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """Which index."""
+
+    index: Annotated[Path | None, Parameter(name=["--index", "-i"])] = None
+    """Folder of the index, or of photos that were indexed; None takes the only one there is, or
+    that of the folder in which you are."""
+    store: str | None = None
+    """Address of a Milvus server, http://HOST:19530, in place of a folder; user and token are
+    taken from FOOTWORK_STORE_USER, FOOTWORK_STORE_PASSWORD and FOOTWORK_STORE_TOKEN."""
+    collection: str = "footwork"
+    """With --store: the name of the index there."""
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            ConfigError: Something does not.
+        """
+        if self.index is not None and self.store is not None:
+            raise ConfigError("--index and --store exclude each other. Take one.")
+        if self.store is not None and "://" not in self.store:
+            raise ConfigError(
+                f"--store must be an address such as http://HOST:19530, got {self.store!r}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterOptions:
+    """Which images are asked for."""
+
+    in_: Annotated[tuple[Path, ...], Parameter(name="--in", negative="")] = ()
+    """A folder, or several; only images in one of them or below."""
+    since: str | None = None
+    """First day, month or year: 2024-05-17, 2024-05, 2024. By when a photo was taken, or else by
+    its file's time."""
+    until: str | None = None
+    """Last day, month or year, inclusive."""
+    format: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """jpeg, png, webp, …"""
+    camera: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """What the name of the camera begins with: Canon."""
+    label: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """A label that `footwork zeroshot label --index` gave."""
+    min_width: int | None = None
+    """Pixels."""
+    min_height: int | None = None
+    """Pixels."""
+    min_bytes: int | None = None
+    """Of the file."""
+    max_bytes: int | None = None
+    """Of the file."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        for name in ("min_width", "min_height", "min_bytes", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"`{name}` must not be negative, got {value}.")
+        self.filter()
+
+    def filter(self) -> Filter:
+        """The conditions as a store takes them."""
+        first = None if self.since is None else day_bounds(self.since)[0]
+        last = None if self.until is None else day_bounds(self.until)[1]
+        if first is not None and last is not None and first >= last:
+            message = f"--since {self.since} is after --until {self.until}: no image can be found."
+            raise ConfigError(message)
+        return Filter(
+            folders=tuple(str(path.absolute()) for path in self.in_),
+            since=first,
+            until=last,
+            formats=tuple(_FORMATS.get(name.lower(), name.lower()) for name in self.format),
+            cameras=self.camera,
+            labels=self.label,
+            **{name: getattr(self, name) for name in _NUMBERS},
+        )
+
+
+_FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
+_NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOptions:
+    """How a query is answered."""
+
+    top_k: Annotated[int, Parameter(name=["--top-k", "-k"])] = 10
+    """Images at most."""
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False
+    """Give the best images even where relevance has ended."""
+    hybrid: Annotated[bool, Parameter(negative="")] = False
+    """Also look for the words in the names of files and folders, and join both by rank."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if self.top_k < 1:
+            raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """What is done with an answer."""
+
+    paths: Annotated[bool, Parameter(negative="")] = False
+    """Print paths alone, one a line, as they are on the disk."""
+    null: Annotated[bool, Parameter(name=["--null", "-0"], negative="")] = False
+    """The same, each ended by NUL in place of a line end: for xargs -0."""
+    csv: Annotated[bool, Parameter(negative="")] = False
+    """Print CSV."""
+    json: Annotated[bool, Parameter(negative="")] = False
+    """Print one JSON document; of several queries a line each."""
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None
+    """File to write, .csv, .tsv, .jsonl or .parquet."""
+    html: Path | None = None
+    """File for a contact sheet: one page with thumbnails."""
+    copy_to: Path | None = None
+    """Folder to copy the images into; nothing there is overwritten."""
+    preview: Annotated[bool, Parameter(negative="")] = False
+    """Show the pictures in the terminal."""
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            ConfigError: Something does not.
+        """
+        printed = [n for n in ("paths", "null", "csv", "json", "preview") if getattr(self, n)]
+        if len(printed) > 1 and printed != ["paths", "null"]:
+            flags = " and ".join(f"--{name}" for name in printed)
+            raise ConfigError(f"{flags} exclude each other on the standard output. Take one.")

@@ -1,0 +1,199 @@
+"""Whether an image shows what was asked for, where results end, and whether there are any.
+
+A cosine by itself says none of this. Everything here is measured against words that have nothing
+to do with the query (`runtime.reference_words`), as the model embeds them; it needs nothing else,
+so an image is judged alike in a folder of one, of a thousand, or of pizzas only.
+
+*Texts.* The vectors of texts have much in common that no image shows, and a text that says
+something unusual lies farther from the others, so that every image agrees with it more or less
+strongly. So the mean of the words is taken from a text, and what is left is made a unit vector,
+its `direction`: images are ranked by their cosine with that, and relevance is how far this cosine
+stands above the image's cosines with the words, treated alike, in their standard deviations.
+
+*Images.* All photographs have much in common, too; what tells them apart for a viewer lies in the
+directions in which words differ. The cosine is taken within the span of these.
+
+Measured with real vectors of CLIP ViT-B/32 (prompts `a {}`): 125 photographs, 259 names of things
+whose presence was judged by eye, 115 of them there (369 pairs), 122 not. Areas under the ROC curve
+(pairs; is there any), mean average precision of the ranking, how often the first is right:
+
+    cosine                                     0.877  0.787  0.555  0.565
+    standing of the text as it is              0.951  0.854
+    z-score of the cosine in the collection    0.846  0.633  0.555  0.565
+    standing of the direction, as here         0.955  0.897  0.813  0.843
+    cosine with the direction (the search)     0.956  0.904  0.805  0.826
+    the standing's z-score in the collection   0.947  0.778
+    standing and z-score, a quarter of it      0.957  0.893
+
+A null that is drawn from the collection is mended by nothing: what is in many images raises it. At
+the bar of 2.8, 78 % of what is there is found at all (of main subjects, 93 %), 82 % of what is not
+there answers "nothing" (0.3 hits each), 70 % of the hits are right, and 56 % of the right images
+are hits. With 20 images at random 61 % and 94 %, precision 88 %. Pizzas stand at 4.9 to 5.8, all
+else below 1.4. Of `tiny`, the best bars for drawn shapes lie between 2.5 and 2.95.
+
+Image to image, photographs of one main subject judged by eye (32 subjects):
+
+    cosine                                     0.963  0.827  0.882
+    z-score in the collection                  0.979  0.859
+    cosine, collection's mean taken away       0.992  0.922
+    within the span of the words, as here      0.989  0.951  0.929
+
+At 0.6, 92 % find what is like them, 81 % of those without their like find nothing; 75 % of the
+hits are right, and 72 % of the right ones are hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.metrics import FloatArray, sigmoid
+from runtime.reference_words import reference_words
+from runtime.rejection import standings
+
+Vectors = NDArray[np.floating[Any]]
+
+TEXT_BAR = 2.8
+"""Standing at which relevance is 0.5: best harmonic mean of precision and recall. A logistic
+regression of the pairs above, of which 1 in 85 fits, has 3.4 (bootstrap, 95 %: 2.4 to 3.7)."""
+TEXT_SLOPE = 1.95
+"""Of that regression; the 95 % interval is 1.7 to 3.2."""
+IMAGE_BAR = 0.6
+"""Cosine within the span; its regression has 0.63."""
+IMAGE_SLOPE = 21.6
+
+_VARIED = 0.95  # share of the words' variance that the span holds: 133 directions of 201
+_SMALLEST = 1e-6
+
+
+def reference_prompts(model_id: str) -> tuple[str, ...]:
+    """R texts; their vectors, as `model_id` embeds them, are what everything is measured by."""
+    return tuple(f"a {word}" for word in reference_words(model_id))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """Part of a query; made by `Yardstick.text` and `Yardstick.image`."""
+
+    kind: Literal["text", "image"]
+    vector: FloatArray
+    """Shape (D,), of length 1, as the model gave it."""
+    direction: FloatArray
+    """Shape (D,), of length 1: what is its own in it."""
+    weight: float = 1.0
+    """Against the query's other terms; above 0."""
+
+
+class Yardstick:
+    """What the terms of queries and the images of an index are measured by.
+
+    Args:
+        references: Shape (R, D), unit rows: the vectors of `reference_prompts`.
+    """
+
+    def __init__(self, references: Vectors) -> None:
+        rows = references.astype(np.float64)
+        self._middle = rows.mean(axis=0)
+        self._words = _unit(rows - self._middle)
+
+    def text(self, vector: Vectors, weight: float = 1.0) -> Term:
+        """A term that says what to find.
+
+        Args:
+            vector: Shape (D,), of length 1.
+            weight: Above 0.
+        """
+        own = vector.astype(np.float64)
+        return Term("text", own, _unit(own - self._middle), weight)
+
+    def image(self, vector: Vectors, weight: float = 1.0) -> Term:
+        """A term that shows what to find.
+
+        Args:
+            vector: Shape (D,), of length 1.
+            weight: Above 0.
+        """
+        own = vector.astype(np.float64)
+        return Term("image", own, _unit(own @ self._span @ self._span.T), weight)
+
+    def search_vector(self, terms: Sequence[Term], sample: Vectors) -> FloatArray:
+        """The one vector whose nearest images are those to be judged.
+
+        Cosines of texts and of images live on two scales; each term counts by its weight and by
+        how much its evidence grows with its cosine.
+
+        Args:
+            terms: At least one.
+            sample: Shape (S, D), unit rows of the collection; not looked at for a single term.
+
+        Returns:
+            Shape (D,), of length 1. For one text it is its direction, for one image its vector.
+        """
+        if len(terms) == 1:
+            return terms[0].direction if terms[0].kind == "text" else terms[0].vector
+        total = sum(
+            term.weight * self._growth(term.kind, sample) * term.direction for term in terms
+        )
+        return _unit(np.asarray(total))
+
+    def relevance(
+        self, terms: Sequence[Term], vectors: Vectors, unwanted: Sequence[Term] = ()
+    ) -> FloatArray:
+        """Estimated probability that an image is what is wanted: results end below 0.5.
+
+        Of several terms it is the weighted geometric mean, so that none can stand in for another;
+        then it is multiplied by the probability that the image shows nothing unwanted.
+
+        Args:
+            terms: At least one.
+            vectors: Shape (K, D), unit rows.
+            unwanted: Terms that must not be met; their weights do not count.
+
+        Returns:
+            Shape (K,).
+        """
+        weights = np.array([term.weight for term in terms])
+        logits = np.stack([self._logits(term, vectors) for term in terms])
+        shares = (weights / weights.sum())[:, None]
+        result: FloatArray = np.exp(-(shares * np.logaddexp(0, -logits)).sum(axis=0))
+        for term in unwanted:
+            result = result * sigmoid(-self._logits(term, vectors))
+        return result
+
+    @cached_property
+    def _span(self) -> FloatArray:
+        """Orthonormal columns, (D, S): the directions in which words differ."""
+        _, sizes, directions = np.linalg.svd(self._words, full_matrices=False)
+        held = np.cumsum(sizes**2) / max(float((sizes**2).sum()), _SMALLEST)
+        count = int(np.searchsorted(held, _VARIED)) + 1
+        result: FloatArray = directions[:count].T
+        return result
+
+    def _logits(self, term: Term, vectors: Vectors) -> FloatArray:
+        if term.kind == "text":
+            cosines = vectors @ term.direction
+            standing = standings(cosines[:, None], vectors @ self._words.T)[:, 0]
+            return TEXT_SLOPE * (standing - TEXT_BAR)
+        result: FloatArray = _unit(vectors @ self._span) @ (term.direction @ self._span)
+        return IMAGE_SLOPE * (result - IMAGE_BAR)
+
+    def _growth(self, kind: str, sample: Vectors) -> float:
+        """Of the logit with the cosine of a term's direction, for a usual image."""
+        if len(sample) == 0:
+            return 1.0
+        if kind == "text":
+            spread = float((sample @ self._words.T).std(axis=1).mean())
+            return TEXT_SLOPE / max(spread, _SMALLEST)
+        length = float(np.linalg.norm(sample @ self._span, axis=1).mean())
+        return IMAGE_SLOPE / max(length, _SMALLEST)
+
+
+def _unit(rows: Vectors) -> FloatArray:
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    result: FloatArray = rows / np.maximum(norms, _SMALLEST)
+    return result

@@ -1,0 +1,46 @@
+"""Forget images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+
+from runtime.errors import ConfigError, StoreError
+from search.places import Place
+from search.store.protocol import Changes, Store
+
+
+def remove_images(place: Place, paths: Sequence[str], *, gone: bool) -> int:
+    """Forget images and unreadable files, their vectors and labels; no file is touched.
+
+    Args:
+        place: Of the index.
+        paths: Absolute; folders stand for all below them.
+        gone: Whether to forget every image that was not there when last looked for.
+
+    Returns:
+        How many were forgotten.
+
+    Raises:
+        ConfigError: Nothing is named, or a path is not in the index.
+        StoreError: The index cannot be written.
+    """
+    if not paths and not gone:
+        raise ConfigError("Nothing is named. Name files or folders, or --gone.")
+    with place.writing(), closing(place.open()) as store:
+        forgotten = {path for root in paths for path in _below(store, root)}
+        if gone:
+            forgotten |= {record.path for record in store.files() if not record.present}
+        store.write(Changes(forgotten=sorted(forgotten)))
+        roots = store.roots()
+        kept = [root for root in roots if root not in paths]
+        if kept != list(roots):
+            store.set_roots(kept)
+    return len(forgotten)
+
+
+def _below(store: Store, root: str) -> list[str]:
+    known = [record.path for record in store.files(root)]
+    if not known and root not in store.roots():
+        raise StoreError(f"The index knows nothing of {root}.")
+    return known

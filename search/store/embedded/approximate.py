@@ -1,0 +1,248 @@
+"""A FAISS index beside the vector file: 8 bits a number, a few lists of many, rescored by others.
+
+It is a cache: built where exact search would take long, never needed, always to be made again.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import FootworkError
+from runtime.folders import read_json, write_json
+from search.store.embedded.catalog import SlotArray
+from search.store.protocol import FloatArray
+
+FEWEST = 500_000
+"""Vectors below which exact search answers soon enough."""
+STALE = 0.1
+"""Share of vectors that may have come since; they are searched exactly."""
+_GROWN = 2  # times as many vectors as the lists were drawn for: they are drawn anew
+_RECALL = 0.99
+_PROBES = (16, 32, 64, 128, 256, 512)
+_TRIED = 200  # queries of each kind to choose among them
+_TOP = 10
+_TRAINED = 40  # vectors a list
+_ADDED = 65_536  # vectors at once
+_RECORD = "approximate.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A state of the vector file."""
+
+    vectors: str
+    """The file's name."""
+    slots: int
+    """Vectors in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What is written beside a FAISS file."""
+
+    file: str
+    vectors: str
+    slots: int
+    trained: int
+    """Vectors that there were when the lists were drawn."""
+    probes: int
+    """Lists to look into for a recall of 0.99 among the first ten."""
+    recall: float
+    """That was measured with them."""
+
+
+class ApproximateIndex:
+    """The FAISS file of a folder, as far as there is one.
+
+    Args:
+        folder: Of the index.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: tuple[Build, Any] | None = None
+
+    def covers(self, state: Covered) -> int:
+        """How many of the first vectors of a file it knows; 0 for none."""
+        build = self._build()
+        if build is None or build.vectors != state.vectors or build.slots > state.slots:
+            return 0
+        return build.slots if self._index(build) is not None else 0
+
+    def candidates(self, queries: FloatArray, count: int) -> SlotArray:
+        """The nearest, all but surely.
+
+        Returns:
+            Shape (Q, count); -1 where there are no more.
+        """
+        build, index = self._opened()
+        return self._ask(index, queries, count, build.probes)
+
+    def all_candidates(
+        self, queries: FloatArray, count: int, only: NDArray[np.bool_] | None = None
+    ) -> SlotArray:
+        """The nearest by their 8 bits a number, every list looked into.
+
+        Args:
+            queries: Shape (Q, D).
+            count: Of each query.
+            only: Shape (N,), which slots count; None takes all.
+        """
+        _, index = self._opened()
+        return self._ask(index, queries, count, index.nlist, only)
+
+    def refresh(self, vectors: FloatArray, typical: FloatArray, state: Covered) -> None:
+        """Build or extend it where that is worth while.
+
+        Args:
+            vectors: All of the file.
+            typical: Shape (Q, D), vectors of texts as they will be asked for.
+            state: Of the file.
+        """
+        covered = self.covers(state)
+        if len(vectors) < FEWEST or (covered and len(vectors) - covered <= STALE * covered):
+            return
+        old = self._open
+        if covered and old and len(vectors) < _GROWN * old[0].trained:
+            index, trained = _read(self._folder / old[0].file, mapped=False), old[0].trained
+        else:
+            index, trained, covered = _trained(vectors), len(vectors), 0
+        for start in range(covered, len(vectors), _ADDED):
+            index.add(np.ascontiguousarray(vectors[start : start + _ADDED]))
+        probes, recall = _tuned(index, vectors, typical)
+        name = f"approximate-{len(vectors)}.faiss"
+        self._publish(
+            index,
+            Build(
+                file=name,
+                vectors=state.vectors,
+                slots=len(vectors),
+                trained=trained,
+                probes=probes,
+                recall=recall,
+            ),
+        )
+
+    def details(self) -> dict[str, str]:
+        """What `status` tells of it."""
+        build = self._build()
+        if build is None:
+            return {}
+        told = f"{build.slots:,} vectors, {build.probes} lists, recall {build.recall:.3f}"
+        return {"approximate index": told}
+
+    def _build(self) -> Build | None:
+        with suppress(FootworkError, TypeError):
+            return Build(**read_json(self._folder / _RECORD))
+        return None
+
+    def _index(self, build: Build) -> Any:
+        if self._open is None or self._open[0] != build:
+            index = _read(self._folder / build.file, mapped=True)
+            self._open = None if index is None else (build, index)
+        return self._open[1] if self._open else None
+
+    def _opened(self) -> tuple[Build, Any]:
+        assert self._open is not None, "`covers` comes first"
+        return self._open
+
+    def _ask(
+        self,
+        index: Any,
+        queries: FloatArray,
+        count: int,
+        probes: int,
+        only: NDArray[np.bool_] | None = None,
+    ) -> SlotArray:
+        faiss = _faiss()
+        options: dict[str, Any] = {"nprobe": probes}
+        if only is not None:
+            bits: Any = np.packbits(only[: index.ntotal], bitorder="little")
+            options["sel"] = faiss.IDSelectorBitmap(bits)
+        parameters = faiss.SearchParametersIVF(**options)
+        _, slots = index.search(np.ascontiguousarray(queries), count, params=parameters)
+        found: SlotArray = slots
+        return found
+
+    def _publish(self, index: Any, build: Build) -> None:
+        temporary = self._folder / f".{build.file}.{os.getpid()}"
+        try:
+            _faiss().write_index(index, str(temporary))
+            temporary.rename(self._folder / build.file)
+        finally:
+            temporary.unlink(missing_ok=True)
+        write_json(self._folder / _RECORD, asdict(build))
+        for old in self._folder.glob("approximate-*.faiss"):
+            if old.name != build.file:
+                old.unlink(missing_ok=True)
+        self._open = None
+
+
+def _faiss() -> Any:
+    """The library, whose hints name only some of the arguments of its constructors."""
+    import faiss
+
+    return faiss
+
+
+def _read(path: Path, *, mapped: bool) -> Any:
+    faiss = _faiss()
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+    except RuntimeError:  # damaged, or of another version: it will be made again
+        return None
+
+
+def _trained(vectors: FloatArray) -> Any:
+    faiss = _faiss()
+    width = vectors.shape[1]
+    lists = 2 ** round(np.log2(2 * np.sqrt(len(vectors))))
+    quantizer = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFScalarQuantizer(
+        quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.niter = 10
+    drawn = np.random.default_rng(0).choice(len(vectors), lists * _TRAINED, replace=False)
+    index.train(np.ascontiguousarray(vectors[np.sort(drawn)]))
+    return index
+
+
+def _tuned(index: Any, vectors: FloatArray, typical: FloatArray) -> tuple[int, float]:
+    """The fewest lists that find 99 % of the first ten, for texts and for pictures; and how many.
+
+    The truth is what all lists together bring; it differs from the exact answer in few ranks.
+    """
+    faiss = _faiss()
+    drawn = np.random.default_rng(1).integers(0, len(vectors), _TRIED)
+    kinds = [np.ascontiguousarray(vectors[np.sort(drawn)])]
+    if len(typical):
+        kinds.append(np.ascontiguousarray(typical[:_TRIED]))
+
+    def found(queries: FloatArray, probes: int) -> SlotArray:
+        slots: SlotArray = index.search(
+            queries, _TOP, params=faiss.SearchParametersIVF(nprobe=probes)
+        )[1]
+        return slots
+
+    truth = [found(queries, index.nlist) for queries in kinds]
+    recall = 0.0
+    for probes in _PROBES:
+        recall = min(
+            _overlap(found(queries, probes), best)
+            for queries, best in zip(kinds, truth, strict=True)
+        )
+        if recall >= _RECALL:
+            return probes, recall
+    return _PROBES[-1], recall
+
+
+def _overlap(found: SlotArray, truth: SlotArray) -> float:
+    pairs = zip(found.tolist(), truth.tolist(), strict=True)
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in pairs]))

@@ -1,0 +1,163 @@
+"""Rows of the table `files`, as records and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from search.path_words import words_of
+from search.paths import real_path, stored_text
+from search.records import ImageRecord
+from search.store.embedded.catalog import Catalog
+from search.store.embedded.conditions import below
+
+_COLUMNS = "path, size, mtime_ns, content, format, width, height, date, camera, fault, present"
+_INSERT = f"INSERT INTO files ({_COLUMNS}, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MOVE = (
+    "UPDATE files SET path = ?, size = ?, mtime_ns = ?, content = ?, format = ?, width = ?, "
+    "height = ?, date = ?, camera = ?, fault = ?, present = ? WHERE id = ?"
+)
+_LISTED = "SELECT value FROM json_each(?)"
+
+
+def insert_file(catalog: Catalog, record: ImageRecord, slot: int | None) -> None:
+    """Add a file, in place of what is known of its path."""
+    delete_file(catalog, record.path)
+    file = catalog.run(_INSERT, *_values(record), slot).lastrowid
+    catalog.run("INSERT INTO names (rowid, words) VALUES (?, ?)", file, _words(record.path))
+
+
+def move_file(catalog: Catalog, old_path: str, record: ImageRecord) -> None:
+    """Change what is known of a file, but not its vector."""
+    file = catalog.one("SELECT id FROM files WHERE path = ?", stored_text(old_path))
+    if file is None:  # another writer's doing, between the look and the leap
+        return
+    if record.path != old_path:
+        delete_file(catalog, record.path)
+        catalog.run("UPDATE names SET words = ? WHERE rowid = ?", _words(record.path), file)
+    catalog.run(_MOVE, *_values(record), file)
+
+
+def delete_file(catalog: Catalog, path: str) -> None:
+    """Forget a file; where its vector lies becomes a hole."""
+    found = catalog.run("SELECT id, slot FROM files WHERE path = ?", stored_text(path)).fetchone()
+    if found is None:
+        return
+    file, slot = found
+    if slot is not None:
+        catalog.run("INSERT INTO holes VALUES (?)", slot)
+    catalog.run("DELETE FROM files WHERE id = ?", file)
+    catalog.run("DELETE FROM names WHERE rowid = ?", file)
+
+
+def hide_files(catalog: Catalog, paths: Iterable[str]) -> None:
+    """Note that files are not there at the moment."""
+    catalog.run_many(
+        "UPDATE files SET present = 0 WHERE path = ?", ((stored_text(path),) for path in paths)
+    )
+
+
+def read_files(catalog: Catalog, condition: str, *values: Any) -> Iterator[ImageRecord]:
+    """Files that fulfil a condition, without labels, as they come from the disk."""
+    rows = catalog.run(f"SELECT {_COLUMNS} FROM files WHERE {condition}", *values)
+    return map(record_of, rows)
+
+
+def read_below(catalog: Catalog, path: str | None) -> Iterator[ImageRecord]:
+    """Every file that is `path` or lies below it; all files without one."""
+    if path is None:
+        return read_files(catalog, "true")
+    return read_files(catalog, "path = ? OR (path > ? AND path < ?)", *below(path))
+
+
+def read_by_path(catalog: Catalog, paths: Sequence[str]) -> list[ImageRecord]:
+    """Files by their paths, without labels, in any order."""
+    stored = json.dumps([stored_text(path) for path in paths])
+    return list(read_files(catalog, f"path IN ({_LISTED})", stored))
+
+
+def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> dict[int, ImageRecord]:
+    """Files by where their vectors lie, without labels."""
+    rows = catalog.run(
+        f"SELECT {_COLUMNS}, slot FROM files WHERE slot IN ({_LISTED})", json.dumps(list(slots))
+    )
+    return {row[-1]: record_of(row) for row in rows}
+
+
+def read_roots(catalog: Catalog) -> list[str]:
+    """Folders and files that were indexed."""
+    return [real_path(path) for (path,) in catalog.run("SELECT path FROM roots ORDER BY path")]
+
+
+def slots_of(catalog: Catalog, paths: Sequence[str]) -> dict[str, int]:
+    """Where the vectors of images lie, by path."""
+    stored = json.dumps([stored_text(path) for path in paths])
+    rows = catalog.run(
+        f"SELECT path, slot FROM files WHERE slot IS NOT NULL AND path IN ({_LISTED})", stored
+    )
+    return {real_path(path): slot for path, slot in rows}
+
+
+def with_labels(catalog: Catalog, records: Sequence[ImageRecord]) -> list[ImageRecord]:
+    """The same files with the labels that were given to them, best first."""
+    given: dict[str, dict[str, float]] = {record.path: {} for record in records}
+    rows = catalog.run(
+        "SELECT path, label, score FROM labels JOIN files ON files.id = labels.file "
+        f"WHERE path IN ({_LISTED}) ORDER BY score DESC",
+        json.dumps([stored_text(path) for path in given]),
+    )
+    for path, label, score in rows:
+        given[real_path(path)][label] = score
+    return [replace(record, labels=given[record.path]) for record in records]
+
+
+def replace_labels(catalog: Catalog, path: str, labels: Mapping[str, float]) -> None:
+    """Give a file these labels, in place of all that it had."""
+    file = catalog.one("SELECT id FROM files WHERE path = ?", stored_text(path))
+    if file is None:
+        return
+    catalog.run("DELETE FROM labels WHERE file = ?", file)
+    catalog.run_many(
+        "INSERT INTO labels VALUES (?, ?, ?)",
+        ((label, file, float(score)) for label, score in labels.items()),
+    )
+
+
+def record_of(row: Sequence[Any]) -> ImageRecord:
+    """A row of `_COLUMNS`."""
+    path, size, mtime_ns, content, kind, width, height, date, camera, fault, present = row[:11]
+    return ImageRecord(
+        path=real_path(path),
+        size=size,
+        mtime_ns=mtime_ns,
+        content=content,
+        format=kind,
+        width=width,
+        height=height,
+        date=date,
+        camera=camera,
+        fault=fault,
+        present=bool(present),
+    )
+
+
+def _values(record: ImageRecord) -> tuple[Any, ...]:
+    return (
+        stored_text(record.path),
+        record.size,
+        record.mtime_ns,
+        record.content,
+        record.format,
+        record.width,
+        record.height,
+        record.date,
+        None if record.camera is None else stored_text(record.camera),
+        record.fault,
+        int(record.present),
+    )
+
+
+def _words(path: str) -> str:
+    return " ".join(words_of(path))

@@ -1,0 +1,103 @@
+"""Which way to the nearest vectors: exact, approximate and rescored, or among a few."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.filters import Filter
+from search.store.embedded.approximate import ApproximateIndex, Covered
+from search.store.embedded.catalog import Catalog, SlotArray
+from search.store.embedded.conditions import condition_of
+from search.store.embedded.exact import Nearest, nearest_among, nearest_among_all
+from search.store.protocol import FloatArray
+
+_SPARE = 10
+"""Candidates for each that is asked for: 8 bits a number mix up what lies close together."""
+_NARROW = 50_000
+"""Images of a filter that are looked at one by one sooner than all codes are read."""
+_FILTERED = 1024
+"""Candidates at least from which a broad filter takes what it lets through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searcher:
+    """Searches one state of an index."""
+
+    catalog: Catalog
+    vectors: FloatArray
+    """Shape (N, D)."""
+    approximate: ApproximateIndex
+    covered: Covered
+
+    def nearest(self, queries: FloatArray, top_k: int, where: Filter) -> list[Nearest]:
+        """Slots and cosines of the nearest present images of each query.
+
+        Args:
+            queries: Shape (Q, D), unit rows.
+            top_k: At most so many each.
+            where: Which images are asked for.
+        """
+        known = self.approximate.covers(self.covered)
+        if _SPARE * top_k > known // 10:
+            known = 0
+        if where.is_empty:
+            dead = self.catalog.dead_slots()
+            if not known:
+                return nearest_among_all(self.vectors, queries, top_k, dead)
+            found = self.approximate.candidates(queries, _SPARE * top_k)
+            alive = [self._alive(slots, dead, known) for slots in found]
+            if min(map(len, alive)) < top_k:  # where many were deleted
+                return nearest_among_all(self.vectors, queries, top_k, dead)
+            pairs = zip(queries, alive, strict=True)
+            return [self._rescored(query, slots, top_k) for query, slots in pairs]
+        return self._filtered(queries, top_k, where, known)
+
+    def _filtered(
+        self, queries: FloatArray, top_k: int, where: Filter, known: int
+    ) -> list[Nearest]:
+        condition, values = condition_of(where)
+        limit = f"id IN (SELECT id FROM files WHERE {condition} LIMIT {_NARROW + 1})"
+        slots = self.catalog.slots(limit if known else condition, values)
+        if not known or len(slots) <= _NARROW:
+            return nearest_among(self.vectors, queries, top_k, slots)
+        count = max(_FILTERED, _SPARE * top_k)
+        found = self.approximate.all_candidates(queries, count)
+        passed = [self._passing(slots, condition, values, known) for slots in found]
+        if all(np.count_nonzero(slots < known) >= top_k for slots in passed):
+            pairs = zip(queries, passed, strict=True)
+            return [self._rescored(query, slots, top_k) for query, slots in pairs]
+        return self._masked(queries, top_k, self.catalog.slots(condition, values), known)
+
+    def _masked(
+        self, queries: FloatArray, top_k: int, slots: SlotArray, known: int
+    ) -> list[Nearest]:
+        """Where a filter is broad, but not where the query looks."""
+        only = np.zeros(len(self.vectors), bool)
+        only[slots] = True
+        late = slots[slots >= known]
+        found = self.approximate.all_candidates(queries, _SPARE * top_k, only)
+        return [
+            self._rescored(query, np.union1d(near[near >= 0], late), top_k)
+            for query, near in zip(queries, found, strict=True)
+        ]
+
+    def _alive(self, slots: SlotArray, dead: SlotArray, known: int) -> SlotArray:
+        """Candidates that are present, and all that came after the approximate index."""
+        every = np.concatenate([slots[slots >= 0], np.arange(known, len(self.vectors))])
+        return np.setdiff1d(every, dead)
+
+    def _passing(
+        self, slots: SlotArray, condition: str, values: list[object], known: int
+    ) -> SlotArray:
+        """Candidates that a filter lets through, and all that came later of which it does."""
+        listed = json.dumps(slots[slots >= 0].tolist())
+        among = f"{condition} AND slot IN (SELECT value FROM json_each(?))"
+        later = f"{condition} AND slot >= ?"
+        early = self.catalog.slots(among, [*values, listed])
+        return np.union1d(early, self.catalog.slots(later, [*values, known]))
+
+    def _rescored(self, query: FloatArray, slots: SlotArray, top_k: int) -> Nearest:
+        return nearest_among(self.vectors, query[None], top_k, slots)[0]

@@ -1,0 +1,261 @@
+"""`EmbeddedStore`: a folder that holds a catalog and a file of vectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import StoreError
+from search.filters import EVERYTHING, Filter
+from search.path_words import words_of
+from search.paths import stored_text
+from search.records import ImageRecord
+from search.store.embedded import file_rows
+from search.store.embedded.approximate import ApproximateIndex, Covered
+from search.store.embedded.catalog import FILE_NAME, Catalog, create_catalog, open_catalog
+from search.store.embedded.conditions import condition_of
+from search.store.embedded.nearest import Searcher
+from search.store.embedded.vector_file import VectorFile
+from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
+
+_SCANNED = 4096  # images of a block
+
+
+class EmbeddedStore:
+    """An index engine for one machine: any number of readers while one writes.
+
+    Args:
+        folder: That `create` made.
+
+    Raises:
+        StoreError: There is no index, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / FILE_NAME
+        self._own = threading.local()
+        with self._reading() as catalog:
+            self._embedder = Embedder(**catalog.fact("embedder"))
+        self._file: VectorFile | None = None
+        self._approximate = ApproximateIndex(folder)
+
+    @classmethod
+    def create(cls, folder: Path, embedder: Embedder) -> EmbeddedStore:
+        """Make an empty index in a folder, which is made if need be.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{folder} cannot be written: {error.strerror}. Name another with --index."
+            raise StoreError(message) from error
+        create_catalog(folder / FILE_NAME)
+        with closing(open_catalog(folder / FILE_NAME, to_write=True).connection) as connection:
+            catalog = Catalog(folder / FILE_NAME, connection)
+            with catalog.transaction():
+                catalog.set_fact("embedder", asdict(embedder))
+                catalog.set_fact("slots", 0)
+                catalog.set_fact("vectors", "vectors.f32")
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> EmbeddedStore:
+        """Open an index that exists.
+
+        Raises:
+            StoreError: There is none, or it cannot be read.
+        """
+        return cls(folder)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model whose vectors it holds."""
+        return self._embedder
+
+    def write(self, changes: Changes) -> None:
+        """Make a batch durable: what has returned survives a kill and a power cut.
+
+        Raises:
+            StoreError: It cannot be written; nothing of the batch is then found.
+        """
+        with self._written() as catalog:
+            first = catalog.fact("slots")
+            if changes.embedded:
+                vectors = np.stack([image.vector for image in changes.embedded])
+                self._vector_file(catalog).write(first, vectors)
+                catalog.set_fact("slots", first + len(vectors))
+            for path in changes.forgotten:
+                file_rows.delete_file(catalog, path)
+            file_rows.hide_files(catalog, changes.absent)
+            for move in changes.moved:
+                file_rows.move_file(catalog, move.old_path, move.record)
+            for slot, image in enumerate(changes.embedded, first):
+                file_rows.insert_file(catalog, image.record, slot)
+            for record in changes.unreadable:
+                file_rows.insert_file(catalog, record, None)
+
+    def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
+        """Replace the labels of images."""
+        with self._written() as catalog:
+            for path, given in labels:
+                file_rows.replace_labels(catalog, path, given)
+
+    def finish(self, typical: FloatArray) -> None:
+        """Build what makes searches among many vectors fast."""
+        with self._reading() as catalog:
+            vectors, covered = self._vectors(catalog), self._covered(catalog)
+        self._approximate.refresh(vectors, typical, covered)
+
+    def counts(self) -> Counts:
+        """How many files of each kind."""
+        with self._reading() as catalog:
+            images, unreadable = (
+                catalog.one(f"SELECT count(*) FROM files WHERE present AND slot IS {kind}")
+                for kind in ("NOT NULL", "NULL")
+            )
+            absent = catalog.one("SELECT count(*) FROM files WHERE NOT present")
+            holes = catalog.one("SELECT count(*) FROM holes")
+        size = sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        details = {"vectors no longer used": f"{holes:,}"} | self._approximate.details()
+        return Counts(
+            present=images, absent=absent, unreadable=unreadable, bytes=size, details=details
+        )
+
+    def roots(self) -> Sequence[str]:
+        """Absolute folders and files that were indexed."""
+        with self._reading() as catalog:
+            return file_rows.read_roots(catalog)
+
+    def set_roots(self, roots: Sequence[str]) -> None:
+        """Replace them."""
+        with self._written() as catalog:
+            catalog.run("DELETE FROM roots")
+            catalog.run_many("INSERT INTO roots VALUES (?)", ((stored_text(r),) for r in roots))
+
+    def files(self, under: str | None = None) -> Iterator[ImageRecord]:
+        """Everything known, without labels."""
+        with self._apart() as catalog:
+            yield from file_rows.read_below(catalog, under)
+
+    def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
+        """What is known of some paths, with labels; unknown ones are left out."""
+        with self._reading() as catalog:
+            known = file_rows.with_labels(catalog, file_rows.read_by_path(catalog, paths))
+        return {record.path: record for record in known}
+
+    def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
+        """Images, present or not, of any of these sizes in bytes, without labels."""
+        with self._apart() as catalog:
+            for size in dict.fromkeys(sizes):
+                yield from file_rows.read_files(catalog, "size = ? AND slot IS NOT NULL", size)
+
+    def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
+        """Vectors of some images by path, present or not; unknown ones are left out."""
+        with self._reading() as catalog:
+            rows = self._vectors(catalog)
+            slots = file_rows.slots_of(catalog, paths)
+            return {path: np.array(rows[slot]) for path, slot in slots.items()}
+
+    def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
+        """The present images nearest to each query, by cosine."""
+        with self._reading() as catalog:
+            vectors = self._vectors(catalog)
+            searcher = Searcher(catalog, vectors, self._approximate, self._covered(catalog))
+            nearest = searcher.nearest(queries, top_k, where)
+            slots = sorted({int(slot) for found, _ in nearest for slot in found})
+            records = file_rows.read_by_slot(catalog, slots)
+            labelled = file_rows.with_labels(catalog, list(records.values()))
+            by_slot = dict(zip(records, labelled, strict=True))
+            return [
+                Found([by_slot[int(slot)] for slot in found], cosines, np.array(vectors[found]))
+                for found, cosines in nearest
+            ]
+
+    def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
+        """Present images whose folders and names hold the words, best match first.
+
+        Source: BM25, as SQLite's FTS5 computes it.
+        """
+        asked = " OR ".join(f'"{word}"' for word in words_of(words))
+        condition, values = condition_of(where)
+        with self._reading() as catalog:
+            rows = catalog.run(
+                f"SELECT files.slot FROM names JOIN files ON files.id = names.rowid "
+                f"WHERE names MATCH ? AND {condition} ORDER BY bm25(names), files.slot LIMIT ?",
+                *(asked or '""', *values, top_k),
+            )
+            slots = [slot for (slot,) in rows]
+            by_slot = file_rows.read_by_slot(catalog, slots)
+            records = file_rows.with_labels(catalog, [by_slot[slot] for slot in slots])
+            vectors = np.array(self._vectors(catalog)[slots])
+        return Found(records, np.zeros(len(slots), np.float32), vectors)
+
+    def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
+        """All present images, in blocks, each once, in the order in which they came."""
+        condition, values = condition_of(where)
+        with self._apart() as catalog:
+            vectors = self._vectors(catalog)
+            slots = catalog.slots(condition, values)
+            for start in range(0, len(slots), _SCANNED):
+                part = slots[start : start + _SCANNED]
+                by_slot = file_rows.read_by_slot(catalog, part.tolist())
+                yield Block([by_slot[int(slot)] for slot in part], np.array(vectors[part]))
+
+    def sample(self, count: int) -> FloatArray:
+        """At most `count` vectors of present images, the same ones while nothing changes."""
+        with self._reading() as catalog:
+            vectors, dead = self._vectors(catalog), catalog.dead_slots()
+        generator = np.random.default_rng(0)
+        few = len(vectors) - len(dead) <= 4 * count
+        drawn = np.arange(len(vectors)) if few else generator.integers(0, len(vectors), 8 * count)
+        alive = np.setdiff1d(drawn, dead)
+        if len(alive) > count:
+            alive = np.sort(generator.choice(alive, count, replace=False))
+        return np.array(vectors[alive])
+
+    def close(self) -> None:
+        """Let go of the files that this thread opened."""
+        catalog = self._own.__dict__.pop("catalog", None)
+        if catalog is not None:
+            catalog.connection.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Catalog]:
+        """A snapshot, through a connection of this thread's own."""
+        if not hasattr(self._own, "catalog"):
+            self._own.catalog = open_catalog(self._path, to_write=False)
+        with self._own.catalog.snapshot() as catalog:
+            yield catalog
+
+    @contextmanager
+    def _apart(self) -> Iterator[Catalog]:
+        """A snapshot for a generator, which others may read and write beside."""
+        catalog = open_catalog(self._path, to_write=False)
+        with closing(catalog.connection), catalog.snapshot():
+            yield catalog
+
+    @contextmanager
+    def _written(self) -> Iterator[Catalog]:
+        catalog = open_catalog(self._path, to_write=True)
+        with closing(catalog.connection), catalog.transaction():
+            yield catalog
+
+    def _vector_file(self, catalog: Catalog) -> VectorFile:
+        path = self.folder / catalog.fact("vectors")
+        if self._file is None or self._file.path != path:
+            self._file = VectorFile(path, self._embedder.width)
+        return self._file
+
+    def _vectors(self, catalog: Catalog) -> FloatArray:
+        return self._vector_file(catalog).rows(catalog.fact("slots"))
+
+    def _covered(self, catalog: Catalog) -> Covered:
+        return Covered(catalog.fact("vectors"), catalog.fact("slots"))

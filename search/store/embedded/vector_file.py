@@ -1,0 +1,75 @@
+"""A flat file of unit vectors: float32, little-endian, nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import StoreError
+from search.store.protocol import FloatArray
+
+_BYTES = 4  # of a number
+
+
+class VectorFile:
+    """Vectors by slot, read through the page cache.
+
+    Args:
+        path: The file; need not exist as long as nothing is read.
+        width: Of a vector.
+    """
+
+    def __init__(self, path: Path, width: int) -> None:
+        self.path, self.width = path, width
+        self._mapped: FloatArray = np.zeros((0, width), np.float32)
+
+    def rows(self, count: int) -> FloatArray:
+        """The first `count` vectors, (count, D), mapped and not copied.
+
+        Raises:
+            StoreError: The file is missing or shorter.
+        """
+        if count > len(self._mapped):
+            try:
+                self._mapped = np.memmap(self.path, "<f4", "r", shape=(count, self.width))
+            except (OSError, ValueError) as error:
+                message = (
+                    f"{self.path} is shorter than its catalog says, or missing ({error}). "
+                    "footwork search doctor --repair keeps what is there."
+                )
+                raise StoreError(message) from error
+        return self._mapped[:count]
+
+    def write(self, slot: int, vectors: FloatArray) -> None:
+        """Put vectors from `slot` on, and wait until they are on the disk.
+
+        Raises:
+            StoreError: They cannot be written.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
+            try:
+                self._write_at(descriptor, slot, vectors)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            message = (
+                f"{self.path} cannot be written: {error.strerror}. Make room or take another "
+                "folder, then run the command again; what was written before is kept."
+            )
+            raise StoreError(message) from error
+
+    def stored(self) -> int:
+        """Whole vectors that the file holds, named by the catalog or not."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        return size // (_BYTES * self.width)
+
+    def _write_at(self, descriptor: int, slot: int, vectors: FloatArray) -> None:
+        waiting = memoryview(np.ascontiguousarray(vectors, "<f4").tobytes())
+        offset = slot * self.width * _BYTES
+        while waiting:
+            written = os.pwrite(descriptor, waiting, offset)
+            waiting, offset = waiting[written:], offset + written

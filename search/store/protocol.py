@@ -1,0 +1,188 @@
+"""What an engine does for an index: `embedded` for one machine, `server` beyond it.
+
+`tests/search/store_contract.py` holds every engine to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.filters import EVERYTHING, Filter
+from search.records import ImageRecord
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedder:
+    """The model whose vectors a store holds; those of another are refused."""
+
+    model_id: str
+    """Hub id, absolute folder, or `tiny`."""
+    revision: str | None
+    """Commit on the Hub; None for a folder."""
+    fingerprint: str
+    """Of weights and preprocessing: equal ones give equal vectors."""
+    width: int
+    """Of a vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """An image with its vector, to be written."""
+
+    record: ImageRecord
+    vector: FloatArray
+    """Shape (D,), of length 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A file of unchanged content that is known by other circumstances from now on."""
+
+    old_path: str
+    """As the store knows it; may equal the new one."""
+    record: ImageRecord
+    """With its new path, date, presence. Replaces what the store has of either path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """A batch, written whole or not at all (`server`: whole once `write` has returned)."""
+
+    embedded: Sequence[Embedded] = ()
+    """New or changed images; each replaces what is known of its path."""
+    unreadable: Sequence[ImageRecord] = ()
+    """Files with a `fault`; each replaces what is known of its path, its vector included."""
+    moved: Sequence[Move] = ()
+    """Images that keep their vectors; labels go along."""
+    absent: Sequence[str] = ()
+    """Paths of images that are no longer there; they keep their vectors."""
+    forgotten: Sequence[str] = ()
+    """Paths of files of which nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search brought, best first: K images."""
+
+    records: Sequence[ImageRecord]
+    """With their labels."""
+    cosines: FloatArray
+    """Shape (K,)."""
+    vectors: FloatArray
+    """Shape (K, D), unit rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Part of a scan: B images."""
+
+    records: Sequence[ImageRecord]
+    """Without their labels."""
+    vectors: FloatArray
+    """Shape (B, D), unit rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many files of each kind a store knows."""
+
+    present: int
+    """Images that are found."""
+    absent: int
+    """Images that are not there at the moment, but keep their vectors."""
+    unreadable: int
+    """Files that are there and are no images."""
+    bytes: int = 0
+    """On disk, of the vectors and what is known of them; 0 where the engine does not tell."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What else the engine tells of itself, for `status`: name → value."""
+
+
+class Store(Protocol):
+    """An open index. Any number of readers; its place keeps writers apart where they have to be."""
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model whose vectors it holds."""
+
+    def write(self, changes: Changes) -> None:
+        """Make a batch durable: what has returned survives a kill and a power cut.
+
+        Raises:
+            StoreError: It cannot be written; nothing of the batch is then found.
+        """
+
+    def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
+        """Replace the labels of images.
+
+        Args:
+            labels: Path, and every label that is given with its score; of any number.
+        """
+
+    def finish(self, typical: FloatArray) -> None:
+        """Called once after all batches of an update: time to build what makes searches fast.
+
+        Args:
+            typical: Shape (Q, D), vectors of texts as they will be asked for, to tune it by.
+        """
+
+    def counts(self) -> Counts:
+        """How many files of each kind."""
+
+    def roots(self) -> Sequence[str]:
+        """Absolute folders and files that were indexed."""
+
+    def set_roots(self, roots: Sequence[str]) -> None:
+        """Replace them."""
+
+    def files(self, under: str | None = None) -> Iterator[ImageRecord]:
+        """Everything known, images and faults, present or not, without labels, in any order.
+
+        Args:
+            under: A path; only what is it or lies below it.
+        """
+
+    def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
+        """What is known of some paths, with labels; unknown ones are left out."""
+
+    def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
+        """Images, present or not, of any of these sizes in bytes, without labels."""
+
+    def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
+        """Vectors of some images by path, present or not; unknown ones are left out."""
+
+    def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
+        """The present images nearest to each query, by cosine.
+
+        Args:
+            queries: Shape (Q, D), unit rows.
+            top_k: At most so many each.
+            where: Which images are asked for.
+        """
+
+    def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
+        """Present images whose folders and names hold the words, best match first.
+
+        Returns:
+            Its `cosines` are all 0: the order is the answer.
+        """
+
+    def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
+        """All present images, in blocks, each once, in a stable order."""
+
+    def sample(self, count: int) -> FloatArray:
+        """At most `count` vectors of present images, the same ones while nothing changes.
+
+        Returns:
+            Shape (S, D).
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""

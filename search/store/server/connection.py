@@ -1,0 +1,185 @@
+"""Calls to a Milvus server: tried again where that helps, and told in words where it does not."""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import StoreError
+from search.store.server.options import ServerOptions
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds
+
+_TRANSIENT_STATES = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
+"""Of a remote call, as gRPC names them."""
+_TRANSIENT_CODES = {2, 4, 8, 11, 501, 502, 503, 901, 902, 903}
+"""Of Milvus: unavailable, too many requests, rate limit, time tick delayed, and channels and nodes
+that are not available. Source: pkg/util/merr/errors.go of Milvus."""
+_TRANSIENT_WORDS = ("not ready", "retry timeout", "retry run out", "node offline", "is recovering")
+"""Of errors without a code of their own."""
+_REFUSAL_WORDS = ("auth check failure", "unauthenticated", "permission", "privilege", "token")
+_MISSING_COLLECTION = 100
+
+
+class Connection:
+    """A client, and what to do when a call to it fails."""
+
+    def __init__(self, client: MilvusClient, options: ServerOptions) -> None:
+        from grpc import RpcError
+        from pymilvus import MilvusException
+
+        self._client = client
+        self._options = options
+        self._errors = (MilvusException, RpcError)
+
+    @classmethod
+    def open(cls, options: ServerOptions) -> Connection:
+        """Connect.
+
+        Raises:
+            StoreError: pymilvus is missing, nobody answers, or the answer is a refusal.
+        """
+        client_class = _client_class()
+        _check_that_somebody_listens(options)
+        try:
+            client = client_class(
+                options.url,
+                user=options.user,
+                password=options.password,
+                db_name=options.database,
+                token=options.token,
+                timeout=options.timeout,
+                dedicated=True,  # a shared one may be closed by another store
+            )
+        except _all_errors() as error:
+            raise StoreError(_explanation(error, options)) from error
+        return cls(client, options)
+
+    def read(self, method: str, *arguments: Any, **settings: Any) -> Any:
+        """Call a method of the client that changes nothing.
+
+        Raises:
+            StoreError: It failed for good, or `timeout` ran out.
+        """
+        settings.setdefault("timeout", self._options.timeout)
+        return self._call(method, arguments, settings, self._options.timeout)
+
+    def write(self, method: str, *arguments: Any, **settings: Any) -> Any:
+        """Call a method of the client that may be repeated without harm.
+
+        Raises:
+            StoreError: It failed for good, or `patience` ran out.
+        """
+        settings.setdefault("timeout", self._options.timeout)
+        return self._call(method, arguments, settings, self._options.patience)
+
+    def _call(
+        self, method: str, arguments: tuple[Any, ...], settings: dict[str, Any], patience: float
+    ) -> Any:
+        ends = time.monotonic() + patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return getattr(self._client, method)(*arguments, **settings)
+            except self._errors as error:
+                if not is_transient(error) or time.monotonic() + pause > ends:
+                    raise StoreError(_explanation(error, self._options)) from error
+            # Many writers that were turned away together should not come back together.
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same call may succeed a little later.
+
+    Args:
+        error: Of pymilvus or gRPC.
+    """
+    code, message = _code_and_message(error)
+    if getattr(error, "is_input_error", False):
+        return False
+    if getattr(error, "retriable", False) or code in _TRANSIENT_CODES:
+        return True
+    if getattr(code, "name", None) in _TRANSIENT_STATES:
+        return True
+    return any(words in message.lower() for words in _TRANSIENT_WORDS)
+
+
+def _code_and_message(error: Exception) -> tuple[Any, str]:
+    """Of gRPC both are methods, of pymilvus attributes."""
+    code = getattr(error, "code", None)
+    code = code() if callable(code) else code
+    details = getattr(error, "details", None)
+    message = details() if callable(details) else getattr(error, "message", None)
+    return code, str(message or error)
+
+
+def _explanation(error: Exception, options: ServerOptions) -> str:
+    code, message = _code_and_message(error)
+    where = f"Milvus at {options.url}"
+    if code == _MISSING_COLLECTION:
+        return _no_collection(options)
+    if getattr(code, "name", None) == "UNAUTHENTICATED" or any(
+        word in message.lower() for word in _REFUSAL_WORDS
+    ):
+        return f"{where} does not let you in: {message}. Give a user and password that it knows."
+    if is_transient(error):
+        return (
+            f"{where} does not answer as it should: {message}. See if it is well, then try again."
+        )
+    return f"{where} refused what was asked of collection {options.collection}: {message}."
+
+
+def _no_collection(options: ServerOptions) -> str:
+    return (
+        f"Milvus at {options.url} has no collection {options.collection}. "
+        f"Make one: footwork search index FOLDER --store {options.url}"
+    )
+
+
+def missing_collection(options: ServerOptions) -> StoreError:
+    """What to raise where nothing has been indexed yet."""
+    return StoreError(_no_collection(options))
+
+
+def _client_class() -> type[MilvusClient]:
+    try:
+        from pymilvus import MilvusClient
+    except ImportError as error:
+        raise StoreError(
+            "A Milvus server is talked to with pymilvus, which is not installed: "
+            "pip install 'footwork[milvus]'"
+        ) from error
+    # It logs a traceback of every error that it raises.
+    for name in ("pymilvus", "pymilvus.milvus_client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    return MilvusClient
+
+
+def _all_errors() -> tuple[type[Exception], ...]:
+    from grpc import RpcError
+    from pymilvus import MilvusException
+
+    return (MilvusException, RpcError)
+
+
+def _check_that_somebody_listens(options: ServerOptions) -> None:
+    """By itself, gRPC tells neither why it cannot connect nor soon."""
+    try:
+        socket.create_connection(options.host_and_port, options.timeout).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(
+            f"Cannot reach Milvus at {options.url}: {reason}. Start it, or name the address where "
+            "it runs: --store http://HOST:19530"
+        ) from error

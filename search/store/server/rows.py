@@ -1,0 +1,214 @@
+"""What Milvus keeps of a file, and how a collection is laid out.
+
+The path is the key: whoever writes a file writes the same row, so a write can be repeated, and two
+writers of one file end with one row. What is known of a file and its vector are one row and travel
+together: where the vector is older than the file, so is its record, and the next update sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import StoreError
+from search.path_words import words_of
+from search.paths import real_path, stored_text
+from search.records import ImageRecord
+from search.store.protocol import Embedder, FloatArray
+
+if TYPE_CHECKING:
+    from pymilvus import CollectionSchema
+
+Row = dict[str, Any]
+"""A row, by field."""
+
+FORMAT_VERSION = 1
+"""Counted up when rows change so that older code cannot read them; there is no way to convert a
+collection but to index anew into another."""
+
+MISSING_DATE = -(2**62)
+LOTS = 2**62
+"""Lots are below it."""
+KEY_DEPTH = 3
+"""Leading folders of a path that choose its partition."""
+LONGEST_TEXT = 65_535
+"""Bytes of a string in Milvus."""
+_LONGEST_ENTRY = 4096  # characters of a camera's name or a fault
+MOST_ENTRIES = 4096
+"""Of a list in Milvus."""
+
+RECORD_FIELDS = (
+    *("path", "state", "size", "mtime_ns", "content", "format", "width", "height", "date"),
+    *("camera", "fault"),
+)
+LABEL_FIELDS = ("labels", "scores")
+
+
+class State(IntEnum):
+    """What a row is about."""
+
+    PRESENT = 1
+    ABSENT = 2
+    UNREADABLE = 3
+    UNREADABLE_ABSENT = 4
+    ROOT = 9
+    """Its path is that of a folder that was indexed, after `ROOT_PREFIX`."""
+
+
+ROOT_PREFIX = "root:"
+"""Paths are absolute, and none begins with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderKey:
+    """The leading folders of a path."""
+
+    text: str
+    is_full: bool
+    """Whether there are `KEY_DEPTH` of them."""
+
+
+def leading_folders(path: str) -> FolderKey:
+    """What chooses the partition of a path; a folder's ends with a slash."""
+    folders = path.split("/")[1:-1]
+    return FolderKey("/".join(folders[:KEY_DEPTH]), len(folders) >= KEY_DEPTH)
+
+
+def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
+    """A row without labels.
+
+    Args:
+        record: Of a readable or an unreadable file.
+        vector: Shape (D,); zeros for an unreadable one, which is found by no query.
+    """
+    if record.fault is None:
+        state = State.PRESENT if record.present else State.ABSENT
+    else:
+        state = State.UNREADABLE if record.present else State.UNREADABLE_ABSENT
+    camera = record.camera or ""
+    return {
+        **_row(stored_text(record.path), state, vector),
+        "folder": stored_text(leading_folders(record.path).text),
+        "size": record.size,
+        "mtime_ns": record.mtime_ns,
+        "content": record.content,
+        "format": stored_text(record.format or ""),
+        "width": -1 if record.width is None else record.width,
+        "height": -1 if record.height is None else record.height,
+        "date": MISSING_DATE if record.date is None else record.date,
+        "camera": stored_text(camera)[:_LONGEST_ENTRY],
+        "camera_key": stored_text(camera.casefold())[:_LONGEST_ENTRY],
+        "fault": stored_text(record.fault or "")[:_LONGEST_ENTRY],
+        "words": list(dict.fromkeys(words_of(record.path)))[:MOST_ENTRIES],
+    }
+
+
+def root_row(root: str, width: int) -> Row:
+    """A row that tells a folder that was indexed."""
+    return _row(ROOT_PREFIX + stored_text(root), State.ROOT, np.zeros(width, np.float32))
+
+
+def _row(path: str, state: State, vector: FloatArray | Sequence[float]) -> Row:
+    lot = int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest()) % LOTS
+    return {
+        "path": path,
+        "lot": lot,
+        "state": int(state),
+        "vector": vector,
+        **dict.fromkeys(("size", "mtime_ns", "width", "height", "date"), 0),
+        **dict.fromkeys(("folder", "content", "format", "camera", "camera_key", "fault"), ""),
+        **dict.fromkeys(("labels", "scores", "words"), ()),
+    }
+
+
+def labelled(row: Row, labels: Mapping[str, float]) -> Row:
+    """The row with these labels in place of its own.
+
+    Raises:
+        StoreError: There are more than Milvus can hold.
+    """
+    if len(labels) > MOST_ENTRIES:
+        raise StoreError(
+            f"{real_path(row['path'])} has {len(labels):,} labels; at most {MOST_ENTRIES:,} can be "
+            "stored. Ask for fewer."
+        )
+    names = [stored_text(name) for name in labels]
+    return {**row, "labels": names, "scores": [float(score) for score in labels.values()]}
+
+
+def record_of(row: Mapping[str, Any]) -> ImageRecord:
+    """What a row tells of a file; with its labels where `LABEL_FIELDS` were asked for."""
+    labels = None
+    if "labels" in row:
+        labels = dict(zip(map(real_path, row["labels"]), row["scores"], strict=True))
+    return ImageRecord(
+        path=real_path(row["path"]),
+        size=row["size"],
+        mtime_ns=row["mtime_ns"],
+        content=row["content"],
+        format=real_path(row["format"]) or None,
+        width=None if row["width"] < 0 else row["width"],
+        height=None if row["height"] < 0 else row["height"],
+        date=None if row["date"] == MISSING_DATE else row["date"],
+        camera=real_path(row["camera"]) or None,
+        fault=real_path(row["fault"]) or None,
+        present=row["state"] in (State.PRESENT, State.UNREADABLE),
+        labels=labels,
+    )
+
+
+def vectors_of(rows: Sequence[Mapping[str, Any]], width: int) -> FloatArray:
+    """The vectors of B rows, shape (B, D)."""
+    if not rows:
+        return np.zeros((0, width), np.float32)
+    flat: NDArray[np.float32] = np.concatenate(
+        [np.asarray(row["vector"], np.float32) for row in rows]
+    )
+    return flat.reshape(len(rows), width)
+
+
+def description_of(embedder: Embedder, partitions: int) -> str:
+    """What is written on a collection, for whoever opens it."""
+    return json.dumps(
+        {"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "partitions": partitions}
+    )
+
+
+def schema_of(embedder: Embedder, *, description: str, partitioned: bool) -> CollectionSchema:
+    """The fields of a collection."""
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(
+        auto_id=False, enable_dynamic_field=False, description=description
+    )
+    text = {"datatype": DataType.VARCHAR, "max_length": LONGEST_TEXT}
+    # 4096 bytes of a path, each of them maybe 4 long as it is stored.
+    schema.add_field("path", DataType.VARCHAR, max_length=16_384, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=embedder.width)
+    schema.add_field("state", DataType.INT8)
+    schema.add_field("folder", is_partition_key=partitioned, **text)
+    for name in ("lot", "size", "mtime_ns", "date"):
+        schema.add_field(name, DataType.INT64)
+    for name in ("width", "height"):
+        schema.add_field(name, DataType.INT32)
+    for name in ("content", "format"):
+        schema.add_field(name, DataType.VARCHAR, max_length=256)
+    for name in ("camera", "camera_key", "fault"):
+        schema.add_field(name, **text)
+    lists = {"datatype": DataType.ARRAY, "max_capacity": MOST_ENTRIES}
+    for name in ("labels", "words"):
+        schema.add_field(name, element_type=DataType.VARCHAR, max_length=LONGEST_TEXT, **lists)
+    schema.add_field("scores", element_type=DataType.DOUBLE, **lists)
+    return schema
+
+
+def last_of_each(rows: Iterable[Row]) -> list[Row]:
+    """One row a path: of two in one request, Milvus keeps either."""
+    return list({row["path"]: row for row in rows}.values())

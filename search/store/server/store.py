@@ -1,0 +1,272 @@
+"""`ServerStore`: an index in a Milvus collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import sqrt
+
+import numpy as np
+
+from runtime.errors import StoreError
+from search.filters import EVERYTHING, Filter
+from search.paths import real_path
+from search.records import ImageRecord
+from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
+from search.store.server.collection import Collection
+from search.store.server.connection import Connection
+from search.store.server.expressions import any_size, known_files, present_images
+from search.store.server.nearest import find_nearest
+from search.store.server.options import ServerOptions
+from search.store.server.rows import (
+    LABEL_FIELDS,
+    LOTS,
+    RECORD_FIELDS,
+    ROOT_PREFIX,
+    Row,
+    State,
+    labelled,
+    record_of,
+    root_row,
+    row_of,
+    vectors_of,
+)
+from search.store.server.words import paths_with_words
+
+_LABELLED_AT_ONCE = 1000
+_READABLE = (State.PRESENT, State.ABSENT)
+
+
+class ServerStore:
+    """An index engine for many machines: any number of readers and writers.
+
+    A row is read and written whole, so what two writers do to one file at the same moment can end
+    as either of them meant it, never as a mixture: a record always stands with its own vector.
+    """
+
+    def __init__(self, collection: Collection, options: ServerOptions) -> None:
+        self._collection = collection
+        self._options = options
+
+    @classmethod
+    def create(cls, options: ServerOptions, embedder: Embedder) -> ServerStore:
+        """Make an empty index, or open the one that is there: several machines may start at once.
+
+        Raises:
+            StoreError: As `open`, or the server refuses.
+        """
+        connection = Connection.open(options)
+        try:
+            Collection.create(connection, options, embedder)
+        except BaseException:
+            connection.close()
+            raise
+        return cls._opened(connection, options, embedder)
+
+    @classmethod
+    def open(cls, options: ServerOptions, embedder: Embedder | None = None) -> ServerStore:
+        """Open an index that exists.
+
+        Args:
+            options: Where it is.
+            embedder: What queries or images will be embedded with; None takes the index's own.
+
+        Raises:
+            StoreError: The server cannot be reached or lets nobody in, there is no such collection,
+                or it is of another format or another model.
+        """
+        return cls._opened(Connection.open(options), options, embedder)
+
+    @classmethod
+    def _opened(
+        cls, connection: Connection, options: ServerOptions, embedder: Embedder | None
+    ) -> ServerStore:
+        try:
+            collection = Collection.open(connection, options)
+            if embedder is not None:
+                _check_same_model(collection.embedder, embedder, options)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(collection, options)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model whose vectors it holds."""
+        return self._collection.embedder
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Nothing to hold: writers do not harm each other."""
+        yield
+
+    def write(self, changes: Changes) -> None:
+        """Make a batch durable: once it has returned, the server's log has it.
+
+        A batch that ends midway is written in part; written again, it is whole. Nothing is deleted
+        before what takes its place is written.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        written: dict[str, Row] = {}
+
+        def put(row: Row) -> None:
+            written[row["path"]] = row
+
+        for row in self._collection.fetch_paths(changes.absent):
+            put({**row, "state": int(_absent(State(row["state"])))})
+        for row in self._moved(changes):
+            put(row)
+        for image in changes.embedded:
+            put(row_of(image.record, image.vector))
+        for record in changes.unreadable:
+            put(row_of(record, np.zeros(self.embedder.width, np.float32)))
+        self._collection.put(written.values())
+        left = {*changes.forgotten, *(move.old_path for move in changes.moved)}
+        self._collection.delete(sorted(left - {real_path(path) for path in written}))
+
+    def _moved(self, changes: Changes) -> Iterator[Row]:
+        known = self._collection.fetch_paths(move.old_path for move in changes.moved)
+        by_path = {real_path(row["path"]): row for row in known}
+        for move in changes.moved:
+            if row := by_path.get(move.old_path):  # else another has moved or forgotten it
+                labels = {name: row[name] for name in LABEL_FIELDS}
+                yield row_of(move.record, row["vector"]) | labels
+
+    def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
+        """Replace the labels of images."""
+        batch: dict[str, Mapping[str, float]] = {}
+        for path, given in labels:
+            batch[path] = given
+            if len(batch) == _LABELLED_AT_ONCE:
+                self._write_labels(batch)
+                batch = {}
+        self._write_labels(batch)
+
+    def _write_labels(self, given: Mapping[str, Mapping[str, float]]) -> None:
+        rows = self._collection.fetch_paths(given)
+        self._collection.put([labelled(row, given[real_path(row["path"])]) for row in rows])
+
+    def finish(self, typical: FloatArray) -> None:  # noqa: ARG002 - Milvus builds its index untuned
+        """Have segments closed and indexed; returns when all that was written can be found."""
+        self._collection.settle()
+
+    def counts(self) -> Counts:
+        """How many files of each kind."""
+        present, absent, unreadable = (
+            self._collection.count(f"state == {state:d}")
+            for state in (State.PRESENT, State.ABSENT, State.UNREADABLE)
+        )
+        details = self._collection.details()
+        return Counts(present=present, absent=absent, unreadable=unreadable, details=details)
+
+    def roots(self) -> Sequence[str]:
+        """Absolute folders and files that were indexed."""
+        pages = self._collection.pages(f"state == {State.ROOT:d}", ["path"])
+        stored = [row["path"].removeprefix(ROOT_PREFIX) for page in pages for row in page]
+        return [real_path(path) for path in stored]
+
+    def set_roots(self, roots: Sequence[str]) -> None:
+        """Replace them."""
+        old = [ROOT_PREFIX + root for root in self.roots()]
+        new = [ROOT_PREFIX + root for root in roots]
+        self._collection.put(root_row(root, self.embedder.width) for root in roots)
+        self._collection.delete(sorted(set(old) - set(new)))
+
+    def files(self, under: str | None = None) -> Iterator[ImageRecord]:
+        """Everything known, images and faults, present or not, without labels, by path."""
+        for page in self._collection.pages(known_files(under), RECORD_FIELDS):
+            yield from map(record_of, page)
+
+    def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
+        """What is known of some paths, with labels; unknown ones are left out."""
+        rows = self._collection.fetch_paths(paths, [*RECORD_FIELDS, *LABEL_FIELDS])
+        return {record.path: record for record in map(record_of, rows)}
+
+    def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
+        """Images, present or not, of any of these sizes in bytes, without labels."""
+        for condition in any_size(sizes):
+            for page in self._collection.pages(condition, RECORD_FIELDS):
+                yield from map(record_of, page)
+
+    def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
+        """Vectors of some images by path, present or not; unknown ones are left out."""
+        rows = self._collection.fetch_paths(paths, ["path", "state", "vector"])
+        return {
+            real_path(row["path"]): np.asarray(row["vector"], np.float32)
+            for row in rows
+            if row["state"] in _READABLE
+        }
+
+    def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
+        """The present images nearest to each query, by cosine."""
+        if not len(queries):
+            return []
+        return find_nearest(self._collection, self._options, queries, top_k, where)
+
+    def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
+        """Present images whose folders and names hold the words, best match first."""
+        condition = self._condition(where)
+        paths = paths_with_words(self._collection, words, top_k, condition)
+        fields = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
+        rows = {row["path"]: row for row in self._collection.fetch_stored(paths, fields)}
+        ordered = [rows[path] for path in paths if path in rows]
+        vectors = vectors_of(ordered, self.embedder.width)
+        return Found(
+            [record_of(row) for row in ordered], np.zeros(len(ordered), np.float32), vectors
+        )
+
+    def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
+        """All present images, in blocks, each once, by path."""
+        for page in self._collection.pages(self._condition(where), [*RECORD_FIELDS, "vector"]):
+            yield Block([record_of(row) for row in page], vectors_of(page, self.embedder.width))
+
+    def sample(self, count: int) -> FloatArray:
+        """At most `count` vectors of present images, the same ones while nothing changes.
+
+        Every path draws a lot once and for all; the lowest are taken.
+        """
+        present = self._condition(EVERYTHING)
+        total = self._collection.count(present)
+        expected = count + 4 * sqrt(count) + 16  # of the lots that are looked at
+        while True:
+            below = LOTS if expected >= total else int(LOTS * expected / total)
+            rows = self._lots(f"{present} and lot < {below}")
+            if len(rows) >= count or below == LOTS:
+                break
+            expected *= 2
+        rows.sort(key=lambda row: row["lot"])
+        return vectors_of(rows[:count], self.embedder.width)
+
+    def _lots(self, condition: str) -> list[Row]:
+        pages = self._collection.pages(condition, ["path", "lot", "vector"])
+        return [row for page in pages for row in page]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._collection.close()
+
+    def _condition(self, where: Filter) -> str:
+        return present_images(where, partitioned=self._collection.is_partitioned)
+
+
+def _absent(state: State) -> State:
+    if state is State.UNREADABLE:
+        return State.UNREADABLE_ABSENT
+    return State.ABSENT if state is State.PRESENT else state
+
+
+def _check_same_model(indexed: Embedder, asked: Embedder, options: ServerOptions) -> None:
+    """Two models of one name can differ, too: the fingerprint decides."""
+    if indexed.fingerprint == asked.fingerprint:
+        return
+    raise StoreError(
+        f"Collection {options.collection} at {options.url} was made with {_named(indexed)}; asked "
+        f"for is {_named(asked)}. Use the first, or index into another collection."
+    )
+
+
+def _named(embedder: Embedder) -> str:
+    revision = f" at {embedder.revision[:12]}" if embedder.revision else ""
+    return f"{embedder.model_id}{revision} ({embedder.width} wide)"

@@ -1,0 +1,46 @@
+"""What an update did, told to people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from runtime.paths import path_line, path_text
+from search.update import Summary
+
+_COUNTED = ("added", "changed", "moved", "returned", "removed", "unchanged")
+
+
+def summary_text(summary: Summary, place: str) -> str:
+    """Two lines: what was done, and how long it took."""
+    counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTED if getattr(summary, name)]
+    if summary.unreadable:
+        counts.append(f"{len(summary.unreadable):,} unreadable")
+    rate = summary.embedded / summary.seconds if summary.seconds else 0.0
+    pace = f" ({summary.embedded:,} embedded, {rate:.1f} a second)" if summary.embedded else ""
+    return (
+        f"{', '.join(counts) or 'no images'}, in {summary.seconds:.1f} s{pace}\n"
+        f"The index is in {path_line(place)}"
+    )
+
+
+def summary_notes(summary: Summary) -> Iterator[str]:
+    """What is to be known, and every file that could not be read, one line each."""
+    yield from summary.notes
+    for record in summary.unreadable:
+        yield f"skipped {path_line(record.path)}: {record.fault}."
+
+
+def summary_document(summary: Summary, place: str) -> dict[str, Any]:
+    """The same for programs."""
+    counts: dict[str, Any] = {name: getattr(summary, name) for name in _COUNTED}
+    unreadable = [
+        {"path": path_text(record.path), "fault": record.fault} for record in summary.unreadable
+    ]
+    return counts | {
+        "embedded": summary.embedded,
+        "unreadable": unreadable,
+        "notes": list(summary.notes),
+        "seconds": summary.seconds,
+        "index": path_text(place),
+    }

@@ -1,0 +1,149 @@
+"""What a query is made of: words and pictures, with weights, some of them unwanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import unquote, urlsplit
+
+from runtime.errors import ConfigError
+
+_WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=\S)")
+_PATH_BEGINNINGS = ("/", "./", "../", "~/", "file:")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One thing that is asked for."""
+
+    text: str
+    """Words, or the path of a picture."""
+    is_image: bool = False
+    weight: float = 1.0
+    """Against the other wanted terms; above 0."""
+    is_excluded: bool = False
+    """Whether images that show it are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Terms that are answered together; at least one is wanted."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def wanted(self) -> tuple[Term, ...]:
+        """What the images are to show."""
+        return tuple(term for term in self.terms if not term.is_excluded)
+
+    @property
+    def excluded(self) -> tuple[Term, ...]:
+        """What they are not to show."""
+        return tuple(term for term in self.terms if term.is_excluded)
+
+    @property
+    def words(self) -> str:
+        """The wanted words, without the pictures."""
+        return " ".join(term.text for term in self.wanted if not term.is_image)
+
+    def __str__(self) -> str:
+        """As it reads: `a dog + 0.5:at night - people`."""
+        parts = []
+        for place, term in enumerate(self.terms):
+            sign = "- " if term.is_excluded else "+ " if place else ""
+            weight = "" if term.weight == 1.0 else f"{term.weight:g}:"
+            parts.append(f"{sign}{weight}{term.text}")
+        return " ".join(parts)
+
+
+def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
+    """Read a query as it is typed.
+
+    Args:
+        words: `a dog + "at night" - people`, split as a shell does: `+` adds a term, `-` excludes
+            one, `0.5:` before a term is its weight. A term that begins as a path does (`./`, `/`,
+            `~/`, `../`) or is a file: address is a picture.
+        like: Pictures, each with a weight if need be.
+
+    Raises:
+        ConfigError: Nothing is asked for, or a term is empty.
+    """
+    terms: list[Term] = []
+    for sign, group in _grouped(words):
+        terms.append(_term(" ".join(group).strip(), is_excluded=sign == "-"))
+    terms += [_picture(text) for text in like]
+    if all(term.is_excluded for term in terms):
+        raise ConfigError(
+            "Nothing is asked for. Name words, or a picture: footwork search query "
+            '"a red bicycle" or --like photo.jpg. Only what is asked for can be narrowed by `-`.'
+        )
+    return Query(tuple(terms))
+
+
+def read_queries(file: Path, standard_input: TextIO) -> list[Query]:
+    """Queries, one a line, read as `parse_query` reads what is typed; blank lines are none.
+
+    Args:
+        file: `-` for standard input.
+        standard_input: Where that is.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no query.
+    """
+    try:
+        text = standard_input.read() if str(file) == "-" else file.read_text("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"Cannot read the queries {file}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        message = f"Cannot read the queries {file}: they are not UTF-8 ({error.reason})."
+        raise ConfigError(message) from error
+    queries = [parse_query(line.split()) for line in text.splitlines() if line.strip()]
+    if not queries:
+        raise ConfigError(f"{file} holds no query. Write one a line.")
+    return queries
+
+
+def _grouped(words: Sequence[str]) -> list[tuple[str, list[str]]]:
+    groups: list[tuple[str, list[str]]] = [("+", [])]
+    for word in words:
+        if word in ("+", "-"):
+            groups.append((word, []))
+        else:
+            groups[-1][1].append(word)
+    return groups if groups[0][1] else groups[1:]
+
+
+def _term(text: str, *, is_excluded: bool) -> Term:
+    weight, text = _weighted(text)
+    if not text:
+        raise ConfigError("A term is empty: words or a picture must follow each `+` and `-`.")
+    if text.startswith(_PATH_BEGINNINGS):
+        return Term(_path_of(text), is_image=True, weight=weight, is_excluded=is_excluded)
+    return Term(text, weight=weight, is_excluded=is_excluded)
+
+
+def _picture(text: str) -> Term:
+    weight, path = (1.0, text) if Path(text).exists() else _weighted(text)
+    return Term(_path_of(path), is_image=True, weight=weight)
+
+
+def _weighted(text: str) -> tuple[float, str]:
+    stated = _WEIGHT.match(text)
+    if stated is None:
+        return 1.0, text
+    weight = float(stated[1])
+    if weight == 0.0:
+        raise ConfigError(f"A weight must be above 0, got {text!r}.")
+    return weight, text[stated.end() :]
+
+
+def _path_of(text: str) -> str:
+    if not text.startswith("file:"):
+        return str(Path(text).expanduser().absolute())
+    address = urlsplit(text)
+    if address.netloc not in ("", "localhost"):
+        raise ConfigError(f"{text} lies on another machine. Only files of this one can be read.")
+    return unquote(address.path, errors="surrogateescape")

@@ -1,0 +1,206 @@
+"""Bring an index up to date with the disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from runtime.errors import ImageError
+from search.differences import Differences, Recognised, find_differences, recognise
+from search.reading import FileReading
+from search.records import ImageRecord
+from search.store.protocol import Changes, Embedded, FloatArray, Store
+
+if TYPE_CHECKING:
+    from runtime.encoder import DualEncoder
+
+T = TypeVar("T")
+
+BATCH = 256
+"""Images at most that are written at once."""
+BATCH_SECONDS = 5.0
+"""After which a batch is written, however small."""
+_MOVED_AT_ONCE = 4096
+_MINUTES = 100.0  # seconds from which time is told in minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the embedding is."""
+
+    done: int
+    total: int
+    seconds: float
+    """Since it began."""
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.done / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """At this rate."""
+        return (self.total - self.done) / self.rate if self.done else float("inf")
+
+    def to_text(self) -> str:
+        """A line of a terminal."""
+        left = self.seconds_left
+        unit = f"{left / 60:.0f} min" if left >= _MINUTES else f"{left:.0f} s"
+        return f"{self.done:,} of {self.total:,} images, {self.rate:.1f} a second, {unit} left"
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What an update did, in files."""
+
+    added: int = 0
+    """New images, copies of known ones among them."""
+    changed: int = 0
+    """Images whose content is another."""
+    moved: int = 0
+    """Images of another path, or another time, with the same content."""
+    returned: int = 0
+    """Images that were away for a while."""
+    removed: int = 0
+    """Images that are no longer there; their vectors are kept for when they come back."""
+    unchanged: int = 0
+    embedded: int = 0
+    """Images that were decoded."""
+    unreadable: list[ImageRecord] = field(default_factory=list)
+    """Files that are no images, those known from before among them."""
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether the index is another than before."""
+        return any((self.added, self.changed, self.moved, self.returned, self.removed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What an update needs beside a store."""
+
+    open_encoder: Callable[[], DualEncoder]
+    """Called only if there is something to embed."""
+    on_progress: Callable[[Progress], None]
+    from_main: Callable[[Any], Any]
+    """Gives every process of several what the main one has."""
+
+
+def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Summary:
+    """Index what is new below some roots, forget what is gone, and keep all that is known.
+
+    Args:
+        store: Open, to be written by this process.
+        roots: Of `absolute_roots`.
+        surroundings: The model, and who wants to know.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DataError: A root does not exist; nothing was changed.
+        StoreError: Something cannot be written; what was written before is kept.
+    """
+    begin = time.monotonic()
+    found = find_differences(store, roots)
+    known = recognise(store, found)
+    summary = Summary(
+        unchanged=found.unchanged,
+        returned=len(found.returned),
+        unreadable=list(found.still_unreadable),
+        notes=found.notes,
+    )
+    _write_known(store, found, known, summary)
+    store.set_roots(sorted({*store.roots(), *roots}))
+    todo = surroundings.from_main(known.rest)
+    if todo:
+        changed = {record.path for record in found.changed}
+        for batch in _batches(_embedded(todo, surroundings)):
+            store.write(batch)
+            _count(batch, changed, summary)
+    summary.seconds = time.monotonic() - begin
+    return summary
+
+
+def assist(surroundings: Surroundings) -> None:
+    """The part of a process that is not the main one of several: it embeds its share."""
+    todo = surroundings.from_main(None)
+    if todo:
+        for _ in _embedded(todo, surroundings):
+            pass  # the main process writes
+
+
+def _write_known(store: Store, found: Differences, known: Recognised, summary: Summary) -> None:
+    moves = [*found.returned, *known.moved]
+    sources = {move.old_path for move in moves}
+    gone = [record.path for record in found.missing if record.path not in sources]
+    summary.moved, summary.removed = len(known.moved), len(gone)
+    for part in _parts(moves, _MOVED_AT_ONCE):
+        store.write(Changes(moved=part))
+    for paths in _parts(gone, _MOVED_AT_ONCE):
+        store.write(Changes(absent=paths))
+    if found.forgotten:
+        store.write(Changes(forgotten=found.forgotten))
+    for copies in _parts(known.copied, _MOVED_AT_ONCE):
+        vectors = store.vectors([original for _, original in copies])
+        images = [
+            Embedded(record, vectors[original])
+            for record, original in copies
+            if original in vectors
+        ]
+        store.write(Changes(embedded=images))
+        _count(Changes(embedded=images), {record.path for record in found.changed}, summary)
+        summary.embedded -= len(images)
+
+
+def _embedded(
+    todo: Sequence[ImageRecord], surroundings: Surroundings
+) -> Iterator[Embedded | ImageRecord | None]:
+    """Every file as it is to be written; None for one that is gone meanwhile."""
+    encoder = surroundings.open_encoder()
+    begin = time.monotonic()
+    readings = (FileReading(record) for record in todo)
+    for done, (reading, outcome) in enumerate(encoder.encode_sources(readings), 1):
+        yield _entry(reading, outcome)
+        surroundings.on_progress(Progress(done, len(todo), time.monotonic() - begin))
+
+
+def _entry(reading: FileReading, outcome: FloatArray | ImageError) -> Embedded | ImageRecord | None:
+    if not isinstance(outcome, ImageError):
+        return Embedded(reading.record, outcome)
+    path = Path(reading.record.path)
+    gone = not path.exists() and not path.is_symlink()
+    return None if gone else replace(reading.record, fault=outcome.reason)
+
+
+def _batches(entries: Iterable[Embedded | ImageRecord | None]) -> Iterator[Changes]:
+    embedded, unreadable, begin = list[Embedded](), list[ImageRecord](), time.monotonic()
+    for entry in entries:
+        if isinstance(entry, Embedded):
+            embedded.append(entry)
+        elif entry is not None:
+            unreadable.append(entry)
+        late = time.monotonic() - begin > BATCH_SECONDS
+        if len(embedded) + len(unreadable) >= BATCH or (late and (embedded or unreadable)):
+            yield Changes(embedded=embedded, unreadable=unreadable)
+            embedded, unreadable, begin = [], [], time.monotonic()
+    if embedded or unreadable:
+        yield Changes(embedded=embedded, unreadable=unreadable)
+
+
+def _count(batch: Changes, changed: set[str], summary: Summary) -> None:
+    known = sum(image.record.path in changed for image in batch.embedded)
+    summary.changed += known
+    summary.added += len(batch.embedded) - known
+    summary.embedded += len(batch.embedded)
+    summary.unreadable += batch.unreadable
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

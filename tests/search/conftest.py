@@ -1,0 +1,41 @@
+"""Stores to test with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.search.store_contract import EmbeddedEngine, Engine, ServerEngine
+
+
+@pytest.fixture(scope="session")
+def milvus_programs(pytestconfig: pytest.Config) -> Path:
+    """Of a Milvus server; they stay unpacked among pytest's own files."""
+    from tests.search.milvus import unpack
+
+    assert pytestconfig.cache is not None
+    programs = pytestconfig.cache.mkdir("milvus") / "2.3.5"
+    unpack(programs)
+    return programs
+
+
+@pytest.fixture(scope="session")
+def milvus_server(
+    milvus_programs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerEngine]:
+    """A real server."""
+    from tests.search.milvus import TOKEN, running_milvus
+
+    with running_milvus(milvus_programs, tmp_path_factory.mktemp("milvus")) as url:
+        yield ServerEngine(url, TOKEN)
+
+
+@pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """Every engine in turn."""
+    if request.param == "embedded":
+        return EmbeddedEngine(tmp_path)
+    server: ServerEngine = request.getfixturevalue("milvus_server")
+    return server

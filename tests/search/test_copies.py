@@ -1,0 +1,109 @@
+"""What was found is copied under its own name, and nothing is ever overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ConfigError, DataError
+from runtime.placing import part_of
+from search import copies
+from search.copies import CopyOutcome, copy_hits
+from tests.search.found import hit
+
+
+def write(path: Path, content: bytes = b"pixels") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def copy(folder: Path, *paths: Path) -> CopyOutcome:
+    return copy_hits([hit(path) for path in paths], folder)
+
+
+def test_images_are_copied_with_their_times_into_a_folder_that_is_made(tmp_path: Path) -> None:
+    source = write(tmp_path / "a" / "x.jpg")
+    os.utime(source, ns=(10**18, 10**18))
+    target = tmp_path / "deep" / "found" / "x.jpg"
+    assert copy(target.parent, source).copied == ((source, target),)
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_mtime_ns == 10**18
+    assert os.listdir(target.parent) == ["x.jpg"]  # noqa: PTH208
+
+
+def test_images_of_one_name_are_numbered(tmp_path: Path) -> None:
+    sources = [write(tmp_path / name / "x.jpg", name.encode()) for name in "abc"]
+    found = tmp_path / "found"
+    write(found / "X.JPG", b"another")
+    assert [target.name for _, target in copy(found, *sources).copied] == [
+        "x-2.jpg",
+        "x-3.jpg",
+        "x-4.jpg",
+    ]
+    assert (found / "X.JPG").read_bytes() == b"another"
+    assert [(found / f"x-{i}.jpg").read_bytes() for i in (2, 3, 4)] == [b"a", b"b", b"c"]
+
+
+def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
+    sources = [write(tmp_path / name / "x.jpg", name.encode()) for name in "ab"]
+    copy(tmp_path / "found", *sources)
+    outcome = copy(tmp_path / "found", *sources)
+    assert (outcome.copied, outcome.there, outcome.failed) == ((), 2, ())
+    assert outcome.to_text() == f"0 images copied to {tmp_path}/found; 2 stood there already."
+
+
+def test_an_image_in_the_folder_itself_stays_as_it_is(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.jpg")
+    assert copy(tmp_path, source).there == 1
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_an_image_that_several_queries_found_is_copied_once(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.jpg")
+    assert len(copy(tmp_path / "found", source, source).copied) == 1
+
+
+def test_a_name_that_is_no_utf8_is_kept(tmp_path: Path) -> None:
+    source = write(tmp_path / os.fsdecode(b"caf\xe9.jpg"))
+    copy(tmp_path / "found", source)
+    assert os.listdir(os.fsencode(tmp_path / "found")) == [b"caf\xe9.jpg"]  # noqa: PTH208
+
+
+def test_what_cannot_be_copied_is_told_and_the_others_are(tmp_path: Path) -> None:
+    gone, source = tmp_path / "gone.jpg", write(tmp_path / "x.jpg")
+    outcome = copy(tmp_path / "found", gone, source)
+    assert [target.name for _, target in outcome.copied] == ["x.jpg"]
+    assert outcome.to_text().splitlines() == [
+        f"1 image copied to {tmp_path}/found.",
+        "Not copied (1 file):",
+        f"  {gone}: no such file or directory",
+    ]
+    assert os.listdir(tmp_path / "found") == ["x.jpg"]  # noqa: PTH208
+
+
+def test_a_file_that_comes_in_between_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, target = copies.place_file, tmp_path / "found" / "x.jpg"
+
+    def come_in_between(*arguments: object) -> None:
+        target.write_bytes(b"another's")
+        place(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(copies, "place_file", come_in_between)
+    outcome = copy(target.parent, write(tmp_path / "x.jpg"))
+    assert [fault.reason for fault in outcome.failed] == ["file exists"]
+    assert target.read_bytes() == b"another's"
+    assert not part_of(target).exists()
+
+
+def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "file")
+    with pytest.raises(ConfigError, match=r"Cannot put files into .*/file: not a directory\. Name"):
+        copy(file, file)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"Cannot make the folder .*/link: file exists\. Name"):
+        copy(tmp_path / "link", file)

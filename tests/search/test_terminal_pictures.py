@@ -1,0 +1,153 @@
+"""What a terminal is sent is the picture, in the way that it knows."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime.errors import ImageError
+from runtime.images.decoding import decode_image
+from search.terminal_pictures import PictureProtocol, picture_protocol, picture_sequence
+from tests.pictures import difference, encoded, quarters
+
+PROTOCOLS: list[PictureProtocol] = ["kitty", "iterm2", "sixel", "blocks"]
+TRUE_COLOUR = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+
+
+def noise(width: int = 120, height: int = 90) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def kitty_picture(sequence: str) -> Image.Image:
+    parts = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", sequence)
+    assert all(len(data) <= 4096 for _, data in parts)
+    assert [re.search(r"m=(\d)", keys)[1] for keys, _ in parts] == ["1"] * (len(parts) - 1) + ["0"]
+    assert "f=100" in parts[0][0]
+    content = b64decode("".join(data for _, data in parts))
+    assert content.startswith(b"\x89PNG")
+    return decode_image(content)
+
+
+def sixel_picture(sequence: str) -> Image.Image:
+    body = re.fullmatch(r'\x1bP0;1q"1;1;(\d+);(\d+)(.*)\x1b\\', sequence, re.DOTALL)
+    width, height = int(body[1]), int(body[2])
+    pixels, palette = np.zeros((height, width, 3), np.uint8), {}
+    x = y = colour = 0
+    for token in re.finditer(
+        r"#(\d+)(?:;2;(\d+);(\d+);(\d+))?|!(\d+)([?-~])|([?-~])|([$-])", body[3]
+    ):
+        if token[1] and token[2]:
+            palette[int(token[1])] = [round(int(token[i]) * 2.55) for i in (2, 3, 4)]
+        elif token[1]:
+            colour = int(token[1])
+        elif token[8]:
+            x, y = 0, y + 6 * (token[8] == "-")
+        else:
+            count, bits = int(token[5] or 1), ord(token[6] or token[7]) - 63
+            for row in range(6):
+                if bits >> row & 1:
+                    pixels[y + row, x : x + count] = palette[colour]
+            x += count
+    return Image.fromarray(pixels)
+
+
+def block_picture(sequence: str) -> Image.Image:
+    lines = sequence.splitlines()
+    assert all(line.endswith("\x1b[0m") for line in lines)
+    cell = r"\x1b\[38;2;(\d+);(\d+);(\d+);48;2;(\d+);(\d+);(\d+)m▀"
+    rows = []
+    for line in lines:
+        cells = np.array([list(map(int, found)) for found in re.findall(cell, line)], np.uint8)
+        rows += [cells[:, :3], cells[:, 3:]]
+    return Image.fromarray(np.stack(rows))
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG"])
+def test_each_way_shows_the_picture(format_name: str) -> None:
+    content = encoded(quarters(), format_name)
+    assert difference(kitty_picture(picture_sequence(content, "kitty")), quarters()) < 12
+    assert difference(sixel_picture(picture_sequence(content, "sixel")), quarters()) < 12
+    assert difference(block_picture(picture_sequence(content, "blocks")), quarters()) < 12
+    name, data = re.fullmatch(
+        r"\x1b]1337;File=(.*):(.*)\a", picture_sequence(content, "iterm2")
+    ).groups()
+    assert b64decode(data) == content
+    assert f"size={len(content)};" in name
+
+
+def test_a_picture_of_many_colours_survives_its_way() -> None:
+    content = encoded(noise(), "PNG")
+    assert kitty_picture(picture_sequence(content, "kitty")) == noise()
+    shown = np.asarray(sixel_picture(picture_sequence(content, "sixel"))).astype(int)
+    assert shown.shape == (90, 120, 3)
+    assert np.abs(shown - np.asarray(noise())).mean() < 32
+
+
+@pytest.mark.parametrize("rows", [1, 4, 10])
+def test_a_picture_takes_the_lines_that_it_is_given(rows: int) -> None:
+    content = encoded(quarters(600, 600), "PNG")
+    assert picture_sequence(content, "blocks", rows).count("\n") == rows - 1
+    assert f"r={rows}," in picture_sequence(content, "kitty", rows)
+    assert f"height={rows};" in picture_sequence(content, "iterm2", rows)
+    assert sixel_picture(picture_sequence(content, "sixel", rows)).height == 20 * rows
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (400, 3), (3, 400)])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_picture_is_too_small_or_narrow(
+    protocol: PictureProtocol, size: tuple[int, int]
+) -> None:
+    assert picture_sequence(encoded(quarters(*size), "PNG"), protocol)
+
+
+def test_a_line_that_is_half_full_leaves_its_lower_half() -> None:
+    assert ";49m▀" in picture_sequence(encoded(quarters(4, 3), "PNG"), "blocks")
+
+
+@pytest.mark.parametrize(
+    ("environment", "protocol"),
+    [
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-ghostty", "COLORTERM": "truecolor"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm2"),
+        ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2"}, "iterm2"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "iterm2"),
+        ({"TERM": "foot"}, "sixel"),
+        (TRUE_COLOUR, "blocks"),
+        ({"TERM": "xterm-256color", "COLORTERM": "24bit"}, "blocks"),
+        (TRUE_COLOUR | {"NO_COLOR": "1"}, None),
+        (TRUE_COLOUR | {"TERM": "xterm-kitty", "TMUX": "/tmp/tmux"}, "blocks"),
+        ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux"}, None),
+        (TRUE_COLOUR | {"TERM": "dumb"}, None),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "Apple_Terminal"}, None),
+        ({}, None),
+    ],
+)
+def test_a_terminal_is_known_by_its_environment(
+    environment: dict[str, str], protocol: PictureProtocol | None
+) -> None:
+    assert picture_protocol(environment) == protocol
+    assert picture_protocol(environment, is_terminal=False) is None
+
+
+@pytest.mark.parametrize("protocol", ["kitty", "sixel", "blocks"])
+def test_what_is_no_picture_is_refused(protocol: PictureProtocol) -> None:
+    with pytest.raises(ImageError, match="it is no picture of a known kind"):
+        picture_sequence(b"hello", protocol)
+
+
+def test_a_picture_has_a_line_at_least() -> None:
+    with pytest.raises(ValueError, match="`rows` must be at least 1, got 0"):
+        picture_sequence(b"", "kitty", 0)
+
+
+def test_a_larger_height_never_shows_a_smaller_picture() -> None:
+    content = encoded(noise(300, 200), "PNG")
+    heights = [block_picture(picture_sequence(content, "blocks", n)).height for n in (2, 5, 9)]
+    assert all(low < high for low, high in pairwise(heights))

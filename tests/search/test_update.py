@@ -1,0 +1,285 @@
+"""An index follows the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.errors import DataError
+from search.reading import FileReading, read_whole
+from search.update import update
+from tests.search.collections import (
+    ThumbEncoder,
+    finds_itself,
+    held,
+    indexed,
+    new_store,
+    no_encoder,
+    save_picture,
+    save_pictures,
+    surroundings,
+)
+
+
+def test_every_image_is_found_by_itself(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    paths = save_pictures(tmp_path / "photos", 30)
+    summary = indexed(store, tmp_path / "photos")
+    assert (summary.added, summary.embedded) == (30, 30)
+    assert set(held(store)) == set(map(str, paths))
+    assert finds_itself(store)
+
+
+def test_a_second_update_embeds_nothing(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    save_pictures(tmp_path / "photos", 5)
+    indexed(store, tmp_path / "photos")
+    summary = update(store, [str(tmp_path / "photos")], no_encoder())
+    assert summary.unchanged == 5
+    assert not summary.has_changes
+
+
+def test_what_is_known_of_a_file_is_kept(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    [path] = save_pictures(tmp_path / "photos", 1)
+    indexed(store, tmp_path / "photos")
+    record = store.records([str(path)])[str(path)]
+    assert (record.format, record.width, record.height) == ("png", 64, 48)
+    assert (record.size, record.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
+    assert len(record.content) == 64
+    assert record.date is not None
+
+
+def test_moved_and_renamed_files_keep_their_vectors(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    store = new_store(tmp_path / "index")
+    save_pictures(photos / "a", 6)
+    indexed(store, photos)
+    before = sorted(held(store).values())
+    (photos / "a").rename(photos / "b")
+    (photos / "b" / "0000.png").rename(photos / "renamed.png")
+    summary = update(store, [str(photos)], no_encoder())
+    assert (summary.moved, summary.added, summary.removed) == (6, 0, 0)
+    assert sorted(held(store).values()) == before
+    assert str(photos / "renamed.png") in held(store)
+
+
+def test_a_touched_file_is_not_decoded_again(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    [path] = save_pictures(tmp_path / "photos", 1)
+    indexed(store, tmp_path / "photos")
+    os.utime(path, ns=(1, 10**18))
+    assert update(store, [str(tmp_path / "photos")], no_encoder()).moved == 1
+    assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
+
+
+def test_a_copy_takes_the_vector_of_its_original(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    [path] = save_pictures(tmp_path / "photos", 1)
+    indexed(store, tmp_path / "photos")
+    shutil.copy2(path, path.with_name("copy.png"))
+    summary = update(store, [str(tmp_path / "photos")], no_encoder())
+    assert (summary.added, summary.embedded) == (1, 0)
+    assert len(set(held(store).values())) == 1
+    assert len(held(store)) == 2
+
+
+def test_a_changed_file_is_embedded_again(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    first, second = save_pictures(tmp_path / "photos", 2)
+    indexed(store, tmp_path / "photos")
+    before = held(store)
+    save_picture(first, 99)
+    encoder = ThumbEncoder()
+    summary = update(store, [str(tmp_path / "photos")], surroundings(encoder))
+    assert summary.changed == 1
+    assert encoder.seen == [str(first)]
+    assert held(store)[str(first)] != before[str(first)]
+    assert held(store)[str(second)] == before[str(second)]
+    assert finds_itself(store)
+
+
+def test_deleted_files_leave_and_are_found_again_when_they_come_back(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    photos = tmp_path / "photos"
+    first, second = save_pictures(photos, 2)
+    indexed(store, photos)
+    before = held(store)
+    first.rename(tmp_path / "away.png")
+    assert update(store, [str(photos)], no_encoder()).removed == 1
+    assert set(held(store)) == {str(second)}
+    (tmp_path / "away.png").rename(first)
+    assert update(store, [str(photos)], no_encoder()).returned == 1
+    assert held(store) == before
+
+
+def test_a_file_that_comes_back_elsewhere_is_found_again(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    photos = tmp_path / "photos"
+    [path] = save_pictures(photos, 1)
+    save_picture(photos / "stays.png", 7)
+    indexed(store, photos)
+    path.rename(tmp_path / "away.png")
+    update(store, [str(photos)], no_encoder())
+    (tmp_path / "away.png").rename(photos / "elsewhere.png")
+    assert update(store, [str(photos)], no_encoder()).moved == 1
+    assert set(held(store)) == {str(photos / "elsewhere.png"), str(photos / "stays.png")}
+
+
+def test_an_unmounted_drive_is_found_again(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    photos = tmp_path / "drive"
+    save_pictures(photos, 3)
+    indexed(store, photos)
+    before = held(store)
+    photos.rename(tmp_path / "unmounted")
+    with pytest.raises(DataError, match=r"keeps what it knows.*Mount the drive"):
+        update(store, [str(photos)], no_encoder())
+    assert held(store) == before
+    photos.mkdir()
+    summary = update(store, [str(photos)], no_encoder())
+    assert summary.removed == 3
+    assert "Is a drive missing?" in summary.notes[0]
+    assert not held(store)
+    photos.rmdir()
+    (tmp_path / "unmounted").rename(photos)
+    assert update(store, [str(photos)], no_encoder()).returned == 3
+    assert held(store) == before
+
+
+def test_unreadable_files_are_named_and_not_tried_again_until_they_change(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    photos = tmp_path / "photos"
+    save_pictures(photos, 2)
+    bad = photos / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    summary = indexed(store, photos)
+    assert summary.added == 2
+    assert [(r.path, r.fault) for r in summary.unreadable] == [
+        (str(bad), "it is no picture of a known kind")
+    ]
+    again = update(store, [str(photos)], no_encoder())
+    assert [record.path for record in again.unreadable] == [str(bad)]
+    save_picture(bad, 5)
+    mended = indexed(store, photos)
+    assert (mended.changed, mended.unreadable) == (1, [])
+    bad.write_bytes(b"spoilt again")
+    assert len(indexed(store, photos).unreadable) == 1
+    assert str(bad) not in held(store)
+    bad.unlink()
+    assert indexed(store, photos).unreadable == []
+    assert store.counts().unreadable == 0
+
+
+def test_roots_are_independent(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    save_pictures(tmp_path / "a", 2)
+    save_pictures(tmp_path / "ab", 2, first=10)
+    indexed(store, tmp_path / "a")
+    indexed(store, tmp_path / "ab")
+    assert len(held(store)) == 4
+    shutil.rmtree(tmp_path / "ab")
+    update(store, [str(tmp_path / "a")], no_encoder())
+    assert len(held(store)) == 4
+    assert list(store.roots()) == [str(tmp_path / "a"), str(tmp_path / "ab")]
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    path = tmp_path / "photos" / os.fsdecode(b"na\xefve \xff.png")
+    save_picture(path, 1)
+    indexed(store, tmp_path / "photos")
+    assert set(held(store)) == {str(path)}
+    assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
+    assert Path(next(iter(held(store)))).exists()
+
+
+def test_a_file_that_changes_while_it_is_read_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path / "index")
+    [path] = save_pictures(tmp_path / "photos", 1)
+    real, moments = os.fstat, iter(range(10**6))
+
+    def restless(descriptor: int) -> os.stat_result:
+        state = list(real(descriptor))
+        os.utime(path, ns=(1, next(moments) * 10**9))
+        return os.stat_result(state, {"st_mtime_ns": next(moments)})
+
+    with monkeypatch.context() as patched:
+        patched.setattr("search.reading.os.fstat", restless)
+        summary = indexed(store, tmp_path / "photos")
+    assert [r.fault for r in summary.unreadable] == ["it changes while it is read"]
+    assert indexed(store, tmp_path / "photos").changed == 1
+    assert len(held(store)) == 1
+
+
+def test_what_is_recorded_is_what_was_decoded(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    [path] = save_pictures(tmp_path / "photos", 1)
+
+    class Late(ThumbEncoder):
+        def encode_sources(self, sources):  # type: ignore[no-untyped-def]
+            for source in sources:
+                save_picture(path, 50)  # between the look and the leap
+                yield from super().encode_sources([source])
+
+    update(store, [str(tmp_path / "photos")], surroundings(Late()))
+    record = store.records([str(path)])[str(path)]
+    assert record.size == path.stat().st_size
+    assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
+
+
+def test_a_file_that_goes_before_its_turn_is_no_fault(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "index")
+    first, _ = save_pictures(tmp_path / "photos", 2)
+
+    class Late(ThumbEncoder):
+        def encode_sources(self, sources):  # type: ignore[no-untyped-def]
+            first.unlink(missing_ok=True)
+            yield from super().encode_sources(sources)
+
+    summary = update(store, [str(tmp_path / "photos")], surroundings(Late()))
+    assert (summary.added, summary.unreadable) == (1, [])
+
+
+def test_a_device_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(DataError, match="it is no regular file"):
+        read_whole(tmp_path / "pipe.jpg")
+
+
+def test_a_full_disk_loses_nothing_that_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime.errors import StoreError
+
+    store = new_store(tmp_path / "index")
+    save_pictures(tmp_path / "photos", 4)
+    indexed(store, tmp_path / "photos")
+    before = held(store)
+    save_pictures(tmp_path / "photos", 4, first=100)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("search.store.embedded.vector_file.os.pwrite", full)
+        with pytest.raises(StoreError, match=r"No space left.*what was written before is kept"):
+            indexed(store, tmp_path / "photos")
+    assert held(store) == before
+    assert indexed(store, tmp_path / "photos").added == 4
+    assert finds_itself(store)
+
+
+def test_a_record_becomes_known_only_when_decoded(tmp_path: Path) -> None:
+    from search.records import ImageRecord
+
+    [path] = save_pictures(tmp_path, 1)
+    reading = FileReading(ImageRecord(path=str(path), size=0, mtime_ns=0))
+    assert np.asarray(reading.decode(4)).shape == (48, 64, 3)
+    assert reading.record.size == path.stat().st_size
