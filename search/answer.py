@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from search.records import ImageRecord
 
+RELEVANT = 0.5
+"""Relevance at which results end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -13,15 +16,14 @@ class Hit:
 
     record: ImageRecord
     score: float
-    """Cosine with the query; of several terms, their balanced sum."""
+    """Cosine with what is the query's own: see `search.relevance`."""
     relevance: float
-    """Estimated probability that the image shows what was asked for, judged against this
-    collection; results end where it falls below 0.5."""
+    """Estimated probability that the image shows what was asked for; results end at `RELEVANT`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A query and its images, best first."""
+    """A query and its images, the most relevant first."""
 
     query: str
     """As it reads: `a dog + at night - people`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,17 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import StoreError
-from search.answer import Answer, Hit
+from search.answer import RELEVANT, Answer, Hit
 from search.filters import EVERYTHING, Filter
 from search.options import QueryOptions
-from search.relevance import Term as Measured
-from search.relevance import Yardstick
+from search.relevance import Evidence, Yardstick
 from search.store.protocol import FloatArray, Found, Store
 from search.terms import Query, Term
 from search.texts import Texts
 
-RELEVANT = 0.5
-"""Relevance at which results end."""
 _SAMPLED = 1000
 """Images of the collection that terms are balanced by."""
 _TIMES, _MORE = 4, 100
@@ -67,79 +65,41 @@ class Asker:
             StoreError: The index cannot be read.
         """
         vectors = self._vectors(queries)
-        measured = [
-            _Measured(
-                [self._measure(term, vectors[term]) for term in query.wanted],
-                [self._measure(term, vectors[term]) for term in query.excluded],
-            )
-            for query in queries
-        ]
-        asked = np.stack(
-            [self._yardstick.search_vector(one.wanted, self._sample(one)) for one in measured]
-        )
+        measured = [self._measured(query, vectors) for query in queries]
+        asked = np.stack([one.vector for one in measured]).astype(np.float32)
         count = _TIMES * options.top_k + _MORE
-        everything = self.store.search(asked.astype(np.float32), count, where)
+        found = self.store.search(asked, count, where)
         answers = []
-        for query, one, vector, found in zip(queries, measured, asked, everything, strict=True):
+        for query, one, nearest in zip(queries, measured, found, strict=True):
+            hits = self._judged(one, nearest)
             if options.hybrid and query.words:
-                by_name = self.store.find_words(query.words, count, where)
-                answers.append(self._fused(query, one, vector, [found, by_name], options))
+                by_name = self._judged(one, self.store.find_words(query.words, count, where))
+                answers.append(_fused(str(query), hits, by_name, options))
             else:
-                answers.append(self._judged(query, one, found, options))
+                answers.append(_answer(str(query), hits, options))
         return answers
 
-    def _judged(
-        self, query: Query, measured: _Measured, found: Found, options: QueryOptions
-    ) -> Answer:
-        relevance, unwanted = self._relevance(measured, found)
-        keep = ~unwanted & (options.all_ | (relevance >= RELEVANT))
-        hits = tuple(
-            Hit(found.records[i], float(found.cosines[i]), float(relevance[i]))
-            for i in np.flatnonzero(keep)[: options.top_k]
-        )
-        best = _best(found, np.where(unwanted, -1.0, relevance))
-        matches = best is not None and best.relevance >= RELEVANT
-        return Answer(str(query), hits, nothing_matches=not matches, nearest=best)
+    def _judged(self, measured: _Measured, found: Found) -> dict[str, Hit]:
+        """What is found and shows nothing that is not wanted, by path, in the order found."""
+        relevance = self._yardstick.relevance(measured.wanted, found.vectors, measured.excluded)
+        keep = np.ones(len(relevance), bool)
+        for one in measured.excluded:
+            keep &= self._yardstick.relevance([one], found.vectors) < RELEVANT
+        scores = found.vectors @ measured.vector
+        return {
+            found.records[i].path: Hit(found.records[i], float(scores[i]), float(relevance[i]))
+            for i in np.flatnonzero(keep).tolist()
+        }
 
-    def _fused(
-        self,
-        query: Query,
-        measured: _Measured,
-        vector: NDArray[np.float64],
-        lists: Sequence[Found],
-        options: QueryOptions,
-    ) -> Answer:
-        """Images by what they show and by what they are called, joined by rank.
+    def _measured(self, query: Query, vectors: Mapping[Term, FloatArray]) -> _Measured:
+        def evidence(term: Term) -> Evidence:
+            make = self._yardstick.image if term.is_image else self._yardstick.text
+            return make(vectors[term], term.weight)
 
-        An image whose name holds the words is a result whatever it shows.
-        """
-        ranks: dict[str, float] = {}
-        hits: dict[str, Hit] = {}
-        named = {record.path for record in lists[1].records}
-        for found in lists:
-            relevance, unwanted = self._relevance(measured, found)
-            for rank, record in enumerate(found.records):
-                relevant = options.all_ or relevance[rank] >= RELEVANT or record.path in named
-                if relevant and not unwanted[rank]:
-                    ranks[record.path] = ranks.get(record.path, 0.0) + 1 / (_FUSED + rank + 1)
-                    score = float(found.vectors[rank] @ vector)
-                    hits[record.path] = Hit(record, score, float(relevance[rank]))
-        best = sorted(hits, key=lambda path: -ranks[path])
-        matches = any(hit.relevance >= RELEVANT or path in named for path, hit in hits.items())
-        chosen = tuple(hits[path] for path in best[: options.top_k])
-        nearest = chosen[0] if chosen else self._judged(query, measured, lists[0], options).nearest
-        return Answer(str(query), chosen, nothing_matches=not matches, nearest=nearest)
-
-    def _relevance(
-        self, measured: _Measured, found: Found
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Relevance (K,), and which images show what is not wanted, (K,) booleans."""
-        vectors = found.vectors
-        relevance = self._yardstick.relevance(measured.wanted, vectors, measured.excluded)
-        unwanted = np.zeros(len(vectors), bool)
-        for term in measured.excluded:
-            unwanted |= self._yardstick.relevance([term], vectors) >= RELEVANT
-        return relevance, unwanted
+        wanted = [evidence(term) for term in query.wanted]
+        sample = self._collection if len(wanted) > 1 else self.texts.references[:0]
+        excluded = [evidence(term) for term in query.excluded]
+        return _Measured(wanted, excluded, self._yardstick.search_vector(wanted, sample))
 
     def _vectors(self, queries: Sequence[Query]) -> Mapping[Term, FloatArray]:
         """A unit vector for each term of all queries."""
@@ -169,13 +129,6 @@ class Asker:
             stored |= dict(zip(unknown, rows, strict=True))
         return {term: stored[term.text] for term in terms}
 
-    def _measure(self, term: Term, vector: FloatArray) -> Measured:
-        make = self._yardstick.image if term.is_image else self._yardstick.text
-        return make(vector, term.weight)
-
-    def _sample(self, measured: _Measured) -> FloatArray:
-        return self._collection if len(measured.wanted) > 1 else self.texts.references[:0]
-
     @cached_property
     def _yardstick(self) -> Yardstick:
         if not len(self.texts.references):
@@ -191,15 +144,45 @@ class Asker:
 class _Measured:
     """The terms of a query, ready to be judged by."""
 
-    wanted: list[Measured]
-    excluded: list[Measured]
+    wanted: Sequence[Evidence]
+    excluded: Sequence[Evidence]
+    vector: NDArray[np.float64]
+    """Shape (D,): whose nearest images are looked at."""
 
 
-def _best(found: Found, relevance: NDArray[np.float64]) -> Hit | None:
-    if not len(relevance) or relevance.max() < 0:
-        return None
-    place = int(relevance.argmax())
-    return Hit(found.records[place], float(found.cosines[place]), float(relevance[place]))
+def _answer(query: str, judged: Mapping[str, Hit], options: QueryOptions) -> Answer:
+    hits = sorted(judged.values(), key=lambda hit: -hit.relevance)
+    relevant = [hit for hit in hits if hit.relevance >= RELEVANT]
+    shown = hits if options.all_ else relevant
+    return Answer(
+        query,
+        tuple(shown[: options.top_k]),
+        nothing_matches=not relevant,
+        nearest=hits[0] if hits else None,
+    )
+
+
+def _fused(
+    query: str, by_look: Mapping[str, Hit], by_name: Mapping[str, Hit], options: QueryOptions
+) -> Answer:
+    """Images by what they show and by what they are called, joined by rank.
+
+    An image whose name holds the words is a result whatever it shows.
+    """
+    alone = _answer(query, by_look, QueryOptions(top_k=max(1, len(by_look)), all_=options.all_))
+    looks = {hit.record.path: hit for hit in alone.hits}
+    points: dict[str, float] = defaultdict(float)
+    for ranked in (looks, by_name):
+        for rank, path in enumerate(ranked, 1):
+            points[path] += 1 / (_FUSED + rank)
+    every = {**looks, **by_name}
+    best = [every[path] for path in sorted(points, key=lambda path: -points[path])]
+    return Answer(
+        query,
+        tuple(best[: options.top_k]),
+        nothing_matches=alone.nothing_matches and not by_name,
+        nearest=best[0] if best else alone.nearest,
+    )
 
 
 def _is_unchanged(path: str, size: int, mtime_ns: int) -> bool:

@@ -54,6 +54,7 @@ def index(
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
     watch: Annotated[bool, Parameter(negative="")] = False,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -67,10 +68,18 @@ def index(
         where: The index.
         model: The model, and how it is run.
         watch: Go on watching the folders, and keep the index up to date, until Ctrl-C.
+        from_: Copy another index without embedding anything: its folder, http://HOST:19530, or a
+            .parquet or .npy file that `export` wrote.
         config: TOML file of settings; the command line wins.
         json: Print one JSON document.
     """
     del config  # read by the root command, before the settings are built
+    if from_ is not None:
+        from search.upkeep.cli import copy_from
+
+        if roots or watch:
+            raise ConfigError("--from copies an index as it is; index folders with a second run.")
+        return copy_from(from_, where, model, json)
     from search.differences import absolute_roots
     from search.indexing import Indexer
     from search.places import find_place
@@ -270,3 +279,11 @@ def _thumbnails() -> Thumbnails:
     from search.contact_sheet import THUMBNAIL_SIDE
 
     return Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
+
+
+for _name, _help in (
+    ("duplicates", "Find images that are there more than once; nothing is deleted."),
+    ("doctor", "Examine an index; tell what is wrong with it, and mend it."),
+    ("export", "Write all images with their embeddings to a file that other programs read."),
+):
+    app.command(f"search.upkeep.cli:{_name}", name=_name, help=_help)

@@ -14,15 +14,14 @@ from runtime.folders import published_file
 from runtime.images.ahead import decoded_ahead
 from runtime.images.thumbnails import Thumbnails
 from runtime.paths import file_address, path_line
-from search.answer import Answer, Hit
+from runtime.sizes import size_text
+from search.answer import RELEVANT, Answer, Hit
 from search.contact_sheet_style import STYLE
 from search.rows import date_text, label_names
 
 THUMBNAIL_SIDE = 480
 """Pixels: sharp where a screen has two for one of the page."""
 _LEGEND = "The percentage is how likely each shows what was asked for."
-_RELEVANT = 0.5
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Nothing is loaded or run, whatever a file is called.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _NO_PICTURE = (
@@ -103,8 +102,8 @@ class _Sheet:
         yield "</ol></nav>"
 
     def _answer(self, answer: Answer) -> Iterator[str]:
-        near = [hit for hit in answer.hits if hit.relevance >= _RELEVANT]
-        far = [hit for hit in answer.hits if hit.relevance < _RELEVANT]
+        near = [hit for hit in answer.hits if hit.relevance >= RELEVANT]
+        far = [hit for hit in answer.hits if hit.relevance < RELEVANT]
         if answer.nothing_matches:
             yield f'<p class="notice">Nothing here matches {_quoted(answer.query)}.</p>'
         else:
@@ -170,7 +169,7 @@ def _head(title: str) -> Iterator[str]:
 def _count(answer: Answer) -> str:
     if answer.nothing_matches:
         return "nothing matches"
-    return counted(sum(hit.relevance >= _RELEVANT for hit in answer.hits), "image")
+    return counted(sum(hit.relevance >= RELEVANT for hit in answer.hits), "image")
 
 
 def _relevance(hit: Hit) -> str:
@@ -185,7 +184,7 @@ def _facts(hit: Hit) -> Iterator[str]:
     """In lines of the page."""
     record = hit.record
     pixels = f"{record.width:,} × {record.height:,}" if record.width and record.height else ""
-    yield _line([pixels, _size_text(record.size), f"score {hit.score:.3f}"])
+    yield _line([pixels, size_text(record.size), f"score {hit.score:.3f}"])
     date = date_text(record.date) if record.date is not None else None
     shown = f'<time datetime="{date}">{date[:16].replace("T", " ")}</time>' if date else ""
     yield _line([shown, _shown(record.camera or "")])
@@ -210,15 +209,6 @@ def _common_folder(answers: Sequence[Answer]) -> Path | None:
     folders = {os.path.dirname(hit.record.path) for answer in answers for hit in answer.hits}  # noqa: PTH120 - of many
     common = Path(os.path.commonpath(folders)) if folders else None
     return common if common is not None and common.name else None
-
-
-def _size_text(size: float) -> str:
-    """In the largest unit that leaves a digit before the point."""
-    power = 0
-    while size >= 999.5 and power < len(_UNITS) - 1:
-        size, power = size / 1000, power + 1
-    digits = 1 if power and size < 99.5 else 0
-    return f"{size:.{digits}f} {_UNITS[power]}"
 
 
 def _quoted(query: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from calendar import monthrange
-from datetime import UTC, datetime, timedelta
+from calendar import isleap, monthrange
+from datetime import datetime, timedelta
 
 from runtime.errors import ConfigError
 
@@ -28,16 +28,19 @@ def day_bounds(text: str) -> tuple[int, int]:
         raise ConfigError(f"A date must look like 2024-05-17, 2024-05 or 2024, got {text!r}.")
     year, month, day = (None if part is None else int(part) for part in parts.groups())
     try:
-        first = datetime(year or 1, month or 1, day or 1, tzinfo=UTC)
-        days = 1 if day else monthrange(first.year, first.month)[1] if month else _days_of(first)
+        first = datetime(year or 0, 1 if month is None else month, 1 if day is None else day)
+        if day is not None:
+            days = 1
+        else:
+            days = _days_of(first.year) if month is None else monthrange(first.year, month)[1]
         return _seconds(first), _seconds(first + timedelta(days=days))
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{text!r} is no date: {error}.") from error
 
 
-def _days_of(first: datetime) -> int:
-    return 366 if monthrange(first.year, 2)[1] == 29 else 365
+def _days_of(year: int) -> int:
+    return 366 if isleap(year) else 365
 
 
 def _seconds(moment: datetime) -> int:
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    return int((moment - datetime(1970, 1, 1)).total_seconds())

@@ -5,8 +5,8 @@ Two images are near duplicates if their embeddings agree, their shapes do (width
 do. With the `tiny` model, copies of photos agree to a cosine of 0.98 at least if they were
 compressed or halved (99 of 100), but 250 different photos reach 0.974; with CLIP ViT-B/32, 125
 different photos of a few subjects reach 0.947. Opening only what agrees to 0.95 costs little, and
-is right for every model. Not found are turned and mirrored copies, those cropped by a tenth or more,
-and, as far as the model minds, those of other colours.
+is right for every model. Not found are turned and mirrored copies, those cropped by a tenth or
+more, and, as far as the model minds, those of other colours.
 
 A group is one image that is kept and those that are duplicates of it, so that a chain of likenesses
 never joins two different photos.

@@ -17,7 +17,7 @@ from search.options import ModelOptions, QueryOptions, StoreOptions
 from search.places import Place, find_place
 from search.store.protocol import Counts, FloatArray, Store
 from search.terms import Query, parse_query
-from search.texts import Texts, load_model
+from search.texts import Texts, is_prepared, load_model, prepare_texts
 
 if TYPE_CHECKING:
     from search.update import Summary
@@ -159,8 +159,10 @@ class ImageIndex:
     @cached_property
     def _asker(self) -> Asker:
         embedder = self.store.embedder
-        texts = Texts(self.place.texts_folder(embedder), embedder)
-        return Asker(self.store, texts, self._encode_images)
+        folder = self.place.texts_folder(embedder)
+        if not is_prepared(folder):  # another machine's index, on a server
+            prepare_texts(load_model(embedder), folder)
+        return Asker(self.store, Texts(folder, embedder), self._encode_images)
 
     def _encode_images(self, paths: Sequence[Path]) -> FloatArray:
         return load_model(self.store.embedder, self._config).encode_images(paths)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -52,11 +52,15 @@ class IndexFolder:
         Raises:
             StoreError: Another process holds it (named in the message), or it cannot be written.
         """
+        with ExitStack() as held:
+            self._lock(held)
+            yield
+
+    def _lock(self, held: ExitStack) -> None:
         try:
             self._require_own()
             self.path.mkdir(parents=True, exist_ok=True)
-            with exclusive_lock(self.path / _LOCK):
-                yield
+            held.enter_context(exclusive_lock(self.path / _LOCK))
         except LockedByOther as error:
             message = f"The index in {self.path} is being written by {error}. Wait for it to end."
             raise StoreError(message) from error
@@ -72,7 +76,7 @@ class IndexFolder:
         Raises:
             StoreError: There is none, or it cannot be read.
         """
-        return EmbeddedStore.open(self._current())
+        return EmbeddedStore.open(self.current())
 
     def begin(self, embedder: Embedder) -> EmbeddedStore:
         """The generation of a model, made or taken up again.
@@ -83,18 +87,18 @@ class IndexFolder:
         generation = self._generation_of(embedder)
         if generation is not None:
             return EmbeddedStore.open(generation)
-        numbers = [int(one.name.removeprefix(_GENERATION)) for one in self._generations()]
+        numbers = [int(one.name.removeprefix(_GENERATION)) for one in self.generations()]
         generation = self.path / f"{_GENERATION}{max(numbers, default=0) + 1}"
         store = EmbeddedStore.create(generation, embedder)
         if not self.exists:  # searched while it grows
-            self._name_current(generation, embedder)
+            self.name_current(generation, embedder)
         return store
 
     def publish(self, embedder: Embedder) -> None:
         """Have the generation of a model searched, and delete the others."""
         complete = self._required(embedder)
-        self._name_current(complete, embedder)
-        for generation in self._generations():
+        self.name_current(complete, embedder)
+        for generation in self.generations():
             if generation != complete:
                 shutil.rmtree(generation, ignore_errors=True)
 
@@ -110,7 +114,7 @@ class IndexFolder:
         return generation
 
     def _generation_of(self, embedder: Embedder) -> Path | None:
-        for generation in self._generations():
+        for generation in self.generations():
             with closing(EmbeddedStore.open(generation)) as store:
                 if store.embedder.fingerprint == embedder.fingerprint:
                     return generation
@@ -118,11 +122,16 @@ class IndexFolder:
 
     def _require_own(self) -> None:
         others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
-        if others and any(self.path.iterdir()):
+        if others and any(self.path.iterdir()) and not self.generations():
             message = f"{self.path} holds other files. Name an empty or a new folder with --index."
             raise StoreError(message)
 
-    def _current(self) -> Path:
+    def current(self) -> Path:
+        """The folder of the generation that is searched.
+
+        Raises:
+            StoreError: There is none, or the manifest cannot be read.
+        """
         if not self.exists:
             message = f"No index in {self.path}. Make one: footwork search index FOLDER"
             raise StoreError(message)
@@ -143,14 +152,17 @@ class IndexFolder:
             )
         return self.path / found["generation"]
 
-    def _generations(self) -> list[Path]:
-        return sorted(
+    def generations(self) -> list[Path]:
+        """The folders of all generations, the oldest first."""
+        found = [
             path
             for path in self.path.glob(f"{_GENERATION}*")
             if path.is_dir() and path.name.removeprefix(_GENERATION).isdigit()
-        )
+        ]
+        return sorted(found, key=lambda path: int(path.name.removeprefix(_GENERATION)))
 
-    def _name_current(self, generation: Path, embedder: Embedder) -> None:
+    def name_current(self, generation: Path, embedder: Embedder) -> None:
+        """Have a generation searched."""
         write_json(
             self.path / MANIFEST,
             {

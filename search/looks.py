@@ -31,7 +31,8 @@ def looks_of(paths: Iterable[str]) -> dict[str, FloatArray | None]:
     """What is seen of pictures at a glance.
 
     Returns:
-        By path: shape (256,), of length 1; None where the file cannot be read or shows nothing.
+        By path: shape (256,), of length 1, or zeros where nothing is to be seen; None where the
+        file cannot be read.
     """
     return {
         path: None if isinstance(look, ImageError) else look
@@ -39,7 +40,7 @@ def looks_of(paths: Iterable[str]) -> dict[str, FloatArray | None]:
     }
 
 
-def _look_of(path: str) -> FloatArray | None:
+def _look_of(path: str) -> FloatArray:
     from PIL import Image
 
     picture = decode_image(Path(path), _DECODED).convert("L")
@@ -47,5 +48,5 @@ def _look_of(path: str) -> FloatArray | None:
     greys = np.asarray(small, np.float32).ravel()
     greys = greys - greys.mean()
     if greys.std() < _FLAT:
-        return None
+        return np.zeros_like(greys)
     return (greys / np.linalg.norm(greys)).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +27,11 @@ class ModelOptions(EncoderConfig):
     """Branch, tag or commit of the model on the Hub."""
 
 
+def _secret(variable: str) -> Parameter:
+    """A setting from the environment: a command line can be read by others."""
+    return Parameter(env_var=variable, show=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreOptions:
     """Which index."""
@@ -35,10 +40,22 @@ class StoreOptions:
     """Folder of the index, or of photos that were indexed; None takes the only one there is, or
     that of the folder in which you are."""
     store: str | None = None
-    """Address of a Milvus server, http://HOST:19530, in place of a folder; user and token are
-    taken from FOOTWORK_STORE_USER, FOOTWORK_STORE_PASSWORD and FOOTWORK_STORE_TOKEN."""
+    """Address of a Milvus server, http://HOST:19530, in place of a folder. The environment says
+    who asks: FOOTWORK_STORE_USER and FOOTWORK_STORE_PASSWORD, or FOOTWORK_STORE_TOKEN."""
     collection: str = "footwork"
     """With --store: the name of the index there."""
+    shards: int = 1
+    """With --store, for a new index: channels that writes are spread over."""
+    replicas: int = 1
+    """With --store: copies in the memory of the query nodes."""
+    index_type: str = "HNSW"
+    """With --store, for a new index: HNSW, IVF_SQ8, IVF_FLAT, DISKANN or FLAT."""
+    user: Annotated[str, _secret("FOOTWORK_STORE_USER")] = field(default="", repr=False)
+    """Of the server."""
+    password: Annotated[str, _secret("FOOTWORK_STORE_PASSWORD")] = field(default="", repr=False)
+    """Of the user."""
+    token: Annotated[str, _secret("FOOTWORK_STORE_TOKEN")] = field(default="", repr=False)
+    """In place of user and password."""
 
     def __post_init__(self) -> None:
         """Check what goes together.
@@ -48,10 +65,6 @@ class StoreOptions:
         """
         if self.index is not None and self.store is not None:
             raise ConfigError("--index and --store exclude each other. Take one.")
-        if self.store is not None and "://" not in self.store:
-            raise ConfigError(
-                f"--store must be an address such as http://HOST:19530, got {self.store!r}."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,11 @@
-"""Unit rows as much shorter ones that tell, without a mistake, what need not be compared in full."""
+"""Unit rows as much shorter ones that tell, without a mistake, what cannot be alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.store.protocol import FloatArray
 
@@ -43,7 +44,7 @@ class Shadows:
 
 def near_rows(
     block: FloatArray, others: FloatArray, cosine: float, most: int
-) -> Iterator[tuple[int, FloatArray, FloatArray]]:
+) -> Iterator[tuple[int, NDArray[np.intp], FloatArray]]:
     """Which shadows allow a cosine with those of a block.
 
     Args:

@@ -66,8 +66,13 @@ class Texts:
             self._encoder = self._loaded()
         return self._encoder
 
+    @property
+    def has_tower(self) -> bool:
+        """Whether words are embedded without loading the whole model."""
+        return (self._folder / _TOWER).is_dir()
+
     def _loaded(self) -> TextEncoder:
-        if (self._folder / _TOWER).is_dir():
+        if self.has_tower:
             from runtime.onnx.text_tower import OnnxTextTower
 
             return OnnxTextTower.load(self._folder / _TOWER)

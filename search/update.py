@@ -141,21 +141,30 @@ def _write_known(store: Store, found: Differences, known: Recognised, summary: S
     sources = {move.old_path for move in moves}
     gone = [record.path for record in found.missing if record.path not in sources]
     summary.moved, summary.removed = len(known.moved), len(gone)
+    _write_copies(store, found, known, summary)  # before what they are copies of moves away
     for part in _parts(moves, _MOVED_AT_ONCE):
         store.write(Changes(moved=part))
     for paths in _parts(gone, _MOVED_AT_ONCE):
         store.write(Changes(absent=paths))
     if found.forgotten:
         store.write(Changes(forgotten=found.forgotten))
+
+
+def _write_copies(store: Store, found: Differences, known: Recognised, summary: Summary) -> None:
+    changed = {record.path for record in found.changed}
     for copies in _parts(known.copied, _MOVED_AT_ONCE):
-        vectors = store.vectors([original for _, original in copies])
-        images = [
-            Embedded(record, vectors[original])
-            for record, original in copies
-            if original in vectors
-        ]
-        store.write(Changes(embedded=images))
-        _count(Changes(embedded=images), {record.path for record in found.changed}, summary)
+        originals = [original for _, original in copies]
+        contents = {path: one.content for path, one in store.records(originals).items()}
+        vectors = store.vectors(originals)
+        images = []
+        for record, original in copies:
+            if contents.get(original) == record.content:
+                images.append(Embedded(record, vectors[original]))
+            else:  # files that change names in a ring: the one before has just taken its place
+                known.rest.append(record)
+        batch = Changes(embedded=images)
+        store.write(batch)
+        _count(batch, changed, summary)
         summary.embedded -= len(images)
 
 

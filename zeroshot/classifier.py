@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ class LabelledImage:
     """Of every label, or of the best `top_k`."""
     labels: tuple[str, ...] = ()
     """All that are given, the best first: with `multi` any number, else one or none."""
+    label_scores: tuple[float, ...] = ()
+    """Of each of `labels`."""
     standing: float | None = None
     """How far the best label stands above unrelated words, in their standard deviations."""
     fault: str | None = None
@@ -183,7 +186,7 @@ class ZeroShotClassifier:
         for start in range(0, len(embeddings), step):
             rows = np.asarray(embeddings[start : start + step])
             part = [None] * len(rows) if paths is None else paths[start : start + step]
-            yield from map(self._answer, part, *self._judge(rows))
+            yield from self._answers(part, *self._judge(rows))
 
     def _judge(self, embeddings: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores and standings, both (N, C)."""
@@ -199,35 +202,61 @@ class ZeroShotClassifier:
         bar = self.options.none_below
         return NONE_BELOW if bar is None else bar
 
-    def _answer(
-        self, path: Path | None, scores: NDArray[np.float64], standing: NDArray[np.float64]
-    ) -> LabelledImage:
-        best = int(standing.argmax())
-        given = self._given(best, standing)
-        return LabelledImage(
-            path=path,
-            label=given[0] if given else None,
-            score=float(scores[best]),
-            scores=self._named(scores, standing),
-            labels=given,
-            standing=float(standing[best]),
-        )
+    def _answers(
+        self,
+        paths: Sequence[Path | None],
+        scores: NDArray[np.float64],
+        standing: NDArray[np.float64],
+    ) -> Iterator[LabelledImage]:
+        rows, best = np.arange(len(scores)), standing.argmax(axis=1)
+        given = self._ranked(self._given(standing, best), scores, standing)
+        columns = scores[rows, best].tolist(), standing[rows, best].tolist()
+        for path, named, pairs, score, highest in zip(
+            paths, self._named(scores, standing), given, *columns, strict=True
+        ):
+            labels = tuple(label for label, _ in pairs)
+            yield LabelledImage(
+                path=path,
+                label=labels[0] if labels else None,
+                score=score,
+                scores=named,
+                labels=labels,
+                label_scores=tuple(of_label for _, of_label in pairs),
+                standing=highest,
+            )
 
-    def _given(self, best: int, standing: NDArray[np.float64]) -> tuple[str, ...]:
-        always = self.options.none_below is None
-        if self.options.multi:
-            above = np.nonzero(standing >= self._bar)[0]
-            if len(above) or not always:
-                return tuple(self.labels[i] for i in above[np.argsort(-standing[above])])
-        return (self.labels[best],) if always or standing[best] >= self._bar else ()
+    def _given(self, standing: NDArray[np.float64], best: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which labels are given, (N, C)."""
+        given = standing >= self._bar
+        first = np.arange(standing.shape[1]) == best[:, None]
+        if self.options.none_below is None:
+            lacking = ~given.any(axis=1, keepdims=True)
+            return given | (first & lacking) if self.options.multi else first
+        return given if self.options.multi else given & first
 
     def _named(
         self, scores: NDArray[np.float64], standing: NDArray[np.float64]
-    ) -> dict[str, float]:
+    ) -> Iterator[dict[str, float]]:
         if self.options.top_k is None:
-            return dict(zip(self.labels, scores.tolist(), strict=True))
+            for row in scores:
+                yield dict(zip(self.labels, row.tolist(), strict=True))
+            return
         count = min(self.options.top_k, len(self.labels))
         # To sort all of a thousand labels would take longer than everything else here.
-        near = np.nonzero(standing >= np.partition(standing, -count)[-count])[0]
-        order = near[np.argsort(-standing[near], kind="stable")][:count]
-        return {self.labels[i]: float(scores[i]) for i in order}
+        near = standing >= np.partition(standing, -count, axis=1)[:, -count, None]
+        for pairs in self._ranked(near, scores, standing):
+            yield dict(pairs[:count])
+
+    def _ranked(
+        self,
+        chosen: NDArray[np.bool_],
+        scores: NDArray[np.float64],
+        standing: NDArray[np.float64],
+    ) -> Iterator[list[tuple[str, float]]]:
+        """The labels chosen for each image, the best first, each with its score."""
+        images, labels = np.nonzero(chosen)
+        order = np.lexsort((-standing[images, labels], images))
+        names = [self.labels[label] for label in labels[order].tolist()]
+        pairs = list(zip(names, scores[images, labels][order].tolist(), strict=True))
+        ends = np.cumsum(np.count_nonzero(chosen, axis=1)).tolist()
+        return (pairs[start:end] for start, end in pairwise([0, *ends]))

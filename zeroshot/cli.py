@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +23,22 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
+from search.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
-from zeroshot.options import LabelOptions, ModelOptions, SortingOptions
+from zeroshot.options import (
+    IndexOptions,
+    LabelledIndexOptions,
+    LabelOptions,
+    ModelOptions,
+    SortingOptions,
+)
 from zeroshot.teaching.options import TeachOptions
 from zeroshot.ways import EvaluateOptions
 
 if TYPE_CHECKING:
     from runtime.images.files import FoundImages
     from zeroshot.classifier import LabelledImage
+    from zeroshot.labelling import Labeller
 
 app = App(
     name="zeroshot",
@@ -47,6 +56,7 @@ def label(
     *images: Images,
     what: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
+    where: Annotated[LabelledIndexOptions, Flat] = LabelledIndexOptions(),  # noqa: B008 - frozen
     sorting: Annotated[SortingOptions, Flat] = SortingOptions(),  # noqa: B008 - frozen
     out: Output = None,
     config: Path | None = None,
@@ -56,9 +66,10 @@ def label(
 
     Args:
         images: Folders, files, quoted patterns such as 'photos/**/*.jpg', or `-` for a list of
-            them on standard input, one a line.
+            them on standard input, one a line; with --index none takes all images of the index.
         what: Labels, and how they are put to the model.
         model: The model, and how it is run.
+        where: An index whose embeddings are taken, and which of its images.
         sorting: What is done with the files.
         out: File to write, .csv, .tsv, .jsonl or .parquet; without it a table on a terminal, CSV
             elsewhere.
@@ -66,28 +77,33 @@ def label(
         json: Print JSON lines.
     """
     del config  # read by the root command, before the settings are built
-    from runtime.accelerator import is_main_process
-    from zeroshot.labelling import Labelling, open_labeller
-    from zeroshot.rows import label_row, write_label_rows
+    from zeroshot.afterwards import use_labels
+    from zeroshot.indexed_encoder import opened_index
+    from zeroshot.indexed_labels import keep_labels, label_images
+    from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller
 
-    found = _found(images)
-    labeller = open_labeller(what, model)
-    note_all((*found.notes, *labeller.notes))
-    if sorting.target is not None:
-        from zeroshot.sorting import label_folders
+    found = _found(images, where)
+    with opened_index(where, model) as index:
+        labeller: Labeller
+        if index is None:
+            labeller = open_labeller(what, model)
+            answers = labeller.label_files(found.paths)
+        else:
+            labeller = vectors = open_vector_labeller(what, model, index)
+            answers = label_images(vectors, index, found.paths, where.filter())
+            answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
+        note_all((*found.notes, *labeller.notes))
+        if sorting.target is not None:
+            from zeroshot.sorting import label_folders
 
-        label_folders(labeller.labels)  # what could not be sorted is told before the work
-    labelling = Labelling(labeller.label_files(found.paths), keeps=sorting.wanted)
-    rows = map(label_row, labelling)
-    if not is_main_process():
-        deque(rows, maxlen=0)  # a share of the work is in them
-        return DONE
-    if out is not None:
-        write_label_rows(rows, out, labeller.labels)
-    else:
-        _print_rows(rows, labeller.labels, json)
+            label_folders(labeller.labels)  # what could not be sorted is told before the work
+        labelling = Labelling(answers, keeps=sorting.wanted)
+        if not _crew().is_main:
+            deque(labelling, maxlen=0)  # a share of the work is in them
+            return DONE
+        _write_answers(labelling, labeller.labels, out, json)
     note_all(labelling.faults)
-    all_done = _sort(labelling.kept, sorting)
+    all_done = use_labels(labelling.kept, sorting, note)
     return exit_code(all_done=all_done and not labelling.faults)
 
 
@@ -112,6 +128,7 @@ def evaluate(
     *,
     options: Annotated[EvaluateOptions, Flat] = EvaluateOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
+    where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
     taught: Path | None = None,
     report: Path | None = None,
     config: Path | None = None,
@@ -123,22 +140,24 @@ def evaluate(
         folder: One sub-folder a class, or a table with the columns `path` and `label`.
         options: Which templates are compared.
         model: The model, and how it is run.
+        where: An index whose embeddings are taken.
         taught: A folder that `teach` made, judged in place of the words and compared with them.
         report: Folder for metrics.json, confusion.png and reliability.png.
         config: TOML file of settings; the command line wins.
         json: Print one JSON document.
     """
     del config
-    from runtime.accelerator import is_main_process
     from zeroshot.evaluate import evaluate_images
+    from zeroshot.indexed_encoder import opened_index
     from zeroshot.labelled_images import read_labelled_images
     from zeroshot.labelling import open_encoder, open_taught
 
     images = read_labelled_images(folder)
-    classifier = None if taught is None else open_taught(taught, model)
-    encoder = open_encoder(model) if classifier is None else classifier.encoder
-    found = evaluate_images(encoder, images, options, classifier)
-    if report is not None and is_main_process():
+    with opened_index(where, model) as index:
+        classifier = None if taught is None else open_taught(taught, model, encoder=index)
+        encoder = classifier.encoder if classifier else index or open_encoder(model)
+        found = evaluate_images(encoder, images, options, classifier)
+    if report is not None and _crew().is_main:
         note_all(found.write_report(report))
     if json:
         print_document(found.to_dict())
@@ -156,6 +175,7 @@ def teach(
     *,
     options: Annotated[TeachOptions, Flat] = TeachOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
+    where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
     config: Path | None = None,
     json: bool = False,
@@ -167,14 +187,23 @@ def teach(
         out: Folder to publish, for `label --taught`.
         options: How it is taught.
         model: The model, and how it is run.
+        where: An index whose embeddings are taken.
         overwrite: Replace the folder.
         config: TOML file of settings; the command line wins.
         json: Print one JSON document.
     """
     del config
-    from zeroshot.labelling import teach_with
+    from runtime.folders import require_free
+    from zeroshot.indexed_encoder import opened_index
+    from zeroshot.labelling import open_encoder
+    from zeroshot.teaching.example_folder import read_examples
+    from zeroshot.teaching.teach import teach_files
 
-    done = teach_with(examples, out, options, model, overwrite=overwrite)
+    require_free(out, overwrite)
+    files = read_examples(examples)  # before a model is loaded in vain
+    with opened_index(where, model) as index:
+        encoder = index or open_encoder(model)
+        done = teach_files(encoder, files, out, options, overwrite=overwrite, crew=_crew())
     note_all(done.notes)
     if json:
         print_document(done.manifest)
@@ -223,15 +252,34 @@ def finetune(
     return exit_code(all_done=not done.skipped)
 
 
-def _found(sources: Sequence[str]) -> FoundImages:
-    from runtime.images.files import find_images, listed_paths
+def _crew() -> Crew:
+    return launched_crew() if "RANK" in os.environ else ALONE
+
+
+def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
+    """The images that are named; none where those of an index are meant."""
+    from runtime.images.files import FoundImages, find_images, listed_paths
 
     if not sources:
-        raise ConfigError("No images are named. Name folders, files or patterns, or `-`.")
+        if where.is_named:
+            return FoundImages((), ())
+        raise ConfigError("No images are named. Name folders, files or patterns, `-`, or --index.")
     named: list[str] = []
     for source in sources:
         named += listed_paths(sys.stdin) if source == "-" else [source]
     return find_images(named)
+
+
+def _write_answers(
+    answers: Iterable[LabelledImage], labels: Sequence[str], out: Path | None, as_json: bool
+) -> None:
+    from zeroshot.rows import label_row, write_label_rows
+
+    rows = map(label_row, answers)
+    if out is not None:
+        write_label_rows(rows, out, labels)
+    else:
+        _print_rows(rows, labels, as_json)
 
 
 def _print_rows(rows: Iterable[Mapping[str, Any]], labels: Sequence[str], as_json: bool) -> None:
@@ -244,26 +292,3 @@ def _print_rows(rows: Iterable[Mapping[str, Any]], labels: Sequence[str], as_jso
             print_text(line)
     else:
         print_csv(rows, lambda row: flat_row(row, labels))
-
-
-def _sort(labelled: Sequence[LabelledImage], options: SortingOptions) -> bool:
-    """Write sidecars, copy or move; returns whether all of it could be done."""
-    failed = 0
-    if options.xmp:  # first, so that they go along
-        from zeroshot.sidecars import write_sidecars
-
-        sidecars = write_sidecars(labelled)
-        note(f"{sidecars.written} sidecars say what their images show.")
-        note_all(sidecars.failed)
-        failed += len(sidecars.failed)
-    if options.target is not None:
-        from zeroshot.sorting import apply_plan, plan_sorting
-
-        plan = plan_sorting(labelled, options.target, options.how)
-        if not options.yes:
-            note(plan.to_text())
-        else:
-            outcome = apply_plan(plan, note)
-            note(outcome.to_text())
-            failed += len(outcome.failed)
-    return not failed

@@ -19,13 +19,27 @@ from zeroshot.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
 if TYPE_CHECKING:
     from PIL import Image
 
-    from runtime.encoder import EncodedImage
-
 FloatArray = NDArray[np.float32]
 
 
+class EmbeddedFile(Protocol):
+    """A file and its vector, or why it has none: what `runtime.encoder.EncodedImage` is."""
+
+    @property
+    def path(self) -> Path:
+        """As it was given."""
+
+    @property
+    def embedding(self) -> FloatArray | None:
+        """Shape (D,), of length 1."""
+
+    @property
+    def fault(self) -> str | None:
+        """A clause such as "it is truncated"."""
+
+
 class ImageTextEncoder(TextEncoder, Protocol):
-    """A two-tower model: what `runtime.encoder.DualEncoder` is."""
+    """A two-tower model: what `runtime.encoder.DualEncoder` is, or that of an index."""
 
     @property
     def model_id(self) -> str:
@@ -42,7 +56,7 @@ class ImageTextEncoder(TextEncoder, Protocol):
     def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
         """Unit rows, (N, D)."""
 
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
         """Each file's row or fault, in order."""
 
 

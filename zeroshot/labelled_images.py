@@ -20,8 +20,8 @@ from runtime.tables.header import normalise_name
 from zeroshot.teaching.example_folder import read_examples
 
 if TYPE_CHECKING:
-    from runtime.encoder import EncodedImage
     from runtime.tables.reader import Table
+    from zeroshot.embedded_labels import EmbeddedFile
 
 _PATH_COLUMNS = """
 path image file image_path img_path file_path filepath image_file file_name filename image_name img
@@ -76,7 +76,7 @@ class EmbeddedImages:
 class FileEncoder(Protocol):
     """What `runtime.encoder.DualEncoder` does with files."""
 
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
         """Each file's row or fault, in order."""
 
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from runtime.errors import ConfigError
 from runtime.folders import MANIFEST, read_json
 from zeroshot.class_names import read_class_names
@@ -16,14 +19,14 @@ from zeroshot.classifier import (
     ZeroShotClassifier,
     ZeroShotOptions,
 )
+from zeroshot.finetuning.kind import is_finetuned
 from zeroshot.options import LabelOptions, ModelOptions
 
 if TYPE_CHECKING:
     from runtime.encoder import DualEncoder
+    from zeroshot.embedded_labels import ImageTextEncoder
     from zeroshot.finetuning.classifier import FinetunedClassifier
-    from zeroshot.teaching.options import TeachOptions
     from zeroshot.teaching.taught import TaughtClassifier
-    from zeroshot.teaching.teach import TaughtRun
 
 
 class Labeller(Protocol):
@@ -39,6 +42,15 @@ class Labeller(Protocol):
 
     def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
         """Label files of any number, in their order; none of them raises."""
+
+
+class VectorLabeller(Labeller, Protocol):
+    """A labeller to which a picture is its vector."""
+
+    def label_embeddings(
+        self, embeddings: NDArray[np.float32], paths: Sequence[Path | None] | None = None
+    ) -> Iterator[LabelledImage]:
+        """Label pictures that are embedded already, (N, D)."""
 
 
 class Labelling(Iterator[LabelledImage]):
@@ -71,17 +83,37 @@ def open_labeller(what: LabelOptions, model: ModelOptions) -> Labeller:
         ConfigError: The labels or the templates cannot be used.
         ModelError: A model cannot be loaded.
     """
-    if what.taught is not None:
-        from zeroshot.finetuning.classifier import is_finetuned
+    if what.taught is not None and is_finetuned(read_json(what.taught / MANIFEST)):
+        return _open_finetuned(what.taught, model, what.abstain_below)
+    return open_vector_labeller(what, model)
 
+
+def open_vector_labeller(
+    what: LabelOptions, model: ModelOptions, encoder: ImageTextEncoder | None = None
+) -> VectorLabeller:
+    """As `open_labeller`, of labels that vectors tell.
+
+    Args:
+        what: The labels.
+        model: The model, and how it is run.
+        encoder: What embeds in its place: that of an index.
+
+    Raises:
+        ConfigError: The labels or the templates cannot be used.
+        ModelError: A model cannot be loaded, or the labels were not taught on its vectors.
+    """
+    if what.taught is not None:
         if is_finetuned(read_json(what.taught / MANIFEST)):
-            return _open_finetuned(what.taught, model, what.abstain_below)
-        return open_taught(what.taught, model, what.abstain_below)
+            raise ConfigError(
+                f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so "
+                "that no index can serve it. Leave out --index."
+            )
+        return open_taught(what.taught, model, what.abstain_below, encoder)
     labels = read_class_names(what.labels, what.labels_file)  # before a model is loaded in vain
     options = ZeroShotOptions(
         templates=what.templates, multi=what.multi, top_k=what.top_k, none_below=what.none_below
     )
-    return ZeroShotClassifier(open_encoder(model), labels, options)
+    return ZeroShotClassifier(encoder or open_encoder(model), labels, options)
 
 
 def _open_finetuned(
@@ -89,7 +121,7 @@ def _open_finetuned(
 ) -> FinetunedClassifier:
     from zeroshot.finetuning.classifier import FinetunedClassifier, FinetunedOptions
 
-    if model.model_id != DEFAULT_MODEL:
+    if model.model_id is not None:
         raise ConfigError(
             f"{folder} holds a model of its own, fine-tuned; leave out --model {model.model_id}."
         )
@@ -110,11 +142,14 @@ def open_encoder(model: ModelOptions) -> DualEncoder:
     """
     from runtime.encoder import DualEncoder
 
-    return DualEncoder.load(model.model_id, model.revision, model)
+    return DualEncoder.load(model.model_id or DEFAULT_MODEL, model.revision, model)
 
 
 def open_taught(
-    folder: Path, model: ModelOptions, abstain_below: float | None = None
+    folder: Path,
+    model: ModelOptions,
+    abstain_below: float | None = None,
+    encoder: ImageTextEncoder | None = None,
 ) -> TaughtClassifier:
     """Load a taught classifier and the model that it was taught with.
 
@@ -122,6 +157,7 @@ def open_taught(
         folder: Of `teach`.
         model: How the model is run; the folder names which one it is.
         abstain_below: Probability below which no label is given; None takes the folder's.
+        encoder: The model, where it is there already.
 
     Raises:
         ModelError: The folder is none of `teach`, or the model cannot be loaded or is another.
@@ -132,25 +168,7 @@ def open_taught(
     thresholds = taught.thresholds
     if abstain_below is not None:
         thresholds = replace(thresholds, abstain_below=abstain_below)
-    named = replace(model, model_id=taught.model_id, revision=taught.revision)
-    encoder = open_encoder(named if model.model_id == DEFAULT_MODEL else model)
-    return TaughtClassifier.load(folder, encoder, thresholds)
-
-
-def teach_with(
-    examples: Path, out: Path, options: TeachOptions, model: ModelOptions, *, overwrite: bool
-) -> TaughtRun:
-    """Teach a classifier by examples, with the model that a command names.
-
-    Raises:
-        ConfigError: `out` exists, or a setting is wrong.
-        DataError: There is nothing to learn from.
-        ModelError: The model cannot be loaded.
-    """
-    from runtime.folders import require_free
-    from zeroshot.teaching.example_folder import read_examples
-    from zeroshot.teaching.teach import teach_files
-
-    require_free(out, overwrite)
-    files = read_examples(examples)  # before a model is loaded in vain
-    return teach_files(open_encoder(model), files, out, options, overwrite=overwrite)
+    if encoder is None:
+        named = replace(model, model_id=taught.model_id, revision=taught.revision)
+        encoder = open_encoder(named if model.model_id is None else model)
+    return TaughtClassifier(taught.knowledge, taught.manifest, thresholds, encoder)

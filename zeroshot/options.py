@@ -11,17 +11,66 @@ from cyclopts import Parameter
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
 from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
-from zeroshot.classifier import DEFAULT_MODEL, ZeroShotOptions
+from search.options import (  # `_secret`: inherited annotations are evaluated here
+    FilterOptions,
+    StoreOptions,
+    _secret,  # noqa: F401
+)
+from zeroshot.classifier import ZeroShotOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(EncoderConfig):
     """The model that embeds images and texts, and how it is run."""
 
-    model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
-    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
+    model_id: Annotated[str | None, Parameter(name=["--model", "--model-id"])] = None
+    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; None takes that of
+    --index or --taught, and else openai/clip-vit-base-patch32."""
     revision: str | None = None
     """Branch, tag or commit of the model on the Hub."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions(StoreOptions):
+    """An index of `footwork search index`, whose embeddings are taken."""
+
+    index: Annotated[Path | None, Parameter(name=["--index", "-i"])] = None
+    """Folder of an index, or of photos that were indexed: images that it knows, unchanged, are not
+    decoded; its model embeds the others."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether there is one."""
+        return self.index is not None or self.store is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledIndexOptions(IndexOptions, FilterOptions):
+    """An index to be labelled, and which of its images."""
+
+    keep: bool = True
+    """Write the labels into the index, where `footwork search query --label` finds them, in place
+    of those that these images had."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and what goes together.
+
+        Raises:
+            ConfigError: One is out of range, or there is no index that it could be about.
+        """
+        IndexOptions.__post_init__(self)
+        FilterOptions.__post_init__(self)
+        if self.is_named:
+            return
+        if not self.filter().is_empty:
+            flags = ", ".join(
+                f"--{f.name.strip('_').replace('_', '-')}" for f in fields(FilterOptions)
+            )
+            raise ConfigError(
+                f"{flags} choose among the images of an index. Name one with --index."
+            )
+        if not self.keep:
+            raise ConfigError("--no-keep is about the labels of an index. Name one with --index.")
 
 
 @dataclass(frozen=True, kw_only=True)

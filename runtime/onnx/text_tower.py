@@ -1,8 +1,9 @@
 """The text half of a two-tower model, run by ONNX Runtime with nothing of torch.
 
-Measured with a text half of CLIP ViT-B/32 (63 million parameters), one text, 2 shared cores: what
-a process pays once is the tokenizer (49,408 tokens: 0.10 s) beside the session and its first run
-(0.09 s); the one waits for the other only where there is a single core.
+Measured with a text half of CLIP ViT-B/32 (63 million parameters, 254 MB), 2 shared cores, one text
+in a new process: numpy 0.06 s, ONNX Runtime 0.03, the tokenizer of 49,408 tokens 0.09, the session
+0.05, the first text 0.03; each further one 17 ms. To load the tokenizer beside the session gains
+nothing there. With packed weights the session alone takes 0.57 s, and a text 15 % less.
 """
 
 from __future__ import annotations

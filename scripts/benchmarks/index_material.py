@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from runtime.encoder import DualEncoder
 from search.index_folder import IndexFolder
 from search.records import ImageRecord
-from search.store.protocol import Changes, Embedded, FloatArray
+from search.store.protocol import Changes, Embedded, Embedder, FloatArray
 from search.texts import embedder_of, prepare_texts
 
 SEED = 0
@@ -37,6 +38,24 @@ def build_index(folder: Path, encoder: DualEncoder, count: int) -> IndexFolder:
     return place
 
 
+def register_files(index: Path, photos: Path, count: int) -> None:
+    """Small files that an index knows, 500 a folder; no second run would decode them."""
+    place, numbers = IndexFolder(index), np.random.default_rng(SEED)
+    store = place.begin(Embedder(model_id="none", revision=None, fingerprint="none", width=8))
+    for start in range(0, count, _AT_ONCE):
+        records = [
+            _registered(photos / f"{number // 500:05d}", number)
+            for number in range(start, min(start + _AT_ONCE, count))
+        ]
+        vectors = numbers.normal(size=(len(records), 8)).astype(np.float32)
+        store.write(Changes(embedded=list(map(Embedded, records, vectors))))
+    store.set_roots([str(photos)])
+    texts = place.texts_folder(store.embedder)
+    texts.mkdir()
+    np.save(texts / "references.npy", np.eye(8, dtype=np.float32))
+    store.close()
+
+
 def photo_like_vectors(count: int, width: int) -> Iterator[FloatArray]:
     """Unit rows with what those of photographs have.
 
@@ -57,6 +76,14 @@ def photo_like_vectors(count: int, width: int) -> Iterator[FloatArray]:
         noise = random.normal(size=own.shape).astype(np.float32) * np.float32(_NOISE)
         vectors = own + common + noise
         yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _registered(folder: Path, number: int) -> ImageRecord:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"IMG_{number:07d}.jpg"
+    path.write_bytes(b"%d" % number)
+    found = path.stat()
+    return replace(_record(number), path=str(path), size=found.st_size, mtime_ns=found.st_mtime_ns)
 
 
 def _record(number: int) -> ImageRecord:

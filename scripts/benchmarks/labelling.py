@@ -80,7 +80,7 @@ def measure_photos(options: Options, folder: Path) -> Iterator[Figure]:
     os.environ["FOOTWORK_HOME"] = str(folder / "home")
     classifier = ZeroShotClassifier(encoder, labels, ALWAYS)
     seconds, answers = _per_image(classifier, photos)
-    bound = _bound(encoder, photos)
+    bound = processing_bound(encoder, photos)
     seconds = min(seconds, _per_image(classifier, photos)[0])
     of_peer = _pipeline_seconds(folder / "clip", photos[:PEER_LARGE], labels)
     yield _beside_pipeline("label_12_megapixels_vs_pipeline", seconds, answers, of_peer, ">= 3")
@@ -150,7 +150,7 @@ def _beside_pipeline(
     )
 
 
-def _bound(encoder: DualEncoder, photos: Sequence[Path]) -> float:
+def processing_bound(encoder: DualEncoder, photos: Sequence[Path]) -> float:
     """Seconds an image of decoding alone and of the model alone, each on all cores, added."""
     side, cores = encoder.image_size, torch.get_num_threads()
     decoding, _ = timed(lambda: spread(lambda path: decode_image(path, side), photos, cores))

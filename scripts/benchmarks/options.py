@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,3 +20,12 @@ class Options:
     """Folder of a tokenizer, instead of one entry a word."""
     photos: Path | None = None
     """Folder of photographs, instead of drawn ones."""
+
+
+def read_photo_options(program: str, about: str | None, names: Iterable[str]) -> Options:
+    """The options of a suite that is about pictures."""
+    parser = argparse.ArgumentParser(prog=program, description=about)
+    parser.add_argument("--only", choices=list(names), help="run one of them")
+    parser.add_argument("--photos", type=Path, help="folder, instead of drawn ones")
+    given = parser.parse_args()
+    return Options(only=given.only, photos=given.photos)

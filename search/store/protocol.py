@@ -48,7 +48,8 @@ class Move:
     old_path: str
     """As the store knows it; may equal the new one."""
     record: ImageRecord
-    """With its new path, date, presence. Replaces what the store has of either path."""
+    """With its new path, date, presence, and the same content: where the store has another one at
+    the old path, nothing is moved. Replaces what the store has of either path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

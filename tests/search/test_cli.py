@@ -58,8 +58,8 @@ def test_results_end_where_relevance_does(
     every = asked(capsys, "a circle", "--index", drawn[1], "-k", "12", "--all")
     assert 3 <= len(some["hits"]) < len(every["hits"]) == 12
     assert all(hit["relevance"] >= 0.5 for hit in some["hits"])
-    scores = [hit["score"] for hit in every["hits"]]
-    assert scores == sorted(scores, reverse=True)
+    relevance = [hit["relevance"] for hit in every["hits"]]
+    assert relevance == sorted(relevance, reverse=True)
 
 
 def test_that_nothing_matches_is_an_answer(

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from search.relevance import Term, Yardstick, reference_prompts
+from search.relevance import Evidence, Yardstick, reference_prompts
 
 Rows = NDArray[np.float64]
 WIDTH, SIDES, WORDS, SUBJECTS = 256, 60, 120, 12
@@ -37,7 +37,7 @@ class World:
         noise = unit(self._generator.normal(size=(count, WIDTH)))
         return unit(self._image_cone / 10 + self.meanings[WORDS + subject] + 0.5 * noise)
 
-    def text(self, subject: int, weight: float = 1.0) -> Term:
+    def text(self, subject: int, weight: float = 1.0) -> Evidence:
         return self.yardstick.text(self.queries[subject], weight)
 
 

@@ -283,3 +283,55 @@ def test_a_record_becomes_known_only_when_decoded(tmp_path: Path) -> None:
     reading = FileReading(ImageRecord(path=str(path), size=0, mtime_ns=0))
     assert np.asarray(reading.decode(4)).shape == (48, 64, 3)
     assert reading.record.size == path.stat().st_size
+
+
+def test_files_that_change_names_in_a_ring_keep_the_right_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.update._MOVED_AT_ONCE", 1)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    paths = [photos / f"{n}.bmp" for n in range(5)]  # all of one size
+    for number, path in enumerate(paths):
+        save_picture(path, number)
+    store = new_store(tmp_path / "index")
+    indexed(store, photos)
+    vectors = [held(store)[str(path)] for path in paths]
+    paths[0].rename(photos / "held.tmp")
+    for before, after in zip(paths[1:], paths, strict=False):
+        before.rename(after)
+    (photos / "held.tmp").rename(paths[-1])
+    summary = indexed(store, photos)
+    assert [held(store)[str(path)] for path in paths] == [*vectors[1:], vectors[0]]
+    assert summary.changed == 5
+    assert finds_itself(store)
+
+
+def test_two_copies_of_what_is_gone_share_its_vector(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    [path] = save_pictures(photos, 1)
+    store = new_store(tmp_path / "index")
+    indexed(store, photos)
+    shutil.copy2(path, photos / "a.png")
+    path.rename(photos / "b.png")
+    summary = update(store, [str(photos)], no_encoder())
+    assert (summary.moved, summary.added) == (1, 1)
+    assert set(held(store)) == {str(photos / "a.png"), str(photos / "b.png")}
+
+
+def test_a_place_taken_by_another_file_does_not_mix_up_vectors(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    one, other, third = (photos / f"{n}.bmp" for n in "abc")
+    save_picture(one, 1)
+    save_picture(other, 2)
+    store = new_store(tmp_path / "index")
+    indexed(store, photos)
+    first, second = held(store)[str(one)], held(store)[str(other)]
+    one.rename(tmp_path / "away.bmp")
+    indexed(store, photos)
+    other.rename(one)  # takes the place of what is away
+    (tmp_path / "away.bmp").rename(third)  # which comes back elsewhere
+    indexed(store, photos)
+    indexed(store, photos)
+    assert held(store) == {str(one): second, str(third): first}

@@ -23,8 +23,7 @@ from runtime.folders import MANIFEST, read_json
 from runtime.image_classifiers import load_image_processor, load_trained_image_classifier
 from runtime.metrics import log_softmax
 from zeroshot.classifier import LabelledImage
-
-APPLICATION, KIND = "zeroshot", "finetuned"
+from zeroshot.finetuning.kind import is_finetuned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,13 +175,5 @@ class FinetunedClassifier:
             score=best,
             scores=dict(zip(self.labels, probabilities, strict=True)),
             labels=given,
+            label_scores=(best,) if given else (),
         )
-
-
-def is_finetuned(manifest: Any) -> bool:
-    """Whether a `footwork.json` is that of a fine-tuned image classifier."""
-    return (
-        isinstance(manifest, dict)
-        and manifest.get("application") == APPLICATION
-        and manifest.get("kind") == KIND
-    )

@@ -14,8 +14,8 @@ from runtime.errors import ConfigError
 from runtime.folders import MANIFEST, write_json
 from runtime.metrics import Interval
 from runtime.training.job import TrainingOutcome
-from zeroshot.finetuning.classifier import APPLICATION, KIND
 from zeroshot.finetuning.evaluation import FinetuneEvaluation
+from zeroshot.finetuning.kind import APPLICATION, KIND
 from zeroshot.finetuning.learner import Learner
 from zeroshot.finetuning.model_card import model_card
 

@@ -228,6 +228,7 @@ class TaughtClassifier:
             score=best,
             scores=dict(zip(self.labels, probabilities, strict=True)),
             labels=() if doubt else (label,),
+            label_scores=() if doubt else (best,),
             familiarity=familiarity,
             doubt=doubt,
         )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from runtime.errors import DataError
 from runtime.folders import published_folder, require_free
 from runtime.images.files import find_images
+from search.crew import Crew, launched_crew
 from zeroshot.classifier import DEFAULT_MODEL
 from zeroshot.embedded_labels import ImageTextEncoder
 from zeroshot.teaching.example_folder import ExampleFiles, read_examples
@@ -128,6 +129,7 @@ def teach_files(
     options: TeachOptions,
     *,
     overwrite: bool = False,
+    crew: Crew | None = None,
 ) -> TaughtRun:
     """Teach a classifier on the embeddings of a model that is loaded.
 
@@ -137,6 +139,8 @@ def teach_files(
         out: The folder to publish.
         options: How it is taught.
         overwrite: Replace `out` if it exists.
+        crew: The processes that teach it together, of which one writes; None takes those that were
+            launched.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
@@ -156,7 +160,10 @@ def teach_files(
     suggestions, more = _suggestions(classifier, encoder, embedded, options)
     next_ones = [{"path": str(one.path), "reason": one.reason} for one in suggestions]
     manifest["label_next"] = next_ones
-    _publish(classifier, out, overwrite=overwrite)
+    crew = launched_crew() if crew is None else crew
+    if crew.is_main:
+        _publish(classifier, out, overwrite=overwrite)
+    crew.from_main(None)  # none goes on before it is there
     skipped = (*embedded.skipped, *more)
     return TaughtRun(out, manifest, classifier, lesson, suggestions, notes, skipped)
 
@@ -240,9 +247,5 @@ def _manifest(
 
 
 def _publish(classifier: TaughtClassifier, out: Path, *, overwrite: bool) -> None:
-    from runtime.accelerator import is_main_process, wait_for_everyone
-
-    if is_main_process():
-        with published_folder(out, overwrite) as folder:
-            classifier.save(folder)
-    wait_for_everyone()
+    with published_folder(out, overwrite) as folder:
+        classifier.save(folder)

@@ -40,7 +40,8 @@ CREATE TABLE files (
     width INTEGER,
     height INTEGER,
     date INTEGER,
-    camera TEXT COLLATE NOCASE,
+    camera TEXT,
+    camera_folded TEXT,
     fault TEXT,
     present INTEGER NOT NULL,
     slot INTEGER UNIQUE
@@ -48,7 +49,7 @@ CREATE TABLE files (
 CREATE INDEX files_by_size ON files (size);
 CREATE INDEX files_by_path ON files (path, slot) WHERE present AND slot IS NOT NULL;
 CREATE INDEX files_by_date ON files (date, slot) WHERE present AND slot IS NOT NULL;
-CREATE INDEX files_by_camera ON files (camera, slot) WHERE present AND slot IS NOT NULL;
+CREATE INDEX files_by_camera ON files (camera_folded, slot) WHERE present AND slot IS NOT NULL;
 CREATE INDEX files_by_format ON files (format, slot) WHERE present AND slot IS NOT NULL;
 CREATE INDEX files_absent ON files (slot) WHERE NOT present;
 CREATE TABLE holes (slot INTEGER PRIMARY KEY);
@@ -198,7 +199,8 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         connection.execute("SELECT count(*) FROM roots")
     except sqlite3.OperationalError:
         # On a medium that cannot be written there is no log either, unless a writer was killed.
-        if path.with_name(f"{path.name}-wal").exists():
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
             raise
         connection = _connect(path, "ro&immutable=1")
     return connection

@@ -27,7 +27,7 @@ def condition_of(where: Filter) -> tuple[str, list[Any]]:
 
     require_any("path = ? OR (path > ? AND path < ?)", map(below, where.folders))
     require_any("format = ?", ((name.lower(),) for name in where.formats))
-    require_any("(camera >= ? AND camera < ?)", map(_beginning, where.cameras))
+    require_any("(camera_folded >= ? AND camera_folded < ?)", map(_beginning, where.cameras))
     require_any("id IN (SELECT file FROM labels WHERE label = ?)", ((n,) for n in where.labels))
     for expression, value in (
         ("date >= ?", where.since),
@@ -49,4 +49,5 @@ def below(folder: str) -> tuple[str, str, str]:
 
 
 def _beginning(text: str) -> tuple[str, str]:
-    return text, f"{text}\U0010ffff"
+    folded = text.casefold()
+    return folded, f"{folded}\U0010ffff"

@@ -13,12 +13,11 @@ from search.records import ImageRecord
 from search.store.embedded.catalog import Catalog
 from search.store.embedded.conditions import below
 
-_COLUMNS = "path, size, mtime_ns, content, format, width, height, date, camera, fault, present"
-_INSERT = f"INSERT INTO files ({_COLUMNS}, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_MOVE = (
-    "UPDATE files SET path = ?, size = ?, mtime_ns = ?, content = ?, format = ?, width = ?, "
-    "height = ?, date = ?, camera = ?, fault = ?, present = ? WHERE id = ?"
-)
+COLUMNS = "path, size, mtime_ns, content, format, width, height, date, camera, fault, present"
+_WRITTEN = f"{COLUMNS}, camera_folded"
+_MARKS = ", ".join("?" * len(_WRITTEN.split(",")))
+_INSERT = f"INSERT INTO files ({_WRITTEN}, slot) VALUES ({_MARKS}, ?)"
+_MOVE = f"UPDATE files SET ({_WRITTEN}) = ({_MARKS}) WHERE id = ?"
 _LISTED = "SELECT value FROM json_each(?)"
 
 
@@ -31,8 +30,11 @@ def insert_file(catalog: Catalog, record: ImageRecord, slot: int | None) -> None
 
 def move_file(catalog: Catalog, old_path: str, record: ImageRecord) -> None:
     """Change what is known of a file, but not its vector."""
-    file = catalog.one("SELECT id FROM files WHERE path = ?", stored_text(old_path))
-    if file is None:  # another writer's doing, between the look and the leap
+    file = catalog.one(
+        "SELECT id FROM files WHERE path = ? AND content = ?",
+        *(stored_text(old_path), record.content),
+    )
+    if file is None:  # what was there gave way to another file of this batch
         return
     if record.path != old_path:
         delete_file(catalog, record.path)
@@ -61,7 +63,7 @@ def hide_files(catalog: Catalog, paths: Iterable[str]) -> None:
 
 def read_files(catalog: Catalog, condition: str, *values: Any) -> Iterator[ImageRecord]:
     """Files that fulfil a condition, without labels, as they come from the disk."""
-    rows = catalog.run(f"SELECT {_COLUMNS} FROM files WHERE {condition}", *values)
+    rows = catalog.run(f"SELECT {COLUMNS} FROM files WHERE {condition}", *values)
     return map(record_of, rows)
 
 
@@ -81,7 +83,7 @@ def read_by_path(catalog: Catalog, paths: Sequence[str]) -> list[ImageRecord]:
 def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> dict[int, ImageRecord]:
     """Files by where their vectors lie, without labels."""
     rows = catalog.run(
-        f"SELECT {_COLUMNS}, slot FROM files WHERE slot IN ({_LISTED})", json.dumps(list(slots))
+        f"SELECT {COLUMNS}, slot FROM files WHERE slot IN ({_LISTED})", json.dumps(list(slots))
     )
     return {row[-1]: record_of(row) for row in rows}
 
@@ -126,7 +128,7 @@ def replace_labels(catalog: Catalog, path: str, labels: Mapping[str, float]) -> 
 
 
 def record_of(row: Sequence[Any]) -> ImageRecord:
-    """A row of `_COLUMNS`."""
+    """A row of `COLUMNS`."""
     path, size, mtime_ns, content, kind, width, height, date, camera, fault, present = row[:11]
     return ImageRecord(
         path=real_path(path),
@@ -144,6 +146,7 @@ def record_of(row: Sequence[Any]) -> ImageRecord:
 
 
 def _values(record: ImageRecord) -> tuple[Any, ...]:
+    camera = None if record.camera is None else stored_text(record.camera)
     return (
         stored_text(record.path),
         record.size,
@@ -153,9 +156,10 @@ def _values(record: ImageRecord) -> tuple[Any, ...]:
         record.width,
         record.height,
         record.date,
-        None if record.camera is None else stored_text(record.camera),
+        camera,
         record.fault,
         int(record.present),
+        None if camera is None else camera.casefold(),
     )
 
 

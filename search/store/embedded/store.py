@@ -18,6 +18,7 @@ from search.records import ImageRecord
 from search.store.embedded import file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
 from search.store.embedded.catalog import FILE_NAME, Catalog, create_catalog, open_catalog
+from search.store.embedded.compaction import compact, is_worthwhile
 from search.store.embedded.conditions import condition_of
 from search.store.embedded.nearest import Searcher
 from search.store.embedded.vector_file import VectorFile
@@ -109,10 +110,20 @@ class EmbeddedStore:
                 file_rows.replace_labels(catalog, path, given)
 
     def finish(self, typical: FloatArray) -> None:
-        """Build what makes searches among many vectors fast."""
+        """Give back what many deleted vectors took; build what makes searches among many fast."""
+        with self._reading() as catalog:
+            shrinks = is_worthwhile(catalog)
+        if shrinks:
+            compact(self.folder)
         with self._reading() as catalog:
             vectors, covered = self._vectors(catalog), self._covered(catalog)
         self._approximate.refresh(vectors, typical, covered)
+        self._empty_log()
+
+    def _empty_log(self) -> None:
+        """Bring all into the catalog itself: it may be copied to where nothing can be written."""
+        with closing(open_catalog(self._path, to_write=True).connection) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def counts(self) -> Counts:
         """How many files of each kind."""

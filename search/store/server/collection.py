@@ -42,7 +42,7 @@ class Collection:
         self._options = options
         self._name = options.collection
         self.embedder = Embedder(**made["embedder"])
-        self.is_partitioned = bool(made["partitions"])
+        self.index: str = made["index"]
         self._wrote_deletion_last = False
 
     @classmethod
@@ -54,18 +54,12 @@ class Collection:
         """
         if connection.read("has_collection", options.collection):
             return
-        partitioned = options.partitions > 0
         connection.write(
             "create_collection",
             options.collection,
-            schema=schema_of(
-                embedder,
-                description=description_of(embedder, options.partitions),
-                partitioned=partitioned,
-            ),
+            schema=schema_of(embedder, description_of(embedder, options.index)),
             num_shards=options.shards,
             consistency_level=options.consistency,
-            **({"num_partitions": options.partitions} if partitioned else {}),
         )
         index = _index_params(options)
         connection.write("create_index", options.collection, index, timeout=60.0)
@@ -215,8 +209,6 @@ class Collection:
         }
         with contextlib.suppress(StoreError):  # not everybody may ask, and not every server tells
             details["segments"] = str(len(ask("list_persistent_segments", self._name)))
-        if self.is_partitioned:
-            details["partitions"] = str(told.get("num_partitions", "?"))
         return details
 
     def close(self) -> None:

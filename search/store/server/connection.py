@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import StoreError
@@ -23,7 +24,8 @@ _TRANSIENT_CODES = {2, 4, 8, 11, 501, 502, 503, 901, 902, 903}
 that are not available. Source: pkg/util/merr/errors.go of Milvus."""
 _TRANSIENT_WORDS = ("not ready", "retry timeout", "retry run out", "node offline", "is recovering")
 """Of errors without a code of their own."""
-_REFUSAL_WORDS = ("auth check failure", "unauthenticated", "permission", "privilege", "token")
+_REFUSAL_STATES = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
+_REFUSAL_WORDS = ("auth check failure", "unauthenticated", "privilege")
 _MISSING_COLLECTION = 100
 
 
@@ -112,10 +114,14 @@ def is_transient(error: Exception) -> bool:
         return True
     if getattr(code, "name", None) in _TRANSIENT_STATES:
         return True
-    return any(words in message.lower() for words in _TRANSIENT_WORDS)
+    return _has_any(_TRANSIENT_WORDS, message)
 
 
-def _code_and_message(error: Exception) -> tuple[Any, str]:
+def _has_any(words: Iterable[str], message: str) -> bool:
+    return any(some in message.lower() for some in words)
+
+
+def _code_and_message(error: BaseException) -> tuple[Any, str]:
     """Of gRPC both are methods, of pymilvus attributes."""
     code = getattr(error, "code", None)
     code = code() if callable(code) else code
@@ -124,14 +130,21 @@ def _code_and_message(error: Exception) -> tuple[Any, str]:
     return code, str(message or error)
 
 
+def _deepest(error: BaseException) -> BaseException:
+    """What lies behind an error: pymilvus says no more than that it could not connect."""
+    seen = {id(error)}
+    while (behind := error.__cause__ or error.__context__) is not None and id(behind) not in seen:
+        error = behind  # pymilvus also has errors that are their own cause
+        seen.add(id(error))
+    return error
+
+
 def _explanation(error: Exception, options: ServerOptions) -> str:
-    code, message = _code_and_message(error)
+    code, message = _code_and_message(_deepest(error))
     where = f"Milvus at {options.url}"
     if code == _MISSING_COLLECTION:
         return _no_collection(options)
-    if getattr(code, "name", None) == "UNAUTHENTICATED" or any(
-        word in message.lower() for word in _REFUSAL_WORDS
-    ):
+    if getattr(code, "name", None) in _REFUSAL_STATES or _has_any(_REFUSAL_WORDS, message):
         return f"{where} does not let you in: {message}. Give a user and password that it knows."
     if is_transient(error):
         return (

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from search.filters import Filter
 from search.paths import stored_text
-from search.store.server.rows import MISSING_DATE, State, leading_folders
+from search.store.server.rows import MISSING_DATE, State
 
 _MOST_VALUES = 1000
 _MOST_CHARACTERS = 1_000_000
@@ -59,14 +59,14 @@ def known_files(under: str | None) -> str:
     return f"{files} and {_at_or_below(under)}"
 
 
-def present_images(where: Filter, *, partitioned: bool) -> str:
+def present_images(where: Filter) -> str:
     """A condition that holds for the present images that a filter lets through."""
-    return " and ".join([f"state == {State.PRESENT:d}", *_conditions(where, partitioned)])
+    return " and ".join([f"state == {State.PRESENT:d}", *_conditions(where)])
 
 
-def _conditions(where: Filter, partitioned: bool) -> Iterator[str]:
+def _conditions(where: Filter) -> Iterator[str]:
     if where.folders:
-        yield from _in_folders(where.folders, partitioned)
+        yield _any(map(_at_or_below, where.folders))
     if where.cameras:
         yield _any(_starts("camera_key", name.casefold()) for name in where.cameras)
     if where.formats:
@@ -89,16 +89,6 @@ def _bounds(where: Filter) -> Iterator[str]:
     ):
         if value is not None:
             yield f"{name} {operator} {value}"
-
-
-def _in_folders(folders: Sequence[str], partitioned: bool) -> Iterator[str]:
-    yield _any(map(_at_or_below, folders))
-    if partitioned:
-        below = [leading_folders(f"{folder.rstrip('/')}/") for folder in folders]
-        if all(key.is_full for key in below):  # else it lies across groups
-            of_files = [leading_folders(folder) for folder in folders]  # it may be one itself
-            texts = sorted({key.text for key in (*below, *of_files)})
-            yield f"folder in [{_list(texts)}]"
 
 
 def _at_or_below(path: str) -> str:

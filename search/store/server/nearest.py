@@ -53,25 +53,20 @@ def find_nearest(
         top_k: At least 1.
         where: Which images are asked for.
     """
-    condition = present_images(where, partitioned=collection.is_partitioned)
+    condition = present_images(where)
     if where.is_empty and top_k <= _UNCOUNTED:
-        found = list(_through_index(collection, options, queries, top_k, condition))
+        found = list(_through_index(collection, options.breadth, queries, top_k, condition))
         if all(len(one.records) == top_k for one in found):
             return found
     count = collection.count(condition)
     if top_k > _INDEXED or count <= max(options.exact_rows, 4 * top_k):
         return _one_by_one(collection, queries, top_k, condition, count)
-    options_breadth = options.breadth * (1 if where.is_empty else _FILTER_FACTOR)
-    return list(_through_index(collection, options, queries, top_k, condition, options_breadth))
+    breadth = options.breadth * (1 if where.is_empty else _FILTER_FACTOR)
+    return list(_through_index(collection, breadth, queries, top_k, condition))
 
 
 def _through_index(
-    collection: Collection,
-    options: ServerOptions,
-    queries: FloatArray,
-    top_k: int,
-    condition: str,
-    breadth: int | None = None,
+    collection: Collection, breadth: int, queries: FloatArray, top_k: int, condition: str
 ) -> Iterator[Found]:
     """More than enough through the index, then ordered by their very vectors."""
     limit = min(MOST_ROWS, top_k + top_k // 2 + 16)
@@ -84,19 +79,21 @@ def _through_index(
             filter=condition,
             limit=limit,
             output_fields=_FIELDS,
-            search_params={"metric_type": "IP", "params": _params(options, breadth, limit)},
+            search_params={
+                "metric_type": "IP",
+                "params": _params(collection.index, breadth, limit),
+            },
         )
         for query, hits in zip(some, answers, strict=True):
             yield _found([dict(hit["entity"]) for hit in hits], query, top_k)
 
 
-def _params(options: ServerOptions, breadth: int | None, limit: int) -> dict[str, int]:
-    name = BREADTH_NAMES.get(options.index)
+def _params(index: str, breadth: int, limit: int) -> dict[str, int]:
+    name = BREADTH_NAMES.get(index)
     if name is None:
         return {}
-    if name == "nprobe":
-        return {name: breadth or options.breadth}
-    return {name: min(_WIDEST, max(breadth or options.breadth, 2 * limit))}
+    # An index of lists has its own breadth; any other has to look at more than it brings.
+    return {name: breadth if name == "nprobe" else min(_WIDEST, max(breadth, 2 * limit))}
 
 
 def _found(rows: Sequence[Row], query: FloatArray, top_k: int) -> Found:

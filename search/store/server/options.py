@@ -35,7 +35,6 @@ CONSISTENCY_LEVELS = ("Session", "Strong", "Bounded", "Eventually")
 _RANGES = (
     ("shards", 1, 64),
     ("replicas", 1, 1024),
-    ("partitions", 0, 1024),
     ("breadth", 1, 32_768),
     ("exact_rows", 0, 16_384),
     ("timeout", 0.1, 3600),
@@ -64,10 +63,6 @@ class ServerOptions:
     images on, or where one channel cannot take what many machines write."""
     replicas: int = 1
     """Copies in the memory of the query nodes, when it is loaded: for many queries at once."""
-    partitions: int = 0
-    """Groups of leading folders that a new collection is divided into; 0 for none. A filter by
-    folder then reads its own group only, which pays from some ten million images on; every group
-    has segments of its own, small ones in a small collection."""
     index: str = "HNSW"
     """One of `INDEXES`; for a new collection."""
     index_params: Mapping[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,6 @@ collection but to index anew into another."""
 MISSING_DATE = -(2**62)
 LOTS = 2**62
 """Lots are below it."""
-KEY_DEPTH = 3
-"""Leading folders of a path that choose its partition."""
 LONGEST_TEXT = 65_535
 """Bytes of a string in Milvus."""
 _LONGEST_ENTRY = 4096  # characters of a camera's name or a fault
@@ -66,21 +64,6 @@ ROOT_PREFIX = "root:"
 """Paths are absolute, and none begins with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class FolderKey:
-    """The leading folders of a path."""
-
-    text: str
-    is_full: bool
-    """Whether there are `KEY_DEPTH` of them."""
-
-
-def leading_folders(path: str) -> FolderKey:
-    """What chooses the partition of a path; a folder's ends with a slash."""
-    folders = path.split("/")[1:-1]
-    return FolderKey("/".join(folders[:KEY_DEPTH]), len(folders) >= KEY_DEPTH)
-
-
 def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
     """A row without labels.
 
@@ -95,7 +78,6 @@ def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
     camera = record.camera or ""
     return {
         **_row(stored_text(record.path), state, vector),
-        "folder": stored_text(leading_folders(record.path).text),
         "size": record.size,
         "mtime_ns": record.mtime_ns,
         "content": record.content,
@@ -123,7 +105,7 @@ def _row(path: str, state: State, vector: FloatArray | Sequence[float]) -> Row:
         "state": int(state),
         "vector": vector,
         **dict.fromkeys(("size", "mtime_ns", "width", "height", "date"), 0),
-        **dict.fromkeys(("folder", "content", "format", "camera", "camera_key", "fault"), ""),
+        **dict.fromkeys(("content", "format", "camera", "camera_key", "fault"), ""),
         **dict.fromkeys(("labels", "scores", "words"), ()),
     }
 
@@ -174,14 +156,12 @@ def vectors_of(rows: Sequence[Mapping[str, Any]], width: int) -> FloatArray:
     return flat.reshape(len(rows), width)
 
 
-def description_of(embedder: Embedder, partitions: int) -> str:
+def description_of(embedder: Embedder, index: str) -> str:
     """What is written on a collection, for whoever opens it."""
-    return json.dumps(
-        {"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "partitions": partitions}
-    )
+    return json.dumps({"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "index": index})
 
 
-def schema_of(embedder: Embedder, *, description: str, partitioned: bool) -> CollectionSchema:
+def schema_of(embedder: Embedder, description: str) -> CollectionSchema:
     """The fields of a collection."""
     from pymilvus import DataType, MilvusClient
 
@@ -193,7 +173,6 @@ def schema_of(embedder: Embedder, *, description: str, partitioned: bool) -> Col
     schema.add_field("path", DataType.VARCHAR, max_length=16_384, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=embedder.width)
     schema.add_field("state", DataType.INT8)
-    schema.add_field("folder", is_partition_key=partitioned, **text)
     for name in ("lot", "size", "mtime_ns", "date"):
         schema.add_field(name, DataType.INT64)
     for name in ("width", "height"):

@@ -130,7 +130,8 @@ class ServerStore:
         known = self._collection.fetch_paths(move.old_path for move in changes.moved)
         by_path = {real_path(row["path"]): row for row in known}
         for move in changes.moved:
-            if row := by_path.get(move.old_path):  # else another has moved or forgotten it
+            row = by_path.get(move.old_path)
+            if row and row["content"] == move.record.content:  # else another was quicker
                 labels = {name: row[name] for name in LABEL_FIELDS}
                 yield row_of(move.record, row["vector"]) | labels
 
@@ -207,7 +208,7 @@ class ServerStore:
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
         """Present images whose folders and names hold the words, best match first."""
-        condition = self._condition(where)
+        condition = present_images(where)
         paths = paths_with_words(self._collection, words, top_k, condition)
         fields = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
         rows = {row["path"]: row for row in self._collection.fetch_stored(paths, fields)}
@@ -219,7 +220,7 @@ class ServerStore:
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, by path."""
-        for page in self._collection.pages(self._condition(where), [*RECORD_FIELDS, "vector"]):
+        for page in self._collection.pages(present_images(where), [*RECORD_FIELDS, "vector"]):
             yield Block([record_of(row) for row in page], vectors_of(page, self.embedder.width))
 
     def sample(self, count: int) -> FloatArray:
@@ -227,7 +228,7 @@ class ServerStore:
 
         Every path draws a lot once and for all; the lowest are taken.
         """
-        present = self._condition(EVERYTHING)
+        present = present_images(EVERYTHING)
         total = self._collection.count(present)
         expected = count + 4 * sqrt(count) + 16  # of the lots that are looked at
         while True:
@@ -246,9 +247,6 @@ class ServerStore:
     def close(self) -> None:
         """Let go of the connection."""
         self._collection.close()
-
-    def _condition(self, where: Filter) -> str:
-        return present_images(where, partitioned=self._collection.is_partitioned)
 
 
 def _absent(state: State) -> State:

@@ -1,0 +1,179 @@
+"""Images with their embeddings as files that other programs read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import ConfigError, DataError
+from runtime.faults import why
+from runtime.folders import published_file
+from runtime.paths import path_line, path_text
+from search.filters import EVERYTHING, Filter
+from search.paths import stored_text
+from search.records import ImageRecord
+from search.store.protocol import Block, Embedder, Store
+
+KIND, FORMAT = "embeddings", 1
+METADATA = b"footwork"
+"""Key of the schema's metadata in Parquet, whose value is JSON: kind, format, model, roots."""
+NUMPY_ENDINGS = (".npy", ".jsonl", ".json")
+"""Of an export's three files: embeddings, images, model."""
+
+
+def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
+    """Write the present images with their embeddings; each file is complete or absent.
+
+    A .parquet file holds all of it. In it `path` is text for people, in which bytes that are no
+    UTF-8 stand as escapes, and `path_bytes` the name as the file system has it. A .npy file holds
+    the embeddings, float32 of shape (N, D); beside it `OUT.jsonl` has the images row by row, and
+    `OUT.json` the model. Memory does not grow with the number of images.
+
+    Args:
+        store: Open.
+        out: Ends in .parquet or .npy; replaced if it is there.
+        where: Which images.
+
+    Returns:
+        How many images were written.
+
+    Raises:
+        ConfigError: `out` has another ending.
+        DataError: It cannot be written.
+    """
+    writers: dict[str, Callable[[Store, Path, Filter], int]] = {
+        ".parquet": _write_parquet,
+        ".npy": _write_numpy,
+    }
+    write = writers.get(out.suffix.lower())
+    if write is None:
+        endings = " or ".join(writers)
+        message = f"The ending of {out.name} must be {endings}, got {out.suffix or 'none'!r}."
+        raise ConfigError(message)
+    try:
+        return write(store, out, where)
+    except OSError as error:
+        raise DataError(f"Cannot write {path_line(out)}: {why(error)}.") from error
+
+
+def path_hex(path: str) -> str | None:
+    """The bytes of a path that is no UTF-8, in hexadecimal; None of one that is."""
+    return None if stored_text(path) == path else os.fsencode(path).hex()
+
+
+def description(store: Store) -> dict[str, Any]:
+    """What an export says of where it comes from."""
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "model": asdict(store.embedder),
+        "roots": list(store.roots()),
+    }
+
+
+def parquet_schema(embedder: Embedder, told: dict[str, Any]) -> Any:
+    """Columns of an export; `labels` is JSON, label → score, `date` has no time zone."""
+    import pyarrow as pa
+
+    columns = {
+        "path": pa.string(),
+        "path_bytes": pa.binary(),
+        "bytes": pa.int64(),
+        "mtime_ns": pa.int64(),
+        "content": pa.string(),
+        "format": pa.string(),
+        "width": pa.int64(),
+        "height": pa.int64(),
+        "date": pa.timestamp("s"),
+        "camera": pa.string(),
+        "labels": pa.string(),
+        "embedding": pa.list_(pa.float32(), embedder.width),
+    }
+    return pa.schema(list(columns.items()), metadata={METADATA: json.dumps(told)})
+
+
+def _write_parquet(store: Store, out: Path, where: Filter) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    schema = parquet_schema(store.embedder, description(store))
+    count = 0
+    with published_file(out) as sibling, pa.parquet.ParquetWriter(sibling, schema) as writer:
+        for block in _labelled_blocks(store, where):
+            rows = [_cells(record) for record in block.records]
+            columns = [[row[name] for row in rows] for name in schema.names[:-1]]
+            arrays = [
+                pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=False)
+            ]
+            flat = pa.array(np.ascontiguousarray(block.vectors, np.float32).reshape(-1))
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, store.embedder.width))
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            count += len(rows)
+    return count
+
+
+def _write_numpy(store: Store, out: Path, where: Filter) -> int:
+    count, width = 0, store.embedder.width
+    vectors, rows, model = (out.with_suffix(ending) for ending in NUMPY_ENDINGS)
+    with ExitStack() as published:
+        # The last to be entered is the first to appear: the embeddings come last.
+        vectors_part, rows_part, model_part = (
+            published.enter_context(published_file(path)) for path in (vectors, rows, model)
+        )
+        with vectors_part.open("r+b") as array, rows_part.open("w", encoding="utf-8") as lines:
+            begin = _write_header(array, 0, width)
+            for block in _labelled_blocks(store, where):
+                array.write(np.ascontiguousarray(block.vectors, "<f4").tobytes())
+                for record in block.records:
+                    row = _json_row(record)
+                    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += len(block.records)
+            array.seek(0)
+            end = _write_header(array, count, width)
+            assert begin == end, "numpy leaves room for the number of rows to grow"
+        told = description(store) | {"rows": count}
+        model_part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return count
+
+
+def _write_header(file: Any, count: int, width: int) -> int:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return int(file.tell())
+
+
+def _labelled_blocks(store: Store, where: Filter) -> Iterator[Block]:
+    for block in store.scan(where):
+        known = store.records([record.path for record in block.records])
+        records = [known.get(record.path) or replace(record, labels={}) for record in block.records]
+        yield Block(records, block.vectors)
+
+
+def _cells(record: ImageRecord) -> dict[str, Any]:
+    labels = record.labels
+    return {
+        "path": path_text(record.path),
+        "path_bytes": os.fsencode(record.path),
+        "bytes": record.size,
+        "mtime_ns": record.mtime_ns,
+        "content": record.content,
+        "format": record.format,
+        "width": record.width,
+        "height": record.height,
+        "date": record.date,
+        "camera": None if record.camera is None else stored_text(record.camera),
+        "labels": json.dumps(dict(labels)) if labels else None,
+    }
+
+
+def _json_row(record: ImageRecord) -> dict[str, Any]:
+    cells = _cells(record) | {"labels": dict(record.labels or {})}
+    cells["path_bytes"] = path_hex(record.path)
+    return cells

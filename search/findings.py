@@ -1,0 +1,86 @@
+"""What an examination found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.paths import path_line, path_text
+
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be."""
+
+    kind: str
+    """In a word or two."""
+    count: int
+    what: str
+    """A clause, and what to do."""
+    paths: tuple[str, ...] = ()
+    """Images or files that it is about, all of them."""
+    is_fault: bool = True
+    """Whether it is to be mended; else it is good to know."""
+
+    def to_lines(self) -> Iterator[str]:
+        """For people: the first paths are listed."""
+        yield f"{self.kind}: {self.count:,}, {self.what}."
+        yield from (f"  {path_line(path)}" for path in self.paths[:_LISTED])
+        if len(self.paths) > _LISTED:
+            yield f"  … and {len(self.paths) - _LISTED:,} more"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs: all paths are listed."""
+        return {
+            "kind": self.kind,
+            "count": self.count,
+            "what": self.what,
+            "paths": [path_text(path) for path in self.paths],
+            "is_fault": self.is_fault,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an examination found, and what was mended."""
+
+    place: str
+    findings: tuple[Finding, ...]
+    """As they were before any repair."""
+    repaired: tuple[str, ...] = ()
+    """What was done, a sentence each."""
+    left: tuple[Finding, ...] | None = None
+    """As they are after the repair; None without one."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing was to be mended in the first place."""
+        return not any(finding.is_fault for finding in self.findings)
+
+    def to_text(self) -> str:
+        """For people."""
+        lines = [f"The index in {path_line(self.place)}"]
+        for finding in self.findings:
+            lines += finding.to_lines()
+        lines += [f"repaired: {text}" for text in self.repaired]
+        faults = [finding for finding in self.left or () if finding.is_fault]
+        if faults:
+            lines.append("What is left:")
+        for finding in faults:
+            lines += finding.to_lines()
+        if self.is_well:
+            lines.append("All is well.")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "index": path_text(self.place),
+            "is_well": self.is_well,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "repaired": list(self.repaired),
+            "left": None if self.left is None else [one.to_dict() for one in self.left],
+        }

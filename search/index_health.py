@@ -1,0 +1,151 @@
+"""What can be wrong in an index's folder, looked for and mended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import FootworkError, StoreError
+from runtime.faults import counted
+from runtime.folders import MANIFEST, read_json
+from search.findings import Finding
+from search.index_folder import IndexFolder
+from search.store.embedded import EmbeddedStore
+from search.store.embedded.inspection import catalog_damage, inspect_folder, mend_folder
+from search.store.embedded.salvage import salvage
+
+_REPAIR = "footwork search doctor --repair"
+
+
+def folder_findings(place: IndexFolder) -> Iterator[Finding]:
+    """What is wrong with the manifest, the generations and their files.
+
+    Raises:
+        StoreError: There is no index, or one that this version cannot read.
+    """
+    fault = _manifest_fault(place)
+    if fault is not None:
+        yield Finding("manifest", 1, f"{fault}; {_REPAIR} writes it again")
+    generation = _meant(place)
+    damage = catalog_damage(generation)
+    if damage is not None:
+        what = f"damaged ({damage}); {_REPAIR} saves what can be read"
+        yield Finding("catalog", 1, what, (str(generation / "catalog.sqlite"),))
+    else:
+        yield from inspect_folder(generation)
+    yield from _other_generations(place, generation)
+    yield from _left_over(place)
+
+
+def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
+    """Mend an index that this process holds the right to write.
+
+    Args:
+        place: Of the index.
+        findings: Of `folder_findings`.
+
+    Returns:
+        What was done, a sentence each.
+
+    Raises:
+        StoreError: Nothing can be saved, or something cannot be written.
+    """
+    done, kinds = [], {finding.kind for finding in findings}
+    generation = _meant(place)
+    if "catalog" in kinds:
+        saved = salvage(generation, _stated_model(place))
+        done.append(
+            f"the catalog was made anew with {counted(saved.files, 'file')}, "
+            f"{counted(saved.labels, 'label')} and {counted(saved.roots, 'folder')}; files that it "
+            f"lacks are embedded again by footwork search index. The damaged one is {saved.aside}."
+        )
+        findings = [*findings, *inspect_folder(generation)]
+    if "manifest" in kinds:
+        with closing(EmbeddedStore.open(generation)) as store:
+            place.name_current(generation, store.embedder)
+        done.append(f"{MANIFEST} was written again, for {generation.name}.")
+    # The vectors that a damaged catalog named stay as long as there is hope to read it after all.
+    mend_folder(generation, shrink="catalog" not in kinds)
+    for finding in findings:
+        if finding.kind == "old generations":
+            _delete_folders(finding.paths)
+        if finding.kind == "temporary":
+            _delete_folders(finding.paths)
+            _delete_files(finding.paths)
+        unmended = {"manifest", "catalog", "unfinished generation"}
+        if finding.kind not in (unmended | {"holes"} if "catalog" in kinds else unmended):
+            done.append(f"{finding.kind}: {finding.count:,}.")
+    return done
+
+
+def _manifest_fault(place: IndexFolder) -> str | None:
+    if not place.exists:
+        if not place.generations():
+            place.current()  # says that there is no index
+        return "missing"
+    try:
+        current = place.current()
+    except StoreError as error:
+        if isinstance(error.__cause__, FootworkError):
+            return "damaged"
+        raise
+    except (KeyError, TypeError, AttributeError):
+        return "damaged"
+    return None if current.is_dir() else f"it names {current.name}, which is missing"
+
+
+def _meant(place: IndexFolder) -> Path:
+    """The generation that is searched.
+
+    Where the manifest does not tell, it is the first: a second one takes its place only when it is
+    complete.
+    """
+    if _manifest_fault(place) is None:
+        return place.current()
+    generations = place.generations()
+    if not generations:
+        message = f"{place.path} holds no generation. Move it away, and index anew."
+        raise StoreError(message)
+    return generations[0]
+
+
+def _stated_model(place: IndexFolder) -> dict[str, Any] | None:
+    with suppress(FootworkError, KeyError, TypeError):
+        return dict(read_json(place.path / MANIFEST)["model"])
+    return None
+
+
+def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
+    every = place.generations()
+    old = [str(path) for path in every[: every.index(current)]] if current in every else []
+    if old:
+        what = f"of models that another has followed; {_REPAIR} deletes them"
+        yield Finding("old generations", len(old), what, tuple(old))
+    for path in every[len(old) + 1 :]:
+        with suppress(FootworkError), closing(EmbeddedStore.open(path)) as store:
+            model = store.embedder.model_id
+            what = f"of {model}; footwork search index --model {model} completes it"
+            yield Finding("unfinished generation", 1, what, (str(path),), is_fault=False)
+
+
+def _left_over(place: IndexFolder) -> Iterator[Finding]:
+    """Temporary files and folders of `runtime.folders`, of a process that was killed."""
+    patterns = (f".{MANIFEST}.*", "generation-*/.texts.*", "generation-*/.approximate.json.*")
+    paths = sorted(str(path) for pattern in patterns for path in place.path.glob(pattern))
+    if paths:
+        what = f"left by a process that was killed; {_REPAIR} deletes them"
+        yield Finding("temporary", len(paths), what, tuple(paths))
+
+
+def _delete_folders(paths: Sequence[str]) -> None:
+    for path in paths:
+        if Path(path).is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _delete_files(paths: Sequence[str]) -> None:
+    for path in paths:
+        Path(path).unlink(missing_ok=True)

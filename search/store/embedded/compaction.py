@@ -1,0 +1,99 @@
+"""A vector file without holes, written beside the old one, which readers may still have open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import StoreError
+from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
+from search.store.embedded.vector_file import VectorFile
+from search.store.protocol import FloatArray
+
+FEWEST_HOLES = 10_000
+WORST_SHARE = 0.25
+"""Of holes among all vectors, from which an update compacts."""
+_COPIED = 16_384  # vectors at once
+
+
+def is_worthwhile(catalog: Catalog) -> bool:
+    """Whether so many vectors are no longer used that the file should shrink."""
+    holes, slots = catalog.one("SELECT count(*) FROM holes"), catalog.fact("slots")
+    return bool(holes > FEWEST_HOLES and holes > WORST_SHARE * slots)
+
+
+def compact(folder: Path) -> int:
+    """Write the vectors that are used into a new file, and have the catalog name that one.
+
+    Killed at any moment it leaves the old state or the new one, and at worst a file that nobody
+    names. Labels that are written meanwhile wait.
+
+    Args:
+        folder: Of an embedded index, which no other process updates.
+
+    Returns:
+        How many vectors were given up, because nothing named them.
+
+    Raises:
+        StoreError: It cannot be read or written; all is as it was.
+    """
+    with closing(open_catalog(folder / FILE_NAME, to_write=True).connection) as connection:
+        catalog = Catalog(folder / FILE_NAME, connection)
+        with catalog.transaction():
+            before = catalog.fact("slots")
+            slots = catalog.slots("slot IS NOT NULL", ())
+            if len(slots) == before and not catalog.one("SELECT count(*) FROM holes"):
+                return 0
+            old = folder / catalog.fact("vectors")
+            new = _free_name(folder, old.name)
+            _copy_vectors(old, new, slots, catalog.fact("embedder")["width"])
+            _renumber(catalog, slots)
+            catalog.set_fact("vectors", new.name)
+    old.unlink(missing_ok=True)
+    return int(before - len(slots))
+
+
+def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
+    vectors = VectorFile(old, width).rows(int(slots[-1]) + 1 if len(slots) else 0)
+    try:
+        with new.open("wb") as file:
+            for part in _parts(vectors, slots):
+                file.write(np.ascontiguousarray(part, "<f4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        _flush_names(new.parent)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        message = f"{new} cannot be written: {error.strerror}. Make room; nothing was changed."
+        raise StoreError(message) from error
+
+
+def _parts(vectors: FloatArray, slots: SlotArray) -> Iterator[FloatArray]:
+    for start in range(0, len(slots), _COPIED):
+        yield vectors[slots[start : start + _COPIED]]
+
+
+def _renumber(catalog: Catalog, slots: SlotArray) -> None:
+    # Upwards: what a vector moves to was left, or never used, by the time that it does.
+    moved = ((new, int(old)) for new, old in enumerate(slots.tolist()) if new != old)
+    catalog.run_many("UPDATE files SET slot = ? WHERE slot = ?", moved)
+    catalog.run("DELETE FROM holes")
+    catalog.set_fact("slots", len(slots))
+
+
+def _free_name(folder: Path, old: str) -> Path:
+    """Never one that was used lately: what was built for a file is known by its name."""
+    number = old.removeprefix("vectors-").removesuffix(".f32")
+    return folder / f"vectors-{int(number) + 1 if number.isdigit() else 2}.f32"
+
+
+def _flush_names(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,211 @@
+"""A catalog made anew from what can still be read of a damaged one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import StoreError
+from search.store.embedded import file_rows
+from search.store.embedded.catalog import (
+    FILE_NAME,
+    Catalog,
+    create_catalog,
+    open_catalog,
+    translated,
+)
+from search.store.embedded.vector_file import VectorFile
+
+_NEW = ".catalog-repaired.sqlite"
+_SPARE = 2  # ids are looked for up to so many times what the file could hold
+_SMALLEST_ROW = 64  # bytes
+_COLUMNS = f"id, {file_rows.COLUMNS}, slot"
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What came of it."""
+
+    files: int
+    labels: int
+    roots: int
+    aside: Path
+    """The damaged catalog, kept."""
+
+
+def salvage(folder: Path, embedder: Mapping[str, Any] | None) -> Salvaged:
+    """Put a new catalog in place of a damaged one, which is kept beside; vectors stay as they are.
+
+    Args:
+        folder: Of an embedded index, which no other process writes.
+        embedder: What the index's manifest says of the model, for a catalog that no longer does.
+
+    Raises:
+        StoreError: Nothing can be read, or the new one cannot be written; all is as it was.
+    """
+    path, new = folder / FILE_NAME, folder / _NEW
+    _remove(new)
+    with closing(_open_damaged(path)) as damaged:
+        create_catalog(new)
+        try:
+            files, labels, roots = _fill(damaged, new, folder, embedder)
+        except sqlite3.DatabaseError as error:
+            _remove(new)
+            raise _nothing(path) from error
+        except BaseException:
+            _remove(new)
+            raise
+    aside = _set_aside(path)
+    # A log that belongs to another file must never lie beside it.
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    new.replace(path)
+    return Salvaged(files, labels, roots, aside)
+
+
+def _fill(
+    damaged: sqlite3.Connection, new: Path, folder: Path, embedder: Mapping[str, Any] | None
+) -> tuple[int, int, int]:
+    facts = _facts(damaged)
+    model = facts.get("embedder", embedder)
+    rows = list(_rows(damaged, "files", "id", _COLUMNS))
+    if model is None or not rows:
+        raise _nothing(folder / FILE_NAME)
+    vectors = str(facts.get("vectors") or _vectors_name(folder))
+    stored = VectorFile(folder / vectors, model["width"]).stored()
+    with closing(open_catalog(new, to_write=True).connection) as connection:
+        catalog = Catalog(new, connection)
+        with catalog.transaction():
+            ids = _insert(catalog, rows, stored)
+            catalog.set_fact("embedder", dict(model))
+            catalog.set_fact("vectors", vectors)
+            catalog.set_fact("slots", stored)
+            catalog.run(
+                "INSERT INTO holes SELECT value FROM json_each(?)", _unnamed(catalog, stored)
+            )
+            roots = [row[0] for row in _all(damaged, "SELECT path FROM roots")]
+            catalog.run_many("INSERT OR IGNORE INTO roots VALUES (?)", ((r,) for r in roots))
+            labels = _insert_labels(catalog, damaged, ids)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return len(ids), labels, len(roots)
+
+
+def _nothing(path: Path) -> StoreError:
+    return StoreError(
+        f"Nothing can be read of {path}. Move the index away, and index the photos anew."
+    )
+
+
+def _insert(catalog: Catalog, rows: list[Any], stored: int) -> dict[int, int]:
+    """Files that make sense; old id → new id."""
+    ids, taken = {}, set[int]()
+    for number, *cells, slot in rows:
+        with suppress(TypeError, ValueError, AttributeError, sqlite3.Error):
+            record = file_rows.record_of(cells)
+            sound = slot is None or (isinstance(slot, int) and 0 <= slot < stored)
+            if not sound or slot in taken or (slot is None and record.fault is None):
+                continue
+            if not record.path.startswith("/") or not isinstance(record.content, str):
+                continue
+            file_rows.insert_file(catalog, record, slot)
+            taken |= set() if slot is None else {slot}
+            ids[number] = catalog.one("SELECT max(id) FROM files")
+    return ids
+
+
+def _insert_labels(catalog: Catalog, damaged: sqlite3.Connection, ids: Mapping[int, int]) -> int:
+    count = 0
+    for label, file, score in _all(damaged, "SELECT label, file, score FROM labels"):
+        if file in ids and isinstance(label, str) and isinstance(score, float):
+            catalog.run("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", label, ids[file], score)
+            count += 1
+    return count
+
+
+def _unnamed(catalog: Catalog, stored: int) -> str:
+    named = set(catalog.slots("slot IS NOT NULL", ()).tolist())
+    return json.dumps([slot for slot in range(stored) if slot not in named])
+
+
+def _facts(damaged: sqlite3.Connection) -> dict[str, Any]:
+    facts = {}
+    for name, value in _all(damaged, "SELECT name, value FROM facts"):
+        with suppress(ValueError, TypeError):
+            facts[name] = json.loads(value)
+    return facts
+
+
+def _rows(damaged: sqlite3.Connection, table: str, key: str, columns: str) -> Iterator[Any]:
+    """All rows that can be read, whichever pages are spoilt: by halves, down to a single one."""
+
+    def read(low: int, high: int) -> list[Any]:
+        return damaged.execute(
+            f"SELECT {columns} FROM {table} NOT INDEXED WHERE {key} >= ? AND {key} < ?", (low, high)
+        ).fetchall()
+
+    yield from _by_halves(read, 1, _highest(damaged))
+
+
+def _by_halves(read: Callable[[int, int], list[Any]], low: int, high: int) -> Iterator[Any]:
+    waiting = [(low, high)]
+    while waiting:
+        low, high = waiting.pop()
+        try:
+            yield from read(low, high)
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            middle = (low + high) // 2
+            if middle > low:
+                waiting += [(middle, high), (low, middle)]
+
+
+def _highest(damaged: sqlite3.Connection) -> int:
+    with suppress(sqlite3.DatabaseError):
+        return int(damaged.execute("SELECT max(id) FROM files").fetchone()[0] or 0) + 1
+    pages, size = (
+        damaged.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+    )
+    return _SPARE * pages * size // _SMALLEST_ROW
+
+
+def _all(damaged: sqlite3.Connection, statement: str) -> Iterator[Any]:
+    """Rows up to the first that cannot be read."""
+    with suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+        yield from damaged.execute(statement)
+
+
+def _open_damaged(path: Path) -> sqlite3.Connection:
+    with translated(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+        connection.execute("PRAGMA cell_size_check = ON")
+        return connection
+
+
+def _vectors_name(folder: Path) -> str:
+    newest = max(folder.glob("vectors*.f32"), key=lambda one: one.stat().st_mtime, default=None)
+    return "vectors.f32" if newest is None else newest.name
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"catalog-damaged-{number}.sqlite")).exists():
+        number += 1
+    try:
+        for end in ("", "-wal"):
+            if (source := path.with_name(path.name + end)).exists():
+                shutil.copy2(source, aside.with_name(aside.name + end))
+    except OSError as error:
+        _remove(aside)
+        message = f"{aside} cannot be written: {error.strerror}. Make room; nothing was changed."
+        raise StoreError(message) from error
+    return aside
+
+
+def _remove(path: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)

@@ -1,0 +1,204 @@
+"""Copy embeddings into an index: from another index, of either engine, or from a file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from runtime.errors import ConfigError, DataError, ModelError, StoreError
+from runtime.folders import published_folder
+from runtime.paths import path_line
+from search.index_folder import find_index
+from search.options import ModelOptions, StoreOptions
+from search.places import Place, find_place
+from search.records import ImageRecord
+from search.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
+from search.store.protocol import Changes, Embedded, Embedder, Store
+from search.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
+
+
+@dataclass(slots=True, kw_only=True)
+class Transfer:
+    """What was copied, in files."""
+
+    copied: int = 0
+    """Images with their embeddings."""
+    unreadable: int = 0
+    """Files that are no images."""
+    unchanged: int = 0
+    """That were there already."""
+    notes: list[str] = field(default_factory=list)
+
+    def to_text(self, place: str) -> str:
+        """For people."""
+        return (
+            f"{self.copied:,} copied, {self.unchanged:,} there already, {self.unreadable:,} "
+            f"unreadable; nothing was embedded\nThe index is in {path_line(place)}"
+        )
+
+    def to_dict(self, place: str) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "copied": self.copied,
+            "unchanged": self.unchanged,
+            "unreadable": self.unreadable,
+            "notes": list(self.notes),
+            "index": place,
+        }
+
+
+def find_source(named: str, where: StoreOptions) -> Source:
+    """What `--from` means.
+
+    Args:
+        named: The folder of an index, or of photos that were indexed; http://HOST:19530, with
+            /COLLECTION behind it if it is another than the target's; a .parquet or .npy file.
+        where: The target, whose user and password are taken for a server.
+
+    Raises:
+        StoreError: There is no index, or it cannot be read.
+        DataError: The file cannot be read.
+    """
+    if "://" in named:
+        parts = urlsplit(named)
+        collection = parts.path.strip("/") or where.collection
+        server = replace(
+            where, index=None, store=f"{parts.scheme}://{parts.netloc}", collection=collection
+        )
+        return IndexSource(find_place(server))
+    path = Path(named)
+    kinds: dict[str, Callable[[Path], Source]] = {".parquet": ParquetSource, ".npy": NumpySource}
+    kind = kinds.get(path.suffix.lower())
+    if kind is not None and not path.is_dir():
+        return kind(path)
+    return IndexSource(find_index(path))
+
+
+def copy_index(
+    source: Source,
+    place: Place,
+    model: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Transfer:
+    """Copy images, embeddings, labels and roots into an index, without embedding any.
+
+    It may be stopped at any moment; the next run skips what is there and equal. What the index
+    knows beside it stays.
+
+    Args:
+        source: Of `find_source`.
+        place: Of the index, which need not exist.
+        model: For files that do not tell what made their embeddings.
+        on_progress: Told after each batch how many files are done.
+
+    Raises:
+        ConfigError: The source is the index itself, or does not tell its model.
+        DataError: The source cannot be read.
+        StoreError: The index is of another model, or cannot be written.
+    """
+    if isinstance(source, IndexSource) and _is_same(source.place, place):
+        raise ConfigError(f"{place} cannot be copied from itself. Name another with --index.")
+    embedder = _embedder(source, model)
+    transfer = Transfer()
+    with place.writing(), closing(_opened(place, embedder)) as store:
+        for batch in source.batches():
+            _write(store, batch, transfer)
+            on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
+        store.set_roots(sorted({*store.roots(), *source.roots}))
+        typical = np.zeros((0, embedder.width), np.float32)
+        folder = place.texts_folder(embedder)
+        _copy_texts(source, folder, embedder, transfer)
+        store.finish(Texts(folder, embedder).references if is_prepared(folder) else typical)
+    return transfer
+
+
+def _is_same(one: Place, other: Place) -> bool:
+    paths = [getattr(place, "path", None) for place in (one, other)]
+    if all(isinstance(path, Path) and path.exists() for path in paths):
+        return paths[0].samefile(paths[1])  # type: ignore[union-attr]
+    return str(one) == str(other)
+
+
+def _embedder(source: Source, model: ModelOptions) -> Embedder:
+    if source.embedder is not None:
+        return source.embedder
+    if model.model_id is None:
+        raise ConfigError("What made these embeddings? Name the model with --model.")
+    from runtime.encoder import DualEncoder
+
+    return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
+
+
+def _opened(place: Place, embedder: Embedder) -> Store:
+    if not place.exists:
+        return place.begin(embedder)
+    store = place.open()
+    if store.embedder.fingerprint != embedder.fingerprint:
+        store.close()
+        raise StoreError(
+            f"The index in {place} was made with {store.embedder.model_id} ("
+            f"{store.embedder.width} wide); what is to be copied, with {embedder.model_id} ("
+            f"{embedder.width} wide). Name another index."
+        )
+    return store
+
+
+def _write(store: Store, batch: Batch, transfer: Transfer) -> None:
+    images, unreadable = batch
+    paths = [one.record.path for one in images] + [one.path for one in unreadable]
+    known = store.records(paths)
+    new = [one for one in images if not _is_known(one.record, known)]
+    faults = [one for one in unreadable if not _is_known(one, known)]
+    _require_width(store, new)
+    if new or faults:
+        store.write(Changes(embedded=new, unreadable=faults))
+    labels = [(one.record.path, one.record.labels) for one in new if one.record.labels]
+    if labels:
+        store.write_labels((path, given) for path, given in labels if given)
+    transfer.copied += len(new)
+    transfer.unreadable += len(faults)
+    transfer.unchanged += len(paths) - len(new) - len(faults)
+
+
+def _is_known(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:
+    there = known.get(record.path)
+    if there is None or (record.fault is None and not record.content):
+        return False
+    return replace(there, labels=None) == replace(record, labels=None) and (
+        dict(there.labels or {}) == dict(record.labels or {})
+    )
+
+
+def _require_width(store: Store, images: list[Embedded]) -> None:
+    width = store.embedder.width
+    wrong = [one for one in images if one.vector.shape != (width,)]
+    if wrong:
+        raise DataError(
+            f"{store.embedder.model_id} gives embeddings {width} wide, but that of "
+            f"{path_line(wrong[0].record.path)} is {wrong[0].vector.shape[-1]} wide."
+        )
+
+
+def _copy_texts(source: Source, folder: Path, embedder: Embedder, transfer: Transfer) -> None:
+    if is_prepared(folder):
+        return
+    old = source.texts_folder()
+    if old is not None and is_prepared(old):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with published_folder(folder, overwrite=True) as staging:
+            shutil.copytree(old, staging, dirs_exist_ok=True)
+        return
+    try:
+        note = prepare_texts(load_model(embedder), folder)
+        transfer.notes += [note] if note else []
+    except ModelError as error:
+        transfer.notes.append(
+            f"Queries in words need the model: {error} Once it is there, run footwork search index."
+        )

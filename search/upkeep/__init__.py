@@ -1,0 +1,1 @@
+"""What keeps an index well: its duplicates, its health, its copies."""

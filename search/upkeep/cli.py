@@ -1,0 +1,182 @@
+"""The commands that look after an index."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from runtime.console import (
+    DONE,
+    SKIPPED,
+    ProgressLine,
+    note,
+    note_all,
+    print_csv,
+    print_document,
+    print_text,
+)
+from runtime.errors import ConfigError
+from search.options import FilterOptions, ModelOptions, StoreOptions
+
+Flat = Parameter(name="*")
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def duplicates(
+    *,
+    near: float | None = None,
+    look: bool = True,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
+    paths: Flag = False,
+    null: Annotated[bool, Parameter(name=["--null", "-0"], negative="")] = False,
+    csv: Flag = False,
+    json: Flag = False,
+    html: Path | None = None,
+    config: Path | None = None,
+) -> int:
+    """Find images that are there more than once, and say which to keep; nothing is deleted.
+
+    Args:
+        near: Least cosine of images that look the same; 1 takes only those of the same bytes. None
+            is 0.95, or 0.985 with --no-look.
+        look: Open pictures that are alike by their embeddings, and compare them; --no-look is for
+            images that are not on this machine.
+        where: The index.
+        filters: Which images are compared.
+        paths: Print the paths alone of those that need not be kept, one a line.
+        null: The same, each ended by NUL in place of a line end: for xargs -0.
+        csv: Print CSV.
+        json: Print one JSON document.
+        html: File for one page that shows all groups.
+        config: TOML file of settings; the command line wins.
+    """
+    del config  # read by the root command, before the settings are built
+    from search.duplicate_rows import (
+        duplicate_cells,
+        duplicates_document,
+        duplicates_lines,
+        duplicates_note,
+        spare_paths,
+    )
+    from search.duplicates import find_duplicates
+    from search.places import find_place
+
+    if sum((csv, json, paths or null)) > 1:
+        raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
+    line = ProgressLine()
+    with closing(find_place(where).open()) as store:
+        found = find_duplicates(
+            store,
+            near,
+            filters.filter(),
+            look=look,
+            on_progress=lambda done, total: line.show(f"{done:,} of {total:,} images"),
+        )
+    line.clear()
+    if json:
+        print_document(duplicates_document(found))
+    elif csv:
+        print_csv(duplicate_cells(found), dict)
+    elif paths or null:
+        for path in spare_paths(found, b"\0" if null else b"\n"):
+            sys.stdout.buffer.write(path)
+    else:
+        for text in duplicates_lines(found):
+            print_text(text)
+    note_all(filter(None, [duplicates_note(found)]))
+    if html is not None:
+        from runtime.home import cache_folder
+        from runtime.images.thumbnails import Thumbnails
+        from search.contact_sheet import THUMBNAIL_SIDE
+        from search.duplicates_page import write_duplicates_page
+
+        kept = Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
+        write_duplicates_page(found, html, kept)
+        note(f"The pictures are on {html}")
+    return DONE
+
+
+def doctor(
+    *,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    repair: Flag = False,
+    model: bool = True,
+    json: Flag = False,
+) -> int:
+    """Examine an index; tell what is wrong with it, and what to do.
+
+    The exit code is 0 where all is well, 3 where something is to be mended, or was, and 1 where
+    the index cannot be read at all.
+
+    Args:
+        where: The index.
+        repair: Mend what can be mended; no image file is touched, and no embedding is lost that
+            could be kept.
+        model: Load the model and see whether it is still the one that the index was made with;
+            only if it is on this machine.
+        json: Print one JSON document.
+    """
+    from search.doctor import examine
+    from search.places import find_place
+
+    report = examine(find_place(where), repair=repair, with_model=model)
+    if json:
+        print_document(report.to_dict())
+    else:
+        print_text(report.to_text())
+    return DONE if report.is_well else SKIPPED
+
+
+def export(
+    out: Path,
+    /,
+    *,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
+    json: Flag = False,
+    config: Path | None = None,
+) -> int:
+    """Write all images with their embeddings to a file that other programs read.
+
+    Args:
+        out: A .parquet file; or a .npy file of embeddings alone, beside which the images stand in
+            a .jsonl file of the same name, row by row, and the model in a .json file.
+        where: The index.
+        filters: Which images are written.
+        json: Print one JSON document.
+        config: TOML file of settings; the command line wins.
+    """
+    del config
+    from search.export import export_images
+    from search.places import find_place
+
+    with closing(find_place(where).open()) as store:
+        count = export_images(store, out, filters.filter())
+    if json:
+        print_document({"images": count, "out": str(out)})
+    else:
+        print_text(f"{count:,} images with their embeddings in {out}")
+    return DONE
+
+
+def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
+    """The command `index --from`."""
+    from search.places import find_place
+    from search.transfer import copy_index, find_source
+
+    source = find_source(named, where)
+    place = find_place(where, tuple(source.roots))
+    line = ProgressLine()
+    done = copy_index(source, place, model, lambda count: line.show(f"{count:,} files"))
+    line.clear()
+    note_all(done.notes)
+    if json:
+        print_document(done.to_dict(str(place)))
+    else:
+        print_text(done.to_text(str(place)))
+    return DONE

@@ -1,0 +1,335 @@
+"""Faults are told, and mended without losing what can be kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.cli import main
+from runtime.errors import StoreError
+from search.doctor import examine
+from search.findings import Report
+from search.index_folder import IndexFolder
+from search.removal import remove_images
+from search.store.embedded import EmbeddedStore, compaction
+from search.store.embedded.compaction import compact
+from search.store.protocol import Changes
+from tests.search.collections import (
+    EMBEDDER,
+    WIDTH,
+    finds_itself,
+    held,
+    indexed,
+    save_picture,
+    save_pictures,
+)
+from tests.search.places import age, holdings, index_of
+from tests.search.store_contract import EmbeddedEngine, known, vector_of, write_images
+
+PHOTOS = 40
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos and their index, which no test changes."""
+    folder = tmp_path_factory.mktemp("well")
+    save_pictures(folder / "photos", PHOTOS)
+    (folder / "photos" / "no.png").write_bytes(b"no picture")
+    place = index_of(folder / "index", folder / "photos")
+    with closing(place.open()) as store:
+        names = sorted(held(store))
+        store.write_labels((path, {"cat": 0.5}) for path in names[:10])
+    with closing(sqlite3.connect(catalog(place))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return folder
+
+
+@pytest.fixture
+def place(original: Path, tmp_path: Path) -> IndexFolder:
+    """A copy of the index, to be spoilt."""
+    shutil.copytree(original / "index", tmp_path / "index")
+    return IndexFolder(tmp_path / "index")
+
+
+def catalog(place: IndexFolder) -> Path:
+    return place.path / "generation-1" / "catalog.sqlite"
+
+
+def vectors(place: IndexFolder) -> Path:
+    return place.path / "generation-1" / "vectors.f32"
+
+
+def examined(place: IndexFolder, *, repair: bool = False) -> Report:
+    return examine(place, repair=repair, with_model=False)
+
+
+def faults(report: Report) -> dict[str, int]:
+    return {one.kind: one.count for one in report.findings if one.is_fault}
+
+
+def test_a_sound_index_is_well_and_stays_as_it_is(place: IndexFolder) -> None:
+    before = holdings(place)
+    report = examined(place)
+    assert report.is_well
+    assert [one.kind for one in report.findings] == ["unreadable files"]
+    assert examined(place, repair=True).is_well
+    assert holdings(place) == before
+
+
+def test_vectors_that_a_short_file_lost_are_forgotten_and_embedded_again(
+    place: IndexFolder, original: Path
+) -> None:
+    before = holdings(place)
+    os.truncate(vectors(place), WIDTH * 4 * 25 + 7)
+    assert faults(examined(place)) == {"lost embeddings": PHOTOS - 25}
+    examined(place, repair=True)
+    assert len(holdings(place)) == 25
+    assert holdings(place).items() <= before.items()
+    with closing(place.open()) as store:
+        assert indexed(store, original / "photos").embedded == PHOTOS - 25
+        assert finds_itself(store)
+    assert holdings(place) == before
+    assert examined(place).is_well
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf, 0.0, 3.0])
+def test_vectors_that_are_none_are_forgotten_and_the_others_kept(
+    place: IndexFolder, spoilt: float
+) -> None:
+    before = holdings(place)
+    rows = np.memmap(vectors(place), "<f4", "r+", shape=(PHOTOS, WIDTH))
+    rows[[3, 17]] = spoilt
+    rows.flush()
+    assert faults(examined(place)) == {"spoilt embeddings": 2}
+    report = examined(place, repair=True)
+    assert "spoilt embeddings: 2." in report.repaired
+    after = holdings(place)
+    assert len(after) == PHOTOS - 2
+    assert after.items() <= before.items()
+    assert faults(examined(place)) == {"new files": 2}
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"kind": "index", "format": 1}'])
+def test_a_manifest_is_written_again(place: IndexFolder, text: str | None) -> None:
+    before, manifest = holdings(place), place.path / "footwork.json"
+    told = json.loads(manifest.read_text())
+    if text is None:
+        manifest.unlink()
+        (place.path / "writer.lock").unlink()
+    else:
+        manifest.write_text(text)
+    assert faults(examined(place)) == {"manifest": 1}
+    examined(place, repair=True)
+    assert json.loads(manifest.read_text()) == told
+    assert holdings(place) == before
+    assert examined(place).is_well
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_damaged_catalog_is_made_anew_from_what_can_be_read(
+    place: IndexFolder, original: Path, seed: int
+) -> None:
+    before = holdings(place)
+    generator, path = random.Random(seed), catalog(place)
+    pages = path.stat().st_size // 4096
+    with path.open("r+b") as file:
+        for page in generator.sample(range(2, pages), 6):
+            file.seek(page * 4096)
+            file.write(generator.randbytes(500))
+    try:
+        found = faults(examined(place))
+        assert found.keys() == {"catalog"}
+        report = examined(place, repair=True)
+    except StoreError as error:
+        assert "Nothing can be read" in str(error)  # noqa: PT017 - the one page of files was hit
+        return
+    assert "made anew" in report.repaired[0]
+    after = holdings(place)
+    assert after.items() <= before.items()
+    assert list(path.parent.glob("catalog-damaged-1.sqlite"))
+    assert vectors(place).stat().st_size == PHOTOS * WIDTH * 4
+    with closing(place.open()) as store:
+        indexed(store, original / "photos")
+        assert finds_itself(store)
+    assert holdings(place) == before
+    assert examined(place).is_well
+
+
+def test_an_index_of_the_catalog_that_is_wrong_costs_nothing(place: IndexFolder) -> None:
+    before = holdings(place)
+    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        statement = "UPDATE sqlite_schema SET sql = replace(sql, '(size)', '(mtime_ns)') "
+        connection.execute(f"{statement} WHERE name = 'files_by_size'")
+    assert faults(examined(place)) == {"catalog": 1}
+    report = examined(place, repair=True)
+    assert "41 files, 10 labels and 1 folder" in report.repaired[0]
+    assert holdings(place) == before
+    with closing(place.open()) as store:
+        labelled = store.records(sorted(before)[:10])
+        assert all(one.labels == {"cat": 0.5} for one in labelled.values())
+    assert examined(place).is_well
+
+
+def test_a_catalog_of_which_nothing_can_be_read_is_left_alone(place: IndexFolder) -> None:
+    catalog(place).write_bytes(b"nothing" * 5000)
+    before = sorted(path.name for path in catalog(place).parent.iterdir())
+    assert faults(examined(place)) == {"catalog": 1}
+    with pytest.raises(StoreError, match=r"Nothing can be read of .*catalog\.sqlite\. Move"):
+        examined(place, repair=True)
+    assert sorted(path.name for path in catalog(place).parent.iterdir()) == before
+
+
+def test_what_happened_to_the_files_is_told(tmp_path: Path) -> None:
+    photos = save_pictures(tmp_path / "photos", 4)
+    place = index_of(tmp_path / "index", tmp_path / "photos")
+    photos[0].unlink()
+    save_picture(photos[1], 99)
+    age(photos[1])
+    save_picture(tmp_path / "photos" / "new.png", 100)
+    found = faults(examined(place))
+    assert found == {"changed files": 1, "new files": 1, "missing files": 1}
+    shutil.rmtree(tmp_path / "photos")
+    assert faults(examined(place)) == {"folder": 1}
+
+
+def test_files_that_nobody_names_are_deleted(place: IndexFolder) -> None:
+    generation = catalog(place).parent
+    left = [
+        generation / "vectors-2.f32",
+        generation / "approximate-9.faiss",
+        generation / ".approximate-9.faiss.12",
+        place.path / ".footwork.json.abc",
+    ]
+    for path in left:
+        path.write_bytes(b"left")
+    (generation / ".texts.footwork-abc").mkdir()
+    assert faults(examined(place)) == {"left over": 3, "temporary": 2}
+    examined(place, repair=True)
+    assert not any(path.exists() for path in left)
+    assert examined(place).is_well
+
+
+def test_a_cache_of_other_vectors_is_told_and_dropped(place: IndexFolder) -> None:
+    record = {"file": "a.faiss", "vectors": "old", "slots": 1, "trained": 1, "probes": 1}
+    path = catalog(place).parent / "approximate.json"
+    path.write_text(json.dumps(record | {"recall": 1.0}))
+    assert faults(examined(place)) == {"approximate index": 1}
+    examined(place, repair=True)
+    assert not path.exists()
+
+
+def test_an_older_generation_is_deleted_and_an_unfinished_one_kept(place: IndexFolder) -> None:
+    generation = place.path / "generation-1"
+    shutil.copytree(generation, place.path / "generation-2")
+    assert examined(place).is_well
+    assert [one.kind for one in examined(place).findings] == [
+        "unfinished generation",
+        "unreadable files",
+    ]
+    place.name_current(place.path / "generation-2", EMBEDDER)
+    assert faults(examined(place)) == {"old generations": 1}
+    examined(place, repair=True)
+    assert not generation.exists()
+    assert (place.path / "generation-2").is_dir()
+
+
+def test_a_text_half_that_is_missing_is_told(place: IndexFolder) -> None:
+    shutil.rmtree(catalog(place).parent / "texts")
+    assert faults(examined(place)) == {"texts": 1}
+
+
+def test_rows_that_two_files_share_or_that_have_none_are_forgotten(place: IndexFolder) -> None:
+    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
+        connection.execute("UPDATE files SET slot = NULL WHERE slot = 5")
+    assert faults(examined(place)) == {"no embedding": 1}
+    examined(place, repair=True)
+    assert len(holdings(place)) == PHOTOS - 1
+
+
+def test_no_index_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No index in"):
+        examined(IndexFolder(tmp_path))
+
+
+def test_an_index_that_is_being_written_is_not_repaired(place: IndexFolder) -> None:
+    with place.writing(), pytest.raises(StoreError, match="is being written by process"):
+        examined(place, repair=True)
+
+
+def test_compaction_keeps_every_vector_and_open_readers_go_on(tmp_path: Path) -> None:
+    with closing(EmbeddedEngine(tmp_path).make()) as store:
+        assert isinstance(store, EmbeddedStore)
+        paths = [f"/p/{n:04d}" for n in range(5000)]
+        write_images(store, *paths)
+        store.write(Changes(forgotten=paths[::2], absent=paths[1::20]))
+        before, files = held(store), known(store)
+        reader = EmbeddedStore.open(store.folder)
+        half = reader.scan()
+        first = next(half)
+        assert compact(store.folder) == 2500
+        assert compact(store.folder) == 0
+        assert [path.name for path in store.folder.glob("*.f32")] == ["vectors-2.f32"]
+        assert (store.folder / "vectors-2.f32").stat().st_size == 2500 * 8 * 4
+        for image, vector in zip(first.records, first.vectors, strict=True):
+            assert np.array_equal(vector, vector_of(image.path))
+        for block in half:
+            for image, vector in zip(block.records, block.vectors, strict=True):
+                assert np.array_equal(vector, vector_of(image.path))
+        for one in (store, reader):
+            assert held(one) == before
+            assert known(one) == files
+        write_images(store, "/p/new")
+        assert held(reader).keys() == before.keys() | {"/p/new"}
+        reader.close()
+
+
+def test_an_update_compacts_once_a_quarter_is_holes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "FEWEST_HOLES", 5)
+    with closing(EmbeddedEngine(tmp_path).make()) as store:
+        paths = [f"/p/{n}" for n in range(40)]
+        write_images(store, *paths)
+        for forgotten, slots in ((paths[:10], 40), (paths[10:12], 28)):
+            store.write(Changes(forgotten=forgotten))
+            store.finish(np.zeros((0, 8), np.float32))
+            (file,) = (tmp_path / "1").glob("*.f32")
+            assert file.stat().st_size == slots * 8 * 4
+
+
+def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with closing(EmbeddedEngine(tmp_path).make()) as store:
+        write_images(store, "/a", "/b")
+        store.write(Changes(forgotten=["/a"]))
+        monkeypatch.setattr(compaction.os, "fsync", refuse)
+        with pytest.raises(StoreError, match=r"No space left on device\. Make room"):
+            compact(tmp_path / "1")
+        assert [path.name for path in (tmp_path / "1").glob("*.f32")] == ["vectors.f32"]
+        assert list(held(store)) == ["/b"]
+
+
+def test_the_command_tells_by_its_exit_code(
+    place: IndexFolder, original: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["search", "doctor", "--index", str(place.path), "--no-model"]
+    assert main(command) == 0
+    assert "All is well." in capsys.readouterr().out
+    remove_images(place, [str(original / "photos" / "0003.png")], gone=False)
+    assert main([*command, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert {one["kind"] for one in document["findings"]} >= {"holes", "new files"}
+    assert main([*command, "--repair"]) == 3
+    assert "repaired: holes: 1." in capsys.readouterr().out
+    assert main(["search", "doctor", "--index", str(place.path / "none")]) == 1

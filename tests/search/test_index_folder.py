@@ -1,0 +1,164 @@
+"""Indexes on the disk: who may open them, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.errors import StoreError
+from search.index_folder import IndexFolder, find_index
+from search.store.embedded import EmbeddedStore
+from search.store.embedded.catalog import open_catalog
+from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    save_pictures(tmp_path / "photos", 6)
+    place = IndexFolder(tmp_path / "index")
+    with place.writing():
+        store = place.begin(EMBEDDER)
+        indexed(store, tmp_path / "photos")
+        store.close()
+    return place.path
+
+
+def test_readers_see_whole_batches_while_one_writes(tmp_path: Path, index: Path) -> None:
+    reader, writer = IndexFolder(index).open(), IndexFolder(index).open()
+    scan = reader.scan()
+    first = next(scan)
+    save_pictures(tmp_path / "photos", 3, first=100)
+    indexed(writer, tmp_path / "photos")
+    assert list(scan) == []  # as of the moment it began
+    assert len(first.records) == 6
+    assert len(held(reader)) == 9
+    assert finds_itself(reader)
+
+
+def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
+    place = IndexFolder(index)
+    with place.writing():
+        script = (
+            "import sys, pathlib; from search.index_folder import IndexFolder\n"
+            "with IndexFolder(pathlib.Path(sys.argv[1])).writing(): pass"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(index)], capture_output=True, text=True, check=False
+        )
+        assert f"is being written by process {os.getpid()} on " in done.stderr
+        assert len(held(place.open())) == 6
+    with place.writing():
+        pass
+
+
+def test_a_lock_ends_with_its_process(index: Path) -> None:
+    script = (
+        "import os, signal, sys, pathlib; from search.index_folder import IndexFolder\n"
+        "with IndexFolder(pathlib.Path(sys.argv[1])).writing(): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(index)], check=False)
+    with IndexFolder(index).writing():
+        pass
+
+
+def test_a_read_only_index_answers(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    store = IndexFolder(index).open()
+    store.finish(np.zeros((0, 16), np.float32))
+    store.close()
+    real = sqlite3.connect
+
+    def read_only(database: str, **options: object) -> sqlite3.Connection:
+        if "mode=ro&immutable=1" in database:
+            return real(database, **options)  # type: ignore[call-overload, no-any-return]
+        raise sqlite3.OperationalError("unable to open database file")
+
+    generation = index / "generation-1"
+    for name in ("catalog.sqlite-wal", "catalog.sqlite-shm"):
+        (generation / name).unlink(missing_ok=True)
+    monkeypatch.setattr("search.store.embedded.catalog.sqlite3.connect", read_only)
+    store = IndexFolder(index).open()
+    assert len(held(store)) == 6
+
+
+def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
+    catalog = index / "generation-1" / "catalog.sqlite"
+    opened = open_catalog(catalog, to_write=True)
+    opened.run("PRAGMA user_version = 7")
+    opened.connection.close()
+    with pytest.raises(StoreError, match=r"has format 7; .* reads format 1\. Take the version"):
+        EmbeddedStore.open(index / "generation-1")
+    manifest = index / "footwork.json"
+    told = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps(told | {"format": 9}), "utf-8")
+    with pytest.raises(StoreError, match="has format 9"):
+        IndexFolder(index).open()
+    manifest.write_text(json.dumps({"task": "single_label"}), "utf-8")
+    with pytest.raises(StoreError, match="no index but something else"):
+        IndexFolder(index).open()
+    manifest.write_text("{", "utf-8")
+    with pytest.raises(StoreError, match=r"cannot be read\. footwork search doctor --repair"):
+        IndexFolder(index).open()
+
+
+def test_a_damaged_catalog_or_vector_file_is_told(index: Path) -> None:
+    generation = index / "generation-1"
+    vectors = generation / "vectors.f32"
+    vectors.write_bytes(vectors.read_bytes()[:100])
+    store = IndexFolder(index).open()
+    with pytest.raises(StoreError, match=r"shorter than its catalog says.*doctor --repair"):
+        list(store.scan())
+    store.close()
+    (generation / "catalog.sqlite").write_bytes(b"no database at all, but long enough" * 100)
+    with pytest.raises(StoreError, match=r"not a database.*doctor --repair"):
+        IndexFolder(index).open()
+    shutil.rmtree(generation)
+    with pytest.raises(StoreError, match="No index in"):
+        IndexFolder(index).open()
+
+
+def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with (
+        pytest.raises(StoreError, match="holds other files"),
+        IndexFolder(tmp_path).writing(),
+    ):
+        pass
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StoreError, match="cannot be written"),
+        IndexFolder(tmp_path / "file").writing(),
+    ):
+        pass
+
+
+def test_which_index_is_meant_is_found_or_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    with pytest.raises(StoreError, match="There is no index yet"):
+        find_index(None)
+    roots = [tmp_path / name for name in ("a", "b")]
+    for number, root in enumerate(roots):
+        save_pictures(root, 1, first=number)
+        place = find_index(None, (str(root),))
+        with place.writing():
+            store = place.begin(EMBEDDER)
+            indexed(store, root)
+            store.close()
+    with pytest.raises(StoreError, match=r"Which index\? Name one with --index: .*/a-.*/b-"):
+        find_index(None)
+    monkeypatch.chdir(roots[1])
+    assert (
+        find_index(None).path
+        == find_index(roots[1]).path
+        == find_index(None, (str(roots[1]),)).path
+    )

@@ -1,0 +1,297 @@
+"""What only the server engine does; see test_store_contract.py for what it shares."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import StoreError
+from search.filters import Filter
+from search.store.protocol import Changes, Embedded, Embedder
+from search.store.server import ServerOptions, ServerStore
+from tests.search.store_contract import (
+    ServerEngine,
+    embedded,
+    embedder,
+    empty,
+    found_paths,
+    known,
+    paths_of,
+    record,
+    searched,
+    unit,
+    vector_of,
+    write_images,
+)
+
+pytestmark = pytest.mark.server
+
+OTHER = Embedder(model_id="openai/clip", revision="c0ffee" * 6, fingerprint="other", width=8)
+
+WRITER = """
+import sys
+from search.store.protocol import Changes
+from search.store.server import ServerOptions, ServerStore
+from tests.search.store_contract import embedded, record
+
+url, token, collection = sys.argv[1:]
+store = ServerStore.open(ServerOptions(url=url, token=token, collection=collection))
+for batch in range(10_000):
+    records = [record(f"/p/{batch:05}/{number:03}.jpg") for number in range(100)]
+    store.write(Changes(embedded=embedded(*records)))
+    print(batch, flush=True)
+"""
+
+
+@pytest.fixture
+def store(milvus_server: ServerEngine) -> Iterator[ServerStore]:
+    with closing(ServerStore.create(milvus_server.options("alone"), embedder())) as made:
+        empty(made)
+        yield made
+
+
+def test_a_wrong_password_is_told(milvus_server: ServerEngine, capfd: Any) -> None:
+    wrong = ServerOptions(url=milvus_server.options("alone").url, user="root", password="wrong")
+    with pytest.raises(StoreError, match=r"does not let you in: .* Give a user and password"):
+        ServerStore.open(wrong)
+    assert capfd.readouterr() == ("", "")
+    assert "wrong" not in repr(wrong)
+
+
+def test_a_collection_that_is_missing_is_told(milvus_server: ServerEngine, capfd: Any) -> None:
+    options = milvus_server.options("nothing")
+    with pytest.raises(StoreError, match=rf"{options.url} has no collection nothing\. Make one: "):
+        ServerStore.open(options)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_vectors_of_two_models_are_not_mixed(
+    store: ServerStore, milvus_server: ServerEngine
+) -> None:
+    expected = (
+        r"Collection alone at http\S+ was made with tiny \(8 wide\); asked for is openai/clip at "
+        r"c0ffeec0ffee \(8 wide\)\. Use the first, or index into another collection\."
+    )
+    for opening in (ServerStore.open, ServerStore.create):
+        with pytest.raises(StoreError, match=expected):
+            opening(milvus_server.options("alone"), OTHER)
+    assert store.embedder == embedder()
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ("my products", r"^Collection strange at \S+ was not made by Footwork\. Name another"),
+        ('{"footwork": 99}', r"has format 99; this Footwork reads format 1\. Use the Footwork"),
+    ],
+)
+def test_the_collection_of_another_program_is_left_alone(
+    milvus_server: ServerEngine, description: str, expected: str
+) -> None:
+    from pymilvus import DataType, MilvusClient
+
+    options = milvus_server.options("strange")
+    with closing(MilvusClient(options.url, token=options.token)) as client:
+        schema = client.create_schema(description=description)
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=8)
+        client.create_collection("strange", schema=schema)
+        try:
+            for opening in (ServerStore.open, ServerStore.create):
+                with pytest.raises(StoreError, match=expected):
+                    opening(options, embedder())
+        finally:
+            client.drop_collection("strange")
+
+
+def test_two_machines_can_make_the_same_store(
+    store: ServerStore, milvus_server: ServerEngine
+) -> None:
+    write_images(store, "/p/a.jpg")
+    with closing(ServerStore.create(milvus_server.options("alone"), embedder())) as other:
+        write_images(other, "/p/b.jpg")
+        assert found_paths(other) == found_paths(store) == ["/p/a.jpg", "/p/b.jpg"]
+
+
+def test_what_was_deleted_is_gone_for_the_next_query(store: ServerStore) -> None:
+    for number in range(5):
+        write_images(store, "/p/a.jpg", f"/p/{number}.jpg")
+        store.write(Changes(forgotten=["/p/a.jpg"]))
+        assert "/p/a.jpg" not in paths_of(searched(store, vector_of("/p/a.jpg")).records)
+        assert "/p/a.jpg" not in known(store)
+
+
+def test_writers_at_once_lose_nothing(store: ServerStore, milvus_server: ServerEngine) -> None:
+    failures: list[Exception] = []
+
+    def write(name: str) -> None:
+        try:
+            with closing(ServerStore.open(milvus_server.options("alone"))) as own:
+                for batch in range(10):
+                    mine = [f"/{name}/{batch}_{number}.jpg" for number in range(20)]
+                    shared = [f"/shared/{number}.jpg" for number in range(20)]
+                    write_images(own, *mine, *shared)
+        except Exception as error:  # noqa: BLE001 - the main thread raises it
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "two", "three")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    store.finish(vector_of("typical")[None])
+    assert len(found_paths(store, folders=("/shared",))) == 20
+    assert store.counts().present == len(known(store)) == 3 * 200 + 20
+
+
+def test_a_record_stands_with_its_own_vector_whoever_writes_at_once(
+    store: ServerStore, milvus_server: ServerEngine
+) -> None:
+    paths = [f"/p/{number}.jpg" for number in range(20)]
+
+    def embed(version: int) -> None:
+        rows = [Embedded(record(path, size=version), vector_of(f"{version}")) for path in paths]
+        store.write(Changes(embedded=rows))
+
+    def label(own: ServerStore) -> None:
+        for number in range(15):
+            own.write_labels((path, {"cat": number / 15}) for path in paths)
+
+    embed(0)
+    with closing(ServerStore.open(milvus_server.options("alone"))) as other:
+        thread = threading.Thread(target=label, args=(other,))
+        thread.start()
+        for version in range(1, 16):
+            embed(version)
+        thread.join()
+    store.finish(vector_of("typical")[None])
+    vectors = store.vectors(paths)
+    assert sorted(vectors) == sorted(paths)
+    for path, one in known(store).items():
+        np.testing.assert_allclose(vectors[path], vector_of(f"{one.size}"), atol=1e-7)
+
+
+def test_what_a_killed_writer_was_told_is_there(
+    store: ServerStore, milvus_server: ServerEngine
+) -> None:
+    options = milvus_server.options("alone")
+    arguments = [options.url, options.token, options.collection]
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, *arguments], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            if int(line) == 4:
+                writer.kill()
+                break
+        told = 4 + len(writer.stdout.readlines())
+    assert writer.returncode == -signal.SIGKILL
+    there = known(store)
+    assert len(there) >= 100 * told
+    again = [record(f"/p/{batch:05}/{n:03}.jpg") for batch in range(8) for n in range(100)]
+    store.write(Changes(embedded=embedded(*again)))
+    assert there.keys() <= known(store).keys() | {one.path for one in again}
+    assert store.counts().present == len(known(store))
+
+
+@pytest.mark.parametrize("index", ["FLAT", "IVF_SQ8"])
+def test_every_image_finds_itself_whatever_the_index(
+    milvus_server: ServerEngine, index: str
+) -> None:
+    options = milvus_server.options(f"index_{index}", index=index, index_params={}, breadth=64)
+    with closing(ServerStore.create(options, embedder())) as store:
+        paths = [f"/p/{number}.jpg" for number in range(1500)]
+        write_images(store, *paths)
+        store.finish(vector_of("typical")[None])
+        queries = np.stack([vector_of(path) for path in paths[:50]])
+        answers = store.search(queries, 3)
+        assert [found.records[0].path for found in answers] == paths[:50]
+        assert store.counts().details["index"] == f"{index}, 1,500 rows"
+
+
+def test_a_store_of_two_shards_answers_the_same(milvus_server: ServerEngine) -> None:
+    with closing(ServerStore.create(milvus_server.options("two", shards=2), embedder())) as store:
+        paths = sorted(f"/p/{number}.jpg" for number in range(60))
+        write_images(store, *paths)
+        store.write(Changes(forgotten=paths[:20]))
+        assert found_paths(store) == paths_of(store.files()) == paths[20:]
+        write_images(store, *paths[10:30])
+        assert found_paths(store) == paths_of(store.files()) == paths[10:]
+        assert store.counts().details["shards"] == "2"
+
+
+def test_few_rows_are_compared_one_by_one(store: ServerStore) -> None:
+    write_images(store, *(f"/p/{number}.jpg" for number in range(50)))
+    query = unit(np.ones(8))
+    by_index = searched(store, query, 10)
+    one_by_one = searched(store, query, 10, folders=("/p",))
+    assert [one.path for one in by_index.records] == [one.path for one in one_by_one.records]
+    np.testing.assert_allclose(by_index.cosines, one_by_one.cosines, atol=1e-6)
+
+
+def test_more_labels_than_a_row_can_hold_are_refused(store: ServerStore) -> None:
+    write_images(store, "/p/a.jpg")
+    with pytest.raises(StoreError, match=r"^/p/a.jpg has 4,097 labels; at most 4,096 can be sto"):
+        store.write_labels([("/p/a.jpg", {str(number): 0.5 for number in range(4097)})])
+
+
+def test_a_condition_that_the_server_cannot_read_is_told(store: ServerStore) -> None:
+    with pytest.raises(StoreError, match=r"refused what was asked of collection alone: cannot par"):
+        store.search(vector_of("q")[None], 3, Filter(min_bytes="many"))  # type: ignore[arg-type]
+
+
+def test_the_server_ends_with_the_tests_however_they_end(
+    milvus_programs: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import subprocess, sys, time\nfrom pathlib import Path\n"
+        "from tests.search import milvus\n"
+        "start = milvus._start\n"
+        "def told(*arguments):\n"
+        "    process = start(*arguments)\n"
+        "    print(process.pid, flush=True)\n"
+        "    return process\n"
+        "milvus._start = told\n"
+        "with milvus.running_milvus(Path(sys.argv[1]), Path(sys.argv[2])):\n"
+        "    print('up', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    arguments = [str(milvus_programs), str(tmp_path / "data")]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True
+    ) as tests:
+        assert tests.stdout is not None
+        pid = int(tests.stdout.readline())
+        assert tests.stdout.readline() == "up\n"
+        tests.kill()
+    descriptor = pidfd(pid)
+    if descriptor is not None:
+        signal_readable(descriptor)
+
+
+def pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None  # it has ended
+
+
+def signal_readable(descriptor: int) -> None:
+    """Wait until the process has ended."""
+    from select import select
+
+    try:
+        assert select([descriptor], [], [], 20)[0]
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""Queries as they are typed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ConfigError
+from search.dates import day_bounds
+from search.path_words import words_of
+from search.paths import real_path, stored_text
+from search.terms import Term, parse_query, read_queries
+
+
+def test_words_without_signs_are_one_term() -> None:
+    assert parse_query(["a", "red", "bicycle"]).terms == (Term("a red bicycle"),)
+    assert parse_query(["a red bicycle"]) == parse_query("a red bicycle".split())
+
+
+def test_signs_and_weights_make_terms() -> None:
+    query = parse_query(["a dog", "+", "0.5:at", "night", "-", "people", "+", ".25:snow"])
+    assert query.wanted == (Term("a dog"), Term("at night", weight=0.5), Term("snow", weight=0.25))
+    assert query.excluded == (Term("people", is_excluded=True),)
+    assert str(query) == "a dog + 0.5:at night - people + 0.25:snow"
+    assert query.words == "a dog at night snow"
+
+
+def test_a_sign_within_a_word_is_a_part_of_it() -> None:
+    assert parse_query(["a", "t-shirt", "C++", "10:30", "4:3"]).terms == (
+        Term("a t-shirt C++ 10:30 4:3"),
+    )
+
+
+def test_pictures_are_told_from_words(tmp_path: Path) -> None:
+    photo = str(tmp_path / "a photo.jpg")
+    Path(photo).touch()
+    [term] = parse_query([photo]).terms
+    assert term == Term(photo, is_image=True)
+    assert parse_query([Path(photo).as_uri()]).terms == (term,)
+    assert parse_query([], [photo]).terms == (term,)
+    assert parse_query([], [f"2:{photo}"]).terms == (Term(photo, is_image=True, weight=2.0),)
+    assert parse_query(["-", photo, "+", "a dog"]).excluded == (
+        Term(photo, is_image=True, is_excluded=True),
+    )
+    odd = tmp_path / "2:odd.jpg"
+    odd.touch()
+    assert parse_query([], [str(odd)]).terms[0].weight == 1.0
+
+
+@pytest.mark.parametrize("words", [[], ["-", "people"], ["+"], ["a", "-"], ["  "]])
+def test_nothing_asked_for_is_said(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"Nothing is asked for|A term is empty"):
+        parse_query(words)
+
+
+def test_files_of_queries(tmp_path: Path) -> None:
+    file = tmp_path / "queries.txt"
+    file.write_bytes("\ufeffa dog\r\n\n  un été - people\n".encode())
+    assert [str(query) for query in read_queries(file, io.StringIO())] == [
+        "a dog",
+        "un été - people",
+    ]
+    assert len(read_queries(Path("-"), io.StringIO("a\nb\n"))) == 2
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_queries(file, io.StringIO())
+    with pytest.raises(ConfigError, match="holds no query"):
+        read_queries(Path("-"), io.StringIO("\n"))
+    with pytest.raises(ConfigError, match="Cannot read the queries"):
+        read_queries(tmp_path / "none", io.StringIO())
+
+
+def test_days_months_and_years_are_spans() -> None:
+    day = 86_400
+    assert day_bounds("1970-01-02") == (day, 2 * day)
+    assert day_bounds("1970-02") == (31 * day, 59 * day)
+    assert day_bounds("1972") == (730 * day, 1096 * day)
+
+
+@pytest.mark.parametrize("text", ["", "May", "2024-13", "2024-02-30", "24", "0000", "2024/05/17"])
+def test_other_dates_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"A date must look like|is no date"):
+        day_bounds(text)
+
+
+def test_words_of_names() -> None:
+    assert words_of("/Été/BeachDay_2019-07.JPG") == ["ete", "beach", "day", "2019", "07", "jpg"]
+
+
+@pytest.mark.parametrize("name", ["plain", "Größe", "\udcff\udc80é", "\U0001f600"])
+def test_every_name_is_stored_and_read_back(name: str) -> None:
+    stored = stored_text(name)
+    stored.encode("utf-8")
+    assert real_path(stored) == name

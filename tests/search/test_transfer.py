@@ -1,0 +1,329 @@
+"""What is known of images moves between indexes and files, and nothing is embedded again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from runtime.cli import main
+from runtime.errors import ConfigError, DataError, StoreError
+from search.export import export_images
+from search.filters import Filter
+from search.index_folder import IndexFolder
+from search.options import ModelOptions, StoreOptions
+from search.records import ImageRecord
+from search.sources import IndexSource, NumpySource, ParquetSource
+from search.store.protocol import Changes, Embedded, Embedder, Store
+from search.transfer import copy_index, find_source
+from search.update import update
+from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
+from tests.search.places import index_of
+from tests.search.store_contract import Engine, fault, known, record, vector_of, write_images
+
+ODD = os.fsdecode(b"/p/caf\xe9 \xf0\x9f\x90\xb1\n.jpg")
+
+
+class StorePlace:
+    """A place of one store, as the contract's engines make them."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self._engine, self._folder = engine, folder
+        self.store = engine.make()
+        self.exists = True
+
+    def __str__(self) -> str:
+        return f"store {id(self)}"
+
+    def writing(self) -> Any:
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+    def open(self) -> Store:
+        return self._engine.reopen()
+
+    def begin(self, embedder: Embedder) -> Store:
+        raise AssertionError(embedder)
+
+    def publish(self, embedder: Embedder) -> None:
+        raise AssertionError(embedder)
+
+    def texts_folder(self, embedder: Embedder) -> Path:
+        return self._folder / embedder.fingerprint
+
+
+def everything(store: Store) -> dict[str, tuple[ImageRecord, tuple[float, ...]]]:
+    """All that a store knows, with labels and vectors."""
+    records = store.records(list(known(store)))
+    vectors = store.vectors(list(records))
+    return {
+        path: (
+            replace(one, labels=dict(one.labels or {})),
+            tuple(np.round(vectors[path], 6).tolist()) if path in vectors else (),
+        )
+        for path, one in records.items()
+    }
+
+
+def fill(store: Store) -> None:
+    """With every kind of file."""
+    write_images(store, "/p/a.jpg", "/p/deep/b.jpg", "/q/c.jpg", ODD)
+    plain = record("/p/bare.jpg", format=None, width=None, height=None, date=None, camera=None)
+    old = record("/p/old.jpg", date=-(10**10), camera=os.fsdecode(b"caf\xe9"))
+    store.write(Changes(embedded=[Embedded(one, vector_of(one.path)) for one in (plain, old)]))
+    store.write(Changes(absent=["/q/c.jpg"], unreadable=[fault("/p/broken.jpg")]))
+    store.write_labels([("/p/a.jpg", {"cat": 0.75, "dög": 0.25}), ("/q/c.jpg", {"dog": 0.5})])
+    store.set_roots(["/p", "/q"])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> IndexFolder:
+    """An index with every kind of file."""
+    return filled(tmp_path / "source", model(8))
+
+
+def filled(folder: Path, embedder: Embedder) -> IndexFolder:
+    made = IndexFolder(folder)
+    with closing(made.begin(embedder)) as store:
+        fill(store)
+        texts = made.texts_folder(store.embedder)
+        texts.mkdir()
+        np.save(texts / "references.npy", np.eye(8, dtype=np.float32))
+        (texts / "tower").mkdir()
+        (texts / "tower" / "model.onnx").write_bytes(b"tower")
+    return made
+
+
+def model(width: int) -> Embedder:
+    return Embedder(model_id="/no/model", revision=None, fingerprint="f-1", width=width)
+
+
+def test_a_copy_knows_all_that_the_original_knows(place: IndexFolder, tmp_path: Path) -> None:
+    target = IndexFolder(tmp_path / "target")
+    done = copy_index(IndexSource(place), target)
+    assert (done.copied, done.unreadable, done.unchanged, done.notes) == (6, 1, 0, [])
+    with closing(place.open()) as old, closing(target.open()) as new:
+        assert everything(new) == everything(old)
+        assert new.roots() == old.roots()
+        assert new.embedder == old.embedder
+        texts = target.texts_folder(new.embedder)
+    assert (texts / "tower" / "model.onnx").read_bytes() == b"tower"
+
+
+def test_a_second_copy_writes_nothing(place: IndexFolder, tmp_path: Path) -> None:
+    target = IndexFolder(tmp_path / "target")
+    copy_index(IndexSource(place), target)
+    with closing(target.open()) as store:
+        counted = store.counts().details
+    done = copy_index(IndexSource(place), target)
+    assert (done.copied, done.unreadable, done.unchanged) == (0, 0, 7)
+    with closing(target.open()) as store:
+        assert store.counts().details == counted
+
+
+def test_a_copy_that_was_interrupted_is_completed(
+    place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.sources.BATCH", 2)
+    target = IndexFolder(tmp_path / "target")
+
+    def interrupt(done: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_index(IndexSource(place), target, on_progress=interrupt)
+    done = copy_index(IndexSource(place), target)
+    assert (done.copied + done.unreadable, done.unchanged) == (3, 4)
+    with closing(place.open()) as old, closing(target.open()) as new:
+        assert everything(new) == everything(old)
+
+
+def test_an_index_moves_to_every_engine_and_back(engine: Engine, tmp_path: Path) -> None:
+    there = StorePlace(engine, tmp_path)
+    place = filled(tmp_path / "source", there.store.embedder)
+    assert copy_index(IndexSource(place), there).copied == 6
+    with closing(place.open()) as old, closing(there.open()) as new:
+        assert everything(new) == everything(old)
+    back = IndexFolder(tmp_path / "back")
+    copy_index(IndexSource(there), back)
+    with closing(place.open()) as old, closing(back.open()) as new:
+        assert everything(new) == everything(old)
+    there.store.close()
+
+
+def test_what_was_copied_is_not_embedded_again(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "photos", 5)
+    target = IndexFolder(tmp_path / "target")
+    copy_index(IndexSource(index_of(tmp_path / "index", tmp_path / "photos")), target)
+    with closing(target.open()) as store:
+        assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 5
+        save_pictures(tmp_path / "photos", 2, first=50)
+        assert indexed(store, tmp_path / "photos").embedded == 2
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".npy"])
+def test_a_file_holds_all_of_the_present_images(
+    place: IndexFolder, tmp_path: Path, ending: str
+) -> None:
+    out = tmp_path / f"all{ending}"
+    with closing(place.open()) as old:
+        assert export_images(old, out) == 5
+        wanted = {
+            path: value
+            for path, value in everything(old).items()
+            if value[0].present and value[0].fault is None
+        }
+    source = find_source(str(out), StoreOptions())
+    assert (source.embedder, tuple(source.roots)) == (model(8), ("/p", "/q"))
+    target = IndexFolder(tmp_path / "target")
+    done = copy_index(source, target)
+    assert "Queries in words need the model" in done.notes[0]
+    with closing(target.open()) as new:
+        assert everything(new) == wanted
+
+
+def test_a_filter_chooses_what_is_exported(place: IndexFolder, tmp_path: Path) -> None:
+    with closing(place.open()) as store:
+        out = tmp_path / "deep.parquet"
+        assert export_images(store, out, Filter(folders=("/p/deep",))) == 1
+        assert export_images(store, tmp_path / "none.npy", Filter(folders=("/none",))) == 0
+    assert pyarrow.parquet.read_table(out).column("path").to_pylist() == ["/p/deep/b.jpg"]
+    assert np.load(tmp_path / "none.npy").shape == (0, 8)
+
+
+def test_other_programs_read_the_files(place: IndexFolder, tmp_path: Path) -> None:
+    with closing(place.open()) as store:
+        export_images(store, tmp_path / "all.parquet")
+        export_images(store, tmp_path / "all.npy")
+    table = pyarrow.parquet.read_table(tmp_path / "all.parquet")
+    told = json.loads(table.schema.metadata[b"footwork"])
+    assert told["model"]["width"] == 8
+    assert table.schema.field("embedding").type == pyarrow.list_(pyarrow.float32(), 8)
+    rows = table.to_pylist()
+    assert json.loads(rows[0]["labels"]) == {"cat": 0.75, "dög": 0.25}
+    assert os.fsencode(ODD) in [row["path_bytes"] for row in rows]
+    lines = (tmp_path / "all.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [row["path"] for row in rows]
+    assert np.array_equal(np.load(tmp_path / "all.npy"), [row["embedding"] for row in rows])
+
+
+def test_an_export_that_fails_leaves_what_was_there(place: IndexFolder, tmp_path: Path) -> None:
+    class Failing:
+        def __init__(self, store: Store) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        def scan(self, where: Filter) -> Iterator[Any]:
+            yield from self._store.scan(where)
+            raise StoreError("The server is gone.")
+
+    for name in ("all.parquet", "all.npy"):
+        (tmp_path / name).write_bytes(b"old")
+        with closing(place.open()) as store, pytest.raises(StoreError, match="is gone"):
+            export_images(Failing(store), tmp_path / name)  # type: ignore[arg-type]
+        assert (tmp_path / name).read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.npy", "all.parquet", "source"]
+
+
+def test_another_ending_and_a_missing_folder_are_refused(
+    place: IndexFolder, tmp_path: Path
+) -> None:
+    with closing(place.open()) as store:
+        with pytest.raises(ConfigError, match=r"must be \.parquet or \.npy, got '\.csv'"):
+            export_images(store, tmp_path / "all.csv")
+        with pytest.raises(DataError, match=r"Cannot write .*/no/all\.npy: no such file"):
+            export_images(store, tmp_path / "no" / "all.npy")
+
+
+def test_an_index_of_another_model_is_not_mixed_in(place: IndexFolder, tmp_path: Path) -> None:
+    save_pictures(tmp_path / "photos", 1)
+    other = index_of(tmp_path / "other", tmp_path / "photos")
+    with pytest.raises(StoreError, match=r"was made with thumb \(16 wide\); .* /no/model \(8 wide"):
+        copy_index(IndexSource(place), other)
+    with pytest.raises(ConfigError, match="cannot be copied from itself"):
+        copy_index(IndexSource(other), IndexFolder(other.path))
+
+
+def foreign(folder: Path, vectors: Any, *paths: str) -> Path:
+    np.save(folder / "foreign.npy", np.asarray(vectors, np.float32))
+    (folder / "foreign.txt").write_text("".join(f"{path}\n" for path in paths), "utf-8")
+    return folder / "foreign.npy"
+
+
+def test_vectors_of_others_are_normalised_and_their_model_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photo,) = save_pictures(tmp_path / "photos", 1)
+    path = foreign(tmp_path, np.full((2, 16), 3.0), str(photo), "/gone.jpg")
+    target = IndexFolder(tmp_path / "target")
+    with pytest.raises(ConfigError, match="Name the model with --model"):
+        copy_index(NumpySource(path), target)
+    monkeypatch.setattr("search.transfer._embedder", lambda *_: EMBEDDER)
+    copy_index(NumpySource(path), target, ModelOptions(model_id="thumb"))
+    with closing(target.open()) as store:
+        assert np.allclose(store.vectors([str(photo)])[str(photo)], 0.25)
+        assert {one.path: one.present for one in store.files()} == {
+            str(photo): True,
+            "/gone.jpg": False,
+        }
+        assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
+
+
+def test_a_table_of_others_needs_paths_and_embeddings(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.parquet"
+    rows = pyarrow.table({"path": ["/a"], "embedding": [[3.0, 4.0]]})
+    pyarrow.parquet.write_table(rows, path)
+    ((images, _),) = ParquetSource(path).batches()
+    assert np.allclose(images[0].vector, [0.6, 0.8])
+    pyarrow.parquet.write_table(rows.drop_columns(["path"]), path)
+    with pytest.raises(DataError, match=r"foreign\.parquet lacks the column path"):
+        ParquetSource(path)
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
+def test_rows_that_are_no_vectors_are_named(tmp_path: Path, bad: float) -> None:
+    vectors = np.ones((4, 3))
+    vectors[[1, 3]] = bad
+    source = NumpySource(foreign(tmp_path, vectors, "/a", "/b", "/c", "/d"))
+    with pytest.raises(DataError, match=r"rows 2, 4 are zero or no numbers, 2 in this part"):
+        list(source.batches())
+
+
+def test_paths_and_embeddings_have_to_agree_in_number(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 2 rows, but beside it stand 1 paths"):
+        NumpySource(foreign(tmp_path, np.ones((2, 3)), "/a"))
+    (tmp_path / "foreign.txt").unlink()
+    with pytest.raises(DataError, match=r"one of foreign\.jsonl, foreign\.csv, foreign\.txt"):
+        NumpySource(tmp_path / "foreign.npy")
+
+
+def test_the_command_copies_and_exports(
+    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str, code: int = 0) -> str:
+        assert main(["search", *words]) == code
+        out, err = capsys.readouterr()
+        return out or err
+
+    source, target = str(place.path), str(tmp_path / "target")
+    document = json.loads(said("index", "--from", source, "--index", target, "--json"))
+    assert (document["copied"], document["unreadable"]) == (6, 1)
+    assert "0 copied, 7 there already" in said("index", "--from", source, "--index", target)
+    out = str(tmp_path / "all.parquet")
+    assert "5 images with their embeddings" in said("export", out, "--index", target)
+    words = ("index", "/photos", "--from", source, "--index", target)
+    assert "--from copies an index as it is" in said(*words, code=2)
+    assert "No index in" in said("index", "--from", str(tmp_path / "no"), code=1)

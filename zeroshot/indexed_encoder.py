@@ -1,0 +1,211 @@
+"""The model of an index: it takes the vectors of files that the index knows, and encodes others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from runtime.encoder_config import EncoderConfig
+from runtime.errors import ConfigError
+from search.places import Place, find_place
+from search.reading import content_of
+from search.records import ImageRecord
+from search.store.protocol import Embedder, FloatArray, Store
+from search.texts import TextEncoder, Texts, load_model
+from zeroshot.options import IndexOptions, ModelOptions
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from runtime.encoder import DualEncoder
+    from zeroshot.embedded_labels import EmbeddedFile
+
+DEFAULTS = EncoderConfig()
+_TOGETHER = 1024  # files that are looked up at once
+
+
+class ScaledTextEncoder(TextEncoder, Protocol):
+    """The text half of a model, which knows what the model makes of a cosine."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Multiplies the cosine."""
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Added to it; None for a model with a softmax."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file, and what the index has for it."""
+
+    path: Path
+    embedding: FloatArray | None
+    fault: str | None = None
+
+
+class IndexedEncoder:
+    """A two-tower model that encodes no image whose vector an index has.
+
+    Its text half is loaded when a text is to be encoded, the whole model when an image is.
+
+    Args:
+        place: Where the index is.
+        store: The index, open.
+        config: How images that it does not know are encoded.
+    """
+
+    def __init__(self, place: Place, store: Store, config: EncoderConfig = DEFAULTS) -> None:
+        self.place, self.store = place, store
+        self.model_id = store.embedder.model_id
+        self.revision = store.embedder.revision
+        self.fingerprint = store.embedder.fingerprint
+        self.width = store.embedder.width
+        """Of an embedding."""
+        self._config = config
+
+    @property
+    def logit_scale(self) -> float:
+        """Multiplies the cosine."""
+        return self._text_half.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Added to it; None for a model with a softmax."""
+        return self._text_half.logit_bias
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Unit rows, (N, D)."""
+        return self._text_half.encode_texts(texts)
+
+    def cut_texts(self, texts: Sequence[str]) -> list[int]:
+        """Which texts are longer than the model reads."""
+        return self._text_half.cut_texts(texts)
+
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+        """Unit rows, (N, D), by the model, whatever the index knows.
+
+        Raises:
+            ImageError: One cannot be read.
+            ModelError: The model cannot be loaded, or is no longer what it was.
+        """
+        return self._model.encode_images(images)
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
+        """Each file's row or fault, in order.
+
+        What the index knows, of a file of this name, size and time, or of one of the same content,
+        is taken from it.
+
+        Raises:
+            ModelError: The model is needed, and cannot be loaded, or is no longer what it was.
+        """
+        waiting = iter(paths)
+        while part := list(islice(waiting, _TOGETHER)):
+            known = self._known(part)
+            unknown = [path for path in part if path not in known]
+            encoded = self._model.encode_files(unknown) if unknown else iter(())
+            for path in part:
+                yield known[path] if path in known else next(encoded)
+
+    @cached_property
+    def _text_half(self) -> ScaledTextEncoder:
+        embedder = self.store.embedder
+        found = Texts(self.place.texts_folder(embedder), embedder).encoder
+        return cast("ScaledTextEncoder", found)
+
+    @cached_property
+    def _model(self) -> DualEncoder:
+        return load_model(self.store.embedder, self._config)
+
+    def _known(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
+        here = {path: state for path in paths if (state := _state_of(path)) is not None}
+        records = self.store.records([index_name(path) for path in here])
+        same: dict[Path, ImageRecord] = {}
+        for path, (size, mtime_ns) in here.items():
+            record = records.get(index_name(path))
+            if record is not None and (record.size, record.mtime_ns) == (size, mtime_ns):
+                same[path] = record
+        same |= self._of_same_content({p: s[0] for p, s in here.items() if p not in same})
+        vectors = self.store.vectors([record.path for record in same.values()])
+        return {
+            path: KnownFile(path, vectors.get(record.path), record.fault)
+            for path, record in same.items()
+            if record.fault is not None or record.path in vectors
+        }
+
+    def _of_same_content(self, sizes: dict[Path, int]) -> dict[Path, ImageRecord]:
+        """Images that hold the same as some files, by the sizes of these in bytes."""
+        alike: dict[int, dict[str, ImageRecord]] = {}
+        for record in self.store.same_size(set(sizes.values())):
+            alike.setdefault(record.size, {})[record.content] = record
+        found = {}
+        for path, size in sizes.items():
+            content = content_of(path) if size in alike else None
+            if content is not None and content in alike[size]:
+                found[path] = alike[size][content]
+        return found
+
+
+@contextmanager
+def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEncoder | None]:
+    """The index that a command names, if it names one, closed when the block ends.
+
+    Args:
+        where: The index.
+        model: How images that it does not know are encoded; may name the index's model.
+
+    Raises:
+        ConfigError: `model` names another model than the index's.
+        StoreError: There is no such index, or it cannot be read.
+    """
+    if not where.is_named:
+        yield None
+        return
+    place = find_place(where)
+    store = place.open()
+    try:
+        _require_same_model(place, store.embedder, model)
+        yield IndexedEncoder(place, store, model)
+    finally:
+        store.close()
+
+
+def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -> None:
+    stated = resolved = model.model_id or embedder.model_id
+    if stated != embedder.model_id:
+        from runtime.checkpoints import IMAGE_PRESETS, resolve_model_id  # torch, for this alone
+
+        resolved = resolve_model_id(stated, IMAGE_PRESETS)
+    if resolved == embedder.model_id and model.revision in (None, embedder.revision):
+        return
+    asked = f"{stated} at {model.revision}" if model.revision else stated
+    raise ConfigError(
+        f"The index at {place} was made with {embedder.model_id} ({embedder.width} wide), but "
+        f"--model asks for {asked}. Leave it out, or switch the index: footwork search index "
+        f"--index {place} --model {stated}"
+    )
+
+
+def index_name(path: Path) -> str:
+    """As an index calls a file."""
+    name = str(path)
+    if path.is_absolute() and ".." not in name:  # most often, and a million times
+        return name
+    return os.path.abspath(name)  # noqa: PTH100 - links are kept
+
+
+def _state_of(path: Path) -> tuple[int, int] | None:
+    """Bytes, and nanoseconds since 1970; None where no such file is within reach."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return None
+    return state.st_size, state.st_mtime_ns
