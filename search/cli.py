@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -27,6 +27,7 @@ from search.crew import ALONE, launched_crew
 from search.options import (
     FilterOptions,
     ModelOptions,
+    NewStoreOptions,
     OutputOptions,
     QueryOptions,
     StoreOptions,
@@ -51,7 +52,7 @@ Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 @app.command
 def index(
     *roots: Path,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    where: Annotated[NewStoreOptions, Flat] = NewStoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
     watch: Annotated[bool, Parameter(negative="")] = False,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
@@ -206,29 +207,39 @@ def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> li
 
 def _show(answers: Sequence[Answer], output: OutputOptions) -> None:
     """Print what was found."""
-    from runtime.paths import path_line
-    from search.rows import answer_document, answer_lines, flat_rows, path_bytes
+    from search.rows import answer_document, flat_rows
 
-    if output.json:
-        documents = map(answer_document, answers)
-        if len(answers) == 1:
-            print_document(next(documents))
-        else:
-            print_json_lines(documents)
+    if output.json and len(answers) == 1:
+        print_document(answer_document(answers[0]))
+    elif output.json:
+        print_json_lines(map(answer_document, answers))
     elif output.csv:
         print_csv(flat_rows(answers), dict)
     elif output.paths or output.null:
-        for path in path_bytes(answers, b"\0" if output.null else b"\n"):
-            sys.stdout.buffer.write(path)
+        _print_paths(answers, b"\0" if output.null else b"\n")
     else:
-        width = os.get_terminal_size().columns if sys.stdout.isatty() else None
         for answer in answers:
-            if len(answers) > 1:
-                print_text(path_line(answer.query))
-            for line in answer_lines(answer, width):
-                print_text(line)
+            _print_table(answer, heads=len(answers) > 1)
             if output.preview:
                 _preview(answer)
+
+
+def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
+    from search.rows import path_bytes
+
+    for path in path_bytes(answers, end):
+        sys.stdout.buffer.write(path)
+
+
+def _print_table(answer: Answer, *, heads: bool) -> None:
+    from runtime.paths import path_line
+    from search.rows import answer_lines
+
+    if heads:
+        print_text(path_line(answer.query))
+    width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in answer_lines(answer, width):
+        print_text(line)
 
 
 def _preview(answer: Answer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,28 +23,40 @@ _UPDATE = "footwork search index brings them up to date"
 _PREPARE = "footwork search doctor --repair prepares them anew; no image is embedded again"
 
 
-def examine(place: Place, *, repair: bool, with_model: bool) -> Report:
+def examine(place: Place, *, with_model: bool) -> Report:
     """Look for everything that can be wrong with an index.
 
     Args:
         place: Of the index.
-        repair: Whether to mend what can be mended. A server mends itself.
         with_model: Whether to load its model, if that is on this machine, and compare.
 
     Raises:
-        StoreError: The index cannot be read at all, or is being written while it is to be mended.
+        StoreError: The index cannot be read at all.
     """
-    with ExitStack() as held:
-        if repair:
-            held.enter_context(place.writing())
-        if not isinstance(place, IndexFolder):
-            return Report(str(place), tuple(_contents(place, with_model)))
+    if not isinstance(place, IndexFolder):
+        return Report(str(place), tuple(_contents(place, with_model)))
+    broken = tuple(folder_findings(place))
+    if any(finding.kind in _BLOCKING for finding in broken):
+        return Report(str(place), broken)
+    return Report(str(place), (*broken, *_contents(place, with_model)))
+
+
+def repair(place: Place, *, with_model: bool) -> Report:
+    """Look for everything that can be wrong, and mend what can be mended; a server mends itself.
+
+    Args:
+        place: Of the index.
+        with_model: As of `examine`.
+
+    Raises:
+        StoreError: The index cannot be read at all, or is being written.
+    """
+    if not isinstance(place, IndexFolder):
+        return examine(place, with_model=with_model)
+    with place.writing():
         broken = list(folder_findings(place))
-        done = mend_index(place, broken) if repair else []
-        readable = repair or not any(finding.kind in _BLOCKING for finding in broken)
-        contents = list(_contents(place, with_model)) if readable else []
-        if not repair:
-            return Report(str(place), (*broken, *contents))
+        done = mend_index(place, broken)
+        contents = list(_contents(place, with_model))
         left = [one for one in contents if one.kind != "texts" or not _mend_texts(place, done)]
         left = [*folder_findings(place), *left]
     return Report(str(place), (*broken, *contents), tuple(done), tuple(left))

@@ -24,6 +24,7 @@ from runtime.errors import ConfigError
 from search.filters import EVERYTHING, Filter
 from search.looks import ALIKE, looks_of
 from search.records import ImageRecord
+from search.same_files import distinct_files
 from search.shadows import Shadows, near_rows
 from search.store.protocol import FloatArray, Store
 
@@ -110,7 +111,8 @@ def find_duplicates(
     search = _Search(store, gathered, cosine, look)
     if cosine < 1:
         search.run(on_progress)
-    groups = [_group(kept, found) for kept, found in search.groups() if found]
+    every = (_group(kept, found) for kept, found in search.groups() if found)
+    groups = [group for group in every if group.duplicates]
     groups.sort(key=lambda group: (-group.bytes, group.kept.path))
     return Duplicates(groups, gathered.images, search.unseen)
 
@@ -258,8 +260,12 @@ class _Search:
 
 
 def _group(kept: ImageRecord, found: Sequence[Duplicate]) -> Group:
-    found = sorted(found, key=lambda one: _worth(one.record))
-    return Group(kept, _why(kept, found[0].record), tuple(found))
+    by_path = {one.record.path: one for one in found}
+    best = sorted((one.record for one in found), key=_worth)
+    kept, *others = distinct_files([kept, *best])
+    # The file that a kept link points to stands for it, and is as like the others as it was.
+    spare = tuple(by_path[one.path] for one in others)
+    return Group(kept, _why(kept, spare[0].record) if spare else "", spare)
 
 
 def _why(kept: ImageRecord, next_best: ImageRecord) -> str:

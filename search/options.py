@@ -27,9 +27,9 @@ class ModelOptions(EncoderConfig):
     """Branch, tag or commit of the model on the Hub."""
 
 
-def _secret(variable: str) -> Parameter:
-    """A setting from the environment: a command line can be read by others."""
-    return Parameter(env_var=variable, show=False)
+def from_environment(name: str) -> Parameter:
+    """A setting for FOOTWORK_STORE_NAME: a command line can be read by others."""
+    return Parameter(env_var=f"FOOTWORK_STORE_{name}", show=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +44,11 @@ class StoreOptions:
     who asks: FOOTWORK_STORE_USER and FOOTWORK_STORE_PASSWORD, or FOOTWORK_STORE_TOKEN."""
     collection: str = "footwork"
     """With --store: the name of the index there."""
-    shards: int = 1
-    """With --store, for a new index: channels that writes are spread over."""
-    replicas: int = 1
-    """With --store: copies in the memory of the query nodes."""
-    index_type: str = "HNSW"
-    """With --store, for a new index: HNSW, IVF_SQ8, IVF_FLAT, DISKANN or FLAT."""
-    user: Annotated[str, _secret("FOOTWORK_STORE_USER")] = field(default="", repr=False)
+    user: Annotated[str, from_environment("USER")] = field(default="", repr=False)
     """Of the server."""
-    password: Annotated[str, _secret("FOOTWORK_STORE_PASSWORD")] = field(default="", repr=False)
+    password: Annotated[str, from_environment("PASSWORD")] = field(default="", repr=False)
     """Of the user."""
-    token: Annotated[str, _secret("FOOTWORK_STORE_TOKEN")] = field(default="", repr=False)
+    token: Annotated[str, from_environment("TOKEN")] = field(default="", repr=False)
     """In place of user and password."""
 
     def __post_init__(self) -> None:
@@ -65,6 +59,18 @@ class StoreOptions:
         """
         if self.index is not None and self.store is not None:
             raise ConfigError("--index and --store exclude each other. Take one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewStoreOptions(StoreOptions):
+    """Which index, and how it is laid out on a server if it is new."""
+
+    shards: int = 1
+    """With --store: channels that writes are spread over."""
+    replicas: int = 1
+    """With --store: copies in the memory of the query nodes."""
+    index_type: str = "HNSW"
+    """With --store: HNSW, IVF_SQ8, IVF_FLAT, DISKANN or FLAT."""
 
 
 @dataclass(frozen=True, kw_only=True)

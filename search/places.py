@@ -14,6 +14,9 @@ from search.store.protocol import Embedder, Store
 class Place(Protocol):
     """An index that is there or may be made there; of its generations one is searched."""
 
+    def __str__(self) -> str:
+        """As its user knows it."""
+
     @property
     def exists(self) -> bool:
         """Whether there is an index."""

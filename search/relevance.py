@@ -78,7 +78,7 @@ def reference_prompts(model_id: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """A term of a query, ready to be measured by; made by `Yardstick.text` and `Yardstick.image`."""
+    """A term of a query, to be measured by; made by `Yardstick.text` and `Yardstick.image`."""
 
     kind: Literal["text", "image"]
     vector: FloatArray

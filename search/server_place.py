@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.errors import StoreError
 from runtime.home import cache_folder
-from search.options import StoreOptions
+from search.options import NewStoreOptions, StoreOptions
 from search.store.protocol import Embedder
 from search.store.server import ServerStore
 from search.store.server.connection import Connection
@@ -33,10 +33,14 @@ class ServerPlace:
             user=options.user,
             password=options.password,
             token=options.token,
-            shards=options.shards,
-            replicas=options.replicas,
-            index=options.index_type,
         )
+        if isinstance(options, NewStoreOptions):
+            self._options = replace(
+                self._options,
+                shards=options.shards,
+                replicas=options.replicas,
+                index=options.index_type,
+            )
 
     def __str__(self) -> str:
         return f"{self._options.url}, collection {self._options.collection}"

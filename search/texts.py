@@ -24,6 +24,11 @@ _TOWER = "tower"
 class TextEncoder(Protocol):
     """Embeds texts: the text half by itself, or a whole model."""
 
+    logit_scale: float
+    """What cosines are multiplied by, before the bias is added."""
+    logit_bias: float | None
+    """What is added, where scores are sigmoids."""
+
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Unit rows, (N, D)."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULTS = EncoderConfig()
 _TOGETHER = 1024  # files that are looked up at once
-
-
-class ScaledTextEncoder(TextEncoder, Protocol):
-    """The text half of a model, which knows what the model makes of a cosine."""
-
-    @property
-    def logit_scale(self) -> float:
-        """Multiplies the cosine."""
-
-    @property
-    def logit_bias(self) -> float | None:
-        """Added to it; None for a model with a softmax."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +104,9 @@ class IndexedEncoder:
                 yield known[path] if path in known else next(encoded)
 
     @cached_property
-    def _text_half(self) -> ScaledTextEncoder:
+    def _text_half(self) -> TextEncoder:
         embedder = self.store.embedder
-        found = Texts(self.place.texts_folder(embedder), embedder).encoder
-        return cast("ScaledTextEncoder", found)
+        return Texts(self.place.texts_folder(embedder), embedder).encoder
 
     @cached_property
     def _model(self) -> DualEncoder:

@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
 from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
-from search.options import (  # `_secret`: inherited annotations are evaluated here
+from search.options import (  # `from_environment`: inherited annotations are evaluated here
     FilterOptions,
     StoreOptions,
-    _secret,  # noqa: F401
+    from_environment,  # noqa: F401
 )
 from zeroshot.classifier import ZeroShotOptions
 

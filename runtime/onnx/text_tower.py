@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,10 @@ class OnnxTextTower:
             ModelError: Something is missing or damaged.
         """
         settings = TextSettings.load(folder)
-        return cls(settings, _load_tokenizer(folder, settings), _open_session(folder))
+        with ThreadPoolExecutor(1) as beside:  # neither holds the interpreter while it reads
+            tokenizer = beside.submit(_load_tokenizer, folder, settings)
+            session = _open_session(folder)
+            return cls(settings, tokenizer.result(), session)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Embed texts; what exceeds `max_text_tokens` is cut off (see `cut_texts`).

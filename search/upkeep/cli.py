@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -21,6 +21,9 @@ from runtime.console import (
 )
 from runtime.errors import ConfigError
 from search.options import FilterOptions, ModelOptions, StoreOptions
+
+if TYPE_CHECKING:
+    from search.duplicates import Duplicates
 
 Flat = Parameter(name="*")
 Flag = Annotated[bool, Parameter(negative="")]
@@ -63,21 +66,10 @@ def duplicates(
         duplicates_note,
         spare_paths,
     )
-    from search.duplicates import find_duplicates
-    from search.places import find_place
 
     if sum((csv, json, paths or null)) > 1:
         raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
-    line = ProgressLine()
-    with closing(find_place(where).open()) as store:
-        found = find_duplicates(
-            store,
-            near,
-            filters.filter(),
-            look=look,
-            on_progress=lambda done, total: line.show(f"{done:,} of {total:,} images"),
-        )
-    line.clear()
+    found = _find_duplicates(where, filters, near, look)
     if json:
         print_document(duplicates_document(found))
     elif csv:
@@ -90,15 +82,36 @@ def duplicates(
             print_text(text)
     note_all(filter(None, [duplicates_note(found)]))
     if html is not None:
-        from runtime.home import cache_folder
-        from runtime.images.thumbnails import Thumbnails
-        from search.contact_sheet import THUMBNAIL_SIDE
-        from search.duplicates_page import write_duplicates_page
-
-        kept = Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
-        write_duplicates_page(found, html, kept)
-        note(f"The pictures are on {html}")
+        _write_page(found, html)
     return DONE
+
+
+def _find_duplicates(
+    where: StoreOptions, filters: FilterOptions, near: float | None, look: bool
+) -> Duplicates:
+    from search.duplicates import find_duplicates
+    from search.places import find_place
+
+    line = ProgressLine()
+
+    def show(done: int, total: int) -> None:
+        line.show(f"{done:,} of {total:,} images")
+
+    with closing(find_place(where).open()) as store:
+        found = find_duplicates(store, near, filters.filter(), look=look, on_progress=show)
+    line.clear()
+    return found
+
+
+def _write_page(found: Duplicates, path: Path) -> None:
+    from runtime.home import cache_folder
+    from runtime.images.thumbnails import Thumbnails
+    from search.contact_sheet import THUMBNAIL_SIDE
+    from search.duplicates_page import write_duplicates_page
+
+    kept = Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
+    write_duplicates_page(found, path, kept)
+    note(f"The pictures are on {path}")
 
 
 def doctor(
@@ -121,10 +134,11 @@ def doctor(
             only if it is on this machine.
         json: Print one JSON document.
     """
-    from search.doctor import examine
+    from search import doctor
     from search.places import find_place
 
-    report = examine(find_place(where), repair=repair, with_model=model)
+    work = doctor.repair if repair else doctor.examine
+    report = work(find_place(where), with_model=model)
     if json:
         print_document(report.to_dict())
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -190,6 +191,18 @@ def test_a_cosine_of_one_takes_the_same_bytes_alone(engine: Engine) -> None:
             find_duplicates(store, 1.5)
 
 
+def test_names_of_one_file_are_no_copies_of_it(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    save(scene(0), photos / "long name.png")
+    (photos / "a.png").symlink_to("long name.png")
+    os.link(photos / "long name.png", photos / "long name too.png")
+    assert not found_in(photos).groups
+    shutil.copy(photos / "long name.png", photos / "long name three.png")
+    with closing(index_of(tmp_path / "index", photos).open()) as store:
+        found = find_duplicates(store)
+    assert groups_of(found) == {"long name.png": [("long name three.png", "exact")]}
+
+
 def test_an_empty_index_has_no_duplicates(engine: Engine) -> None:
     with closing(engine.make()) as store:
         found = find_duplicates(store)
@@ -276,10 +289,8 @@ def test_output_that_cannot_be_both_is_refused(
 
 
 def test_names_that_are_no_utf8_are_told_byte_for_byte(tmp_path: Path) -> None:
-    import os
-
     photos = tmp_path / "photos"
     save(scene(0), photos / "a.png")
-    os.link(photos / "a.png", os.fsencode(photos) + b"/caf\xe9.png")
+    shutil.copy(photos / "a.png", os.fsencode(photos) + b"/caf\xe9.png")
     found = found_in(photos)
     assert list(spare_paths(found, b"\0")) == [os.fsencode(photos) + b"/caf\xe9.png\0"]

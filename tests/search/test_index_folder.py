@@ -61,7 +61,8 @@ def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
 def test_a_lock_ends_with_its_process(index: Path) -> None:
     script = (
         "import os, signal, sys, pathlib; from search.index_folder import IndexFolder\n"
-        "with IndexFolder(pathlib.Path(sys.argv[1])).writing(): os.kill(os.getpid(), signal.SIGKILL)"
+        "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, str(index)], check=False)
     with IndexFolder(index).writing():

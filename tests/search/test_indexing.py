@@ -52,14 +52,15 @@ def test_another_model_takes_over_only_when_it_is_complete(
     with ImageIndex.open(index) as first:
         old, model = held(first.store), first.store.embedder
 
-    def interrupt(progress: object) -> None:
+    def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
     switching = indexer(index, models[1])
     switching.on_progress = interrupt
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr("search.update.BATCH", 2)
-        switching.index()
+        with pytest.raises(KeyboardInterrupt):
+            switching.index()
     with ImageIndex.open(index) as between:
         assert between.store.embedder == model
         assert held(between.store) == old

@@ -16,7 +16,7 @@ from search.terms import Term, parse_query, read_queries
 
 def test_words_without_signs_are_one_term() -> None:
     assert parse_query(["a", "red", "bicycle"]).terms == (Term("a red bicycle"),)
-    assert parse_query(["a red bicycle"]) == parse_query("a red bicycle".split())
+    assert parse_query(["a red bicycle"]) == parse_query(["a", "red", "bicycle"])
 
 
 def test_signs_and_weights_make_terms() -> None:

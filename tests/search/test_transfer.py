@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +16,17 @@ import pytest
 from runtime.cli import main
 from runtime.errors import ConfigError, DataError, StoreError
 from search.export import export_images
-from search.filters import Filter
 from search.index_folder import IndexFolder
 from search.options import ModelOptions, StoreOptions
 from search.records import ImageRecord
 from search.sources import IndexSource, NumpySource, ParquetSource
-from search.store.protocol import Changes, Embedded, Embedder, Store
+from search.store.protocol import Embedder, Store
 from search.transfer import copy_index, find_source
 from search.update import update
 from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
+from tests.search.filled import filled, model
 from tests.search.places import index_of
-from tests.search.store_contract import Engine, fault, known, record, vector_of, write_images
-
-ODD = os.fsdecode(b"/p/caf\xe9 \xf0\x9f\x90\xb1\n.jpg")
+from tests.search.store_contract import Engine, known
 
 
 class StorePlace:
@@ -73,39 +69,6 @@ def everything(store: Store) -> dict[str, tuple[ImageRecord, tuple[float, ...]]]
         )
         for path, one in records.items()
     }
-
-
-def fill(store: Store) -> None:
-    """With every kind of file."""
-    write_images(store, "/p/a.jpg", "/p/deep/b.jpg", "/q/c.jpg", ODD)
-    plain = record("/p/bare.jpg", format=None, width=None, height=None, date=None, camera=None)
-    old = record("/p/old.jpg", date=-(10**10), camera=os.fsdecode(b"caf\xe9"))
-    store.write(Changes(embedded=[Embedded(one, vector_of(one.path)) for one in (plain, old)]))
-    store.write(Changes(absent=["/q/c.jpg"], unreadable=[fault("/p/broken.jpg")]))
-    store.write_labels([("/p/a.jpg", {"cat": 0.75, "dög": 0.25}), ("/q/c.jpg", {"dog": 0.5})])
-    store.set_roots(["/p", "/q"])
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> IndexFolder:
-    """An index with every kind of file."""
-    return filled(tmp_path / "source", model(8))
-
-
-def filled(folder: Path, embedder: Embedder) -> IndexFolder:
-    made = IndexFolder(folder)
-    with closing(made.begin(embedder)) as store:
-        fill(store)
-        texts = made.texts_folder(store.embedder)
-        texts.mkdir()
-        np.save(texts / "references.npy", np.eye(8, dtype=np.float32))
-        (texts / "tower").mkdir()
-        (texts / "tower" / "model.onnx").write_bytes(b"tower")
-    return made
-
-
-def model(width: int) -> Embedder:
-    return Embedder(model_id="/no/model", revision=None, fingerprint="f-1", width=width)
 
 
 def test_a_copy_knows_all_that_the_original_knows(place: IndexFolder, tmp_path: Path) -> None:
@@ -172,6 +135,12 @@ def test_what_was_copied_is_not_embedded_again(tmp_path: Path) -> None:
         assert indexed(store, tmp_path / "photos").embedded == 2
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> IndexFolder:
+    """An index with every kind of file."""
+    return filled(tmp_path / "source", model(8))
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".npy"])
 def test_a_file_holds_all_of_the_present_images(
     place: IndexFolder, tmp_path: Path, ending: str
@@ -191,61 +160,6 @@ def test_a_file_holds_all_of_the_present_images(
     assert "Queries in words need the model" in done.notes[0]
     with closing(target.open()) as new:
         assert everything(new) == wanted
-
-
-def test_a_filter_chooses_what_is_exported(place: IndexFolder, tmp_path: Path) -> None:
-    with closing(place.open()) as store:
-        out = tmp_path / "deep.parquet"
-        assert export_images(store, out, Filter(folders=("/p/deep",))) == 1
-        assert export_images(store, tmp_path / "none.npy", Filter(folders=("/none",))) == 0
-    assert pyarrow.parquet.read_table(out).column("path").to_pylist() == ["/p/deep/b.jpg"]
-    assert np.load(tmp_path / "none.npy").shape == (0, 8)
-
-
-def test_other_programs_read_the_files(place: IndexFolder, tmp_path: Path) -> None:
-    with closing(place.open()) as store:
-        export_images(store, tmp_path / "all.parquet")
-        export_images(store, tmp_path / "all.npy")
-    table = pyarrow.parquet.read_table(tmp_path / "all.parquet")
-    told = json.loads(table.schema.metadata[b"footwork"])
-    assert told["model"]["width"] == 8
-    assert table.schema.field("embedding").type == pyarrow.list_(pyarrow.float32(), 8)
-    rows = table.to_pylist()
-    assert json.loads(rows[0]["labels"]) == {"cat": 0.75, "dög": 0.25}
-    assert os.fsencode(ODD) in [row["path_bytes"] for row in rows]
-    lines = (tmp_path / "all.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line)["path"] for line in lines] == [row["path"] for row in rows]
-    assert np.array_equal(np.load(tmp_path / "all.npy"), [row["embedding"] for row in rows])
-
-
-def test_an_export_that_fails_leaves_what_was_there(place: IndexFolder, tmp_path: Path) -> None:
-    class Failing:
-        def __init__(self, store: Store) -> None:
-            self._store = store
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._store, name)
-
-        def scan(self, where: Filter) -> Iterator[Any]:
-            yield from self._store.scan(where)
-            raise StoreError("The server is gone.")
-
-    for name in ("all.parquet", "all.npy"):
-        (tmp_path / name).write_bytes(b"old")
-        with closing(place.open()) as store, pytest.raises(StoreError, match="is gone"):
-            export_images(Failing(store), tmp_path / name)  # type: ignore[arg-type]
-        assert (tmp_path / name).read_bytes() == b"old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.npy", "all.parquet", "source"]
-
-
-def test_another_ending_and_a_missing_folder_are_refused(
-    place: IndexFolder, tmp_path: Path
-) -> None:
-    with closing(place.open()) as store:
-        with pytest.raises(ConfigError, match=r"must be \.parquet or \.npy, got '\.csv'"):
-            export_images(store, tmp_path / "all.csv")
-        with pytest.raises(DataError, match=r"Cannot write .*/no/all\.npy: no such file"):
-            export_images(store, tmp_path / "no" / "all.npy")
 
 
 def test_an_index_of_another_model_is_not_mixed_in(place: IndexFolder, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,42 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits until it is on the disk: no test cuts the power."""
     monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.zeroshot.test_cli import draw_folder
+
+    return draw_folder(tmp_path_factory.mktemp("drawn") / "photos")
+
+
+@pytest.fixture(scope="session")
+def drawn_index(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from runtime.cli import main
+
+    index = tmp_path_factory.mktemp("indexes") / "photos.index"
+    command = ["search", "index", str(drawn_photos), "--index", str(index), "--model", "tiny"]
+    assert main(command) == 0
+    return index
+
+
+@pytest.fixture
+def photos(drawn_photos: Path) -> Path:
+    """Of `index`; no test changes them."""
+    return drawn_photos
+
+
+@pytest.fixture
+def index(drawn_index: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(drawn_index, tmp_path / "photos.index")
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be decoded without it."""
+    from runtime.errors import ModelError
+
+    def refuse(*_: object) -> None:
+        raise ModelError("The model was loaded.")
+
+    monkeypatch.setattr("zeroshot.indexed_encoder.load_model", refuse)

@@ -49,8 +49,12 @@ CREATE TABLE files (
 CREATE INDEX files_by_size ON files (size);
 CREATE INDEX files_by_path ON files (path, slot) WHERE present AND slot IS NOT NULL;
 CREATE INDEX files_by_date ON files (date, slot) WHERE present AND slot IS NOT NULL;
-CREATE INDEX files_by_camera ON files (camera_folded, slot) WHERE present AND slot IS NOT NULL;
-CREATE INDEX files_by_format ON files (format, slot) WHERE present AND slot IS NOT NULL;
+CREATE INDEX files_by_camera ON files (
+    camera_folded, date, width, height, size, format, slot
+) WHERE present AND slot IS NOT NULL;
+CREATE INDEX files_by_format ON files (
+    format, width, height, size, date, camera_folded, slot
+) WHERE present AND slot IS NOT NULL;
 CREATE INDEX files_absent ON files (slot) WHERE NOT present;
 CREATE TABLE holes (slot INTEGER PRIMARY KEY);
 CREATE TABLE labels (
@@ -124,11 +128,17 @@ class Catalog:
         row = self.run(statement, *values).fetchone()
         return row[0] if row else None
 
-    def slots(self, condition: str, values: Sequence[Any]) -> SlotArray:
-        """Where the vectors of files lie that fulfil a condition."""
+    def slots(self, condition: str, values: Sequence[Any], limit: int = -1) -> SlotArray:
+        """Where the vectors of files lie that fulfil a condition.
+
+        Args:
+            condition: Over the table `files`.
+            values: Of its marks.
+            limit: Files at most, whichever come first; all if negative.
+        """
+        chosen = f"SELECT slot FROM files WHERE {condition} LIMIT {limit}"
         # A million numbers as one text take a third of the time that a million rows take.
-        joined = self.one(f"SELECT group_concat(slot) FROM files WHERE {condition}", *values)
-        return _numbers(joined)
+        return _numbers(self.one(f"SELECT group_concat(slot) FROM ({chosen})", *values))
 
     def dead_slots(self) -> SlotArray:
         """Rows of the vector file that no present image has."""

@@ -115,15 +115,23 @@ def with_labels(catalog: Catalog, records: Sequence[ImageRecord]) -> list[ImageR
     return [replace(record, labels=given[record.path]) for record in records]
 
 
-def replace_labels(catalog: Catalog, path: str, labels: Mapping[str, float]) -> None:
-    """Give a file these labels, in place of all that it had."""
-    file = catalog.one("SELECT id FROM files WHERE path = ?", stored_text(path))
-    if file is None:
-        return
-    catalog.run("DELETE FROM labels WHERE file = ?", file)
+def replace_labels(catalog: Catalog, labels: Sequence[tuple[str, Mapping[str, float]]]) -> None:
+    """Give files labels, in place of all that they had; unknown files are passed over."""
+    given = {stored_text(path): named for path, named in labels}
+    found = catalog.run(
+        f"SELECT path, id FROM files WHERE path IN ({_LISTED})", json.dumps(list(given))
+    )
+    ids = dict(found.fetchall())
+    listed = json.dumps(list(ids.values()))
+    catalog.run(f"DELETE FROM labels WHERE file IN ({_LISTED})", listed)
     catalog.run_many(
         "INSERT INTO labels VALUES (?, ?, ?)",
-        ((label, file, float(score)) for label, score in labels.items()),
+        (
+            (label, ids[path], float(score))
+            for path, named in given.items()
+            if path in ids
+            for label, score in named.items()
+        ),
     )
 
 
@@ -139,7 +147,7 @@ def record_of(row: Sequence[Any]) -> ImageRecord:
         width=width,
         height=height,
         date=date,
-        camera=camera,
+        camera=None if camera is None else real_path(camera),
         fault=fault,
         present=bool(present),
     )

@@ -16,7 +16,7 @@ from search.store.protocol import FloatArray
 
 _SPARE = 10
 """Candidates for each that is asked for: 8 bits a number mix up what lies close together."""
-_NARROW = 50_000
+_NARROW = 10_000
 """Images of a filter that are looked at one by one sooner than all codes are read."""
 _FILTERED = 1024
 """Candidates at least from which a broad filter takes what it lets through."""
@@ -59,8 +59,7 @@ class Searcher:
         self, queries: FloatArray, top_k: int, where: Filter, known: int
     ) -> list[Nearest]:
         condition, values = condition_of(where)
-        limit = f"id IN (SELECT id FROM files WHERE {condition} LIMIT {_NARROW + 1})"
-        slots = self.catalog.slots(limit if known else condition, values)
+        slots = self.catalog.slots(condition, values, limit=_NARROW + 1 if known else -1)
         if not known or len(slots) <= _NARROW:
             return nearest_among(self.vectors, queries, top_k, slots)
         count = max(_FILTERED, _SPARE * top_k)

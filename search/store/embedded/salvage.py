@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from search.store.embedded.catalog import (
     open_catalog,
     translated,
 )
+from search.store.embedded.leaf_pages import leaf_rows
 from search.store.embedded.vector_file import VectorFile
 
-_NEW = ".catalog-repaired.sqlite"
+_NEW, _COPY = ".catalog-repaired.sqlite", ".catalog-copy.sqlite"
 _SPARE = 2  # ids are looked for up to so many times what the file could hold
 _SMALLEST_ROW = 64  # bytes
 _COLUMNS = f"id, {file_rows.COLUMNS}, slot"
@@ -51,17 +52,18 @@ def salvage(folder: Path, embedder: Mapping[str, Any] | None) -> Salvaged:
     """
     path, new = folder / FILE_NAME, folder / _NEW
     _remove(new)
-    with closing(_open_damaged(path)) as damaged:
-        create_catalog(new)
-        try:
+    aside = _set_aside(path)  # before it is opened, which can change it
+    try:
+        with ExitStack() as held:
+            damaged = _open_damaged(path, held)
+            create_catalog(new)
             files, labels, roots = _fill(damaged, new, folder, embedder)
-        except sqlite3.DatabaseError as error:
-            _remove(new)
+    except BaseException as error:
+        _remove(new)
+        _remove(aside)
+        if isinstance(error, sqlite3.DatabaseError):
             raise _nothing(path) from error
-        except BaseException:
-            _remove(new)
-            raise
-    aside = _set_aside(path)
+        raise
     # A log that belongs to another file must never lie beside it.
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
@@ -74,7 +76,8 @@ def _fill(
 ) -> tuple[int, int, int]:
     facts = _facts(damaged)
     model = facts.get("embedder", embedder)
-    rows = list(_rows(damaged, "files", "id", _COLUMNS))
+    rows = [*_rows(damaged, "files", "id", _COLUMNS)]
+    rows += _stray_rows(damaged, folder / FILE_NAME, new)
     if model is None or not rows:
         raise _nothing(folder / FILE_NAME)
     vectors = str(facts.get("vectors") or _vectors_name(folder))
@@ -112,6 +115,8 @@ def _insert(catalog: Catalog, rows: list[Any], stored: int) -> dict[int, int]:
             if not sound or slot in taken or (slot is None and record.fault is None):
                 continue
             if not record.path.startswith("/") or not isinstance(record.content, str):
+                continue
+            if number in ids or catalog.one("SELECT 1 FROM files WHERE path = ?", cells[0]):
                 continue
             file_rows.insert_file(catalog, record, slot)
             taken |= set() if slot is None else {slot}
@@ -152,6 +157,17 @@ def _rows(damaged: sqlite3.Connection, table: str, key: str, columns: str) -> It
     yield from _by_halves(read, 1, _highest(damaged))
 
 
+def _stray_rows(damaged: sqlite3.Connection, path: Path, new: Path) -> Iterator[tuple[Any, ...]]:
+    """Rows to which no way leads any more, but for those that are known to be forgotten."""
+    holes = {slot for (slot,) in _all(damaged, "SELECT slot FROM holes")}
+    with closing(_connect(new)) as connection:
+        stored = [row[1] for row in connection.execute("PRAGMA table_info(files)")]
+    wanted = [stored.index(name) for name in _COLUMNS.split(", ")]
+    for row in leaf_rows(path, len(stored)):
+        if row[stored.index("slot")] not in holes:
+            yield tuple(row[place] for place in wanted)
+
+
 def _by_halves(read: Callable[[int, int], list[Any]], low: int, high: int) -> Iterator[Any]:
     waiting = [(low, high)]
     while waiting:
@@ -179,11 +195,49 @@ def _all(damaged: sqlite3.Connection, statement: str) -> Iterator[Any]:
         yield from damaged.execute(statement)
 
 
-def _open_damaged(path: Path) -> sqlite3.Connection:
+def _open_damaged(path: Path, held: ExitStack) -> sqlite3.Connection:
+    """A connection by which tables are known, if need be to a copy with another first page."""
+    connection = held.enter_context(closing(_connect(path)))
+    if not _knows_tables(connection):
+        copy = path.with_name(_COPY)
+        held.callback(_remove, copy)
+        _replace_first_page(path, copy)
+        connection = held.enter_context(closing(_connect(copy)))
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     with translated(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
-        connection.execute("PRAGMA cell_size_check = ON")
-        return connection
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+
+
+def _knows_tables(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT id FROM files LIMIT 0")
+    except sqlite3.DatabaseError:
+        return False
+    return True
+
+
+def _replace_first_page(path: Path, copy: Path) -> None:
+    """Tables of a new catalog begin at the same pages, so that its first page fits any other.
+
+    Source: the header of a database, https://www.sqlite.org/fileformat2.html, section 1.3.
+    """
+    fresh = copy.with_name(f"{_COPY}-fresh")
+    try:
+        create_catalog(fresh)
+        with closing(sqlite3.connect(fresh)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+        page = bytearray(fresh.read_bytes()[:size])
+        page[28:32] = (path.stat().st_size // size).to_bytes(4)  # pages of the file
+        page[32:40] = bytes(8)  # no free pages are known
+        _copy(path, copy)
+        with copy.open("r+b") as file:
+            file.write(page)
+    finally:
+        _remove(fresh)
 
 
 def _vectors_name(folder: Path) -> str:
@@ -196,14 +250,19 @@ def _set_aside(path: Path) -> Path:
     while (aside := path.with_name(f"catalog-damaged-{number}.sqlite")).exists():
         number += 1
     try:
-        for end in ("", "-wal"):
-            if (source := path.with_name(path.name + end)).exists():
-                shutil.copy2(source, aside.with_name(aside.name + end))
+        _copy(path, aside)
     except OSError as error:
         _remove(aside)
         message = f"{aside} cannot be written: {error.strerror}. Make room; nothing was changed."
         raise StoreError(message) from error
     return aside
+
+
+def _copy(path: Path, target: Path) -> None:
+    """With its log."""
+    for end in ("", "-wal"):
+        if (source := path.with_name(path.name + end)).exists():
+            shutil.copy2(source, target.with_name(target.name + end))
 
 
 def _remove(path: Path) -> None:

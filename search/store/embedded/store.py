@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from search.store.embedded.vector_file import VectorFile
 from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
 
 _SCANNED = 4096  # images of a block
+_LABELLED = 10_000  # images at once
 
 
 class EmbeddedStore:
@@ -106,8 +108,9 @@ class EmbeddedStore:
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
         """Replace the labels of images."""
         with self._written() as catalog:
-            for path, given in labels:
-                file_rows.replace_labels(catalog, path, given)
+            waiting = iter(labels)
+            while batch := list(islice(waiting, _LABELLED)):
+                file_rows.replace_labels(catalog, batch)
 
     def finish(self, typical: FloatArray) -> None:
         """Give back what many deleted vectors took; build what makes searches among many fast."""

@@ -33,7 +33,7 @@ BREADTH_NAMES = {
 CONSISTENCY_LEVELS = ("Session", "Strong", "Bounded", "Eventually")
 
 _RANGES = (
-    ("shards", 1, 64),
+    ("shards", 1, 16),
     ("replicas", 1, 1024),
     ("breadth", 1, 32_768),
     ("exact_rows", 0, 16_384),
