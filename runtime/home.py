@@ -25,7 +25,7 @@ def cache_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """The folder for what cannot be made again at once: `data` below `FOOTWORK_HOME`, or the user's.
+    """The folder for what is costly to make again: `data` below `FOOTWORK_HOME`, or the user's.
 
     Raises:
         RuntimeError: The user has no home folder.

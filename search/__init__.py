@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.answer import Answer, Hit
+    from search.answers.answer import Answer, Hit
     from search.filters import Filter
     from search.index import ImageIndex
     from search.options import QueryOptions
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Filter", "Hit", "ImageIndex", "QueryOptions"]
 
 _HOMES = {
-    "Answer": "search.answer",
+    "Answer": "search.answers.answer",
     "Filter": "search.filters",
-    "Hit": "search.answer",
+    "Hit": "search.answers.answer",
     "ImageIndex": "search.index",
     "QueryOptions": "search.options",
 }

@@ -23,7 +23,6 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
-from search.crew import ALONE, launched_crew
 from search.options import (
     FilterOptions,
     ModelOptions,
@@ -32,12 +31,13 @@ from search.options import (
     QueryOptions,
     StoreOptions,
 )
+from search.update.crew import ALONE, launched_crew
 
 if TYPE_CHECKING:
     from runtime.images.thumbnails import Thumbnails
-    from search.answer import Answer
-    from search.terms import Query
-    from search.update import Progress
+    from search.answers.answer import Answer
+    from search.query.terms import Query
+    from search.update.update import Progress
 
 app = App(
     name="search",
@@ -81,11 +81,11 @@ def index(
         if roots or watch:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return copy_from(from_, where, model, json)
-    from search.differences import absolute_roots
-    from search.indexing import Indexer
     from search.places import find_place
-    from search.summary_text import summary_document, summary_notes, summary_text
-    from search.watching import watched_updates
+    from search.update.differences import absolute_roots
+    from search.update.indexing import Indexer
+    from search.update.summary_text import summary_document, summary_notes, summary_text
+    from search.update.watching import watched_updates
 
     crew = launched_crew() if "RANK" in os.environ else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
@@ -159,7 +159,7 @@ def status(
         json: Print one JSON document.
     """
     from search.places import find_place
-    from search.status import read_status
+    from search.upkeep.status import read_status
 
     found = read_status(find_place(where))
     if json:
@@ -185,7 +185,7 @@ def remove(
         json: Print one JSON document.
     """
     from search.places import find_place
-    from search.removal import remove_images
+    from search.upkeep.removal import remove_images
 
     removed = remove_images(find_place(where), [str(path.absolute()) for path in paths], gone=gone)
     if json:
@@ -196,7 +196,7 @@ def remove(
 
 
 def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> list[Query]:
-    from search.terms import parse_query, read_queries
+    from search.query.terms import parse_query, read_queries
 
     if file is None:
         return [parse_query(words, like)]
@@ -207,7 +207,7 @@ def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> li
 
 def _show(answers: Sequence[Answer], output: OutputOptions) -> None:
     """Print what was found."""
-    from search.rows import answer_document, flat_rows
+    from search.answers.rows import answer_document, flat_rows
 
     if output.json and len(answers) == 1:
         print_document(answer_document(answers[0]))
@@ -225,7 +225,7 @@ def _show(answers: Sequence[Answer], output: OutputOptions) -> None:
 
 
 def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
-    from search.rows import path_bytes
+    from search.answers.rows import path_bytes
 
     for path in path_bytes(answers, end):
         sys.stdout.buffer.write(path)
@@ -233,7 +233,7 @@ def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
 
 def _print_table(answer: Answer, *, heads: bool) -> None:
     from runtime.paths import path_line
-    from search.rows import answer_lines
+    from search.answers.rows import answer_lines
 
     if heads:
         print_text(path_line(answer.query))
@@ -246,7 +246,7 @@ def _preview(answer: Answer) -> None:
     """Draw the hits into the terminal."""
     from runtime.errors import ImageError
     from runtime.paths import path_line
-    from search.terminal_pictures import picture_protocol, picture_sequence
+    from search.answers.terminal_pictures import picture_protocol, picture_sequence
 
     protocol = picture_protocol(os.environ, sys.stdout.isatty())
     if protocol is None:
@@ -267,16 +267,16 @@ def _keep(answers: Sequence[Answer], output: OutputOptions) -> int:
     """Write files; returns the exit code."""
     all_done = True
     if output.out is not None:
-        from search.rows import write_hits
+        from search.answers.rows import write_hits
 
         write_hits(answers, output.out)
     if output.html is not None:
-        from search.contact_sheet import write_contact_sheet
+        from search.answers.contact_sheet import write_contact_sheet
 
         write_contact_sheet(answers, output.html, _thumbnails())
         note(f"The pictures are on {output.html}")
     if output.copy_to is not None:
-        from search.copies import copy_hits
+        from search.answers.copies import copy_hits
 
         outcome = copy_hits([hit for answer in answers for hit in answer.hits], output.copy_to)
         note(outcome.to_text())
@@ -287,7 +287,7 @@ def _keep(answers: Sequence[Answer], output: OutputOptions) -> int:
 def _thumbnails() -> Thumbnails:
     from runtime.home import cache_folder
     from runtime.images.thumbnails import Thumbnails
-    from search.contact_sheet import THUMBNAIL_SIDE
+    from search.answers.contact_sheet import THUMBNAIL_SIDE
 
     return Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
 

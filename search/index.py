@@ -9,18 +9,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from runtime.encoder_config import EncoderConfig
-from search.answer import Answer
-from search.asking import Asker
+from search.answers.answer import Answer
 from search.filters import EVERYTHING, Filter
 from search.index_folder import find_index
 from search.options import ModelOptions, QueryOptions, StoreOptions
 from search.places import Place, find_place
+from search.query.asking import Asker
+from search.query.terms import Query, parse_query
+from search.query.texts import load_model, open_texts
 from search.store.protocol import Counts, FloatArray, Store
-from search.terms import Query, parse_query
-from search.texts import Texts, is_prepared, load_model, prepare_texts
 
 if TYPE_CHECKING:
-    from search.update import Summary
+    from search.update.update import Summary
 
 
 class ImageIndex:
@@ -79,7 +79,7 @@ class ImageIndex:
         Raises:
             FootworkError: Something cannot be read, written or loaded.
         """
-        from search.indexing import Indexer
+        from search.update.indexing import Indexer
 
         place = find_index(Path(index))
         Indexer(place, ModelOptions(model_id=model_id)).index(roots)
@@ -94,7 +94,9 @@ class ImageIndex:
         Raises:
             FootworkError: Something cannot be read, written or loaded.
         """
-        from search.indexing import Indexer  # which reads pictures; a query in words does not
+        from search.update.indexing import (
+            Indexer,  # which reads pictures; a query in words does not
+        )
 
         return Indexer(self.place).index(roots)
 
@@ -159,10 +161,8 @@ class ImageIndex:
     @cached_property
     def _asker(self) -> Asker:
         embedder = self.store.embedder
-        folder = self.place.texts_folder(embedder)
-        if not is_prepared(folder):  # another machine's index, on a server
-            prepare_texts(load_model(embedder), folder)
-        return Asker(self.store, Texts(folder, embedder), self._encode_images)
+        texts = open_texts(self.place.texts_folder(embedder), embedder)
+        return Asker(self.store, texts, self._encode_images)
 
     def _encode_images(self, paths: Sequence[Path]) -> FloatArray:
         return load_model(self.store.embedder, self._config).encode_images(paths)

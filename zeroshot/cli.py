@@ -23,7 +23,7 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
-from search.crew import ALONE, Crew, launched_crew
+from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
     IndexOptions,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
 from search.places import Place, find_place
-from search.reading import content_of
+from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
 from search.store.protocol import Embedder, FloatArray, Store
-from search.texts import TextEncoder, Texts, load_model
+from search.update.reading import content_of
 from zeroshot.options import IndexOptions, ModelOptions
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class IndexedEncoder:
     @cached_property
     def _text_half(self) -> TextEncoder:
         embedder = self.store.embedder
-        return Texts(self.place.texts_folder(embedder), embedder).encoder
+        return open_texts(self.place.texts_folder(embedder), embedder).encoder
 
     @cached_property
     def _model(self) -> DualEncoder:

@@ -10,9 +10,9 @@ import numpy as np
 
 from runtime.encoder import DualEncoder
 from search.index_folder import IndexFolder
+from search.query.texts import embedder_of, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, FloatArray
-from search.texts import embedder_of, prepare_texts
 
 SEED = 0
 _AT_ONCE = 20_000

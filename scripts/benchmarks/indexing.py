@@ -18,8 +18,8 @@ from scripts.benchmarks.index_material import register_files
 from scripts.benchmarks.labelling import processing_bound, timed
 from scripts.benchmarks.options import Options
 from search.index_folder import IndexFolder
-from search.indexing import Indexer
 from search.options import ModelOptions
+from search.update.indexing import Indexer
 
 PHOTOS, PEER_PHOTOS = 64, 16
 BATCH, RCLIPS_BATCH = 32, 8

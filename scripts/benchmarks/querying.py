@@ -21,8 +21,8 @@ from scripts.benchmarks.startup import median_seconds
 from search.filters import EVERYTHING, Filter
 from search.index import ImageIndex
 from search.index_folder import IndexFolder
+from search.query.terms import parse_query
 from search.store.protocol import FloatArray, Store
-from search.terms import parse_query
 
 QUERIES = 50
 TOP_K = 10

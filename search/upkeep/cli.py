@@ -23,7 +23,7 @@ from runtime.errors import ConfigError
 from search.options import FilterOptions, ModelOptions, StoreOptions
 
 if TYPE_CHECKING:
-    from search.duplicates import Duplicates
+    from search.upkeep.duplicates import Duplicates
 
 Flat = Parameter(name="*")
 Flag = Annotated[bool, Parameter(negative="")]
@@ -59,7 +59,7 @@ def duplicates(
         config: TOML file of settings; the command line wins.
     """
     del config  # read by the root command, before the settings are built
-    from search.duplicate_rows import (
+    from search.upkeep.duplicate_rows import (
         duplicate_cells,
         duplicates_document,
         duplicates_lines,
@@ -89,8 +89,8 @@ def duplicates(
 def _find_duplicates(
     where: StoreOptions, filters: FilterOptions, near: float | None, look: bool
 ) -> Duplicates:
-    from search.duplicates import find_duplicates
     from search.places import find_place
+    from search.upkeep.duplicates import find_duplicates
 
     line = ProgressLine()
 
@@ -106,8 +106,8 @@ def _find_duplicates(
 def _write_page(found: Duplicates, path: Path) -> None:
     from runtime.home import cache_folder
     from runtime.images.thumbnails import Thumbnails
-    from search.contact_sheet import THUMBNAIL_SIDE
-    from search.duplicates_page import write_duplicates_page
+    from search.answers.contact_sheet import THUMBNAIL_SIDE
+    from search.upkeep.duplicates_page import write_duplicates_page
 
     kept = Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
     write_duplicates_page(found, path, kept)
@@ -134,8 +134,8 @@ def doctor(
             only if it is on this machine.
         json: Print one JSON document.
     """
-    from search import doctor
     from search.places import find_place
+    from search.upkeep import doctor
 
     work = doctor.repair if repair else doctor.examine
     report = work(find_place(where), with_model=model)
@@ -166,8 +166,8 @@ def export(
         config: TOML file of settings; the command line wins.
     """
     del config
-    from search.export import export_images
     from search.places import find_place
+    from search.transfer.export import export_images
 
     with closing(find_place(where).open()) as store:
         count = export_images(store, out, filters.filter())
@@ -181,7 +181,7 @@ def export(
 def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
     """The command `index --from`."""
     from search.places import find_place
-    from search.transfer import copy_index, find_source
+    from search.transfer.transfer import copy_index, find_source
 
     source = find_source(named, where)
     place = find_place(where, tuple(source.roots))

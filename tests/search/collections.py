@@ -13,7 +13,7 @@ from PIL import Image
 from runtime.errors import ImageError
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Embedder, Store
-from search.update import Summary, Surroundings, update
+from search.update.update import Summary, Surroundings, update
 
 WIDTH = 16
 EMBEDDER = Embedder(model_id="thumb", revision=None, fingerprint="thumb-1", width=WIDTH)

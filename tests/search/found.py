@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from search.answer import Answer, Hit
+from search.answers.answer import Answer, Hit
 from search.records import ImageRecord
 
 

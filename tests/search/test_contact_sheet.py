@@ -13,8 +13,8 @@ from PIL import Image
 from runtime.errors import DataError
 from runtime.images.decoding import decode_image
 from runtime.images.thumbnails import Thumbnails
-from search.answer import Answer, Hit
-from search.contact_sheet import write_contact_sheet
+from search.answers.answer import Answer, Hit
+from search.answers.contact_sheet import write_contact_sheet
 from tests.pictures import difference, encoded, quarters
 from tests.search.found import answer, hit
 

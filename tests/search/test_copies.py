@@ -9,8 +9,8 @@ import pytest
 
 from runtime.errors import ConfigError, DataError
 from runtime.placing import part_of
-from search import copies
-from search.copies import CopyOutcome, copy_hits
+from search.answers import copies
+from search.answers.copies import CopyOutcome, copy_hits
 from tests.search.found import hit
 
 

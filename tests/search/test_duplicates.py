@@ -17,12 +17,12 @@ from PIL import Image, ImageFilter
 from runtime.cli import main
 from runtime.errors import ConfigError
 from runtime.images.thumbnails import Thumbnails
-from search.duplicate_rows import duplicates_lines, spare_paths
-from search.duplicates import Duplicates, find_duplicates
-from search.duplicates_page import write_duplicates_page
-from search.looks import ALIKE, looks_of
-from search.shadows import Shadows, near_rows
 from search.store.protocol import Changes, Embedded
+from search.upkeep.duplicate_rows import duplicates_lines, spare_paths
+from search.upkeep.duplicates import Duplicates, find_duplicates
+from search.upkeep.duplicates_page import write_duplicates_page
+from search.upkeep.looks import ALIKE, looks_of
+from search.upkeep.shadows import Shadows, near_rows
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, clustered, record, unit
 

@@ -15,10 +15,10 @@ import pyarrow.parquet
 import pytest
 
 from runtime.errors import ConfigError, DataError, StoreError
-from search.export import export_images
 from search.filters import Filter
 from search.index_folder import IndexFolder
 from search.store.protocol import Store
+from search.transfer.export import export_images
 from tests.search.filled import ODD, filled, model
 
 

@@ -13,8 +13,8 @@ import pytest
 from runtime.errors import ModelError
 from search import ImageIndex
 from search.index_folder import IndexFolder
-from search.indexing import Indexer
 from search.options import ModelOptions
+from search.update.indexing import Indexer
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import held, save_pictures
 
@@ -58,7 +58,7 @@ def test_another_model_takes_over_only_when_it_is_complete(
     switching = indexer(index, models[1])
     switching.on_progress = interrupt
     with monkeypatch.context() as patched:
-        patched.setattr("search.update.BATCH", 2)
+        patched.setattr("search.update.update.BATCH", 2)
         with pytest.raises(KeyboardInterrupt):
             switching.index()
     with ImageIndex.open(index) as between:

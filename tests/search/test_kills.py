@@ -17,13 +17,13 @@ MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "8"))
 CHILD = """
 import sys
 from pathlib import Path
-import search.update
+import search.update.update
 from search.store.embedded import EmbeddedStore
 from tests.search.collections import ThumbEncoder, surroundings
-search.update.BATCH = 4
+search.update.update.BATCH = 4
 print("ready", flush=True)
 store = EmbeddedStore.open(Path(sys.argv[1]))
-search.update.update(store, [sys.argv[2]], surroundings(ThumbEncoder(0.004)))
+search.update.update.update(store, [sys.argv[2]], surroundings(ThumbEncoder(0.004)))
 print("done", flush=True)
 """
 

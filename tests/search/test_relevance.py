@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from search.relevance import Evidence, Yardstick, reference_prompts
+from search.query.relevance import Evidence, Yardstick, reference_prompts
 
 Rows = NDArray[np.float64]
 WIDTH, SIDES, WORDS, SUBJECTS = 256, 60, 120, 12

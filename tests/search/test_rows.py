@@ -13,7 +13,7 @@ from runtime.errors import ConfigError
 from runtime.paths import path_text
 from runtime.tables.reader import read_table
 from runtime.terminal_text import display_width
-from search.rows import (
+from search.answers.rows import (
     answer_document,
     answer_lines,
     date_text,

@@ -189,7 +189,7 @@ def test_importing_the_engine_does_not_import_the_library() -> None:
         ({"collection": "1st"}, r"`collection` must be letters"),
         ({"index": "hnsw"}, r"`index` must be one of HNSW, IVF_SQ8.*got 'hnsw'"),
         ({"consistency": "strong"}, r"`consistency` must be one of Session, .* got 'strong'"),
-        ({"shards": 0}, r"`shards` must be 1 to 64, got 0"),
+        ({"shards": 0}, r"`shards` must be 1 to 16, got 0"),
         ({"exact_rows": 20_000}, r"`exact_rows` must be 0 to 16,384, got 20000"),
         ({"timeout": 0.0}, r"`timeout` must be 0.1 to 3,600, got 0.0"),
     ],

@@ -13,9 +13,9 @@ import pytest
 
 from runtime.cli import main
 from search.index import ImageIndex
-from search.indexing import Indexer
 from search.options import ModelOptions, StoreOptions
 from search.server_place import ServerPlace
+from search.update.indexing import Indexer
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import held, save_pictures
 from tests.search.drawn import draw_photos

@@ -12,7 +12,7 @@ from PIL import Image
 
 from runtime.errors import ImageError
 from runtime.images.decoding import decode_image
-from search.terminal_pictures import PictureProtocol, picture_protocol, picture_sequence
+from search.answers.terminal_pictures import PictureProtocol, picture_protocol, picture_sequence
 from tests.pictures import difference, encoded, quarters
 
 PROTOCOLS: list[PictureProtocol] = ["kitty", "iterm2", "sixel", "blocks"]

@@ -11,7 +11,7 @@ from runtime.errors import ConfigError
 from search.dates import day_bounds
 from search.path_words import words_of
 from search.paths import real_path, stored_text
-from search.terms import Term, parse_query, read_queries
+from search.query.terms import Term, parse_query, read_queries
 
 
 def test_words_without_signs_are_one_term() -> None:

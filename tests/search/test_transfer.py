@@ -15,14 +15,14 @@ import pytest
 
 from runtime.cli import main
 from runtime.errors import ConfigError, DataError, StoreError
-from search.export import export_images
 from search.index_folder import IndexFolder
 from search.options import ModelOptions, StoreOptions
 from search.records import ImageRecord
-from search.sources import IndexSource, NumpySource, ParquetSource
 from search.store.protocol import Embedder, Store
-from search.transfer import copy_index, find_source
-from search.update import update
+from search.transfer.export import export_images
+from search.transfer.sources import IndexSource, NumpySource, ParquetSource
+from search.transfer.transfer import copy_index, find_source
+from search.update.update import update
 from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
 from tests.search.filled import filled, model
 from tests.search.places import index_of
@@ -97,7 +97,7 @@ def test_a_second_copy_writes_nothing(place: IndexFolder, tmp_path: Path) -> Non
 def test_a_copy_that_was_interrupted_is_completed(
     place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.sources.BATCH", 2)
+    monkeypatch.setattr("search.transfer.sources.BATCH", 2)
     target = IndexFolder(tmp_path / "target")
 
     def interrupt(done: int) -> None:
@@ -185,7 +185,7 @@ def test_vectors_of_others_are_normalised_and_their_model_named(
     target = IndexFolder(tmp_path / "target")
     with pytest.raises(ConfigError, match="Name the model with --model"):
         copy_index(NumpySource(path), target)
-    monkeypatch.setattr("search.transfer._embedder", lambda *_: EMBEDDER)
+    monkeypatch.setattr("search.transfer.transfer._embedder", lambda *_: EMBEDDER)
     copy_index(NumpySource(path), target, ModelOptions(model_id="thumb"))
     with closing(target.open()) as store:
         assert np.allclose(store.vectors([str(photo)])[str(photo)], 0.25)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from runtime.errors import DataError
-from search.reading import FileReading, read_whole
-from search.update import update
+from search.update.reading import FileReading, read_whole
+from search.update.update import update
 from tests.search.collections import (
     ThumbEncoder,
     finds_itself,
@@ -129,7 +129,7 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_tried_again(
         return os.stat_result(state, {"st_mtime_ns": next(moments)})
 
     with monkeypatch.context() as patched:
-        patched.setattr("search.reading.os.fstat", restless)
+        patched.setattr("search.update.reading.os.fstat", restless)
         summary = indexed(store, tmp_path / "photos")
     assert [r.fault for r in summary.unreadable] == ["it changes while it is read"]
     assert indexed(store, tmp_path / "photos").changed == 1

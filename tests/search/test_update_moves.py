@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DataError
-from search.update import update
+from search.update.update import update
 from tests.search.collections import (
     finds_itself,
     held,
@@ -106,7 +106,7 @@ def test_an_unmounted_drive_is_found_again(tmp_path: Path) -> None:
 def test_files_that_change_names_in_a_ring_keep_the_right_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.update._MOVED_AT_ONCE", 1)
+    monkeypatch.setattr("search.update.update._MOVED_AT_ONCE", 1)
     photos = tmp_path / "photos"
     photos.mkdir()
     paths = [photos / f"{n}.bmp" for n in range(5)]  # all of one size

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from runtime.errors import DataError
 from runtime.folders import published_folder, require_free
 from runtime.images.files import find_images
-from search.crew import Crew, launched_crew
+from search.update.crew import Crew, launched_crew
 from zeroshot.classifier import DEFAULT_MODEL
 from zeroshot.embedded_labels import ImageTextEncoder
 from zeroshot.teaching.example_folder import ExampleFiles, read_examples

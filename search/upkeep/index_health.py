@@ -11,11 +11,11 @@ from typing import Any
 from runtime.errors import FootworkError, StoreError
 from runtime.faults import counted
 from runtime.folders import MANIFEST, read_json
-from search.findings import Finding
 from search.index_folder import IndexFolder
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.inspection import catalog_damage, inspect_folder, mend_folder
 from search.store.embedded.salvage import salvage
+from search.upkeep.findings import Finding
 
 _REPAIR = "footwork search doctor --repair"
 

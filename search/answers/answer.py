@@ -16,7 +16,7 @@ class Hit:
 
     record: ImageRecord
     score: float
-    """Cosine with what is the query's own: see `search.relevance`."""
+    """Cosine with what is the query's own: see `search.query.relevance`."""
     relevance: float
     """Estimated probability that the image shows what was asked for; results end at `RELEVANT`."""
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.errors import ImageError
-from search.differences import Differences, Recognised, find_differences, recognise
-from search.reading import FileReading
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, FloatArray, Store
+from search.update.differences import Differences, Recognised, find_differences, recognise
+from search.update.reading import FileReading
 
 if TYPE_CHECKING:
     from runtime.encoder import DualEncoder

@@ -12,9 +12,9 @@ from runtime.errors import ConfigError, DataError, ImageError
 from runtime.images.ahead import decoded_ahead
 from runtime.images.files import find_images
 from runtime.images.listing import why_missing
-from search.reading import content_of, wall_clock
 from search.records import ImageRecord
 from search.store.protocol import Move, Store
+from search.update.reading import content_of, wall_clock
 
 _READERS = 4
 """Threads that hash: they wait for the disk most of the time."""

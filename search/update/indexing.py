@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.crew import ALONE, Crew
-from search.differences import absolute_roots, require_roots
 from search.options import ModelOptions
 from search.places import Place
+from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Embedder, Store
-from search.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
-from search.update import Progress, Summary, Surroundings, assist, update
+from search.update.crew import ALONE, Crew
+from search.update.differences import absolute_roots, require_roots
+from search.update.update import Progress, Summary, Surroundings, assist, update
 
 if TYPE_CHECKING:
     from runtime.encoder import DualEncoder

@@ -11,7 +11,7 @@ from runtime.faults import Fault, counted, fault_lines, why
 from runtime.paths import path_text
 from runtime.placing import place_file
 from runtime.target_folder import TargetFolder
-from search.answer import Hit
+from search.answers.answer import Hit
 
 
 @dataclass(frozen=True, slots=True)

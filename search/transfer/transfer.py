@@ -18,10 +18,10 @@ from runtime.paths import path_line
 from search.index_folder import find_index
 from search.options import ModelOptions, StoreOptions
 from search.places import Place, find_place
+from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
-from search.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
 from search.store.protocol import Changes, Embedded, Embedder, Store
-from search.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
+from search.transfer.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
 
 
 @dataclass(slots=True, kw_only=True)

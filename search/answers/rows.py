@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from runtime.paths import path_line, path_text
 from runtime.terminal_text import display_width
-from search.answer import Answer, Hit
+from search.answers.answer import Answer, Hit
 
 Row = Mapping[str, Any]
 

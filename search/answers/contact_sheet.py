@@ -15,9 +15,9 @@ from runtime.images.ahead import decoded_ahead
 from runtime.images.thumbnails import Thumbnails
 from runtime.paths import file_address, path_line
 from runtime.sizes import size_text
-from search.answer import RELEVANT, Answer, Hit
-from search.contact_sheet_style import STYLE
-from search.rows import date_text, label_names
+from search.answers.answer import RELEVANT, Answer, Hit
+from search.answers.contact_sheet_style import STYLE
+from search.answers.rows import date_text, label_names
 
 THUMBNAIL_SIDE = 480
 """Pixels: sharp where a screen has two for one of the page."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runtime.paths import path_line, path_text
-from search.update import Summary
+from search.update.update import Summary
 
 _COUNTED = ("added", "changed", "moved", "returned", "removed", "unchanged")
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from runtime.faults import counted
 from runtime.paths import path_line, path_text
 from runtime.sizes import size_text
-from search.duplicates import Duplicates, Group
+from search.answers.rows import date_text
 from search.records import ImageRecord
-from search.rows import date_text
+from search.upkeep.duplicates import Duplicates, Group
 
 
 def duplicates_document(found: Duplicates) -> dict[str, Any]:

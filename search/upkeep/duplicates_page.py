@@ -14,11 +14,11 @@ from runtime.images.ahead import decoded_ahead
 from runtime.images.thumbnails import Thumbnails
 from runtime.paths import file_address, path_line
 from runtime.sizes import size_text
-from search.contact_sheet_style import STYLE
-from search.duplicate_rows import duplicates_sum
-from search.duplicates import Duplicates
+from search.answers.contact_sheet_style import STYLE
+from search.answers.rows import date_text
 from search.records import ImageRecord
-from search.rows import date_text
+from search.upkeep.duplicate_rows import duplicates_sum
+from search.upkeep.duplicates import Duplicates
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _WORKERS = 4

@@ -1,8 +1,8 @@
 """Images that an index holds more than once: byte for byte, or to the eye.
 
 Two images are near duplicates if their embeddings agree, their shapes do (width to height, within
-10 %), and a glance at both pictures confirms it (`search.looks`). The embedding alone would not
-do. With the `tiny` model, copies of photos agree to a cosine of 0.98 at least if they were
+10 %), and a glance at both pictures confirms it (`search.upkeep.looks`). The embedding alone would
+not do. With the `tiny` model, copies of photos agree to a cosine of 0.98 at least if they were
 compressed or halved (99 of 100), but 250 different photos reach 0.974; with CLIP ViT-B/32, 125
 different photos of a few subjects reach 0.947. Opening only what agrees to 0.95 costs little, and
 is right for every model. Not found are turned and mirrored copies, those cropped by a tenth or
@@ -22,11 +22,11 @@ import numpy as np
 
 from runtime.errors import ConfigError
 from search.filters import EVERYTHING, Filter
-from search.looks import ALIKE, looks_of
 from search.records import ImageRecord
-from search.same_files import distinct_files
-from search.shadows import Shadows, near_rows
 from search.store.protocol import FloatArray, Store
+from search.upkeep.looks import ALIKE, looks_of
+from search.upkeep.same_files import distinct_files
+from search.upkeep.shadows import Shadows, near_rows
 
 SEEN_COSINE, UNSEEN_COSINE = 0.95, 0.985
 """Least cosines where pictures are opened, and where they are not."""

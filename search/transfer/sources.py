@@ -18,12 +18,12 @@ from runtime.errors import DataError, FootworkError
 from runtime.folders import read_json
 from runtime.images.listing import why_missing
 from runtime.paths import path_line
-from search.export import FORMAT, KIND, METADATA
 from search.paths import real_path
 from search.places import Place
-from search.reading import content_of
 from search.records import ImageRecord
 from search.store.protocol import Embedded, Embedder, FloatArray
+from search.transfer.export import FORMAT, KIND, METADATA
+from search.update.reading import content_of
 
 BATCH = 1024
 """Images at once."""

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import StoreError
-from search.answer import RELEVANT, Answer, Hit
+from search.answers.answer import RELEVANT, Answer, Hit
 from search.filters import EVERYTHING, Filter
 from search.options import QueryOptions
-from search.relevance import Evidence, Yardstick
+from search.query.relevance import Evidence, Yardstick
+from search.query.terms import Query, Term
+from search.query.texts import Texts
 from search.store.protocol import FloatArray, Found, Store
-from search.terms import Query, Term
-from search.texts import Texts
 
 _SAMPLED = 1000
 """Images of the collection that terms are balanced by."""

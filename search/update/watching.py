@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runtime.errors import DataError
-from search.indexing import Indexer
-from search.update import Summary
+from search.update.indexing import Indexer
+from search.update.update import Summary
 
 _QUIET = 2_000
 """Milliseconds without a change before the index is brought up to date: a copy that is under way

@@ -11,7 +11,7 @@ import numpy as np
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ModelError, StoreError
 from runtime.folders import published_folder
-from search.relevance import reference_prompts
+from search.query.relevance import reference_prompts
 from search.store.protocol import Embedder, FloatArray
 
 if TYPE_CHECKING:
@@ -84,9 +84,24 @@ class Texts:
         return load_model(self._embedder)
 
 
+def open_texts(folder: Path, embedder: Embedder) -> Texts:
+    """What a folder holds; it is made first if this machine has not asked a server's index yet.
+
+    Raises:
+        ModelError: The model is needed, and cannot be loaded.
+        StoreError: The folder cannot be written.
+    """
+    if not is_prepared(folder):
+        prepare_texts(load_model(embedder), folder)
+    return Texts(folder, embedder)
+
+
 def is_prepared(folder: Path) -> bool:
-    """Whether `prepare_texts` has been here."""
-    return (folder / _REFERENCES).is_file()
+    """Whether `prepare_texts` has been here, and what it left can be read."""
+    try:
+        return len(np.load(folder / _REFERENCES, allow_pickle=False)) > 0
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:

@@ -1,0 +1,1 @@
+"""Vectors and what is known of them, out of an index and into another."""

@@ -1,0 +1,1 @@
+"""An index follows the disk: what changed, and how it gets there."""
