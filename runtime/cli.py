@@ -9,9 +9,10 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cyclopts import App, CycloptsError
 
@@ -66,6 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence
         return _fail(error, words, debug)
     return result if isinstance(result, int) else 0
+
+
+def run() -> NoReturn:
+    """The `footwork` program: `main`, and an end without ceremony where there is none to hold.
+
+    To take the interpreter apart costs a tenth of a query, and frees what the system frees anyway.
+    What torch and its kin have registered to be done at the end is done.
+    """
+    code = main()
+    if "torch" not in sys.modules:
+        with suppress(OSError):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

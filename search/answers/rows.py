@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime.paths import path_line, path_text
-from runtime.terminal_text import display_width
 from search.answers.answer import Answer, Hit
 
 Row = Mapping[str, Any]
@@ -140,6 +139,8 @@ def _nothing_line(answer: Answer) -> str:
 
 
 def _end_of(path: str, room: int) -> str:
+    from runtime.terminal_text import display_width  # a table alone needs it
+
     if display_width(path) <= room:
         return path
     while display_width(path) > room - 1:
