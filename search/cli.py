@@ -184,10 +184,11 @@ def remove(
         where: The index.
         json: Print one JSON document.
     """
+    from search.paths import absolute_path
     from search.places import find_place
     from search.upkeep.removal import remove_images
 
-    removed = remove_images(find_place(where), [str(path.absolute()) for path in paths], gone=gone)
+    removed = remove_images(find_place(where), [absolute_path(path) for path in paths], gone=gone)
     if json:
         print_document({"removed": removed})
     else:

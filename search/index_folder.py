@@ -17,6 +17,7 @@ from runtime.errors import FootworkError, StoreError
 from runtime.folders import MANIFEST, read_json, write_json
 from runtime.home import data_folder
 from runtime.locks import LockedByOther, exclusive_lock
+from search.paths import absolute_path, is_at_or_below
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Embedder
 
@@ -204,7 +205,7 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
         return known[0] if known else default_index(roots[0])
     every = _known()
     here = str(Path.cwd())
-    around = [one for one in every if any(_holds(root, here) for root in _roots(one))]
+    around = [one for one in every if any(is_at_or_below(here, root) for root in _roots(one))]
     if len(around) == 1 or len(every) == 1:
         return (around if len(around) == 1 else every)[0]
     if not every:
@@ -214,7 +215,7 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
 
 
 def _named(path: Path) -> IndexFolder:
-    index, of_root = IndexFolder(path), default_index(str(path.absolute()))
+    index, of_root = IndexFolder(path), default_index(absolute_path(path))
     return of_root if not index.exists and of_root.exists else index
 
 
@@ -235,7 +236,3 @@ def _roots(index: IndexFolder) -> list[str]:
             return list(store.roots())
     except FootworkError:
         return []
-
-
-def _holds(root: str, path: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")

@@ -13,6 +13,7 @@ from runtime.errors import ConfigError
 from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
 from search.dates import day_bounds
 from search.filters import Filter
+from search.paths import absolute_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ class FilterOptions:
             message = f"--since {self.since} is after --until {self.until}: no image can be found."
             raise ConfigError(message)
         return Filter(
-            folders=tuple(str(path.absolute()) for path in self.in_),
+            folders=tuple(map(absolute_path, self.in_)),
             since=first,
             until=last,
             formats=tuple(_FORMATS.get(name.lower(), name.lower()) for name in self.format),

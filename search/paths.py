@@ -1,6 +1,9 @@
-"""File names as text that every store can hold, whatever their bytes."""
+"""Files as an index calls them: absolute, and as text that every store can hold."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 _SURROGATES = range(0xDC80, 0xDD00)
 """What Python makes of bytes that are no UTF-8 (PEP 383)."""
@@ -9,6 +12,16 @@ _PRIVATE = 0x10FE80
 
 _STORED = {code: _PRIVATE + code - _SURROGATES[0] for code in _SURROGATES}
 _REAL = {stored: code for code, stored in _STORED.items()}
+
+
+def absolute_path(path: str | Path) -> str:
+    """A path without `..` and `.`; links are kept."""
+    return os.path.abspath(path)  # noqa: PTH100 - `Path.absolute` keeps `..`
+
+
+def is_at_or_below(path: str, folder: str) -> bool:
+    """Whether an absolute path is `folder` or lies in it, at any depth."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def stored_text(path: str) -> str:

@@ -10,6 +10,7 @@ from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import ConfigError
+from search.paths import absolute_path
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=\S)")
 _PATH_BEGINNINGS = ("/", "./", "../", "~/", "file:")
@@ -142,7 +143,7 @@ def _weighted(text: str) -> tuple[float, str]:
 
 def _path_of(text: str) -> str:
     if not text.startswith("file:"):
-        return str(Path(text).expanduser().absolute())
+        return absolute_path(Path(text).expanduser())
     address = urlsplit(text)
     if address.netloc not in ("", "localhost"):
         raise ConfigError(f"{text} lies on another machine. Only files of this one can be read.")

@@ -18,7 +18,7 @@ from runtime.errors import DataError, FootworkError
 from runtime.folders import read_json
 from runtime.images.listing import why_missing
 from runtime.paths import path_line
-from search.paths import real_path
+from search.paths import absolute_path, real_path
 from search.places import Place
 from search.records import ImageRecord
 from search.store.protocol import Embedded, Embedder, FloatArray
@@ -277,7 +277,7 @@ def _record_of(row: Mapping[str, Any]) -> ImageRecord:
 
 def _foreign_record(row: Mapping[str, Any]) -> ImageRecord:
     """What can be told of a file of which only the path is known."""
-    path = Path(os.path.abspath(_path_of(row)))  # noqa: PTH100 - links are kept
+    path = Path(absolute_path(_path_of(row)))
     absent = ImageRecord(path=str(path), size=0, mtime_ns=0, present=False, labels={})
     if why_missing(path) is not None:
         return absent

@@ -22,6 +22,7 @@ from search.query.texts import Texts, embedder_of, is_prepared, load_model, prep
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
 from search.transfer.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
+from search.update.differences import absolute_roots
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +112,7 @@ def copy_index(
         for batch in source.batches():
             _write(store, batch, transfer)
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
-        store.set_roots(sorted({*store.roots(), *source.roots}))
+        store.set_roots(absolute_roots([*store.roots(), *source.roots]))
         typical = np.zeros((0, embedder.width), np.float32)
         folder = place.texts_folder(embedder)
         _copy_texts(source, folder, embedder, transfer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from runtime.errors import ConfigError, DataError, ImageError
 from runtime.images.ahead import decoded_ahead
 from runtime.images.files import find_images
 from runtime.images.listing import why_missing
+from search.paths import absolute_path, is_at_or_below
 from search.records import ImageRecord
 from search.store.protocol import Move, Store
 from search.update.reading import content_of, wall_clock
@@ -55,8 +55,12 @@ class Recognised:
 
 def absolute_roots(roots: Iterable[str | Path]) -> list[str]:
     """Absolute, each once, and none that lies below another."""
-    every = sorted({os.path.abspath(root) for root in roots})  # noqa: PTH100 - links are kept
-    return [path for path in every if not any(_is_below(path, other) for other in every)]
+    every = sorted({absolute_path(root) for root in roots})
+    return [
+        path
+        for path in every
+        if not any(path != other and is_at_or_below(path, other) for other in every)
+    ]
 
 
 def require_roots(roots: Sequence[str]) -> None:
@@ -205,7 +209,3 @@ def _hashed(records: Sequence[ImageRecord]) -> Iterable[tuple[ImageRecord, str |
     for record, content in decoded_ahead(records, read, _READERS):
         assert not isinstance(content, ImageError)
         yield record, content
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path != folder and path.startswith(folder.rstrip("/") + "/")

@@ -87,7 +87,7 @@ class Indexer:
 
     def _update(self, store: Store, replaced: Store | None, named: Sequence[str]) -> Summary:
         known = [] if replaced is None else replaced.roots()
-        roots = absolute_roots([*named, *known]) or store.roots()
+        roots = absolute_roots([*named, *known] or store.roots())
         self.crew.from_main(store.embedder)
         summary = update(store, roots, self._surroundings(store.embedder))
         folder = self.place.texts_folder(store.embedder)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import ImageError
-from runtime.images.decoding import read_image, reason_of
+from runtime.images.decoding import DecodedImage, read_image, reason_of
 from runtime.images.opening import RefusedImage, read_source
 from search.records import ImageRecord
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 3
 """At a file that changes while it is read."""
+HELD_BYTES = 2**28
+"""Of a file that is read whole into memory, where several are at once; a larger one is read twice,
+by parts."""
 
 
 @dataclass(slots=True)
@@ -42,17 +45,13 @@ class FileReading:
         Raises:
             ImageError: The file is no picture, or does not hold still.
         """
-        data, found = read_whole(self.path)
-        try:
-            picture = read_image(data, side)
-        except ImageError as error:
-            raise ImageError(str(self.path), error.reason) from error
+        picture, content, found = _read(self.path, side)
         facts = picture.facts
         self.record = ImageRecord(
             path=self.record.path,
             size=found.st_size,
             mtime_ns=found.st_mtime_ns,
-            content=hashlib.sha256(data).hexdigest(),
+            content=content,
             format=facts.format,
             width=facts.width,
             height=facts.height,
@@ -60,6 +59,30 @@ class FileReading:
             camera=facts.camera,
         )
         return picture.image
+
+
+def _read(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
+    """A picture, the SHA-256 of its file, and the state of that."""
+    if _size_of(path) > HELD_BYTES:
+        return _read_twice(path, side)
+    data, found = read_whole(path)
+    try:
+        return read_image(data, side), hashlib.sha256(data).hexdigest(), found
+    except ImageError as error:
+        raise ImageError(str(path), error.reason) from error
+
+
+def _read_twice(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
+    """The same of a file that may not fit into memory."""
+    try:
+        before = path.stat()
+        picture, content = read_image(path, side), content_of(path)
+        after = path.stat()
+    except OSError as error:
+        raise ImageError(str(path), reason_of(error)) from error
+    if content is None or _state(before) != _state(after):
+        raise ImageError(str(path), "it changes while it is read")
+    return picture, content, after
 
 
 def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
@@ -95,6 +118,13 @@ def wall_clock(seconds: float) -> int:
     moment = datetime.fromtimestamp(seconds).astimezone()
     offset = moment.utcoffset()
     return int(seconds + (offset.total_seconds() if offset else 0))
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0  # whoever opens it says why
 
 
 def _state(found: os.stat_result) -> tuple[int, int]:

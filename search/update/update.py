@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from runtime.errors import ImageError
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, FloatArray, Store
-from search.update.differences import Differences, Recognised, find_differences, recognise
+from search.update.differences import (
+    Differences,
+    Recognised,
+    absolute_roots,
+    find_differences,
+    recognise,
+)
 from search.update.reading import FileReading
 
 if TYPE_CHECKING:
@@ -117,7 +123,7 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
         notes=found.notes,
     )
     _write_known(store, found, known, summary)
-    store.set_roots(sorted({*store.roots(), *roots}))
+    store.set_roots(absolute_roots([*store.roots(), *roots]))
     todo = surroundings.from_main(known.rest)
     if todo:
         changed = {record.path for record in found.changed}

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from runtime.errors import ConfigError, StoreError
+from runtime.paths import path_line
+from search.paths import is_at_or_below
 from search.places import Place
 from search.store.protocol import Changes, Store
 
@@ -22,8 +24,8 @@ def remove_images(place: Place, paths: Sequence[str], *, gone: bool) -> int:
         How many were forgotten.
 
     Raises:
-        ConfigError: Nothing is named, or a path is not in the index.
-        StoreError: The index cannot be written.
+        ConfigError: Nothing is named.
+        StoreError: A path is not in the index, or that cannot be written.
     """
     if not paths and not gone:
         raise ConfigError("Nothing is named. Name files or folders, or --gone.")
@@ -33,7 +35,7 @@ def remove_images(place: Place, paths: Sequence[str], *, gone: bool) -> int:
             forgotten |= {record.path for record in store.files() if not record.present}
         store.write(Changes(forgotten=sorted(forgotten)))
         roots = store.roots()
-        kept = [root for root in roots if root not in paths]
+        kept = [root for root in roots if not any(is_at_or_below(root, one) for one in paths)]
         if kept != list(roots):
             store.set_roots(kept)
     return len(forgotten)
@@ -42,5 +44,8 @@ def remove_images(place: Place, paths: Sequence[str], *, gone: bool) -> int:
 def _below(store: Store, root: str) -> list[str]:
     known = [record.path for record in store.files(root)]
     if not known and root not in store.roots():
-        raise StoreError(f"The index knows nothing of {root}.")
+        raise StoreError(
+            f"The index knows nothing of {path_line(root)}. "
+            "footwork search status lists its folders."
+        )
     return known

@@ -201,3 +201,18 @@ def test_a_record_becomes_known_only_when_decoded(tmp_path: Path) -> None:
     reading = FileReading(ImageRecord(path=str(path), size=0, mtime_ns=0))
     assert np.asarray(reading.decode(4)).shape == (48, 64, 3)
     assert reading.record.size == path.stat().st_size
+
+
+def test_a_file_too_large_to_be_held_is_read_by_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = save_pictures(tmp_path / "photos", 2)
+    (tmp_path / "photos" / "bad.png").write_bytes(bytes(100_000))
+    whole, parts = new_store(tmp_path / "whole"), new_store(tmp_path / "parts")
+    indexed(whole, tmp_path / "photos")
+    monkeypatch.setattr("search.update.reading.HELD_BYTES", 0)
+    monkeypatch.setattr("search.update.reading.read_whole", None)
+    summary = indexed(parts, tmp_path / "photos")
+    assert [r.fault for r in summary.unreadable] == ["it is no picture of a known kind"]
+    assert held(parts) == held(whole)
+    assert parts.records(list(map(str, paths))) == whole.records(list(map(str, paths)))
