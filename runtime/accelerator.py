@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import get_int_from_env, parse_flag_from_env
+from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 
 from runtime.errors import ConfigError
 from runtime.precision import PRECISIONS
@@ -76,6 +76,14 @@ def gather_shares(share: Any) -> list[Any]:
     gathered: list[Any] = [None] * state.num_processes
     torch.distributed.all_gather_object(gathered, share)
     return gathered
+
+
+def share_from_main(value: Any) -> Any:
+    """What the main process has, on every process; all of them must call it."""
+    if _state().num_processes == 1:
+        return value
+    [shared] = broadcast_object_list([value])
+    return shared
 
 
 def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:

@@ -73,14 +73,14 @@ def replace_folder(source: Path, target: Path) -> None:
         if target.is_file():
             target.unlink()
         source.rename(target)
-    _flush(target.parent)
+    flush(target.parent)
 
 
 def flush_folder(folder: Path) -> None:
     """Force every file below `folder` to the disk."""
     for path in folder.rglob("*"):
-        _flush(path)
-    _flush(folder)
+        flush(path)
+    flush(folder)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def published_file(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     finally:
@@ -128,7 +128,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.exists() else {}
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -34,10 +34,8 @@ from search.options import (
 from search.update.crew import ALONE, launched_crew
 
 if TYPE_CHECKING:
-    from runtime.images.thumbnails import Thumbnails
     from search.answers.answer import Answer
     from search.query.terms import Query
-    from search.update.update import Progress
 
 app = App(
     name="search",
@@ -75,6 +73,9 @@ def index(
         json: Print one JSON document.
     """
     del config  # read by the root command, before the settings are built
+    launched = "RANK" in os.environ
+    if launched and (watch or from_ is not None):
+        raise ConfigError("--watch and --from are for one process: leave the launcher out.")
     if from_ is not None:
         from search.upkeep.cli import copy_from
 
@@ -87,14 +88,10 @@ def index(
     from search.update.summary_text import summary_document, summary_notes, summary_text
     from search.update.watching import watched_updates
 
-    crew = launched_crew() if "RANK" in os.environ else ALONE
+    crew = launched_crew() if launched else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
     line = ProgressLine()
-
-    def show(progress: Progress) -> None:
-        line.show(progress.to_text())
-
-    indexer = Indexer(place, model, crew, show)
+    indexer = Indexer(place, model, crew, lambda progress: line.show(progress.to_text()))
     summary = indexer.index(roots)
     line.clear()
     note_all(summary_notes(summary))
@@ -102,7 +99,7 @@ def index(
         print_document(summary_document(summary, str(place)))
     else:
         print_text(summary_text(summary, str(place)))
-    if watch and crew.is_main:
+    if watch:
         with closing(place.open()) as store:
             watched = store.roots()
         for changed in watched_updates(indexer, watched):
@@ -115,7 +112,7 @@ def index(
 def query(
     *words: Words,
     like: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    queries: Path | None = None,
+    queries: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     options: Annotated[QueryOptions, Flat] = QueryOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
@@ -184,11 +181,10 @@ def remove(
         where: The index.
         json: Print one JSON document.
     """
-    from search.paths import absolute_path
     from search.places import find_place
     from search.upkeep.removal import remove_images
 
-    removed = remove_images(find_place(where), [absolute_path(path) for path in paths], gone=gone)
+    removed = remove_images(find_place(where), paths, gone=gone)
     if json:
         print_document({"removed": removed})
     else:
@@ -247,13 +243,14 @@ def _preview(answer: Answer) -> None:
     """Draw the hits into the terminal."""
     from runtime.errors import ImageError
     from runtime.paths import path_line
+    from search.answers.contact_sheet import kept_thumbnails
     from search.answers.terminal_pictures import picture_protocol, picture_sequence
 
     protocol = picture_protocol(os.environ, sys.stdout.isatty())
     if protocol is None:
         note("This terminal shows no pictures. --html FILE makes a page of them.")
         return
-    thumbnails = _thumbnails()
+    thumbnails = kept_thumbnails()
     for hit in answer.hits:
         try:
             picture = thumbnails.of(Path(hit.record.path), hit.record.content)
@@ -272,9 +269,9 @@ def _keep(answers: Sequence[Answer], output: OutputOptions) -> int:
 
         write_hits(answers, output.out)
     if output.html is not None:
-        from search.answers.contact_sheet import write_contact_sheet
+        from search.answers.contact_sheet import kept_thumbnails, write_contact_sheet
 
-        write_contact_sheet(answers, output.html, _thumbnails())
+        write_contact_sheet(answers, output.html, kept_thumbnails())
         note(f"The pictures are on {output.html}")
     if output.copy_to is not None:
         from search.answers.copies import copy_hits
@@ -283,14 +280,6 @@ def _keep(answers: Sequence[Answer], output: OutputOptions) -> int:
         note(outcome.to_text())
         all_done = not outcome.failed
     return exit_code(all_done=all_done)
-
-
-def _thumbnails() -> Thumbnails:
-    from runtime.home import cache_folder
-    from runtime.images.thumbnails import Thumbnails
-    from search.answers.contact_sheet import THUMBNAIL_SIDE
-
-    return Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
 
 
 for _name, _help in (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from calendar import isleap, monthrange
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from runtime.errors import ConfigError
 
+_DAY = 86_400  # seconds
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
@@ -33,14 +34,11 @@ def day_bounds(text: str) -> tuple[int, int]:
             days = 1
         else:
             days = _days_of(first.year) if month is None else monthrange(first.year, month)[1]
-        return _seconds(first), _seconds(first + timedelta(days=days))
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ConfigError(f"{text!r} is no date: {error}.") from error
+    begin = int((first - datetime(1970, 1, 1)).total_seconds())
+    return begin, begin + days * _DAY
 
 
 def _days_of(year: int) -> int:
     return 366 if isleap(year) else 365
-
-
-def _seconds(moment: datetime) -> int:
-    return int((moment - datetime(1970, 1, 1)).total_seconds())

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from runtime.errors import FootworkError, StoreError
-from runtime.folders import MANIFEST, read_json, write_json
+from runtime.folders import MANIFEST, published_folder, read_json, remove_staging, write_json
 from runtime.home import data_folder
 from runtime.locks import LockedByOther, exclusive_lock
 from search.paths import absolute_path, is_at_or_below
@@ -65,7 +65,7 @@ class IndexFolder:
         except LockedByOther as error:
             message = f"The index in {self.path} is being written by {error}. Wait for it to end."
             raise StoreError(message) from error
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        except OSError as error:  # a medium that cannot be written among them
             raise StoreError(
                 f"The index in {self.path} cannot be written: {error.strerror}. Make the folder "
                 "writable, or name another with --index."
@@ -85,15 +85,25 @@ class IndexFolder:
         Raises:
             StoreError: The folder holds something else, or cannot be written.
         """
-        generation = self._generation_of(embedder)
-        if generation is not None:
-            return EmbeddedStore.open(generation)
-        numbers = [int(one.name.removeprefix(_GENERATION)) for one in self.generations()]
-        generation = self.path / f"{_GENERATION}{max(numbers, default=0) + 1}"
-        store = EmbeddedStore.create(generation, embedder)
+        generation = self._generation_of(embedder) or self._made(embedder)
         if not self.exists:  # searched while it grows
             self.name_current(generation, embedder)
-        return store
+        return EmbeddedStore.open(generation)
+
+    def _made(self, embedder: Embedder) -> Path:
+        """A new generation, which appears whole: one that lacks anything could not be opened."""
+        numbers = [int(one.name.removeprefix(_GENERATION)) for one in self.generations()]
+        generation = self.path / f"{_GENERATION}{max(numbers, default=0) + 1}"
+        remove_staging(generation)
+        try:
+            with published_folder(generation) as staging:
+                EmbeddedStore.create(staging, embedder).close()
+        except OSError as error:
+            message = (
+                f"{generation} cannot be written: {error.strerror}. Name another with --index."
+            )
+            raise StoreError(message) from error
+        return generation
 
     def publish(self, embedder: Embedder) -> None:
         """Have the generation of a model searched, and delete the others."""
@@ -204,6 +214,8 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
         known = [one for one in _known() if set(roots) & set(_roots(one))]
         return known[0] if known else default_index(roots[0])
     every = _known()
+    if len(every) > 1:
+        every = [one for one in every if not _is_void(one)]
     here = str(Path.cwd())
     around = [one for one in every if any(is_at_or_below(here, root) for root in _roots(one))]
     if len(around) == 1 or len(every) == 1:
@@ -228,6 +240,15 @@ def _known() -> list[IndexFolder]:
         return []
     every = [IndexFolder(path) for path in sorted(_indexes().iterdir())]
     return [one for one in every if one.exists]
+
+
+def _is_void(index: IndexFolder) -> bool:
+    """Whether nothing is known of anything: it was begun for a folder without an image."""
+    try:
+        with closing(index.open()) as store:
+            return not store.roots() and next(store.files(), None) is None
+    except FootworkError:
+        return False
 
 
 def _roots(index: IndexFolder) -> list[str]:

@@ -68,6 +68,9 @@ class NewStoreOptions(StoreOptions):
 
     shards: int = 1
     """With --store: channels that writes are spread over."""
+    partitions: int = 0
+    """With --store: parts that images are spread over by the first two folders of their path, so
+    that --in with such a folder, or one below, searches no other part."""
     replicas: int = 1
     """With --store: copies in the memory of the query nodes."""
     index_type: str = "HNSW"
@@ -108,8 +111,8 @@ class FilterOptions:
         """
         for name in ("min_width", "min_height", "min_bytes", "max_bytes"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigError(f"`{name}` must not be negative, got {value}.")
+            if value is not None and not 0 <= value <= _LARGEST:
+                raise ConfigError(f"`{name}` must be from 0 to {_LARGEST:,}, got {value}.")
         self.filter()
 
     def filter(self) -> Filter:
@@ -130,6 +133,7 @@ class FilterOptions:
         )
 
 
+_LARGEST = 2**63 - 1  # that a store can hold
 _FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
 _NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
+from search.paths import absolute_path
 from search.places import Place, find_place
 from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
@@ -114,10 +114,10 @@ class IndexedEncoder:
 
     def _known(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
         here = {path: state for path in paths if (state := _state_of(path)) is not None}
-        records = self.store.records([index_name(path) for path in here])
+        records = self.store.records([absolute_path(path) for path in here])
         same: dict[Path, ImageRecord] = {}
         for path, (size, mtime_ns) in here.items():
-            record = records.get(index_name(path))
+            record = records.get(absolute_path(path))
             if record is not None and (record.size, record.mtime_ns) == (size, mtime_ns):
                 same[path] = record
         same |= self._of_same_content({p: s[0] for p, s in here.items() if p not in same})
@@ -179,14 +179,6 @@ def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -
         f"--model asks for {asked}. Leave it out, or switch the index: footwork search index "
         f"--index {place} --model {stated}"
     )
-
-
-def index_name(path: Path) -> str:
-    """As an index calls a file."""
-    name = str(path)
-    if path.is_absolute() and ".." not in name:  # most often, and a million times
-        return name
-    return os.path.abspath(name)  # noqa: PTH100 - links are kept
 
 
 def _state_of(path: Path) -> tuple[int, int] | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from runtime.errors import ConfigError, DataError, StoreError
 from search.filters import EVERYTHING, Filter
+from search.paths import absolute_path
 from search.places import Place
 from zeroshot.classifier import LabelledImage
-from zeroshot.indexed_encoder import IndexedEncoder, index_name
+from zeroshot.indexed_encoder import IndexedEncoder
 from zeroshot.labelling import VectorLabeller
 
 _WRITTEN = 10_000  # images whose labels are written at once
@@ -87,7 +88,7 @@ def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iter
             yield answer
             if answer.path is not None and answer.fault is None:
                 given = zip(answer.labels, answer.label_scores, strict=True)
-                waiting[index_name(answer.path)] = dict(given)
+                waiting[absolute_path(answer.path)] = dict(given)
             if len(waiting) == _WRITTEN:
                 index.store.write_labels(waiting.items())
                 waiting = {}

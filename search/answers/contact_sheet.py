@@ -11,6 +11,7 @@ from pathlib import Path
 from runtime.errors import DataError, ImageError
 from runtime.faults import counted, why
 from runtime.folders import published_file
+from runtime.home import cache_folder
 from runtime.images.ahead import decoded_ahead
 from runtime.images.thumbnails import Thumbnails
 from runtime.paths import file_address, path_line
@@ -29,6 +30,11 @@ _NO_PICTURE = (
     'stroke-width="1.5" aria-hidden="true"><rect x="1" y="1" width="38" height="30" rx="3"/>'
     '<path d="M1 25l11-10 8 7 7-6 12 10M4 31L36 1"/></svg>'
 )
+
+
+def kept_thumbnails() -> Thumbnails:
+    """Thumbnails for pages, kept in the user's cache."""
+    return Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
 
 
 def write_contact_sheet(

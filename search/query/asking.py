@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,12 @@ from search.store.protocol import FloatArray, Found, Store
 
 _SAMPLED = 1000
 """Images of the collection that terms are balanced by."""
-_TIMES, _MORE = 4, 100
-"""Images looked at for those asked for: the nearest ones are not always the relevant ones."""
+_TIMES, _MORE, _MOST_MORE = 3, 100, 1000
+"""Images looked at beyond those asked for: the nearest are not always the relevant ones."""
+_FARTHEST = 4096
+"""Images looked at where most of the nearest show what is not wanted."""
+_TOGETHER = 256
+"""Queries of one pass: of each, the vectors of all that is found are held."""
 _FUSED = 60
 """Rank constant of reciprocal rank fusion.
 
@@ -52,7 +56,7 @@ class Asker:
         options: QueryOptions = QueryOptions(),  # noqa: B008 - frozen
         where: Filter = EVERYTHING,
     ) -> list[Answer]:
-        """Answer queries, in their order, in one pass over the store.
+        """Answer queries, in their order, hundreds in one pass over the store.
 
         Args:
             queries: At least one.
@@ -67,17 +71,39 @@ class Asker:
         vectors = self._vectors(queries)
         measured = [self._measured(query, vectors) for query in queries]
         asked = np.stack([one.vector for one in measured]).astype(np.float32)
-        count = _TIMES * options.top_k + _MORE
-        found = self.store.search(asked, count, where)
+        count = options.top_k + min(_TIMES * options.top_k + _MORE, _MOST_MORE)
         answers = []
-        for query, one, nearest in zip(queries, measured, found, strict=True):
-            hits = self._judged(one, nearest)
+        for query, one, nearest in zip(
+            queries, measured, self._nearest(asked, count, where), strict=True
+        ):
+            hits = self._left(one, nearest, options.top_k, where)
             if options.hybrid and query.words:
                 by_name = self._judged(one, self.store.find_words(query.words, count, where))
                 answers.append(_fused(str(query), hits, by_name, options))
             else:
                 answers.append(_answer(str(query), hits, options))
         return answers
+
+    def _nearest(self, asked: FloatArray, count: int, where: Filter) -> Iterator[Found]:
+        for start in range(0, len(asked), _TOGETHER):
+            yield from self.store.search(asked[start : start + _TOGETHER], count, where)
+
+    def _left(self, measured: _Measured, found: Found, top_k: int, where: Filter) -> dict[str, Hit]:
+        """What is left of the nearest; farther ones are looked at if much of them is excluded."""
+        hits, seen = self._judged(measured, found), len(found.records)
+        while measured.excluded and len(hits) < top_k and self._goes_on(measured, found):
+            asked = measured.vector[None].astype(np.float32)
+            [found] = self.store.search(asked, min(4 * seen, _FARTHEST), where)
+            hits = self._judged(measured, found)
+            if len(found.records) in (seen, _FARTHEST):
+                break
+            seen = len(found.records)
+        return hits
+
+    def _goes_on(self, measured: _Measured, found: Found) -> bool:
+        """Whether the last image still shows what is wanted."""
+        last = self._yardstick.relevance(measured.wanted, found.vectors[-1:])
+        return bool((last >= RELEVANT).any())
 
     def _judged(self, measured: _Measured, found: Found) -> dict[str, Hit]:
         """What is found and shows nothing that is not wanted, by path, in the order found."""

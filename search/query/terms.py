@@ -10,9 +10,11 @@ from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import ConfigError
+from runtime.paths import path_line
 from search.paths import absolute_path
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=\S)")
+_HEAVIEST = 1_000_000  # beyond it other terms count for nothing, and sums soon for no number
 _PATH_BEGINNINGS = ("/", "./", "../", "~/", "file:")
 
 
@@ -123,6 +125,8 @@ def _term(text: str, *, is_excluded: bool) -> Term:
         raise ConfigError("A term is empty: words or a picture must follow each `+` and `-`.")
     if text.startswith(_PATH_BEGINNINGS):
         return Term(_path_of(text), is_image=True, weight=weight, is_excluded=is_excluded)
+    if not _is_text(text):
+        raise ConfigError(f"The words {path_line(text)} are no UTF-8. Type them anew.")
     return Term(text, weight=weight, is_excluded=is_excluded)
 
 
@@ -136,9 +140,14 @@ def _weighted(text: str) -> tuple[float, str]:
     if stated is None:
         return 1.0, text
     weight = float(stated[1])
-    if weight == 0.0:
-        raise ConfigError(f"A weight must be above 0, got {text!r}.")
+    if not 0.0 < weight <= _HEAVIEST:
+        raise ConfigError(f"A weight must be above 0 and at most {_HEAVIEST:,}, got {text!r}.")
     return weight, text[stated.end() :]
+
+
+def _is_text(text: str) -> bool:
+    """Whether it holds no byte that could not be read, which stands for itself as half a pair."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _path_of(text: str) -> str:

@@ -92,7 +92,13 @@ def open_texts(folder: Path, embedder: Embedder) -> Texts:
         StoreError: The folder cannot be written.
     """
     if not is_prepared(folder):
-        prepare_texts(load_model(embedder), folder)
+        try:
+            prepare_texts(load_model(embedder), folder)
+        except OSError as error:
+            raise StoreError(
+                f"{folder} lacks what queries need, and cannot be written: {error.strerror}. Make "
+                "it writable, and run footwork search index; no image is embedded again."
+            ) from error
     return Texts(folder, embedder)
 
 

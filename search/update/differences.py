@@ -55,12 +55,11 @@ class Recognised:
 
 def absolute_roots(roots: Iterable[str | Path]) -> list[str]:
     """Absolute, each once, and none that lies below another."""
-    every = sorted({absolute_path(root) for root in roots})
-    return [
-        path
-        for path in every
-        if not any(path != other and is_at_or_below(path, other) for other in every)
-    ]
+    kept: list[str] = []
+    for path in sorted(map(absolute_path, roots), key=lambda path: path.split("/")):
+        if not kept or not is_at_or_below(path, kept[-1]):
+            kept.append(path)
+    return kept
 
 
 def require_roots(roots: Sequence[str]) -> None:
@@ -180,7 +179,10 @@ def _as_found(path: Path) -> ImageRecord | None:
             return None  # deleted since its folder was listed
         state = path.lstat()
     except OSError:
-        state = path.lstat()
+        try:
+            state = path.lstat()
+        except OSError:  # its folder may be listed, but not entered: decoding will say so
+            return ImageRecord(path=str(path), size=0, mtime_ns=0)
     return ImageRecord(
         path=str(path),
         size=state.st_size,

@@ -89,15 +89,20 @@ class Indexer:
         known = [] if replaced is None else replaced.roots()
         roots = absolute_roots([*named, *known] or store.roots())
         self.crew.from_main(store.embedder)
-        summary = update(store, roots, self._surroundings(store.embedder))
         folder = self.place.texts_folder(store.embedder)
-        if not is_prepared(folder):
-            note = prepare_texts(self._load(store.embedder), folder)
-            summary.notes += [note] if note else []
+        note = None
+        if self._encoder is not None:  # words find what is there while the index grows
+            note = self._prepare(folder, store.embedder)
+        summary = update(store, roots, self._surroundings(store.embedder))
+        note = self._prepare(folder, store.embedder) or note
+        summary.notes += [note] if note else []
         store.finish(Texts(folder, store.embedder).references)
         if replaced is not None:
             self.place.publish(store.embedder)
         return summary
+
+    def _prepare(self, folder: Path, embedder: Embedder) -> str | None:
+        return None if is_prepared(folder) else prepare_texts(self._load(embedder), folder)
 
     def _assist(self) -> Summary:
         embedder = self.crew.from_main(None)

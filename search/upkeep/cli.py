@@ -104,13 +104,10 @@ def _find_duplicates(
 
 
 def _write_page(found: Duplicates, path: Path) -> None:
-    from runtime.home import cache_folder
-    from runtime.images.thumbnails import Thumbnails
-    from search.answers.contact_sheet import THUMBNAIL_SIDE
+    from search.answers.contact_sheet import kept_thumbnails
     from search.upkeep.duplicates_page import write_duplicates_page
 
-    kept = Thumbnails(THUMBNAIL_SIDE, cache_folder() / "thumbnails")
-    write_duplicates_page(found, path, kept)
+    write_duplicates_page(found, path, kept_thumbnails())
     note(f"The pictures are on {path}")
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import DataError, FootworkError, ModelError, StoreError
+from search.findings import Finding, Report
 from search.index_folder import IndexFolder
 from search.places import Place
 from search.query.texts import Texts, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from search.update.differences import Differences, find_differences
-from search.upkeep.findings import Finding, Report
 from search.upkeep.index_health import folder_findings, mend_index
 
 _LENGTH_ERROR = 1e-3

@@ -11,11 +11,11 @@ from typing import Any
 from runtime.errors import FootworkError, StoreError
 from runtime.faults import counted
 from runtime.folders import MANIFEST, read_json
+from search.findings import Finding
 from search.index_folder import IndexFolder
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.inspection import catalog_damage, inspect_folder, mend_folder
 from search.store.embedded.salvage import salvage
-from search.upkeep.findings import Finding
 
 _REPAIR = "footwork search doctor --repair"
 
@@ -133,7 +133,12 @@ def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
 
 def _left_over(place: IndexFolder) -> Iterator[Finding]:
     """Temporary files and folders of `runtime.folders`, of a process that was killed."""
-    patterns = (f".{MANIFEST}.*", "generation-*/.texts.*", "generation-*/.approximate.json.*")
+    patterns = (
+        f".{MANIFEST}.*",
+        ".generation-*",
+        "generation-*/.texts.*",
+        "generation-*/.approximate.json.*",
+    )
     paths = sorted(str(path) for pattern in patterns for path in place.path.glob(pattern))
     if paths:
         what = f"left by a process that was killed; {_REPAIR} deletes them"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 from runtime.errors import ConfigError, StoreError
 from runtime.paths import path_line
-from search.paths import is_at_or_below
+from search.paths import absolute_path, is_at_or_below
 from search.places import Place
 from search.store.protocol import Changes, Store
 
 
-def remove_images(place: Place, paths: Sequence[str], *, gone: bool) -> int:
+def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> int:
     """Forget images and unreadable files, their vectors and labels; no file is touched.
 
     Args:
         place: Of the index.
-        paths: Absolute; folders stand for all below them.
+        paths: Files, or folders, which stand for all below them.
         gone: Whether to forget every image that was not there when last looked for.
 
     Returns:
@@ -30,12 +31,13 @@ def remove_images(place: Place, paths: Sequence[str], *, gone: bool) -> int:
     if not paths and not gone:
         raise ConfigError("Nothing is named. Name files or folders, or --gone.")
     with place.writing(), closing(place.open()) as store:
-        forgotten = {path for root in paths for path in _below(store, root)}
+        named = [absolute_path(path) for path in paths]
+        forgotten = {path for root in named for path in _below(store, root)}
         if gone:
             forgotten |= {record.path for record in store.files() if not record.present}
         store.write(Changes(forgotten=sorted(forgotten)))
         roots = store.roots()
-        kept = [root for root in roots if not any(is_at_or_below(root, one) for one in paths)]
+        kept = [root for root in roots if not any(is_at_or_below(root, one) for one in named)]
         if kept != list(roots):
             store.set_roots(kept)
     return len(forgotten)

@@ -32,10 +32,16 @@ def milvus_server(
         yield ServerEngine(url, TOKEN)
 
 
-@pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("server", marks=pytest.mark.server),
+        pytest.param("partitions", marks=pytest.mark.server),
+    ]
+)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     """Every engine in turn."""
     if request.param == "embedded":
         return EmbeddedEngine(tmp_path)
     server: ServerEngine = request.getfixturevalue("milvus_server")
-    return server
+    return server.divided(5) if request.param == "partitions" else server

@@ -51,21 +51,31 @@ class EmbeddedEngine:
 class ServerEngine:
     """Collections of a Milvus server, one a width; making takes seconds, so they are emptied."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, partitions: int = 0) -> None:
         self._of_server = {"url": url, "token": token}
+        self._partitions = partitions
         self._width = WIDTH
+
+    def divided(self, partitions: int) -> ServerEngine:
+        """The same server, with collections in partitions."""
+        return ServerEngine(**self._of_server, partitions=partitions)
 
     def options(self, collection: str, **settings: Any) -> ServerOptions:
         return ServerOptions(collection=collection, **self._of_server, **settings)
 
     def make(self, width: int = WIDTH) -> Store:
         self._width = width
-        store = ServerStore.create(self.options(f"contract_{width}"), embedder(width))
+        options = self.options(self._collection, partitions=self._partitions)
+        store = ServerStore.create(options, embedder(width))
         empty(store)
         return store
 
     def reopen(self) -> Store:
-        return ServerStore.open(self.options(f"contract_{self._width}"), embedder(self._width))
+        return ServerStore.open(self.options(self._collection), embedder(self._width))
+
+    @property
+    def _collection(self) -> str:
+        return f"contract_{self._width}_{self._partitions}"
 
 
 def empty(store: ServerStore) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from runtime.cli import main
 from runtime.errors import ModelError, StoreError
+from search.findings import Report
 from search.index_folder import IndexFolder
 from search.store.protocol import Embedder
 from search.upkeep import doctor
-from search.upkeep.findings import Report
 from search.upkeep.removal import remove_images
 from tests.search.collections import (
     EMBEDDER,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 
 from runtime.errors import StoreError
 from search.index_folder import IndexFolder, find_index
+from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import open_catalog
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
@@ -163,3 +166,65 @@ def test_which_index_is_meant_is_found_or_asked(
         == find_index(roots[1]).path
         == find_index(None, (str(roots[1]),)).path
     )
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "search.store.embedded.catalog.sqlite3.connect",
+        "search.store.embedded.store.open_catalog",
+        "search.index_folder.EmbeddedStore.open",
+        "search.index_folder.write_json",
+    ],
+)
+def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
+    tmp_path: Path, moment: str
+) -> None:
+    script = (
+        "import os, sys, pathlib, pkgutil\n"
+        "from search.index_folder import IndexFolder\n"
+        "from tests.search.collections import EMBEDDER\n"
+        "owner, name = sys.argv[2].rsplit('.', 1)\n"
+        "setattr(pkgutil.resolve_name(owner), name, lambda *_, **__: os._exit(9))\n"
+        "place = IndexFolder(pathlib.Path(sys.argv[1]))\n"
+        "with place.writing(): place.begin(EMBEDDER)"
+    )
+    folder = tmp_path / "index"
+    killed = subprocess.run([sys.executable, "-c", script, str(folder), moment], check=False)
+    assert killed.returncode == 9
+    place = IndexFolder(folder)
+    with place.writing():
+        place.begin(EMBEDDER).close()
+    assert place.open().embedder == EMBEDDER
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["generation-1"]
+
+
+def test_an_index_of_nothing_is_not_among_those_that_may_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.index_folder._indexes", lambda: tmp_path / "indexes")
+    for name in ("empty", "full"):
+        place = IndexFolder(tmp_path / "indexes" / name)
+        with place.writing(), closing(place.begin(EMBEDDER)) as store:
+            if name == "full":
+                save_pictures(tmp_path / "photos", 2)
+                indexed(store, tmp_path / "photos")
+    assert find_index(None).path == tmp_path / "indexes" / "full"
+
+
+def test_a_medium_that_cannot_be_written_is_told(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("search.index_folder.exclusive_lock", refuse)
+    with (
+        pytest.raises(StoreError, match=r"cannot be written: Read-only file system\. Make"),
+        IndexFolder(index).writing(),
+    ):
+        pass
+    monkeypatch.setattr("search.query.texts.load_model", lambda *_: None)
+    monkeypatch.setattr("search.query.texts.prepare_texts", refuse)
+    with pytest.raises(StoreError, match=r"lacks what queries need, and cannot be written: Read-"):
+        open_texts(index / "generation-1" / "texts", EMBEDDER)

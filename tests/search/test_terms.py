@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_nothing_asked_for_is_said(words: list[str]) -> None:
         parse_query(words)
 
 
+@pytest.mark.parametrize("weight", ["0", f"{10**7}", "9" * 400])
+def test_weights_are_within_bounds(weight: str) -> None:
+    with pytest.raises(ConfigError, match="A weight must be above 0 and at most 1,000,000"):
+        parse_query([f"{weight}:a dog"])
+
+
+def test_words_that_are_no_utf_8_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"The words dog\\xff are no UTF-8"):
+        parse_query([os.fsdecode(b"dog\xff")])
+    assert parse_query([os.fsdecode(b"/dog\xff")]).terms[0].is_image
+
+
 def test_files_of_queries(tmp_path: Path) -> None:
     file = tmp_path / "queries.txt"
     file.write_bytes("\ufeffa dog\r\n\n  un été - people\n".encode())
@@ -77,6 +90,7 @@ def test_days_months_and_years_are_spans() -> None:
     assert day_bounds("1970-01-02") == (day, 2 * day)
     assert day_bounds("1970-02") == (31 * day, 59 * day)
     assert day_bounds("1972") == (730 * day, 1096 * day)
+    assert day_bounds("9999")[1] == day_bounds("9999-12-31")[1]
 
 
 @pytest.mark.parametrize("text", ["", "May", "2024-13", "2024-02-30", "24", "0000", "2024/05/17"])

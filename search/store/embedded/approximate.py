@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import FootworkError
-from runtime.folders import read_json, write_json
+from runtime.errors import FootworkError, StoreError
+from runtime.folders import flush, read_json, write_json
 from search.store.embedded.catalog import SlotArray
 from search.store.protocol import FloatArray
 
 FEWEST = 500_000
 """Vectors below which exact search answers soon enough."""
-STALE = 0.1
+STALE = 0.05
 """Share of vectors that may have come since; they are searched exactly."""
 _GROWN = 2  # times as many vectors as the lists were drawn for: they are drawn anew
 _RECALL = 0.99
@@ -105,6 +105,9 @@ class ApproximateIndex:
             vectors: All of the file.
             typical: Shape (Q, D), vectors of texts as they will be asked for.
             state: Of the file.
+
+        Raises:
+            StoreError: It cannot be written.
         """
         covered = self.covers(state)
         if len(vectors) < FEWEST or (covered and len(vectors) - covered <= STALE * covered):
@@ -175,7 +178,14 @@ class ApproximateIndex:
         temporary = self._folder / f".{build.file}.{os.getpid()}"
         try:
             _faiss().write_index(index, str(temporary))
+            flush(temporary)  # a mapped file that ends early kills who reads it
             temporary.rename(self._folder / build.file)
+        except (OSError, RuntimeError) as error:  # FAISS raises the latter for a full disk, too
+            message = (
+                f"{self._folder / build.file} cannot be written. Make room, then run the command "
+                "again; all images are kept, and found more slowly until then."
+            )
+            raise StoreError(message) from error
         finally:
             temporary.unlink(missing_ok=True)
         write_json(self._folder / _RECORD, asdict(build))

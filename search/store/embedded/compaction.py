@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import StoreError
+from runtime.folders import flush
 from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
 from search.store.embedded.vector_file import VectorFile
 from search.store.protocol import FloatArray
@@ -65,7 +66,7 @@ def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
                 file.write(np.ascontiguousarray(part, "<f4").tobytes())
             file.flush()
             os.fsync(file.fileno())
-        _flush_names(new.parent)
+        flush(new.parent)
     except OSError as error:
         new.unlink(missing_ok=True)
         message = f"{new} cannot be written: {error.strerror}. Make room; nothing was changed."
@@ -89,11 +90,3 @@ def _free_name(folder: Path, old: str) -> Path:
     """Never one that was used lately: what was built for a file is known by its name."""
     number = old.removeprefix("vectors-").removesuffix(".f32")
     return folder / f"vectors-{int(number) + 1 if number.isdigit() else 2}.f32"
-
-
-def _flush_names(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,9 +26,11 @@ def condition_of(where: Filter) -> tuple[str, list[Any]]:
             require(f"({joined})", *(value for option in several for value in option))
 
     require_any("path = ? OR (path > ? AND path < ?)", map(below, where.folders))
-    require_any("format = ?", ((name.lower(),) for name in where.formats))
+    require_any("format = ?", ((stored_text(name.lower()),) for name in where.formats))
     require_any("(camera_folded >= ? AND camera_folded < ?)", map(_beginning, where.cameras))
-    require_any("id IN (SELECT file FROM labels WHERE label = ?)", ((n,) for n in where.labels))
+    require_any(
+        "id IN (SELECT file FROM labels WHERE label = ?)", ((stored_text(n),) for n in where.labels)
+    )
     for expression, value in (
         ("date >= ?", where.since),
         ("date < ?", where.until),
@@ -49,5 +51,5 @@ def below(folder: str) -> tuple[str, str, str]:
 
 
 def _beginning(text: str) -> tuple[str, str]:
-    folded = text.casefold()
+    folded = stored_text(text).casefold()
     return folded, f"{folded}\U0010ffff"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from search.path_words import words_of
@@ -18,6 +19,7 @@ _WRITTEN = f"{COLUMNS}, camera_folded"
 _MARKS = ", ".join("?" * len(_WRITTEN.split(",")))
 _INSERT = f"INSERT INTO files ({_WRITTEN}, slot) VALUES ({_MARKS}, ?)"
 _MOVE = f"UPDATE files SET ({_WRITTEN}) = ({_MARKS}) WHERE id = ?"
+_TOGETHER = 10_000  # sizes asked for at once
 _LISTED = "SELECT value FROM json_each(?)"
 
 
@@ -80,6 +82,14 @@ def read_by_path(catalog: Catalog, paths: Sequence[str]) -> list[ImageRecord]:
     return list(read_files(catalog, f"path IN ({_LISTED})", stored))
 
 
+def read_by_size(catalog: Catalog, sizes: Iterable[int]) -> Iterator[ImageRecord]:
+    """Images of some sizes in bytes, present or not, without labels."""
+    waiting = iter(dict.fromkeys(sizes))
+    while some := list(islice(waiting, _TOGETHER)):
+        condition = f"slot IS NOT NULL AND size IN ({_LISTED})"
+        yield from read_files(catalog, condition, json.dumps(some))
+
+
 def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> dict[int, ImageRecord]:
     """Files by where their vectors lie, without labels."""
     rows = catalog.run(
@@ -111,7 +121,7 @@ def with_labels(catalog: Catalog, records: Sequence[ImageRecord]) -> list[ImageR
         json.dumps([stored_text(path) for path in given]),
     )
     for path, label, score in rows:
-        given[real_path(path)][label] = score
+        given[real_path(path)][real_path(label)] = score
     return [replace(record, labels=given[record.path]) for record in records]
 
 
@@ -127,7 +137,7 @@ def replace_labels(catalog: Catalog, labels: Sequence[tuple[str, Mapping[str, fl
     catalog.run_many(
         "INSERT INTO labels VALUES (?, ?, ?)",
         (
-            (label, ids[path], float(score))
+            (stored_text(label), ids[path], float(score))
             for path, named in given.items()
             if path in ids
             for label, score in named.items()

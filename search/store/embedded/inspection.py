@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import StoreError
+from search.findings import Finding
 from search.paths import real_path
 from search.store.embedded import file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
 from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
 from search.store.embedded.compaction import compact
 from search.store.embedded.vector_file import VectorFile
-from search.upkeep.findings import Finding
 
 _BLOCK = 16_384
 _LENGTH_ERROR = 1e-3

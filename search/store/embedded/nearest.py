@@ -48,11 +48,16 @@ class Searcher:
             if not known:
                 return nearest_among_all(self.vectors, queries, top_k, dead)
             found = self.approximate.candidates(queries, _SPARE * top_k)
-            alive = [self._alive(slots, dead, known) for slots in found]
+            alive = [np.setdiff1d(slots[slots >= 0], dead) for slots in found]
             if min(map(len, alive)) < top_k:  # where many were deleted
                 return nearest_among_all(self.vectors, queries, top_k, dead)
-            pairs = zip(queries, alive, strict=True)
-            return [self._rescored(query, slots, top_k) for query, slots in pairs]
+            late = nearest_among_all(
+                self.vectors[known:], queries, top_k, dead[dead >= known] - known
+            )
+            return [
+                _merged(self._rescored(query, slots, top_k), (after + known, cosines), top_k)
+                for query, slots, (after, cosines) in zip(queries, alive, late, strict=True)
+            ]
         return self._filtered(queries, top_k, where, known)
 
     def _filtered(
@@ -83,11 +88,6 @@ class Searcher:
             for query, near in zip(queries, found, strict=True)
         ]
 
-    def _alive(self, slots: SlotArray, dead: SlotArray, known: int) -> SlotArray:
-        """Candidates that are present, and all that came after the approximate index."""
-        every = np.concatenate([slots[slots >= 0], np.arange(known, len(self.vectors))])
-        return np.setdiff1d(every, dead)
-
     def _passing(
         self, slots: SlotArray, condition: str, values: list[object], known: int
     ) -> SlotArray:
@@ -100,3 +100,10 @@ class Searcher:
 
     def _rescored(self, query: FloatArray, slots: SlotArray, top_k: int) -> Nearest:
         return nearest_among(self.vectors, query[None], top_k, slots)[0]
+
+
+def _merged(one: Nearest, other: Nearest, top_k: int) -> Nearest:
+    slots = np.concatenate([one[0], other[0]])
+    cosines = np.concatenate([one[1], other[1]])
+    best = np.argsort(-cosines, kind="stable")[:top_k]
+    return slots[best], cosines[best]

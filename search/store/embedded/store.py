@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 
@@ -137,7 +138,7 @@ class EmbeddedStore:
             )
             absent = catalog.one("SELECT count(*) FROM files WHERE NOT present")
             holes = catalog.one("SELECT count(*) FROM holes")
-        size = sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        size = sum(map(_bytes_of, self.folder.iterdir()))
         details = {"vectors no longer used": f"{holes:,}"} | self._approximate.details()
         return Counts(
             present=images, absent=absent, unreadable=unreadable, bytes=size, details=details
@@ -168,8 +169,7 @@ class EmbeddedStore:
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
         """Images, present or not, of any of these sizes in bytes, without labels."""
         with self._apart() as catalog:
-            for size in dict.fromkeys(sizes):
-                yield from file_rows.read_files(catalog, "size = ? AND slot IS NOT NULL", size)
+            yield from file_rows.read_by_size(catalog, sizes)
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
         """Vectors of some images by path, present or not; unknown ones are left out."""
@@ -273,3 +273,11 @@ class EmbeddedStore:
 
     def _covered(self, catalog: Catalog) -> Covered:
         return Covered(catalog.fact("vectors"), catalog.fact("slots"))
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        state = path.stat()
+    except FileNotFoundError:  # a writer's, who has ended meanwhile
+        return 0
+    return state.st_size if S_ISREG(state.st_mode) else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import StoreError
+from runtime.folders import flush
 from search.store.protocol import FloatArray
 
 _BYTES = 4  # of a number
@@ -48,6 +49,7 @@ class VectorFile:
         Raises:
             StoreError: They cannot be written.
         """
+        is_new = not self.path.exists()
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
             try:
@@ -55,6 +57,8 @@ class VectorFile:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if is_new:
+                flush(self.path.parent)
         except OSError as error:
             message = (
                 f"{self.path} cannot be written: {error.strerror}. Make room or take another "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from search.store.protocol import Embedder
 from search.store.server.connection import Connection, missing_collection
 from search.store.server.expressions import any_path, literal
 from search.store.server.options import INDEXES, ServerOptions
+from search.store.server.partitions import DEPTH, Partitions
 from search.store.server.rows import (
     FORMAT_VERSION,
     Row,
@@ -43,26 +45,34 @@ class Collection:
         self._name = options.collection
         self.embedder = Embedder(**made["embedder"])
         self.index: str = made["index"]
+        self._partitions = _partitions_of(made)
+        self._asked: list[str] | None = None  # partitions; None for all
         self._wrote_deletion_last = False
 
     @classmethod
     def create(cls, connection: Connection, options: ServerOptions, embedder: Embedder) -> None:
-        """Make the collection and its index; one that exists is left as it is.
+        """Make the collection and what belongs to it; of one that exists, what it still lacks.
 
         Raises:
-            StoreError: The server refuses.
+            StoreError: The server refuses, or the collection is another program's.
         """
-        if connection.read("has_collection", options.collection):
-            return
-        connection.write(
-            "create_collection",
-            options.collection,
-            schema=schema_of(embedder, description_of(embedder, options.index)),
-            num_shards=options.shards,
-            consistency_level=options.consistency,
-        )
-        index = _index_params(options)
-        connection.write("create_index", options.collection, index, timeout=60.0)
+        name = options.collection
+        if not connection.read("has_collection", name):
+            partitions = Partitions(options.partitions, DEPTH)
+            connection.write(
+                "create_collection",
+                name,
+                schema=schema_of(embedder, description_of(embedder, options.index, partitions)),
+                num_shards=options.shards,
+                consistency_level=options.consistency,
+            )
+        told = connection.read("describe_collection", name)
+        partitions = _partitions_of(_read_description(told["description"], options))
+        there = connection.read("list_partitions", name) if partitions.count else []
+        for lacking in sorted({*partitions.names} - {*there}):
+            connection.write("create_partition", name, lacking)
+        if not connection.read("list_indexes", name):
+            connection.write("create_index", name, _index_params(options), timeout=60.0)
 
     @classmethod
     def open(cls, connection: Connection, options: ServerOptions) -> Collection:
@@ -85,6 +95,18 @@ class Collection:
             )
         return opened
 
+    def within(self, paths: Sequence[str]) -> Collection:
+        """The same, where every question is about what is at or below some paths; none means all.
+
+        It asks only the partitions that can have it.
+
+        Args:
+            paths: As files are called, or as they are stored.
+        """
+        view = copy.copy(self)
+        view._asked = self._partitions.holding([stored_text(path) for path in paths])
+        return view
+
     def count(self, condition: str) -> int:
         """How many rows meet a condition."""
         return int(self.fetch(condition, ["count(*)"])[0]["count(*)"])
@@ -97,6 +119,7 @@ class Collection:
             self._name,
             filter=condition,
             output_fields=list(fields),
+            partition_names=self._asked,
             consistency_level=self._consistency,
             **settings,
         )
@@ -112,7 +135,7 @@ class Collection:
             row
             for some in _chunks(list(dict.fromkeys(texts)), self.page_rows)
             for condition in any_path(some)
-            for row in self.fetch(condition, fields)
+            for row in self.within(some).fetch(condition, fields)
         ]
 
     @property
@@ -135,6 +158,7 @@ class Collection:
                 self._name,
                 filter=f"{after}{condition}",
                 output_fields=list(fields),
+                partition_names=self._asked,
                 limit=self.page_rows,
                 **settings,
             )
@@ -149,7 +173,11 @@ class Collection:
     def search(self, **settings: Any) -> Any:
         """Search through the index."""
         return self._connection.read(
-            "search", self._name, consistency_level=self._consistency, **settings
+            "search",
+            self._name,
+            partition_names=self._asked,
+            consistency_level=self._consistency,
+            **settings,
         )
 
     def put(self, rows: Iterable[Row]) -> None:
@@ -158,18 +186,20 @@ class Collection:
         Milvus acknowledges what its log has, from which it recovers whatever happens to its nodes.
         """
         size = max(1, min(1000, _REQUEST_NUMBERS // self.embedder.width))
-        for some in _chunks(last_of_each(rows), size):
-            self._connection.write("upsert", self._name, some)
-            self._wrote_deletion_last = False
+        for part, rows_there in self._partitions.grouped(last_of_each(rows), _path_of):
+            for some in _chunks(rows_there, size):
+                self._connection.write("upsert", self._name, some, partition_name=part)
+                self._wrote_deletion_last = False
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete rows by path."""
-        for condition in any_path(map(stored_text, paths)):
-            self.delete_where(condition)
+        for part, texts in self._partitions.grouped(map(stored_text, paths), str):
+            for condition in any_path(texts):
+                self.delete_where(condition, part)
 
-    def delete_where(self, condition: str) -> None:
-        """Delete the rows that meet a condition."""
-        self._connection.write("delete", self._name, filter=condition)
+    def delete_where(self, condition: str, partition: str | None = None) -> None:
+        """Delete the rows that meet a condition; in one partition, or wherever they are."""
+        self._connection.write("delete", self._name, filter=condition, partition_name=partition)
         self._wrote_deletion_last = True
 
     @property
@@ -207,6 +237,8 @@ class Collection:
             "shards": str(told.get("num_shards", "?")),
             "index": f"{index.get('index_type', '?')}, {index.get('indexed_rows', 0):,} rows",
         }
+        if self._partitions.count:
+            details["partitions"] = str(self._partitions.count)
         with contextlib.suppress(StoreError):  # not everybody may ask, and not every server tells
             details["segments"] = str(len(ask("list_persistent_segments", self._name)))
         return details
@@ -218,6 +250,14 @@ class Collection:
 
 def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def _path_of(row: Row) -> str:
+    return str(row["path"])
+
+
+def _partitions_of(made: Mapping[str, Any]) -> Partitions:
+    return Partitions(**made.get("partitions", {"count": 0, "depth": DEPTH}))
 
 
 def _index_params(options: ServerOptions) -> Any:

@@ -21,7 +21,7 @@ from search.store.server.rows import LABEL_FIELDS, RECORD_FIELDS, Row, record_of
 
 _FIELDS = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
 _UNCOUNTED = 256  # rows that an index brings without being asked how many there are
-_INDEXED = 4096  # rows that an index is asked for at most
+_INDEXED = 10_000  # rows that an index is asked for at most
 _FILTER_FACTOR = 4  # how much wider an index is searched under a filter
 _WIDEST = 32_768  # that Milvus allows
 _ANSWER_BYTES = 32_000_000  # half of what it sends at most

@@ -22,6 +22,7 @@ from search.path_words import words_of
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
 from search.store.protocol import Embedder, FloatArray
+from search.store.server.partitions import Partitions
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema
@@ -156,9 +157,10 @@ def vectors_of(rows: Sequence[Mapping[str, Any]], width: int) -> FloatArray:
     return flat.reshape(len(rows), width)
 
 
-def description_of(embedder: Embedder, index: str) -> str:
+def description_of(embedder: Embedder, index: str, partitions: Partitions) -> str:
     """What is written on a collection, for whoever opens it."""
-    return json.dumps({"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "index": index})
+    made = {"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "index": index}
+    return json.dumps(made | ({"partitions": asdict(partitions)} if partitions.count else {}))
 
 
 def schema_of(embedder: Embedder, description: str) -> CollectionSchema:

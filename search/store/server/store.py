@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from math import sqrt
 
 import numpy as np
@@ -95,11 +94,6 @@ class ServerStore:
         """The model whose vectors it holds."""
         return self._collection.embedder
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Nothing to hold: writers do not harm each other."""
-        yield
-
     def write(self, changes: Changes) -> None:
         """Make a batch durable: once it has returned, the server's log has it.
 
@@ -177,7 +171,8 @@ class ServerStore:
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, images and faults, present or not, without labels, by path."""
-        for page in self._collection.pages(known_files(under), RECORD_FIELDS):
+        collection = self._collection.within([] if under is None else [under])
+        for page in collection.pages(known_files(under), RECORD_FIELDS):
             yield from map(record_of, page)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
@@ -204,12 +199,13 @@ class ServerStore:
         """The present images nearest to each query, by cosine."""
         if not len(queries):
             return []
-        return find_nearest(self._collection, self._options, queries, top_k, where)
+        collection = self._collection.within(where.folders)
+        return find_nearest(collection, self._options, queries, top_k, where)
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
         """Present images whose folders and names hold the words, best match first."""
-        condition = present_images(where)
-        paths = paths_with_words(self._collection, words, top_k, condition)
+        collection = self._collection.within(where.folders)
+        paths = paths_with_words(collection, words, top_k, present_images(where))
         fields = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
         rows = {row["path"]: row for row in self._collection.fetch_stored(paths, fields)}
         ordered = [rows[path] for path in paths if path in rows]
@@ -220,7 +216,8 @@ class ServerStore:
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, by path."""
-        for page in self._collection.pages(present_images(where), [*RECORD_FIELDS, "vector"]):
+        collection = self._collection.within(where.folders)
+        for page in collection.pages(present_images(where), [*RECORD_FIELDS, "vector"]):
             yield Block([record_of(row) for row in page], vectors_of(page, self.embedder.width))
 
     def sample(self, count: int) -> FloatArray:

@@ -1,0 +1,95 @@
+"""Files are called the same however they are named."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ConfigError, StoreError
+from search.options import FilterOptions
+from search.paths import absolute_path, is_at_or_below
+from search.query.terms import parse_query
+from search.update.differences import absolute_roots
+from search.upkeep.removal import remove_images
+from tests.search.collections import held, indexed, new_store, save_pictures
+from tests.search.places import holdings, index_of
+
+
+def test_a_path_goes_up_without_following_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    assert absolute_path("../link/./a.jpg") == str(tmp_path / "link" / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "is_within"),
+    [
+        ("/a", "/a", True),
+        ("/a/b", "/a", True),
+        ("/a/b", "/", True),
+        ("/a-b", "/a", False),
+        ("/a", "/a/b", False),
+    ],
+)
+def test_what_lies_in_a_folder_is_told_from_what_only_begins_alike(
+    path: str, folder: str, is_within: bool
+) -> None:
+    assert is_at_or_below(path, folder) is is_within
+
+
+def test_of_folders_in_one_another_the_outermost_is_a_root() -> None:
+    assert absolute_roots(["/a/b/c", "/a/b", "/a-b", "/a", "/a/b/..", "/a-b/c"]) == ["/a", "/a-b"]
+    assert absolute_roots(["/a", "/"]) == ["/"]
+
+
+def test_a_folder_within_one_that_is_indexed_is_not_counted_twice(tmp_path: Path) -> None:
+    store, photos = new_store(tmp_path / "index"), tmp_path / "photos"
+    save_pictures(photos / "deep", 2)
+    indexed(store, photos)
+    indexed(store, photos / "deep")
+    assert store.roots() == [str(photos)]
+    assert len(held(store)) == 2
+
+
+def test_filters_and_pictures_are_named_from_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert FilterOptions(in_=(Path("../x"),)).filter().folders == (str(tmp_path / "x"),)
+    (term,) = parse_query((), ["../x/a.jpg"]).terms
+    assert term.text == str(tmp_path / "x" / "a.jpg")
+
+
+def test_removed_images_are_named_from_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = save_pictures(tmp_path / "photos", 2)
+    (tmp_path / "here").mkdir()
+    place = index_of(tmp_path / "index", tmp_path / "photos")
+    monkeypatch.chdir(tmp_path / "here")
+    assert remove_images(place, [Path("..") / "photos" / first.name], gone=False) == 1
+    assert set(holdings(place)) == {str(second)}
+
+
+def test_a_removed_folder_is_followed_no_more_nor_what_lies_in_it(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "photos" / "one", 1)
+    save_pictures(tmp_path / "photos" / "two", 1)
+    place = index_of(tmp_path / "index", tmp_path / "photos" / "one", tmp_path / "photos" / "two")
+    assert remove_images(place, [tmp_path / "photos"], gone=False) == 2
+    with closing(place.open()) as store:
+        assert store.roots() == []
+
+
+def test_an_unknown_path_is_told_with_where_to_look(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "photos", 1)
+    place = index_of(tmp_path / "index", tmp_path / "photos")
+    with pytest.raises(StoreError, match=r"knows nothing of /nowhere\. .*search status"):
+        remove_images(place, ["/nowhere"], gone=False)
+    with pytest.raises(ConfigError, match="Name files or folders, or --gone"):
+        remove_images(place, [], gone=False)
