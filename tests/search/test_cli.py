@@ -135,6 +135,26 @@ def test_many_queries_are_answered_in_one_pass(
     assert [names(answer)[0] for answer in answers] == ["red/star.png", "blue/square.png"]
 
 
+def test_queries_are_read_from_standard_input(
+    drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a red star\na blue square\n"))
+    capsys.readouterr()
+    assert main(["search", "query", "--queries", "-", "--json", "--index", str(drawn[1])]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [names(answer)[0] for answer in answers] == ["red/star.png", "blue/square.png"]
+
+
+@pytest.mark.parametrize("option", ["--format", "--camera", "--label", "--in"])
+def test_filters_that_are_no_utf_8_let_nothing_through(
+    drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    capsys.readouterr()
+    command = ["search", "query", "a red star", "--all", "--index", str(drawn[1])]
+    assert main([*command, option, os.fsdecode(b"\xff")]) == 0
+    assert capsys.readouterr().out == "Nothing here matches “a red star”.\n"
+
+
 def test_paths_come_out_as_they_are(drawn: tuple[Path, Path], capfdbinary: Any) -> None:
     command = ["search", "query", "a red star", "--index", str(drawn[1]), "-k", "1"]
     assert main([*command, "-0"]) == 0
