@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import ClassCounts, FloatArray, Interval
+from runtime.logits import FloatArray
+from runtime.metrics import ClassCounts, Interval
 
 RESAMPLES = 1000
 """Bootstrap resamples of an interval."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray, log_softmax, sigmoid
+from runtime.logits import FloatArray, log_softmax, sigmoid
 from runtime.temperature import bound_note, fit_temperature
 
 BINS = 15

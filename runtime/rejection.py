@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import sigmoid
+from runtime.logits import sigmoid
 
 FloatArray = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray, log_softmax, sigmoid
+from runtime.logits import FloatArray, log_softmax, sigmoid
 
 _SHARPEST, _FLATTEST = 0.01, 100.0
 """Bounds of a temperature."""

@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
+from zlib import crc32
 
 from runtime.errors import FootworkError, StoreError
 from runtime.folders import MANIFEST, published_folder, read_json, remove_staging, write_json
@@ -193,7 +193,7 @@ def default_index(root: str) -> IndexFolder:
         root: Absolute.
     """
     name = Path(root).name[:_NAME] or "root"
-    digest = sha256(root.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    digest = f"{crc32(root.encode('utf-8', 'surrogatepass')):08x}"
     return IndexFolder(_indexes() / f"{name}-{digest}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
-from runtime.metrics import log_softmax, sigmoid
+from runtime.logits import log_softmax, sigmoid
 from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 FloatArray = NDArray[np.floating[Any]]

@@ -23,15 +23,14 @@ from runtime.calibration import (
     judge_calibration,
 )
 from runtime.errors import DataError, ModelError
+from runtime.logits import FloatArray, log_softmax
 from runtime.metrics import (
     ClassCounts,
-    FloatArray,
     Interval,
     average_precision,
     centred_moments,
     class_counts,
     confusion_counts,
-    log_softmax,
     mean_defined,
     multi_label_scores,
     regression_scores,

@@ -15,15 +15,8 @@ from runtime.bootstrap import (
     wilson_interval,
 )
 from runtime.calibration import calibrate
-from runtime.metrics import (
-    FloatArray,
-    Interval,
-    class_counts,
-    confusion_counts,
-    log_softmax,
-    sigmoid,
-    single_label_scores,
-)
+from runtime.logits import FloatArray, log_softmax, sigmoid
+from runtime.metrics import Interval, class_counts, confusion_counts, single_label_scores
 from runtime.paired import paired_difference
 from zeroshot.embedded_labels import ImageTextEncoder
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, WayScore, WrongImage

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import log_softmax, sigmoid
+from runtime.logits import log_softmax, sigmoid
 
 FloatArray = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, DataError
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 from runtime.rejection import NONE_BELOW
 from zeroshot.class_embeddings import prompt_embeddings, unit_rows
 from zeroshot.class_names import checked_class_names

@@ -52,7 +52,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray, sigmoid
+from runtime.logits import FloatArray, sigmoid
 from runtime.reference_words import reference_words
 from runtime.rejection import standings
 

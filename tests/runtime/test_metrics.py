@@ -18,15 +18,14 @@ from runtime.calibration import (
     judge_calibration,
     reliability_bins,
 )
+from runtime.logits import log_softmax, sigmoid
 from runtime.metrics import (
     Interval,
     average_precision,
     centred_moments,
     class_counts,
     confusion_counts,
-    log_softmax,
     regression_scores,
-    sigmoid,
     single_label_scores,
     spearman,
 )

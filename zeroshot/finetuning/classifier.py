@@ -21,7 +21,7 @@ from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError, ImageError, ModelError
 from runtime.folders import MANIFEST, read_json
 from runtime.image_classifiers import load_image_processor, load_trained_image_classifier
-from runtime.metrics import log_softmax
+from runtime.logits import log_softmax
 from zeroshot.classifier import LabelledImage
 from zeroshot.finetuning.kind import is_finetuned
 

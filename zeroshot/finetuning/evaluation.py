@@ -15,13 +15,8 @@ from runtime.bootstrap import (
     wilson_interval,
 )
 from runtime.calibration import Calibration, GivenCalibration, calibrate, judge_calibration
-from runtime.metrics import (
-    Interval,
-    class_counts,
-    confusion_counts,
-    log_softmax,
-    single_label_scores,
-)
+from runtime.logits import log_softmax
+from runtime.metrics import Interval, class_counts, confusion_counts, single_label_scores
 
 FEW_IMAGES = 100
 _SCORES = ("accuracy", "macro_f1", "balanced_accuracy")

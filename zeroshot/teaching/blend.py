@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray, log_softmax
+from runtime.logits import FloatArray, log_softmax
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 TEMPERATURES = tuple(float(2.0**power) for power in np.arange(-4.0, 5.5, 0.5))

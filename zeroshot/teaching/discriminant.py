@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 from zeroshot.teaching.examples import Examples
 from zeroshot.teaching.folds import Folds
 from zeroshot.teaching.heads import LinearHead

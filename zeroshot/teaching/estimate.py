@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from runtime.bootstrap import wilson_interval
 from runtime.calibration import Abstention, abstention_threshold
-from runtime.metrics import FloatArray, Interval, confusion_counts, log_softmax
+from runtime.logits import FloatArray, log_softmax
+from runtime.metrics import Interval, confusion_counts
 from zeroshot.teaching.blend import Blend, HeldOut, choose_blend
 from zeroshot.teaching.examples import Examples
 from zeroshot.teaching.folds import make_folds

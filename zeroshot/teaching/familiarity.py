@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 from zeroshot.class_embeddings import unit_rows
 from zeroshot.teaching.examples import Examples
 from zeroshot.teaching.folds import Folds

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ModelError
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 
 Float32 = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ModelError
-from runtime.metrics import FloatArray, log_softmax
+from runtime.logits import FloatArray, log_softmax
 from zeroshot.teaching.blend import Blend
 from zeroshot.teaching.familiarity import Familiarity
 from zeroshot.teaching.heads import AnyHead, Float32, head_from_tensors, head_tensors

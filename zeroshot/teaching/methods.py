@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 from zeroshot.teaching import discriminant, linear_probe, prototypes, tip_adapter
 from zeroshot.teaching.examples import Examples
 from zeroshot.teaching.folds import Folds

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 from zeroshot.teaching.examples import Examples
 from zeroshot.teaching.heads import LinearHead
 

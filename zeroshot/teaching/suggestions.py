@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

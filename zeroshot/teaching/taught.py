@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, ModelError
 from runtime.folders import MANIFEST, read_json, write_json
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 from zeroshot.classifier import LabelledImage
 from zeroshot.embedded_labels import ImageTextEncoder
 from zeroshot.teaching.knowledge import Answers, Knowledge, read_knowledge, save_knowledge

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.metrics import FloatArray
+from runtime.logits import FloatArray
 from runtime.rejection import standings
 from zeroshot.embedded_labels import ImageTextEncoder, embed_labels
 from zeroshot.teaching.heads import Float32

@@ -20,7 +20,6 @@ from search.records import ImageRecord
 from search.store.embedded import file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
 from search.store.embedded.catalog import FILE_NAME, Catalog, create_catalog, open_catalog
-from search.store.embedded.compaction import compact, is_worthwhile
 from search.store.embedded.conditions import condition_of
 from search.store.embedded.nearest import Searcher
 from search.store.embedded.vector_file import VectorFile
@@ -115,6 +114,8 @@ class EmbeddedStore:
 
     def finish(self, typical: FloatArray) -> None:
         """Give back what many deleted vectors took; build what makes searches among many fast."""
+        from search.store.embedded.compaction import compact, is_worthwhile
+
         with self._reading() as catalog:
             shrinks = is_worthwhile(catalog)
         if shrinks:
