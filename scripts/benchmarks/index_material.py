@@ -10,6 +10,7 @@ import numpy as np
 
 from runtime.encoder import DualEncoder
 from search.index_folder import IndexFolder
+from search.query.relevance import Yardstick
 from search.query.texts import embedder_of, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, FloatArray
@@ -33,7 +34,7 @@ def build_index(folder: Path, encoder: DualEncoder, count: int) -> IndexFolder:
         store.write(Changes(embedded=list(map(Embedded, records, vectors))))
         first += len(vectors)
     references = np.load(place.texts_folder(store.embedder) / "references.npy")
-    store.finish(references)
+    store.finish(Yardstick(references).directions)
     store.close()
     return place
 

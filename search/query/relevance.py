@@ -101,6 +101,11 @@ class Yardstick:
         self._middle = rows.mean(axis=0)
         self._words = _unit(rows - self._middle)
 
+    @property
+    def directions(self) -> NDArray[np.float32]:
+        """Shape (R, D), unit rows: what is searched by for each of the words, typical queries."""
+        return self._words.astype(np.float32)
+
     def text(self, vector: Vectors, weight: float = 1.0) -> Evidence:
         """A term that says what to find.
 

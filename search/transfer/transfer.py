@@ -18,6 +18,7 @@ from runtime.paths import path_line
 from search.index_folder import find_index
 from search.options import ModelOptions, StoreOptions
 from search.places import Place, find_place
+from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
@@ -116,7 +117,9 @@ def copy_index(
         typical = np.zeros((0, embedder.width), np.float32)
         folder = place.texts_folder(embedder)
         _copy_texts(source, folder, embedder, transfer)
-        store.finish(Texts(folder, embedder).references if is_prepared(folder) else typical)
+        if is_prepared(folder):
+            typical = Yardstick(Texts(folder, embedder).references).directions
+        store.finish(typical)
     return transfer
 
 

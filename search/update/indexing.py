@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from search.options import ModelOptions
 from search.places import Place
+from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Embedder, Store
 from search.update.crew import ALONE, Crew
@@ -96,7 +97,7 @@ class Indexer:
         summary = update(store, roots, self._surroundings(store.embedder))
         note = self._prepare(folder, store.embedder) or note
         summary.notes += [note] if note else []
-        store.finish(Texts(folder, store.embedder).references)
+        store.finish(Yardstick(Texts(folder, store.embedder).references).directions)
         if replaced is not None:
             self.place.publish(store.embedder)
         return summary

@@ -25,7 +25,7 @@ STALE = 0.05
 """Share of vectors that may have come since; they are searched exactly."""
 _GROWN = 2  # times as many vectors as the lists were drawn for: they are drawn anew
 _RECALL = 0.99
-_PROBES = (16, 32, 64, 128, 256, 512)
+_PROBES = (16, 32, 64, 128, 256)  # of 2,048 lists at a million: more take over 10 ms
 _TRIED = 200  # queries of each kind to choose among them
 _TOP = 10
 _TRAINED = 40  # vectors a list

@@ -20,6 +20,9 @@ _NARROW = 10_000
 """Images of a filter that are looked at one by one sooner than all codes are read."""
 _FILTERED = 1024
 """Candidates at least from which a broad filter takes what it lets through."""
+# By slot: where a filter is broad, its own index would lead through most of the table.
+_LISTED = "(SELECT value AS listed FROM json_each(?)) CROSS JOIN files ON slot = listed"
+_BY_SLOT = "files INDEXED BY files_by_slot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,11 @@ class Searcher:
     ) -> SlotArray:
         """Candidates that a filter lets through, and all that came later of which it does."""
         listed = json.dumps(slots[slots >= 0].tolist())
-        among = f"{condition} AND slot IN (SELECT value FROM json_each(?))"
-        later = f"{condition} AND slot >= ?"
-        early = self.catalog.slots(among, [*values, listed])
-        return np.union1d(early, self.catalog.slots(later, [*values, known]))
+        early = self.catalog.slots(condition, [listed, *values], source=_LISTED)
+        if known == len(self.vectors):
+            return early
+        late = self.catalog.slots(f"slot >= ? AND {condition}", [known, *values], source=_BY_SLOT)
+        return np.union1d(early, late)
 
     def _rescored(self, query: FloatArray, slots: SlotArray, top_k: int) -> Nearest:
         return nearest_among(self.vectors, query[None], top_k, slots)[0]
