@@ -15,13 +15,7 @@ def cache_folder() -> Path:
     Raises:
         RuntimeError: The user has no home folder.
     """
-    if home := os.environ.get("FOOTWORK_HOME"):
-        return Path(home).expanduser() / "cache"
-    if sys.platform == "win32":
-        return _folder("LOCALAPPDATA", "AppData/Local") / "footwork" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "footwork"
-    return _folder("XDG_CACHE_HOME", ".cache") / "footwork"
+    return _place("cache", "Library/Caches", ("XDG_CACHE_HOME", ".cache"))
 
 
 def data_folder() -> Path:
@@ -30,13 +24,17 @@ def data_folder() -> Path:
     Raises:
         RuntimeError: The user has no home folder.
     """
+    return _place("data", "Library/Application Support", ("XDG_DATA_HOME", ".local/share"))
+
+
+def _place(name: str, on_mac: str, elsewhere: tuple[str, str]) -> Path:
     if home := os.environ.get("FOOTWORK_HOME"):
-        return Path(home).expanduser() / "data"
+        return Path(home).expanduser() / name
     if sys.platform == "win32":
-        return _folder("LOCALAPPDATA", "AppData/Local") / "footwork" / "data"
+        return _folder("LOCALAPPDATA", "AppData/Local") / "footwork" / name
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "footwork"
-    return _folder("XDG_DATA_HOME", ".local/share") / "footwork"
+        return Path.home() / on_mac / "footwork"
+    return _folder(*elsewhere) / "footwork"
 
 
 def _folder(variable: str, below_home: str) -> Path:

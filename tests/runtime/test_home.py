@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.home import cache_folder
+from runtime.home import cache_folder, data_folder
 
 
 def test_footwork_home_moves_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -42,3 +42,14 @@ def test_without_it_the_platforms_own_place_is_taken(
     if variable:
         monkeypatch.setenv(variable, str(tmp_path / "stated"))
     assert cache_folder() == tmp_path / expected
+
+
+def test_data_lie_apart_from_what_may_be_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path))
+    assert data_folder() == tmp_path / "data"
+    monkeypatch.delenv("FOOTWORK_HOME")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "stated"))
+    assert data_folder() == tmp_path / "stated" / "footwork"
