@@ -103,14 +103,16 @@ def split_logits(
     """
     texts = encode(learner, split)
     if exact:
-        return SequenceModel(model, InferenceConfig(precision="float32")).logits(texts)
+        unpacked = InferenceConfig(precision="float32", packed=False)
+        return SequenceModel(model, unpacked).logits(texts)
     return logits_of(model, texts, learner.config)
 
 
 def logits_of(model: Any, texts: TokenizedTexts, config: TrainConfig) -> NDArray[np.float32]:
     """Logits of a model in training, the work divided over the processes; on each all of them."""
-    # One batch at a time: beside a model in training memory is what is scarce.
-    sequences = SequenceModel(model, InferenceConfig(precision=precision_name(config), workers=1))
+    # One batch at a time, no copy: beside a model in training memory is what is scarce.
+    frugal = InferenceConfig(precision=precision_name(config), workers=1, packed=False)
+    sequences = SequenceModel(model, frugal)
     own = sequences.logits(texts.take(process_share(len(texts))))
     return np.concatenate([share for share in gather_shares(own) if len(share)])
 

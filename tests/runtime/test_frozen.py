@@ -37,12 +37,13 @@ def logits(model: Any, inputs: dict[str, torch.Tensor], bf16: bool = False) -> t
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("length", [1, 2, 17, 60])
-def test_logits_stay(family: str, length: int) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_logits_stay(family: str, length: int, packed: bool) -> None:
     model, inputs = build_model(family), batch(length)
     expected = logits(model, inputs)
     accelerate_attention(model)
     torch.testing.assert_close(
-        logits(frozen_model(model, torch.float32), inputs), expected, atol=1e-5, rtol=0
+        logits(frozen_model(model, torch.float32, packed), inputs), expected, atol=1e-5, rtol=0
     )
 
 
@@ -70,11 +71,12 @@ def test_logits_stay_for_every_variant_of_deberta(changes: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bf16_stays_near(family: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_bf16_stays_near(family: str, packed: bool) -> None:
     model, inputs = build_model(family), batch(30)
     expected = logits(model, inputs)
     accelerate_attention(model)
-    near = logits(frozen_model(model, torch.bfloat16), inputs, bf16=True)
+    near = logits(frozen_model(model, torch.bfloat16, packed), inputs, bf16=True)
     assert 0 < (near - expected).abs().max() < 0.2
 
 
