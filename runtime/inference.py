@@ -28,12 +28,12 @@ from runtime.accelerator import (
 from runtime.errors import ConfigError, ModelError
 from runtime.frozen import frozen_model
 from runtime.precision import PRECISIONS
+from runtime.rounding_error import Closeness, RoundingError
 from runtime.tokens import TokenizedTexts
 
 Row = TypeVar("Row")
 Encoded = TypeVar("Encoded")
 FloatArray = NDArray[np.float32]
-Closeness = Callable[[FloatArray], NDArray[np.float64]]
 
 FIRST_WINDOW = 64
 """Rows that are answered before the first result comes out."""
@@ -41,16 +41,6 @@ SLOW_SOURCE = 0.5
 """Seconds that reading a window takes where rows are awaited rather than read."""
 LEAST_TOKENS = 128
 """Of a batch, where there is a choice: fewer use a processor badly."""
-SAMPLE = 16
-"""Rows on which the error of bf16 is measured."""
-MOST_SAMPLES = 256
-DEVIATIONS = 4.5
-"""A decision closer than so many standard deviations of the error is made again in float32.
-
-Where half of the decisions lie within a logit of the border, and bf16 errs by 0.03, one in 80
-million is left that it turns; one in 250,000 should the sample have given two thirds of the error.
-Two orders of a float32 sum, 1e-5 apart, turn one in 200,000.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +89,7 @@ class SequenceModel:
         self._fast = frozen_model(model, dtype, config.packed)
         both = self._bf16 and self._rechecks
         self._exact = frozen_model(model, torch.float32, config.packed) if both else self._fast
-        self._errors: list[FloatArray] = []
+        self._error = RoundingError()
         on_cpu = self.device.type == "cpu"
         self._worker_count = (config.workers or torch.get_num_threads()) if on_cpu else 1
         self._workers = single_threads(self._worker_count) if on_cpu else None
@@ -126,31 +116,25 @@ class SequenceModel:
         answers = np.empty_like(sorted_answers)
         answers[order] = sorted_answers
         if self._bf16 and self._rechecks and closeness is not None and len(sequences):
-            errors = self._measured_errors(sequences, answers)
-            bias = errors.mean(axis=0)  # mostly the rounding of weights
+            self._measure_error(sequences, answers)
+            bias = self._error.bias
             answers -= bias
-            close = _within_reach(closeness, answers, errors - bias)
+            close = self._error.within_reach(closeness, answers)
             rows = close[longest_first(lengths[close])]
             if len(rows):
                 exact = self._run(self._exact, sequences, rows)
-                more = max(0, MOST_SAMPLES - len(self._errors))
-                self._errors += list(answers[rows] + bias - exact)[:more]
+                self._error.add(answers[rows] + bias - exact)
                 answers[rows] = exact
         return answers
 
-    def _measured_errors(self, sequences: TokenizedTexts, answers: FloatArray) -> FloatArray:
-        """How bf16 errs on this model, (S, C), measured on its first rows, of the shorter half.
-
-        The error hardly depends on the length of a text, its cost does. What is answered in
-        float32 later on adds to the sample.
-        """
-        wanted = SAMPLE - len(self._errors)
+    def _measure_error(self, sequences: TokenizedTexts, answers: FloatArray) -> None:
+        """Measured on the shorter half: the error hardly depends on length, the cost does."""
+        wanted = self._error.wanted
         if wanted > 0:
             order = longest_first(np.array(sequences.lengths, np.int64))
             short = order[len(order) // 2 :]
             rows = short[np.unique(np.linspace(0, len(short) - 1, wanted).astype(np.int64))]
-            self._errors += list(answers[rows] - self._run(self._exact, sequences, rows))
-        return np.array(self._errors)
+            self._error.add(answers[rows] - self._run(self._exact, sequences, rows))
 
     def _run(
         self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
@@ -210,23 +194,6 @@ class SequenceModel:
                 raise ModelError(message) from error
         free_cached_memory()
         return None
-
-
-def _within_reach(
-    closeness: Closeness, answers: FloatArray, errors: FloatArray
-) -> NDArray[np.int64]:
-    """The rows of `answers` (N, C) that are as close to another decision as `errors` (S, C) reach.
-
-    How far an error moves a row towards another decision is tried out: what moves all labels of a
-    row alike moves no decision, what moves two apart counts twice.
-    """
-    distances = closeness(answers)
-    tried = np.resize(errors, answers.shape)  # each row one of them, in turn
-    with np.errstate(invalid="ignore"):  # infinitely far stays so
-        moved = closeness(answers + tried) - distances
-    freedom = (len(errors) - 1) / len(errors) if len(errors) > 1 else 1.0
-    spread = np.sqrt(np.nanmean(moved**2) / freedom) if np.isfinite(moved).any() else 0.0
-    return np.flatnonzero(distances < DEVIATIONS * spread)
 
 
 def single_threads(count: int) -> ThreadPoolExecutor | None:

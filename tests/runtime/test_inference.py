@@ -146,49 +146,19 @@ def test_bf16_close_calls_are_answered_in_float32() -> None:
     np.testing.assert_array_equal(fast[close], exact[close])
 
 
-def rechecked(errors: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """Which of two-label rows with such margins are answered again, where bf16 errs so."""
-    model = SequenceModel(MeanOfEmbeddings(), InferenceConfig(precision="float32"))
-    model._bf16 = model._rechecks = True
-    model._errors = list(errors.astype(np.float32))
-    again = np.zeros(len(margins), bool)
-    both = np.stack([np.zeros_like(margins), margins], axis=1).astype(np.float32)
-
-    def run(which: object, _sequences: object, rows: np.ndarray) -> np.ndarray:
-        again[rows] |= which is model._exact
-        return both[rows]
-
-    model._exact = MeanOfEmbeddings()
-    model._run = run  # type: ignore[assignment, method-assign]
-    model.logits(sequences([5] * len(margins)), lambda logits: np.abs(logits[:, 1] - logits[:, 0]))
-    return again
-
-
-MARGINS = np.linspace(0.01, 1.0, 100)
-
-
-def test_what_moves_all_labels_alike_moves_no_decision() -> None:
-    errors = np.repeat(np.random.default_rng(0).normal(scale=0.1, size=(16, 1)), 2, axis=1)
-    assert rechecked(errors, MARGINS).sum() == 0
-
-
-def test_what_moves_two_labels_apart_counts_twice() -> None:
-    one = np.random.default_rng(0).normal(scale=0.02, size=16)
-    errors = np.stack([one, -one], axis=1)
-    reach = 4.5 * 2 * one.std(ddof=1)
-    np.testing.assert_array_equal(rechecked(errors - errors.mean(0), MARGINS), reach > MARGINS)
-
-
-def test_what_was_answered_again_sharpens_the_measured_error() -> None:
+def test_what_is_answered_again_is_known_of_the_error_from_then_on() -> None:
     model, texts = MeanOfEmbeddings(), sequences([5] * 400)
     runner = SequenceModel(model, InferenceConfig(precision="auto"))
     runner._bf16 = runner._rechecks = True
     runner._exact = SequenceModel(model, InferenceConfig(precision="float32"))._exact
     runner._fast = SequenceModel(model, InferenceConfig(precision="bf16"))._fast
-    runner.logits(texts, lambda logits: np.linspace(0, 0.1, len(logits)) + 0 * logits[:, 0])
-    assert len(runner._errors) == 16
+    noted = []
+    add = runner._error.add
+    runner._error.add = lambda errors: (noted.append(len(errors)), add(errors))[1]  # type: ignore[method-assign]
     runner.logits(texts, lambda logits: np.abs(logits[:, 0]))
-    assert 16 < len(runner._errors) <= 256
+    runner.logits(texts, lambda logits: np.abs(logits[:, 0]))
+    assert noted[0] == 16
+    assert len(noted) == 3
 
 
 def test_windows_grow_and_are_bounded_in_rows_and_characters() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -174,9 +175,13 @@ def test_a_tokenizer_without_an_equal_is_told(
 
 
 def test_a_tower_that_answers_otherwise_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def copy_graph(*_: object) -> None:
+        shutil.copytree(folders["tiny"], tmp_path, dirs_exist_ok=True)
+
     encoder = DualEncoder.load("tiny")
+    monkeypatch.setattr("runtime.onnx.export._export_graph", copy_graph)
     monkeypatch.setattr(encoder.text_tower, "embed", lambda texts: np.ones((len(texts), 96)))
     with pytest.raises(ModelError, match=r"its answer for '.*' differs by"):
         export_text_tower(encoder, tmp_path)

@@ -10,8 +10,17 @@ import torch
 
 from runtime.errors import ConfigError, Interrupted, TrainingError
 from runtime.training.config import LoopConfig
+from runtime.training.job import TrainingOutcome
 from runtime.training.state import checkpoints, newest_checkpoint
 from tests.toy_training import at_forward, logged, train_toy
+
+Trained = tuple[Any, TrainingOutcome]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What a run comes to when nothing happens to it; no test changes it."""
+    return train_toy(tmp_path_factory.mktemp("undisturbed"))
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -40,20 +49,24 @@ def test_training_learns_the_toy_task_and_keeps_the_best_weights(tmp_path: Path)
     assert outcome.best_step is not None
 
 
-def test_out_of_memory_splits_the_step_and_changes_nothing_else(tmp_path: Path) -> None:
+def test_out_of_memory_splits_the_step_and_changes_nothing_else(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
     def fail(_: Any) -> Any:
         raise torch.OutOfMemoryError("injected")
 
-    undisturbed, expected = train_toy(tmp_path / "a")
+    model, expected = undisturbed
     notes: list[str] = []
     split, found = train_toy(tmp_path / "b", hook=at_forward(4, fail), notes=notes)
     assert any("Out of memory at step 4: from here on 4 rows at a time" in note for note in notes)
     assert logged(found, "loss") == pytest.approx(logged(expected, "loss"), rel=1e-5)
     assert logged(found, "learning_rate") == logged(expected, "learning_rate")
-    assert_equal_weights(split, undisturbed, tolerance=1e-5)
+    assert_equal_weights(split, model, tolerance=1e-5)
 
 
-def test_out_of_memory_in_the_backward_pass_leaves_no_half_gradient(tmp_path: Path) -> None:
+def test_out_of_memory_in_the_backward_pass_leaves_no_half_gradient(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
     def poison(output: Any) -> Any:
         def fail(_: torch.Tensor) -> None:
             raise torch.OutOfMemoryError("injected in backward")
@@ -62,9 +75,8 @@ def test_out_of_memory_in_the_backward_pass_leaves_no_half_gradient(tmp_path: Pa
         output.logits.grad_fn.next_functions[0][0].register_prehook(lambda grads: fail(grads[0]))
         return output
 
-    undisturbed, _ = train_toy(tmp_path / "a")
     split, _ = train_toy(tmp_path / "b", hook=at_forward(4, poison))
-    assert_equal_weights(split, undisturbed, tolerance=1e-5)
+    assert_equal_weights(split, undisturbed[0], tolerance=1e-5)
 
 
 def test_one_row_that_does_not_fit_says_what_to_do(tmp_path: Path) -> None:
@@ -79,7 +91,9 @@ def test_one_row_that_does_not_fit_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_before_the_update(value: float, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_before_the_update(
+    value: float, tmp_path: Path, undisturbed: Trained
+) -> None:
     def spoil(output: Any) -> Any:
         output.logits = output.logits * value
         return output
@@ -91,8 +105,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(value: float, tmp_path
     assert kept is not None
     assert kept.name == "checkpoint-4"
     resumed, _ = train_toy(run, resume=kept)
-    undisturbed, _ = train_toy(tmp_path / "undisturbed")
-    assert_equal_weights(resumed, undisturbed)
+    assert_equal_weights(resumed, undisturbed[0])
 
 
 def test_a_gradient_that_is_no_number_stops_before_the_update(tmp_path: Path) -> None:
@@ -107,19 +120,19 @@ def test_a_gradient_that_is_no_number_stops_before_the_update(tmp_path: Path) ->
 @pytest.mark.parametrize("forward", [1, 3, 6, 7, 9])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_resumed_run_is_the_undisturbed_one(
-    forward: int, number: int, tmp_path: Path
+    forward: int, number: int, tmp_path: Path, undisturbed: Trained
 ) -> None:
     def send(output: Any) -> Any:
         os.kill(os.getpid(), number)
         return output
 
-    undisturbed, expected = train_toy(tmp_path / "a")
+    model, expected = undisturbed
     run = tmp_path / "b"
     with pytest.raises(Interrupted, match=r"--resume") as caught:
         train_toy(run, hook=at_forward(forward, send))
     assert caught.value.exit_code == 128 + number
     resumed, found = train_toy(run, resume=newest_checkpoint(run))
-    assert_equal_weights(resumed, undisturbed)
+    assert_equal_weights(resumed, model)
     assert logged(found, "loss") == logged(expected, "loss")
     assert found.best_step == expected.best_step
 
@@ -139,13 +152,12 @@ def test_the_two_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None
 
 
 def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
-    tmp_path: Path,
+    tmp_path: Path, undisturbed: Trained
 ) -> None:
     def spoil(output: Any) -> Any:
         output.logits = output.logits * float("nan")
         return output
 
-    undisturbed, _ = train_toy(tmp_path / "a")
     run = tmp_path / "b"
     with pytest.raises(TrainingError, match="loss is nan at step 14"):
         train_toy(run, hook=at_forward(16, spoil))  # two of them are evaluations
@@ -155,7 +167,7 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
     before = newest_checkpoint(run)
     assert before == run / "checkpoint-12"
     resumed, _ = train_toy(run, resume=before)
-    assert_equal_weights(resumed, undisturbed)
+    assert_equal_weights(resumed, undisturbed[0])
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: Any) -> None:
