@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -15,16 +15,15 @@ from runtime.console import (
     DONE,
     ProgressLine,
     exit_code,
-    note,
     note_all,
-    print_csv,
     print_document,
-    print_json_lines,
     print_text,
 )
 from runtime.errors import ConfigError
 from search.options import (
     FilterOptions,
+    Flag,
+    Flat,
     ModelOptions,
     NewStoreOptions,
     OutputOptions,
@@ -34,7 +33,6 @@ from search.options import (
 from search.update.crew import ALONE, launched_crew
 
 if TYPE_CHECKING:
-    from search.answers.answer import Answer
     from search.query.terms import Query
 
 app = App(
@@ -43,7 +41,6 @@ app = App(
     help_format="plaintext",
 )
 
-Flat = Parameter(name="*")
 Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
@@ -52,7 +49,7 @@ def index(
     *roots: Path,
     where: Annotated[NewStoreOptions, Flat] = NewStoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
-    watch: Annotated[bool, Parameter(negative="")] = False,
+    watch: Flag = False,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     config: Path | None = None,
     json: bool = False,
@@ -77,7 +74,7 @@ def index(
     if launched and (watch or from_ is not None):
         raise ConfigError("--watch and --from are for one process: leave the launcher out.")
     if from_ is not None:
-        from search.upkeep.cli import copy_from
+        from search.transfer.cli import copy_from
 
         if roots or watch:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
@@ -133,14 +130,20 @@ def query(
         config: TOML file of settings; the command line wins.
     """
     del config
+    from search.answers.cli import check_outputs, keep_answers, show_answers
     from search.index import ImageIndex
 
     asked = _queries(words, like, queries)
+    check_outputs(output)
     with ImageIndex.connect(where) as found:
         answers = found.answer(asked, options, filters.filter())
         note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
-    _show(answers, output)
-    return _keep(answers, output)
+        if not any(answer.nearest for answer in answers):
+            from search.unknown_values import unknown_values  # which no other query needs
+
+            note_all(unknown_values(found.store, filters.filter()))
+    show_answers(answers, output)
+    return keep_answers(answers, output)
 
 
 @app.command
@@ -169,7 +172,7 @@ def status(
 @app.command
 def remove(
     *paths: Path,
-    gone: Annotated[bool, Parameter(negative="")] = False,
+    gone: Flag = False,
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
@@ -202,89 +205,12 @@ def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> li
     return read_queries(file, sys.stdin)
 
 
-def _show(answers: Sequence[Answer], output: OutputOptions) -> None:
-    """Print what was found."""
-    from search.answers.rows import answer_document, flat_rows
-
-    if output.json and len(answers) == 1:
-        print_document(answer_document(answers[0]))
-    elif output.json:
-        print_json_lines(map(answer_document, answers))
-    elif output.csv:
-        print_csv(flat_rows(answers), dict)
-    elif output.paths or output.null:
-        _print_paths(answers, b"\0" if output.null else b"\n")
-    else:
-        for answer in answers:
-            _print_table(answer, heads=len(answers) > 1)
-            if output.preview:
-                _preview(answer)
-
-
-def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
-    from search.answers.rows import path_bytes
-
-    for path in path_bytes(answers, end):
-        sys.stdout.buffer.write(path)
-
-
-def _print_table(answer: Answer, *, heads: bool) -> None:
-    from runtime.paths import path_line
-    from search.answers.rows import answer_lines
-
-    if heads:
-        print_text(path_line(answer.query))
-    width = os.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in answer_lines(answer, width):
-        print_text(line)
-
-
-def _preview(answer: Answer) -> None:
-    """Draw the hits into the terminal."""
-    from runtime.errors import ImageError
-    from runtime.paths import path_line
-    from search.answers.contact_sheet import kept_thumbnails
-    from search.answers.terminal_pictures import picture_protocol, picture_sequence
-
-    protocol = picture_protocol(os.environ, sys.stdout.isatty())
-    if protocol is None:
-        note("This terminal shows no pictures. --html FILE makes a page of them.")
-        return
-    thumbnails = kept_thumbnails()
-    for hit in answer.hits:
-        try:
-            picture = thumbnails.of(Path(hit.record.path), hit.record.content)
-        except ImageError as error:
-            note(str(error))
-            continue
-        print_text(picture_sequence(picture, protocol))
-        print_text(path_line(hit.record.path))
-
-
-def _keep(answers: Sequence[Answer], output: OutputOptions) -> int:
-    """Write files; returns the exit code."""
-    all_done = True
-    if output.out is not None:
-        from search.answers.rows import write_hits
-
-        write_hits(answers, output.out)
-    if output.html is not None:
-        from search.answers.contact_sheet import kept_thumbnails, write_contact_sheet
-
-        write_contact_sheet(answers, output.html, kept_thumbnails())
-        note(f"The pictures are on {output.html}")
-    if output.copy_to is not None:
-        from search.answers.copies import copy_hits
-
-        outcome = copy_hits([hit for answer in answers for hit in answer.hits], output.copy_to)
-        note(outcome.to_text())
-        all_done = not outcome.failed
-    return exit_code(all_done=all_done)
-
-
-for _name, _help in (
-    ("duplicates", "Find images that are there more than once; nothing is deleted."),
-    ("doctor", "Examine an index; tell what is wrong with it, and mend it."),
-    ("export", "Write all images with their embeddings to a file that other programs read."),
+for _room, _name, _help in (
+    ("upkeep", "duplicates", "Find images that are there more than once; nothing is deleted."),
+    ("upkeep", "doctor", "Examine an index; tell what is wrong with it, and mend it."),
+    (
+        *("transfer", "export"),
+        "Write all images with their embeddings to a file that other programs read.",
+    ),
 ):
-    app.command(f"search.upkeep.cli:{_name}", name=_name, help=_help)
+    app.command(f"search.{_room}.cli:{_name}", name=_name, help=_help)

@@ -35,7 +35,7 @@ def day_bounds(text: str) -> tuple[int, int]:
         else:
             days = _days_of(first.year) if month is None else monthrange(first.year, month)[1]
     except ValueError as error:
-        raise ConfigError(f"{text!r} is no date: {error}.") from error
+        raise ConfigError(f"{text!r} is no date: {error}. Name one of the calendar.") from error
     begin = int((first - datetime(1970, 1, 1)).total_seconds())
     return begin, begin + days * _DAY
 

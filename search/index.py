@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from runtime.encoder_config import EncoderConfig
+from runtime.errors import ImageError, StoreError
+from runtime.paths import path_line
 from search.answers.answer import Answer
 from search.filters import EVERYTHING, Filter
 from search.index_folder import find_index
@@ -132,7 +134,12 @@ class ImageIndex:
         Raises:
             FootworkError: A picture cannot be read, or the index cannot.
         """
-        return self._asker.answer(queries, options, where)
+        try:
+            return self._asker.answer(queries, options, where)
+        except StoreError:
+            if not self._is_followed():
+                raise
+            return self._asker.answer(queries, options, where)
 
     def cut_queries(self, queries: Sequence[Query]) -> list[str]:
         """Words that are longer than the model reads, so that their end counts for nothing."""
@@ -158,6 +165,17 @@ class ImageIndex:
     ) -> None:
         self.close()
 
+    def _is_followed(self) -> bool:
+        """Whether another model has taken over since it was opened; then that one is asked."""
+        store = self.place.open()
+        if store.embedder == self.store.embedder:
+            store.close()
+            return False
+        self.close()
+        self.store = store
+        self.__dict__.pop("_asker", None)
+        return True
+
     @cached_property
     def _asker(self) -> Asker:
         embedder = self.store.embedder
@@ -165,4 +183,8 @@ class ImageIndex:
         return Asker(self.store, texts, self._encode_images)
 
     def _encode_images(self, paths: Sequence[Path]) -> FloatArray:
-        return load_model(self.store.embedder, self._config).encode_images(paths)
+        try:
+            return load_model(self.store.embedder, self._config).encode_images(paths)
+        except ImageError as error:
+            reason = f"{error.reason}. Ask by a picture that can be read"
+            raise ImageError(path_line(error.name), reason) from error

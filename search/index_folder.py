@@ -14,7 +14,7 @@ from pathlib import Path
 from zlib import crc32
 
 from runtime.errors import FootworkError, StoreError
-from runtime.folders import MANIFEST, published_folder, read_json, remove_staging, write_json
+from runtime.folders import MANIFEST, discard_folder, published_folder, read_json, write_json
 from runtime.home import data_folder
 from runtime.locks import LockedByOther, exclusive_lock
 from search.paths import absolute_path, is_at_or_below
@@ -25,6 +25,12 @@ KIND, FORMAT = "index", 1
 _LOCK = "writer.lock"
 _TEXTS = "texts"
 _GENERATION = "generation-"
+_TEMPORARY = (
+    f".{MANIFEST}.*",
+    f".{_GENERATION}*",
+    f"{_GENERATION}*/.{_TEXTS}.*",
+    f"{_GENERATION}*/.approximate.json.*",
+)
 _NAME = 40  # characters of a root's name in the name of its index
 
 
@@ -62,6 +68,8 @@ class IndexFolder:
             self._require_own()
             self.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(exclusive_lock(self.path / _LOCK))
+            for path in self.left_over():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         except LockedByOther as error:
             message = f"The index in {self.path} is being written by {error}. Wait for it to end."
             raise StoreError(message) from error
@@ -71,13 +79,23 @@ class IndexFolder:
                 "writable, or name another with --index."
             ) from error
 
+    def left_over(self) -> list[Path]:
+        """Temporary files and folders of `runtime.folders`, of a process that was killed."""
+        return sorted(path for pattern in _TEMPORARY for path in self.path.glob(pattern))
+
     def open(self) -> EmbeddedStore:
         """The generation that is searched.
 
         Raises:
             StoreError: There is none, or it cannot be read.
         """
-        return EmbeddedStore.open(self.current())
+        generation = self.current()
+        try:
+            return EmbeddedStore.open(generation)
+        except StoreError:
+            if self.current() == generation:
+                raise
+            return EmbeddedStore.open(self.current())  # which was published in between
 
     def begin(self, embedder: Embedder) -> EmbeddedStore:
         """The generation of a model, made or taken up again.
@@ -94,7 +112,6 @@ class IndexFolder:
         """A new generation, which appears whole: one that lacks anything could not be opened."""
         numbers = [int(one.name.removeprefix(_GENERATION)) for one in self.generations()]
         generation = self.path / f"{_GENERATION}{max(numbers, default=0) + 1}"
-        remove_staging(generation)
         try:
             with published_folder(generation) as staging:
                 EmbeddedStore.create(staging, embedder).close()
@@ -111,7 +128,7 @@ class IndexFolder:
         self.name_current(complete, embedder)
         for generation in self.generations():
             if generation != complete:
-                shutil.rmtree(generation, ignore_errors=True)
+                discard_folder(generation, generation)
 
     def texts_folder(self, embedder: Embedder) -> Path:
         """Where the text half of a generation's model lies, or is to lie."""
@@ -120,8 +137,10 @@ class IndexFolder:
     def _required(self, embedder: Embedder) -> Path:
         generation = self._generation_of(embedder)
         if generation is None:
-            message = f"The index in {self.path} has no generation of {embedder.model_id}."
-            raise StoreError(message)
+            raise StoreError(
+                f"The index in {self.path} has no generation of {embedder.model_id}. Run the "
+                "command again; if it fails once more: footwork search doctor."
+            )
         return generation
 
     def _generation_of(self, embedder: Embedder) -> Path | None:
@@ -155,7 +174,10 @@ class IndexFolder:
             )
             raise StoreError(message) from error
         if found.get("kind") != KIND:
-            raise StoreError(f"{self.path} is no index but something else that Footwork made.")
+            raise StoreError(
+                f"{self.path} is no index but something else that Footwork made. Name a folder "
+                "that footwork search index made, or another one for a new index, with --index."
+            )
         if found.get("format") != FORMAT:
             raise StoreError(
                 f"The index in {self.path} has format {found.get('format')}; this version of "

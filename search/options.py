@@ -10,10 +10,16 @@ from cyclopts import Parameter
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
+from runtime.paths import path_line
 from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
 from search.dates import day_bounds
 from search.filters import Filter
 from search.paths import absolute_path
+
+Flat = Parameter(name="*")
+"""A dataclass of settings, each of which is an option of the command."""
+Flag = Annotated[bool, Parameter(negative="")]
+"""An option that is on where it is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +139,7 @@ class FilterOptions:
         )
 
 
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _LARGEST = 2**63 - 1  # that a store can hold
 _FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
 _NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
@@ -146,7 +153,7 @@ class QueryOptions:
     """Images at most."""
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False
     """Give the best images even where relevance has ended."""
-    hybrid: Annotated[bool, Parameter(negative="")] = False
+    hybrid: Flag = False
     """Also look for the words in the names of files and folders, and join both by rank."""
 
     def __post_init__(self) -> None:
@@ -163,13 +170,13 @@ class QueryOptions:
 class OutputOptions:
     """What is done with an answer."""
 
-    paths: Annotated[bool, Parameter(negative="")] = False
+    paths: Flag = False
     """Print paths alone, one a line, as they are on the disk."""
     null: Annotated[bool, Parameter(name=["--null", "-0"], negative="")] = False
     """The same, each ended by NUL in place of a line end: for xargs -0."""
-    csv: Annotated[bool, Parameter(negative="")] = False
+    csv: Flag = False
     """Print CSV."""
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Flag = False
     """Print one JSON document; of several queries a line each."""
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None
     """File to write, .csv, .tsv, .jsonl or .parquet."""
@@ -177,7 +184,7 @@ class OutputOptions:
     """File for a contact sheet: one page with thumbnails."""
     copy_to: Path | None = None
     """Folder to copy the images into; nothing there is overwritten."""
-    preview: Annotated[bool, Parameter(negative="")] = False
+    preview: Flag = False
     """Show the pictures in the terminal."""
 
     def __post_init__(self) -> None:
@@ -190,3 +197,8 @@ class OutputOptions:
         if len(printed) > 1 and printed != ["paths", "null"]:
             flags = " and ".join(f"--{name}" for name in printed)
             raise ConfigError(f"{flags} exclude each other on the standard output. Take one.")
+        if self.out is not None and self.out.suffix.lower() not in _ENDINGS:
+            raise ConfigError(
+                f"The ending of {path_line(self.out.name)} must be one of {', '.join(_ENDINGS)}, "
+                f"got {self.out.suffix or 'none'!r}."
+            )

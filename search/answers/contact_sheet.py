@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from runtime.errors import DataError, ImageError
+from runtime.errors import ImageError
 from runtime.faults import counted, why
 from runtime.folders import published_file
 from runtime.home import cache_folder
@@ -19,6 +19,7 @@ from runtime.sizes import size_text
 from search.answers.answer import RELEVANT, Answer, Hit
 from search.answers.contact_sheet_style import STYLE
 from search.answers.rows import date_text, label_names
+from search.destinations import unwritable
 
 THUMBNAIL_SIDE = 480
 """Pixels: sharp where a screen has two for one of the page."""
@@ -62,7 +63,7 @@ def write_contact_sheet(
         with published_file(path) as sibling, sibling.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in sheet.lines())
     except OSError as error:
-        raise DataError(f"Cannot write {path_line(path)}: {why(error)}.") from error
+        raise unwritable(path, why(error)) from error
 
 
 class _Sheet:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import DataError
 from runtime.faults import Fault, counted, fault_lines, why
 from runtime.paths import path_text
 from runtime.placing import place_file
 from runtime.target_folder import TargetFolder
 from search.answers.answer import Hit
+from search.destinations import unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,7 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(
-            f"Cannot make the folder {path_text(folder)}: {why(error)}. Name another place."
-        ) from error
+        raise unusable(folder, why(error)) from error
     copied, there, failed = [], 0, []
     for source in dict.fromkeys(Path(hit.record.path) for hit in hits):
         target = target_folder.place(source)

@@ -106,11 +106,16 @@ class Asker:
         return bool((last >= RELEVANT).any())
 
     def _judged(self, measured: _Measured, found: Found) -> dict[str, Hit]:
-        """What is found and shows nothing that is not wanted, by path, in the order found."""
-        relevance = self._yardstick.relevance(measured.wanted, found.vectors, measured.excluded)
+        """What is found and shows nothing that is not wanted, by path, in the order found.
+
+        Relevance is multiplied by the probability that an image shows nothing unwanted.
+        """
+        relevance = self._yardstick.relevance(measured.wanted, found.vectors)
         keep = np.ones(len(relevance), bool)
         for one in measured.excluded:
-            keep &= self._yardstick.relevance([one], found.vectors) < RELEVANT
+            shown = self._yardstick.relevance([one], found.vectors)
+            keep &= shown < RELEVANT
+            relevance = relevance * (1 - shown)
         scores = found.vectors @ measured.vector
         return {
             found.records[i].path: Hit(found.records[i], float(scores[i]), float(relevance[i]))
@@ -158,7 +163,10 @@ class Asker:
     @cached_property
     def _yardstick(self) -> Yardstick:
         if not len(self.texts.references):
-            raise StoreError("The index lacks the words that answers are measured by.")
+            raise StoreError(
+                "The index lacks the words that answers are measured by. "
+                "footwork search doctor --repair prepares them anew."
+            )
         return Yardstick(self.texts.references)
 
     @cached_property

@@ -52,7 +52,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.logits import FloatArray, sigmoid
+from runtime.logits import FloatArray
 from runtime.reference_words import reference_words
 from runtime.rejection import standings
 
@@ -146,18 +146,14 @@ class Yardstick:
         )
         return _unit(np.asarray(total))
 
-    def relevance(
-        self, terms: Sequence[Evidence], vectors: Vectors, unwanted: Sequence[Evidence] = ()
-    ) -> FloatArray:
+    def relevance(self, terms: Sequence[Evidence], vectors: Vectors) -> FloatArray:
         """Estimated probability that an image is what is wanted: results end below 0.5.
 
-        Of several terms it is the weighted geometric mean, so that none can stand in for another;
-        then it is multiplied by the probability that the image shows nothing unwanted.
+        Of several terms it is the weighted geometric mean, so that none can stand in for another.
 
         Args:
             terms: At least one.
             vectors: Shape (K, D), unit rows.
-            unwanted: Terms that must not be met; their weights do not count.
 
         Returns:
             Shape (K,).
@@ -166,8 +162,6 @@ class Yardstick:
         logits = np.stack([self._logits(term, vectors) for term in terms])
         shares = (weights / weights.sum())[:, None]
         result: FloatArray = np.exp(-(shares * np.logaddexp(0, -logits)).sum(axis=0))
-        for term in unwanted:
-            result = result * sigmoid(-self._logits(term, vectors))
         return result
 
     @cached_property

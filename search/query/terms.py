@@ -10,6 +10,7 @@ from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import ConfigError
+from runtime.faults import why
 from runtime.paths import path_line
 from search.paths import absolute_path
 
@@ -99,13 +100,16 @@ def read_queries(file: Path, standard_input: TextIO) -> list[Query]:
     try:
         text = standard_input.read() if str(file) == "-" else file.read_text("utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"Cannot read the queries {file}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        message = f"Cannot read the queries {file}: they are not UTF-8 ({error.reason})."
+        message = f"Cannot read the queries {path_line(file)}: {why(error)}. Name a file of text."
         raise ConfigError(message) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"Cannot read the queries {path_line(file)}: they are no UTF-8 ({error.reason}). Save "
+            "them as that; a picture of another name is written as file:///photos/caf%E9.jpg"
+        ) from error
     queries = [parse_query(line.split()) for line in text.splitlines() if line.strip()]
     if not queries:
-        raise ConfigError(f"{file} holds no query. Write one a line.")
+        raise ConfigError(f"{path_line(file)} holds no query. Write one a line.")
     return queries
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import ConfigError, DataError
+from runtime.errors import ConfigError
 from runtime.faults import why
 from runtime.folders import published_file
-from runtime.paths import path_line, path_text
+from runtime.paths import path_text
+from search.destinations import unwritable
 from search.filters import EVERYTHING, Filter
 from search.paths import stored_text
 from search.records import ImageRecord
@@ -60,7 +61,7 @@ def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
     try:
         return write(store, out, where)
     except OSError as error:
-        raise DataError(f"Cannot write {path_line(out)}: {why(error)}.") from error
+        raise unwritable(out, why(error)) from error
 
 
 def path_hex(path: str) -> str | None:

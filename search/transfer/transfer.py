@@ -14,7 +14,7 @@ import numpy as np
 
 from runtime.errors import ConfigError, DataError, ModelError, StoreError
 from runtime.folders import published_folder
-from runtime.paths import path_line
+from runtime.paths import path_line, path_text
 from search.index_folder import find_index
 from search.options import ModelOptions, StoreOptions
 from search.places import Place, find_place
@@ -22,7 +22,8 @@ from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
-from search.transfer.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
+from search.transfer.file_sources import NumpySource, ParquetSource
+from search.transfer.sources import Batch, IndexSource, Source
 from search.update.differences import absolute_roots
 
 
@@ -52,7 +53,7 @@ class Transfer:
             "unchanged": self.unchanged,
             "unreadable": self.unreadable,
             "notes": list(self.notes),
-            "index": place,
+            "index": path_text(place),
         }
 
 
@@ -186,7 +187,8 @@ def _require_width(store: Store, images: list[Embedded]) -> None:
     if wrong:
         raise DataError(
             f"{store.embedder.model_id} gives embeddings {width} wide, but that of "
-            f"{path_line(wrong[0].record.path)} is {wrong[0].vector.shape[-1]} wide."
+            f"{path_line(wrong[0].record.path)} is {wrong[0].vector.shape[-1]} wide. Name the "
+            "model that made them with --model."
         )
 
 

@@ -1,1 +1,1 @@
-"""What keeps an index well: its duplicates, its health, its copies."""
+"""What keeps an index well: its duplicates, its health, what it holds."""

@@ -20,13 +20,11 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
-from search.options import FilterOptions, ModelOptions, StoreOptions
+from runtime.paths import path_line
+from search.options import FilterOptions, Flag, Flat, StoreOptions
 
 if TYPE_CHECKING:
     from search.upkeep.duplicates import Duplicates
-
-Flat = Parameter(name="*")
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def duplicates(
@@ -59,6 +57,7 @@ def duplicates(
         config: TOML file of settings; the command line wins.
     """
     del config  # read by the root command, before the settings are built
+    from search.destinations import require_writable
     from search.upkeep.duplicate_rows import (
         duplicate_cells,
         duplicates_document,
@@ -69,6 +68,7 @@ def duplicates(
 
     if sum((csv, json, paths or null)) > 1:
         raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
+    require_writable(html)
     found = _find_duplicates(where, filters, near, look)
     if json:
         print_document(duplicates_document(found))
@@ -90,6 +90,7 @@ def _find_duplicates(
     where: StoreOptions, filters: FilterOptions, near: float | None, look: bool
 ) -> Duplicates:
     from search.places import find_place
+    from search.unknown_values import unknown_values
     from search.upkeep.duplicates import find_duplicates
 
     line = ProgressLine()
@@ -99,7 +100,9 @@ def _find_duplicates(
 
     with closing(find_place(where).open()) as store:
         found = find_duplicates(store, near, filters.filter(), look=look, on_progress=show)
-    line.clear()
+        line.clear()
+        if not found.images:
+            note_all(unknown_values(store, filters.filter()))
     return found
 
 
@@ -108,7 +111,7 @@ def _write_page(found: Duplicates, path: Path) -> None:
     from search.upkeep.duplicates_page import write_duplicates_page
 
     write_duplicates_page(found, path, kept_thumbnails())
-    note(f"The pictures are on {path}")
+    note(f"The pictures are on {path_line(path)}")
 
 
 def doctor(
@@ -141,53 +144,3 @@ def doctor(
     else:
         print_text(report.to_text())
     return DONE if report.is_well else SKIPPED
-
-
-def export(
-    out: Path,
-    /,
-    *,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
-    filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
-    json: Flag = False,
-    config: Path | None = None,
-) -> int:
-    """Write all images with their embeddings to a file that other programs read.
-
-    Args:
-        out: A .parquet file; or a .npy file of embeddings alone, beside which the images stand in
-            a .jsonl file of the same name, row by row, and the model in a .json file.
-        where: The index.
-        filters: Which images are written.
-        json: Print one JSON document.
-        config: TOML file of settings; the command line wins.
-    """
-    del config
-    from search.places import find_place
-    from search.transfer.export import export_images
-
-    with closing(find_place(where).open()) as store:
-        count = export_images(store, out, filters.filter())
-    if json:
-        print_document({"images": count, "out": str(out)})
-    else:
-        print_text(f"{count:,} images with their embeddings in {out}")
-    return DONE
-
-
-def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
-    """The command `index --from`."""
-    from search.places import find_place
-    from search.transfer.transfer import copy_index, find_source
-
-    source = find_source(named, where)
-    place = find_place(where, tuple(source.roots))
-    line = ProgressLine()
-    done = copy_index(source, place, model, lambda count: line.show(f"{count:,} files"))
-    line.clear()
-    note_all(done.notes)
-    if json:
-        print_document(done.to_dict(str(place)))
-    else:
-        print_text(done.to_text(str(place)))
-    return DONE

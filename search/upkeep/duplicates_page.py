@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from runtime.errors import DataError, ImageError
+from runtime.errors import ImageError
 from runtime.faults import why
 from runtime.folders import published_file
 from runtime.images.ahead import decoded_ahead
@@ -16,6 +16,7 @@ from runtime.paths import file_address, path_line
 from runtime.sizes import size_text
 from search.answers.contact_sheet_style import STYLE
 from search.answers.rows import date_text
+from search.destinations import unwritable
 from search.records import ImageRecord
 from search.upkeep.duplicate_rows import duplicates_sum
 from search.upkeep.duplicates import Duplicates
@@ -42,7 +43,7 @@ def write_duplicates_page(found: Duplicates, path: Path, thumbnails: Thumbnails)
         with published_file(path) as sibling, sibling.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in _lines(found, thumbnails))
     except OSError as error:
-        raise DataError(f"Cannot write {path_line(path)}: {why(error)}.") from error
+        raise unwritable(path, why(error)) from error
 
 
 def _lines(found: Duplicates, thumbnails: Thumbnails) -> Iterator[str]:

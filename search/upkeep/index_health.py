@@ -72,9 +72,6 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         if finding.kind == "old generations":
             _delete_folders(finding.paths)
-        if finding.kind == "temporary":
-            _delete_folders(finding.paths)
-            _delete_files(finding.paths)
         unmended = {"manifest", "catalog", "unfinished generation"}
         if finding.kind not in (unmended | {"holes"} if "catalog" in kinds else unmended):
             done.append(f"{finding.kind}: {finding.count:,}.")
@@ -132,25 +129,13 @@ def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
 
 
 def _left_over(place: IndexFolder) -> Iterator[Finding]:
-    """Temporary files and folders of `runtime.folders`, of a process that was killed."""
-    patterns = (
-        f".{MANIFEST}.*",
-        ".generation-*",
-        "generation-*/.texts.*",
-        "generation-*/.approximate.json.*",
-    )
-    paths = sorted(str(path) for pattern in patterns for path in place.path.glob(pattern))
+    paths = tuple(map(str, place.left_over()))
     if paths:
-        what = f"left by a process that was killed; {_REPAIR} deletes them"
-        yield Finding("temporary", len(paths), what, tuple(paths))
+        what = f"left by a process that was killed; {_REPAIR} deletes them, or the next update"
+        yield Finding("temporary", len(paths), what, paths)
 
 
 def _delete_folders(paths: Sequence[str]) -> None:
     for path in paths:
         if Path(path).is_dir():
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _delete_files(paths: Sequence[str]) -> None:
-    for path in paths:
-        Path(path).unlink(missing_ok=True)

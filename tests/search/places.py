@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
+from search.findings import Report
 from search.index_folder import IndexFolder
-from tests.search.collections import EMBEDDER, WIDTH, held, indexed
+from search.upkeep import doctor
+from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_pictures
+
+PHOTOS = 40
 
 
 def index_of(folder: Path, *roots: Path) -> IndexFolder:
@@ -31,3 +36,33 @@ def holdings(place: IndexFolder) -> dict[str, tuple[float, ...]]:
 def age(path: Path) -> None:
     """Set a file's time back, as that of one that was changed long ago."""
     os.utime(path, ns=(10**18, 10**18))
+
+
+def well(folder: Path) -> Path:
+    """Photos and their index, with labels, and nothing wrong."""
+    save_pictures(folder / "photos", PHOTOS)
+    (folder / "photos" / "no.png").write_bytes(b"no picture")
+    place = index_of(folder / "index", folder / "photos")
+    with closing(place.open()) as store:
+        names = sorted(held(store))
+        store.write_labels((path, {"cat": 0.5}) for path in names[:10])
+    with closing(sqlite3.connect(catalog(place))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return folder
+
+
+def catalog(place: IndexFolder) -> Path:
+    return place.path / "generation-1" / "catalog.sqlite"
+
+
+def vectors(place: IndexFolder) -> Path:
+    return place.path / "generation-1" / "vectors.f32"
+
+
+def examined(place: IndexFolder, *, repair: bool = False) -> Report:
+    work = doctor.repair if repair else doctor.examine
+    return work(place, with_model=False)
+
+
+def faults(report: Report) -> dict[str, int]:
+    return {one.kind: one.count for one in report.findings if one.is_fault}

@@ -63,8 +63,21 @@ def test_a_picture_of_the_index_is_asked_by_its_stored_vector(tmp_path: Path) ->
 
 
 def test_an_index_without_measures_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="lacks the words that answers are measured by"):
+    with pytest.raises(
+        StoreError, match=r"lacks the words that answers are measured by\. .*doctor --repair"
+    ):
         asker(tmp_path, HashedTexts(references=0)).answer([parse_query(["dog"])])
+
+
+def test_an_image_is_as_relevant_as_it_shows_what_is_wanted_and_nothing_unwanted(
+    tmp_path: Path,
+) -> None:
+    asked = asker(tmp_path, HashedTexts())
+    queries = [["dog"], ["people"], ["dog", "-", "people"]]
+    answers = asked.answer([parse_query(one) for one in queries], QueryOptions(all_=True, top_k=12))
+    dog, people, both = ({hit.record.path: hit.relevance for hit in one.hits} for one in answers)
+    assert both == pytest.approx({path: dog[path] * (1 - people[path]) for path in both})
+    assert both.keys() == {path for path in people if people[path] < 0.5}
 
 
 def test_what_is_left_is_found_behind_many_that_are_excluded(tmp_path: Path) -> None:

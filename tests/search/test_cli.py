@@ -17,16 +17,18 @@ import pytest
 from runtime.cli import main
 from search import ImageIndex
 from tests.search.drawn import COLOURS, SHAPES, draw_photos
+from tests.towers import Exports
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def drawn(tmp_path_factory: pytest.TempPathFactory, exports: Exports) -> tuple[Path, Path]:
     """A folder of photos, and its index."""
     folder = tmp_path_factory.mktemp("drawn")
     photos = draw_photos(folder / "photos")
     (photos / "notes.jpg").write_bytes(b"no picture")
     index = folder / "index"
-    assert main(["search", "index", str(photos), "--index", str(index), "--model", "tiny"]) == 3
+    with exports.once():
+        assert main(["search", "index", str(photos), "--index", str(index), "--model", "tiny"]) == 3
     return photos, index
 
 
@@ -82,6 +84,19 @@ def test_a_picture_finds_itself_and_its_like(
     foreign = Path(shutil.copy(photo, tmp_path / "copy.png"))
     for way in (["--like", foreign], [f"file://{foreign}"], [str(foreign)]):
         assert names(asked(capsys, *way, "--index", drawn[1], "--all")) == names(known)
+
+
+def test_a_picture_whose_name_is_no_utf_8_is_asked_by_and_named(
+    drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    odd = Path(shutil.copy(drawn[0] / "red" / "star.png", tmp_path / os.fsdecode(b"caf\xe9.png")))
+    answer = asked(capsys, "--like", odd, "--index", drawn[1])
+    assert names(answer)[0] == "red/star.png"
+    assert answer["query"] == f"{tmp_path}/caf\\xe9.png"
+    odd.unlink()
+    assert main(["search", "query", "--like", str(odd), "--index", str(drawn[1])]) == 1
+    said = capsys.readouterr().err
+    assert "caf\\xe9.png: it does not exist. Ask by a picture that can be read." in said
 
 
 def test_terms_are_added_weighted_and_excluded(
@@ -265,6 +280,7 @@ def test_a_second_writer_is_told_who_writes(
     assert f"is being written by process {os.getpid()} on" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_the_index_of_a_root_is_found_by_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from runtime.errors import StoreError
 from search.store.embedded import EmbeddedStore, compaction
 from search.store.embedded.compaction import compact
+from search.store.embedded.inspection import inspect_folder
+from search.store.embedded.vector_file import VectorFile
 from search.store.protocol import Changes
 from tests.search.collections import held
 from tests.search.store_contract import EmbeddedEngine, known, vector_of, write_images
@@ -76,6 +79,56 @@ def test_killed_before_the_catalog_names_the_new_file_it_starts_over(
         assert compact(tmp_path / "1") == 1
         assert held(store) == before
         assert [path.name for path in (tmp_path / "1").glob("*.f32")] == ["vectors-2.f32"]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.search(vector_of("/p/3")[None], 1)[0].records[0].path == "/p/3",
+        lambda store: store.find_words("3", 1).records[0].path == "/p/3",
+        lambda store: np.array_equal(store.vectors(["/p/3"])["/p/3"], vector_of("/p/3")),
+        lambda store: held(store).keys() == {"/p/3", "/p/4"},
+        lambda store: len(store.sample(9)) == 2,
+    ],
+)
+def test_a_reader_whose_vectors_move_away_before_it_opens_them_finds_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[EmbeddedStore], bool]
+) -> None:
+    opened = []
+
+    def compact_first(path: Path, width: int) -> VectorFile:
+        if not opened:
+            assert compact(path.parent) == 3
+        opened.append(path.name)
+        return VectorFile(path, width)
+
+    with closing(EmbeddedEngine(tmp_path).make()) as store:
+        assert isinstance(store, EmbeddedStore)
+        write_images(store, *(f"/p/{n}" for n in range(5)))
+        store.write(Changes(forgotten=["/p/0", "/p/1", "/p/2"]))
+        monkeypatch.setattr("search.store.embedded.store.VectorFile", compact_first)
+        with closing(EmbeddedStore.open(store.folder)) as reader:
+            assert ask(reader)
+    assert opened == ["vectors.f32", "vectors-2.f32"]
+
+
+def test_an_examination_during_a_compaction_takes_nothing_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, opened = VectorFile.stored, []
+
+    def compact_first(file: VectorFile) -> int:
+        if not opened:
+            opened.append(compact(file.path.parent))
+        return stored(file)
+
+    with closing(EmbeddedEngine(tmp_path).make()) as store:
+        assert isinstance(store, EmbeddedStore)
+        write_images(store, "/a", "/b", "/c")
+        store.write(Changes(forgotten=["/a"]))
+        monkeypatch.setattr(VectorFile, "stored", compact_first)
+        assert inspect_folder(store.folder) == []
+    assert opened == [1]
 
 
 def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

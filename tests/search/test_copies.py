@@ -105,5 +105,5 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot put files into .*/file: not a directory\. Name"):
         copy(file, file)
     (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(DataError, match=r"Cannot make the folder .*/link: file exists\. Name"):
+    with pytest.raises(DataError, match=r"Cannot put files into .*/link: file exists\. Name"):
         copy(tmp_path / "link", file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,7 +14,6 @@ import pytest
 
 from runtime.cli import main
 from runtime.errors import ModelError, StoreError
-from search.findings import Report
 from search.index_folder import IndexFolder
 from search.store.protocol import Embedder
 from search.upkeep import doctor
@@ -24,29 +22,27 @@ from tests.search.collections import (
     EMBEDDER,
     WIDTH,
     finds_itself,
-    held,
     indexed,
     save_picture,
     save_pictures,
 )
-from tests.search.places import age, holdings, index_of
-
-PHOTOS = 40
+from tests.search.places import (
+    PHOTOS,
+    age,
+    catalog,
+    examined,
+    faults,
+    holdings,
+    index_of,
+    vectors,
+    well,
+)
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos and their index, which no test changes."""
-    folder = tmp_path_factory.mktemp("well")
-    save_pictures(folder / "photos", PHOTOS)
-    (folder / "photos" / "no.png").write_bytes(b"no picture")
-    place = index_of(folder / "index", folder / "photos")
-    with closing(place.open()) as store:
-        names = sorted(held(store))
-        store.write_labels((path, {"cat": 0.5}) for path in names[:10])
-    with closing(sqlite3.connect(catalog(place))) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return folder
+    return well(tmp_path_factory.mktemp("well"))
 
 
 @pytest.fixture
@@ -54,23 +50,6 @@ def place(original: Path, tmp_path: Path) -> IndexFolder:
     """A copy of the index, to be spoilt."""
     shutil.copytree(original / "index", tmp_path / "index")
     return IndexFolder(tmp_path / "index")
-
-
-def catalog(place: IndexFolder) -> Path:
-    return place.path / "generation-1" / "catalog.sqlite"
-
-
-def vectors(place: IndexFolder) -> Path:
-    return place.path / "generation-1" / "vectors.f32"
-
-
-def examined(place: IndexFolder, *, repair: bool = False) -> Report:
-    work = doctor.repair if repair else doctor.examine
-    return work(place, with_model=False)
-
-
-def faults(report: Report) -> dict[str, int]:
-    return {one.kind: one.count for one in report.findings if one.is_fault}
 
 
 def test_a_sound_index_is_well_and_stays_as_it_is(place: IndexFolder) -> None:
@@ -129,67 +108,6 @@ def test_a_manifest_is_written_again(place: IndexFolder, text: str | None) -> No
     assert json.loads(manifest.read_text()) == told
     assert holdings(place) == before
     assert examined(place).is_well
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_a_damaged_catalog_is_made_anew_from_what_can_be_read(
-    place: IndexFolder, original: Path, seed: int
-) -> None:
-    before = holdings(place)
-    generator, path = random.Random(seed), catalog(place)
-    pages = path.stat().st_size // 4096
-    with path.open("r+b") as file:
-        for page in generator.sample(range(2, pages), 6):
-            file.seek(page * 4096)
-            file.write(generator.randbytes(500))
-    assert faults(examined(place)) == {"catalog": 1}
-    assert "made anew" in examined(place, repair=True).repaired[0]
-    after = holdings(place)
-    assert after
-    assert after.items() <= before.items()
-    assert list(path.parent.glob("catalog-damaged-1.sqlite"))
-    assert vectors(place).stat().st_size == PHOTOS * WIDTH * 4
-    with closing(place.open()) as store:
-        indexed(store, original / "photos")
-        assert finds_itself(store)
-    assert holdings(place) == before
-    assert examined(place).is_well
-
-
-def test_an_index_of_the_catalog_that_is_wrong_costs_nothing(place: IndexFolder) -> None:
-    before = holdings(place)
-    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        statement = "UPDATE sqlite_schema SET sql = replace(sql, '(size)', '(mtime_ns)') "
-        connection.execute(f"{statement} WHERE name = 'files_by_size'")
-    assert faults(examined(place)) == {"catalog": 1}
-    report = examined(place, repair=True)
-    assert "41 files, 10 labels and 1 folder" in report.repaired[0]
-    assert holdings(place) == before
-    with closing(place.open()) as store:
-        labelled = store.records(sorted(before)[:10])
-        assert all(one.labels == {"cat": 0.5} for one in labelled.values())
-    assert examined(place).is_well
-
-
-@pytest.mark.parametrize("bytes_", [16, 100, 4096])
-def test_a_catalog_whose_beginning_is_gone_loses_nothing(place: IndexFolder, bytes_: int) -> None:
-    before = holdings(place)
-    with catalog(place).open("r+b") as file:
-        file.write(b"x" * bytes_)
-    assert faults(examined(place)) == {"catalog": 1}
-    assert "41 files, 10 labels and 1 folder" in examined(place, repair=True).repaired[0]
-    assert holdings(place) == before
-    assert examined(place).is_well
-
-
-def test_a_catalog_of_which_nothing_can_be_read_is_left_alone(place: IndexFolder) -> None:
-    catalog(place).write_bytes(b"nothing" * 5000)
-    before = sorted(path.name for path in catalog(place).parent.iterdir())
-    assert faults(examined(place)) == {"catalog": 1}
-    with pytest.raises(StoreError, match=r"Nothing can be read of .*catalog\.sqlite\. Move"):
-        examined(place, repair=True)
-    assert sorted(path.name for path in catalog(place).parent.iterdir()) == before
 
 
 def test_what_happened_to_the_files_is_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import open_catalog
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
+from tests.search.places import holdings
 
 
 @pytest.fixture
@@ -93,6 +95,39 @@ def test_a_read_only_index_answers(index: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(held(store)) == 6
 
 
+def test_a_model_that_takes_over_while_an_index_is_opened_is_the_one_that_is_opened(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, later = IndexFolder(index), replace(EMBEDDER, fingerprint="thumb-2")
+    really_open = EmbeddedStore.open
+
+    def publish_first(folder: Path) -> EmbeddedStore:
+        if folder.name == "generation-1":
+            monkeypatch.setattr(EmbeddedStore, "open", really_open)
+            place.publish(later)
+        return really_open(folder)
+
+    place.begin(later).close()
+    monkeypatch.setattr(EmbeddedStore, "open", publish_first)
+    with closing(place.open()) as store:
+        assert store.embedder == later
+    assert [path.name for path in index.glob("*generation*")] == ["generation-2"]
+
+
+def test_an_update_clears_what_a_killed_one_left(index: Path) -> None:
+    left = [
+        index / ".generation-2.footwork-abc",
+        index / "generation-1" / ".texts.footwork-abc",
+        index / ".footwork.json.abc",
+    ]
+    for path in left[:2]:
+        (path / "tower").mkdir(parents=True)
+    left[2].write_text("{")
+    with IndexFolder(index).writing():
+        assert not any(path.exists() for path in left)
+    assert len(holdings(IndexFolder(index))) == 6
+
+
 def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
     catalog = index / "generation-1" / "catalog.sqlite"
     opened = open_catalog(catalog, to_write=True)
@@ -106,7 +141,7 @@ def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
     with pytest.raises(StoreError, match="has format 9"):
         IndexFolder(index).open()
     manifest.write_text(json.dumps({"task": "single_label"}), "utf-8")
-    with pytest.raises(StoreError, match="no index but something else"):
+    with pytest.raises(StoreError, match=r"no index but something else .* Name a"):
         IndexFolder(index).open()
     manifest.write_text("{", "utf-8")
     with pytest.raises(StoreError, match=r"cannot be read\. footwork search doctor --repair"):
@@ -126,6 +161,26 @@ def test_a_damaged_catalog_or_vector_file_is_told(index: Path) -> None:
         IndexFolder(index).open()
     shutil.rmtree(generation)
     with pytest.raises(StoreError, match="No index in"):
+        IndexFolder(index).open()
+
+
+def test_what_may_not_be_read_is_told_as_that(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    def closed(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorname = "SQLITE_CANTOPEN"
+        raise error
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with closing(IndexFolder(index).open()) as store:
+        monkeypatch.setattr("search.store.embedded.vector_file.np.memmap", refuse)
+        with pytest.raises(StoreError, match=r"vectors\.f32 may not be read\. Give yourself the "):
+            store.sample(3)
+    monkeypatch.setattr("search.store.embedded.catalog.sqlite3.connect", closed)
+    with pytest.raises(StoreError, match=r"unable to open database file\. See that .* may be read"):
         IndexFolder(index).open()
 
 

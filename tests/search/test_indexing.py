@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import ModelError
+from runtime.errors import ModelError, StoreError
 from search import ImageIndex
 from search.index_folder import IndexFolder
 from search.options import ModelOptions
@@ -78,11 +79,23 @@ def test_another_model_takes_over_only_when_it_is_complete(
     assert len([path for path in index.iterdir() if path.is_dir()]) == 1
 
 
+def test_an_index_that_was_opened_before_another_model_took_over_answers_by_that(
+    tmp_path: Path, models: tuple[Path, Path]
+) -> None:
+    save_pictures(tmp_path / "photos", 3)
+    indexer(tmp_path / "index", models[0]).index([tmp_path / "photos"])
+    with ImageIndex.open(tmp_path / "index") as opened:
+        indexer(tmp_path / "index", models[1]).index()
+        assert opened.query("a dog").nearest is not None
+        assert opened.store.embedder.model_id == str(models[1])
+    (tmp_path / "index" / "generation-2" / "vectors.f32").unlink()
+    with ImageIndex.open(tmp_path / "index") as spoilt, pytest.raises(StoreError, match="missing"):
+        spoilt.query("a dog")
+
+
 def test_the_same_model_by_another_name_is_no_switch(
     tmp_path: Path, models: tuple[Path, Path]
 ) -> None:
-    import shutil
-
     save_pictures(tmp_path / "photos", 2)
     indexer(tmp_path / "index", models[0]).index([tmp_path / "photos"])
     shutil.copytree(models[0], tmp_path / "copy")
@@ -92,8 +105,6 @@ def test_the_same_model_by_another_name_is_no_switch(
 def test_a_model_that_is_no_longer_what_it_was_is_refused(
     tmp_path: Path, models: tuple[Path, Path]
 ) -> None:
-    import shutil
-
     model = Path(shutil.copytree(models[0], tmp_path / "model"))
     save_pictures(tmp_path / "photos", 2)
     indexer(tmp_path / "index", model).index([tmp_path / "photos"])

@@ -137,16 +137,6 @@ def test_the_order_of_terms_does_not_matter_and_their_weights_do(world: World) -
     assert (more[:3] > 0).all()
 
 
-def test_what_is_unwanted_is_not_relevant_and_nothing_else_suffers(world: World) -> None:
-    images = np.concatenate([world.images(0, 5), world.images(1, 5)])
-    alike = world.yardstick.image(world.images(0, 1)[0])
-    expected = world.yardstick.relevance([alike], images)
-    found = world.yardstick.relevance([alike], images, unwanted=[world.text(0)])
-    assert (found[:5] < 0.5).all()
-    assert (found <= expected).all()
-    assert_allclose(found[5:], expected[5:], rtol=0.1)
-
-
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_the_smallest_collections_give_numbers(world: World, count: int) -> None:
     images = world.images(0, count)
@@ -165,7 +155,7 @@ def test_degenerate_vectors_give_numbers() -> None:
         terms = [yardstick.text(one[0]), yardstick.image(one[0])]
         images = np.repeat(one, 3, axis=0)
         assert np.isfinite(yardstick.search_vector(terms, images)).all()
-        assert np.isfinite(yardstick.relevance(terms, images, terms)).all()
+        assert np.isfinite(yardstick.relevance(terms, images)).all()
 
 
 def test_the_embedded_model_finds_shapes_and_says_where_there_are_none() -> None:

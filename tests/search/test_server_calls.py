@@ -139,7 +139,10 @@ def test_a_query_is_given_up_sooner_than_a_write(clock: Clock) -> None:
     [
         (lambda: of_milvus(100), r"has no collection footwork\. Make one: footwork search index"),
         (lambda: of_grpc("UNAUTHENTICATED"), r"does not let you in: it is UNAUTHENTICATED\. Give"),
-        (lambda: of_milvus(65535, "odd"), r"refused what was asked of collection footwork: odd\."),
+        (
+            lambda: of_milvus(65535, "odd"),
+            r"refused what was asked of collection footwork: odd\. Its log",
+        ),
     ],
 )
 def test_a_failure_is_told_with_the_address(error: Callable[[], Exception], expected: str) -> None:

@@ -111,6 +111,9 @@ def check(store: ServerStore, present: set[str], others: set[str]) -> None:
     assert found(store) == sorted(present)
     assert paths_of(store.files()) == sorted(present | others)
     assert store.records(sorted(present | others)).keys() == present | others
+    with_vectors = present | {path for path in others if not path.endswith("broken.jpg")}
+    assert store.vectors(sorted(present | others)).keys() == with_vectors
+    assert paths_of(store.same_size([1000])) == sorted(with_vectors)
 
 
 def test_what_lies_below_a_folder_is_in_its_partition() -> None:
@@ -199,8 +202,11 @@ def test_what_is_opened_knows_its_partitions(
     store: ServerStore, milvus_server: ServerEngine
 ) -> None:
     write_images(store, "/photos/a/1.jpg")
-    for opening, settings in ((ServerStore.open, {}), (ServerStore.create, {"partitions": 3})):
-        with closing(opening(milvus_server.options("divided", **settings), embedder())) as opened:
+    for opening in (
+        lambda: ServerStore.open(milvus_server.options("divided")),
+        lambda: ServerStore.create(milvus_server.options("divided", partitions=3), embedder()),
+    ):
+        with closing(opening()) as opened:
             write_images(opened, "/photos/a/1.jpg", "/photos/b/2.jpg")
             assert opened.counts().details["partitions"] == "7"
             assert found(opened, folders=("/photos/a",)) == ["/photos/a/1.jpg"]

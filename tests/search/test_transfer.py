@@ -20,7 +20,8 @@ from search.options import ModelOptions, StoreOptions
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from search.transfer.export import export_images
-from search.transfer.sources import IndexSource, NumpySource, ParquetSource
+from search.transfer.file_sources import NumpySource, ParquetSource
+from search.transfer.sources import IndexSource
 from search.transfer.transfer import copy_index, find_source
 from search.update.update import update
 from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
@@ -203,7 +204,9 @@ def test_a_table_of_others_needs_paths_and_embeddings(tmp_path: Path) -> None:
     ((images, _),) = ParquetSource(path).batches()
     assert np.allclose(images[0].vector, [0.6, 0.8])
     pyarrow.parquet.write_table(rows.drop_columns(["path"]), path)
-    with pytest.raises(DataError, match=r"foreign\.parquet lacks the column path"):
+    with pytest.raises(
+        DataError, match=r"foreign\.parquet lacks the column path\. Name the columns"
+    ):
         ParquetSource(path)
 
 
@@ -216,8 +219,16 @@ def test_rows_that_are_no_vectors_are_named(tmp_path: Path, bad: float) -> None:
         list(source.batches())
 
 
+def test_what_cannot_be_read_is_told_with_what_can(tmp_path: Path) -> None:
+    for kind, name in ((ParquetSource, "a.parquet"), (NumpySource, "a.npy")):
+        (tmp_path / name).write_bytes(b"something else")
+        (tmp_path / "a.txt").write_text("/a\n")
+        with pytest.raises(DataError, match=rf"Cannot read .*/{name}: .*\. Name a file that"):
+            kind(tmp_path / name)
+
+
 def test_paths_and_embeddings_have_to_agree_in_number(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has 2 rows, but beside it stand 1 paths"):
+    with pytest.raises(DataError, match="has 2 rows, but beside it stand 1 paths\\. Write a line"):
         NumpySource(foreign(tmp_path, np.ones((2, 3)), "/a"))
     (tmp_path / "foreign.txt").unlink()
     with pytest.raises(DataError, match=r"one of foreign\.jsonl, foreign\.csv, foreign\.txt"):

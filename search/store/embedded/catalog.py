@@ -26,6 +26,7 @@ SlotArray = NDArray[np.int64]
 """Rows of the vector file, ascending."""
 
 _WAIT = 10.0  # seconds for another process to end its transaction
+_DAMAGED = "The catalog is damaged: footwork search doctor --repair saves what can be read."
 
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -169,6 +170,8 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
     if not path.is_file():
         message = f"No index in {path.parent}. Make one: footwork search index FOLDER."
         raise StoreError(message)
+    if not path.stat().st_size:  # SQLite would delete its log, of which something may be saved
+        raise StoreError(f"{path} is empty. {_DAMAGED}") from sqlite3.DatabaseError("it is empty")
     with translated(path):
         connection = _connect(path, "rw") if to_write else _connect_to_read(path)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -194,16 +197,29 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {error}. {_advice(error)}") from error
 
 
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error of SQLite tells of a spoilt file, and not of what is around it."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"))
+
+
 def _advice(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):
         return "Free some space on the disk, then run the command again; nothing is lost."
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+    if name.startswith("SQLITE_READONLY"):
         return "The index cannot be written; make its folder writable, or copy it elsewhere."
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return (
+            "See that its folder and the files in it may be read and written, or copy "
+            "the index elsewhere."
+        )
     if name.startswith("SQLITE_BUSY"):
         return "Another process writes. Wait for it, then run the command again."
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return "The catalog is damaged: footwork search doctor --repair saves what can be read."
+    if is_damage(error):
+        return _DAMAGED
     return "Run the command again; if it fails once more: footwork search doctor."
 
 

@@ -15,7 +15,13 @@ from search.findings import Finding
 from search.paths import real_path
 from search.store.embedded import file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
-from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
+from search.store.embedded.catalog import (
+    FILE_NAME,
+    Catalog,
+    SlotArray,
+    is_damage,
+    open_catalog,
+)
 from search.store.embedded.compaction import compact
 from search.store.embedded.vector_file import VectorFile
 
@@ -23,6 +29,7 @@ _BLOCK = 16_384
 _LENGTH_ERROR = 1e-3
 _TOLD = 20  # faults that SQLite is asked to list
 _OURS = ("catalog.sqlite", "vectors", "approximate", ".approximate", ".catalog", ".texts")
+_NO_VECTOR = "lost embeddings"
 _LOST = "they are forgotten, and the next footwork search index embeds them again"
 
 
@@ -44,7 +51,7 @@ def catalog_damage(folder: Path) -> str | None:
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
         return str(error)
     except StoreError as error:
-        if isinstance(error.__cause__, sqlite3.DatabaseError) and _is_damage(error.__cause__):
+        if is_damage(error.__cause__):
             return str(error.__cause__)
         raise
     faults = [line for (text,) in rows if text != "ok" for line in str(text).splitlines()]
@@ -59,14 +66,18 @@ def inspect_folder(folder: Path) -> list[Finding]:
     Raises:
         StoreError: The catalog cannot be read.
     """
+    found = _inspected(folder)
+    # A writer may have compacted between a look at the catalog and one at its vectors.
+    return _inspected(folder) if any(one.kind == _NO_VECTOR for one in found) else found
+
+
+def _inspected(folder: Path) -> list[Finding]:
     with closing(open_catalog(folder / FILE_NAME, to_write=False).connection) as connection:
         catalog = Catalog(folder / FILE_NAME, connection)
         with catalog.snapshot():
             lost, spoilt = _lost_slots(catalog, folder)
             found = [
-                *_found(
-                    "lost embeddings", _paths(catalog, lost), "the vector file ends before", _LOST
-                ),
+                *_found(_NO_VECTOR, _paths(catalog, lost), "the vector file ends before", _LOST),
                 *_found("spoilt embeddings", _paths(catalog, spoilt), "not of length 1", _LOST),
                 *_found("shared embeddings", _shared(catalog), "two files have one", _LOST),
                 *_found("no embedding", _unfinished(catalog), "and no reason why not", _LOST),
@@ -193,8 +204,3 @@ def _left_over(folder: Path, vectors: str) -> list[Finding]:
 
 def _built(folder: Path) -> bool:
     return (folder / "approximate.json").exists()
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"))

@@ -43,6 +43,8 @@ class Salvaged:
 def salvage(folder: Path, embedder: Mapping[str, Any] | None) -> Salvaged:
     """Put a new catalog in place of a damaged one, which is kept beside; vectors stay as they are.
 
+    Of an empty one without a log, it knows the model alone.
+
     Args:
         folder: Of an embedded index, which no other process writes.
         embedder: What the index's manifest says of the model, for a catalog that no longer does.
@@ -78,7 +80,7 @@ def _fill(
     model = facts.get("embedder", embedder)
     rows = [*_rows(damaged, "files", "id", _COLUMNS)]
     rows += _stray_rows(damaged, folder / FILE_NAME, new)
-    if model is None or not rows:
+    if model is None or (not rows and (folder / FILE_NAME).stat().st_size):
         raise _nothing(folder / FILE_NAME)
     vectors = str(facts.get("vectors") or _vectors_name(folder))
     stored = VectorFile(folder / vectors, model["width"]).stored()
@@ -197,13 +199,14 @@ def _all(damaged: sqlite3.Connection, statement: str) -> Iterator[Any]:
 
 def _open_damaged(path: Path, held: ExitStack) -> sqlite3.Connection:
     """A connection by which tables are known, if need be to a copy with another first page."""
-    connection = held.enter_context(closing(_connect(path)))
-    if not _knows_tables(connection):
-        copy = path.with_name(_COPY)
-        held.callback(_remove, copy)
-        _replace_first_page(path, copy)
-        connection = held.enter_context(closing(_connect(copy)))
-    return connection
+    if path.stat().st_size:  # else SQLite would delete its log
+        connection = held.enter_context(closing(_connect(path)))
+        if _knows_tables(connection):
+            return connection
+    copy = path.with_name(_COPY)
+    held.callback(_remove, copy)
+    _replace_first_page(path, copy)
+    return held.enter_context(closing(_connect(copy)))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -222,6 +225,8 @@ def _knows_tables(connection: sqlite3.Connection) -> bool:
 def _replace_first_page(path: Path, copy: Path) -> None:
     """Tables of a new catalog begin at the same pages, so that its first page fits any other.
 
+    In place of an empty one all of its pages are taken.
+
     Source: the header of a database, https://www.sqlite.org/fileformat2.html, section 1.3.
     """
     fresh = copy.with_name(f"{_COPY}-fresh")
@@ -230,8 +235,9 @@ def _replace_first_page(path: Path, copy: Path) -> None:
         with closing(sqlite3.connect(fresh)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             (size,) = connection.execute("PRAGMA page_size").fetchone()
-        page = bytearray(fresh.read_bytes()[:size])
-        page[28:32] = (path.stat().st_size // size).to_bytes(4)  # pages of the file
+        length = path.stat().st_size
+        page = bytearray(fresh.read_bytes()[: size if length else None])
+        page[28:32] = (max(length, len(page)) // size).to_bytes(4)  # pages of the file
         page[32:40] = bytes(8)  # no free pages are known
         _copy(path, copy)
         with copy.open("r+b") as file:

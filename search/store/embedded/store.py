@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -120,8 +120,8 @@ class EmbeddedStore:
             shrinks = is_worthwhile(catalog)
         if shrinks:
             compact(self.folder)
-        with self._reading() as catalog:
-            vectors, covered = self._vectors(catalog), self._covered(catalog)
+        with self._searching(self._reading) as (catalog, vectors):
+            covered = self._covered(catalog)
         self._approximate.refresh(vectors, typical, covered)
         self._empty_log()
 
@@ -174,15 +174,13 @@ class EmbeddedStore:
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
         """Vectors of some images by path, present or not; unknown ones are left out."""
-        with self._reading() as catalog:
-            rows = self._vectors(catalog)
+        with self._searching(self._reading) as (catalog, rows):
             slots = file_rows.slots_of(catalog, paths)
             return {path: np.array(rows[slot]) for path, slot in slots.items()}
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
         """The present images nearest to each query, by cosine."""
-        with self._reading() as catalog:
-            vectors = self._vectors(catalog)
+        with self._searching(self._reading) as (catalog, vectors):
             searcher = Searcher(catalog, vectors, self._approximate, self._covered(catalog))
             nearest = searcher.nearest(queries, top_k, where)
             slots = sorted({int(slot) for found, _ in nearest for slot in found})
@@ -201,7 +199,7 @@ class EmbeddedStore:
         """
         asked = " OR ".join(f'"{word}"' for word in words_of(words))
         condition, values = condition_of(where)
-        with self._reading() as catalog:
+        with self._searching(self._reading) as (catalog, every):
             rows = catalog.run(
                 f"SELECT files.slot FROM names JOIN files ON files.id = names.rowid "
                 f"WHERE names MATCH ? AND {condition} ORDER BY bm25(names), files.slot LIMIT ?",
@@ -210,14 +208,13 @@ class EmbeddedStore:
             slots = [slot for (slot,) in rows]
             by_slot = file_rows.read_by_slot(catalog, slots)
             records = file_rows.with_labels(catalog, [by_slot[slot] for slot in slots])
-            vectors = np.array(self._vectors(catalog)[slots])
+            vectors = np.array(every[slots])
         return Found(records, np.zeros(len(slots), np.float32), vectors)
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, in the order in which they came."""
         condition, values = condition_of(where)
-        with self._apart() as catalog:
-            vectors = self._vectors(catalog)
+        with self._searching(self._apart) as (catalog, vectors):
             slots = catalog.slots(condition, values)
             for start in range(0, len(slots), _SCANNED):
                 part = slots[start : start + _SCANNED]
@@ -226,8 +223,8 @@ class EmbeddedStore:
 
     def sample(self, count: int) -> FloatArray:
         """At most `count` vectors of present images, the same ones while nothing changes."""
-        with self._reading() as catalog:
-            vectors, dead = self._vectors(catalog), catalog.dead_slots()
+        with self._searching(self._reading) as (catalog, vectors):
+            dead = catalog.dead_slots()
         generator = np.random.default_rng(0)
         few = len(vectors) - len(dead) <= 4 * count
         drawn = np.arange(len(vectors)) if few else generator.integers(0, len(vectors), 8 * count)
@@ -256,6 +253,21 @@ class EmbeddedStore:
         catalog = open_catalog(self._path, to_write=False)
         with closing(catalog.connection), catalog.snapshot():
             yield catalog
+
+    @contextmanager
+    def _searching(
+        self, snapshot: Callable[[], AbstractContextManager[Catalog]]
+    ) -> Iterator[tuple[Catalog, FloatArray]]:
+        """A snapshot with its vectors, (N, D)."""
+        with ExitStack() as held:
+            catalog = held.enter_context(snapshot())
+            try:
+                vectors = self._vectors(catalog)
+            except StoreError:  # has a writer compacted between the two? Then the next one is whole
+                held.close()
+                catalog = held.enter_context(snapshot())
+                vectors = self._vectors(catalog)
+            yield catalog, vectors
 
     @contextmanager
     def _written(self) -> Iterator[Catalog]:

@@ -30,11 +30,14 @@ class VectorFile:
         """The first `count` vectors, (count, D), mapped and not copied.
 
         Raises:
-            StoreError: The file is missing or shorter.
+            StoreError: The file is missing, shorter, or not to be read.
         """
         if count > len(self._mapped):
             try:
                 self._mapped = np.memmap(self.path, "<f4", "r", shape=(count, self.width))
+            except PermissionError as error:
+                message = f"{self.path} may not be read. Give yourself the right to, and try again."
+                raise StoreError(message) from error
             except (OSError, ValueError) as error:
                 message = (
                     f"{self.path} is shorter than its catalog says, or missing ({error}). "

@@ -150,7 +150,10 @@ def _explanation(error: Exception, options: ServerOptions) -> str:
         return (
             f"{where} does not answer as it should: {message}. See if it is well, then try again."
         )
-    return f"{where} refused what was asked of collection {options.collection}: {message}."
+    return (
+        f"{where} refused what was asked of collection {options.collection}: {message}. Its log "
+        "tells more; footwork search doctor examines the index."
+    )
 
 
 def _no_collection(options: ServerOptions) -> str:

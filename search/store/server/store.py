@@ -7,7 +7,6 @@ from math import sqrt
 
 import numpy as np
 
-from runtime.errors import StoreError
 from search.filters import EVERYTHING, Filter
 from search.paths import real_path
 from search.records import ImageRecord
@@ -60,30 +59,22 @@ class ServerStore:
         except BaseException:
             connection.close()
             raise
-        return cls._opened(connection, options, embedder)
+        return cls._opened(connection, options)
 
     @classmethod
-    def open(cls, options: ServerOptions, embedder: Embedder | None = None) -> ServerStore:
+    def open(cls, options: ServerOptions) -> ServerStore:
         """Open an index that exists.
-
-        Args:
-            options: Where it is.
-            embedder: What queries or images will be embedded with; None takes the index's own.
 
         Raises:
             StoreError: The server cannot be reached or lets nobody in, there is no such collection,
-                or it is of another format or another model.
+                or it is of another format.
         """
-        return cls._opened(Connection.open(options), options, embedder)
+        return cls._opened(Connection.open(options), options)
 
     @classmethod
-    def _opened(
-        cls, connection: Connection, options: ServerOptions, embedder: Embedder | None
-    ) -> ServerStore:
+    def _opened(cls, connection: Connection, options: ServerOptions) -> ServerStore:
         try:
             collection = Collection.open(connection, options)
-            if embedder is not None:
-                _check_same_model(collection.embedder, embedder, options)
         except BaseException:
             connection.close()
             raise
@@ -250,18 +241,3 @@ def _absent(state: State) -> State:
     if state is State.UNREADABLE:
         return State.UNREADABLE_ABSENT
     return State.ABSENT if state is State.PRESENT else state
-
-
-def _check_same_model(indexed: Embedder, asked: Embedder, options: ServerOptions) -> None:
-    """Two models of one name can differ, too: the fingerprint decides."""
-    if indexed.fingerprint == asked.fingerprint:
-        return
-    raise StoreError(
-        f"Collection {options.collection} at {options.url} was made with {_named(indexed)}; asked "
-        f"for is {_named(asked)}. Use the first, or index into another collection."
-    )
-
-
-def _named(embedder: Embedder) -> str:
-    revision = f" at {embedder.revision[:12]}" if embedder.revision else ""
-    return f"{embedder.model_id}{revision} ({embedder.width} wide)"

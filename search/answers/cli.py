@@ -1,0 +1,100 @@
+"""What the command line does with answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from runtime.console import (
+    exit_code,
+    note,
+    print_csv,
+    print_document,
+    print_json_lines,
+    print_text,
+)
+from runtime.errors import ImageError
+from runtime.paths import path_line
+from search.answers.answer import Answer
+from search.answers.rows import answer_document, answer_lines, flat_rows, path_bytes, write_hits
+from search.destinations import require_makeable, require_writable
+from search.options import OutputOptions
+
+
+def check_outputs(output: OutputOptions) -> None:
+    """See that files can be written, before anything is asked."""
+    require_writable(output.out)
+    require_writable(output.html)
+    require_makeable(output.copy_to)
+
+
+def show_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
+    """Print what was found."""
+    if output.json and len(answers) == 1:
+        print_document(answer_document(answers[0]))
+    elif output.json:
+        print_json_lines(map(answer_document, answers))
+    elif output.csv:
+        print_csv(flat_rows(answers), dict)
+    elif output.paths or output.null:
+        _print_paths(answers, b"\0" if output.null else b"\n")
+    else:
+        for answer in answers:
+            _print_table(answer, heads=len(answers) > 1)
+            if output.preview:
+                _preview(answer)
+
+
+def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
+    """Write files; returns the exit code."""
+    all_done = True
+    if output.out is not None:
+        write_hits(answers, output.out)
+    if output.html is not None:
+        from search.answers.contact_sheet import kept_thumbnails, write_contact_sheet
+
+        write_contact_sheet(answers, output.html, kept_thumbnails())
+        note(f"The pictures are on {path_line(output.html)}")
+    if output.copy_to is not None:
+        from search.answers.copies import copy_hits
+
+        outcome = copy_hits([hit for answer in answers for hit in answer.hits], output.copy_to)
+        note(outcome.to_text())
+        all_done = not outcome.failed
+    return exit_code(all_done=all_done)
+
+
+def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
+    for path in path_bytes(answers, end):
+        sys.stdout.buffer.write(path)
+
+
+def _print_table(answer: Answer, *, heads: bool) -> None:
+    if heads:
+        print_text(path_line(answer.query))
+    width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in answer_lines(answer, width):
+        print_text(line)
+
+
+def _preview(answer: Answer) -> None:
+    """Draw the hits into the terminal."""
+    from search.answers.contact_sheet import kept_thumbnails
+    from search.answers.terminal_pictures import picture_protocol, picture_sequence
+
+    protocol = picture_protocol(os.environ, sys.stdout.isatty())
+    if protocol is None:
+        note("This terminal shows no pictures. --html FILE makes a page of them.")
+        return
+    thumbnails = kept_thumbnails()
+    for hit in answer.hits:
+        try:
+            picture = thumbnails.of(Path(hit.record.path), hit.record.content)
+        except ImageError as error:
+            note(str(error))
+            continue
+        print_text(picture_sequence(picture, protocol))
+        print_text(path_line(hit.record.path))

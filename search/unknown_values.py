@@ -1,0 +1,62 @@
+"""Values of a filter that no image has: what is said where it lets nothing through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.paths import path_line
+from search.filters import Filter
+from search.records import ImageRecord
+from search.store.protocol import Store
+
+_LOOKED_AT = 1000
+"""Images whose values are named in place of unknown ones; all would take long."""
+_TOLD = 5
+_NONE = "no image of the index has one"
+
+_VALUES: dict[str, tuple[str, Callable[[ImageRecord], Iterable[str | None]]]] = {
+    "folders": ("--in", lambda record: [str(Path(record.path).parent)]),
+    "formats": ("--format", lambda record: [record.format]),
+    "cameras": ("--camera", lambda record: [record.camera]),
+    "labels": ("--label", lambda record: record.labels or ()),
+}
+"""Field of a filter → its option, and what an image has of it."""
+
+
+def unknown_values(store: Store, where: Filter) -> Iterator[str]:
+    """Tell which values of a filter no image has, a sentence each, and which are like them.
+
+    To be asked where nothing was found: it takes a search for each value.
+
+    Args:
+        store: That was asked.
+        where: What it was asked for.
+
+    Raises:
+        StoreError: The index cannot be read.
+    """
+    for field, (option, values_of) in _VALUES.items():
+        for value in getattr(where, field):
+            alone: dict[str, Any] = {field: (value,)}
+            if _some_images(store, 1, Filter(**alone)):
+                continue
+            images = _some_images(store, _LOOKED_AT, Filter())
+            there = {one for image in images for one in values_of(image) if one}
+            others = get_close_matches(value, there, _TOLD) or _most_telling(store, field, there)
+            known = f"the index knows {', '.join(map(path_line, others))}" if others else _NONE
+            yield f"{option} {path_line(value)} lets no image through; {known}."
+
+
+def _some_images(store: Store, count: int, where: Filter) -> Sequence[ImageRecord]:
+    anything = np.full((1, store.embedder.width), store.embedder.width**-0.5, np.float32)
+    return store.search(anything, count, where)[0].records
+
+
+def _most_telling(store: Store, field: str, there: Iterable[str]) -> Sequence[str]:
+    every = store.roots() if field == "folders" else sorted(there)
+    return [*every[:_TOLD], *(["…"] if len(every) > _TOLD else [])]

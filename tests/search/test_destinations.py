@@ -1,0 +1,66 @@
+"""What cannot be written is refused before any work is done for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.cli import main
+from runtime.errors import DataError
+from search.destinations import require_makeable, require_writable
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["-o", "hits.txt"], 2, "ending of hits.txt must be one of .csv, .tsv, .jsonl, .parquet"),
+        (["-o", "{tmp}/no/hits.csv"], 1, "no/hits.csv: no such folder. Name a file in a folder"),
+        (["--html", "{tmp}/no/found.html"], 1, "no/found.html: no such folder. Name a file in"),
+        (["--html", "{tmp}"], 1, ": it is a folder. Name a file in a folder"),
+        (["--copy-to", "{tmp}/file/found"], 1, "file is a file. Name a folder that you may write"),
+    ],
+)
+def test_a_query_is_refused_before_an_index_is_opened(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    message: str,
+) -> None:
+    (tmp_path / "file").touch()
+    outputs = [word.format(tmp=tmp_path) for word in words]
+    assert main(["search", "query", "a dog", "--index", str(tmp_path / "none"), *outputs]) == code
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_page_of_duplicates_is_refused_before_they_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = str(tmp_path / "no" / "page.html")
+    assert main(["search", "duplicates", "--index", str(tmp_path / "none"), "--html", page]) == 1
+    assert "no/page.html: no such folder" in capsys.readouterr().err
+
+
+def test_what_can_be_written_or_made_is_let_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.csv").touch()
+    for file in (None, tmp_path / "there.csv", Path("new.csv")):
+        require_writable(file)
+    for folder in (None, tmp_path, tmp_path / "deep" / "down", Path("found")):
+        require_makeable(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["there.csv"]
+
+
+def test_a_folder_that_may_not_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(DataError, match=r"Cannot write .*/a\.csv: permission denied\. Name"):
+        require_writable(tmp_path / "a.csv")
+    with pytest.raises(DataError, match=r"Cannot put files into .*/b: permission denied\. Name"):
+        require_makeable(tmp_path / "b")

@@ -1,0 +1,69 @@
+"""A filter that lets nothing through is told apart from a query that nothing matches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.cli import main
+from search.filters import Filter
+from search.store.protocol import Store
+from search.unknown_values import unknown_values
+from tests.search.drawn import draw_photos
+from tests.search.store_contract import Engine, write_images
+
+
+@pytest.fixture
+def store(engine: Engine) -> Iterator[Store]:
+    with closing(engine.make()) as made:
+        write_images(made, "/photos/2023/a.jpg", "/photos/2024/b.jpg")
+        write_images(made, "/photos/2024/c.png", format="png", camera=None)
+        made.write_labels([("/photos/2024/b.jpg", {"a cat": 0.9, "a dog": 0.1})])
+        made.set_roots(["/photos"])
+        yield made
+
+
+KNOWN = [
+    ({"folders": ("/photos/2042",)}, "--in /photos/2042", "the index knows /photos/2024, /photos"),
+    ({"folders": ("/elsewhere",)}, "--in /elsewhere", "the index knows /photos."),
+    ({"labels": ("a catt",)}, "--label a catt", "the index knows a cat"),
+    ({"labels": ("sofa",)}, "--label sofa", "the index knows a cat, a dog."),
+    ({"formats": ("pngg", "jpeg")}, "--format pngg", "the index knows png."),
+    ({"cameras": ("Nikon",)}, "--camera Nikon", "the index knows Canon EOS 5D."),
+]
+
+
+def test_a_value_that_no_image_has_is_told_with_those_that_some_have(store: Store) -> None:
+    conditions: dict[str, Any]
+    for conditions, value, known in KNOWN:
+        (sentence,) = unknown_values(store, Filter(**conditions))
+        assert sentence.startswith(f"{value} lets no image through; {known}")
+    together = Filter(folders=("/photos/2023",), formats=("png",), cameras=("canon",), since=10**10)
+    assert list(unknown_values(store, together)) == []  # each of them lets some through
+    store.write_labels([("/photos/2024/b.jpg", {})])
+    (sentence,) = unknown_values(store, Filter(labels=("cat",)))
+    assert sentence == "--label cat lets no image through; no image of the index has one."
+
+
+def test_the_commands_tell_it_and_end_as_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, index = draw_photos(tmp_path / "photos"), ["--index", str(tmp_path / "index")]
+    assert main(["search", "index", str(photos), *index, "--model", "tiny"]) == 0
+    capsys.readouterr()
+    wrong = ["--format", "gif"]
+    for command in (
+        ["query", "a red star"],
+        ["duplicates"],
+        ["export", str(tmp_path / "none.npy")],
+    ):
+        assert main(["search", *command, *index, *wrong]) == 0
+        assert "--format gif lets no image through; the index knows png." in capsys.readouterr().err
+    monkeypatch.setattr("search.unknown_values.unknown_values", lambda *_: pytest.fail("asked"))
+    assert main(["search", "query", "a red star", *index, "--format", "png"]) == 0
+    assert main(["search", "query", "a yellow heart", *index]) == 0  # nothing matches, but is there
+    assert capsys.readouterr().err == ""
