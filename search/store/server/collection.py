@@ -85,6 +85,8 @@ class Collection:
             raise missing_collection(options)
         told = connection.read("describe_collection", options.collection)
         opened = cls(connection, options, _read_description(told["description"], options))
+        # Not the alias: of a reader that is overtaken by another model it would change the vectors.
+        opened._name = told["collection_name"]
         state = connection.read("get_load_state", options.collection)
         if getattr(state["state"], "name", str(state["state"])) != "Loaded":
             connection.write(
