@@ -20,10 +20,9 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
+from runtime.parameters import Flag, Flat
 from search.options import (
     FilterOptions,
-    Flag,
-    Flat,
     ModelOptions,
     NewStoreOptions,
     OutputOptions,

@@ -10,16 +10,11 @@ from cyclopts import Parameter
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
-from runtime.paths import path_line
+from runtime.parameters import Flag
 from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
 from search.dates import day_bounds
 from search.filters import Filter
 from search.paths import absolute_path
-
-Flat = Parameter(name="*")
-"""A dataclass of settings, each of which is an option of the command."""
-Flag = Annotated[bool, Parameter(negative="")]
-"""An option that is on where it is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +134,6 @@ class FilterOptions:
         )
 
 
-_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _LARGEST = 2**63 - 1  # that a store can hold
 _FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
 _NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
@@ -197,8 +191,7 @@ class OutputOptions:
         if len(printed) > 1 and printed != ["paths", "null"]:
             flags = " and ".join(f"--{name}" for name in printed)
             raise ConfigError(f"{flags} exclude each other on the standard output. Take one.")
-        if self.out is not None and self.out.suffix.lower() not in _ENDINGS:
-            raise ConfigError(
-                f"The ending of {path_line(self.out.name)} must be one of {', '.join(_ENDINGS)}, "
-                f"got {self.out.suffix or 'none'!r}."
-            )
+        if self.out is not None:
+            from runtime.tables.writer import require_known_ending
+
+            require_known_ending(self.out)

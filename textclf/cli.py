@@ -17,6 +17,7 @@ from runtime.console import (
     print_text,
     report_skipped,
 )
+from runtime.parameters import Flat
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from textclf.training import TrainedRun
 
 app = App(name="textclf", help="Fine-tune and use text classifiers.", help_format="plaintext")
-
-Flat = Parameter(name="*")
 
 
 @app.command

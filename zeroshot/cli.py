@@ -23,6 +23,7 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
+from runtime.parameters import Flat
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
@@ -46,7 +47,6 @@ app = App(
     help_format="plaintext",
 )
 
-Flat = Parameter(name="*")
 Images = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Output = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, DataError
+from runtime.paths import path_line
 
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH_ROWS = 10_000
 
 SchemaOf = Callable[[Mapping[str, Any]], Any]
@@ -40,14 +42,23 @@ def write_rows(
         ".jsonl": _write_json_lines,
         ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of),
     }
-    write = writers.get(path.suffix.lower())
-    if write is None:
-        raise ConfigError(
-            f"The ending of {path.name} must be one of {', '.join(writers)}, "
-            f"got {path.suffix or 'none'!r}."
-        )
+    require_known_ending(path)
+    write = writers[path.suffix.lower()]
     with _complete_or_absent(path) as sibling:
         write(rows, sibling)
+
+
+def require_known_ending(path: Path) -> None:
+    """See that rows can be written as the ending of a path says.
+
+    Raises:
+        ConfigError: It says nothing known.
+    """
+    if path.suffix.lower() not in _ENDINGS:
+        raise ConfigError(
+            f"The ending of {path_line(path.name)} must be one of {', '.join(_ENDINGS)}, "
+            f"got {path.suffix or 'none'!r}."
+        )
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from runtime.console import DONE, ProgressLine, note_all, print_document, print_text
+from runtime.parameters import Flag, Flat
 from runtime.paths import path_line, path_text
-from search.options import FilterOptions, Flag, Flat, ModelOptions, StoreOptions
+from search.options import FilterOptions, ModelOptions, StoreOptions
 
 
 def export(

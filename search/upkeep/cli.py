@@ -20,8 +20,9 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
+from runtime.parameters import Flag, Flat
 from runtime.paths import path_line
-from search.options import FilterOptions, Flag, Flat, StoreOptions
+from search.options import FilterOptions, StoreOptions
 
 if TYPE_CHECKING:
     from search.upkeep.duplicates import Duplicates
