@@ -7,8 +7,12 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.towers import Exports
 
 # Set before torch, transformers or datasets can read them; subprocesses inherit them.
 _HOME = tempfile.TemporaryDirectory(prefix="footwork-tests-")
@@ -41,3 +45,17 @@ def fresh_accelerator_state() -> Iterator[None]:
     if state := sys.modules.get("accelerate.state"):
         state.AcceleratorState._reset_state(reset_partial_state=True)
         state.GradientState._reset_state()
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    from tests.towers import Exports
+
+    return Exports(tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture
+def exported_once(exports: Exports) -> Iterator[None]:
+    """No text half is exported that was exported before; test_onnx.py tests exporting."""
+    with exports.once():
+        yield

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.store_contract import EmbeddedEngine, Engine, ServerEngine
+from tests.search.store_contract import EmbeddedEngine, Engine, EngineOf, ServerEngine
+
+PARTITIONS = 5
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +34,30 @@ def milvus_server(
         yield ServerEngine(url, TOKEN)
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("server", marks=pytest.mark.server),
-        pytest.param("partitions", marks=pytest.mark.server),
-    ]
-)
+@pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     """Every engine in turn."""
     if request.param == "embedded":
         return EmbeddedEngine(tmp_path)
     server: ServerEngine = request.getfixturevalue("milvus_server")
-    return server.divided(5) if request.param == "partitions" else server
+    return server
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "embedded",
+        pytest.param("server", marks=pytest.mark.server),
+        pytest.param("partitions", marks=pytest.mark.server),
+    ],
+)
+def engine_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EngineOf:
+    """Engines of one kind, every kind in turn; a store of one is not emptied by another's."""
+
+    def make(name: str) -> Engine:
+        if request.param == "embedded":
+            return EmbeddedEngine(tmp_path_factory.mktemp(name))
+        server: ServerEngine = request.getfixturevalue("milvus_server")
+        return server.apart(name, PARTITIONS if request.param == "partitions" else 0)
+
+    return make

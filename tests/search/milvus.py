@@ -39,6 +39,12 @@ _IMPATIENCE = {
     "queryCoord.distPullInterval": 50,
     "log.level": "error",
 }
+# The same of what the package's own settings do not know: making a collection ends a second sooner.
+_MORE_IMPATIENCE = {
+    "QUERYCOORD_CHECKCHANNELINTERVAL": "50",
+    "QUERYCOORD_CHECKINDEXINTERVAL": "50",
+    "QUERYCOORD_CHECKSEGMENTINTERVAL": "50",
+}
 
 
 def unpack(folder: Path) -> None:
@@ -109,7 +115,7 @@ def _start(programs: Path, run: Path, ports: list[int]) -> subprocess.Popen[byte
         return subprocess.Popen(
             [sys.executable, "-c", _START, str(os.getpid()), *program],
             cwd=run,
-            env=os.environ | settings,
+            env=os.environ | _MORE_IMPATIENCE | settings,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

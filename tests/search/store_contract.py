@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,10 +27,14 @@ class Engine(Protocol):
     """Makes stores of one kind."""
 
     def make(self, width: int = WIDTH) -> Store:
-        """An empty one."""
+        """An empty one; with a server, that is the end of the one before of this width."""
 
     def reopen(self) -> Store:
         """The last one, opened once more."""
+
+
+EngineOf = Callable[[str], Engine]
+"""Engines of one kind by a name; a store of one is not emptied by another's."""
 
 
 class EmbeddedEngine:
@@ -51,14 +55,15 @@ class EmbeddedEngine:
 class ServerEngine:
     """Collections of a Milvus server, one a width; making takes seconds, so they are emptied."""
 
-    def __init__(self, url: str, token: str, partitions: int = 0) -> None:
+    def __init__(self, url: str, token: str, partitions: int = 0, prefix: str = "each") -> None:
         self._of_server = {"url": url, "token": token}
         self._partitions = partitions
+        self._prefix = prefix
         self._width = WIDTH
 
-    def divided(self, partitions: int) -> ServerEngine:
-        """The same server, with collections in partitions."""
-        return ServerEngine(**self._of_server, partitions=partitions)
+    def apart(self, prefix: str, partitions: int = 0) -> ServerEngine:
+        """The same server, with collections that no other engine empties."""
+        return ServerEngine(**self._of_server, partitions=partitions, prefix=prefix)
 
     def options(self, collection: str, **settings: Any) -> ServerOptions:
         return ServerOptions(collection=collection, **self._of_server, **settings)
@@ -71,11 +76,11 @@ class ServerEngine:
         return store
 
     def reopen(self) -> Store:
-        return ServerStore.open(self.options(self._collection), embedder(self._width))
+        return ServerStore.open(self.options(self._collection))
 
     @property
     def _collection(self) -> str:
-        return f"contract_{self._width}_{self._partitions}"
+        return f"{self._prefix}_{self._width}_{self._partitions}"
 
 
 def empty(store: ServerStore) -> None:

@@ -11,7 +11,9 @@ import pytest
 from search.filters import Filter
 from search.store.protocol import Changes, Embedded, FloatArray, Store
 from tests.search.store_contract import (
+    WIDTH,
     Engine,
+    EngineOf,
     clustered,
     embedded,
     fault,
@@ -43,12 +45,19 @@ LABELS = {
 
 
 @pytest.fixture
+def engine(engine_of: EngineOf) -> Engine:  # with partitions, too
+    return engine_of("each")
+
+
+@pytest.fixture
 def store(engine: Engine) -> Store:
     return engine.make()
 
 
-@pytest.fixture
-def photos(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def photos(engine_of: EngineOf) -> Store:
+    """No test changes it."""
+    store = engine_of("photos").make()
     store.write(Changes(embedded=embedded(*PHOTOS), unreadable=[fault("/p/broken.jpg")]))
     write_images(store, "/p/absent.jpg")
     store.write_labels(LABELS.items())
@@ -61,16 +70,21 @@ def vectors() -> FloatArray:
     return clustered(ROWS, MANY_WIDTH)
 
 
-@pytest.fixture
-def many(engine: Engine, vectors: FloatArray) -> Store:
+@pytest.fixture(scope="module")
+def many(engine_of: EngineOf, vectors: FloatArray) -> Store:
+    """No test changes what `fill` wrote; the last one puts it in order."""
+    store = engine_of("many").make(MANY_WIDTH)
+    fill(store, vectors)
+    return store
+
+
+def fill(store: Store, vectors: FloatArray) -> None:
     """Row i of `vectors` is /many/i.jpg, of i bytes."""
-    store = engine.make(MANY_WIDTH)
     for start in range(0, ROWS, 500):
         rows = range(start, start + 500)
         records = [record(f"/many/{row:05}.jpg", size=row) for row in rows]
         pairs = zip(records, vectors[start : start + 500], strict=True)
         store.write(Changes(embedded=[Embedded(one, vector) for one, vector in pairs]))
-    return store
 
 
 @pytest.mark.parametrize(
@@ -167,39 +181,25 @@ def test_a_narrow_filter_loses_nothing(many: Store, vectors: FloatArray, rows: i
         )
 
 
-def test_a_search_among_many_finds_the_nearest(many: Store, vectors: FloatArray) -> None:
-    queries = unit(vectors[::300] + 0.05 * clustered(ROWS, MANY_WIDTH, 2)[::300])
-    many.finish(queries)
-    for where in (Filter(), Filter(min_bytes=300)):
-        kept = vectors[where.min_bytes or 0 :]
-        answers = many.search(queries, 10, where)
-        hits = sum(
-            len(
-                {one.size - (where.min_bytes or 0) for one in found.records}
-                & {*nearest(kept, q, 10)}
-            )
-            for q, found in zip(queries, answers, strict=True)
-        )
-        assert hits >= 0.98 * 10 * len(queries)
-
-
 def test_all_of_many_can_be_asked_for(many: Store, vectors: FloatArray) -> None:
     found = searched(many, vectors[7], 2 * ROWS)
     assert [one.size for one in found.records[:1]] == [7]
     assert sorted(one.size for one in found.records) == list(range(ROWS))
 
 
-def test_a_scan_brings_each_image_once_in_the_same_order(many: Store, vectors: FloatArray) -> None:
-    many.write(Changes(absent=["/many/00100.jpg"], forgotten=["/many/00200.jpg"]))
+def test_a_scan_brings_each_image_once_in_the_same_order(store: Store, vectors: FloatArray) -> None:
+    vectors = unit(vectors[:, :WIDTH])
+    fill(store, vectors)
+    store.write(Changes(absent=["/many/00100.jpg"], forgotten=["/many/00200.jpg"]))
     write_some_again = [record(f"/many/{row:05}.jpg", size=row) for row in (1, 2999)]
     again = [Embedded(one, vectors[one.size]) for one in write_some_again]
-    many.write(Changes(embedded=again))
-    paths, found = scanned(many)
+    store.write(Changes(embedded=again))
+    paths, found = scanned(store)
     expected = sorted({f"/many/{row:05}.jpg" for row in range(ROWS) if row not in (100, 200)})
     assert sorted(paths) == expected
     np.testing.assert_allclose(found, vectors[[int(path[6:11]) for path in paths]], atol=1e-7)
-    assert scanned(many)[0] == paths
-    assert all(one.labels is None for block in many.scan() for one in block.records)
+    assert scanned(store)[0] == paths
+    assert all(one.labels is None for block in store.scan() for one in block.records)
 
 
 def test_a_sample_is_the_same_while_nothing_changes(many: Store, vectors: FloatArray) -> None:
@@ -265,3 +265,19 @@ def test_equal_vectors_are_all_found(store: Store) -> None:
     found = searched(store, same, 30)
     assert paths_of(found.records) == [row.record.path for row in rows]
     assert all(first >= second for first, second in pairwise(found.cosines))
+
+
+def test_a_search_among_many_finds_the_nearest(many: Store, vectors: FloatArray) -> None:
+    queries = unit(vectors[::300] + 0.05 * clustered(ROWS, MANY_WIDTH, 2)[::300])
+    many.finish(queries)
+    for where in (Filter(), Filter(min_bytes=300)):
+        kept = vectors[where.min_bytes or 0 :]
+        answers = many.search(queries, 10, where)
+        hits = sum(
+            len(
+                {one.size - (where.min_bytes or 0) for one in found.records}
+                & {*nearest(kept, q, 10)}
+            )
+            for q, found in zip(queries, answers, strict=True)
+        )
+        assert hits >= 0.98 * 10 * len(queries)

@@ -30,6 +30,7 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_an_index_moves_to_a_server_and_back_and_is_examined_there(
     milvus_server: ServerEngine, tmp_path: Path, said: Said
 ) -> None:

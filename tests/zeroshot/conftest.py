@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.towers import Exports
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -29,12 +31,15 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn_index(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_index(
+    drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory, exports: Exports
+) -> Path:
     from runtime.cli import main
 
     index = tmp_path_factory.mktemp("indexes") / "photos.index"
     command = ["search", "index", str(drawn_photos), "--index", str(index), "--model", "tiny"]
-    assert main(command) == 0
+    with exports.once():
+        assert main(command) == 0
     return index
 
 

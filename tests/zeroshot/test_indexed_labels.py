@@ -99,6 +99,7 @@ def test_a_copy_is_known_by_its_content(
     assert [row["label"] for row in rows] == ["star"]
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_new_and_changed_files_are_encoded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,7 +120,7 @@ def test_new_and_changed_files_are_encoded(
     assert len(answers(capsys, "--index", index, *WORDS)) == 4
 
 
-@pytest.mark.usefixtures("no_model")
+@pytest.mark.usefixtures("no_model", "exported_once")
 def test_a_file_known_as_no_image_is_not_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +196,7 @@ def test_conditions_choose_images_of_the_index(
     assert "or --index" in complaint(capsys, "label", *WORDS)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_images_that_are_gone_get_no_sidecar(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
