@@ -18,23 +18,52 @@ from torch.utils.hooks import RemovableHandle
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder
 
 from runtime.deberta import FastDisentangledSelfAttention
+from runtime.first_token import keep_first_token
 from runtime.packed import FAMILIES, can_pack, pack_layers
 
 READS_FIRST_TOKEN = frozenset(f"{family}ForSequenceClassification" for family in FAMILIES)
 """Classes whose head reads the first token, and whose layers keep the names of BERT's."""
 
 
-def frozen_model(model: nn.Module, dtype: torch.dtype, packed: bool = False) -> nn.Module:
+def frozen_model(
+    model: nn.Module,
+    dtype: torch.dtype,
+    *,
+    packed: bool = False,
+    exact: nn.Module | None = None,
+) -> nn.Module:
     """Copy `model` for answering only; weights that stay as they are are shared, not copied.
 
     Args:
         model: With its attention accelerated; matrices that are in bf16 already ask for bf16.
         dtype: Of the weights of linear layers; everything else stays in float32.
         packed: Copy the weights of the layers too, in the order in which they are multiplied.
+        exact: The same in float32, frozen: what is cheap in float32 is taken from it.
 
     Returns:
         In evaluation mode; answers as `model` does, but gives nothing else than logits.
     """
+    frozen = _copied(model)
+    bf16 = dtype is torch.bfloat16
+    device = next(frozen.parameters()).device.type
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
+        for module in frozen.modules():
+            if isinstance(module, DebertaV2Encoder) and module.relative_attention:
+                _freeze_positions(module, dtype)
+    if packed and can_pack(torch.device(device), dtype):
+        pack_layers(frozen, dtype)
+    reads_first = type(frozen).__name__ in READS_FIRST_TOKEN
+    if reads_first:
+        _narrow_last_layer(frozen)
+    if bf16:
+        _encode_in_bf16(getattr(frozen, "base_model", frozen))
+    if reads_first and exact is not None:
+        keep_first_token(frozen, exact)
+    return frozen
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Modules of its own, the same parameters; in evaluation mode."""
     shared: dict[int, Any] = {id(tensor): tensor for tensor in model.parameters()}
     shared |= {id(tensor): tensor for tensor in model.buffers()}
     # Activation checkpointing leaves handles of its hooks, which cannot be copied.
@@ -42,21 +71,7 @@ def frozen_model(model: nn.Module, dtype: torch.dtype, packed: bool = False) -> 
         for value in vars(module).values():
             if isinstance(value, RemovableHandle) or _are_handles(value):
                 shared[id(value)] = value
-    frozen = copy.deepcopy(model, shared).eval()
-    bf16 = dtype is torch.bfloat16
-    device = next(frozen.parameters()).device.type
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-        for module in frozen.modules():
-            if isinstance(module, DebertaV2Encoder) and module.relative_attention:
-                _freeze_positions(module, dtype)
-    reads_first = type(frozen).__name__ in READS_FIRST_TOKEN
-    narrowed = _narrow_last_layer(frozen) if reads_first else []
-    if packed and can_pack(torch.device(device), dtype):
-        # In float32 these cost nothing, and take a seventh off what bf16 errs.
-        pack_layers(frozen, dtype, in_float32=narrowed)
-    if bf16:
-        _encode_in_bf16(getattr(frozen, "base_model", frozen))
-    return frozen
+    return copy.deepcopy(model, shared).eval()
 
 
 def _are_handles(value: Any) -> bool:
@@ -73,20 +88,12 @@ def _encode_in_bf16(encoder: nn.Module) -> None:
     encoder.forward = convert_outputs_to_fp32(in_bf16)
 
 
-def _narrow_last_layer(model: Any) -> list[nn.Module]:
-    """Have all that follows the last attention compute the first token alone.
-
-    Returns:
-        The linear layers that do.
-    """
+def _narrow_last_layer(model: Any) -> None:
     layers = model.base_model.encoder.layer
-    if len(layers) < 2:  # DeBERTa may add a convolution over all tokens to its first layer
-        return []
-    last = layers[-1]
-    last.attention.output.register_forward_pre_hook(_first_token)
-    if isinstance(last.attention.self, FrozenDisentangledSelfAttention):
-        last.attention.self.first_only = True
-    return [last.attention.output.dense, last.intermediate.dense, last.output.dense]
+    if len(layers) > 1:  # DeBERTa may add a convolution over all tokens to its first layer
+        layers[-1].attention.output.register_forward_pre_hook(_first_token)
+        if isinstance(layers[-1].attention.self, FrozenDisentangledSelfAttention):
+            layers[-1].attention.self.first_only = True
 
 
 def _first_token(_module: nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -137,10 +144,7 @@ class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
         else:
             bias = self._frozen_bias(query, key).mul_(scale)
         bias.masked_fill_(attention_mask.logical_not(), torch.finfo(bias.dtype).min)
-        context = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, scale=scale
-        )
-        return context.transpose(1, 2).flatten(2), None
+        return _attend(query, key, value, bias, scale).transpose(1, 2).flatten(2), None
 
     def _frozen_bias(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """Scores of relative positions before scaling, (B, heads, T, T)."""
@@ -170,6 +174,19 @@ class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
         """The projected buckets in `rows`, (heads, D / heads, R), if the model uses them."""
         table = self.frozen_positions.get(role)
         return [] if table is None else [table.index_select(2, rows)]
+
+
+def _attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Weighted values, (B, heads, Q, D / heads), by scores to which `bias` is added."""
+    if query.device.type != "cpu" or query.dtype is not torch.bfloat16:
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=scale
+        )
+    # In bf16 quicker than the fused kernel of processors, by a third up to 250 tokens.
+    scores = (query @ key.transpose(-1, -2)).mul_(scale).add_(bias)
+    return scores.softmax(-1) @ value
 
 
 def pair_view(scores: torch.Tensor) -> torch.Tensor:

@@ -86,9 +86,10 @@ class SequenceModel:
         self._rechecks = config.precision == "auto"
         model = model.to(self.device)
         dtype = torch.bfloat16 if self._bf16 else torch.float32
-        self._fast = frozen_model(model, dtype, config.packed)
         both = self._bf16 and self._rechecks
-        self._exact = frozen_model(model, torch.float32, config.packed) if both else self._fast
+        exact = frozen_model(model, torch.float32, packed=config.packed) if both else None
+        self._fast = frozen_model(model, dtype, packed=config.packed, exact=exact)
+        self._exact = exact or self._fast
         self._error = RoundingError()
         on_cpu = self.device.type == "cpu"
         self._worker_count = (config.workers or torch.get_num_threads()) if on_cpu else 1
@@ -235,7 +236,10 @@ def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np
 
 
 def windows_of(
-    rows: Iterable[Row], config: InferenceConfig, size: Callable[[Row], int]
+    rows: Iterable[Row],
+    config: InferenceConfig,
+    size: Callable[[Row], int],
+    first: int = FIRST_WINDOW,
 ) -> Iterator[list[Row]]:
     """Cut a stream into the lists that are sorted together.
 
@@ -245,9 +249,10 @@ def windows_of(
         rows: Of any number.
         config: Bounds rows and characters.
         size: Characters of a row.
+        first: Rows of the first.
     """
     window: list[Row] = []
-    limit, characters = min(FIRST_WINDOW, config.look_ahead), 0
+    limit, characters = min(first, config.look_ahead), 0
     for row in rows:
         window.append(row)
         characters += size(row)

@@ -9,7 +9,6 @@ The operators are those that torch.compile emits for a frozen model on a process
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -60,23 +59,19 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def pack_layers(
-    model: nn.Module, dtype: torch.dtype, in_float32: Collection[nn.Module] = ()
-) -> None:
+def pack_layers(model: nn.Module, dtype: torch.dtype) -> None:
     """Pack the linear layers of a model's encoder, in place, where its family is known.
 
     Args:
         model: Answers only; nothing reads the weights of its layers any more.
         dtype: Of the products.
-        in_float32: Linear layers whose products are float32 all the same.
     """
     for layer in model.modules():
         if type(layer).__name__ in _LAYERS:
             for block in list(layer.modules()):
                 for name, child in block.named_children():
                     if type(child) is nn.Linear:
-                        own = torch.float32 if child in in_float32 else dtype
-                        setattr(block, name, PackedLinear(child, own))
+                        setattr(block, name, PackedLinear(child, dtype))
                 _fuse_gelu(block)
 
 

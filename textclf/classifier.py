@@ -136,7 +136,7 @@ class TextClassifier:
             Shape (N, C); (N, 1) for regression.
         """
         rows = [TextRow("", *both) for both in _text_pairs(texts, pairs)]
-        answers = [logits for _, logits in self._answer(rows)]
+        answers = [logits for _, logits in self._answer(rows, self._config.look_ahead)]
         width = max(len(self.labels), 1)
         return np.stack(answers) if answers else np.zeros((0, width), np.float32)
 
@@ -164,12 +164,16 @@ class TextClassifier:
         """Answer texts, in their order; ids default to the index, from 0."""
         ids = [str(index) for index in range(len(texts))] if ids is None else list(ids)
         both = zip(ids, _text_pairs(texts, pairs), strict=True)
-        return list(self.stream(TextRow(identity, *pair) for identity, pair in both))
+        rows = [TextRow(identity, *pair) for identity, pair in both]
+        answered = self._answer(rows, self._config.look_ahead)
+        return [self._prediction(row, logits) for row, logits in answered]
 
     def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
         """Answer rows of any number in bounded memory, in their order."""
-        for row, logits in self._answer(rows):
-            yield self.rule.predictions([row.id], logits[None])[0]
+        from runtime.inference import FIRST_WINDOW
+
+        for row, logits in self._answer(rows, FIRST_WINDOW):
+            yield self._prediction(row, logits)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
         """Copy the folder that this classifier was loaded from.
@@ -187,10 +191,18 @@ class TextClassifier:
         with published_folder(Path(folder), overwrite) as staging:
             shutil.copytree(self._folder, staging, dirs_exist_ok=True)
 
-    def _answer(self, rows: Iterable[TextRow]) -> Iterator[tuple[TextRow, NDArray[np.float32]]]:
+    def _prediction(self, row: TextRow, logits: NDArray[np.float32]) -> Prediction:
+        return self.rule.predictions([row.id], logits[None])[0]
+
+    def _answer(
+        self, rows: Iterable[TextRow], first_window: int
+    ) -> Iterator[tuple[TextRow, NDArray[np.float32]]]:
         from runtime.inference import encoded_ahead, windows_of
 
-        windows = windows_of(rows, self._config, lambda row: len(row.text) + len(row.pair or ""))
+        def size(row: TextRow) -> int:
+            return len(row.text) + len(row.pair or "")
+
+        windows = windows_of(rows, self._config, size, first_window)
         for window, encoded in encoded_ahead(windows, self._encode):
             self.texts_cut += int(encoded.cut.sum())
             yield from zip(window, self._run(encoded), strict=True)

@@ -43,7 +43,10 @@ def test_logits_stay(family: str, length: int, packed: bool) -> None:
     expected = logits(model, inputs)
     accelerate_attention(model)
     torch.testing.assert_close(
-        logits(frozen_model(model, torch.float32, packed), inputs), expected, atol=1e-5, rtol=0
+        logits(frozen_model(model, torch.float32, packed=packed), inputs),
+        expected,
+        atol=1e-5,
+        rtol=0,
     )
 
 
@@ -76,8 +79,20 @@ def test_bf16_stays_near(family: str, packed: bool) -> None:
     model, inputs = build_model(family), batch(30)
     expected = logits(model, inputs)
     accelerate_attention(model)
-    near = logits(frozen_model(model, torch.bfloat16, packed), inputs, bf16=True)
+    near = logits(frozen_model(model, torch.bfloat16, packed=packed), inputs, bf16=True)
     assert 0 < (near - expected).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_exact_model_that_lends_its_blocks_stays_exact(family: str, packed: bool) -> None:
+    model, inputs = build_model(family), batch(30)
+    expected = logits(model, inputs)
+    accelerate_attention(model)
+    exact = frozen_model(model, torch.float32, packed=packed)
+    near = frozen_model(model, torch.bfloat16, packed=packed, exact=exact)
+    assert 0 < (logits(near, inputs) - expected).abs().max() < 0.2
+    torch.testing.assert_close(logits(exact, inputs), expected, atol=1e-5, rtol=0)
 
 
 def test_the_model_itself_is_left_alone_and_its_weights_are_shared() -> None:

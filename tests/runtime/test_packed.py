@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
@@ -46,10 +44,10 @@ class UnknownLayer(BertLayer):
     """Of no known family: it may read the weights of its linear layers itself."""
 
 
-def packed(layer: nn.Module, dtype: torch.dtype = torch.float32, **options: Any) -> nn.Module:
+def packed(layer: nn.Module) -> nn.Module:
     """What becomes of a model of one layer."""
     with torch.inference_mode():
-        pack_layers(nn.ModuleList([layer]), dtype, **options)
+        pack_layers(nn.ModuleList([layer]), torch.float32)
     return layer
 
 
@@ -83,17 +81,6 @@ def test_a_slice_is_multiplied_as_a_copy_of_it() -> None:
 
 def test_layers_of_an_unknown_family_are_left() -> None:
     assert len(linears(packed(UnknownLayer()))) == 2
-
-
-@pytest.mark.skipif(not can_pack(torch.device("cpu"), torch.bfloat16), reason="needs bf16")
-def test_some_products_are_float32_beside_those_in_bf16() -> None:
-    layer, states = BertLayer(), torch.randn(6, 8)
-    expected = layer(states)
-    with torch.inference_mode():
-        all_bf16 = packed(BertLayer(), torch.bfloat16)(states)
-        answer = packed(layer, torch.bfloat16, in_float32=linears(layer))(states)
-    assert all_bf16.dtype is torch.bfloat16
-    torch.testing.assert_close(answer, expected, atol=2e-6, rtol=1e-5)
 
 
 def test_only_processors_pack() -> None:
