@@ -16,7 +16,8 @@ from search.paths import absolute_path
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=\S)")
 _HEAVIEST = 1_000_000  # beyond it other terms count for nothing, and sums soon for no number
-_PATH_BEGINNINGS = ("/", "./", "../", "~/", "file:")
+_ADDRESSES = ("file:", "http://", "https://")
+_PATH_BEGINNINGS = ("/", "./", "../", "~/", *_ADDRESSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +156,12 @@ def _is_text(text: str) -> bool:
 
 
 def _path_of(text: str) -> str:
-    if not text.startswith("file:"):
+    if not text.startswith(_ADDRESSES):
         return absolute_path(Path(text).expanduser())
     address = urlsplit(text)
-    if address.netloc not in ("", "localhost"):
-        raise ConfigError(f"{text} lies on another machine. Only files of this one can be read.")
+    if address.scheme != "file" or address.netloc not in ("", "localhost"):
+        raise ConfigError(
+            f"{text} lies on another machine. Only files of this one can be read: save it here, "
+            "and name the file."
+        )
     return unquote(address.path, errors="surrogateescape")

@@ -50,6 +50,13 @@ def test_pictures_are_told_from_words(tmp_path: Path) -> None:
     assert parse_query([], [str(odd)]).terms[0].weight == 1.0
 
 
+@pytest.mark.parametrize("address", ["https://example.com/a.jpg", "file://nas/photos/a.jpg"])
+def test_pictures_of_other_machines_are_refused(address: str) -> None:
+    for query in (([address], []), ([], [address])):
+        with pytest.raises(ConfigError, match="lies on another machine.*save it here"):
+            parse_query(*query)
+
+
 @pytest.mark.parametrize("words", [[], ["-", "people"], ["+"], ["a", "-"], ["  "]])
 def test_nothing_asked_for_is_said(words: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"Nothing is asked for|A term is empty"):
