@@ -53,7 +53,7 @@ def test_pictures_are_told_from_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["https://example.com/a.jpg", "file://nas/photos/a.jpg"])
 def test_pictures_of_other_machines_are_refused(address: str) -> None:
     for query in (([address], []), ([], [address])):
-        with pytest.raises(ConfigError, match="lies on another machine.*save it here"):
+        with pytest.raises(ConfigError, match=r"lies on another machine.*save it here"):
             parse_query(*query)
 
 
