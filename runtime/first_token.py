@@ -30,9 +30,9 @@ class FirstTokenExactly(nn.Module):
         self.LayerNorm = layer.output.LayerNorm
 
     def forward(self, states: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) and what they are added to, in float32, to (B, T, D)."""
+        """(B, T, D) and what they are added to, to (B, T, D)."""
         with torch.autocast(states.device.type, enabled=False):
-            answer: torch.Tensor = self.exact_dense(self.exact_intermediate(states[:, :1]))
+            answer: torch.Tensor = self.exact_dense(self.exact_intermediate(states[:, :1].float()))
         if states.size(1) > 1:
             every = self.dense(self.intermediate(states)).float()
             every[:, :1] = answer

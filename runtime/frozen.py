@@ -56,7 +56,7 @@ def frozen_model(
     if reads_first:
         _narrow_last_layer(frozen)
     if bf16:
-        _encode_in_bf16(getattr(frozen, "base_model", frozen))
+        _encode_in_bf16(_encoder_of(frozen))
     if reads_first and exact is not None:
         keep_first_token(frozen, exact)
     return frozen
@@ -71,11 +71,26 @@ def _copied(model: nn.Module) -> nn.Module:
         for value in vars(module).values():
             if isinstance(value, RemovableHandle) or _are_handles(value):
                 shared[id(value)] = value
-    return copy.deepcopy(model, shared).eval()
+    copied = copy.deepcopy(model, shared).eval()
+    config: Any = getattr(copied, "config", None)
+    if config is not None:
+        config.use_cache = False  # of keys and values, which nobody reads
+    return copied
 
 
 def _are_handles(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(one, RemovableHandle) for one in value)
+
+
+def fails_in_bf16(model: nn.Module) -> bool:
+    """Whether transformers' own code cannot run a model under autocast: DeBERTa's first version."""
+    return getattr(getattr(model, "config", None), "model_type", None) == "deberta"
+
+
+def _encoder_of(model: Any) -> nn.Module:
+    unwrapped = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft
+    encoder: nn.Module = getattr(unwrapped, "base_model", unwrapped)
+    return encoder
 
 
 def _encode_in_bf16(encoder: nn.Module) -> None:
@@ -90,6 +105,8 @@ def _encode_in_bf16(encoder: nn.Module) -> None:
 
 def _narrow_last_layer(model: Any) -> None:
     layers = model.base_model.encoder.layer
+    for layer in layers:
+        layer.chunk_size_feed_forward = 0  # chunks save memory, and must divide all lengths
     if len(layers) > 1:  # DeBERTa may add a convolution over all tokens to its first layer
         layers[-1].attention.output.register_forward_pre_hook(_first_token)
         if isinstance(layers[-1].attention.self, FrozenDisentangledSelfAttention):

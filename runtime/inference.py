@@ -7,12 +7,11 @@ the input, cut into batches of about as many tokens each, and put back into inpu
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Barrier
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,19 +25,13 @@ from runtime.accelerator import (
     resolve_precision,
 )
 from runtime.errors import ConfigError, ModelError
-from runtime.frozen import frozen_model
+from runtime.frozen import fails_in_bf16, frozen_model
 from runtime.precision import PRECISIONS
 from runtime.rounding_error import Closeness, RoundingError
 from runtime.tokens import TokenizedTexts
 
-Row = TypeVar("Row")
-Encoded = TypeVar("Encoded")
 FloatArray = NDArray[np.float32]
 
-FIRST_WINDOW = 64
-"""Rows that are answered before the first result comes out."""
-SLOW_SOURCE = 0.5
-"""Seconds that reading a window takes where rows are awaited rather than read."""
 LEAST_TOKENS = 128
 """Of a batch, where there is a choice: fewer use a processor badly."""
 
@@ -82,8 +75,9 @@ class SequenceModel:
 
     def __init__(self, model: nn.Module, config: InferenceConfig) -> None:
         self.device = compute_device()
-        self._bf16 = resolve_precision(config.precision, self.device) is torch.bfloat16
         self._rechecks = config.precision == "auto"
+        bf16 = resolve_precision(config.precision, self.device) is torch.bfloat16
+        self._bf16 = bf16 and not (self._rechecks and fails_in_bf16(model))
         model = model.to(self.device)
         dtype = torch.bfloat16 if self._bf16 else torch.float32
         both = self._bf16 and self._rechecks
@@ -93,7 +87,7 @@ class SequenceModel:
         self._error = RoundingError()
         on_cpu = self.device.type == "cpu"
         self._worker_count = (config.workers or torch.get_num_threads()) if on_cpu else 1
-        self._workers = single_threads(self._worker_count) if on_cpu else None
+        self._pool: tuple[int, ThreadPoolExecutor | None] | None = None
         self._multiple = 1 if on_cpu else 8  # as the matrix units of accelerators want it
         self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 32768)
 
@@ -117,25 +111,33 @@ class SequenceModel:
         answers = np.empty_like(sorted_answers)
         answers[order] = sorted_answers
         if self._bf16 and self._rechecks and closeness is not None and len(sequences):
-            self._measure_error(sequences, answers)
-            bias = self._error.bias
-            answers -= bias
-            close = self._error.within_reach(closeness, answers)
-            rows = close[longest_first(lengths[close])]
-            if len(rows):
-                exact = self._run(self._exact, sequences, rows)
-                self._error.add(answers[rows] + bias - exact)
-                answers[rows] = exact
+            return self._protected(sequences, answers, closeness)
         return answers
 
-    def _measure_error(self, sequences: TokenizedTexts, answers: FloatArray) -> None:
-        """Measured on the shorter half: the error hardly depends on length, the cost does."""
-        wanted = self._error.wanted
-        if wanted > 0:
-            order = longest_first(np.array(sequences.lengths, np.int64))
-            short = order[len(order) // 2 :]
-            rows = short[np.unique(np.linspace(0, len(short) - 1, wanted).astype(np.int64))]
-            self._error.add(answers[rows] - self._run(self._exact, sequences, rows))
+    def _protected(
+        self, sequences: TokenizedTexts, fast: FloatArray, closeness: Closeness
+    ) -> FloatArray:
+        """Answers in bf16, (N, C), made again in float32 where bf16 could have turned a decision.
+
+        As long as its error on this model is not known, that is everywhere.
+        """
+        texts = [tuple(ids) for ids in sequences.inputs["input_ids"]]
+        lengths = np.array(sequences.lengths, np.int64)
+        answers = fast.copy()
+
+        def make_again(rows: NDArray[np.int64]) -> None:
+            if len(rows):
+                rows = rows[longest_first(lengths[rows])]
+                answers[rows] = self._run(self._exact, sequences, rows)
+                self._error.add([texts[row] for row in rows], fast[rows] - answers[rows])
+
+        make_again(self._error.to_measure(texts))
+        if self._error.wanted:
+            make_again(np.arange(len(texts)))
+            return answers
+        answers = fast - self._error.bias
+        make_again(self._error.within_reach(closeness, answers))
+        return answers
 
     def _run(
         self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
@@ -145,13 +147,26 @@ class SequenceModel:
         tokens = self._even_tokens(int(lengths.sum()))
         batches = [rows[batch] for batch in plan_batches(lengths, tokens)]
 
-        def answer(batch: NDArray[np.int64]) -> FloatArray:
-            return self._answer(model, sequences, batch)
+        def answer(batch: NDArray[np.int64]) -> FloatArray | None:
+            try:
+                return self._answer(model, sequences, batch)
+            except ModelError:  # the others may hold the memory: once more when they have ended
+                return None
 
         # Whole batches side by side keep the cores busier than the threads inside each product.
-        apply = map if self._workers is None or len(batches) < 2 else self._workers.map
-        answers = list(apply(answer, batches))
+        workers = self._workers() if len(batches) > 1 else None
+        apply = map if workers is None else workers.map
+        answers = [
+            self._answer(model, sequences, batch) if one is None else one
+            for batch, one in zip(batches, list(apply(answer, batches)), strict=True)
+        ]
         return np.concatenate(answers) if answers else np.zeros((0, 0), np.float32)
+
+    def _workers(self) -> ThreadPoolExecutor | None:
+        """Made when first used, and anew in a forked process, which has the threads no more."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), single_threads(self._worker_count)
+        return self._pool[1]
 
     def _even_tokens(self, tokens: int) -> int:
         """Tokens a batch of so many in all, so that the workers end at about the same time."""
@@ -233,60 +248,6 @@ def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np
             end = start + max(1, int(wasteful[0]))
         yield np.arange(start, end)
         start = end
-
-
-def windows_of(
-    rows: Iterable[Row],
-    config: InferenceConfig,
-    size: Callable[[Row], int],
-    first: int = FIRST_WINDOW,
-) -> Iterator[list[Row]]:
-    """Cut a stream into the lists that are sorted together.
-
-    The first are short, so that the first answers come soon; each is twice the one before.
-
-    Args:
-        rows: Of any number.
-        config: Bounds rows and characters.
-        size: Characters of a row.
-        first: Rows of the first.
-    """
-    window: list[Row] = []
-    limit, characters = min(first, config.look_ahead), 0
-    for row in rows:
-        window.append(row)
-        characters += size(row)
-        if len(window) >= limit or characters >= config.look_ahead_characters:
-            yield window
-            window, characters = [], 0
-            limit = min(2 * limit, config.look_ahead)
-    if window:
-        yield window
-
-
-def encoded_ahead(
-    windows: Iterable[list[Row]], encode: Callable[[list[Row]], Encoded]
-) -> Iterator[tuple[list[Row], Encoded]]:
-    """Tokenise the next window in a thread while the caller runs the model on this one.
-
-    Where windows come slowly, and for the first one, the next is not waited for: who writes into
-    a live pipe wants the answers to what is there.
-    """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize") as pool:
-        previous: tuple[list[Row], Future[Encoded]] | None = None
-        slow, asked = True, time.monotonic()
-        for window in windows:
-            slow = slow or time.monotonic() - asked > SLOW_SOURCE
-            current = (window, pool.submit(encode, window))
-            if previous is not None:
-                yield previous[0], previous[1].result()
-            previous = current
-            if slow:
-                yield window, current[1].result()
-                previous = None
-            slow, asked = False, time.monotonic()
-        if previous is not None:
-            yield previous[0], previous[1].result()
 
 
 def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

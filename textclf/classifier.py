@@ -170,7 +170,7 @@ class TextClassifier:
 
     def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
         """Answer rows of any number in bounded memory, in their order."""
-        from runtime.inference import FIRST_WINDOW
+        from runtime.reading_ahead import FIRST_WINDOW
 
         for row, logits in self._answer(rows, FIRST_WINDOW):
             yield self._prediction(row, logits)
@@ -197,7 +197,7 @@ class TextClassifier:
     def _answer(
         self, rows: Iterable[TextRow], first_window: int
     ) -> Iterator[tuple[TextRow, NDArray[np.float32]]]:
-        from runtime.inference import encoded_ahead, windows_of
+        from runtime.reading_ahead import encoded_ahead, windows_of
 
         def size(row: TextRow) -> int:
             return len(row.text) + len(row.pair or "")

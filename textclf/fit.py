@@ -110,7 +110,7 @@ def split_logits(
 
 def logits_of(model: Any, texts: TokenizedTexts, config: TrainConfig) -> NDArray[np.float32]:
     """Logits of a model in training, the work divided over the processes; on each all of them."""
-    # One batch at a time, no copy: beside a model in training memory is what is scarce.
+    # One batch at a time, no packed copy: beside a model in training memory is what is scarce.
     frugal = InferenceConfig(precision=precision_name(config), workers=1, packed=False)
     sequences = SequenceModel(model, frugal)
     own = sequences.logits(texts.take(process_share(len(texts))))

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from runtime.deberta import accelerate_attention, shift
+from runtime.first_token import FirstTokenExactly
 from runtime.frozen import frozen_model, pair_view
-from tests.models import FAMILIES, build_config, build_tokenizer
+from runtime.packed import PackedLinear
+from tests.models import FAMILIES, WIDTHS, build_config, build_tokenizer
 
 
 def build_model(family: str, **changes: Any) -> Any:
@@ -93,6 +95,53 @@ def test_an_exact_model_that_lends_its_blocks_stays_exact(family: str, packed: b
     near = frozen_model(model, torch.bfloat16, packed=packed, exact=exact)
     assert 0 < (logits(near, inputs) - expected).abs().max() < 0.2
     torch.testing.assert_close(logits(exact, inputs), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_shortcut_is_taken(family: str) -> None:
+    model = build_model(family)
+    accelerate_attention(model)
+    exact = frozen_model(model, torch.float32, packed=True)
+    near = frozen_model(model, torch.bfloat16, packed=True, exact=exact)
+    first, last = near.base_model.encoder.layer
+    assert isinstance(first.output, FirstTokenExactly)
+    assert first.output.exact_dense is exact.base_model.encoder.layer[0].output.dense
+    assert isinstance(first.attention.output.dense, PackedLinear)
+    assert isinstance(first.output.exact_dense, PackedLinear)
+    lengths: list[int] = []
+    last.output.register_forward_pre_hook(lambda _, states: lengths.append(states[0].size(1)))
+    logits(near, batch(9))
+    assert lengths == [1]
+
+
+def test_chunks_need_not_divide_the_length() -> None:
+    model, inputs = build_model("bert", chunk_size_feed_forward=2), batch(8)
+    expected = logits(model, inputs)
+    torch.testing.assert_close(logits(frozen_model(model, torch.float32), inputs), expected)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_projected_embeddings_are_no_obstacle(packed: bool) -> None:
+    from transformers import ElectraConfig, ElectraForSequenceClassification
+
+    config = ElectraConfig(embedding_size=16, **{**WIDTHS, "vocab_size": 200})
+    model, inputs = ElectraForSequenceClassification(config).eval(), batch(12)
+    expected = logits(model, inputs)
+    exact = frozen_model(model, torch.float32, packed=packed)
+    torch.testing.assert_close(logits(exact, inputs), expected, atol=1e-5, rtol=0)
+    near = frozen_model(model, torch.bfloat16, packed=packed, exact=exact)
+    assert 0 < (logits(near, inputs) - expected).abs().max() < 0.2
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's own
+def test_the_head_of_an_adapter_in_training_stays_in_float32() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    adapter = LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"])
+    frozen = frozen_model(get_peft_model(build_model("bert"), adapter), torch.bfloat16)
+    heads = [p for name, p in frozen.named_parameters() if "classifier" in name]
+    assert heads
+    assert {parameter.dtype for parameter in heads} == {torch.float32}
 
 
 def test_the_model_itself_is_left_alone_and_its_weights_are_shared() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +16,7 @@ from runtime.errors import ConfigError, ModelError
 from runtime.inference import (
     InferenceConfig,
     SequenceModel,
-    encoded_ahead,
     plan_batches,
-    windows_of,
 )
 from runtime.tokens import TokenizedTexts
 
@@ -146,80 +146,89 @@ def test_bf16_close_calls_are_answered_in_float32() -> None:
     np.testing.assert_array_equal(fast[close], exact[close])
 
 
-def test_what_is_answered_again_is_known_of_the_error_from_then_on() -> None:
-    model, texts = MeanOfEmbeddings(), sequences([5] * 400)
+def auto(model: nn.Module) -> SequenceModel:
+    """The model as on a processor that has bf16; MeanOfEmbeddings's head then is in bf16."""
     runner = SequenceModel(model, InferenceConfig(precision="auto"))
-    runner._bf16 = runner._rechecks = True
+    runner._bf16 = True
     runner._exact = SequenceModel(model, InferenceConfig(precision="float32"))._exact
     runner._fast = SequenceModel(model, InferenceConfig(precision="bf16"))._fast
-    noted = []
-    add = runner._error.add
-    runner._error.add = lambda errors: (noted.append(len(errors)), add(errors))[1]  # type: ignore[method-assign]
-    runner.logits(texts, lambda logits: np.abs(logits[:, 0]))
-    runner.logits(texts, lambda logits: np.abs(logits[:, 0]))
-    assert noted[0] == 16
-    assert len(noted) == 3
+    return runner
 
 
-def test_windows_grow_and_are_bounded_in_rows_and_characters() -> None:
-    config = InferenceConfig(look_ahead=200, look_ahead_characters=1000)
-    sizes = [len(window) for window in windows_of(["a"] * 700, config, len)]
-    assert sizes == [64, 128, 200, 200, 108]
-    assert [len(w) for w in windows_of(["a" * 600] * 5, config, len)] == [2, 2, 1]
+def gap(logits: np.ndarray) -> np.ndarray:
+    ordered = np.sort(logits, axis=1)
+    return ordered[:, -1] - ordered[:, -2]
 
 
-def test_an_endless_stream_is_read_only_a_bounded_way_ahead() -> None:
-    read = 0
-
-    def endless() -> Iterator[str]:
-        nonlocal read
-        while True:
-            read += 1
-            yield "a"
-
-    config = InferenceConfig(look_ahead=100)
-    stream = encoded_ahead(windows_of(endless(), config, len), lambda window: len(window))
-    answered = 0
-    for _ in range(20):
-        window, count = next(stream)
-        assert len(window) == count
-        answered += count
-        assert read - answered <= 100
-    stream.close()
+@pytest.mark.parametrize("seed", range(3))
+def test_texts_asked_one_at_a_time_get_the_decisions_of_float32(seed: int) -> None:
+    torch.manual_seed(seed)
+    model, texts = MeanOfEmbeddings(), sequences([5] * 600, seed)
+    exact, runner = answers(model, texts), auto(model)
+    alone = np.concatenate([runner.logits(texts.take(slice(i, i + 1)), gap) for i in range(600)])
+    np.testing.assert_array_equal(alone.argmax(1), exact.argmax(1))
 
 
-def test_the_first_window_is_answered_before_the_second_is_read() -> None:
-    read: list[int] = []
-    stream = encoded_ahead(windows_of(_counted(read), InferenceConfig(), len), len)
-    assert next(stream)[1] == 64
-    assert len(read) == 64
-    next(stream)
-    assert len(read) == 64 + 128 + 256  # then one window ahead
+def test_texts_that_are_all_alike_tell_one_error_not_sixteen() -> None:
+    torch.manual_seed(4)
+    model, texts = MeanOfEmbeddings(), sequences([5] * 1000)
+    same = TokenizedTexts({"input_ids": [[7, 8, 9]] * 40}, {"input_ids": 0}, left=False)
+    runner = auto(model)
+    np.testing.assert_array_equal(runner.logits(same, gap), answers(model, same))
+    assert runner._error.wanted == 15
+    exact = answers(model, texts)
+    np.testing.assert_array_equal(runner.logits(texts, gap).argmax(1), exact.argmax(1))
 
 
-def test_a_slow_source_is_not_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.inference.SLOW_SOURCE", -1.0)
-    read: list[int] = []
-    answered = 0
-    stream = encoded_ahead(windows_of(_counted(read), InferenceConfig(), len), len)
-    for _ in range(4):
-        answered += next(stream)[1]
-        assert len(read) == answered
+def test_what_all_rows_err_alike_is_taken_away() -> None:
+    class Shifted(MeanOfEmbeddings):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            shift = torch.tensor([0.2, -0.1, 0.0])
+            return SimpleNamespace(logits=super().forward(input_ids, attention_mask).logits + shift)
+
+    model, texts, wrong = MeanOfEmbeddings(), sequences([5] * 200), Shifted()
+    wrong.load_state_dict(model.state_dict())
+    runner = auto(model)
+    runner._fast = wrong
+    np.testing.assert_allclose(runner.logits(texts, gap), answers(model, texts), atol=1e-5)
 
 
-def _counted(read: list[int]) -> Iterator[str]:
-    while True:
-        read.append(1)
-        yield "a"
+def test_a_text_that_only_lacks_the_memory_of_its_neighbour_is_answered() -> None:
+    busy: list[int] = []
+    met = threading.Barrier(2, timeout=20)
+
+    class Crowded(MeanOfEmbeddings):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            busy.append(1)
+            try:
+                with suppress(threading.BrokenBarrierError):
+                    met.wait()  # broken as soon as one of them goes alone
+                if len(busy) > 1:
+                    met.abort()
+                    raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+                return super().forward(input_ids, attention_mask)
+            finally:
+                busy.pop()
+
+    torch.manual_seed(6)
+    crowded, roomy = Crowded(), MeanOfEmbeddings()
+    roomy.load_state_dict(crowded.state_dict())
+    texts = sequences([60, 60])
+    answered = answers(crowded, texts, workers=2, batch_tokens=60)
+    np.testing.assert_allclose(answered, answers(roomy, texts), atol=1e-6)
 
 
-def test_an_error_while_tokenising_reaches_the_caller() -> None:
-    def fail(window: list[str]) -> int:
-        raise ValueError(window[0])
+def test_workers_answer_side_by_side() -> None:
+    names = set()
 
-    config = InferenceConfig()
-    with pytest.raises(ValueError, match="text"):
-        list(encoded_ahead(windows_of(["text"], config, len), fail))
+    class Named(MeanOfEmbeddings):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            names.add(threading.current_thread().name)
+            time.sleep(0.01)
+            return super().forward(input_ids, attention_mask)
+
+    answers(Named(), sequences([200] * 12), workers=2, batch_tokens=200)
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize(
