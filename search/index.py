@@ -137,7 +137,7 @@ class ImageIndex:
         try:
             return self._asker.answer(queries, options, where)
         except StoreError:
-            if not self._is_followed():
+            if not self._follow():
                 raise
             return self._asker.answer(queries, options, where)
 
@@ -165,8 +165,12 @@ class ImageIndex:
     ) -> None:
         self.close()
 
-    def _is_followed(self) -> bool:
-        """Whether another model has taken over since it was opened; then that one is asked."""
+    def _follow(self) -> bool:
+        """Ask the model that has taken over since it was opened.
+
+        Returns:
+            Whether there was one to follow.
+        """
         store = self.place.open()
         if store.embedder == self.store.embedder:
             store.close()

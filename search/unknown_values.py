@@ -17,7 +17,6 @@ from search.store.protocol import Store
 _LOOKED_AT = 1000
 """Images whose values are named in place of unknown ones; all would take long."""
 _TOLD = 5
-_NONE = "no image of the index has one"
 
 _VALUES: dict[str, tuple[str, Callable[[ImageRecord], Iterable[str | None]]]] = {
     "folders": ("--in", lambda record: [str(Path(record.path).parent)]),
@@ -40,16 +39,28 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
     Raises:
         StoreError: The index cannot be read.
     """
-    for field, (option, values_of) in _VALUES.items():
-        for value in getattr(where, field):
-            alone: dict[str, Any] = {field: (value,)}
-            if _some_images(store, 1, Filter(**alone)):
-                continue
-            images = _some_images(store, _LOOKED_AT, Filter())
-            there = {one for image in images for one in values_of(image) if one}
-            others = get_close_matches(value, there, _TOLD) or _most_telling(store, field, there)
-            known = f"the index knows {', '.join(map(path_line, others))}" if others else _NONE
-            yield f"{option} {path_line(value)} lets no image through; {known}."
+    unknown = [
+        (field, value)
+        for field in _VALUES
+        for value in getattr(where, field)
+        if not _lets_through(store, field, value)
+    ]
+    images = _some_images(store, _LOOKED_AT, Filter()) if unknown else ()
+    for field, value in unknown:
+        option, values_of = _VALUES[field]
+        there = {one for image in images for one in values_of(image) if one}
+        others = get_close_matches(value, there, _TOLD) or _most_telling(store, field, there)
+        known = ""
+        if others:
+            known = f"; the index knows {', '.join(map(path_line, others))}"
+        elif len(images) < _LOOKED_AT:  # all that there are
+            known = "; no image of the index has one"
+        yield f"{option} {path_line(value)} lets no image through{known}."
+
+
+def _lets_through(store: Store, field: str, value: str) -> bool:
+    alone: dict[str, Any] = {field: (value,)}
+    return bool(_some_images(store, 1, Filter(**alone)))
 
 
 def _some_images(store: Store, count: int, where: Filter) -> Sequence[ImageRecord]:

@@ -39,7 +39,8 @@ def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
 
     Args:
         store: Open.
-        out: Ends in .parquet or .npy; replaced if it is there.
+        out: Ends in .parquet or .npy; replaced if it is there, and so are the two files beside a
+            .npy file.
         where: Which images.
 
     Returns:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.errors import DataError, FootworkError
 from runtime.folders import read_json
@@ -21,6 +22,7 @@ from search.paths import absolute_path, real_path
 from search.records import ImageRecord
 from search.store.protocol import Embedded, Embedder, FloatArray
 from search.transfer.export import FORMAT, KIND, METADATA
+from search.transfer.path_rows import READERS
 from search.transfer.sources import BATCH, Batch
 from search.update.reading import content_of
 
@@ -53,31 +55,50 @@ class ParquetSource:
                 f"{path_line(self.path)} lacks the column {names}. Name the columns of paths and "
                 "of embeddings `path` and `embedding`."
             )
+        _require_floats(schema.field("embedding").type, self.path)
         told = (schema.metadata or {}).get(METADATA)
         if told is not None:
-            self.embedder, self.roots = _told(json.loads(told), self.path)
+            self.embedder, self.roots = _told(told, self.path)
 
     def batches(self) -> Iterator[Batch]:
         """Rows as they come."""
-        import pyarrow.parquet
-
         first = 1
-        with pyarrow.parquet.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(BATCH):
-                rows = _plain(batch).to_pylist()
-                flat = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
-                if len(flat) % max(len(rows), 1):
-                    raise DataError(
-                        f"{path_line(self.path)}: embeddings from row {first:,} on differ in "
-                        "width. Leave out those of another model."
-                    )
-                vectors = np.asarray(flat, np.float32).reshape(len(rows), -1)
-                yield _embedded(self, rows, vectors, first), []
-                first += len(rows)
+        for rows, embeddings in self._parts():
+            vectors = self._vectors_of(embeddings, first)
+            yield _embedded(self, rows, vectors, first), []
+            first += len(rows)
 
     def texts_folder(self) -> Path | None:
         """A file has none."""
         return None
+
+    def _parts(self) -> Iterator[tuple[list[dict[str, Any]], Any]]:
+        """Rows without embeddings, and the column of these; at least a row."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        try:
+            with pa.parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(BATCH):
+                    if batch.num_rows:
+                        yield _plain(batch).to_pylist(), batch.column("embedding")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
+
+    def _vectors_of(self, embeddings: Any, first: int) -> FloatArray:
+        import pyarrow.compute
+
+        nulls = np.flatnonzero(embeddings.is_null().to_numpy(zero_copy_only=False))
+        if len(nulls):
+            raise _wrong_rows(self.path, first + nulls, "have no embedding (null)")
+        widths = pyarrow.compute.list_value_length(embeddings).unique().to_pylist()
+        if len(widths) > 1:
+            raise DataError(
+                f"{path_line(self.path)}: embeddings from row {first:,} on differ in width. Leave "
+                "out those of another model."
+            )
+        flat = embeddings.flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat, np.float32).reshape(len(embeddings), widths[0])
 
 
 @dataclass(slots=True)
@@ -100,9 +121,8 @@ class NumpySource:
                 self.embedder, self.roots = _told(read_json(told), told)
             except FootworkError as error:
                 raise DataError(str(error)) from error
-        beside = [self.path.with_suffix(ending) for ending in (".jsonl", ".csv", ".txt")]
-        if not any(path.is_file() for path in beside):
-            names = ", ".join(path.name for path in beside)
+        if not any(path.is_file() for path in self._beside()):
+            names = ", ".join(path.name for path in self._beside())
             raise DataError(
                 f"The paths of {path_line(self.path)} must stand beside it, a line for each row. "
                 f"Put one of {names} there."
@@ -126,6 +146,9 @@ class NumpySource:
         """A file has none."""
         return None
 
+    def _beside(self) -> Sequence[Path]:
+        return [self.path.with_suffix(ending) for ending in READERS]
+
     def _array(self) -> FloatArray:
         try:
             array: FloatArray = np.load(self.path, mmap_mode="r", allow_pickle=False)
@@ -139,23 +162,41 @@ class NumpySource:
         return array
 
     def _rows(self) -> Iterator[Mapping[str, Any]]:
-        if (lines := self.path.with_suffix(".jsonl")).is_file():
-            with lines.open(encoding="utf-8") as file:
-                yield from map(json.loads, file)
-        elif (table := self.path.with_suffix(".csv")).is_file():
-            with table.open(encoding="utf-8", newline="") as file:
-                yield from csv.DictReader(file)
-        else:
-            with self.path.with_suffix(".txt").open("rb") as names:
-                yield from ({"path": os.fsdecode(line.rstrip(b"\r\n"))} for line in names)
+        beside = next(path for path in self._beside() if path.is_file())
+        try:
+            yield from READERS[beside.suffix](beside)
+        except (OSError, ValueError, csv.Error) as error:
+            advice = f"Write it as UTF-8, a line for each row of {path_line(self.path.name)}."
+            raise _unreadable(beside, error, advice) from error
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = str(error).rstrip(".")
+_NAME_ANOTHER = (
+    "Name a file that footwork search export, or another program, wrote as .parquet or .npy."
+)
+
+
+def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:
+    reason = " ".join(str(error).split()).rstrip(".")  # pyarrow writes several lines
+    return DataError(f"Cannot read {path_line(path)}: {reason}. {advice}")
+
+
+def _wrong_rows(path: Path, rows: NDArray[np.int64], what: str) -> DataError:
+    listed = ", ".join(f"{row:,}" for row in rows[:10].tolist())
     return DataError(
-        f"Cannot read {path_line(path)}: {reason}. Name a file that footwork search export, or "
-        "another program, wrote as .parquet or .npy."
+        f"{path_line(path)}: rows {listed} {what}, {len(rows):,} in this part. Leave them out."
     )
+
+
+def _require_floats(column: Any, path: Path) -> None:
+    from pyarrow import types
+
+    is_list = types.is_list(column) or types.is_large_list(column)
+    is_list = is_list or types.is_fixed_size_list(column)
+    if not (is_list and types.is_floating(column.value_type)):
+        raise DataError(
+            f"{path_line(path)}: the column embedding must hold a list of floats a row, got "
+            f"{column}. Save the embeddings as lists of float32."
+        )
 
 
 def _plain(batch: Any) -> Any:
@@ -172,9 +213,10 @@ def _plain(batch: Any) -> Any:
 
 def _told(value: Any, path: Path) -> tuple[Embedder, tuple[str, ...]]:
     try:
+        value = json.loads(value) if isinstance(value, bytes) else value
         if (value["kind"], value["format"]) == (KIND, FORMAT):
             return Embedder(**value["model"]), tuple(value["roots"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(_foreign(path)) from error
     raise DataError(_foreign(path))
 
@@ -195,11 +237,10 @@ def _embedded(
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
     if len(bad):
-        listed = ", ".join(f"{first + row:,}" for row in bad[:10].tolist())
-        raise DataError(
-            f"{path_line(source.path)}: rows {listed} are zero or no numbers, {len(bad):,} in "
-            "this part. Leave them out."
-        )
+        raise _wrong_rows(source.path, first + bad, "are zero or no numbers")
+    nameless = np.flatnonzero([not _has_path(row) for row in rows])
+    if len(nameless):
+        raise _wrong_rows(source.path, first + nameless, "have no path")
     units = vectors / lengths if source.embedder is None else vectors
     read = _record_of if source.embedder is not None else _foreign_record
     try:
@@ -210,6 +251,11 @@ def _embedded(
             f"writes them ({type(error).__name__}: {error}). Export them anew."
         ) from error
     return [Embedded(one, units[row]) for row, one in enumerate(records)]
+
+
+def _has_path(row: Mapping[str, Any]) -> bool:
+    path = row.get("path")
+    return bool(row.get("path_bytes") or (isinstance(path, str) and path))
 
 
 def _path_of(row: Mapping[str, Any]) -> str:

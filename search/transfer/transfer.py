@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,9 +110,10 @@ def copy_index(
     if isinstance(source, IndexSource) and _is_same(source.place, place):
         raise ConfigError(f"{place} cannot be copied from itself. Name another with --index.")
     embedder = _embedder(source, model)
+    batches = _begun(source, embedder)
     transfer = Transfer()
     with place.writing(), closing(_opened(place, embedder)) as store:
-        for batch in source.batches():
+        for batch in batches:
             _write(store, batch, transfer)
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
         store.set_roots(absolute_roots([*store.roots(), *source.roots]))
@@ -141,6 +143,15 @@ def _embedder(source: Source, model: ModelOptions) -> Embedder:
     return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
 
 
+def _begun(source: Source, embedder: Embedder) -> Iterator[Batch]:
+    """All batches, the first of them read: of a file that is broken no index is begun."""
+    batches = source.batches()
+    first = list(islice(batches, 1))
+    for images, _ in first:
+        _require_width(embedder, images)
+    return chain(first, batches)
+
+
 def _opened(place: Place, embedder: Embedder) -> Store:
     if not place.exists:
         return place.begin(embedder)
@@ -161,7 +172,7 @@ def _write(store: Store, batch: Batch, transfer: Transfer) -> None:
     known = store.records(paths)
     new = [one for one in images if not _is_known(one.record, known)]
     faults = [one for one in unreadable if not _is_known(one, known)]
-    _require_width(store, new)
+    _require_width(store.embedder, new)
     if new or faults:
         store.write(Changes(embedded=new, unreadable=faults))
     labels = [(one.record.path, one.record.labels) for one in new if one.record.labels]
@@ -181,12 +192,11 @@ def _is_known(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:
     )
 
 
-def _require_width(store: Store, images: list[Embedded]) -> None:
-    width = store.embedder.width
-    wrong = [one for one in images if one.vector.shape != (width,)]
+def _require_width(embedder: Embedder, images: Sequence[Embedded]) -> None:
+    wrong = [one for one in images if one.vector.shape != (embedder.width,)]
     if wrong:
         raise DataError(
-            f"{store.embedder.model_id} gives embeddings {width} wide, but that of "
+            f"{embedder.model_id} gives embeddings {embedder.width} wide, but that of "
             f"{path_line(wrong[0].record.path)} is {wrong[0].vector.shape[-1]} wide. Name the "
             "model that made them with --model."
         )

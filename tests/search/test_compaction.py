@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +112,47 @@ def test_a_reader_whose_vectors_move_away_before_it_opens_them_finds_the_new_one
         with closing(EmbeddedStore.open(store.folder)) as reader:
             assert ask(reader)
     assert opened == ["vectors.f32", "vectors-2.f32"]
+
+
+def test_a_thread_that_began_before_a_compaction_keeps_its_vectors_while_others_take_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Callable[[], None]] = []
+
+    class Interrupted(VectorFile):
+        def __getattribute__(self, name: str) -> Any:
+            value = super().__getattribute__(name)
+            if name == "path" and waiting:
+                waiting.pop()()
+            return value
+
+    def compact_and_read() -> None:
+        assert compact(tmp_path / "1") == 3
+        write_images(store, *(f"/new/{n}" for n in range(5)))  # the new file is no shorter
+        with ThreadPoolExecutor(1) as others:
+            others.submit(reader.vectors, ["/p/4"]).result()
+            others.submit(reader.close).result()
+
+    with closing(EmbeddedEngine(tmp_path).make()) as store:
+        write_images(store, *(f"/p/{n}" for n in range(5)))
+        store.write(Changes(forgotten=["/p/0", "/p/1", "/p/2"]))
+        monkeypatch.setattr("search.store.embedded.store.VectorFile", Interrupted)
+        with closing(EmbeddedStore.open(tmp_path / "1")) as reader:
+            reader.vectors(["/p/3"])
+            waiting.append(compact_and_read)
+            for _ in range(2):  # before, and after
+                assert np.array_equal(reader.vectors(["/p/3"])["/p/3"], vector_of("/p/3"))
+    assert not waiting
+
+
+def test_a_thread_gets_its_rows_though_another_maps_fewer(tmp_path: Path) -> None:
+    class Interrupted(VectorFile):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value[:2] if name == "_mapped" else value)
+
+    file = Interrupted(tmp_path / "vectors.f32", 8)
+    file.write(0, np.ones((3, 8), np.float32))
+    assert len(file.rows(3)) == 3
 
 
 def test_an_examination_during_a_compaction_takes_nothing_for_lost(

@@ -14,11 +14,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from runtime.cli import main
 from runtime.errors import ConfigError, DataError, StoreError
 from search.filters import Filter
 from search.index_folder import IndexFolder
 from search.store.protocol import Store
-from search.transfer.export import export_images
+from search.transfer.export import NUMPY_ENDINGS, export_images
 from tests.search.filled import ODD, filled, model
 
 
@@ -71,6 +72,20 @@ def test_an_export_that_fails_leaves_what_was_there(place: IndexFolder, tmp_path
             export_images(Failing(store), tmp_path / name)  # type: ignore[arg-type]
         assert (tmp_path / name).read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.npy", "all.parquet", "source"]
+
+
+def test_what_stands_at_any_of_the_names_is_replaced_and_the_command_says_so(
+    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [tmp_path / f"all{ending}" for ending in NUMPY_ENDINGS]
+    for path in names:
+        path.write_bytes(b"old")
+    with closing(place.open()) as store:
+        export_images(store, tmp_path / "all.npy")
+    assert all(path.read_bytes() != b"old" for path in names)
+    assert main(["search", "export", "--help"]) == 0
+    help_text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Files of these names that are there are replaced." in help_text
 
 
 def test_another_ending_and_a_missing_folder_are_refused(

@@ -49,6 +49,23 @@ def test_a_value_that_no_image_has_is_told_with_those_that_some_have(store: Stor
     assert sentence == "--label cat lets no image through; no image of the index has one."
 
 
+def test_what_only_some_images_were_asked_for_is_not_said_of_all(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.unknown_values._LOOKED_AT", 2)
+    store.write_labels([("/photos/2024/b.jpg", {})])
+    asked = []
+
+    def search(queries: Any, top_k: int, where: Filter) -> Any:
+        asked.append(top_k)
+        return type(store).search(store, queries, top_k, where)
+
+    monkeypatch.setattr(store, "search", search)
+    said = list(unknown_values(store, Filter(labels=("cat", "dog"))))
+    assert said == ["--label cat lets no image through.", "--label dog lets no image through."]
+    assert asked == [1, 1, 2]
+
+
 def test_the_commands_tell_it_and_end_as_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

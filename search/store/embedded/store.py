@@ -277,9 +277,10 @@ class EmbeddedStore:
 
     def _vector_file(self, catalog: Catalog) -> VectorFile:
         path = self.folder / catalog.fact("vectors")
-        if self._file is None or self._file.path != path:
-            self._file = VectorFile(path, self._embedder.width)
-        return self._file
+        file = self._file  # which other threads may replace at any moment
+        if file is None or file.path != path:
+            file = self._file = VectorFile(path, self._embedder.width)
+        return file
 
     def _vectors(self, catalog: Catalog) -> FloatArray:
         return self._vector_file(catalog).rows(catalog.fact("slots"))

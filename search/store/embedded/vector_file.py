@@ -32,9 +32,10 @@ class VectorFile:
         Raises:
             StoreError: The file is missing, shorter, or not to be read.
         """
-        if count > len(self._mapped):
+        mapped = self._mapped  # which other threads may replace at any moment
+        if count > len(mapped):
             try:
-                self._mapped = np.memmap(self.path, "<f4", "r", shape=(count, self.width))
+                mapped = self._mapped = np.memmap(self.path, "<f4", "r", shape=(count, self.width))
             except PermissionError as error:
                 message = f"{self.path} may not be read. Give yourself the right to, and try again."
                 raise StoreError(message) from error
@@ -44,7 +45,7 @@ class VectorFile:
                     "footwork search doctor --repair keeps what is there."
                 )
                 raise StoreError(message) from error
-        return self._mapped[:count]
+        return mapped[:count]
 
     def write(self, slot: int, vectors: FloatArray) -> None:
         """Put vectors from `slot` on, and wait until they are on the disk.

@@ -1,0 +1,138 @@
+"""Files that embeddings cannot be copied from are told as what they are, and no index is begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from runtime.errors import DataError
+from search.index_folder import IndexFolder
+from search.options import StoreOptions
+from search.transfer.file_sources import NumpySource, ParquetSource
+from search.transfer.transfer import copy_index, find_source
+from tests.search.filled import model
+
+ROW = [3.0, 4.0]
+
+
+def table(folder: Path, embeddings: Any, **options: Any) -> Path:
+    """A file of embeddings, row by row, by other hands."""
+    path = folder / "foreign.parquet"
+    paths = [f"/{row}" for row in range(len(embeddings))]
+    columns = pyarrow.table({"path": paths, "embedding": embeddings})
+    pyarrow.parquet.write_table(columns, path, **options)
+    return path
+
+
+def array(folder: Path, ending: str, beside: bytes) -> Path:
+    """Two embeddings, and what stands beside them."""
+    path = folder / "foreign.npy"
+    np.save(path, np.ones((2, 2), np.float32))
+    path.with_suffix(ending).write_bytes(beside)
+    return path
+
+
+BESIDE = [
+    (".jsonl", b'{"path": "/a"}\n{"path": \n', r"line 2 is no JSON \(Expecting value\)"),
+    (".jsonl", b'{"path": "/a"}\n["/b"]\n', "line 2 is no JSON object"),
+    (".jsonl", b'{"path": "/a"}\n{"path": "/\xe9"}\n', "'utf-8' codec can't decode byte 0xe9"),
+    (".csv", b"path\n/a\n/\xe9\n", "'utf-8' codec can't decode byte 0xe9"),
+    (".csv", b"path\n/a\n" + b"b" * 200_000, "field larger than field limit"),
+]
+
+
+@pytest.mark.parametrize(("ending", "beside", "reason"), BESIDE)
+def test_paths_that_cannot_be_read_are_told(
+    tmp_path: Path, ending: str, beside: bytes, reason: str
+) -> None:
+    with pytest.raises(
+        DataError, match=rf"^Cannot read .*foreign\{ending}: {reason}.*\. Write it as UTF-8, a line"
+    ):
+        NumpySource(array(tmp_path, ending, beside))
+
+
+@pytest.mark.parametrize(
+    ("ending", "beside"),
+    [
+        (".jsonl", b'{"path": "/a"}\n{"path": null}\n'),
+        (".jsonl", b'{"path": "/a"}\n{"name": "/b"}\n'),
+        (".csv", b"n,path\n1,/a\n2\n"),
+        (".csv", b'path\n/a\n""\n'),
+    ],
+)
+def test_rows_without_a_path_are_named(tmp_path: Path, ending: str, beside: bytes) -> None:
+    source = NumpySource(array(tmp_path, ending, beside))
+    with pytest.raises(DataError, match="rows 2 have no path"):
+        list(source.batches())
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "kind"),
+    [([1.0, 2.0], "double"), (["[3, 4]"], "string"), ([["3", "4"]], "list<.*: string>")],
+)
+def test_a_column_that_holds_no_lists_of_floats_is_told(
+    tmp_path: Path, embeddings: Any, kind: str
+) -> None:
+    with pytest.raises(
+        DataError, match=f"must hold a list of floats a row, got {kind}\\. Save the"
+    ):
+        ParquetSource(table(tmp_path, embeddings))
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.list_(pyarrow.float16()), pyarrow.list_(pyarrow.float64(), 2)]
+)
+def test_lists_of_floats_of_every_kind_are_read(tmp_path: Path, kind: Any) -> None:
+    rows = [np.array(ROW, kind.value_type.to_pandas_dtype())] * 2
+    ((images, _),) = ParquetSource(table(tmp_path, pyarrow.array(rows, kind))).batches()
+    assert np.allclose([one.vector for one in images], [[0.6, 0.8]] * 2)
+    empty = ParquetSource(table(tmp_path, pyarrow.array([], kind)))
+    assert list(empty.batches()) == []
+
+
+@pytest.mark.parametrize("width", [-1, 2])
+def test_embeddings_that_are_null_are_named_as_that(tmp_path: Path, width: int) -> None:
+    kind = pyarrow.list_(pyarrow.float32(), width)
+    path = table(tmp_path, pyarrow.array([ROW, None, ROW, None], kind))
+    with pytest.raises(DataError, match=r"rows 2, 4 have no embedding \(null\), 2 in this part\."):
+        list(ParquetSource(path).batches())
+    path = table(tmp_path, pyarrow.array([ROW, [3.0, None]], kind))
+    with pytest.raises(DataError, match="rows 2 are zero or no numbers"):
+        list(ParquetSource(path).batches())
+
+
+def test_embeddings_of_several_widths_are_refused_even_where_their_sum_would_do(
+    tmp_path: Path,
+) -> None:
+    path = table(tmp_path, [[1.0], [1.0, 2.0, 3.0]])
+    with pytest.raises(DataError, match="embeddings from row 1 on differ in width"):
+        list(ParquetSource(path).batches())
+
+
+def test_a_table_that_is_damaged_is_told(tmp_path: Path) -> None:
+    path = table(tmp_path, [[n, 1.0] for n in range(999)], compression="none", use_dictionary=False)
+    whole = bytearray(path.read_bytes())
+    whole[4:400] = b"\xff" * 396  # of the first page
+    path.write_bytes(whole)
+    with pytest.raises(DataError, match=r"^Cannot read .*foreign\.parquet: .*\. Name a file that"):
+        list(ParquetSource(path).batches())
+    rows = pyarrow.table({"path": ["/a"], "embedding": [ROW]})
+    pyarrow.parquet.write_table(rows.replace_schema_metadata({b"footwork": b"{"}), path)
+    with pytest.raises(DataError, match="was not written by footwork search export"):
+        ParquetSource(path)
+
+
+@pytest.mark.parametrize("embeddings", [[ROW, None], [ROW, ROW]])
+def test_no_index_is_begun_for_a_file_whose_first_rows_are_wrong(
+    tmp_path: Path, embeddings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.transfer.transfer._embedder", lambda *_: model(8))
+    target = IndexFolder(tmp_path / "target")
+    with pytest.raises(DataError, match=r"have no embedding|gives embeddings 8 wide, but"):
+        copy_index(find_source(str(table(tmp_path, embeddings)), StoreOptions()), target)
+    assert not target.exists
