@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import errno
+import io
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -34,6 +36,12 @@ EPILOGUE = (
 FAILED, WRONG_COMMAND = 1, 2
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell reports them
 
+# torch and safetensors, SQLite, and numpy tell it only in their texts.
+_FULL_DISK = re.compile(
+    "No space left on device|database or disk is full|problem writing element|"
+    "[0-9]+ requested and [0-9]+ written"
+)
+
 # gloo, torch's own store and NCCL tell it only in their texts.
 _LOST_PEER = (
     "Connection closed by peer",
@@ -55,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ended by signal n.
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
+    _show_what_cannot_be_encoded()
     try:
         result = _app()(
             words,
@@ -136,6 +145,13 @@ def _app() -> App:
         if folder is not None:
             app.command(f"{name}.cli:app", name=name, help=_summary(folder))
     return app
+
+
+def _show_what_cannot_be_encoded() -> None:
+    """A path or a query in other letters than the terminal's is no reason to end."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _application_folder(name: str) -> Path | None:
@@ -242,10 +258,8 @@ def _own_fault(error: BaseException) -> str:
 
 
 def _disk_is_full(error: BaseException) -> bool:
-    # torch and safetensors report a full disk in their own exceptions, as text.
     return any(
-        getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        or "No space left on device" in str(link)
+        getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL_DISK.search(str(link))
         for link in _chain(error)
     )
 

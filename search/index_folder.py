@@ -30,6 +30,7 @@ _TEMPORARY = (
     f".{_GENERATION}*",
     f"{_GENERATION}*/.{_TEXTS}.*",
     f"{_GENERATION}*/.approximate.json.*",
+    f"{_GENERATION}*/.approximate-*.faiss.*",
 )
 _NAME = 40  # characters of a root's name in the name of its index
 

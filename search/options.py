@@ -114,6 +114,11 @@ class FilterOptions:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= _LARGEST:
                 raise ConfigError(f"`{name}` must be from 0 to {_LARGEST:,}, got {value}.")
+        if (self.min_bytes or 0) > (_LARGEST if self.max_bytes is None else self.max_bytes):
+            raise ConfigError(
+                f"--min-bytes {self.min_bytes} is above --max-bytes {self.max_bytes}: no image can "
+                "be found."
+            )
         self.filter()
 
     def filter(self) -> Filter:
@@ -127,11 +132,17 @@ class FilterOptions:
             folders=tuple(map(absolute_path, self.in_)),
             since=first,
             until=last,
-            formats=tuple(_FORMATS.get(name.lower(), name.lower()) for name in self.format),
+            formats=tuple(map(_format, self.format)),
             cameras=self.camera,
             labels=self.label,
             **{name: getattr(self, name) for name in _NUMBERS},
         )
+
+
+def _format(name: str) -> str:
+    """As an image library calls it, from a name or an ending."""
+    name = name.lower().removeprefix(".")
+    return _FORMATS.get(name, name)
 
 
 _LARGEST = 2**63 - 1  # that a store can hold

@@ -131,6 +131,8 @@ def _export_graph(tower: TextTower, inputs: Sequence[str], folder: Path) -> None
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()
         program.save(folder / GRAPH, external_data=True)
+    except OSError:  # of the disk, not of the model
+        raise
     except Exception as error:  # whatever a model does that the exporter cannot
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise _not_exportable(tower, reason[0]) from error

@@ -68,16 +68,16 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
     """Read a query as it is typed.
 
     Args:
-        words: `a dog + "at night" - people`, split as a shell does: `+` adds a term, `-` excludes
-            one, `0.5:` before a term is its weight. A term that begins as a path does (`./`, `/`,
-            `~/`, `../`) or is a file: address is a picture.
+        words: `a dog + "at night" - people`, split as a shell does or not at all: `+` adds a term,
+            `-` excludes one, `0.5:` before a term is its weight. A term that begins as a path does
+            (`./`, `/`, `~/`, `../`) or is a file: address is a picture.
         like: Pictures, each with a weight if need be.
 
     Raises:
         ConfigError: Nothing is asked for, or a term is empty.
     """
     terms: list[Term] = []
-    for sign, group in _grouped(words):
+    for sign, group in _grouped([part for word in words for part in _parts(word)]):
         terms.append(_term(" ".join(group).strip(), is_excluded=sign == "-"))
     terms += [_picture(text) for text in like]
     if all(term.is_excluded for term in terms):
@@ -112,6 +112,11 @@ def read_queries(file: Path, standard_input: TextIO) -> list[Query]:
     if not queries:
         raise ConfigError(f"{path_line(file)} holds no query. Write one a line.")
     return queries
+
+
+def _parts(word: str) -> list[str]:
+    """A word of a shell may be a whole query; a path may hold anything."""
+    return [word] if word.startswith(_PATH_BEGINNINGS) else word.split()
 
 
 def _grouped(words: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -241,3 +242,20 @@ def test_one_process_of_many_says_which_it_is(
     monkeypatch.setenv("RANK", "1")
     cli.main(["boxing", "fail", "data"])
     assert capsys.readouterr().err == "footwork (process 1): error: row 3 has no label\n"
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["database or disk is full", "14784 requested and 992 written", "problem writing element 7"],
+)
+def test_a_full_disk_is_told_from_the_words_of_other_libraries(told: str) -> None:
+    assert "no space left on the disk" in str(cli._surroundings_fault(OSError(told)))
+
+
+def test_what_the_output_cannot_encode_is_escaped() -> None:
+    code = "from runtime.cli import main; main(['--version']); print(chr(0x65e5))"
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=True
+    )
+    assert shown.stdout.endswith(b"\\u65e5\n")

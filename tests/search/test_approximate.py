@@ -141,3 +141,11 @@ def test_a_full_disk_is_told_and_searches_go_on(
     with pytest.raises(StoreError, match=r"cannot be written\. Make room"):
         many.finish(TYPICAL)
     assert recall(many) >= 0.97
+
+
+def test_where_few_are_left_it_goes(many: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "FEWEST_HOLES", 10)
+    many.write(Changes(forgotten=[path_of(n) for n in range(COUNT - 30)]))
+    many.finish(TYPICAL)
+    assert not list(many.folder.glob("approximate*"))
+    assert recall(many) == 1.0

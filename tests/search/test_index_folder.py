@@ -118,11 +118,13 @@ def test_an_update_clears_what_a_killed_one_left(index: Path) -> None:
     left = [
         index / ".generation-2.footwork-abc",
         index / "generation-1" / ".texts.footwork-abc",
+        index / "generation-1" / ".approximate-600000.faiss.123",
         index / ".footwork.json.abc",
     ]
     for path in left[:2]:
         (path / "tower").mkdir(parents=True)
-    left[2].write_text("{")
+    for path in left[2:]:
+        path.write_text("{")
     with IndexFolder(index).writing():
         assert not any(path.exists() for path in left)
     assert len(holdings(IndexFolder(index))) == 6

@@ -12,6 +12,7 @@ import pytest
 
 from runtime.errors import StoreError
 from search.index_folder import IndexFolder
+from search.store.embedded.catalog import create_catalog
 from tests.search.collections import EMBEDDER, WIDTH, finds_itself, indexed
 from tests.search.places import PHOTOS, catalog, examined, faults, holdings, vectors, well
 
@@ -118,3 +119,17 @@ def test_the_log_of_an_emptied_catalog_is_read(place: IndexFolder) -> None:
     log.write_bytes(kept)
     assert "41 files, 10 labels and 1 folder" in examined(place, repair=True).repaired[0]
     assert holdings(place) == before
+
+
+def test_what_a_killed_repair_left_does_not_stand_in_the_way(place: IndexFolder) -> None:
+    before, path = holdings(place), catalog(place)
+    with path.open("r+b") as file:
+        file.write(bytes(100))
+    left = path.with_name(".catalog-copy.sqlite")
+    for name in (left.name, f"{left.name}-wal", f"{left.name}-fresh"):
+        path.with_name(name).write_bytes(b"half of it")
+    create_catalog(path.with_name(f"{left.name}-fresh-whole"))
+    path.with_name(f"{left.name}-fresh-whole").replace(path.with_name(f"{left.name}-fresh"))
+    assert "made anew" in examined(place, repair=True).repaired[0]
+    assert holdings(place) == before
+    assert not list(path.parent.glob(".catalog-copy*"))

@@ -34,6 +34,16 @@ def test_a_sign_within_a_word_is_a_part_of_it() -> None:
     )
 
 
+def test_a_whole_query_may_be_one_word_of_the_shell() -> None:
+    apart = parse_query(["a", "dog", "+", "0.5:night", "-", "people", "-", "./a.jpg"])
+    assert parse_query(["a dog + 0.5:night - people - ./a.jpg"]) == apart
+    assert (
+        parse_query(["a dog", "-", "./day - night  2.jpg"])
+        .excluded[0]
+        .text.endswith("/day - night  2.jpg")
+    )
+
+
 def test_pictures_are_told_from_words(tmp_path: Path) -> None:
     photo = str(tmp_path / "a photo.jpg")
     Path(photo).touch()

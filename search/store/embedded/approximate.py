@@ -110,6 +110,9 @@ class ApproximateIndex:
             StoreError: It cannot be written.
         """
         covered = self.covers(state)
+        if len(vectors) < FEWEST and not covered:
+            self._discard()  # of vectors that a compaction has moved
+            return
         if len(vectors) < FEWEST or (covered and len(vectors) - covered <= STALE * covered):
             return
         old = self._open
@@ -189,8 +192,14 @@ class ApproximateIndex:
         finally:
             temporary.unlink(missing_ok=True)
         write_json(self._folder / _RECORD, asdict(build))
+        self._discard(but=build.file)
+
+    def _discard(self, but: str | None = None) -> None:
+        """Delete what no search asks any more."""
+        if but is None:
+            (self._folder / _RECORD).unlink(missing_ok=True)
         for old in self._folder.glob("approximate-*.faiss"):
-            if old.name != build.file:
+            if old.name != but:
                 old.unlink(missing_ok=True)
         self._open = None
 

@@ -184,6 +184,13 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
     return Catalog(path, connection)
 
 
+def empty_log(path: Path) -> None:
+    """Bring all into the catalog itself: it may be copied to where nothing can be written."""
+    catalog = open_catalog(path, to_write=True)
+    with translated(path), closing(catalog.connection) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """SQLite's errors in words that help.

@@ -204,6 +204,7 @@ def _open_damaged(path: Path, held: ExitStack) -> sqlite3.Connection:
         if _knows_tables(connection):
             return connection
     copy = path.with_name(_COPY)
+    _remove(copy)  # of a repair that was killed; its log would be taken for the new one's
     held.callback(_remove, copy)
     _replace_first_page(path, copy)
     return held.enter_context(closing(_connect(copy)))
@@ -230,6 +231,7 @@ def _replace_first_page(path: Path, copy: Path) -> None:
     Source: the header of a database, https://www.sqlite.org/fileformat2.html, section 1.3.
     """
     fresh = copy.with_name(f"{_COPY}-fresh")
+    _remove(fresh)
     try:
         create_catalog(fresh)
         with closing(sqlite3.connect(fresh)) as connection:

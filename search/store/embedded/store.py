@@ -19,7 +19,13 @@ from search.paths import stored_text
 from search.records import ImageRecord
 from search.store.embedded import file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
-from search.store.embedded.catalog import FILE_NAME, Catalog, create_catalog, open_catalog
+from search.store.embedded.catalog import (
+    FILE_NAME,
+    Catalog,
+    create_catalog,
+    empty_log,
+    open_catalog,
+)
 from search.store.embedded.conditions import condition_of
 from search.store.embedded.nearest import Searcher
 from search.store.embedded.vector_file import VectorFile
@@ -123,12 +129,7 @@ class EmbeddedStore:
         with self._searching(self._reading) as (catalog, vectors):
             covered = self._covered(catalog)
         self._approximate.refresh(vectors, typical, covered)
-        self._empty_log()
-
-    def _empty_log(self) -> None:
-        """Bring all into the catalog itself: it may be copied to where nothing can be written."""
-        with closing(open_catalog(self._path, to_write=True).connection) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        empty_log(self._path)
 
     def counts(self) -> Counts:
         """How many files of each kind."""
