@@ -6,7 +6,7 @@ import csv
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ SchemaOf = Callable[[Mapping[str, Any]], Any]
 
 
 def write_rows(
-    rows: Iterable[Mapping[str, Any]], path: Path, schema_of: SchemaOf | None = None
+    rows: Iterable[Mapping[str, Any]],
+    path: Path,
+    schema_of: SchemaOf | None = None,
+    columns: Sequence[str] = (),
 ) -> None:
     """Write rows to a sibling of `path`, flush it, and rename it.
 
@@ -31,16 +34,17 @@ def write_rows(
             None as an empty cell.
         path: Ends in .csv, .tsv, .jsonl or .parquet.
         schema_of: The types of Parquet; None takes them from the first rows.
+        columns: Of a table without rows.
 
     Raises:
         ConfigError: Another ending.
         DataError: The file cannot be written, or a value is of another type than its column.
     """
     writers: dict[str, Callable[[Iterable[Mapping[str, Any]], Path], None]] = {
-        ".csv": _write_csv,
-        ".tsv": _write_tsv,
+        ".csv": lambda rows, path: _write_csv(rows, path, columns, ","),
+        ".tsv": lambda rows, path: _write_csv(rows, path, columns, "\t"),
         ".jsonl": _write_json_lines,
-        ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of),
+        ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of, columns),
     }
     require_known_ending(path)
     write = writers[path.suffix.lower()]
@@ -79,18 +83,18 @@ def _complete_or_absent(path: Path) -> Iterator[Path]:
             sibling.unlink()
 
 
-def _write_csv(rows: Iterable[Mapping[str, Any]], path: Path, delimiter: str = ",") -> None:
+def _write_csv(
+    rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str], delimiter: str
+) -> None:
+    rows = iter(rows)
+    first = next(rows, None)
+    names = list(columns if first is None else first)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer: csv.DictWriter[str] | None = None
-        for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(file, list(row), delimiter=delimiter, lineterminator="\n")
-                writer.writeheader()
+        writer = csv.DictWriter(file, names, delimiter=delimiter, lineterminator="\n")
+        if names:
+            writer.writeheader()
+        for row in itertools.chain([] if first is None else [first], rows):
             writer.writerow({name: _cell(value) for name, value in row.items()})
-
-
-def _write_tsv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    _write_csv(rows, path, delimiter="\t")
 
 
 def _cell(value: Any) -> Any:
@@ -106,14 +110,18 @@ def _write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
 
 
 def _write_parquet(
-    rows: Iterable[Mapping[str, Any]], path: Path, schema_of: SchemaOf | None
+    rows: Iterable[Mapping[str, Any]],
+    path: Path,
+    schema_of: SchemaOf | None,
+    columns: Sequence[str],
 ) -> None:
     import pyarrow
     import pyarrow.parquet
 
     rows = iter(rows)
     batch = [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]
-    schema = schema_of(batch[0]) if schema_of and batch else None
+    example = batch[0] if batch else dict.fromkeys(columns)
+    schema = schema_of(example) if schema_of and example else None
     try:
         table = pyarrow.Table.from_pylist(batch, schema=schema)
         with pyarrow.parquet.ParquetWriter(path, table.schema) as writer:

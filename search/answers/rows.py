@@ -16,6 +16,11 @@ Row = Mapping[str, Any]
 _HEAD = "rank  relevance   score  path"
 _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
 _BEGINNING = datetime(1970, 1, 1)
+_COLUMNS = (
+    *("path", "score", "relevance", "format", "width", "height", "bytes"),
+    *("date", "camera", "labels"),
+)
+"""Of `hit_row`, where a path is UTF-8."""
 
 
 def answer_document(answer: Answer) -> dict[str, Any]:
@@ -70,7 +75,8 @@ def write_hits(answers: Sequence[Answer], path: Path) -> None:
     from runtime.tables.writer import write_rows
 
     rows = _nested_rows(answers) if path.suffix.lower() == ".jsonl" else flat_rows(answers)
-    write_rows(rows, path, _schema)
+    columns = _COLUMNS if len(answers) == 1 else ("query", *_COLUMNS)
+    write_rows(rows, path, _schema, columns)
 
 
 def path_bytes(answers: Iterable[Answer], end: Literal[b"\n", b"\0"]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from runtime.errors import ConfigError
@@ -92,6 +93,22 @@ def test_hits_are_written_as_a_table_of_any_kind(tmp_path: Path, ending: str) ->
     columns = read_table(tmp_path / f"hits{ending}").columns
     assert columns["query"] == ["a dog", "a cat"]
     assert columns["path"] == [path_text(ODD), "/b.jpg"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("queries", [1, 2])
+def test_a_table_without_hits_has_the_columns_of_one_with_hits(
+    tmp_path: Path, ending: str, queries: int
+) -> None:
+    some, none = tmp_path / f"some{ending}", tmp_path / f"none{ending}"
+    write_hits([answer(hit("/a.jpg", 0.9))] * queries, some)
+    write_hits([answer()] * queries, none)
+    if ending == ".parquet":
+        read = pyarrow.parquet.read_schema
+        assert read(none).equals(read(some))
+    else:
+        [header] = none.read_text("utf-8").splitlines()
+        assert header == some.read_text("utf-8").splitlines()[0]
 
 
 def test_json_lines_keep_the_scores_of_labels(tmp_path: Path) -> None:
