@@ -101,7 +101,7 @@ def index(
         for changed in watched_updates(indexer, watched):
             line.clear()
             note_all((*summary_notes(changed), summary_text(changed, str(place))))
-    return exit_code(all_done=not summary.unreadable)
+    return exit_code(all_done=not (summary.unreadable or summary.vanished))
 
 
 @app.command

@@ -7,21 +7,22 @@ from typing import Any
 
 from runtime.paths import path_line, path_text
 from search.update.update import Summary
+from search.update.watching import AGAIN
 
-_COUNTED = ("added", "changed", "moved", "returned", "removed", "unchanged")
+_COUNTED = ("added", "changed", "moved", "returned", "removed", "unchanged", "vanished")
 
 
 def summary_text(summary: Summary, place: str) -> str:
     """Two lines: what was done, and how long it took."""
+    where = f"The index is in {path_line(place)}"
+    if summary.is_put_off:
+        return f"Put off; tried again every {AGAIN / 1000:.0f} s\n{where}"
     counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTED if getattr(summary, name)]
     if summary.unreadable:
         counts.append(f"{len(summary.unreadable):,} unreadable")
     rate = summary.embedded / summary.seconds if summary.seconds else 0.0
     pace = f" ({summary.embedded:,} embedded, {rate:.1f} a second)" if summary.embedded else ""
-    return (
-        f"{', '.join(counts) or 'no images'}, in {summary.seconds:.1f} s{pace}\n"
-        f"The index is in {path_line(place)}"
-    )
+    return f"{', '.join(counts) or 'no images'}, in {summary.seconds:.1f} s{pace}\n{where}"
 
 
 def summary_notes(summary: Summary) -> Iterator[str]:

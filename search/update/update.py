@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.errors import ImageError
+from runtime.faults import counted
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, FloatArray, Store
 from search.update.differences import (
@@ -74,11 +75,15 @@ class Summary:
     removed: int = 0
     """Images that are no longer there; their vectors are kept for when they come back."""
     unchanged: int = 0
+    vanished: int = 0
+    """Files that were found, and gone before they were read."""
     embedded: int = 0
     """Images that were decoded."""
     unreadable: list[ImageRecord] = field(default_factory=list)
     """Files that are no images, those known from before among them."""
     notes: list[str] = field(default_factory=list)
+    is_put_off: bool = False
+    """Whether nothing could be done yet, and it is tried again; the notes say why."""
     seconds: float = 0.0
 
     @property
@@ -127,9 +132,12 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     todo = surroundings.from_main(known.rest)
     if todo:
         changed = {record.path for record in found.changed}
-        for batch in _batches(_embedded(todo, surroundings)):
+        for batch in _batches(_still_there(_embedded(todo, surroundings), summary)):
             store.write(batch)
             _count(batch, changed, summary)
+    if summary.vanished:
+        files = counted(summary.vanished, "file")
+        summary.notes.append(f"{files} vanished before being read. Index again when they are back.")
     summary.seconds = time.monotonic() - begin
     return summary
 
@@ -189,17 +197,32 @@ def _embedded(
 def _entry(reading: FileReading, outcome: FloatArray | ImageError) -> Embedded | ImageRecord | None:
     if not isinstance(outcome, ImageError):
         return Embedded(reading.record, outcome)
-    path = Path(reading.record.path)
-    gone = not path.exists() and not path.is_symlink()
-    return None if gone else replace(reading.record, fault=outcome.reason)
+    try:
+        os.lstat(reading.record.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # it is there, and cannot be read
+    return replace(reading.record, fault=outcome.reason)
 
 
-def _batches(entries: Iterable[Embedded | ImageRecord | None]) -> Iterator[Changes]:
+def _still_there(
+    entries: Iterable[Embedded | ImageRecord | None], summary: Summary
+) -> Iterator[Embedded | ImageRecord]:
+    """Leave out the files that are gone, and count them."""
+    for entry in entries:
+        if entry is None:
+            summary.vanished += 1
+        else:
+            yield entry
+
+
+def _batches(entries: Iterable[Embedded | ImageRecord]) -> Iterator[Changes]:
     embedded, unreadable, begin = list[Embedded](), list[ImageRecord](), time.monotonic()
     for entry in entries:
         if isinstance(entry, Embedded):
             embedded.append(entry)
-        elif entry is not None:
+        else:
             unreadable.append(entry)
         late = time.monotonic() - begin > BATCH_SECONDS
         if len(embedded) + len(unreadable) >= BATCH or (late and (embedded or unreadable)):

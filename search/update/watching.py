@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,49 +19,85 @@ is not read half."""
 _LONGEST = 60_000
 """Milliseconds after which it is, quiet or not."""
 AGAIN = 5_000
-"""Milliseconds until an update that could not write is tried again."""
+"""Milliseconds until an update that could not be made is tried again."""
 
 
 def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]:
     """Index what changes below some roots, until the caller is interrupted.
 
-    What changed before it began, while an update was running, is found first.
+    What changed before it began, while an update was running or while a root was away, is found
+    first.
 
     Args:
         indexer: Of the index.
-        roots: Absolute.
+        roots: Absolute; those that go may come back.
 
     Yields:
-        What each update did; those that changed nothing are left out.
+        What each update did; those that changed nothing are left out, unless one before them was
+        put off.
     """
-    from watchfiles import DefaultFilter, watch
+    is_put_off, told = False, ""
+    for is_due in _moments(roots, _own_files(indexer.place)):
+        if not (is_due or is_put_off):
+            continue
+        summary, was_put_off = _updated(indexer, roots), is_put_off
+        is_put_off = summary.is_put_off
+        is_news = bool(summary.notes) and str(summary.notes) != told
+        if summary.has_changes or is_news or (was_put_off and not is_put_off):
+            yield summary
+        told = str(summary.notes)
 
-    ours = DefaultFilter(ignore_paths=_own_files(indexer.place))
-    is_due, told = True, ""
+
+def _updated(indexer: Indexer, roots: Sequence[str]) -> Summary:
+    try:
+        return indexer.index(roots)
+    except (DataError, StoreError) as error:  # a drive may come back, another process may write
+        return Summary(notes=[str(error)], is_put_off=True)
+
+
+def _moments(roots: Sequence[str], ignored: Sequence[str | Path]) -> Iterator[bool]:
+    """Wait for changes, again and again.
+
+    Yields:
+        Whether something may have changed; false where a while went by without.
+    """
+    while True:
+        try:
+            yield from _moments_of_one_watch(roots, ignored)
+        except FileNotFoundError:  # a folder that went just as it was to be watched
+            time.sleep(AGAIN / 1000)
+
+
+def _moments_of_one_watch(roots: Sequence[str], ignored: Sequence[str | Path]) -> Iterator[bool]:
+    """The same until a root is another than before: a watch hangs on a folder, not on its name."""
+    from watchfiles import Change, DefaultFilter, watch
+
+    before = [_identity(root) for root in roots]
+    here = [root for root, identity in zip(roots, before, strict=True) if identity is not None]
+    is_first = True  # what changed while nothing was watched
     for changes in watch(
-        *map(Path, roots),
-        watch_filter=ours,
+        *map(Path, here),
+        watch_filter=DefaultFilter(ignore_paths=ignored),
         step=QUIET,
         debounce=_LONGEST,
         rust_timeout=AGAIN,
         yield_on_timeout=True,
     ):
-        if not (changes or is_due):
-            continue
-        summary, is_due = _updated(indexer, roots)
-        if summary.has_changes or (summary.notes and str(summary.notes) != told):
-            yield summary
-        told = str(summary.notes)
+        gone = {path for change, path in changes if change is Change.deleted}
+        # The number of a deleted folder may at once be given to the next one.
+        if not gone.isdisjoint(roots) or [_identity(root) for root in roots] != before:
+            return
+        yield is_first or bool(changes)
+        is_first = False
 
 
-def _updated(indexer: Indexer, roots: Sequence[str]) -> tuple[Summary, bool]:
-    """What an update did, and whether it is to be tried again soon."""
+def _identity(root: str) -> tuple[int, int] | None:
+    """What tells a folder from another of the same name; None where there is none."""
     try:
-        return indexer.index(roots), False
-    except DataError as error:  # a drive that was pulled out may come back
-        return Summary(notes=[str(error)]), False
-    except StoreError as error:  # another process may write
-        return Summary(notes=[str(error)]), True
+        found = Path(root).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _own_files(place: Place) -> list[str | Path]:

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.errors import DataError
 from search.update.reading import FileReading, read_whole
+from search.update.summary_text import summary_document, summary_text
 from search.update.update import update
 from tests.search.collections import (
     ThumbEncoder,
@@ -152,7 +153,7 @@ def test_what_is_recorded_is_what_was_decoded(tmp_path: Path) -> None:
     assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
 
 
-def test_a_file_that_goes_before_its_turn_is_no_fault(tmp_path: Path) -> None:
+def test_a_file_that_goes_before_its_turn_is_no_fault_but_told(tmp_path: Path) -> None:
     store = new_store(tmp_path / "index")
     first, _ = save_pictures(tmp_path / "photos", 2)
 
@@ -162,7 +163,31 @@ def test_a_file_that_goes_before_its_turn_is_no_fault(tmp_path: Path) -> None:
             yield from super().encode_sources(sources)
 
     summary = update(store, [str(tmp_path / "photos")], surroundings(Late()))
-    assert (summary.added, summary.unreadable) == (1, [])
+    assert (summary.added, summary.unreadable, summary.vanished) == (1, [], 1)
+    assert summary.notes == ["1 file vanished before being read. Index again when they are back."]
+    assert "1 added, 1 vanished" in summary_text(summary, "index")
+    assert summary_document(summary, "index")["vanished"] == 1
+
+
+def test_a_folder_that_goes_while_it_is_read_is_told_and_read_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    store = new_store(tmp_path / "index")
+    photos = tmp_path / "photos"
+    save_pictures(photos, 5)
+
+    class Leaving(ThumbEncoder):
+        def encode_sources(self, sources):  # type: ignore[no-untyped-def]
+            for number, source in enumerate(sources):
+                if number == 2:
+                    photos.rename(tmp_path / "away")
+                yield from super().encode_sources([source])
+
+    summary = update(store, [str(photos)], surroundings(Leaving()))
+    assert (summary.added, summary.vanished) == (2, 3)
+    assert "3 files vanished before being read" in summary.notes[0]
+    (tmp_path / "away").rename(photos)
+    assert indexed(store, photos).added == 3
 
 
 def test_a_device_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from search.index_folder import IndexFolder
 from search.update import watching
 from search.update.indexing import Indexer
+from search.update.summary_text import summary_text
 from search.update.watching import watched_updates
 from tests.search.collections import save_pictures
 from tests.search.places import holdings, index_of
@@ -23,6 +25,14 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[IndexFolde
     monkeypatch.setattr(watching, "AGAIN", 100)
     [picture] = save_pictures(tmp_path / "photos", 1)
     return index_of(tmp_path / "photos" / "index", tmp_path / "photos"), picture
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, watched: tuple[IndexFolder, Path]) -> tuple[IndexFolder, Path]:
+    """The same, the index beside its folder."""
+    _, picture = watched
+    shutil.rmtree(picture.parent / "index")
+    return index_of(tmp_path / "index", picture.parent), picture
 
 
 def test_what_changed_before_and_since_watching_began_is_indexed(
@@ -47,6 +57,70 @@ def test_an_index_that_another_writes_is_updated_after_it(
         with place.writing():
             assert "is being written" in next(updates).notes[0]
         assert next(updates).added == 1
+
+
+def test_a_root_that_is_deleted_and_made_again_is_watched_again(
+    tmp_path: Path, elsewhere: tuple[IndexFolder, Path]
+) -> None:
+    place, picture = elsewhere
+    root, kept = picture.parent, tmp_path / "kept"
+    shutil.copytree(root, kept)
+    with closing(watched_updates(Indexer(place), [str(root)])) as updates:
+        shutil.copy(picture, picture.with_name("early.png"))
+        assert next(updates).added == 1
+        shutil.rmtree(root)
+        away = next(updates)
+        assert away.is_put_off
+        assert "Cannot find" in away.notes[0]
+        shutil.copytree(kept, root)
+        back = next(updates)
+        assert (back.is_put_off, back.removed) == (False, 1)
+        shutil.copy(picture, picture.with_name("later.png"))
+        assert next(updates).moved == 1  # the index knows what it shows
+    assert set(holdings(place)) == {str(picture), str(picture.with_name("later.png"))}
+
+
+def _made_anew(root: Path, kept: Path) -> None:
+    shutil.rmtree(root)
+    shutil.copytree(kept, root)
+
+
+def _moved_over(root: Path, kept: Path) -> None:
+    root.rename(root.with_name("old"))
+    shutil.copytree(kept, root)
+
+
+@pytest.mark.parametrize("replaced", [_made_anew, _moved_over])
+def test_a_root_that_is_replaced_at_once_is_watched_again(
+    tmp_path: Path,
+    elsewhere: tuple[IndexFolder, Path],
+    replaced: Callable[[Path, Path], None],
+) -> None:
+    place, picture = elsewhere
+    root, kept = picture.parent, tmp_path / "kept"
+    shutil.copytree(root, kept)
+    with closing(watched_updates(Indexer(place), [str(root)])) as updates:
+        shutil.copy(picture, picture.with_name("before.png"))
+        assert next(updates).added == 1
+        replaced(root, kept)
+        assert next(updates).removed == 1
+        shutil.copy(picture, picture.with_name("since.png"))
+        assert next(updates).moved == 1  # the index knows what it shows
+    assert set(holdings(place)) == {str(picture), str(picture.with_name("since.png"))}
+
+
+def test_what_was_away_and_comes_back_as_it_was_is_told(
+    elsewhere: tuple[IndexFolder, Path],
+) -> None:
+    place, picture = elsewhere
+    root, away = picture.parent, picture.parent.with_name("away")
+    root.rename(away)
+    with closing(watched_updates(Indexer(place), [str(root)])) as updates:
+        summary = next(updates)
+        text = summary_text(summary, "photos/index")
+        assert text == "Put off; tried again every 5 s\nThe index is in photos/index"
+        away.rename(root)
+        assert next(updates).unchanged == 1
 
 
 def test_what_an_update_writes_calls_for_no_other(watched: tuple[IndexFolder, Path]) -> None:
