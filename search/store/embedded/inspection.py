@@ -28,7 +28,7 @@ from search.store.embedded.vector_file import VectorFile
 _BLOCK = 16_384
 _LENGTH_ERROR = 1e-3
 _TOLD = 20  # faults that SQLite is asked to list
-_OURS = ("catalog.sqlite", "vectors", "approximate", ".approximate", ".catalog", ".texts")
+_OURS = ("catalog.sqlite", "vectors", "approximate", ".catalog")
 _NO_VECTOR = "lost embeddings"
 _LOST = "they are forgotten, and the next footwork search index embeds them again"
 
