@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from search.index_folder import IndexFolder
+from tests.search.places import well
 from tests.search.store_contract import EmbeddedEngine, Engine, EngineOf, ServerEngine
 
 PARTITIONS = 5
@@ -61,3 +64,16 @@ def engine_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return server.apart(name, PARTITIONS if request.param == "partitions" else 0)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos and their index, which no test changes."""
+    return well(tmp_path_factory.mktemp("well"))
+
+
+@pytest.fixture
+def place(original: Path, tmp_path: Path) -> IndexFolder:
+    """A copy of the index, to be spoilt."""
+    shutil.copytree(original / "index", tmp_path / "index")
+    return IndexFolder(tmp_path / "index")

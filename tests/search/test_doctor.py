@@ -35,21 +35,7 @@ from tests.search.places import (
     holdings,
     index_of,
     vectors,
-    well,
 )
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos and their index, which no test changes."""
-    return well(tmp_path_factory.mktemp("well"))
-
-
-@pytest.fixture
-def place(original: Path, tmp_path: Path) -> IndexFolder:
-    """A copy of the index, to be spoilt."""
-    shutil.copytree(original / "index", tmp_path / "index")
-    return IndexFolder(tmp_path / "index")
 
 
 def test_a_sound_index_is_well_and_stays_as_it_is(place: IndexFolder) -> None:

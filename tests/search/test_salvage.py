@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,20 +13,7 @@ from runtime.errors import StoreError
 from search.index_folder import IndexFolder
 from search.store.embedded.catalog import create_catalog
 from tests.search.collections import EMBEDDER, WIDTH, finds_itself, indexed
-from tests.search.places import PHOTOS, catalog, examined, faults, holdings, vectors, well
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos and their index, which no test changes."""
-    return well(tmp_path_factory.mktemp("well"))
-
-
-@pytest.fixture
-def place(original: Path, tmp_path: Path) -> IndexFolder:
-    """A copy of the index, to be spoilt."""
-    shutil.copytree(original / "index", tmp_path / "index")
-    return IndexFolder(tmp_path / "index")
+from tests.search.places import PHOTOS, catalog, examined, faults, holdings, vectors
 
 
 @pytest.mark.parametrize("seed", range(8))
