@@ -21,9 +21,10 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write into; it becomes `target` if the block succeeds.
 
     Raises:
-        ConfigError: `target` holds something and `overwrite` is off.
+        ConfigError: `target` holds something and `overwrite` is off, or it cannot be renamed over.
     """
     require_free(target, overwrite)
+    target = followed(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(target), dir=target.parent))
@@ -55,8 +56,18 @@ def _staging_prefix(target: Path) -> str:
     return f".{target.name}.footwork-"
 
 
+def followed(target: Path) -> Path:
+    """Where `target` leads: a folder cannot be renamed to a link, and a link would be lost."""
+    return Path(os.path.realpath(target))
+
+
 def require_free(target: Path, overwrite: bool = False) -> None:
     """Refuse a target that exists, unless it is an empty folder or may be overwritten."""
+    if os.path.ismount(target):
+        raise ConfigError(
+            f"{target} is where a disk or volume is mounted, and cannot be replaced as a whole. "
+            f"Name a folder in it, such as {target / 'new'}."
+        )
     if not overwrite and (target.is_file() or (target.is_dir() and any(target.iterdir()))):
         message = f"{target} exists. Name another folder, or add --overwrite to replace it."
         raise ConfigError(message)
@@ -90,6 +101,7 @@ def published_file(target: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be written; what stood at `target` still does.
     """
+    target = followed(target)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(handle)
     temporary = Path(name)

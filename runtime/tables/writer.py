@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, DataError
+from runtime.folders import followed
 from runtime.paths import path_line
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -67,12 +68,13 @@ def require_known_ending(path: Path) -> None:
 
 @contextmanager
 def _complete_or_absent(path: Path) -> Iterator[Path]:
-    sibling = path.with_name(f".{path.name}.{os.getpid()}.part")
+    target = followed(path)
+    sibling = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield sibling
         with sibling.open("rb+") as file:
             os.fsync(file.fileno())
-        sibling.replace(path)
+        sibling.replace(target)
     except OSError as error:
         # Not the text of the error: pyarrow's names the sibling.
         reason = os.strerror(error.errno) if error.errno else type(error).__name__

@@ -16,7 +16,14 @@ from typing import Any, Literal
 
 from runtime.accelerator import is_main_process, wait_for_everyone
 from runtime.errors import ConfigError, Interrupted
-from runtime.folders import MANIFEST, read_json, remove_staging, require_free, write_json
+from runtime.folders import (
+    MANIFEST,
+    followed,
+    read_json,
+    remove_staging,
+    require_free,
+    write_json,
+)
 from runtime.training.state import (
     checkpoints,
     finished_outcome,
@@ -66,7 +73,7 @@ def check_run(out: Path, existing: Existing) -> RunPlace:
     Raises:
         ConfigError: Something is in the way, or there is nothing to resume.
     """
-    out = out.absolute()
+    out = followed(out)
     run = run_folder(out)
     started = (run / SETTINGS).exists()
     replaces = existing == "overwrite" or (

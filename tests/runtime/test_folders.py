@@ -10,6 +10,7 @@ from runtime.folders import (
     published_folder,
     read_json,
     read_manifest,
+    require_free,
     write_json,
 )
 
@@ -47,6 +48,28 @@ def test_an_empty_folder_is_no_obstacle(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "file").exists()
 
 
+@pytest.mark.parametrize("there", ["missing", "empty", "filled"])
+def test_a_link_is_followed_and_stays(there: str, tmp_path: Path) -> None:
+    (disk := tmp_path / "disk").mkdir()
+    if there != "missing":
+        (disk / "out").mkdir()
+    if there == "filled":
+        (disk / "out" / "old").touch()
+    (link := tmp_path / "out").symlink_to(disk / "out")
+    with published_folder(link, overwrite=there == "filled") as staging:
+        assert staging.parent == disk
+        (staging / "new").touch()
+    assert link.is_symlink()
+    assert [path.name for path in (disk / "out").iterdir()] == ["new"]
+    assert [path.name for path in disk.iterdir()] == ["out"]
+
+
+def test_a_mounted_folder_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.ismount", lambda path: str(path) == "/volume")
+    with pytest.raises(ConfigError, match=r"^/volume is where a disk .* such as /volume/new\.$"):
+        require_free(Path("/volume"))
+
+
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     write_json(path, {"a": 1})
@@ -77,3 +100,11 @@ def test_a_file_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
     other = tmp_path / "plain"
     other.touch()
     assert target.stat().st_mode == other.stat().st_mode
+
+
+def test_a_file_is_written_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    with published_file(tmp_path / "link.html") as sibling:
+        sibling.write_text("written")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "page.html").read_text() == "written"

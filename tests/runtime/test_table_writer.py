@@ -28,6 +28,13 @@ def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
         write_rows([{"text": "a"}], tmp_path / "nosuch" / "out.csv")
 
 
+def test_rows_are_written_where_a_link_leads(tmp_path: Path) -> None:
+    (link := tmp_path / "link.csv").symlink_to(tmp_path / "out.csv")
+    write_rows([{"text": "a"}], link)
+    assert link.is_symlink()
+    assert (tmp_path / "out.csv").read_text() == "text\na\n"
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
 def test_a_file_that_cannot_be_written_goes_by_the_name_it_was_given(
     name: str, tmp_path: Path
