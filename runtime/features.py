@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from runtime.errors import ModelError
 from runtime.inference import InferenceConfig, SequenceModel
+from runtime.precision import Precision
 from runtime.tokens import TokenizedTexts
 
 Pooling = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -61,7 +62,9 @@ def mean_token(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
 
 
-def compute_features(model: PreTrainedModel, texts: TokenizedTexts, precision: str) -> torch.Tensor:
+def compute_features(
+    model: PreTrainedModel, texts: TokenizedTexts, precision: Precision
+) -> torch.Tensor:
     """Run the encoder over all texts once and keep what the head reads, in float32.
 
     Args:

@@ -82,11 +82,6 @@ def _are_handles(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(one, RemovableHandle) for one in value)
 
 
-def fails_in_bf16(model: nn.Module) -> bool:
-    """Whether transformers' own code cannot run a model under autocast: DeBERTa's first version."""
-    return getattr(getattr(model, "config", None), "model_type", None) == "deberta"
-
-
 def _encoder_of(model: Any) -> nn.Module:
     unwrapped = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft
     encoder: nn.Module = getattr(unwrapped, "base_model", unwrapped)

@@ -22,11 +22,11 @@ from runtime.accelerator import (
     compute_device,
     free_cached_memory,
     is_out_of_memory,
-    resolve_precision,
 )
 from runtime.errors import ConfigError, ModelError
-from runtime.frozen import fails_in_bf16, frozen_model
-from runtime.precision import PRECISIONS
+from runtime.frozen import frozen_model
+from runtime.model_precision import settled_precision
+from runtime.precision import PRECISIONS, Precision
 from runtime.rounding_error import Closeness, RoundingError
 from runtime.tokens import TokenizedTexts
 
@@ -40,7 +40,7 @@ LEAST_TOKENS = 128
 class InferenceConfig:
     """How a model is run; nothing here changes an answer beyond rounding."""
 
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`float32`; `bf16` matrix products; `auto` takes bf16 where the processor multiplies it and
     answers close calls again in float32, so that the decisions are float32's."""
     batch_tokens: int | None = None
@@ -76,8 +76,7 @@ class SequenceModel:
     def __init__(self, model: nn.Module, config: InferenceConfig) -> None:
         self.device = compute_device()
         self._rechecks = config.precision == "auto"
-        bf16 = resolve_precision(config.precision, self.device) is torch.bfloat16
-        self._bf16 = bf16 and not (self._rechecks and fails_in_bf16(model))
+        self._bf16 = settled_precision(config.precision, model) == "bf16"
         model = model.to(self.device)
         dtype = torch.bfloat16 if self._bf16 else torch.float32
         both = self._bf16 and self._rechecks

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, DataError, ModelError
+from runtime.precision import Precision
 from textclf.decision import DecisionRule, Prediction, rule_of
 from textclf.windows import LongTexts, TextEncoder, TextPair, WindowedTexts
 
@@ -29,7 +30,7 @@ class ClassifierOptions:
     """Tokens that neighbouring windows share; None takes a quarter of `max_length`."""
     abstain_below: float | None = None
     """Probability of the answer below which it is marked as abstained; 0 never abstains."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`float32`, `bf16`, or `auto`: bf16 where it is quick, close calls again in float32."""
     batch_tokens: int | None = None
     """Padded tokens a batch; None suits the device."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from runtime.accelerator import compute_device, gather_shares, process_share, re
 from runtime.adaptation import adapt, parameter_groups, resting_parameters
 from runtime.features import compute_features, head_logits, head_only
 from runtime.inference import InferenceConfig, SequenceModel
+from runtime.precision import Precision
 from runtime.tokens import TokenizedTexts, tokenize
 from runtime.training.batching import FILLER
 from runtime.training.frozen_weights import frozen_weights_in
@@ -111,7 +112,7 @@ def split_logits(
 def logits_of(model: Any, texts: TokenizedTexts, config: TrainConfig) -> NDArray[np.float32]:
     """Logits of a model in training, the work divided over the processes; on each all of them."""
     # One batch at a time, no packed copy: beside a model in training memory is what is scarce.
-    frugal = InferenceConfig(precision=precision_name(config), workers=1, packed=False)
+    frugal = InferenceConfig(precision=config.mixed_precision, workers=1, packed=False)
     sequences = SequenceModel(model, frugal)
     own = sequences.logits(texts.take(process_share(len(texts))))
     return np.concatenate([share for share in gather_shares(own) if len(share)])
@@ -144,7 +145,7 @@ def _fit_head(
     notify: Notify,
 ) -> TrainingOutcome:
     """Train the head alone on what the frozen encoder says, computed once."""
-    precision = precision_name(learner.config)
+    precision = learner.config.mixed_precision
     notify("computing the encoder's features, once for all epochs")
     train, validation = (_features(model, texts, precision) for texts in splits)
 
@@ -173,7 +174,7 @@ def _fit_head(
         return run_training(job, config, run, resume)
 
 
-def _features(model: PreTrainedModel, texts: TokenizedTexts, precision: str) -> torch.Tensor:
+def _features(model: PreTrainedModel, texts: TokenizedTexts, precision: Precision) -> torch.Tensor:
     """Features of all texts, each process computing its share."""
     share = texts.take(process_share(len(texts)))
     own = [compute_features(model, share, precision)] if len(share) else []
@@ -214,12 +215,6 @@ def _groups(model: torch.nn.Module, config: TrainConfig) -> list[dict[str, Any]]
 
 def _metrics(learner: Learner, logits: NDArray[np.float32]) -> dict[str, float]:
     return quick_metrics(learner.data.task, learner.data.validation.targets, logits)
-
-
-def precision_name(config: TrainConfig) -> Literal["bf16", "float32"]:
-    """What `auto` means here, so that no row is answered twice."""
-    bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
-    return "bf16" if bf16 else "float32"
 
 
 def _ids_in(*splits: TokenizedTexts) -> torch.Tensor:

@@ -25,6 +25,7 @@ from runtime.checkpoints import (
 )
 from runtime.errors import DataError, ModelError
 from runtime.folders import discard_folder, published_folder, read_manifest
+from runtime.model_precision import settled_precision
 from runtime.tokens import room_for_texts
 from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 from textclf.audit.audit import Audit, CostInput, audit_data
@@ -33,7 +34,7 @@ from textclf.config import DEFAULT_MODEL, TrainConfig
 from textclf.data.loading import Examples, LabelledData, load_data
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
-from textclf.fit import Learner, Notify, fit, precision_name, split_logits
+from textclf.fit import Learner, Notify, fit, split_logits
 from textclf.publish import Result, push_folder, require_publishable, write_classifier
 from textclf.reload import prove_reload
 
@@ -143,7 +144,7 @@ def settle(
     resolved, said = config.resolved(data.task, encoder_size(model), len(data.train.texts))
     room_for_texts(tokenizer, resolved.max_length)
     # Here, so that a run is not resumed elsewhere with other rounding.
-    resolved = replace(resolved, mixed_precision=precision_name(resolved))
+    resolved = replace(resolved, mixed_precision=settled_precision(resolved.mixed_precision, model))
     limit = position_limit(model)
     if limit is None or resolved.max_length <= limit:
         return resolved, (said,)

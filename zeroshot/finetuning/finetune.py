@@ -24,6 +24,7 @@ from runtime.checkpoints import IMAGE_PRESETS, model_commit, resolve_model_id
 from runtime.folders import discard_folder, published_folder, read_manifest
 from runtime.image_classifiers import load_image_classifier, load_image_processor
 from runtime.metrics import Interval
+from runtime.model_precision import settled_precision
 from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 from zeroshot.finetuning.baselines import (
     fit_probe,
@@ -42,7 +43,6 @@ from zeroshot.finetuning.learner import (
     encoder_size,
     features_of,
     logits_of,
-    precision_name,
     start_head,
 )
 from zeroshot.finetuning.pixels import decode_once
@@ -141,7 +141,7 @@ def plan(images: FinetuneImages, config: FinetuneConfig, notify: Notify) -> Lear
     )
     resolved, said = config.resolved(encoder_size(model), len(images.splits["train"]))
     # Here, so that a run is not resumed elsewhere with other rounding.
-    resolved = replace(resolved, mixed_precision=precision_name(resolved))
+    resolved = replace(resolved, mixed_precision=settled_precision(resolved.mixed_precision, model))
     notify(said)
     return Learner(
         model=model,
@@ -177,7 +177,7 @@ def _baselines(learner: Learner, pictures: Pictures, notify: Notify) -> dict[str
             learner.model,
             pictures.file,
             pictures.rows(name, images.splits[name]),
-            precision_name(config),
+            config.mixed_precision,
         )
         for name in ("train", images.reported)
     )
@@ -199,7 +199,7 @@ def _evaluate(model: Any, learner: Learner, pictures: Pictures) -> dict[str, Fin
     for name in [name for name in ("validation", "test") if name in learner.images.splits]:
         split = learner.images.splits[name]
         rows = pictures.rows(name, split)
-        logits = logits_of(model, pictures.file, rows, precision_name(learner.config))
+        logits = logits_of(model, pictures.file, rows, learner.config.mixed_precision)
         found[name] = evaluate_logits(split.targets, logits, given)
         given = found[name].calibration.given
     return found

@@ -30,7 +30,6 @@ from zeroshot.finetuning.learner import (
     features_of,
     head_of,
     logits_of,
-    precision_name,
 )
 from zeroshot.finetuning.pixels import augmented
 
@@ -111,7 +110,7 @@ def fit(
         config.seed if config.augments else None,
     )
     validation = pictures.rows("validation", learner.images.splits["validation"])
-    precision = precision_name(config)
+    precision = config.mixed_precision
     job = _job(
         learner, model, rows, lambda now: logits_of(now, pictures.file, validation, precision)
     )
@@ -137,7 +136,7 @@ def _fit_head(
 ) -> TrainingOutcome:
     """Train the head alone on what the frozen encoder says, computed once."""
     notify("computing the encoder's features, once for all epochs")
-    splits, precision = learner.images.splits, precision_name(learner.config)
+    splits, precision = learner.images.splits, learner.config.mixed_precision
     train, validation = (
         torch.from_numpy(
             features_of(model, pictures.file, pictures.rows(name, splits[name]), precision)

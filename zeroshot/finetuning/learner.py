@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-from runtime.accelerator import compute_device, gather_shares, process_share, resolve_precision
+from runtime.accelerator import gather_shares, process_share, resolve_precision
 from runtime.adaptation import encoder_of, head_names
 from runtime.encoder.batches import ElasticBatch, FloatArray
 from runtime.errors import ModelError
@@ -154,9 +154,3 @@ def _answers(
         found.append(batch.run(forward, part))
         start += len(part)
     return np.concatenate([one for shares in gather_shares(found) for one in shares])
-
-
-def precision_name(config: FinetuneConfig) -> Literal["bf16", "float32"]:
-    """What `auto` means here."""
-    bf16 = resolve_precision(config.mixed_precision, compute_device()) is torch.bfloat16
-    return "bf16" if bf16 else "float32"
