@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -190,16 +189,6 @@ def model_commit(model_id: str, revision: str | None = None) -> str | None:
         return None
     found = try_to_load_from_cache(resolved, "config.json", revision=revision)
     return Path(found).parent.name if isinstance(found, str) else None
-
-
-def position_limit(model: nn.Module) -> int | None:
-    """Tokens that the model has learned positions for; None where positions are relative."""
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "num_embeddings"):
-            # RoBERTa counts positions from the one after the padding's.
-            first = 0 if module.padding_idx is None else module.padding_idx + 1
-            return int(module.num_embeddings) - first
-    return None
 
 
 def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEXT_PRESETS) -> Any:

@@ -26,13 +26,21 @@ TOLERANCE = 1e-3  # logits; another pooling is off by orders of magnitude more
 PROBE_ROWS = 4
 
 
+class EncoderOutput(BaseModelOutputWithPooling):
+    """States and nothing else: heads also hand on memories, entities, global attentions."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
 class FrozenEncoder(nn.Module):
     """Stands in for the encoder: answers with features given instead of token ids."""
 
     def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
         """Features (B, 1, D), or (B, 2, D) with the encoder's own pooled output second."""
         pooled = input_ids[:, 1] if input_ids.shape[1] > 1 else None
-        return BaseModelOutputWithPooling(last_hidden_state=input_ids[:, :1], pooler_output=pooled)
+        return EncoderOutput(last_hidden_state=input_ids[:, :1], pooler_output=pooled)
 
 
 class FeatureReader(nn.Module):

@@ -61,7 +61,7 @@ class TextClassifier:
     def __init__(
         self, model: Any, tokenizer: Any, rule: DecisionRule, options: ClassifierOptions
     ) -> None:
-        from runtime.checkpoints import position_limit
+        from runtime.embedding_tables import position_limit
         from runtime.inference import InferenceConfig, SequenceModel
 
         if options.max_length is None:
@@ -231,7 +231,7 @@ def merged(model: Any) -> Any:
 
 
 def _usual_length(model: Any, tokenizer: Any) -> int:
-    from runtime.checkpoints import position_limit
+    from runtime.embedding_tables import position_limit
 
     limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
     return int(min(limit for limit in limits if limit is not None))

@@ -20,9 +20,9 @@ from runtime.checkpoints import (
     load_shape,
     load_tokenizer,
     model_commit,
-    position_limit,
     resolve_model_id,
 )
+from runtime.embedding_tables import position_limit, token_table
 from runtime.errors import DataError, ModelError
 from runtime.folders import discard_folder, published_folder, read_manifest
 from runtime.model_precision import settled_precision
@@ -168,7 +168,7 @@ def audit_for(
         parameters=total,
         # Adapters of usual rank and a head are about a fiftieth of a model.
         trainable_parameters=total if config.method in ("full", "gradual") else total // 50,
-        embedding_parameters=model.get_input_embeddings().weight.numel(),
+        embedding_parameters=_table_size(model),
         num_epochs=config.epochs_over(len(data.train.texts)),
         batch_size=math.ceil(config.batch_size / config.gradient_accumulation_steps),
         method=config.method,
@@ -207,7 +207,13 @@ def audit_table(data: str | Path, config: TrainConfig) -> Audit:
 def encoder_size(model: Any) -> int:
     """Parameters of the encoder without its embeddings."""
     base = sum(p.numel() for p in model.base_model.parameters())
-    return int(base - model.get_input_embeddings().weight.numel())
+    return base - _table_size(model)
+
+
+def _table_size(model: Any) -> int:
+    """Parameters of the embedding of tokens."""
+    table = token_table(model)
+    return 0 if table is None else sum(p.numel() for p in table.parameters())
 
 
 def stable_id(model_id: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from runtime.checkpoints import position_limit
+from runtime.embedding_tables import position_limit
 from runtime.encoder.batches import ElasticBatch, FloatArray, unit_rows
 from runtime.encoder.preprocessing import PixelArrays
 from runtime.lengths import of_one_length

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from runtime.embedding_tables import token_table
+
 
 class PrunedEmbedding(nn.Module):
     """The rows `kept` of an embedding, addressed by the ids of the whole vocabulary.
@@ -53,7 +55,7 @@ def pruned_vocabulary(model: Any, used: torch.Tensor) -> Iterator[int]:
     Yields:
         How many rows were left out.
     """
-    embedding = model.get_input_embeddings()
+    embedding = token_table(model)
     if type(embedding) is not nn.Embedding:
         yield 0
         return

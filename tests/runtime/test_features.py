@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import ModernBertConfig, ModernBertForSequenceClassification
+from transformers import (
+    LukeConfig,
+    LukeForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+)
 
 from runtime.errors import ModelError
 from runtime.features import compute_features, head_logits, head_only
 from runtime.tokens import tokenize
-from tests.models import FAMILIES, build_tokenizer
+from tests.models import FAMILIES, WIDTHS, build_tokenizer
 from tests.toy_training import TEXTS, build_toy_model
 
 
@@ -64,3 +69,15 @@ def test_a_head_that_reads_several_states_is_refused() -> None:
     texts = tokenize(build_tokenizer("bert"), TEXTS, None, 64)
     with pytest.raises(ModelError, match=r"reads more than one state.*--method lora"):
         compute_features(model, texts, "float32")
+
+
+def test_a_head_that_hands_on_what_else_its_encoder_says_is_content_without() -> None:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer("roberta")
+    config = LukeConfig(vocab_size=len(tokenizer), entity_vocab_size=10, pad_token_id=1, **WIDTHS)
+    model = LukeForSequenceClassification(config).eval()
+    texts = tokenize(tokenizer, TEXTS[:3], None, 64)
+    features = compute_features(model, texts, "float32")
+    with torch.inference_mode():
+        expected = torch.cat([model(**texts.batch([row])).logits for row in range(3)])
+        torch.testing.assert_close(head_logits(model, features), expected, atol=1e-5, rtol=0)
