@@ -4,7 +4,6 @@
 
 `messages/train.csv` is made from one set of sentences, `messages/test.csv` from another, so that
 the test shows what was understood and not what was remembered. `new.csv` has no labels.
-In a sentence `(a|b)` stands for one of its parts, and a name in capitals for one of a list.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from __future__ import annotations
 import csv
 import itertools
 import random
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from scripts.fill_in import fill_in
+
 ROWS_PER_LABEL = 160
 TEST_ROWS_PER_LABEL = 20
 SEED = 0
-CHOICE = re.compile(r"\(([^()]*)\)")
 
 PARTS = {
     "HELLO": "(||||Hello, |Hi, |Hi there, |Good morning, |Dear team, |Sorry to bother you, )",
@@ -139,23 +138,12 @@ NEW = [
 ]
 
 
-def fill_in(sentence: str, draw: random.Random) -> str:
-    """Choose every part of a sentence."""
-    for name, choices in PARTS.items():
-        while name in sentence:
-            sentence = sentence.replace(name, choices, 1)
-    while found := CHOICE.search(sentence):
-        chosen = draw.choice(found[1].split("|"))
-        sentence = sentence[: found.start()] + chosen + sentence[found.end() :]
-    return sentence
-
-
 def messages(sentences: list[str], count: int, draw: random.Random) -> list[str]:
     """Fill in the sentences in turn until there are `count` different messages."""
     found: dict[str, None] = {}
     turns = itertools.cycle(sentences)
     while len(found) < count:
-        found[fill_in(f"HELLO{next(turns)}BYE", draw)] = None
+        found[fill_in(f"HELLO{next(turns)}BYE", PARTS, draw)] = None
     return list(found)
 
 

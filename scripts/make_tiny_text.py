@@ -1,6 +1,9 @@
 """Pretrain the embedded text encoder: SentencePiece Unigram, then masked-language modelling.
 
-The result is a plain encoder folder, as the Hub ships them, in float16.
+The prose is documentation and, in every fourth step, written reviews. Of these the first token
+also learns to say whether they praise or blame, as BERT's first token learns whether two sentences
+belong together: what documentation never says, masked words alone did not teach either. The result
+is a plain encoder folder, as the Hub ships them, in float16.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +22,14 @@ from transformers import DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Tokeniz
 
 from runtime.adaptation import parameter_groups
 from runtime.deberta import accelerate_attention
+from scripts.write_opinions import Review, write_reviews
 
 VOCABULARY = 6000
 SEQUENCE = 64  # tokens; texts to classify are short, and attention is quadratic
 BATCH = 64  # sequences a step
 PEAK_RATE = 2e-3
+REVIEWS = 100_000
+REVIEWS_EVERY = 4  # steps
 MASKED = 0.2  # share of tokens, a little above BERT's: the run is short (Wettig et al. 2022)
 CONFIG = DebertaV2Config(
     vocab_size=VOCABULARY,
@@ -48,11 +55,13 @@ CONFIG = DebertaV2Config(
 )
 
 
-def train_tokenizer(corpus: Path, out: Path) -> DebertaV2Tokenizer:
+def train_tokenizer(corpus: Path, reviews: list[Review], out: Path) -> DebertaV2Tokenizer:
     """Train a case-folding Unigram model with the special tokens where DeBERTa-v3 has them."""
     with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "reviews.txt")
+        written.write_text("\n".join(review.text for review in reviews), encoding="utf-8")
         sentencepiece.SentencePieceTrainer.train(
-            input=str(corpus),
+            input=[str(corpus), str(written)],
             model_prefix=f"{folder}/spm",
             model_type="unigram",
             vocab_size=VOCABULARY,
@@ -91,6 +100,28 @@ def pack(corpus: Path, tokenizer: DebertaV2Tokenizer) -> NDArray[np.uint16]:
     return np.hstack([edge * tokenizer.cls_token_id, rows, edge * tokenizer.sep_token_id])
 
 
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """Reviews as tokens (N lists), and whether each praises (N)."""
+
+    ids: list[list[int]]
+    praises: torch.Tensor
+
+    def batch(self, picked: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens of some reviews (B, T), padded, and whether they praise (B)."""
+        rows = [torch.tensor(self.ids[row]) for row in picked]
+        padded = torch.nn.utils.rnn.pad_sequence(
+            rows, batch_first=True, padding_value=CONFIG.pad_token_id
+        )
+        return padded, self.praises[torch.from_numpy(picked)]
+
+
+def rated(reviews: list[Review], tokenizer: DebertaV2Tokenizer) -> Rated:
+    texts = [review.text for review in reviews]
+    ids = tokenizer(texts, truncation=True, max_length=SEQUENCE)["input_ids"]
+    return Rated(ids, torch.tensor([review.praises for review in reviews]))
+
+
 def mask_tokens(
     ids: torch.Tensor, mask_id: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,38 +145,72 @@ def without_dropout(model: DebertaV2ForMaskedLM) -> DebertaV2ForMaskedLM:
     return model
 
 
-def pretrain(rows: NDArray[np.uint16], mask_id: int, minutes: float) -> DebertaV2ForMaskedLM:
+class Objective:
+    """The loss of a step, with the generator that masks and draws."""
+
+    def __init__(self, model: DebertaV2ForMaskedLM, mask_id: int) -> None:
+        self.model = model
+        self.praise = torch.nn.Linear(CONFIG.hidden_size, 1)
+        self.mask_id = mask_id
+        self.generator = torch.Generator().manual_seed(0)
+
+    def draw(self, count: int) -> NDArray[np.int64]:
+        """The rows of a batch, of so many."""
+        return torch.randint(count, (BATCH,), generator=self.generator).numpy()
+
+    def masked(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss of the hidden tokens of `ids` (B, T), and the states of the first token (B, D)."""
+        inputs, chosen = mask_tokens(ids, self.mask_id, self.generator)
+        seen = ids != CONFIG.pad_token_id
+        with torch.autocast("cpu", torch.bfloat16):
+            states = self.model.deberta(
+                inputs, attention_mask=None if seen.all() else seen.long()
+            ).last_hidden_state
+            logits = self.model.cls(states[chosen])
+        loss = torch.nn.functional.cross_entropy(logits.float(), ids[chosen])
+        return loss, states[:, 0].float()
+
+    def praising(self, ids: torch.Tensor, praises: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """Loss of hidden tokens and of praise or blame, and the share that was told rightly."""
+        loss, first = self.masked(ids)
+        logits = self.praise(first)[:, 0]
+        told = ((logits > 0) == praises).float().mean().item()
+        verdict = torch.nn.functional.binary_cross_entropy_with_logits(logits, praises.float())
+        return loss + verdict, told
+
+
+def pretrain(
+    rows: NDArray[np.uint16], reviews: Rated, mask_id: int, minutes: float
+) -> DebertaV2ForMaskedLM:
     """Train for so many minutes; the rate is a function of the time spent, so every run decays."""
     torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
     model = without_dropout(DebertaV2ForMaskedLM(CONFIG))
     accelerate_attention(model)
+    objective = Objective(model, mask_id)
     groups = parameter_groups(model, PEAK_RATE, weight_decay=0.01, layer_decay=1.0)
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    started, step, smooth = time.monotonic(), 0, 0.0
+    groups.append({"params": list(objective.praise.parameters())})
+    optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98), fused=True)
+    started, step, smooth, told = time.monotonic(), 0, 0.0, 0.5
     model.train()
     while (spent := (time.monotonic() - started) / 60) < minutes:
-        done = spent / minutes
-        rate = PEAK_RATE * min(1.0, (step + 1) / 400) * (1 - done)
+        rate = PEAK_RATE * min(1.0, (step + 1) / 400) * (1 - spent / minutes)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        picked = torch.randint(len(rows), (BATCH,), generator=generator).numpy()
-        ids = torch.from_numpy(rows[picked].astype(np.int64))
-        inputs, chosen = mask_tokens(ids, mask_id, generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            states = model.deberta(inputs).last_hidden_state[chosen]
-            logits = model.cls(states)
-        loss = torch.nn.functional.cross_entropy(logits.float(), ids[chosen])
+        if step % REVIEWS_EVERY == REVIEWS_EVERY - 1:
+            loss, right = objective.praising(*reviews.batch(objective.draw(len(reviews.ids))))
+            told = 0.98 * told + 0.02 * right
+        else:
+            picked = rows[objective.draw(len(rows))].astype(np.int64)
+            loss, _ = objective.masked(torch.from_numpy(picked))
+            smooth = loss.item() if step == 0 else 0.99 * smooth + 0.01 * loss.item()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        smooth = loss.item() if step == 0 else 0.99 * smooth + 0.01 * loss.item()
         step += 1
         if step % 100 == 0:
-            tokens = step * BATCH * SEQUENCE / (time.monotonic() - started)
             print(
-                f"step {step}  {spent:.1f} min  loss {smooth:.3f}  {tokens:.0f} tokens/s",
+                f"step {step}  {spent:.1f} min  loss {smooth:.3f}  praise or blame {told:.3f}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -154,10 +219,11 @@ def pretrain(rows: NDArray[np.uint16], mask_id: int, minutes: float) -> DebertaV
 
 def main(corpus: Path, out: Path, minutes: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(corpus, out)
+    reviews = list(write_reviews(REVIEWS))
+    tokenizer = train_tokenizer(corpus, reviews, out)
     rows = pack(corpus, tokenizer)
     print(f"{rows.size / 1e6:.1f} million tokens", file=sys.stderr)
-    model = pretrain(rows, tokenizer.mask_token_id, minutes)
+    model = pretrain(rows, rated(reviews, tokenizer), tokenizer.mask_token_id, minutes)
     encoder = model.deberta.to(torch.float16)
     encoder.save_pretrained(out)
     print(f"{sum(p.numel() for p in encoder.parameters())} parameters", file=sys.stderr)
