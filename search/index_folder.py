@@ -14,7 +14,14 @@ from pathlib import Path
 from zlib import crc32
 
 from runtime.errors import FootworkError, StoreError
-from runtime.folders import MANIFEST, discard_folder, published_folder, read_json, write_json
+from runtime.folders import (
+    MANIFEST,
+    discard_folder,
+    followed,
+    published_folder,
+    read_json,
+    write_json,
+)
 from runtime.home import data_folder
 from runtime.locks import LockedByOther, exclusive_lock
 from search.paths import absolute_path, is_at_or_below
@@ -67,7 +74,7 @@ class IndexFolder:
     def _lock(self, held: ExitStack) -> None:
         try:
             self._require_own()
-            self.path.mkdir(parents=True, exist_ok=True)
+            followed(self.path).mkdir(parents=True, exist_ok=True)
             held.enter_context(exclusive_lock(self.path / _LOCK))
             for path in self.left_over():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -35,6 +35,15 @@ def index(tmp_path: Path) -> Path:
     return place.path
 
 
+def test_an_index_may_be_made_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "index")
+    place = IndexFolder(tmp_path / "link")
+    with place.writing():
+        place.begin(EMBEDDER).close()
+    assert (tmp_path / "link").is_symlink()
+    assert IndexFolder(tmp_path / "disk" / "index").exists
+
+
 def test_readers_see_whole_batches_while_one_writes(tmp_path: Path, index: Path) -> None:
     reader, writer = IndexFolder(index).open(), IndexFolder(index).open()
     scan = reader.scan()
