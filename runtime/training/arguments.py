@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -13,12 +14,13 @@ from runtime.training.config import LOWER_IS_BETTER, LoopConfig
 LOG_SHARE = 0.01  # of all steps between two log entries
 
 
-def training_arguments(config: LoopConfig, run: Path) -> TrainingArguments:
+def training_arguments(config: LoopConfig, run: Path, rows: int) -> TrainingArguments:
     """Translate a configuration whose rates and lengths are resolved.
 
     Args:
         config: Of the loop.
         run: Folder of the checkpoints.
+        rows: To train on.
 
     Raises:
         ConfigError: The processes cannot share the batch.
@@ -40,7 +42,7 @@ def training_arguments(config: LoopConfig, run: Path) -> TrainingArguments:
         save_strategy="no",  # Keeper decides when
         metric_for_best_model=config.best_metric,
         greater_is_better=config.best_metric not in LOWER_IS_BETTER,
-        logging_steps=LOG_SHARE,
+        logging_steps=_steps_between_entries(config, rows),
         logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
         use_cpu=uses_cpu(),
         disable_tqdm=True,
@@ -48,3 +50,10 @@ def training_arguments(config: LoopConfig, run: Path) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def _steps_between_entries(config: LoopConfig, rows: int) -> int:
+    """A number: given the share, Trainer warns on every resume that its checkpoint differs."""
+    batches = math.ceil(rows / config.batch_size)
+    steps = config.max_steps or math.ceil((config.num_epochs or 0) * batches)
+    return max(1, math.ceil(steps * LOG_SHARE))

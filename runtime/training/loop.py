@@ -101,7 +101,7 @@ class GuardedTrainer(Trainer):
         keeper = Keeper(config, signals, self.buckets, job.begin_epoch)
         super().__init__(
             model=job.model,
-            args=training_arguments(config, run),
+            args=training_arguments(config, run, len(job.lengths)),
             train_dataset=job.dataset,
             eval_dataset=job.dataset,  # never read: `evaluate` asks the job
             data_collator=job.collate,
