@@ -63,7 +63,7 @@ def followed(target: Path) -> Path:
 
 def require_free(target: Path, overwrite: bool = False) -> None:
     """Refuse a target that exists, unless it is an empty folder or may be overwritten."""
-    if os.path.ismount(target):
+    if os.path.ismount(followed(target)):
         raise ConfigError(
             f"{target} is where a disk or volume is mounted, and cannot be replaced as a whole. "
             f"Name a folder in it, such as {target / 'new'}."

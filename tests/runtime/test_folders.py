@@ -64,10 +64,16 @@ def test_a_link_is_followed_and_stays(there: str, tmp_path: Path) -> None:
     assert [path.name for path in disk.iterdir()] == ["out"]
 
 
-def test_a_mounted_folder_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.path.ismount", lambda path: str(path) == "/volume")
-    with pytest.raises(ConfigError, match=r"^/volume is where a disk .* such as /volume/new\.$"):
-        require_free(Path("/volume"))
+def test_a_mounted_folder_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, link = tmp_path / "volume", tmp_path / "link"
+    link.symlink_to(volume)
+    monkeypatch.setattr("os.path.ismount", lambda path: path == volume)
+    for target in (volume, link):
+        expected = rf"^{target} is where a disk .* such as {target}/new\.$"
+        with pytest.raises(ConfigError, match=expected):
+            require_free(target)
 
 
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
