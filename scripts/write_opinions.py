@@ -86,19 +86,25 @@ class Review:
 
 
 def write_reviews(count: int, seed: int = 0) -> Iterator[Review]:
-    """So many reviews: half of them praise, half of them blame, and no two follow one plan."""
+    """So many reviews; every other one praises."""
     draw = random.Random(seed)
     words = tomllib.loads(Path(__file__).with_name("opinions.toml").read_text(encoding="utf-8"))
-    sides = [_choices(words[name]) for name in ("blame", "praise")]
+    blame, praise = _choices(words["blame"]), _choices(words["praise"])
+    sides = [_against(blame, praise), _against(praise, blame)]
     subjects = [_choices(subject) for subject in words["subjects"]]
     for number in range(count):
         praises = number % 2 == 1
-        other = {f"NOT_{name}": choice for name, choice in sides[not praises].items()}
         subject = draw.choice(subjects)
-        # Longer names first: NOT_ADJECTIVE holds ADJECTIVE, and ADVERB holds VERB.
-        named = dict(sorted((other | sides[praises]).items(), key=lambda item: -len(item[0])))
-        named |= {"PART": subject["PART"], "THING": fill_in(subject["THING"], {}, draw)}
+        thing = fill_in(subject["THING"], {}, draw)
+        named = sides[praises] | {"PART": subject["PART"], "THING": thing}
         yield Review(_review(named, draw), praises)
+
+
+def _against(own: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """The words of one side, and those of the other under NOT_."""
+    named = own | {f"NOT_{name}": choice for name, choice in other.items()}
+    # Longer names first: NOT_ADJECTIVE holds ADJECTIVE, and ADVERB holds VERB.
+    return dict(sorted(named.items(), key=lambda item: -len(item[0])))
 
 
 def _choices(lists: dict[str, str]) -> dict[str, str]:

@@ -7,24 +7,28 @@ from transformers import (
     LukeForSequenceClassification,
     ModernBertConfig,
     ModernBertForSequenceClassification,
+    PreTrainedModel,
 )
 
 from runtime.errors import ModelError
 from runtime.features import compute_features, head_logits, head_only
-from runtime.tokens import tokenize
+from runtime.tokens import TokenizedTexts, tokenize
 from tests.models import FAMILIES, WIDTHS, build_tokenizer
 from tests.toy_training import TEXTS, build_toy_model
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_head_says_of_kept_features_what_the_model_says_of_the_text(family: str) -> None:
-    model = build_toy_model(family).eval()
-    texts = tokenize(build_tokenizer(family), TEXTS, None, 64)
+def assert_the_head_says_the_same(model: PreTrainedModel, texts: TokenizedTexts) -> None:
     features = compute_features(model, texts, "float32")
     with torch.inference_mode():
         expected = torch.cat([model(**texts.batch([row])).logits for row in range(len(texts))])
         found = head_logits(model, features)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_says_of_kept_features_what_the_model_says_of_the_text(family: str) -> None:
+    model = build_toy_model(family).eval()
+    assert_the_head_says_the_same(model, tokenize(build_tokenizer(family), TEXTS, None, 64))
 
 
 def test_the_encoder_comes_back() -> None:
@@ -49,11 +53,7 @@ def test_a_head_that_averages_over_tokens_is_recognised() -> None:
         attn_implementation="eager",
     )
     model = ModernBertForSequenceClassification(config).eval()
-    texts = tokenize(tokenizer, TEXTS[:9], None, 64)
-    features = compute_features(model, texts, "float32")
-    with torch.inference_mode():
-        expected = torch.cat([model(**texts.batch([row])).logits for row in range(9)])
-        torch.testing.assert_close(head_logits(model, features), expected, atol=1e-5, rtol=0)
+    assert_the_head_says_the_same(model, tokenize(tokenizer, TEXTS[:9], None, 64))
 
 
 def test_a_head_that_reads_several_states_is_refused() -> None:
@@ -76,8 +76,4 @@ def test_a_head_that_hands_on_what_else_its_encoder_says_is_content_without() ->
     tokenizer = build_tokenizer("roberta")
     config = LukeConfig(vocab_size=len(tokenizer), entity_vocab_size=10, pad_token_id=1, **WIDTHS)
     model = LukeForSequenceClassification(config).eval()
-    texts = tokenize(tokenizer, TEXTS[:3], None, 64)
-    features = compute_features(model, texts, "float32")
-    with torch.inference_mode():
-        expected = torch.cat([model(**texts.batch([row])).logits for row in range(3)])
-        torch.testing.assert_close(head_logits(model, features), expected, atol=1e-5, rtol=0)
+    assert_the_head_says_the_same(model, tokenize(tokenizer, TEXTS[:3], None, 64))

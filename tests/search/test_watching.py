@@ -59,12 +59,17 @@ def test_an_index_that_another_writes_is_updated_after_it(
         assert next(updates).added == 1
 
 
+@pytest.fixture
+def kept(tmp_path: Path, elsewhere: tuple[IndexFolder, Path]) -> Path:
+    """A copy of the root as it was indexed."""
+    return Path(shutil.copytree(elsewhere[1].parent, tmp_path / "kept"))
+
+
 def test_a_root_that_is_deleted_and_made_again_is_watched_again(
-    tmp_path: Path, elsewhere: tuple[IndexFolder, Path]
+    elsewhere: tuple[IndexFolder, Path], kept: Path
 ) -> None:
     place, picture = elsewhere
-    root, kept = picture.parent, tmp_path / "kept"
-    shutil.copytree(root, kept)
+    root = picture.parent
     with closing(watched_updates(Indexer(place), [str(root)])) as updates:
         shutil.copy(picture, picture.with_name("early.png"))
         assert next(updates).added == 1
@@ -92,13 +97,12 @@ def _moved_over(root: Path, kept: Path) -> None:
 
 @pytest.mark.parametrize("replaced", [_made_anew, _moved_over])
 def test_a_root_that_is_replaced_at_once_is_watched_again(
-    tmp_path: Path,
     elsewhere: tuple[IndexFolder, Path],
+    kept: Path,
     replaced: Callable[[Path, Path], None],
 ) -> None:
     place, picture = elsewhere
-    root, kept = picture.parent, tmp_path / "kept"
-    shutil.copytree(root, kept)
+    root = picture.parent
     with closing(watched_updates(Indexer(place), [str(root)])) as updates:
         shutil.copy(picture, picture.with_name("before.png"))
         assert next(updates).added == 1
