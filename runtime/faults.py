@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.paths import path_text
+from runtime.paths import path_line
 
 _LISTED = 10  # files that the text names
 
@@ -31,7 +31,7 @@ def fault_lines(faults: Iterable[Fault], heading: str) -> Iterator[str]:
     if listed:
         yield f"{heading} ({counted(len(listed), 'file')}):"
     for fault in listed[:_LISTED]:
-        yield f"  {path_text(fault.path)}: {fault.reason}"
+        yield f"  {path_line(fault.path)}: {fault.reason}"
     if len(listed) > _LISTED:
         yield f"  … and {len(listed) - _LISTED:,} more"
 

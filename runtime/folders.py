@@ -5,25 +5,46 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, ModelError
+from runtime.placing import content_hash, opened_file
 
 MANIFEST = "footwork.json"
+_DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # made by looking at it
 
 
 @contextmanager
 def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write into; it becomes `target` if the block succeeds.
 
+    A manifest in it is told the hashes of all other files: see `require_undamaged`.
+
     Raises:
-        ConfigError: `target` holds something and `overwrite` is off, or it cannot be renamed over.
+        ConfigError: What stands at `target`, before the block or after it, may not be replaced.
     """
     require_free(target, overwrite)
+    with _staged(target) as staging:
+        yield staging
+        if (staging / MANIFEST).is_file():
+            write_json(staging / MANIFEST, read_json(staging / MANIFEST) | _hashes(staging))
+        require_free(target, overwrite)  # hours may have passed
+
+
+@contextmanager
+def renewed_folder(target: Path) -> Iterator[Path]:
+    """As `published_folder`, of a folder within Footwork's own: what stood there is replaced."""
+    with _staged(target) as staging:
+        yield staging
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
     target = followed(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -61,16 +82,112 @@ def followed(target: Path) -> Path:
     return Path(os.path.realpath(target))
 
 
-def require_free(target: Path, overwrite: bool = False) -> None:
-    """Refuse a target that exists, unless it is an empty folder or may be overwritten."""
-    if os.path.ismount(followed(target)):
+def require_free(target: Path, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse a target that a command may not write, or may not replace.
+
+    An empty folder is free. Any other is replaced only where that is asked for, if its manifest
+    says that Footwork made it, and if nothing else lies in it.
+
+    Args:
+        target: The folder to publish.
+        overwrite: Whether the user asks to replace it.
+        inputs: What is read meanwhile; those that are no paths of this machine are passed over.
+
+    Raises:
+        ConfigError: It may not.
+    """
+    real = followed(target)
+    for read in map(Path, inputs):
+        source = followed(read)
+        if read.exists() and (real in (source, *source.parents) or source in real.parents):
+            how = "is" if real == source else "lies in" if source in real.parents else "holds"
+            raise ConfigError(f"{target} {how} what is read, {read}. Name a folder apart from it.")
+    if os.path.ismount(real):
         raise ConfigError(
             f"{target} is where a disk or volume is mounted, and cannot be replaced as a whole. "
             f"Name a folder in it, such as {target / 'new'}."
         )
-    if not overwrite and (target.is_file() or (target.is_dir() and any(target.iterdir()))):
+    if not real.exists() or (real.is_dir() and not any(real.iterdir())):
+        return
+    if not overwrite:
         message = f"{target} exists. Name another folder, or add --overwrite to replace it."
         raise ConfigError(message)
+    if (stranger := _stranger(real)) is not None:
+        raise ConfigError(f"{target} is not replaced: {stranger}. Name another folder.")
+
+
+def _stranger(folder: Path) -> str | None:
+    """What keeps a folder from being replaced, as a clause; None if Footwork made all of it."""
+    if not folder.is_dir():
+        return "it is a file"
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except ModelError:
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("application"), str):
+        return "no manifest says that Footwork trained, taught or merged it"
+    if not isinstance(manifest.get("files"), dict):  # of a version that did not list them
+        return None
+    known = {MANIFEST, *manifest["files"]}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_folder = path.is_dir() and not path.is_symlink()
+        if not is_folder and name not in known and path.name not in _DESKTOP_FILES:
+            return f"it holds {name!r}, which Footwork did not put there"
+    return None
+
+
+def require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
+    """See that a published folder still holds what it was published with.
+
+    Its README and its report may be edited: no answer comes from them.
+
+    Raises:
+        ModelError: A file is missing, or is another.
+    """
+    files = manifest.get("files", {})
+    for name, standing in files.items() if isinstance(files, dict) else ():
+        if name == "README.md" or name.startswith("report/"):
+            continue
+        for part in name.split("/"):
+            plain_name(part, folder / MANIFEST)
+        if standing != _hash(folder / name):
+            raise ModelError(
+                f"{folder / name} is not the file that was published there: it is damaged, missing "
+                "or was changed. Copy or make the folder again; if the change is yours, remove "
+                f"the line of {name!r} from {folder / MANIFEST}."
+            )
+
+
+def plain_name(name: Any, where: Path) -> str:
+    """A name that a file gives of a file in its own folder.
+
+    Args:
+        name: As it was read.
+        where: The file that gives it.
+
+    Raises:
+        ModelError: It leads elsewhere, or is no name.
+    """
+    if isinstance(name, str) and name not in ("", ".", "..") and not set("/\\\0") & set(name):
+        return name
+    raise ModelError(
+        f"{where} names {name!r}, where only a file beside it may be named. Do not use it unless "
+        "you know who made it."
+    )
+
+
+def _hashes(folder: Path) -> dict[str, dict[str, str]]:
+    """The entry `files` of a manifest: SHA-256 by name, of all files but the manifest."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    hashes = {name: _hash(folder / name) for name in names if name != MANIFEST}
+    return {"files": {name: found for name, found in hashes.items() if found is not None}}
+
+
+def _hash(path: Path) -> str | None:
+    with suppress(OSError):
+        return content_hash(path)
+    return None
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -78,11 +195,13 @@ def replace_folder(source: Path, target: Path) -> None:
     if target.is_dir() and any(target.iterdir()):
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
         target.rename(old)
-        source.rename(target)
+        try:
+            source.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     else:
-        if target.is_file():
-            target.unlink()
         source.rename(target)
     flush(target.parent)
 
@@ -98,6 +217,9 @@ def flush_folder(folder: Path) -> None:
 def published_file(target: Path) -> Iterator[Path]:
     """Give a temporary sibling to write; flushed, it becomes `target` if the block succeeds.
 
+    Its name is drawn at random and nothing stands there, nor a link. Permissions of a file that is
+    replaced stay.
+
     Raises:
         OSError: It cannot be written; what stood at `target` still does.
     """
@@ -108,7 +230,7 @@ def published_file(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(_mode(target))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -128,16 +250,27 @@ def read_json(path: Path) -> Any:
         ModelError: It is missing or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with opened_file(path) as file:
+            return json.loads(file.read().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         message = f"Cannot read {path}: {error}. Train or copy the folder again."
         raise ModelError(message) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make."""
+    """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make.
+
+    Raises:
+        ModelError: It cannot be read, or a file that it lists is damaged.
+    """
     path = folder / MANIFEST
-    return dict(read_json(path)) if path.exists() else {}
+    if not path.exists():
+        return {}
+    manifest = read_json(path)
+    if not isinstance(manifest, dict):
+        raise ModelError(f"{path} must hold a JSON object. Train or copy the folder again.")
+    require_undamaged(folder, manifest)
+    return manifest
 
 
 def flush(path: Path) -> None:
@@ -147,6 +280,13 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _mode(target: Path) -> int:
+    """Permissions of the file that is to stand at `target`."""
+    with suppress(OSError):
+        return stat.S_IMODE(target.stat().st_mode)
+    return 0o666 & ~_umask()
 
 
 def _umask() -> int:

@@ -25,7 +25,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         OSError: The file cannot be written.
     """
     # Neither emptied nor deleted: it is another's until it is locked, and may be being opened.
-    with path.open("a+", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8", opener=_opened) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -39,6 +39,11 @@ def exclusive_lock(path: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file that is no link: where one leads, another file would be emptied."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _holder(text: str) -> str:

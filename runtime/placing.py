@@ -3,44 +3,99 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import re
 import shutil
+import stat
+import sys
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
 How = Literal["copy", "move"]
 
 _CHUNK = 1 << 20  # bytes
+_PART = re.compile(r"\.footwork-[0-9a-f]{16}\.part")
 
 
-def place_file(source: Path, target: Path, how: How) -> None:
+def place_file(source: Path, target: Path, how: How, part: str | None = None) -> None:
     """Copy or move a file; nothing is ever overwritten.
 
     A copy is written to a hidden sibling, flushed, then renamed; times and permissions come along
     as far as the file system has them. A move to another file system is a copy that is compared
     with its source before that is deleted.
 
+    Args:
+        source: A file; to be copied, also a link to one.
+        target: A free name.
+        how: Which of the two.
+        part: Name of the hidden sibling, of `part_name`, for whoever tidies up after a kill; None
+            draws one.
+
     Raises:
         FileExistsError: Something stands at `target`.
         OSError: It cannot be done; all is as it was.
     """
+    part = part or part_name()
     if how == "copy":
-        _copy(source, target)
+        _copy(source, target, part)
         return
+    if not stat.S_ISREG(source.lstat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file of its own")
     try:
         _rename(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _move_far(source, target)
+        _move_far(source, target, part)
 
 
-def part_of(target: Path) -> Path:
-    """The sibling in which a copy grows, known by its target to whoever tidies up."""
-    code = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-    return target.with_name(f".footwork-{code}.part")
+def take_back(placed: Path, source: Path, how: How) -> None:
+    """Undo a `place_file` that has only just been done.
+
+    Raises:
+        OSError: It cannot be done; the file stands in one of the two places.
+    """
+    if how == "move":
+        place_file(placed, source, "move")
+    elif not placed.samefile(source):
+        placed.unlink()
+
+
+def part_name() -> str:
+    """A name for the sibling in which a copy grows, which nobody can foresee."""
+    return f".footwork-{os.urandom(8).hex()}.part"
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a name is one that `part_name` gives."""
+    return _PART.fullmatch(name) is not None
+
+
+def opened_file(path: Path) -> BufferedReader:
+    """Open a file to read its bytes; what may never end, such as a pipe or a device, is refused.
+
+    Raises:
+        OSError: It is no file, or cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file")
+    return os.fdopen(descriptor, "rb")
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of the bytes of a file, in hexadecimal.
+
+    Raises:
+        OSError: It is no file, or cannot be read.
+    """
+    import hashlib  # 3 ms, which no query spends
+
+    with opened_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def are_identical(one: Path, other: Path) -> bool:
@@ -49,31 +104,47 @@ def are_identical(one: Path, other: Path) -> bool:
     Raises:
         OSError: One cannot be read.
     """
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as left, other.open("rb") as right:
+    with opened_file(one) as left, opened_file(other) as right:
+        if os.fstat(left.fileno()).st_size != os.fstat(right.fileno()).st_size:
+            return False
         while chunk := left.read(_CHUNK):
             if chunk != right.read(_CHUNK):
                 return False
         return not right.read(1)
 
 
-def _copy(source: Path, target: Path) -> None:
-    part = part_of(target)
-    try:
-        shutil.copyfile(source, part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        with suppress(OSError):  # FAT has no permissions
-            shutil.copystat(source, part)
-        _rename(part, target)
-    finally:
+def _copy(source: Path, target: Path, part: str) -> None:
+    growing = target.with_name(part)
+    with opened_file(source) as original:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(growing, flags, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as copy:
+                shutil.copyfileobj(original, copy, _CHUNK)
+                copy.flush()
+                _copy_facts(original.fileno(), copy.fileno())
+                os.fsync(copy.fileno())
+            _rename(growing, target)
+        finally:
+            with suppress(OSError):
+                growing.unlink(missing_ok=True)
+
+
+def _copy_facts(source: int, copy: int) -> None:
+    """Permissions, times and extended attributes, from descriptor to descriptor."""
+    facts = os.fstat(source)
+    with suppress(OSError):  # FAT has no permissions
+        os.fchmod(copy, facts.st_mode & 0o777)
+    if sys.platform == "linux":
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            for name in os.listxattr(source):
+                os.setxattr(copy, name, os.getxattr(source, name))
+    with suppress(OSError):
+        os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
-def _move_far(source: Path, target: Path) -> None:
-    _copy(source, target)
+def _move_far(source: Path, target: Path, part: str) -> None:
+    _copy(source, target, part)
     try:
         _require_identical(source, target)
         source.unlink()

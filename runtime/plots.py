@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.calibration import ReliabilityBin
 from runtime.errors import ConfigError
+from runtime.folders import published_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,16 +164,14 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    with warnings.catch_warnings():
+    with published_file(path) as sibling, warnings.catch_warnings():
         # A label in a script that no installed font has is drawn as boxes: worse than its name,
         # better than no picture.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(
-            temporary, format="png", dpi=144, bbox_inches="tight", metadata={"Software": None}
+            sibling, format="png", dpi=144, bbox_inches="tight", metadata={"Software": None}
         )
-    temporary.replace(path)
 
 
 def _tidy(axis: Axes) -> None:

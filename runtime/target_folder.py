@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -42,12 +42,14 @@ class TargetFolder:
                 sizes = self._there.setdefault(name_key(name), {})
                 sizes.setdefault(size, []).append(standing)
 
-    def place(self, source: Path, companion: Callable[[Path], Path] | None = None) -> Path | None:
+    def place(
+        self, source: Path, companions: Callable[[Path], Iterable[Path]] = lambda _: ()
+    ) -> Path | None:
         """Claim a name for a file: its own, or one with a number.
 
         Args:
             source: The file.
-            companion: What else has to be free for a target, and is claimed with it.
+            companions: What else has to be free for a target, and is claimed with it.
 
         Returns:
             None if the same content stands there already, under one of these names.
@@ -58,9 +60,7 @@ class TargetFolder:
         for number in count(self._numbers[key]):
             name = source.stem + (f"-{number}" if number > 1 else "") + source.suffix
             target = self.path / name
-            keys = {name_key(name)}
-            if companion is not None:
-                keys.add(name_key(companion(target).name))
+            keys = {name_key(path.name) for path in (target, *companions(target))}
             if not keys & self._taken:
                 break
         self._numbers[key] = number + 1

@@ -133,7 +133,7 @@ def query(
     from search.index import ImageIndex
 
     asked = _queries(words, like, queries)
-    check_outputs(output)
+    check_outputs(output, (*like, queries))
     with ImageIndex.connect(where) as found:
         answers = found.answer(asked, options, filters.filter())
         note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))

@@ -202,7 +202,3 @@ class OutputOptions:
         if len(printed) > 1 and printed != ["paths", "null"]:
             flags = " and ".join(f"--{name}" for name in printed)
             raise ConfigError(f"{flags} exclude each other on the standard output. Take one.")
-        if self.out is not None:
-            from runtime.tables.writer import require_known_ending
-
-            require_known_ending(self.out)

@@ -101,8 +101,8 @@ class TextClassifier:
         from runtime.folders import read_manifest
 
         folder, options = Path(folder), options or ClassifierOptions()
-        model, tokenizer = load_trained(folder)
         manifest = read_manifest(folder)
+        model, tokenizer = load_trained(folder)
         rule = rule_of(manifest, model.config)
         if options.abstain_below is not None:
             rule = replace(rule, abstain_below=options.abstain_below or None)
@@ -185,10 +185,11 @@ class TextClassifier:
         """
         import shutil
 
-        from runtime.folders import published_folder
+        from runtime.folders import published_folder, require_free
 
         if self._folder is None:
             raise ModelError("This classifier was not loaded from a folder; save its model.")
+        require_free(Path(folder), overwrite, (self._folder,))
         with published_folder(Path(folder), overwrite) as staging:
             shutil.copytree(self._folder, staging, dirs_exist_ok=True)
 

@@ -157,10 +157,18 @@ def predict(
         answering: How the classifier answers.
         json: Print JSON lines instead of CSV.
     """
+    from runtime.tables.writer import require_table
     from textclf.classifier import TextClassifier
     from textclf.inputs import open_rows
-    from textclf.predict import PredictOptions, flat_row, predict_rows, write_predictions
+    from textclf.predict import (
+        FIXED_COLUMNS,
+        PredictOptions,
+        flat_row,
+        predict_rows,
+        write_predictions,
+    )
 
+    require_table(out, FIXED_COLUMNS, (model, data))
     classifier = TextClassifier.load(model, answering)
     rows = open_rows(data, input_format, options.table_format)
     wanted = PredictOptions(

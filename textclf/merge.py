@@ -41,7 +41,7 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
             f"{model_folder} is already plain: it has no adapter to merge, and "
             'pipeline("text-classification") loads it as it is.'
         )
-    require_free(out, overwrite)
+    require_free(out, overwrite, (model_folder,))
     model, tokenizer = load_trained(model_folder)
     before = _probe(model, tokenizer)
     plain = merged(model)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
 
 FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
+FIXED_COLUMNS = ("id", "label", "probability")
+"""By which a table of predictions is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

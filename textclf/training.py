@@ -85,7 +85,7 @@ def train(
     config, out = config or TrainConfig(), Path(out)
     notify = notify if is_main_process() else _silent
     require_publishable(config)
-    place = check_run(out, existing)
+    place = check_run(out, existing, (data, config.model_id))
     labelled = load_data(str(data), config)
     learner = plan(labelled, config, notify)
     _require_usable(audit_for(labelled, learner.tokenizer, learner.model, learner.config), notify)

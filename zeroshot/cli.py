@@ -77,11 +77,15 @@ def label(
         json: Print JSON lines.
     """
     del config  # read by the root command, before the settings are built
+    from runtime.tables.writer import require_table
     from zeroshot.afterwards import use_labels
     from zeroshot.indexed_encoder import opened_index
     from zeroshot.indexed_labels import keep_labels, label_images
     from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller
+    from zeroshot.rows import FIXED_COLUMNS
 
+    inputs = (what.labels_file, what.templates, what.taught, model.model_id)
+    require_table(out, FIXED_COLUMNS, filter(None, inputs))
     found = _found(images, where)
     with opened_index(where, model) as index:
         labeller: Labeller
@@ -108,15 +112,17 @@ def label(
 
 
 @app.command
-def undo(record: Path, /) -> int:
+def undo(record: Path, /, *, trust: bool = False) -> int:
     """Put back what `label --copy-to` or `label --move-to` did.
 
     Args:
         record: What it wrote, DIR/footwork-undo.jsonl.
+        trust: Believe an undo file that was not written by you on this machine (look at the paths
+            in it first), and move back what was changed since it was sorted.
     """
     from zeroshot.sorting import undo_sorting
 
-    outcome = undo_sorting(record)
+    outcome = undo_sorting(record, trust=trust)
     print_text(outcome.to_text())
     return exit_code(all_done=not outcome.failed)
 
@@ -148,10 +154,13 @@ def evaluate(
     """
     del config
     from zeroshot.evaluate import evaluate_images
+    from zeroshot.evaluation import require_report_place
     from zeroshot.indexed_encoder import opened_index
     from zeroshot.labelled_images import read_labelled_images
     from zeroshot.labelling import open_encoder, open_taught
 
+    if report is not None:
+        require_report_place(report, filter(None, (folder, taught, model.model_id, where.index)))
     images = read_labelled_images(folder)
     with opened_index(where, model) as index:
         classifier = None if taught is None else open_taught(taught, model, encoder=index)
@@ -199,7 +208,8 @@ def teach(
     from zeroshot.teaching.example_folder import read_examples
     from zeroshot.teaching.teach import teach_files
 
-    require_free(out, overwrite)
+    inputs = (examples, *options.unlabelled, model.model_id, where.index)
+    require_free(out, overwrite, filter(None, inputs))
     files = read_examples(examples)  # before a model is loaded in vain
     with opened_index(where, model) as index:
         encoder = index or open_encoder(model)

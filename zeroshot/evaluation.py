@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from runtime.paired import PairedDifference
 from runtime.paths import path_text
 from zeroshot.labelled_images import SkippedImage
 
+REPORT = "zeroshot evaluate"
+"""The `application` in the manifest of a report."""
 TOP = 5
 """Labels that `top_5` looks at."""
 
@@ -146,22 +149,27 @@ class ImageEvaluation:
         """Write `metrics.json`, `wrong.csv` and what pictures there are.
 
         Args:
-            folder: Made where it is missing; files of these names in it are replaced.
+            folder: Appears whole; an earlier report is replaced.
 
         Returns:
             What could not be written and how to have it, a sentence each.
+
+        Raises:
+            ConfigError: Something else stands there.
         """
-        from runtime.folders import write_json
+        from runtime.folders import MANIFEST, published_folder, write_json
         from runtime.tables.writer import write_rows
 
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "metrics.json", self.to_dict())
-        write_rows(map(self._wrong_row, self.wrong), folder / "wrong.csv")
-        try:
-            for name, draw in self._drawings().items():
-                draw(folder / name)
-        except ConfigError as error:
-            return (f"No pictures in {folder}. {error}",)
+        require_report_place(folder)
+        with published_folder(folder, overwrite=True) as staging:
+            write_json(staging / "metrics.json", self.to_dict())
+            write_rows(map(self._wrong_row, self.wrong), staging / "wrong.csv")
+            write_json(staging / MANIFEST, {"footwork": version("footwork"), "application": REPORT})
+            try:
+                for name, draw in self._drawings().items():
+                    draw(staging / name)
+            except ConfigError as error:
+                return (f"No pictures in {folder}. {error}",)
         return ()
 
     def _drawings(self) -> dict[str, Callable[[Path], None]]:
@@ -183,3 +191,23 @@ class ImageEvaluation:
 
     def _wrong_row(self, wrong: WrongImage) -> dict[str, Any]:
         return asdict(wrong) | {"path": path_text(wrong.path)}
+
+
+def require_report_place(folder: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """See that a report can be written, before there is anything to report.
+
+    Args:
+        folder: To hold it.
+        inputs: What is read meanwhile.
+
+    Raises:
+        ConfigError: The folder holds something else than an earlier report, or an input.
+    """
+    from runtime.folders import MANIFEST, read_manifest, require_free
+
+    others = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if others and not (
+        (folder / MANIFEST).is_file() and read_manifest(folder).get("application") == REPORT
+    ):
+        raise ConfigError(f"{folder} holds something else than a report. Name a new folder.")
+    require_free(folder, True, inputs)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
-from runtime.folders import MANIFEST, read_json
+from runtime.folders import read_manifest
 from zeroshot.class_names import read_class_names
 from zeroshot.classifier import (
     DEFAULT_MODEL,
@@ -83,7 +83,7 @@ def open_labeller(what: LabelOptions, model: ModelOptions) -> Labeller:
         ConfigError: The labels or the templates cannot be used.
         ModelError: A model cannot be loaded.
     """
-    if what.taught is not None and is_finetuned(read_json(what.taught / MANIFEST)):
+    if what.taught is not None and is_finetuned(read_manifest(what.taught)):
         return _open_finetuned(what.taught, model, what.abstain_below)
     return open_vector_labeller(what, model)
 
@@ -103,7 +103,7 @@ def open_vector_labeller(
         ModelError: A model cannot be loaded, or the labels were not taught on its vectors.
     """
     if what.taught is not None:
-        if is_finetuned(read_json(what.taught / MANIFEST)):
+        if is_finetuned(read_manifest(what.taught)):
             raise ConfigError(
                 f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so "
                 "that no index can serve it. Leave out --index."

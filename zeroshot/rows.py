@@ -14,6 +14,8 @@ Row = Mapping[str, Any]
 NONE = "(none of these)"
 _LABEL_WIDTH = 24  # characters
 FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
+FIXED_COLUMNS = ("path", "label", "score")
+"""By which a table of labels is known."""
 
 
 def label_row(answer: LabelledImage) -> dict[str, Any]:

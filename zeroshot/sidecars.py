@@ -10,7 +10,6 @@ touched here.)
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,9 @@ from pathlib import Path, PurePath
 from typing import Protocol
 
 from runtime.errors import DataError
+from runtime.faults import why
+from runtime.folders import published_file
+from runtime.paths import path_line
 from zeroshot.xmp import XmpPacket
 
 _ENDING = ".xmp"
@@ -59,7 +61,7 @@ def write_sidecars(labelled: Iterable[LabelledFile]) -> SidecarOutcome:
         if row.path is None or row.fault is not None:
             continue
         if not os.path.lexists(row.path):  # an index may know it longer than the disk does
-            failed.append(f"{row.path} gets no sidecar: no such file.")
+            failed.append(f"{path_line(row.path)} gets no sidecar: no such file.")
             continue
         try:
             written += write_sidecar(row.path, row.labels) is not None
@@ -88,7 +90,7 @@ def write_sidecar(image: Path, labels: Sequence[str]) -> Path | None:
     for label in labels:
         if not label or not label.isprintable():
             raise ValueError(f"A label must be printable text, got {label!r}.")
-    standing = sidecar_of(image)
+    standing = next(iter(sidecars_of(image)), None)
     if standing is None and not labels:
         return None
     path = standing or image.with_name(f"{image.name}{_ENDING}")
@@ -97,24 +99,23 @@ def write_sidecar(image: Path, labels: Sequence[str]) -> Path | None:
         before = packet.to_bytes()
         packet.set_labels(labels)
         if (content := packet.to_bytes()) != before:
-            _replace(path, content)
+            with published_file(path) as sibling:
+                sibling.write_bytes(content)
     except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {(error.strerror or str(error)).lower()}."
-        ) from error
+        raise DataError(f"Cannot write {path_line(path)}: {why(error)}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is left as it is, since it cannot be read as XMP: {error}. Mend or remove it."
+            f"{path_line(path)} is left as it is, since it cannot be read as XMP: {error}. Mend or "
+            "remove it."
         ) from error
     return path
 
 
-def sidecar_of(image: Path) -> Path | None:
-    """The sidecar of an image; None if it has none of its own."""
+def sidecars_of(image: Path) -> tuple[Path, ...]:
+    """The sidecars that are an image's own; the first one says what its labels are."""
     full, short = image.with_name(f"{image.name}{_ENDING}"), image.with_suffix(_ENDING)
-    if full.is_file():
-        return full
-    return short if short.is_file() and _stand_alone(image, short) else None
+    found = (full,) if full.is_file() else ()
+    return (*found, short) if short.is_file() and _stand_alone(image, short) else found
 
 
 def sidecar_beside(target: Path, image: Path, sidecar: Path | None) -> Path:
@@ -128,20 +129,3 @@ def _stand_alone(image: Path, sidecar: Path) -> bool:
         alike = {entry.name for entry in entries if PurePath(entry.name).stem == image.stem}
         return alike <= {image.name, sidecar.name}
     return False
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file by a new one that is complete; its permissions stay."""
-    path = path.resolve()
-    part = path.with_name(f".footwork-{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(OSError):  # there is no file yet, or there are no permissions
-            shutil.copymode(path, part)
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+from runtime.folders import published_file
 from runtime.images.decoding import decode_image
+from runtime.placing import content_hash
 
 _QUALITY = 82  # percent of libjpeg
 _BEGINNING, _END = b"\xff\xd8", b"\xff\xd9"
@@ -69,7 +68,7 @@ class Thumbnails:
                 return found
         made = thumbnail_jpeg(path, self.side)
         with suppress(OSError):  # a full disk costs only the time to make it again
-            if _content_of(path) == content:
+            if content_hash(path) == content:
                 _write(kept, made)
         return made
 
@@ -79,19 +78,7 @@ class Thumbnails:
         return self._folder / content[:2] / f"{content}-{self.side}-{_RECIPE}.jpg"
 
 
-def _content_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+    with published_file(path) as sibling:
+        sibling.write_bytes(content)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, DataError
-from runtime.folders import followed
+from runtime.folders import published_file
+from runtime.outputs import require_writable, unwritable
 from runtime.paths import path_line
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -28,7 +29,7 @@ def write_rows(
     schema_of: SchemaOf | None = None,
     columns: Sequence[str] = (),
 ) -> None:
-    """Write rows to a sibling of `path`, flush it, and rename it.
+    """Write rows to a file that is complete or absent.
 
     Args:
         rows: The first one's keys are the columns. Lists and mappings stand in CSV as JSON,
@@ -47,18 +48,17 @@ def write_rows(
         ".jsonl": _write_json_lines,
         ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of, columns),
     }
-    require_known_ending(path)
+    _require_known_ending(path)
     write = writers[path.suffix.lower()]
-    with _complete_or_absent(path) as sibling:
-        write(rows, sibling)
+    try:
+        with published_file(path) as sibling:
+            write(rows, sibling)
+    except OSError as error:
+        # Not the text of the error: pyarrow's names the sibling.
+        raise unwritable(path, os.strerror(error.errno or errno.EIO).lower()) from error
 
 
-def require_known_ending(path: Path) -> None:
-    """See that rows can be written as the ending of a path says.
-
-    Raises:
-        ConfigError: It says nothing known.
-    """
+def _require_known_ending(path: Path) -> None:
     if path.suffix.lower() not in _ENDINGS:
         raise ConfigError(
             f"The ending of {path_line(path.name)} must be one of {', '.join(_ENDINGS)}, "
@@ -66,23 +66,40 @@ def require_known_ending(path: Path) -> None:
         )
 
 
-@contextmanager
-def _complete_or_absent(path: Path) -> Iterator[Path]:
-    target = followed(path)
-    sibling = target.with_name(f".{target.name}.{os.getpid()}.part")
+def require_table(
+    path: Path | None, columns: Sequence[str], inputs: Iterable[str | Path] = ()
+) -> None:
+    """`require_writable`, of a table: one that has the columns is taken for the command's own.
+
+    Args:
+        path: The file, if one is named.
+        columns: That the command writes, whatever its input is.
+        inputs: What is read meanwhile.
+
+    Raises:
+        ConfigError: It has another ending, or would replace an input, or another table.
+        DataError: It cannot be written.
+    """
+    if path is not None:
+        _require_known_ending(path)
+    require_writable(path, lambda table: set(columns) <= set(_columns_of(table)), inputs)
+
+
+def _columns_of(path: Path) -> Sequence[str]:
+    """Names of the columns of a table that was written here; none of what is no such table."""
+    ending = path.suffix.lower()
     try:
-        yield sibling
-        with sibling.open("rb+") as file:
-            os.fsync(file.fileno())
-        sibling.replace(target)
-    except OSError as error:
-        # Not the text of the error: pyarrow's names the sibling.
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise DataError(f"{path} cannot be written: {reason}.") from error
-    finally:
-        # What keeps it from being written may keep it from being removed.
-        with suppress(OSError):
-            sibling.unlink()
+        if ending == ".parquet":
+            import pyarrow.parquet
+
+            return pyarrow.parquet.read_schema(path).names
+        with path.open(encoding="utf-8", newline="") as file:
+            if ending == ".jsonl":
+                row = json.loads(file.readline())
+                return tuple(row) if isinstance(row, dict) else ()
+            return next(csv.reader(file, delimiter="\t" if ending == ".tsv" else ","), ())
+    except (OSError, ValueError, csv.Error, RecursionError):  # pyarrow's are ValueErrors
+        return ()
 
 
 def _write_csv(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,6 +23,7 @@ from runtime.folders import (
     require_free,
     write_json,
 )
+from runtime.locks import LockedByOther, exclusive_lock
 from runtime.training.state import (
     checkpoints,
     finished_outcome,
@@ -63,12 +63,13 @@ class RunPlace:
     """Whether what stands at `out` is replaced, as was asked when the run began."""
 
 
-def check_run(out: Path, existing: Existing) -> RunPlace:
+def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path] = ()) -> RunPlace:
     """Find out whether a run of `out` may begin; writes nothing.
 
     Args:
         out: What the run will publish.
         existing: What to do where `out` or an unfinished run of it exists.
+        inputs: What it reads: data, and a model in a local folder.
 
     Raises:
         ConfigError: Something is in the way, or there is nothing to resume.
@@ -83,7 +84,12 @@ def check_run(out: Path, existing: Existing) -> RunPlace:
         raise ConfigError(f"{out} is finished: there is nothing to resume.")
     if existing == "resume" and not started:
         raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
-    require_free(out, overwrite=replaces)
+    require_free(out, replaces, inputs)
+    if not started and run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise ConfigError(
+            f"The training would work in {run}, which holds something else. Move that away, or "
+            f"name another folder than {out}."
+        )
     if existing == "refuse" and started:
         message = (
             f"{run} holds an unfinished run. Add --resume to go on with it, "
@@ -140,17 +146,15 @@ def held(run: Path) -> Iterator[None]:
         return
     # Beside the folder, which --overwrite deletes; the lock ends with the process at the latest.
     path = run.parent / f".{run.name}.lock"
-    try:
-        run.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("w")
-    except OSError as error:
-        message = f"{run.parent} cannot be written to: {error.strerror}. Name another folder."
-        raise ConfigError(message) from error
-    with handle:
+    with ExitStack() as lock:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            run.parent.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(exclusive_lock(path))
+        except LockedByOther as error:
+            message = f"{error} trains into {run}. Wait for it, or name another folder."
+            raise ConfigError(message[0].upper() + message[1:]) from error
         except OSError as error:
-            message = f"Another process trains into {run}. Wait for it, or name another folder."
+            message = f"{run.parent} cannot be written to: {error.strerror}. Name another folder."
             raise ConfigError(message) from error
         try:
             yield

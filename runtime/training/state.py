@@ -19,7 +19,7 @@ from torch import nn
 from transformers import TrainerState
 
 from runtime.errors import TrainingError
-from runtime.folders import published_folder, read_json, write_json
+from runtime.folders import read_json, renewed_folder, write_json
 from runtime.training.job import TrainingOutcome
 
 WEIGHTS = "model.safetensors"
@@ -40,7 +40,7 @@ def save_training_state(
     target = run / f"checkpoint-{state.global_step}"
     moments, groups = _flatten(optimizer.state_dict())
     try:
-        with published_folder(target, overwrite=True) as folder:
+        with renewed_folder(target) as folder:
             save_file(trainable_weights(model), folder / WEIGHTS)
             save_file(moments, folder / MOMENTS)
             state.save_to_json(str(folder / TRAINER_STATE))

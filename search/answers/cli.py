@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,17 +17,32 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ImageError
+from runtime.outputs import require_makeable, require_page
 from runtime.paths import path_line
 from search.answers.answer import Answer
-from search.answers.rows import answer_document, answer_lines, flat_rows, path_bytes, write_hits
-from search.destinations import require_makeable, require_writable
+from search.answers.rows import (
+    FIXED_COLUMNS,
+    answer_document,
+    answer_lines,
+    flat_rows,
+    path_bytes,
+    write_hits,
+)
 from search.options import OutputOptions
 
 
-def check_outputs(output: OutputOptions) -> None:
-    """See that files can be written, before anything is asked."""
-    require_writable(output.out)
-    require_writable(output.html)
+def check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) -> None:
+    """See that files can be written, before anything is asked.
+
+    Args:
+        output: Names them.
+        inputs: What is read meanwhile.
+    """
+    if output.out is not None:
+        from runtime.tables.writer import require_table  # which few queries need
+
+        require_table(output.out, FIXED_COLUMNS, filter(None, inputs))
+    require_page(output.html)
     require_makeable(output.copy_to)
 
 

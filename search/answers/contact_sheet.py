@@ -14,12 +14,12 @@ from runtime.folders import published_file
 from runtime.home import cache_folder
 from runtime.images.ahead import decoded_ahead
 from runtime.images.thumbnails import Thumbnails
+from runtime.outputs import PAGE_MARK, unwritable
 from runtime.paths import file_address, path_line
 from runtime.sizes import size_text
 from search.answers.answer import RELEVANT, Answer, Hit
 from search.answers.contact_sheet_style import STYLE
 from search.answers.rows import date_text, label_names
-from search.destinations import unwritable
 
 THUMBNAIL_SIDE = 480
 """Pixels: sharp where a screen has two for one of the page."""
@@ -166,6 +166,7 @@ class _Sheet:
 
 def _head(title: str) -> Iterator[str]:
     yield '<!doctype html><html lang="en" id="top"><head><meta charset="utf-8">'
+    yield PAGE_MARK
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<meta name="color-scheme" content="light dark">'

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.faults import Fault, counted, fault_lines, why
+from runtime.outputs import unusable
 from runtime.paths import path_text
 from runtime.placing import place_file
 from runtime.target_folder import TargetFolder
 from search.answers.answer import Hit
-from search.destinations import unusable
 
 
 @dataclass(frozen=True, slots=True)

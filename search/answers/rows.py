@@ -16,8 +16,10 @@ Row = Mapping[str, Any]
 _HEAD = "rank  relevance   score  path"
 _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
 _BEGINNING = datetime(1970, 1, 1)
+FIXED_COLUMNS = ("path", "score", "relevance")
+"""By which a table of hits is known."""
 _COLUMNS = (
-    *("path", "score", "relevance", "format", "width", "height", "bytes"),
+    *(*FIXED_COLUMNS, "format", "width", "height", "bytes"),
     *("date", "camera", "labels"),
 )
 """Of `hit_row`, where a path is UTF-8."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ModelError, StoreError
-from runtime.folders import published_folder
+from runtime.folders import renewed_folder
 from search.query.relevance import reference_prompts
 from search.store.protocol import Embedder, FloatArray
 
@@ -123,7 +123,7 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
     from runtime.onnx.export import export_text_tower
 
     note = None
-    with published_folder(folder, overwrite=True) as staging:
+    with renewed_folder(folder) as staging:
         try:
             tower = staging / _TOWER
             tower.mkdir()

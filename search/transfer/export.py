@@ -15,8 +15,8 @@ import numpy as np
 from runtime.errors import ConfigError
 from runtime.faults import why
 from runtime.folders import published_file
+from runtime.outputs import unwritable
 from runtime.paths import path_text
-from search.destinations import unwritable
 from search.filters import EVERYTHING, Filter
 from search.paths import stored_text
 from search.records import ImageRecord

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from runtime.errors import ConfigError, DataError, ModelError, StoreError
-from runtime.folders import published_folder
+from runtime.folders import renewed_folder
 from runtime.paths import path_line, path_text
 from search.index_folder import find_index
 from search.options import ModelOptions, StoreOptions
@@ -208,7 +208,7 @@ def _copy_texts(source: Source, folder: Path, embedder: Embedder, transfer: Tran
     old = source.texts_folder()
     if old is not None and is_prepared(old):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with published_folder(folder, overwrite=True) as staging:
+        with renewed_folder(folder) as staging:
             shutil.copytree(old, staging, dirs_exist_ok=True)
         return
     try:

@@ -58,7 +58,7 @@ def duplicates(
         config: TOML file of settings; the command line wins.
     """
     del config  # read by the root command, before the settings are built
-    from search.destinations import require_writable
+    from runtime.outputs import require_page
     from search.upkeep.duplicate_rows import (
         duplicate_cells,
         duplicates_document,
@@ -69,7 +69,7 @@ def duplicates(
 
     if sum((csv, json, paths or null)) > 1:
         raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
-    require_writable(html)
+    require_page(html)
     found = _find_duplicates(where, filters, near, look)
     if json:
         print_document(duplicates_document(found))

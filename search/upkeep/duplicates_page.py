@@ -12,11 +12,11 @@ from runtime.faults import why
 from runtime.folders import published_file
 from runtime.images.ahead import decoded_ahead
 from runtime.images.thumbnails import Thumbnails
+from runtime.outputs import PAGE_MARK, unwritable
 from runtime.paths import file_address, path_line
 from runtime.sizes import size_text
 from search.answers.contact_sheet_style import STYLE
 from search.answers.rows import date_text
-from search.destinations import unwritable
 from search.records import ImageRecord
 from search.upkeep.duplicate_rows import duplicates_sum
 from search.upkeep.duplicates import Duplicates
@@ -48,6 +48,7 @@ def write_duplicates_page(found: Duplicates, path: Path, thumbnails: Thumbnails)
 
 def _lines(found: Duplicates, thumbnails: Thumbnails) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    yield PAGE_MARK
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<meta name="color-scheme" content="light dark">'

@@ -12,6 +12,9 @@ import pytest
 
 from runtime.errors import ConfigError, DataError
 from runtime.tables.reader import read_table, write_rows
+from runtime.tables.writer import require_table
+
+ADVICE = "Name a file in a folder that is there, where you may write and there is room."
 
 
 def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
@@ -24,7 +27,7 @@ def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match=r"must be one of \.csv"):
         write_rows([], tmp_path / "out.xls")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="Cannot write"):
         write_rows([{"text": "a"}], tmp_path / "nosuch" / "out.csv")
 
 
@@ -46,10 +49,10 @@ def test_a_file_that_cannot_be_written_goes_by_the_name_it_was_given(
     target = tmp_path / "nosuch" / name
     with pytest.raises(DataError) as caught:
         write_rows([{"text": "a"}], target)
-    assert str(caught.value) == f"{target} cannot be written: No such file or directory."
+    assert str(caught.value) == f"Cannot write {target}: no such file or directory. {ADVICE}"
     with pytest.raises(DataError) as caught:
         write_rows(until_the_disk_is_full(), tmp_path / name)
-    assert str(caught.value) == f"{tmp_path / name} cannot be written: No space left on device."
+    assert str(caught.value) == f"Cannot write {tmp_path / name}: no space left on device. {ADVICE}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,3 +76,16 @@ def test_a_value_that_fits_no_parquet_column_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not fit its column in Parquet.*\.jsonl"):
         write_rows(rows, tmp_path / "o.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_only_a_table_of_its_own_is_replaced(tmp_path: Path, ending: str) -> None:
+    own, other, broken = (tmp_path / f"{name}{ending}" for name in ("own", "other", "broken"))
+    write_rows([{"id": "1", "label": "a", "p:a": 1.0}], own)
+    write_rows([{"text": "mine", "label": "a"}], other)
+    broken.write_bytes(b"\xff\x00mine")
+    require_table(own, ("id", "label"))
+    require_table(tmp_path / f"new{ending}", ("id", "label"))
+    for table in (other, broken):
+        with pytest.raises(ConfigError, match=r"is not replaced: .* Name another file, or delete"):
+            require_table(table, ("id", "label"))

@@ -11,8 +11,8 @@ from tests.towers import Exports
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path / "footwork-home"
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path_factory.mktemp("footwork-home")
     monkeypatch.setenv("FOOTWORK_HOME", str(home))
     return home
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errors import ConfigError
 from runtime.terminal_text import display_width
 from tests.zeroshot.labelled import MIXED, collection, evaluate, many
 from zeroshot.evaluate import EvaluateOptions
+from zeroshot.evaluation import require_report_place
 from zeroshot.labelled_images import LabelledImages
 
 
@@ -37,7 +39,8 @@ def test_the_report_holds_figures_mistakes_and_pictures(
     assert found.write_report(tmp_path / "a" / "report") == ()
     folder = tmp_path / "a" / "report"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"metrics.json", "wrong.csv", "confusion.png", "reliability.png"}
+    figures = {"confusion.png", "reliability.png"}
+    assert names == {"footwork.json", "metrics.json", "wrong.csv", *figures}
     figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert figures == json.loads(json.dumps(found.to_dict()))
     assert sum(sum(row.values()) for row in figures["confusion"].values()) == found.images
@@ -54,6 +57,19 @@ def test_without_matplotlib_the_report_says_how_to_have_pictures(
     [note] = evaluate(mixed).write_report(tmp_path / "report")
     assert "pip install 'footwork[plots]'" in note
     assert (tmp_path / "report" / "metrics.json").is_file()
+
+
+def test_a_report_replaces_only_a_report(mixed: LabelledImages, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "metrics.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"mine holds something else than a report\. Name a new"):
+        evaluate(mixed).write_report(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"report lies in what is read, .*mixed\. Name a folder"):
+        require_report_place(tmp_path / "mixed" / "report", [mixed.source])
+    evaluate(mixed).write_report(tmp_path / "report")
+    (tmp_path / "report" / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"report is not replaced: it holds 'notes\.txt'"):
+        evaluate(mixed).write_report(tmp_path / "report")
 
 
 def test_a_report_without_mistakes_is_written_too(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from runtime.errors import DataError
-from zeroshot.sidecars import sidecar_of, write_sidecar, write_sidecars
+from zeroshot.sidecars import sidecars_of, write_sidecar, write_sidecars
 from zeroshot.xmp import XmpPacket
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -162,9 +162,9 @@ def test_an_image_without_label_gets_no_sidecar(tmp_path: Path) -> None:
 def test_a_sidecar_without_the_images_ending_is_used_if_it_is_nobody_elses(tmp_path: Path) -> None:
     photo, short = image(tmp_path), tmp_path / "photo.xmp"
     short.write_text(RICH, "utf-8")
-    assert sidecar_of(photo) == write_sidecar(photo, ["cat"]) == short
+    assert sidecars_of(photo) == (write_sidecar(photo, ["cat"]),) == (short,)
     (tmp_path / "photo.nef").write_bytes(b"raw")
-    assert sidecar_of(photo) is None
+    assert sidecars_of(photo) == ()
     before = short.read_bytes()
     assert write_sidecar(photo, ["cat"]) == tmp_path / "photo.jpg.xmp"
     assert short.read_bytes() == before

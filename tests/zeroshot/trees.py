@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pytest
 
 from runtime.placing import How
 from zeroshot.sorting import SortingPlan, apply_plan, plan_sorting
 
-CALLS = ["link", "unlink", "rename", "replace", "mkdir", "rmdir", "fsync", "utime", "chmod"]
+CALLS = ["link", "unlink", "rename", "replace", "mkdir", "rmdir", "fsync", "utime", "fchmod"]
 
 
 class Labelled(NamedTuple):
@@ -77,13 +77,13 @@ def killed_at(moment: int) -> Iterator[list[int]]:
 
         return call
 
-    def half_a_copy(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:2])
+    def half_a_copy(source: BinaryIO, target: BinaryIO, _: int) -> None:
+        target.write(source.read(2))
 
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:
             patch.setattr(os, name, dying(getattr(os, name)))
-        patch.setattr(shutil, "copyfile", dying(shutil.copyfile, half_a_copy))
+        patch.setattr(shutil, "copyfileobj", dying(shutil.copyfileobj, half_a_copy))
         yield calls
 
 

@@ -19,7 +19,7 @@ from runtime.encoder.streaming import PictureStream
 from runtime.encoder.towers import ImageTower
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError, ImageError, ModelError
-from runtime.folders import MANIFEST, read_json
+from runtime.folders import MANIFEST, read_manifest
 from runtime.image_classifiers import load_image_processor, load_trained_image_classifier
 from runtime.logits import log_softmax
 from zeroshot.classifier import LabelledImage
@@ -107,7 +107,7 @@ class FinetunedClassifier:
             ModelError: The folder is none of `finetune`, or is damaged.
         """
         folder = Path(folder)
-        manifest = read_json(folder / MANIFEST)
+        manifest = read_manifest(folder)
         if not is_finetuned(manifest):
             message = f"{folder} holds no fine-tuned model. Make one: footwork zeroshot finetune."
             raise ModelError(message)

@@ -106,7 +106,7 @@ def finetune(
     """
     config, out = config or FinetuneConfig(), Path(out)
     notify = notify if is_main_process() else _silent
-    place = check_run(out, existing)
+    place = check_run(out, existing, (examples, config.model_id))
     images = read_finetune_images(Path(examples), config.validation_share, config.seed)
     learner = plan(images, config, notify)
     identity = {"data": images.sha256, "base_revision": learner.revision}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import DataError
 from runtime.faults import Fault, counted, fault_lines, why
-from runtime.paths import path_text
-from runtime.placing import How, place_file
+from runtime.paths import path_line
+from runtime.placing import How, content_hash, part_name, place_file, take_back
 from zeroshot.sorting.plan import PlannedImage, SortingPlan
-from zeroshot.sorting.record import FILE_NAME, Step, UndoRecord, opened_record
+from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 
 _BLOCK = 100  # images whose steps are recorded, and flushed to the disk, together
 _TOLD = 1000  # images from one note to the next
@@ -37,7 +38,7 @@ class SortingOutcome:
         lines = [f"{counted(self.done, 'image')} {verb}."]
         lines += fault_lines(self.failed, f"Not {verb}")
         if self.undo_file is not None:
-            command = f"footwork zeroshot undo {shlex.quote(path_text(self.undo_file))}"
+            command = f"footwork zeroshot undo {shlex.quote(path_line(self.undo_file))}"
             lines.append(f"To put everything back: {command}")
         return "\n".join(lines)
 
@@ -64,7 +65,7 @@ def apply_plan(plan: SortingPlan, notify: Callable[[str], None] | None = None) -
         try:
             record.write(Step("folder", os.path.relpath(path, plan.target)) for path in made)
         except OSError as error:
-            raise DataError(f"Cannot write {record.path}: {why(error)}.") from error
+            raise DataError(f"Cannot write {path_line(record.path)}: {why(error)}.") from error
         execution = _Execution(plan, record)
         for start in range(0, len(plan.images), _BLOCK):
             if notify is not None and start and start % _TOLD == 0:
@@ -84,34 +85,51 @@ class _Execution:
 
     def run(self, images: Sequence[PlannedImage]) -> None:
         """Record the steps of some images, then do them."""
+        steps = {}
+        for image in images:
+            try:
+                steps[image] = tuple(map(self._sorted_file, *zip(*image.files(), strict=True)))
+            except OSError as error:
+                self.failed.append(Fault(image.source, why(error)))
         try:
-            self._record.write(self._steps(images))
+            self._record.write(self._steps(steps))
         except OSError as error:
             reason = f"the undo file cannot be written: {why(error)}"
-            self.failed += [Fault(image.source, reason) for image in images]
+            self.failed += [Fault(image.source, reason) for image in steps]
             return
-        for image in images:
-            self._place(image)
+        for image, files in steps.items():
+            fault = self._place(image.target.parent, files)
+            self.failed += [] if fault is None else [fault]
+            self.done += fault is None
 
-    def _place(self, image: PlannedImage) -> None:
-        for source, target in image.files():
-            try:
-                target.parent.mkdir(exist_ok=True)
-                place_file(source, target, self._plan.how)
-            except OSError as error:
-                self.failed.append(Fault(source, why(error)))
-                return  # a sidecar does not go without its image
-            self.done += source == image.source
+    def _sorted_file(self, source: Path, target: Path) -> SortedFile:
+        place = target.relative_to(self._plan.target).as_posix()
+        absolute = os.path.abspath(source)  # noqa: PTH100 - links stay links
+        return SortedFile(absolute, place, content_hash(source), part_name())
 
-    def _steps(self, images: Sequence[PlannedImage]) -> Iterator[Step]:
-        for image in images:
+    def _steps(self, steps: dict[PlannedImage, tuple[SortedFile, ...]]) -> Iterator[Step]:
+        for image, files in steps.items():
             folder = image.target.parent
             if folder not in self._folders and not folder.exists():
                 yield Step("folder", folder.name)
             self._folders.add(folder)
-            for source, target in image.files():
-                place = target.relative_to(self._plan.target).as_posix()
-                yield Step(self._plan.how, place, os.path.abspath(source))  # noqa: PTH100
+            yield Step(self._plan.how, files=files)
+
+    def _place(self, folder: Path, files: Sequence[SortedFile]) -> Fault | None:
+        """Place an image and its sidecars: all of them, or none."""
+        done: list[tuple[Path, Path]] = []
+        for file in files:
+            source, target = Path(file.source), self._plan.target / file.target
+            try:
+                folder.mkdir(exist_ok=True)
+                place_file(source, target, self._plan.how, file.part)
+            except OSError as error:
+                for placed, origin in reversed(done):
+                    with suppress(OSError):  # the undo file knows of it
+                        take_back(placed, origin, self._plan.how)
+                return Fault(source, why(error))
+            done.append((target, source))
+        return None
 
 
 def _make_root(target: Path) -> list[Path]:
@@ -121,5 +139,5 @@ def _make_root(target: Path) -> list[Path]:
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"Cannot make the folder {target}: {why(error)}.") from error
+        raise DataError(f"Cannot make the folder {path_line(target)}: {why(error)}.") from error
     return made[::-1]

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from runtime.errors import ConfigError
 from runtime.faults import Fault, counted, fault_lines
-from runtime.paths import path_text
+from runtime.paths import path_line
 from runtime.placing import How
 from runtime.target_folder import TargetFolder
-from zeroshot.sidecars import sidecar_beside, sidecar_of
+from zeroshot.sidecars import sidecar_beside, sidecars_of
 from zeroshot.sorting.folder_names import FolderNames
 
 _LISTED = 10  # files that the text names, of each kind
@@ -37,18 +37,18 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """An image, where it goes, and the sidecar that goes with it."""
+    """An image, where it goes, and the sidecars that go with it."""
 
     source: Path
     target: Path
-    sidecar: Path | None = None
+    sidecars: tuple[Path, ...] = ()
     """Beside `source`."""
 
     def files(self) -> Iterator[tuple[Path, Path]]:
         """Source and target of each file; the image comes first."""
         yield self.source, self.target
-        if self.sidecar is not None:
-            yield self.sidecar, sidecar_beside(self.target, self.source, self.sidecar)
+        for sidecar in self.sidecars:
+            yield sidecar, sidecar_beside(self.target, self.source, sidecar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,19 @@ class SortingPlan:
     def _counts(self) -> Iterator[str]:
         if not self.images:
             return
-        counts = Counter(path_text(Path(image.target.parent.name)) for image in self.images)
-        into = path_text(self.target)
+        counts = Counter(path_line(Path(image.target.parent.name)) for image in self.images)
+        into = path_line(self.target)
         yield f"Would {self.how} {counted(len(self.images), 'image')} into {into}:"
         width = max(map(len, counts))
         for name, number in counts.most_common():
             yield f"  {name:<{width}}  {number:>7,}"
-        sidecars = sum(image.sidecar is not None for image in self.images)
+        sidecars = sum(len(image.sidecars) for image in self.images)
         if sidecars:
             yield f"and with them {counted(sidecars, 'sidecar')} (.xmp)."
 
     def _first_files(self) -> Iterator[str]:
         for image in self.images[:_LISTED]:
-            yield f"  {path_text(image.source)} → {path_text(image.target)}"
+            yield f"  {path_line(image.source)} → {path_line(image.target)}"
         if len(self.images) > _LISTED:
             yield f"  … and {len(self.images) - _LISTED:,} more"
 
@@ -98,7 +98,7 @@ class SortingPlan:
             yield f"{counted(self.there, 'image')} stood there already, with the same content."
         if self.inside:
             yield (
-                f"{counted(self.inside, 'image')} in sub-folders of {path_text(self.target)} "
+                f"{counted(self.inside, 'image')} in sub-folders of {path_line(self.target)} "
                 "stay: they count as sorted."
             )
         yield from fault_lines(self.faults, "Staying where they are")
@@ -113,7 +113,7 @@ def plan_sorting(labelled: Iterable[Labelled], target: Path, how: How) -> Sortin
     """Decide for each image in which folder and under which name it goes; nothing is changed.
 
     An image without a label goes into `none of these`; one that cannot be read stays. With several
-    labels the best decides. A sidecar (`sidecar_of`) goes with its image. Names never collide: the
+    labels the best decides. Sidecars (`sidecars_of`) go with their image. Names never collide: the
     second IMG_1.jpg becomes IMG_1-2.jpg, and one that stands there with the same content counts as
     done, so that a second run has nothing to do. What lies in a sub-folder of `target` stays, so
     that `target` may lie among the images, or be their folder, and is not sorted into itself.
@@ -166,18 +166,26 @@ class _Planner:
         return fault
 
     def _place(self, path: Path, folder: TargetFolder) -> None:
-        sidecar = sidecar_of(path)
-        # Its place has to be free even where there is none: the image must not come to one that
+        sidecars = sidecars_of(path)
+        # A place has to be free even where there is none: the image must not come to one that
         # belongs to another.
-        target = folder.place(path, lambda target: sidecar_beside(target, path, sidecar))
+        target = folder.place(
+            path,
+            lambda target: [sidecar_beside(target, path, one) for one in sidecars or (None,)],
+        )
         if target is None:
             self.there += 1
         else:
-            self.images.append(PlannedImage(path, target, sidecar))
+            self.images.append(PlannedImage(path, target, sidecars))
 
     def _folder(self, label: str | None) -> TargetFolder:
         name = self._names.of(label)
         if name not in self._folders:
+            if (self._target / name).is_symlink():
+                raise ConfigError(
+                    f"{path_line(self._target / name)} is a link, and what it leads to is no part "
+                    "of the folder to sort into. Remove the link, or name another folder."
+                )
             self._folders[name] = TargetFolder(self._target / name)
         return self._folders[name]
 

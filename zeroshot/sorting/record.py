@@ -1,29 +1,53 @@
 """The undo file: what is about to be done, one JSON object a line.
 
-    {"step": "folder", "path": "cat"}                               a folder is made
-    {"step": "copy", "source": "/photos/a.jpg", "target": "cat/a.jpg"}   or "move"
+    {"step": "folder", "path": "cat", "signature": …}       a folder is made
+    {"step": "copy", "files": [{"source": "/photos/a.jpg", "target": "cat/a.jpg", "sha256": …,
+     "part": …}, …], "signature": …}                        or "move": an image and its sidecars
 
 Paths are relative to the folder of the undo file, which may be moved; sources are absolute. Lines
 are on the disk before their steps begin, so a step may be recorded that never was done, but none
 is done that is not recorded.
+
+Whoever can write into the folder can write lines. So each is signed (HMAC-SHA256) with a key that
+is drawn at the first sorting and lies with the user's data: a line without the user's signature
+moves nothing.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hmac
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import FileIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from runtime.errors import ConfigError, DataError
 from runtime.faults import why
+from runtime.home import data_folder
+from runtime.paths import path_line
+from runtime.placing import is_part_name, opened_file
 
 FILE_NAME = "footwork-undo.jsonl"
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SortedFile:
+    """One file of a step."""
+
+    source: str
+    """Absolute."""
+    target: str
+    """Below the folder of the undo file."""
+    sha256: str
+    """Of its bytes, in hexadecimal."""
+    part: str
+    """Name of the sibling in which a copy of it grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +55,88 @@ class Step:
     """One line."""
 
     step: Literal["folder", "copy", "move"]
-    target: str
-    """Of the file or the folder, relative."""
-    source: str = ""
-    """Absolute; empty for a folder."""
+    folder: str = ""
+    """To be made; relative."""
+    files: tuple[SortedFile, ...] = ()
+    """An image and its sidecars, which go together or not at all."""
 
-    def to_line(self) -> bytes:
+    def to_line(self, key: bytes) -> bytes:
         """As it is written; bytes of a name that are no UTF-8 survive as escapes."""
-        paths = {"path": self.target}
-        if self.step != "folder":
-            paths = {"source": self.source, "target": self.target}
-        return json.dumps({"step": self.step, **paths}).encode() + b"\n"
+        value = {"step": self.step, **self._content()}
+        return json.dumps(value | {"signature": _signature(value, key)}).encode() + b"\n"
+
+    def _content(self) -> dict[str, Any]:
+        if self.step == "folder":
+            return {"path": self.folder}
+        return {"files": [asdict(file) for file in self.files]}
 
     @classmethod
-    def from_line(cls, line: bytes) -> Step:
-        """What `to_line` wrote.
+    def from_line(cls, line: bytes, key: bytes) -> tuple[Step, bool]:
+        """What `to_line` wrote, and whether it was signed with the key.
 
         Raises:
             ValueError: It did not write this.
         """
-        value: Any = json.loads(line)
+        try:
+            value: Any = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("too deep") from error
         match value:
-            case {"step": "folder", "path": str(path)}:
-                return cls("folder", path)
-            case {"step": "copy" | "move" as step, "source": str(source), "target": str(target)}:
-                return cls(step, target, source)
-        raise ValueError("no step")
+            case {"step": "folder", "path": str(path), "signature": str(signature)}:
+                step = cls("folder", path)
+            case {
+                "step": "copy" | "move" as what,
+                "files": [_, *_] as files,
+                "signature": str(signature),
+            }:
+                step = cls(what, files=tuple(map(_file_of, files)))
+            case _:
+                raise ValueError("no step")
+        expected = _signature({"step": step.step, **step._content()}, key)
+        return step, hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+
+
+def own_key() -> bytes:
+    """The key of this user, drawn where there is none.
+
+    Raises:
+        DataError: It cannot be read or kept.
+    """
+    path = data_folder() / "undo.key"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            drawn = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(drawn, "wb") as file:
+                file.write(os.urandom(_KEY_BYTES))
+        with opened_file(path) as file:
+            key = file.read()
+    except OSError as error:
+        raise DataError(
+            f"Cannot keep the key of undo files, {path_line(path)}: {why(error)}. Set "
+            "FOOTWORK_HOME to a folder that you may write."
+        ) from error
+    if len(key) != _KEY_BYTES:
+        raise DataError(
+            f"{path_line(path)} is no key of undo files. Remove it: a new one is drawn, and what "
+            "was sorted before is then undone with --trust."
+        )
+    return key
+
+
+def _signature(value: dict[str, Any], key: bytes) -> str:
+    return hmac.digest(key, json.dumps(value, sort_keys=True).encode(), "sha256").hex()
+
+
+def _file_of(value: Any) -> SortedFile:
+    match value:
+        case {"source": str(source), "target": str(target), "sha256": str(sha), "part": str(part)}:
+            places = PurePosixPath(target).parts
+            below = places and not PurePosixPath(target).is_absolute() and ".." not in places
+            whole = "\0" not in source + target and Path(source).is_absolute()
+            if below and whole and is_part_name(part):
+                return SortedFile(source, target, sha, part)
+    raise ValueError("no file")
 
 
 class UndoRecord:
@@ -65,10 +145,12 @@ class UndoRecord:
     Args:
         path: Where it stands.
         file: Open for reading and appending, unbuffered.
+        key: Signs lines.
     """
 
-    def __init__(self, path: Path, file: FileIO) -> None:
+    def __init__(self, path: Path, file: FileIO, key: bytes) -> None:
         self.path = path
+        self.key = key
         self._file = file
         self.lines = _cut_torn(file)
         """Those that stood there when it was opened."""
@@ -79,7 +161,7 @@ class UndoRecord:
         Raises:
             OSError: They cannot be written.
         """
-        rest, before = b"".join(step.to_line() for step in steps), self._size
+        rest, before = b"".join(step.to_line(self.key) for step in steps), self._size
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -102,20 +184,26 @@ def opened_record(path: Path) -> Iterator[UndoRecord]:
         ConfigError: Another process has it open.
         DataError: It cannot be opened.
     """
+    key = own_key()
     try:
-        file = FileIO(path, "a+")
+        file = FileIO(path, "a+", opener=_opened)
     except OSError as error:
-        raise DataError(f"Cannot write {path}: {why(error)}.") from error
+        raise DataError(f"Cannot write {path_line(path)}: {why(error)}.") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(
-                f"Another command sorts into {path.parent}. Wait until it is done."
+                f"Another command sorts into {path_line(path.parent)}. Wait until it is done."
             ) from error
         except OSError:  # no locks here, as on some network storages
             pass
-        yield UndoRecord(path, file)
+        yield UndoRecord(path, file, key)
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file that is no link: where one leads, another file would be cut and written."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _cut_torn(file: FileIO) -> list[bytes]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime.errors import DataError
 from runtime.faults import Fault, counted, fault_lines, why
-from runtime.placing import are_identical, part_of, place_file
-from zeroshot.sorting.record import FILE_NAME, Step, UndoRecord, opened_record
+from runtime.folders import published_file
+from runtime.paths import path_line
+from runtime.placing import are_identical, content_hash, place_file
+from zeroshot.sidecars import sidecar_beside, sidecars_of
+from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +37,48 @@ class UndoOutcome:
         return "\n".join([said, *lines])
 
 
-def undo_sorting(undo_file: Path) -> UndoOutcome:
+def undo_sorting(undo_file: Path, *, trust: bool = False) -> UndoOutcome:
     """Undo everything that was sorted into a folder since the last undo, the last step first.
 
-    Files that were moved move back, with whatever was changed in them meanwhile. Copies are
-    deleted if their original still stands with the same content: no content is ever deleted that
-    is not elsewhere, and nothing is overwritten. Folders that sorting made go if they are empty,
-    and so does the undo file once all of it is undone.
+    Files that were moved move back. Copies are deleted if their original still stands with the same
+    content: no content is ever deleted that is not elsewhere, and nothing is overwritten. An image
+    goes with its sidecars or not at all. Folders that sorting made go if they are empty, and so
+    does the undo file once all of it is undone.
 
     Args:
         undo_file: `footwork-undo.jsonl`, or the folder in which it stands.
+        trust: Believe steps that this user has not signed, as an undo file of another machine has
+            them, and move back what was changed since it was sorted.
 
     Raises:
         ConfigError: Sorting into that folder is still going on.
         DataError: There is no undo file, or it cannot be read.
     """
     path = undo_file / FILE_NAME if undo_file.is_dir() else undo_file
-    if not path.is_file():
+    if path.name != FILE_NAME or not path.is_file() or path.is_symlink():
         raise DataError(
-            f"There is no undo file {path}. Sorting leaves it in the folder it sorts into, until "
-            "all is undone."
+            f"There is no undo file {path_line(path)}. Sorting leaves {FILE_NAME} in the folder it "
+            "sorts into, until all is undone."
         )
     with opened_record(path) as record:
-        return _Undoing(record).run()
+        return _Undoing(record, trust).run()
+
+
+class _Return(NamedTuple):
+    """A file that stands where it was sorted to, and where it goes."""
+
+    target: Path
+    source: Path
+    part: str
+    doubled: bool
+    """Its content stands at the source, too: here it is deleted."""
 
 
 class _Undoing:
     """Goes through an undo file from its end."""
 
-    def __init__(self, record: UndoRecord) -> None:
-        self._record = record
+    def __init__(self, record: UndoRecord, trust: bool) -> None:
+        self._record, self._trust = record, trust
         self._root = Path(os.path.abspath(record.path.parent))  # noqa: PTH100 - links stay links
         self._moved_back = self._deleted = 0
         self._failed: list[Fault] = []
@@ -73,27 +90,33 @@ class _Undoing:
         for number in range(len(self._record.lines), 0, -1):
             self._undo_line(number, self._record.lines[number - 1])
         if not self._failed:
-            part_of(self._record.path).unlink(missing_ok=True)  # of an undo that was killed
             self._record.path.unlink()
             for folder in self._outer:
                 _remove_empty(folder)
         else:
-            _replace(self._record.path, b"".join(reversed(self._kept)))
+            with published_file(self._record.path) as sibling:
+                sibling.write_bytes(b"".join(reversed(self._kept)))
         return UndoOutcome(self._moved_back, self._deleted, tuple(self._failed))
 
     def _undo_line(self, number: int, line: bytes) -> None:
         try:
-            step = Step.from_line(line)
+            step, signed = Step.from_line(line, self._record.key)
         except ValueError:
             self._keep(line, Fault(self._record.path, f"its line {number} cannot be read"))
             return
-        target = Path(os.path.normpath(self._root / step.target))
-        if step.step == "folder":
-            self._undo_folder(target, line)
-        elif self._root not in target.parents:
-            self._keep(line, Fault(target, f"it does not lie in {self._root}"))
+        if not signed and not self._trust:
+            reason = f"you have not signed its line {number} on this machine; --trust believes it"
+            self._keep(line, Fault(self._record.path, reason))
+        elif step.step == "folder":
+            self._undo_folder(Path(os.path.normpath(self._root / step.folder)), line)
         else:
-            self._undo_file(step, target, line)
+            reason: str | None
+            try:
+                reason = self._reason_to_keep(step) or self._put_back(step)
+            except OSError as error:
+                reason = why(error)
+            if reason is not None:
+                self._keep(line, Fault(self._root / step.files[0].target, reason))
 
     def _undo_folder(self, folder: Path, line: bytes) -> None:
         if self._root not in folder.parents:
@@ -102,44 +125,102 @@ class _Undoing:
         elif not _remove_empty(folder):
             self._kept.append(line)
 
-    def _undo_file(self, step: Step, target: Path, line: bytes) -> None:
-        source = Path(step.source)
-        try:
-            for path in (target, source):  # of a run, and of an undo, that was killed
-                part_of(path).unlink(missing_ok=True)
-            reason = self._reason_to_keep(step, source, target)
-            if reason is None and os.path.lexists(target):
-                self._put_back(source, target)
-        except OSError as error:
-            reason = why(error)
-        if reason is not None:
-            self._keep(line, Fault(target, reason))
+    def _reason_to_keep(self, step: Step) -> str | None:
+        """Why an image and its sidecars stay; what a kill has left of copies of them goes."""
+        for file in step.files:
+            target, source = self._root / file.target, Path(file.source)
+            inside = Path(os.path.realpath(self._root)) / file.target
+            if Path(os.path.realpath(target.parent)) != inside.parent:
+                return "a link leads to it, and out of the folder that was sorted into"
+            for path in (target, source):
+                path.with_name(file.part).unlink(missing_ok=True)
+            if (reason := self._reason_of_one(step, file)) is not None:
+                return reason
+        return self._reason_of_sidecars(step)
 
-    def _reason_to_keep(self, step: Step, source: Path, target: Path) -> str | None:
-        standing = os.path.lexists(source)
+    def _reason_of_one(self, step: Step, file: SortedFile) -> str | None:
+        target, source = self._root / file.target, Path(file.source)
+        before = os.path.lexists(source)
         if not os.path.lexists(target):
-            gone = not standing and step.step == "move"
-            return f"it is gone, and does not stand at {source} either" if gone else None
+            gone = step.step == "move" and not before
+            return f"it is gone, and does not stand at {path_line(source)} either" if gone else None
         if target.is_symlink():
             return "it is a link, which sorting did not put there"
-        if not standing:
-            return None if step.step == "move" else f"its original {source} is gone"
-        if not are_identical(source, target):
-            return f"another file stands at {source}, or one of them was changed"
+        if before:
+            return _reason_of_both(target, source)
+        if step.step == "copy":
+            return f"its original {path_line(source)} is gone"
+        if self._trust or content_hash(target) == file.sha256:
+            return None
+        return "it was changed since it was sorted; --trust moves it back all the same"
+
+    def _reason_of_sidecars(self, step: Step) -> str | None:
+        """Why sidecars that were written after the sorting keep an image where it is."""
+        image = step.files[0]
+        target, source = self._root / image.target, Path(image.source)
+        if not os.path.lexists(target):
+            return None
+        known = {self._root / file.target for file in step.files[1:]}
+        new = [sidecar for sidecar in sidecars_of(target) if sidecar not in known]
+        if step.step == "copy" and new:
+            return f"{path_line(new[0].name)} was written beside it, and not beside its original"
+        if step.step == "move":
+            origins = {Path(file.source) for file in step.files}
+            for sidecar in (None, *new):
+                place = sidecar_beside(source, target, sidecar)
+                if place not in origins and os.path.lexists(place):
+                    return f"{path_line(place)} is of another image"
         return None
 
-    def _put_back(self, source: Path, target: Path) -> None:
-        if os.path.lexists(source):
-            target.unlink()  # the same bytes stand at the source
-            self._deleted += 1
-        else:
-            source.parent.mkdir(parents=True, exist_ok=True)
-            place_file(target, source, "move")
-            self._moved_back += 1
+    def _put_back(self, step: Step) -> str | None:
+        """Move back, or delete; gives why that could not be done, where nothing was."""
+        returns = list(self._returns(step))
+        moved: list[_Return] = []
+        for one in returns:
+            try:
+                if not one.doubled:
+                    one.source.parent.mkdir(parents=True, exist_ok=True)
+                    place_file(one.target, one.source, "move", one.part)
+                    moved.append(one)
+            except OSError as error:
+                for back in reversed(moved):
+                    with suppress(OSError):
+                        place_file(back.source, back.target, "move", back.part)
+                return why(error)
+        for one in returns:
+            if one.doubled:
+                one.target.unlink()  # the same bytes stand at the source
+                self._deleted += 1
+        self._moved_back += len(moved)
+        return None
+
+    def _returns(self, step: Step) -> Iterator[_Return]:
+        image = step.files[0]
+        target, source = self._root / image.target, Path(image.source)
+        known = set()
+        for file in step.files:
+            known.add(standing := self._root / file.target)
+            if os.path.lexists(standing):
+                origin = Path(file.source)
+                yield _Return(standing, origin, file.part, os.path.lexists(origin))
+        for sidecar in sidecars_of(target) if step.step == "move" else ():
+            if sidecar not in known:
+                yield _Return(sidecar, sidecar_beside(source, target, sidecar), image.part, False)
 
     def _keep(self, line: bytes, fault: Fault) -> None:
         self._kept.append(line)
         self._failed.append(fault)
+
+
+def _reason_of_both(target: Path, source: Path) -> str | None:
+    """Why a file stays though its original stands: it may be the original, reached by a link."""
+    # Of a file with two names, as a killed move leaves it, one name may go.
+    one_name = target.stat().st_nlink < 2 or os.path.realpath(target) == os.path.realpath(source)
+    if target.samefile(source) and one_name:
+        return f"{path_line(source)} leads to this very file"
+    if not are_identical(source, target):
+        return f"another file stands at {path_line(source)}, or one of them was changed"
+    return None
 
 
 def _remove_empty(folder: Path) -> bool:
@@ -147,9 +228,3 @@ def _remove_empty(folder: Path) -> bool:
     with suppress(OSError):
         folder.rmdir()
     return not folder.exists()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = part_of(path)
-    part.write_bytes(content)
-    part.replace(path)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, ModelError
-from runtime.folders import MANIFEST, read_json, write_json
+from runtime.folders import MANIFEST, read_manifest, write_json
 from runtime.logits import FloatArray
 from zeroshot.classifier import LabelledImage
 from zeroshot.embedded_labels import ImageTextEncoder
@@ -113,8 +113,8 @@ class TaughtClassifier:
                 encoder.
         """
         folder = Path(folder)
-        manifest = read_json(folder / MANIFEST)
-        if not isinstance(manifest, dict) or manifest.get("application") != APPLICATION:
+        manifest = read_manifest(folder)
+        if manifest.get("application") != APPLICATION:
             message = f"{folder} holds no taught classifier. Make one: footwork zeroshot teach."
             raise ModelError(message)
         try:

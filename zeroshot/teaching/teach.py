@@ -114,7 +114,7 @@ def teach(
         DataError: There is nothing to learn from.
         ModelError: The model cannot be loaded.
     """
-    require_free(Path(out), overwrite)
+    require_free(Path(out), overwrite, (examples, model_id, *options.unlabelled))
     files = read_examples(Path(examples))  # before a model is loaded in vain
     from runtime.encoder import DualEncoder
 
