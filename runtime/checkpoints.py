@@ -21,7 +21,7 @@ from transformers import (
 from runtime.deberta import accelerate_attention
 from runtime.errors import ModelError
 from runtime.folders import read_json
-from runtime.hub import HTTPError, hub_fault
+from runtime.hub import hub_fault
 from runtime.quietness import quiet_transformers
 
 TINY_TEXT = Path(__file__).parent / "tiny" / "text"
@@ -50,6 +50,9 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
         if not (path / "config.json").exists():
             message = f"{model_id} is a folder without config.json, so it holds no model."
             raise ModelError(message)
+        for each in path.iterdir():
+            if each.exists() and not (each.is_file() or each.is_dir()):
+                raise ModelError(f"{each} is a pipe or a device: no model has any. Remove it.")
         return str(path.resolve())
     if model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
         message = (
@@ -205,7 +208,9 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     from peft import PeftModel
 
     adapter = read_json(folder / ADAPTER_CONFIG)
-    base_id = adapter["base_model_name_or_path"]
+    base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+    if not isinstance(base_id, str):
+        raise ModelError(f"{folder / ADAPTER_CONFIG} names no base. Copy the folder again.")
     _require_base(folder, base_id)
     config = load_part(AutoConfig, str(folder))
     base = load_part(
@@ -220,7 +225,11 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
         warnings.simplefilter(
             "ignore"
         )  # peft warns of a base whose config it cannot find on the Hub
-        return PeftModel.from_pretrained(base, str(folder))
+        try:
+            return PeftModel.from_pretrained(base, str(folder))
+        except Exception as error:
+            message = f"Cannot load the adapter in {folder}: {_first_line(error)} Check its files."
+            raise ModelError(message) from error
 
 
 def _require_base(folder: Path, base_id: str) -> None:
@@ -228,7 +237,8 @@ def _require_base(folder: Path, base_id: str) -> None:
         message = (
             f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
             "Move that model back, or write its new place under `base_model_name_or_path` in "
-            f"{folder / ADAPTER_CONFIG}. To need no base: footwork textclf merge {folder} OUT, "
+            f"{folder / ADAPTER_CONFIG} and remove `files` from the footwork.json beside it. To "
+            f"need no base: footwork textclf merge {folder} OUT, "
             "once it loads."
         )
         raise ModelError(message)
@@ -265,8 +275,8 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
             return auto_class.from_pretrained(
                 resolved, trust_remote_code=False, local_files_only=fault is not None, **options
             )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, HTTPError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:
+        reason = _first_line(error)
         if fault and isinstance(error, OSError):
             reason = f"{fault}, and this machine holds no complete copy of it."
         hint = (
@@ -277,3 +287,7 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
         )
         message = f"Cannot load the model {model_id!r}: {reason} {hint}"
         raise ModelError(message) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -16,6 +16,7 @@ from runtime.errors import ConfigError, ModelError
 from runtime.placing import content_hash, opened_file
 
 MANIFEST = "footwork.json"
+_SEAL = "sha256"
 _DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # made by looking at it
 
 
@@ -23,7 +24,7 @@ _DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # made
 def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write into; it becomes `target` if the block succeeds.
 
-    A manifest in it is told the hashes of all other files: see `require_undamaged`.
+    A manifest in it is told the hashes of all files: `read_manifest` compares them.
 
     Raises:
         ConfigError: What stands at `target`, before the block or after it, may not be replaced.
@@ -32,7 +33,8 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     with _staged(target) as staging:
         yield staging
         if (staging / MANIFEST).is_file():
-            write_json(staging / MANIFEST, read_json(staging / MANIFEST) | _hashes(staging))
+            manifest = read_json(staging / MANIFEST) | _hashes(staging)
+            write_json(staging / MANIFEST, sealed(manifest))
         require_free(target, overwrite)  # hours may have passed
 
 
@@ -82,7 +84,9 @@ def followed(target: Path) -> Path:
     return Path(os.path.realpath(target))
 
 
-def require_free(target: Path, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
+def require_free(
+    target: Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()
+) -> None:
     """Refuse a target that a command may not write, or may not replace.
 
     An empty folder is free. Any other is replaced only where that is asked for, if its manifest
@@ -97,7 +101,7 @@ def require_free(target: Path, overwrite: bool = False, inputs: Iterable[str | P
         ConfigError: It may not.
     """
     real = followed(target)
-    for read in map(Path, inputs):
+    for read in (Path(one) for one in inputs if one is not None):
         source = followed(read)
         if read.exists() and (real in (source, *source.parents) or source in real.parents):
             how = "is" if real == source else "lies in" if source in real.parents else "holds"
@@ -109,11 +113,11 @@ def require_free(target: Path, overwrite: bool = False, inputs: Iterable[str | P
         )
     if not real.exists() or (real.is_dir() and not any(real.iterdir())):
         return
+    if (stranger := _stranger(real)) is not None:
+        raise ConfigError(f"{target} exists and is not replaced: {stranger}. Name another folder.")
     if not overwrite:
         message = f"{target} exists. Name another folder, or add --overwrite to replace it."
         raise ConfigError(message)
-    if (stranger := _stranger(real)) is not None:
-        raise ConfigError(f"{target} is not replaced: {stranger}. Name another folder.")
 
 
 def _stranger(folder: Path) -> str | None:
@@ -137,26 +141,30 @@ def _stranger(folder: Path) -> str | None:
     return None
 
 
-def require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
-    """See that a published folder still holds what it was published with.
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the SHA-256 of all else in it."""
+    import hashlib
 
-    Its README and its report may be edited: no answer comes from them.
+    rest = {name: value for name, value in manifest.items() if name != _SEAL}
+    text = json.dumps(rest, sort_keys=True)
+    return rest | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
-    Raises:
-        ModelError: A file is missing, or is another.
-    """
+
+def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
+    """Compare a published folder with its hashes, but for what no answer comes from."""
     files = manifest.get("files", {})
+    changed = {MANIFEST: _SEAL in manifest and manifest != sealed(manifest)}
     for name, standing in files.items() if isinstance(files, dict) else ():
-        if name == "README.md" or name.startswith("report/"):
-            continue
         for part in name.split("/"):
             plain_name(part, folder / MANIFEST)
-        if standing != _hash(folder / name):
-            raise ModelError(
-                f"{folder / name} is not the file that was published there: it is damaged, missing "
-                "or was changed. Copy or make the folder again; if the change is yours, remove "
-                f"the line of {name!r} from {folder / MANIFEST}."
-            )
+        if name != "README.md" and not name.startswith("report/"):
+            changed[name] = standing != _hash(folder / name)
+    if damaged := [name for name in changed if changed[name]]:
+        raise ModelError(
+            f"{folder / damaged[0]} is not as it was published: it is damaged, missing or was "
+            "changed. Copy or make the folder again; if the change is yours, remove "
+            f"`files` and `{_SEAL}` from {folder / MANIFEST}."
+        )
 
 
 def plain_name(name: Any, where: Path) -> str:
@@ -269,7 +277,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         raise ModelError(f"{path} must hold a JSON object. Train or copy the folder again.")
-    require_undamaged(folder, manifest)
+    _require_undamaged(folder, manifest)
     return manifest
 
 

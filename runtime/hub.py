@@ -5,8 +5,6 @@ from __future__ import annotations
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
-__all__ = ["HTTPError", "hub_fault"]
-
 
 def hub_fault(model_id: str, revision: str | None) -> str | None:
     """Why the Hub gives no answer at all about a model, None where it gives one.

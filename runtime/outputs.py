@@ -42,7 +42,7 @@ def unusable(folder: Path, reason: str) -> DataError:
 
 
 def require_writable(
-    path: Path | None, is_own: Callable[[Path], bool], inputs: Iterable[str | Path] = ()
+    path: Path | None, is_own: Callable[[Path], bool], inputs: Iterable[str | Path | None] = ()
 ) -> None:
     """See that a file can be written, and that nothing is lost by it, if one is named.
 
@@ -63,7 +63,7 @@ def require_writable(
     if fault is not None:
         raise unwritable(path, fault)
     for read in inputs:
-        if _is_within(path, Path(read)):
+        if read is not None and _is_within(path, Path(read)):
             raise ConfigError(
                 f"{path_line(path)} is what is read, or lies in it: {path_line(read)}. Name "
                 "another file."

@@ -106,11 +106,17 @@ class TextClassifier:
         rule = rule_of(manifest, model.config)
         if options.abstain_below is not None:
             rule = replace(rule, abstain_below=options.abstain_below or None)
-        max_length = options.max_length or manifest.get("max_length")
-        options = replace(options, max_length=max_length or _usual_length(model, tokenizer))
+        match manifest:
+            case {"max_length": int(stated)}:
+                usual = stated
+            case _:
+                usual = _usual_length(model, tokenizer)
+        options = replace(options, max_length=options.max_length or usual)
         classifier = cls(merged(model), tokenizer, rule, options)
         classifier._folder = folder
-        classifier.text_columns = tuple((manifest.get("data") or {}).get("text_columns") or ())
+        match manifest:
+            case {"data": {"text_columns": [*columns]}}:
+                classifier.text_columns = tuple(map(str, columns))
         return classifier
 
     @property

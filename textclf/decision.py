@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, ModelError
 from runtime.logits import log_softmax, sigmoid
 from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 FloatArray = NDArray[np.floating[Any]]
+_TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 LIKELY = 0.5
 """Probability from which a label holds (multi-label)."""
 
@@ -46,7 +48,7 @@ class DecisionRule:
     """Probability; None never abstains."""
 
     def __post_init__(self) -> None:
-        if self.task not in (SINGLE_LABEL, MULTI_LABEL, REGRESSION):
+        if self.task not in _TASKS:
             raise ValueError(f"`task` must be a problem_type of transformers, got {self.task!r}.")
         if not self.temperature > 0:
             raise ConfigError(f"`temperature` must be above 0, got {self.temperature}.")
@@ -117,15 +119,32 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
     Args:
         manifest: `footwork.json`, empty for a folder that Footwork did not make.
         config: The model's config.
+
+    Raises:
+        ModelError: The manifest states what is no rule, or that of another model.
     """
     if not manifest:
         return _foreign_rule(config)
-    calibration = manifest.get("calibration") or {}
-    return DecisionRule(
-        task=manifest["task"],
-        labels=tuple(manifest["labels"]),
-        temperature=calibration.get("temperature") or 1.0,
-        abstain_below=calibration.get("abstain_below"),
+    calibration = {} if manifest.get("calibration") is None else manifest["calibration"]
+    known = isinstance(calibration, dict)
+    match known and {**manifest, "temperature": 1.0, "abstain_below": None, **calibration}:
+        case {
+            "task": str(task),
+            "labels": [*labels],
+            "temperature": float(temperature) | int(temperature),
+            "abstain_below": None | float() | int() as bar,
+        } if (
+            task in _TASKS
+            and all(isinstance(label, str) for label in labels)
+            and (task == REGRESSION or len(labels) == config.num_labels)
+            and 0 < temperature < math.inf
+        ):
+            return DecisionRule(
+                task=task, labels=tuple(labels), temperature=temperature, abstain_below=bar
+            )
+    raise ModelError(
+        f"The manifest of the model does not fit it: `task`, `labels` ({config.num_labels}) and "
+        "`calibration` must be as they were published. Train or copy the folder again."
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, ModelError
+from runtime.folders import MANIFEST, published_folder, read_manifest, require_free, write_json
+from textclf.decision import rule_of
 
 LARGEST_DIFFERENCE = 1e-4
 _KEPT = ("README.md", "report")
@@ -31,7 +33,6 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
         ModelError: It cannot be loaded, or the merged model answers differently.
     """
     from runtime.checkpoints import ADAPTER_CONFIG, load_trained
-    from runtime.folders import MANIFEST, published_folder, read_manifest, require_free, write_json
     from textclf.classifier import merged
     from textclf.report.model_card import merged_card
 
@@ -48,15 +49,14 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
     if plain is model:
         kind = model.peft_config[model.active_adapter].peft_type.value
         raise ConfigError(f"A {kind} adapter has no weights to merge; use {model_folder} as it is.")
-    manifest, divisor = _calibrated(plain, tokenizer, read_manifest(model_folder))
+    manifest, divisor = _calibrated(plain, tokenizer, _stated(model_folder, plain))
     with published_folder(out, overwrite) as staging:
         plain.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         _carry_over(model_folder, staging)
         if (card := staging / "README.md").is_file():
             card.write_text(merged_card(card.read_text("utf-8"), manifest), "utf-8")
-        if manifest:
-            write_json(staging / MANIFEST, manifest | {"merged": True})
+        write_json(staging / MANIFEST, manifest | {"application": "textclf", "merged": True})
         after = _probe(load_trained(staging)[0], tokenizer) * divisor
         difference = float(abs(after - before).max())
         if not difference <= LARGEST_DIFFERENCE:
@@ -65,6 +65,13 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
                 f"at most {LARGEST_DIFFERENCE:.0e} is rounding. Use the adapter as it is."
             )
     return difference
+
+
+def _stated(folder: Path, model: Any) -> dict[str, Any]:
+    """The manifest of a folder; of one that was made elsewhere, what its model says."""
+    manifest = read_manifest(folder)
+    rule = rule_of(manifest, model.config)
+    return manifest or {"task": rule.task, "labels": list(rule.labels)}
 
 
 def _calibrated(

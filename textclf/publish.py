@@ -11,7 +11,7 @@ from typing import Any
 
 from runtime.checkpoints import ADAPTER_CONFIG, TEXT_PRESETS, save_model
 from runtime.errors import ConfigError, ModelError
-from runtime.folders import MANIFEST, read_json, write_json
+from runtime.folders import MANIFEST, read_json, sealed, write_json
 from runtime.training.job import TrainingOutcome
 from textclf.config import TrainConfig
 from textclf.evaluation import Evaluation
@@ -119,7 +119,8 @@ def copy_for_upload(folder: Path, target: Path) -> None:
         if path.is_dir():
             (target / name).mkdir(parents=True, exist_ok=True)
         elif name.as_posix() in _WITH_PATHS:
-            write_json(target / name, public_document(read_json(path)))
+            document = public_document(read_json(path))
+            write_json(target / name, sealed(document) if path.name == MANIFEST else document)
         else:
             (target / name).symlink_to(path.resolve())
 

@@ -84,8 +84,7 @@ def label(
     from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller
     from zeroshot.rows import FIXED_COLUMNS
 
-    inputs = (what.labels_file, what.templates, what.taught, model.model_id)
-    require_table(out, FIXED_COLUMNS, filter(None, inputs))
+    require_table(out, FIXED_COLUMNS, (what.labels_file, what.templates, what.taught))
     found = _found(images, where)
     with opened_index(where, model) as index:
         labeller: Labeller
@@ -117,8 +116,7 @@ def undo(record: Path, /, *, trust: bool = False) -> int:
 
     Args:
         record: What it wrote, DIR/footwork-undo.jsonl.
-        trust: Believe an undo file that was not written by you on this machine (look at the paths
-            in it first), and move back what was changed since it was sorted.
+        trust: Believe what another machine or user recorded, and move back what was changed since.
     """
     from zeroshot.sorting import undo_sorting
 
@@ -159,8 +157,8 @@ def evaluate(
     from zeroshot.labelled_images import read_labelled_images
     from zeroshot.labelling import open_encoder, open_taught
 
-    if report is not None:
-        require_report_place(report, filter(None, (folder, taught, model.model_id, where.index)))
+    if report is not None:  # before the work
+        require_report_place(report, (folder, taught, model.model_id, where.index))
     images = read_labelled_images(folder)
     with opened_index(where, model) as index:
         classifier = None if taught is None else open_taught(taught, model, encoder=index)
@@ -208,8 +206,7 @@ def teach(
     from zeroshot.teaching.example_folder import read_examples
     from zeroshot.teaching.teach import teach_files
 
-    inputs = (examples, *options.unlabelled, model.model_id, where.index)
-    require_free(out, overwrite, filter(None, inputs))
+    require_free(out, overwrite, (examples, *options.unlabelled, model.model_id, where.index))
     files = read_examples(examples)  # before a model is loaded in vain
     with opened_index(where, model) as index:
         encoder = index or open_encoder(model)

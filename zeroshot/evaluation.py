@@ -193,7 +193,7 @@ class ImageEvaluation:
         return asdict(wrong) | {"path": path_text(wrong.path)}
 
 
-def require_report_place(folder: Path, inputs: Iterable[str | Path] = ()) -> None:
+def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
     """See that a report can be written, before there is anything to report.
 
     Args:

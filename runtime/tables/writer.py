@@ -67,7 +67,7 @@ def _require_known_ending(path: Path) -> None:
 
 
 def require_table(
-    path: Path | None, columns: Sequence[str], inputs: Iterable[str | Path] = ()
+    path: Path | None, columns: Sequence[str], inputs: Iterable[str | Path | None] = ()
 ) -> None:
     """`require_writable`, of a table: one that has the columns is taken for the command's own.
 

@@ -63,7 +63,7 @@ class RunPlace:
     """Whether what stands at `out` is replaced, as was asked when the run began."""
 
 
-def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path] = ()) -> RunPlace:
+def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None] = ()) -> RunPlace:
     """Find out whether a run of `out` may begin; writes nothing.
 
     Args:

@@ -41,7 +41,7 @@ def check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) ->
     if output.out is not None:
         from runtime.tables.writer import require_table  # which few queries need
 
-        require_table(output.out, FIXED_COLUMNS, filter(None, inputs))
+        require_table(output.out, FIXED_COLUMNS, inputs)
     require_page(output.html)
     require_makeable(output.copy_to)
 

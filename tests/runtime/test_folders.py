@@ -38,9 +38,9 @@ def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> 
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("old")
+    write_json(target / MANIFEST, MADE)
     with pytest.raises(ConfigError, match=r"exists.*--overwrite"), published_folder(target):
         pass
-    write_json(target / MANIFEST, MADE)
     with pytest.raises(FileNotFoundError), published_folder(target, overwrite=True) as staging:
         (staging / "half" / "way").write_text("new")
     assert (target / "old").exists()
@@ -74,7 +74,9 @@ def test_a_folder_that_is_not_all_footworks_is_never_replaced(
     for name, text in files.items():
         (target / name).write_text(text)
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=f"is not replaced: {reason}.*Name another folder"):
+    with pytest.raises(
+        ConfigError, match=f"exists and is not replaced: {reason}.*Name another folder"
+    ):
         publish(target, overwrite=True)
     assert before == {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
 
@@ -126,11 +128,11 @@ def test_a_file_that_answers_come_from_is_known_by_its_hash(tmp_path: Path) -> N
     read_manifest(target)
     for spoil in (lambda path: path.write_text("nEw"), lambda path: path.unlink()):
         spoil(target / "new")
-        with pytest.raises(ModelError, match=r"new is not the file that was .*remove the line of"):
+        with pytest.raises(ModelError, match=r"new is not as it was published: .* remove `files`"):
             read_manifest(target)
     for name in ("/etc/hosts", "../new", "a\\b", "", 5):
         write_json(target / MANIFEST, MADE | {"files": {name: "0"}})
-        with pytest.raises(ModelError, match=r"is not the file|only a file beside it may be named"):
+        with pytest.raises(ModelError, match=r"is not as it was|only a file beside it may"):
             read_manifest(target)
 
 

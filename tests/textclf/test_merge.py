@@ -93,7 +93,9 @@ def test_the_manifest_and_the_report_go_along(adapter: Path, tmp_path: Path) -> 
     (adapter / "report" / "metrics.json").write_text("{}")
     merge_adapter(adapter, tmp_path / "plain")
     manifest = json.loads((tmp_path / "plain" / "footwork.json").read_text())
-    assert manifest == json.loads((adapter / "footwork.json").read_text()) | {"merged": True}
+    former = json.loads((adapter / "footwork.json").read_text())
+    assert {**former, "merged": True}.items() <= manifest.items()
+    assert "model.safetensors" in manifest["files"]
     assert (tmp_path / "plain" / "report" / "metrics.json").exists()
     assert not (tmp_path / "plain" / "adapter_config.json").exists()
 
@@ -127,8 +129,13 @@ def test_what_exists_is_not_overwritten_unless_asked(adapter: Path, tmp_path: Pa
     (tmp_path / "out" / "precious").touch()
     with pytest.raises(ConfigError, match="out exists"):
         merge_adapter(adapter, tmp_path / "out")
+    with pytest.raises(ConfigError, match="out exists and is not replaced"):
+        merge_adapter(adapter, tmp_path / "out", overwrite=True)
+    with pytest.raises(ConfigError, match=r"is what is read, .*Name a folder apart from it"):
+        merge_adapter(adapter, adapter, overwrite=True)
+    (tmp_path / "out" / "precious").rename(tmp_path / "precious")
+    merge_adapter(adapter, tmp_path / "out")
     merge_adapter(adapter, tmp_path / "out", overwrite=True)
-    assert not (tmp_path / "out" / "precious").exists()
 
 
 def test_a_merge_that_changes_answers_is_not_published(

@@ -137,9 +137,19 @@ def test_what_exists_is_not_overwritten_unasked(base: str, data: Path, tmp_path:
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"exists.*--overwrite"):
-        train(data, out, config)
+    for existing in ("refuse", "overwrite"):
+        with pytest.raises(ConfigError, match=r"out exists and is not replaced"):
+            train(data, out, config, existing=existing)
     assert (out / "thesis.txt").read_text() == "years of work"
+    (out / "thesis.txt").unlink()
+    (tmp_path / "out.training").mkdir()
+    (tmp_path / "out.training" / "mine").touch()
+    with pytest.raises(ConfigError, match=r"work in .*out\.training, which holds something else"):
+        train(data, out, config, existing="overwrite")
+    (tmp_path / "out.training" / "mine").rename(tmp_path / "mine")
+    train_here(data, out, config)
+    with pytest.raises(ConfigError, match=r"out exists.*--overwrite"):
+        train(data, out, config)
     train_here(data, out, config, existing="overwrite")
     with pytest.raises(ConfigError, match=r"finished: there is nothing to resume"):
         train(data, out, config, existing="resume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,12 +113,21 @@ class FinetunedClassifier:
             message = f"{folder} holds no fine-tuned model. Make one: footwork zeroshot finetune."
             raise ModelError(message)
         model, processor = load_trained_image_classifier(folder), load_image_processor(str(folder))
-        if model.config.num_labels != len(manifest["labels"]):
-            raise ModelError(
-                f"The weights in {folder} tell {model.config.num_labels} classes apart, "
-                f"{MANIFEST} names {len(manifest['labels'])}. Train it again."
-            )
-        return cls(model, processor, manifest, options)
+        match manifest:
+            case {
+                "labels": [*labels],
+                "calibration": {
+                    "temperature": float() | int() as temperature,
+                    "abstain_below": None | float() | int(),
+                },
+            } if 0 < temperature < math.inf and all(isinstance(one, str) for one in labels):
+                if model.config.num_labels == len(labels):
+                    return cls(model, processor, manifest, options)
+        raise ModelError(
+            f"{folder / MANIFEST} does not fit the model, which tells {model.config.num_labels} "
+            "classes apart: `labels` and `calibration` must be as they were published. Train it "
+            "again, or copy the folder again."
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -110,13 +110,12 @@ class _Undoing:
         elif step.step == "folder":
             self._undo_folder(Path(os.path.normpath(self._root / step.folder)), line)
         else:
-            reason: str | None
             try:
-                reason = self._reason_to_keep(step) or self._put_back(step)
+                fault = self._reason_to_keep(step) or self._put_back(step)
             except OSError as error:
-                reason = why(error)
-            if reason is not None:
-                self._keep(line, Fault(self._root / step.files[0].target, reason))
+                fault = why(error)
+            if fault is not None:
+                self._keep(line, Fault(self._root / step.files[0].target, fault))
 
     def _undo_folder(self, folder: Path, line: bytes) -> None:
         if self._root not in folder.parents:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ModelError
 from runtime.logits import FloatArray, log_softmax
+from runtime.placing import opened_file
 from zeroshot.teaching.blend import Blend
 from zeroshot.teaching.familiarity import Familiarity
 from zeroshot.teaching.heads import AnyHead, Float32, head_from_tensors, head_tensors
@@ -80,11 +81,12 @@ def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
         ModelError: Something is missing or damaged.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     path = folder / WEIGHTS
     try:
-        tensors = load_file(path)
+        with opened_file(path) as file:
+            tensors = load(file.read())
         scale = parts["words_scale"]
         words = None
         if scale is not None:

@@ -118,11 +118,17 @@ class TaughtClassifier:
             message = f"{folder} holds no taught classifier. Make one: footwork zeroshot teach."
             raise ModelError(message)
         try:
-            parts, found = manifest["knowledge"], Thresholds(**manifest["thresholds"])
-        except (KeyError, TypeError) as error:
-            message = f"{folder / MANIFEST} lacks {error}. Teach it again."
+            knowledge = read_knowledge(folder, manifest["knowledge"])
+            found = Thresholds(**manifest["thresholds"])
+            list(
+                cls(knowledge, manifest, found).label_embeddings(knowledge.familiarity.middle[None])
+            )
+        except ModelError:
+            raise
+        except Exception as error:
+            message = f"{folder} cannot be used: {type(error).__name__}: {error}. Teach it again."
             raise ModelError(message) from error
-        return cls(read_knowledge(folder, parts), manifest, thresholds or found, encoder)
+        return cls(knowledge, manifest, thresholds or found, encoder)
 
     def save(self, folder: Path) -> None:
         """Write weights and manifest into a folder that exists."""
