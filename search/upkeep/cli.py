@@ -43,14 +43,18 @@ def duplicates(
 ) -> int:
     """Find images that are there more than once, and say which to keep; nothing is deleted.
 
+    Copies and versions that can be made of the one that is kept (rotated, mirrored, cropped,
+    bordered, grey, re-encoded, smaller) are duplicates; what is only similar is told as such.
+
     Args:
-        near: Least cosine of images that look the same; 1 takes only those of the same bytes. None
-            is 0.95, or 0.985 with --no-look.
+        near: Least cosine of images that are compared; 1 takes only those of the same bytes. None
+            is 0.9, or 0.985 with --no-look.
         look: Open pictures that are alike by their embeddings, and compare them; --no-look is for
-            images that are not on this machine.
+            images that are not on this machine, of which nothing can be verified.
         where: The index.
         filters: Which images are compared.
-        paths: Print the paths alone of those that need not be kept, one a line.
+        paths: Print the paths alone of those that need not be kept, one a line: exact copies and
+            versions that were verified just now, file by file; never what is only similar.
         null: The same, each ended by NUL in place of a line end: for xargs -0.
         csv: Print CSV.
         json: Print one JSON document.
@@ -63,7 +67,7 @@ def duplicates(
         duplicate_cells,
         duplicates_document,
         duplicates_lines,
-        duplicates_note,
+        duplicates_notes,
         spare_paths,
     )
 
@@ -81,7 +85,7 @@ def duplicates(
     else:
         for text in duplicates_lines(found):
             print_text(text)
-    note_all(filter(None, [duplicates_note(found)]))
+    note_all(duplicates_notes(found))
     if html is not None:
         _write_page(found, html)
     return DONE

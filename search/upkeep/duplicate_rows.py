@@ -11,46 +11,59 @@ from runtime.paths import path_line, path_text
 from runtime.sizes import size_text
 from search.answers.rows import date_text
 from search.records import ImageRecord
-from search.upkeep.duplicates import Duplicates, Group
+from search.upkeep.duplicates import Duplicate, Duplicates, Group
 
 
 def duplicates_document(found: Duplicates) -> dict[str, Any]:
-    """For programs: groups of `keep`, `why`, `duplicates`, `bytes`; valid JSON for any name."""
+    """For programs: groups of `keep`, `why`, `duplicates`, `bytes`; valid JSON for any name.
+
+    A duplicate that is not `verified` is not to be removed unseen.
+    """
     return {
         "groups": [_group_document(group) for group in found.groups],
         "images": found.images,
-        "duplicates": sum(len(group.duplicates) for group in found.groups),
+        "duplicates": sum(len(group.spare) for group in found.groups),
+        "similar": sum(len(group.duplicates) - len(group.spare) for group in found.groups),
         "bytes": found.bytes,
         "unseen": found.unseen,
+        "changed": found.changed,
     }
 
 
 def duplicate_cells(found: Duplicates) -> Iterator[dict[str, Any]]:
     """A row for each image of a group, the one that is kept first."""
     for number, group in enumerate(found.groups, start=1):
-        yield {"group": number, "kind": "keep", "cosine": None} | _facts(group.kept)
+        yield {"group": number, "kind": "keep", "changes": "", "cosine": None} | _facts(group.kept)
         for one in group.duplicates:
-            row = {"group": number, "kind": one.kind, "cosine": round(one.cosine, 4)}
-            yield row | _facts(one.record)
+            kind = one.kind if one.verified else f"{one.kind}, not verified"
+            row = {"group": number, "kind": kind, "changes": ", ".join(one.changes)}
+            yield row | {"cosine": round(one.cosine, 4)} | _facts(one.record)
 
 
 def spare_paths(found: Duplicates, end: Literal[b"\n", b"\0"]) -> Iterator[bytes]:
-    """The paths of all that need not be kept, byte for byte as they are on the disk."""
+    """The paths of all that were seen not to be needed, byte for byte as they are on the disk."""
     for group in found.groups:
-        yield from (os.fsencode(one.record.path) + end for one in group.duplicates)
+        yield from (os.fsencode(one.record.path) + end for one in group.spare)
 
 
 def duplicates_lines(found: Duplicates) -> Iterator[str]:
     """For people: every group, and what it comes to."""
     for group in found.groups:
-        yield f"keep   {path_line(group.kept.path)}  ({_shape(group.kept)}; {group.why})"
+        yield f"keep     {path_line(group.kept.path)}  ({_shape(group.kept)}; {group.why})"
         for one in group.duplicates:
-            said = (
-                "same bytes" if one.kind == "exact" else f"{_shape(one.record)}; {one.cosine:.3f}"
-            )
-            yield f"{one.kind:5}  {path_line(one.record.path)}  ({said})"
+            said = "" if one.kind == "exact" else f"{_shape(one.record)}; "
+            yield f"{one.kind:7}  {path_line(one.record.path)}  ({said}{what_was_done(one)})"
         yield ""
     yield duplicates_sum(found)
+
+
+def what_was_done(one: Duplicate) -> str:
+    """What a duplicate is to the image that is kept, for people."""
+    if one.kind == "exact":
+        return (
+            "the same bytes" if one.verified else "the same bytes when indexed; not looked at now"
+        )
+    return ", ".join(one.changes) or f"similar, {one.cosine:.3f}; see for yourself"
 
 
 def duplicates_sum(found: Duplicates) -> str:
@@ -58,19 +71,31 @@ def duplicates_sum(found: Duplicates) -> str:
     among = f"among {counted(found.images, 'image')}"
     if not found.groups:
         return f"No duplicates {among}."
-    spare = counted(sum(len(group.duplicates) for group in found.groups), "duplicate")
-    kept = counted(len(found.groups), "image")
-    return f"{spare} of {kept} {among}, {size_text(found.bytes)}. Nothing was deleted."
+    similar = sum(len(group.duplicates) - len(group.spare) for group in found.groups)
+    parts = []
+    if found.bytes:
+        groups = [group for group in found.groups if group.spare]
+        spare = counted(sum(len(group.spare) for group in groups), "duplicate")
+        kept = counted(len(groups), "image")
+        parts.append(f"{spare} of {kept} {among}, {size_text(found.bytes)}")
+        among = ""
+    if similar:
+        parts.append(f"{similar:,} only similar or not looked at {among}".rstrip())
+    return f"{'; '.join(parts)}. Nothing was deleted."
 
 
-def duplicates_note(found: Duplicates) -> str | None:
+def duplicates_notes(found: Duplicates) -> Iterator[str]:
     """What could not be told, if anything."""
-    if not found.unseen:
-        return None
-    return (
-        f"{counted(found.unseen, 'image')} may be near duplicates, but could not be opened, and "
-        "are left out; --no-look goes by the embeddings alone."
-    )
+    if found.changed:
+        yield (
+            f"{counted(found.changed, 'file')} changed since they were indexed, and are left out: "
+            "run `footwork search index` again."
+        )
+    if found.unseen:
+        yield (
+            f"{counted(found.unseen, 'image')} may have duplicates, but could not be opened, and "
+            "are left out (is a drive away?); --no-look goes by the index alone."
+        )
 
 
 def _group_document(group: Group) -> dict[str, Any]:
@@ -78,7 +103,9 @@ def _group_document(group: Group) -> dict[str, Any]:
         "keep": _facts(group.kept),
         "why": group.why,
         "duplicates": [
-            _facts(one.record) | {"kind": one.kind, "cosine": one.cosine}
+            _facts(one.record)
+            | {"kind": one.kind, "changes": list(one.changes), "cosine": one.cosine}
+            | {"verified": one.verified}
             for one in group.duplicates
         ],
         "bytes": group.bytes,

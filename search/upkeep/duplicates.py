@@ -1,21 +1,20 @@
-"""Images that an index holds more than once: byte for byte, or to the eye.
+"""Images that an index holds more than once: byte for byte, or as altered versions of one.
 
-Two images are near duplicates if their embeddings agree, their shapes do (width to height, within
-10 %), and a glance at both pictures confirms it (`search.upkeep.looks`). The embedding alone would
-not do. With the `tiny` model, copies of photos agree to a cosine of 0.98 at least if they were
-compressed or halved (99 of 100), but 250 different photos reach 0.974; with CLIP ViT-B/32, 125
-different photos of a few subjects reach 0.947. Opening only what agrees to 0.95 costs little, and
-is right for every model. Not found are turned and mirrored copies, those cropped by a tenth or
-more, and, as far as the model minds, those of other colours.
+Embeddings tell what may be alike, a glance at both pictures what is worth a closer look, and that
+what was done to which (`search.upkeep.alterations`). Embeddings alone would not do: with `tiny`,
+100 pairs of 250 different photos agree to a cosine of 0.95 or more, and of those turned by 90°
+only a third agree so well with themselves. So pictures are opened from 0.9 on; what is turned,
+cropped or framed may still be missed, where the model minds.
 
-A group is one image that is kept and those that are duplicates of it, so that a chain of likenesses
-never joins two different photos.
+What an index knows may be out of date. An image that is named to be removed, and the one that is
+kept for it, are there, are two files, and are as they were indexed, or they are not named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,31 +23,30 @@ from runtime.errors import ConfigError
 from search.filters import EVERYTHING, Filter
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
-from search.upkeep.looks import ALIKE, looks_of
-from search.upkeep.same_files import distinct_files
-from search.upkeep.shadows import Shadows, near_rows
+from search.upkeep.keepers import Keepers, Progress
+from search.upkeep.same_files import distinct_files, holds_as_known, state_of
+from search.upkeep.shadows import Shadows
 
-SEEN_COSINE, UNSEEN_COSINE = 0.95, 0.985
+SEEN_COSINE, UNSEEN_COSINE = 0.9, 0.985
 """Least cosines where pictures are opened, and where they are not."""
-_SHAPES = 1.1
-"""Ratio of two ratios of width to height, at most."""
-_BLOCK = 1024
-_CANDIDATES = 32  # kept images that an image is compared with
 _SAMPLE = 4096
-
-Progress = Callable[[int, int], None]
-"""Told how many images are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """An image that need not be kept."""
+    """An image that is there in another one, too."""
 
     record: ImageRecord
-    kind: Literal["exact", "near"]
-    """`exact`: the same bytes as the one that is kept."""
+    kind: Literal["exact", "near", "similar"]
+    """`exact`: the same bytes as the one that is kept; `near`: it can be made of that; `similar`:
+    it looks like that, and no more can be told."""
     cosine: float
     """With the one that is kept."""
+    changes: tuple[str, ...] = ()
+    """What was done to the one that is kept: "rotated 180°", "cropped"."""
+    verified: bool = True
+    """Whether both files were seen to be there and to be what is said of them: that this one need
+    not be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +55,18 @@ class Group:
 
     kept: ImageRecord
     why: str
-    """Why this one, a clause such as "it has the most pixels"."""
+    """Why this one, a clause such as "it is the oldest"."""
     duplicates: tuple[Duplicate, ...]
 
     @property
+    def spare(self) -> tuple[Duplicate, ...]:
+        """Those that need not be kept."""
+        return tuple(one for one in self.duplicates if one.verified)
+
+    @property
     def bytes(self) -> int:
-        """That its duplicates take."""
-        return sum(one.record.size for one in self.duplicates)
+        """That those take which need not be kept."""
+        return sum(one.record.size for one in self.spare)
 
 
 @dataclass(slots=True)
@@ -74,7 +77,9 @@ class Duplicates:
     images: int
     """That were compared."""
     unseen: int = 0
-    """Images that may be near duplicates, but could not be opened; they are in no group."""
+    """Images that may have duplicates, but are not there or cannot be read; they are left out."""
+    changed: int = 0
+    """Images that may have duplicates, but changed since they were indexed; they are left out."""
 
     @property
     def bytes(self) -> int:
@@ -94,10 +99,10 @@ def find_duplicates(
 
     Args:
         store: Open.
-        near: Least cosine of near duplicates, above 0; 1 finds exact ones only. None is 0.95, or
+        near: Least cosine of near duplicates, above 0; 1 finds exact ones only. None is 0.9, or
             0.985 without `look`.
         where: Which images are compared.
-        look: Whether to open pictures whose embeddings agree.
+        look: Whether to open pictures whose embeddings agree; else they are similar at most.
         on_progress: Told after each block.
 
     Raises:
@@ -108,13 +113,18 @@ def find_duplicates(
     if not 0 < cosine <= 1:
         raise ConfigError(f"`near` must be a cosine above 0, at most 1, got {near}.")
     gathered = _gather(store, where)
-    search = _Search(store, gathered, cosine, look)
+    keepers = Keepers(store, gathered.records, gathered.shadows, cosine, look)
     if cosine < 1:
-        search.run(on_progress)
-    every = (_group(kept, found) for kept, found in search.groups() if found)
-    groups = [group for group in every if group.duplicates]
+        keepers.run(on_progress)
+    drafts = list(_drafts(gathered, keepers))
+    check = _Check(gathered, {keepers.records[row].path for row in keepers.unread}, look)
+    for row, state in keepers.states.items():
+        if state == "changed":
+            check.changed.add(keepers.records[row].path)
+    groups = check.settled(drafts)
     groups.sort(key=lambda group: (-group.bytes, group.kept.path))
-    return Duplicates(groups, gathered.images, search.unseen)
+    unseen = check.unseen - check.changed
+    return Duplicates(groups, gathered.images, len(unseen), len(check.changed))
 
 
 @dataclass(slots=True)
@@ -137,138 +147,108 @@ def _gather(store: Store, where: Filter) -> _Gathered:
     for block in store.scan(where):
         every += block.records
         parts.append(caster.of(block.vectors))
-    order = sorted(range(len(every)), key=lambda row: _worth(every[row]))
-    rows, copies, firsts = [], dict[str, list[ImageRecord]](), dict[str, str]()
-    for row in order:
-        record = every[row]
-        first = firsts.setdefault(record.content or record.path, record.path)
-        if first == record.path:
-            rows.append(row)
-        else:
-            copies.setdefault(first, []).append(record)
+    contents: dict[str, list[int]] = {}
+    for row in sorted(range(len(every)), key=lambda row: _worth(every[row])):
+        contents.setdefault(every[row].content or every[row].path, []).append(row)
+    rows, copies = [], dict[str, list[ImageRecord]]()
+    for same in contents.values():
+        if len(same) > 1:  # one that is still there stands for them
+            same.sort(key=lambda row: state_of(every[row]) != "as known")
+            copies[every[same[0]].path] = [every[row] for row in same[1:]]
+        rows.append(same[0])
     return _Gathered([every[row] for row in rows], copies, np.concatenate(parts)[rows], len(every))
 
 
-def _worth(record: ImageRecord) -> tuple[float, ...] | tuple[object, ...]:
+def _worth(record: ImageRecord) -> tuple[object, ...]:
     """What is smaller for the image that is rather kept."""
     date = float("inf") if record.date is None else record.date
     return -_pixels(record), -record.size, date, len(record.path), record.path
 
 
+def _drafts(gathered: _Gathered, keepers: Keepers) -> Iterator[tuple[ImageRecord, list[Duplicate]]]:
+    """Every content that is kept, with its copies and all that joined it or is similar."""
+    records, copies = gathered.records, gathered.copies
+    joined = {row for members in keepers.members.values() for row in members}
+    similar: dict[int, list[tuple[int, float]]] = {}
+    listed: set[int] = set()
+    for row, (kept, cosine) in sorted(keepers.similar.items()):
+        has_own = row in similar or keepers.members.get(row) or records[row].path in copies
+        if not has_own and not {row, kept} & joined and kept not in listed:
+            similar.setdefault(kept, []).append((row, cosine))
+            listed.add(row)
+    for row, first in enumerate(records):
+        if row in joined or row in listed:
+            continue
+        found = [Duplicate(one, "exact", 1.0) for one in copies.get(first.path, ())]
+        for one in keepers.members.get(row, {}).values():
+            same = [records[one.row], *copies.get(records[one.row].path, ())]
+            found += [Duplicate(each, "near", one.cosine, one.changes) for each in same]
+        for other, cosine in similar.get(row, ()):
+            found.append(Duplicate(records[other], "similar", cosine, verified=False))
+        if found:
+            yield first, found
+
+
 @dataclass(slots=True)
-class _Search:
-    """Near duplicates among contents: each becomes a kept one, or joins the best that is."""
+class _Check:
+    """Looks at the files of groups once more, last of all."""
 
-    store: Store
     gathered: _Gathered
-    cosine: float
+    unseen: set[str]
+    """Paths of images that could not be read."""
     look: bool
-    joined: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
-    """Row of a kept content → rows of its duplicates, with cosines."""
-    kept: list[int] = field(default_factory=list)
-    looks: dict[int, FloatArray | None] = field(default_factory=dict)
-    doubtful: set[int] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+    """Paths of files that are not as they were indexed."""
 
-    @property
-    def unseen(self) -> int:
-        """How many contents may have joined others, if they could have been opened."""
-        return len(self.doubtful)
+    def settled(self, drafts: Sequence[tuple[ImageRecord, Sequence[Duplicate]]]) -> list[Group]:
+        """The groups whose files bear out what is said of them."""
+        copies = self.gathered.copies
+        held = holds_as_known(
+            one
+            for kept, found in drafts
+            for first in (kept, *(each.record for each in found))
+            if first.path in copies
+            for one in (first, *copies[first.path])
+            if state_of(one) == "as known"
+        )
+        groups = (self._group(kept, found, held) for kept, found in drafts)
+        return [group for group in groups if group is not None]
 
-    def run(self, on_progress: Progress) -> None:
-        """Go through all contents, the best first."""
-        total = len(self.gathered.records)
-        for start in range(0, total, _BLOCK):
-            rows = range(start, min(start + _BLOCK, total))
-            pairs = self._pairs(rows)
-            if self.look:
-                self._open({row for mine, others in pairs.items() for row in (mine, *others)})
-            is_kept = set(self.kept)
-            for row in rows:
-                others = {o: c for o, c in pairs.get(row, {}).items() if o in is_kept}
-                best = self._best(row, others)
-                if best is None:
-                    self.kept.append(row)
-                    is_kept.add(row)
-                else:
-                    self.joined.setdefault(best, []).append((row, others[best]))
-                    self.looks.pop(row, None)
-            on_progress(rows.stop, total)
+    def _group(
+        self, kept: ImageRecord, found: Sequence[Duplicate], held: Mapping[str, bool]
+    ) -> Group | None:
+        by_path = {one.record.path: one for one in found}
+        there = [one for one in (kept, *(one.record for one in found)) if self._counts(one, held)]
+        if kept not in there:
+            return None
+        best = sorted(there[1:], key=_worth)
+        first, *others = distinct_files([kept, *best])
+        # The file that a kept link points to stands for it, and is as like the others as it was.
+        seen = state_of(first) == "as known"
+        duplicates = tuple(
+            one if seen and state_of(one.record) == "as known" else replace(one, verified=False)
+            for other in others
+            if not os.path.islink(other.path)  # noqa: PTH114 - of many
+            for one in (by_path[other.path],)
+        )
+        return Group(first, _why(first, duplicates), duplicates) if duplicates else None
 
-    def groups(self) -> Iterator[tuple[ImageRecord, list[Duplicate]]]:
-        """Every content that stands for itself, with its copies and near duplicates."""
-        records, copies = self.gathered.records, self.gathered.copies
-        away = {row for members in self.joined.values() for row, _ in members}
-        for row, kept in enumerate(records):
-            if row in away:
-                continue
-            found = [Duplicate(one, "exact", 1.0) for one in copies.get(kept.path, ())]
-            for member, cosine in self.joined.get(row, ()):
-                same = [records[member], *copies.get(records[member].path, ())]
-                found += [Duplicate(one, "near", cosine) for one in same]
-            yield kept, found
-
-    def _pairs(self, rows: range) -> dict[int, dict[int, float]]:
-        """Contents of a block, with the better ones that their embeddings and shapes agree with."""
-        shadows = self.gathered.shadows
-        block, kept = shadows[rows.start : rows.stop], np.array(self.kept, np.int64)
-        likely: dict[int, list[tuple[float, int]]] = {}
-        for row, found, bounds in near_rows(block, shadows[kept], self.cosine, _CANDIDATES):
-            pairs = zip(bounds.tolist(), kept[found].tolist(), strict=True)
-            likely.setdefault(rows.start + row, []).extend(pairs)
-        chosen = {
-            row: [other for _, other in sorted(found, reverse=True)[:_CANDIDATES]]
-            for row, found in likely.items()
-        }
-        for row, found, _ in near_rows(block, block, self.cosine, _BLOCK):
-            better = [rows.start + other for other in found.tolist() if other < row]
-            if better:
-                chosen.setdefault(rows.start + row, []).extend(better)
-        return self._compared(chosen)
-
-    def _compared(self, chosen: dict[int, list[int]]) -> dict[int, dict[int, float]]:
-        records = self.gathered.records
-        rows = sorted({row for mine, others in chosen.items() for row in (mine, *others)})
-        vectors = self.store.vectors([records[row].path for row in rows])
-        compared = {}
-        for row, others in chosen.items():
-            here = [o for o in others if _same_shape(records[row], records[o])]
-            here = [o for o in here if records[o].path in vectors]  # else forgotten meanwhile
-            if here and records[row].path in vectors:
-                table = np.stack([vectors[records[o].path] for o in here])
-                cosines = (table @ vectors[records[row].path]).tolist()
-                near = {o: c for o, c in zip(here, cosines, strict=True) if c >= self.cosine}
-                if near:
-                    compared[row] = near
-        return compared
-
-    def _open(self, rows: set[int]) -> None:
-        paths = {self.gathered.records[row].path: row for row in rows if row not in self.looks}
-        self.looks |= {paths[path]: look for path, look in looks_of(sorted(paths)).items()}
-
-    def _best(self, row: int, others: dict[int, float]) -> int | None:
-        """The nearest that a content is a duplicate of."""
-        for other in sorted(others, key=lambda one: (-others[one], one)):
-            if not self.look:
-                return other
-            one, two = self.looks[row], self.looks[other]
-            if one is None or two is None:
-                self.doubtful.add(row)
-            elif float(one @ two) >= ALIKE:
-                self.doubtful.discard(row)
-                return other
-        return None
+    def _counts(self, record: ImageRecord, held: Mapping[str, bool]) -> bool:
+        """Whether a file may be in a group; those that may not are counted."""
+        state = state_of(record)
+        if state == "changed" or (state == "as known" and not held.get(record.path, True)):
+            self.changed.add(record.path)
+            return False
+        if state == "gone" and self.look:
+            self.unseen.add(record.path)
+            return False
+        return True
 
 
-def _group(kept: ImageRecord, found: Sequence[Duplicate]) -> Group:
-    by_path = {one.record.path: one for one in found}
-    best = sorted((one.record for one in found), key=_worth)
-    kept, *others = distinct_files([kept, *best])
-    # The file that a kept link points to stands for it, and is as like the others as it was.
-    spare = tuple(by_path[one.path] for one in others)
-    return Group(kept, _why(kept, spare[0].record) if spare else "", spare)
-
-
-def _why(kept: ImageRecord, next_best: ImageRecord) -> str:
+def _why(kept: ImageRecord, duplicates: Sequence[Duplicate]) -> str:
+    if any(one.kind == "near" for one in duplicates):
+        return "it shows all that the others show"
+    next_best = duplicates[0].record
     if _pixels(kept) > _pixels(next_best):
         return "it has the most pixels"
     if kept.size > next_best.size:
@@ -282,10 +262,3 @@ def _why(kept: ImageRecord, next_best: ImageRecord) -> str:
 
 def _pixels(record: ImageRecord) -> int:
     return (record.width or 0) * (record.height or 0)
-
-
-def _same_shape(one: ImageRecord, other: ImageRecord) -> bool:
-    if not (_pixels(one) and _pixels(other)):
-        return True
-    ratio = one.width * other.height / (one.height * other.width)  # type: ignore[operator]
-    return 1 / _SHAPES <= ratio <= _SHAPES

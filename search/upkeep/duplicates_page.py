@@ -18,7 +18,7 @@ from runtime.sizes import size_text
 from search.answers.contact_sheet_style import STYLE
 from search.answers.rows import date_text
 from search.records import ImageRecord
-from search.upkeep.duplicate_rows import duplicates_sum
+from search.upkeep.duplicate_rows import duplicates_sum, what_was_done
 from search.upkeep.duplicates import Duplicates
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -72,8 +72,7 @@ def _images(found: Duplicates) -> Iterator[_Shown]:
     for number, group in enumerate(found.groups, start=1):
         yield group.kept, f"keep: {group.why}", number
         for one in group.duplicates:
-            same = "the same bytes" if one.kind == "exact" else f"looks the same, {one.cosine:.3f}"
-            yield one.record, same, 0
+            yield one.record, what_was_done(one), 0
 
 
 def _figure(record: ImageRecord, said: str, data: bytes | ImageError) -> str:

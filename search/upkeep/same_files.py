@@ -1,15 +1,47 @@
-"""Names of one file, which must not be taken for copies: who deletes the copy, deletes the file."""
+"""Files as they are now: still those that the index knows, and not two names of one."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
 
+from runtime.errors import ImageError
+from runtime.images.ahead import decoded_ahead
 from search.records import ImageRecord
+from search.update.reading import content_of
+
+State = Literal["as known", "changed", "gone"]
+
+_READERS = 4
+
+
+def state_of(record: ImageRecord) -> State:
+    """Whether a file is there, and of the size and time that the index knows."""
+    try:
+        found = os.stat(record.path)  # noqa: PTH116 - of many
+    except (OSError, ValueError):
+        return "gone"
+    known = (found.st_size, found.st_mtime_ns) == (record.size, record.mtime_ns)
+    return "as known" if known and stat.S_ISREG(found.st_mode) else "changed"
+
+
+def holds_as_known(records: Iterable[ImageRecord]) -> dict[str, bool]:
+    """Whether files hold the bytes that the index knows, by path; each is read whole."""
+    every = {record.path: record.content for record in records}
+    found = decoded_ahead(every, lambda path: content_of(Path(path)), _READERS)
+    return {
+        path: not isinstance(content, ImageError) and content == every[path]
+        for path, content in found
+    }
 
 
 def distinct_files(records: Iterable[ImageRecord]) -> list[ImageRecord]:
     """Each file once, in order: by its own name rather than by that of a link to it.
+
+    Who deletes the other name of a file that is kept deletes the file, or nothing but a link.
 
     Args:
         records: Of any number; those that are not on this machine are all taken for files of

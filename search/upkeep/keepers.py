@@ -1,0 +1,172 @@
+"""Which images are kept, and which join one that is kept.
+
+Each image is compared with kept ones alone, and joins one of which it can be made itself: a chain
+of likenesses never joins two different photos. One of which a kept image can be made takes its
+place; what had joined that is compared anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime.errors import ImageError
+from search.records import ImageRecord
+from search.store.protocol import FloatArray, Store
+from search.upkeep.alterations import Picture, Verdict, verdict
+from search.upkeep.looks import Look, looks_of
+from search.upkeep.same_files import State, state_of
+from search.upkeep.shadows import near_rows
+
+_BLOCK = 1024
+_CANDIDATES = 32  # images whose embeddings an image's is compared with
+_COMPARED = 8  # kept images that an image itself is compared with
+
+Progress = Callable[[int, int], None]
+"""Told how many images are done, of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What an image has to do with the one that is kept."""
+
+    row: int
+    cosine: float
+    changes: tuple[str, ...] = ()
+    """What was done to the one that is kept; none if they are only similar."""
+
+
+@dataclass(slots=True)
+class Keepers:
+    """Goes through contents, those that are rather kept first.
+
+    Args:
+        store: Has their vectors.
+        records: Of the contents.
+        shadows: Shape (N, W), of the contents.
+        cosine: Least one of those that are compared.
+        look: Whether pictures are opened; else all that agree are similar.
+    """
+
+    store: Store
+    records: Sequence[ImageRecord]
+    shadows: FloatArray
+    cosine: float
+    look: bool
+    members: dict[int, dict[int, Joined]] = field(default_factory=dict)
+    """Row of a kept content → those that can be made of it, by row."""
+    similar: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Row of a kept content → that of one that it is similar to."""
+    states: dict[int, State] = field(default_factory=dict)
+    """Of the files that were to be opened."""
+    unread: set[int] = field(default_factory=set)
+    """Contents that may have joined others, if they could have been read."""
+    _kept_by: dict[int, int] = field(default_factory=dict)
+    _ousted: set[int] = field(default_factory=set)
+    _looks: dict[int, Look] = field(default_factory=dict)
+
+    def run(self, on_progress: Progress) -> None:
+        """Go through them all."""
+        total = len(self.records)
+        for start in range(0, total, _BLOCK):
+            rows = range(start, min(start + _BLOCK, total))
+            pairs = self._pairs(rows)
+            if self.look:
+                self._open({row for mine, others in pairs.items() for row in (mine, *others)})
+            for row in rows:
+                self._place(row, pairs.get(row, {}))
+            on_progress(rows.stop, total)
+
+    def _pairs(self, rows: range) -> dict[int, dict[int, float]]:
+        """Contents of a block, with those before them that their embeddings agree with."""
+        block, before = self.shadows[rows.start : rows.stop], self.shadows[: rows.stop]
+        likely: dict[int, list[tuple[float, int]]] = {}
+        for row, found, bounds in near_rows(block, before, self.cosine, _BLOCK):
+            mine = rows.start + row
+            pairs = zip(bounds.tolist(), found.tolist(), strict=True)
+            likely.setdefault(mine, []).extend(pair for pair in pairs if pair[1] < mine)
+        chosen = {
+            row: [other for _, other in sorted(found, reverse=True)[:_CANDIDATES]]
+            for row, found in likely.items()
+            if found
+        }
+        return self._compared(chosen)
+
+    def _compared(self, chosen: Mapping[int, Sequence[int]]) -> dict[int, dict[int, float]]:
+        rows = sorted({row for mine, others in chosen.items() for row in (mine, *others)})
+        vectors = self.store.vectors([self.records[row].path for row in rows])
+        known = {row: vectors[path] for row in rows if (path := self.records[row].path) in vectors}
+        compared = {}
+        for row, others in chosen.items():
+            here = [other for other in others if other in known]  # else forgotten meanwhile
+            if here and row in known:
+                cosines = (np.stack([known[other] for other in here]) @ known[row]).tolist()
+                near = {o: c for o, c in zip(here, cosines, strict=True) if c >= self.cosine}
+                if near:
+                    compared[row] = near
+        return compared
+
+    def _open(self, rows: set[int]) -> None:
+        fresh = {row for row in rows if row not in self.states}
+        self.states |= {row: state_of(self.records[row]) for row in fresh}
+        paths = {self.records[row].path: row for row in fresh if self.states[row] == "as known"}
+        for path, look in looks_of(sorted(paths)).items():
+            if look is not None:
+                self._looks[paths[path]] = look
+
+    def _place(self, row: int, others: Mapping[int, float]) -> None:
+        """Have a content join a kept one, or take the places of some, or stand for itself."""
+        self._kept_by[row] = row
+        if self.look and others and row not in self._looks:
+            self.unread.add(row)
+            return
+        cosines: dict[int, float] = {}
+        for other in sorted(others, key=lambda one: (-others[one], one)):
+            cosines.setdefault(self._kept_by[other], others[other])
+        taken = []
+        for kept, cosine in list(cosines.items())[:_COMPARED]:
+            said = self._verdict(row, kept)
+            if said is None:
+                continue
+            if said.kept == "second":
+                self.similar.pop(row, None)
+                self._join(row, kept, cosine, said.changes)
+                return
+            if said.kept == "first" and row not in self._ousted:
+                taken.append(kept)
+            else:
+                self.similar.setdefault(row, (kept, cosine))
+        for kept in taken:
+            self._oust(kept, row, cosines[kept])
+
+    def _verdict(self, row: int, kept: int) -> Verdict | None:
+        if not self.look:
+            return Verdict(None)
+        if kept not in self._looks:
+            self.unread.add(row)
+            return None
+        one, other = (Picture(self.records[at], self._looks[at]) for at in (row, kept))
+        try:
+            return verdict(one, other)
+        except ImageError:  # gone or spoilt since it was looked at
+            self.unread.add(row)
+            return None
+
+    def _join(self, row: int, kept: int, cosine: float, changes: tuple[str, ...]) -> None:
+        self._kept_by[row] = kept
+        self.members.setdefault(kept, {})[row] = Joined(row, cosine, changes)
+
+    def _oust(self, kept: int, better: int, cosine: float) -> None:
+        """Give the place of a kept content to another, of which it can be made."""
+        freed = {
+            kept: cosine,
+            **{one.row: one.cosine for one in self.members.pop(kept, {}).values()},
+        }
+        self._ousted |= freed.keys()
+        self.similar.pop(kept, None)
+        before: dict[int, float] = {better: 1.0}
+        for row, near in freed.items():
+            self._place(row, dict.fromkeys(before, near))
+            before[row] = near
