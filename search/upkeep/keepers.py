@@ -22,6 +22,7 @@ from search.upkeep.shadows import near_rows
 
 _BLOCK = 1024
 _CANDIDATES = 32  # images whose embeddings an image's is compared with
+_OPENED = 256  # pictures that are kept open
 _COMPARED = 8  # kept images that an image itself is compared with
 
 Progress = Callable[[int, int], None]
@@ -66,6 +67,7 @@ class Keepers:
     _kept_by: dict[int, int] = field(default_factory=dict)
     _ousted: set[int] = field(default_factory=set)
     _looks: dict[int, Look] = field(default_factory=dict)
+    _pictures: dict[int, Picture] = field(default_factory=dict)
 
     def run(self, on_progress: Progress) -> None:
         """Go through them all."""
@@ -145,14 +147,20 @@ class Keepers:
         if not self.look:
             return Verdict(None)
         if kept not in self._looks:
-            self.unread.add(row)
+            self.unread.add(kept)
             return None
-        one, other = (Picture(self.records[at], self._looks[at]) for at in (row, kept))
         try:
-            return verdict(one, other)
+            return verdict(self._picture(row), self._picture(kept))
         except ImageError:  # gone or spoilt since it was looked at
             self.unread.add(row)
             return None
+
+    def _picture(self, row: int) -> Picture:
+        if row not in self._pictures:
+            if len(self._pictures) >= _OPENED:
+                self._pictures.clear()
+            self._pictures[row] = Picture(self.records[row], self._looks[row])
+        return self._pictures[row]
 
     def _join(self, row: int, kept: int, cosine: float, changes: tuple[str, ...]) -> None:
         self._kept_by[row] = kept

@@ -73,12 +73,17 @@ def made_of_other(
     coarse = 0 if coarseness[0] > coarseness[1] else 1
     table = steps[coarse]
     assert table is not None
-    fine = greys[1 - coarse]
+    fine, own = greys[1 - coarse], steps[1 - coarse]
+    assert own is not None
     if greys[0].shape != greys[1].shape:
         return None
     if coarse == 0:  # whose blocks lie as its own file has them
         fine = turned(fine, turn if turn >= 4 else -turn % 4)
-    nearer = _distance(fine[4:, 4:], table) - _distance(fine, table)
+    by_chance = _frequencies(fine[4:, 4:])
+    own = np.maximum(own.T if turn % 2 else own, 1)
+    # Steps of its own file may fall together with those of the other.
+    chances = (_distance(by_chance, table), _distance(np.round(by_chance / own) * own, table))
+    nearer = min(chances) - _distance(_frequencies(fine), table)
     return 1 - coarse if nearer > _ON_GRID else coarse  # type: ignore[return-value]
 
 
@@ -96,15 +101,21 @@ def _steps(record: ImageRecord) -> NDArray[np.float64] | None:
     return None if table is None else np.array(table, np.float64).reshape(8, 8)
 
 
-def _distance(greys: _Greys, steps: NDArray[np.float64]) -> float:
-    """Of low frequencies to the nearest step, in steps; by chance about 0.25."""
+def _frequencies(greys: _Greys) -> NDArray[np.float64]:
+    """Shape (N, 8, 8), of N blocks."""
     height, width = (min(side, _PART) // 8 for side in greys.shape)
     blocks = greys[: height * 8, : width * 8].reshape(height, 8, width, 8).astype(np.float64)
     k = np.arange(8)
     waves = np.cos((2 * k + 1) * k[:, None] * np.pi / 16) / 2
     waves[0] /= np.sqrt(2)
-    frequencies = np.einsum("ux,yxzw,vw->yzuv", waves, blocks - 128, waves, optimize=True)
-    u, v = np.nonzero((k[:, None] + k < _LOW) & (k[:, None] + k > 0) & (steps > 1))
-    counted = frequencies[..., u, v] / steps[u, v]
+    found = np.einsum("ux,yxzw,vw->yzuv", waves, blocks - 128, waves, optimize=True)
+    return np.asarray(found).reshape(-1, 8, 8)
+
+
+def _distance(frequencies: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
+    """Of low frequencies to the nearest step, in steps; by chance about 0.25."""
+    sums = np.add.outer(np.arange(8), np.arange(8))
+    u, v = np.nonzero((sums < _LOW) & (sums > 0) & (steps > 1))
+    counted = frequencies[:, u, v] / steps[u, v]
     counted = counted[np.abs(counted) > 0.7]  # those near 0 lie on every step
     return float(np.abs(counted - np.round(counted)).mean()) if len(counted) > 200 else 0.25
