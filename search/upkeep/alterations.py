@@ -20,28 +20,18 @@ from numpy.typing import NDArray
 
 from runtime.images.decoding import decode_image
 from search.records import ImageRecord
-from search.store.protocol import FloatArray
 from search.upkeep.looks import Look, Placing, best_placing, content_box, laid_over, scaled, turned
 from search.upkeep.origins import adds_detail, made_of_other
+from search.upkeep.tones import can_be_made, is_left_over, is_plain, toned
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIDE = 320  # pixels of the longer side that are decoded
 _COMPARED = 160  # pixels of the longer side that are compared
-_BLOCK = 10  # pixels
-_LEFT, _LEFT_OF = 4.0, 0.25
-"""Grey levels, root mean square of a block, that an alteration leaves of brightness at most, and
-the part that it leaves of what is in the block."""
-_LEFT_COLOUR = 14.0  # levels of colour, of which compression keeps little
 _RIM = 2  # pixels around, where remains of a border may be
-_GREY = np.float32([0.299, 0.587, 0.114])
-_BUSY, _BUSY_BLOCKS = 4.0, 0.2
-"""Grey levels in a block, and part of such blocks, from which a picture is no plain drawing."""
 _WHOLE = 0.975  # of an area, that is all of it
 _SAME = 1.03  # ratio of two sides, at most, that are as long
-_TONE = 5.0  # grey levels that tones differ, to be told
-_COLOUR = 3.0  # grey levels of colour, that are some
 _SIMILAR = 0.92  # agreement at a glance
 
 _TURNED = {
@@ -159,14 +149,13 @@ class _Overlay:
         )
         blurred = ImageFilter.GaussianBlur(1)
         pictures = (over.resize(size), outer.content.resize(size, box=box))
-        rim = np.s_[_RIM:-_RIM, _RIM:-_RIM] if min(size) > _BLOCK else np.s_[:, :]
+        rim = np.s_[_RIM:-_RIM, _RIM:-_RIM] if min(size) > 4 * _RIM else np.s_[:, :]
         self._pixels = [np.asarray(one.filter(blurred), np.float32)[rim] for one in pictures]
 
     @property
     def plain(self) -> bool:
         """Whether so little is drawn that turned or cropped it may be a picture of its own."""
-        busy = _blocks(self._pixels[1] @ _GREY).std(axis=(1, 3)) > _BUSY
-        return float(busy.mean()) < _BUSY_BLOCKS
+        return is_plain(self._pixels[1])
 
     @property
     def matches(self) -> bool:
@@ -175,8 +164,8 @@ class _Overlay:
             return False
         inner, outer = self._pixels
         if self.plain:
-            return self.turn == 0 and self.whole and not _is_left_over(inner - outer, inner)
-        return _can_be_made(inner, outer) or _can_be_made(outer, inner)
+            return self.turn == 0 and self.whole and not is_left_over(inner - outer, inner)
+        return can_be_made(inner, outer) or can_be_made(outer, inner)
 
     def explains(self, which: Literal["inner", "outer"]) -> bool:
         """Whether one shows all that the other shows, at least as well."""
@@ -186,7 +175,7 @@ class _Overlay:
             target, source, ratio = outer, inner, 1 / self.ratio
         if which == "inner" and not self.whole:
             return False
-        if not (self.plain or _can_be_made(target, source)):
+        if not (self.plain or can_be_made(target, source)):
             return False
         return ratio < 1 if self._enlarged else ratio > 1 / _SAME
 
@@ -226,7 +215,7 @@ class _Overlay:
         found = [_TURNED[turn]] if turn else []
         found += ["cropped"] * (not self.whole or (stays.bordered and not goes.bordered))
         found += ["bordered"] * (goes.bordered and not stays.bordered)
-        found += _toned(before, after)
+        found += toned(before, after)
         found += ["smaller"] * (ratio > _SAME) + ["enlarged"] * (ratio < 1 / _SAME)
         if not found or stays.record.format != goes.record.format:
             found.append("re-encoded")
@@ -245,61 +234,3 @@ def _age(record: ImageRecord) -> tuple[Any, ...]:
     """What is smaller for the file that is rather the first."""
     date = float("inf") if record.date is None else record.date
     return date, len(record.path), record.path
-
-
-def _can_be_made(target: FloatArray, source: FloatArray) -> bool:
-    """Whether one is the other with other tones, or without its colours; shapes (H, W, 3)."""
-    return any(
-        not _is_left_over(target - made, target)
-        for made in (_retoned(source, target), _tinted(source, target))
-    )
-
-
-def _retoned(source: FloatArray, target: FloatArray) -> FloatArray:
-    return np.stack([_curve(source[..., c], target[..., c]) for c in range(3)], axis=-1)
-
-
-def _tinted(source: FloatArray, target: FloatArray) -> FloatArray:
-    return np.stack([_curve(source @ _GREY, target[..., c]) for c in range(3)], axis=-1)
-
-
-def _curve(source: FloatArray, target: FloatArray) -> FloatArray:
-    """A target as far as it follows from the level of the source alone."""
-    bins = (source / 8).astype(np.intp).clip(0, 31).ravel()
-    counts = np.bincount(bins, minlength=32)
-    there = counts > 0
-    sums = [np.bincount(bins, one.ravel(), 32)[there] / counts[there] for one in (source, target)]
-    return np.interp(source, *sums).astype(np.float32)
-
-
-def _is_left_over(rest: FloatArray, of: FloatArray) -> bool:
-    """Whether what is left of a picture is more than an alteration leaves."""
-    grey = rest @ _GREY
-    allowed = _LEFT + _LEFT_OF * _blocks(of @ _GREY).std(axis=(1, 3))
-    left = _strength(grey[..., None]) > allowed
-    return bool(left.any() or (_strength(rest - grey[..., None]) > _LEFT_COLOUR).any())
-
-
-def _strength(values: FloatArray) -> FloatArray:
-    """The root mean square of each block, of the channel that has most; from (H, W, channels)."""
-    return np.sqrt((_blocks(values) ** 2).mean(axis=(1, 3)).max(axis=-1))
-
-
-def _blocks(values: FloatArray) -> FloatArray:
-    """Shape (rows, 10, columns, 10, …)."""
-    size = min(_BLOCK, *values.shape[:2])
-    height, width = (side // size for side in values.shape[:2])
-    cut = values[: height * size, : width * size]
-    return cut.reshape(height, size, width, size, *values.shape[2:])
-
-
-def _toned(before: FloatArray, after: FloatArray) -> list[str]:
-    colour = [np.ptp(one, axis=-1).mean() for one in (before, after)]
-    if colour[0] > _COLOUR and colour[1] < _COLOUR:
-        return ["grey"]
-    if _is_left_over(after - _retoned(before, after), after):
-        return ["tinted"]
-    difference = after - before
-    if abs(difference.mean()) > _TONE:
-        return ["brightened" if difference.mean() > 0 else "darkened"]
-    return ["toned"] if np.sqrt((difference**2).mean()) > _TONE else []

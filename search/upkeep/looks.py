@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -22,6 +22,8 @@ from search.store.protocol import FloatArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -89,7 +91,7 @@ def best_placing(inner: Look, outer: Look) -> Placing | None:
     return max(found, key=lambda one: one.agreement, default=None)
 
 
-def turned(pixels: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
+def turned(pixels: NDArray[Kind], turn: int) -> NDArray[Kind]:
     """A picture of shape (H, W, …), turned."""
     quarters = np.rot90(pixels, turn % 4)
     return quarters if turn < 4 else quarters[:, ::-1]

@@ -1,4 +1,4 @@
-"""What was done to a picture is told, the picture itself is kept, and stale files are not judged."""
+"""What was done to a picture is told, the picture is kept, and stale files are not judged."""
 
 from __future__ import annotations
 
