@@ -4,7 +4,7 @@ A picture can be made of another if the other shows all of it, at least as well:
 its tones adjusted, it leaves nothing but what compression and resizing leave. A picture taken a
 second later cannot, nor can one with a word written on it.
 
-Measured on 250 photos with 29 alterations each, as `search.upkeep.duplicates` tells: the blocks of
+Measured on 30 photos with 28 alterations each: the blocks of
 compared pictures differ by 3 grey levels at most where one was made of the other.
 """
 

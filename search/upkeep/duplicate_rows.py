@@ -63,7 +63,7 @@ def what_was_done(one: Duplicate) -> str:
         return (
             "the same bytes" if one.verified else "the same bytes when indexed; not looked at now"
         )
-    return ", ".join(one.changes) or f"similar, {one.cosine:.3f}; see for yourself"
+    return ", ".join(one.changes) or f"only similar, by {one.cosine:.3f}"
 
 
 def duplicates_sum(found: Duplicates) -> str:

@@ -83,12 +83,15 @@ class Keepers:
 
     def _pairs(self, rows: range) -> dict[int, dict[int, float]]:
         """Contents of a block, with those before them that their embeddings agree with."""
-        block, before = self.shadows[rows.start : rows.stop], self.shadows[: rows.stop]
+        block, before = self.shadows[rows.start : rows.stop], self.shadows[: rows.start]
         likely: dict[int, list[tuple[float, int]]] = {}
-        for row, found, bounds in near_rows(block, before, self.cosine, _BLOCK):
-            mine = rows.start + row
+        for row, found, bounds in near_rows(block, before, self.cosine, _CANDIDATES):
             pairs = zip(bounds.tolist(), found.tolist(), strict=True)
-            likely.setdefault(mine, []).extend(pair for pair in pairs if pair[1] < mine)
+            likely.setdefault(rows.start + row, []).extend(pairs)
+        for row, found, bounds in near_rows(block, block, self.cosine, _BLOCK):
+            pairs = zip(bounds.tolist(), (found + rows.start).tolist(), strict=True)
+            earlier = [pair for pair in pairs if pair[1] < rows.start + row]
+            likely.setdefault(rows.start + row, []).extend(earlier)
         chosen = {
             row: [other for _, other in sorted(found, reverse=True)[:_CANDIDATES]]
             for row, found in likely.items()
