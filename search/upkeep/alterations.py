@@ -4,8 +4,9 @@ A picture can be made of another if the other shows all of it, at least as well:
 its tones adjusted, it leaves nothing but what compression and resizing leave. A picture taken a
 second later cannot, nor can one with a word written on it.
 
-Measured on 30 photos with 28 alterations each: the blocks of
-compared pictures differ by 3 grey levels at most where one was made of the other.
+Measured on 30 photos with 28 alterations each: where one was made of the other, blocks of 10 pixels
+differ in brightness by 4.4 grey levels at most (root mean square), or by 14 where brightening cut
+the highlights, or a remnant of a border was left.
 """
 
 from __future__ import annotations
