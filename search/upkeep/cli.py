@@ -13,6 +13,7 @@ from runtime.console import (
     DONE,
     SKIPPED,
     ProgressLine,
+    exit_code,
     note,
     note_all,
     print_csv,
@@ -88,7 +89,7 @@ def duplicates(
     note_all(duplicates_notes(found))
     if html is not None:
         _write_page(found, html)
-    return DONE
+    return exit_code(all_done=not (found.unseen or found.changed))
 
 
 def _find_duplicates(

@@ -88,13 +88,13 @@ def duplicates_notes(found: Duplicates) -> Iterator[str]:
     """What could not be told, if anything."""
     if found.changed:
         yield (
-            f"{counted(found.changed, 'file')} changed since they were indexed, and are left out: "
-            "run `footwork search index` again."
+            f"Left out, since what is indexed is not what stands there: "
+            f"{counted(found.changed, 'file')}. Run `footwork search index` again."
         )
     if found.unseen:
         yield (
-            f"{counted(found.unseen, 'image')} may have duplicates, but could not be opened, and "
-            "are left out (is a drive away?); --no-look goes by the index alone."
+            f"Left out, since they could not be opened: {counted(found.unseen, 'image')} that may "
+            "have duplicates (is a drive away?). --no-look goes by the index alone."
         )
 
 

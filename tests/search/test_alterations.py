@@ -144,12 +144,12 @@ def test_what_changed_since_it_was_indexed_is_neither_kept_nor_to_go(
         save(scene(1), first)
     if fate == "touched":
         os.utime(first, (1, 1))
-    assert main([*command, "-0"]) == 0
+    assert main([*command, "-0"]) == 3
     told = capfdbinary.readouterr()
     assert told.out == b""
-    said = b"1 image may have duplicates" if fate == "deleted" else b"1 file changed since"
+    said = b"opened: 1 image that" if fate == "deleted" else b"stands there: 1 file."
     assert said in told.err
-    assert fate == "deleted" or b"run `footwork search index` again" in told.err
+    assert fate == "deleted" or b"Run `footwork search index` again" in told.err
 
 
 def test_bytes_that_changed_behind_the_time_of_a_file_are_seen(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_bytes_that_changed_behind_the_time_of_a_file_are_seen(tmp_path: Path) -
         found = find_duplicates(store, 1.0)
     assert (found.groups, found.changed) == ([], 1)
     assert list(duplicates_notes(found)) == [
-        "1 file changed since they were indexed, and are left out: run `footwork search index` "
-        "again."
+        "Left out, since what is indexed is not what stands there: 1 file. Run `footwork search "
+        "index` again."
     ]
 
 
