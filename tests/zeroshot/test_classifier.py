@@ -172,6 +172,7 @@ def test_a_label_that_the_model_does_not_read_to_its_end_is_named() -> None:
 
 
 def test_a_cache_that_cannot_be_used_is_one_note(own_home: Path) -> None:
+    own_home.rmdir()
     own_home.write_text("a file, not a folder", encoding="utf-8")
     asked = classifier()
     assert given(asked.predict(PICTURES)) == ["cat", "fire truck", None]
