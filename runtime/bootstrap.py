@@ -46,7 +46,7 @@ def percentile_interval(
     return Interval(float(value), float(min(low, value)), float(max(high, value)))
 
 
-def wilson_interval(hits: int, rows: int, z: float = 1.96) -> Interval:
+def wilson_interval(hits: float, rows: int, z: float = 1.96) -> Interval:
     """Bound a proportion, also at 0 and 1, where a bootstrap interval has no width.
 
     Source: Wilson 1927, Journal of the American Statistical Association 22.

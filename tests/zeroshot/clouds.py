@@ -27,6 +27,17 @@ def clouds(
     return Examples(unit_rows(apart * centres[labels] + noise + shared), labels, len(counts))
 
 
+def round_clouds(counts: tuple[int, ...], seed: int, apart: float, width: int) -> Examples:
+    """The same, but no axis tells more than another: what varies is turned against the axes."""
+    generator = np.random.default_rng(99)
+    centres = generator.normal(size=(len(counts), width))
+    shape = np.exp(0.5 * generator.normal(size=width))
+    turned = shape[:, None] * np.linalg.qr(generator.normal(size=(width, width)))[0]
+    labels = np.repeat(np.arange(len(counts)), counts)
+    noise = np.random.default_rng(seed).normal(size=(len(labels), width)) @ turned
+    return Examples(unit_rows(apart * centres[labels] + noise + 4.0), labels, len(counts))
+
+
 def words_for(examples: Examples, seed: int = 5) -> Words:
     """Class names that point more or less at the classes."""
     generator = np.random.default_rng(seed)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from runtime.errors import ConfigError
-from tests.zeroshot.clouds import accuracy, clouds, words_for
+from tests.zeroshot.clouds import WIDTH, accuracy, clouds, round_clouds, words_for
+from zeroshot.teaching import estimate
 from zeroshot.teaching.blend import Blend, HeldOut, choose_blend
 from zeroshot.teaching.examples import Examples
 from zeroshot.teaching.familiarity import familiarity_bar, learn_familiarity
 from zeroshot.teaching.folds import leave_one_out
 from zeroshot.teaching.lesson import learn, lesson_notes
 from zeroshot.teaching.options import METHODS, TeachOptions
+from zeroshot.teaching.words import Words
 
 DEFAULTS = TeachOptions()
 NEW = clouds((200, 200, 200), seed=1, apart=0.4)
+FOUR = round_clouds((250,) * 4, 1, 0.4, WIDTH)
 FIVE = clouds((5, 5, 5), apart=0.4)
 WORDS = words_for(clouds((50, 50, 50), seed=7, apart=0.4))
 
@@ -56,8 +62,9 @@ def test_words_and_examples_together_are_better_than_either() -> None:
 
 
 def test_the_worth_of_the_words_falls_as_examples_grow_in_number() -> None:
+    words = words_for(clouds((50,) * 6, seed=7, apart=0.4))
     shares = [
-        learn(clouds((n,) * 3, apart=0.4), WORDS, TeachOptions()).knowledge.blend.share
+        learn(clouds((n,) * 6, apart=0.4), words, TeachOptions()).knowledge.blend.share
         for n in (1, 5, 40)
     ]
     assert shares[0] > shares[1] > shares[2]
@@ -76,14 +83,80 @@ def test_the_forecast_finds_nothing_where_there_is_nothing_to_learn(method: str)
     assert np.mean(forecasts) < 1 / 3 + 0.04
 
 
-def test_the_forecast_comes_true() -> None:
-    gaps = []
-    for seed in range(10):
-        lesson = learn(clouds((12, 12, 12), seed=seed + 20, apart=0.4), WORDS, TeachOptions())
-        assert lesson.trial.accuracy is not None
-        reached = lesson.knowledge.answers(NEW.embeddings).probabilities
-        gaps.append(lesson.trial.accuracy.value - accuracy(reached, NEW.labels))
-    assert abs(np.mean(gaps)) < 0.04
+@pytest.mark.parametrize("per_class", [2, 4, 12])
+def test_the_forecast_comes_true_and_its_interval_holds(per_class: int) -> None:
+    gaps, held = [], []
+    for seed in range(40):
+        examples = round_clouds((per_class,) * 4, seed + 20, 0.4, WIDTH)
+        lesson = learn(examples, None, DEFAULTS)
+        reached = accuracy(lesson.knowledge.answers(FOUR.embeddings).probabilities, FOUR.labels)
+        said = lesson.trial.accuracy
+        assert said is not None
+        gaps.append(said.value - reached)
+        held.append(said.low <= reached <= said.high)
+    assert abs(np.mean(gaps)) < 2 * np.std(gaps) / np.sqrt(len(gaps)) + 0.02
+    assert np.mean(held) >= 0.9  # 0.95, and what 40 draws may miss it by
+
+
+@pytest.mark.parametrize("per_class", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize(("width", "apart"), [(12, 0.6), (48, 0.4), (200, 0.3)])
+def test_it_does_not_lose_to_logistic_regression(per_class: int, width: int, apart: float) -> None:
+    gains = []
+    new = round_clouds((100,) * 4, 1, apart, width)
+    for seed in range(8):
+        taught = round_clouds((per_class,) * 4, seed + 20, apart, width)
+        found = learn(taught, None, DEFAULTS).knowledge.answers(new.embeddings)
+        reached = accuracy(found.probabilities, new.labels)
+        peers = (LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression()))
+        fitted = [peer.fit(taught.embeddings, taught.labels) for peer in peers]
+        gains.append([reached - peer.score(new.embeddings, new.labels) for peer in fitted])
+    noise = np.std(gains, axis=0) / np.sqrt(len(gains))
+    assert (np.mean(gains, axis=0) + 2 * noise).min() > -0.005
+
+
+def test_axes_of_very_different_spread_are_seen_where_examples_tell_them() -> None:
+    examples, new = clouds((8,) * 4, seed=20, apart=0.4), clouds((100,) * 4, seed=1, apart=0.4)
+    found = {
+        method: accuracy(
+            learn(examples, None, TeachOptions(method=method))  # type: ignore[arg-type]
+            .knowledge.answers(new.embeddings)
+            .probabilities,
+            new.labels,
+        )
+        for method in ("ensemble", "prototypes")
+    }
+    assert found["ensemble"] > found["prototypes"] + 0.1
+
+
+def test_words_that_say_nothing_are_not_heard() -> None:
+    words, lucky = words_for(clouds((50,) * 6, seed=7)), 0
+    for seed in range(20):
+        for per_class in (1, 4, 16):
+            nothing = clouds((per_class,) * 6, seed=seed, apart=0.0)  # whose classes are all one
+            lucky += learn(nothing, words, DEFAULTS).knowledge.blend.share > 0.0
+    assert lucky <= 6  # of 60, where one in twenty may seem to say something
+
+
+def test_words_below_chance_are_not_heard_and_that_is_said() -> None:
+    right = words_for(clouds((50, 50, 50), seed=7, apart=0.4))
+    wrong = Words(right.classes[[1, 2, 0]], right.references, right.scale)
+    for per_class in (1, 4, 16):
+        examples = clouds((per_class,) * 3, apart=0.4)
+        lesson = learn(examples, wrong, DEFAULTS)
+        assert lesson.knowledge.blend.share == 0.0
+        notes = lesson_notes(lesson, "abc", [""] * len(examples), DEFAULTS)
+        said = f"The class names get no weight: {3 * per_class} examples do not show them to be"
+        assert any(said in note for note in notes)
+    asked = learn(examples, wrong, TeachOptions(words=0.5))
+    assert asked.knowledge.blend.share == 0.5
+
+
+def test_many_rows_and_classes_are_judged_by_fewer_classifiers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 5
+    monkeypatch.setattr(estimate, "_CELLS", 100)
+    assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 3
 
 
 def test_probabilities_are_as_often_right_as_they_say() -> None:
@@ -145,16 +218,6 @@ def test_an_example_alone_of_its_class_is_judged_by_the_words() -> None:
     assert silent.answered.sum() == 18
 
 
-def test_a_method_that_cannot_leave_out_one_at_a_time_says_so() -> None:
-    said = notes_of(clouds((5, 5, 5)), TeachOptions(method="siamese"))
-    assert "The forecast comes from 5 classifiers" in said
-
-
-def test_a_forecast_from_two_examples_a_class_is_called_cautious() -> None:
-    assert "The forecast is cautious" in notes_of(clouds((2, 2, 2)))
-    assert "The forecast is cautious" not in notes_of(FIVE)
-
-
 def test_few_examples_withhold_nothing_as_unsure_and_say_so() -> None:
     assert "15 examples do not show a probability from which 95%" in notes_of(FIVE)
     many = learn(clouds((60, 60, 60), apart=0.8), WORDS, TeachOptions())
@@ -174,7 +237,7 @@ def test_a_blend_chosen_on_many_rows_looks_at_a_part_and_judges_all() -> None:
     scores = generator.normal(size=(1, 1500, 600))
     scores[0, np.arange(1500), labels] += 4.0
     rows = np.arange(1500)
-    held_out = HeldOut(labels, None, scores, np.ones(1500, dtype=bool), rows)
+    held_out = HeldOut(labels, None, scores, np.ones(1500, dtype=bool), rows % 10, rows)
     blend, logits = choose_blend(held_out)
     assert isinstance(blend, Blend)
     assert np.isfinite(logits).all()
@@ -203,7 +266,7 @@ def test_the_bar_refuses_no_more_examples_than_it_may() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"method": "knn"}, "`method` must be one of gda, prototypes"),
+        ({"method": "knn"}, "`method` must be one of ensemble, gda"),
         ({"words": 1.5}, "`words` is a share from 0 to 1, got 1.5"),
         ({"target_accuracy": 1.0}, "`target_accuracy` is a share between 0 and 1"),
         ({"refused": 0.0}, "`refused` is a share between 0 and 1"),

@@ -59,9 +59,12 @@ def forecast_text(forecast: dict[str, Any], thresholds: dict[str, Any]) -> str:
     lines += [_row(name, other["accuracy"]) for name, other in forecast["others"].items()]
     lines.append(
         f"Each of {forecast['judged']} examples was judged by a classifier that did not know it, "
-        "its settings included."
+        "its settings included; what it would know with them is added."
     )
-    settings = [f"{key} {value:g}" for key, value in chosen["setting"].items()]
+    settings = [
+        f"{key} {value if isinstance(value, str) else format(value, 'g')}"
+        for key, value in chosen["setting"].items()
+    ]
     share = f"words {chosen['words_share']:.0%}, examples {1 - chosen['words_share']:.0%}"
     lines.append(f"Chosen: {', '.join([share, *settings])}.")
     lines += _doubt_lines(forecast["abstention"], thresholds)

@@ -21,9 +21,6 @@ from zeroshot.teaching.taught import Thresholds
 from zeroshot.teaching.words import Words
 
 _LISTED = 5
-_FEW = 2
-"""Examples a class with which accuracies came out 3 to 5 points above the forecast with words, and
-20 without, on real CLIP vectors; with 4 it was 2 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ def learn(examples: Examples, words: Words | None, options: TeachOptions) -> Les
         try_method(name, examples, pictures, logits, options)
         for name in (names if options.compare else names[:1])
     ]
-    head = METHOD[options.method].fit(examples, trials[0].setting, options.seed)
+    head = METHOD[options.method].fit_all(examples, options.seed)[trials[0].blend.setting]
     familiarity, familiarities = learn_familiarity(examples, leave_one_out(pictures), standing)
     wanted, refused = options.target_accuracy, options.refused
     abstention = None if wanted is None else trials[0].abstention(wanted)
@@ -70,7 +67,7 @@ def learn(examples: Examples, words: Words | None, options: TeachOptions) -> Les
         Knowledge(head, trials[0].blend, familiarity, words),
         trials[0],
         tuple(trials[1:]),
-        None if logits is None else zero_shot_accuracy(logits, examples.labels),
+        None if logits is None else zero_shot_accuracy(logits, examples.labels, pictures),
         abstention,
         Thresholds(
             abstain_below=abstention.threshold if abstention else None,
@@ -91,16 +88,11 @@ def lesson_notes(
         options: Of the lesson.
     """
     notes = [*_copies(lesson, class_names, files), *_single(lesson, class_names)]
-    trial, pictures = lesson.trial, int(lesson.pictures.max()) + 1
-    if trial.judged.any() and len(lesson.examples) <= _FEW * len(class_names):
+    trial = lesson.trial
+    if lesson.knowledge.words is not None and options.words is None and not trial.blend.share:
         notes.append(
-            "The forecast is cautious: each example is judged by a classifier that knew one less "
-            "of its class, which matters where there are so few."
-        )
-    if trial.folds < pictures:
-        notes.append(
-            f"The forecast comes from {trial.folds} classifiers that each left out a part of the "
-            "examples, not from leaving out one at a time: that would take too long."
+            f"The class names get no weight: {len(lesson.examples)} examples do not show them to "
+            "be better than chance. A `words` of 0.5 would give them half of it."
         )
     if options.target_accuracy is not None and lesson.abstention is None and trial.judged.any():
         notes.append(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from runtime.logits import FloatArray
-from zeroshot.teaching import discriminant, linear_probe, prototypes, tip_adapter
+from zeroshot.teaching import discriminant, ensemble, linear_probe, prototypes, tip_adapter
 from zeroshot.teaching.examples import Examples
 from zeroshot.teaching.folds import Folds
 from zeroshot.teaching.heads import AnyHead, CacheHead, LinearHead, ProjectionHead
+
+Setting = float | str
 
 SIAMESE_STEPS = (0.0, 5.0, 15.0, 40.0)
 """Optimizer steps over all pairs; how many are too many is found on examples left out."""
@@ -23,16 +25,15 @@ class Method:
 
     title: str
     head: type[AnyHead]
-    fit: Callable[[Examples, float, int], AnyHead]
-    """Takes the examples, a setting and a seed."""
-    settings: tuple[float, ...] = (0.0,)
-    """Values of its one hyper-parameter, to choose from on examples left out."""
+    fit_all: Callable[[Examples, int], Sequence[AnyHead]]
+    """Takes the examples and a seed, gives a head for each of `settings`."""
+    settings: tuple[Setting, ...] = (0.0,)
+    """Values of its one hyper-parameter, the simplest first: another is taken if examples left out
+    are for it by more than chance."""
     setting_name: str | None = None
     """None where there is nothing to choose."""
-    most_folds: int | None = None
-    """Refits for each setting that take seconds; None can leave out one example after the other."""
-    shortcut: Callable[[Examples, Folds], FloatArray] | None = None
-    """The same scores without refits."""
+    most_folds: int = 10
+    """More refits would take more than seconds."""
 
     def held_out_scores(self, examples: Examples, folds: Folds, seed: int) -> FloatArray:
         """Score each example by heads that were fitted without its fold, for every setting.
@@ -40,8 +41,6 @@ class Method:
         Returns:
             Shape (S, N, C); NaN for a class that the fold leaves without an example.
         """
-        if self.shortcut is not None:
-            return self.shortcut(examples, folds)
         # All of them see inner products alone: on the span the answers are the same.
         reduced = examples.embeddings @ examples.basis().T
         examples = Examples(reduced, examples.labels, examples.num_classes)
@@ -52,42 +51,51 @@ class Method:
             if not len(rest):
                 continue
             known = rest.counts > 0
-            for number, setting in enumerate(self.settings):
-                found = self.fit(rest, setting, seed).scores(examples.embeddings[fold])
+            for number, head in enumerate(self.fit_all(rest, seed)):
+                found = head.scores(examples.embeddings[fold])
                 scores[number, fold] = np.where(known, found, np.nan)
         return scores
 
 
-def _fit_siamese(examples: Examples, setting: float, seed: int) -> AnyHead:
+def _fit_siamese(examples: Examples, seed: int) -> Sequence[AnyHead]:
     from zeroshot.teaching import siamese  # torch, for this method alone
 
-    return siamese.fit(examples, setting, seed)
+    return [siamese.fit(examples, steps, seed) for steps in SIAMESE_STEPS]
 
 
 METHOD = {
+    "ensemble": Method(
+        "discriminant and logistic regression together",
+        LinearHead,
+        lambda examples, _seed: ensemble.fit_all(examples),
+        ensemble.RECIPES,
+        "recipe",
+    ),
     "gda": Method(
         "Gaussian discriminant analysis",
         LinearHead,
-        lambda examples, setting, _seed: discriminant.fit(examples, setting),
+        lambda examples, _seed: discriminant.fit_all(examples),
         discriminant.LENGTHS,
         "lengths",
-        shortcut=discriminant.held_out_scores,
     ),
     "prototypes": Method(
-        "nearest class mean", LinearHead, lambda examples, _setting, _seed: prototypes.fit(examples)
+        "nearest class mean", LinearHead, lambda examples, _seed: [prototypes.fit(examples)]
     ),
     "linear-probe": Method(
         "logistic regression",
         LinearHead,
-        lambda examples, setting, _seed: linear_probe.fit(examples, setting),
+        lambda examples, _seed: [
+            linear_probe.fit(examples, penalty) for penalty in linear_probe.INVERSE_PENALTIES
+        ],
         linear_probe.INVERSE_PENALTIES,
         "inverse_penalty",
-        most_folds=10,
     ),
     "tip-adapter": Method(
         "Tip-Adapter",
         CacheHead,
-        lambda examples, setting, _seed: tip_adapter.fit(examples, setting),
+        lambda examples, _seed: [
+            tip_adapter.fit(examples, sharpness) for sharpness in tip_adapter.SHARPNESS
+        ],
         tip_adapter.SHARPNESS,
         "sharpness",
     ),

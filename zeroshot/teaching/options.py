@@ -8,20 +8,23 @@ from typing import Any, Literal
 
 from runtime.errors import ConfigError
 
-METHODS = ("gda", "prototypes", "linear-probe", "tip-adapter", "siamese")
+METHODS = ("ensemble", "gda", "prototypes", "linear-probe", "tip-adapter", "siamese")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachOptions:
     """How a classifier is taught."""
 
-    method: Literal["gda", "prototypes", "linear-probe", "tip-adapter", "siamese"] = "gda"
-    """gda: Gaussian discriminant analysis; prototypes: the nearest class mean; linear-probe:
-    logistic regression; tip-adapter: votes of similar examples; siamese: a head trained to tell
-    same from different."""
+    method: Literal["ensemble", "gda", "prototypes", "linear-probe", "tip-adapter", "siamese"] = (
+        "ensemble"
+    )
+    """ensemble: Gaussian discriminant analysis and logistic regression together; gda: the former;
+    linear-probe: the latter; prototypes: the nearest class mean; tip-adapter: votes of similar
+    examples; siamese: a head trained to tell same from different."""
     words: float | None = None
     """Share of the class names in the answer, from 0 (examples alone) to 1 (words alone); None
-    finds it on examples that are left out."""
+    finds it on examples that are left out, and is 0 where they are not seen to be any better than
+    chance, and to help."""
     templates: str | None = None
     """imagenet, short, one template, a file of them, or a .json file of prompts by label: what
     class names are put into; None takes the usual one of the model."""
