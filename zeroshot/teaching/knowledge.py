@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from zeroshot.teaching.methods import METHOD
 from zeroshot.teaching.words import Words
 
 WEIGHTS = "taught.safetensors"
+_LARGEST = 1e9  # that an honest weight may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,21 @@ def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
         )
         own = {name.removeprefix("head."): array for name, array in tensors.items()}
         head = head_from_tensors(METHOD[parts["method"]].head, own)
-        return Knowledge(head, Blend(**parts["blend"]), learned, words)
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        blend = Blend(**parts["blend"])
+        numbers = (*astuple(blend), *learned.leaning, *learned.standing, scale or 0)
+        possible = all(_are_possible(one) for one in (*tensors.values(), np.array(numbers)))
+        sound = possible and blend.temperature > 0 and 0 <= blend.share <= 1
+        knowledge = Knowledge(head, blend, learned, words)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         message = f"Cannot read {path}: {error}. Teach it again, or copy the folder again."
         raise ModelError(message) from error
+    if not sound:
+        raise ModelError(f"{folder} holds impossible numbers. Teach it again.")
+    return knowledge
+
+
+def _are_possible(numbers: NDArray[Any]) -> bool:
+    return bool((np.abs(numbers) < _LARGEST).all())  # false of what is no number, too
 
 
 def _tensors(knowledge: Knowledge) -> dict[str, Float32]:
