@@ -80,7 +80,7 @@ def label(
     from runtime.tables.writer import require_table
     from zeroshot.afterwards import use_labels
     from zeroshot.indexed_encoder import opened_index
-    from zeroshot.indexed_labels import keep_labels, label_images
+    from zeroshot.indexed_labels import keep_labels, label_images, only_images
     from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller
     from zeroshot.rows import FIXED_COLUMNS
 
@@ -94,6 +94,7 @@ def label(
         else:
             labeller = vectors = open_vector_labeller(what, model, index)
             answers = label_images(vectors, index, found.paths, where.filter())
+            answers = only_images(answers) if sorting.wanted else answers
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
         note_all((*found.notes, *labeller.notes))
         if sorting.target is not None:

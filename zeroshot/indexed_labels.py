@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from runtime.errors import ConfigError, DataError, StoreError
+from runtime.errors import ConfigError, DataError, ImageError, StoreError
+from runtime.images.ahead import DISK_READERS, decoded_ahead
+from runtime.images.decoding import require_image
 from search.filters import EVERYTHING, Filter
 from search.paths import absolute_path
 from search.places import Place
@@ -14,7 +16,7 @@ from zeroshot.classifier import LabelledImage
 from zeroshot.indexed_encoder import IndexedEncoder
 from zeroshot.labelling import VectorLabeller
 
-_WRITTEN = 10_000  # images whose labels are written at once
+_WRITTEN = 20_000  # images and labels of theirs that are written at once
 
 
 def label_images(
@@ -68,6 +70,18 @@ def label_index(
         raise DataError(f"The index at {index.place} {asked}. footwork search status tells more.")
 
 
+def only_images(answers: Iterable[LabelledImage]) -> Iterator[LabelledImage]:
+    """Answers whose files decode as images; the others say why theirs does not.
+
+    An index tells what its files were; whoever copies or moves them has to know what they are.
+    """
+    for answer, found in decoded_ahead(answers, _require_image, DISK_READERS):
+        if isinstance(found, ImageError):
+            yield LabelledImage(answer.path, None, fault=found.reason)
+        else:
+            yield answer
+
+
 def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iterator[LabelledImage]:
     """Write answers into the index as they pass, in place of the labels that these images had.
 
@@ -84,15 +98,22 @@ def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iter
     with ExitStack() as held:
         _hold(index.place, held)
         waiting: dict[str, dict[str, float]] = {}
+        given = 0
         for answer in answers:
             yield answer
             if answer.path is not None and answer.fault is None:
-                given = zip(answer.labels, answer.label_scores, strict=True)
-                waiting[absolute_path(answer.path)] = dict(given)
-            if len(waiting) == _WRITTEN:
+                scored = zip(answer.labels, answer.label_scores, strict=True)
+                waiting[absolute_path(answer.path)] = dict(scored)
+                given += 1 + len(answer.labels)
+            if given >= _WRITTEN:
                 index.store.write_labels(waiting.items())
-                waiting = {}
+                waiting, given = {}, 0
         index.store.write_labels(waiting.items())
+
+
+def _require_image(answer: LabelledImage) -> None:
+    if answer.path is not None and answer.fault is None:
+        require_image(answer.path)
 
 
 def _hold(place: Place, held: ExitStack) -> None:

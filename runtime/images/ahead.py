@@ -13,6 +13,8 @@ Source = TypeVar("Source")
 T = TypeVar("T")
 
 _AHEAD_PER_WORKER = 4
+DISK_READERS = 4
+"""Threads for what waits for the disk most of the time."""
 
 
 def decoded_ahead(

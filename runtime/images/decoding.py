@@ -93,6 +93,15 @@ def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
         raise ImageError(name, reason_of(error)) from error
 
 
+def require_image(path: Path) -> None:
+    """See that a file decodes as a picture, at the smallest fraction that it allows.
+
+    Raises:
+        ImageError: It does not.
+    """
+    decode_image(path, 1)
+
+
 def reason_of(error: Exception) -> str:
     """Why a file ends as no picture: a clause such as "it is truncated"."""
     text = " ".join(str(error).split())

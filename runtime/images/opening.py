@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import re
 import stat
 import threading
@@ -56,14 +57,28 @@ def read_source(source: Path | bytes) -> IO[bytes]:
         if not source:
             raise RefusedImage("it is empty")
         return BytesIO(source)
-    found = source.stat()
+    _require_regular(source.stat())  # before it is opened: a device may act on that alone
+    stream = open(source, "rb", opener=_without_waiting)  # noqa: SIM115 - Path has no opener
+    try:
+        _require_regular(os.fstat(stream.fileno()))  # what took its place since
+    except RefusedImage:
+        stream.close()
+        raise
+    return stream
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a pipe at once, too, though nobody writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _require_regular(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise RefusedImage("it is a folder")
     if not stat.S_ISREG(found.st_mode):
         raise RefusedImage("it is no regular file")
     if not found.st_size:
         raise RefusedImage("it is empty")
-    return source.open("rb")
 
 
 def open_picture(stream: IO[bytes]) -> ImageFile:

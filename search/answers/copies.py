@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.errors import ImageError
 from runtime.faults import Fault, counted, fault_lines, why
 from runtime.outputs import unusable
+from runtime.images.ahead import DISK_READERS, decoded_ahead
+from runtime.images.decoding import require_image
 from runtime.paths import path_text
 from runtime.placing import place_file
 from runtime.target_folder import TargetFolder
@@ -37,7 +40,8 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
     """Copy images into a folder, under their own names; times and permissions come along.
 
     Nothing is ever overwritten: the second IMG_1.jpg becomes IMG_1-2.jpg, and one that stands
-    there with the same content counts as done. Each is copied wholly or not at all.
+    there with the same content counts as done. Each is copied wholly or not at all. A file that
+    does not decode as an image is not copied, whatever an index says of it.
 
     Args:
         hits: The best first; an image that several queries found is copied once.
@@ -53,7 +57,11 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
     except OSError as error:
         raise unusable(folder, why(error)) from error
     copied, there, failed = [], 0, []
-    for source in dict.fromkeys(Path(hit.record.path) for hit in hits):
+    sources = dict.fromkeys(Path(hit.record.path) for hit in hits)
+    for source, picture in decoded_ahead(sources, require_image, DISK_READERS):
+        if isinstance(picture, ImageError):
+            failed.append(Fault(source, picture.reason))
+            continue
         target = target_folder.place(source)
         if target is None:
             there += 1

@@ -6,7 +6,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-from runtime.console import DONE, ProgressLine, note_all, print_document, print_text
+from runtime.console import (
+    DONE,
+    ProgressLine,
+    exit_code,
+    note_all,
+    print_document,
+    print_text,
+)
+from runtime.faults import fault_lines
 from runtime.parameters import Flag, Flat
 from runtime.paths import path_line, path_text
 from search.options import FilterOptions, ModelOptions, StoreOptions
@@ -63,4 +71,5 @@ def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) 
         print_document(done.to_dict(str(place)))
     else:
         print_text(done.to_text(str(place)))
-    return DONE
+    note_all(fault_lines(done.skipped, "Skipped, as they are no images"))
+    return exit_code(all_done=not done.skipped)

@@ -20,7 +20,7 @@ from runtime.paths import path_text
 from search.filters import EVERYTHING, Filter
 from search.paths import stored_text
 from search.records import ImageRecord
-from search.store.protocol import Block, Embedder, Store
+from search.store.protocol import Block, Store
 
 KIND, FORMAT = "embeddings", 1
 METADATA = b"footwork"
@@ -80,7 +80,7 @@ def description(store: Store) -> dict[str, Any]:
     }
 
 
-def parquet_schema(embedder: Embedder, told: dict[str, Any]) -> Any:
+def parquet_schema(width: int, told: dict[str, Any]) -> Any:
     """Columns of an export; `labels` is JSON, label → score, `date` has no time zone."""
     import pyarrow as pa
 
@@ -96,7 +96,7 @@ def parquet_schema(embedder: Embedder, told: dict[str, Any]) -> Any:
         "date": pa.timestamp("s"),
         "camera": pa.string(),
         "labels": pa.string(),
-        "embedding": pa.list_(pa.float32(), embedder.width),
+        "embedding": pa.list_(pa.float32(), width),
     }
     return pa.schema(list(columns.items()), metadata={METADATA: json.dumps(told)})
 
@@ -105,7 +105,7 @@ def _write_parquet(store: Store, out: Path, where: Filter) -> int:
     import pyarrow as pa
     import pyarrow.parquet
 
-    schema = parquet_schema(store.embedder, description(store))
+    schema = parquet_schema(store.embedder.width, description(store))
     count = 0
     with published_file(out) as sibling, pa.parquet.ParquetWriter(sibling, schema) as writer:
         for block in _labelled_blocks(store, where):

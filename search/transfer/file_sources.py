@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import DataError, FootworkError
+from runtime.errors import DataError, FootworkError, ImageError
 from runtime.folders import read_json
-from runtime.images.listing import why_missing
+from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.paths import path_line
-from search.paths import absolute_path, real_path
-from search.records import ImageRecord
 from search.store.protocol import Embedded, Embedder, FloatArray
-from search.transfer.export import FORMAT, KIND, METADATA
-from search.transfer.path_rows import READERS
+from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
+from search.transfer.path_rows import (
+    NOT_EXPORTED,
+    READERS,
+    exported_record,
+    foreign_record,
+    has_path,
+)
 from search.transfer.sources import BATCH, Batch
-from search.update.reading import content_of
+from search.update.reading import looked_at
 
 
 @dataclass(slots=True)
@@ -44,16 +48,17 @@ class ParquetSource:
         import pyarrow as pa
         import pyarrow.parquet
 
+        _require_regular(self.path)
         try:
             schema = pa.parquet.read_schema(self.path)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
-        missing = {"path", "embedding"} - set(schema.names)
+        missing = {name for name in ("path", "embedding") if schema.names.count(name) != 1}
         if missing:
             names = ", ".join(sorted(missing))
             raise DataError(
-                f"{path_line(self.path)} lacks the column {names}. Name the columns of paths and "
-                "of embeddings `path` and `embedding`."
+                f"{path_line(self.path)} lacks the column {names}, or has it twice. Name the "
+                "columns of paths and of embeddings `path` and `embedding`."
             )
         _require_floats(schema.field("embedding").type, self.path)
         told = (schema.metadata or {}).get(METADATA)
@@ -65,7 +70,7 @@ class ParquetSource:
         first = 1
         for rows, embeddings in self._parts():
             vectors = self._vectors_of(embeddings, first)
-            yield _embedded(self, rows, vectors, first), []
+            yield _batch(self, rows, vectors, first)
             first += len(rows)
 
     def texts_folder(self) -> Path | None:
@@ -79,13 +84,15 @@ class ParquetSource:
 
         try:
             with pa.parquet.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(BATCH):
+                told = set() if self.embedder is None else set(parquet_schema(1, {}).names)
+                columns = {"path", "path_bytes", "embedding"} | told
+                for batch in file.iter_batches(BATCH, columns=sorted(columns)):
                     if batch.num_rows:
                         yield _plain(batch).to_pylist(), batch.column("embedding")
         except (OSError, ValueError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
 
-    def _vectors_of(self, embeddings: Any, first: int) -> FloatArray:
+    def _vectors_of(self, embeddings: Any, first: int) -> NDArray[np.floating[Any]]:
         import pyarrow.compute
 
         nulls = np.flatnonzero(embeddings.is_null().to_numpy(zero_copy_only=False))
@@ -97,8 +104,8 @@ class ParquetSource:
                 f"{path_line(self.path)}: embeddings from row {first:,} on differ in width. Leave "
                 "out those of another model."
             )
-        flat = embeddings.flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat, np.float32).reshape(len(embeddings), widths[0])
+        flat: NDArray[np.floating[Any]] = embeddings.flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(len(embeddings), widths[0])
 
 
 @dataclass(slots=True)
@@ -115,6 +122,7 @@ class NumpySource:
 
     def __post_init__(self) -> None:
         """Read what it says of itself."""
+        _require_regular(self.path)
         told = self.path.with_suffix(".json")
         if told.is_file():
             try:
@@ -138,8 +146,7 @@ class NumpySource:
         """Rows as they come."""
         array, rows, first = self._array(), self._rows(), 0
         while part := list(islice(rows, BATCH)):
-            vectors = np.asarray(array[first : first + len(part)], np.float32)
-            yield _embedded(self, part, vectors.reshape(len(part), -1), first + 1), []
+            yield _batch(self, part, array[first : first + len(part)], first + 1)
             first += len(part)
 
     def texts_folder(self) -> Path | None:
@@ -149,12 +156,13 @@ class NumpySource:
     def _beside(self) -> Sequence[Path]:
         return [self.path.with_suffix(ending) for ending in READERS]
 
-    def _array(self) -> FloatArray:
+    def _array(self) -> NDArray[np.floating[Any]]:
         try:
-            array: FloatArray = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            # Never unpickled: an array of objects is refused.
+            array: NDArray[np.floating[Any]] = np.lib.format.open_memmap(self.path, mode="r")
+        except Exception as error:
             raise _unreadable(self.path, error) from error
-        if array.ndim < 2 or array.dtype.kind != "f":
+        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > _WIDEST:
             raise DataError(
                 f"{path_line(self.path)} must hold numbers of shape (N, D), got {array.dtype} of "
                 f"shape {array.shape}. Save the embeddings as float32, a row an image."
@@ -165,14 +173,23 @@ class NumpySource:
         beside = next(path for path in self._beside() if path.is_file())
         try:
             yield from READERS[beside.suffix](beside)
-        except (OSError, ValueError, csv.Error) as error:
+        except (OSError, ValueError, RecursionError, csv.Error) as error:
             advice = f"Write it as UTF-8, a line for each row of {path_line(self.path.name)}."
             raise _unreadable(beside, error, advice) from error
 
 
+_UNIT = 1e-3
+"""How far from 1 the length of an exported vector may be."""
+_WIDEST = 1 << 16
+"""Numbers in an embedding: more would be no model's, and fill the memory."""
 _NAME_ANOTHER = (
     "Name a file that footwork search export, or another program, wrote as .parquet or .npy."
 )
+
+
+def _require_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise _unreadable(path, OSError("it is no regular file"))
 
 
 def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:
@@ -214,9 +231,12 @@ def _plain(batch: Any) -> Any:
 def _told(value: Any, path: Path) -> tuple[Embedder, tuple[str, ...]]:
     try:
         value = json.loads(value) if isinstance(value, bytes) else value
-        if (value["kind"], value["format"]) == (KIND, FORMAT):
-            return Embedder(**value["model"]), tuple(value["roots"])
-    except (KeyError, TypeError, ValueError) as error:
+        embedder, roots = Embedder(**value["model"]), tuple(value["roots"])
+        texts = [embedder.model_id, embedder.revision or "", embedder.fingerprint, *roots]
+        proper = type(embedder.width) is int and all(isinstance(text, str) for text in texts)
+        if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
+            return embedder, roots
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(_foreign(path)) from error
     raise DataError(_foreign(path))
 
@@ -228,68 +248,51 @@ def _foreign(path: Path) -> str:
     )
 
 
-def _embedded(
+def _batch(
     source: ParquetSource | NumpySource,
     rows: Sequence[Mapping[str, Any]],
-    vectors: FloatArray,
+    vectors: NDArray[np.floating[Any]],
     first: int,
-) -> list[Embedded]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
-    if len(bad):
-        raise _wrong_rows(source.path, first + bad, "are zero or no numbers")
-    nameless = np.flatnonzero([not _has_path(row) for row in rows])
+) -> Batch:
+    units = _unit_rows(source, vectors, first)
+    nameless = np.flatnonzero([not has_path(row) for row in rows])
     if len(nameless):
-        raise _wrong_rows(source.path, first + nameless, "have no path")
-    units = vectors / lengths if source.embedder is None else vectors
-    read = _record_of if source.embedder is not None else _foreign_record
+        raise _wrong_rows(source.path, first + nameless, "have no path that a file can have")
+    read = exported_record if source.embedder is not None else foreign_record
     try:
         records = [read(row) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+    except NOT_EXPORTED as error:
         raise DataError(
             f"{path_line(source.path)}: rows from {first:,} on are not as footwork search export "
             f"writes them ({type(error).__name__}: {error}). Export them anew."
         ) from error
-    return [Embedded(one, units[row]) for row, one in enumerate(records)]
-
-
-def _has_path(row: Mapping[str, Any]) -> bool:
-    path = row.get("path")
-    return bool(row.get("path_bytes") or (isinstance(path, str) and path))
-
-
-def _path_of(row: Mapping[str, Any]) -> str:
-    raw = row.get("path_bytes")
-    if raw:
-        return os.fsdecode(raw if isinstance(raw, bytes) else bytes.fromhex(raw))
-    return str(row["path"])
-
-
-def _record_of(row: Mapping[str, Any]) -> ImageRecord:
-    """A row of an export."""
-    labels, camera = row["labels"], row["camera"]
-    return ImageRecord(
-        path=_path_of(row),
-        size=row["bytes"],
-        mtime_ns=row["mtime_ns"],
-        content=row["content"],
-        format=row["format"],
-        width=row["width"],
-        height=row["height"],
-        date=row["date"],
-        camera=None if camera is None else real_path(camera),
-        labels=json.loads(labels) if isinstance(labels, str) else labels or {},
+    # Of a hundred thousand, a `Path` each would take longer than this.
+    here = [row for row, one in enumerate(records) if os.path.exists(one.path)]  # noqa: PTH110
+    looks = decoded_ahead([records[row] for row in here], looked_at, DISK_READERS)
+    for row, (_, look) in zip(here, looks, strict=True):
+        assert not isinstance(look, ImageError)
+        records[row] = look
+    last = {one.path: (one, units[row]) for row, one in enumerate(records)}  # of a path's rows
+    return (
+        [Embedded(one, unit) for one, unit in last.values() if one.fault is None],
+        [one for one, _ in last.values() if one.fault is not None],
     )
 
 
-def _foreign_record(row: Mapping[str, Any]) -> ImageRecord:
-    """What can be told of a file of which only the path is known."""
-    path = Path(absolute_path(_path_of(row)))
-    absent = ImageRecord(path=str(path), size=0, mtime_ns=0, present=False, labels={})
-    if why_missing(path) is not None:
-        return absent
-    state = path.stat()
-    content = content_of(path) or ""
-    return replace(
-        absent, size=state.st_size, mtime_ns=state.st_mtime_ns, content=content, present=True
-    )
+def _unit_rows(
+    source: ParquetSource | NumpySource, vectors: NDArray[np.floating[Any]], first: int
+) -> FloatArray:
+    with np.errstate(over="ignore"):  # what is no float64 is no number here
+        exact = vectors.astype(np.float64)
+    largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
+    bad = np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)))
+    if len(bad):
+        raise _wrong_rows(source.path, first + bad, "are zero or no numbers")
+    exact /= largest  # whose squares might be beyond all numbers
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    if source.embedder is None:
+        return (exact / lengths).astype(np.float32)
+    bad = np.flatnonzero(np.abs(lengths * largest - 1)[:, 0] > _UNIT)
+    if len(bad):
+        raise _wrong_rows(source.path, first + bad, "are not of length 1, as an export's are")
+    return vectors.astype(np.float32)

@@ -1,13 +1,24 @@
-"""What stands beside embeddings in a .npy file: a row for each, with the path of its image."""
+"""What stands beside embeddings, a row for each: the path of its image, or all that is known."""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from search.paths import absolute_path, real_path
+from search.records import ImageRecord
+
+_LEAST = {"bytes": 0, "mtime_ns": -(2**63), "width": 1, "height": 1, "date": -(2**63)}
+"""Column of whole numbers → the least that it can hold."""
+_NOT_TOLD = ("width", "height", "date")
+NOT_EXPORTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What `exported_record` raises at a row of others."""
 
 
 def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -35,3 +46,61 @@ def _text_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 READERS = {".jsonl": _json_rows, ".csv": _csv_rows, ".txt": _text_rows}
 """Ending → what reads such a file, and raises OSError, ValueError or csv.Error; in the order in
 which they are looked for."""
+
+
+def has_path(row: Mapping[str, Any]) -> bool:
+    """Whether a row names a file as a file system can, and so an index."""
+    try:
+        path = _path_of(row)
+        return bool(path) and b"\0" not in os.fsencode(path)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def exported_record(row: Mapping[str, Any]) -> ImageRecord:
+    """A row of an export.
+
+    Raises:
+        NOT_EXPORTED: Whichever of them; it is none.
+    """
+    path, labels, camera = _path_of(row), row["labels"], row["camera"]
+    labels = json.loads(labels) if isinstance(labels, str) else labels or {}
+    if path != absolute_path(path):
+        raise ValueError("a path is not absolute")
+    for name, least in _LEAST.items():
+        value = row[name]
+        proper = type(value) is int and least <= value < 2**63
+        if not proper and (value is not None or name not in _NOT_TOLD):
+            raise ValueError(f"{name} cannot be {str(value)[:40]!r}")
+    if not re.fullmatch("[0-9a-f]*", row["content"]) or not (row["format"] or "a").isprintable():
+        raise ValueError("content or format is no such text")
+    if not all(math.isfinite(score) for score in labels.values()):
+        raise ValueError("a score is no number")
+    "".join((*labels, camera or "")).encode("utf-8", "surrogateescape")
+    return ImageRecord(
+        path=path,
+        size=row["bytes"],
+        mtime_ns=row["mtime_ns"],
+        content=row["content"],
+        format=row["format"],
+        width=row["width"],
+        height=row["height"],
+        date=row["date"],
+        camera=None if camera is None else real_path(camera),
+        labels=labels,
+    )
+
+
+def foreign_record(row: Mapping[str, Any]) -> ImageRecord:
+    """A file of which only the path is known; it counts as absent until it is looked at."""
+    path = absolute_path(_path_of(row))
+    return ImageRecord(path=path, size=0, mtime_ns=0, present=False, labels={})
+
+
+def _path_of(row: Mapping[str, Any]) -> str:
+    raw, path = row.get("path_bytes"), row["path"]
+    if raw:
+        return os.fsdecode(raw if isinstance(raw, bytes) else bytes.fromhex(raw))
+    if not isinstance(path, str):
+        raise TypeError(path)
+    return path

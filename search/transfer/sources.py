@@ -12,7 +12,7 @@ from search.places import Place
 from search.records import ImageRecord
 from search.store.protocol import Embedded, Embedder
 
-BATCH = 1024
+BATCH = 4096
 """Images at once."""
 
 Batch = tuple[list[Embedded], list[ImageRecord]]

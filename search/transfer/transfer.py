@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from runtime.errors import ConfigError, DataError, ModelError, StoreError
+from runtime.faults import Fault
 from runtime.folders import renewed_folder
 from runtime.paths import path_line, path_text
 from search.index_folder import find_index
@@ -36,6 +37,8 @@ class Transfer:
     """Images with their embeddings."""
     unreadable: int = 0
     """Files that are no images."""
+    skipped: list[Fault] = field(default_factory=list)
+    """Those of them that the source took for images."""
     unchanged: int = 0
     """That were there already."""
     notes: list[str] = field(default_factory=list)
@@ -52,6 +55,9 @@ class Transfer:
         return {
             "copied": self.copied,
             "unchanged": self.unchanged,
+            "skipped": [
+                {"path": path_text(one.path), "reason": one.reason} for one in self.skipped
+            ],
             "unreadable": self.unreadable,
             "notes": list(self.notes),
             "index": path_text(place),
@@ -115,6 +121,8 @@ def copy_index(
     with place.writing(), closing(_opened(place, embedder)) as store:
         for batch in batches:
             _write(store, batch, transfer)
+            if not isinstance(source, IndexSource):
+                transfer.skipped += [Fault(Path(one.path), one.fault or "") for one in batch[1]]
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
         store.set_roots(absolute_roots([*store.roots(), *source.roots]))
         typical = np.zeros((0, embedder.width), np.float32)

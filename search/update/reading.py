@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from runtime.errors import ImageError
 from runtime.images.decoding import DecodedImage, read_image, reason_of
-from runtime.images.opening import RefusedImage, read_source
+from runtime.images.opening import RefusedImage, open_picture, read_source
 from search.records import ImageRecord
 
 if TYPE_CHECKING:
@@ -105,12 +105,40 @@ def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
 
 
 def content_of(path: Path) -> str | None:
-    """SHA-256 of a file, hexadecimal; None where it cannot be read."""
+    """SHA-256 of a file, hexadecimal; None where it cannot be read, or is no regular file."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        with read_source(path) as stream:
+            return _digest(stream)
+    except (OSError, ValueError, RefusedImage):
         return None
+
+
+def looked_at(record: ImageRecord) -> ImageRecord:
+    """A file as it is there, without decoding it: does it begin as an image does?
+
+    Args:
+        record: What others tell of it. Without a `content` they tell the path alone; what can be
+            told of the file is then added.
+
+    Returns:
+        The record, or one with a `fault` where the file is no image.
+    """
+    try:
+        with read_source(Path(record.path)) as stream:
+            size, mtime_ns = _state(os.fstat(stream.fileno()))
+            open_picture(stream)
+            if record.content:
+                return record
+            stream.seek(0)
+            content = _digest(stream)
+    except Exception as error:  # noqa: BLE001 - Pillow's readers raise whatever a bad file brings
+        kept = ImageRecord(path=record.path, size=record.size, mtime_ns=record.mtime_ns)
+        return replace(kept, fault=reason_of(error), labels={})
+    return replace(record, size=size, mtime_ns=mtime_ns, content=content, present=True)
+
+
+def _digest(stream: IO[bytes]) -> str:
+    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def wall_clock(seconds: float) -> int:

@@ -135,6 +135,15 @@ def test_what_is_no_file_is_told_at_once(
     assert reason(tmp_path / "x.jpg") == expected
 
 
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = Path(__file__).stat()
+    os.mkfifo(tmp_path / "x.jpg")
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: state)
+    assert reason(tmp_path / "x.jpg") == "it is no regular file"
+
+
 def test_a_file_that_may_not_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +152,7 @@ def test_a_file_that_may_not_be_read_is_told(
 
     path = tmp_path / "x.jpg"
     path.write_bytes(b"secret")
-    monkeypatch.setattr(Path, "open", refuse)  # root may read every file
+    monkeypatch.setattr(opening, "_without_waiting", refuse)  # root may read every file
     assert reason(path) == "it cannot be read: permission denied"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ BESIDE = [
     (".jsonl", b'{"path": "/a"}\n{"path": \n', r"line 2 is no JSON \(Expecting value\)"),
     (".jsonl", b'{"path": "/a"}\n["/b"]\n', "line 2 is no JSON object"),
     (".jsonl", b'{"path": "/a"}\n{"path": "/\xe9"}\n', "'utf-8' codec can't decode byte 0xe9"),
+    (".jsonl", b'{"path": "/a"}\n' + b"[" * 99999 + b"\n", "maximum recursion depth"),
     (".csv", b"path\n/a\n/\xe9\n", "'utf-8' codec can't decode byte 0xe9"),
 ]
 
@@ -60,6 +62,9 @@ def test_paths_that_cannot_be_read_are_told(
     [
         (".jsonl", b'{"path": "/a"}\n{"path": null}\n'),
         (".jsonl", b'{"path": "/a"}\n{"name": "/b"}\n'),
+        (".jsonl", b'{"path": "/a"}\n{"path": "/\\u0000"}\n'),
+        (".jsonl", b'{"path": "/a"}\n{"path": "/\\ud800"}\n'),
+        (".jsonl", b'{"path": "/a"}\n{"path": "/b", "path_bytes": [1]}\n'),
         (".csv", b"n,path\n1,/a\n2\n"),
         (".csv", b'path\n/a\n""\n'),
     ],
@@ -135,3 +140,85 @@ def test_no_index_is_begun_for_a_file_whose_first_rows_are_wrong(
     with pytest.raises(DataError, match=r"have no embedding|gives embeddings 8 wide, but"):
         copy_index(find_source(str(table(tmp_path, embeddings)), StoreOptions()), target)
     assert not target.exists
+
+
+def test_large_numbers_are_vectors_all_the_same(tmp_path: Path) -> None:
+    rows = np.array([[3e300, 4e300], [3e-300, 4e-300]])
+    np.save(array(tmp_path, ".txt", b"/a\n/b\n"), rows)
+    ((images, _),) = NumpySource(tmp_path / "foreign.npy").batches()
+    assert np.allclose([one.vector for one in images], [[0.6, 0.8]] * 2)
+
+
+HEADERS = [
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 2), }",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 2), }",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 2), }",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }",
+    b"{'descr': '|O', 'fortran_order': False, 'shape': (2, 2), }",
+    b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }",
+    b"(" * 5000,
+    b"\xff\0",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_an_array_that_cannot_be_is_told(tmp_path: Path, header: bytes) -> None:
+    path = array(tmp_path, ".txt", b"/a\n/b\n")
+    size = len(header).to_bytes(2, "little")
+    path.write_bytes(b"\x93NUMPY\1\0" + size + header + bytes(16))
+    with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy|must hold numbers of shape"):
+        NumpySource(path)
+
+
+def test_a_zip_of_arrays_and_more_than_two_axes_are_told(tmp_path: Path) -> None:
+    path = array(tmp_path, ".txt", b"/a\n/b\n")
+    with path.open("wb") as file:
+        np.savez(file, np.ones((2, 2)))
+    with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy"):
+        NumpySource(path)
+    for shape in [(2, 2, 2), (2,), (), (2, 1 << 17)]:
+        np.save(path, np.ones(shape, np.float32))
+        with pytest.raises(DataError, match="must hold numbers of shape"):
+            NumpySource(path)
+    np.save(path, np.ones((2, 0), np.float32))
+    with pytest.raises(DataError, match="rows 1, 2 are zero or no numbers"):
+        list(NumpySource(path).batches())
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet"])
+def test_a_pipe_is_no_file_of_embeddings(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "x.txt").write_text("/a\n")
+    with pytest.raises(DataError, match=rf"Cannot read .*/{name}: it is no regular file"):
+        find_source(str(tmp_path / name), StoreOptions())
+
+
+def test_only_the_columns_that_are_needed_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "foreign.parquet"
+    columns = {"path": ["/a"], "embedding": [ROW], "thumbnail": [b"x"], "nested": [{"a": [1]}]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    read: list[Any] = []
+    whole = pyarrow.parquet.ParquetFile.iter_batches
+
+    def counted(self: Any, *words: Any, **options: Any) -> Any:
+        for batch in whole(self, *words, **options):
+            read.append(batch.schema.names)
+            yield batch
+
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", counted)
+    assert len(list(ParquetSource(path).batches())) == 1
+    assert read == [["embedding", "path"]]
+
+
+@pytest.mark.parametrize("paths", [[["/a"]], [{"a": "/a"}], [5], [None]])
+def test_a_column_of_paths_that_holds_no_texts_is_told(tmp_path: Path, paths: Any) -> None:
+    path = tmp_path / "foreign.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"path": paths, "embedding": [ROW]}), path)
+    with pytest.raises(DataError, match="rows 1 have no path"):
+        list(ParquetSource(path).batches())
+    twice = pyarrow.table([paths, paths, [ROW]], names=["path", "path", "embedding"])
+    pyarrow.parquet.write_table(twice, path)
+    with pytest.raises(DataError, match="lacks the column path, or has it twice"):
+        ParquetSource(path)

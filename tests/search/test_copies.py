@@ -14,9 +14,14 @@ from search.answers.copies import CopyOutcome, copy_hits
 from tests.search.found import hit
 
 
-def write(path: Path, content: bytes = b"pixels") -> Path:
+def grey(pixels: bytes) -> bytes:
+    """An image of one row."""
+    return b"P5 %d 1 255\n" % len(pixels) + pixels
+
+
+def write(path: Path, pixels: bytes = b"pixels") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    path.write_bytes(grey(pixels))
     return path
 
 
@@ -43,8 +48,9 @@ def test_images_of_one_name_are_numbered(tmp_path: Path) -> None:
         "x-3.jpg",
         "x-4.jpg",
     ]
-    assert (found / "X.JPG").read_bytes() == b"another"
-    assert [(found / f"x-{i}.jpg").read_bytes() for i in (2, 3, 4)] == [b"a", b"b", b"c"]
+    assert (found / "X.JPG").read_bytes() == grey(b"another")
+    copied = [(found / f"x-{i}.jpg").read_bytes() for i in (2, 3, 4)]
+    assert copied == [grey(b"a"), grey(b"b"), grey(b"c")]
 
 
 def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
@@ -79,9 +85,24 @@ def test_what_cannot_be_copied_is_told_and_the_others_are(tmp_path: Path) -> Non
     assert outcome.to_text().splitlines() == [
         f"1 image copied to {tmp_path}/found.",
         "Not copied (1 file):",
-        f"  {gone}: no such file or directory",
+        f"  {gone}: it does not exist",
     ]
     assert os.listdir(tmp_path / "found") == ["x.jpg"]  # noqa: PTH208
+
+
+def test_only_what_decodes_as_an_image_is_copied(tmp_path: Path) -> None:
+    secret, pipe, cut = tmp_path / "shadow", tmp_path / "pipe.jpg", tmp_path / "cut.pgm"
+    secret.write_bytes(b"root:$6$salt$hash:19000:0:99999:7:::\n")
+    os.mkfifo(pipe)
+    cut.write_bytes(grey(bytes(99))[:50])
+    outcome = copy(tmp_path / "found", secret, pipe, cut, Path("/dev/zero"))
+    assert (outcome.copied, list((tmp_path / "found").iterdir())) == ((), [])
+    assert [fault.reason for fault in outcome.failed] == [
+        "it is no picture of a known kind",
+        "it is no regular file",
+        "it is truncated",
+        "it is no regular file",
+    ]
 
 
 def test_a_file_that_comes_in_between_is_not_overwritten(

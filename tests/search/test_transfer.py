@@ -205,7 +205,7 @@ def test_a_table_of_others_needs_paths_and_embeddings(tmp_path: Path) -> None:
     assert np.allclose(images[0].vector, [0.6, 0.8])
     pyarrow.parquet.write_table(rows.drop_columns(["path"]), path)
     with pytest.raises(
-        DataError, match=r"foreign\.parquet lacks the column path\. Name the columns"
+        DataError, match=r"foreign\.parquet lacks the column path, or has it twice\. Name"
     ):
         ParquetSource(path)
 

@@ -13,6 +13,7 @@ from runtime.errors import DataError
 from runtime.images.listing import is_folder, is_visible
 from runtime.paths import path_text
 from runtime.splits import hold_out
+from search.update.reading import content_of
 from zeroshot.labelled_images import LabelledImages, SkippedImage, read_labelled_images
 
 SPLITS = {
@@ -199,8 +200,4 @@ def _hash_of(
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file; of its name where it cannot be read: decoding will say why."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return f"unreadable {path}"
+    return content_of(path) or f"unreadable {path}"
