@@ -33,8 +33,8 @@ def export(
 
     Args:
         out: A .parquet file; or a .npy file of embeddings alone, beside which the images stand in
-            a .jsonl file of the same name, row by row, and the model in a .json file. Files of
-            these names that are there are replaced.
+            a .jsonl file of the same name, row by row, and the model in a .json file. It is
+            replaced if it is there; the two beside it only if an export wrote them.
         where: The index.
         filters: Which images are written.
         json: Print one JSON document.

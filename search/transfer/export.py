@@ -16,7 +16,7 @@ from runtime.errors import ConfigError
 from runtime.faults import why
 from runtime.folders import published_file
 from runtime.outputs import unwritable
-from runtime.paths import path_text
+from runtime.paths import path_line, path_text
 from search.filters import EVERYTHING, Filter
 from search.paths import stored_text
 from search.records import ImageRecord
@@ -40,14 +40,14 @@ def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
     Args:
         store: Open.
         out: Ends in .parquet or .npy; replaced if it is there, and so are the two files beside a
-            .npy file.
+            .npy file, if an export wrote them.
         where: Which images.
 
     Returns:
         How many images were written.
 
     Raises:
-        ConfigError: `out` has another ending.
+        ConfigError: `out` has another ending, or beside it stands what no export wrote.
         DataError: It cannot be written.
     """
     writers: dict[str, Callable[[Store, Path, Filter], int]] = {
@@ -124,6 +124,12 @@ def _write_parquet(store: Store, out: Path, where: Filter) -> int:
 def _write_numpy(store: Store, out: Path, where: Filter) -> int:
     count, width = 0, store.embedder.width
     vectors, rows, model = (out.with_suffix(ending) for ending in NUMPY_ENDINGS)
+    for path in (rows, model):
+        if os.path.lexists(path) and not _is_exported(path):
+            raise ConfigError(
+                f"{path_line(path)} is there, and no export wrote it; beside {path_line(out.name)} "
+                "it would be replaced. Name another file, or move that one away."
+            )
     with ExitStack() as published:
         # The last to be entered is the first to appear: the embeddings come last.
         vectors_part, rows_part, model_part = (
@@ -143,6 +149,20 @@ def _write_numpy(store: Store, out: Path, where: Filter) -> int:
         told = description(store) | {"rows": count}
         model_part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return count
+
+
+def _is_exported(path: Path) -> bool:
+    """Whether the images or the model of an export stand in a file, by its beginning."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begin = file.read(1 << 17)  # as long as a row can be, up to its labels
+    if path.suffix == NUMPY_ENDINGS[-1]:
+        return begin.startswith(f'{{\n  "kind": "{KIND}"'.encode())
+    first = begin.partition(b"\n")[0]
+    return not begin or all(
+        f'"{name}": '.encode() in first for name in parquet_schema(1, {}).names[:-1]
+    )
 
 
 def _write_header(file: Any, count: int, width: int) -> int:

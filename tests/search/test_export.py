@@ -14,7 +14,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runtime.cli import main
 from runtime.errors import ConfigError, DataError, StoreError
 from search.filters import Filter
 from search.index_folder import IndexFolder
@@ -74,18 +73,28 @@ def test_an_export_that_fails_leaves_what_was_there(place: IndexFolder, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.npy", "all.parquet", "source"]
 
 
-def test_what_stands_at_any_of_the_names_is_replaced_and_the_command_says_so(
-    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_export_replaces_what_an_export_wrote_and_nothing_else(
+    place: IndexFolder, tmp_path: Path
 ) -> None:
-    names = [tmp_path / f"all{ending}" for ending in NUMPY_ENDINGS]
-    for path in names:
-        path.write_bytes(b"old")
+    vectors, rows, model = (tmp_path / f"all{ending}" for ending in NUMPY_ENDINGS)
+    vectors.write_bytes(b"old")
     with closing(place.open()) as store:
-        export_images(store, tmp_path / "all.npy")
-    assert all(path.read_bytes() != b"old" for path in names)
-    assert main(["search", "export", "--help"]) == 0
-    help_text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "Files of these names that are there are replaced." in help_text
+        for where in (Filter(), Filter(folders=("/none",)), Filter()):
+            export_images(store, vectors, where)
+        assert len(np.load(vectors)) == 5
+        before = vectors.read_bytes()
+        for path, own in ((rows, '{"path": "/a", "caption": "x"}\n'), (model, '{"kind": "mine"}')):
+            kept = path.read_bytes()
+            path.write_text(own)
+            with pytest.raises(ConfigError, match=rf"{path.name} is there, and no export wrote it"):
+                export_images(store, vectors)
+            assert (path.read_text(), vectors.read_bytes()) == (own, before)
+            path.unlink()
+            os.mkfifo(path)
+            with pytest.raises(ConfigError, match=r"Name another file, or move that one away"):
+                export_images(store, vectors)
+            path.unlink()
+            path.write_bytes(kept)
 
 
 def test_another_ending_and_a_missing_folder_are_refused(
