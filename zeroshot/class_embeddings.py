@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -14,8 +14,14 @@ from zeroshot.templates import Prompts
 
 FloatArray = NDArray[np.float32]
 
-CHUNK = 4096
+CHUNK = 2048
 """Prompts that are encoded, and kept on disk, together."""
+
+OnProgress = Callable[[int, int], None]
+
+
+def unseen(done: int, of: int) -> None:
+    """Progress that nobody watches."""
 
 
 class TextEncoder(Protocol):
@@ -55,11 +61,15 @@ def class_embeddings(
 
 
 def prompt_embeddings(
-    encoder: TextEncoder, class_names: Sequence[str], prompts: Prompts, cache: EmbeddingCache
+    encoder: TextEncoder,
+    class_names: Sequence[str],
+    prompts: Prompts,
+    cache: EmbeddingCache,
+    on_progress: OnProgress = unseen,
 ) -> FloatArray:
     """Average each class over its own prompts: unit rows, their mean, made unit again.
 
-    Only classes that the cache does not hold are encoded, some 4,096 prompts at a time, and what
+    Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what
     is encoded is kept before the next are: a run that was ended goes on where it stood.
 
     Args:
@@ -67,18 +77,23 @@ def prompt_embeddings(
         class_names: C names.
         prompts: What stands for each.
         cache: Where rows of earlier runs are.
+        on_progress: Told before and between how many prompts are encoded, and of how many.
 
     Returns:
         Shape (C, D), unit rows.
     """
     keys = [cache_key(encoder.fingerprint, prompts.of(name)) for name in class_names]
-    found = cache.read(keys, encoder.width)
-    lacking = {key: name for key, name in zip(keys, class_names, strict=True) if key not in found}
-    for chunk in _chunks(lacking, prompts):
-        rows = _means(encoder, [prompts.of(lacking[key]) for key in chunk])
-        cache.write(chunk, rows)
-        found.update(zip(chunk, rows, strict=True))
-    return np.stack([found[key] for key in keys]) if keys else np.zeros((0, encoder.width), "f4")
+    rows = np.zeros((len(keys), encoder.width), np.float32)
+    lacking = np.flatnonzero(~cache.read(keys, rows))
+    sizes = [prompts.count(class_names[place]) for place in lacking]
+    done = 0
+    for chunk in _chunks(sizes):
+        on_progress(done, sum(sizes))
+        places = lacking[chunk]
+        rows[places] = _means(encoder, [prompts.of(class_names[place]) for place in places])
+        cache.write([keys[place] for place in places], rows[places])
+        done += sum(sizes[chunk])
+    return rows
 
 
 def unit_rows(rows: NDArray[np.floating]) -> FloatArray:
@@ -89,18 +104,16 @@ def unit_rows(rows: NDArray[np.floating]) -> FloatArray:
     return unit
 
 
-def _chunks(lacking: dict[bytes, str], prompts: Prompts) -> Iterator[list[bytes]]:
-    chunk: list[bytes] = []
-    size = 0
-    for key, name in lacking.items():
-        count = len(prompts.by_class.get(name, prompts.templates))
-        if chunk and size + count > CHUNK:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(key)
-        size += count
-    if chunk:
-        yield chunk
+def _chunks(sizes: Sequence[int]) -> Iterator[slice]:
+    """Parts of classes with so many prompts each, of some `CHUNK` prompts or one class."""
+    start = total = 0
+    for place, size in enumerate(sizes):
+        if place > start and total + size > CHUNK:
+            yield slice(start, place)
+            start, total = place, 0
+        total += size
+    if sizes:
+        yield slice(start, len(sizes))
 
 
 def _means(encoder: TextEncoder, class_prompts: Sequence[Sequence[str]]) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
 from runtime.rejection import NONE_BELOW, presence, standings
-from zeroshot.class_embeddings import unit_rows
+from zeroshot.class_embeddings import OnProgress, unit_rows, unseen
 from zeroshot.class_names import checked_class_names
 from zeroshot.embedded_labels import ImageTextEncoder, embed_labels
 from zeroshot.scoring import Scorer
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.floating[Any]]
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
-_CELLS = 1 << 22  # scores that are in memory together
+MANY = 1000
+"""Labels up to which every score is given unless `top_k` says otherwise; of more only the best
+`BEST` are: all scores of 50,000 labels are 2 MB an image that nobody reads."""
+BEST = 10
+_CELLS = 1 << 20  # scores that are in memory together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,8 @@ class ZeroShotOptions:
     multi: bool = False
     """Judge each label by itself: a picture may have several."""
     top_k: int | None = None
-    """How many scores to give, the best first; None gives all, in the order of the labels."""
+    """How many scores to give, the best first; None gives all, in the order of the labels, and of
+    more than 1,000 labels the best 10."""
     none_below: float | None = NONE_BELOW
     """Give no label that stands less above unrelated words than this, in their standard
     deviations: more is stricter. None always gives one."""
@@ -85,6 +90,7 @@ class ZeroShotClassifier:
         encoder: Embeds pictures and texts.
         labels: C names.
         options: How it asks and answers.
+        on_progress: Told how many prompts are read, and of how many.
 
     Raises:
         ConfigError: The labels or the templates cannot be used.
@@ -95,15 +101,22 @@ class ZeroShotClassifier:
         encoder: ImageTextEncoder,
         labels: Sequence[str],
         options: ZeroShotOptions = ZeroShotOptions(),
+        on_progress: OnProgress = unseen,
     ) -> None:
         self.labels = checked_class_names(labels)
         """C names, in the order of the scores."""
-        self.options = options
-        embedded = embed_labels(encoder, self.labels, options.templates)
+        embedded = embed_labels(encoder, self.labels, options.templates, on_progress)
         self.class_embeddings = embedded.classes
         """Shape (C, D), unit rows."""
         self.notes = embedded.notes
         """What to know of these labels before they are used."""
+        if options.top_k is None and len(self.labels) > MANY:
+            options = replace(options, top_k=BEST)
+            self.notes += (
+                f"Of {len(self.labels):,} labels only the best {BEST} scores of each image are "
+                "given; --top-k sets how many.",
+            )
+        self.options = options
         self._references = embedded.references
         self._encoder = encoder
         self._scorer = Scorer(encoder.logit_scale, encoder.logit_bias)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from cyclopts import App, Parameter
 from runtime.cli import what_exists
 from runtime.console import (
     DONE,
+    ProgressLine,
     exit_code,
     note,
     note_all,
@@ -46,6 +48,8 @@ app = App(
     help="Label images with words of your choice, and teach what words cannot say.",
     help_format="plaintext",
 )
+
+_MANY_PROMPTS = 5000
 
 Images = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Output = Annotated[Path | None, Parameter(name=["--out", "-o"])]
@@ -85,17 +89,19 @@ def label(
     from zeroshot.rows import FIXED_COLUMNS
 
     require_table(out, FIXED_COLUMNS, (what.labels_file, what.templates, what.taught))
-    found = _found(images, where)
+    found, line = _found(images, where), ProgressLine()
+    reading = partial(_tell_reading, line)
     with opened_index(where, model) as index:
         labeller: Labeller
         if index is None:
-            labeller = open_labeller(what, model)
+            labeller = open_labeller(what, model, reading)
             answers = labeller.label_files(found.paths)
         else:
-            labeller = vectors = open_vector_labeller(what, model, index)
+            labeller = vectors = open_vector_labeller(what, model, index, reading)
             answers = label_images(vectors, index, found.paths, where.filter())
             answers = only_images(answers) if sorting.wanted else answers
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
+        line.clear()
         note_all((*found.notes, *labeller.notes))
         if sorting.target is not None:
             from zeroshot.sorting import label_folders
@@ -106,6 +112,7 @@ def label(
             deque(labelling, maxlen=0)  # a share of the work is in them
             return DONE
         _write_answers(labelling, labeller.labels, out, json)
+        line.clear()
     note_all(labelling.faults)
     all_done = use_labels(labelling.kept, sorting, note)
     return exit_code(all_done=all_done and not labelling.faults)
@@ -276,6 +283,13 @@ def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
     for source in sources:
         named += listed_paths(sys.stdin) if source == "-" else [source]
     return find_images(named)
+
+
+def _tell_reading(line: ProgressLine, done: int, of: int) -> None:
+    """What takes minutes is told beforehand, though nobody watches the line."""
+    if not done and of > _MANY_PROMPTS:
+        note(f"Reading {of:,} prompts for the labels, once; the next run finds them on the disk.")
+    line.show(f"{done:,} of {of:,} prompts read")
 
 
 def _write_answers(

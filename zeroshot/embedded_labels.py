@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.reference_words import reference_words
-from zeroshot.class_embeddings import TextEncoder, prompt_embeddings
+from zeroshot.class_embeddings import OnProgress, TextEncoder, prompt_embeddings, unseen
 from zeroshot.embedding_cache import EmbeddingCache
 from zeroshot.label_notes import label_notes
 from zeroshot.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
@@ -73,7 +73,10 @@ class EmbeddedLabels:
 
 
 def embed_labels(
-    encoder: ImageTextEncoder, class_names: Sequence[str], templates: str | None
+    encoder: ImageTextEncoder,
+    class_names: Sequence[str],
+    templates: str | None,
+    on_progress: OnProgress = unseen,
 ) -> EmbeddedLabels:
     """Embed labels and reference words in the same templates.
 
@@ -81,6 +84,7 @@ def embed_labels(
         encoder: The model.
         class_names: C names, as they read in a sentence.
         templates: Of `load_prompts`; None takes the usual one of the model.
+        on_progress: Told how many prompts are encoded, and of how many.
 
     Raises:
         ConfigError: The templates cannot be used.
@@ -89,7 +93,7 @@ def embed_labels(
     prompts = load_prompts(templates, default)
     prompts.require_known(class_names)
     cache = EmbeddingCache()
-    classes = prompt_embeddings(encoder, class_names, prompts, cache)
+    classes = prompt_embeddings(encoder, class_names, prompts, cache, on_progress)
     words, shared = reference_words(encoder.model_id), Prompts(prompts.templates)
     references = prompt_embeddings(encoder, words, shared, cache)
     notes = label_notes(encoder, class_names, prompts, classes, references)

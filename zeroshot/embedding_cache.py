@@ -41,16 +41,26 @@ class EmbeddingCache:
         self.note: str | None = None
         """Why nothing is kept, None as long as all is well."""
 
-    def read(self, keys: Sequence[bytes], width: int) -> dict[bytes, FloatArray]:
-        """What is there of `keys`, each row `width` wide."""
-        found: dict[bytes, FloatArray] = {}
+    def read(self, keys: Sequence[bytes], rows: FloatArray) -> NDArray[np.bool_]:
+        """Fill in what is there of N keys.
+
+        Args:
+            keys: Of the rows.
+            rows: Shape (N, D); what is not there is left as it is.
+
+        Returns:
+            Shape (N,), which rows were there.
+        """
+        known = np.zeros(len(keys), bool)
         if self.note is None:
             with self._forgiving(), closing(self._connected()) as connection:
-                for key in keys:
-                    row = connection.execute(_READ, (key,)).fetchone()
-                    if row and (numbers := _intact(row[0], width)) is not None:
-                        found[key] = numbers
-        return found
+                for place, key in enumerate(keys):
+                    found = connection.execute(_READ, (key,)).fetchone()
+                    if found and len(found[0]) == rows[place].nbytes:
+                        rows[place] = np.frombuffer(found[0], "<f4")
+                        known[place] = True
+        lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+        return known & (np.abs(lengths - 1) < _UNIT)  # False for NaN, too
 
     def write(self, keys: Sequence[bytes], rows: FloatArray) -> None:
         """Keep N rows, (N, D), all or none of them."""
@@ -111,11 +121,3 @@ def cache_key(fingerprint: str, prompts: Sequence[str]) -> bytes:
     for prompt in prompts:
         digest.update(b"\0" + prompt.encode("utf-8", "surrogatepass"))
     return digest.digest()
-
-
-def _intact(numbers: bytes, width: int) -> FloatArray | None:
-    if len(numbers) != 4 * width:
-        return None
-    row = np.frombuffer(numbers, "<f4").astype(np.float32)
-    length = float(np.linalg.norm(row))
-    return row if abs(length - 1.0) < _UNIT else None  # False for NaN

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.class_embeddings import TextEncoder
+from zeroshot.class_embeddings import CHUNK, TextEncoder
 from zeroshot.templates import Prompts
 
 FloatArray = NDArray[np.float32]
@@ -28,7 +28,7 @@ LEAST = 0.9
 """The cosine below which labels are never nearly the same, however far apart other texts lie."""
 LISTED = 5
 """Examples that a note gives."""
-_BLOCK = 1024  # labels whose cosines with all others are looked at together
+_BLOCK = 1024  # labels whose cosines with as many others are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,10 @@ def label_notes(
         embeddings: Of the labels, (C, D).
         references: Of the reference words, (R, D).
     """
-    longest = [max(prompts.of(name), key=len) for name in class_names]
-    cut = [class_names[index] for index in encoder.cut_texts(longest)]
+    cut: list[str] = []
+    for start in range(0, len(class_names), CHUNK):
+        names = class_names[start : start + CHUNK]
+        cut += [names[index] for index in encoder.cut_texts(list(map(prompts.longest, names)))]
     notes = [_cut_note(cut)] if cut else []
     pairs, number = near_pairs(class_names, embeddings, near_cosine(references))
     return (*notes, _near_note(pairs, number)) if pairs else tuple(notes)
@@ -86,20 +88,37 @@ def near_pairs(
     """
     nearest: list[tuple[float, int, int]] = []
     number = 0
-    for start in range(0, len(embeddings), _BLOCK):
-        cosines = embeddings[start : start + _BLOCK] @ embeddings[start:].T
-        later = np.triu(cosines >= bound, 1)  # row and column both count from `start`
-        number += int(later.sum())
-        cosines[~later] = -np.inf
-        most = min(LISTED, cosines.size)
-        for place in np.argpartition(cosines, -most, axis=None)[-most:].tolist():
-            row, column = divmod(place, cosines.shape[1])
-            if later[row, column]:
-                nearest.append((float(cosines[row, column]), start + row, start + column))
-    nearest = sorted(nearest, key=lambda pair: (-pair[0], *pair[1:]))[:LISTED]
+    for row in range(0, len(embeddings), _BLOCK):
+        rows = embeddings[row : row + _BLOCK]
+        for column in range(row, len(embeddings), _BLOCK):
+            cosines = rows @ embeddings[column : column + _BLOCK].T
+            near = cosines >= bound
+            if column == row:
+                near = np.triu(near, 1)
+            found = int(np.count_nonzero(near))
+            if found:
+                number += found
+                nearest = _nearest(nearest, cosines, near, (row, column))
     return tuple(
         NearPair(class_names[i], class_names[j], cosine) for cosine, i, j in nearest
     ), number
+
+
+def _nearest(
+    known: Sequence[tuple[float, int, int]],
+    cosines: FloatArray,
+    near: NDArray[np.bool_],
+    corner: tuple[int, int],
+) -> list[tuple[float, int, int]]:
+    """The `LISTED` nearest of the pairs known and those of a block."""
+    if len(known) == LISTED:
+        near = near & (cosines >= known[-1][0])
+    rows, columns = np.nonzero(near)
+    values = cosines[rows, columns]
+    best = np.lexsort((columns, rows, -values))[:LISTED]
+    places = (rows + corner[0])[best].tolist(), (columns + corner[1])[best].tolist()
+    pairs = list(zip(values[best].tolist(), *places, strict=True))
+    return sorted([*known, *pairs], key=lambda pair: (-pair[0], *pair[1:]))[:LISTED]
 
 
 def _near_note(pairs: Sequence[NearPair], number: int) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
 from runtime.folders import read_manifest
+from zeroshot.class_embeddings import OnProgress, unseen
 from zeroshot.class_names import read_class_names
 from zeroshot.classifier import (
     DEFAULT_MODEL,
@@ -72,12 +73,19 @@ class Labelling(Iterator[LabelledImage]):
         if answer.fault is not None:
             self.faults.append(f"skipped {answer.path}: {answer.fault}.")
         if self._keeps:
-            self.kept.append(answer)
+            self.kept.append(replace(answer, scores={}))  # by which no file is sorted
         return answer
 
 
-def open_labeller(what: LabelOptions, model: ModelOptions) -> Labeller:
+def open_labeller(
+    what: LabelOptions, model: ModelOptions, on_progress: OnProgress = unseen
+) -> Labeller:
     """Load the model, and make the labels known to it.
+
+    Args:
+        what: The labels.
+        model: The model, and how it is run.
+        on_progress: Told how many prompts are read, and of how many.
 
     Raises:
         ConfigError: The labels or the templates cannot be used.
@@ -85,11 +93,14 @@ def open_labeller(what: LabelOptions, model: ModelOptions) -> Labeller:
     """
     if what.taught is not None and is_finetuned(read_manifest(what.taught)):
         return _open_finetuned(what.taught, model, what.abstain_below)
-    return open_vector_labeller(what, model)
+    return open_vector_labeller(what, model, on_progress=on_progress)
 
 
 def open_vector_labeller(
-    what: LabelOptions, model: ModelOptions, encoder: ImageTextEncoder | None = None
+    what: LabelOptions,
+    model: ModelOptions,
+    encoder: ImageTextEncoder | None = None,
+    on_progress: OnProgress = unseen,
 ) -> VectorLabeller:
     """As `open_labeller`, of labels that vectors tell.
 
@@ -97,6 +108,7 @@ def open_vector_labeller(
         what: The labels.
         model: The model, and how it is run.
         encoder: What embeds in its place: that of an index.
+        on_progress: As for `open_labeller`.
 
     Raises:
         ConfigError: The labels or the templates cannot be used.
@@ -113,7 +125,7 @@ def open_vector_labeller(
     options = ZeroShotOptions(
         templates=what.templates, multi=what.multi, top_k=what.top_k, none_below=what.none_below
     )
-    return ZeroShotClassifier(encoder or open_encoder(model), labels, options)
+    return ZeroShotClassifier(encoder or open_encoder(model), labels, options, on_progress)
 
 
 def _open_finetuned(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.paths import path_text
-from zeroshot.classifier import LabelledImage
+from zeroshot.classifier import MANY, LabelledImage
 
 Row = Mapping[str, Any]
 
@@ -38,12 +39,16 @@ def label_row(answer: LabelledImage) -> dict[str, Any]:
 def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Any]:
     """A row of cells, with the score of each label in a column `s:LABEL` of its own.
 
+    Of more than `MANY` labels the scores that were given stand in one column `scores`, as JSON.
+
     Args:
         row: Of `label_row`.
         labels: All that were asked for; where only the best were given, the others are empty.
     """
     flat = {name: value for name, value in row.items() if name != "scores"}
     flat["labels"] = "; ".join(row["labels"])
+    if len(labels) > MANY:
+        return flat | {"scores": json.dumps(row["scores"], ensure_ascii=False)}
     return flat | {f"s:{label}": row["scores"].get(label) for label in labels}
 
 
@@ -81,7 +86,7 @@ def _cut(text: str, width: int) -> str:
 def _schema(row: Row) -> Any:
     import pyarrow
 
-    texts = ("path", "label", "labels", "fault")
+    texts = ("path", "label", "labels", "fault", "scores")
     return pyarrow.schema(
         [(name, pyarrow.string() if name in texts else pyarrow.float64()) for name in row]
     )

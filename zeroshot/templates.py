@@ -133,6 +133,16 @@ class Prompts:
         sentences = self.by_class.get(class_name, self.templates)
         return tuple(sorted(sentence.replace(SLOT, class_name) for sentence in sentences))
 
+    def count(self, class_name: str) -> int:
+        """How many prompts a class has."""
+        return len(self.by_class.get(class_name, self.templates))
+
+    def longest(self, class_name: str) -> str:
+        """That prompt of a class which has the most characters."""
+        if class_name in self.by_class:
+            return max(self.of(class_name), key=len)
+        return max(self.templates, key=len).replace(SLOT, class_name)  # each has one slot
+
     def require_known(self, class_names: Sequence[str]) -> None:
         """Refuse prompts of classes that are not there.
 

@@ -183,11 +183,12 @@ def _require_comparable(class_names: Sequence[str], labels: Sequence[str]) -> No
             f"All images are of one class, {labels[0]!r}: every answer would be right. Add images "
             "of other classes."
         )
-    unknown = [name for name in class_names if name not in set(labels)]
+    known = set(labels)
+    unknown = [name for name in class_names if name not in known]
     if unknown:
         listed = ", ".join(map(repr, unknown[:_LISTED])) + (" …" if len(unknown) > _LISTED else "")
-        known = ", ".join(map(repr, labels[:_LISTED])) + (" …" if len(labels) > _LISTED else "")
+        taught = ", ".join(map(repr, labels[:_LISTED])) + (" …" if len(labels) > _LISTED else "")
         raise DataError(
-            f"The taught classifier does not know {listed}; it was taught {known}. Rename these "
+            f"The taught classifier does not know {listed}; it was taught {taught}. Rename these "
             "classes, leave them out, or teach them."
         )

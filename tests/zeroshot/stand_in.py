@@ -36,7 +36,7 @@ class StandInEncoder:
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         self.encoded.extend(texts)
         self.largest = max(self.largest, len(texts))
-        return np.stack([_vector(text, "text") for text in texts])
+        return np.stack([_vector(text, "text")[: self.width] for text in texts])
 
     def cut_texts(self, texts: Sequence[str]) -> list[int]:
         return [i for i, text in enumerate(texts) if len(text.split()) > self.max_text_words]

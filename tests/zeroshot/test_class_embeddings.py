@@ -85,6 +85,21 @@ def test_prompts_are_encoded_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(rows[:3], whole)
 
 
+def test_progress_is_told_in_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr("zeroshot.class_embeddings.CHUNK", 2 * len(TEMPLATES))
+    for _ in range(2):  # the second time nothing is to be encoded
+        prompt_embeddings(
+            StandInEncoder(),
+            NAMES,
+            Prompts(TEMPLATES),
+            EmbeddingCache(),
+            lambda done, of: told.append((done, of)),
+        )
+    every = len(NAMES) * len(TEMPLATES)
+    assert told == [(done, every) for done in range(0, every, 2 * len(TEMPLATES))]
+
+
 def test_an_ended_run_goes_on_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", len(TEMPLATES))
     encoder = StandInEncoder()

@@ -12,8 +12,16 @@ import pytest
 from runtime.errors import ConfigError
 from runtime.rejection import NONE_BELOW
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
-from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
+from zeroshot.classifier import (
+    BEST,
+    MANY,
+    LabelledImage,
+    ZeroShotClassifier,
+    ZeroShotOptions,
+)
 from zeroshot.label_notes import LISTED, near_cosine, near_pairs
+from zeroshot.labelling import Labelling
+from zeroshot.rows import flat_row, label_row
 
 LABELS = ["cat", "dog", "fire truck"]
 PICTURES = [Path("cat.jpg"), Path("fire truck.jpg"), Path("violet quark.jpg")]
@@ -131,6 +139,31 @@ def test_top_k_gives_the_best_scores_first() -> None:
     assert len(classifier(top_k=99).predict(PICTURES)[0].scores) == 3
 
 
+def test_of_very_many_labels_the_best_scores_are_given_and_the_note_says_so() -> None:
+    names = [*LABELS, *(f"thing{number}" for number in range(MANY - 2))]
+    asked = classifier(names)
+    assert "Of 1,001 labels only the best 10 scores" in asked.notes[-1]
+    (answer,) = asked.predict(PICTURES[:1])
+    proba = asked.predict_proba(PICTURES[:1])[0]
+    best = sorted(zip(proba.tolist(), names, strict=True), reverse=True)[:BEST]
+    assert list(answer.scores) == [name for _, name in best]
+    assert len(classifier(names, top_k=MANY + 1).predict(PICTURES[:1])[0].scores) == len(names)
+    row = flat_row(label_row(answer), names)
+    assert json.loads(row["scores"]) == answer.scores
+    assert list(row)[-1] == "scores"
+    assert len(classifier(names[:MANY]).predict(PICTURES[:1])[0].scores) == MANY
+
+
+def test_what_is_kept_to_sort_the_files_has_no_scores() -> None:
+    labelling = Labelling(classifier().label_files(PICTURES), keeps=True)
+    assert all(answer.scores for answer in labelling)
+    assert [(answer.label, answer.scores) for answer in labelling.kept] == [
+        ("cat", {}),
+        ("fire truck", {}),
+        (None, {}),
+    ]
+
+
 def test_a_file_that_cannot_be_read_is_an_answer_too() -> None:
     answers = list(classifier().label_files([Path("cat.jpg"), Path("broken.jpg"), Path("dog.jpg")]))
     assert given(answers) == ["cat", None, "dog"]
@@ -200,6 +233,13 @@ def test_near_pairs_are_the_same_however_they_are_cut(monkeypatch: pytest.Monkey
     assert number == len(near) > LISTED
     assert {(p.first, p.second) for p in whole} == {(i, j) for _, i, j in near[:LISTED]}
     assert [p.cosine for p in whole] == sorted((p.cosine for p in whole), reverse=True)
+
+
+def test_of_many_labels_that_are_the_same_the_first_pairs_are_told() -> None:
+    count = 2500  # more than a block
+    pairs, number = near_pairs([str(n) for n in range(count)], np.ones((count, 1), np.float32), 0.9)
+    assert number == count * (count - 1) // 2
+    assert [(pair.first, pair.second) for pair in pairs] == [("0", str(n)) for n in range(1, 6)]
 
 
 def test_near_is_a_share_of_the_usual_distance() -> None:

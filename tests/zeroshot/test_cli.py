@@ -148,6 +148,22 @@ def test_wrong_commands_say_what_is_wrong(
     assert said in capsys.readouterr().err
 
 
+def test_many_prompts_are_told_before_they_are_read(
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zeroshot.cli._MANY_PROMPTS", 20)
+    names = tmp_path / "labels.txt"
+    names.write_text("".join(f"thing {number}\n" for number in range(21)))
+    command = ["zeroshot", "label", str(photos), "--model", "tiny", "--labels-file", str(names)]
+    assert main(command) == 0
+    assert capsys.readouterr().err.startswith("Reading 21 prompts for the labels, once; the next")
+    assert main(command) == 0
+    assert "prompts for the labels" not in capsys.readouterr().err
+
+
 def test_a_folder_without_images_says_what_is_supported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

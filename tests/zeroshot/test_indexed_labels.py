@@ -208,3 +208,21 @@ def test_images_that_are_gone_get_no_sidecar(
     assert "0.png: it does not exist." in capsys.readouterr().err
     left = sorted(path.name for path in (folder / "star").iterdir())
     assert left == ["1.png", "1.png.xmp"]
+
+
+@pytest.mark.usefixtures("exported_once")
+def test_what_an_index_takes_for_an_image_is_sorted_only_if_it_decodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, index = draw_folder(tmp_path / "photos", ("star",), each=3), tmp_path / "i"
+    assert main(["search", "index", str(folder), "--index", str(index), "--model", "tiny"]) == 0
+    secret, pipe = folder / "star" / "0.png", folder / "star" / "1.png"
+    secret.write_text("root:$6$salt$hash:19000:0:99999:7:::\n")
+    pipe.unlink()
+    os.mkfifo(pipe)
+    sort = ["--copy-to", str(tmp_path / "sorted"), "--yes"]
+    assert main(["zeroshot", "label", "--index", str(index), *WORDS, *ALWAYS, *sort]) == 3
+    said = capsys.readouterr().err
+    assert f"skipped {secret}: it is no picture of a known kind." in said
+    assert f"skipped {pipe}: it is no regular file." in said
+    assert [path.name for path in (tmp_path / "sorted").rglob("*.png")] == ["2.png"]
