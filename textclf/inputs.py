@@ -11,7 +11,7 @@ from typing import Any, Literal
 from runtime.errors import ConfigError, DataError
 from runtime.tables.json_rows import json_rows
 from runtime.tables.reader import DETECT, RowStream, TableFormat, iterate_rows
-from runtime.tables.text_lines import TextSource, line_fault
+from runtime.tables.text_lines import TextSource, line_fault, open_to_read_once
 
 InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
 INPUT_FORMATS = ("auto", "lines", "csv", "tsv", "jsonl")
@@ -50,7 +50,9 @@ def _text_rows(path: Path | None, input_format: str, table_format: TableFormat) 
             TextSource(path, None, table_format.encoding)
             if path is not None and path.is_file()
             else TextSource(
-                None, path.open("rb") if path else sys.stdin.buffer, table_format.encoding
+                None,
+                open_to_read_once(path) if path else sys.stdin.buffer,
+                table_format.encoding,
             )
         )
     except OSError as error:

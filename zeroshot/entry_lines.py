@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import ConfigError
+from runtime.tables.text_lines import open_to_read_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ def read_text(path: Path) -> str:
         ConfigError: The file cannot be read or is not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        with open_to_read_once(path) as stream:
+            content = stream.read()
     except OSError as error:
         raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

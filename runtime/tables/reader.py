@@ -18,7 +18,7 @@ from runtime.tables.delimited import read_records
 from runtime.tables.format import DETECT, FIRST_SPACE, Layout, TableFormat
 from runtime.tables.json_rows import json_rows, looks_like_json, refuse_broken_json
 from runtime.tables.layout import FASTTEXT_MARK, detect_layout
-from runtime.tables.text_lines import TextSource, line_fault
+from runtime.tables.text_lines import TextSource, line_fault, open_to_read_once
 from runtime.tables.writer import write_rows
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -144,8 +144,7 @@ def _stream_file(path: Path, table_format: TableFormat, labelled: bool) -> RowSt
         regular = stat.S_ISREG(path.stat().st_mode)
         if path.is_dir():
             raise DataError(f"{path} is a folder, not a table.")
-        # A pipe gives its content only once.
-        stream = None if regular else path.open("rb")
+        stream = None if regular else open_to_read_once(path)
         source = TextSource(path if regular else None, stream, table_format.encoding)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
+import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +130,20 @@ class TextSource:
         with self._path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
+
+
+def open_to_read_once(path: Path) -> IO[bytes]:
+    """Open a file, or a pipe that gives its content only once.
+
+    Raises:
+        OSError: It cannot be read, or is a device such as /dev/zero, which never ends.
+    """
+    stream = path.open("rb")
+    mode = os.fstat(stream.fileno()).st_mode
+    if (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and not stream.isatty():
+        stream.close()
+        raise OSError(errno.EINVAL, "it is a device, not a file or a pipe")
+    return stream
 
 
 def line_fault(line: str) -> str | None:

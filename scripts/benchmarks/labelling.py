@@ -91,16 +91,22 @@ def measure_many_labels(options: Options, folder: Path) -> Iterator[Figure]:
             )
         cost[count] = seconds, peak.mebibytes
     (few_seconds, few_memory), (seconds, memory) = cost.values()
+    own = VERY_MANY_LABELS * encoder.width * 4 / 2**20
     yield Figure(
         name="labels_50000",
         value=seconds,
         unit="s",
         ratio_to_peer=seconds / few_seconds,
         peer=f"1,000 labels: {few_seconds:.3g} s",
-        target="<= 60 s",
-        note=f"{len(rows)} images; peak memory {memory:.0f} MiB, of 1,000 labels "
-        f"{few_memory:.0f} MiB, of the labels' own vectors "
-        f"{VERY_MANY_LABELS * encoder.width * 4 / 2**20:.0f} MiB",
+        note=f"{len(rows)} images, vectors of the labels made anew",
+    )
+    yield Figure(
+        name="labels_50000_memory",
+        value=memory,
+        unit="MiB",
+        ratio_to_peer=memory / (few_memory + own),
+        peer=f"1,000 labels, and the vectors of 50,000: {few_memory:.0f} + {own:.0f} MiB",
+        target="<= 2",
     )
 
 

@@ -153,3 +153,8 @@ def test_a_broken_first_object_is_no_plain_text(monkeypatch: pytest.MonkeyPatch)
     rows = iterate_rows(None, TableFormat(skip_bad_rows=True))
     assert list(rows) == [(2, {"text": "b"})]
     assert [skipped.row for skipped in rows.skipped] == [1]
+
+
+def test_a_device_that_never_ends_is_refused() -> None:
+    with pytest.raises(DataError, match="/dev/zero cannot be read: it is a device, not a file or"):
+        iterate_rows(Path("/dev/zero"))

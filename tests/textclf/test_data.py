@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -268,3 +270,17 @@ def test_notes_are_not_repeated_for_every_file(tmp_path: Path) -> None:
     data = load_data(folder_of(tmp_path / "set", train=rows, dev=rows, test=rows))
     assert len(set(data.notes)) == len(data.notes)
     assert json.dumps(data.notes).count("commas") == 1
+
+
+def test_a_pipe_is_read_once_and_its_rows_are_what_is_hashed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    hashes = []
+    for label in ("x", "x", "y"):
+        content = "text,label\n" + "".join(
+            f"text {n},{label if n % 2 else 'z'}\n" for n in range(9)
+        )
+        writer = Thread(target=(tmp_path / "rows.csv").write_text, args=(content,))
+        writer.start()
+        hashes.append(load_data(str(tmp_path / "rows.csv"), SKIP).sha256)
+        writer.join()
+    assert hashes[0] == hashes[1] != hashes[2]
