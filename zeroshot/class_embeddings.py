@@ -84,11 +84,11 @@ def prompt_embeddings(
     """
     keys = [cache_key(encoder.fingerprint, prompts.of(name)) for name in class_names]
     rows = np.zeros((len(keys), encoder.width), np.float32)
-    lacking = np.flatnonzero(~cache.read(keys, rows))
+    lacking = np.flatnonzero(~cache.read(keys, rows)).tolist()
     sizes = [prompts.count(class_names[place]) for place in lacking]
-    done = 0
+    done, every = 0, sum(sizes)
     for chunk in _chunks(sizes):
-        on_progress(done, sum(sizes))
+        on_progress(done, every)
         places = lacking[chunk]
         rows[places] = _means(encoder, [prompts.of(class_names[place]) for place in places])
         cache.write([keys[place] for place in places], rows[places])

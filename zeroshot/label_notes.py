@@ -26,6 +26,8 @@ of LVIS.
 """
 LEAST = 0.9
 """The cosine below which labels are never nearly the same, however far apart other texts lie."""
+MOST_COMPARED = 100_000
+"""Labels of which every two are compared: at 512 numbers each, minutes of one core."""
 LISTED = 5
 """Examples that a note gives."""
 _BLOCK = 1024  # labels whose cosines with as many others are looked at together
@@ -61,6 +63,8 @@ def label_notes(
         names = class_names[start : start + CHUNK]
         cut += [names[index] for index in encoder.cut_texts(list(map(prompts.longest, names)))]
     notes = [_cut_note(cut)] if cut else []
+    if len(class_names) > MOST_COMPARED:
+        return (*notes, f"More than {MOST_COMPARED:,} labels are not compared with one another.")
     pairs, number = near_pairs(class_names, embeddings, near_cosine(references))
     return (*notes, _near_note(pairs, number)) if pairs else tuple(notes)
 

@@ -235,6 +235,27 @@ def test_paths_and_embeddings_have_to_agree_in_number(tmp_path: Path) -> None:
         NumpySource(tmp_path / "foreign.npy")
 
 
+def test_the_command_skips_and_tells_what_is_no_image(
+    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, text = tmp_path / "all.npy", tmp_path / "shadow"
+    text.write_text("root:$6$salt$hash:19000:0:99999:7:::\n")
+    with closing(place.open()) as store:
+        export_images(store, out)
+    rows = out.with_suffix(".jsonl")
+    rows.write_text(rows.read_text("utf-8").replace('"/p/a.jpg"', json.dumps(str(text))), "utf-8")
+    command = ["search", "index", "--from", str(out), "--index", str(tmp_path / "target"), "--json"]
+    assert main(command) == 3
+    printed, said = capsys.readouterr()
+    document = json.loads(printed)
+    assert (document["copied"], document["unreadable"]) == (4, 1)
+    reason = "it is no picture of a known kind"
+    assert document["skipped"] == [{"path": str(text), "reason": reason}]
+    assert f"Skipped, as they are no images (1 file):\n  {text}: {reason}" in said
+    with closing(IndexFolder(tmp_path / "target").open()) as store:
+        assert str(text) not in [one.path for block in store.scan() for one in block.records]
+
+
 def test_the_command_copies_and_exports(
     place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

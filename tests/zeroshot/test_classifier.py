@@ -196,6 +196,14 @@ def test_labels_that_are_nearly_the_same_are_named_before_the_run() -> None:
     assert classifier().notes == ()
 
 
+def test_too_many_labels_are_not_compared_and_the_note_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zeroshot.label_notes.MOST_COMPARED", 2)
+    (note,) = classifier(["cat", "truck of fire", "fire truck"]).notes
+    assert note == "More than 2 labels are not compared with one another."
+
+
 def test_a_label_that_the_model_does_not_read_to_its_end_is_named() -> None:
     long = " ".join(f"word{n}" for n in range(20))
     [note] = classifier(["cat", long]).notes
