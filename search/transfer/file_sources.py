@@ -286,7 +286,7 @@ def _batch(
 def _unit_rows(
     source: ParquetSource | NumpySource, vectors: NDArray[np.floating[Any]], first: int
 ) -> FloatArray:
-    with np.errstate(over="ignore"):  # what is no float64 is no number here
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no float64 is no number here
         exact = vectors.astype(np.float64)
     largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
     bad = np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)))

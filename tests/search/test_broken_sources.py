@@ -142,6 +142,14 @@ def test_no_index_is_begun_for_a_file_whose_first_rows_are_wrong(
     assert not target.exists
 
 
+def test_a_damaged_number_is_told_without_a_warning(tmp_path: Path) -> None:
+    path = array(tmp_path, ".txt", b"/a\n/b\n")
+    signalling = np.array([0x7FA00000] * 4, "<u4").view("<f4").reshape(2, 2)
+    np.save(path, signalling)
+    with pytest.raises(DataError, match="rows 1, 2 are zero or no numbers"):
+        list(NumpySource(path).batches())
+
+
 def test_large_numbers_are_vectors_all_the_same(tmp_path: Path) -> None:
     rows = np.array([[3e300, 4e300], [3e-300, 4e-300]])
     np.save(array(tmp_path, ".txt", b"/a\n/b\n"), rows)
