@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -50,7 +50,6 @@ app = App(
 )
 
 _MANY_PROMPTS = 5000
-
 Images = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Output = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 
@@ -90,14 +89,13 @@ def label(
 
     require_table(out, FIXED_COLUMNS, (what.labels_file, what.templates, what.taught))
     found, line = _found(images, where), ProgressLine()
-    reading = partial(_tell_reading, line)
     with opened_index(where, model) as index:
         labeller: Labeller
         if index is None:
-            labeller = open_labeller(what, model, reading)
+            labeller = open_labeller(what, model, partial(_reading, line))
             answers = labeller.label_files(found.paths)
         else:
-            labeller = vectors = open_vector_labeller(what, model, index, reading)
+            labeller = vectors = open_vector_labeller(what, model, index, partial(_reading, line))
             answers = label_images(vectors, index, found.paths, where.filter())
             answers = only_images(answers) if sorting.wanted else answers
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
@@ -112,7 +110,6 @@ def label(
             deque(labelling, maxlen=0)  # a share of the work is in them
             return DONE
         _write_answers(labelling, labeller.labels, out, json)
-        line.clear()
     note_all(labelling.faults)
     all_done = use_labels(labelling.kept, sorting, note)
     return exit_code(all_done=all_done and not labelling.faults)
@@ -285,7 +282,7 @@ def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
     return find_images(named)
 
 
-def _tell_reading(line: ProgressLine, done: int, of: int) -> None:
+def _reading(line: ProgressLine, done: int, of: int) -> None:
     """What takes minutes is told beforehand, though nobody watches the line."""
     if not done and of > _MANY_PROMPTS:
         note(f"Reading {of:,} prompts for the labels, once; the next run finds them on the disk.")
@@ -295,19 +292,12 @@ def _tell_reading(line: ProgressLine, done: int, of: int) -> None:
 def _write_answers(
     answers: Iterable[LabelledImage], labels: Sequence[str], out: Path | None, as_json: bool
 ) -> None:
-    from zeroshot.rows import label_row, write_label_rows
+    from zeroshot.rows import flat_row, label_row, table_lines, write_label_rows
 
     rows = map(label_row, answers)
     if out is not None:
         write_label_rows(rows, out, labels)
-    else:
-        _print_rows(rows, labels, as_json)
-
-
-def _print_rows(rows: Iterable[Mapping[str, Any]], labels: Sequence[str], as_json: bool) -> None:
-    from zeroshot.rows import flat_row, table_lines
-
-    if as_json:
+    elif as_json:
         print_json_lines(rows)
     elif sys.stdout.isatty():
         for line in table_lines(rows, labels):

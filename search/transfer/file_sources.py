@@ -178,10 +178,8 @@ class NumpySource:
             raise _unreadable(beside, error, advice) from error
 
 
-_UNIT = 1e-3
-"""How far from 1 the length of an exported vector may be."""
-_WIDEST = 1 << 16
-"""Numbers in an embedding: more would be no model's, and fill the memory."""
+_UNIT = 1e-3  # how far from 1 the length of an exported vector may be
+_WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
 _LOOKS = 64
 """Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
 _NAME_ANOTHER = (
