@@ -41,8 +41,7 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
     if how == "copy":
         _copy(source, target, part)
         return
-    if not stat.S_ISREG(source.lstat().st_mode):
-        raise OSError(errno.EINVAL, "it is no file of its own")
+    _require_regular(source.lstat())
     try:
         _rename(source, target)
     except OSError as error:
@@ -77,13 +76,22 @@ def opened_file(path: Path) -> BufferedReader:
     """Open a file to read its bytes; what may never end, such as a pipe or a device, is refused.
 
     Raises:
-        OSError: It is no file, or cannot be opened.
+        OSError: It is no regular file, or cannot be opened.
     """
+    _require_regular(path.stat())  # before it is opened: a device may act on that alone
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        _require_regular(os.fstat(descriptor))  # what took its place since
+    except OSError:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no file")
+        raise
     return os.fdopen(descriptor, "rb")
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise OSError(errno.EINVAL, f"it is {kind}")
 
 
 def content_hash(path: Path) -> str:

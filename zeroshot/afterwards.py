@@ -8,6 +8,18 @@ from zeroshot.classifier import LabelledImage
 from zeroshot.options import SortingOptions
 
 
+def check_folders(labels: Sequence[str], options: SortingOptions) -> None:
+    """Tell before the work what labels could not be sorted by.
+
+    Raises:
+        ConfigError: Two would share a folder.
+    """
+    if options.target is not None:
+        from zeroshot.sorting import label_folders
+
+        label_folders(labels)
+
+
 def use_labels(
     labelled: Sequence[LabelledImage], options: SortingOptions, notify: Callable[[str], None]
 ) -> bool:

@@ -81,7 +81,7 @@ def label(
     """
     del config  # read by the root command, before the settings are built
     from runtime.tables.writer import require_table
-    from zeroshot.afterwards import use_labels
+    from zeroshot.afterwards import check_folders, use_labels
     from zeroshot.indexed_encoder import opened_index
     from zeroshot.indexed_labels import keep_labels, label_images, only_images
     from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller
@@ -101,10 +101,7 @@ def label(
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
         line.clear()
         note_all((*found.notes, *labeller.notes))
-        if sorting.target is not None:
-            from zeroshot.sorting import label_folders
-
-            label_folders(labeller.labels)  # what could not be sorted is told before the work
+        check_folders(labeller.labels, sorting)
         labelling = Labelling(answers, keeps=sorting.wanted)
         if not _crew().is_main:
             deque(labelling, maxlen=0)  # a share of the work is in them

@@ -6,7 +6,6 @@ import ctypes
 import logging
 import os
 import re
-import stat
 import threading
 import warnings
 from contextlib import suppress
@@ -18,6 +17,8 @@ from typing import IO
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
+
+from runtime.placing import opened_file
 
 MAX_PIXELS = 2**29 // 3
 """Of a decoded picture: half a GiB of RGB, which is where Pillow draws its line too."""
@@ -50,35 +51,18 @@ def read_source(source: Path | bytes) -> IO[bytes]:
     """A stream of what is to be decoded.
 
     Raises:
-        RefusedImage: It is empty, or no regular file: reading a pipe or a device may never end.
-        OSError: It cannot be opened.
+        RefusedImage: It is empty.
+        OSError: It is no regular file, or cannot be opened.
     """
     if isinstance(source, bytes):
         if not source:
             raise RefusedImage("it is empty")
         return BytesIO(source)
-    _require_regular(source.stat())  # before it is opened: a device may act on that alone
-    stream = open(source, "rb", opener=_without_waiting)  # noqa: SIM115 - Path has no opener
-    try:
-        _require_regular(os.fstat(stream.fileno()))  # what took its place since
-    except RefusedImage:
-        stream.close()
-        raise
-    return stream
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a pipe at once, too, though nobody writes into it."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _require_regular(found: os.stat_result) -> None:
-    if stat.S_ISDIR(found.st_mode):
-        raise RefusedImage("it is a folder")
-    if not stat.S_ISREG(found.st_mode):
-        raise RefusedImage("it is no regular file")
-    if not found.st_size:
-        raise RefusedImage("it is empty")
+    stream = opened_file(source)
+    if os.fstat(stream.fileno()).st_size:
+        return stream
+    stream.close()
+    raise RefusedImage("it is empty")
 
 
 def open_picture(stream: IO[bytes]) -> ImageFile:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from runtime.errors import ImageError
 from runtime.faults import Fault, counted, fault_lines, why
-from runtime.outputs import unusable
 from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.images.decoding import require_image
+from runtime.outputs import unusable
 from runtime.paths import path_text
 from runtime.placing import place_file
 from runtime.target_folder import TargetFolder

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 from runtime.errors import ImageError
 from runtime.images.decoding import DecodedImage, read_image, reason_of
 from runtime.images.opening import RefusedImage, open_picture, read_source
+from runtime.placing import content_hash
 from search.records import ImageRecord
 
 if TYPE_CHECKING:
@@ -107,9 +108,8 @@ def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
 def content_of(path: Path) -> str | None:
     """SHA-256 of a file, hexadecimal; None where it cannot be read, or is no regular file."""
     try:
-        with read_source(path) as stream:
-            return _digest(stream)
-    except (OSError, ValueError, RefusedImage):
+        return content_hash(path)
+    except (OSError, ValueError):
         return None
 
 
