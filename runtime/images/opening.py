@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import re
@@ -51,14 +52,19 @@ def read_source(source: Path | bytes) -> IO[bytes]:
     """A stream of what is to be decoded.
 
     Raises:
-        RefusedImage: It is empty.
-        OSError: It is no regular file, or cannot be opened.
+        RefusedImage: It is empty, or no regular file.
+        OSError: It cannot be opened.
     """
     if isinstance(source, bytes):
         if not source:
             raise RefusedImage("it is empty")
         return BytesIO(source)
-    stream = opened_file(source)
+    try:
+        stream = opened_file(source)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise RefusedImage(error.strerror) from error
     if os.fstat(stream.fileno()).st_size:
         return stream
     stream.close()
