@@ -1,27 +1,31 @@
-"""The `footwork` command: finds the applications, runs one, turns failures into exit codes."""
+"""The `footwork` command: finds the applications, runs one, turns failures into exit codes.
+
+What takes time to import is imported by functions: until `run` is called, Ctrl-C ends in a
+traceback.
+"""
 
 from __future__ import annotations
 
-import ast
-import errno
-import io
 import os
-import re
-import shlex
+import signal
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from importlib.util import find_spec
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from cyclopts import App, CycloptsError
-
-from runtime.errors import ConfigError, FootworkError, Interrupted
+from runtime.errors import ConfigError
+from runtime.streams import (
+    escape_what_cannot_be_encoded,
+    open_closed_streams,
+    read_as_utf8,
+    silence,
+    tell,
+)
 
 if TYPE_CHECKING:
-    from cyclopts import ArgumentCollection
+    from cyclopts import App, ArgumentCollection
 
     from runtime.training.run import Existing
 
@@ -33,23 +37,7 @@ EPILOGUE = (
     "--debug, anywhere, shows the traceback of a failure."
 )
 
-FAILED, WRONG_COMMAND = 1, 2
-INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell reports them
-
-# torch and safetensors, SQLite, and numpy tell it only in their texts.
-_FULL_DISK = re.compile(
-    "No space left on device|database or disk is full|problem writing element|"
-    "[0-9]+ requested and [0-9]+ written"
-)
-
-# gloo, torch's own store and NCCL tell it only in their texts.
-_LOST_PEER = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Connection was likely closed",
-    "remote process exited",
-)
+_TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,33 +51,65 @@ def main(argv: Sequence[str] | None = None) -> int:
         ended by signal n.
     """
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
-    _show_what_cannot_be_encoded()
+    escape_what_cannot_be_encoded()
     try:
-        result = _app()(
-            words,
-            print_error=False,
-            exit_on_error=False,
-            verbose=False,
-            result_action="return_value",
-        )
-        sys.stdout.flush()  # here, so that a closed pipe or a full disk is caught below
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence
+        with _raised_signals():
+            result = _app()(
+                words,
+                print_error=False,
+                exit_on_error=False,
+                verbose=False,
+                result_action="return_value",
+            )
+            sys.stdout.flush()  # here, so that a closed pipe or a full disk is caught below
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the last line of defence
         return _fail(error, words, debug)
     return result if isinstance(result, int) else 0
 
 
-def run() -> NoReturn:
+def run(argv: Sequence[str] | None = None) -> NoReturn:
     """The `footwork` program: `main`, and an end without ceremony where there is none to hold.
 
     To take the interpreter apart costs a tenth of a query, and frees what the system frees anyway.
     What torch and its kin have registered to be done at the end is done.
+
+    Args:
+        argv: As of `main`.
     """
-    code = main()
+    # Not where the parent has them ignored, as `nohup` does.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_at_once)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end_at_once)
+    read_as_utf8()
+    open_closed_streams()
+    code = main(argv)
     if "torch" not in sys.modules:
-        with suppress(OSError):
-            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
+    """While modules are loaded, and after a failure was told, there is nothing to put in order."""
+    with suppress(OSError):
+        os.write(2, b"footwork: interrupted.\n")
+    os._exit(128 + number)
+
+
+@contextmanager
+def _raised_signals() -> Iterator[None]:
+    """Within the block a signal that would end the process raises, so that work is put down."""
+    from runtime.failures import raise_terminated
+
+    raising = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: raise_terminated}
+    owned = [number for number in raising if signal.getsignal(number) is _end_at_once]
+    for number in owned:
+        signal.signal(number, raising[number])
+    try:
+        yield
+    finally:
+        for number in owned:
+            signal.signal(number, _end_at_once)
 
 
 def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -131,13 +151,15 @@ def what_exists(*, resume: bool, overwrite: bool) -> Existing:
 
 
 def _app() -> App:
+    from cyclopts import App
+
     app = App(
         name="footwork",
         help="Carry a pretrained model to your own task.",
         help_format="plaintext",  # rich's markdown costs a quarter of `--help`
         help_epilogue=EPILOGUE,
         version=_version,
-        config=config_from_file,
+        config=(_require_folder, config_from_file, _require_numbers),
         suppress_keyboard_interrupt=False,
     )
     for name in APPLICATIONS:
@@ -147,15 +169,38 @@ def _app() -> App:
     return app
 
 
-def _show_what_cannot_be_encoded() -> None:
-    """A path or a query in other letters than the terminal's is no reason to end."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+def _require_folder(_app: App, _commands: tuple[str, ...], _arguments: ArgumentCollection) -> None:
+    """See that a command has a folder to work in: libraries end the process where there is none."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            "The folder in which you are is no longer there. Go into another one with cd, then "
+            "run the command again."
+        ) from error
+
+
+def _require_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse what cyclopts would round to a whole number, and what is not finite."""
+    from math import isfinite
+    from typing import get_args
+
+    for argument in arguments:
+        kinds = get_args(argument.hint) or (argument.hint,)
+        for token in argument.tokens if int in kinds or float in kinds else ():
+            said = f"{token.keyword or argument.name} must be a"
+            with suppress(ValueError):  # `none`, hexadecimal, and what cyclopts refuses
+                value = float(token.value)
+                if int in kinds and not ("." not in token.value and abs(value) < _TOO_LARGE):
+                    raise ConfigError(f"{said} whole number below 2^63, got {token.value}.")
+                if not isfinite(value):
+                    raise ConfigError(f"{said} finite number, got {token.value}.")
 
 
 def _application_folder(name: str) -> Path | None:
     # `find_spec("<name>.cli")` would import the package; its folder is enough.
+    from importlib.util import find_spec
+
     spec = find_spec(name)
     folders = spec.submodule_search_locations if spec else None
     for folder in map(Path, folders or ()):
@@ -166,6 +211,8 @@ def _application_folder(name: str) -> Path | None:
 
 def _summary(folder: Path) -> str | None:
     # Read, not imported: an application's own imports are no part of `footwork --help`.
+    import ast
+
     source = folder / "__init__.py"
     docstring = ast.get_docstring(ast.parse(source.read_bytes())) if source.is_file() else None
     return docstring.partition("\n")[0] if docstring else None
@@ -199,85 +246,22 @@ def _read_toml(path: Path) -> dict[str, object]:
 
 
 def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
-    _flush_or_silence_stdout()
-    if isinstance(error, BrokenPipeError):
-        return PIPE_CLOSED
-    if debug:
-        traceback.print_exception(error)
-    message, code = _explain(error, words)
-    rank = os.environ.get("RANK", "0")
-    who = "footwork" if rank == "0" else f"footwork (process {rank})"
-    print(f"{who}: {message}", file=sys.stderr)
-    return code
+    from runtime.failures import PIPE_CLOSED, explain
 
-
-def _explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
-    match error:
-        case KeyboardInterrupt():
-            return "interrupted.", INTERRUPTED
-        case Interrupted():
-            return f"{error}{_resuming(words)}", error.exit_code
-        case FootworkError():
-            return f"error: {error}", error.exit_code
-        case CycloptsError():
-            words = " ".join(("footwork", *(error.command_chain or ())))
-            return f"error: {error} See: {words} --help", WRONG_COMMAND
-    return f"error: {_surroundings_fault(error) or _own_fault(error)}", FAILED
-
-
-def _resuming(words: Sequence[str]) -> str:
-    """The command that goes on with an interrupted one, unless a launcher stands before it."""
-    if "RANK" in os.environ:
-        return ""
-    kept = [word for word in words if word not in ("--overwrite", "--resume")]
-    end = kept.index("--") if "--" in kept else len(kept)
-    return f" That is: {shlex.join(['footwork', *kept[:end], '--resume', *kept[end:]])}"
-
-
-def _surroundings_fault(error: BaseException) -> str | None:
-    if isinstance(error, MemoryError):
-        return "out of memory. Take a smaller --batch-size or --max-length, or fewer rows."
-    if _disk_is_full(error):
-        advice = "Free some space or write elsewhere, then run the command again"
-        return f"no space left on the disk ({error}). {advice}."
-    if _peer_is_lost(error):
-        return (
-            "another process of this run ended first, and this one cannot go on without it. "
-            "What that one says is the reason; if it says nothing, it was killed (out of memory?)."
-        )
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
-    return None
-
-
-def _own_fault(error: BaseException) -> str:
-    # Cyclopts wraps what an application's import raises; the cause is the news.
-    cause = error.__cause__ if isinstance(error, ImportError) and error.__cause__ else error
-    fault = f"{type(cause).__name__}: {cause}".rstrip(".: ").replace("\n", " ")
-    return f"This is a fault of Footwork: {fault}; run again with --debug for the traceback"
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    return any(
-        getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL_DISK.search(str(link))
-        for link in _chain(error)
-    )
-
-
-def _peer_is_lost(error: BaseException) -> bool:
-    several = "RANK" in os.environ
-    return several and any(sign in str(link) for link in _chain(error) for sign in _LOST_PEER)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _flush_or_silence_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        # What is still buffered would fail once more when the interpreter flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
+    if isinstance(error, SystemExit):  # rich ends so where the reader of a help page has gone
+        error = error.__context__ or error
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED
+    if debug:
+        from traceback import format_exception
+
+        tell("".join(format_exception(error)), end="")
+    message, code = explain(error, words)
+    rank = os.environ.get("RANK", "0")
+    who = "footwork" if rank == "0" else f"footwork (process {rank})"
+    tell(f"{who}: {message}")
+    return code

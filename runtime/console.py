@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from runtime.streams import takes_unicode, tell
+
 if TYPE_CHECKING:
     from runtime.tables.reader import SkippedRow
 
@@ -33,13 +35,13 @@ def print_text(text: str) -> None:
 
 def print_document(value: Row) -> None:
     """A result for programs: one JSON document."""
-    print_text(json.dumps(value, ensure_ascii=False, indent=2))
+    print_text(_json(value, indent=2))
 
 
 def print_json_lines(rows: Iterable[Row]) -> None:
     """One JSON object a line, as the rows come."""
     for row in rows:
-        print_text(json.dumps(row, ensure_ascii=False))
+        print_text(_json(row))
 
 
 def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row]) -> None:
@@ -61,7 +63,7 @@ def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row]) -> None:
 def note(text: str) -> None:
     """Progress, or something to know."""
     if _is_main():
-        print(text, file=sys.stderr, flush=True)
+        tell(text)
 
 
 def note_all(texts: Iterable[str]) -> None:
@@ -85,12 +87,12 @@ class ProgressLine:
         now = time.monotonic()
         if self._watched and now - self._shown > _MOMENT:
             self._shown = now
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            tell(f"\r\x1b[K{text}", end="")
 
     def clear(self) -> None:
         """Make room for what is said next."""
         if self._watched and self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            tell("\r\x1b[K", end="")
 
 
 def report_skipped(rows: Iterable[SkippedRow]) -> int:
@@ -106,6 +108,10 @@ def exit_code(*, all_done: bool) -> int:
     A launcher ends all processes at the first that fails, the main one perhaps before it printed.
     """
     return DONE if all_done or not _is_main() else SKIPPED
+
+
+def _json(value: Row, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=not takes_unicode(sys.stdout), indent=indent)
 
 
 def _cell(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 
-from runtime.cli import main
+from runtime.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main(["search", *sys.argv[1:]]))
+    run(["search", *sys.argv[1:]])

@@ -96,7 +96,10 @@ def audit(
     from textclf.training import audit_table
 
     found = audit_table(data, settings)
-    print_text(found.to_json() if json else found.to_text())
+    if json:
+        print_document(found.to_dict())
+    else:
+        print_text(found.to_text())
     return 0 if found.usable else 1
 
 

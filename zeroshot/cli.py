@@ -275,7 +275,7 @@ def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
         raise ConfigError("No images are named. Name folders, files or patterns, `-`, or --index.")
     named: list[str] = []
     for source in sources:
-        named += listed_paths(sys.stdin) if source == "-" else [source]
+        named += listed_paths(map(os.fsdecode, sys.stdin.buffer)) if source == "-" else [source]
     return find_images(named)
 
 

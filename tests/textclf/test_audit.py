@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +155,7 @@ def test_other_tasks_are_audited_too(
     write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(30)], path)
     audit = audit_data(load_data(str(path), DataOptions(task=task)), tokenizer, 64, COST)
     assert audit.usable
-    assert json.loads(audit.to_json())["splits"]["train"]["rows"] == 27
+    assert audit.to_dict()["splits"]["train"]["rows"] == 27
     assert ("greatest" in audit.to_text()) == (task == "regression")
 
 
@@ -172,7 +171,7 @@ def test_the_report_fits_a_terminal_and_json_has_all_rows(tmp_path: Path, tokeni
     text = audit.to_text()
     assert max(map(_columns, text.splitlines())) <= 100
     assert "and 150 more" in text
-    document = json.loads(audit.to_json())
+    document = audit.to_dict()
     rows = {one["kind"]: one["rows"] for one in document["findings"]}
     assert rows["truncated"]["train"] == list(range(1, 161))
     assert document["usable"] is True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -65,10 +64,6 @@ class Audit:
     def to_text(self) -> str:
         """A report of at most 100 columns, with the first rows of each finding."""
         return audit_as_text(self.to_dict())
-
-    def to_json(self) -> str:
-        """One JSON document, with the numbers of all rows."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that JSON has."""

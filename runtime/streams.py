@@ -1,0 +1,65 @@
+"""The standard streams, whatever stands behind them: a terminal, a pipe, a full disk, nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+
+def read_as_utf8() -> None:
+    """Start the process again where the locale knows nothing but ASCII.
+
+    Paths and words would then be read as halves of characters, and could not be written again.
+    """
+    if sys.getfilesystemencoding() == "ascii" and sys.executable:
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def open_closed_streams() -> None:
+    """Put something in the place of standard streams that are closed.
+
+    The next file that is opened, such as the catalog of an index, would otherwise get the number
+    of one, and what a library tells its user would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # To write results fails; notes are lost, as the user wants it, and no input is empty.
+            flags = os.O_WRONLY if name == "stderr" else os.O_RDONLY
+            os.set_inheritable(os.open(os.devnull, flags), True)  # it gets the lowest number free
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def escape_what_cannot_be_encoded() -> None:
+    """A path or a query in other letters than the terminal's is no reason to end."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def takes_unicode(stream: TextIO) -> bool:
+    """Whether every letter can be written as it is."""
+    return (stream.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def tell(text: str, end: str = "\n") -> None:
+    """Say something on standard error; one that cannot be written is no reason to end."""
+    if sys.stderr is not None:  # else `print` would take standard output
+        try:
+            print(text, end=end, file=sys.stderr, flush=True)
+        except OSError:
+            silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Lose what is written from now on, and what is still buffered.
+
+    It would fail once more when the interpreter flushes on its way out.
+    """
+    with suppress(OSError, ValueError):  # a stream of a test may have no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
