@@ -1,7 +1,6 @@
 """The `footwork` command: finds the applications, runs one, turns failures into exit codes.
 
-What takes time to import is imported by functions: until `run` is called, Ctrl-C ends in a
-traceback.
+Ctrl-C ends in a traceback until `run` is called, so nothing is imported here that takes time.
 """
 
 from __future__ import annotations
@@ -9,11 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
 
 from runtime.errors import ConfigError
 from runtime.streams import (
@@ -24,7 +20,12 @@ from runtime.streams import (
     tell,
 )
 
+TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+    from typing import NoReturn
+
     from cyclopts import App, ArgumentCollection
 
     from runtime.training.run import Existing
@@ -37,6 +38,8 @@ EPILOGUE = (
     "--debug, anywhere, shows the traceback of a failure."
 )
 
+_BY_SIGNAL = 128
+"""Exit codes of a process that a signal has ended, with its number, as a shell reports them."""
 _TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 
 
@@ -76,15 +79,14 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
     Args:
         argv: As of `main`.
     """
-    # Not where the parent has them ignored, as `nohup` does.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end_at_once)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _end_at_once)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in usual.items():  # `nohup` and the like have them ignored
+        if signal.getsignal(number) is handler:
+            signal.signal(number, _end_at_once)
     read_as_utf8()
     open_closed_streams()
     code = main(argv)
-    if "torch" not in sys.modules:
+    if "torch" not in sys.modules or code >= _BY_SIGNAL:  # which may have left threads at work
         os._exit(code)
     sys.exit(code)
 
@@ -93,18 +95,28 @@ def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
     """While modules are loaded, and after a failure was told, there is nothing to put in order."""
     with suppress(OSError):
         os.write(2, b"footwork: interrupted.\n")
-    os._exit(128 + number)
+    os._exit(_BY_SIGNAL + number)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    """Have the work put down; an import may swallow what is raised in it, or do only half."""
+    from runtime.failures import Terminated
+
+    caller = frame
+    while caller is not None:
+        if caller.f_code.co_filename.startswith("<frozen importlib"):
+            _end_at_once(number, frame)
+        caller = caller.f_back
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 @contextmanager
 def _raised_signals() -> Iterator[None]:
-    """Within the block a signal that would end the process raises, so that work is put down."""
-    from runtime.failures import raise_terminated
-
-    raising = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: raise_terminated}
-    owned = [number for number in raising if signal.getsignal(number) is _end_at_once]
+    """Within the block a signal that would end the process raises."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    owned = [number for number in numbers if signal.getsignal(number) is _end_at_once]
     for number in owned:
-        signal.signal(number, raising[number])
+        signal.signal(number, _raise)
     try:
         yield
     finally:

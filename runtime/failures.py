@@ -8,8 +8,6 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
-from types import FrameType
-from typing import NoReturn
 
 from runtime.errors import FootworkError, Interrupted
 
@@ -34,11 +32,6 @@ _LOST_PEER = (
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does: what was begun is put in order."""
-
-
-def raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
-    """A handler of signals."""
-    raise Terminated
 
 
 def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:

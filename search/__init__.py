@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from search.answers.answer import Answer, Hit
     from search.filters import Filter
     from search.index import ImageIndex

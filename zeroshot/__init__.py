@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
     from zeroshot.finetuning.classifier import FinetunedClassifier
     from zeroshot.finetuning.config import FinetuneConfig
