@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from stat import S_ISREG
+
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -16,3 +19,15 @@ def size_text(size: float) -> str:
         size, power = size / 1000, power + 1
     digits = 1 if power and size < 99.5 else 0
     return f"{size:.{digits}f} {_UNITS[power]}"
+
+
+def files_bytes(folder: Path) -> int:
+    """Of the files in a folder, without those below; ones that go meanwhile take nothing."""
+    total = 0
+    for path in folder.iterdir():
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            continue
+        total += state.st_size if S_ISREG(state.st_mode) else 0
+    return total

@@ -52,11 +52,13 @@ def takes_unicode(stream: TextIO) -> bool:
 
 def tell(text: str, end: str = "\n") -> None:
     """Say something on standard error; one that cannot be written is no reason to end."""
-    if sys.stderr is not None:  # else `print` would take standard output
-        try:
-            print(text, end=end, file=sys.stderr, flush=True)
-        except OSError:
-            silence(sys.stderr)
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
 
 
 def silence(stream: TextIO) -> None:

@@ -48,6 +48,8 @@ def index(
     *roots: Path,
     where: Annotated[NewStoreOptions, Flat] = NewStoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
+    exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    include: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     watch: Flag = False,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     config: Path | None = None,
@@ -56,10 +58,16 @@ def index(
     """Make an index of every image below some folders, or bring it up to date.
 
     Only new and changed files are decoded. What is moved, renamed or gone for a while keeps its
-    embedding. It may be stopped at any moment; the next run goes on.
+    embedding. It may be stopped at any moment; the next run goes on. A folder that is missing
+    keeps its images as they are, and the exit code is 3.
 
     Args:
-        roots: Folders; none takes all that were indexed before.
+        roots: Folders; none takes all that were indexed before. What `remove` was told stays away
+            until it is named here itself.
+        exclude: Leave out a name anywhere below the folders, such as '*.tif' or 'private/', or a
+            path below one of them, such as '2019/**/raw'; what it covers leaves the index. It is
+            kept for later runs; `status` lists it.
+        include: Take back such a pattern, or the path of what was removed.
         where: The index.
         model: The model, and how it is run.
         watch: Go on watching the folders, and keep the index up to date, until Ctrl-C.
@@ -75,7 +83,7 @@ def index(
     if from_ is not None:
         from search.transfer.cli import copy_from
 
-        if roots or watch:
+        if roots or watch or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return copy_from(from_, where, model, json)
     from search.places import find_place
@@ -88,7 +96,7 @@ def index(
     place = find_place(where, tuple(absolute_roots(roots)))
     line = ProgressLine()
     indexer = Indexer(place, model, crew, lambda progress: line.show(progress.to_text()))
-    summary = indexer.index(roots)
+    summary = indexer.index(roots, exclude, include)
     line.clear()
     note_all(summary_notes(summary))
     if json:
@@ -101,7 +109,7 @@ def index(
         for changed in watched_updates(indexer, watched):
             line.clear()
             note_all((*summary_notes(changed), summary_text(changed, str(place))))
-    return exit_code(all_done=not (summary.unreadable or summary.vanished))
+    return exit_code(all_done=summary.is_whole)
 
 
 @app.command
@@ -129,13 +137,14 @@ def query(
         config: TOML file of settings; the command line wins.
     """
     del config
+    from search.answers.answer import looked_for
     from search.answers.cli import check_outputs, keep_answers, show_answers
     from search.index import ImageIndex
 
     asked = _queries(words, like, queries)
     check_outputs(output, (*like, queries))
     with ImageIndex.connect(where) as found:
-        answers = found.answer(asked, options, filters.filter())
+        answers = looked_for(found.answer(asked, options, filters.filter()), found.store.roots())
         note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
         if not any(answer.nearest for answer in answers):
             from search.unknown_values import unknown_values  # which no other query needs
@@ -177,6 +186,8 @@ def remove(
 ) -> int:
     """Forget images, with their embeddings; the files themselves are never touched.
 
+    What is named stays away from later runs of `index`, until it is named there itself.
+
     Args:
         paths: Files, or folders with all below them.
         gone: Forget every image that was not there when its folder was last looked at.
@@ -190,7 +201,8 @@ def remove(
     if json:
         print_document({"removed": removed})
     else:
-        print_text(f"{removed:,} forgotten.")
+        stays = " They stay away until they are named: footwork search index PATH" if paths else ""
+        print_text(f"{removed:,} forgotten.{stays}")
     return DONE
 
 

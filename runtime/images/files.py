@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import DataError
-from runtime.images.listing import FolderReader, is_folder, is_pattern, why_missing
+from runtime.images.listing import (
+    FolderReader,
+    IsExcluded,
+    is_folder,
+    is_pattern,
+    why_missing,
+)
 
 _ENDINGS = """
 .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .heic .heif .hif
@@ -29,7 +35,9 @@ class FoundImages:
     """Folders that could not be read or hold no image, one sentence each."""
 
 
-def find_images(sources: Iterable[str | Path]) -> FoundImages:
+def find_images(
+    sources: Iterable[str | Path], is_excluded: IsExcluded = lambda _path, _is_folder: False
+) -> FoundImages:
     """Find images in folders and all below them, by patterns, and by name.
 
     Links are followed, and loops of them end. Hidden files and folders are passed over unless a
@@ -38,6 +46,7 @@ def find_images(sources: Iterable[str | Path]) -> FoundImages:
 
     Args:
         sources: Folders, files, or patterns with `*`, `?`, `[…]` and `**`.
+        is_excluded: What is passed over in folders, with all below it.
 
     Returns:
         Paths in the order of the sources; within a folder its files, then its folders, naturally
@@ -48,7 +57,7 @@ def find_images(sources: Iterable[str | Path]) -> FoundImages:
     """
     if isinstance(sources, str):
         raise TypeError(f"`sources` must be several, got the string {sources!r}.")
-    finder = _Finder()
+    finder = _Finder(is_excluded)
     for source in sources:
         finder.add(source)
     return finder.result()
@@ -69,8 +78,8 @@ def listed_paths(lines: Iterable[str]) -> Iterator[str]:
 class _Finder:
     """Gathers what the sources lead to."""
 
-    def __init__(self) -> None:
-        self._reader = FolderReader()
+    def __init__(self, is_excluded: IsExcluded) -> None:
+        self._reader = FolderReader(is_excluded)
         self._sources: list[str] = []
         self._empty: list[str] = []
         self._paths: list[Path] = []

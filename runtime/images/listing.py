@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -26,11 +26,20 @@ _DIGITS = re.compile(r"([0-9]+)")
 _PATTERN_SIGNS = re.compile(r"[*?[]")
 
 
-class FolderReader:
-    """Lists folders; what cannot be listed is noted and left out."""
+IsExcluded = Callable[[str, bool], bool]
+"""Of a path, and whether it is a folder."""
 
-    def __init__(self) -> None:
+
+class FolderReader:
+    """Lists folders; what cannot be listed is noted and left out.
+
+    Args:
+        is_excluded: What a walk passes over, with all below it.
+    """
+
+    def __init__(self, is_excluded: IsExcluded = lambda _path, _is_folder: False) -> None:
         self._notes: dict[str, None] = {}
+        self._is_excluded = is_excluded
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -54,7 +63,11 @@ class FolderReader:
             if identity is None or identity in seen:
                 continue
             seen.add(identity)
-            entries = [entry for entry in self._entries(folder) if is_visible(entry.name)]
+            entries = [
+                entry
+                for entry in self._entries(folder)
+                if is_visible(entry.name) and not self._is_excluded(entry.path, is_folder(entry))
+            ]
             yield folder, entries
             below = [entry for entry in entries if is_folder(entry)]
             links.extend(Path(entry.path) for entry in below if entry.is_symlink())
@@ -78,7 +91,7 @@ class FolderReader:
                 yield from self._matches(below, parts[1:])
         elif is_pattern(parts[0]):
             for entry in self._entries(folder):
-                if _is_match(entry.name, parts[0]) and (len(parts) == 1 or is_folder(entry)):
+                if is_match(entry.name, parts[0]) and (len(parts) == 1 or is_folder(entry)):
                     yield from self._matches(Path(entry.path), parts[1:])
         elif why_missing(folder / parts[0]) is None:
             yield from self._matches(folder / parts[0], parts[1:])
@@ -139,7 +152,8 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
-def _is_match(name: str, pattern: str) -> bool:
+def is_match(name: str, pattern: str) -> bool:
+    """Whether a pattern of one name, without slashes, means it."""
     if not is_visible(name) and not (name.startswith(".") and pattern.startswith(".")):
         return False
     return fnmatchcase(_lower_ending(name), _lower_ending(pattern))

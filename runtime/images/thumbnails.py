@@ -6,8 +6,10 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+from runtime.errors import ImageError
 from runtime.folders import published_file
 from runtime.images.decoding import decode_image
+from runtime.paths import path_line
 from runtime.placing import content_hash
 
 _QUALITY = 82  # percent of libjpeg
@@ -47,7 +49,7 @@ class Thumbnails:
             raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
         self.side, self._folder = side, folder
 
-    def of(self, path: Path, content: str) -> bytes:
+    def of(self, path: Path, content: str, missing: str | None = None) -> bytes:
         """The thumbnail of a picture, which may have gone since it was made.
 
         Args:
@@ -55,17 +57,21 @@ class Thumbnails:
             content: SHA-256 of the file as it was known, hexadecimal; the same content has the
                 same thumbnail, wherever it lies. Empty if unknown: it is then not kept, and
                 neither is that of a file which has changed.
+            missing: Why the file is not to be opened, a clause; a thumbnail that was kept will do.
 
         Raises:
             ImageError: The file ends as no picture.
         """
         kept = self._place(content)
+        if kept is not None:
+            with suppress(OSError):
+                found = kept.read_bytes()
+                if found.startswith(_BEGINNING) and found.endswith(_END):
+                    return found
+        if missing is not None:
+            raise ImageError(path_line(path), missing)
         if kept is None:
             return thumbnail_jpeg(path, self.side)
-        with suppress(OSError):
-            found = kept.read_bytes()
-            if found.startswith(_BEGINNING) and found.endswith(_END):
-                return found
         made = thumbnail_jpeg(path, self.side)
         with suppress(OSError):  # a full disk costs only the time to make it again
             if content_hash(path) == content:

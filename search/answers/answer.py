@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from search.missing import missing_files
 from search.records import ImageRecord
 
 RELEVANT = 0.5
@@ -19,6 +21,8 @@ class Hit:
     """Cosine with what is the query's own: see `search.query.relevance`."""
     relevance: float
     """Estimated probability that the image shows what was asked for; results end at `RELEVANT`."""
+    missing: str | None = None
+    """Why its file is not there, a clause; None if it is, or was not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,26 @@ class Answer:
     asked for."""
     nearest: Hit | None = None
     """The best image, relevant or not; None where there is none at all."""
+
+
+def looked_for(answers: Sequence[Answer], roots: Sequence[str]) -> list[Answer]:
+    """The same answers, which tell what of them is not there.
+
+    Args:
+        answers: Of any number.
+        roots: The indexed folders.
+    """
+    shown = [hit for one in answers for hit in (one.hits or filter(None, [one.nearest]))]
+    missing = missing_files((hit.record.path for hit in shown), roots)
+
+    def told(hit: Hit) -> Hit:
+        return replace(hit, missing=missing.get(hit.record.path))
+
+    return [
+        replace(
+            one,
+            hits=tuple(map(told, one.hits)),
+            nearest=None if one.nearest is None else told(one.nearest),
+        )
+        for one in answers
+    ]

@@ -11,12 +11,14 @@ from typing import Literal
 from runtime.console import (
     exit_code,
     note,
+    note_all,
     print_csv,
     print_document,
     print_json_lines,
     print_text,
 )
 from runtime.errors import ImageError
+from runtime.faults import Fault, fault_lines
 from runtime.outputs import require_makeable, require_page
 from runtime.paths import path_line
 from search.answers.answer import Answer
@@ -64,8 +66,11 @@ def show_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
 
 
 def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
-    """Write files; returns the exit code."""
+    """Write files, and tell what is not there; returns the exit code."""
     all_done = True
+    missing = {hit.record.path: hit.missing for one in answers for hit in one.hits if hit.missing}
+    gone = [Fault(Path(path), reason) for path, reason in missing.items()]
+    note_all(fault_lines(gone, "Found, but not there"))
     if output.out is not None:
         write_hits(answers, output.out)
     if output.html is not None:
@@ -90,7 +95,8 @@ def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
 def _print_table(answer: Answer, *, heads: bool) -> None:
     if heads:
         print_text(path_line(answer.query))
-    width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+    # A terminal that says it has no width leaves paths whole.
+    width = (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
     for line in answer_lines(answer, width):
         print_text(line)
 
@@ -107,7 +113,7 @@ def _preview(answer: Answer) -> None:
     thumbnails = kept_thumbnails()
     for hit in answer.hits:
         try:
-            picture = thumbnails.of(Path(hit.record.path), hit.record.content)
+            picture = thumbnails.of(Path(hit.record.path), hit.record.content, hit.missing)
         except ImageError as error:
             note(str(error))
             continue

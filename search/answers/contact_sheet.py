@@ -131,7 +131,7 @@ class _Sheet:
         yield "</ol>"
 
     def _picture(self, hit: Hit) -> bytes:
-        return self._thumbnails.of(Path(hit.record.path), hit.record.content)
+        return self._thumbnails.of(Path(hit.record.path), hit.record.content, hit.missing)
 
     def _figure(self, hit: Hit, rank: int, picture: bytes | ImageError) -> str:
         path = Path(hit.record.path)
@@ -151,6 +151,7 @@ class _Sheet:
                 f'<span class="rank">{rank}</span></div>',
                 self._folder(path.parent),
                 _relevance(hit),
+                f'<p class="notice">Not there: {_shown(hit.missing)}</p>' if hit.missing else "",
                 *_facts(hit),
                 _labels(hit),
                 "</li>",

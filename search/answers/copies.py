@@ -57,7 +57,9 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
     except OSError as error:
         raise unusable(folder, why(error)) from error
     copied, there, failed = [], 0, []
-    sources = dict.fromkeys(Path(hit.record.path) for hit in hits)
+    missing = {Path(hit.record.path): hit.missing for hit in hits}
+    failed += [Fault(path, why) for path, why in missing.items() if why is not None]
+    sources = [path for path, why in missing.items() if why is None]  # a drive may never answer
     for source, picture in decoded_ahead(sources, require_image, DISK_READERS):
         if isinstance(picture, ImageError):
             failed.append(Fault(source, picture.reason))

@@ -15,12 +15,13 @@ Row = Mapping[str, Any]
 
 _HEAD = "rank  relevance   score  path"
 _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
+_NOT_THERE = "  (not there)"
 _BEGINNING = datetime(1970, 1, 1)
 FIXED_COLUMNS = ("path", "score", "relevance")
 """By which a table of hits is known."""
 _COLUMNS = (
     *(*FIXED_COLUMNS, "format", "width", "height", "bytes"),
-    *("date", "camera", "labels"),
+    *("date", "camera", "labels", "missing"),
 )
 """Of `hit_row`, where a path is UTF-8."""
 
@@ -37,6 +38,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
 def hit_row(hit: Hit) -> dict[str, Any]:
     r"""One image: `path`, `score`, `relevance`, and what is known of its file.
 
+    `missing` says whether the file was looked for, and is not there.
     Bytes of a path that are no UTF-8 stand as `\xNN`; `path_bytes` gives them as they are.
     """
     record = hit.record
@@ -51,6 +53,7 @@ def hit_row(hit: Hit) -> dict[str, Any]:
         "date": None if record.date is None else date_text(record.date),
         "camera": record.camera,
         "labels": None if record.labels is None else dict(record.labels),
+        "missing": hit.missing is not None,
     }
 
 
@@ -101,9 +104,9 @@ def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
     yield _HEAD
     room = None if width is None else max(width - _HEAD.index("path"), _NARROWEST_PATH)
     for rank, hit in enumerate(answer.hits, start=1):
-        path = path_line(hit.record.path)
-        shown = path if room is None else _end_of(path, room)
-        yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {shown}"
+        path, mark = path_line(hit.record.path), _NOT_THERE if hit.missing else ""
+        shown = path if room is None else _end_of(path, max(room - len(mark), _NARROWEST_PATH))
+        yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {shown}{mark}"
 
 
 def date_text(date: int) -> str | None:
@@ -134,6 +137,7 @@ def _schema(row: Row) -> Any:
 
     kinds = {"score": pyarrow.float64(), "relevance": pyarrow.float64()}
     kinds |= {name: pyarrow.int64() for name in ("width", "height", "bytes")}
+    kinds["missing"] = pyarrow.bool_()
     return pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in row])
 
 
@@ -142,8 +146,8 @@ def _nothing_line(answer: Answer) -> str:
     best = answer.nearest
     if best is None:
         return f"{said}."
-    path = path_line(best.record.path)
-    return f"{said}; the nearest is {path}, with relevance {best.relevance:.2f}."
+    path, mark = path_line(best.record.path), _NOT_THERE.lstrip() + ", " if best.missing else ""
+    return f"{said}; the nearest is {path}, {mark}with relevance {best.relevance:.2f}."
 
 
 def _end_of(path: str, room: int) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.records import ImageRecord
 
@@ -134,14 +135,24 @@ class Store(Protocol):
             typical: Shape (Q, D), vectors of texts as they will be asked for, to tune it by.
         """
 
-    def counts(self) -> Counts:
-        """How many files of each kind."""
+    def counts(self, under: str | None = None) -> Counts:
+        """How many files of each kind.
+
+        Args:
+            under: As of `files`.
+        """
 
     def roots(self) -> Sequence[str]:
         """Absolute folders and files that were indexed."""
 
     def set_roots(self, roots: Sequence[str]) -> None:
         """Replace them."""
+
+    def exclusions(self) -> Exclusions:
+        """What is left out of it."""
+
+    def set_exclusions(self, exclusions: Exclusions) -> None:
+        """Replace them; what the store knows of files stays as it is."""
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, images and faults, present or not, without labels, in any order.

@@ -49,6 +49,7 @@ class IndexSource:
         with closing(place.open()) as store:
             self.embedder: Embedder | None = store.embedder
             self.roots: Sequence[str] = tuple(store.roots())
+            self.exclusions = store.exclusions()
 
     def batches(self) -> Iterator[Batch]:
         """Images, present or not, and unreadable files."""

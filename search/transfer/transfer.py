@@ -125,6 +125,8 @@ def copy_index(
                 transfer.skipped += [Fault(Path(one.path), one.fault or "") for one in batch[1]]
             on_progress(transfer.copied + transfer.unchanged + transfer.unreadable)
         store.set_roots(absolute_roots([*store.roots(), *source.roots]))
+        if isinstance(source, IndexSource):
+            store.set_exclusions(store.exclusions().joined(source.exclusions))
         typical = np.zeros((0, embedder.width), np.float32)
         folder = place.texts_folder(embedder)
         _copy_texts(source, folder, embedder, transfer)

@@ -10,7 +10,8 @@ from pathlib import Path
 from runtime.errors import ConfigError, DataError, ImageError
 from runtime.images.ahead import decoded_ahead
 from runtime.images.files import find_images
-from runtime.images.listing import why_missing
+from runtime.images.listing import IsExcluded, why_missing
+from runtime.paths import path_line
 from search.paths import absolute_path, is_at_or_below
 from search.records import ImageRecord
 from search.store.protocol import Move, Store
@@ -37,8 +38,12 @@ class Differences:
     """Images that are no longer there."""
     forgotten: list[str] = field(default_factory=list)
     """Unreadable files that are no longer there."""
+    excluded: list[str] = field(default_factory=list)
+    """Paths of known files that are left out from now on."""
+    missing_roots: list[str] = field(default_factory=list)
+    """Folders that are not there; nothing is said of their images."""
     notes: list[str] = field(default_factory=list)
-    """Folders that could not be read or hold no image, one sentence each."""
+    """Folders that are missing, could not be read or hold no image, one sentence each."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +79,7 @@ def require_roots(roots: Sequence[str]) -> None:
     for root in roots:
         reason = why_missing(Path(root))
         if reason is not None:
-            raise DataError(f"Cannot find {root}: {reason}. Name a folder of images.")
+            raise DataError(f"Cannot find {path_line(root)}: {reason}. Name a folder of images.")
 
 
 def find_differences(store: Store, roots: Sequence[str]) -> Differences:
@@ -85,15 +90,32 @@ def find_differences(store: Store, roots: Sequence[str]) -> Differences:
         roots: Of `absolute_roots`.
 
     Raises:
-        DataError: A root does not exist.
+        DataError: A root that is new does not exist, or none does.
     """
     found = Differences()
-    known_roots = set(store.roots())
+    known, exclusions = store.roots(), store.exclusions()
     for root in roots:
-        here = _files_on_disk(root, found, is_known=root in known_roots)
+        reason = why_missing(Path(root))
+        if reason is not None and root in known:
+            found.missing_roots.append(root)
+            found.notes.append(
+                f"Cannot find {path_line(root)}: {reason}. The index keeps its images as they are. "
+                "Mount the drive, or name the new place of the folder; if it is gone for good: "
+                f"footwork search remove {path_line(root)}"
+            )
+            continue
+        # Patterns are relative to the folder that is indexed, even if only a part is looked at.
+        indexed = next((one for one in known if is_at_or_below(root, one)), root)
+        is_excluded = exclusions.below(indexed)
+        here = _files_on_disk(root, found, is_excluded, is_known=root in known)
         for record in store.files(root):
-            _compare(record, here.pop(record.path, None), found)
+            if is_excluded(record.path, False):
+                found.excluded.append(record.path)
+            else:
+                _compare(record, here.pop(record.path, None), found)
         found.added += here.values()
+    if roots and len(found.missing_roots) == len(roots):
+        raise DataError("\n".join(found.notes))
     return found
 
 
@@ -146,21 +168,19 @@ def _renewed(known: ImageRecord, here: ImageRecord) -> ImageRecord:
     )
 
 
-def _files_on_disk(root: str, found: Differences, *, is_known: bool) -> dict[str, ImageRecord]:
-    reason = why_missing(Path(root))
-    if reason is not None and is_known:
-        raise DataError(
-            f"Cannot find {root}: {reason}. The index keeps what it knows of it. Mount the drive, "
-            "or name the new place of the folder; if it is gone for good: footwork search remove "
-            f"{root}"
-        )
+def _files_on_disk(
+    root: str, found: Differences, is_excluded: IsExcluded, *, is_known: bool
+) -> dict[str, ImageRecord]:
     require_roots([root])
     try:
-        images = find_images([root])
+        images = find_images([root], is_excluded)
     except DataError:
         if not is_known:
             raise
-        found.notes.append(f"{root} holds no image any more. Is a drive missing?")
+        found.notes.append(
+            f"{path_line(root)} holds no image any more, or none that is not left out. Is a drive "
+            "missing?"
+        )
         return {}
     found.notes += images.notes
     here = {}

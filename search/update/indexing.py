@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.errors import ConfigError
+from runtime.images.listing import is_folder
+from runtime.paths import path_line
 from search.options import ModelOptions
+from search.paths import is_at_or_below
 from search.places import Place
 from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
@@ -40,15 +44,23 @@ class Indexer:
     on_progress: Callable[[Progress], None] = lambda _: None
     _encoder: DualEncoder | None = field(default=None, init=False)
 
-    def index(self, roots: Sequence[str | Path] = ()) -> Summary:
+    def index(
+        self,
+        roots: Sequence[str | Path] = (),
+        exclude: Sequence[str] = (),
+        include: Sequence[str] = (),
+    ) -> Summary:
         """Bring the index up to date with the disk; make it if there is none.
 
         Args:
-            roots: Folders and files; none takes all that were indexed before.
+            roots: Folders and files; none takes all that were indexed before. What was removed
+                comes back where it is named itself.
+            exclude: Patterns of what is left out from now on, as of `Exclusions.patterns`.
+            include: Those of them that are taken back, and paths that were removed.
 
         Raises:
-            ConfigError: No roots are named or known.
-            DataError: A root does not exist.
+            ConfigError: No roots are named or known, or one of them is left out.
+            DataError: A root that is new does not exist, or none does.
             ModelError: The model cannot be loaded, or is no longer what it was.
             StoreError: The index cannot be read or written.
         """
@@ -60,7 +72,9 @@ class Indexer:
         with self.place.writing():
             store, replaced = self._store()
             try:
-                return self._update(store, replaced, named)
+                _settle_exclusions([store, *filter(None, [replaced])], named, exclude, include)
+                every = store.roots() if exclude or include else []
+                return self._update(store, replaced, absolute_roots([*named, *every]))
             finally:
                 store.close()
                 if replaced is not None:
@@ -127,3 +141,30 @@ class Indexer:
             model_id = self.model.model_id or DEFAULT_MODEL
             self._encoder = DualEncoder.load(model_id, self.model.revision, self.model)
         return self._encoder
+
+
+def _settle_exclusions(
+    stores: Sequence[Store], named: Sequence[str], exclude: Sequence[str], include: Sequence[str]
+) -> None:
+    """Keep what is left out from now on.
+
+    Args:
+        stores: That which is updated, and that which it is to replace, whose word counts.
+        named: Absolute; they are taken in again.
+        exclude: As of `Indexer.index`.
+        include: The same.
+    """
+    exclusions = stores[-1].exclusions().without(include).with_patterns(exclude)
+    removed = tuple(path for path in exclusions.removed if path not in named)
+    exclusions = replace(exclusions, removed=removed)
+    roots = absolute_roots([*stores[-1].roots(), *named])
+    for path in named:
+        [indexed] = [root for root in roots if is_at_or_below(path, root)]
+        if exclusions.below(indexed)(path, is_folder(Path(path))):
+            raise ConfigError(
+                f"{path_line(path)} is left out of the index. footwork search status lists what "
+                "is; take it back with --include, then name this."
+            )
+    for store in stores:
+        if store.exclusions() != exclusions:
+            store.set_exclusions(exclusions)

@@ -9,7 +9,7 @@ from runtime.paths import path_line, path_text
 from search.update.update import Summary
 from search.update.watching import AGAIN
 
-_COUNTED = ("added", "changed", "moved", "returned", "removed", "unchanged", "vanished")
+_COUNTED = ("added", "changed", "moved", "returned", "removed", "excluded", "unchanged", "vanished")
 
 
 def summary_text(summary: Summary, place: str) -> str:
@@ -41,6 +41,7 @@ def summary_document(summary: Summary, place: str) -> dict[str, Any]:
     return counts | {
         "embedded": summary.embedded,
         "unreadable": unreadable,
+        "missing_roots": [path_text(root) for root in summary.missing_roots],
         "notes": list(summary.notes),
         "seconds": summary.seconds,
         "index": path_text(place),

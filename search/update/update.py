@@ -75,12 +75,16 @@ class Summary:
     removed: int = 0
     """Images that are no longer there; their vectors are kept for when they come back."""
     unchanged: int = 0
+    excluded: int = 0
+    """Known files that are left out from now on."""
     vanished: int = 0
     """Files that were found, and gone before they were read."""
     embedded: int = 0
     """Images that were decoded."""
     unreadable: list[ImageRecord] = field(default_factory=list)
     """Files that are no images, those known from before among them."""
+    missing_roots: list[str] = field(default_factory=list)
+    """Folders that are not there; their images stay as they are, and the notes say so."""
     notes: list[str] = field(default_factory=list)
     is_put_off: bool = False
     """Whether nothing could be done yet, and it is tried again; the notes say why."""
@@ -89,7 +93,13 @@ class Summary:
     @property
     def has_changes(self) -> bool:
         """Whether the index is another than before."""
-        return any((self.added, self.changed, self.moved, self.returned, self.removed))
+        counts = (self.added, self.changed, self.moved, self.returned, self.removed, self.excluded)
+        return any(counts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for could be read."""
+        return not (self.unreadable or self.vanished or self.missing_roots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +125,7 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
         What was done.
 
     Raises:
-        DataError: A root does not exist; nothing was changed.
+        DataError: A root that is new does not exist, or none does; nothing was changed.
         StoreError: Something cannot be written; what was written before is kept.
     """
     begin = time.monotonic()
@@ -124,7 +134,9 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     summary = Summary(
         unchanged=found.unchanged,
         returned=len(found.returned),
+        excluded=len(found.excluded),
         unreadable=list(found.still_unreadable),
+        missing_roots=found.missing_roots,
         notes=found.notes,
     )
     _write_known(store, found, known, summary)
@@ -160,8 +172,8 @@ def _write_known(store: Store, found: Differences, known: Recognised, summary: S
         store.write(Changes(moved=part))
     for paths in _parts(gone, _MOVED_AT_ONCE):
         store.write(Changes(absent=paths))
-    if found.forgotten:
-        store.write(Changes(forgotten=found.forgotten))
+    for paths in _parts([*found.forgotten, *found.excluded], _MOVED_AT_ONCE):
+        store.write(Changes(forgotten=paths))
 
 
 def _write_copies(store: Store, found: Differences, known: Recognised, summary: Summary) -> None:

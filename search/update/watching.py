@@ -82,6 +82,7 @@ def _moments_of_one_watch(roots: Sequence[str], ignored: Sequence[str | Path]) -
         debounce=_LONGEST,
         rust_timeout=AGAIN,
         yield_on_timeout=True,
+        ignore_permission_denied=True,  # such a folder is noted by the update
     ):
         gone = {path for change, path in changes if change is Change.deleted}
         # The number of a deleted folder may at once be given to the next one.

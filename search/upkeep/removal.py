@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from runtime.errors import ConfigError, StoreError
@@ -11,10 +12,13 @@ from runtime.paths import path_line
 from search.paths import absolute_path, is_at_or_below
 from search.places import Place
 from search.store.protocol import Changes, Store
+from search.update.differences import absolute_roots
 
 
 def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> int:
     """Forget images and unreadable files, their vectors and labels; no file is touched.
+
+    What is named below an indexed folder stays away until it is named again to be indexed.
 
     Args:
         place: Of the index.
@@ -35,11 +39,18 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
         forgotten = {path for root in named for path in _below(store, root)}
         if gone:
             forgotten |= {record.path for record in store.files() if not record.present}
-        store.write(Changes(forgotten=sorted(forgotten)))
-        roots = store.roots()
+        roots, exclusions = store.roots(), store.exclusions()
         kept = [root for root in roots if not any(is_at_or_below(root, one) for one in named)]
+        removed = [
+            path
+            for path in absolute_roots([*exclusions.removed, *named])
+            if any(is_at_or_below(path, root) for root in kept)
+        ]
+        # First, so that an update after a kill forgets the rest.
+        store.set_exclusions(replace(exclusions, removed=tuple(removed)))
         if kept != list(roots):
             store.set_roots(kept)
+        store.write(Changes(forgotten=sorted(forgotten)))
     return len(forgotten)
 
 

@@ -6,9 +6,43 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.faults import counted
 from runtime.paths import path_line, path_text
+from search.exclusions import Exclusions
+from search.missing import missing_files
 from search.places import Place
 from search.store.protocol import Counts, Embedder
+
+_LISTED = 5  # removed paths that the text names
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that was indexed, as it is now."""
+
+    path: str
+    counts: Counts
+    """Of what the index knows below it."""
+    missing: str | None
+    """Why it is not there, a clause; None if it is."""
+
+    @property
+    def images(self) -> int:
+        """That are there, as far as the index knows."""
+        return 0 if self.missing else self.counts.present
+
+    @property
+    def absent(self) -> int:
+        """Images that are not there."""
+        return self.counts.absent + (self.counts.present if self.missing else 0)
+
+    def to_text(self) -> str:
+        """A line."""
+        if self.missing:
+            kept = f"its {counted(self.absent, 'image')} stay as they are"
+            return f"{path_line(self.path)}: not there ({self.missing}); {kept}"
+        away = f", {self.absent:,} not there" if self.absent else ""
+        return f"{path_line(self.path)}: {counted(self.images, 'image')}{away}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +51,34 @@ class Status:
 
     place: str
     embedder: Embedder
-    roots: tuple[str, ...]
+    folders: tuple[Folder, ...]
     counts: Counts
+    exclusions: Exclusions
+
+    @property
+    def absent(self) -> int:
+        """Images that are not there, those of missing folders among them."""
+        of_missing = sum(one.counts.present for one in self.folders if one.missing)
+        return self.counts.absent + of_missing
 
     def to_text(self) -> str:
         """For people."""
-        counts, model = self.counts, self.embedder
+        counts, model, left_out = self.counts, self.embedder, self.exclusions
         revision = f", revision {model.revision}" if model.revision else ""
+        removed = left_out.removed
+        more = f" and {len(removed) - _LISTED:,} more" if len(removed) > _LISTED else ""
         lines = [
             f"index        {path_line(self.place)}",
-            *(f"folder       {path_line(root)}" for root in self.roots),
+            *(f"folder       {folder.to_text()}" for folder in self.folders),
             f"model        {model.model_id}{revision}, {model.width} wide",
-            f"images       {counts.present:,}",
-            f"not there    {counts.absent:,}",
+            f"images       {counts.present + counts.absent - self.absent:,}",
+            f"not there    {self.absent:,}",
             f"unreadable   {counts.unreadable:,}",
         ]
+        if left_out.patterns:
+            lines.append(f"left out     {', '.join(map(path_line, left_out.patterns))}")
+        if removed:
+            lines.append(f"removed      {', '.join(map(path_line, removed[:_LISTED]))}{more}")
         if counts.bytes:
             lines.append(f"on disk      {counts.bytes / 1e6:,.1f} MB")
         lines += [f"{name}: {value}" for name, value in counts.details.items()]
@@ -39,26 +86,41 @@ class Status:
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""
+        folders = [
+            {
+                "path": path_text(one.path),
+                "images": one.images,
+                "absent": one.absent,
+                "missing": one.missing,
+            }
+            for one in self.folders
+        ]
         return {
             "index": path_text(self.place),
-            "roots": [path_text(root) for root in self.roots],
+            "roots": [path_text(one.path) for one in self.folders],
+            "folders": folders,
             "model": self.embedder.model_id,
             "revision": self.embedder.revision,
             "fingerprint": self.embedder.fingerprint,
             "width": self.embedder.width,
-            "images": self.counts.present,
-            "absent": self.counts.absent,
+            "images": self.counts.present + self.counts.absent - self.absent,
+            "absent": self.absent,
             "unreadable": self.counts.unreadable,
+            "excluded": [path_text(pattern) for pattern in self.exclusions.patterns],
+            "removed": [path_text(path) for path in self.exclusions.removed],
             "bytes": self.counts.bytes,
             "details": dict(self.counts.details),
         }
 
 
 def read_status(place: Place) -> Status:
-    """What an index holds.
+    """What an index holds, and which of its folders are there.
 
     Raises:
         StoreError: There is none, or it cannot be read.
     """
     with closing(place.open()) as store:
-        return Status(str(place), store.embedder, tuple(store.roots()), store.counts())
+        roots = tuple(store.roots())
+        missing = missing_files(roots, roots)
+        folders = tuple(Folder(one, store.counts(one), missing.get(one)) for one in roots)
+        return Status(str(place), store.embedder, folders, store.counts(), store.exclusions())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime import cli
+from runtime.failures import explain
 
 
 def run_footwork(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -249,7 +250,7 @@ def test_one_process_of_many_says_which_it_is(
     ["database or disk is full", "14784 requested and 992 written", "problem writing element 7"],
 )
 def test_a_full_disk_is_told_from_the_words_of_other_libraries(told: str) -> None:
-    assert "no space left on the disk" in str(cli._surroundings_fault(OSError(told)))
+    assert "no space left on the disk" in explain(OSError(told), ())[0]
 
 
 def test_what_the_output_cannot_encode_is_escaped() -> None:

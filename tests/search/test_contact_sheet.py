@@ -169,7 +169,7 @@ def test_an_image_that_is_gone_or_spoilt_has_a_placeholder(tmp_path: Path) -> No
 
 def test_kept_thumbnails_are_shown_even_of_what_is_gone(tmp_path: Path) -> None:
     class Kept(Thumbnails):
-        def of(self, path: Path, content: str) -> bytes:
+        def of(self, path: Path, content: str, missing: str | None = None) -> bytes:  # noqa: ARG002
             assert (path.name, content) == ("gone.jpg", "ab" * 32)
             return encoded(quarters(), "JPEG")
 

@@ -15,9 +15,8 @@ import pytest
 from runtime.cli import main
 from runtime.errors import ModelError, StoreError
 from search.index_folder import IndexFolder
-from search.store.protocol import Embedder
+from search.store.protocol import Changes, Embedder
 from search.upkeep import doctor
-from search.upkeep.removal import remove_images
 from tests.search.collections import (
     EMBEDDER,
     WIDTH,
@@ -193,7 +192,8 @@ def test_the_command_tells_by_its_exit_code(
     command = ["search", "doctor", "--index", str(place.path), "--no-model"]
     assert main(command) == 0
     assert "All is well." in capsys.readouterr().out
-    remove_images(place, [str(original / "photos" / "0003.png")], gone=False)
+    with closing(place.open()) as store:
+        store.write(Changes(forgotten=[str(original / "photos" / "0003.png")]))
     assert main([*command, "--json"]) == 3
     document = json.loads(capsys.readouterr().out)
     assert {one["kind"] for one in document["findings"]} >= {"holes", "new files"}

@@ -39,6 +39,7 @@ def test_a_document_holds_what_is_known_of_each_image() -> None:
                 "relevance": 0.9,
                 "bytes": 1234,
                 "labels": {"dog": 0.5},
+                "missing": False,
                 **known,
                 "date": "2020-01-01T00:00:00",
             }

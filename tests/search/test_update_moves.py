@@ -89,7 +89,7 @@ def test_an_unmounted_drive_is_found_again(tmp_path: Path) -> None:
     indexed(store, photos)
     before = held(store)
     photos.rename(tmp_path / "unmounted")
-    with pytest.raises(DataError, match=r"keeps what it knows.*Mount the drive"):
+    with pytest.raises(DataError, match=r"keeps its images as they are.*Mount the drive"):
         update(store, [str(photos)], no_encoder())
     assert held(store) == before
     photos.mkdir()

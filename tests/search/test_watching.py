@@ -85,6 +85,24 @@ def test_a_root_that_is_deleted_and_made_again_is_watched_again(
     assert set(holdings(place)) == {str(picture), str(picture.with_name("later.png"))}
 
 
+def test_a_missing_root_does_not_hold_up_the_others(
+    elsewhere: tuple[IndexFolder, Path], tmp_path: Path
+) -> None:
+    _, picture = elsewhere
+    other = shutil.copytree(picture.parent, tmp_path / "other")
+    shutil.rmtree(tmp_path / "index")
+    place = index_of(tmp_path / "index", picture.parent, other)
+    other.rename(tmp_path / "unmounted")
+    with closing(watched_updates(Indexer(place), [str(picture.parent), str(other)])) as updates:
+        shutil.copy(picture, picture.with_name("new.png"))
+        summary = next(updates)
+        assert (summary.added, summary.missing_roots) == (1, [str(other)])
+        (tmp_path / "unmounted").rename(other)
+        shutil.copy(picture, other / "there.png")
+        assert next(updates).added == 1
+    assert len(holdings(place)) == 4
+
+
 def _made_anew(root: Path, kept: Path) -> None:
     shutil.rmtree(root)
     shutil.copytree(kept, root)

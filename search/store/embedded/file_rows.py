@@ -8,11 +8,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from runtime.errors import StoreError
+from search.exclusions import Exclusions
 from search.path_words import words_of
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
 from search.store.embedded.catalog import Catalog
-from search.store.embedded.conditions import below
+from search.store.embedded.conditions import PRESENT, below
 
 COLUMNS = "path, size, mtime_ns, content, format, width, height, date, camera, fault, present"
 _WRITTEN = f"{COLUMNS}, camera_folded"
@@ -21,6 +23,9 @@ _INSERT = f"INSERT INTO files ({_WRITTEN}, slot) VALUES ({_MARKS}, ?)"
 _MOVE = f"UPDATE files SET ({_WRITTEN}) = ({_MARKS}) WHERE id = ?"
 _TOGETHER = 10_000  # sizes asked for at once
 _LISTED = "SELECT value FROM json_each(?)"
+_BELOW = "path = ? OR (path > ? AND path < ?)"
+EXCLUSIONS = "exclusions"
+"""Name of a fact, which an index need not have."""
 
 
 def insert_file(catalog: Catalog, record: ImageRecord, slot: int | None) -> None:
@@ -73,7 +78,16 @@ def read_below(catalog: Catalog, path: str | None) -> Iterator[ImageRecord]:
     """Every file that is `path` or lies below it; all files without one."""
     if path is None:
         return read_files(catalog, "true")
-    return read_files(catalog, "path = ? OR (path > ? AND path < ?)", *below(path))
+    return read_files(catalog, _BELOW, *below(path))
+
+
+def count_files(catalog: Catalog, path: str | None) -> list[int]:
+    """How many of the files that `read_below` gives are images, unreadable, not there."""
+    place, values = ("", ()) if path is None else (f" AND ({_BELOW})", below(path))
+    return [
+        catalog.one(f"SELECT count(*) FROM files WHERE {condition}{place}", *values)
+        for condition in (PRESENT, "present AND slot IS NULL", "NOT present")
+    ]
 
 
 def read_by_path(catalog: Catalog, paths: Sequence[str]) -> list[ImageRecord]:
@@ -101,6 +115,26 @@ def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> dict[int, ImageRecor
 def read_roots(catalog: Catalog) -> list[str]:
     """Folders and files that were indexed."""
     return [real_path(path) for (path,) in catalog.run("SELECT path FROM roots ORDER BY path")]
+
+
+def read_exclusions(catalog: Catalog) -> Exclusions:
+    """What is left out of the index.
+
+    Raises:
+        StoreError: That cannot be read.
+    """
+    told = catalog.one("SELECT value FROM facts WHERE name = ?", EXCLUSIONS)
+    if told is None:
+        return Exclusions()
+    try:
+        value = json.loads(told)
+        patterns, removed = (list(map(str, value[name])) for name in ("patterns", "removed"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"What {catalog.path} leaves out cannot be read. "
+            "footwork search doctor --repair saves what can be read."
+        ) from error
+    return Exclusions(tuple(patterns), tuple(removed))
 
 
 def slots_of(catalog: Catalog, paths: Sequence[str]) -> dict[str, int]:

@@ -91,6 +91,8 @@ def _fill(
             catalog.set_fact("embedder", dict(model))
             catalog.set_fact("vectors", vectors)
             catalog.set_fact("slots", stored)
+            if isinstance(facts.get(file_rows.EXCLUSIONS), dict):
+                catalog.set_fact(file_rows.EXCLUSIONS, facts[file_rows.EXCLUSIONS])
             catalog.run(
                 "INSERT INTO holes SELECT value FROM json_each(?)", _unnamed(catalog, stored)
             )

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from stat import S_ISREG
 
 import numpy as np
 
 from runtime.errors import StoreError
+from runtime.sizes import files_bytes
+from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.path_words import words_of
 from search.paths import stored_text
@@ -131,19 +132,18 @@ class EmbeddedStore:
         self._approximate.refresh(vectors, typical, covered)
         empty_log(self._path)
 
-    def counts(self) -> Counts:
+    def counts(self, under: str | None = None) -> Counts:
         """How many files of each kind."""
         with self._reading() as catalog:
-            images, unreadable = (
-                catalog.one(f"SELECT count(*) FROM files WHERE present AND slot IS {kind}")
-                for kind in ("NOT NULL", "NULL")
-            )
-            absent = catalog.one("SELECT count(*) FROM files WHERE NOT present")
+            images, unreadable, absent = file_rows.count_files(catalog, under)
             holes = catalog.one("SELECT count(*) FROM holes")
-        size = sum(map(_bytes_of, self.folder.iterdir()))
         details = {"vectors no longer used": f"{holes:,}"} | self._approximate.details()
         return Counts(
-            present=images, absent=absent, unreadable=unreadable, bytes=size, details=details
+            present=images,
+            absent=absent,
+            unreadable=unreadable,
+            bytes=files_bytes(self.folder),
+            details=details,
         )
 
     def roots(self) -> Sequence[str]:
@@ -156,6 +156,16 @@ class EmbeddedStore:
         with self._written() as catalog:
             catalog.run("DELETE FROM roots")
             catalog.run_many("INSERT INTO roots VALUES (?)", ((stored_text(r),) for r in roots))
+
+    def exclusions(self) -> Exclusions:
+        """What is left out of it."""
+        with self._reading() as catalog:
+            return file_rows.read_exclusions(catalog)
+
+    def set_exclusions(self, exclusions: Exclusions) -> None:
+        """Replace them; what is known of files stays as it is."""
+        with self._written() as catalog:
+            catalog.set_fact(file_rows.EXCLUSIONS, asdict(exclusions))
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, without labels."""
@@ -288,11 +298,3 @@ class EmbeddedStore:
 
     def _covered(self, catalog: Catalog) -> Covered:
         return Covered(catalog.fact("vectors"), catalog.fact("slots"))
-
-
-def _bytes_of(path: Path) -> int:
-    try:
-        state = path.stat()
-    except FileNotFoundError:  # a writer's, who has ended meanwhile
-        return 0
-    return state.st_size if S_ISREG(state.st_mode) else 0

@@ -58,11 +58,12 @@ class State(IntEnum):
     UNREADABLE = 3
     UNREADABLE_ABSENT = 4
     ROOT = 9
-    """Its path is that of a folder that was indexed, after `ROOT_PREFIX`."""
+    """It is about no file, but a folder that was indexed, after `ROOT_PREFIX`, or what is left out,
+    after `PATTERN_PREFIX` or `REMOVED_PREFIX`."""
 
 
-ROOT_PREFIX = "root:"
-"""Paths are absolute, and none begins with it."""
+ROOT_PREFIX, PATTERN_PREFIX, REMOVED_PREFIX = "root:", "exclude:", "removed:"
+"""Paths are absolute, and none begins with them."""
 
 
 def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
@@ -93,9 +94,9 @@ def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
     }
 
 
-def root_row(root: str, width: int) -> Row:
-    """A row that tells a folder that was indexed."""
-    return _row(ROOT_PREFIX + stored_text(root), State.ROOT, np.zeros(width, np.float32))
+def root_row(root: str, width: int, prefix: str = ROOT_PREFIX) -> Row:
+    """A row that tells a folder that was indexed, or what is left out."""
+    return _row(prefix + stored_text(root), State.ROOT, np.zeros(width, np.float32))
 
 
 def _row(path: str, state: State, vector: FloatArray | Sequence[float]) -> Row:

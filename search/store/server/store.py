@@ -7,6 +7,7 @@ from math import sqrt
 
 import numpy as np
 
+from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.paths import real_path
 from search.records import ImageRecord
@@ -19,7 +20,9 @@ from search.store.server.options import ServerOptions
 from search.store.server.rows import (
     LABEL_FIELDS,
     LOTS,
+    PATTERN_PREFIX,
     RECORD_FIELDS,
+    REMOVED_PREFIX,
     ROOT_PREFIX,
     Row,
     State,
@@ -138,10 +141,11 @@ class ServerStore:
         """Have segments closed and indexed; returns when all that was written can be found."""
         self._collection.settle()
 
-    def counts(self) -> Counts:
+    def counts(self, under: str | None = None) -> Counts:
         """How many files of each kind."""
+        collection = self._collection.within([] if under is None else [under])
         present, absent, unreadable = (
-            self._collection.count(f"state == {state:d}")
+            collection.count(f"{known_files(under)} and state == {state:d}")
             for state in (State.PRESENT, State.ABSENT, State.UNREADABLE)
         )
         details = self._collection.details()
@@ -149,16 +153,29 @@ class ServerStore:
 
     def roots(self) -> Sequence[str]:
         """Absolute folders and files that were indexed."""
-        pages = self._collection.pages(f"state == {State.ROOT:d}", ["path"])
-        stored = [row["path"].removeprefix(ROOT_PREFIX) for page in pages for row in page]
-        return [real_path(path) for path in stored]
+        return self._listed(ROOT_PREFIX)
 
     def set_roots(self, roots: Sequence[str]) -> None:
         """Replace them."""
-        old = [ROOT_PREFIX + root for root in self.roots()]
-        new = [ROOT_PREFIX + root for root in roots]
-        self._collection.put(root_row(root, self.embedder.width) for root in roots)
-        self._collection.delete(sorted(set(old) - set(new)))
+        self._list(roots, ROOT_PREFIX)
+
+    def exclusions(self) -> Exclusions:
+        """What is left out of it."""
+        return Exclusions(self._listed(PATTERN_PREFIX), self._listed(REMOVED_PREFIX))
+
+    def set_exclusions(self, exclusions: Exclusions) -> None:
+        """Replace them; what is known of files stays as it is."""
+        self._list(exclusions.patterns, PATTERN_PREFIX)
+        self._list(exclusions.removed, REMOVED_PREFIX)
+
+    def _listed(self, prefix: str) -> tuple[str, ...]:
+        pages = self._collection.pages(f"state == {State.ROOT:d}", ["path"])
+        stored = [row["path"] for page in pages for row in page]
+        return tuple(real_path(one[len(prefix) :]) for one in stored if one.startswith(prefix))
+
+    def _list(self, values: Sequence[str], prefix: str) -> None:
+        self._collection.put(root_row(value, self.embedder.width, prefix) for value in values)
+        self._collection.delete(prefix + old for old in sorted({*self._listed(prefix)} - {*values}))
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, images and faults, present or not, without labels, by path."""

@@ -1,0 +1,105 @@
+"""What an index leaves out: names and folders by patterns, and what was removed from it by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.errors import ConfigError
+from runtime.images.listing import IsExcluded, is_match
+from runtime.paths import path_line
+from search.paths import absolute_path, is_at_or_below
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusions:
+    """What is left out of an index, whichever run comes across it."""
+
+    patterns: tuple[str, ...] = ()
+    """As the user wrote them, relative to each indexed folder: `*.tif`, `private/`, `2019/**/raw`.
+    With a slash at the beginning or within, the whole path is meant, else a name at any depth; with
+    one at the end, only folders. The case of an ending does not matter."""
+    removed: tuple[str, ...] = ()
+    """Absolute files and folders."""
+
+    def with_patterns(self, more: Sequence[str]) -> Exclusions:
+        """With some added.
+
+        Raises:
+            ConfigError: One of them would leave out everything, or nothing.
+        """
+        for pattern in more:
+            if not pattern.strip("/ "):
+                raise ConfigError(
+                    f"--exclude {pattern!r} names nothing. Write a name or a path with *, ? and "
+                    "**, relative to the indexed folder: '*.tif', 'private/', '2019/**/raw'."
+                )
+        return Exclusions(tuple(dict.fromkeys((*self.patterns, *more))), self.removed)
+
+    def joined(self, others: Exclusions) -> Exclusions:
+        """With those of another index."""
+        return Exclusions(
+            tuple(dict.fromkeys((*self.patterns, *others.patterns))),
+            tuple(dict.fromkeys((*self.removed, *others.removed))),
+        )
+
+    def without(self, named: Sequence[str]) -> Exclusions:
+        """With some taken back.
+
+        Args:
+            named: Each a pattern as it was written, or the path of what was removed.
+
+        Raises:
+            ConfigError: One of them is not left out.
+        """
+        paths = set(map(absolute_path, named))
+        for name in named:
+            if name not in self.patterns and absolute_path(name) not in self.removed:
+                every = ", ".join(map(path_line, (*self.patterns, *self.removed))) or "nothing"
+                raise ConfigError(
+                    f"--include {path_line(name)}: that is not left out. Left out: {every}."
+                )
+        return Exclusions(
+            tuple(one for one in self.patterns if one not in named),
+            tuple(one for one in self.removed if one not in paths),
+        )
+
+    def below(self, root: str) -> IsExcluded:
+        """Tells of files and folders at or below an indexed folder whether they are left out."""
+        found: dict[str, bool] = {root: False}
+        removed, start = frozenset(self.removed), len(root.rstrip("/")) + 1
+
+        def names(path: str, *, is_folder: bool) -> bool:
+            parts = path[start:].split("/")
+            return path in removed or any(_means(one, parts, is_folder) for one in self.patterns)
+
+        def is_excluded(path: str, is_folder: bool) -> bool:
+            above = []  # folders of which it is not known yet, the lowest first
+            folder = os.path.dirname(path)  # noqa: PTH120 - of many
+            while folder not in found and is_at_or_below(folder, root):
+                above.append(folder)
+                folder = os.path.dirname(folder)  # noqa: PTH120
+            known = found.get(folder, False)
+            for folder in reversed(above):
+                known = found[folder] = known or names(folder, is_folder=True)
+            return known or (path != root and names(path, is_folder=is_folder))
+
+        return is_excluded
+
+
+def _means(pattern: str, parts: Sequence[str], is_folder: bool) -> bool:
+    if pattern.endswith("/") and not is_folder:
+        return False
+    wanted = pattern.rstrip("/")
+    if "/" not in wanted:
+        return is_match(parts[-1], wanted)
+    return _match(parts, [part for part in wanted.split("/") if part not in ("", ".")])
+
+
+def _match(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        return any(_match(parts[start:], wanted[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and is_match(parts[0], wanted[0]) and _match(parts[1:], wanted[1:])

@@ -1,0 +1,185 @@
+"""What is left out of an index stays out of it until it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from runtime.cli import main
+from runtime.errors import ConfigError, StoreError
+from search.exclusions import Exclusions
+from search.index_folder import IndexFolder
+from search.store.protocol import Changes, Counts
+from search.update.indexing import Indexer
+from search.upkeep.removal import remove_images
+from tests.search.collections import save_picture
+from tests.search.places import catalog, holdings, index_of
+from tests.search.store_contract import Engine, fault, found_paths, paths_of, write_images
+
+SHARED = 7
+"""Number of a picture of which one copy is always indexed: others need no model."""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("kept.png", "a.png", "private/b.png", "private/deep/c.png", "2019/x/raw/d.png"):
+        save_picture(tmp_path / "photos" / name, SHARED)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def place(photos: Path) -> IndexFolder:
+    return index_of(photos.parent / "index", photos)
+
+
+def names(place: IndexFolder, photos: Path) -> set[str]:
+    return {str(Path(path).relative_to(photos)) for path in holdings(place)}
+
+
+HOSTILE = ('/p/" or path != ".jpg', "/p/new\nline.jpg", "/p/" + os.fsdecode(b"\xff\xfe.jpg"))
+FILES = ("a.png", "B.PNG", "x/c.png", "x/y/b.jpg", "z/x/a.png", "x/y/raw/d.jpg", "z/x.jpg")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [
+        ("*.png", ["a.png", "B.PNG", "x/c.png", "z/x/a.png"]),
+        ("a.*", ["a.png", "z/x/a.png"]),
+        ("/a.png", ["a.png"]),
+        ("x", ["x/c.png", "x/y/b.jpg", "z/x/a.png", "x/y/raw/d.jpg"]),
+        ("z/x.jpg/", []),
+        ("x.jpg", ["z/x.jpg"]),
+        ("y/", ["x/y/b.jpg", "x/y/raw/d.jpg"]),
+        ("x/*.png", ["x/c.png"]),
+        ("x/**/raw", ["x/y/raw/d.jpg"]),
+        ("**/x", ["x/c.png", "x/y/b.jpg", "z/x/a.png", "x/y/raw/d.jpg"]),
+        ("x/y/**", ["x/y/b.jpg", "x/y/raw/d.jpg"]),
+        ("[ab].png", ["a.png", "z/x/a.png"]),
+    ],
+)
+@pytest.mark.parametrize("root", ["/", "/some root"])
+def test_a_pattern_means_a_name_or_a_path_below_the_root(
+    root: str, pattern: str, left_out: list[str]
+) -> None:
+    is_excluded = Exclusions((pattern,)).below(root)
+    assert [f for f in FILES if is_excluded(str(Path(root) / f), False)] == left_out
+    assert not is_excluded(root, True)
+
+
+def test_what_an_exclusion_covers_leaves_the_index_and_stays_away(
+    place: IndexFolder, photos: Path
+) -> None:
+    summary = Indexer(place).index(exclude=["private/", "2019/**/raw"])
+    assert (summary.excluded, summary.unchanged) == (3, 2)
+    assert names(place, photos) == {"kept.png", "a.png"}
+    save_picture(photos / "private" / "new.png", SHARED)
+    assert Indexer(place).index([photos]).added == 0
+    assert Indexer(place).index(include=["private/"]).added == 3
+    assert names(place, photos) == {
+        *("kept.png", "a.png", "private/b.png", "private/deep/c.png", "private/new.png")
+    }
+
+
+def test_a_part_of_a_root_is_left_out_as_the_whole_is(place: IndexFolder, photos: Path) -> None:
+    Indexer(place).index(exclude=["2019/x/raw"])
+    save_picture(photos / "2019" / "x" / "e.png", SHARED)
+    assert Indexer(place).index([photos / "2019" / "x"]).added == 1
+
+
+@pytest.mark.parametrize("removed", ["a.png", "private"])
+def test_what_was_removed_stays_away_until_it_is_named(
+    place: IndexFolder, photos: Path, removed: str
+) -> None:
+    before = names(place, photos)
+    count = remove_images(place, [photos / removed], gone=False)
+    assert Indexer(place).index([photos]).added == 0
+    assert {name for name in before if name.startswith(removed)} == before - names(place, photos)
+    assert Indexer(place).index([photos / removed]).added == count
+    assert names(place, photos) == before
+    assert Indexer(place).index().unchanged == len(before)
+
+
+def test_what_was_removed_is_taken_back_by_its_path(place: IndexFolder, photos: Path) -> None:
+    remove_images(place, [photos / "a.png"], gone=False)
+    assert Indexer(place).index(include=[str(photos / "a.png")]).added == 1
+
+
+def test_a_root_that_was_removed_leaves_nothing_behind(place: IndexFolder, photos: Path) -> None:
+    remove_images(place, [photos / "a.png"], gone=False)
+    remove_images(place, [photos], gone=False)
+    with closing(place.open()) as store:
+        assert store.exclusions() == Exclusions()
+
+
+def test_what_is_left_out_cannot_be_named(place: IndexFolder, photos: Path) -> None:
+    remove_images(place, [photos / "private"], gone=False)
+    with pytest.raises(ConfigError, match=r"b.png is left out of the index.*--include"):
+        Indexer(place).index([photos / "private" / "b.png"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--exclude", "/"], "--exclude '/' names nothing"),
+        (["--include", "*.tif"], "--include *.tif: that is not left out. Left out: nothing."),
+        (["--exclude", "*.tif", "--from", "x.parquet"], "--from copies an index as it is"),
+    ],
+)
+def test_what_cannot_be_left_out_is_told(
+    place: IndexFolder, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["search", "index", "--index", str(place), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_status_lists_what_is_left_out(
+    place: IndexFolder, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Indexer(place).index(exclude=["*.tif"])
+    assert main(["search", "remove", str(photos / "a.png"), "--index", str(place)]) == 0
+    assert "1 forgotten. They stay away until they are named" in capsys.readouterr().out
+    assert main(["search", "status", "--index", str(place)]) == 0
+    shown = capsys.readouterr().out
+    assert "left out     *.tif\n" in shown
+    assert f"removed      {photos / 'a.png'}\n" in shown
+
+
+@pytest.mark.parametrize("told", ["[]", "{", '{"patterns": 1, "removed": []}', "null"])
+def test_a_list_that_cannot_be_read_is_told(place: IndexFolder, told: str) -> None:
+    with closing(sqlite3.connect(catalog(place))) as connection:
+        connection.execute("INSERT INTO facts VALUES ('exclusions', ?)", (told,))
+        connection.commit()
+    with closing(place.open()) as store, pytest.raises(StoreError, match="cannot be read"):
+        store.exclusions()
+
+
+def test_what_is_left_out_is_replaced_as_a_whole(engine: Engine) -> None:
+    store = engine.make()
+    write_images(store, "/p/a.jpg")
+    assert store.exclusions() == Exclusions()
+    left_out = Exclusions(("*.tif", 'a "quoted" % name/', "日本/**"), tuple(HOSTILE))
+    store.set_exclusions(left_out)
+    kept = store.exclusions()
+    assert sorted(kept.patterns) == sorted(left_out.patterns)
+    assert sorted(kept.removed) == sorted(left_out.removed)
+    assert paths_of(store.files()) == found_paths(store) == ["/p/a.jpg"]
+    store.set_exclusions(Exclusions(("*.png",)))
+    assert store.exclusions() == Exclusions(("*.png",))
+    assert list(store.roots()) == []
+
+
+def test_files_are_counted_below_a_folder(engine: Engine) -> None:
+    store = engine.make()
+    write_images(store, "/p/a.jpg", "/p/q/b.jpg", "/p2/c.jpg")
+    store.write(Changes(unreadable=[fault("/p/no.jpg")], absent=["/p/q/b.jpg"]))
+    assert _kinds(store.counts("/p")) == (1, 1, 1)
+    assert _kinds(store.counts("/p/q/b.jpg")) == (0, 1, 0)
+    assert _kinds(store.counts("/")) == _kinds(store.counts()) == (2, 1, 1)
+
+
+def _kinds(counts: Counts) -> tuple[int, int, int]:
+    return counts.present, counts.absent, counts.unreadable

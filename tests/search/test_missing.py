@@ -1,0 +1,114 @@
+"""Files that are not there are told, and no dead drive holds up the others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from runtime.cli import main
+from runtime.errors import DataError
+from search import missing
+from search.answers.answer import looked_for
+from search.answers.rows import answer_document, answer_lines
+from search.index_folder import IndexFolder
+from search.missing import NO_ANSWER, missing_files
+from search.update.indexing import Indexer
+from tests.search.collections import save_pictures
+from tests.search.found import answer, hit
+from tests.search.places import holdings, index_of
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> tuple[IndexFolder, Path, Path]:
+    """An index, a folder of it, and another one that is no longer there."""
+    here, gone = tmp_path / "here", tmp_path / "gone"
+    save_pictures(here, 2)
+    save_pictures(gone, 3, first=2)
+    place = index_of(tmp_path / "index", here, gone)
+    gone.rename(tmp_path / "unmounted")
+    return place, here, gone
+
+
+def test_a_missing_root_keeps_its_images_while_others_are_updated(
+    away: tuple[IndexFolder, Path, Path],
+) -> None:
+    place, here, gone = away
+    before = holdings(place)
+    shutil.copy(here / "0000.png", here / "copy.png")
+    summary = Indexer(place).index()
+    assert (summary.added, summary.removed, summary.missing_roots) == (1, 0, [str(gone)])
+    assert set(holdings(place)) == {*before, str(here / "copy.png")}
+    (gone.parent / "unmounted").rename(gone)
+    assert Indexer(place).index().unchanged == 6
+
+
+def test_where_no_root_is_there_nothing_can_be_done(away: tuple[IndexFolder, Path, Path]) -> None:
+    place, here, gone = away
+    shutil.rmtree(here)
+    with pytest.raises(DataError, match=f"(?s){gone}: no such.*{here}: no such"):
+        Indexer(place).index()
+
+
+def test_a_command_that_misses_a_root_says_so_and_ends_with_3(
+    away: tuple[IndexFolder, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, _, gone = away
+    assert main(["search", "index", "--index", str(place), "--json"]) == 3
+    told = capsys.readouterr()
+    assert f"Cannot find {gone}: no such file or directory. The index keeps its images" in told.err
+    assert json.loads(told.out)["missing_roots"] == [str(gone)]
+
+
+def test_status_counts_what_is_not_there_by_root(
+    away: tuple[IndexFolder, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, here, gone = away
+    (here / "0000.png").unlink()
+    Indexer(place).index()
+    assert main(["search", "status", "--index", str(place)]) == 0
+    shown = capsys.readouterr().out
+    assert f"folder       {here}: 1 image, 1 not there\n" in shown
+    assert f"{gone}: not there (no such file or directory); its 3 images stay as they are" in shown
+    assert "\nimages       1\nnot there    4\n" in shown
+    assert main(["search", "status", "--index", str(place), "--json"]) == 0
+    folders = json.loads(capsys.readouterr().out)["folders"]
+    assert [(one["images"], one["absent"]) for one in folders] == [(0, 3), (1, 1)]
+    assert [one["missing"] for one in folders] == ["no such file or directory", None]
+
+
+def test_a_drive_that_does_not_answer_holds_up_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, dead = tmp_path / "here.jpg", tmp_path / "drive" / "a.jpg"
+    here.touch()
+    forever = Event()
+
+    def look(path: Path) -> str | None:
+        if path == dead:
+            forever.wait()
+        return None if path.exists() else "no such file"
+
+    monkeypatch.setattr(missing, "why_missing", look)
+    monkeypatch.setattr(missing, "_PATIENCE", 0.2)
+    begin = time.monotonic()
+    paths = [str(dead), str(here), str(tmp_path / "gone.jpg")]
+    found = missing_files(paths, [str(dead.parent)])
+    forever.set()
+    assert found == {str(dead): NO_ANSWER, str(tmp_path / "gone.jpg"): "no such file"}
+    assert time.monotonic() - begin < 5
+
+
+def test_an_answer_marks_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    [found] = looked_for([answer(hit(tmp_path / "a.jpg"), hit(tmp_path / "b.jpg"))], [])
+    assert [one["missing"] for one in answer_document(found)["hits"]] == [False, True]
+    _, first, second = answer_lines(found)
+    assert first.endswith("a.jpg")
+    assert second.endswith("b.jpg  (not there)")
+    [nothing] = looked_for([answer(nothing_matches=True, nearest=hit(tmp_path / "b.jpg"))], [])
+    assert "b.jpg, (not there), with relevance 0.90." in next(answer_lines(nothing))
