@@ -44,20 +44,23 @@ def print_json_lines(rows: Iterable[Row]) -> None:
         print_text(_json(row))
 
 
-def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row]) -> None:
+def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: bool = False) -> None:
     """CSV, as the rows come; the first one's keys are the header.
 
     Args:
         rows: Of any number.
         flat: Makes cells of what is no cell.
+        raw_cells: Leave alone what a spreadsheet would run.
     """
+    from runtime.tables.cells import cell
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for index, row in enumerate(map(flat, rows)):
         if not _is_main():
             continue
         if index == 0:
             writer.writerow(row)
-        writer.writerow([_cell(value) for value in row.values()])
+        writer.writerow([cell(value, raw=raw_cells) for value in row.values()])
 
 
 def note(text: str) -> None:
@@ -112,11 +115,6 @@ def exit_code(*, all_done: bool) -> int:
 
 def _json(value: Row, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=not takes_unicode(sys.stdout), indent=indent)
-
-
-def _cell(value: Any) -> Any:
-    nested = isinstance(value, (list, tuple, Mapping))
-    return json.dumps(value, ensure_ascii=False) if nested else value
 
 
 def _is_main() -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,7 @@ app = App(
     help_format="plaintext",
 )
 
+_NULL = "-0"
 Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
@@ -123,13 +125,14 @@ def query(
     output: Annotated[OutputOptions, Flat] = OutputOptions(),  # noqa: B008 - frozen
     config: Path | None = None,
 ) -> int:
-    """Find the images that show something; results end where relevance does.
+    r"""Find the images that show something; results end where relevance does.
 
     Args:
         words: What they show: a dog + "at night" - people. `+` adds a term, `-` leaves out what
             shows it, 0.5: before a term is its weight, and ./photo.jpg is a picture.
         like: A picture that they are like; any file of this machine.
-        queries: A file of queries, one a line, or `-` for standard input.
+        queries: A file of queries, one a line, or `-` for standard input; a line that begins with
+            # is a comment, one with \# a query that does.
         where: The index.
         options: How many images, and which.
         filters: Which images are asked for.
@@ -141,7 +144,10 @@ def query(
     from search.answers.cli import check_outputs, keep_answers, show_answers
     from search.index import ImageIndex
 
-    asked = _queries(words, like, queries)
+    # As a short option it would take -0.5:dog to pieces, of which -o is one, too.
+    if _NULL in words:
+        output = replace(output, null=True)
+    asked = _queries([word for word in words if word != _NULL], like, queries)
     check_outputs(output, (*like, queries))
     with ImageIndex.connect(where) as found:
         answers = looked_for(found.answer(asked, options, filters.filter()), found.store.roots())
@@ -213,7 +219,7 @@ def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> li
         return [parse_query(words, like)]
     if words or like:
         raise ConfigError("--queries brings its own queries; leave out words and --like.")
-    return read_queries(file, sys.stdin)
+    return read_queries(file, sys.stdin.buffer)
 
 
 for _room, _name, _help in (

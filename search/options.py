@@ -177,14 +177,17 @@ class OutputOptions:
 
     paths: Flag = False
     """Print paths alone, one a line, as they are on the disk."""
-    null: Annotated[bool, Parameter(name=["--null", "-0"], negative="")] = False
-    """The same, each ended by NUL in place of a line end: for xargs -0."""
+    null: Flag = False
+    """The same, each ended by NUL in place of a line end, for xargs -0; -0 for short."""
     csv: Flag = False
     """Print CSV."""
     json: Flag = False
     """Print one JSON document; of several queries a line each."""
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None
     """File to write, .csv, .tsv, .jsonl or .parquet."""
+    raw_cells: Flag = False
+    """In CSV and TSV, leave alone what begins like a formula (=, +, -, @): otherwise a ' is put
+    before it, so that no spreadsheet runs the name of a file."""
     html: Path | None = None
     """File for a contact sheet: one page with thumbnails."""
     copy_to: Path | None = None

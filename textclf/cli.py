@@ -17,7 +17,7 @@ from runtime.console import (
     print_text,
     report_skipped,
 )
-from runtime.parameters import Flat
+from runtime.parameters import Flag, Flat
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
@@ -143,6 +143,7 @@ def predict(
     input_format: Annotated[InputFormat, Parameter(name="--format")] = "auto",
     options: Annotated[TextOptions, Flat] = TextOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
+    raw_cells: Flag = False,
     json: bool = False,
 ) -> int:
     """Classify texts: one row out for each row in, in their order.
@@ -158,6 +159,9 @@ def predict(
         input_format: auto, lines (each line is one text), csv, tsv or jsonl.
         options: How the table is read.
         answering: How the classifier answers.
+        raw_cells: In CSV and TSV, leave ids and labels alone that begin like a formula (=, +, -,
+            @): otherwise a ' is put before them, unless they are numbers, so that no spreadsheet
+            runs them.
         json: Print JSON lines instead of CSV.
     """
     from runtime.tables.writer import require_table
@@ -182,9 +186,9 @@ def predict(
     )
     answers = predict_rows(classifier, rows, wanted)
     if out is None:
-        print_json_lines(answers) if json else print_csv(answers, flat_row)
+        print_json_lines(answers) if json else print_csv(answers, flat_row, raw_cells=raw_cells)
     else:
-        write_predictions(answers, out)
+        write_predictions(answers, out, raw_cells=raw_cells)
     note_all((*rows.notes, *answers.notes))
     return report_skipped([*rows.skipped, *answers.skipped])
 

@@ -146,18 +146,25 @@ def predict_rows(
     return PredictedRows(classifier, rows, options or PredictOptions())
 
 
-def write_predictions(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+def write_predictions(
+    rows: Iterable[Mapping[str, Any]], path: Path, *, raw_cells: bool = False
+) -> None:
     """Write prediction rows to a file that is complete or absent.
 
     In .csv, .tsv and .parquet each class has a column `p:<label>`, in .jsonl the probabilities
     are one object.
+
+    Args:
+        rows: Of `predict_rows`.
+        path: Of the file.
+        raw_cells: As of `write_rows`.
 
     Raises:
         ConfigError: `path` has another ending.
         DataError: The file cannot be written.
     """
     flat = path.suffix.lower() in FLAT_ENDINGS
-    write_rows(map(flat_row, rows) if flat else rows, path, _schema)
+    write_rows(map(flat_row, rows) if flat else rows, path, _schema, raw_cells=raw_cells)
 
 
 def _schema(row: Mapping[str, Any]) -> Any:

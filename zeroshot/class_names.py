@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from runtime.entry_lines import Entry, read_entries
 from runtime.errors import ConfigError
-from zeroshot.entry_lines import Entry, read_entries
 
 
 def read_class_names(labels: str | None, labels_file: Path | None) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from runtime.console import (
     print_text,
 )
 from runtime.errors import ConfigError
-from runtime.parameters import Flat
+from runtime.parameters import Flag, Flat
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
@@ -62,6 +62,7 @@ def label(
     where: Annotated[LabelledIndexOptions, Flat] = LabelledIndexOptions(),  # noqa: B008 - frozen
     sorting: Annotated[SortingOptions, Flat] = SortingOptions(),  # noqa: B008 - frozen
     out: Output = None,
+    raw_cells: Flag = False,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -76,6 +77,8 @@ def label(
         sorting: What is done with the files.
         out: File to write, .csv, .tsv, .jsonl or .parquet; without it a table on a terminal, CSV
             elsewhere.
+        raw_cells: In CSV and TSV, leave alone what begins like a formula (=, +, -, @): otherwise a
+            ' is put before it, so that no spreadsheet runs the name of a file.
         config: TOML file of settings; the command line wins.
         json: Print JSON lines.
     """
@@ -106,7 +109,7 @@ def label(
         if not _crew().is_main:
             deque(labelling, maxlen=0)  # a share of the work is in them
             return DONE
-        _write_answers(labelling, labeller.labels, out, json)
+        _write_answers(labelling, labeller.labels, out, as_json=json, raw_cells=raw_cells)
     note_all(labelling.faults)
     all_done = use_labels(labelling.kept, sorting, note)
     return exit_code(all_done=all_done and not labelling.faults)
@@ -287,17 +290,22 @@ def _reading(line: ProgressLine, done: int, of: int) -> None:
 
 
 def _write_answers(
-    answers: Iterable[LabelledImage], labels: Sequence[str], out: Path | None, as_json: bool
+    answers: Iterable[LabelledImage],
+    labels: Sequence[str],
+    out: Path | None,
+    *,
+    as_json: bool,
+    raw_cells: bool,
 ) -> None:
     from zeroshot.rows import flat_row, label_row, table_lines, write_label_rows
 
     rows = map(label_row, answers)
     if out is not None:
-        write_label_rows(rows, out, labels)
+        write_label_rows(rows, out, labels, raw_cells=raw_cells)
     elif as_json:
         print_json_lines(rows)
     elif sys.stdout.isatty():
         for line in table_lines(rows, labels):
             print_text(line)
     else:
-        print_csv(rows, lambda row: flat_row(row, labels))
+        print_csv(rows, lambda row: flat_row(row, labels), raw_cells=raw_cells)

@@ -15,6 +15,7 @@ from runtime.errors import DataError
 from runtime.images.files import has_image_ending
 from runtime.images.listing import FolderReader, is_folder, natural_key
 from runtime.paths import path_text
+from runtime.tables.cells import text_of
 from runtime.tables.format import TableFormat
 from runtime.tables.header import normalise_name
 from zeroshot.teaching.example_folder import read_examples
@@ -150,7 +151,7 @@ def _from_table(path: Path) -> LabelledImages:
     for row, image, label in cells:
         fault = _cell_fault(image, label)
         if fault is None:
-            place, name = path.parent / str(image).strip(), str(label).strip()
+            place, name = _place(path.parent, str(image).strip()), str(label).strip()
             known = labels.setdefault(place, name)
             fault = f"{image} has the label {known!r} already" if known != name else None
         if fault is not None:
@@ -172,6 +173,12 @@ def _from_table(path: Path) -> LabelledImages:
         skipped=tuple(skipped),
         notes=(*notes, *_code_notes(names)),
     )
+
+
+def _place(folder: Path, image: str) -> Path:
+    """Of an image; a table of ours has a ' before a name that a spreadsheet would run."""
+    place, other = folder / image, folder / text_of(image)
+    return other if other != place and not place.exists() else place
 
 
 def _read_table(path: Path) -> Table:

@@ -80,7 +80,8 @@ class LabelOptions(ZeroShotOptions):
     labels: str | None = None
     """Separated by commas; one that holds a comma stands in double quotes."""
     labels_file: Path | None = None
-    """A file of labels, one a line."""
+    """A file of labels, one a line; one that begins with # is a comment, one with \\# a label that
+    does."""
     taught: Path | None = None
     """A folder that `teach` or `finetune` made; its classes are the labels."""
     abstain_below: float | None = None

@@ -52,8 +52,16 @@ def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Any]:
     return flat | {f"s:{label}": row["scores"].get(label) for label in labels}
 
 
-def write_label_rows(rows: Iterable[Row], path: Path, labels: Sequence[str]) -> None:
+def write_label_rows(
+    rows: Iterable[Row], path: Path, labels: Sequence[str], *, raw_cells: bool = False
+) -> None:
     """Write rows to a file that is complete or absent: .csv, .tsv, .jsonl or .parquet.
+
+    Args:
+        rows: Of `label_row`.
+        path: Of the file.
+        labels: As of `flat_row`.
+        raw_cells: As of `write_rows`.
 
     Raises:
         ConfigError: `path` has another ending.
@@ -63,7 +71,7 @@ def write_label_rows(rows: Iterable[Row], path: Path, labels: Sequence[str]) -> 
 
     if path.suffix.lower() in FLAT_ENDINGS:
         rows = (flat_row(row, labels) for row in rows)
-    write_rows(rows, path, _schema)
+    write_rows(rows, path, _schema, raw_cells=raw_cells)
 
 
 def table_lines(rows: Iterable[Row], labels: Sequence[str]) -> Iterator[str]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.entry_lines import Entry, read_entries, read_text
 from runtime.errors import ConfigError
-from zeroshot.entry_lines import Entry, read_entries, read_text
 
 DEFAULT = ("a photo of a {}.",)
 """For models with a softmax, CLIP and its family."""

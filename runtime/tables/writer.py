@@ -15,6 +15,7 @@ from runtime.errors import ConfigError, DataError
 from runtime.folders import published_file
 from runtime.outputs import require_writable, unwritable
 from runtime.paths import path_line
+from runtime.tables.cells import cell
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH_ROWS = 10_000
@@ -28,6 +29,8 @@ def write_rows(
     path: Path,
     schema_of: SchemaOf | None = None,
     columns: Sequence[str] = (),
+    *,
+    raw_cells: bool = False,
 ) -> None:
     """Write rows to a file that is complete or absent.
 
@@ -37,17 +40,22 @@ def write_rows(
         path: Ends in .csv, .tsv, .jsonl or .parquet.
         schema_of: The types of Parquet; None takes them from the first rows.
         columns: Of a table without rows.
+        raw_cells: Leave alone what a spreadsheet would run; see `runtime.tables.cells`.
 
     Raises:
         ConfigError: Another ending.
         DataError: The file cannot be written, or a value is of another type than its column.
     """
     writers: dict[str, Callable[[Iterable[Mapping[str, Any]], Path], None]] = {
-        ".csv": lambda rows, path: _write_csv(rows, path, columns, ","),
-        ".tsv": lambda rows, path: _write_csv(rows, path, columns, "\t"),
+        ".csv": lambda rows, path: _write_csv(as_cells(rows), path, columns, ","),
+        ".tsv": lambda rows, path: _write_csv(as_cells(rows), path, columns, "\t"),
         ".jsonl": _write_json_lines,
         ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of, columns),
     }
+
+    def as_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        return ({name: cell(v, raw=raw_cells) for name, v in row.items()} for row in rows)
+
     _require_known_ending(path)
     write = writers[path.suffix.lower()]
     try:
@@ -113,13 +121,7 @@ def _write_csv(
         if names:
             writer.writeheader()
         for row in itertools.chain([] if first is None else [first], rows):
-            writer.writerow({name: _cell(value) for name, value in row.items()})
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, (list, tuple, Mapping)):
-        return json.dumps(value, ensure_ascii=False)
-    return value
+            writer.writerow(row)
 
 
 def _write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:

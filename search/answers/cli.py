@@ -55,7 +55,7 @@ def show_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
     elif output.json:
         print_json_lines(map(answer_document, answers))
     elif output.csv:
-        print_csv(flat_rows(answers), dict)
+        print_csv(flat_rows(answers), dict, raw_cells=output.raw_cells)
     elif output.paths or output.null:
         _print_paths(answers, b"\0" if output.null else b"\n")
     else:
@@ -72,7 +72,7 @@ def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
     gone = [Fault(Path(path), reason) for path, reason in missing.items()]
     note_all(fault_lines(gone, "Found, but not there"))
     if output.out is not None:
-        write_hits(answers, output.out)
+        write_hits(answers, output.out, raw_cells=output.raw_cells)
     if output.html is not None:
         from search.answers.contact_sheet import kept_thumbnails, write_contact_sheet
 

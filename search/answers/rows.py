@@ -66,12 +66,13 @@ def flat_rows(answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
         yield row | {"labels": "; ".join(_best_first(row["labels"] or {}))}
 
 
-def write_hits(answers: Sequence[Answer], path: Path) -> None:
+def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False) -> None:
     """Write the hits of all answers to a file that is complete or absent.
 
     Args:
         answers: Of any number; with several, rows are led by their `query`.
         path: Ends in .csv, .tsv, .parquet, or in .jsonl, where labels keep their scores.
+        raw_cells: As of `write_rows`.
 
     Raises:
         ConfigError: `path` has another ending.
@@ -81,7 +82,7 @@ def write_hits(answers: Sequence[Answer], path: Path) -> None:
 
     rows = _nested_rows(answers) if path.suffix.lower() == ".jsonl" else flat_rows(answers)
     columns = _COLUMNS if len(answers) == 1 else ("query", *_COLUMNS)
-    write_rows(rows, path, _schema, columns)
+    write_rows(rows, path, _schema, columns, raw_cells=raw_cells)
 
 
 def path_bytes(answers: Iterable[Answer], end: Literal[b"\n", b"\0"]) -> Iterator[bytes]:

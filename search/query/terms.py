@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from runtime.entry_lines import read_entries
 from runtime.errors import ConfigError
-from runtime.faults import why
 from runtime.paths import path_line
 from search.paths import absolute_path
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=\S)")
+_OPTION = re.compile(r"--\S+|-[a-zA-Z]")
 _HEAVIEST = 1_000_000  # beyond it other terms count for nothing, and sums soon for no number
 _ADDRESSES = ("file:", "http://", "https://")
 _PATH_BEGINNINGS = ("/", "./", "../", "~/", *_ADDRESSES)
@@ -69,8 +70,9 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
 
     Args:
         words: `a dog + "at night" - people`, split as a shell does or not at all: `+` adds a term,
-            `-` excludes one, `0.5:` before a term is its weight. A term that begins as a path does
-            (`./`, `/`, `~/`, `../`) or is a file: address is a picture.
+            `-` excludes one, with or without a space after it, `0.5:` before a term is its
+            weight. A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file:
+            address is a picture.
         like: Pictures, each with a weight if need be.
 
     Raises:
@@ -88,35 +90,44 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
     return Query(tuple(terms))
 
 
-def read_queries(file: Path, standard_input: TextIO) -> list[Query]:
-    """Queries, one a line, read as `parse_query` reads what is typed; blank lines are none.
+def read_queries(file: Path, standard_input: BinaryIO) -> list[Query]:
+    """Queries, one a line, read as `parse_query` reads what is typed.
 
     Args:
-        file: `-` for standard input.
+        file: Of `runtime.entry_lines`; `-` for standard input.
         standard_input: Where that is.
 
     Raises:
-        ConfigError: The file cannot be read, or holds no query.
+        ConfigError: The file cannot be read or holds no query, or one is wrong.
     """
-    try:
-        text = standard_input.read() if str(file) == "-" else file.read_text("utf-8-sig")
-    except OSError as error:
-        message = f"Cannot read the queries {path_line(file)}: {why(error)}. Name a file of text."
-        raise ConfigError(message) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"Cannot read the queries {path_line(file)}: they are no UTF-8 ({error.reason}). Save "
-            "them as that; a picture of another name is written as file:///photos/caf%E9.jpg"
-        ) from error
-    queries = [parse_query(line.split()) for line in text.splitlines() if line.strip()]
-    if not queries:
-        raise ConfigError(f"{path_line(file)} holds no query. Write one a line.")
+    content = standard_input.read() if str(file) == "-" else None
+    queries = []
+    for entry in read_entries(file, content):
+        try:
+            queries.append(parse_query(entry.text.split()))
+        except ConfigError as error:
+            raise ConfigError(f"{entry.place}: {error}") from error
     return queries
 
 
 def _parts(word: str) -> list[str]:
-    """A word of a shell may be a whole query; a path may hold anything."""
-    return [word] if word.startswith(_PATH_BEGINNINGS) else word.split()
+    """A word of a shell may be a whole query; a path may hold anything.
+
+    Raises:
+        ConfigError: It looks like an option that there is not.
+    """
+    if word.startswith(_PATH_BEGINNINGS):
+        return [word]
+    parts = []
+    for part in word.split():
+        if _OPTION.fullmatch(part):
+            raise ConfigError(
+                f"{path_line(part)} is no option of this command. To leave out what shows "
+                f"something, write a space after the sign: - {path_line(part.lstrip('-'))}"
+            )
+        signed = part[0] in "+-" and len(part) > 1
+        parts += [part[0], part[1:]] if signed else [part]
+    return parts
 
 
 def _grouped(words: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -38,6 +38,7 @@ def duplicates(
     paths: Flag = False,
     null: Annotated[bool, Parameter(name=["--null", "-0"], negative="")] = False,
     csv: Flag = False,
+    raw_cells: Flag = False,
     json: Flag = False,
     html: Path | None = None,
     config: Path | None = None,
@@ -58,6 +59,8 @@ def duplicates(
             versions that were verified just now, file by file; never what is only similar.
         null: The same, each ended by NUL in place of a line end: for xargs -0.
         csv: Print CSV.
+        raw_cells: In CSV, leave alone what begins like a formula (=, +, -, @): otherwise a ' is
+            put before it, so that no spreadsheet runs the name of a file.
         json: Print one JSON document.
         html: File for one page that shows all groups.
         config: TOML file of settings; the command line wins.
@@ -79,7 +82,7 @@ def duplicates(
     if json:
         print_document(duplicates_document(found))
     elif csv:
-        print_csv(duplicate_cells(found), dict)
+        print_csv(duplicate_cells(found), dict, raw_cells=raw_cells)
     elif paths or null:
         for path in spare_paths(found, b"\0" if null else b"\n"):
             sys.stdout.buffer.write(path)

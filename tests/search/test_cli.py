@@ -153,7 +153,8 @@ def test_many_queries_are_answered_in_one_pass(
 def test_queries_are_read_from_standard_input(
     drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("a red star\na blue square\n"))
+    typed = io.BytesIO(b"a red star\na blue square\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(typed))
     capsys.readouterr()
     assert main(["search", "query", "--queries", "-", "--json", "--index", str(drawn[1])]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -87,21 +87,42 @@ def test_words_that_are_no_utf_8_are_refused() -> None:
 
 def test_files_of_queries(tmp_path: Path) -> None:
     file = tmp_path / "queries.txt"
-    file.write_bytes("\ufeffa dog\r\n\n  un été - people\n".encode())
-    assert [str(query) for query in read_queries(file, io.StringIO())] == [
+    file.write_bytes("\ufeffa dog\r\n# of people\n\n  un été - people\n\\#1 dad\n".encode())
+    assert [str(query) for query in read_queries(file, io.BytesIO())] == [
         "a dog",
         "un été - people",
+        "#1 dad",
     ]
-    assert len(read_queries(Path("-"), io.StringIO("a\nb\n"))) == 2
-    file.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"no UTF-8 .* Save them .* as file:///"):
-        read_queries(file, io.StringIO())
-    with pytest.raises(ConfigError, match="holds no query"):
-        read_queries(Path("-"), io.StringIO("\n"))
-    with pytest.raises(
-        ConfigError, match=r"Cannot read the queries .*: no such file .* Name a file"
-    ):
-        read_queries(tmp_path / "none", io.StringIO())
+    assert len(read_queries(Path("-"), io.BytesIO("é\nb\n".encode()))) == 2
+    file.write_bytes(b"a\n\xff\xfe")
+    with pytest.raises(ConfigError, match=r"queries.txt is not UTF-8 \(line 2\). Save it"):
+        read_queries(file, io.BytesIO())
+    with pytest.raises(ConfigError, match="standard input is empty"):
+        read_queries(Path("-"), io.BytesIO(b"\n# nothing\n"))
+    with pytest.raises(ConfigError, match="standard input, line 2: Nothing is asked for"):
+        read_queries(Path("-"), io.BytesIO(b"a\n- b\n"))
+    with pytest.raises(ConfigError, match=r"Cannot read .*none: No such file"):
+        read_queries(tmp_path / "none", io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        (["a", "cat", "-0.5:dog"], "a cat - 0.5:dog"),
+        (["a", "cat", "-dog"], "a cat - dog"),
+        (["a", "cat", "-two words"], "a cat - two words"),
+        (["a", "cat", "+dog", "-", "0.5:x"], "a cat + dog - 0.5:x"),
+        (["a well-known cat -./a b.jpg"], f"a well-known cat - {Path('a').absolute()} b.jpg"),
+    ],
+)
+def test_a_sign_may_stand_at_its_term(words: list[str], read: str) -> None:
+    assert str(parse_query(words)) == read
+
+
+@pytest.mark.parametrize("word", ["--topk", "-n"])
+def test_a_word_like_an_option_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match=f"{word} is no option of this command.*: - "):
+        parse_query(["a", "dog", word, "5"])
 
 
 def test_days_months_and_years_are_spans() -> None:

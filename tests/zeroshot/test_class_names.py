@@ -53,7 +53,7 @@ def test_labels_that_cannot_be_used_are_named(text: str, said: str) -> None:
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_a_file_holds_one_a_line_and_quotes_nothing(tmp_path: Path, ending: str) -> None:
-    lines = ["\ufeffcat", '"a, b"', "", "#1", " None "]
+    lines = ["\ufeffcat", '"a, b"', "", "# a comment", r"\#1", " None "]
     path = tmp_path / "labels.txt"
     path.write_bytes(ending.join(lines).encode())
     assert read_labels_file(path) == ("cat", '"a, b"', "#1", "None")

@@ -68,7 +68,8 @@ def test_a_list_on_standard_input_names_the_images(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [str(photos / "star" / "1.png"), str(photos / "circle" / "2.png")]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(names) + "\n"))
+    listed = io.BytesIO(("\n".join(names) + "\n").encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(listed))
     assert main(["zeroshot", "label", "-", *WORDS]) == 0
     assert [row["path"] for row in rows_of(capsys.readouterr().out)] == names
 

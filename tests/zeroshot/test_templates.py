@@ -48,7 +48,7 @@ def test_a_template_may_be_stated_as_it_is() -> None:
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 def test_a_file_holds_one_a_line_whatever_ends_its_lines(tmp_path: Path, ending: str) -> None:
-    lines = ["\ufeffa photo of a {}.", "", "  {}  ", "# {} and {x}", ""]
+    lines = ["\ufeffa photo of a {}.", "", "  {}  ", "# a comment {}", r"\# {} and {x}", ""]
     expected = ("a photo of a {}.", "{}", "# {} and {x}")
     assert load_templates(written(tmp_path, ending.join(lines))) == expected
 
