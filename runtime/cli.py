@@ -16,6 +16,7 @@ from runtime.streams import (
     escape_what_cannot_be_encoded,
     open_closed_streams,
     read_as_utf8,
+    require_width,
     silence,
     tell,
 )
@@ -85,6 +86,7 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
             signal.signal(number, _end_at_once)
     read_as_utf8()
     open_closed_streams()
+    require_width()
     code = main(argv)
     if "torch" not in sys.modules or code >= _BY_SIGNAL:  # which may have left threads at work
         os._exit(code)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+_NARROWEST, _USUAL = 20, 80
+"""Columns of a terminal; one that says 0 does not know."""
+
+
 def read_as_utf8() -> None:
     """Start the process again where the locale knows nothing but ASCII.
 
@@ -36,6 +40,17 @@ def open_closed_streams() -> None:
             os.set_inheritable(os.open(os.devnull, flags), True)  # it gets the lowest number free
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def require_width() -> None:
+    """Have rich think of a terminal wide enough: in less it lays out a help page for ever."""
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        width = int(columns) if columns.isdigit() else os.get_terminal_size().columns
+    except OSError:  # none
+        return
+    if width < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST if width else _USUAL)
 
 
 def escape_what_cannot_be_encoded() -> None:
