@@ -39,6 +39,8 @@ class AdaptationConfig:
             raise ConfigError(message)
         if self.lora_rank < 1:
             raise ConfigError(f"`lora_rank` must be at least 1, got {self.lora_rank}.")
+        if self.lora_alpha is not None and not self.lora_alpha > 0:
+            raise ConfigError(f"`lora_alpha` must be above 0, got {self.lora_alpha}.")
         if not 0 <= self.lora_dropout < 1:
             raise ConfigError(f"`lora_dropout` must be from 0 up to 1, got {self.lora_dropout}.")
         if not 0 < self.layer_decay <= 1:

@@ -9,6 +9,7 @@ from typing import Literal
 from runtime.errors import ConfigError
 
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")
+_SEEDS = 2**32  # of numpy
 LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mae", "rmse"})
 
 
@@ -59,6 +60,8 @@ class LoopConfig:
             self._require(name, above=0)
         for name in ("weight_decay", "seed"):
             self._require(name, at_least=0)
+        if self.seed >= _SEEDS:
+            raise ConfigError(f"`seed` must be below {_SEEDS:,}, got {self.seed}.")
         if not 0 <= self.warmup < 1:
             raise ConfigError(
                 f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}."

@@ -151,6 +151,8 @@ def test_a_signal_during_the_work_lets_it_be_put_in_order(
         ("search duplicates --near inf", "--near must be a finite number, got inf."),
         ("textclf train a b --seed 99999999999999999999", "--seed must be a whole number"),
         ("textclf train a b --learning-rate nan", "--learning-rate must be a finite number"),
+        ("textclf train a b --seed 4294967296", "`seed` must be below 4,294,967,296, got"),
+        ("textclf train a b --lora-alpha -1", "`lora_alpha` must be above 0, got -1.0."),
         ("textclf predict a b --overlap 2.5", "--overlap must be a whole number"),
         ("zeroshot teach a b --suggestions 1.5", "--suggestions must be a whole number"),
         ("zeroshot finetune a b --num-epochs inf", "--num-epochs must be a finite number"),

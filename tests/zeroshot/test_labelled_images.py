@@ -157,3 +157,13 @@ def test_a_collection_of_which_nothing_can_be_read_is_refused(tmp_path: Path) ->
     folder = touch(tmp_path / "all", "cat/broken.jpg", "dog/broken.jpg")
     with pytest.raises(DataError, match=r"None of the 2 images .*broken\.jpg: it ends too early"):
         embed_labelled_images(StandInEncoder(), read_labelled_images(folder))
+
+
+def test_a_table_of_ours_names_what_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    for name in ("=1.png", "'-2.png", "3.png"):
+        (tmp_path / name).touch()
+    rows = [{"path": name, "label": "a"} for name in ("=1.png", "'-2.png", "3.png")]
+    write_rows(rows, tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv").read_text().splitlines()[1] == "'=1.png,a"
+    found = read_labelled_images(tmp_path / "labels.csv")
+    assert [path.name for path in found.paths] == ["=1.png", "'-2.png", "3.png"]
