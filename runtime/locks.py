@@ -11,44 +11,57 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from runtime.plain_files import open_plain, open_to_write
+
 
 class LockedByOther(Exception):  # noqa: N818 - whoever asks for the lock says what it means
     """Another process holds the lock; the message names it."""
 
 
 @contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `path` within the block; the lock ends with the process at the latest.
+
+    Args:
+        path: A file, made if need be.
+        wait: For whoever holds it to let go.
 
     Raises:
         LockedByOther: Another process, or another block of this one, holds it.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or is a link.
     """
     # Neither emptied nor deleted: it is another's until it is locked, and may be being opened.
-    with open(path, "a+", encoding="utf-8", opener=_opened) as file:
+    with open_to_write(path) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            file.seek(0)
             raise LockedByOther(_holder(file.read())) from error
         file.truncate(0)
         since = datetime.now(UTC).astimezone().isoformat(" ", "seconds")
-        json.dump({"pid": os.getpid(), "host": platform.node(), "since": since}, file)
-        file.flush()
+        told = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        file.write(json.dumps(told).encode())
         try:
             yield
         finally:
             file.truncate(0)
 
 
-def _opened(path: str, flags: int) -> int:
-    """Open a file that is no link: where one leads, another file would be emptied."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+def lock_holder(path: Path) -> str | None:
+    """Who holds a lock; None where nobody does."""
+    try:
+        with open_plain(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(file.read())
+    except OSError:
+        pass  # there is none
+    return None
 
 
-def _holder(text: str) -> str:
+def _holder(text: bytes) -> str:
     try:
         found = json.loads(text)
         return f"process {found['pid']} on {found['host']}, since {found['since']}"
-    except (ValueError, TypeError, KeyError):  # it has only just been locked
+    except (ValueError, TypeError, KeyError, RecursionError):  # it has only just been locked
         return "another process"

@@ -21,12 +21,12 @@ def size_text(size: float) -> str:
     return f"{size:.{digits}f} {_UNITS[power]}"
 
 
-def files_bytes(folder: Path) -> int:
+def files_bytes(folder: Path, pattern: str = "*") -> int:
     """Of the files in a folder, without those below; ones that go meanwhile take nothing."""
     total = 0
-    for path in folder.iterdir():
+    for path in folder.glob(pattern):
         try:
-            state = path.stat()
+            state = path.lstat()
         except FileNotFoundError:
             continue
         total += state.st_size if S_ISREG(state.st_mode) else 0

@@ -6,24 +6,20 @@ its place when it is complete; a reader that still has the old one open may fini
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from zlib import crc32
 
 from runtime.errors import FootworkError, StoreError
-from runtime.folders import (
-    MANIFEST,
-    discard_folder,
-    followed,
-    published_folder,
-    read_json,
-    write_json,
-)
+from runtime.folders import MANIFEST, discard_folder, followed, published_folder, write_json
 from runtime.home import data_folder
-from runtime.locks import LockedByOther, exclusive_lock
+from runtime.locks import LockedByOther, exclusive_lock, lock_holder
+from runtime.plain_files import read_object, require_no_link
 from search.paths import absolute_path, is_at_or_below
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Embedder
@@ -35,10 +31,9 @@ _GENERATION = "generation-"
 _TEMPORARY = (
     f".{MANIFEST}.*",
     f".{_GENERATION}*",
-    f"{_GENERATION}*/.{_TEXTS}.*",
-    f"{_GENERATION}*/.approximate.json.*",
-    f"{_GENERATION}*/.approximate-*.faiss.*",
 )
+_TEMPORARY_INSIDE = (f".{_TEXTS}.*", ".approximate.json.*", ".approximate-*.faiss.*")
+_NUMBERED = re.compile(f"{_GENERATION}[0-9]{{1,9}}")
 _NAME = 40  # characters of a root's name in the name of its index
 
 
@@ -76,20 +71,27 @@ class IndexFolder:
             self._require_own()
             followed(self.path).mkdir(parents=True, exist_ok=True)
             held.enter_context(exclusive_lock(self.path / _LOCK))
+            require_no_link(self.path / MANIFEST)
             for path in self.left_over():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
         except LockedByOther as error:
             message = f"The index in {self.path} is being written by {error}. Wait for it to end."
             raise StoreError(message) from error
         except OSError as error:  # a medium that cannot be written among them
             raise StoreError(
-                f"The index in {self.path} cannot be written: {error.strerror}. Make the folder "
+                f"The index in {self.path} cannot be written: {error.strerror}. Make it "
                 "writable, or name another with --index."
             ) from error
 
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `runtime.folders`, of a process that was killed."""
-        return sorted(path for pattern in _TEMPORARY for path in self.path.glob(pattern))
+        inside = [one.glob(form) for one in self.generations() for form in _TEMPORARY_INSIDE]
+        return sorted({*chain(*(self.path.glob(form) for form in _TEMPORARY), *inside)})
+
+    def writer(self) -> str | None:
+        """Who writes at the moment; None where nobody does."""
+        return lock_holder(self.path / _LOCK)
 
     def open(self) -> EmbeddedStore:
         """The generation that is searched.
@@ -174,13 +176,9 @@ class IndexFolder:
             message = f"No index in {self.path}. Make one: footwork search index FOLDER"
             raise StoreError(message)
         try:
-            found = read_json(self.path / MANIFEST)
-        except FootworkError as error:
-            message = (
-                f"{self.path / MANIFEST} cannot be read. "
-                "footwork search doctor --repair writes it again."
-            )
-            raise StoreError(message) from error
+            found = read_object(self.path / MANIFEST)
+        except (OSError, ValueError) as error:
+            raise self._damaged("cannot be read") from error
         if found.get("kind") != KIND:
             raise StoreError(
                 f"{self.path} is no index but something else that Footwork made. Name a folder "
@@ -188,17 +186,30 @@ class IndexFolder:
             )
         if found.get("format") != FORMAT:
             raise StoreError(
-                f"The index in {self.path} has format {found.get('format')}; this version of "
+                f"The index in {self.path} has format {found.get('format')!r:.40}; this version of "
                 f"Footwork reads format {FORMAT}. Take the version that made it, or index anew."
             )
-        return self.path / found["generation"]
+        name = found.get("generation")
+        if not (isinstance(name, str) and _NUMBERED.fullmatch(name)):
+            error = self._damaged(f"names {name!r:.60} in place of {_GENERATION}1 or the like")
+            raise error from ValueError(name)
+        if (self.path / name).is_symlink():
+            raise StoreError(
+                f"{self.path / name} is a link, and a generation of an index is a folder itself. "
+                "Move the folder here, or copy it."
+            )
+        return self.path / name
+
+    def _damaged(self, what: str) -> StoreError:
+        repair = "footwork search doctor --repair writes it again"
+        return StoreError(f"{self.path / MANIFEST} {what}. {repair}.")
 
     def generations(self) -> list[Path]:
-        """The folders of all generations, the oldest first."""
+        """The folders of all generations, the oldest first; what links lead to is none."""
         found = [
             path
             for path in self.path.glob(f"{_GENERATION}*")
-            if path.is_dir() and path.name.removeprefix(_GENERATION).isdigit()
+            if _NUMBERED.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
         ]
         return sorted(found, key=lambda path: int(path.name.removeprefix(_GENERATION)))
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from zlib import crc32
 
 from runtime.errors import ImageError
 from runtime.folders import published_file
 from runtime.images.decoding import decode_image
 from runtime.paths import path_line
 from runtime.placing import content_hash
+from runtime.plain_files import open_plain
 
 _QUALITY = 82  # percent of libjpeg
-_BEGINNING, _END = b"\xff\xd8", b"\xff\xd9"
-_RECIPE = 1
+_CHECKSUM = 4  # bytes, at the end of a kept file
+_RECIPE = 2
 """Part of a kept file's name: to be raised when the same picture would come out otherwise."""
 
 
@@ -64,10 +66,10 @@ class Thumbnails:
         """
         kept = self._place(content)
         if kept is not None:
-            with suppress(OSError):
-                found = kept.read_bytes()
-                if found.startswith(_BEGINNING) and found.endswith(_END):
-                    return found
+            with suppress(OSError), open_plain(kept) as file:
+                found = file.read()
+                if found[-_CHECKSUM:] == _checksum(found[:-_CHECKSUM]):
+                    return found[:-_CHECKSUM]
         if missing is not None:
             raise ImageError(path_line(path), missing)
         if kept is None:
@@ -75,13 +77,17 @@ class Thumbnails:
         made = thumbnail_jpeg(path, self.side)
         with suppress(OSError):  # a full disk costs only the time to make it again
             if content_hash(path) == content:
-                _write(kept, made)
+                _write(kept, made + _checksum(made))
         return made
 
     def _place(self, content: str) -> Path | None:
         if self._folder is None or not content.isalnum():
             return None
         return self._folder / content[:2] / f"{content}-{self.side}-{_RECIPE}.jpg"
+
+
+def _checksum(content: bytes) -> bytes:
+    return crc32(content).to_bytes(_CHECKSUM)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ModelError
 from runtime.lengths import of_one_length
+from runtime.plain_files import open_plain, read_object
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -33,9 +34,11 @@ GRAPH, TOKENIZER, SETTINGS = "text.onnx", "tokenizer.json", "text.json"
 FORMAT = 1
 """Of the folder; a change that older readers would misread counts it up."""
 OUTPUT = "features"
+_AGAIN = "footwork search doctor --repair prepares it anew; no image is embedded again."
 
 _BATCH = 64  # texts
 _MOST_THREADS = 4  # more do not make a few tokens faster
+_MOST_TOKENS, _WIDEST = 1 << 20, 1 << 16
 _COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 """Input of a model → attribute of a tokenizer's `Encoding`."""
 
@@ -72,14 +75,29 @@ class TextSettings:
             ModelError: It is missing, damaged, or of another format.
         """
         try:
-            found = json.loads((folder / SETTINGS).read_text("utf-8"))
+            found = read_object(folder / SETTINGS)
             if found.get("format") != FORMAT:
-                known = f"this is format {found.get('format')}, known is {FORMAT}"
+                known = f"this is format {found.get('format')!r:.40}, known is {FORMAT}"
                 raise _damaged(folder, known)
             found["inputs"] = tuple(found["inputs"])
             return cls(**found)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise _damaged(folder, f"{SETTINGS}: {error}") from error
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no text tower has."""
+        numbers = [self.logit_scale, 0.0 if self.logit_bias is None else self.logit_bias]
+        if not (
+            set(self.inputs) <= set(_COLUMNS)
+            and self.inputs
+            and self.max_tokens in range(1, _MOST_TOKENS)
+            and self.truncation_side in ("left", "right")
+            and set(self.padding or ()) <= {"pad_id", "pad_token", "pad_type_id", "direction"}
+            and self.width in range(1, _WIDEST)
+            and all(isinstance(number, float | int) for number in numbers)
+            and np.isfinite(np.array(numbers, np.float64)).all()
+        ):
+            raise ValueError("a setting is none of a text tower")
 
 
 class OnnxTextTower:
@@ -148,18 +166,28 @@ class OnnxTextTower:
         if isinstance(texts, str):
             raise TypeError(f"`texts` must be several, got the string {texts!r}.")
         lowers = self._settings.lowers
-        return self._tokenizer.encode_batch([t.lower() if lowers else t for t in texts])
+        try:
+            return self._tokenizer.encode_batch([t.lower() if lowers else t for t in texts])
+        except Exception as error:  # it raises nothing more special
+            raise ModelError(
+                f"The tokenizer of the text tower fails ({error}). {_AGAIN}"
+            ) from error
 
     def _embed(self, encoded: Sequence[Encoding]) -> FloatArray:
         inputs = {
             name: np.array([getattr(one, _COLUMNS[name]) for one in encoded], np.int64)
             for name in self._settings.inputs
         }
-        features = np.asarray(self._session.run([OUTPUT], inputs)[0], np.float32)
-        norms = np.linalg.norm(features, axis=1, keepdims=True)
-        if not np.isfinite(norms).all():
-            message = "The text tower gives embeddings that are no numbers: its weights are damaged"
-            raise ModelError(f"{message}. Index the images again.")
+        try:
+            features = np.asarray(self._session.run([OUTPUT], inputs)[0], np.float32)
+        except Exception as error:  # its kinds share no other base
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"The text tower does not run ({reason}). {_AGAIN}") from error
+        with np.errstate(over="ignore"):
+            norms = np.linalg.norm(features, axis=-1, keepdims=True)
+        if features.shape != (len(encoded), self.width) or not np.isfinite(norms).all():
+            message = f"The text tower gives no embeddings of {self.width} numbers: it is damaged"
+            raise ModelError(f"{message}. {_AGAIN}")
         return features / np.maximum(norms, np.float32(1e-12))
 
 
@@ -167,14 +195,15 @@ def _load_tokenizer(folder: Path, settings: TextSettings) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:
+        open_plain(folder / TOKENIZER).close()  # it would wait for a FIFO
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer.enable_truncation(settings.max_tokens, direction=settings.truncation_side)
+        if settings.padding is None:
+            tokenizer.no_padding()
+        else:
+            tokenizer.enable_padding(length=settings.max_tokens, **settings.padding)
     except Exception as error:  # it raises nothing more special
         raise _damaged(folder, f"{TOKENIZER}: {error}") from error
-    tokenizer.enable_truncation(settings.max_tokens, direction=settings.truncation_side)
-    if settings.padding is None:
-        tokenizer.no_padding()
-    else:
-        tokenizer.enable_padding(length=settings.max_tokens, **settings.padding)
     return tokenizer
 
 
@@ -200,6 +229,8 @@ def _open_session(folder: Path) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # each length is another pattern
     try:
+        for path in folder.glob(f"{GRAPH}*"):
+            open_plain(path).close()  # it would wait for a FIFO
         return onnxruntime.InferenceSession(
             str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
         )
@@ -209,6 +240,5 @@ def _open_session(folder: Path) -> InferenceSession:
 
 def _damaged(folder: Path, reason: str) -> ModelError:
     return ModelError(
-        f"The text tower in {folder} cannot be read ({reason.splitlines()[0]}). "
-        "Index the images again."
+        f"The text tower in {folder} cannot be read ({reason.splitlines()[0]:.300}). {_AGAIN}"
     )

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from runtime.checksums import damage_in, has_checksums, write_checksums
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ModelError, StoreError
-from runtime.folders import renewed_folder
+from runtime.folders import followed, remove_staging, renewed_folder
+from runtime.locks import exclusive_lock
+from runtime.plain_files import open_plain, require_no_link
 from search.query.relevance import reference_prompts
-from search.store.protocol import Embedder, FloatArray
+from search.store.protocol import Embedder, FloatArray, wrong_lengths
 
 if TYPE_CHECKING:
     from runtime.encoder import DualEncoder
 
+KIND = "texts"
+"""Of the manifest that holds the checksums."""
 _REFERENCES = "references.npy"
 _TOWER = "tower"
+_LONGEST = 1 << 26  # bytes of the references: 200 rows of a few thousand numbers
+_CLOSE = 1e-3
+_PREPARE = "footwork search doctor --repair prepares it anew; no image is embedded again."
+_UNREADABLE = (OSError, ValueError, EOFError, MemoryError, RecursionError, OverflowError, TypeError)
+"""What numpy makes of a file that is none of its own."""
 
 
 class TextEncoder(Protocol):
@@ -50,15 +62,10 @@ class Texts:
     def __init__(self, folder: Path, embedder: Embedder) -> None:
         self._folder, self._embedder = folder, embedder
         self._encoder: TextEncoder | None = None
-        try:
-            self.references: FloatArray = np.load(folder / _REFERENCES, allow_pickle=False)
-            """Vectors of everyday words, (R, D): what a picture is measured against."""
-        except (OSError, ValueError) as error:
-            message = (
-                f"{folder} lacks what queries in words need ({error}). "
-                "Run footwork search index once more; no image is embedded again."
-            )
-            raise StoreError(message) from error
+        if fault := damage_in(folder, KIND, whole=False):
+            raise StoreError(f"{folder} is damaged: {fault}. {_PREPARE}")
+        self.references: FloatArray = _references(folder, embedder.width)
+        """Vectors of everyday words, (R, D): what a picture is measured against."""
 
     @property
     def encoder(self) -> TextEncoder:
@@ -76,6 +83,24 @@ class Texts:
         """Whether words are embedded without loading the whole model."""
         return (self._folder / _TOWER).is_dir()
 
+    def damage(self) -> str | None:
+        """What is wrong, every byte looked at, as a clause; None for nothing.
+
+        An older folder has no checksums: there the text half must answer as when it was made.
+        """
+        if fault := damage_in(self._folder, KIND, whole=True):
+            return fault
+        if not self.has_tower:
+            return None
+        prompts = reference_prompts(self._embedder.model_id)
+        whole = not has_checksums(self._folder) and len(prompts) == len(self.references)
+        found = self.encoder.encode_texts(prompts if whole else prompts[:1])
+        if found.shape[1] != self._embedder.width or len(wrong_lengths(found)):
+            return "the text half of the model gives no unit vectors of the index's width"
+        if whole and not np.abs(found - self.references).max() < _CLOSE:
+            return "the text half of the model answers otherwise than when it was made"
+        return None
+
     def _loaded(self) -> TextEncoder:
         if self.has_tower:
             from runtime.onnx.text_tower import OnnxTextTower
@@ -84,14 +109,31 @@ class Texts:
         return load_model(self._embedder)
 
 
+def _references(folder: Path, width: int) -> FloatArray:
+    try:
+        with open_plain(folder / _REFERENCES) as file:
+            stream = BytesIO(file.read(_LONGEST))
+        rows: FloatArray = np.lib.format.read_array(stream, allow_pickle=False)
+    except _UNREADABLE as error:
+        message = f"{folder} lacks what queries in words need ({error!s:.200}). {_PREPARE}"
+        raise StoreError(message) from error
+    if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != width or len(rows) < 2:
+        what = f"holds {rows.dtype!s:.20} of shape {rows.shape}, not float32 of (R, {width})"
+        raise StoreError(f"{folder / _REFERENCES} {what}. {_PREPARE}")
+    if len(wrong := wrong_lengths(rows)):
+        what = f"holds {len(wrong):,} rows that are no unit vectors"
+        raise StoreError(f"{folder / _REFERENCES} {what}. {_PREPARE}")
+    return rows
+
+
 def open_texts(folder: Path, embedder: Embedder) -> Texts:
     """What a folder holds; it is made first if this machine has not asked a server's index yet.
 
     Raises:
         ModelError: The model is needed, and cannot be loaded.
-        StoreError: The folder cannot be written.
+        StoreError: The folder is damaged, or cannot be written.
     """
-    if not is_prepared(folder):
+    if not os.path.lexists(folder / _REFERENCES):
         try:
             prepare_texts(load_model(embedder), folder)
         except OSError as error:
@@ -102,11 +144,12 @@ def open_texts(folder: Path, embedder: Embedder) -> Texts:
     return Texts(folder, embedder)
 
 
-def is_prepared(folder: Path) -> bool:
-    """Whether `prepare_texts` has been here, and what it left can be read."""
+def is_prepared(folder: Path, embedder: Embedder) -> bool:
+    """Whether `prepare_texts` has been here, and what it left is still that."""
     try:
-        return len(np.load(folder / _REFERENCES, allow_pickle=False)) > 0
-    except (OSError, ValueError, EOFError):
+        Texts(folder, embedder)
+        return damage_in(folder, KIND, whole=True) is None
+    except StoreError:
         return False
 
 
@@ -119,21 +162,30 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
 
     Returns:
         Why the text half could not be written by itself, if it could not.
+
+    Raises:
+        OSError: The folder cannot be written, or is a link.
     """
     from runtime.onnx.export import export_text_tower
 
+    require_no_link(folder)
+    followed(folder.parent).mkdir(parents=True, exist_ok=True)
     note = None
-    with renewed_folder(folder) as staging:
-        try:
-            tower = staging / _TOWER
-            tower.mkdir()
-            export_text_tower(encoder, tower)
-        except ModelError as error:
-            note = str(error)
-            for path in tower.iterdir():
-                path.unlink()
-            tower.rmdir()
-        np.save(staging / _REFERENCES, encoder.encode_texts(reference_prompts(encoder.model_id)))
+    with exclusive_lock(folder.with_name(f"{folder.name}.lock"), wait=True):
+        remove_staging(folder)  # of a process that was killed: one that lives holds the lock
+        with renewed_folder(folder) as staging:
+            try:
+                tower = staging / _TOWER
+                tower.mkdir()
+                export_text_tower(encoder, tower)
+            except ModelError as error:
+                note = str(error)
+                for path in tower.iterdir():
+                    path.unlink()
+                tower.rmdir()
+            rows = encoder.encode_texts(reference_prompts(encoder.model_id))
+            np.save(staging / _REFERENCES, rows)
+            write_checksums(staging, KIND)
     return note
 
 

@@ -17,6 +17,14 @@ from search.filters import EVERYTHING, Filter
 from search.records import ImageRecord
 
 FloatArray = NDArray[np.float32]
+_LENGTH_ERROR = 1e-3
+
+
+def wrong_lengths(vectors: FloatArray) -> NDArray[np.intp]:
+    """Which rows of (N, D) are no unit vectors: those of a spoilt disk, or a foreign hand."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1)
+        return np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH_ERROR))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

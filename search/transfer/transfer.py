@@ -130,7 +130,7 @@ def copy_index(
         typical = np.zeros((0, embedder.width), np.float32)
         folder = place.texts_folder(embedder)
         _copy_texts(source, folder, embedder, transfer)
-        if is_prepared(folder):
+        if is_prepared(folder, embedder):
             typical = Yardstick(Texts(folder, embedder).references).directions
         store.finish(typical)
     return transfer
@@ -213,10 +213,10 @@ def _require_width(embedder: Embedder, images: Sequence[Embedded]) -> None:
 
 
 def _copy_texts(source: Source, folder: Path, embedder: Embedder, transfer: Transfer) -> None:
-    if is_prepared(folder):
+    if is_prepared(folder, embedder):
         return
     old = source.texts_folder()
-    if old is not None and is_prepared(old):
+    if old is not None and is_prepared(old, embedder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with renewed_folder(folder) as staging:
             shutil.copytree(old, staging, dirs_exist_ok=True)

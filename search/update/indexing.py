@@ -117,7 +117,9 @@ class Indexer:
         return summary
 
     def _prepare(self, folder: Path, embedder: Embedder) -> str | None:
-        return None if is_prepared(folder) else prepare_texts(self._load(embedder), folder)
+        return (
+            None if is_prepared(folder, embedder) else prepare_texts(self._load(embedder), folder)
+        )
 
     def _assist(self) -> Summary:
         embedder = self.crew.from_main(None)

@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
-from runtime.errors import DataError, FootworkError, ModelError, StoreError
+from runtime.checksums import has_checksums, write_checksums
+from runtime.errors import DataError, FootworkError, ModelError
 from search.findings import Finding, Report
 from search.index_folder import IndexFolder
 from search.places import Place
-from search.query.texts import Texts, load_model, prepare_texts
+from search.query.texts import KIND, Texts, load_model, prepare_texts
 from search.records import ImageRecord
-from search.store.protocol import Embedder, Store
+from search.store.protocol import Embedder, Store, wrong_lengths
 from search.update.differences import Differences, find_differences
-from search.upkeep.index_health import folder_findings, mend_index
+from search.upkeep.index_health import as_seen_beside, folder_findings, mend_index
 
-_LENGTH_ERROR = 1e-3
 _UPDATE = "footwork search index brings them up to date"
 _PREPARE = "footwork search doctor --repair prepares them anew; no image is embedded again"
 
@@ -35,14 +33,18 @@ def examine(place: Place, *, with_model: bool) -> Report:
     """
     if not isinstance(place, IndexFolder):
         return Report(str(place), tuple(_contents(place, with_model)))
-    broken = tuple(folder_findings(place))
+    before = place.writer()  # or one that begins meanwhile
+    found = tuple(folder_findings(place))
+    broken = tuple(as_seen_beside(before or place.writer(), found))
     if any(finding.kind in _BLOCKING for finding in broken):
         return Report(str(place), broken)
     return Report(str(place), (*broken, *_contents(place, with_model)))
 
 
 def repair(place: Place, *, with_model: bool) -> Report:
-    """Look for everything that can be wrong, and mend what can be mended; a server mends itself.
+    """Look for everything that can be wrong, and mend what can be mended.
+
+    A server mends its own files; of its index the text half lies on this machine.
 
     Args:
         place: Of the index.
@@ -51,14 +53,14 @@ def repair(place: Place, *, with_model: bool) -> Report:
     Raises:
         StoreError: The index cannot be read at all, or is being written.
     """
-    if not isinstance(place, IndexFolder):
-        return examine(place, with_model=with_model)
+    broken, done = list[Finding](), list[str]()
     with place.writing():
-        broken = list(folder_findings(place))
-        done = mend_index(place, broken)
+        if isinstance(place, IndexFolder):
+            broken += folder_findings(place)
+            done += mend_index(place, broken)
         contents = list(_contents(place, with_model))
-        left = [one for one in contents if one.kind != "texts" or not _mend_texts(place, done)]
-        left = [*folder_findings(place), *left]
+        left = [one for one in contents if not _mended(one, place, done)]
+        left += folder_findings(place) if isinstance(place, IndexFolder) else ()
     return Report(str(place), (*broken, *contents), tuple(done), tuple(left))
 
 
@@ -112,43 +114,44 @@ _KINDS: dict[str, tuple[str, Callable[[Differences], list[ImageRecord]]]] = {
 def _vectors(store: Store) -> Iterator[Finding]:
     spoilt = []
     for block in store.scan():
-        lengths = np.linalg.norm(block.vectors, axis=1)
-        wrong = np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH_ERROR))
-        spoilt += [block.records[row].path for row in wrong.tolist()]
+        spoilt += [block.records[row].path for row in wrong_lengths(block.vectors).tolist()]
     if spoilt:
         what = "not of length 1; footwork search remove forgets them, then index them again"
         yield Finding("spoilt embeddings", len(spoilt), what, tuple(spoilt))
 
 
 def _texts(place: Place, embedder: Embedder) -> Iterator[Finding]:
+    folder = place.texts_folder(embedder)
     try:
-        texts = Texts(place.texts_folder(embedder), embedder)
-        if texts.references.ndim != 2 or texts.references.shape[1] != embedder.width:
-            yield Finding("texts", 1, f"of another model; {_PREPARE}")
-        elif texts.has_tower:
-            _check_tower(texts, embedder)
-    except (FootworkError, ValueError):
-        yield Finding("texts", 1, f"missing or damaged; {_PREPARE}")
+        fault = Texts(folder, embedder).damage()
+    except FootworkError as error:
+        fault = f"missing or damaged ({str(error).partition('. ')[0]})"
+    if fault is not None:
+        yield Finding("texts", 1, f"{fault}; {_PREPARE}")
+    elif not has_checksums(folder):
+        what = "of an older version, whose damage could not be seen; --repair adds checksums"
+        yield Finding("unchecked texts", 1, what, is_fault=False)
 
 
-def _mend_texts(place: Place, done: list[str]) -> bool:
-    """Prepare the text half anew, where the model is on this machine."""
+def _mended(finding: Finding, place: Place, done: list[str]) -> bool:
+    """Give the text half checksums, or prepare it anew where the model is on this machine."""
+    if finding.kind not in ("texts", "unchecked texts"):
+        return False
     with closing(place.open()) as store:
         embedder = store.embedder
-    if not is_on_this_machine(embedder.model_id, embedder.revision):
-        return False
+    folder = place.texts_folder(embedder)
     try:
-        note = prepare_texts(load_model(embedder), place.texts_folder(embedder))
-    except ModelError:
+        if finding.kind == "unchecked texts":
+            write_checksums(folder, KIND)
+            done.append("the text half of the model was given checksums.")
+            return True
+        if not is_on_this_machine(embedder.model_id, embedder.revision):
+            return False
+        note = prepare_texts(load_model(embedder), folder)
+    except (ModelError, OSError):
         return False  # the finding stays
     done += ["the text half of the model was prepared anew.", *([note] if note else [])]
     return True
-
-
-def _check_tower(texts: Texts, embedder: Embedder) -> None:
-    (vector,) = texts.encoder.encode_texts(["a photo"])
-    if vector.shape != (embedder.width,) or not abs(np.linalg.norm(vector) - 1) < _LENGTH_ERROR:
-        raise StoreError("The text half of the model gives no unit vectors of the index's width")
 
 
 def _model(embedder: Embedder) -> Iterator[Finding]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import FootworkError, StoreError
 from runtime.faults import counted
-from runtime.folders import MANIFEST, read_json
+from runtime.folders import MANIFEST
+from runtime.plain_files import read_object
 from search.findings import Finding
 from search.index_folder import IndexFolder
 from search.store.embedded import EmbeddedStore
@@ -22,6 +24,8 @@ _REPAIR = "footwork search doctor --repair"
 
 def folder_findings(place: IndexFolder) -> Iterator[Finding]:
     """What is wrong with the manifest, the generations and their files.
+
+    Beside a process that writes, `as_seen_beside` says what of it is that one's doing.
 
     Raises:
         StoreError: There is no index, or one that this version cannot read.
@@ -38,6 +42,20 @@ def folder_findings(place: IndexFolder) -> Iterator[Finding]:
         yield from inspect_folder(generation)
     yield from _other_generations(place, generation)
     yield from _left_over(place)
+
+
+def as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings as they are where a process is writing: nothing of its is left over.
+
+    Args:
+        writer: Who; None for nobody.
+        findings: Of `folder_findings`.
+    """
+    for finding in findings:
+        if writer and finding.kind in ("temporary", "left over"):
+            what = f"being written by {writer}"
+            finding = replace(finding, kind="unfinished files", what=what, is_fault=False)
+        yield finding
 
 
 def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
@@ -86,11 +104,9 @@ def _manifest_fault(place: IndexFolder) -> str | None:
     try:
         current = place.current()
     except StoreError as error:
-        if isinstance(error.__cause__, FootworkError):
+        if error.__cause__ is not None:
             return "damaged"
         raise
-    except (KeyError, TypeError, AttributeError):
-        return "damaged"
     return None if current.is_dir() else f"it names {current.name}, which is missing"
 
 
@@ -110,8 +126,8 @@ def _meant(place: IndexFolder) -> Path:
 
 
 def _stated_model(place: IndexFolder) -> dict[str, Any] | None:
-    with suppress(FootworkError, KeyError, TypeError):
-        return dict(read_json(place.path / MANIFEST)["model"])
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return dict(read_object(place.path / MANIFEST)["model"])
     return None
 
 

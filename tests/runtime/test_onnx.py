@@ -208,16 +208,20 @@ def test_a_damaged_folder_says_to_index_again(copied: Path, name: str, damage: s
     path.unlink()
     if damage != "missing":
         path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
-    with pytest.raises(ModelError, match=r"cannot be read \(.+\)\. Index the images again"):
+    with pytest.raises(ModelError, match=r"cannot be read \(.+\)\. footwork search doctor"):
         OnnxTextTower.load(copied)
 
 
 def test_another_format_and_weights_that_are_no_numbers_are_refused(copied: Path) -> None:
     weights = copied / "text.onnx.data"
     weights.write_bytes(b"\xff" * weights.stat().st_size)
-    with pytest.raises(ModelError, match=r"no numbers: its weights are damaged\. Index"):
+    with pytest.raises(
+        ModelError, match=r"gives no embeddings of \d+ numbers: it is damaged\. footwork"
+    ):
         OnnxTextTower.load(copied).encode_texts(["a cat"])
     settings = json.loads((copied / "text.json").read_text())
     (copied / "text.json").write_text(json.dumps({**settings, "format": 99}))
-    with pytest.raises(ModelError, match=r"format 99, known is 1\)\. Index the images again"):
+    with pytest.raises(
+        ModelError, match=r"format 99, known is 1\)\. footwork search doctor --repair"
+    ):
         OnnxTextTower.load(copied)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.checksums import write_checksums
 from search.findings import Report
 from search.index_folder import IndexFolder
 from search.upkeep import doctor
@@ -25,6 +26,7 @@ def index_of(folder: Path, *roots: Path) -> IndexFolder:
         texts = place.texts_folder(EMBEDDER)
         texts.mkdir()
         np.save(texts / "references.npy", np.eye(WIDTH, dtype=np.float32))
+        write_checksums(texts, "texts")
     return place
 
 

@@ -32,7 +32,7 @@ def test_a_damaged_catalog_is_made_anew_from_what_can_be_read(
     after = holdings(place)
     assert after
     assert after.items() <= before.items()
-    assert list(path.parent.glob("catalog-damaged-1.sqlite"))
+    assert path.with_name("catalog-damaged.sqlite").is_file()
     assert vectors(place).stat().st_size == PHOTOS * WIDTH * 4
     with closing(place.open()) as store:
         indexed(store, original / "photos")

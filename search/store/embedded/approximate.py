@@ -5,17 +5,19 @@ It is a cache: built where exact search would take long, never needed, always to
 
 from __future__ import annotations
 
-import os
+import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import FootworkError, StoreError
-from runtime.folders import flush, read_json, write_json
+from runtime.checksums import file_checksums, file_damage
+from runtime.errors import StoreError
+from runtime.folders import published_file, write_json
+from runtime.plain_files import open_plain, read_object, require_no_link
 from search.store.embedded.catalog import SlotArray
 from search.store.protocol import FloatArray
 
@@ -31,6 +33,7 @@ _TOP = 10
 _TRAINED = 40  # vectors a list
 _ADDED = 65_536  # vectors at once
 _RECORD = "approximate.json"
+_FILE = re.compile(r"approximate-[0-9]{1,12}\.faiss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Covered:
     """The file's name."""
     slots: int
     """Vectors in it."""
+    width: int
+    """Of a vector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,14 @@ class Build:
     """Lists to look into for a recall of 0.99 among the first ten."""
     recall: float
     """That was measured with them."""
+    checksums: dict[str, Any] = field(default_factory=dict)
+    """Of the file; older records have none."""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError or ValueError for what `refresh` does not write."""
+        kinds = [type(getattr(self, one.name)) for one in fields(self)]
+        if kinds != [str, str, int, int, int, float, dict] or not _FILE.fullmatch(self.file):
+            raise ValueError(self)
 
 
 class ApproximateIndex:
@@ -68,13 +81,14 @@ class ApproximateIndex:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: tuple[Build, Any] | None = None
+        self._record: tuple[tuple[int, int], Build] | None = None
 
     def covers(self, state: Covered) -> int:
         """How many of the first vectors of a file it knows; 0 for none."""
         build = self._build()
         if build is None or build.vectors != state.vectors or build.slots > state.slots:
             return 0
-        return build.slots if self._index(build) is not None else 0
+        return build.slots if self._index(build, state.width) is not None else 0
 
     def candidates(self, queries: FloatArray, count: int) -> SlotArray:
         """The nearest, all but surely.
@@ -145,15 +159,31 @@ class ApproximateIndex:
         return {"approximate index": told}
 
     def _build(self) -> Build | None:
-        with suppress(FootworkError, TypeError):
-            return Build(**read_json(self._folder / _RECORD))
+        with suppress(OSError, ValueError, TypeError):
+            state = (self._folder / _RECORD).stat()
+            if self._record is None or self._record[0] != (state.st_ino, state.st_mtime_ns):
+                build = Build(**read_object(self._folder / _RECORD))
+                self._record = (state.st_ino, state.st_mtime_ns), build
+            return self._record[1]
         return None
 
-    def _index(self, build: Build) -> Any:
+    def _index(self, build: Build, width: int) -> Any:
         if self._open is None or self._open[0] != build:
-            index = _read(self._folder / build.file, mapped=True)
-            self._open = None if index is None else (build, index)
+            index = (
+                None if self._is_damaged(build) else _read(self._folder / build.file, mapped=True)
+            )
+            fits = hasattr(index, "nlist") and (index.ntotal, index.d) == (build.slots, width)
+            self._open = (build, index) if fits else None
         return self._open[1] if self._open else None
+
+    def _is_damaged(self, build: Build) -> bool:
+        path = self._folder / build.file
+        try:
+            late = path.stat().st_mtime_ns > (self._folder / _RECORD).stat().st_mtime_ns
+            open_plain(path).close()  # FAISS would wait for a FIFO
+            return bool(build.checksums and file_damage(path, build.checksums, whole=late))
+        except (OSError, KeyError, TypeError):
+            return True
 
     def _opened(self) -> tuple[Build, Any]:
         assert self._open is not None, "`covers` comes first"
@@ -174,24 +204,26 @@ class ApproximateIndex:
             options["sel"] = faiss.IDSelectorBitmap(bits)
         parameters = faiss.SearchParametersIVF(**options)
         _, slots = index.search(np.ascontiguousarray(queries), count, params=parameters)
-        found: SlotArray = slots
+        found: SlotArray = np.where(slots < index.ntotal, slots, -1)
         return found
 
     def _publish(self, index: Any, build: Build) -> None:
-        temporary = self._folder / f".{build.file}.{os.getpid()}"
+        path = self._folder / build.file
         try:
-            _faiss().write_index(index, str(temporary))
-            flush(temporary)  # a mapped file that ends early kills who reads it
-            temporary.rename(self._folder / build.file)
+            for one in (path, self._folder / _RECORD):
+                require_no_link(one)
+            with published_file(
+                path
+            ) as temporary:  # a mapped file that ends early kills its reader
+                _faiss().write_index(index, str(temporary))
+            told = replace(build, checksums=file_checksums(path))
+            write_json(self._folder / _RECORD, asdict(told))
         except (OSError, RuntimeError) as error:  # FAISS raises the latter for a full disk, too
             message = (
-                f"{self._folder / build.file} cannot be written. Make room, then run the command "
+                f"{path} cannot be written. Make room, then run the command "
                 "again; all images are kept, and found more slowly until then."
             )
             raise StoreError(message) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        write_json(self._folder / _RECORD, asdict(build))
         self._discard(but=build.file)
 
     def _discard(self, but: str | None = None) -> None:

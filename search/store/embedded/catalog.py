@@ -7,9 +7,10 @@ always there, and what it does not name may be overwritten.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,57 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import StoreError
+from runtime.plain_files import require_no_link
+from search.store.embedded.catalog_faults import spoilt_catalog, translated
+from search.store.embedded.tables import (
+    FORMAT,
+    add_checksums,
+    create_tables,
+    state_of_tables,
+)
+from search.store.protocol import Embedder
 
 FILE_NAME = "catalog.sqlite"
-FORMAT = 1
-"""Of the tables below. A change of them counts it up, and `open_catalog` says how to go on."""
-
 SlotArray = NDArray[np.int64]
 """Rows of the vector file, ascending."""
 
 _WAIT = 10.0  # seconds for another process to end its transaction
-_DAMAGED = "The catalog is damaged: footwork search doctor --repair saves what can be read."
 
-_SCHEMA = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE files (
-    id INTEGER PRIMARY KEY,
-    path TEXT NOT NULL UNIQUE,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    content TEXT NOT NULL,
-    format TEXT,
-    width INTEGER,
-    height INTEGER,
-    date INTEGER,
-    camera TEXT,
-    camera_folded TEXT,
-    fault TEXT,
-    present INTEGER NOT NULL,
-    slot INTEGER
-);
-CREATE UNIQUE INDEX files_by_slot ON files (slot);
-CREATE INDEX files_by_size ON files (size);
-CREATE INDEX files_by_path ON files (path, slot) WHERE present AND slot IS NOT NULL;
-CREATE INDEX files_by_date ON files (date, slot) WHERE present AND slot IS NOT NULL;
-CREATE INDEX files_by_camera ON files (
-    camera_folded, date, width, height, size, format, slot
-) WHERE present AND slot IS NOT NULL;
-CREATE INDEX files_by_format ON files (
-    format, width, height, size, date, camera_folded, slot
-) WHERE present AND slot IS NOT NULL;
-CREATE INDEX files_absent ON files (slot) WHERE NOT present;
-CREATE TABLE holes (slot INTEGER PRIMARY KEY);
-CREATE TABLE labels (
-    label TEXT NOT NULL,
-    file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
-    score REAL NOT NULL,
-    PRIMARY KEY (label, file)
-) WITHOUT ROWID;
-CREATE INDEX labels_by_file ON labels (file);
-CREATE VIRTUAL TABLE names USING fts5 (words, tokenize = 'unicode61 remove_diacritics 2');
-"""
+VECTORS = re.compile(r"vectors(-[0-9]{1,9})?\.f32")
+"""What a vector file may be called."""
+_WIDEST, _MOST_SLOTS = 1 << 16, 1 << 40
 
 _SLOTS = """
 SELECT group_concat(slot) FROM holes UNION ALL
@@ -81,11 +50,13 @@ class Catalog:
     Args:
         path: The file.
         connection: To it.
+        checksum: The column of vectors' checksums, or NULL for an older catalog's that lacks it.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self.connection = connection
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, checksum: str = "checksum"
+    ) -> None:
+        self.path, self.connection, self.checksum = path, connection, checksum
 
     @contextmanager
     def snapshot(self) -> Iterator[Catalog]:
@@ -109,9 +80,52 @@ class Catalog:
                 self.connection.rollback()
                 raise
 
-    def fact(self, name: str) -> Any:
-        """A value of `set_fact`."""
-        return json.loads(self.one("SELECT value FROM facts WHERE name = ?", name))
+    @property
+    def embedder(self) -> Embedder:
+        """Whose vectors they are.
+
+        Raises:
+            StoreError: It does not tell.
+        """
+        value = self._fact("embedder")
+        found = embedder_of_fact(value)
+        if found is None:
+            raise self.spoilt(f"it tells no model, but {value!r:.60}")
+        return found
+
+    @property
+    def vectors_name(self) -> str:
+        """Of the vector file, beside the catalog.
+
+        Raises:
+            StoreError: It tells none.
+        """
+        value = self._fact("vectors")
+        if isinstance(value, str) and VECTORS.fullmatch(value):
+            return value
+        raise self.spoilt(f"it names {value!r:.60} as its vector file, not vectors.f32 or the like")
+
+    @property
+    def slot_count(self) -> int:
+        """Rows of the vector file that are used, or were.
+
+        Raises:
+            StoreError: It does not tell.
+        """
+        value = self._fact("slots")
+        if type(value) is int and 0 <= value <= _MOST_SLOTS:
+            return value
+        raise self.spoilt(f"it counts {value!r:.60} vectors")
+
+    def _fact(self, name: str) -> Any:
+        try:
+            return json.loads(self.one("SELECT value FROM facts WHERE name = ?", name))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self.spoilt(f"it does not tell its {name}") from error
+
+    def spoilt(self, what: str) -> StoreError:
+        """What is to be raised where the catalog holds what none of ours does."""
+        return spoilt_catalog(self.path, what)
 
     def set_fact(self, name: str, value: Any) -> None:
         """Keep a value under a name."""
@@ -143,11 +157,29 @@ class Catalog:
         """
         chosen = f"SELECT slot FROM {source} WHERE {condition} LIMIT {limit}"
         # A million numbers as one text take a third of the time that a million rows take.
-        return _numbers(self.one(f"SELECT group_concat(slot) FROM ({chosen})", *values))
+        return self._numbers(self.one(f"SELECT group_concat(slot) FROM ({chosen})", *values))
 
     def dead_slots(self) -> SlotArray:
         """Rows of the vector file that no present image has."""
-        return np.sort(np.concatenate([_numbers(row[0]) for row in self.run(_SLOTS)]))
+        return np.sort(np.concatenate([self._numbers(row[0]) for row in self.run(_SLOTS)]))
+
+    def _numbers(self, joined: str | None) -> SlotArray:
+        if not joined:
+            return np.zeros(0, np.int64)
+        if joined.encode().translate(None, b"0123456789,"):
+            raise self.spoilt("a place of a vector is no number")
+        return np.sort(np.fromstring(joined, dtype=np.int64, sep=","))
+
+
+def embedder_of_fact(value: Any) -> Embedder | None:
+    """The model that a fact, or a manifest, tells; None where it tells none."""
+    try:
+        found = Embedder(**value)
+        texts = (found.model_id, found.fingerprint, found.revision or "")
+        sound = all(isinstance(text, str) and "\0" not in text for text in texts)
+        return found if sound and found.width in range(1, _WIDEST) else None
+    except TypeError:
+        return None
 
 
 def create_catalog(path: Path) -> None:
@@ -158,7 +190,7 @@ def create_catalog(path: Path) -> None:
     """
     with translated(path), closing(_connect(path, "rwc")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        create_tables(connection)
 
 
 def open_catalog(path: Path, *, to_write: bool) -> Catalog:
@@ -167,21 +199,43 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
     Raises:
         StoreError: It is missing, damaged, of another format, or cannot be read or written.
     """
+    require_plain_catalog(path)
+    if not path.stat().st_size:  # SQLite would delete its log, of which something may be saved
+        raise spoilt_catalog(path, "it is empty")
+    with translated(path), ExitStack() as held:
+        connection = _connect(path, "rw") if to_write else _connect_to_read(path)
+        held.callback(connection.close)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version != FORMAT:
+            raise StoreError(
+                f"The index in {path.parent} has format {version}; this version of Footwork reads "
+                f"format {FORMAT}. Take the version that made it, or index the photos anew "
+                "elsewhere."
+            )
+        state = state_of_tables(connection)
+        if state == "foreign":
+            raise spoilt_catalog(path, "its tables are not those of an index")
+        if state == "without checksums" and to_write:
+            add_checksums(connection)
+        held.pop_all()
+    return Catalog(path, connection, "NULL" if state != "ours" and not to_write else "checksum")
+
+
+def require_plain_catalog(path: Path) -> None:
+    """See that a catalog is there, and no link to something else.
+
+    Raises:
+        StoreError: It is not.
+    """
     if not path.is_file():
         message = f"No index in {path.parent}. Make one: footwork search index FOLDER."
         raise StoreError(message)
-    if not path.stat().st_size:  # SQLite would delete its log, of which something may be saved
-        raise StoreError(f"{path} is empty. {_DAMAGED}") from sqlite3.DatabaseError("it is empty")
-    with translated(path):
-        connection = _connect(path, "rw") if to_write else _connect_to_read(path)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != FORMAT:
-        connection.close()
-        raise StoreError(
-            f"The index in {path.parent} has format {version}; this version of Footwork reads "
-            f"format {FORMAT}. Take the version that made it, or index the photos anew elsewhere."
-        )
-    return Catalog(path, connection)
+    try:
+        for end in ("", "-wal", "-shm"):
+            require_no_link(path.with_name(path.name + end))
+    except OSError as error:
+        message = f"{path} is not opened: {error.strerror}. Put the file in its place."
+        raise StoreError(message) from error
 
 
 def empty_log(path: Path) -> None:
@@ -189,45 +243,6 @@ def empty_log(path: Path) -> None:
     catalog = open_catalog(path, to_write=True)
     with translated(path), closing(catalog.connection) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """SQLite's errors in words that help.
-
-    Raises:
-        StoreError: Any of them.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}. {_advice(error)}") from error
-
-
-def is_damage(error: BaseException | None) -> bool:
-    """Whether an error of SQLite tells of a spoilt file, and not of what is around it."""
-    if not isinstance(error, sqlite3.DatabaseError):
-        return False
-    name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"))
-
-
-def _advice(error: sqlite3.Error) -> str:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL"):
-        return "Free some space on the disk, then run the command again; nothing is lost."
-    if name.startswith("SQLITE_READONLY"):
-        return "The index cannot be written; make its folder writable, or copy it elsewhere."
-    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return (
-            "See that its folder and the files in it may be read and written, or copy "
-            "the index elsewhere."
-        )
-    if name.startswith("SQLITE_BUSY"):
-        return "Another process writes. Wait for it, then run the command again."
-    if is_damage(error):
-        return _DAMAGED
-    return "Run the command again; if it fails once more: footwork search doctor."
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
@@ -249,10 +264,5 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
     return connection
-
-
-def _numbers(joined: str | None) -> SlotArray:
-    if not joined:
-        return np.zeros(0, np.int64)
-    return np.sort(np.fromstring(joined, dtype=np.int64, sep=","))

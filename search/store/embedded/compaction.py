@@ -23,7 +23,7 @@ _COPIED = 16_384  # vectors at once
 
 def is_worthwhile(catalog: Catalog) -> bool:
     """Whether so many vectors are no longer used that the file should shrink."""
-    holes, slots = catalog.one("SELECT count(*) FROM holes"), catalog.fact("slots")
+    holes, slots = catalog.one("SELECT count(*) FROM holes"), catalog.slot_count
     return bool(holes > FEWEST_HOLES and holes > WORST_SHARE * slots)
 
 
@@ -42,18 +42,17 @@ def compact(folder: Path) -> int:
     Raises:
         StoreError: It cannot be read or written; all is as it was.
     """
-    with closing(open_catalog(folder / FILE_NAME, to_write=True).connection) as connection:
-        catalog = Catalog(folder / FILE_NAME, connection)
-        with catalog.transaction():
-            before = catalog.fact("slots")
-            slots = catalog.slots("slot IS NOT NULL", ())
-            if len(slots) == before and not catalog.one("SELECT count(*) FROM holes"):
-                return 0
-            old = folder / catalog.fact("vectors")
-            new = _free_name(folder, old.name)
-            _copy_vectors(old, new, slots, catalog.fact("embedder")["width"])
-            _renumber(catalog, slots)
-            catalog.set_fact("vectors", new.name)
+    catalog = open_catalog(folder / FILE_NAME, to_write=True)
+    with closing(catalog.connection), catalog.transaction():
+        before = catalog.slot_count
+        slots = catalog.slots("slot IS NOT NULL", ())
+        if len(slots) == before and not catalog.one("SELECT count(*) FROM holes"):
+            return 0
+        old = folder / catalog.vectors_name
+        new = _free_name(folder, old.name)
+        _copy_vectors(old, new, slots, catalog.embedder.width)
+        _renumber(catalog, slots)
+        catalog.set_fact("vectors", new.name)
     old.unlink(missing_ok=True)
     return int(before - len(slots))
 
@@ -61,7 +60,8 @@ def compact(folder: Path) -> int:
 def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
     vectors = VectorFile(old, width).rows(int(slots[-1]) + 1 if len(slots) else 0)
     try:
-        with new.open("wb") as file:
+        new.unlink(missing_ok=True)  # of a process that was killed, or a link
+        with new.open("xb") as file:
             for part in _parts(vectors, slots):
                 file.write(np.ascontiguousarray(part, "<f4").tobytes())
             file.flush()

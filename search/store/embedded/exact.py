@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import StoreError
 from search.store.embedded.catalog import SlotArray
 from search.store.protocol import FloatArray
 
@@ -82,6 +83,11 @@ class _Best:
         answers = []
         for slots, cosines in zip(self._slots, self._cosines, strict=True):
             order = np.lexsort((slots, -cosines))[: self._top_k]
+            if np.isnan(cosines).any():  # they take the places of others
+                raise StoreError(
+                    "Vectors of the index are no numbers. footwork search doctor --repair forgets "
+                    "those, and the next footwork search index embeds their images again."
+                )
             order = order[np.isfinite(cosines[order])]
             answers.append((slots[order], cosines[order]))
         return answers

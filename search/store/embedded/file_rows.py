@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
+from types import NoneType
 from typing import Any
 
 from runtime.errors import StoreError
@@ -19,19 +20,26 @@ from search.store.embedded.conditions import PRESENT, below
 COLUMNS = "path, size, mtime_ns, content, format, width, height, date, camera, fault, present"
 _WRITTEN = f"{COLUMNS}, camera_folded"
 _MARKS = ", ".join("?" * len(_WRITTEN.split(",")))
-_INSERT = f"INSERT INTO files ({_WRITTEN}, slot) VALUES ({_MARKS}, ?)"
+_INSERT = f"INSERT INTO files ({_WRITTEN}, slot, checksum) VALUES ({_MARKS}, ?, ?)"
 _MOVE = f"UPDATE files SET ({_WRITTEN}) = ({_MARKS}) WHERE id = ?"
 _TOGETHER = 10_000  # sizes asked for at once
+_TEXT, _NUMBER = (str, NoneType), (int, NoneType)
+_KINDS = frozenset(
+    product([str], [int], [int], [str], _TEXT, _NUMBER, _NUMBER, _NUMBER, _TEXT, _TEXT, [int])
+)
+"""Types that a row of `COLUMNS` may have: 64 of them."""
 _LISTED = "SELECT value FROM json_each(?)"
 _BELOW = "path = ? OR (path > ? AND path < ?)"
 EXCLUSIONS = "exclusions"
 """Name of a fact, which an index need not have."""
 
 
-def insert_file(catalog: Catalog, record: ImageRecord, slot: int | None) -> None:
-    """Add a file, in place of what is known of its path."""
+def insert_file(
+    catalog: Catalog, record: ImageRecord, slot: int | None, checksum: int | None = None
+) -> None:
+    """Add a file, in place of what is known of its path; its vector is there already."""
     delete_file(catalog, record.path)
-    file = catalog.run(_INSERT, *_values(record), slot).lastrowid
+    file = catalog.run(_INSERT, *_values(record), slot, checksum).lastrowid
     catalog.run("INSERT INTO names (rowid, words) VALUES (?, ?)", file, _words(record.path))
 
 
@@ -71,7 +79,7 @@ def hide_files(catalog: Catalog, paths: Iterable[str]) -> None:
 def read_files(catalog: Catalog, condition: str, *values: Any) -> Iterator[ImageRecord]:
     """Files that fulfil a condition, without labels, as they come from the disk."""
     rows = catalog.run(f"SELECT {COLUMNS} FROM files WHERE {condition}", *values)
-    return map(record_of, rows)
+    return (_sound_record(catalog, row) for row in rows)
 
 
 def read_below(catalog: Catalog, path: str | None) -> Iterator[ImageRecord]:
@@ -104,17 +112,40 @@ def read_by_size(catalog: Catalog, sizes: Iterable[int]) -> Iterator[ImageRecord
         yield from read_files(catalog, condition, json.dumps(some))
 
 
-def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> dict[int, ImageRecord]:
-    """Files by where their vectors lie, without labels."""
+def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> tuple[list[ImageRecord], list[Any]]:
+    """Files whose vectors lie at some places, in their order, without labels.
+
+    Returns:
+        The files, and the checksums of their vectors; None for one that has none.
+
+    Raises:
+        StoreError: The catalog knows no file of one.
+    """
     rows = catalog.run(
-        f"SELECT {COLUMNS}, slot FROM files WHERE slot IN ({_LISTED})", json.dumps(list(slots))
+        f"SELECT {COLUMNS}, {catalog.checksum}, slot FROM files WHERE slot IN ({_LISTED})",
+        json.dumps(list(slots)),
     )
-    return {row[-1]: record_of(row) for row in rows}
+    found = {row[-1]: (_sound_record(catalog, row), row[-2]) for row in rows}
+    if not found.keys() >= set(slots):
+        raise catalog.spoilt("it has lost the file of a vector")
+    return [found[slot][0] for slot in slots], [found[slot][1] for slot in slots]
+
+
+def checksums_at(catalog: Catalog, slots: Sequence[int]) -> tuple[list[int], list[Any]]:
+    """Which of some places hold the vector of a file, and their checksums."""
+    rows = catalog.run(
+        f"SELECT slot, {catalog.checksum} FROM files WHERE slot IN ({_LISTED})",
+        json.dumps(list(slots)),
+    ).fetchall()
+    return [slot for slot, _ in rows], [checksum for _, checksum in rows]
 
 
 def read_roots(catalog: Catalog) -> list[str]:
     """Folders and files that were indexed."""
-    return [real_path(path) for (path,) in catalog.run("SELECT path FROM roots ORDER BY path")]
+    paths = [path for (path,) in catalog.run("SELECT path FROM roots ORDER BY path")]
+    if not all(isinstance(path, str) and "\0" not in path for path in paths):
+        raise catalog.spoilt("a folder has no name")
+    return [real_path(path) for path in paths]
 
 
 def read_exclusions(catalog: Catalog) -> Exclusions:
@@ -137,13 +168,15 @@ def read_exclusions(catalog: Catalog) -> Exclusions:
     return Exclusions(tuple(patterns), tuple(removed))
 
 
-def slots_of(catalog: Catalog, paths: Sequence[str]) -> dict[str, int]:
-    """Where the vectors of images lie, by path."""
+def slots_of(catalog: Catalog, paths: Sequence[str]) -> tuple[list[str], list[int], list[Any]]:
+    """Which of some paths have vectors, where these lie, and their checksums."""
     stored = json.dumps([stored_text(path) for path in paths])
     rows = catalog.run(
-        f"SELECT path, slot FROM files WHERE slot IS NOT NULL AND path IN ({_LISTED})", stored
-    )
-    return {real_path(path): slot for path, slot in rows}
+        f"SELECT path, slot, {catalog.checksum} FROM files "
+        f"WHERE slot IS NOT NULL AND path IN ({_LISTED})",
+        stored,
+    ).fetchall()
+    return [real_path(row[0]) for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
 def with_labels(catalog: Catalog, records: Sequence[ImageRecord]) -> list[ImageRecord]:
@@ -155,6 +188,8 @@ def with_labels(catalog: Catalog, records: Sequence[ImageRecord]) -> list[ImageR
         json.dumps([stored_text(path) for path in given]),
     )
     for path, label, score in rows:
+        if not (isinstance(label, str) and isinstance(score, float)):
+            raise catalog.spoilt(f"a label is {label!r:.40}, its score {score!r:.40}")
         given[real_path(path)][real_path(label)] = score
     return [replace(record, labels=given[record.path]) for record in records]
 
@@ -180,8 +215,14 @@ def replace_labels(catalog: Catalog, labels: Sequence[tuple[str, Mapping[str, fl
 
 
 def record_of(row: Sequence[Any]) -> ImageRecord:
-    """A row of `COLUMNS`."""
+    """A row of `COLUMNS`.
+
+    Raises:
+        ValueError: SQLite holds any value in any column, and one is none that is ever written.
+    """
     path, size, mtime_ns, content, kind, width, height, date, camera, fault, present = row[:11]
+    if tuple(map(type, row[:11])) not in _KINDS or not path or "\0" in path:
+        raise ValueError(f"the row of the file {path!r:.60} holds what none of ours does")
     return ImageRecord(
         path=real_path(path),
         size=size,
@@ -195,6 +236,13 @@ def record_of(row: Sequence[Any]) -> ImageRecord:
         fault=fault,
         present=bool(present),
     )
+
+
+def _sound_record(catalog: Catalog, row: Sequence[Any]) -> ImageRecord:
+    try:
+        return record_of(row)
+    except ValueError as error:
+        raise catalog.spoilt(str(error)) from error
 
 
 def _values(record: ImageRecord) -> tuple[Any, ...]:

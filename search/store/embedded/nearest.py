@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +69,7 @@ class Searcher:
         self, queries: FloatArray, top_k: int, where: Filter, known: int
     ) -> list[Nearest]:
         condition, values = condition_of(where)
-        slots = self.catalog.slots(condition, values, limit=_NARROW + 1 if known else -1)
+        slots = self._slots(condition, values, limit=_NARROW + 1 if known else -1)
         if not known or len(slots) <= _NARROW:
             return nearest_among(self.vectors, queries, top_k, slots)
         count = max(_FILTERED, _SPARE * top_k)
@@ -76,7 +78,7 @@ class Searcher:
         if all(np.count_nonzero(slots < known) >= top_k for slots in passed):
             pairs = zip(queries, passed, strict=True)
             return [self._rescored(query, slots, top_k) for query, slots in pairs]
-        return self._masked(queries, top_k, self.catalog.slots(condition, values), known)
+        return self._masked(queries, top_k, self._slots(condition, values), known)
 
     def _masked(
         self, queries: FloatArray, top_k: int, slots: SlotArray, known: int
@@ -96,11 +98,19 @@ class Searcher:
     ) -> SlotArray:
         """Candidates that a filter lets through, and all that came later of which it does."""
         listed = json.dumps(slots[slots >= 0].tolist())
-        early = self.catalog.slots(condition, [listed, *values], source=_LISTED)
+        early = self._slots(condition, [listed, *values], source=_LISTED)
         if known == len(self.vectors):
             return early
-        late = self.catalog.slots(f"slot >= ? AND {condition}", [known, *values], source=_BY_SLOT)
+        late = self._slots(f"slot >= ? AND {condition}", [known, *values], source=_BY_SLOT)
         return np.union1d(early, late)
+
+    def _slots(self, condition: str, values: Sequence[object], **how: Any) -> SlotArray:
+        slots = self.catalog.slots(condition, values, **how)
+        if len(slots) and slots[-1] >= len(self.vectors):
+            raise self.catalog.spoilt(
+                f"a vector is said to lie where none of {len(self.vectors):,} does"
+            )
+        return slots
 
     def _rescored(self, query: FloatArray, slots: SlotArray, top_k: int) -> Nearest:
         return nearest_among(self.vectors, query[None], top_k, slots)[0]

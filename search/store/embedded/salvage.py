@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,23 @@ from runtime.errors import StoreError
 from search.store.embedded import file_rows
 from search.store.embedded.catalog import (
     FILE_NAME,
+    VECTORS,
     Catalog,
     create_catalog,
+    embedder_of_fact,
     open_catalog,
-    translated,
+    require_plain_catalog,
 )
+from search.store.embedded.catalog_faults import translated
 from search.store.embedded.leaf_pages import leaf_rows
+from search.store.embedded.tables import state_of_tables
 from search.store.embedded.vector_file import VectorFile
 
 _NEW, _COPY = ".catalog-repaired.sqlite", ".catalog-copy.sqlite"
+_ASIDE, _NEW_ASIDE = "catalog-damaged.sqlite", ".catalog-damaged.sqlite"
 _SPARE = 2  # ids are looked for up to so many times what the file could hold
 _SMALLEST_ROW = 64  # bytes
-_COLUMNS = f"id, {file_rows.COLUMNS}, slot"
+_COLUMNS = f"id, {file_rows.COLUMNS}, slot, checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,10 @@ def salvage(folder: Path, embedder: Mapping[str, Any] | None) -> Salvaged:
     Raises:
         StoreError: Nothing can be read, or the new one cannot be written; all is as it was.
     """
-    path, new = folder / FILE_NAME, folder / _NEW
+    path, new, aside = folder / FILE_NAME, folder / _NEW, folder / _NEW_ASIDE
+    require_plain_catalog(path)
     _remove(new)
-    aside = _set_aside(path)  # before it is opened, which can change it
+    _set_aside(path, aside)  # before it is opened, which can change it
     try:
         with ExitStack() as held:
             damaged = _open_damaged(path, held)
@@ -69,26 +75,40 @@ def salvage(folder: Path, embedder: Mapping[str, Any] | None) -> Salvaged:
     # A log that belongs to another file must never lie beside it.
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
+    kept = folder / _ASIDE
+    _remove(kept)
+    for end in ("", "-wal"):
+        if (one := aside.with_name(aside.name + end)).exists():
+            one.replace(kept.with_name(kept.name + end))
     new.replace(path)
-    return Salvaged(files, labels, roots, aside)
+    return Salvaged(files, labels, roots, kept)
+
+
+def damaged_catalog(folder: Path) -> Path | None:
+    """The newest that was kept by a repair; older versions kept one for each."""
+    every = folder.glob("catalog-damaged*.sqlite")
+    return max(every, key=lambda path: path.lstat().st_mtime_ns, default=None)
 
 
 def _fill(
     damaged: sqlite3.Connection, new: Path, folder: Path, embedder: Mapping[str, Any] | None
 ) -> tuple[int, int, int]:
     facts = _facts(damaged)
-    model = facts.get("embedder", embedder)
-    rows = [*_rows(damaged, "files", "id", _COLUMNS)]
+    model = embedder_of_fact(facts.get("embedder")) or embedder_of_fact(embedder)
+    checksum = "NULL" if state_of_tables(damaged) == "without checksums" else "checksum"
+    rows = [*_rows(damaged, f"id, {file_rows.COLUMNS}, slot, {checksum}")]
     rows += _stray_rows(damaged, folder / FILE_NAME, new)
     if model is None or (not rows and (folder / FILE_NAME).stat().st_size):
         raise _nothing(folder / FILE_NAME)
-    vectors = str(facts.get("vectors") or _vectors_name(folder))
-    stored = VectorFile(folder / vectors, model["width"]).stored()
-    with closing(open_catalog(new, to_write=True).connection) as connection:
-        catalog = Catalog(new, connection)
+    vectors = str(facts.get("vectors"))
+    if not (VECTORS.fullmatch(vectors) and (folder / vectors).exists()):
+        vectors = _vectors_name(folder)
+    stored = VectorFile(folder / vectors, model.width).stored()
+    catalog = open_catalog(new, to_write=True)
+    with closing(catalog.connection):
         with catalog.transaction():
             ids = _insert(catalog, rows, stored)
-            catalog.set_fact("embedder", dict(model))
+            catalog.set_fact("embedder", asdict(model))
             catalog.set_fact("vectors", vectors)
             catalog.set_fact("slots", stored)
             if isinstance(facts.get(file_rows.EXCLUSIONS), dict):
@@ -97,9 +117,10 @@ def _fill(
                 "INSERT INTO holes SELECT value FROM json_each(?)", _unnamed(catalog, stored)
             )
             roots = [row[0] for row in _all(damaged, "SELECT path FROM roots")]
-            catalog.run_many("INSERT OR IGNORE INTO roots VALUES (?)", ((r,) for r in roots))
+            sound = [(root,) for root in roots if isinstance(root, str) and "\0" not in root]
+            catalog.run_many("INSERT OR IGNORE INTO roots VALUES (?)", sound)
             labels = _insert_labels(catalog, damaged, ids)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        catalog.run("PRAGMA wal_checkpoint(TRUNCATE)")
     return len(ids), labels, len(roots)
 
 
@@ -112,17 +133,18 @@ def _nothing(path: Path) -> StoreError:
 def _insert(catalog: Catalog, rows: list[Any], stored: int) -> dict[int, int]:
     """Files that make sense; old id → new id."""
     ids, taken = {}, set[int]()
-    for number, *cells, slot in rows:
+    for number, *cells, slot, checksum in rows:
         with suppress(TypeError, ValueError, AttributeError, sqlite3.Error):
             record = file_rows.record_of(cells)
             sound = slot is None or (isinstance(slot, int) and 0 <= slot < stored)
-            if not sound or slot in taken or (slot is None and record.fault is None):
+            if not sound or slot in taken or number in ids:
                 continue
-            if not record.path.startswith("/") or not isinstance(record.content, str):
+            if (slot is None and record.fault is None) or not record.path.startswith("/"):
                 continue
-            if number in ids or catalog.one("SELECT 1 FROM files WHERE path = ?", cells[0]):
+            if catalog.one("SELECT 1 FROM files WHERE path = ?", cells[0]):
                 continue
-            file_rows.insert_file(catalog, record, slot)
+            known = checksum if isinstance(checksum, int) else None
+            file_rows.insert_file(catalog, record, slot, known)
             taken |= set() if slot is None else {slot}
             ids[number] = catalog.one("SELECT max(id) FROM files")
     return ids
@@ -145,20 +167,25 @@ def _unnamed(catalog: Catalog, stored: int) -> str:
 def _facts(damaged: sqlite3.Connection) -> dict[str, Any]:
     facts = {}
     for name, value in _all(damaged, "SELECT name, value FROM facts"):
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, RecursionError):
             facts[name] = json.loads(value)
     return facts
 
 
-def _rows(damaged: sqlite3.Connection, table: str, key: str, columns: str) -> Iterator[Any]:
+def _rows(damaged: sqlite3.Connection, columns: str) -> Iterator[Any]:
     """All rows that can be read, whichever pages are spoilt: by halves, down to a single one."""
 
     def read(low: int, high: int) -> list[Any]:
         return damaged.execute(
-            f"SELECT {columns} FROM {table} NOT INDEXED WHERE {key} >= ? AND {key} < ?", (low, high)
+            f"SELECT {columns} FROM files NOT INDEXED WHERE id >= ? AND id < ?", (low, high)
         ).fetchall()
 
-    yield from _by_halves(read, 1, _highest(damaged))
+    pages, size = (
+        damaged.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+    )
+    most = _SPARE * pages * size // _SMALLEST_ROW
+    highest = max((row[0] or 0 for row in _all(damaged, "SELECT max(id) FROM files")), default=most)
+    yield from _by_halves(read, (1, highest + 1), most)
 
 
 def _stray_rows(damaged: sqlite3.Connection, path: Path, new: Path) -> Iterator[tuple[Any, ...]]:
@@ -167,30 +194,26 @@ def _stray_rows(damaged: sqlite3.Connection, path: Path, new: Path) -> Iterator[
     with closing(_connect(new)) as connection:
         stored = [row[1] for row in connection.execute("PRAGMA table_info(files)")]
     wanted = [stored.index(name) for name in _COLUMNS.split(", ")]
-    for row in leaf_rows(path, len(stored)):
-        if row[stored.index("slot")] not in holes:
-            yield tuple(row[place] for place in wanted)
+    for columns in (len(stored), len(stored) - 1):  # older rows have no checksum, the last one
+        for row in leaf_rows(path, columns):
+            if row[stored.index("slot")] not in holes:
+                yield tuple((*row, None)[place] for place in wanted)
 
 
-def _by_halves(read: Callable[[int, int], list[Any]], low: int, high: int) -> Iterator[Any]:
-    waiting = [(low, high)]
-    while waiting:
+def _by_halves(
+    read: Callable[[int, int], list[Any]], every: tuple[int, int], most: int
+) -> Iterator[Any]:
+    """Args: reads ids from one to another; all of them; failures after which it is given up."""
+    waiting = [every]
+    while waiting and most > 0:
         low, high = waiting.pop()
         try:
             yield from read(low, high)
         except (sqlite3.DatabaseError, UnicodeDecodeError):
+            most -= 1
             middle = (low + high) // 2
             if middle > low:
                 waiting += [(middle, high), (low, middle)]
-
-
-def _highest(damaged: sqlite3.Connection) -> int:
-    with suppress(sqlite3.DatabaseError):
-        return int(damaged.execute("SELECT max(id) FROM files").fetchone()[0] or 0) + 1
-    pages, size = (
-        damaged.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
-    )
-    return _SPARE * pages * size // _SMALLEST_ROW
 
 
 def _all(damaged: sqlite3.Connection, statement: str) -> Iterator[Any]:
@@ -214,15 +237,17 @@ def _open_damaged(path: Path, held: ExitStack) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     with translated(path):
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
 
 
 def _knows_tables(connection: sqlite3.Connection) -> bool:
     try:
         connection.execute("SELECT id FROM files LIMIT 0")
+        return state_of_tables(connection) != "foreign"
     except sqlite3.DatabaseError:
         return False
-    return True
 
 
 def _replace_first_page(path: Path, copy: Path) -> None:
@@ -251,21 +276,19 @@ def _replace_first_page(path: Path, copy: Path) -> None:
 
 
 def _vectors_name(folder: Path) -> str:
-    newest = max(folder.glob("vectors*.f32"), key=lambda one: one.stat().st_mtime, default=None)
+    every = [path for path in folder.glob("vectors*.f32") if VECTORS.fullmatch(path.name)]
+    newest = max(every, key=lambda path: path.lstat().st_mtime_ns, default=None)
     return "vectors.f32" if newest is None else newest.name
 
 
-def _set_aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"catalog-damaged-{number}.sqlite")).exists():
-        number += 1
+def _set_aside(path: Path, aside: Path) -> None:
+    _remove(aside)
     try:
         _copy(path, aside)
     except OSError as error:
         _remove(aside)
         message = f"{aside} cannot be written: {error.strerror}. Make room; nothing was changed."
         raise StoreError(message) from error
-    return aside
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -29,6 +29,7 @@ from search.store.embedded.catalog import (
 )
 from search.store.embedded.conditions import condition_of
 from search.store.embedded.nearest import Searcher
+from search.store.embedded.sound_vectors import checksums_of, sound_rows, try_some
 from search.store.embedded.vector_file import VectorFile
 from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
 
@@ -51,8 +52,9 @@ class EmbeddedStore:
         self._path = folder / FILE_NAME
         self._own = threading.local()
         with self._reading() as catalog:
-            self._embedder = Embedder(**catalog.fact("embedder"))
+            self._embedder = catalog.embedder
         self._file: VectorFile | None = None
+        self._is_tried = False
         self._approximate = ApproximateIndex(folder)
 
     @classmethod
@@ -60,29 +62,20 @@ class EmbeddedStore:
         """Make an empty index in a folder, which is made if need be.
 
         Raises:
-            StoreError: It cannot be written.
+            OSError, StoreError: It cannot be written.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"{folder} cannot be written: {error.strerror}. Name another with --index."
-            raise StoreError(message) from error
+        folder.mkdir(parents=True, exist_ok=True)
         create_catalog(folder / FILE_NAME)
-        with closing(open_catalog(folder / FILE_NAME, to_write=True).connection) as connection:
-            catalog = Catalog(folder / FILE_NAME, connection)
-            with catalog.transaction():
-                catalog.set_fact("embedder", asdict(embedder))
-                catalog.set_fact("slots", 0)
-                catalog.set_fact("vectors", "vectors.f32")
+        catalog = open_catalog(folder / FILE_NAME, to_write=True)
+        with closing(catalog.connection), catalog.transaction():
+            catalog.set_fact("embedder", asdict(embedder))
+            catalog.set_fact("slots", 0)
+            catalog.set_fact("vectors", "vectors.f32")
         return cls(folder)
 
     @classmethod
     def open(cls, folder: Path) -> EmbeddedStore:
-        """Open an index that exists.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
-        """
+        """Open an index that exists; `StoreError` where there is none that can be read."""
         return cls(folder)
 
     @property
@@ -97,9 +90,10 @@ class EmbeddedStore:
             StoreError: It cannot be written; nothing of the batch is then found.
         """
         with self._written() as catalog:
-            first = catalog.fact("slots")
+            first, checksums = catalog.slot_count, list[int]()
             if changes.embedded:
                 vectors = np.stack([image.vector for image in changes.embedded])
+                checksums = checksums_of(vectors)
                 self._vector_file(catalog).write(first, vectors)
                 catalog.set_fact("slots", first + len(vectors))
             for path in changes.forgotten:
@@ -107,8 +101,9 @@ class EmbeddedStore:
             file_rows.hide_files(catalog, changes.absent)
             for move in changes.moved:
                 file_rows.move_file(catalog, move.old_path, move.record)
-            for slot, image in enumerate(changes.embedded, first):
-                file_rows.insert_file(catalog, image.record, slot)
+            new = zip(changes.embedded, checksums, strict=True)
+            for slot, (image, checksum) in enumerate(new, first):
+                file_rows.insert_file(catalog, image.record, slot, checksum)
             for record in changes.unreadable:
                 file_rows.insert_file(catalog, record, None)
 
@@ -138,6 +133,8 @@ class EmbeddedStore:
             images, unreadable, absent = file_rows.count_files(catalog, under)
             holes = catalog.one("SELECT count(*) FROM holes")
         details = {"vectors no longer used": f"{holes:,}"} | self._approximate.details()
+        aside = files_bytes(self.folder, "catalog-damaged*")
+        details |= {"damaged catalogs, kept": f"{aside / 1e6:,.1f} MB"} if aside else {}
         return Counts(
             present=images,
             absent=absent,
@@ -186,8 +183,8 @@ class EmbeddedStore:
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
         """Vectors of some images by path, present or not; unknown ones are left out."""
         with self._searching(self._reading) as (catalog, rows):
-            slots = file_rows.slots_of(catalog, paths)
-            return {path: np.array(rows[slot]) for path, slot in slots.items()}
+            known, slots, checksums = file_rows.slots_of(catalog, paths)
+            return dict(zip(known, sound_rows(self.folder, rows, slots, checksums), strict=True))
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
         """The present images nearest to each query, by cosine."""
@@ -195,9 +192,10 @@ class EmbeddedStore:
             searcher = Searcher(catalog, vectors, self._approximate, self._covered(catalog))
             nearest = searcher.nearest(queries, top_k, where)
             slots = sorted({int(slot) for found, _ in nearest for slot in found})
-            records = file_rows.read_by_slot(catalog, slots)
-            labelled = file_rows.with_labels(catalog, list(records.values()))
-            by_slot = dict(zip(records, labelled, strict=True))
+            records, checksums = file_rows.read_by_slot(catalog, slots)
+            sound_rows(self.folder, vectors, slots, checksums)
+            labelled = file_rows.with_labels(catalog, records)
+            by_slot = dict(zip(slots, labelled, strict=True))
             return [
                 Found([by_slot[int(slot)] for slot in found], cosines, np.array(vectors[found]))
                 for found, cosines in nearest
@@ -217,9 +215,9 @@ class EmbeddedStore:
                 *(asked or '""', *values, top_k),
             )
             slots = [slot for (slot,) in rows]
-            by_slot = file_rows.read_by_slot(catalog, slots)
-            records = file_rows.with_labels(catalog, [by_slot[slot] for slot in slots])
-            vectors = np.array(every[slots])
+            records, checksums = file_rows.read_by_slot(catalog, slots)
+            vectors = sound_rows(self.folder, every, slots, checksums)
+            records = file_rows.with_labels(catalog, records)
         return Found(records, np.zeros(len(slots), np.float32), vectors)
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
@@ -229,8 +227,8 @@ class EmbeddedStore:
             slots = catalog.slots(condition, values)
             for start in range(0, len(slots), _SCANNED):
                 part = slots[start : start + _SCANNED]
-                by_slot = file_rows.read_by_slot(catalog, part.tolist())
-                yield Block([by_slot[int(slot)] for slot in part], np.array(vectors[part]))
+                records, checksums = file_rows.read_by_slot(catalog, part.tolist())
+                yield Block(records, sound_rows(self.folder, vectors, part, checksums))
 
     def sample(self, count: int) -> FloatArray:
         """At most `count` vectors of present images, the same ones while nothing changes."""
@@ -242,7 +240,7 @@ class EmbeddedStore:
         alive = np.setdiff1d(drawn, dead)
         if len(alive) > count:
             alive = np.sort(generator.choice(alive, count, replace=False))
-        return np.array(vectors[alive])
+        return sound_rows(self.folder, vectors, alive, [None] * len(alive))
 
     def close(self) -> None:
         """Let go of the files that this thread opened."""
@@ -278,6 +276,9 @@ class EmbeddedStore:
                 held.close()
                 catalog = held.enter_context(snapshot())
                 vectors = self._vectors(catalog)
+            if not self._is_tried:
+                try_some(catalog, vectors)
+                self._is_tried = True
             yield catalog, vectors
 
     @contextmanager
@@ -287,14 +288,14 @@ class EmbeddedStore:
             yield catalog
 
     def _vector_file(self, catalog: Catalog) -> VectorFile:
-        path = self.folder / catalog.fact("vectors")
+        path = self.folder / catalog.vectors_name
         file = self._file  # which other threads may replace at any moment
         if file is None or file.path != path:
             file = self._file = VectorFile(path, self._embedder.width)
         return file
 
     def _vectors(self, catalog: Catalog) -> FloatArray:
-        return self._vector_file(catalog).rows(catalog.fact("slots"))
+        return self._vector_file(catalog).rows(catalog.slot_count)
 
     def _covered(self, catalog: Catalog) -> Covered:
-        return Covered(catalog.fact("vectors"), catalog.fact("slots"))
+        return Covered(catalog.vectors_name, catalog.slot_count, self._embedder.width)

@@ -9,6 +9,7 @@ import numpy as np
 
 from runtime.errors import StoreError
 from runtime.folders import flush
+from runtime.plain_files import open_plain, open_to_write
 from search.store.protocol import FloatArray
 
 _BYTES = 4  # of a number
@@ -35,11 +36,12 @@ class VectorFile:
         mapped = self._mapped  # which other threads may replace at any moment
         if count > len(mapped):
             try:
-                mapped = self._mapped = np.memmap(self.path, "<f4", "r", shape=(count, self.width))
+                with open_plain(self.path) as file:
+                    mapped = self._mapped = np.memmap(file, "<f4", "r", shape=(count, self.width))
             except PermissionError as error:
                 message = f"{self.path} may not be read. Give yourself the right to, and try again."
                 raise StoreError(message) from error
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, OverflowError) as error:
                 message = (
                     f"{self.path} is shorter than its catalog says, or missing ({error}). "
                     "footwork search doctor --repair keeps what is there."
@@ -55,12 +57,9 @@ class VectorFile:
         """
         is_new = not self.path.exists()
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
-            try:
-                self._write_at(descriptor, slot, vectors)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with open_to_write(self.path) as file:
+                self._write_at(file.fileno(), slot, vectors)
+                os.fsync(file)
             if is_new:
                 flush(self.path.parent)
         except OSError as error:

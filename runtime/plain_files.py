@@ -1,0 +1,83 @@
+"""Files of a folder that a stranger or a bad disk may have made: plain ones, or none.
+
+A FIFO or a device in place of a file never ends; a link leads what is written to another's file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any, BinaryIO
+
+_LONGEST = 1 << 26  # bytes of a document
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file to read; a link may lead to it.
+
+    Raises:
+        OSError: It is missing, or no regular file.
+    """
+    return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
+
+
+def open_to_write(path: Path) -> BinaryIO:
+    """Open a file, made if need be, to change what is in it.
+
+    Raises:
+        OSError: It is a link or no regular file, or cannot be written.
+    """
+    require_no_link(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(_descriptor(path, flags), "r+b", buffering=0)
+
+
+def require_no_link(path: Path) -> None:
+    """Refuse a link where something is to be written, or deleted, in its place.
+
+    Raises:
+        OSError: It is one.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, f"{path.name} is a link, and must be a file or folder itself")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+        OSError: It is missing, or no regular file.
+        ValueError: It holds something else.
+    """
+    with open_plain(path) as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+    return parse_object(content)
+
+
+def parse_object(content: bytes | str) -> dict[str, Any]:
+    """The JSON object that a text is.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - of the text, not of `content`
+    return value
+
+
+def _descriptor(path: Path, flags: int) -> int:
+    # What cannot be opened at once is no file; a file pays no heed to O_NONBLOCK.
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "It is no regular file", str(path))
