@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from runtime.checksums import has_checksums, write_checksums
-from runtime.errors import DataError, FootworkError, ModelError
+from runtime.errors import DataError, FootworkError, ModelError, StoreError
 from search.findings import Finding, Report
 from search.index_folder import IndexFolder
 from search.places import Place
@@ -57,7 +57,13 @@ def repair(place: Place, *, with_model: bool) -> Report:
     with place.writing():
         if isinstance(place, IndexFolder):
             broken += folder_findings(place)
-            done += mend_index(place, broken)
+            try:
+                done += mend_index(place, broken)
+            except OSError as error:
+                message = (
+                    f"{error.filename or place} stands in the way: {error.strerror}. Move it away."
+                )
+                raise StoreError(message) from error
         contents = list(_contents(place, with_model))
         left = [one for one in contents if not _mended(one, place, done)]
         left += folder_findings(place) if isinstance(place, IndexFolder) else ()

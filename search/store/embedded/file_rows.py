@@ -221,7 +221,7 @@ def record_of(row: Sequence[Any]) -> ImageRecord:
         ValueError: SQLite holds any value in any column, and one is none that is ever written.
     """
     path, size, mtime_ns, content, kind, width, height, date, camera, fault, present = row[:11]
-    if tuple(map(type, row[:11])) not in _KINDS or not path or "\0" in path:
+    if tuple(map(type, row[:11])) not in _KINDS or path[:1] != "/" or "\0" in path:
         raise ValueError(f"the row of the file {path!r:.60} holds what none of ours does")
     return ImageRecord(
         path=real_path(path),
