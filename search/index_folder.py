@@ -191,7 +191,7 @@ class IndexFolder:
             )
         name = found.get("generation")
         if not (isinstance(name, str) and _NUMBERED.fullmatch(name)):
-            error = self._damaged(f"names {name!r:.60} in place of {_GENERATION}1 or the like")
+            error = self._damaged(f"names {name!r:.300} in place of {_GENERATION}1 or the like")
             raise error from ValueError(name)
         if (self.path / name).is_symlink():
             raise StoreError(

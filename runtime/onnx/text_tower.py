@@ -90,6 +90,7 @@ class TextSettings:
         if not (
             set(self.inputs) <= set(_COLUMNS)
             and self.inputs
+            and type(self.max_tokens) is type(self.width) is int
             and self.max_tokens in range(1, _MOST_TOKENS)
             and self.truncation_side in ("left", "right")
             and set(self.padding or ()) <= {"pad_id", "pad_token", "pad_type_id", "direction"}
@@ -232,7 +233,10 @@ def _open_session(folder: Path) -> InferenceSession:
         for path in folder.glob(f"{GRAPH}*"):
             open_plain(path).close()  # it would wait for a FIFO
         return onnxruntime.InferenceSession(
-            str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
+            str(folder / GRAPH),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which would print on stdout
         )
     except Exception as error:  # its kinds share no other base
         raise _damaged(folder, f"{GRAPH}: {error}") from error

@@ -10,7 +10,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class Catalog:
         value = self._fact("embedder")
         found = embedder_of_fact(value)
         if found is None:
-            raise self.spoilt(f"it tells no model, but {value!r:.60}")
+            raise self.spoilt(f"it tells no model, but {value!r:.300}")
         return found
 
     @property
@@ -103,7 +103,9 @@ class Catalog:
         value = self._fact("vectors")
         if isinstance(value, str) and VECTORS.fullmatch(value):
             return value
-        raise self.spoilt(f"it names {value!r:.60} as its vector file, not vectors.f32 or the like")
+        raise self.spoilt(
+            f"it names {value!r:.300} as its vector file, not vectors.f32 or the like"
+        )
 
     @property
     def slot_count(self) -> int:
@@ -115,13 +117,12 @@ class Catalog:
         value = self._fact("slots")
         if type(value) is int and 0 <= value <= _MOST_SLOTS:
             return value
-        raise self.spoilt(f"it counts {value!r:.60} vectors")
+        raise self.spoilt(f"it counts {value!r:.300} vectors")
 
     def _fact(self, name: str) -> Any:
-        try:
+        with suppress(TypeError, ValueError, RecursionError):
             return json.loads(self.one("SELECT value FROM facts WHERE name = ?", name))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise self.spoilt(f"it does not tell its {name}") from error
+        raise self.spoilt(f"it does not tell its {name}")
 
     def spoilt(self, what: str) -> StoreError:
         """What is to be raised where the catalog holds what none of ours does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, product
 from types import NoneType
@@ -222,7 +223,7 @@ def record_of(row: Sequence[Any]) -> ImageRecord:
     """
     path, size, mtime_ns, content, kind, width, height, date, camera, fault, present = row[:11]
     if tuple(map(type, row[:11])) not in _KINDS or path[:1] != "/" or "\0" in path:
-        raise ValueError(f"the row of the file {path!r:.60} holds what none of ours does")
+        raise ValueError(row)
     return ImageRecord(
         path=real_path(path),
         size=size,
@@ -239,10 +240,9 @@ def record_of(row: Sequence[Any]) -> ImageRecord:
 
 
 def _sound_record(catalog: Catalog, row: Sequence[Any]) -> ImageRecord:
-    try:
+    with suppress(ValueError):
         return record_of(row)
-    except ValueError as error:
-        raise catalog.spoilt(str(error)) from error
+    raise catalog.spoilt(f"the row of {row[0]!r:.300} holds what none of ours does")
 
 
 def _values(record: ImageRecord) -> tuple[Any, ...]:
