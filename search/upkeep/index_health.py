@@ -90,7 +90,7 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         if finding.kind == "old generations":
             _delete_folders(finding.paths)
-        unmended = {"manifest", "catalog", "unfinished generation"}
+        unmended = {"manifest", "catalog", "unfinished generation", "damaged catalog"}
         if finding.kind not in (unmended | {"holes"} if "catalog" in kinds else unmended):
             done.append(f"{finding.kind}: {finding.count:,}.")
     return done

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -200,3 +202,96 @@ def test_the_command_tells_by_its_exit_code(
     assert main([*command, "--repair"]) == 3
     assert "repaired: holes: 1." in capsys.readouterr().out
     assert main(["search", "doctor", "--index", str(place.path / "none")]) == 1
+
+
+def test_one_flipped_bit_of_a_vector_is_seen(place: IndexFolder) -> None:
+    before = holdings(place)
+    with vectors(place).open("r+b") as file:
+        file.seek(WIDTH * 4 * 7)
+        (byte,) = file.read(1)
+        file.seek(WIDTH * 4 * 7)
+        file.write(bytes([byte ^ 1]))  # the last bit of a number: still a unit vector
+    with pytest.raises(
+        StoreError, match=r"1 of \d+ vectors that were read are not what was .*--re"
+    ):
+        holdings(place)
+    assert faults(examined(place)) == {"spoilt embeddings": 1}
+    examined(place, repair=True)
+    assert holdings(place).items() < before.items()
+    assert len(holdings(place)) == PHOTOS - 1
+
+
+def test_vectors_and_texts_of_an_older_version_are_given_checksums(
+    place: IndexFolder, original: Path
+) -> None:
+    before = holdings(place)
+    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE files DROP COLUMN checksum")
+    (catalog(place).parent / "texts" / "footwork.json").unlink()
+    with closing(place.open()) as store:
+        assert finds_itself(store)
+    assert holdings(place) == before
+    report = examined(place)
+    told = {one.kind: one.count for one in report.findings}
+    assert report.is_well
+    assert told["missing checksums"] == PHOTOS
+    assert told["unchecked texts"] == 1
+    with closing(place.open()) as store:  # and goes on being written
+        assert indexed(store, original / "photos").embedded == 0
+        store.write_labels([(min(before), {"cat": 1.0})])
+    assert "missing checksums: 40." in examined(place, repair=True).repaired
+    assert [one.kind for one in examined(place).findings] == ["unreadable files"]
+    assert holdings(place) == before
+    test_one_flipped_bit_of_a_vector_is_seen(place)
+
+
+def test_what_a_living_process_writes_is_not_left_over(place: IndexFolder) -> None:
+    generation = catalog(place).parent
+    (generation / ".texts.footwork-abc").mkdir()
+    (generation / "vectors-2.f32").write_bytes(b"half")
+    assert faults(examined(place)) == {"temporary": 1, "left over": 1}
+    script = (
+        "import sys, pathlib; from search.index_folder import IndexFolder\n"
+        "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
+        "    (pathlib.Path(sys.argv[1]) / 'generation-1' / '.texts.footwork-abc').mkdir()\n"
+        "    print('written', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(place.path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        report = examined(place)
+        assert report.is_well
+        assert f"unfinished files: 1, being written by process {writer.pid} on" in report.to_text()
+        writer.communicate("")
+    assert faults(examined(place)) == {"temporary": 1, "left over": 1}
+    examined(place, repair=True)
+    assert examined(place).is_well
+
+
+def test_of_damaged_catalogs_the_newest_is_kept_and_told(place: IndexFolder) -> None:
+    generation = catalog(place).parent
+    for number in (1, 2):
+        old = generation / f"catalog-damaged-{number}.sqlite"
+        old.write_bytes(b"old")
+        age(old)
+    for _ in range(2):
+        with catalog(place).open("r+b") as file:
+            file.write(b"x" * 100)
+        examined(place, repair=True)
+    kept = [path.name for path in generation.glob("*damaged*")]
+    assert kept == ["catalog-damaged.sqlite"]
+    report = examined(place)
+    assert report.is_well
+    assert "damaged catalog: 1, of 0.1 MB, kept by a repair; delete it once" in report.to_text()
+    with closing(place.open()) as store:
+        assert store.counts().details["damaged catalogs, kept"] == "0.1 MB"
+
+
+def test_what_stands_in_the_way_of_a_repair_is_told(place: IndexFolder) -> None:
+    (place.path / "footwork.json").unlink()
+    (place.path / "footwork.json").mkdir()
+    with pytest.raises(StoreError, match=r"footwork\.json.* stands in the way: .*\. Move it away"):
+        examined(place, repair=True)

@@ -215,6 +215,13 @@ def replace_labels(catalog: Catalog, labels: Sequence[tuple[str, Mapping[str, fl
     )
 
 
+def wrong_words(catalog: Catalog) -> int:
+    """How many files are not found by the words of their paths."""
+    catalog.one("SELECT count(*) FROM names WHERE names MATCH ?", '"a"')  # that it can be asked
+    rows = catalog.run("SELECT path, words FROM files LEFT JOIN names ON names.rowid = files.id")
+    return sum(words != _words(real_path(path)) for path, words in rows)
+
+
 def record_of(row: Sequence[Any]) -> ImageRecord:
     """A row of `COLUMNS`.
 

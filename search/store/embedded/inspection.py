@@ -29,7 +29,7 @@ from search.store.embedded.vector_file import VectorFile
 
 _BLOCK = 16_384
 _TOLD = 20  # faults that SQLite is asked to list
-_OURS = ("catalog.sqlite", "vectors", "approximate", ".catalog")
+_OURS = ("catalog.sqlite", "catalog-damaged", "vectors", "approximate", ".catalog")
 _NO_VECTOR = "lost embeddings"
 _SPOILT = "not what was written, or not of length 1"
 _LOST = "they are forgotten, and the next footwork search index embeds them again"
@@ -72,6 +72,8 @@ def _read_all(catalog: Catalog) -> int:
         told += [catalog.slots("slot IS NOT NULL", ())]
         for record in file_rows.read_files(catalog, "true"):
             told[0] = record
+        if wrong := file_rows.wrong_words(catalog):
+            raise catalog.spoilt(f"the words of {wrong:,} files are not those of their paths")
         odd = "SELECT count(*) FROM labels WHERE typeof(label) != 'text' OR typeof(score) != 'real'"
         if catalog.one(odd):
             raise catalog.spoilt("a label is no text, or its score no number")

@@ -28,7 +28,7 @@ from search.store.embedded.tables import state_of_tables
 from search.store.embedded.vector_file import VectorFile
 
 _NEW, _COPY = ".catalog-repaired.sqlite", ".catalog-copy.sqlite"
-_ASIDE, _NEW_ASIDE = "catalog-damaged.sqlite", ".catalog-damaged.sqlite"
+_ASIDE = "catalog-damaged.sqlite"
 _SPARE = 2  # ids are looked for up to so many times what the file could hold
 _SMALLEST_ROW = 64  # bytes
 _COLUMNS = f"id, {file_rows.COLUMNS}, slot, checksum"
@@ -57,7 +57,7 @@ def salvage(folder: Path, embedder: Mapping[str, Any] | None) -> Salvaged:
     Raises:
         StoreError: Nothing can be read, or the new one cannot be written; all is as it was.
     """
-    path, new, aside = folder / FILE_NAME, folder / _NEW, folder / _NEW_ASIDE
+    path, new, aside = folder / FILE_NAME, folder / _NEW, folder / f".{_ASIDE}"
     require_plain_catalog(path)
     _remove(new)
     _set_aside(path, aside)  # before it is opened, which can change it
@@ -72,14 +72,12 @@ def salvage(folder: Path, embedder: Mapping[str, Any] | None) -> Salvaged:
         if isinstance(error, sqlite3.DatabaseError):
             raise _nothing(path) from error
         raise
-    # A log that belongs to another file must never lie beside it.
-    for end in ("-wal", "-shm"):
+    for end in ("-wal", "-shm"):  # a log of another file must never lie beside it
         path.with_name(path.name + end).unlink(missing_ok=True)
     kept = folder / _ASIDE
     _remove(kept)
-    for end in ("", "-wal"):
-        if (one := aside.with_name(aside.name + end)).exists():
-            one.replace(kept.with_name(kept.name + end))
+    for one in folder.glob(f"{aside.name}*"):
+        one.replace(folder / one.name.removeprefix("."))
     new.replace(path)
     return Salvaged(files, labels, roots, kept)
 
@@ -292,9 +290,10 @@ def _set_aside(path: Path, aside: Path) -> None:
 
 
 def _copy(path: Path, target: Path) -> None:
-    """With its log."""
+    """With its log, if there is anything in that."""
     for end in ("", "-wal"):
-        if (source := path.with_name(path.name + end)).exists():
+        source = path.with_name(path.name + end)
+        if not end or (source.exists() and source.stat().st_size):
             shutil.copy2(source, target.with_name(target.name + end))
 
 
