@@ -191,8 +191,8 @@ class IndexFolder:
             )
         name = found.get("generation")
         if not (isinstance(name, str) and _NUMBERED.fullmatch(name)):
-            error = self._damaged(f"names {name!r:.300} in place of {_GENERATION}1 or the like")
-            raise error from ValueError(name)
+            fault = self._damaged(f"names {name!r:.300} in place of {_GENERATION}1 or the like")
+            raise fault from ValueError(name)
         if (self.path / name).is_symlink():
             raise StoreError(
                 f"{self.path / name} is a link, and a generation of an index is a folder itself. "

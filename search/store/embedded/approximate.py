@@ -169,9 +169,8 @@ class ApproximateIndex:
 
     def _index(self, build: Build, width: int) -> Any:
         if self._open is None or self._open[0] != build:
-            index = (
-                None if self._is_damaged(build) else _read(self._folder / build.file, mapped=True)
-            )
+            path = self._folder / build.file
+            index: Any = None if self._is_damaged(build) else _read(path, mapped=True)
             fits = hasattr(index, "nlist") and (index.ntotal, index.d) == (build.slots, width)
             self._open = (build, index) if fits else None
         return self._open[1] if self._open else None
