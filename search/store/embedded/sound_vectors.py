@@ -32,9 +32,11 @@ def spoilt_rows(vectors: FloatArray, checksums: Sequence[int | None]) -> NDArray
         vectors: As they were read.
         checksums: N; None for a vector that was written without one.
     """
-    pairs = zip(checksums_of(vectors), checksums, strict=True)
-    other = [row for row, (found, told) in enumerate(pairs) if told is not None and told != found]
-    return np.union1d(wrong_lengths(vectors), np.array(other, np.intp))
+    wrong = np.zeros(len(vectors), bool)  # `np.union1d` would import masked arrays, in 15 ms
+    wrong[wrong_lengths(vectors)] = True
+    for row, (found, told) in enumerate(zip(checksums_of(vectors), checksums, strict=True)):
+        wrong[row] |= told is not None and told != found
+    return np.flatnonzero(wrong)
 
 
 def try_some(catalog: Catalog, vectors: FloatArray) -> None:
