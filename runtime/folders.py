@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, ModelError
-from runtime.placing import content_hash, opened_file
+from runtime.plain_files import content_hash, open_plain
 
 MANIFEST = "footwork.json"
 _SEAL = "sha256"
@@ -258,7 +258,7 @@ def read_json(path: Path) -> Any:
         ModelError: It is missing or no JSON.
     """
     try:
-        with opened_file(path) as file:
+        with open_plain(path) as file:
             return json.loads(file.read().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         message = f"Cannot read {path}: {error}. Train or copy the folder again."

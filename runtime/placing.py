@@ -6,12 +6,12 @@ import errno
 import os
 import re
 import shutil
-import stat
 import sys
 from contextlib import suppress
-from io import BufferedReader
 from pathlib import Path
 from typing import Literal
+
+from runtime.plain_files import open_plain, require_regular
 
 How = Literal["copy", "move"]
 
@@ -41,7 +41,7 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
     if how == "copy":
         _copy(source, target, part)
         return
-    _require_regular(source.lstat())
+    require_regular(source.lstat())
     try:
         _rename(source, target)
     except OSError as error:
@@ -72,47 +72,13 @@ def is_part_name(name: str) -> bool:
     return _PART.fullmatch(name) is not None
 
 
-def opened_file(path: Path) -> BufferedReader:
-    """Open a file to read its bytes; what may never end, such as a pipe or a device, is refused.
-
-    Raises:
-        OSError: It is no regular file, or cannot be opened.
-    """
-    _require_regular(path.stat())  # before it is opened: a device may act on that alone
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        _require_regular(os.fstat(descriptor))  # what took its place since
-    except OSError:
-        os.close(descriptor)
-        raise
-    return os.fdopen(descriptor, "rb")
-
-
-def _require_regular(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
-        raise OSError(errno.EINVAL, f"it is {kind}")
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of the bytes of a file, in hexadecimal.
-
-    Raises:
-        OSError: It is no file, or cannot be read.
-    """
-    import hashlib  # 3 ms, which no query spends
-
-    with opened_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def are_identical(one: Path, other: Path) -> bool:
     """Whether two files hold the same bytes.
 
     Raises:
         OSError: One cannot be read.
     """
-    with opened_file(one) as left, opened_file(other) as right:
+    with open_plain(one) as left, open_plain(other) as right:
         if os.fstat(left.fileno()).st_size != os.fstat(right.fileno()).st_size:
             return False
         while chunk := left.read(_CHUNK):
@@ -123,7 +89,7 @@ def are_identical(one: Path, other: Path) -> bool:
 
 def _copy(source: Path, target: Path, part: str) -> None:
     growing = target.with_name(part)
-    with opened_file(source) as original:
+    with open_plain(source) as original:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(growing, flags, 0o600)
         try:

@@ -8,20 +8,34 @@ from __future__ import annotations
 import errno
 import json
 import os
+from io import BufferedReader
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 
 _LONGEST = 1 << 26  # bytes of a document
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BufferedReader:
     """Open a file to read; a link may lead to it.
 
     Raises:
-        OSError: It is missing, or no regular file.
+        OSError: It is missing, or no regular file: a pipe or a device may never end.
     """
+    require_regular(path.stat())  # before it is opened: a device may act on that alone
     return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of the bytes of a file, in hexadecimal.
+
+    Raises:
+        OSError: It is no regular file, or cannot be read.
+    """
+    import hashlib  # 3 ms, which no query spends
+
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_to_write(path: Path) -> BinaryIO:
@@ -77,7 +91,20 @@ def parse_object(content: bytes | str) -> dict[str, Any]:
 def _descriptor(path: Path, flags: int) -> int:
     # What cannot be opened at once is no file; a file pays no heed to O_NONBLOCK.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    if S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, "It is no regular file", str(path))
+    try:
+        require_regular(os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_regular(found: os.stat_result) -> None:
+    """Refuse what is no file but a folder, a pipe or a device.
+
+    Raises:
+        OSError: It is.
+    """
+    if not S_ISREG(found.st_mode):
+        kind = "a folder" if S_ISDIR(found.st_mode) else "no regular file"
+        raise OSError(errno.EINVAL, f"it is {kind}")

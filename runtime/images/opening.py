@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
-from runtime.placing import opened_file
+from runtime.plain_files import open_plain
 
 MAX_PIXELS = 2**29 // 3
 """Of a decoded picture: half a GiB of RGB, which is where Pillow draws its line too."""
@@ -60,7 +60,7 @@ def read_source(source: Path | bytes) -> IO[bytes]:
             raise RefusedImage("it is empty")
         return BytesIO(source)
     try:
-        stream = opened_file(source)
+        stream = open_plain(source)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise

@@ -11,8 +11,7 @@ from runtime.errors import ImageError
 from runtime.folders import published_file
 from runtime.images.decoding import decode_image
 from runtime.paths import path_line
-from runtime.placing import content_hash
-from runtime.plain_files import open_plain
+from runtime.plain_files import content_hash, open_plain
 
 _QUALITY = 82  # percent of libjpeg
 _CHECKSUM = 4  # bytes, at the end of a kept file

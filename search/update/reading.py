@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from runtime.errors import ImageError
 from runtime.images.decoding import DecodedImage, read_image, reason_of
 from runtime.images.opening import RefusedImage, open_picture, read_source
-from runtime.placing import content_hash
+from runtime.plain_files import content_hash
 from search.records import ImageRecord
 
 if TYPE_CHECKING:

@@ -152,7 +152,7 @@ def test_a_file_that_may_not_be_read_is_told(
 
     path = tmp_path / "x.jpg"
     path.write_bytes(b"secret")
-    monkeypatch.setattr(opening, "opened_file", refuse)  # root may read every file
+    monkeypatch.setattr(opening, "open_plain", refuse)  # root may read every file
     assert reason(path) == "it cannot be read: permission denied"
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from runtime.errors import DataError
 from runtime.faults import Fault, counted, fault_lines, why
 from runtime.paths import path_line
-from runtime.placing import How, content_hash, part_name, place_file, take_back
+from runtime.placing import How, part_name, place_file, take_back
+from runtime.plain_files import content_hash
 from zeroshot.sorting.plan import PlannedImage, SortingPlan
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 

@@ -30,7 +30,8 @@ from runtime.errors import ConfigError, DataError
 from runtime.faults import why
 from runtime.home import data_folder
 from runtime.paths import path_line
-from runtime.placing import is_part_name, opened_file
+from runtime.placing import is_part_name
+from runtime.plain_files import open_plain
 
 FILE_NAME = "footwork-undo.jsonl"
 _KEY_BYTES = 32
@@ -109,7 +110,7 @@ def own_key() -> bytes:
             drawn = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(drawn, "wb") as file:
                 file.write(os.urandom(_KEY_BYTES))
-        with opened_file(path) as file:
+        with open_plain(path) as file:
             key = file.read()
     except OSError as error:
         raise DataError(

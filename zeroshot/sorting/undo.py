@@ -13,7 +13,8 @@ from runtime.errors import DataError
 from runtime.faults import Fault, counted, fault_lines, why
 from runtime.folders import published_file
 from runtime.paths import path_line
-from runtime.placing import are_identical, content_hash, place_file
+from runtime.placing import are_identical, place_file
+from runtime.plain_files import content_hash
 from zeroshot.sidecars import sidecar_beside, sidecars_of
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ModelError
 from runtime.logits import FloatArray, log_softmax
-from runtime.placing import opened_file
+from runtime.plain_files import open_plain
 from zeroshot.teaching.blend import Blend
 from zeroshot.teaching.familiarity import Familiarity
 from zeroshot.teaching.heads import AnyHead, Float32, head_from_tensors, head_tensors
@@ -86,7 +86,7 @@ def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
 
     path = folder / WEIGHTS
     try:
-        with opened_file(path) as file:
+        with open_plain(path) as file:
             tensors = load(file.read())
         scale = parts["words_scale"]
         words = None
