@@ -167,8 +167,8 @@ class _Sheet:
 
 def _head(title: str) -> Iterator[str]:
     yield '<!doctype html><html lang="en" id="top"><head><meta charset="utf-8">'
-    yield PAGE_MARK
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    yield PAGE_MARK
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<meta name="color-scheme" content="light dark">'
     yield f"<title>{title}</title><style>{STYLE}</style></head><body>"

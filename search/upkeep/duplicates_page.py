@@ -48,8 +48,8 @@ def write_duplicates_page(found: Duplicates, path: Path, thumbnails: Thumbnails)
 
 def _lines(found: Duplicates, thumbnails: Thumbnails) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    yield PAGE_MARK
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    yield PAGE_MARK
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<meta name="color-scheme" content="light dark">'
     yield f"<title>Duplicates</title><style>{STYLE}</style></head><body>"
