@@ -10,7 +10,7 @@ import torch
 from runtime.deberta import accelerate_attention, shift
 from runtime.first_token import FirstTokenExactly
 from runtime.frozen import frozen_model, pair_view
-from runtime.packed import PackedLinear
+from runtime.packed import PackedLinear, can_pack
 from tests.models import FAMILIES, WIDTHS, build_config, build_tokenizer
 
 
@@ -106,7 +106,8 @@ def test_every_shortcut_is_taken(family: str) -> None:
     first, last = near.base_model.encoder.layer
     assert isinstance(first.output, FirstTokenExactly)
     assert first.output.exact_dense is exact.base_model.encoder.layer[0].output.dense
-    assert isinstance(first.attention.output.dense, PackedLinear)
+    bf16_packs = can_pack(torch.device("cpu"), torch.bfloat16)  # not every processor's does
+    assert isinstance(first.attention.output.dense, PackedLinear) is bf16_packs
     assert isinstance(first.output.exact_dense, PackedLinear)
     lengths: list[int] = []
     last.output.register_forward_pre_hook(lambda _, states: lengths.append(states[0].size(1)))
