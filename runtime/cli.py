@@ -14,6 +14,7 @@ from pathlib import Path
 from runtime.errors import ConfigError
 from runtime.streams import (
     escape_what_cannot_be_encoded,
+    harmless,
     open_closed_streams,
     read_as_utf8,
     require_width,
@@ -277,5 +278,5 @@ def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     message, code = explain(error, words)
     rank = os.environ.get("RANK", "0")
     who = "footwork" if rank == "0" else f"footwork (process {rank})"
-    tell(f"{who}: {message}")
+    tell(harmless(f"{who}: {message}"))
     return code

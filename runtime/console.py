@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from runtime.streams import takes_unicode, tell
+from runtime.streams import harmless, takes_unicode, tell
 
 if TYPE_CHECKING:
     from runtime.tables.reader import SkippedRow
@@ -30,7 +30,12 @@ _MOMENT = 0.1  # seconds
 def print_text(text: str) -> None:
     """A result for people."""
     if _is_main():
-        print(text)
+        print(harmless(text))
+
+
+def print_picture(sequence: str) -> None:
+    """What a terminal draws as a picture."""
+    print(sequence)
 
 
 def print_document(value: Row) -> None:
@@ -66,7 +71,7 @@ def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: boo
 def note(text: str) -> None:
     """Progress, or something to know."""
     if _is_main():
-        tell(text)
+        tell(harmless(text))
 
 
 def note_all(texts: Iterable[str]) -> None:
@@ -90,7 +95,7 @@ class ProgressLine:
         now = time.monotonic()
         if self._watched and now - self._shown > _MOMENT:
             self._shown = now
-            tell(f"\r\x1b[K{text}", end="")
+            tell(f"\r\x1b[K{harmless(text)}", end="")
 
     def clear(self) -> None:
         """Make room for what is said next."""

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+_CONTROLS = (
+    *range(9),
+    *range(11, 32),
+    *range(127, 160),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+)
+_ESCAPED = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
+"""What would move the cursor, change colours or turn a line around, as an escape of Python."""
 _NARROWEST, _USUAL = 20, 80
 """Columns of a terminal; one that says 0 does not know."""
 
@@ -63,6 +72,11 @@ def escape_what_cannot_be_encoded() -> None:
 def takes_unicode(stream: TextIO) -> bool:
     """Whether every letter can be written as it is."""
     return (stream.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def harmless(text: str) -> str:
+    """Text that a terminal shows and does not obey, whatever a file is called."""
+    return text.translate(_ESCAPED)
 
 
 def tell(text: str, end: str = "\n") -> None:

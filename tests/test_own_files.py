@@ -29,6 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "notes.txt").write_text("no end of line")
     (home / "page.html").write_text("<html>mine</html>")
     (home / "rows.parquet").write_bytes(b"PAR1 mine")
+    (home / "numbers.npy").write_bytes(b"\x93NUMPY mine")
     for name in ("userdocs", "new.training"):
         (home / name).mkdir()
         (home / name / "thesis.txt").write_text("years of work")
@@ -87,6 +88,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "search query dog --index photos -o pipe.csv",
         "search query --queries labels.csv --index photos -o labels.csv",
         "search duplicates --index photos --html page.html",
+        "search export rows.parquet --index photos",
+        "search export numbers.npy --index photos",
+        "search export pipe.csv --index photos",
     ],
 )
 def test_nothing_of_the_users_is_destroyed(

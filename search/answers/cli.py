@@ -15,6 +15,7 @@ from runtime.console import (
     print_csv,
     print_document,
     print_json_lines,
+    print_picture,
     print_text,
 )
 from runtime.errors import ImageError
@@ -117,5 +118,5 @@ def _preview(answer: Answer) -> None:
         except ImageError as error:
             note(str(error))
             continue
-        print_text(picture_sequence(picture, protocol))
+        print_picture(picture_sequence(picture, protocol))
         print_text(path_line(hit.record.path))

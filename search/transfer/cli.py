@@ -33,8 +33,8 @@ def export(
 
     Args:
         out: A .parquet file; or a .npy file of embeddings alone, beside which the images stand in
-            a .jsonl file of the same name, row by row, and the model in a .json file. It is
-            replaced if it is there; the two beside it only if an export wrote them.
+            a .jsonl file of the same name, row by row, and the model in a .json file. Files of
+            these names are replaced only if an export wrote them.
         where: The index.
         filters: Which images are written.
         json: Print one JSON document.
@@ -42,9 +42,10 @@ def export(
     """
     del config
     from search.places import find_place
-    from search.transfer.export import export_images
+    from search.transfer.export import export_images, require_exportable
     from search.unknown_values import unknown_values
 
+    require_exportable(out)
     with closing(find_place(where).open()) as store:
         count = export_images(store, out, filters.filter())
         if not count:

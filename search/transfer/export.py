@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import numpy as np
 from runtime.errors import ConfigError
 from runtime.faults import why
 from runtime.folders import published_file
-from runtime.outputs import unwritable
-from runtime.paths import path_line, path_text
+from runtime.outputs import require_writable, unwritable
+from runtime.paths import path_text
 from search.filters import EVERYTHING, Filter
 from search.paths import stored_text
 from search.records import ImageRecord
@@ -39,30 +39,39 @@ def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
 
     Args:
         store: Open.
-        out: Ends in .parquet or .npy; replaced if it is there, and so are the two files beside a
-            .npy file, if an export wrote them.
+        out: Ends in .parquet or .npy; replaced, as are the two files beside a .npy file, if an
+            export wrote it.
         where: Which images.
 
     Returns:
         How many images were written.
 
     Raises:
-        ConfigError: `out` has another ending, or beside it stands what no export wrote.
+        ConfigError: `out` has another ending, or what no export wrote would be replaced.
         DataError: It cannot be written.
     """
-    writers: dict[str, Callable[[Store, Path, Filter], int]] = {
-        ".parquet": _write_parquet,
-        ".npy": _write_numpy,
-    }
-    write = writers.get(out.suffix.lower())
-    if write is None:
-        endings = " or ".join(writers)
-        message = f"The ending of {out.name} must be {endings}, got {out.suffix or 'none'!r}."
-        raise ConfigError(message)
+    require_exportable(out)
     try:
-        return write(store, out, where)
+        return _WRITERS[out.suffix.lower()](store, out, where)
     except OSError as error:
         raise unwritable(out, why(error)) from error
+
+
+def require_exportable(out: Path) -> None:
+    """See that images can be exported to a file, and that nothing is lost by it.
+
+    Raises:
+        ConfigError: It has another ending, or what no export wrote would be replaced.
+        DataError: It cannot be written.
+    """
+    ending = out.suffix.lower()
+    if ending not in _WRITERS:
+        endings = " or ".join(_WRITERS)
+        message = f"The ending of {out.name} must be {endings}, got {out.suffix or 'none'!r}."
+        raise ConfigError(message)
+    beside = NUMPY_ENDINGS[1:] if ending == ".npy" else ()
+    for path in (out, *(out.with_suffix(each) for each in beside)):
+        require_writable(path, _is_exported)
 
 
 def path_hex(path: str) -> str | None:
@@ -124,12 +133,6 @@ def _write_parquet(store: Store, out: Path, where: Filter) -> int:
 def _write_numpy(store: Store, out: Path, where: Filter) -> int:
     count, width = 0, store.embedder.width
     vectors, rows, model = (out.with_suffix(ending) for ending in NUMPY_ENDINGS)
-    for path in (rows, model):
-        if os.path.lexists(path) and not _is_exported(path):
-            raise ConfigError(
-                f"{path_line(path)} is there, and no export wrote it; beside {path_line(out.name)} "
-                "it would be replaced. Name another file, or move that one away."
-            )
     with ExitStack() as published:
         # The last to be entered is the first to appear: the embeddings come last.
         vectors_part, rows_part, model_part = (
@@ -152,7 +155,16 @@ def _write_numpy(store: Store, out: Path, where: Filter) -> int:
 
 
 def _is_exported(path: Path) -> bool:
-    """Whether the images or the model of an export stand in a file, by its beginning."""
+    """Whether an export wrote a file, by its beginning; embeddings, by the model beside them."""
+    if path.suffix.lower() == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        with suppress(OSError, pa.ArrowException):
+            return METADATA in (pa.parquet.read_schema(path).metadata or {})
+        return False
+    if path.suffix.lower() == ".npy":
+        path = path.with_suffix(NUMPY_ENDINGS[-1])
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -163,6 +175,12 @@ def _is_exported(path: Path) -> bool:
     return not begin or all(
         f'"{name}": '.encode() in first for name in parquet_schema(1, {}).names[:-1]
     )
+
+
+_WRITERS: dict[str, Callable[[Store, Path, Filter], int]] = {
+    ".parquet": _write_parquet,
+    ".npy": _write_numpy,
+}
 
 
 def _write_header(file: Any, count: int, width: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import main
+from runtime.console import note, print_text
 
 FOOTWORK = str(Path(sys.executable).with_name("footwork"))
 MODULE = f"{sys.executable} -m"
@@ -171,3 +172,11 @@ def test_numbers_of_a_configuration_file_are_looked_at_too(
     (tmp_path / "run.toml").write_text("batch_size = 1.5\n")
     assert main(["textclf", "train", "a", "b", "--config", str(tmp_path / "run.toml")]) == 2
     assert "[batch_size] must be a whole number below 2^63, got 1.5." in capsys.readouterr().err
+
+
+def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b[31m\x9b2J\r\u202egpj.exe\x7f\tb\nc"
+    print_text(name)
+    note(name)
+    shown = "a\\x1b[31m\\x9b2J\\r\\u202egpj.exe\\x7f\tb\nc\n"
+    assert capsys.readouterr() == (shown, shown)

@@ -86,7 +86,7 @@ def test_an_export_replaces_what_an_export_wrote_and_nothing_else(
         for path, own in ((rows, '{"path": "/a", "caption": "x"}\n'), (model, '{"kind": "mine"}')):
             kept = path.read_bytes()
             path.write_text(own)
-            with pytest.raises(ConfigError, match=rf"{path.name} is there, and no export wrote it"):
+            with pytest.raises(ConfigError, match=rf"{path.name} is not replaced"):
                 export_images(store, vectors)
             assert (path.read_text(), vectors.read_bytes()) == (own, before)
             path.unlink()

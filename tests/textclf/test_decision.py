@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, ModelError
 from textclf.decision import DecisionRule, rule_of
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
@@ -67,9 +68,30 @@ def test_a_manifest_goes_before_the_config() -> None:
         "labels": ["007", "NA"],
         "calibration": {"temperature": 2.0, "abstain_below": None},
     }
-    rule = rule_of(manifest, None)
+    config = SimpleNamespace(num_labels=2)
+    rule = rule_of(manifest, config)
     assert rule == DecisionRule(task=SINGLE, labels=("007", "NA"), temperature=2.0)
-    assert rule_of(manifest | {"calibration": None}, None).temperature == 1.0
+    assert rule_of(manifest | {"calibration": None}, config).temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"task": "guess"},
+        {"labels": ["a", "b", "c"]},
+        {"labels": ["a", 5]},
+        {"labels": "ab"},
+        {"calibration": []},
+        {"calibration": {"temperature": "1"}},
+        {"calibration": {"temperature": float("nan")}},
+        {"calibration": {"temperature": -1.0}},
+        {"calibration": {"abstain_below": "0.5"}},
+    ],
+)
+def test_a_manifest_that_is_no_rule_of_the_model_is_refused(changed: dict[str, Any]) -> None:
+    manifest = {"task": SINGLE, "labels": ["a", "b"], "calibration": None} | changed
+    with pytest.raises(ModelError, match="manifest of the model does not fit it"):
+        rule_of(manifest, SimpleNamespace(num_labels=2))
 
 
 @pytest.mark.parametrize(
