@@ -70,7 +70,7 @@ def require_exportable(out: Path) -> None:
         message = f"The ending of {out.name} must be {endings}, got {out.suffix or 'none'!r}."
         raise ConfigError(message)
     beside = NUMPY_ENDINGS[1:] if ending == ".npy" else ()
-    for path in (*(out.with_suffix(each) for each in beside), out):
+    for path in (out, *(out.with_suffix(each) for each in beside)):
         require_writable(path, _is_exported)
 
 
