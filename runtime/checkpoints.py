@@ -237,9 +237,8 @@ def _require_base(folder: Path, base_id: str) -> None:
         message = (
             f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
             "Move that model back, or write its new place under `base_model_name_or_path` in "
-            f"{folder / ADAPTER_CONFIG} and remove `files` from the footwork.json beside it. To "
-            f"need no base: footwork textclf merge {folder} OUT, "
-            "once it loads."
+            f"{folder / ADAPTER_CONFIG} and remove `files` and `sha256` from the footwork.json "
+            f"beside it. To need no base: footwork textclf merge {folder} OUT, once it loads."
         )
         raise ModelError(message)
 
@@ -275,6 +274,8 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
             return auto_class.from_pretrained(
                 resolved, trust_remote_code=False, local_files_only=fault is not None, **options
             )
+    except MemoryError:
+        raise
     except Exception as error:
         reason = _first_line(error)
         if fault and isinstance(error, OSError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from runtime.folders import MANIFEST, write_json
+from runtime.folders import DESKTOP_FILES, MANIFEST, write_json
 from runtime.plain_files import open_plain, read_object, require_no_link
 
 FORMAT = 1
@@ -103,8 +103,10 @@ def file_damage(path: Path, told: dict[str, Any], *, whole: bool) -> str | None:
 
 def _names(folder: Path) -> list[str]:
     """Of all files but the manifest."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST]
-    return sorted(path.relative_to(folder).as_posix() for path in paths)
+    paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return sorted(
+        path.relative_to(folder).as_posix() for path in paths if path.name not in DESKTOP_FILES
+    )
 
 
 def _looked_at(sums: Sequence[Any], *, whole: bool) -> Iterator[int] | Sequence[int]:

@@ -65,7 +65,10 @@ def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: boo
             continue
         if index == 0:
             writer.writerow(row)
-        writer.writerow([cell(value, raw=raw_cells) for value in row.values()])
+        cells = [cell(value, raw=raw_cells) for value in row.values()]
+        if sys.stdout.isatty():
+            cells = [harmless(one) if isinstance(one, str) else one for one in cells]
+        writer.writerow(cells)
 
 
 def note(text: str) -> None:

@@ -7,8 +7,10 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,15 @@ from runtime.errors import ConfigError, ModelError
 from runtime.plain_files import content_hash, open_plain
 
 MANIFEST = "footwork.json"
+_USUAL_FILES = (
+    *("*.safetensors", "*.json", "*.jinja", "vocab.txt", "merges.txt", "*.model"),
+    *("README.md", "report/*"),
+)
+"""Of a folder whose manifest lists none, as those of an earlier version."""
 _SEAL = "sha256"
-_DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # made by looking at it
+_one_at_a_time = threading.Lock()
+DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
+"""Files that a folder gets by being looked at."""
 
 
 @contextmanager
@@ -130,13 +139,12 @@ def _stranger(folder: Path) -> str | None:
         manifest = None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("application"), str):
         return "no manifest says that Footwork trained, taught or merged it"
-    if not isinstance(manifest.get("files"), dict):  # of a version that did not list them
-        return None
-    known = {MANIFEST, *manifest["files"]}
+    files = manifest.get("files")
+    known = (MANIFEST, *files) if isinstance(files, dict) else _USUAL_FILES
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         is_folder = path.is_dir() and not path.is_symlink()
-        if not is_folder and name not in known and path.name not in _DESKTOP_FILES:
+        if not (is_folder or path.name in DESKTOP_FILES or _is_among(name, known)):
             return f"it holds {name!r}, which Footwork did not put there"
     return None
 
@@ -148,6 +156,10 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in manifest.items() if name != _SEAL}
     text = json.dumps(rest, sort_keys=True)
     return rest | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _is_among(name: str, known: Sequence[str]) -> bool:
+    return name in known or (known is _USUAL_FILES and any(fnmatchcase(name, one) for one in known))
 
 
 def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
@@ -193,7 +205,7 @@ def _hashes(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _hash(path: Path) -> str | None:
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         return content_hash(path)
     return None
 
@@ -265,8 +277,12 @@ def read_json(path: Path) -> Any:
         raise ModelError(message) from error
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make.
+
+    Args:
+        folder: Published or not.
+        verify: Compare its files with their hashes, before it answers.
 
     Raises:
         ModelError: It cannot be read, or a file that it lists is damaged.
@@ -277,7 +293,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         raise ModelError(f"{path} must hold a JSON object. Train or copy the folder again.")
-    _require_undamaged(folder, manifest)
+    if verify:
+        _require_undamaged(folder, manifest)
     return manifest
 
 
@@ -298,6 +315,7 @@ def _mode(target: Path) -> int:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _one_at_a_time:  # it can only be read by setting it, which another thread must not see
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

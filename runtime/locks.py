@@ -6,12 +6,15 @@ import fcntl
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from runtime.plain_files import open_plain, open_to_write
+
+_TRIES, _PAUSE = 4, 0.05  # seconds
 
 
 class LockedByOther(Exception):  # noqa: N818 - whoever asks for the lock says what it means
@@ -32,14 +35,19 @@ def exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """
     # Neither emptied nor deleted: it is another's until it is locked, and may be being opened.
     with open_to_write(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise LockedByOther(_holder(file.read())) from error
+        for left in range(_TRIES, -1, -1):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except BlockingIOError as error:
+                told = file.read()
+                if told or not left:
+                    raise LockedByOther(_holder(told)) from error
+                time.sleep(_PAUSE)  # nobody has it for long who does not say so: `lock_holder`
         file.truncate(0)
         since = datetime.now(UTC).astimezone().isoformat(" ", "seconds")
-        told = {"pid": os.getpid(), "host": platform.node(), "since": since}
-        file.write(json.dumps(told).encode())
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        file.write(json.dumps(holder).encode())
         try:
             yield
         finally:

@@ -41,7 +41,7 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
     if how == "copy":
         _copy(source, target, part)
         return
-    require_regular(source.lstat())
+    require_regular(source.lstat(), source)
     try:
         _rename(source, target)
     except OSError as error:
@@ -110,8 +110,11 @@ def _copy_facts(source: int, copy: int) -> None:
     with suppress(OSError):  # FAT has no permissions
         os.fchmod(copy, facts.st_mode & 0o777)
     if sys.platform == "linux":
+        names: list[str] = []
         with suppress(OSError):
-            for name in os.listxattr(source):
+            names = os.listxattr(source)
+        for name in names:
+            with suppress(OSError):  # of a security module, or of another file system
                 os.setxattr(copy, name, os.getxattr(source, name))
     with suppress(OSError):
         os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))

@@ -22,7 +22,7 @@ def open_plain(path: Path) -> BufferedReader:
     Raises:
         OSError: It is missing, or no regular file: a pipe or a device may never end.
     """
-    require_regular(path.stat())  # before it is opened: a device may act on that alone
+    require_regular(path.stat(), path)  # before it is opened: a device may act on that alone
     return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
 
 
@@ -56,7 +56,7 @@ def require_no_link(path: Path) -> None:
         OSError: It is one.
     """
     if path.is_symlink():
-        raise OSError(errno.ELOOP, f"{path.name} is a link, and must be a file or folder itself")
+        raise OSError(errno.ELOOP, "it is a link, and must be a file or folder itself", str(path))
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -92,19 +92,23 @@ def _descriptor(path: Path, flags: int) -> int:
     # What cannot be opened at once is no file; a file pays no heed to O_NONBLOCK.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     try:
-        require_regular(os.fstat(descriptor))
+        require_regular(os.fstat(descriptor), path)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def require_regular(found: os.stat_result) -> None:
+def require_regular(found: os.stat_result, path: Path) -> None:
     """Refuse what is no file but a folder, a pipe or a device.
+
+    Args:
+        found: What the system says of it.
+        path: For the message.
 
     Raises:
         OSError: It is.
     """
     if not S_ISREG(found.st_mode):
         kind = "a folder" if S_ISDIR(found.st_mode) else "no regular file"
-        raise OSError(errno.EINVAL, f"it is {kind}")
+        raise OSError(errno.EINVAL, f"it is {kind}", str(path))

@@ -13,14 +13,11 @@ if TYPE_CHECKING:
 
 
 _CONTROLS = (
-    *range(9),
-    *range(11, 32),
-    *range(127, 160),
-    *range(0x202A, 0x202F),
-    *range(0x2066, 0x206A),
+    *(*range(9), *range(11, 32), *range(127, 160)),
+    *(*range(0x202A, 0x202F), *range(0x2066, 0x206A)),
 )
-_ESCAPED = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
-"""What would move the cursor, change colours or turn a line around, as an escape of Python."""
+_ESCAPED = {code: f"\\u{code:04x}" for code in _CONTROLS}
+"""What moves the cursor, changes colours or turns a line around, as JSON and Python escape it."""
 _NARROWEST, _USUAL = 20, 80
 """Columns of a terminal; one that says 0 does not know."""
 
@@ -55,7 +52,7 @@ def require_width() -> None:
     """Have rich think of a terminal wide enough: in less it lays out a help page for ever."""
     columns = os.environ.get("COLUMNS", "")
     try:
-        width = int(columns) if columns.isdigit() else os.get_terminal_size().columns
+        width = int(columns) if columns.isdecimal() else os.get_terminal_size().columns
     except OSError:  # none
         return
     if width < _NARROWEST:

@@ -94,12 +94,10 @@ def _means(pattern: str, parts: Sequence[str], is_folder: bool) -> bool:
     wanted = pattern.rstrip("/")
     if "/" not in wanted:
         return is_match(parts[-1], wanted)
-    return _match(parts, [part for part in wanted.split("/") if part not in ("", ".")])
-
-
-def _match(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    if not wanted:
-        return not parts
-    if wanted[0] == "**":
-        return any(_match(parts[start:], wanted[1:]) for start in range(len(parts) + 1))
-    return bool(parts) and is_match(parts[0], wanted[0]) and _match(parts[1:], wanted[1:])
+    reached = {0}  # how many parts what stands before may take
+    for want in wanted.split("/"):
+        if want == "**":
+            reached = set(range(min(reached, default=len(parts) + 1), len(parts) + 1))
+        elif want not in ("", "."):
+            reached = {n + 1 for n in reached if n < len(parts) and is_match(parts[n], want)}
+    return len(parts) in reached

@@ -63,7 +63,10 @@ def assess(
 
 def _columns(table: Table, options: LabelOptions, model: Path, known: tuple[str, ...]) -> Columns:
     """Those of the training where the user states none and the table has them."""
-    label = (read_manifest(model).get("data") or {}).get("label_column")
+    label = None
+    match read_manifest(model, verify=False):
+        case {"data": {"label_column": str(named)}}:
+            label = named
     stated = StatedColumns(
         options.text_columns or (known if all(name in table.columns for name in known) else ()),
         options.label_column or (label if label in table.columns else None),

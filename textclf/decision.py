@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 FloatArray = NDArray[np.floating[Any]]
 _TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
+_HOTTEST = 1e6
 LIKELY = 0.5
 """Probability from which a label holds (multi-label)."""
 
@@ -137,7 +137,7 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
             task in _TASKS
             and all(isinstance(label, str) for label in labels)
             and (task == REGRESSION or len(labels) == config.num_labels)
-            and 0 < temperature < math.inf
+            and 0 < temperature < _HOTTEST
         ):
             return DecisionRule(
                 task=task, labels=tuple(labels), temperature=temperature, abstain_below=bar

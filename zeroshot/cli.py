@@ -26,6 +26,7 @@ from runtime.console import (
 )
 from runtime.errors import ConfigError
 from runtime.parameters import Flag, Flat
+from runtime.paths import path_line
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
@@ -175,7 +176,7 @@ def evaluate(
         print_document(found.to_dict())
     else:
         print_text(found.to_text())
-    note_all(f"skipped {skipped.place}: {skipped.reason}." for skipped in found.skipped)
+    note_all(f"skipped {path_line(skipped.place)}: {skipped.reason}." for skipped in found.skipped)
     return exit_code(all_done=not found.skipped)
 
 
@@ -222,7 +223,7 @@ def teach(
     else:
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {done.folder}")
-    note_all(f"skipped {skipped.path}: {skipped.reason}." for skipped in done.skipped)
+    note_all(f"skipped {path_line(skipped.path)}: {skipped.reason}." for skipped in done.skipped)
     return exit_code(all_done=not done.skipped)
 
 
@@ -260,7 +261,7 @@ def finetune(
         print_document(done.manifest)
     else:
         print_text(done.to_text())
-    note_all(f"skipped {skipped.place}: {skipped.reason}." for skipped in done.skipped)
+    note_all(f"skipped {path_line(skipped.place)}: {skipped.reason}." for skipped in done.skipped)
     return exit_code(all_done=not done.skipped)
 
 

@@ -203,11 +203,9 @@ def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ())
     Raises:
         ConfigError: The folder holds something else than an earlier report, or an input.
     """
-    from runtime.folders import MANIFEST, read_manifest, require_free
+    from runtime.folders import read_manifest, require_free
 
     others = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if others and not (
-        (folder / MANIFEST).is_file() and read_manifest(folder).get("application") == REPORT
-    ):
+    if others and read_manifest(folder, verify=False).get("application") != REPORT:
         raise ConfigError(f"{folder} holds something else than a report. Name a new folder.")
     require_free(folder, True, inputs)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import ConfigError
 from runtime.folders import read_manifest
+from runtime.paths import path_line
 from zeroshot.class_embeddings import OnProgress, unseen
 from zeroshot.class_names import read_class_names
 from zeroshot.classifier import (
@@ -71,7 +72,7 @@ class Labelling(Iterator[LabelledImage]):
     def __next__(self) -> LabelledImage:
         answer = next(self._answers)
         if answer.fault is not None:
-            self.faults.append(f"skipped {answer.path}: {answer.fault}.")
+            self.faults.append(f"skipped {path_line(answer.path or '-')}: {answer.fault}.")
         if self._keeps:
             self.kept.append(replace(answer, scores={}))  # by which no file is sorted
         return answer
@@ -91,7 +92,7 @@ def open_labeller(
         ConfigError: The labels or the templates cannot be used.
         ModelError: A model cannot be loaded.
     """
-    if what.taught is not None and is_finetuned(read_manifest(what.taught)):
+    if what.taught is not None and is_finetuned(read_manifest(what.taught, verify=False)):
         return _open_finetuned(what.taught, model, what.abstain_below)
     return open_vector_labeller(what, model, on_progress=on_progress)
 
@@ -115,7 +116,7 @@ def open_vector_labeller(
         ModelError: A model cannot be loaded, or the labels were not taught on its vectors.
     """
     if what.taught is not None:
-        if is_finetuned(read_manifest(what.taught)):
+        if is_finetuned(read_manifest(what.taught, verify=False)):
             raise ConfigError(
                 f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so "
                 "that no index can serve it. Leave out --index."

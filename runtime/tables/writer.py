@@ -19,6 +19,7 @@ from runtime.tables.cells import cell
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH_ROWS = 10_000
+_FIRST_ROW = 1 << 20  # characters
 
 SchemaOf = Callable[[Mapping[str, Any]], Any]
 """From the first row to a schema of pyarrow."""
@@ -103,7 +104,7 @@ def _columns_of(path: Path) -> Sequence[str]:
             return pyarrow.parquet.read_schema(path).names
         with path.open(encoding="utf-8", newline="") as file:
             if ending == ".jsonl":
-                row = json.loads(file.readline())
+                row = json.loads(file.readline(_FIRST_ROW))
                 return tuple(row) if isinstance(row, dict) else ()
             return next(csv.reader(file, delimiter="\t" if ending == ".tsv" else ","), ())
     except (OSError, ValueError, csv.Error, RecursionError):  # pyarrow's are ValueErrors

@@ -37,13 +37,13 @@ def test_a_folder_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
 def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()
-    (target / "old").write_text("old")
+    (target / "old.json").write_text("old")
     write_json(target / MANIFEST, MADE)
     with pytest.raises(ConfigError, match=r"exists.*--overwrite"), published_folder(target):
         pass
     with pytest.raises(FileNotFoundError), published_folder(target, overwrite=True) as staging:
         (staging / "half" / "way").write_text("new")
-    assert (target / "old").exists()
+    assert (target / "old.json").exists()
     with published_folder(target, overwrite=True) as staging:
         (staging / "new").write_text("new")
     assert [path.name for path in target.iterdir()] == ["new"]
@@ -55,6 +55,7 @@ def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> 
         ({"notes.txt": "mine"}, "no manifest says that Footwork trained"),
         ({MANIFEST: '{"kind": "index"}', "catalog.sqlite": ""}, "no manifest says that Footwork"),
         ({MANIFEST: "[]"}, "no manifest says that Footwork"),
+        ({MANIFEST: '{"application": "textclf"}', "thesis.txt": ""}, "it holds 'thesis.txt'"),
         ({MANIFEST: "[" * 100_000}, "no manifest says that Footwork"),
         (None, "it holds 'mine/notes.txt', which Footwork did not put there"),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import main
-from runtime.console import note, print_text
+from runtime.console import note, print_document, print_text
 
 FOOTWORK = str(Path(sys.executable).with_name("footwork"))
 MODULE = f"{sys.executable} -m"
@@ -178,5 +178,7 @@ def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     name = "a\x1b[31m\x9b2J\r\u202egpj.exe\x7f\tb\nc"
     print_text(name)
     note(name)
-    shown = "a\\x1b[31m\\x9b2J\\r\\u202egpj.exe\\x7f\tb\nc\n"
+    shown = "a\\u001b[31m\\u009b2J\\u000d\\u202egpj.exe\\u007f\tb\nc\n"
     assert capsys.readouterr() == (shown, shown)
+    print_document({"path": name + "\x85"})
+    assert json.loads(capsys.readouterr().out) == {"path": name + "\x85"}

@@ -148,13 +148,26 @@ def test_status_lists_what_is_left_out(
     assert f"removed      {photos / 'a.png'}\n" in shown
 
 
-@pytest.mark.parametrize("told", ["[]", "{", '{"patterns": 1, "removed": []}', "null"])
-def test_a_list_that_cannot_be_read_is_told(place: IndexFolder, told: str) -> None:
+@pytest.mark.parametrize(
+    "told", ["[]", "{", '{"patterns": 1, "removed": []}', "null", "[" * 100_000]
+)
+def test_a_list_that_cannot_be_read_is_told_and_mended(place: IndexFolder, told: str) -> None:
     with closing(sqlite3.connect(catalog(place))) as connection:
         connection.execute("INSERT INTO facts VALUES ('exclusions', ?)", (told,))
         connection.commit()
-    with closing(place.open()) as store, pytest.raises(StoreError, match="cannot be read"):
+    with closing(place.open()) as store, pytest.raises(StoreError, match=r"exclusions|no list of"):
         store.exclusions()
+    assert main(["search", "doctor", "--index", str(place), "--no-model"]) == 3
+    assert main(["search", "doctor", "--repair", "--index", str(place), "--no-model"]) == 3
+    with closing(place.open()) as store:
+        assert store.exclusions() == Exclusions()
+
+
+def test_a_pattern_of_many_stars_is_matched_at_once() -> None:
+    path = "/root/" + "/".join("abcdefghijklmnopqrst")
+    deep = Exclusions(("**/" * 30 + "x", "a/**/b/**/**/t")).below("/root")
+    assert deep(path, False)
+    assert not deep(path[:-1] + "u", False)
 
 
 def test_what_is_left_out_is_replaced_as_a_whole(engine: Engine) -> None:

@@ -117,7 +117,7 @@ def test_nothing_outside_an_index_is_touched(
         ("a way up", r"names '\.\./\.\..*' as its vector file"),
         ("a generation", r"names '/.*' in place of generation-1 or the like\. footwork search doc"),
         ("a linked generation", r"generation-1 is a link, and a generation .* Move the folder"),
-        ("a linked catalog", r"is not opened: catalog\.sqlite is a link, and must be a file"),
+        ("a linked catalog", r"catalog\.sqlite is not opened: it is a link, and must be a file"),
     ],
 )
 def test_who_reads_such_an_index_is_told(
@@ -143,7 +143,10 @@ def test_a_linked_vector_file_is_read_but_not_written(place: IndexFolder, tmp_pa
     shutil.move(vectors(place), tmp_path / "elsewhere.f32")
     link(vectors(place), tmp_path / "elsewhere.f32")
     assert holdings(place) == before
-    with closing(place.open()) as store, pytest.raises(StoreError, match=r"f32 is a link, and mu"):
+    with (
+        closing(place.open()) as store,
+        pytest.raises(StoreError, match=r"it is a link, and must be"),
+    ):
         indexed(store, save_picture(tmp_path / "new" / "a.png", 77).parent)
 
 

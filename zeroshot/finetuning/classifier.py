@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +119,7 @@ class FinetunedClassifier:
                     "temperature": float() | int() as temperature,
                     "abstain_below": None | float() | int(),
                 },
-            } if 0 < temperature < math.inf and all(isinstance(one, str) for one in labels):
+            } if 0 < temperature < 1e6 and all(isinstance(one, str) for one in labels):
                 if model.config.num_labels == len(labels):
                     return cls(model, processor, manifest, options)
         raise ModelError(

@@ -121,7 +121,8 @@ def finetune(
     wait_for_everyone()
     images = learner.images
     notes = (*images.notes, *_figure_notes(result), *notes)
-    return FinetunedRun(out, read_manifest(out), result.evaluation, notes, images.skipped)
+    manifest = read_manifest(out, verify=False)
+    return FinetunedRun(out, manifest, result.evaluation, notes, images.skipped)
 
 
 def plan(images: FinetuneImages, config: FinetuneConfig, notify: Notify) -> Learner:

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import DataError
+from runtime.errors import DataError, ImageError
 from runtime.faults import Fault, counted, fault_lines, why
+from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.paths import path_line
 from runtime.placing import How, part_name, place_file, take_back
 from runtime.plain_files import content_hash
@@ -87,11 +88,11 @@ class _Execution:
     def run(self, images: Sequence[PlannedImage]) -> None:
         """Record the steps of some images, then do them."""
         steps = {}
-        for image in images:
-            try:
-                steps[image] = tuple(map(self._sorted_file, *zip(*image.files(), strict=True)))
-            except OSError as error:
-                self.failed.append(Fault(image.source, why(error)))
+        for image, files in decoded_ahead(images, self._sorted_files, DISK_READERS):
+            if isinstance(files, tuple):
+                steps[image] = files
+            else:
+                self.failed.append(Fault(image.source, files.reason))
         try:
             self._record.write(self._steps(steps))
         except OSError as error:
@@ -103,10 +104,17 @@ class _Execution:
             self.failed += [] if fault is None else [fault]
             self.done += fault is None
 
-    def _sorted_file(self, source: Path, target: Path) -> SortedFile:
-        place = target.relative_to(self._plan.target).as_posix()
-        absolute = os.path.abspath(source)  # noqa: PTH100 - links stay links
-        return SortedFile(absolute, place, content_hash(source), part_name())
+    def _sorted_files(self, image: PlannedImage) -> tuple[SortedFile, ...]:
+        """What the record says of an image and its sidecars, whose bytes are read."""
+        found = []
+        for source, target in image.files():
+            place = target.relative_to(self._plan.target).as_posix()
+            absolute = os.path.abspath(source)  # noqa: PTH100 - links stay links
+            try:
+                found.append(SortedFile(absolute, place, content_hash(source), part_name()))
+            except OSError as error:
+                raise ImageError(str(source), why(error)) from error
+        return tuple(found)
 
     def _steps(self, steps: dict[PlannedImage, tuple[SortedFile, ...]]) -> Iterator[Step]:
         for image, files in steps.items():

@@ -19,6 +19,7 @@ import fcntl
 import hmac
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ from runtime.faults import why
 from runtime.home import data_folder
 from runtime.paths import path_line
 from runtime.placing import is_part_name
-from runtime.plain_files import open_plain
+from runtime.plain_files import open_plain, parse_object, require_regular
 
 FILE_NAME = "footwork-undo.jsonl"
 _KEY_BYTES = 32
@@ -78,11 +79,7 @@ class Step:
         Raises:
             ValueError: It did not write this.
         """
-        try:
-            value: Any = json.loads(line)
-        except RecursionError as error:
-            raise ValueError("too deep") from error
-        match value:
+        match parse_object(line):
             case {"step": "folder", "path": str(path), "signature": str(signature)}:
                 step = cls("folder", path)
             case {
@@ -110,8 +107,11 @@ def own_key() -> bytes:
             drawn = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(drawn, "wb") as file:
                 file.write(os.urandom(_KEY_BYTES))
-        with open_plain(path) as file:
-            key = file.read()
+        for pause in (0.0, 0.2):  # another process may be about to write it
+            time.sleep(pause)
+            with open_plain(path) as found:
+                if key := found.read():
+                    break
     except OSError as error:
         raise DataError(
             f"Cannot keep the key of undo files, {path_line(path)}: {why(error)}. Set "
@@ -199,12 +199,28 @@ def opened_record(path: Path) -> Iterator[UndoRecord]:
             ) from error
         except OSError:  # no locks here, as on some network storages
             pass
+        if not _is_there(path, file):  # whoever had the lock has put another in its place
+            raise ConfigError(
+                f"Another command has just changed {path_line(path)}. Run this one again."
+            )
         yield UndoRecord(path, file, key)
 
 
 def _opened(path: str, flags: int) -> int:
     """Open a file that is no link: where one leads, another file would be cut and written."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    try:
+        require_regular(os.fstat(descriptor), Path(path))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _is_there(path: Path, file: FileIO) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))  # noqa: PTH116
+    return False
 
 
 def _cut_torn(file: FileIO) -> list[bytes]:

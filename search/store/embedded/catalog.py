@@ -87,7 +87,7 @@ class Catalog:
         Raises:
             StoreError: It does not tell.
         """
-        value = self._fact("embedder")
+        value = self.fact("embedder")
         found = embedder_of_fact(value)
         if found is None:
             raise self.spoilt(f"it tells no model, but {value!r:.300}")
@@ -100,7 +100,7 @@ class Catalog:
         Raises:
             StoreError: It tells none.
         """
-        value = self._fact("vectors")
+        value = self.fact("vectors")
         if isinstance(value, str) and VECTORS.fullmatch(value):
             return value
         raise self.spoilt(
@@ -114,12 +114,13 @@ class Catalog:
         Raises:
             StoreError: It does not tell.
         """
-        value = self._fact("slots")
+        value = self.fact("slots")
         if type(value) is int and 0 <= value <= _MOST_SLOTS:
             return value
         raise self.spoilt(f"it counts {value!r:.300} vectors")
 
-    def _fact(self, name: str) -> Any:
+    def fact(self, name: str) -> Any:
+        """The value that is kept under a name; `StoreError` where there is none."""
         with suppress(TypeError, ValueError, RecursionError):
             return json.loads(self.one("SELECT value FROM facts WHERE name = ?", name))
         raise self.spoilt(f"it does not tell its {name}")

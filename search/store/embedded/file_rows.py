@@ -10,7 +10,6 @@ from itertools import islice, product
 from types import NoneType
 from typing import Any
 
-from runtime.errors import StoreError
 from search.exclusions import Exclusions
 from search.path_words import words_of
 from search.paths import real_path, stored_text
@@ -155,18 +154,21 @@ def read_exclusions(catalog: Catalog) -> Exclusions:
     Raises:
         StoreError: That cannot be read.
     """
-    told = catalog.one("SELECT value FROM facts WHERE name = ?", EXCLUSIONS)
-    if told is None:
+    if not catalog.one("SELECT count(*) FROM facts WHERE name = ?", EXCLUSIONS):
         return Exclusions()
-    try:
-        value = json.loads(told)
-        patterns, removed = (list(map(str, value[name])) for name in ("patterns", "removed"))
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"What {catalog.path} leaves out cannot be read. "
-            "footwork search doctor --repair saves what can be read."
-        ) from error
-    return Exclusions(tuple(patterns), tuple(removed))
+    found = exclusions_of_fact(catalog.fact(EXCLUSIONS))
+    if found is None:
+        raise catalog.spoilt("what it leaves out is no list of texts")
+    return found
+
+
+def exclusions_of_fact(value: Any) -> Exclusions | None:
+    """What a fact says is left out; None if it is no such fact."""
+    match value:
+        case {"patterns": [*patterns], "removed": [*removed]}:
+            if all(isinstance(one, str) and "\0" not in one for one in (*patterns, *removed)):
+                return Exclusions(tuple(patterns), tuple(removed))
+    return None
 
 
 def slots_of(catalog: Catalog, paths: Sequence[str]) -> tuple[list[str], list[int], list[Any]]:

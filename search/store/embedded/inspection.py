@@ -69,6 +69,7 @@ def _read_all(catalog: Catalog) -> int:
     with catalog.snapshot():
         told = [catalog.embedder, catalog.vectors_name, catalog.slot_count]
         told += [file_rows.read_roots(catalog), catalog.dead_slots()]
+        told += [file_rows.read_exclusions(catalog)]
         told += [catalog.slots("slot IS NOT NULL", ())]
         for record in file_rows.read_files(catalog, "true"):
             told[0] = record

@@ -109,7 +109,7 @@ def _fill(
             catalog.set_fact("embedder", asdict(model))
             catalog.set_fact("vectors", vectors)
             catalog.set_fact("slots", stored)
-            if isinstance(facts.get(file_rows.EXCLUSIONS), dict):
+            if file_rows.exclusions_of_fact(facts.get(file_rows.EXCLUSIONS)) is not None:
                 catalog.set_fact(file_rows.EXCLUSIONS, facts[file_rows.EXCLUSIONS])
             catalog.run(
                 "INSERT INTO holes SELECT value FROM json_each(?)", _unnamed(catalog, stored)
