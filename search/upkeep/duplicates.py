@@ -21,6 +21,8 @@ import numpy as np
 
 from runtime.errors import ConfigError
 from search.filters import EVERYTHING, Filter
+from search.missing import NO_ANSWER, missing_files
+from search.paths import is_at_or_below
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
 from search.upkeep.keepers import Keepers, Progress
@@ -124,7 +126,8 @@ def find_duplicates(
     groups = check.settled(drafts)
     groups.sort(key=lambda group: (-group.bytes, group.kept.path))
     unseen = check.unseen - check.changed
-    return Duplicates(groups, gathered.images, len(unseen), len(check.changed))
+    not_seen = len(unseen) + gathered.unasked
+    return Duplicates(groups, gathered.images, not_seen, len(check.changed))
 
 
 @dataclass(slots=True)
@@ -138,25 +141,37 @@ class _Gathered:
     shadows: FloatArray
     """Shape (N, W), of the contents."""
     images: int
+    unasked: int
+    """Images on drives that do not answer."""
 
 
 def _gather(store: Store, where: Filter) -> _Gathered:
     caster = Shadows(store.sample(_SAMPLE))
     every: list[ImageRecord] = []
     parts = [np.zeros((0, caster.width), np.float32)]
+    roots, unasked = store.roots(), 0
+    # A question to a drive that does not answer may never come back.
+    silent = [root for root, why in missing_files(roots, roots).items() if why == NO_ANSWER]
     for block in store.scan(where):
-        every += block.records
-        parts.append(caster.of(block.vectors))
+        rows = [
+            row
+            for row, one in enumerate(block.records)
+            if not any(is_at_or_below(one.path, root) for root in silent)
+        ]
+        every += [block.records[row] for row in rows]
+        parts.append(caster.of(block.vectors[rows]))
+        unasked += len(block.records) - len(rows)
     contents: dict[str, list[int]] = {}
     for row in sorted(range(len(every)), key=lambda row: _worth(every[row])):
         contents.setdefault(every[row].content or every[row].path, []).append(row)
-    rows, copies = [], dict[str, list[ImageRecord]]()
+    firsts, copies = [], dict[str, list[ImageRecord]]()
     for same in contents.values():
         if len(same) > 1:  # one that is still there stands for them
             same.sort(key=lambda row: state_of(every[row]) != "as known")
             copies[every[same[0]].path] = [every[row] for row in same[1:]]
-        rows.append(same[0])
-    return _Gathered([every[row] for row in rows], copies, np.concatenate(parts)[rows], len(every))
+        firsts.append(same[0])
+    shadows = np.concatenate(parts)[firsts]
+    return _Gathered([every[row] for row in firsts], copies, shadows, len(every), unasked)
 
 
 def _worth(record: ImageRecord) -> tuple[object, ...]:

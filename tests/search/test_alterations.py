@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from runtime.cli import main
+from search.missing import NO_ANSWER
 from search.upkeep.duplicate_rows import duplicates_lines, duplicates_notes, spare_paths
 from search.upkeep.duplicates import find_duplicates
 from tests.search.places import index_of
@@ -189,3 +190,19 @@ def test_a_link_is_never_named_to_go(tmp_path: Path) -> None:
     shutil.copy2(first, elsewhere / "x.png")
     (photos / "link.png").symlink_to(elsewhere / "x.png")
     assert not found_in(photos).groups
+
+
+def test_a_drive_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tmp_path / "photos"
+    first = save(scene(0), photos / "a.png")
+    shutil.copy2(first, photos / "bb.png")
+    place = index_of(tmp_path / "index", photos)
+    monkeypatch.setattr(
+        "search.upkeep.duplicates.missing_files", lambda paths, _: dict.fromkeys(paths, NO_ANSWER)
+    )
+    monkeypatch.setattr("search.upkeep.duplicates.state_of", pytest.fail)
+    with closing(place.open()) as store:
+        found = find_duplicates(store)
+    assert (found.groups, found.unseen) == ([], 2)
