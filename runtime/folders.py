@@ -85,7 +85,7 @@ def discard_folder(folder: Path, target: Path) -> None:
 
 
 def _staging_prefix(target: Path) -> str:
-    return f".{target.name}.footwork-"
+    return f".{_short(target.name)}.footwork-"
 
 
 def followed(target: Path) -> Path:
@@ -144,7 +144,12 @@ def _stranger(folder: Path) -> str | None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         is_folder = path.is_dir() and not path.is_symlink()
-        if not (is_folder or path.name in DESKTOP_FILES or _is_among(name, known)):
+        if not (
+            is_folder
+            or path.name in DESKTOP_FILES
+            or path.name[:2] == "._"
+            or _is_among(name, known)
+        ):
             return f"it holds {name!r}, which Footwork did not put there"
     return None
 
@@ -244,7 +249,7 @@ def published_file(target: Path) -> Iterator[Path]:
         OSError: It cannot be written; what stood at `target` still does.
     """
     target = followed(target)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{_short(target.name)}.", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -305,6 +310,11 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _short(name: str) -> str:
+    """A name to which some bytes may be added: 255 are the most."""
+    return os.fsdecode(os.fsencode(name)[:200])
 
 
 def _mode(target: Path) -> int:

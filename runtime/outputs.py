@@ -58,6 +58,8 @@ def require_writable(
     if path is None:
         return
     fault = "it is a folder" if path.is_dir() else _fault_of(path.parent)
+    if path.is_symlink() and not path.exists():
+        fault = fault or "it is a link that leads nowhere"
     if path.exists() and not path.is_file():
         fault = fault or "it is no file but a pipe or a device"
     if fault is not None:
@@ -99,6 +101,10 @@ def _is_own_page(path: Path) -> bool:
 def _is_within(path: Path, read: Path) -> bool:
     real = Path(os.path.realpath(path))
     nearest = next(each for each in (real, *real.parents) if each.exists())
+    if str(read) == "-":
+        with suppress(OSError):
+            return path.exists() and os.path.samestat(os.fstat(0), os.stat(path))  # noqa: PTH116
+        return False
     with suppress(OSError, ValueError):  # what is read is no path of this machine
         return any(each.samefile(read) for each in (nearest, *nearest.parents))
     return False

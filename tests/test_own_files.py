@@ -29,6 +29,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "notes.txt").write_text("no end of line")
     (home / "page.html").write_text("<html>mine</html>")
     (home / "rows.parquet").write_bytes(b"PAR1 mine")
+    noted = [("1", "good", "0.9", "two weeks of work")]
+    write_table(home / "noted.csv", noted, ("id", "label", "probability", "my notes"))
+    (home / "nowhere.csv").symlink_to(home / "photos" / "new.csv")
+    (home / "run.training").mkdir()
+    (home / "run.training" / "run.json").write_text('{"mine": 1}')
     (home / "numbers.npy").write_bytes(b"\x93NUMPY mine")
     for name in ("userdocs", "new.training"):
         (home / name).mkdir()
@@ -56,6 +61,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "textclf predict model data.csv -o labels.csv",
         "textclf predict model data.csv -o model/answers.csv",
         "textclf predict model data.csv -o pipe.csv",
+        "textclf predict model data.csv -o noted.csv",
+        "textclf predict model data.csv -o nowhere.csv",
+        "textclf train data.csv run --overwrite",
         "textclf predict model data.csv -o rows.parquet",
         "textclf predict model data.csv -o userdocs",
         "textclf merge adapter adapter --overwrite",

@@ -168,14 +168,14 @@ def predict(
     from textclf.classifier import TextClassifier
     from textclf.inputs import open_rows
     from textclf.predict import (
-        FIXED_COLUMNS,
+        COLUMNS,
         PredictOptions,
         flat_row,
         predict_rows,
         write_predictions,
     )
 
-    require_table(out, FIXED_COLUMNS, (model, data))
+    require_table(out, COLUMNS, (model, data), "p:")
     classifier = TextClassifier.load(model, answering)
     rows = open_rows(data, input_format, options.table_format)
     wanted = PredictOptions(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
 
 FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
-FIXED_COLUMNS = ("id", "label", "probability")
-"""By which a table of predictions is known."""
+COLUMNS = ("id", "label", "probability", "abstained", "probabilities")
+"""Of a prediction row; in a table `p:LABEL` of each class in place of the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

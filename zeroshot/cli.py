@@ -89,9 +89,10 @@ def label(
     from zeroshot.indexed_encoder import opened_index
     from zeroshot.indexed_labels import keep_labels, label_images, only_images
     from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller
-    from zeroshot.rows import FIXED_COLUMNS
+    from zeroshot.rows import COLUMNS
 
-    require_table(out, FIXED_COLUMNS, (what.labels_file, what.templates, what.taught))
+    inputs = (what.labels_file, what.templates, what.taught, "-" if "-" in images else None)
+    require_table(out, COLUMNS, inputs, "s:")
     found, line = _found(images, where), ProgressLine()
     with opened_index(where, model) as index:
         labeller: Labeller

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.calibration import Calibration
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, ModelError
 from runtime.metrics import Interval
 from runtime.paired import PairedDifference
 from runtime.paths import path_text
@@ -206,6 +207,9 @@ def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ())
     from runtime.folders import read_manifest, require_free
 
     others = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if others and read_manifest(folder, verify=False).get("application") != REPORT:
+    manifest: dict[str, Any] = {}
+    with suppress(ModelError):  # it was changed, and is the user's now
+        manifest = read_manifest(folder)
+    if others and manifest.get("application") != REPORT:
         raise ConfigError(f"{folder} holds something else than a report. Name a new folder.")
     require_free(folder, True, inputs)

@@ -15,8 +15,8 @@ Row = Mapping[str, Any]
 NONE = "(none of these)"
 _LABEL_WIDTH = 24  # characters
 FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
-FIXED_COLUMNS = ("path", "label", "score")
-"""By which a table of labels is known."""
+COLUMNS = ("path", "label", "score", "labels", "standing", "fault", "scores")
+"""Of `label_row`; in a table `s:LABEL` of each label in place of the last."""
 
 
 def label_row(answer: LabelledImage) -> dict[str, Any]:

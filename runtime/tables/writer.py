@@ -76,14 +76,18 @@ def _require_known_ending(path: Path) -> None:
 
 
 def require_table(
-    path: Path | None, columns: Sequence[str], inputs: Iterable[str | Path | None] = ()
+    path: Path | None,
+    columns: Sequence[str],
+    inputs: Iterable[str | Path | None] = (),
+    prefix: str = "/",
 ) -> None:
-    """`require_writable`, of a table: one that has the columns is taken for the command's own.
+    """`require_writable`, of a table: one with a column that the command does not write stays.
 
     Args:
         path: The file, if one is named.
-        columns: That the command writes, whatever its input is.
+        columns: All that the command writes; a table of its own has the first three.
         inputs: What is read meanwhile.
+        prefix: With which names of further columns begin.
 
     Raises:
         ConfigError: It has another ending, or would replace an input, or another table.
@@ -91,7 +95,13 @@ def require_table(
     """
     if path is not None:
         _require_known_ending(path)
-    require_writable(path, lambda table: set(columns) <= set(_columns_of(table)), inputs)
+
+    def is_own(table: Path) -> bool:
+        names = _columns_of(table)
+        known = all(name in columns or name.startswith(prefix) for name in names)
+        return known and set(columns[:3]) <= set(names)
+
+    require_writable(path, is_own, inputs)
 
 
 def _columns_of(path: Path) -> Sequence[str]:

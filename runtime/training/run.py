@@ -7,14 +7,15 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 from runtime.accelerator import is_main_process, wait_for_everyone
-from runtime.errors import ConfigError, Interrupted
+from runtime.errors import ConfigError, Interrupted, ModelError
 from runtime.folders import (
     MANIFEST,
     followed,
@@ -45,6 +46,8 @@ MAY_CHANGE = frozenset(
 )
 """Settings that change nothing about the result, and the rate: it is what a diverged run needs."""
 
+_OWN_FILES = (SETTINGS, "outcome.json", "checkpoint-*", ".*", "pictures*", "features*")
+"""What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."
 
 
@@ -76,7 +79,7 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
     """
     out = followed(out)
     run = run_folder(out)
-    started = (run / SETTINGS).exists()
+    started = _is_run(run)
     replaces = existing == "overwrite" or (
         existing == "resume" and started and bool(read_json(run / SETTINGS)["replaces"])
     )
@@ -97,6 +100,16 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
         )
         raise ConfigError(message)
     return RunPlace(run, out, replaces)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of an unfinished run, and holds nothing else."""
+    with suppress(ModelError):
+        settings = read_json(folder / SETTINGS)
+        names = [path.name for path in folder.iterdir()]
+        own = all(any(fnmatchcase(name, one) for one in _OWN_FILES) for name in names)
+        return isinstance(settings, dict) and "replaces" in settings and own
+    return False
 
 
 def begin_run(

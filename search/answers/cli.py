@@ -24,7 +24,7 @@ from runtime.outputs import require_makeable, require_page
 from runtime.paths import path_line
 from search.answers.answer import Answer
 from search.answers.rows import (
-    FIXED_COLUMNS,
+    COLUMNS,
     answer_document,
     answer_lines,
     flat_rows,
@@ -44,7 +44,7 @@ def check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) ->
     if output.out is not None:
         from runtime.tables.writer import require_table  # which few queries need
 
-        require_table(output.out, FIXED_COLUMNS, inputs)
+        require_table(output.out, COLUMNS, inputs, "query")
     require_page(output.html)
     require_makeable(output.copy_to)
 

@@ -17,10 +17,8 @@ _HEAD = "rank  relevance   score  path"
 _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
 _NOT_THERE = "  (not there)"
 _BEGINNING = datetime(1970, 1, 1)
-FIXED_COLUMNS = ("path", "score", "relevance")
-"""By which a table of hits is known."""
-_COLUMNS = (
-    *(*FIXED_COLUMNS, "format", "width", "height", "bytes"),
+COLUMNS = (
+    *("path", "score", "relevance", "format", "width", "height", "bytes"),
     *("date", "camera", "labels", "missing"),
 )
 """Of `hit_row`, where a path is UTF-8."""
@@ -81,7 +79,7 @@ def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False
     from runtime.tables.writer import write_rows
 
     rows = _nested_rows(answers) if path.suffix.lower() == ".jsonl" else flat_rows(answers)
-    columns = _COLUMNS if len(answers) == 1 else ("query", *_COLUMNS)
+    columns = COLUMNS if len(answers) == 1 else ("query", *COLUMNS)
     write_rows(rows, path, _schema, columns, raw_cells=raw_cells)
 
 

@@ -161,3 +161,48 @@ def test_a_damaged_line_is_told_and_the_others_are_undone(tmp_path: Path, line: 
     assert "cannot be read" in outcome.to_text()
     assert (tmp_path / "a/1.jpg").read_text() == "one"
     assert undo_file.read_text().splitlines()[-1] == line
+
+
+def test_a_pair_of_copies_that_name_each_other_is_not_deleted(tmp_path: Path) -> None:
+    root = planted(tmp_path / "sorted", {"A.jpg": "one", "B.jpg": "one"})
+    names = ("A.jpg", "B.jpg"), ("B.jpg", "A.jpg")
+    pair = tuple(SortedFile(str(root / source), target, "0", PART) for target, source in names)
+    (root / "footwork-undo.jsonl").write_bytes(Step("copy", files=pair).to_line(KEY))
+    undo_sorting(root, trust=True)
+    assert [path.read_text() for path in root.glob("*.jpg")] == ["one"]
+
+
+def test_a_last_line_without_an_end_is_a_step(tmp_path: Path) -> None:
+    before = tree(planted(tmp_path, FILES))
+    undo_file = sort(tmp_path, LABELS, "move")
+    undo_file.write_bytes(undo_file.read_bytes().rstrip())
+    assert undo_sorting(undo_file).failed == ()
+    assert tree(tmp_path) == before
+
+
+def test_a_file_of_that_name_that_is_none_is_not_cut(tmp_path: Path) -> None:
+    planted(tmp_path, {"sorted/footwork-undo.jsonl": "my precious last line"} | FILES)
+    with pytest.raises(DataError, match=r"undo\.jsonl: it is no undo file"):
+        apply_plan(planned(tmp_path, LABELS))
+    assert (tmp_path / "sorted/footwork-undo.jsonl").read_text() == "my precious last line"
+
+
+def test_nothing_moves_back_along_a_link(tmp_path: Path) -> None:
+    undo_file = sort(planted(tmp_path, FILES), {"b/2.jpg": "cat"}, "move")
+    shutil.rmtree(tmp_path / "b")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "elsewhere")
+    assert "a link stands in the way" in undo_sorting(undo_file).to_text()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert undo_sorting(undo_file, trust=True).moved_back == 1
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "\ud800", "../elsewhere"])
+def test_a_folder_that_sorting_did_not_make_stays(tmp_path: Path, folder: str) -> None:
+    undo_file = sort(planted(tmp_path, FILES), LABELS, "move")
+    (tmp_path / "elsewhere").mkdir()
+    with undo_file.open("ab") as file:
+        file.write(Step("folder", folder).to_line(KEY))
+    assert len(undo_sorting(undo_file, trust=True).failed) == 1
+    assert (tmp_path / "elsewhere").is_dir()
+    assert (tmp_path / "a/1.jpg").read_text() == "one"

@@ -109,7 +109,7 @@ class _Execution:
         found = []
         for source, target in image.files():
             place = target.relative_to(self._plan.target).as_posix()
-            absolute = os.path.abspath(source)  # noqa: PTH100 - links stay links
+            absolute = os.path.join(os.path.realpath(source.parent), source.name)  # noqa: PTH118
             try:
                 found.append(SortedFile(absolute, place, content_hash(source), part_name()))
             except OSError as error:

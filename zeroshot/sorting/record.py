@@ -15,6 +15,7 @@ moves nothing.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hmac
 import json
@@ -36,6 +37,7 @@ from runtime.plain_files import open_plain, parse_object, require_regular
 
 FILE_NAME = "footwork-undo.jsonl"
 _KEY_BYTES = 32
+_BEGINNING = b'{"step": "'
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,11 @@ class Step:
             ValueError: It did not write this.
         """
         match parse_object(line):
-            case {"step": "folder", "path": str(path), "signature": str(signature)}:
+            case {
+                "step": "folder",
+                "path": str(path),
+                "signature": str(signature),
+            } if _is_path(path):
                 step = cls("folder", path)
             case {
                 "step": "copy" | "move" as what,
@@ -129,12 +135,19 @@ def _signature(value: dict[str, Any], key: bytes) -> str:
     return hmac.digest(key, json.dumps(value, sort_keys=True).encode(), "sha256").hex()
 
 
+def _is_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def _file_of(value: Any) -> SortedFile:
     match value:
         case {"source": str(source), "target": str(target), "sha256": str(sha), "part": str(part)}:
             places = PurePosixPath(target).parts
             below = places and not PurePosixPath(target).is_absolute() and ".." not in places
-            whole = "\0" not in source + target and Path(source).is_absolute()
+            whole = _is_path(source) and _is_path(target) and Path(source).is_absolute()
             if below and whole and is_part_name(part):
                 return SortedFile(source, target, sha, part)
     raise ValueError("no file")
@@ -203,7 +216,11 @@ def opened_record(path: Path) -> Iterator[UndoRecord]:
             raise ConfigError(
                 f"Another command has just changed {path_line(path)}. Run this one again."
             )
-        yield UndoRecord(path, file, key)
+        try:
+            record = UndoRecord(path, file, key)
+        except OSError as error:
+            raise DataError(f"Cannot write {path_line(path)}: {why(error)}.") from error
+        yield record
 
 
 def _opened(path: str, flags: int) -> int:
@@ -224,10 +241,20 @@ def _is_there(path: Path, file: FileIO) -> bool:
 
 
 def _cut_torn(file: FileIO) -> list[bytes]:
-    """The whole lines; the rest of a killed process goes, since its step never began."""
+    """The whole lines; what a killed process has begun of another goes: its step never began.
+
+    Raises:
+        OSError: What stands there is no undo file.
+    """
     file.seek(0)
     content = file.readall()
     whole = content.rfind(b"\n") + 1
-    if whole < len(content):
+    rest = content[whole:]
+    if rest.endswith(b"}"):  # of an editor that ends no last line
+        file.write(b"\n")
+        return (content + b"\n").splitlines(keepends=True)
+    if not _BEGINNING.startswith(rest[: len(_BEGINNING)]):
+        raise OSError(errno.EINVAL, "it is no undo file")
+    if rest:
         file.truncate(whole)
     return content[:whole].splitlines(keepends=True)

@@ -119,7 +119,9 @@ class _Undoing:
                 self._keep(line, Fault(self._root / step.files[0].target, fault))
 
     def _undo_folder(self, folder: Path, line: bytes) -> None:
-        if self._root not in folder.parents:
+        if self._root not in folder.parents and folder not in (self._root, *self._root.parents):
+            self._keep(line, Fault(folder, "it has nothing to do with what was sorted"))
+        elif self._root not in folder.parents:
             self._outer.append(folder)  # goes after the undo file that lies in it
             self._kept.append(line)
         elif not _remove_empty(folder):
@@ -130,6 +132,8 @@ class _Undoing:
         for file in step.files:
             target, source = self._root / file.target, Path(file.source)
             inside = Path(os.path.realpath(self._root)) / file.target
+            if target == self._record.path:
+                return "it is the undo file itself"
             if Path(os.path.realpath(target.parent)) != inside.parent:
                 return "a link leads to it, and out of the folder that was sorted into"
             for path in (target, source):
@@ -150,9 +154,7 @@ class _Undoing:
             return _reason_of_both(target, source)
         if step.step == "copy":
             return f"its original {path_line(source)} is gone"
-        if self._trust or content_hash(target) == file.sha256:
-            return None
-        return "it was changed since it was sorted; --trust moves it back all the same"
+        return None if self._trust else _reason_against_return(target, source, file.sha256)
 
     def _reason_of_sidecars(self, step: Step) -> str | None:
         """Why sidecars that were written after the sorting keep an image where it is."""
@@ -187,11 +189,13 @@ class _Undoing:
                     with suppress(OSError):
                         place_file(back.source, back.target, "move", back.part)
                 return why(error)
-        for one in returns:
-            if one.doubled:
-                one.target.unlink()  # the same bytes stand at the source
-                self._deleted += 1
         self._moved_back += len(moved)
+        for one in returns:
+            if one.doubled:  # looked at once more: the last may have been its original
+                if (reason := _reason_of_both(one.target, one.source)) is not None:
+                    return reason
+                one.target.unlink()
+                self._deleted += 1
         return None
 
     def _returns(self, step: Step) -> Iterator[_Return]:
@@ -210,6 +214,15 @@ class _Undoing:
     def _keep(self, line: bytes, fault: Fault) -> None:
         self._kept.append(line)
         self._failed.append(fault)
+
+
+def _reason_against_return(target: Path, source: Path, sha256: str) -> str | None:
+    """Why a file does not move back unless the user says so."""
+    if os.path.realpath(source.parent) != str(source.parent):
+        return f"a link stands in the way to {path_line(source)}; --trust goes along it"
+    if content_hash(target) != sha256:
+        return "it was changed since it was sorted; --trust moves it back all the same"
+    return None
 
 
 def _reason_of_both(target: Path, source: Path) -> str | None:
