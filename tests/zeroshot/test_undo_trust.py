@@ -17,6 +17,7 @@ from tests.zeroshot.trees import (
     planned,
     planted,
     sort,
+    tree,
 )
 from zeroshot.sorting import apply_plan, undo_sorting
 from zeroshot.sorting.record import SortedFile, Step, own_key
