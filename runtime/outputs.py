@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runtime.errors import ConfigError, DataError
+from runtime.folders import MANIFEST
 from runtime.paths import path_line
 
 PAGE_MARK = '<meta name="generator" content="Footwork">'
@@ -64,6 +65,7 @@ def require_writable(
         fault = fault or "it is no file but a pipe or a device"
     if fault is not None:
         raise unwritable(path, fault)
+    _require_outside(path)
     for read in inputs:
         if read is not None and _is_within(path, Path(read)):
             raise ConfigError(
@@ -98,6 +100,16 @@ def _is_own_page(path: Path) -> bool:
     return False
 
 
+def _require_outside(path: Path) -> None:
+    """Refuse to put anything into an index or a published folder: it would go with that."""
+    for folder in Path(os.path.realpath(path)).parents:
+        if (folder / MANIFEST).is_file():
+            raise ConfigError(
+                f"{path_line(path)} lies in {path_line(folder)}, which Footwork keeps for itself. "
+                "Name a place outside of it."
+            )
+
+
 def _is_within(path: Path, read: Path) -> bool:
     real = Path(os.path.realpath(path))
     nearest = next(each for each in (real, *real.parents) if each.exists())
@@ -118,6 +130,7 @@ def require_makeable(folder: Path | None) -> None:
     """
     if folder is None:
         return
+    _require_outside(folder)
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     fault = _fault_of(nearest)
     if fault is not None:

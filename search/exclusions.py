@@ -30,6 +30,13 @@ class Exclusions:
             ConfigError: One of them would leave out everything, or nothing.
         """
         for pattern in more:
+            if pattern.startswith(("./", "../", "~")) or (
+                pattern.startswith("/") and pattern.count("/") > 1 and os.path.lexists(pattern)
+            ):
+                raise ConfigError(
+                    f"--exclude {path_line(pattern)} must be relative to the indexed folder: "
+                    "'private/' or '2019/**/raw', not where that lies on this machine."
+                )
             if not pattern.strip("/ "):
                 raise ConfigError(
                     f"--exclude {pattern!r} names nothing. Write a name or a path with *, ? and "

@@ -34,6 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "nowhere.csv").symlink_to(home / "photos" / "new.csv")
     (home / "run.training").mkdir()
     (home / "run.training" / "run.json").write_text('{"mine": 1}')
+    (home / "index" / "generation-1").mkdir(parents=True)
+    (home / "index" / "footwork.json").write_text('{"kind": "index"}')
     (home / "numbers.npy").write_bytes(b"\x93NUMPY mine")
     for name in ("userdocs", "new.training"):
         (home / name).mkdir()
@@ -97,6 +99,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "search query --queries labels.csv --index photos -o labels.csv",
         "search duplicates --index photos --html page.html",
         "search export rows.parquet --index photos",
+        "search export index/generation-1/vectors.npy --index index",
+        "search query dog --index index -o index/hits.csv",
+        "search query dog --index index --html index/generation-1/x.html",
+        "search query dog --index index --copy-to index/found",
+        "search duplicates --index index --html index/x.html",
+        "textclf predict model data.csv -o index/answers.csv",
         "search export numbers.npy --index photos",
         "search export pipe.csv --index photos",
     ],

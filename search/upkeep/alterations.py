@@ -120,9 +120,10 @@ def _compared(inner: Picture, outer: Picture, placing: Placing) -> Verdict | Non
     of_outer, of_inner = overlay.explains("outer"), overlay.explains("inner")
     if of_outer and of_inner:
         of_outer = not overlay.prefers_inner()
-    if of_outer:
+    # What was made of a file is not older: an original never goes for what may be made of it.
+    if of_outer and not _is_older(inner.record, outer.record):
         return Verdict("second", tuple(overlay.changes("outer")))
-    if of_inner:
+    if of_inner and not of_outer and not _is_older(outer.record, inner.record):
         return Verdict("first", tuple(overlay.changes("inner")))
     return Verdict(None)
 
@@ -229,6 +230,10 @@ class _Overlay:
             for one in (self.inner, self.outer)
         )
         return turned(inner, self.turn), outer
+
+
+def _is_older(one: ImageRecord, other: ImageRecord) -> bool:
+    return one.mtime_ns + 1_000_000_000 < other.mtime_ns
 
 
 def _age(record: ImageRecord) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from runtime.checksums import has_checksums, write_checksums
@@ -178,4 +178,6 @@ def is_on_this_machine(model_id: str, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     cached: Callable[..., object] = try_to_load_from_cache
-    return isinstance(cached(model_id, "config.json", revision=revision), str)
+    with suppress(ValueError):  # no id of the Hub
+        return isinstance(cached(model_id, "config.json", revision=revision), str)
+    return False

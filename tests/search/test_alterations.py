@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from runtime.cli import main
 from search.missing import NO_ANSWER
@@ -206,3 +206,16 @@ def test_a_drive_that_does_not_answer_is_not_waited_for(
     with closing(place.open()) as store:
         found = find_duplicates(store)
     assert (found.groups, found.unseen) == ([], 2)
+
+
+def test_an_older_file_never_goes_for_what_may_be_made_of_it(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    first = save(scene(0), photos / "a.png")
+    os.utime(first, (1_000_000_000, 1_000_000_000))
+    with Image.open(first) as original:
+        blurred = original.filter(ImageFilter.GaussianBlur(2))
+        blurred.resize((2 * original.width, 2 * original.height)).save(photos / "larger.png")
+    place = index_of(tmp_path / "index", photos)
+    with closing(place.open()) as store:
+        found = find_duplicates(store, 0.1)
+    assert not any(one.record.path == str(first) for group in found.groups for one in group.spare)

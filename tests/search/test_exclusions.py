@@ -196,3 +196,10 @@ def test_files_are_counted_below_a_folder(engine: Engine) -> None:
 
 def _kinds(counts: Counts) -> tuple[int, int, int]:
     return counts.present, counts.absent, counts.unreadable
+
+
+def test_a_place_on_this_machine_is_no_pattern(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    for pattern in (str(tmp_path / "private"), "./private", "../private", "~/private"):
+        with pytest.raises(ConfigError, match="must be relative to the indexed folder"):
+            Exclusions().with_patterns([pattern])
