@@ -23,7 +23,7 @@ from runtime.images.decoding import decode_image
 from search.records import ImageRecord
 from search.upkeep.looks import Look, Placing, best_placing, content_box, laid_over, scaled, turned
 from search.upkeep.origins import adds_detail, made_of_other
-from search.upkeep.tones import can_be_made, is_left_over, is_plain, toned
+from search.upkeep.tones import can_be_made, is_left_over, is_plain, richer_tones, toned
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +35,7 @@ _WHOLE = 0.975  # of an area, that is all of it
 _SAME = 1.03  # ratio of two sides, at most, that are as long
 _SIMILAR = 0.92  # agreement at a glance
 
+_RETONED = {"brightened", "darkened", "toned"}
 _TURNED = {
     1: "rotated 90° clockwise",
     2: "rotated 180°",
@@ -119,13 +120,20 @@ def _compared(inner: Picture, outer: Picture, placing: Placing) -> Verdict | Non
         return Verdict(None) if alike else None
     of_outer, of_inner = overlay.explains("outer"), overlay.explains("inner")
     if of_outer and of_inner:
-        of_outer = not overlay.prefers_inner()
+        prefers_inner = overlay.prefers_inner()
+        if prefers_inner is None:
+            return Verdict(None)
+        of_outer = not prefers_inner
+    if not (of_outer or of_inner):
+        return Verdict(None)
+    kept, gone = (outer, inner) if of_outer else (inner, outer)
+    changes = overlay.changes("outer" if of_outer else "inner")
     # What was made of a file is not older: an original never goes for what may be made of it.
-    if of_outer and not _is_older(inner.record, outer.record):
-        return Verdict("second", tuple(overlay.changes("outer")))
-    if of_inner and not of_outer and not _is_older(outer.record, inner.record):
-        return Verdict("first", tuple(overlay.changes("inner")))
-    return Verdict(None)
+    # Of tones that went up or down nothing else tells which were the first.
+    first = _is_first(kept.record, gone.record)
+    if _is_older(gone.record, kept.record) or (_RETONED & set(changes) and not first):
+        return Verdict(None)
+    return Verdict("second" if of_outer else "first", tuple(changes))
 
 
 class _Overlay:
@@ -179,32 +187,38 @@ class _Overlay:
             return False
         if not (self.plain or can_be_made(target, source)):
             return False
+        if self._enlarged is None:  # the first may be either
+            sides = (self.outer, self.inner) if which == "outer" else (self.inner, self.outer)
+            return _is_older(sides[0].record, sides[1].record)
         return ratio < 1 if self._enlarged else ratio > 1 / _SAME
 
     @cached_property
-    def _enlarged(self) -> bool:
-        """Whether the one of more pixels shows no more for it."""
-        plainly = self.whole and not (self.inner.bordered or self.outer.bordered)
-        if not plainly or 1 / _SAME <= self.ratio <= _SAME:
+    def _enlarged(self) -> bool | None:
+        """Whether the one of more pixels shows no more for it; None if that cannot be told."""
+        if 1 / _SAME <= self.ratio <= _SAME:
             return False
+        if not self.whole or self.inner.bordered or self.outer.bordered:
+            return None
         small, large = self._files() if self.ratio > 1 else self._files()[::-1]
-        return not adds_detail(large, small)
+        adds = adds_detail(large, small)
+        return None if adds is None else not adds
 
-    def prefers_inner(self) -> bool:
-        """Which of two that can be made of each other is kept: the inner one?"""
+    def prefers_inner(self) -> bool | None:
+        """Whether of two that can be made of each other the inner is kept; None: nothing tells."""
         inner, outer = self.inner, self.outer
         if inner.bordered != outer.bordered:
             return outer.bordered
+        richer = richer_tones(*self._pixels)
+        if richer is not None:
+            return richer == "first"
         if (inner.record.camera is None) != (outer.record.camera is None):
             return inner.record.camera is not None
-        made = None
-        if not inner.bordered and self.whole:
+        made: str | None = "equal"
+        if inner.record.date == outer.record.date and self.whole and not inner.bordered:
             made = made_of_other(self._files(), (inner.record, outer.record), self.turn)
-        if made is not None:
-            return made == 1
-        if inner.record.date == outer.record.date and inner.record.format != outer.record.format:
-            return inner.record.size > outer.record.size
-        return _age(inner.record) < _age(outer.record)
+        if made is None:
+            return _is_first(inner.record, outer.record)
+        return _age(inner.record) < _age(outer.record) if made == "equal" else made == "second"
 
     def changes(self, kept: Literal["inner", "outer"]) -> list[str]:
         """What was done to the one that is not kept."""
@@ -234,6 +248,15 @@ class _Overlay:
 
 def _is_older(one: ImageRecord, other: ImageRecord) -> bool:
     return one.mtime_ns + 1_000_000_000 < other.mtime_ns
+
+
+def _is_first(one: ImageRecord, other: ImageRecord) -> bool | None:
+    """Whether a file was there before another; None if their times are the same."""
+    if one.date is not None and other.date is not None and one.date != other.date:
+        return one.date < other.date
+    if _is_older(one, other) or _is_older(other, one):
+        return _is_older(one, other)
+    return None
 
 
 def _age(record: ImageRecord) -> tuple[Any, ...]:

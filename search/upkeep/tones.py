@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from search.store.protocol import FloatArray
@@ -16,6 +18,8 @@ _BUSY, _BUSY_BLOCKS = 4.0, 0.2
 """Grey levels in a block, and part of such blocks, from which a picture is no plain drawing."""
 _TONE = 5.0  # grey levels that tones differ, to be told
 _COLOUR = 3.0  # grey levels of colour, that are some
+_NO_COLOUR = 0.7  # grey levels of colour, that are none
+_CUT = 0.02  # part of all values, that is cut at the darkest or lightest
 
 
 def can_be_made(target: FloatArray, source: FloatArray) -> bool:
@@ -41,6 +45,20 @@ def _curve(source: FloatArray, target: FloatArray) -> FloatArray:
     there = counts > 0
     sums = [np.bincount(bins, one.ravel(), 32)[there] / counts[there] for one in (source, target)]
     return np.interp(source, sums[0], sums[1]).astype(np.float32)
+
+
+def richer_tones(first: FloatArray, second: FloatArray) -> Literal["first", "second"] | None:
+    """Which of two pictures of the same has tones that the other has lost, if one has."""
+    cut = [float(((one < 2) | (one > 253)).mean()) for one in (first, second)]
+    if abs(cut[0] - cut[1]) > _CUT:
+        return "first" if cut[0] < cut[1] else "second"
+    grey = [float(np.ptp(one, axis=-1).mean()) < _NO_COLOUR for one in (first, second)]
+    if grey[0] == grey[1]:
+        return None
+    colourless, coloured = (first, second) if grey[0] else (second, first)
+    rest = coloured - _tinted(colourless, coloured)
+    own = float((rest - (rest @ _GREY)[..., None]).std()) > _NO_COLOUR
+    return None if not own else "second" if grey[0] else "first"
 
 
 def is_plain(picture: FloatArray) -> bool:

@@ -47,6 +47,8 @@ def test_the_picture_is_kept_and_what_was_done_to_the_other_is_told(
     # The name and the time of the altered one speak for it.
     original = save(scene(3), photos / "the-original.jpg", quality=95)
     save(alter(Image.open(original)), photos / "a.jpg", quality=80)
+    if changes == ("darkened",):  # of which nothing but the time tells that it was not brightened
+        os.utime(original, (1_000_000_000, 1_000_000_000))
     with closing(index_of(tmp_path / "index", photos).open()) as store:
         found = find_duplicates(store, 0.3)
     (group,) = found.groups
@@ -206,6 +208,26 @@ def test_a_drive_that_does_not_answer_is_not_waited_for(
     with closing(place.open()) as store:
         found = find_duplicates(store)
     assert (found.groups, found.unseen) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda one: one.point(lambda value: int(value * 0.8)),
+        lambda one: one.filter(ImageFilter.GaussianBlur(2)).resize((640, 480)),
+        lambda one: ImageOps.expand(one.resize((640, 480)), 40, "white"),
+    ],
+)
+def test_an_original_stays_where_no_time_tells_which_it_is(tmp_path: Path, alter: Alter) -> None:
+    photos = tmp_path / "photos"
+    grain = Image.effect_noise((320, 240), 60).convert("RGB")
+    picture = Image.blend(scene(3), grain, 0.3)
+    paths = save(picture, photos / "the-original.png"), save(alter(picture), photos / "a.png")
+    for path in paths:
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    with closing(index_of(tmp_path / "index", photos).open()) as store:
+        found = find_duplicates(store, 0.1)
+    assert str(paths[0]) not in {one.record.path for group in found.groups for one in group.spare}
 
 
 def test_an_older_file_never_goes_for_what_may_be_made_of_it(tmp_path: Path) -> None:

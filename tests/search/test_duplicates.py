@@ -61,6 +61,7 @@ def test_copies_compressed_smaller_and_brighter_ones_are_found(tmp_path: Path) -
     save(scene(1), photos / "1-compressed.jpg", quality=30)
     save(scene(2).resize((160, 120)), photos / "2-small.jpg")
     save(scene(3).point(lambda value: min(255, int(value * 1.1))), photos / "3-bright.jpg")
+    os.utime(photos / "3.png", (1_000_000_000, 1_000_000_000))
     found = found_in(photos)
     assert groups_of(found) == {
         "0.png": [("a-copy-of-0.png", "exact")],
