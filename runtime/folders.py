@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, ModelError
-from runtime.plain_files import content_hash, open_plain
+from runtime.plain_files import content_of, open_plain
 
 MANIFEST = "footwork.json"
 _USUAL_FILES = (
@@ -175,7 +175,7 @@ def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
         for part in name.split("/"):
             plain_name(part, folder / MANIFEST)
         if name != "README.md" and not name.startswith("report/"):
-            changed[name] = standing != _hash(folder / name)
+            changed[name] = standing != content_of(folder / name)
     if damaged := [name for name in changed if changed[name]]:
         raise ModelError(
             f"{folder / damaged[0]} is not as it was published: it is damaged, missing or was "
@@ -205,14 +205,8 @@ def plain_name(name: Any, where: Path) -> str:
 def _hashes(folder: Path) -> dict[str, dict[str, str]]:
     """The entry `files` of a manifest: SHA-256 by name, of all files but the manifest."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    hashes = {name: _hash(folder / name) for name in names if name != MANIFEST}
+    hashes = {name: content_of(folder / name) for name in names if name != MANIFEST}
     return {"files": {name: found for name, found in hashes.items() if found is not None}}
-
-
-def _hash(path: Path) -> str | None:
-    with suppress(OSError, ValueError):
-        return content_hash(path)
-    return None
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -38,6 +38,14 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_of(path: Path) -> str | None:
+    """SHA-256 of a file, hexadecimal; None where it cannot be read, or is no regular file."""
+    try:
+        return content_hash(path)
+    except (OSError, ValueError):
+        return None
+
+
 def open_to_write(path: Path) -> BinaryIO:
     """Open a file, made if need be, to change what is in it.
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
+from runtime.plain_files import content_of
 from search.paths import absolute_path
 from search.places import Place, find_place
 from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
 from search.store.protocol import Embedder, FloatArray, Store
-from search.update.reading import content_of
 from zeroshot.options import IndexOptions, ModelOptions
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runtime.errors import ConfigError, DataError, ImageError
-from runtime.images.ahead import decoded_ahead
+from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.images.files import find_images
 from runtime.images.listing import IsExcluded, why_missing
 from runtime.paths import path_line
+from runtime.plain_files import content_of
 from search.paths import absolute_path, is_at_or_below
 from search.records import ImageRecord
 from search.store.protocol import Move, Store
-from search.update.reading import content_of, wall_clock
+from search.update.reading import wall_clock
 
-_READERS = 4
 """Threads that hash: they wait for the disk most of the time."""
 
 
@@ -228,6 +228,6 @@ def _compare(record: ImageRecord, here: ImageRecord | None, found: Differences) 
 
 def _hashed(records: Sequence[ImageRecord]) -> Iterable[tuple[ImageRecord, str | None]]:
     read: Callable[[ImageRecord], str | None] = lambda record: content_of(Path(record.path))  # noqa: E731
-    for record, content in decoded_ahead(records, read, _READERS):
+    for record, content in decoded_ahead(records, read, DISK_READERS):
         assert not isinstance(content, ImageError)
         yield record, content

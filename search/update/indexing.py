@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from runtime.errors import ConfigError
 from runtime.images.listing import is_folder
 from runtime.paths import path_line
+from search.exclusions import Exclusions
 from search.options import ModelOptions
 from search.paths import is_at_or_below
 from search.places import Place
@@ -67,6 +68,7 @@ class Indexer:
         if not self.crew.is_main:
             return self._assist()
         named = absolute_roots(roots)
+        Exclusions().with_patterns(exclude)  # before anything is begun
         if not self.place.exists:  # else what is missing may be known
             require_roots(named)
         with self.place.writing():

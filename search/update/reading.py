@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from runtime.errors import ImageError
 from runtime.images.decoding import DecodedImage, read_image, reason_of
 from runtime.images.opening import RefusedImage, open_picture, read_source
-from runtime.plain_files import content_hash
+from runtime.plain_files import content_of
 from search.records import ImageRecord
 
 if TYPE_CHECKING:
@@ -103,14 +103,6 @@ def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
     except (OSError, ValueError, RefusedImage) as error:
         raise ImageError(str(path), reason_of(error)) from error
     raise ImageError(str(path), "it changes while it is read")
-
-
-def content_of(path: Path) -> str | None:
-    """SHA-256 of a file, hexadecimal; None where it cannot be read, or is no regular file."""
-    try:
-        return content_hash(path)
-    except (OSError, ValueError):
-        return None
 
 
 def looked_at(record: ImageRecord) -> ImageRecord:

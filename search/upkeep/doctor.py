@@ -38,7 +38,9 @@ def examine(place: Place, *, with_model: bool) -> Report:
     broken = tuple(as_seen_beside(before or place.writer(), found))
     if any(finding.kind in _BLOCKING for finding in broken):
         return Report(str(place), broken)
-    return Report(str(place), (*broken, *_contents(place, with_model)))
+    contents = tuple(_contents(place, with_model))
+    seen = as_seen_beside(before or place.writer(), contents)
+    return Report(str(place), (*broken, *seen))
 
 
 def repair(place: Place, *, with_model: bool) -> Report:

@@ -20,6 +20,8 @@ from search.store.embedded.inspection import catalog_damage, inspect_folder, men
 from search.store.embedded.salvage import salvage
 
 _REPAIR = "footwork search doctor --repair"
+_ITS_WORK = ("folders", "texts", "changed files", "new files", "missing files", "returned files")
+"""Kinds of findings that an update does away with."""
 
 
 def folder_findings(place: IndexFolder) -> Iterator[Finding]:
@@ -49,12 +51,15 @@ def as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[
 
     Args:
         writer: Who; None for nobody.
-        findings: Of `folder_findings`.
+        findings: Of any kind.
     """
     for finding in findings:
         if writer and finding.kind in ("temporary", "left over"):
             what = f"being written by {writer}"
             finding = replace(finding, kind="unfinished files", what=what, is_fault=False)
+        elif writer and finding.kind in _ITS_WORK:
+            what = f"not yet seen to by {writer}"
+            finding = replace(finding, what=what, is_fault=False)
         yield finding
 
 
@@ -74,6 +79,9 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     done, kinds = [], {finding.kind for finding in findings}
     generation = _meant(place)
     if "catalog" in kinds:
+        (
+            generation / "catalog.sqlite"
+        ).touch()  # of one that is missing, as much as of an empty one
         saved = salvage(generation, _stated_model(place))
         done.append(
             f"the catalog was made anew with {counted(saved.files, 'file')}, "

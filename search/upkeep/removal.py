@@ -56,7 +56,8 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
 
 def _below(store: Store, root: str) -> list[str]:
     known = [record.path for record in store.files(root)]
-    if not known and root not in store.roots():
+    away = any(is_at_or_below(root, one) for one in store.exclusions().removed)
+    if not (known or away or root in store.roots()):
         raise StoreError(
             f"The index knows nothing of {path_line(root)}. "
             "footwork search status lists its folders."

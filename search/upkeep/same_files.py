@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import ImageError
-from runtime.images.ahead import decoded_ahead
+from runtime.images.ahead import DISK_READERS, decoded_ahead
+from runtime.plain_files import content_of
 from search.records import ImageRecord
-from search.update.reading import content_of
 
 State = Literal["as known", "changed", "gone"]
-
-_READERS = 4
 
 
 def state_of(record: ImageRecord) -> State:
@@ -31,7 +29,7 @@ def state_of(record: ImageRecord) -> State:
 def holds_as_known(records: Iterable[ImageRecord]) -> dict[str, bool]:
     """Whether files hold the bytes that the index knows, by path; each is read whole."""
     every = {record.path: record.content for record in records}
-    found = decoded_ahead(every, lambda path: content_of(Path(path)), _READERS)
+    found = decoded_ahead(every, lambda path: content_of(Path(path)), DISK_READERS)
     return {
         path: not isinstance(content, ImageError) and content == every[path]
         for path, content in found

@@ -290,6 +290,44 @@ def test_of_damaged_catalogs_the_newest_is_kept_and_told(place: IndexFolder) -> 
         assert store.counts().details["damaged catalogs, kept"] == "0.1 MB"
 
 
+def test_beside_a_writer_what_it_has_not_come_to_is_no_fault(
+    place: IndexFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(place.current() / "texts")
+    assert "texts" in faults(examined(place))
+    monkeypatch.setattr(IndexFolder, "writer", lambda _: "process 7")
+    report = examined(place)
+    assert faults(report) == {}
+    assert "texts: 1, not yet seen to by process 7" in report.to_text()
+
+
+def test_a_catalog_that_is_gone_is_made_anew(place: IndexFolder) -> None:
+    for path in place.current().glob("catalog.sqlite*"):
+        path.unlink()
+    with pytest.raises(StoreError, match=r"it is missing.*doctor --repair"):
+        place.open()
+    assert "catalog" in faults(examined(place))
+    assert "the catalog was made anew with 0 files" in examined(place, repair=True).to_text()
+    with closing(place.open()) as store:
+        assert list(store.files()) == []
+
+
+def test_vectors_that_were_never_written_are_not_counted(place: IndexFolder) -> None:
+    before = holdings(place)
+    with closing(sqlite3.connect(catalog(place))) as connection:
+        connection.execute("UPDATE facts SET value = '1000' WHERE name = 'slots'")
+        connection.commit()
+    assert faults(examined(place)) == {"miscounted vectors": 1}
+    examined(place, repair=True)
+    assert holdings(place) == before
+
+
+def test_files_of_others_are_not_left_over(place: IndexFolder) -> None:
+    for name in ("vectors-2024.parquet", "vectors.npy", "approximately.txt", "catalog-damaged.md"):
+        (place.current() / name).touch()
+    assert examined(place).is_well
+
+
 def test_what_stands_in_the_way_of_a_repair_is_told(place: IndexFolder) -> None:
     (place.path / "footwork.json").unlink()
     (place.path / "footwork.json").mkdir()

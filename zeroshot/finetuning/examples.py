@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from runtime.errors import DataError
 from runtime.images.listing import is_folder, is_visible
 from runtime.paths import path_text
+from runtime.plain_files import content_of
 from runtime.splits import hold_out
-from search.update.reading import content_of
 from zeroshot.labelled_images import LabelledImages, SkippedImage, read_labelled_images
 
 SPLITS = {

@@ -229,6 +229,8 @@ def require_plain_catalog(path: Path) -> None:
     Raises:
         StoreError: It is not.
     """
+    if path.parent.is_dir() and not (path.exists() or path.is_symlink()):
+        raise spoilt_catalog(path, "it is missing")
     if not path.is_file():
         message = f"No index in {path.parent}. Make one: footwork search index FOLDER."
         raise StoreError(message)

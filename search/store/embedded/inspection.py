@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -29,7 +30,11 @@ from search.store.embedded.vector_file import VectorFile
 
 _BLOCK = 16_384
 _TOLD = 20  # faults that SQLite is asked to list
-_OURS = ("catalog.sqlite", "catalog-damaged", "vectors", "approximate", ".catalog")
+_OURS = re.compile(
+    r"\.?catalog(-damaged(-[0-9]+)?|-repaired|-copy)?\.sqlite.*|vectors(-[0-9]{1,9})?\.f32"
+    r"|approximate(-[0-9]{1,12})?\.(faiss|json)"
+)
+"""Names that only this engine gives."""
 _NO_VECTOR = "lost embeddings"
 _SPOILT = "not what was written, or not of length 1"
 _LOST = "they are forgotten, and the next footwork search index embeds them again"
@@ -101,7 +106,7 @@ def _inspected(folder: Path) -> list[Finding]:
             *_found("spoilt embeddings", _paths(catalog, spoilt), _SPOILT, _LOST),
             *_found("shared embeddings", _shared(catalog), "two files have one", _LOST),
             *_found("no embedding", _unfinished(catalog), "and no reason why not", _LOST),
-            *_miscounted(catalog),
+            *_miscounted(catalog, folder),
             *_holes(catalog),
             *_unchecked(catalog),
             *_set_aside(folder),
@@ -197,10 +202,13 @@ def _found(kind: str, paths: Sequence[str], what: str, remedy: str) -> Iterator[
         yield Finding(kind, len(paths), f"{what}; with --repair {remedy}", tuple(paths))
 
 
-def _miscounted(catalog: Catalog) -> Iterator[Finding]:
+def _miscounted(catalog: Catalog, folder: Path) -> Iterator[Finding]:
     last = catalog.one("SELECT max(slot) FROM files")
+    stored = VectorFile(folder / catalog.vectors_name, catalog.embedder.width).stored()
     if last is not None and last >= catalog.slot_count:
         yield Finding("miscounted vectors", 1, "more are named than counted; --repair counts anew")
+    elif catalog.slot_count > max(stored, -1 if last is None else last + 1):
+        yield Finding("miscounted vectors", 1, "fewer are there than counted; --repair counts anew")
 
 
 def _holes(catalog: Catalog) -> Iterator[Finding]:
@@ -238,7 +246,7 @@ def _left_over(folder: Path, vectors: str) -> list[Finding]:
     paths = sorted(
         str(path)
         for path in folder.iterdir()
-        if path.is_file() and path.name.startswith(_OURS) and path.name not in named
+        if path.is_file() and _OURS.fullmatch(path.name) and path.name not in named
     )
     what = "files that nothing names any more; --repair deletes them"
     return [Finding("left over", len(paths), what, tuple(paths))] if paths else []
