@@ -62,7 +62,8 @@ def test_a_picture_that_was_only_enlarged_goes_and_its_half_does_as_well(tmp_pat
     photos = tmp_path / "photos"
     grain = Image.effect_noise((320, 240), 60).convert("RGB")
     picture = Image.blend(scene(3), grain, 0.3)
-    save(picture, photos / "the-original.png")
+    original = save(picture, photos / "the-original.png")
+    os.utime(original, (1_000_000_000, 1_000_000_000))  # its grain is too fine to tell it by
     save(picture.resize((640, 480)), photos / "a.jpg", quality=90)
     save(picture.resize((160, 120)), photos / "b.jpg", quality=90)
     with closing(index_of(tmp_path / "index", photos).open()) as store:
