@@ -19,8 +19,8 @@ from runtime.plain_files import open_plain, read_object, require_no_link
 FORMAT = 1
 _BLOCK = 1 << 18
 """Bytes that have a checksum."""
-_LOOKED_AT = 16
-"""Blocks of a file that are read when it is opened: 4 MiB take a millisecond."""
+_LOOKED_AT = 8
+"""Blocks of a file that are read when it is opened: 2 MiB take a millisecond."""
 
 
 def write_checksums(folder: Path, kind: str) -> None:

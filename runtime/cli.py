@@ -5,6 +5,7 @@ Ctrl-C ends in a traceback until `run` is called, so nothing is imported here th
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -42,6 +43,8 @@ EPILOGUE = (
 
 _BY_SIGNAL = 128
 """Exit codes of a process that a signal has ended, with its number, as a shell reports them."""
+_OBJECTS = 10_000
+"""New ones that start a search for cycles: modules, as they load, make many and drop none."""
 _TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 
 
@@ -85,6 +88,7 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
     for number, handler in usual.items():  # `nohup` and the like have them ignored
         if signal.getsignal(number) is handler:
             signal.signal(number, _end_at_once)
+    gc.set_threshold(_OBJECTS)
     read_as_utf8()
     open_closed_streams()
     require_width()
