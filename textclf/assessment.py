@@ -9,7 +9,13 @@ from runtime.calibration import GivenCalibration
 from runtime.folders import read_manifest
 from runtime.tables.reader import SkippedRow, Table
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data.columns import Columns, StatedColumns, choose_columns
+from textclf.data.columns import (
+    Columns,
+    StatedColumns,
+    choose_columns,
+    find_name,
+    label_names,
+)
 from textclf.data.loading import load_table, read_examples
 from textclf.data.options import LabelOptions
 from textclf.evaluate import evaluate_logits
@@ -66,10 +72,11 @@ def _columns(table: Table, options: LabelOptions, model: Path, known: tuple[str,
     label = None
     match read_manifest(model, verify=False):
         case {"data": {"label_column": str(named)}}:
-            label = named
+            there = all(find_name(table.columns, one) for one in label_names(table.columns, named))
+            label = named if there else None
     stated = StatedColumns(
         options.text_columns or (known if all(name in table.columns for name in known) else ()),
-        options.label_column or (label if label in table.columns else None),
+        options.label_column or label,
         options.id_column,
     )
     columns = choose_columns(table.columns, stated, table.source)

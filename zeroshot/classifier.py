@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.class_names import checked_class_names
 from runtime.errors import ConfigError
 from runtime.rejection import NONE_BELOW, presence, standings
 from zeroshot.class_embeddings import OnProgress, unit_rows, unseen
-from zeroshot.class_names import checked_class_names
 from zeroshot.embedded_labels import ImageTextEncoder, embed_labels
 from zeroshot.scoring import Scorer
 

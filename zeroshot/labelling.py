@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.class_names import read_class_names
 from runtime.errors import ConfigError
 from runtime.folders import read_manifest
 from runtime.paths import path_line
 from zeroshot.class_embeddings import OnProgress, unseen
-from zeroshot.class_names import read_class_names
 from zeroshot.classifier import (
     DEFAULT_MODEL,
     LabelledImage,

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.class_names import checked_class_names
 from runtime.errors import ConfigError, DataError
 from runtime.logits import FloatArray
 from runtime.rejection import NONE_BELOW
 from zeroshot.class_embeddings import prompt_embeddings, unit_rows
-from zeroshot.class_names import checked_class_names
 from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
 from zeroshot.embedded_labels import ImageTextEncoder
 from zeroshot.embedding_cache import EmbeddingCache

@@ -11,11 +11,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+
+from runtime.tables.header import is_number
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 - the wide ones are run, too
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _QUOTED = re.compile(rf"'(?={_FORMULA.pattern})")
+
+_CALL = re.compile(r"(?:array|set|frozenset)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
+_VECTOR = re.compile(r"c\((.*)\)", re.DOTALL)
+_BRACKETS = ("[]", "{}", "()")
+_ITEM = re.compile(
+    r"""(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\s*,\s*|\s+|$)"""
+    r"""|(?P<bare>[^\s,'"\[\](){}:]+)(?:\s*,\s*|\s+|$)""",
+    re.DOTALL,
+)
+_OPENINGS = ("'", '"', "[", "{", "('", '("')
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_WHITE = {"n": "\n", "r": "\r", "t": "\t"}
+_ABSENT = frozenset(("None", "NULL", "null", "nan", "NaN", "NA"))
+_TRUTHS = frozenset(("True", "False", "TRUE", "FALSE", "true", "false"))
 
 
 def cell(value: Any, *, raw: bool = False) -> Any:
@@ -35,3 +52,71 @@ def cell(value: Any, *, raw: bool = False) -> Any:
 def text_of(written: str) -> str:
     """The text that `cell` was given."""
     return _QUOTED.sub("", written, count=1) if written.startswith("'") else written
+
+
+def list_of(written: str) -> list[Any] | None:
+    """The items of a list as JSON, Python, numpy, R, Spark or Postgres write it.
+
+    `["a", "b"]`, `['a' 'b']`, `{'a', 'b'}`, `c("a", "b")`, `[a, b]`, `{a,b}`, `[1. 0.]`.
+
+    Args:
+        written: A cell.
+
+    Returns:
+        Strings and numbers, None where an item is missing, lists and mappings where JSON has
+        them; None where the cell is evidently no list, as `[spam]` and `(a, b)` are not.
+
+    Raises:
+        ValueError: It is a list or an object, but cannot be read, such as one cut short by `...`.
+    """
+    written = written.strip()
+    called = _CALL.fullmatch(written)
+    inner = called[1].strip() if called else written
+    if called and not inner:
+        return []
+    brackets = inner[:1] + inner[-1:]
+    content = inner[1:-1].strip()
+    if vector := _VECTOR.fullmatch(written):
+        brackets, content = "[]", vector[1].strip()
+    if brackets not in _BRACKETS:
+        return None
+    if content and not vector and brackets != "()":
+        with suppress(ValueError, RecursionError):
+            found = json.loads(inner)
+            return found if isinstance(found, list) else [found]
+    return _items(content, brackets)
+
+
+def _items(content: str, brackets: str) -> list[Any] | None:
+    found, at = [], 0
+    while at < len(content) and (item := _ITEM.match(content, at)):
+        found.append(item)
+        at = item.end()
+    whole = at == len(content)
+    words = [bare for one in found if (bare := one["bare"]) and not _is_value(bare)]
+    if content.startswith(_OPENINGS) or "..." in words:
+        if not whole or "..." in words or (words and brackets != "{}"):
+            raise ValueError(content)
+        return [_item(one) for one in found]
+    if whole and (not words or (brackets == "{}" and "," in content)):
+        return [_item(one) for one in found] if brackets == "[]" or len(found) != 1 else None
+    if "," not in content or brackets == "()":
+        return None
+    parts = (part.strip() for part in content.split(","))
+    return [None if part in ("null", "NULL") else part for part in parts if part]
+
+
+def _is_value(bare: str) -> bool:
+    return is_number(bare) or bare in _ABSENT or bare in _TRUTHS
+
+
+def _item(found: re.Match[str]) -> Any:
+    if (bare := found["bare"]) is not None:
+        # numpy writes the float 1 as `1.`
+        return None if bare in _ABSENT else float(bare) if re.search(r"\d\.", bare) else bare
+    return _ESCAPE.sub(
+        lambda one: (
+            chr(int(one[1] or one[2], 16)) if one[3] is None else _WHITE.get(one[3], one[3])
+        ),
+        found["quoted"][1:-1],
+    )

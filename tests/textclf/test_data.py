@@ -91,7 +91,7 @@ TASK_CASES: list[tuple[list[Any], str, tuple[str, ...]]] = [
     (['["x"]', "['y', 'x']", "[]"] * 4, MULTI_LABEL, ("x", "y")),
     ([f"{i * 0.37:.2f}" for i in range(30)], REGRESSION, ()),
     (["1.5", "2.0", "2.5"] * 9, SINGLE_LABEL, ("1.5", "2.0", "2.5")),
-    ([f"{i % 5},{i % 9}" for i in range(90)], SINGLE_LABEL, ()),
+    ([f"{i % 5},{i % 9}" for i in range(90)], REGRESSION, ()),
     ([True, False] * 4, SINGLE_LABEL, ("False", "True")),
 ]
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from runtime.class_names import look_alike
 from runtime.tables.reader import SkippedRow
 from textclf.data.labels import MULTI_LABEL, REGRESSION
 from textclf.data.loading import Examples, LabelledData
 from textclf.data.rows import UNSEEN_LABEL
-from textclf.data.splits import normalise_text, text_groups
+from textclf.data.splits import text_groups
 
 _FEW_ROWS = 10
 _IMBALANCE = 10
@@ -66,6 +67,7 @@ def class_findings(data: LabelledData) -> Iterator[Finding]:
             yield Finding("one_class", "error", "All amounts are the same: nothing can be learned.")
         return
     counts = class_counts(data, data.train)
+    yield from _constant_findings(data, counts)
     if len(data.labels) < (1 if data.task == MULTI_LABEL else 2):
         shown = f"only the class {data.labels[0]!r}" if data.labels else "no label at all"
         yield Finding("one_class", "error", f"There is {shown}: nothing can be learned.")
@@ -88,15 +90,27 @@ def class_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding("imbalance", "warning", message)
 
 
+def _constant_findings(data: LabelledData, counts: Mapping[str, int]) -> Iterator[Finding]:
+    """Labels of a multi-label set that every training row carries."""
+    rows = len(data.train.texts)
+    constant = [label for label, count in counts.items() if count == rows]
+    if data.task == MULTI_LABEL and constant:
+        every = len(constant) == len(counts)
+        message = (
+            f"{_classes(len(constant))} on every training row, of which nothing can be learned: "
+            f"{_list(constant)}."
+        )
+        details = {"labels": constant}
+        yield Finding("constant_labels", "error" if every else "warning", message, details=details)
+
+
 def label_findings(data: LabelledData) -> Iterator[Finding]:
     """Labels that look like one another, and classes that validation never shows."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for label in data.labels:
-        alike[normalise_text(label)].append(label)
-    for labels in alike.values():
-        if len(labels) > 1:
-            message = f"Labels that differ in case or spaces only: {_list(labels)}."
-            yield Finding("similar_labels", "warning", message, details={"labels": labels})
+    for labels in look_alike(data.labels):
+        message = (
+            f"Labels that differ only in case, spaces or how a value is written: {_list(labels)}."
+        )
+        yield Finding("similar_labels", "warning", message, details={"labels": labels})
     if data.task == REGRESSION:
         return
     counts = class_counts(data, data.validation)

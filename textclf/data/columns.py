@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 from runtime.errors import DataError
 from runtime.tables.header import is_number, normalise_name
+from textclf.data.labels import BITS
 
 TEXT_PAIRS = (
     ("sentence1", "sentence2"),
@@ -42,6 +45,7 @@ SHORT_TEXTS = (("title", "description"), ("headline", "description"), ("subject"
 LAST_TEXTS = ("description", "headline", "title", "subject")
 ID_NAMES = ("id", "ids", "uid", "guid", "idx", "index", "row_id", "example_id", "text_id")
 _LABEL_CHARACTERS = 40
+_FEWEST_INDICATORS = 3
 _SAMPLE_ROWS = 5000
 
 
@@ -51,8 +55,14 @@ class Columns:
 
     text: tuple[str, ...]
     """One, or two for pairs."""
-    label: str
+    labels: tuple[str, ...]
+    """One, or several of 0 and 1."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def label_column(self) -> str:
+        """The label columns as `StatedColumns.label` takes them."""
+        return self.labels[0] if len(self.labels) == 1 else _joined(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class StatedColumns:
 
     text: tuple[str, ...] = ()
     label: str | None = None
+    """One, or several of 0 and 1, separated by commas."""
     id: str | None = None
     """Neither text nor label."""
 
@@ -79,18 +90,33 @@ def choose_columns(
         DataError: A stated column is missing, or several would do; the columns are listed.
     """
     text = tuple(find_column(columns, name, source) for name in stated.text)
-    label = find_column(columns, stated.label, source) if stated.label else None
+    names = label_names(columns, stated.label) if stated.label else ()
+    labels = tuple(find_column(columns, name, source) for name in names)
     identity = find_column(columns, stated.id, source) if stated.id else None
-    taken = {*text, *filter(None, (label, identity))}
+    taken = {*text, *labels, identity}
     free = [name for name in columns if name not in taken]
     text = text or _text_by_name(free)
     free = [name for name in free if name not in text]
-    label = label or _by_name(free, LABEL_NAMES)
-    if not text or label is None:
-        identity = identity or _id_by_name(columns, [name for name in free if name != label])
+    if not labels and (named := _by_name(free, LABEL_NAMES)):
+        labels = (named,)
+    if not text or not labels:
+        identity = identity or _id_by_name(columns, [name for name in free if name not in labels])
         profiles = [_profile(name, columns[name]) for name in columns]
-        text, label = _by_content(profiles, (text, label, identity), source)
-    return Columns(text, label, (_note(text, label),))
+        text, labels = _by_content(profiles, (text, labels, identity), source)
+    return Columns(text, labels, (_note(text, labels),))
+
+
+def label_names(columns: Mapping[str, Any], stated: str) -> tuple[str, ...]:
+    """The names of one label column, or of several separated by commas; quotes protect a comma."""
+    if find_name(columns, stated):
+        return (stated,)
+    return tuple(dict.fromkeys(next(csv.reader([stated], skipinitialspace=True))))
+
+
+def _joined(names: Sequence[str]) -> str:
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
@@ -181,6 +207,7 @@ class _Profile:
     words: float
     """Mean of a cell."""
     numbers: bool
+    bits: bool
     lists: bool
     ascii: bool
 
@@ -209,64 +236,72 @@ def _profile(name: str, values: Sequence[Any]) -> _Profile:
         distinct=len(set(cells)) / count,
         words=sum(len(cell.split()) for cell in cells) / count,
         numbers=all(map(is_number, cells)),
+        bits=bool(cells) and all(cell.lower() in BITS for cell in cells),
         lists=any(isinstance(value, list) for value in sample),
         ascii=all(map(str.isascii, cells)),
     )
 
 
-Found = tuple[tuple[str, ...], str | None, str | None]
+Found = tuple[tuple[str, ...], tuple[str, ...], str | None]
 
 
 def _by_content(
     profiles: Sequence[_Profile], found: Found, source: str
-) -> tuple[tuple[str, ...], str]:
-    text, label, identity = found
-    free = [p for p in profiles if p.name not in (*text, label, identity)]
-    if label is None:
-        label = _label_by_content(free, wanted=2 if not text else 1)
-        free = [p for p in free if p.name != label]
-    if not text and label is not None:
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    text, labels, identity = found
+    free = [p for p in profiles if p.name not in (*text, *labels, identity)]
+    if not labels:
+        labels = _label_by_content(free, wanted=2 if not text else 1)
+        free = [p for p in free if p.name not in labels]
+    if not text and labels:
         texts = [p for p in free if p.holds_texts and not p.holds_ids]
         plain = [p for p in free if not p.holds_ids]
         text = tuple(p.name for p in texts or plain or (free if len(free) == 1 else ()))
-    if label is None or not 1 <= len(text) <= 2:
-        raise DataError(_unclear(profiles, text, label, source))
-    return text, label
+    if not labels or not 1 <= len(text) <= 2:
+        raise DataError(_unclear(profiles, text, labels, source))
+    return text, labels
 
 
-def _label_by_content(free: Sequence[_Profile], wanted: int) -> str | None:
-    """The one column that recurs; of two columns, the shorter one."""
+def _label_by_content(free: Sequence[_Profile], wanted: int) -> tuple[str, ...]:
+    """The one column that recurs, or several of 0 and 1; of two columns, the shorter one."""
     labels = [p for p in free if p.holds_labels]
+    bits = [p.name for p in free if p.bits]
     if len(labels) == 1:
-        return labels[0].name
+        return (labels[0].name,)
+    if len(bits) >= _FEWEST_INDICATORS and all(p.bits for p in labels):
+        return tuple(bits)
     if len(free) != wanted:
-        return None
+        return ()
     # A score recurs in no row, a class with one row neither; what is left is the length.
     candidates = sorted(free, key=lambda p: (p.characters, p.distinct))
     if len(candidates) == 1:
-        return candidates[0].name if candidates[0].numbers else None
+        return (candidates[0].name,) if candidates[0].numbers else ()
     shorter, longer = candidates
     clear = shorter.numbers or shorter.distinct < 1 or shorter.characters * 3 < longer.characters
-    return shorter.name if clear and not longer.numbers else None
+    return (shorter.name,) if clear and not longer.numbers else ()
 
 
 def _unclear(
-    profiles: Sequence[_Profile], text: tuple[str, ...], label: str | None, source: str
+    profiles: Sequence[_Profile], text: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> str:
-    missing = "text" if label is not None else "label" if text else "text or label"
+    missing = "text" if labels else "label" if text else "text or label"
     names = _listed({p.name: None for p in profiles})
+    bits = tuple(p.name for p in profiles if p.bits)
+    several = f", all that are labels as --label-column {_joined(bits)}" if len(bits) > 1 else ""
     return (
         f"The {missing} column of {source} is not clear; it has {names}. "
-        "Name the columns with --text-column (twice for pairs) and --label-column."
+        f"Name the columns with --text-column (twice for pairs) and --label-column{several}."
     )
 
 
-def _note(text: tuple[str, ...], label: str) -> str:
+def _note(text: tuple[str, ...], labels: tuple[str, ...]) -> str:
     if len(text) == 2:
         texts = f"Texts are pairs of {text[0]!r} and {text[1]!r}"
     else:
         texts = f"Texts are taken from {text[0]!r}"
-    return f"{texts}, labels from {label!r}."
+    if len(labels) == 1:
+        return f"{texts}, labels from {labels[0]!r}."
+    return f"{texts}, labels from {len(labels)} columns (--label-column {_joined(labels)})."
 
 
 def _listed(columns: Mapping[str, Any]) -> str:

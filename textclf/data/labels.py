@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import ast
-import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ConfigError
+from runtime.class_names import class_name, read_label
+from runtime.errors import ConfigError, DataError
+from runtime.tables.cells import list_of
 from runtime.tables.header import is_number
+from runtime.tables.reader import Table
 
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
@@ -21,13 +23,37 @@ REGRESSION = "regression"
 TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 """As `problem_type` of transformers names them."""
 
-Cell = str | list[str] | None
-"""A label as written, or several, or none."""
-
 SEPARATORS = (",", ";", "|")
 _SHORT_NAMES = {"single": SINGLE_LABEL, "multi": MULTI_LABEL, "regression": REGRESSION}
 _MANY_AMOUNTS = 20
 _MANY_INTEGERS = 50
+_NEARLY_ALL = 0.9
+_SHOWN_CELLS, _SHOWN_CHARACTERS = 5, 60
+_COMMA_NUMBER = re.compile(r"[+-]?[0-9]*,[0-9]+")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+# Numbers as people write them: $1,234.50 and 12 %.
+_CURRENCY = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY|CNY|INR"
+_AMOUNT = re.compile(
+    rf"[+-]?(?:{_CURRENCY})?\s*[+-]?(?=[.,]?[0-9])"
+    r"(?:[0-9]{1,3}(?:[.,'’ ][0-9]{3})+|[0-9]*)(?:[.,][0-9]+)?"  # noqa: RUF001 - a Swiss sign
+    rf"\s*(?:{_CURRENCY}|[%‰])?"
+)
+_LARGEST_TARGET = float(np.finfo(np.float32).max)
+
+BITS = dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "false"), False)
+"""What the values of a vector of 0 and 1 may be, in small letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a cell holds no labels that can be used."""
+
+    reason: str
+    """A clause such as "the label is empty"."""
+
+
+Cell = str | list[str] | Fault | None
+"""A label as written, or several, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +63,10 @@ class LabelKind:
     task: str
     separator: str | None = None
     """Divides the labels of one cell; None for lists and single labels."""
+    vector: tuple[str, ...] = ()
+    """Class names by place in a vector of 0 and 1 (multi-hot); empty for other labels."""
+    decimal_comma: bool = False
+    """Whether amounts are written as 3,5."""
     notes: tuple[str, ...] = ()
 
 
@@ -55,64 +85,211 @@ def resolve_task(task: str) -> str:
 
 
 def read_cells(values: Iterable[Any]) -> list[Cell]:
-    """Labels as text: whole floats of Parquet and JSON as integers, the rest as it is written."""
-    return [_read_cell(value) for value in values]
+    """Labels as `read_label` reads them, several of a cell as a list, however it is written."""
+    cells = [_read_cell(value) for value in values]
+    if any(isinstance(cell, list) for cell in cells):
+        # Beside lists, [joy] is a list of one label.
+        return [_unwrapped(cell) if isinstance(cell, str) else cell for cell in cells]
+    return cells
 
 
 def _read_cell(value: Any) -> Cell:
-    if isinstance(value, (list, tuple)):
-        return [text for one in value if isinstance(text := _read_cell(one), str)]
-    # A missing number of Parquet is NaN, which is not itself.
-    if value is None or value != value:
-        return None
-    # An integer column with a gap becomes floats in pandas.
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip() or None
+    if isinstance(value, str):
+        try:
+            listed = list_of(value)
+        except ValueError:
+            return Fault(f"its label cannot be read as a list: {value[:_SHOWN_CHARACTERS]!r}")
+        value = value if listed is None else listed
+    several = value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(one, (list, tuple, Mapping)) for one in several):
+        return Fault("its label must be a text, a number or a list of them, got an object in it")
+    texts = [text for one in several if (text := read_label(one)) is not None]
+    return texts if several is value else texts[0] if texts else None
 
 
-def infer_kind(cells: Sequence[Cell], task: str | None, separator: str | None) -> LabelKind:
+def _unwrapped(cell: str) -> Cell:
+    return [class_name(cell[1:-1])] if cell[:1] + cell[-1:] in ("[]", "{}") else cell
+
+
+def infer_kind(
+    cells: Sequence[Cell],
+    table: Table,
+    task: str | None = None,
+    separator: str | None = None,
+    names: Sequence[str] = (),
+) -> LabelKind:
     """Tell the task from the labels, unless it is stated.
 
     Args:
         cells: Of the training split.
+        table: That they stand in, for messages.
         task: As stated.
         separator: As stated; means several labels a cell.
+        names: Of the classes by their places in vectors of 0 and 1, as stated.
+
+    Raises:
+        DataError: The labels can be read in several ways.
     """
+    task = task and resolve_task(task)
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if task == REGRESSION:
+        return LabelKind(task, decimal_comma=_have_decimal_commas(texts))
+    if width := len(names) or _vector_width(cells):
+        if not any(isinstance(cell, (str, list)) and len(_parts(cell)) == width for cell in cells):
+            raise DataError(
+                f"--labels names {width} places, but no label of {table.source} has {width} values "
+                "of 0 and 1. Name as many as there are, or leave it out."
+            )
+        return _vector_kind(cells, task, names or [str(place) for place in range(width)])
+    _refuse_soft_labels(cells, table)
+    if task == MULTI_LABEL and separator is None:
+        separator = _find_separator(cells) or _only_separator(cells)
     if task is not None:
-        task = resolve_task(task)
-        if task == MULTI_LABEL and separator is None:
-            separator = _find_separator(cells) or _only_separator(cells)
         return LabelKind(task, separator if task == MULTI_LABEL else None)
     if separator is not None:
         note = f"Several labels a text, divided by {separator!r}: multi-label."
-        return LabelKind(MULTI_LABEL, separator, (note,))
+        return LabelKind(MULTI_LABEL, separator, notes=(note,))
     if any(isinstance(cell, list) for cell in cells):
-        return LabelKind(MULTI_LABEL, None, ("Labels are lists: multi-label (--task).",))
-    texts = [cell for cell in cells if isinstance(cell, str)]
-    if _are_written_lists(texts):
-        return LabelKind(MULTI_LABEL, None, ("Labels are written lists: multi-label (--task).",))
-    if found := _find_separator(texts):
-        example = max(texts, key=lambda text: text.count(found))
-        note = (
-            f"Labels such as {example!r} are several, divided by {found!r}: multi-label (--task)."
+        return _list_kind(cells, table)
+    return _separated_kind(texts, table.source) or _amounts_or_classes(cells, table)
+
+
+def _list_kind(cells: Sequence[Cell], table: Table) -> LabelKind:
+    lists = [place for place, cell in enumerate(cells) if isinstance(cell, list)]
+    if len(lists) < (1 - _NEARLY_ALL) * len(cells):
+        raise DataError(
+            f"{len(lists)} of the {len(cells)} labels of {table.source} are lists, the first in "
+            f"row {table.rows[lists[0]]}. State --task multi if a text may have several labels, "
+            "or --task single and mend these rows."
         )
-        return LabelKind(MULTI_LABEL, found, (note,))
-    return _amounts_or_classes(texts)
+    return LabelKind(MULTI_LABEL, notes=("Labels are lists: multi-label (--task).",))
 
 
-def _amounts_or_classes(texts: Sequence[str]) -> LabelKind:
-    distinct = set(texts)
-    numbers = bool(distinct) and all(map(is_number, distinct))
-    fractions = numbers and not all(float(text).is_integer() for text in distinct)
-    many = len(distinct) > _MANY_AMOUNTS or len(distinct) * 2 > len(texts) > 4
-    if fractions and many:
-        note = f"Numbers with decimals, {len(distinct)} different ones: regression (--task)."
-        return LabelKind(REGRESSION, None, (note,))
-    notes = [f"Different labels: {len(distinct)}; single-label classification (--task)."]
-    if numbers and len(distinct) > _MANY_INTEGERS:
+def _separated_kind(texts: Sequence[str], source: str) -> LabelKind | None:
+    found = _find_separator(texts)
+    if found is None:
+        return None
+    example = max(texts, key=lambda text: text.count(found))
+    if found == "," and _may_be_decimal_commas(texts):
+        raise DataError(
+            f"Labels of {source} such as {example!r} may be numbers with a decimal comma, or two "
+            "labels. State --task regression, --task multi or --task single."
+        )
+    note = f"Labels such as {example!r} are several, divided by {found!r}: multi-label (--task)."
+    return LabelKind(MULTI_LABEL, found, notes=(note,))
+
+
+def _vector_kind(cells: Sequence[Cell], task: str | None, names: Sequence[str]) -> LabelKind:
+    """Of multi-hot vectors, or of one-hot ones: classes that exclude each other."""
+    width = len(names)
+    vectors = [bits for cell in cells if (bits := _bits(cell, width))]
+    one_hot = bool(vectors) and all(sum(bits) == 1 for bits in vectors)
+    what = "exactly one of them 1: single-label" if one_hot else "multi-hot: multi-label"
+    found = f", {what} (--task)" if task is None else ""
+    notes = [f"Labels are {width} values of 0 and 1 a text{found}."]
+    task = task or (SINGLE_LABEL if one_hot else MULTI_LABEL)
+    if list(names) == [str(place) for place in range(width)]:
+        notes.append(
+            f"The classes are numbered by their places, 0 to {width - 1}; --labels a,b,... or "
+            "--labels-file names them."
+        )
+    return LabelKind(task, vector=tuple(names), notes=tuple(notes))
+
+
+def _vector_width(cells: Sequence[Cell]) -> int:
+    """Of the vectors of 0 and 1 that nearly all cells are, 0 if they are none.
+
+    Ids of labels never are: a vector of three or more repeats a value.
+    """
+    filled = [cell for cell in cells if isinstance(cell, (str, list))]
+    widths: Counter[int] = Counter()
+    for cell in filled:
+        parts = _parts(cell)
+        if len(parts) > (2 if isinstance(cell, str) else 1) and _bits(cell, len(parts)):
+            widths[len(parts)] += 1
+    width, count = widths.most_common(1)[0] if widths else (0, 0)
+    return width if count >= _NEARLY_ALL * len(filled) else 0
+
+
+def _bits(cell: Cell, width: int) -> list[bool] | None:
+    """A vector of 0 and 1, or None if the cell is none of this width."""
+    parts = _parts(cell) if isinstance(cell, (str, list)) else []
+    bits = [bit for part in parts if (bit := BITS.get(part.casefold())) is not None]
+    return bits if len(parts) == len(bits) == width else None
+
+
+def _parts(cell: str | list[str]) -> list[str]:
+    return re.split(r"[\s,;|]+", cell) if isinstance(cell, str) else cell
+
+
+def _refuse_soft_labels(cells: Sequence[Cell], table: Table) -> None:
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    widths = set(map(len, lists))
+    if (
+        len(widths) != 1
+        or widths <= {0, 1}
+        or not all(is_number(one) for row in lists for one in row)
+    ):
+        return
+    if any(not float(one).is_integer() for row in lists for one in row):
+        raise DataError(
+            f"The labels of {table.source} are vectors of numbers such as {lists[0]}. A classifier "
+            "learns from vectors of 0 and 1, or from the names of the labels."
+        )
+
+
+def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    comma = _have_decimal_commas(texts)
+    counts = Counter(texts)
+    values = {text: float(point) for text in counts if is_number(point := _pointed(text, comma))}
+    fractions = not all(value.is_integer() for value in values.values())
+    amounts = [text for text in counts if text in values or _AMOUNT.fullmatch(text)]
+    many = len(amounts) > _MANY_AMOUNTS or len(amounts) * 2 > len(texts) > 4
+    odd = counts.keys() - values.keys()
+    if odd and many:
+        share = sum(counts[text] for text in amounts) / len(texts)
+        clear = fractions or len(amounts) > len(values)
+        if share >= (0.5 if clear else _NEARLY_ALL):
+            raise DataError(_unclear_amounts(odd, cells, table))
+    elif fractions and many:
+        kind = "decimal commas" if comma else "decimals"
+        note = f"Numbers with {kind}, {len(counts)} different ones: regression (--task)."
+        return LabelKind(REGRESSION, decimal_comma=comma, notes=(note,))
+    notes = [f"Different labels: {len(counts)}; single-label classification (--task)."]
+    if not odd and len(counts) > _MANY_INTEGERS:
         notes.append("The labels are numbers; if they are amounts, state --task regression.")
-    return LabelKind(SINGLE_LABEL, None, tuple(notes))
+    return LabelKind(SINGLE_LABEL, notes=tuple(notes))
+
+
+def _unclear_amounts(odd: Collection[str], cells: Sequence[Cell], table: Table) -> str:
+    places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell in odd]
+    shown = [f"{cells[place]!r} (row {table.rows[place]})" for place in places[:_SHOWN_CELLS]]
+    if len(places) > _SHOWN_CELLS:
+        shown.append(f"and {len(places) - _SHOWN_CELLS} more")
+    return (
+        f"The labels of {table.source} look like amounts, but {len(places)} of {len(cells)} are "
+        f"no plain numbers such as 1234.5: {', '.join(shown)}. State --task regression and mend "
+        "these rows or leave them out with --skip-bad-rows; or state --task single if every cell "
+        "is the name of a class."
+    )
+
+
+def _have_decimal_commas(texts: Sequence[str]) -> bool:
+    """Whether numbers are written as 3,5: none has a point, and 1,234 is not all there is."""
+    commas = {text for text in texts if _COMMA_NUMBER.fullmatch(text)}
+    points = any("." in text and is_number(text) for text in texts)
+    return not points and not all(map(_THOUSANDS.fullmatch, commas))
+
+
+def _may_be_decimal_commas(texts: Sequence[str]) -> bool:
+    """Whether labels of one or two ids may be numbers, all with as many decimals."""
+    decimals = {len(text.partition(",")[2]) for text in texts if "," in text}
+    return len(decimals) == 1 and all(is_number(_pointed(text, True)) for text in texts)
+
+
+def _pointed(text: str, comma: bool) -> str:
+    return text.replace(",", ".", 1) if comma else text
 
 
 def _find_separator(cells: Sequence[Cell]) -> str | None:
@@ -127,19 +304,18 @@ def _find_separator(cells: Sequence[Cell]) -> str | None:
         if len(combined) < 2 or len(distinct) <= len(counts) or "" in joined:
             continue
         recurring = sum(counts[part] > 1 for part in joined)
-        amounts = separator == "," and all(map(_is_decimal_comma, distinct))
+        amounts = separator == "," and all(map(_COMMA_NUMBER.fullmatch, distinct))
         if recurring >= 0.8 * len(joined) and not amounts:
             return separator
     return None
 
 
-def _is_decimal_comma(text: str) -> bool:
-    """Whether a cell may be a number such as 3,5 of half the world."""
-    return text.count(",") == 1 and is_number(text.replace(",", "."))
-
-
 def kind_for_model(
-    cells: Sequence[Cell], separator: str | None, labels: Sequence[str], task: str
+    cells: Sequence[Cell],
+    separator: str | None,
+    labels: Sequence[str],
+    task: str,
+    names: Sequence[str] = (),
 ) -> LabelKind:
     """How cells are read for a model whose labels are known.
 
@@ -148,60 +324,88 @@ def kind_for_model(
         separator: As stated; None takes the one that leaves the fewest unknown labels.
         labels: The model's.
         task: The model's.
+        names: Of the classes by their places in vectors of 0 and 1, as stated.
     """
+    if task == REGRESSION:
+        texts = [cell for cell in cells if isinstance(cell, str)]
+        return LabelKind(task, decimal_comma=_have_decimal_commas(texts))
+    if names:
+        return LabelKind(task, vector=tuple(names))
+    if _vector_width(cells) == len(labels):
+        note = f"Labels are {len(labels)} values of 0 and 1 a text, in the order of the model's."
+        return LabelKind(task, vector=tuple(labels), notes=(note,))
     if task != MULTI_LABEL or separator is not None:
         return LabelKind(task, separator if task == MULTI_LABEL else None)
     known = set(labels)
-    kinds = [LabelKind(task, one) for one in (None, *SEPARATORS)]
-    return min(
-        kinds,
-        key=lambda kind: sum(not known.issuperset(split_cell(c, kind) or ()) for c in cells),
-    )
+
+    def unknown(kind: LabelKind) -> int:
+        rows = (split_cell(cell, kind) for cell in cells)
+        return sum(isinstance(row, list) and not known.issuperset(row) for row in rows)
+
+    return min((LabelKind(task, one) for one in (None, *SEPARATORS)), key=unknown)
 
 
 def _only_separator(cells: Sequence[Cell]) -> str | None:
-    texts = [cell for cell in cells if isinstance(cell, str) and not _written_list(cell)]
+    texts = [cell for cell in cells if isinstance(cell, str)]
     return next((one for one in SEPARATORS if any(one in text for text in texts)), None)
 
 
 def _split(text: str, separator: str) -> list[str]:
-    return [part.strip() for part in text.split(separator)]
+    return [class_name(part) for part in text.split(separator)]
 
 
-def _are_written_lists(texts: Sequence[str]) -> bool:
-    return bool(texts) and all(_written_list(text) is not None for text in texts)
-
-
-def _written_list(text: str) -> list[str] | None:
-    """A list as JSON, Python or numpy print it, or None."""
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return [str(one) for one in parse(text)]
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-    words = text[1:-1].split()
-    return words if all(map(is_number, words)) else None
-
-
-def split_cell(cell: Cell, kind: LabelKind) -> list[str] | None:
-    """The labels of one cell; None where there should be one and is none.
+def split_cell(cell: Cell, kind: LabelKind) -> list[str] | Fault:
+    """The labels of one cell: one, any number for multi-label, or a number with a point.
 
     Args:
         cell: Empty means no label at all where a text may have several.
         kind: As inferred from the training split.
     """
-    if kind.task != MULTI_LABEL:
-        return None if cell is None else [cell] if isinstance(cell, str) else cell
-    if cell is None:
-        return []
-    if isinstance(cell, list):
+    if isinstance(cell, Fault):
         return cell
-    if kind.separator is not None:
-        return [part for part in _split(cell, kind.separator) if part]
-    written = _written_list(cell)
-    return [cell] if written is None else written
+    if cell is None:
+        several = kind.task == MULTI_LABEL and not kind.vector
+        return [] if several else Fault("the label is empty")
+    labels = _several(cell, kind)
+    if isinstance(labels, Fault):
+        return labels
+    if kind.task == REGRESSION:
+        return _amount(labels, kind)
+    if kind.task == SINGLE_LABEL and len(labels) != 1:
+        many = f"it has {len(labels)} labels, expected one"
+        return Fault(f"{many}; state --task multi if that is meant")
+    return labels
+
+
+def _several(cell: str | list[str], kind: LabelKind) -> list[str] | Fault:
+    if not kind.vector:
+        if isinstance(cell, list):
+            return cell
+        parts = [cell] if kind.separator is None else _split(cell, kind.separator)
+        return [part for part in parts if part]
+    bits = _bits(cell, len(kind.vector))
+    if bits is None:
+        return Fault(
+            f"its label must be {len(kind.vector)} values of 0 and 1, for {_shown(kind.vector)}; "
+            f"got {_shown(_parts(cell)) or 'none'}"
+        )
+    return [name for name, bit in zip(kind.vector, bits, strict=True) if bit]
+
+
+def _amount(labels: list[str], kind: LabelKind) -> list[str] | Fault:
+    text = _pointed(labels[0], kind.decimal_comma) if len(labels) == 1 else ""
+    shown = labels[0] if len(labels) == 1 else labels
+    if not is_number(text):
+        return Fault(f"label {shown!r} is not a number")
+    if abs(float(text)) > _LARGEST_TARGET:
+        return Fault(
+            f"label {shown!r} is beyond {_LARGEST_TARGET:.2g}, the largest that is learned"
+        )
+    return [text]
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN_CELLS]) + (" ..." if len(names) > _SHOWN_CELLS else "")
 
 
 def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

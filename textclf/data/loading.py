@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.class_names import class_name
 from runtime.errors import ConfigError, DataError
 from runtime.splits import hold_out
 from runtime.tables.format import TableFormat
+from runtime.tables.header import is_number
 from runtime.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, StatedColumns, choose_columns, find_name
 from textclf.data.labels import (
     REGRESSION,
     TASKS,
+    LabelKind,
     encode_targets,
     infer_kind,
     kind_for_model,
     name_classes,
-    read_cells,
 )
 from textclf.data.options import DataOptions, LabelOptions
-from textclf.data.rows import LabelledRows, read_rows
+from textclf.data.rows import LabelledRows, label_cells, read_rows
 from textclf.data.sources import SourceTables, read_tables
 from textclf.data.splits import return_unseen, strata, text_groups
 
@@ -96,11 +100,17 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
             "Add one called train, or name the file itself as DATA."
         )
     columns = _choose(found.splits["train"], options)
-    cells = read_cells(found.splits["train"].columns[columns.label])
-    kind = infer_kind(cells, options.task, options.label_separator)
+    train_table = found.splits["train"]
+    kind = infer_kind(
+        label_cells(train_table, columns),
+        train_table,
+        options.task,
+        options.label_separator,
+        _stated_names(columns, options),
+    )
     tables, withheld = _labelled(found.splits, columns)
     splits = {name: read_rows(table, columns, kind) for name, table in tables.items()}
-    names, gaps = _names(splits["train"], kind.task)
+    names, gaps = _names(splits["train"], kind)
     splits = {name: split.only_known(names, kind) for name, split in splits.items()}
     bad = tuple(row for split in splits.values() for row in split.bad)
     if not tolerant:
@@ -112,7 +122,7 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
         task=kind.task,
         labels=names,
         text_columns=columns.text,
-        label_column=columns.label,
+        label_column=columns.label_column,
         train=train,
         validation=validation,
         test=examples.get("test"),
@@ -158,14 +168,24 @@ def read_examples(
     """
     if task not in TASKS:
         raise ConfigError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
-    cells = read_cells(table.columns[columns.label])
-    kind = kind_for_model(cells, options.label_separator, labels, task)
+    labels = tuple(map(class_name, labels))
+    if alike := [name for name, count in Counter(labels).items() if count > 1]:
+        raise DataError(
+            f"The model has two labels {alike[0]!r} that look the same; train it again."
+        )
+    if _are_withheld(table, columns, labels):
+        raise DataError(
+            f"The labels of {table.source} are withheld: every one is -1. `predict` can label it."
+        )
+    cells = label_cells(table, columns)
+    stated = _stated_names(columns, options)
+    kind = kind_for_model(cells, options.label_separator, labels, task, stated)
     rows = read_rows(table, columns, kind).only_known(labels, kind, "the model's")
     if not options.table_format.skip_bad_rows:
         raise_bad_rows(rows.bad)
     if not rows.texts:
         raise DataError(f"{table.source} has no row that can be used.")
-    return replace(_examples(rows, labels, task), notes=(*table.notes, *columns.notes))
+    return replace(_examples(rows, labels, task), notes=(*table.notes, *columns.notes, *kind.notes))
 
 
 def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
@@ -193,22 +213,53 @@ def _choose(table: Table, options: LabelOptions) -> Columns:
     return choose_columns(table.columns, stated, table.source)
 
 
-def _names(train: LabelledRows, task: str) -> tuple[tuple[str, ...], Notes]:
-    if task == REGRESSION:
+def _stated_names(columns: Columns, options: LabelOptions) -> tuple[str, ...]:
+    """Of the classes by place: the label columns' names, or what the user says of vectors."""
+    named = options.class_names()
+    if len(columns.labels) == 1:
+        return named
+    if named:
+        raise ConfigError("`labels` names the places of one column; several have names.")
+    return tuple(map(class_name, columns.labels))
+
+
+def _names(train: LabelledRows, kind: LabelKind) -> tuple[tuple[str, ...], Notes]:
+    if kind.task == REGRESSION:
         return (), ()
+    if kind.vector:
+        return kind.vector, ()
     return name_classes(label for row in train.labels for label in row)
 
 
 def _labelled(tables: dict[str, Table], columns: Columns) -> tuple[dict[str, Table], Notes]:
-    """The tables without a test split whose labels are withheld, as competitions do."""
-    test = tables.get("test")
-    if test is None:
-        return tables, ()
-    name = find_name(test.columns, columns.label)
-    if name is not None and any(cell for cell in read_cells(test.columns[name])):
-        return tables, ()
-    note = f"{test.source} has no labels, so it is not used; `predict` can label it."
-    return {split: table for split, table in tables.items() if split != "test"}, (note,)
+    """The tables without a split whose labels are withheld, as competitions and public sets do."""
+    known = _values(tables["train"], columns)
+    kept, notes = {"train": tables["train"]}, []
+    for split in tables.keys() - {"train"}:
+        table = tables[split]
+        there = all(find_name(table.columns, name) for name in columns.labels)
+        if there and _are_withheld(table, columns, known):
+            why = "withholds its labels: every one is -1"
+        elif split == "test" and not (there and any(label_cells(table, columns))):
+            why = "has no labels"
+        else:
+            kept[split] = table
+            continue
+        notes.append(f"{table.source} {why}, so it is not used; `predict` can label it.")
+    return {split: kept[split] for split in tables if split in kept}, tuple(notes)
+
+
+def _are_withheld(table: Table, columns: Columns, known: Collection[str]) -> bool:
+    """Whether all labels are -1, which is none of those that are known."""
+    values = _values(table, columns)
+    withheld = {value for value in values if is_number(value) and float(value) == -1}
+    return bool(values) and withheld == values and not withheld.intersection(known)
+
+
+def _values(table: Table, columns: Columns) -> set[str]:
+    cells = label_cells(table, columns)
+    several = chain.from_iterable(cell for cell in cells if isinstance(cell, list))
+    return {cell for cell in cells if isinstance(cell, str)}.union(several)
 
 
 def _examples(rows: LabelledRows, names: tuple[str, ...], task: str) -> Examples:

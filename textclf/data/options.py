@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from runtime.class_names import read_class_names
 from runtime.errors import ConfigError
 from runtime.tables.format import DETECT, TableFormat
 from textclf.data.labels import resolve_task
@@ -40,9 +42,23 @@ class LabelOptions(TextOptions):
     """How labelled texts are read."""
 
     label_column: str | None = None
-    """Column of the labels."""
+    """Column of the labels; several columns of 0 and 1 are separated by commas."""
     label_separator: str | None = None
     """Divides several labels in a cell."""
+    labels: str | None = None
+    """Names of the classes, separated by commas, where each text has a vector of 0 and 1."""
+    labels_file: str | None = None
+    """The same from a file, one name a line."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """Those that are stated, in the order of the vectors; none if none are.
+
+        Raises:
+            ConfigError: They cannot be read.
+        """
+        if self.labels is None and self.labels_file is None:
+            return ()
+        return read_class_names(self.labels, Path(self.labels_file) if self.labels_file else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runtime.tables.header import is_number
+from runtime.class_names import read_label
 from runtime.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, find_column
-from textclf.data.labels import REGRESSION, SINGLE_LABEL, LabelKind, read_cells, split_cell
+from textclf.data.labels import REGRESSION, Cell, Fault, LabelKind, read_cells, split_cell
 
 UNUSABLE, UNSEEN_LABEL = "unusable", "unseen_label"
 """Kinds of `SkippedRow`."""
@@ -84,20 +84,33 @@ def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
     """
     texts, *second = (_column(table, name) for name in columns.text)
     pairs = second[0] if second else None
-    labels = [split_cell(cell, kind) for cell in read_cells(_column(table, columns.label))]
+    labels = [split_cell(cell, kind) for cell in label_cells(table, columns)]
     reasons = [
-        _reason(parts, label, kind)
+        _reason(parts, label)
         for parts, label in zip(zip(texts, *second, strict=True), labels, strict=True)
     ]
     rows = LabelledRows(
         source=table.source,
         texts=[_text(text) for text in texts],
         pairs=None if pairs is None else [_text(text) for text in pairs],
-        labels=[label or [] for label in labels],
+        labels=[[] if isinstance(label, Fault) else label for label in labels],
         rows=table.rows,
         bad=table.skipped,
     )
     return rows._without(reasons, UNUSABLE) if any(reasons) else rows
+
+
+def label_cells(table: Table, columns: Columns) -> list[Cell]:
+    """What stands in the label column, or in each of several as a vector of their values.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    first, *others = (_column(table, name) for name in columns.labels)
+    if not others:
+        return read_cells(first)
+    rows = zip(first, *others, strict=True)
+    return [[read_label(value) or "" for value in row] for row in rows]
 
 
 def _column(table: Table, name: str) -> list[Any]:
@@ -108,20 +121,13 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _reason(texts: Sequence[Any], label: list[str] | None, kind: LabelKind) -> str | None:
+def _reason(texts: Sequence[Any], label: list[str] | Fault) -> str | None:
     """Why a row cannot be used, or None."""
     if any(text is None for text in texts):
         return "there is no text"
     if any(isinstance(text, (list, dict)) for text in texts):
         return "its text must be a string, got a list or an object"
-    if label is None:
-        return "the label is empty"
-    if kind.task == SINGLE_LABEL and len(label) != 1:
-        return f"it has {len(label)} labels, expected one; state --task multi if that is meant"
-    if kind.task == REGRESSION and not (len(label) == 1 and is_number(label[0])):
-        shown = label[0] if len(label) == 1 else label
-        return f"label {shown!r} is not a number"
-    return None
+    return label.reason if isinstance(label, Fault) else None
 
 
 def _shown(names: Sequence[str]) -> str:

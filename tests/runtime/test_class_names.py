@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError
-from zeroshot.class_names import (
+from runtime.class_names import (
     checked_class_names,
     read_class_names,
     read_labels_file,
     split_labels,
 )
+from runtime.errors import ConfigError
 
 
 @pytest.mark.parametrize(

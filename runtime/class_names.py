@@ -1,13 +1,68 @@
-"""The labels of a run, as the user wrote them, checked before anything costs time."""
+"""The names of classes: labels as the user wrote them, made comparable and checked."""
 
 from __future__ import annotations
 
 import csv
+import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from runtime.entry_lines import Entry, read_entries
 from runtime.errors import ConfigError
+from runtime.tables.header import is_number
+
+# The joiners between letters of other scripts, and within an emoji, are spelling.
+_JOINERS, _JOINED = "[\u200c\u200d]", "[^\0-\u02ff]"
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]"
+    f"|(?<!{_JOINED}){_JOINERS}|{_JOINERS}(?!{_JOINED})"
+)
+_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_VARIANTS = re.compile("[\ufe00-\ufe0f]")
+_LOGICAL = {"true": Decimal(1), "false": Decimal(0)}
+
+
+def class_name(written: str) -> str:
+    """A label without what nobody sees: composed accents, plain spaces, none around it."""
+    if written.isascii():
+        return written.strip()
+    visible = _INVISIBLE.sub("", unicodedata.normalize("NFC", written))
+    return _SPACES.sub(" ", visible).strip()
+
+
+def read_label(value: Any) -> str | None:
+    """A cell of a table as a label: whole floats as integers, the rest as it is written.
+
+    Returns:
+        None where there is none.
+    """
+    # A missing number of Parquet is NaN, which is not itself.
+    if value is None or value != value:
+        return None
+    # An integer column with a gap becomes floats in pandas.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return class_name(str(value)) or None
+
+
+def look_alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that differ in case, in spaces, or in how a number or a truth is written: 1, 1.0, true.
+
+    Returns:
+        The names of each group of several, in their order.
+    """
+    alike: dict[str | Decimal, list[str]] = defaultdict(list)
+    for name in names:
+        plain = _VARIANTS.sub("", unicodedata.normalize("NFKC", name))
+        key = " ".join(plain.casefold().split())
+        # An exponent of many digits is none that a Decimal takes.
+        number = Decimal(key) if len(key) < 20 and is_number(key) else _LOGICAL.get(key)
+        alike[key if number is None else number].append(name)
+    return [group for group in alike.values() if len(group) > 1]
 
 
 def read_class_names(labels: str | None, labels_file: Path | None) -> tuple[str, ...]:
@@ -42,7 +97,7 @@ def split_labels(text: str) -> tuple[str, ...]:
             f"Cannot read the labels {text!r}: they are one line, separated by commas, and a "
             "quote that opens a label must close it. --labels-file takes labels as they stand."
         ) from error
-    return _checked(Entry(name.strip(), f"label {n}") for n, name in enumerate(names, start=1))
+    return _checked(Entry(class_name(name), f"label {n}") for n, name in enumerate(names, start=1))
 
 
 def read_labels_file(path: Path) -> tuple[str, ...]:
@@ -51,7 +106,7 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
     Raises:
         ConfigError: The file cannot be read or is empty, or a label stands twice.
     """
-    return _checked(read_entries(path))
+    return _checked(Entry(class_name(one.text), one.place) for one in read_entries(path))
 
 
 def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
@@ -66,7 +121,7 @@ def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
     for name in class_names:
         if not isinstance(name, str):
             raise TypeError(f"Labels must be texts, got {name!r}.")
-    return _checked(Entry(name.strip(), f"label {n}") for n, name in enumerate(class_names, 1))
+    return _checked(Entry(class_name(name), f"label {n}") for n, name in enumerate(class_names, 1))
 
 
 def _checked(entries: Iterable[Entry]) -> tuple[str, ...]:
