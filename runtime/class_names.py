@@ -129,7 +129,7 @@ def _checked(entries: Iterable[Entry]) -> tuple[str, ...]:
     for entry in entries:
         if not entry.text:
             raise ConfigError(f"{_sentence(entry.place)} is empty. Name it, or take it out.")
-        if not entry.text.isprintable():
+        if not re.sub(_JOINERS, "", entry.text).isprintable():
             raise ConfigError(
                 f"{_sentence(entry.place)} holds a character that cannot be printed: "
                 f"{entry.text!r}. Labels are plain text on one line."

@@ -6,6 +6,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runtime.class_names import class_name
+
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _DESCRIPTION, _ITEM, _BAG = f"{RDF}Description", f"{RDF}li", f"{RDF}Bag"
 _CONTAINERS = (_BAG, f"{RDF}Seq")
@@ -47,7 +49,7 @@ class KeywordList:
     def holds(self, label: str) -> bool:
         """Whether a label is a keyword, or the last level of one."""
         ends = (item.rsplit(self.sign, 1)[-1] if self.sign else item for item in self.items)
-        return self.entry(label) in ends
+        return class_name(self.entry(label)) in map(class_name, ends)
 
     def add(self, labels: Sequence[str]) -> None:
         """Add those that it does not hold."""
@@ -60,10 +62,10 @@ class KeywordList:
 
     def remove(self, labels: Sequence[str]) -> None:
         """Take out labels, where they are no level of a longer keyword."""
-        entries = {self.entry(label) for label in labels}
+        entries = {class_name(self.entry(label)) for label in labels}
         for container in self._containers():
             for item in container.findall(_ITEM):
-                if item.text in entries:
+                if class_name(item.text or "") in entries:
                     container.remove(item)
 
     def drop_empty(self) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.class_names import look_alike, read_label
 from runtime.errors import DataError
 from runtime.images.files import has_image_ending
 from runtime.images.listing import FolderReader, is_folder, natural_key
 from runtime.paths import path_text
-from runtime.tables.cells import text_of
+from runtime.tables.cells import list_of, text_of
 from runtime.tables.format import TableFormat
 from runtime.tables.header import normalise_name
 from zeroshot.teaching.example_folder import read_examples
@@ -138,7 +139,7 @@ def _from_folder(folder: Path) -> LabelledImages:
             f"The sub-folders of {folder} are splits, not classes ({listed}). Name one."
         )
     found = read_examples(folder)
-    notes = (*found.notes, *_code_notes(found.class_names))
+    notes = (*found.notes, *_name_notes(found.class_names))
     return LabelledImages(str(folder), found.class_names, found.paths, found.labels, notes=notes)
 
 
@@ -151,7 +152,7 @@ def _from_table(path: Path) -> LabelledImages:
     for row, image, label in cells:
         fault = _cell_fault(image, label)
         if fault is None:
-            place, name = _place(path.parent, str(image).strip()), str(label).strip()
+            place, name = _place(path.parent, str(image).strip()), str(read_label(label))
             known = labels.setdefault(place, name)
             fault = f"{image} has the label {known!r} already" if known != name else None
         if fault is not None:
@@ -171,7 +172,7 @@ def _from_table(path: Path) -> LabelledImages:
         paths=tuple(labels),
         targets=np.array([numbers[name] for name in labels.values()], dtype=np.int64),
         skipped=tuple(skipped),
-        notes=(*notes, *_code_notes(names)),
+        notes=(*notes, *_name_notes(names)),
     )
 
 
@@ -231,16 +232,30 @@ def _name_images(cells: Sequence[Any]) -> bool:
 def _cell_fault(image: Any, label: Any) -> str | None:
     if not isinstance(image, str) or not image.strip():
         return "it names no image file"
-    if isinstance(label, (list, tuple, Mapping)):
+    if isinstance(label, (list, tuple, Mapping)) or _is_list(label):
         return f"it has several labels, {label!r}; one is needed"
-    if label is None or not str(label).strip():
-        return "it has no label"
-    return None
+    return "it has no label" if read_label(label) is None else None
 
 
-def _code_notes(class_names: Sequence[str]) -> list[str]:
-    codes = [name for name in class_names if _CODE.fullmatch(name)]
-    if not codes:
-        return []
-    listed = ", ".join(map(repr, codes[:_LISTED])) + (" …" if len(codes) > _LISTED else "")
-    return [f"Classes named by numbers say nothing to a model that reads: {listed}."]
+def _is_list(label: Any) -> bool:
+    try:
+        return isinstance(label, str) and list_of(label) is not None
+    except ValueError:
+        return True
+
+
+def _name_notes(class_names: Sequence[str]) -> list[str]:
+    """Classes that say nothing to a model that reads, and those that look like one another."""
+    notes = [
+        f"Classes that differ only in case, spaces or how a value is written: {_listed(names)}."
+        for names in look_alike(class_names)
+    ]
+    if codes := [name for name in class_names if _CODE.fullmatch(name)]:
+        notes.append(
+            f"Classes named by numbers say nothing to a model that reads: {_listed(codes)}."
+        )
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_LISTED])) + (" …" if len(names) > _LISTED else "")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.class_names import checked_class_names
+from runtime.class_names import checked_class_names, class_name
 from runtime.errors import ConfigError, DataError
 from runtime.logits import FloatArray
 from runtime.rejection import NONE_BELOW
@@ -106,7 +106,7 @@ class Ways:
         options: EvaluateOptions,
         taught: Taught | None = None,
     ) -> None:
-        self.labels = tuple(class_names if taught is None else taught.labels)
+        self.labels = tuple(map(class_name, class_names if taught is None else taught.labels))
         """C names, in the order of the logits."""
         self._spoken = checked_class_names([spoken(label) for label in self.labels])
         _require_comparable(class_names, self.labels)

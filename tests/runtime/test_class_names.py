@@ -27,6 +27,9 @@ from runtime.errors import ConfigError
         ("katze,собака,猫", ("katze", "собака", "猫")),
         ("Cat,cat", ("Cat", "cat")),
         ("one", ("one",)),
+        ("cafe\u0301,the\u0301\u00a0vert,a\u200bb\ufeff", ("caf\u00e9", "th\u00e9 vert", "ab")),
+        ("\u0645\u06cc\u200c\u062e", ("\u0645\u06cc\u200c\u062e",)),
+        ("\U0001f468\u200d\U0001f467", ("\U0001f468\u200d\U0001f467",)),
     ],
 )
 def test_labels_are_kept_as_they_are_written(text: str, labels: tuple[str, ...]) -> None:
@@ -41,6 +44,7 @@ def test_labels_are_kept_as_they_are_written(text: str, labels: tuple[str, ...])
         ("a,,b", "Label 2 is empty"),
         ("a,b,", "Label 3 is empty"),
         ("a, b,a", "'a' stands twice: label 1 and label 3"),
+        ("\u00e9,e\u0301", "stands twice: label 1 and label 2"),
         ('a,"b', "a quote that opens a label must close it"),
         ("a,b\nc", "Cannot read the labels|cannot be printed"),
         ("a,b\tc", "Label 2 holds a character that cannot be printed"),

@@ -118,6 +118,23 @@ def test_labels_that_differ_in_case_are_named(tmp_path: Path, tokenizer: Any) ->
     assert finding(audit, "similar_labels").details["labels"] == ["Pos", "pos"]
 
 
+def test_labels_that_are_written_in_two_ways_are_named(tmp_path: Path, tokenizer: Any) -> None:
+    train = [(f"text {i}", ["1", "1.0", "01", "True", "2", "yes"][i % 6]) for i in range(60)]
+    audit = audited(tmp_path, tokenizer, train=train, dev=train[:2])
+    assert finding(audit, "similar_labels").details["labels"] == ["01", "1", "1.0", "True"]
+
+
+def test_a_label_on_every_row_is_named(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "d.jsonl"
+    labels = [["any", "joy"], ["any"], ["any", "fear"]]
+    write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(60)], path)
+    audit = audit_data(load_data(str(path)), tokenizer, 64, None)
+    assert finding(audit, "constant_labels").details["labels"] == ["any"]
+    assert audit.usable
+    write_rows([{"text": f"text {i}", "label": ["any", "all"]} for i in range(60)], path)
+    assert not audit_data(load_data(str(path)), tokenizer, 64, None).usable
+
+
 @pytest.mark.parametrize(
     ("train", "dev", "kind"),
     [

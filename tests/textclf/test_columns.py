@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DataError
+from textclf.data.labels import MULTI_LABEL, SINGLE_LABEL
 from textclf.data.loading import DataOptions, LabelledData, load_data
 
 
@@ -80,3 +81,51 @@ def test_unclear_columns_are_listed_with_the_flags(tmp_path: Path) -> None:
     lines = "".join(f"long text {i},other text {i},c{i % 2},d{i % 3}\n" for i in range(12))
     with pytest.raises(DataError, match=r"'foo', 'bar', 'baz', 'qux'\. .*--label-column"):
         load_csv(tmp_path, "foo,bar,baz,qux\n" + lines)
+
+
+INDICATORS = "id,comment_text,toxic,insult,threat\n" + "".join(
+    f"{i:08x},some words {i},{i % 2},{int(i % 3 == 0)},{int(i % 5 == 0)}\n" for i in range(30)
+)
+
+
+def test_several_columns_of_zeros_and_ones_are_one_multi_label_task(tmp_path: Path) -> None:
+    data = load_csv(tmp_path, INDICATORS)
+    assert (data.text_columns, data.label_column) == (("comment_text",), "toxic,insult,threat")
+    assert (data.task, data.labels) == (MULTI_LABEL, ("toxic", "insult", "threat"))
+    rows = zip(data.train.rows, data.train.targets.tolist(), strict=True)
+    assert all(
+        target == [(row - 2) % 2, int((row - 2) % 3 == 0), int((row - 2) % 5 == 0)]
+        for row, target in rows
+    )
+    assert any("3 columns (--label-column toxic,insult,threat)" in note for note in data.notes)
+    chosen = load_csv(tmp_path, INDICATORS, DataOptions(label_column="threat, Toxic"))
+    assert chosen.labels == ("threat", "toxic")
+    with pytest.raises(DataError, match=r"no column 'thread'.* Did you mean 'threat'\?"):
+        load_csv(tmp_path, INDICATORS, DataOptions(label_column="toxic,thread"))
+    words = INDICATORS.replace("0,1,0\n", "0,,0\n").replace("toxic,", '"toxic, mild",')
+    options = DataOptions(label_column='"toxic, mild",insult')
+    with pytest.raises(DataError, match="its label must be 2 values of 0 and 1, for toxic, mild"):
+        load_csv(tmp_path, words, options)
+
+
+def test_columns_of_zeros_and_ones_may_be_no_labels(tmp_path: Path) -> None:
+    named = INDICATORS.replace("toxic", "label")
+    assert load_csv(tmp_path, named).label_column == "label"
+    with pytest.raises(DataError, match="--label-column toxic,insult"):
+        load_csv(
+            tmp_path, "".join(f"{line.rpartition(',')[0]}\n" for line in INDICATORS.splitlines())
+        )
+    lines = INDICATORS.splitlines()
+    mood = "\n".join(f"{line},{'mood' if not i else 'ab'[i % 2]}" for i, line in enumerate(lines))
+    with pytest.raises(DataError, match=r"label column .* is not clear"):
+        load_csv(tmp_path, mood)
+
+
+def test_one_column_that_is_one_a_row_makes_classes(tmp_path: Path) -> None:
+    content = "text,joy,fear,anger\n" + "".join(
+        f"words {i},{i % 3 == 0},{i % 3 == 1},{i % 3 == 2}\n" for i in range(30)
+    )
+    data = load_csv(tmp_path, content)
+    assert (data.task, data.labels) == (SINGLE_LABEL, ("joy", "fear", "anger"))
+    rows = zip(data.train.rows, data.train.targets.tolist(), strict=True)
+    assert all(target == (row - 2) % 3 for row, target in rows)

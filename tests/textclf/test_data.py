@@ -26,6 +26,7 @@ from textclf.data.loading import (
     load_table,
     read_examples,
 )
+from textclf.data.options import LabelOptions
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 
@@ -93,6 +94,9 @@ TASK_CASES: list[tuple[list[Any], str, tuple[str, ...]]] = [
     (["1.5", "2.0", "2.5"] * 9, SINGLE_LABEL, ("1.5", "2.0", "2.5")),
     ([f"{i % 5},{i % 9}" for i in range(90)], REGRESSION, ()),
     ([True, False] * 4, SINGLE_LABEL, ("False", "True")),
+    ([f"{i / 10}".replace(".", ",") for i in range(30)], REGRESSION, ()),
+    (["1,5", "2", "3", "10,3,5", "2,10", "3,5"] * 3, MULTI_LABEL, ("1", "2", "3", "5", "10")),
+    (["[spam]", "(other)"] * 5, SINGLE_LABEL, ("(other)", "[spam]")),
 ]
 
 
@@ -104,6 +108,176 @@ def test_the_task_is_told_from_the_labels(
     assert data.task == task
     assert not names or data.labels == names
     assert any("(--task)" in note for note in data.notes)
+
+
+JOY, FEAR = [[0, 1], [1, 0], [1, 1]], ("fear", "joy")
+WRITTEN_LISTS = [
+    ("['joy']", "['fear']", "['joy' 'fear']"),
+    ("['joy']", "['fear']", "['joy'\n 'fear']"),
+    ("['joy']", "['fear', nan]", "['joy', 'fear']"),
+    ("{'joy'}", "frozenset({'fear'})", "{'joy', 'fear'}"),
+    ("joy", "fear", 'c("joy", "fear")'),
+    ("{joy}", "{fear,NULL}", '{"joy",fear}'),
+    ("[joy]", "[fear]", "[joy, fear]"),
+    ('["joy"]', '["fear", null]', '["joy", "fear"]'),
+    ("('joy',)", "('fear',)", "('joy', 'fear')"),
+    (["joy"], ["fear", None], ["joy", "fear"]),
+]
+
+
+@pytest.mark.parametrize("cells", WRITTEN_LISTS)
+def test_lists_are_read_as_their_tools_write_them(tmp_path: Path, cells: tuple[Any, ...]) -> None:
+    path = tmp_path / "d.jsonl"
+    write_rows(rows_of([*cells] * 4), path)
+    data = load_data(str(path))
+    assert (data.task, data.labels) == (MULTI_LABEL, FEAR)
+    targets = dict(zip(data.train.rows, data.train.targets.tolist(), strict=True))
+    assert all(target == JOY[(row - 1) % 3] for row, target in targets.items())
+    assert examples_for(FEAR, MULTI_LABEL, path).targets.tolist() == JOY * 4
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("['joy' 'fear' ... 'anger']", r"row 11: its label cannot be read as a list: .*\.\.\."),
+        ("['joy''fear']", "row 11: its label cannot be read as a list"),
+        ({"joy": 1}, "row 11: its label must be a text, .* got an object"),
+        ([{"name": "joy"}], "row 11: its label must be a text, .* got an object"),
+        ('[{"name": "joy"}]', "row 11: its label must be a text, .* got an object"),
+        ("{'name': 'joy'}", "row 11: its label cannot be read as a list"),
+    ],
+)
+def test_lists_that_cannot_be_read_are_bad_rows(tmp_path: Path, bad: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, rows_of([["joy"], ["fear"]] * 5 + [bad]), DataOptions())
+
+
+def test_a_few_lists_among_labels_are_asked_about(tmp_path: Path) -> None:
+    rows = rows_of(["joy", "fear"] * 20 + ["['joy' 'fear']"])
+    with pytest.raises(DataError, match=r"1 of the 41 labels .* are lists, the first in row 41"):
+        load(tmp_path, rows)
+    assert load(tmp_path, rows, replace(SKIP, task="multi")).labels == FEAR
+    assert [one.row for one in load(tmp_path, rows, replace(SKIP, task="single")).skipped] == [41]
+
+
+VECTORS: list[list[Any]] = [
+    [[1, 0, 0], [0, 1, 1]],
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]],
+    [[True, False, False], [False, True, True]],
+    ["[1, 0, 0]", "[0, 1, 1]"],
+    ["[1. 0. 0.]", "[0. 1. 1.]"],
+    ["1 0 0", "0 1 1"],
+    ["1,0,0", "0,1,1"],
+]
+
+
+@pytest.mark.parametrize("vectors", VECTORS)
+def test_vectors_of_zeros_and_ones_are_multi_hot(tmp_path: Path, vectors: list[Any]) -> None:
+    data = load(tmp_path, rows_of(vectors * 6))
+    assert (data.task, data.labels) == (MULTI_LABEL, ("0", "1", "2"))
+    assert data.train.targets[:2].tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert any("numbered by their places, 0 to 2" in note for note in data.notes)
+    named = load(tmp_path, rows_of(vectors * 6), replace(SKIP, labels="toxic,insult,threat"))
+    assert named.labels == ("toxic", "insult", "threat")
+    assert not any("numbered" in note for note in named.notes)
+    examples = examples_for(named.labels, MULTI_LABEL, tmp_path / "data.jsonl")
+    assert examples.targets[:2].tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert any("in the order of the model's" in note for note in examples.notes)
+    turned = LabelOptions(labels="threat,insult,toxic")
+    examples = examples_for(named.labels, MULTI_LABEL, tmp_path / "data.jsonl", turned)
+    assert examples.targets[:2].tolist() == [[0, 0, 1], [1, 1, 0]]
+
+
+def test_one_hot_vectors_are_classes_that_exclude_each_other(tmp_path: Path) -> None:
+    rows = rows_of([[0, 0, 1], [1, 0, 0], [0, 1, 0]] * 4)
+    data = load(tmp_path, rows)
+    assert data.task == SINGLE_LABEL
+    assert data.train.targets[:3].tolist() == [2, 0, 1]
+    assert load(tmp_path, rows, replace(SKIP, task="multi")).task == MULTI_LABEL
+
+
+def test_a_vector_unlike_the_others_is_a_bad_row(tmp_path: Path) -> None:
+    vectors: list[Any] = [[1, 0, 0], [0, 1, 1]] * 20
+    for odd in ([1, 0], [1, 0, 2], [], "joy"):
+        with pytest.raises(DataError, match=r"row 41: (its label must be 3 values of 0 and 1|the)"):
+            load(tmp_path, rows_of([*vectors, odd]), DataOptions())
+    with pytest.raises(DataError, match="--labels names 2 places, but no label"):
+        load(tmp_path, rows_of(vectors), replace(SKIP, labels="toxic,insult"))
+    with pytest.raises(DataError, match=r"vectors of numbers such as \['0.1', '0.9'\]"):
+        load(tmp_path, rows_of([[0.1, 0.9], [0.5, 0.5]] * 5))
+    assert load(tmp_path, rows_of([[0], [1], [0, 1], [2]] * 5)).labels == ("0", "1", "2")
+
+
+def test_names_of_vectors_come_from_a_file_too(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("toxic\ninsult\n")
+    options = replace(SKIP, labels_file=str(tmp_path / "names.txt"))
+    assert load(tmp_path, rows_of([[1, 0], [1, 1]] * 5), options).labels == ("toxic", "insult")
+
+
+AMOUNTS = [f"{i / 10:.1f}" for i in range(50)] * 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        ([*AMOUNTS[:199], "NA"], r"1 of 200 .*'NA' \(row 200\)"),
+        ([*AMOUNTS[:198], "-", "inf"], r"2 of 200 .*'-' \(row 199\), 'inf' \(row 200\)"),
+        ([*map(str, range(199)), "n/a"], r"1 of 200 .*'n/a' \(row 200\)"),
+        ([*AMOUNTS[:199], "3,5"], r"1 of 200 .*'3,5' \(row 200\)"),
+        ([f"${i * 1.37:.2f}" for i in range(50)], r"50 of 50 .*and 45 more"),
+        ([f"{i * 137:,}" for i in range(50)], r"42 of 50 .*'1,096' \(row 9\)"),
+        ([f"{i} %" for i in range(50)], r"50 of 50 .*'0 %' \(row 1\)"),
+    ],
+)
+def test_odd_cells_among_amounts_are_named(tmp_path: Path, labels: list[str], shown: str) -> None:
+    with pytest.raises(DataError, match=f"look like amounts, but {shown}.*--task regression"):
+        load(tmp_path, rows_of(labels))
+    assert load(tmp_path, rows_of(labels * 2), replace(SKIP, task="single")).task == SINGLE_LABEL
+
+
+def test_decimal_commas_are_read_where_the_whole_column_has_them(tmp_path: Path) -> None:
+    half_stars = ["0,5", "1", "1,5", "2", "2,5", "3", "3,5", "4", "4,5", "5"]
+    with pytest.raises(DataError, match="may be numbers with a decimal comma, or two labels"):
+        load(tmp_path, rows_of(half_stars * 4))
+    data = load(tmp_path, rows_of([*half_stars * 4, "NA"]), replace(SKIP, task="regression"))
+    assert [one.row for one in data.skipped] == [41]
+    values = dict(zip(data.train.rows, data.train.targets.tolist(), strict=True))
+    assert all(value == ((row - 1) % 10 + 1) / 2 for row, value in values.items())
+    assert examples_for((), REGRESSION, tmp_path / "data.jsonl", SKIP).targets[:2].tolist() == [
+        0.5,
+        1,
+    ]
+
+
+@pytest.mark.parametrize("target", ["1e39", "1e400", "-1e30", 10**50])
+def test_a_target_that_cannot_be_learned_is_a_bad_row(tmp_path: Path, target: Any) -> None:
+    rows = rows_of([i * 0.37 for i in range(40)] + [target])
+    with pytest.raises(DataError, match=r"row 41: label '.*' is beyond 1e\+18"):
+        load(tmp_path, rows, DataOptions())
+
+
+def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:
+    forms = ["caf\u00e9", "cafe\u0301", "caf\u00e9\u200b", "\ufeffcaf\u00e9 ", "th\u00e9\u00a0noir"]
+    data = load(tmp_path, rows_of(forms * 4))
+    assert data.labels == ("caf\u00e9", "th\u00e9 noir")
+    for written in (data.labels, ("cafe\u0301", "th\u00e9 noir")):
+        examples = examples_for(written, SINGLE_LABEL, tmp_path / "data.jsonl")
+        assert examples.targets[:5].tolist() == [0, 0, 0, 0, 1]
+    with pytest.raises(DataError, match=r"two labels .* that look the same"):
+        examples_for(("caf\u00e9", "cafe\u0301"), SINGLE_LABEL, tmp_path / "data.jsonl")
+
+
+def test_withheld_labels_are_told(tmp_path: Path) -> None:
+    rows, withheld = rows_of([0, 1] * 10), rows_of([-1] * 5)
+    folder = folder_of(tmp_path / "set", train=rows, dev=withheld, test=withheld)
+    data = load_data(folder)
+    assert data.test is None
+    assert data.held_out
+    assert sum("withholds its labels: every one is -1" in note for note in data.notes) == 2
+    with pytest.raises(DataError, match=r"test\.csv are withheld: every one is -1"):
+        examples_for(("0", "1"), SINGLE_LABEL, tmp_path / "set" / "test.csv")
+    folder = folder_of(tmp_path / "three", train=rows_of([0, 1, -1] * 6), test=withheld)
+    assert load_data(folder).test is not None
 
 
 def test_targets_have_the_shape_of_the_task(tmp_path: Path) -> None:
@@ -226,7 +400,7 @@ def test_classes_of_the_hub_have_their_names() -> None:
 
 
 def examples_for(
-    labels: tuple[str, ...], task: str, path: Path, options: DataOptions | None = None
+    labels: tuple[str, ...], task: str, path: Path, options: LabelOptions | None = None
 ) -> Examples:
     options = options or DataOptions()
     table = load_table(str(path), options.table_format)

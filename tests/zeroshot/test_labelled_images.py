@@ -116,6 +116,27 @@ def test_several_labels_in_a_cell_are_refused(tmp_path: Path) -> None:
     assert "several labels" in images.skipped[0].reason
 
 
+def test_a_written_list_of_labels_is_refused(tmp_path: Path) -> None:
+    images = table(tmp_path, "path,label\na.jpg,['cat' 'dog']\nb.jpg,[spam]\nc.jpg,['a' ... 'b']\n")
+    assert pairs(images) == {("b.jpg", "[spam]")}
+    assert ["several labels" in one.reason for one in images.skipped] == [True, True]
+
+
+def test_class_names_that_look_the_same_are_one(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "all", "cafe\u0301/1.jpg", "tea/2.jpg")
+    assert read_labelled_images(folder).class_names == ("caf\u00e9", "tea")
+    images = table(
+        tmp_path, "path,label\na.jpg,caf\u00e9\nb.jpg,cafe\u0301\u200b\nc.jpg,1\nd.jpg,1.0\n"
+    )
+    assert images.class_names == ("1", "1.0", "caf\u00e9")
+    assert images.notes[1] == (
+        "Classes that differ only in case, spaces or how a value is written: '1', '1.0'."
+    )
+    if len(list(touch(folder, "caf\u00e9/3.jpg").iterdir())) == 3:  # not so where they are one file
+        with pytest.raises(DataError, match="read the same. Rename one"):
+            read_labelled_images(folder)
+
+
 def test_a_column_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds the images; it has 'one', 'label'.*`path`"):
         table(tmp_path, "one,label\nx,cat\ny,dog\n")

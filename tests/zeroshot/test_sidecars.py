@@ -154,6 +154,15 @@ def test_a_tree_of_digikam_gets_the_labels_as_one_level_each(tmp_path: Path) -> 
     assert listed(path, "digiKam") == listed(path, "dc:subject") == ["c|d"]
 
 
+def test_a_keyword_with_parted_accents_is_the_label_itself(tmp_path: Path) -> None:
+    path = image(tmp_path, RICH.replace("dog", "chien me\u0301chant"))
+    write_sidecar(path, ["chien m\u00e9chant"])
+    packet = XmpPacket((tmp_path / "photo.jpg.xmp").read_bytes())
+    assert packet.keywords == ["holiday", "chien me\u0301chant"]
+    write_sidecar(path, [])
+    assert XmpPacket((tmp_path / "photo.jpg.xmp").read_bytes()).keywords == packet.keywords
+
+
 def test_an_image_without_label_gets_no_sidecar(tmp_path: Path) -> None:
     assert write_sidecar(image(tmp_path), []) is None
     assert not (tmp_path / "photo.jpg.xmp").exists()

@@ -38,7 +38,8 @@ _AMOUNT = re.compile(
     r"(?:[0-9]{1,3}(?:[.,'’ ][0-9]{3})+|[0-9]*)(?:[.,][0-9]+)?"  # noqa: RUF001 - a Swiss sign
     rf"\s*(?:{_CURRENCY}|[%‰])?"
 )
-_LARGEST_TARGET = float(np.finfo(np.float32).max)
+# Squared, and summed over a batch, it still is a number of float32.
+_LARGEST_TARGET = 1e18
 
 BITS = dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "false"), False)
 """What the values of a vector of 0 and 1 may be, in small letters."""
@@ -243,7 +244,8 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
     comma = _have_decimal_commas(texts)
     counts = Counter(texts)
     values = {text: float(point) for text in counts if is_number(point := _pointed(text, comma))}
-    fractions = not all(value.is_integer() for value in values.values())
+    # Nobody numbers classes as 1e30.
+    fractions = not all(value.is_integer() and abs(value) < 1e15 for value in values.values())
     amounts = [text for text in counts if text in values or _AMOUNT.fullmatch(text)]
     many = len(amounts) > _MANY_AMOUNTS or len(amounts) * 2 > len(texts) > 4
     odd = counts.keys() - values.keys()
@@ -398,9 +400,7 @@ def _amount(labels: list[str], kind: LabelKind) -> list[str] | Fault:
     if not is_number(text):
         return Fault(f"label {shown!r} is not a number")
     if abs(float(text)) > _LARGEST_TARGET:
-        return Fault(
-            f"label {shown!r} is beyond {_LARGEST_TARGET:.2g}, the largest that is learned"
-        )
+        return Fault(f"label {shown!r} is beyond {_LARGEST_TARGET:g}, the largest that is learned")
     return [text]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.class_names import class_name
 from runtime.errors import DataError
 from runtime.images.files import find_images, has_image_ending
 from runtime.images.listing import is_folder, is_visible, natural_key, why_missing
@@ -51,7 +53,8 @@ def read_examples(folder: Path) -> ExampleFiles:
     classes = [entry for entry in entries if is_folder(entry)]
     loose = [entry.name for entry in entries if entry not in classes]
     loose = [name for name in loose if has_image_ending(name)]
-    _require_classes(folder, [entry.name for entry in classes], loose)
+    names = tuple(class_name(entry.name) for entry in classes)
+    _require_classes(folder, names, loose)
     notes = [f"{len(loose)} images beside the class folders belong to no class."] if loose else []
     paths: list[Path] = []
     labels: list[int] = []
@@ -65,12 +68,11 @@ def read_examples(folder: Path) -> ExampleFiles:
         paths.extend(found.paths)
         labels.extend([number] * len(found.paths))
         notes.extend(found.notes)
-    names = tuple(entry.name for entry in classes)
     numbers = np.array(labels, dtype=np.int64)
     return ExampleFiles(folder, names, tuple(paths), numbers, tuple(notes))
 
 
-def _require_classes(folder: Path, names: list[str], loose: list[str]) -> None:
+def _require_classes(folder: Path, names: Sequence[str], loose: list[str]) -> None:
     if not names:
         held = f"{len(loose)} images but no sub-folder" if loose else "no image"
         raise DataError(f"{folder} holds {held}. {_LAYOUT}")
