@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.console import print_csv
-from runtime.tables.cells import cell, text_of
+from runtime.tables.cells import cell, list_of, text_of
 from runtime.tables.writer import write_rows
 
 
@@ -46,3 +47,46 @@ def test_every_writer_of_tables_knows_them(
 def test_other_files_hold_what_they_are_given(tmp_path: Path) -> None:
     write_rows([{"path": "=a.jpg"}], tmp_path / "out.jsonl")
     assert (tmp_path / "out.jsonl").read_text() == '{"path": "=a.jpg"}\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "items"),
+    [
+        ("['a' 'b']", ["a", "b"]),
+        ("['a'\n 'b c' \"it's\"]", ["a", "b c", "it's"]),
+        (r"['it\'s', 'a\xa0b', 'x\\y']", ["it's", "a\xa0b", "x\\y"]),
+        ("['a', nan, None]", ["a", None, None]),
+        ("['a',]", ["a"]),
+        ('["a", 1, null]', ["a", 1, None]),
+        ("[1. 0.5]", [1.0, 0.5]),
+        ("[007 7]", ["007", "7"]),
+        ("array(['a', 'b'], dtype=object)", ["a", "b"]),
+        ("array([], dtype=object)", []),
+        ("frozenset({'a'})", ["a"]),
+        ("set()", []),
+        ('c("a", NA)', ["a", None]),
+        ('{a,"b c",NULL}', ["a", "b c", None]),
+        ("[don't, know, a b]", ["don't", "know", "a b"]),
+        ("{}", []),
+        ('{"a": 1}', [{"a": 1}]),
+        *(
+            (text, None)
+            for text in ("a", "", "[", "[spam]", "{spam}", "(1)", "(a, b)", "c(a)", "(1, 0]")
+        ),
+    ],
+)
+def test_a_list_is_read_as_its_tool_writes_it(written: str, items: list[Any] | None) -> None:
+    assert list_of(written) == items
+
+
+@pytest.mark.parametrize(
+    "written", ["['a' ... 'b']", "[0 1 ... 1]", "['a''b']", "['a' b]", "{'a': 1}", "[('a', 1)]"]
+)
+def test_a_list_that_is_cut_or_nested_is_no_guess(written: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(written[1:-1])):
+        list_of(written)
+
+
+@pytest.mark.parametrize("value", [[], ["a", "b, c", 'd "e"', "it's"], [1, None, "x"]])
+def test_a_list_that_is_written_reads_the_same(value: list[Any]) -> None:
+    assert list_of(cell(value)) == value

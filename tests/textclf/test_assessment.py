@@ -94,6 +94,19 @@ def test_the_columns_are_those_of_the_training(tmp_path: Path) -> None:
     assert [score.support for score in misread.per_class] == [40, 0]
 
 
+def test_label_columns_are_those_of_the_training_in_any_order(tmp_path: Path) -> None:
+    model = trained(tmp_path / "model", data={"label_column": "negative,positive"})
+    rows = sentiment_rows(40)
+    plain = write_table(tmp_path / "p.csv", rows, ("text", "label"))
+    marks = [(text, label == "positive", label == "negative", "x") for text, label in rows]
+    names = ("text", "positive", "negative", "label")
+    table = write_table(tmp_path / "d.csv", [tuple(map(str, row)) for row in marks], names)
+    found = assess(model, table, LabelOptions(), FLOAT32)
+    expected = assess(model, plain, LabelOptions(), FLOAT32).evaluation
+    assert found.evaluation.to_dict() == expected.to_dict()
+    assert any("2 columns (--label-column negative,positive)" in note for note in found.notes)
+
+
 def test_a_table_is_read_once(tmp_path: Path) -> None:
     model = trained(tmp_path / "model", data={"text_columns": ["text"], "label_column": "label"})
     table = write_table(tmp_path / "d.csv", sentiment_rows(20), ("text", "label"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,9 @@ def test_several_columns_of_zeros_and_ones_are_one_multi_label_task(tmp_path: Pa
         for row, target in rows
     )
     assert any("3 columns (--label-column toxic,insult,threat)" in note for note in data.notes)
-    chosen = load_csv(tmp_path, INDICATORS, DataOptions(label_column="threat, Toxic"))
-    assert chosen.labels == ("threat", "toxic")
+    for stated in ("threat, Toxic", ("threat", "Toxic")):
+        chosen = load_csv(tmp_path, INDICATORS, DataOptions(label_column=stated))
+        assert chosen.labels == ("threat", "toxic")
     with pytest.raises(DataError, match=r"no column 'thread'.* Did you mean 'threat'\?"):
         load_csv(tmp_path, INDICATORS, DataOptions(label_column="toxic,thread"))
     words = INDICATORS.replace("0,1,0\n", "0,,0\n").replace("toxic,", '"toxic, mild",')
@@ -119,6 +121,16 @@ def test_columns_of_zeros_and_ones_may_be_no_labels(tmp_path: Path) -> None:
     mood = "\n".join(f"{line},{'mood' if not i else 'ab'[i % 2]}" for i, line in enumerate(lines))
     with pytest.raises(DataError, match=r"label column .* is not clear"):
         load_csv(tmp_path, mood)
+
+
+def test_columns_of_withheld_labels_are_told(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(INDICATORS)
+    (tmp_path / "test.csv").write_text(re.sub(r",[01](?=,|\n)", ",-1", INDICATORS))
+    data = load_data(str(tmp_path))
+    assert data.test is None
+    assert any("test.csv withholds its labels: every one is -1" in note for note in data.notes)
+    (tmp_path / "test.csv").write_text(re.sub(r",[01](?=,|\n)", ",", INDICATORS))
+    assert any("test.csv has no labels" in note for note in load_data(str(tmp_path)).notes)
 
 
 def test_one_column_that_is_one_a_row_makes_classes(tmp_path: Path) -> None:

@@ -64,6 +64,17 @@ def test_it_is_judged_in_detail_and_words_beside_it(
     assert max(map(display_width, found.to_text().splitlines())) <= 100
 
 
+def test_classes_are_those_of_the_images_however_accents_are_stored(
+    taught: TaughtClassifier, tmp_path: Path
+) -> None:
+    expected = evaluate(collection(tmp_path / "new", NEW), taught=taught)
+    taught.labels = ("big-cat", "pe\u0301lican", "whale")
+    renamed = {"p\u00e9lican" if name == "red_bird" else name: NEW[name] for name in NEW}
+    found = evaluate(collection(tmp_path / "renamed", renamed), taught=taught)
+    assert found.labels == ("big-cat", "p\u00e9lican", "whale")
+    assert found.reported.metrics["top_1"] == expected.reported.metrics["top_1"]
+
+
 def test_a_class_without_an_image_is_not_judged(taught: TaughtClassifier, tmp_path: Path) -> None:
     found = evaluate(collection(tmp_path / "new", NEW), taught=taught)
     whale = found.per_class[found.labels.index("whale")]

@@ -70,8 +70,8 @@ class StatedColumns:
     """What the user states; empty and None are found."""
 
     text: tuple[str, ...] = ()
-    label: str | None = None
-    """One, or several of 0 and 1, separated by commas."""
+    label: str | Sequence[str] | None = None
+    """One, or several of 0 and 1; a text may hold several, separated by commas."""
     id: str | None = None
     """Neither text nor label."""
 
@@ -106,11 +106,19 @@ def choose_columns(
     return Columns(text, labels, (_note(text, labels),))
 
 
-def label_names(columns: Mapping[str, Any], stated: str) -> tuple[str, ...]:
-    """The names of one label column, or of several separated by commas; quotes protect a comma."""
-    if find_name(columns, stated):
-        return (stated,)
-    return tuple(dict.fromkeys(next(csv.reader([stated], skipinitialspace=True))))
+def label_names(columns: Mapping[str, Any], stated: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of the label columns; where none is called so, commas divide one of them.
+
+    Args:
+        columns: By name.
+        stated: As of `StatedColumns`; quotes protect a comma.
+    """
+    names: dict[str, None] = {}
+    for name in [stated] if isinstance(stated, str) else stated:
+        there = find_name(columns, name)
+        parts = [name] if there else next(csv.reader([name], skipinitialspace=True), [name])
+        names |= dict.fromkeys(part.strip() for part in parts)
+    return tuple(names)
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -21,6 +20,7 @@ from textclf.data.columns import Columns, StatedColumns, choose_columns, find_na
 from textclf.data.labels import (
     REGRESSION,
     TASKS,
+    Cell,
     LabelKind,
     encode_targets,
     infer_kind,
@@ -173,7 +173,7 @@ def read_examples(
         raise DataError(
             f"The model has two labels {alike[0]!r} that look the same; train it again."
         )
-    if _are_withheld(table, columns, labels):
+    if _withheld(table, columns).difference(labels):
         raise DataError(
             f"The labels of {table.source} are withheld: every one is -1. `predict` can label it."
         )
@@ -233,27 +233,29 @@ def _names(train: LabelledRows, kind: LabelKind) -> tuple[tuple[str, ...], Notes
 
 def _labelled(tables: dict[str, Table], columns: Columns) -> tuple[dict[str, Table], Notes]:
     """The tables without a split whose labels are withheld, as competitions and public sets do."""
-    known = _values(tables["train"], columns)
-    kept, notes = {"train": tables["train"]}, []
-    for split in tables.keys() - {"train"}:
-        table = tables[split]
+    kept, notes = {}, []
+    for split, table in tables.items():
         there = all(find_name(table.columns, name) for name in columns.labels)
-        if there and _are_withheld(table, columns, known):
+        withheld = _withheld(table, columns) if there and split != "train" else set()
+        if withheld and withheld.isdisjoint(_values(tables["train"], columns)):
             why = "withholds its labels: every one is -1"
-        elif split == "test" and not (there and any(label_cells(table, columns))):
+        elif split == "test" and not (there and any(map(_is_filled, label_cells(table, columns)))):
             why = "has no labels"
         else:
             kept[split] = table
             continue
         notes.append(f"{table.source} {why}, so it is not used; `predict` can label it.")
-    return {split: kept[split] for split in tables if split in kept}, tuple(notes)
+    return kept, tuple(notes)
 
 
-def _are_withheld(table: Table, columns: Columns, known: Collection[str]) -> bool:
-    """Whether all labels are -1, which is none of those that are known."""
+def _is_filled(cell: Cell) -> bool:
+    return any(cell) if isinstance(cell, list) else cell is not None
+
+
+def _withheld(table: Table, columns: Columns) -> set[str]:
+    """The labels of a table if all are -1, as written; else none."""
     values = _values(table, columns)
-    withheld = {value for value in values if is_number(value) and float(value) == -1}
-    return bool(values) and withheld == values and not withheld.intersection(known)
+    return values if all(is_number(value) and float(value) == -1 for value in values) else set()
 
 
 def _values(table: Table, columns: Columns) -> set[str]:

@@ -41,8 +41,8 @@ class TextOptions:
 class LabelOptions(TextOptions):
     """How labelled texts are read."""
 
-    label_column: str | None = None
-    """Column of the labels; several columns of 0 and 1 are separated by commas."""
+    label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
+    """Column of the labels; give it several times, or commas between, for columns of 0 and 1."""
     label_separator: str | None = None
     """Divides several labels in a cell."""
     labels: str | None = None
