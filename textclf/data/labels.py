@@ -103,7 +103,9 @@ def _read_cell(value: Any) -> Cell:
         value = value if listed is None else listed
     several = value if isinstance(value, (list, tuple)) else [value]
     if any(isinstance(one, (list, tuple, Mapping)) for one in several):
-        return Fault("its label must be a text, a number or a list of them, got an object in it")
+        return Fault(
+            "its label must be a text, a number or a list of them, got an object or a nested list"
+        )
     texts = [text for one in several if (text := read_label(one)) is not None]
     return texts if several is value else texts[0] if texts else None
 
