@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from runtime.class_names import class_name, read_label
 from runtime.errors import ConfigError, DataError
 from runtime.tables.cells import list_of
 from runtime.tables.header import is_number
-from runtime.tables.reader import Table
+
+if TYPE_CHECKING:
+    from runtime.tables.reader import Table
 
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
