@@ -51,8 +51,15 @@ def assess(
             takes, or has labels that the model does not know.
     """
     classifier = TextClassifier.load(model, answering)
-    table = load_table(str(data), options.table_format)
-    columns = _columns(table, options, Path(model), classifier.text_columns)
+    trained = _trained_columns(Path(model), classifier.text_columns)
+    names = (
+        *options.column_names,
+        *trained.text,
+        trained.label or "",
+        *label_names({}, trained.label or ""),
+    )
+    table = load_table(str(data), options.table_format, names)
+    columns = _columns(table, options, trained)
     examples = read_examples(table, columns, options, classifier.labels, classifier.task)
     evaluation = evaluate_logits(
         classifier.task,
@@ -67,18 +74,26 @@ def assess(
     return Assessment(evaluation, notes, examples.skipped)
 
 
-def _columns(table: Table, options: LabelOptions, model: Path, known: tuple[str, ...]) -> Columns:
-    """Those of the training where the user states none and the table has them."""
-    label = None
+def _trained_columns(model: Path, text: tuple[str, ...]) -> StatedColumns:
     match read_manifest(model, verify=False):
-        case {"data": {"label_column": str(named)}}:
-            there = all(find_name(table.columns, one) for one in label_names(table.columns, named))
-            label = named if there else None
+        case {"data": {"label_column": str(label)}}:
+            return StatedColumns(text, label)
+    return StatedColumns(text)
+
+
+def _columns(table: Table, options: LabelOptions, trained: StatedColumns) -> Columns:
+    """Those of the training where the user states none and the table has them."""
+    text = [find_name(table.columns, name) for name in trained.text]
+    label = trained.label
+    if label and not all(
+        find_name(table.columns, one) for one in label_names(table.columns, label)
+    ):
+        label = None
     stated = StatedColumns(
-        options.text_columns or (known if all(name in table.columns for name in known) else ()),
+        options.text_columns or (tuple(map(str, text)) if all(text) else ()),
         options.label_column or label,
         options.id_column,
     )
     columns = choose_columns(table.columns, stated, table.source)
-    require_text_count(known, columns.text, table.source)
+    require_text_count(trained.text, columns.text, table.source)
     return columns

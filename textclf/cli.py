@@ -177,7 +177,8 @@ def predict(
 
     require_table(out, COLUMNS, (model, data), "p:")
     classifier = TextClassifier.load(model, answering)
-    rows = open_rows(data, input_format, options.table_format)
+    names = (*options.column_names, *classifier.text_columns)
+    rows = open_rows(data, input_format, options.table_format, names)
     wanted = PredictOptions(
         text_columns=options.text_columns,
         id_column=options.id_column,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime.errors import ConfigError, DataError
+from runtime.tables.format import Expected
 from runtime.tables.json_rows import json_rows
 from runtime.tables.reader import DETECT, RowStream, TableFormat, iterate_rows
 from runtime.tables.text_lines import TextSource, line_fault, open_to_read_once
@@ -20,7 +21,10 @@ _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 def open_rows(
-    source: str, input_format: InputFormat = "auto", table_format: TableFormat = DETECT
+    source: str,
+    input_format: InputFormat = "auto",
+    table_format: TableFormat = DETECT,
+    names: tuple[str, ...] = (),
 ) -> RowStream:
     """Read rows one by one, in bounded memory.
 
@@ -28,6 +32,7 @@ def open_rows(
         source: A file, or `-` for standard input.
         input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
         table_format: What is stated of a table; the rest is detected.
+        names: Of columns that are stated or trained on; a first row that holds one is a header.
 
     Raises:
         DataError: There is no such file, or, while rows are taken, one cannot be read.
@@ -41,7 +46,7 @@ def open_rows(
         return _text_rows(path, input_format, table_format)
     if input_format in _DELIMITERS and table_format.delimiter is None:
         table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
-    return iterate_rows(path, table_format)
+    return iterate_rows(path, table_format, Expected(names=names))
 
 
 def _text_rows(path: Path | None, input_format: str, table_format: TableFormat) -> RowStream:

@@ -12,6 +12,7 @@ from runtime.errors import DataError
 from runtime.tables.header import normalise_name
 from runtime.tables.reader import SkippedRow, write_rows
 from textclf.data.columns import ID_NAMES, find_column, find_text_columns
+from textclf.data.rows import text_fault
 from textclf.decision import Prediction
 
 if TYPE_CHECKING:
@@ -107,11 +108,8 @@ class RowReader:
     def fault(self, cells: Mapping[str, Any]) -> str | None:
         """Why the row has no text, None if it has; an empty text is one."""
         for name in self.text_columns:
-            value = cells.get(name)
-            if value is None:
-                return f"it has no text in {name!r}"
-            if isinstance(value, (dict, list, bytes)):
-                return f"{name!r} must hold a text, got {type(value).__name__}"
+            if fault := text_fault(cells.get(name), name):
+                return fault
         return None
 
     def text_row(self, number: int, cells: Mapping[str, Any]) -> TextRow:

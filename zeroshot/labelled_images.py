@@ -188,7 +188,7 @@ def _read_table(path: Path) -> Table:
 
     table = read_table(path, TableFormat(skip_bad_rows=True))
     # A pipe gives its content only once.
-    if table.layout is None or table.layout.header or not path.is_file():
+    if table.layout is None or table.layout.header_rows or not path.is_file():
         return table
     images = next((cells for cells in table.columns.values() if _name_images(cells)), None)
     if images is None or _name_images(images[:1]):

@@ -1,4 +1,4 @@
-"""Values as the cells of a delimited table.
+"""Values and cells: what JSON and Parquet store, and what stands in a delimited table.
 
 A spreadsheet takes a cell that begins like a formula for one, and runs it, whoever named the file.
 A single quote before it makes it a text.
@@ -9,6 +9,7 @@ Source: CSV injection, owasp.org/www-community/attacks/CSV_Injection.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -47,6 +48,23 @@ def cell(value: Any, *, raw: bool = False) -> Any:
     if raw or not isinstance(value, str) or not _FORMULA.match(value):
         return value
     return value if _NUMBER.fullmatch(value) else f"'{value}"
+
+
+def stored_value(value: Any) -> Any:
+    """What a cell of JSON, Parquet or Arrow says: NaN is a missing value, bytes are their text.
+
+    Args:
+        value: As the format's reader gives it. Bytes that are no UTF-8 stay bytes.
+    """
+    if isinstance(value, bytes):
+        # Strings of old writers, and of engines that annotate none, are columns of bytes.
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, list):
+        return [stored_value(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def text_of(written: str) -> str:

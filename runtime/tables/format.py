@@ -51,12 +51,27 @@ class Layout:
     kind: str
     """`delimited`, `first-space`, `fasttext` or `lines` (one text a line)."""
     columns: tuple[str, ...]
-    header: bool = False
+    header_rows: int = 0
+    """Rows up to the one that names the columns; 0 where none does."""
     dialect: Dialect | None = None
     """Only for `delimited`."""
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What is known of a table before it is looked at."""
+
+    names: tuple[str, ...] = ()
+    """Of columns, stated or trained on; a row that holds one is the header."""
+    beside: Layout | None = None
+    """Of a table without a header that this one belongs to; of as many columns, it has none."""
+    labelled: bool = False
+    """Each line holds a label, so that `label text` with nothing but a space between may be
+    looked for; otherwise such a line is one text."""
+
+
+ANYTHING = Expected()
 DETECT = TableFormat()
 """Everything is detected, and the first bad row stops the reading."""
 

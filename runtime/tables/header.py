@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
@@ -21,8 +22,11 @@ KNOWN_COLUMN_NAMES = frozenset(_NAMES.split())
 """Names that a column of texts, labels or ids usually bears, normalised."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_MISSING = frozenset(("na", "n/a", "nan", "null", "none", "-", "?", "."))
 _NAME_CHARACTERS = 40
 _NAME_WORDS = 3
+_QUESTION_CHARACTERS = 400
+_RARE = 0.05
 
 
 def normalise_name(name: str) -> str:
@@ -30,51 +34,115 @@ def normalise_name(name: str) -> str:
     return re.sub(r"[\s\-.]+", "_", name.strip().lower())
 
 
+def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns, by their numbers where they are empty or were there before."""
+    names: list[str] = []
+    for number, cell in enumerate(cells, start=1):
+        name = cell.strip() or f"column_{number}"
+        while name in names:
+            name = f"{name}_{number}"
+        names.append(name)
+    return tuple(names)
+
+
 def is_number(value: str) -> bool:
     """Whether a cell reads as a finite decimal number; Python's `nan`, `inf`, `1_0` do not."""
     return _NUMBER.fullmatch(value.strip()) is not None
 
 
-def is_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
-    """Whether a first row names the columns below it.
-
-    It does if it holds usual names, or if its cells are unlike those below: a word above
-    numbers, or a label that never occurs again above a short text.
+def holds_names(
+    first: Sequence[str], rest: Sequence[Sequence[str]], stated: Sequence[str] = ()
+) -> bool:
+    """Whether a row holds names of columns: one that is stated, or usual ones.
 
     Args:
-        first: Cells of the first row.
+        first: Cells of the row.
+        rest: Rows below it; those of another width are not looked at.
+        stated: Names, or numbers, of columns that the table is known to have.
+    """
+    keys = [normalise_name(cell) for cell in first]
+    # Column 2 is the second one.
+    names = (name for name in stated if not (name.isdecimal() and int(name) <= len(first)))
+    if any(name.strip() and normalise_name(name) in keys for name in names):
+        return True
+    columns = _columns_below(first, rest)
+    known = [i for i, key in enumerate(keys) if key in KNOWN_COLUMN_NAMES]
+    # A name that occurs again below is a label such as "question".
+    again = any(first[i] in columns[i] for i in known)
+    if len(known) > 1:
+        return not again or list(first) in rest  # files that were joined, each with its header
+    # One may be a text such as "Review", beside a label that others have, too.
+    beside = zip(first, columns, strict=True)
+    if not known or again or any(cell in column and _recurs(column) for cell, column in beside):
+        return False
+    if any(is_number(cell) for cell in first):  # the years of a survey, or amounts
+        return any(_is_above_texts(first[i], columns[i]) for i in known)
+    return all(len(cell) <= _NAME_CHARACTERS for cell in first)
+
+
+def stands_out(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+    """Whether a row is so unlike those below it that it must be their names.
+
+    Its cells are words above amounts, or labels that never occur again. Short ones above longer
+    texts are believed at once; whole questions, as surveys have them, only where at most one row
+    in twenty is as odd.
+
+    Args:
+        first: Cells of the row; empty ones say nothing.
         rest: Rows below it; those of another width are not looked at.
     """
+    columns = _columns_below(first, rest)
+    named = [(cell.strip(), column) for cell, column in zip(first, columns, strict=True)]
+    named = [(cell, column) for cell, column in named if cell]
+    cells = [cell for cell, _ in named]
+    if len(named) < 2 or not columns[0] or len(set(cells)) < len(cells):
+        return False
+    if any(len(cell) > _QUESTION_CHARACTERS for cell in cells):
+        return False
+    recurring = [(cell, column) for cell, column in named if _recurs(column)]
+    if any(cell in column for cell, column in recurring):
+        return False
+    # Of each column that tells: how many rows below are as unlike the others as the first.
+    odd = [_singles(column) for _, column in recurring]
+    amounts = [column for cell, column in named if _is_word(cell) and _holds_amounts(column)]
+    odd += [sum(map(_is_word, column)) for column in amounts]
+    if any(count + 1 <= _RARE * (len(columns[0]) + 1) for count in odd):
+        return True
+    short = all(len(c) <= _NAME_CHARACTERS and len(c.split()) <= _NAME_WORDS for c in cells)
+    if not short or any(map(is_number, cells)):
+        return False
+    above_amounts = any(not any(map(_is_word, column)) for column in amounts)
+    return above_amounts or (bool(recurring) and any(_is_above_texts(*one) for one in named))
+
+
+def _columns_below(first: Sequence[str], rest: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
     below = [row for row in rest if len(row) == len(first)]
-    if any(is_number(cell) for cell in first) or not any(cell.strip() for cell in first):
-        return False
-    if not all(len(cell) <= _NAME_CHARACTERS for cell in first):
-        return False
-    columns = list(zip(*below, strict=True)) if below else [()] * len(first)
-    known = [i for i, cell in enumerate(first) if normalise_name(cell) in KNOWN_COLUMN_NAMES]
-    if known:
-        # A name that occurs again below is a label such as "question".
-        return not any(first[i] in columns[i] for i in known)
-    return len(first) > 1 and bool(below) and _stands_out(first, columns)
+    return list(zip(*below, strict=True)) if below else [()] * len(first)
 
 
-def _stands_out(first: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
-    if sum(not cell.strip() for cell in first) > 1 or len(set(first)) < len(first):
+def _is_above_texts(cell: str, column: Sequence[str]) -> bool:
+    if len(cell.split()) != 1 or not column:
         return False
-    if any(len(cell.split()) > _NAME_WORDS for cell in first):
-        return False
-    above_numbers = any(all(map(is_number, column)) for column in columns)
-    above_labels = any(
-        cell not in column and len(set(column)) * 2 <= len(column)
-        for cell, column in zip(first, columns, strict=True)
-    )
-    above_texts = any(
-        len(cell.split()) == 1
-        and (median(len(one.split()) for one in column) >= 2 or _is_short(cell, column))
-        for cell, column in zip(first, columns, strict=True)
-    )
-    return above_numbers or (above_labels and above_texts)
+    longer = len(cell) * 2 < median(map(len, column))
+    return longer or median(len(one.split()) for one in column) >= 2
 
 
-def _is_short(cell: str, column: Sequence[str]) -> bool:
-    return len(cell) * 2 < median(map(len, column))
+def _is_word(cell: str) -> bool:
+    """Whether a cell holds letters, and neither a number nor a mark of what is missing."""
+    letters = any(map(str.isalpha, cell))
+    return letters and not is_number(cell) and cell.strip().lower() not in _MISSING
+
+
+def _holds_amounts(column: Sequence[str]) -> bool:
+    """Whether most cells are numbers, dates or the like."""
+    return 2 * sum(bool(cell.strip()) and not _is_word(cell) for cell in column) > len(column)
+
+
+def _recurs(column: Sequence[str]) -> bool:
+    """Whether cells are repeated, as labels are."""
+    return bool(column) and len(set(column)) * 2 <= len(column)
+
+
+def _singles(column: Sequence[str]) -> int:
+    """How many cells of a column no other is equal to."""
+    return sum(count == 1 for count in Counter(column).values())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runtime.errors import DataError
+from runtime.tables.cells import stored_value
 from runtime.tables.text_lines import TextSource, line_fault
 
 Rows = Iterator[tuple[int, dict[str, Any] | str]]
@@ -63,7 +64,7 @@ def _line_rows(source: TextSource) -> Rows:
 
 def _parse(line: str) -> dict[str, Any] | str:
     try:
-        value = json.loads(line.strip())
+        value = json.loads(line.strip(), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         return f"it is not valid JSON: {error.msg} at column {error.colno}"
     except (ValueError, RecursionError) as error:
@@ -71,15 +72,28 @@ def _parse(line: str) -> dict[str, Any] | str:
     return _object_or_fault(value)
 
 
+class _Repeating(dict[str, Any]):
+    """An object that has a key twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    return value if len(value) == len(pairs) else _Repeating(value)
+
+
 def _object_or_fault(value: Any) -> dict[str, Any] | str:
     if not isinstance(value, dict):
         kind = type(value).__name__
         return f'it must be a JSON object such as {{"text": …, "label": …}}, got a {kind}'
+    if isinstance(value, _Repeating):
+        return "it has a key twice"
     try:
         json.dumps(value, ensure_ascii=False).encode()
+        return {name: stored_value(one) for name, one in value.items()}
     except UnicodeEncodeError:
         return "it holds half a surrogate pair, which is no character"
-    return value
+    except RecursionError:
+        return "its lists or objects are nested too deeply"
 
 
 def _array_rows(source: TextSource) -> Rows:
@@ -87,7 +101,7 @@ def _array_rows(source: TextSource) -> Rows:
     if fault := line_fault(text):
         raise DataError(f"{source.name}: {fault}.")
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         # Lines that happen to begin with a bracket are told as lines.
         raise DataError(

@@ -6,12 +6,20 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime.tables.delimited import Record, check_dialect, choose_dialect, read_records
-from runtime.tables.format import FIRST_SPACE, Dialect, Layout, TableFormat
-from runtime.tables.header import KNOWN_COLUMN_NAMES, is_header, normalise_name
+from runtime.tables.format import FIRST_SPACE, Dialect, Expected, Layout, TableFormat
+from runtime.tables.header import (
+    KNOWN_COLUMN_NAMES,
+    holds_names,
+    normalise_name,
+    stands_out,
+    unique_names,
+)
 from runtime.tables.text_lines import TextSource
+
+Notes = tuple[str, ...]
 
 FASTTEXT_MARK = "__label__"
 DELIMITER_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "pipes", " ": "spaces"}
@@ -20,35 +28,46 @@ _SAMPLE_LINES = 1000
 _SAMPLE_CHARACTERS = 1 << 22
 
 
-def detect_layout(source: TextSource, table_format: TableFormat, labelled: bool) -> Layout:
+def detect_layout(source: TextSource, table_format: TableFormat, expected: Expected) -> Layout:
     """Choose delimiter, quoting and header of a text file, and name its columns.
 
     Args:
         source: Has at least one line that is not blank.
         table_format: What the user states goes before what is detected.
-        labelled: Each line is known to hold a label, so that `label text` with nothing but a
-            space between may be looked for. Otherwise such a line is one text.
+        expected: What is known of the table.
     """
     sample = _sample(source)
+    if expected.beside and (delimiter := _delimiter_beside(sample, expected.beside)):
+        table_format = replace(table_format, delimiter=delimiter, header=False)
     stated = table_format.delimiter
     if stated == FIRST_SPACE:
         return Layout("first-space", ("label", "text"))
     if stated is None and _share(line.startswith(FASTTEXT_MARK) for line in sample) > 0.9:
         note = f"Lines of fastText: labels are marked with {FASTTEXT_MARK}."
         return Layout("fasttext", ("label", "text"), notes=(note,))
-    begin_with_labels = labelled and not table_format.header and _begin_with_labels(sample)
+    known = KNOWN_COLUMN_NAMES.union(map(normalise_name, expected.names))
+    named = table_format.header or normalise_name(sample[0]) in known
+    begin_with_labels = expected.labelled and not named and _begin_with_labels(sample)
     delimiter = stated or _choose_delimiter(
-        sample, source.ending, unnamed=labelled and not begin_with_labels
+        [_fit(sample, one, known, _USUAL.get(source.ending)) for one in "\t,;|"],
+        unnamed=expected.labelled and not begin_with_labels,
     )
     if delimiter is not None:
-        return _delimited(source, sample, delimiter, table_format)
+        return _delimited(source, sample, delimiter, table_format.header, expected.names)
     if begin_with_labels:
         note = (
             "Lines of `label text`: the label is what stands before the first space "
             f"(--delimiter {FIRST_SPACE})."
         )
         return Layout("first-space", ("label", "text"), notes=(note,))
-    return _one_column(source, sample, table_format)
+    return _one_column(source, sample, table_format.header, expected.names)
+
+
+def _delimiter_beside(sample: list[str], beside: Layout) -> str | None:
+    if beside.dialect is None:
+        return FIRST_SPACE if beside.kind == FIRST_SPACE else None
+    delimiter = beside.dialect.delimiter
+    return delimiter if _fit(sample, delimiter).width == len(beside.columns) else None
 
 
 def _sample(source: TextSource) -> list[str]:
@@ -68,32 +87,40 @@ class _Fit:
 
     delimiter: str
     known_names: int
+    first: bool
+    """The first record is as wide as most."""
     usual: bool
     width: int
     share: float
     rows: int
 
     @property
-    def rank(self) -> tuple[int, bool, float]:
-        return self.known_names, self.usual, self.share
+    def rank(self) -> tuple[int, bool, bool, float]:
+        return self.known_names, self.first, self.usual, self.share
 
 
-def _choose_delimiter(sample: list[str], ending: str, unnamed: bool) -> str | None:
-    usual = _USUAL.get(ending)
-    fits = [_fit(sample, delimiter, delimiter == usual) for delimiter in "\t,;|"]
+def _choose_delimiter(fits: Sequence[_Fit], unnamed: bool) -> str | None:
+    usual = any(fit.usual for fit in fits)
     least_share = 0.9 if usual else 1.0 if unnamed else math.inf
     trusted = [fit for fit in fits if _is_trusted(fit, least_share)]
     return max(trusted, key=lambda fit: fit.rank).delimiter if trusted else None
 
 
-def _fit(sample: list[str], delimiter: str, usual: bool) -> _Fit:
+def _fit(
+    sample: list[str],
+    delimiter: str,
+    known: frozenset[str] = frozenset(),
+    usual: str | None = None,
+) -> _Fit:
     records = _records(sample, Dialect(delimiter))
     widths = Counter(len(record.cells) for record in records)
     width, _ = widths.most_common(1)[0] if widths else (0, 0)
     plain = _share(line.count(delimiter) == width - 1 for line in sample)
     share = max(plain, _share(len(record.cells) == width for record in records))
     names = {normalise_name(cell) for cell in records[0].cells} if records else set()
-    return _Fit(delimiter, len(names & KNOWN_COLUMN_NAMES), usual, width, share, len(records))
+    first = bool(records) and len(records[0].cells) == width
+    many = len(names & known)
+    return _Fit(delimiter, many, first, delimiter == usual, width, share, len(records))
 
 
 def _is_trusted(fit: _Fit, least_share: float) -> bool:
@@ -109,7 +136,11 @@ def _is_trusted(fit: _Fit, least_share: float) -> bool:
 
 
 def _delimited(
-    source: TextSource, sample: list[str], delimiter: str, table_format: TableFormat
+    source: TextSource,
+    sample: list[str],
+    delimiter: str,
+    header: bool | None,
+    stated: Sequence[str],
 ) -> Layout:
     quoted, plain = Dialect(delimiter), Dialect(delimiter, quoted=False)
     tried = (quoted, plain, Dialect(delimiter, escaped=True))
@@ -122,40 +153,70 @@ def _delimited(
             "Quote characters are kept as text: as quotes around cells they would spoil rows "
             f"({first.faults}, the first is row {first.first_fault})."
         )
-    records = _records(sample, best.dialect)
-    names, header, note = _name_columns(records, table_format.header)
-    return Layout("delimited", names, header, best.dialect, (*notes, *note))
+    rows = [record.cells for record in read_records(sample, best.dialect)]
+    names, header_rows, note = _name_columns(rows, header, stated)
+    return Layout("delimited", names, header_rows, best.dialect, (*notes, *note))
 
 
 def _name_columns(
-    records: Sequence[Record], stated: bool | None
-) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
-    first, rest = records[0], [record.cells for record in records[1:]]
-    header = stated if stated is not None else is_header(first.cells, rest)
-    if header:
-        return _unique_names(first.cells), header, ()
-    width, _ = Counter(len(record.cells) for record in records).most_common(1)[0]
+    rows: Sequence[list[str]], header: bool | None, stated: Sequence[str]
+) -> tuple[tuple[str, ...], int, Notes]:
+    """Names, the number of rows down to those that are in the file, and what is to be noted."""
+    width, _ = Counter(map(len, filter(None, rows))).most_common(1)[0]
+    above = list(itertools.takewhile(lambda row: sum(map(bool, row)) < min(2, width), rows))
+    depth = len(above)
+    rows = list(rows)
+    for place in range(min(depth + 1, len(rows))):
+        rows[place] = _widened(rows[place], rows[place + 1 :], width)
+    if header or (header is None and holds_names(rows[0], rows[1:], stated)):
+        return unique_names(rows[0]), 1, _repeated(rows[0])
+    if header is None and 0 < depth < len(rows):
+        if holds_names(rows[depth], rows[depth + 1 :], stated):
+            shown = "; ".join(repr(" ".join(row).strip()) for row in above if any(row))
+            note = f"Warning: what stands above the header is left out: {shown}."
+            notes = (note,) if shown else ()
+            return unique_names(rows[depth]), depth + 1, (*notes, *_repeated(rows[depth]))
+    elif header is None and stands_out(rows[0], rows[1:]):
+        names = unique_names(rows[0])
+        note = (
+            f"The first row is unlike those below, so it is read as the header: "
+            f"{', '.join(map(repr, names))} (--no-header if it is data)."
+        )
+        return names, 1, (note, *_repeated(rows[0]))
     names = tuple(f"column_{i}" for i in range(1, width + 1))
     note = f"No header: the columns are called {', '.join(names)} (--header if they have names)."
-    return names, header, (note,)
+    return names, 0, (note,)
 
 
-def _unique_names(cells: Sequence[str]) -> tuple[str, ...]:
-    names: list[str] = []
-    for number, cell in enumerate(cells, start=1):
-        name = cell.strip() or f"column_{number}"
-        names.append(f"{name}_{number}" if name in names else name)
-    return tuple(names)
+def _widened(header: list[str], below: Sequence[list[str]], width: int) -> list[str]:
+    """A row with empty names of columns beyond it, where nothing stands in them."""
+    beyond = (any(row[len(header) :]) for row in below if len(row) == width)
+    return header if any(beyond) else [*header, *[""] * (width - len(header))]
 
 
-def _one_column(source: TextSource, sample: list[str], table_format: TableFormat) -> Layout:
-    if source.ending in _USUAL:
-        return _delimited(source, sample, _USUAL[source.ending], table_format)
+def _repeated(header: Sequence[str]) -> Notes:
+    cells = [cell.strip() for cell in header]
+    called = list(zip(unique_names(cells), cells, strict=True))
+    return tuple(
+        f"Warning: {cells.count(name)} columns are called {name!r}; they are read as "
+        f"{', '.join(repr(new) for new, cell in called if cell == name)}."
+        for name in dict.fromkeys(filter(None, cells))
+        if cells.count(name) > 1
+    )
+
+
+def _one_column(
+    source: TextSource, sample: list[str], header: bool | None, stated: Sequence[str]
+) -> Layout:
+    rows = [record.cells for record in read_records(sample, Dialect(","))]
+    quoted = any('"' in line for line in sample) and all(len(row) == 1 for row in rows)
+    if source.ending in _USUAL or (quoted and holds_names(rows[0], rows[1:], stated)):
+        return _delimited(source, sample, _USUAL.get(source.ending, ","), header, stated)
     first, rest = sample[0].strip(), [[line.strip()] for line in sample[1:]]
-    header = table_format.header
     if header is None:
-        header = is_header([first], rest)
-    return Layout("lines", (first if header else "text",), header, notes=("One text a line.",))
+        header = holds_names([first], rest, stated)
+    columns = (first if header else "text",)
+    return Layout("lines", columns, int(header), notes=("One text a line.",))
 
 
 def _begin_with_labels(sample: Sequence[str]) -> bool:

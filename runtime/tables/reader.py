@@ -9,13 +9,15 @@ from __future__ import annotations
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import DataError
+from runtime.tables.cells import stored_value
 from runtime.tables.delimited import read_records
-from runtime.tables.format import DETECT, FIRST_SPACE, Layout, TableFormat
+from runtime.tables.format import ANYTHING, DETECT, FIRST_SPACE, Expected, Layout, TableFormat
+from runtime.tables.header import unique_names
 from runtime.tables.json_rows import json_rows, looks_like_json, refuse_broken_json
 from runtime.tables.layout import FASTTEXT_MARK, detect_layout
 from runtime.tables.text_lines import TextSource, line_fault, open_to_read_once
@@ -35,6 +37,10 @@ _FOREIGN_FILES = {
     b"\x28\xb5\x2f\xfd": "compressed with zstd; decompress it first",
     b"SQLite format 3": "an SQLite database; export the table as CSV",
     b"%PDF": "a PDF document",
+    b"ARROW1": "an Arrow or Feather file; save it as Parquet",
+    b"\xff\xff\xff\xff": "a stream of Arrow; save it as Parquet",
+    b"\x80\x04": "a pickle of Python; save the table as Parquet",
+    b"\x80\x05": "a pickle of Python; save the table as Parquet",
 }
 
 Row = tuple[int, dict[str, Any] | str]
@@ -94,12 +100,15 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
         raise StopIteration
 
 
-def read_table(path: Path, table_format: TableFormat = DETECT) -> Table:
+def read_table(
+    path: Path, table_format: TableFormat = DETECT, expected: Expected = ANYTHING
+) -> Table:
     """Read a table of labelled texts.
 
     Args:
         path: CSV, TSV, lines of `label text`, JSON lines, a JSON array or Parquet.
         table_format: What is stated; the rest is detected, and told in the notes.
+        expected: What is known of it.
 
     Returns:
         At least one row.
@@ -108,7 +117,7 @@ def read_table(path: Path, table_format: TableFormat = DETECT) -> Table:
         DataError: There is no such file, it holds no rows, or a row cannot be read (unless bad
             rows are to be skipped).
     """
-    stream = _stream_file(path, table_format, labelled=True)
+    stream = _stream_file(path, table_format, replace(expected, labelled=True))
     rows: list[int] = []
     columns = {name: list[Any]() for name in stream.layout.columns} if stream.layout else {}
     for row, cells in stream:
@@ -123,23 +132,27 @@ def read_table(path: Path, table_format: TableFormat = DETECT) -> Table:
     return Table(stream.source, columns, rows, tuple(stream.skipped), stream.notes, stream.layout)
 
 
-def iterate_rows(path: Path | None, table_format: TableFormat = DETECT) -> RowStream:
+def iterate_rows(
+    path: Path | None, table_format: TableFormat = DETECT, expected: Expected = ANYTHING
+) -> RowStream:
     """Read rows one by one, of a table that may be larger than memory.
 
     Args:
         path: As for `read_table`, but a line without a delimiter is one text, in a column
             `text`. None reads standard input.
         table_format: What is stated; the rest is detected.
+        expected: What is known of it.
 
     Raises:
         DataError: There is no such file, or, while rows are taken, one cannot be read.
     """
     if path is None:
-        return _stream_text(TextSource(None, sys.stdin.buffer, table_format.encoding), table_format)
-    return _stream_file(path, table_format, labelled=False)
+        source = TextSource(None, sys.stdin.buffer, table_format.encoding)
+        return _stream_text(source, table_format, expected)
+    return _stream_file(path, table_format, expected)
 
 
-def _stream_file(path: Path, table_format: TableFormat, labelled: bool) -> RowStream:
+def _stream_file(path: Path, table_format: TableFormat, expected: Expected) -> RowStream:
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
         if path.is_dir():
@@ -153,12 +166,10 @@ def _stream_file(path: Path, table_format: TableFormat, labelled: bool) -> RowSt
     for magic, kind in _FOREIGN_FILES.items():
         if source.head.startswith(magic):
             raise DataError(f"{path} is no text table: it is {kind}.")
-    return _stream_text(source, table_format, labelled)
+    return _stream_text(source, table_format, expected)
 
 
-def _stream_text(
-    source: TextSource, table_format: TableFormat, labelled: bool = False
-) -> RowStream:
+def _stream_text(source: TextSource, table_format: TableFormat, expected: Expected) -> RowStream:
     notes = (source.note,) if source.note else ()
     stream = RowStream(source.name, iter(()), table_format.skip_bad_rows)
     stream.notes = notes
@@ -169,8 +180,8 @@ def _stream_text(
         stream._rows, note = json_rows(source)
         stream.notes = (*notes, *note)
         return stream
-    layout = detect_layout(source, table_format, labelled)
-    if layout.kind == "lines" and not labelled:
+    layout = detect_layout(source, table_format, expected)
+    if layout.kind == "lines" and not expected.labelled:
         refuse_broken_json(source)
     stream.layout, stream.notes = layout, (*notes, *layout.notes)
     stream._rows = _text_rows(source, layout)
@@ -181,28 +192,32 @@ def _text_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
     if layout.dialect is None:
         yield from _line_rows(source, layout)
         return
-    header, width = layout.header, len(layout.columns)
-    for record in read_records(source.lines(), layout.dialect, width):
-        if header:
-            header = False
+    header: list[str] = []
+    width = len(layout.columns)
+    for place, record in enumerate(read_records(source.lines(), layout.dialect, width), start=1):
+        if place <= layout.header_rows:
+            header = record.cells
             continue
-        fault = record.fault
-        if fault is None and len(record.cells) != width:
-            many = "cell" if len(record.cells) == 1 else "cells"
-            fault = f"it has {len(record.cells)} {many}, expected {width}"
+        cells, fault = record.cells, record.fault
+        if fault is None and cells == header and width > 1:
+            fault = "it repeats the header"
+        if header and not any(header[len(cells) :]):
+            cells = [*cells, *[""] * (width - len(cells))]
+        if fault is None and len(cells) != width:
+            many = "cell" if len(cells) == 1 else "cells"
+            fault = f"it has {len(cells)} {many}, expected {width}"
             if record.lines > 1:
                 last = record.row + record.lines - 1
                 fault += f" (a quote makes one row of the lines up to {last})"
-        cells = dict(zip(layout.columns, record.cells, strict=False))
-        yield record.row, fault or cells
+        yield record.row, fault or dict(zip(layout.columns, cells, strict=False))
 
 
 def _line_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
-    header = layout.header
+    header = layout.header_rows
     for row, line in enumerate(source.lines(), start=1):
         text = line.rstrip("\r\n")
         if header and text.strip():
-            header = False
+            header -= 1
         elif fault := line_fault(line):
             yield row, fault
         elif layout.kind == "lines":
@@ -233,9 +248,10 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         with pyarrow.parquet.ParquetFile(path) as file:
             row = 0
             for batch in file.iter_batches():
-                for cells in batch.to_pylist():
+                columns = batch.rename_columns(unique_names(batch.schema.names))
+                for cells in columns.to_pylist():
                     row += 1
-                    yield row, cells
+                    yield row, {name: stored_value(value) for name, value in cells.items()}
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
@@ -247,7 +263,7 @@ def _no_rows(stream: RowStream) -> str:
             f"{stream.source} has no row that can be read: {len(stream.skipped)} are bad "
             f"(row {first.row}: {first.reason})."
         )
-    if stream.layout and stream.layout.header:
+    if stream.layout and stream.layout.header_rows:
         names = ", ".join(stream.layout.columns)
         return f"{stream.source} has a header ({names}) and no rows. Add rows below it."
     return f"{stream.source} is empty. A table needs rows, each with a text and a label."

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from runtime.errors import ConfigError, DataError
+from runtime.tables.format import Expected
 from runtime.tables.header import KNOWN_COLUMN_NAMES
 from runtime.tables.reader import (
     SkippedRow,
@@ -70,6 +74,17 @@ def test_json_and_parquet_keep_types(tmp_path: Path, ending: str) -> None:
     table = read_table(tmp_path / f"table{ending}")
     assert table.columns == {"text": ["NA", ""], "label": [7, 8], "tags": [["a", "b"], []]}
     assert table.rows == [1, 2]
+
+
+def test_nan_of_json_is_missing_at_any_depth(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", '{"text": NaN, "n": 1.5, "tags": ["a", NaN]}\n')
+    assert read_table(path).columns == {"text": [None], "n": [1.5], "tags": [["a", None]]}
+
+
+def test_columns_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    table = pyarrow.Table.from_arrays([pyarrow.array(["x"]), pyarrow.array(["y"])], ["a", "a"])
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").columns == {"a": ["x"], "a_2": ["y"]}
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
@@ -136,6 +151,92 @@ def test_a_label_that_is_called_like_a_column_is_no_header(tmp_path: Path) -> No
     assert len(read_table(write(tmp_path, "table.csv", content)).rows) == 8
 
 
+QUESTIONS = "How do you feel about the new office?,What best describes your overall mood today?"
+ANSWERS = "".join(f"I think it is number {i} of all,{('good', 'bad')[i % 2]}\n" for i in range(30))
+
+
+@pytest.mark.parametrize(
+    "header", [QUESTIONS, "您对我们的新服务有什么看法,您的总体情绪如何", "2019,2020"]
+)
+def test_whole_questions_and_years_are_a_header(tmp_path: Path, header: str) -> None:
+    table = read_table(write(tmp_path, "t.csv", f"{header}\n{ANSWERS}"))
+    assert list(table.columns) == header.split(",")
+    assert table.rows[0] == 2
+    assert "it is read as the header" in " ".join(table.notes)
+    assert len(read_table(tmp_path / "t.csv", TableFormat(header=False)).rows) == 31
+
+
+@pytest.mark.parametrize(
+    "first", ["so good,good", "NA,good", "Review,good", ",bad", "2019,good", f"{'x ' * 300},ugly"]
+)
+def test_a_first_row_like_the_others_is_no_header(tmp_path: Path, first: str) -> None:
+    assert len(read_table(write(tmp_path, "t.csv", f"{first}\n{ANSWERS}")).rows) == 31
+
+
+def test_a_missing_amount_in_the_first_row_is_no_name(tmp_path: Path) -> None:
+    rows = "".join(f"it is number {i},{i / 7:.2f}\n" for i in range(30))
+    for amount in ("NA", "", "-"):
+        assert len(read_table(write(tmp_path, "t.csv", f"so good,{amount}\n{rows}")).rows) == 31
+
+
+def test_a_header_may_have_empty_names_and_names_twice(tmp_path: Path) -> None:
+    rows = "".join(f"{('ham', 'spam')[i % 2]},a text of number {i},,\n" for i in range(9))
+    table = read_table(write(tmp_path, "t.csv", f"v1,v2,,\n{rows}"))
+    assert list(table.columns) == ["v1", "v2", "column_3", "column_4"]
+    table = read_table(write(tmp_path, "t.csv", "text,label,text\na,b,c\n"))
+    assert table.columns == {"text": ["a"], "label": ["b"], "text_3": ["c"]}
+    assert "2 columns are called 'text'; they are read as 'text', 'text_3'" in table.notes[-1]
+
+
+def test_empty_cells_beside_the_table_are_none_of_it(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "t.csv", "text,label,,\na,b,\nc,d,,\ne,f\n"))
+    assert table.columns["text"] == ["a", "c", "e"]
+    assert table.columns["column_4"] == ["", "", ""]
+    table = read_table(write(tmp_path, "t.csv", "text,label\na,b,\nc,d,\ne,f,\ng,h\n"))
+    assert cells(table) == [(*both, "") for both in ("ab", "cd", "ef", "gh")]
+    # A stray comma before a label that is missing.
+    path = write(tmp_path, "t.csv", "text,label\na,b\nso, so,\nc,d\n")
+    with pytest.raises(DataError, match="row 3: it has 3 cells, expected 2"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("names", [("Wie war es",), ("klasse",), ("2019",)])
+def test_a_name_that_is_known_proves_the_header(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = write(tmp_path, "t.csv", "Wie  war-es;Klasse;2019\nso, gut;a;1\nso, so;b;2\n")
+    table = read_table(path, expected=Expected(names=names))
+    assert list(table.columns) == ["Wie  war-es", "Klasse", "2019"]
+    assert cells(table) == [("so, gut", "a", "1"), ("so, so", "b", "2")]
+
+
+def test_a_quoted_column_is_read_as_csv_where_it_has_a_header(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.txt", 'text\n"so, so"\n"he said ""no"""\n')
+    assert [row["text"] for _, row in iterate_rows(path)] == ["so, so", 'he said "no"']
+    path = write(tmp_path, "t.txt", 'text\n"Yes", he said\nso\n')
+    assert [row["text"] for _, row in iterate_rows(path)] == ['"Yes", he said', "so"]
+
+
+def test_the_number_of_a_column_proves_no_header(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", PLAIN.replace("neg", "2"))
+    assert len(read_table(path, expected=Expected(names=("2",))).rows) == 10
+
+
+@pytest.mark.parametrize(
+    "above", ["# exported today\n# by us\n", "Survey of 2020,\n", ",\n", "sep=,\n"]
+)
+def test_what_stands_above_a_header_is_left_out_and_told(tmp_path: Path, above: str) -> None:
+    table = read_table(write(tmp_path, "t.csv", f"{above}text,label\n{PLAIN}"))
+    assert list(table.columns) == ["text", "label"]
+    assert table.rows[0] == above.count("\n") + 2
+    assert ("above the header is left out" in " ".join(table.notes)) == bool(above.strip(",\n"))
+
+
+def test_a_header_that_comes_again_is_no_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", f"text,label\n{PLAIN}text,label\n{PLAIN}")
+    with pytest.raises(DataError, match="row 12: it repeats the header"):
+        read_table(path)
+    assert len(read_table(path, TableFormat(skip_bad_rows=True)).rows) == 20
+
+
 def test_header_and_delimiter_can_be_stated(tmp_path: Path) -> None:
     path = write(tmp_path, "table.csv", "text,label\n" + PLAIN)
     assert len(read_table(path, TableFormat(header=False)).rows) == 11
@@ -187,6 +288,16 @@ BAD_ROWS = {
     "nul.csv": ("text,label\n" + PLAIN + "a\0b,pos\n", 12, "NUL character"),
     "json.jsonl": ('{"text": "a", "label": 1}\n\n{"text": \n', 3, "not valid JSON"),
     "array.jsonl": ('{"text": "a", "label": 1}\n["text"]\n', 2, "must be a JSON object"),
+    "twice.jsonl": (
+        '{"text": "a", "label": 1}\n{"text": "a", "text": "b"}\n',
+        2,
+        "has a key twice",
+    ),
+    "deep.jsonl": (
+        f'{{"text": "a"}}\n{{"text": {"[" * 950}{"]" * 950}}}\n',
+        2,
+        "nested too|recursion",
+    ),
     "half.jsonl": ('{"text": "a", "label": 1}\n{"text": "\\ud800"}\n', 2, "surrogate"),
 }
 
@@ -201,7 +312,7 @@ def test_a_bad_row_is_an_error_with_its_row_or_is_skipped_with_it(
         read_table(path)
     table = read_table(path, TableFormat(skip_bad_rows=True))
     assert [(one.row, one.source) for one in table.skipped] == [(row, str(path))]
-    assert reason in table.skipped[0].reason
+    assert re.search(reason, table.skipped[0].reason)
     assert row not in table.rows
 
 
@@ -225,6 +336,7 @@ def test_an_open_quote_swallows_one_row_and_no_more(tmp_path: Path) -> None:
         ("t.xlsx", b"PK\x03\x04....", "Excel workbook; save the sheet as CSV"),
         ("t.csv.gz", b"\x1f\x8b....", "decompress it first"),
         ("t.json", '[{"text": "a"},\n {"text": }]', "row 2: it is not valid JSON"),
+        ("t.feather", b"ARROW1\0\0....", "Arrow or Feather file; save it as Parquet"),
         ("t.parquet", b"PAR1 broken", "cannot be read as Parquet"),
     ],
 )

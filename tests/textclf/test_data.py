@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,8 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from runtime.errors import ConfigError, DataError
@@ -297,7 +300,10 @@ def test_targets_have_the_shape_of_the_task(tmp_path: Path) -> None:
         ({"text": "x", "label": ""}, DataOptions(), "row 11: the label is empty"),
         ({"text": "x", "label": None}, DataOptions(), "row 11: the label is empty"),
         ({"text": None, "label": "a"}, DataOptions(), "row 11: there is no text"),
-        ({"text": ["x"], "label": "a"}, DataOptions(), "row 11: its text must be a string"),
+        ({"text": ["x"], "label": "a"}, DataOptions(), "row 11: 'text' must hold a text, got list"),
+        ({"text": True, "label": "a"}, DataOptions(), "row 11: 'text' must hold a text, got bool"),
+        ({"text": math.nan, "label": "a"}, DataOptions(), "row 11: there is no text in 'text'"),
+        ({"text": -math.inf, "label": "a"}, DataOptions(), "'text' must hold a text, got -inf"),
         ({"text": "x", "label": "high"}, DataOptions(task="regression"), "'high' is not a number"),
         ({"text": "x", "label": "nan"}, DataOptions(task="regression"), "'nan' is not a number"),
         ({"text": "x", "label": ["1", "2"]}, DataOptions(task="single"), "2 labels, expected one"),
@@ -356,7 +362,7 @@ def test_a_test_file_without_labels_is_left_out(tmp_path: Path) -> None:
         folder_of(tmp_path / "set", train=rows_of(["a", "b"] * 4), test=[{"text": "what"}])
     )
     assert data.test is None
-    assert any("has no labels" in note for note in data.notes)
+    assert any("has no column 'label'" in note for note in data.notes)
 
 
 def test_a_folder_without_clear_splits_is_told(tmp_path: Path) -> None:
@@ -368,6 +374,9 @@ def test_a_folder_without_clear_splits_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has books\.csv, dvds\.csv"):
         load_data(folder_of(tmp_path / "none", books=rows, dvds=rows))
     assert len(load_data(folder_of(tmp_path / "one", reviews=rows)).train.texts) == 7
+    (tmp_path / "one" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    with pytest.raises(DataError, match=r"`datasets` saves it .* to_parquet"):
+        load_data(str(tmp_path / "one"))
 
 
 def test_small_splits_are_read_like_the_training_split(tmp_path: Path) -> None:
@@ -377,6 +386,118 @@ def test_small_splits_are_read_like_the_training_split(tmp_path: Path) -> None:
     (folder / "dev.tsv").write_text("text\t1\n")
     data = load_data(str(folder))
     assert data.validation.texts == ["text"]
+
+
+TRAIN = "text,label\n" + "".join(f"a text of {i},{'ab'[i % 2]}\n" for i in range(12))
+
+
+def folder_with(path: Path, **contents: str) -> str:
+    path.mkdir()
+    (path / "train.csv").write_text(TRAIN)
+    for name, content in contents.items():
+        (path / name.replace("__", ".")).write_text(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("test__csv", TRAIN.replace(",", ";")),
+        ("test__tsv", TRAIN.replace(",", "\t")),
+        ("test__csv", "Label;TEXT \na;it is, and so on\n"),
+        ("test__jsonl", '{"Text": "it is", "label": "b"}\n'),
+    ],
+)
+def test_a_file_beside_the_training_file_is_read_as_itself(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    test = load_data(folder_with(tmp_path / "set", **{name: content})).test
+    assert test is not None
+    assert test.texts[0] in ("a text of 0", "it is, and so on", "it is")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TRAIN.replace("text,label", "text,sentiment"), "test.csv has no column 'label'"),
+        (TRAIN.replace("text,label", "review,label"), "test.csv has no column 'text'"),
+        (TRAIN.removeprefix("text,label\n"), "no column 'text'; .* state --header"),
+    ],
+)
+def test_a_test_file_with_other_columns_is_not_left_out(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data(folder_with(tmp_path / "set", test__csv=content))
+
+
+def test_a_test_file_with_empty_labels_is_left_out_as_such(tmp_path: Path) -> None:
+    folder = folder_with(
+        tmp_path / "set", test__csv="id,text,label\n1,a,\n", sample__csv="id,label\n"
+    )
+    data = load_data(folder)
+    assert data.test is None
+    assert any("test.csv has no label in its column 'label'" in note for note in data.notes)
+    assert any(
+        "Not read, being no table named after a split: sample.csv" in note for note in data.notes
+    )
+
+
+@pytest.mark.parametrize("name", ["train_val", "train-and-dev", "trainval"])
+def test_a_file_of_train_and_validation_is_train_alone(tmp_path: Path, name: str) -> None:
+    rows = rows_of(["a", "b"] * 10)
+    data = load_data(folder_of(tmp_path / "set", **{name: rows, "test": rows[:3]}))
+    assert data.held_out
+    assert len(data.train.texts) + len(data.validation.texts) == 20
+
+
+@pytest.mark.parametrize("name", ["val_test", "train_test", "train_eval_test"])
+def test_a_file_is_no_two_other_splits(tmp_path: Path, name: str) -> None:
+    rows = rows_of(["a", "b"] * 4)
+    with pytest.raises(DataError, match=rf"{name}\.csv is named after .* only one of them"):
+        load_data(folder_of(tmp_path / "set", **{name: rows}))
+
+
+def test_only_tables_are_splits_where_there_are_any(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path / "set", eval__py="import os\n", test_notes__md="of the test\n")
+    data = load_data(folder)
+    assert (data.held_out, data.test) == (True, None)
+    assert any(
+        "Not read, being no table" in n and "eval.py, test_notes.md" in n for n in data.notes
+    )
+
+
+def test_parts_of_a_split_are_not_taken_for_the_whole(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("A data set.\n")
+    whole = tmp_path / "data" / "train-00000-of-00001.parquet"
+    write_rows(rows_of(["a", "b"] * 4), whole)
+    assert len(load_data(str(tmp_path)).train.texts) == 7
+    whole.rename(whole.with_name("train-00001-of-00002.parquet"))
+    with pytest.raises(DataError, match="train in 2 parts, of which 1 are here: train-00001"):
+        load_data(str(tmp_path))
+
+
+def test_a_first_row_with_a_label_of_its_own_is_asked_about(tmp_path: Path) -> None:
+    content = "Wie war es bei uns gestern,Welche Klasse passt\n" + TRAIN.split("\n", 1)[1]
+    with pytest.raises(DataError, match=r"row 1 alone has .*'Welche Klasse passt'.*--header"):
+        load_csv(tmp_path, content)
+    header = TableFormat(header=True)
+    assert load_csv(tmp_path, content, DataOptions(table_format=header)).labels == ("a", "b")
+    stated = DataOptions(label_column="Welche Klasse passt")
+    assert load_csv(tmp_path, content, stated).text_columns == ("Wie war es bei uns gestern",)
+    amounts = "".join(f"a text of {i},{i and i % 3 + 7}\n" for i in range(12))
+    assert load_csv(tmp_path, amounts).labels == ("0", "7", "8", "9")
+    notes = load_csv(tmp_path, TRAIN.replace("label\n", "label\nThe text,The class\n")).notes
+    assert any("row 2 alone has the label 'The class'" in note for note in notes)
+
+
+def test_columns_that_are_all_but_empty_or_hold_dates_are_neither_text_nor_label(
+    tmp_path: Path,
+) -> None:
+    rows = "".join(f"2020/01/{i:02} 10:00,{'xy'[i % 2]},a text of {i},\n" for i in range(30))
+    data = load_csv(tmp_path, f"When,v1,v2,\n{rows}")
+    assert (data.text_columns, data.label_column) == (("v2",), "v1")
 
 
 def test_a_table_that_is_nowhere_is_told(tmp_path: Path) -> None:
@@ -397,6 +518,26 @@ def test_classes_of_the_hub_have_their_names() -> None:
     table = hub_table(Dataset.from_dict(rows, features=features), "hub")
     assert table.columns["label"] == ["pos", None]
     assert table.columns["tags"] == [["neg", "pos"], []]
+
+
+def test_what_parquet_stores_as_bytes_is_the_text_it_encodes(tmp_path: Path) -> None:
+    texts, labels = [f"naïve {i}" for i in range(6)], ["a", "b"] * 3
+    encoded = {"text": [t.encode() for t in texts], "label": [x.encode() for x in labels]}
+    pyarrow.parquet.write_table(pyarrow.table(encoded), tmp_path / "d.parquet")
+    assert every_label(load_data(str(tmp_path / "d.parquet"))) == dict(
+        zip(texts, labels, strict=True)
+    )
+    encoded["text"][3] = "naïve".encode("latin-1")
+    pyarrow.parquet.write_table(pyarrow.table(encoded), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match=r"row 4: 'text' must hold a text, got bytes that are not"):
+        load_data(str(tmp_path / "d.parquet"))
+
+
+def test_a_missing_number_is_no_text(tmp_path: Path) -> None:
+    columns = {"text": [1.5, math.nan, 2.5], "label": ["a", "b", "a"]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match="row 2: there is no text in 'text'"):
+        load_data(str(tmp_path / "d.parquet"))
 
 
 def examples_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,17 +98,17 @@ def test_pairs_are_classified_together(classifier: TextClassifier) -> None:
 
 
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
-    with pytest.raises(DataError, match=r"songs\.jsonl, row 3: it has no text.*--skip-bad"):
+    with pytest.raises(DataError, match=r"songs\.jsonl, row 3: there is no text in .*--skip-bad"):
         answered(classifier, {"text": "a"}, {"text": None}, source="songs.jsonl")
     with pytest.raises(DataError, match="row 3: 'text' must hold a text, got list"):
         answered(classifier, {"text": "a"}, {"text": ["b"]})
 
 
 def test_bad_rows_can_be_skipped_and_are_listed(classifier: TextClassifier) -> None:
-    rows = rows_of({"text": "a"}, {"other": 1}, {"text": 7}, {"text": None})
+    rows = rows_of({"text": "a"}, {"other": 1}, {"text": 7}, {"text": None}, {"text": math.nan})
     answers = predict_rows(classifier, rows, PredictOptions(skip_bad_rows=True))
     assert [row["id"] for row in answers] == ["2", "4"]
-    assert [skipped.row for skipped in answers.skipped] == [3, 5]
+    assert [skipped.row for skipped in answers.skipped] == [3, 5, 6]
 
 
 def test_no_rows_and_no_text_column_are_errors(classifier: TextClassifier) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -46,6 +47,8 @@ LAST_TEXTS = ("description", "headline", "title", "subject")
 ID_NAMES = ("id", "ids", "uid", "guid", "idx", "index", "row_id", "example_id", "text_id")
 _LABEL_CHARACTERS = 40
 _FEWEST_INDICATORS = 3
+_LEAST_FILLED = 0.1
+_LEAST_LETTERS = 0.3
 _SAMPLE_ROWS = 5000
 
 
@@ -138,6 +141,8 @@ def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
     by_key = {normalise_name(column): column for column in columns}
     close = difflib.get_close_matches(normalise_name(name), by_key, n=1)
     hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
+    if all(re.fullmatch(r"column_\d+", column) for column in columns):
+        hint = " Its first row was read as data; state --header if it names the columns."
     raise DataError(f"{source} has no column {name!r}; it has {_listed(columns)}.{hint}")
 
 
@@ -218,10 +223,16 @@ class _Profile:
     bits: bool
     lists: bool
     ascii: bool
+    letters: float
+    """Share of characters."""
+    filled: float
+    """Share of cells that hold anything."""
 
     @property
     def holds_texts(self) -> bool:
-        return not self.numbers and not self.lists and (self.words >= 2 or self.characters > 15)
+        # Of a point in time hardly a character is a letter.
+        worded = not self.numbers and self.letters >= _LEAST_LETTERS
+        return worded and not self.lists and (self.words >= 2 or self.characters > 15)
 
     @property
     def holds_ids(self) -> bool:
@@ -247,6 +258,8 @@ def _profile(name: str, values: Sequence[Any]) -> _Profile:
         bits=bool(cells) and all(cell.lower() in BITS for cell in cells),
         lists=any(isinstance(value, list) for value in sample),
         ascii=all(map(str.isascii, cells)),
+        letters=sum(map(str.isalpha, "".join(cells))) / max(sum(map(len, cells)), 1),
+        filled=sum(bool(cell.strip()) for cell in cells) / max(len(sample), 1),
     )
 
 
@@ -257,7 +270,9 @@ def _by_content(
     profiles: Sequence[_Profile], found: Found, source: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     text, labels, identity = found
-    free = [p for p in profiles if p.name not in (*text, *labels, identity)]
+    # Spreadsheets leave columns beside the table in which hardly a cell holds anything.
+    filled = [p for p in profiles if p.filled >= _LEAST_FILLED]
+    free = [p for p in filled if p.name not in (*text, *labels, identity)]
     if not labels:
         labels = _label_by_content(free, wanted=2 if not text else 1)
         free = [p for p in free if p.name not in labels]

@@ -104,7 +104,7 @@ def _read_cell(value: Any) -> Cell:
             return Fault(f"its label cannot be read as a list: {value[:_SHOWN_CHARACTERS]!r}")
         value = value if listed is None else listed
     several = value if isinstance(value, (list, tuple)) else [value]
-    if any(isinstance(one, (list, tuple, Mapping)) for one in several):
+    if any(isinstance(one, (list, tuple, Mapping, bytes)) for one in several):
         return Fault(
             "its label must be a text, a number or a list of them, got an object or a nested list"
         )

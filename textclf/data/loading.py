@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -14,9 +15,16 @@ from runtime.class_names import class_name
 from runtime.errors import ConfigError, DataError
 from runtime.splits import hold_out
 from runtime.tables.format import TableFormat
-from runtime.tables.header import is_number
+from runtime.tables.header import is_number, normalise_name
 from runtime.tables.reader import SkippedRow, Table
-from textclf.data.columns import Columns, StatedColumns, choose_columns, find_name
+from textclf.data.columns import (
+    ID_NAMES,
+    Columns,
+    StatedColumns,
+    choose_columns,
+    find_column,
+    find_name,
+)
 from textclf.data.labels import (
     REGRESSION,
     TASKS,
@@ -92,7 +100,8 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
     """
     table_format = options.table_format
     tolerant = options.keep_going or table_format.skip_bad_rows
-    found = read_tables(data, replace(table_format, skip_bad_rows=tolerant))
+    tolerant_format = replace(table_format, skip_bad_rows=tolerant)
+    found = read_tables(data, tolerant_format, options.column_names)
     if "train" not in found.splits:
         there = " and ".join(found.splits)
         raise DataError(
@@ -101,8 +110,10 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
         )
     columns = _choose(found.splits["train"], options)
     train_table = found.splits["train"]
+    cells = label_cells(train_table, columns)
+    doubt = () if table_format.header is not None else _first_row(train_table, cells)
     kind = infer_kind(
-        label_cells(train_table, columns),
+        cells,
         train_table,
         options.task,
         options.label_separator,
@@ -117,7 +128,7 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
         raise_bad_rows(bad)
     examples = {name: _examples(split, names, kind.task) for name, split in splits.items()}
     train, validation, note = _with_validation(examples, kind.task, options)
-    notes = _notes(found, (*columns.notes, *kind.notes, *gaps, *withheld, *note))
+    notes = _notes(found, (*columns.notes, *doubt, *kind.notes, *gaps, *withheld, *note))
     return LabelledData(
         task=kind.task,
         labels=names,
@@ -134,21 +145,23 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
     )
 
 
-def load_table(data: str, table_format: TableFormat) -> Table:
+def load_table(data: str, table_format: TableFormat, names: tuple[str, ...] = ()) -> Table:
     """Read one split to judge a model on.
 
     Args:
         data: As for `load_data`; of several splits test is taken, else validation.
         table_format: How text files are read.
+        names: Of columns that are stated or trained on; a first row that holds one is a header.
 
     Raises:
         DataError: Something cannot be read.
     """
-    splits = read_tables(data, table_format).splits
+    found = read_tables(data, table_format, names)
+    splits = found.splits
     name = next(split for split in ("test", "validation", "train") if split in splits)
     table = splits[name]
     chosen = (f"Of {data} the {name} split is used.",) if len(splits) > 1 else ()
-    return replace(table, notes=(*chosen, *table.notes))
+    return replace(table, notes=(*found.notes, *chosen, *table.notes))
 
 
 def read_examples(
@@ -232,20 +245,37 @@ def _names(train: LabelledRows, kind: LabelKind) -> tuple[tuple[str, ...], Notes
 
 
 def _labelled(tables: dict[str, Table], columns: Columns) -> tuple[dict[str, Table], Notes]:
-    """The tables without a split whose labels are withheld, as competitions and public sets do."""
+    """The tables without a split whose labels are withheld, as competitions and public sets do.
+
+    Raises:
+        DataError: A test split has other columns than the training split.
+    """
     kept, notes = {}, []
     for split, table in tables.items():
-        there = all(find_name(table.columns, name) for name in columns.labels)
-        withheld = _withheld(table, columns) if there and split != "train" else set()
-        if withheld and withheld.isdisjoint(_values(tables["train"], columns)):
+        absent = [name for name in columns.labels if find_name(table.columns, name) is None]
+        withheld = _withheld(table, columns) if split != "train" and not absent else set()
+        if split == "test" and absent:
+            _require_names(table, tables["train"].columns, columns.text, absent)
+            why = f"has no column {absent[0]!r}"
+        elif withheld and withheld.isdisjoint(_values(tables["train"], columns)):
             why = "withholds its labels: every one is -1"
-        elif split == "test" and not (there and any(map(_is_filled, label_cells(table, columns)))):
-            why = "has no labels"
+        elif split == "test" and not any(map(_is_filled, label_cells(table, columns))):
+            why = f"has no label in its column {columns.label_column!r}"
         else:
             kept[split] = table
             continue
         notes.append(f"{table.source} {why}, so it is not used; `predict` can label it.")
     return kept, tuple(notes)
+
+
+def _require_names(
+    test: Table, train: Mapping[str, Any], text: Sequence[str], absent: Sequence[str]
+) -> None:
+    """Refuse a table without labels where they, or the texts, may stand under another name."""
+    usual = {*map(normalise_name, train), *ID_NAMES}
+    foreign = any(normalise_name(column) not in usual for column in test.columns)
+    for column in (*text, *(absent if foreign else ())):
+        find_column(test.columns, column, test.source)
 
 
 def _is_filled(cell: Cell) -> bool:
@@ -262,6 +292,29 @@ def _values(table: Table, columns: Columns) -> set[str]:
     cells = label_cells(table, columns)
     several = chain.from_iterable(cell for cell in cells if isinstance(cell, list))
     return {cell for cell in cells if isinstance(cell, str)}.union(several)
+
+
+def _first_row(train: Table, cells: Sequence[Cell]) -> Notes:
+    """What is to be noted of a first row whose label is the only one so rare: it may be a header.
+
+    Raises:
+        DataError: It may be the header of a table that seems to have none.
+    """
+    first, counts = cells[0], Counter(map(str, cells))
+    singles = sum(count == 1 for count in counts.values())
+    rare = counts[str(first)] == 1 and singles <= max(1, len(cells) // 20)
+    amount = is_number(str(first)) and sum(map(is_number, counts)) > 1
+    if train.layout is None or not isinstance(first, str) or not rare or amount:
+        return ()
+    if len(counts) * 2 > len(cells):
+        return ()
+    alone = f"row {train.rows[0]} alone has the label {first!r}"
+    if train.layout.kind == "delimited" and not train.layout.header_rows:
+        raise DataError(
+            f"{train.source}: {alone}. State --header if it names the columns, or --no-header "
+            "if it is data."
+        )
+    return (f"Warning: {alone}; take it out if it is no data.",)
 
 
 def _examples(rows: LabelledRows, names: tuple[str, ...], task: str) -> Examples:
@@ -317,7 +370,7 @@ def _notes(found: SourceTables, more: tuple[str, ...]) -> tuple[str, ...]:
     for table in found.splits.values():
         for note in table.notes:
             notes[note if counts[note] == every else f"{table.source}: {note}"] = None
-    return (*notes, *more)
+    return (*found.notes, *notes, *more)
 
 
 __all__ = [

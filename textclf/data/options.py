@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from runtime.class_names import read_class_names
 from runtime.errors import ConfigError
 from runtime.tables.format import DETECT, TableFormat
+from textclf.data.columns import label_names
 from textclf.data.labels import resolve_task
 
 
@@ -36,6 +37,11 @@ class TextOptions:
                 f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
             )
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of all columns that are stated."""
+        return tuple(filter(None, (*self.text_columns, self.id_column)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelOptions(TextOptions):
@@ -59,6 +65,12 @@ class LabelOptions(TextOptions):
         if self.labels is None and self.labels_file is None:
             return ()
         return read_class_names(self.labels, Path(self.labels_file) if self.labels_file else None)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of all columns that are stated."""
+        labels = (self.label_column, *label_names({}, self.label_column or ""))
+        return tuple(filter(None, (*self.text_columns, *labels, self.id_column)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

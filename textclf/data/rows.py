@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from runtime.class_names import read_label
@@ -86,7 +89,7 @@ def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
     pairs = second[0] if second else None
     labels = [split_cell(cell, kind) for cell in label_cells(table, columns)]
     reasons = [
-        _reason(parts, label)
+        _reason(dict(zip(columns.text, parts, strict=True)), label)
         for parts, label in zip(zip(texts, *second, strict=True), labels, strict=True)
     ]
     rows = LabelledRows(
@@ -121,13 +124,27 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _reason(texts: Sequence[Any], label: list[str] | Fault) -> str | None:
+def text_fault(value: Any, column: str) -> str | None:
+    """Why a cell is no text, or None: numbers and dates are what they are written as.
+
+    Args:
+        value: Of any type; an empty text is one.
+        column: Named in the reason.
+    """
+    written = isinstance(value, (str, int, float, Decimal, date)) and not isinstance(value, bool)
+    # NaN, and the NaT of pandas, are not themselves.
+    if value is None or (written and value != value):
+        return f"there is no text in {column!r}"
+    if written and value not in (math.inf, -math.inf):
+        return None
+    kind = "bytes that are not UTF-8" if isinstance(value, bytes) else type(value).__name__
+    return f"{column!r} must hold a text, got {value if written else kind}"
+
+
+def _reason(texts: Mapping[str, Any], label: list[str] | Fault) -> str | None:
     """Why a row cannot be used, or None."""
-    if any(text is None for text in texts):
-        return "there is no text"
-    if any(isinstance(text, (list, dict)) for text in texts):
-        return "its text must be a string, got a list or an object"
-    return label.reason if isinstance(label, Fault) else None
+    faults = (text_fault(text, column) for column, text in texts.items())
+    return next(filter(None, faults), label.reason if isinstance(label, Fault) else None)
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, DataError
-from runtime.tables.format import TableFormat
+from runtime.tables.cells import stored_value
+from runtime.tables.format import Expected, TableFormat
 from runtime.tables.reader import TABLE_ENDINGS, Table, read_table
 
 SPLIT_NAMES = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "trainval"),
     "validation": ("validation", "valid", "val", "dev", "eval"),
     "test": ("test", "testing"),
 }
+_PART = re.compile(r"-\d+-of-(\d+)")
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[\w.-]+)?")
 
 
@@ -30,14 +32,17 @@ class SourceTables:
     """By `train`, `validation` and `test`; a lone file is `train`."""
     sha256: str
     """Of the bytes of all files, in the order of the splits."""
+    notes: tuple[str, ...] = ()
+    """Of the choice of the files."""
 
 
-def read_tables(data: str, table_format: TableFormat) -> SourceTables:
+def read_tables(data: str, table_format: TableFormat, names: tuple[str, ...] = ()) -> SourceTables:
     """Read every split of a data set.
 
     Args:
         data: Path of a file or a folder, or a Hub id (`name`, `owner/name`, `owner/name:config`).
         table_format: How text files are read.
+        names: Of columns that are stated; a first row that holds one is a header.
 
     Raises:
         DataError: Nothing is there, or a table cannot be read.
@@ -45,52 +50,93 @@ def read_tables(data: str, table_format: TableFormat) -> SourceTables:
     """
     path = Path(data).expanduser()
     if path.is_dir():
-        return _read_files(folder_splits(path), table_format)
+        files, notes = folder_splits(path)
+        return replace(_read_files(files, table_format, names), notes=notes)
     if path.exists():
-        return _read_files({"train": path}, table_format)
+        return _read_files({"train": path}, table_format, names)
     if path.suffix.lower() in TABLE_ENDINGS or not _HUB_ID.fullmatch(data):
         raise DataError(f"There is no file or folder {data!r}. Check the path.")
     return _read_hub(data)
 
 
-def folder_splits(folder: Path) -> dict[str, Path]:
+def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """The file of each split in a folder, by words in the file names.
 
     Args:
-        folder: Holds files such as `train.csv`, `my-dev.tsv` or `TREC.test.all`; a folder with
-            one table is a training table.
+        folder: Holds files such as `train.csv`, `my-dev.tsv` or `TREC.test.all`, itself or in
+            `data`; a folder with one table is a training table.
+
+    Returns:
+        The files, and what is to be noted of the choice.
 
     Raises:
-        DataError: No file or several for a split; the message lists them.
+        DataError: No file or several for a split, or several splits for a file; the message
+            lists them.
     """
+    if (folder / "dataset_dict.json").exists():
+        raise DataError(
+            f"{folder} is a data set as `datasets` saves it to disk. Write each of its splits with "
+            "to_parquet, as train.parquet and so on."
+        )
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
-    named: dict[str, list[Path]] = {split: [] for split in SPLIT_NAMES}
-    for file in files:
-        words = re.split(r"[^a-z]+", file.name.lower())
-        for split, names in SPLIT_NAMES.items():
-            if set(words) & set(names):
-                named[split].append(file)
     tables = [file for file in files if file.suffix.lower() in TABLE_ENDINGS]
-    if not any(named.values()) and len(tables or files) == 1:
-        return {"train": (tables or files)[0]}
-    found = {split: _only(folder, split, paths) for split, paths in named.items() if paths}
-    if not found:
+    named = {file: _splits_named(file) for file in files}
+    if not any(named.values()):
+        if not tables and (folder / "data").is_dir():
+            return folder_splits(folder / "data")
+        if len(tables or files) == 1:
+            return {"train": (tables or files)[0]}, ()
         raise DataError(
             f"{folder} has no file named after a split; it has {_listed(files)}. "
             "Call them train, validation and test, or name one file as DATA."
         )
-    return found
+    # A README about the test set is no test set, and eval.py no validation.
+    split_files = [file for file in tables if named[file]] or [f for f in files if named[f]]
+    found = {
+        split: _only(folder, split, paths)
+        for split in SPLIT_NAMES
+        if (paths := [file for file in split_files if split in named[file]])
+    }
+    notes = _settle_shared(found, named)
+    others = [file for file in files if file not in found.values()]
+    if unread := [file for file in others if named[file] or file in tables]:
+        notes.append(f"Not read, being no table named after a split: {_listed(unread)}.")
+    return found, tuple(notes)
+
+
+def _settle_shared(found: dict[str, Path], named: Mapping[Path, Sequence[str]]) -> list[str]:
+    """Make a file of train and validation train alone, say so, and refuse any other of two."""
+    notes = []
+    for file in dict.fromkeys(found.values()):
+        if named[file] == ["train", "validation"]:
+            del found["validation"]
+            notes.append(f"{file.name} is named after train and validation; all of it is train.")
+        elif len(named[file]) > 1:
+            raise DataError(
+                f"{file} is named after {' and '.join(named[file])}, and can be only one of them. "
+                "Rename it, or name the training file as DATA."
+            )
+    return notes
+
+
+def _splits_named(file: Path) -> list[str]:
+    words = set(re.split(r"[^a-z]+", file.name.lower()))
+    return [split for split, names in SPLIT_NAMES.items() if words & set(names)]
 
 
 def _only(folder: Path, split: str, paths: list[Path]) -> Path:
-    # A README about the test set is no test set.
-    tables = [path for path in paths if path.suffix.lower() in TABLE_ENDINGS] or paths
-    if len(tables) > 1:
+    part = _PART.search(paths[0].name)
+    if part and int(part[1]) > 1:
         raise DataError(
-            f"{folder} has several files for {split}: {_listed(tables)}. "
+            f"{folder} has {split} in {int(part[1])} parts, of which {len(paths)} are here: "
+            f"{_listed(paths)}. Join them into one file."
+        )
+    if len(paths) > 1:
+        raise DataError(
+            f"{folder} has several files for {split}: {_listed(paths)}. "
             "Leave one, or name one file as DATA."
         )
-    return tables[0]
+    return paths[0]
 
 
 def _listed(paths: Iterable[Path]) -> str:
@@ -99,15 +145,24 @@ def _listed(paths: Iterable[Path]) -> str:
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 
 
-def _read_files(paths: dict[str, Path], table_format: TableFormat) -> SourceTables:
+def _read_files(
+    paths: dict[str, Path], table_format: TableFormat, names: tuple[str, ...]
+) -> SourceTables:
     splits: dict[str, Table] = {}
     digest = hashlib.sha256()
-    first: Path | None = None
+    expected, first = Expected(names=names), next(iter(paths.values()))
     for split, path in paths.items():
-        if first is not None and path.suffix == first.suffix:
-            table_format = _like(next(iter(splits.values())), table_format)
-        splits[split] = read_table(path, table_format)
-        first = first or path
+        alike = path.suffix == first.suffix
+        splits[split] = table = read_table(
+            path, table_format, expected if alike else replace(expected, beside=None)
+        )
+        if path is first:
+            # What names the columns of one file names those of all, and tells their delimiters.
+            named = table.layout is None or table.layout.header_rows > 0
+            expected = Expected(
+                names=(*names, *table.columns) if named else names,
+                beside=None if named else table.layout,
+            )
         if not path.is_file():  # a pipe gave its content only once
             digest.update(json.dumps(splits[split].columns).encode())
             continue
@@ -115,18 +170,6 @@ def _read_files(paths: dict[str, Path], table_format: TableFormat) -> SourceTabl
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return SourceTables(splits, digest.hexdigest())
-
-
-def _like(table: Table, table_format: TableFormat) -> TableFormat:
-    """The format of a table, so that a small file beside it is not read otherwise."""
-    layout = table.layout
-    if layout is None or layout.kind == "lines":
-        return table_format
-    if layout.dialect is None:
-        return replace(
-            table_format, delimiter=layout.kind if layout.kind == "first-space" else None
-        )
-    return replace(table_format, delimiter=layout.dialect.delimiter, header=layout.header)
 
 
 def _read_hub(data: str) -> SourceTables:
@@ -162,7 +205,9 @@ def hub_table(dataset: Any, source: str) -> Table:
         dataset: A `datasets.Dataset`.
         source: Named in errors.
     """
-    columns: dict[str, list[Any]] = {name: list(dataset[name]) for name in dataset.column_names}
+    columns: dict[str, list[Any]] = {
+        name: list(map(stored_value, dataset[name])) for name in dataset.column_names
+    }
     for name, feature in dataset.features.items():
         inner = getattr(feature, "feature", feature)
         if names := getattr(inner, "names", None):
