@@ -1,0 +1,102 @@
+"""The files of a folder: which is which split, and each is read as itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import DataError
+from runtime.tables.reader import write_rows
+from textclf.data.loading import load_data
+
+TRAIN = "text,label\n" + "".join(f"a text of {i},{'ab'[i % 2]}\n" for i in range(12))
+
+
+def folder_with(path: Path, **contents: str) -> str:
+    path.mkdir()
+    for name, content in contents.items():
+        (path / name.replace("__", ".")).write_text(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("test__csv", TRAIN.replace(",", ";")),
+        ("test__tsv", TRAIN.replace(",", "\t")),
+        ("test__csv", "Label;TEXT \na;it is, and so on\n"),
+        ("test__jsonl", '{"Text": "it is", "label": "b"}\n'),
+    ],
+)
+def test_a_file_beside_the_training_file_is_read_as_itself(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    test = load_data(folder_with(tmp_path / "set", train__csv=TRAIN, **{name: content})).test
+    assert test is not None
+    assert test.texts[0] in ("a text of 0", "it is, and so on", "it is")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TRAIN.replace("text,label", "text,sentiment"), "test.csv has no column 'label'"),
+        (TRAIN.replace("text,label", "review,label"), "test.csv has no column 'text'"),
+        (TRAIN.removeprefix("text,label\n"), "no column 'text'; .* state --header"),
+    ],
+)
+def test_a_test_file_with_other_columns_is_not_left_out(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data(folder_with(tmp_path / "set", train__csv=TRAIN, test__csv=content))
+
+
+def test_a_test_file_with_empty_labels_is_left_out_as_such(tmp_path: Path) -> None:
+    folder = folder_with(
+        tmp_path / "set",
+        train__csv=TRAIN,
+        test__csv="id,text,label\n1,a,\n",
+        sample__csv="id,label\n",
+    )
+    data = load_data(folder)
+    assert data.test is None
+    assert any("test.csv has no label in its column 'label'" in note for note in data.notes)
+    assert any(
+        "Not read, being no table named after a split: sample.csv" in note for note in data.notes
+    )
+
+
+@pytest.mark.parametrize("name", ["train_val", "train-and-dev", "trainval"])
+def test_a_file_of_train_and_validation_is_train_alone(tmp_path: Path, name: str) -> None:
+    data = load_data(folder_with(tmp_path / "set", **{f"{name}__csv": TRAIN, "test__csv": TRAIN}))
+    assert data.held_out
+    assert len(data.train.texts) + len(data.validation.texts) == 12
+
+
+@pytest.mark.parametrize("name", ["val_test", "train_test", "train_eval_test"])
+def test_a_file_is_no_two_other_splits(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{name}\.csv is named after .* only one of them"):
+        load_data(folder_with(tmp_path / "set", **{f"{name}__csv": TRAIN}))
+
+
+def test_only_tables_are_splits_where_there_are_any(tmp_path: Path) -> None:
+    folder = folder_with(
+        tmp_path / "set", train__csv=TRAIN, eval__py="import os\n", test_notes__md="of the test\n"
+    )
+    data = load_data(folder)
+    assert (data.held_out, data.test) == (True, None)
+    assert any(
+        "Not read, being no table" in n and "eval.py, test_notes.md" in n for n in data.notes
+    )
+
+
+def test_parts_of_a_split_are_not_taken_for_the_whole(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("A data set.\n")
+    whole = tmp_path / "data" / "train-00000-of-00001.parquet"
+    write_rows([{"text": f"{i}", "label": "ab"[i % 2]} for i in range(8)], whole)
+    assert len(load_data(str(tmp_path)).train.texts) == 7
+    whole.rename(whole.with_name("train-00001-of-00002.parquet"))
+    with pytest.raises(DataError, match="train in 2 parts, of which 1 are here: train-00001"):
+        load_data(str(tmp_path))
