@@ -15,6 +15,7 @@ from textclf.data.columns import (
     choose_columns,
     find_name,
     label_names,
+    possible_names,
 )
 from textclf.data.loading import load_table, read_examples
 from textclf.data.options import LabelOptions
@@ -52,12 +53,7 @@ def assess(
     """
     classifier = TextClassifier.load(model, answering)
     trained = _trained_columns(Path(model), classifier.text_columns)
-    names = (
-        *options.column_names,
-        *trained.text,
-        trained.label or "",
-        *label_names({}, trained.label or ""),
-    )
+    names = (*options.column_names, *trained.text, *possible_names(trained.label))
     table = load_table(str(data), options.table_format, names)
     columns = _columns(table, options, trained)
     examples = read_examples(table, columns, options, classifier.labels, classifier.task)

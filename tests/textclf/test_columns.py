@@ -130,7 +130,9 @@ def test_columns_of_withheld_labels_are_told(tmp_path: Path) -> None:
     assert data.test is None
     assert any("test.csv withholds its labels: every one is -1" in note for note in data.notes)
     (tmp_path / "test.csv").write_text(re.sub(r",[01](?=,|\n)", ",", INDICATORS))
-    assert any("test.csv has no labels" in note for note in load_data(str(tmp_path)).notes)
+    assert any(
+        "test.csv has no label in its column" in note for note in load_data(str(tmp_path)).notes
+    )
 
 
 def test_one_column_that_is_one_a_row_makes_classes(tmp_path: Path) -> None:

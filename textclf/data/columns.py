@@ -124,6 +124,12 @@ def label_names(columns: Mapping[str, Any], stated: str | Sequence[str]) -> tupl
     return tuple(names)
 
 
+def possible_names(stated: str | Sequence[str] | None) -> tuple[str, ...]:
+    """All that label columns of an unread table may be called: commas may divide them or not."""
+    whole = (stated,) if isinstance(stated, str) else tuple(stated or ())
+    return (*whole, *label_names({}, whole))
+
+
 def _joined(names: Sequence[str]) -> str:
     line = StringIO()
     csv.writer(line, lineterminator="").writerow(names)

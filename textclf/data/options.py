@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from runtime.class_names import read_class_names
 from runtime.errors import ConfigError
 from runtime.tables.format import DETECT, TableFormat
-from textclf.data.columns import label_names
+from textclf.data.columns import possible_names
 from textclf.data.labels import resolve_task
 
 
@@ -69,7 +69,7 @@ class LabelOptions(TextOptions):
     @property
     def column_names(self) -> tuple[str, ...]:
         """Of all columns that are stated."""
-        labels = (self.label_column, *label_names({}, self.label_column or ""))
+        labels = possible_names(self.label_column)
         return tuple(filter(None, (*self.text_columns, *labels, self.id_column)))
 
 
