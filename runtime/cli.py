@@ -41,6 +41,13 @@ EPILOGUE = (
     "--debug, anywhere, shows the traceback of a failure."
 )
 
+
+class Literal(str):
+    """A word after `--`: no option, whatever it begins with."""
+
+    __slots__ = ()
+
+
 _BY_SIGNAL = 128
 """Exit codes of a process that a signal has ended, with its number, as a shell reports them."""
 _OBJECTS = 10_000
@@ -62,8 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     escape_what_cannot_be_encoded()
     try:
         with _raised_signals():
-            result = _app()(
-                words,
+            end = words.index("--") if "--" in words else len(words)
+            result = _app(words[:end])(
+                [*words[:end], *map(Literal, words[end:])],
                 print_error=False,
                 exit_on_error=False,
                 verbose=False,
@@ -169,7 +177,14 @@ def what_exists(*, resume: bool, overwrite: bool) -> Existing:
     return "resume" if resume else "overwrite" if overwrite else "refuse"
 
 
-def _app() -> App:
+def _app(optional: Sequence[str]) -> App:
+    """The root command.
+
+    Args:
+        optional: The words that may be options: those before `--`.
+    """
+    from functools import partial
+
     from cyclopts import App
 
     app = App(
@@ -178,7 +193,12 @@ def _app() -> App:
         help_format="plaintext",  # rich's markdown costs a quarter of `--help`
         help_epilogue=EPILOGUE,
         version=_version,
-        config=(_require_folder, config_from_file, _require_numbers),
+        config=(
+            partial(_require_known_options, optional),
+            _require_folder,
+            config_from_file,
+            _require_numbers,
+        ),
         suppress_keyboard_interrupt=False,
     )
     for name in APPLICATIONS:
@@ -197,6 +217,32 @@ def _require_folder(_app: App, _commands: tuple[str, ...], _arguments: ArgumentC
             "The folder in which you are is no longer there. Go into another one with cd, then "
             "run the command again."
         ) from error
+
+
+def _require_known_options(
+    optional: Sequence[str], _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    """See that words are no misspelt options, and that short options swallow no words."""
+    from inspect import Parameter
+
+    from cyclopts import MissingArgumentError, UnknownOptionError
+
+    takes_many = any(one.field_info.kind is Parameter.VAR_POSITIONAL for one in arguments)
+    for argument in arguments:
+        for token in argument.tokens:
+            option, value = token.keyword, token.value
+            if value.startswith("--") and value in optional:
+                if option is not None:
+                    raise MissingArgumentError(argument=argument, keyword=option)
+                raise UnknownOptionError(token=token, argument_collection=arguments)
+            word = f"{option}{value}"
+            swallowed = takes_many and value and word in optional and not word.startswith("--")
+            if swallowed and not value[0].isdigit():
+                raise ConfigError(
+                    f"{word} may be the option {option}, or a word that begins with a dash. Write "
+                    f"{option} {value} for the one, and -- {word} for the other; in a query "
+                    f"- {word[1:]} leaves out what shows it."
+                )
 
 
 def _require_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -54,8 +54,19 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
             return f"error: {error}", error.exit_code
         case CycloptsError():
             command = " ".join(("footwork", *(error.command_chain or ())))
-            return f"error: {error} See: {command} --help", WRONG_COMMAND
+            return f"error: {error}{_literally(error)} See: {command} --help", WRONG_COMMAND
     return f"error: {_surroundings_fault(error) or _own_fault(error)}", FAILED
+
+
+def _literally(error: BaseException) -> str:
+    """How a word that begins with a dash is given to a command that takes words."""
+    from cyclopts import UnknownOptionError
+
+    if not isinstance(error, UnknownOptionError) or error.token.source != "cli":
+        return ""
+    if not any(argument.index is not None for argument in error.argument_collection):
+        return ""
+    return f" What is no option stands after `--`: -- {error.token.value}."
 
 
 def _resuming(words: Sequence[str]) -> str:

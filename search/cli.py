@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from runtime.cli import Literal
 from runtime.console import (
     DONE,
     ProgressLine,
@@ -33,6 +34,8 @@ from search.options import (
 from search.update.crew import ALONE, launched_crew
 
 if TYPE_CHECKING:
+    from cyclopts import Token
+
     from search.query.terms import Query
 
 app = App(
@@ -42,7 +45,16 @@ app = App(
 )
 
 _NULL = "-0"
-Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
+
+def _word(_kind: type[str], tokens: Sequence[Token]) -> str:
+    r"""A word; one after `--` that begins with a dash has a \ before it, as in a query."""
+    value = tokens[0].value
+    dashed = isinstance(value, Literal) and value.startswith("-") and value != "-"
+    return f"\\{value}" if dashed else value
+
+
+Words = Annotated[str, Parameter(allow_leading_hyphen=True, converter=_word)]
 
 
 @app.command
@@ -129,7 +141,8 @@ def query(
 
     Args:
         words: What they show: a dog + "at night" - people. `+` adds a term, `-` leaves out what
-            shows it, 0.5: before a term is its weight, and ./photo.jpg is a picture.
+            shows it, 0.5: before a term is its weight, unless a digit follows as in 16:9, and
+            ./photo.jpg is a picture. A word that begins with a dash of its own stands after --.
         like: A picture that they are like; any file of this machine.
         queries: A file of queries, one a line, or `-` for standard input; a line that begins with
             # is a comment, one with \# a query that does.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from itertools import islice, product
 from pathlib import Path
 
 _SURROGATES = range(0xDC80, 0xDD00)
 """What Python makes of bytes that are no UTF-8 (PEP 383)."""
 _PRIVATE = 0x10FE80
 """Where they are kept: code points for private use, which no file name is likely to have."""
+
+_MOST_SPELLINGS = 256
+"""Of one path: more than eight of its names with accents are of no path that is there."""
 
 _STORED = {code: _PRIVATE + code - _SURROGATES[0] for code in _SURROGATES}
 _REAL = {stored: code for code, stored in _STORED.items()}
@@ -22,6 +27,21 @@ def absolute_path(path: str | Path) -> str:
 def is_at_or_below(path: str, folder: str) -> bool:
     """Whether an absolute path is `folder` or lies in it, at any depth."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """A text as it stands, composed and decomposed: file systems keep either, and both look alike.
+
+    Args:
+        text: Of a path each name is spelt by itself.
+    """
+    if text.isascii():
+        return (text,)
+    names = (
+        dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+        for name in text.split("/")
+    )
+    return tuple(islice(map("/".join, product(*names)), _MOST_SPELLINGS))
 
 
 def stored_text(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,13 +43,13 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
     unknown = [
         (field, value)
         for field in _VALUES
-        for value in getattr(where, field)
+        for value in dict.fromkeys(map(_composed, getattr(where, field)))
         if not _lets_through(store, field, value)
     ]
     images = _some_images(store, _LOOKED_AT, Filter()) if unknown else ()
     for field, value in unknown:
         option, values_of = _VALUES[field]
-        there = {one for image in images for one in values_of(image) if one}
+        there = {_composed(one) for image in images for one in values_of(image) if one}
         others = get_close_matches(value, there, _TOLD) or _most_telling(store, field, there)
         known = ""
         if others:
@@ -56,6 +57,11 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
         elif len(images) < _LOOKED_AT:  # all that there are
             known = "; no image of the index has one"
         yield f"{option} {path_line(value)} lets no image through{known}."
+
+
+def _composed(name: str) -> str:
+    """One spelling of those that look alike."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _lets_through(store: Store, field: str, value: str) -> bool:
@@ -69,5 +75,5 @@ def _some_images(store: Store, count: int, where: Filter) -> Sequence[ImageRecor
 
 
 def _most_telling(store: Store, field: str, there: Iterable[str]) -> Sequence[str]:
-    every = store.roots() if field == "folders" else sorted(there)
+    every = list(map(_composed, store.roots())) if field == "folders" else sorted(there)
     return [*every[:_TOLD], *(["…"] if len(every) > _TOLD else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -156,9 +157,10 @@ def is_match(name: str, pattern: str) -> bool:
     """Whether a pattern of one name, without slashes, means it."""
     if not is_visible(name) and not (name.startswith(".") and pattern.startswith(".")):
         return False
-    return fnmatchcase(_lower_ending(name), _lower_ending(pattern))
+    return fnmatchcase(_one_spelling(name), _one_spelling(pattern))
 
 
-def _lower_ending(name: str) -> str:
-    stem, ending = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
+def _one_spelling(name: str) -> str:
+    """With its ending in lower case, and composed: file systems keep either."""
+    stem, ending = os.path.splitext(unicodedata.normalize("NFC", name))  # noqa: PTH122 - a name
     return stem + ending.lower()

@@ -14,8 +14,11 @@ from runtime.errors import ConfigError
 from runtime.paths import path_line
 from search.paths import absolute_path
 
-_WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=\S)")
+_WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=[^\s\d])")  # 10:30 and 16:9 are words
 _OPTION = re.compile(r"--\S+|-[a-zA-Z]")
+_LITERAL = "\\-"
+"""Begins a word whose dash is its own, as `\\#` does an entry of a file."""
+_TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212]+\\S+")
 _HEAVIEST = 1_000_000  # beyond it other terms count for nothing, and sums soon for no number
 _ADDRESSES = ("file:", "http://", "https://")
 _PATH_BEGINNINGS = ("/", "./", "../", "~/", *_ADDRESSES)
@@ -66,13 +69,14 @@ class Query:
 
 
 def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
-    """Read a query as it is typed.
+    r"""Read a query as it is typed.
 
     Args:
         words: `a dog + "at night" - people`, split as a shell does or not at all: `+` adds a term,
-            `-` excludes one, with or without a space after it, `0.5:` before a term is its
-            weight. A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file:
-            address is a picture.
+            `-` excludes one, with or without a space after it (`\-` begins a word with a dash of
+            its own), `0.5:` before a term is its weight, unless a digit follows: `16:9` is a word.
+            A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file: address is a
+            picture.
         like: Pictures, each with a weight if need be.
 
     Raises:
@@ -85,7 +89,8 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
     if all(term.is_excluded for term in terms):
         raise ConfigError(
             "Nothing is asked for. Name words, or a picture: footwork search query "
-            '"a red bicycle" or --like photo.jpg. Only what is asked for can be narrowed by `-`.'
+            '"a red bicycle" or --like photo.jpg. Only what is asked for can be narrowed by `-`; '
+            "words with a dash of their own stand after --."
         )
     return Query(tuple(terms))
 
@@ -123,10 +128,17 @@ def _parts(word: str) -> list[str]:
         if _OPTION.fullmatch(part):
             raise ConfigError(
                 f"{path_line(part)} is no option of this command. To leave out what shows "
-                f"something, write a space after the sign: - {path_line(part.lstrip('-'))}"
+                f"something, write a space after the sign: - {path_line(part.lstrip('-'))}; the "
+                f"word itself is \\{path_line(part)}"
+            )
+        if _TYPOGRAPHIC_DASH.fullmatch(part):
+            raise ConfigError(
+                f"{path_line(part)} begins with a dash that no option and no sign has. Type it "
+                "anew, with - or --, or put a space after it."
             )
         signed = part[0] in "+-" and len(part) > 1
-        parts += [part[0], part[1:]] if signed else [part]
+        literal = part.startswith(_LITERAL)
+        parts += [part[0], part[1:]] if signed else [part[1:] if literal else part]
     return parts
 
 

@@ -113,6 +113,20 @@ def test_terms_are_added_weighted_and_excluded(
     assert mixed["query"].startswith("a green star + ")
 
 
+def test_a_dash_at_a_word_is_a_sign_and_after_two_dashes_its_own(
+    drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = ("--index", drawn[1], "--json", "--all")
+    for words, read in (
+        (["a star", "-heart"], "a star - heart"),
+        (["a star - heart"], "a star - heart"),
+        (["a star", "-0.5:heart", "-k2"], "a star - 0.5:heart"),
+        (["--", "--sinse", "-5 degrees", "-", "heart"], "--sinse -5 degrees - heart"),
+    ):
+        assert main(["search", "query", *map(str, index), *words]) == 0
+        assert json.loads(capsys.readouterr().out)["query"] == read
+
+
 def test_filters_hold(drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     index = ("--index", drawn[1], "--all", "-k", "20")
     assert len(asked(capsys, "a star", *index)["hits"]) == 12
@@ -241,6 +255,11 @@ def test_removed_images_are_forgotten(tmp_path: Path, drawn: tuple[Path, Path]) 
         (["query", "--index", "{index}"], "Nothing is asked for"),
         (["query", "-", "a dog", "--index", "{index}"], "Nothing is asked for"),
         (["query", "a", "+", "--index", "{index}"], "A term is empty"),
+        (["query", "a", "--sinse", "2030"], "Did you mean --since? What is no option stands after"),
+        (["query", "a", "--queries", "--json"], "--queries requires an argument"),
+        (["query", "a", "-indoor"], "Write -i ndoor for the one, and -- -indoor for the other"),
+        (["query", "a", "-kitchen"], "in a query - kitchen leaves out what shows it"),
+        (["remove", "-indoor"], "-indoor may be the option -i, or a word"),
         (["query", "0:a", "--index", "{index}"], "A weight must be above 0"),
         (["query", "a", "--min-width", "9" * 30, "--index", "{index}"], "whole number below 2^63"),
         (["query", "a", "--since", "May", "--index", "{index}"], "A date must look like"),

@@ -70,6 +70,11 @@ def test_a_pattern_means_a_name_or_a_path_below_the_root(
     assert not is_excluded(root, True)
 
 
+def test_a_pattern_means_a_name_in_either_spelling() -> None:
+    for pattern, name in (("\u00e9t\u00e9/", "e\u0301te\u0301"), ("e\u0301*", "\u00e9t\u00e9")):
+        assert Exclusions((pattern,)).below("/r")(f"/r/{name}", True)
+
+
 def test_what_an_exclusion_covers_leaves_the_index_and_stays_away(
     place: IndexFolder, photos: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from runtime.errors import ConfigError
 from search.dates import day_bounds
 from search.path_words import words_of
-from search.paths import real_path, stored_text
+from search.paths import real_path, spellings, stored_text
 from search.query.terms import Term, parse_query, read_queries
 
 
@@ -148,3 +148,32 @@ def test_every_name_is_stored_and_read_back(name: str) -> None:
     stored = stored_text(name)
     stored.encode("utf-8")
     assert real_path(stored) == name
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["10:30 at the station", "16:9", "3:2 ratio", "2.35:1 film", "note: x", "12: a sign", "0.5:1"],
+)
+def test_times_and_ratios_are_words(words: str) -> None:
+    assert parse_query([words]).terms == (Term(words),)
+    assert parse_query(["a clock", "-", words]).excluded == (Term(words, is_excluded=True),)
+
+
+@pytest.mark.parametrize("words", [["\\-heart"], ["\\-5 degrees - \\--sinse x"], ["a \\-n"]])
+def test_a_dash_may_be_its_words_own(words: list[str]) -> None:
+    assert str(parse_query(words)) == " ".join(words).replace("\\", "")
+
+
+@pytest.mark.parametrize("word", ["\u2014since", "\u2013heart", "\u2212heart"])
+def test_a_dash_that_a_word_processor_made_is_told(word: str) -> None:
+    with pytest.raises(ConfigError, match=f"{word} begins with a dash that no option"):
+        parse_query(["a dog", word])
+    assert parse_query(["Paris \u2013 the tower"]).terms == (Term("Paris \u2013 the tower"),)
+
+
+def test_a_name_is_spelt_composed_and_decomposed() -> None:
+    composed, decomposed = "/\u00e9/a/\u00fc", "/e\u0301/a/u\u0308"
+    assert spellings("/a/b c") == ("/a/b c",)
+    assert {composed, decomposed, "/\u00e9/a/u\u0308"} < set(spellings(composed))
+    assert set(spellings(composed)) == set(spellings(decomposed))
+    assert len(spellings("/\u00e9" * 1000)) == 256

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -47,6 +48,28 @@ def test_a_value_that_no_image_has_is_told_with_those_that_some_have(store: Stor
     store.write_labels([("/photos/2024/b.jpg", {})])
     (sentence,) = unknown_values(store, Filter(labels=("cat",)))
     assert sentence == "--label cat lets no image through; no image of the index has one."
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_are_found_in_either_spelling(engine: Engine, stored: str, asked: str) -> None:
+    there, typed = (lambda text: normalize(stored, text)), (lambda text: normalize(asked, text))
+    with closing(engine.make()) as store:
+        write_images(store, there("/phötos/Été/a.jpg"), camera=there("Câmera X"))
+        store.write_labels([(there("/phötos/Été/a.jpg"), {there("pâté"): 0.9})])
+        store.set_roots([there("/phötos")])
+        for conditions in (
+            {"folders": (typed("/phötos/Été"),)},
+            {"folders": (there("/phötos/") + typed("Été"),)},
+            {"cameras": (typed("Câm"),)},
+            {"labels": (typed("pâté"),)},
+        ):
+            assert list(unknown_values(store, Filter(**conditions))) == []
+        (sentence,) = unknown_values(store, Filter(folders=(typed("/phötos/Éte"),)))
+        assert normalize("NFC", sentence) == sentence
+        assert sentence.startswith("--in /phötos/Éte lets no image through; the index knows /phö")
+        assert [one.path for one in store.find_words(typed("été"), 9, Filter()).records] == [
+            there("/phötos/Été/a.jpg")
+        ]
 
 
 def test_what_only_some_images_were_asked_for_is_not_said_of_all(

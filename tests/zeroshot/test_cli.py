@@ -74,6 +74,18 @@ def test_a_list_on_standard_input_names_the_images(
     assert [row["path"] for row in rows_of(capsys.readouterr().out)] == names
 
 
+def test_a_file_whose_name_begins_with_dashes_stands_after_two(
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "--indoor.png").write_bytes((photos / "star" / "1.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert main(["zeroshot", "label", *WORDS, "--", "--indoor.png"]) == 0
+    assert [row["path"] for row in rows_of(capsys.readouterr().out)] == ["'--indoor.png"]
+
+
 def test_unreadable_files_keep_their_row_and_end_in_exit_code_three(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +145,9 @@ def test_an_evaluation_writes_its_report(
     [
         (["--labels", "cat,,dog"], "Label 2 is empty"),
         (["--labels", "cat,cat"], "stands twice"),
+        (["--labels", "\u00e9t\u00e9,e\u0301te\u0301"], "stands twice"),
+        (["--lables", "cat"], "Did you mean --labels? What is no option stands after `--`"),
+        (["--labels", "cat", "-indoor.png"], "Write -i ndoor.png for the one, and -- -indoor.png"),
         ([], "--labels and --labels-file are both missing"),
         (["--labels", "cat", "--templates", "a photo"], "{}"),
         (["--labels", "cat", "--abstain-below", "0.5"], "--abstain-below goes with --taught"),
