@@ -12,11 +12,18 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 _TIFF_BITS = 258  # BitsPerSample
 _TIFF_KIND, _WHITE_IS_ZERO = 262, 0  # PhotometricInterpretation
-_LARGEST_16_BIT = 2**16 - 1
+_TIFF_UNKNOWN = 42113  # GDAL_NODATA
+_NO_VALUE = 1e30
+_LOOKED_AT = 1_000_000  # pixels
+_RARE = 0.001  # of the pixels, at either end
+_OVERSHOOT = 0.05  # of what resizing and sharpening leave beyond black and white
+_DARKEST = 32  # of 255: floats that stay below are no shades from 0 to 255
+_GLANCE = 64  # pixels of the longer side that tell what a drawing is like
+_MOSTLY = 0.9
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Convert a loaded picture; what is transparent shows white.
+    """Convert a loaded picture; what is transparent shows white, behind a white drawing black.
 
     Returns:
         A new picture in RGB that knows no more of its file.
@@ -25,11 +32,11 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         ValueError: Pillow cannot convert the mode.
     """
     if picture.mode.startswith("I") or picture.mode == "F":
-        converted = _from_deep_grey(picture).convert("RGB")
-    elif picture.mode == "LAB":
+        picture = _from_deep_grey(picture)
+    if picture.mode == "LAB":
         converted = _from_lab(picture)
     elif picture.has_transparency_data:
-        converted = _on_white(picture.convert("RGBA"))
+        converted = _on_ground(picture.convert("RGBA"))
     else:
         converted = picture.convert("RGB")
     # Whoever turns pictures by their EXIF data would turn this one twice.
@@ -37,10 +44,23 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return converted
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    white = Image.new("RGB", picture.size, "white")
-    white.paste(picture, mask=picture.getchannel("A"))
-    return white
+def _on_ground(picture: Image.Image) -> Image.Image:
+    ground = Image.new("RGB", picture.size, "black" if _is_lost_on_white(picture) else "white")
+    ground.paste(picture, mask=picture.getchannel("A"))
+    return ground
+
+
+def _is_lost_on_white(picture: Image.Image) -> bool:
+    """Whether a drawing in RGBA differs ten times as much from black as from white.
+
+    Pictures with little that is transparent, such as windows with round corners, are no drawings.
+    """
+    small = picture.reduce(max(1, max(picture.size) // _GLANCE))  # colours weighted by their alpha
+    pixels = np.asarray(small, np.float32) / 255
+    colours, alpha = pixels[..., :3], pixels[..., 3]
+    on_white = (alpha * (1 - colours.min(axis=-1))).sum()
+    on_black = (alpha * colours.max(axis=-1)).sum()
+    return bool(alpha.mean() < _MOSTLY and 10 * on_white < on_black)
 
 
 def _from_lab(picture: Image.Image) -> Image.Image:
@@ -51,41 +71,56 @@ def _from_lab(picture: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(picture: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or of floats; `convert` would cut all above 255 to white."""
+    """Grey of 16 or 32 bits or of floats, in L or LA; `convert` would cut all above 255 to white."""
     values = np.asarray(picture).astype(np.float32)
     transparent = picture.info.get("transparency")
     hidden = values == transparent if isinstance(transparent, int) else None
+    values[~(np.abs(values) < _NO_VALUE)] *= np.inf  # such as what stands for "unknown" in floats
+    if isinstance(picture, TiffImageFile):
+        values[values == _unknown_value(picture)] = np.nan
     low, high = _black_and_white(picture, values)
     values -= low
     values *= 255 / (high - low or 1)
-    if hidden is not None:
-        values[hidden] = 255
     grey = np.nan_to_num(values, copy=False, nan=0).clip(0, 255, out=values)
-    return Image.fromarray(np.rint(grey, out=values).astype(np.uint8))
+    shown = Image.fromarray(np.rint(grey, out=values).astype(np.uint8))
+    if hidden is not None:
+        shown.putalpha(Image.fromarray(np.where(hidden, np.uint8(0), np.uint8(255))))
+    return shown
+
+
+def _unknown_value(picture: TiffImageFile) -> float | None:
+    """What stands for "unknown" among heights and the like, by a tag of GDAL's."""
+    try:
+        return float(str(picture.tag_v2.get(_TIFF_UNKNOWN)).strip("\0 "))
+    except ValueError:
+        return None
 
 
 def _black_and_white(picture: Image.Image, values: NDArray[np.float32]) -> tuple[float, float]:
     """The values that are to be black and white.
 
-    16 bits span what they can hold; so do floats from 0 to 1 or 0 to 255. Anything else, such as
-    heights in metres, is stretched between its extremes.
+    They are told by nearly all of the pixels: a few glaring ones shall not make the others black.
+    Integers span 8, 12 or 16 bits, whatever they are stored in, and floats 0 to 1 or 0 to 255.
+    Anything else, such as heights in metres or what is much brighter than white, is stretched
+    between its extremes.
     """
-    if picture.mode.startswith("I;16"):
-        return _span_of_16_bit(picture)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    usual = (_LARGEST_16_BIT,) if picture.mode == "I" else (1, 255)
-    for largest in usual:
-        if low >= 0 and high <= largest:
-            return 0, largest
+    if isinstance(picture, TiffImageFile) and picture.mode.startswith("I;16"):
+        # Pillow unpacks 12 bits into 16 as they are, and leaves a negative a negative.
+        bits = picture.tag_v2.get(_TIFF_BITS, (16,))[0]
+        if picture.tag_v2.get(_TIFF_KIND) == _WHITE_IS_ZERO:
+            return 2**bits - 1, 0
+        if bits != 16:
+            return 0, 2**bits - 1
+    some = values.ravel()[:: max(1, values.size // _LOOKED_AT)]
+    some = some[np.isfinite(some)]
+    if not some.size:
+        return 0, 1
+    low, high = map(float, np.quantile(some, (_RARE, 1 - _RARE), method="inverted_cdf"))
+    if picture.mode != "F":
+        return next(
+            ((0, top) for top in (255, 4095, 65535) if 0 <= low and high <= top), (low, high)
+        )
+    for top, least in ((1, 0), (255, _DARKEST)):
+        if -_OVERSHOOT * top <= low and least <= high <= (1 + _OVERSHOOT) * top:
+            return 0, top
     return low, high
-
-
-def _span_of_16_bit(picture: Image.Image) -> tuple[float, float]:
-    if not isinstance(picture, TiffImageFile):
-        return 0, _LARGEST_16_BIT
-    # Pillow unpacks 12 bits into 16 as they are, and leaves a negative a negative.
-    largest = 2 ** picture.tag_v2.get(_TIFF_BITS, (16,))[0] - 1
-    if picture.tag_v2.get(_TIFF_KIND) == _WHITE_IS_ZERO:
-        return largest, 0
-    return 0, largest

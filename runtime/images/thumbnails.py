@@ -15,7 +15,7 @@ from runtime.plain_files import content_hash, open_plain
 
 _QUALITY = 82  # percent of libjpeg
 _CHECKSUM = 4  # bytes, at the end of a kept file
-_RECIPE = 2
+_RECIPE = 3
 """Part of a kept file's name: to be raised when the same picture would come out otherwise."""
 
 

@@ -46,13 +46,22 @@ def test_a_cmyk_jpeg_is_not_a_negative() -> None:
     ("values", "expected"),
     [
         (np.array([[0, 65535, 32768]], np.uint16), (0, 255, 128)),
-        (np.array([[0, 257, 514]], np.uint16), (0, 1, 2)),
+        (np.array([[0, 257, 65535]], np.uint16), (0, 1, 255)),
+        (np.array([[0, 4095, 2048]], np.uint16), (0, 255, 128)),
+        (np.array([[0, 255, 128]], np.uint16), (0, 255, 128)),
+        (np.array([[0, 4095, 2048]], ">u2"), (0, 255, 128)),
+        (np.array([[0, 255, 128]], np.int32), (0, 255, 128)),
+        (np.array([[0, 4095, 2048]], np.int32), (0, 255, 128)),
         (np.array([[0, 65535, 32768]], ">u2"), (0, 255, 128)),
         (np.array([[0, 65535, 32768]], np.int32), (0, 255, 128)),
         (np.array([[-1000, 1000, 0]], np.int32), (0, 255, 128)),
         (np.array([[0, 2**30, 2**29]], np.int32), (0, 255, 128)),
         (np.array([[0, 1, 0.5]], np.float32), (0, 255, 128)),
+        (np.array([[0, 1.01, 0.5, -0.01]], np.float32), (0, 255, 128, 0)),
+        (np.array([[0, 4, 2]], np.float32), (0, 255, 128)),
         (np.array([[0, 200, 100]], np.float32), (0, 200, 100)),
+        (np.array([[0, 256, 100]], np.float32), (0, 255, 100)),
+        (np.array([[0, 1, 0.5, -3.4e38]], np.float32), (0, 255, 128, 0)),
         (np.array([[-8848, 8848, 0]], np.float32), (0, 255, 128)),
         (np.array([[np.nan, 0, 1, np.inf, -np.inf]], np.float32), (0, 0, 255, 255, 0)),
         (np.array([[np.nan, np.nan]], np.float32), (0, 0)),
@@ -62,6 +71,27 @@ def test_a_cmyk_jpeg_is_not_a_negative() -> None:
 def test_deep_grey_is_scaled_to_8_bits(values: np.ndarray, expected: tuple[int, ...]) -> None:
     decoded = decode_image(encoded(Image.fromarray(values), "TIFF"))
     assert [decoded.getpixel((x, 0)) for x in range(len(expected))] == [(v,) * 3 for v in expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "white", "odd"),
+    [(np.float32, 1, 50), (np.float32, 255, 1e6), (np.int32, 255, 70_000), (np.float32, 1, -9999)],
+)
+def test_a_glaring_pixel_makes_no_picture_black(kind: type, white: float, odd: float) -> None:
+    values = np.full((40, 40), white / 2, kind)
+    values[:, ::2] = white
+    values[0, 0] = odd
+    shown = np.asarray(decode_image(encoded(Image.fromarray(values), "TIFF")))
+    assert shown[1:, ::2].min() == 255
+    assert 127 <= shown[1:, 1::2].min() <= shown[1:, 1::2].max() <= 128
+
+
+def test_what_a_tiff_calls_unknown_is_no_extreme() -> None:
+    values = np.full((4, 4), 300, np.float32)
+    values[0], values[1] = -9999, 700
+    content = encoded(Image.fromarray(values), "TIFF", tiffinfo={42113: "-9999"})
+    assert decode_image(content).getpixel((0, 1)) == (255, 255, 255)
+    assert decode_image(content).getpixel((0, 2)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +156,39 @@ def test_what_is_transparent_is_white(mode: str, format_name: str) -> None:
     assert decoded.size == (8, 8)
     assert max(decoded.getpixel((1, 4))) < 6
     assert min(decoded.getpixel((6, 4))) > 249
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "I;16"])
+def test_a_white_drawing_on_nothing_stands_on_black(mode: str) -> None:
+    picture = Image.new("LA", (40, 40), (255, 0))
+    picture.paste((255, 255), (4, 4, 36, 20))
+    options = {}
+    if mode == "I;16":
+        values = np.full((40, 40), 7, np.uint16)
+        values[4:20, 4:36] = 65535
+        picture, options = Image.fromarray(values), {"transparency": 7}
+    elif mode == "P":
+        picture, options = picture.convert("RGBA").quantize(4), {}
+    elif mode == "RGBA":
+        picture = picture.convert("RGBA")
+    decoded = decode_image(encoded(picture, "PNG", **options))
+    assert (decoded.getpixel((8, 8)), decoded.getpixel((8, 30))) == ((255,) * 3, (0,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("colour", "ground"),
+    [((0, 0, 0), 255), ((200, 200, 200), 255), ((255, 255, 120), 255), ((245, 245, 245), 0)],
+)
+def test_the_ground_is_what_a_drawing_is_seen_on(colour: tuple[int, ...], ground: int) -> None:
+    picture = Image.new("RGBA", (200, 100), (255, 255, 255, 0))
+    picture.paste((*colour, 255), (60, 40, 80, 60))
+    assert decode_image(encoded(picture, "PNG")).getpixel((5, 5)) == (ground,) * 3
+
+
+def test_a_page_with_round_corners_stays_on_white() -> None:
+    picture = Image.new("RGBA", (200, 100), (255, 255, 255, 255))
+    picture.paste((255, 255, 255, 0), (0, 0, 4, 4))
+    assert decode_image(encoded(picture, "PNG")).getpixel((1, 1)) == (255,) * 3
 
 
 def test_half_transparent_is_half_white() -> None:
