@@ -81,6 +81,8 @@ class LabelledImage:
     """How far the best label stands above unrelated words, in their standard deviations."""
     fault: str | None = None
     """Why the picture cannot be read."""
+    note: str | None = None
+    """What to know of a file that could be read, a clause."""
 
 
 class ZeroShotClassifier:
@@ -176,7 +178,8 @@ class ZeroShotClassifier:
             if encoded.embedding is None:
                 yield LabelledImage(encoded.path, None, fault=encoded.fault)
             else:
-                yield from self.label_embeddings(encoded.embedding[None], [encoded.path])
+                for answer in self.label_embeddings(encoded.embedding[None], [encoded.path]):
+                    yield replace(answer, note=encoded.note) if encoded.note else answer
 
     def label_embeddings(
         self, embeddings: FloatArray, paths: Sequence[Path | None] | None = None

@@ -112,7 +112,7 @@ def label(
             deque(labelling, maxlen=0)  # a share of the work is in them
             return DONE
         _write_answers(labelling, labeller.labels, out, as_json=json, raw_cells=raw_cells)
-    note_all(labelling.faults)
+    note_all((*labelling.notes, *labelling.faults))
     all_done = use_labels(labelling.kept, sorting, note)
     return exit_code(all_done=all_done and not labelling.faults)
 

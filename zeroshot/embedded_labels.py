@@ -37,6 +37,10 @@ class EmbeddedFile(Protocol):
     def fault(self) -> str | None:
         """A clause such as "it is truncated"."""
 
+    @property
+    def note(self) -> str | None:
+        """What to know of a picture that could be read, a clause."""
+
 
 class ImageTextEncoder(TextEncoder, Protocol):
     """A two-tower model: what `runtime.encoder.DualEncoder` is, or that of an index."""

@@ -37,6 +37,7 @@ class KnownFile:
     path: Path
     embedding: FloatArray | None
     fault: str | None = None
+    note: str | None = None
 
 
 class IndexedEncoder:

@@ -66,6 +66,8 @@ class Labelling(Iterator[LabelledImage]):
     def __init__(self, answers: Iterator[LabelledImage], *, keeps: bool) -> None:
         self.faults: list[str] = []
         """Files that could not be read, and why."""
+        self.notes: list[str] = []
+        """What to know of files that could be read."""
         self.kept: list[LabelledImage] = []
         self._answers, self._keeps = answers, keeps
 
@@ -73,6 +75,8 @@ class Labelling(Iterator[LabelledImage]):
         answer = next(self._answers)
         if answer.fault is not None:
             self.faults.append(f"skipped {path_line(answer.path or '-')}: {answer.fault}.")
+        if answer.note is not None:
+            self.notes.append(f"{path_line(answer.path or '-')}: {answer.note}.")
         if self._keeps:
             self.kept.append(replace(answer, scores={}))  # by which no file is sorted
         return answer

@@ -20,7 +20,7 @@ from runtime.accelerator import (
 from runtime.encoder.batches import FloatArray
 from runtime.encoder.loading import TwoTowers, load_two_towers
 from runtime.encoder.preprocessing import Preprocessing
-from runtime.encoder.streaming import Outcome, PictureStream, Source
+from runtime.encoder.streaming import Outcome, PictureFile, PictureStream, Source
 from runtime.encoder.towers import ImageTower, TextTower
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ImageError
@@ -40,6 +40,8 @@ class EncodedImage:
     """Shape (D,), of length 1."""
     fault: str | None
     """A clause such as "it is truncated"."""
+    note: str | None = None
+    """What to know of a picture that could be read, a clause."""
 
 
 class DualEncoder:
@@ -132,7 +134,11 @@ class DualEncoder:
         Yields:
             A file each, in the order of `paths`.
         """
-        yield from map(_encoded, self._pictures.files(paths))
+        for file, row in self._pictures.files(map(PictureFile, paths)):
+            if isinstance(row, ImageError):
+                yield EncodedImage(file.path, None, row.reason)
+            else:
+                yield EncodedImage(file.path, row, None, file.note)
 
     def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
         """As `encode_files`, of sources that decode themselves.
@@ -155,10 +161,3 @@ def _precision(requested: str, device: torch.device) -> torch.dtype:
 def _require_several(texts: Sequence[str]) -> None:
     if isinstance(texts, str):
         raise TypeError(f"`texts` must be several, got the string {texts!r}.")
-
-
-def _encoded(outcome: tuple[Path, Outcome]) -> EncodedImage:
-    path, row = outcome
-    if isinstance(row, ImageError):
-        return EncodedImage(path, None, row.reason)
-    return EncodedImage(path, row, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -21,7 +22,7 @@ from runtime.encoder.preprocessing import PixelArrays, Preprocessing
 from runtime.errors import ImageError
 from runtime.images.ahead import decoded_ahead
 from runtime.images.colours import to_rgb
-from runtime.images.decoding import decode_image
+from runtime.images.decoding import decode_image, read_image
 
 
 class PictureSource(Protocol):
@@ -33,6 +34,21 @@ class PictureSource(Protocol):
         Raises:
             ImageError: There is none.
         """
+
+
+@dataclass(slots=True)
+class PictureFile:
+    """A file, and what is to be known of its picture."""
+
+    path: Path
+    note: str | None = None
+    """Once it is decoded: what is odd about it, a clause."""
+
+    def decode(self, side: int) -> Image.Image:
+        """The picture, as `PictureSource` says."""
+        picture = read_image(self.path, side)
+        self.note = picture.note
+        return picture.image
 
 
 Picture = TypeVar("Picture", bound=Path | Image.Image | PictureSource)

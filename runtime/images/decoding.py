@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
@@ -11,6 +13,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from runtime.errors import ImageError
 from runtime.images.colours import to_rgb
 from runtime.images.facts import ImageFacts, read_facts, read_orientation
+from runtime.images.mending import LARGEST, decode_mended
 from runtime.images.opening import (
     MAX_PIXELS,
     RefusedImage,
@@ -19,12 +22,13 @@ from runtime.images.opening import (
     set_fraction,
 )
 
+_TRUNCATED = "it is truncated"
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "it does not exist"),
     (UnidentifiedImageError, "it is no picture of a known kind"),
     (Image.DecompressionBombError, f"it has more than {MAX_PIXELS / 1e6:.0f} megapixels"),
     (MemoryError, "there is not enough memory to decode it"),
-    (EOFError, "it is truncated"),
+    (EOFError, _TRUNCATED),
 )
 _LONGEST_REASON = 120  # characters
 _SIGNS_OF_A_CUT = ("truncated", "unexpected end", "not enough image data", "premature end")
@@ -47,13 +51,22 @@ class DecodedImage:
     image: Image.Image
     """Upright, in RGB."""
     facts: ImageFacts
+    missing: float = 0.0
+    """Share of the pixels that the file ends before."""
+
+    @property
+    def note(self) -> str | None:
+        """What to know of it, a clause; None where all is well."""
+        if not self.missing:
+            return None
+        return f"its end is missing, {self.missing:.1%} of the picture"
 
 
 def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
-    """Decode a picture, upright, in RGB, transparency on white; of several the first.
+    """Decode a picture, upright, in RGB, without transparency; of several the first.
 
-    A file that is cut short is refused, as Pillow does unless told otherwise: half a picture,
-    grey below, would be labelled and found as if it were one.
+    A file that is cut short is refused, but for the last of its pixels: half a picture, grey below,
+    would be labelled and found as if it were one.
 
     Args:
         source: A file, or what one holds.
@@ -80,17 +93,38 @@ def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
         raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
     try:
         with read_source(source) as stream:
-            picture = open_picture(stream)
-            declared = picture.size
-            set_fraction(picture, side)
-            picture.load()
-            # Some formats know their size, or turn themselves, only in loading.
-            size = declared if isinstance(picture, JpegImageFile) else picture.size
-            upright = _upright(to_rgb(picture), read_orientation(picture))
-            return DecodedImage(upright, read_facts(picture, size))
-    except Exception as error:  # Pillow's readers raise whatever a bad file brings about
-        name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-        raise ImageError(name, reason_of(error)) from error
+            return _decoded(stream, side)
+    except Exception as error:  # noqa: BLE001 - Pillow's readers raise whatever a bad file brings
+        reason = reason_of(error)
+        try:
+            return _mended(source, side, error, is_cut=reason == _TRUNCATED)
+        except Exception:  # noqa: BLE001 - the first one tells what is wrong with the file
+            name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+            raise ImageError(name, reason) from error
+
+
+def _decoded(stream: IO[bytes], side: int | None) -> DecodedImage:
+    picture = open_picture(stream)
+    declared = picture.size
+    set_fraction(picture, side)
+    picture.load()
+    # Some formats know their size, or turn themselves, only in loading.
+    size = declared if isinstance(picture, JpegImageFile) else picture.size
+    upright = _upright(to_rgb(picture), read_orientation(picture))
+    return DecodedImage(upright, read_facts(picture, size))
+
+
+def _mended(
+    source: Path | bytes, side: int | None, error: Exception, *, is_cut: bool
+) -> DecodedImage:
+    """What viewers show of a file that was refused; raises whatever there is, if they do not."""
+    if isinstance(error, (RefusedImage, MemoryError, Image.DecompressionBombError)):
+        raise error
+    with read_source(source) as stream:
+        content = stream.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise error
+    return decode_mended(content, lambda one: _decoded(BytesIO(one), side), is_cut=is_cut)
 
 
 def require_image(path: Path) -> None:
@@ -113,7 +147,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"it cannot be read: {error.strerror.lower()}"
     if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
-        return "it is truncated"
+        return _TRUNCATED
     return f"it cannot be decoded: {text[:_LONGEST_REASON] or type(error).__name__}"
 
 

@@ -31,6 +31,8 @@ class FileReading:
 
     record: ImageRecord
     """As it was found, and once it is decoded all that is known."""
+    note: str | None = None
+    """What to know of the picture, though it could be decoded; a clause."""
     path: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,7 +49,7 @@ class FileReading:
             ImageError: The file is no picture, or does not hold still.
         """
         picture, content, found = _read(self.path, side)
-        facts = picture.facts
+        facts, self.note = picture.facts, picture.note
         self.record = ImageRecord(
             path=self.record.path,
             size=found.st_size,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.errors import ImageError
 from runtime.faults import counted
+from runtime.paths import path_line
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, FloatArray, Store
 from search.update.differences import (
@@ -144,7 +145,7 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     todo = surroundings.from_main(known.rest)
     if todo:
         changed = {record.path for record in found.changed}
-        for batch in _batches(_still_there(_embedded(todo, surroundings), summary)):
+        for batch in _batches(_still_there(_embedded(todo, surroundings, summary.notes), summary)):
             store.write(batch)
             _count(batch, changed, summary)
     if summary.vanished:
@@ -158,7 +159,7 @@ def assist(surroundings: Surroundings) -> None:
     """The part of a process that is not the main one of several: it embeds its share."""
     todo = surroundings.from_main(None)
     if todo:
-        for _ in _embedded(todo, surroundings):
+        for _ in _embedded(todo, surroundings, []):
             pass  # the main process writes
 
 
@@ -195,13 +196,15 @@ def _write_copies(store: Store, found: Differences, known: Recognised, summary: 
 
 
 def _embedded(
-    todo: Sequence[ImageRecord], surroundings: Surroundings
+    todo: Sequence[ImageRecord], surroundings: Surroundings, notes: list[str]
 ) -> Iterator[Embedded | ImageRecord | None]:
     """Every file as it is to be written; None for one that is gone meanwhile."""
     encoder = surroundings.open_encoder()
     begin = time.monotonic()
     readings = (FileReading(record) for record in todo)
     for done, (reading, outcome) in enumerate(encoder.encode_sources(readings), 1):
+        if reading.note is not None:
+            notes.append(f"{path_line(reading.path)}: {reading.note}.")
         yield _entry(reading, outcome)
         surroundings.on_progress(Progress(done, len(todo), time.monotonic() - begin))
 

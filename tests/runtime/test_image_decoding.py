@@ -11,7 +11,17 @@ import pytest
 from PIL import Image, ImageCms
 
 from runtime.images.decoding import decode_image
-from tests.pictures import FORMATS, HEIGHT, WIDTH, difference, encoded, quarters
+from tests.pictures import (
+    FORMATS,
+    HEIGHT,
+    WIDTH,
+    difference,
+    encoded,
+    quarters,
+    wide_profile,
+)
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 TURN_BACK = {  # what a camera does to a picture before it notes the orientation
     1: None,
@@ -89,10 +99,32 @@ def test_of_several_pictures_the_first_is_taken(format_name: str) -> None:
         assert difference(decode_image(content, side), quarters()) < 12
 
 
-def test_a_colour_profile_changes_nothing() -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+@pytest.mark.parametrize("profile", [SRGB.tobytes(), b"no profile", wide_profile(b"GRAY")])
+def test_a_profile_of_srgb_or_of_nothing_changes_nothing(profile: bytes) -> None:
     tagged = encoded(quarters(), "PNG", icc_profile=profile)
     assert decode_image(tagged) == quarters()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "TIFF", "WEBP", "HEIF"])
+def test_wide_colours_are_shown_in_srgb(mode: str, format_name: str) -> None:
+    if (mode == "RGBA" and format_name == "JPEG") or (mode == "P" and format_name != "PNG"):
+        pytest.skip("there is no such file")
+    wide = ImageCms.ImageCmsProfile(BytesIO(wide_profile()))
+    picture = ImageCms.profileToProfile(quarters(), SRGB, wide)
+    picture = picture.quantize(8) if mode == "P" else picture.convert(mode)
+    tagged = encoded(picture, format_name, icc_profile=wide_profile())
+    assert difference(picture.convert("RGB"), quarters()) > 30
+    assert difference(decode_image(tagged), quarters()) < 25  # of which 22 are of HEIF and JPEG
+    assert decode_image(tagged, 10).info == {}
+
+
+def test_wide_colours_and_transparency_go_together() -> None:
+    picture = Image.new("RGB", (8, 8), (10, 200, 10))
+    picture.paste((7, 7, 7), (4, 0, 8, 8))
+    tagged = encoded(picture, "PNG", icc_profile=wide_profile(), transparency=(7, 7, 7))
+    assert decode_image(tagged).getpixel((1, 1)) == (0, 221, 0)
+    assert decode_image(tagged).getpixel((6, 1)) == (255, 255, 255)
 
 
 def test_a_side_is_at_least_a_pixel() -> None:

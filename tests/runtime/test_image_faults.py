@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from runtime.errors import ImageError
 from runtime.images import opening
-from runtime.images.decoding import decode_image
+from runtime.images.decoding import decode_image, read_image
 from tests.pictures import FORMATS, HEIGHT, WIDTH, difference, encoded, quarters, reason
 
 
@@ -69,6 +70,88 @@ def test_half_a_file_is_no_picture(format_name: str) -> None:
     assert reason(content[: len(content) * 2 // 3]).startswith("it ")
     if format_name in ("JPEG", "PNG"):
         assert reason(content[: len(content) * 2 // 3]) == "it is truncated"
+
+
+@pytest.mark.parametrize(
+    ("format_name", "options"),
+    [
+        *(("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG", {"quality": 30})),
+        *((name, {}) for name in ("PNG", "GIF", "BMP", "PPM", "TIFF")),
+    ],
+)
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_file_that_lacks_its_last_bytes_is_shown(
+    format_name: str, options: dict[str, object], cut: int
+) -> None:
+    content = encoded(quarters(), format_name, **options)
+    shown = read_image(content[:-cut])
+    assert difference(shown.image, quarters()) < 12
+    assert shown.missing < 0.001
+    if format_name == "JPEG":
+        assert shown.note is None  # they are but the mark of its end
+        assert difference(decode_image(content[:-cut] + bytes(5000)), quarters()) < 12
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "BMP", "PPM"])
+def test_what_is_missing_is_told_up_to_a_bound(format_name: str) -> None:
+    noise = Image.frombytes("RGB", (256, 256), random.Random(1).randbytes(256 * 256 * 3))
+    content = encoded(noise, format_name)
+    shown = read_image(content[: round(len(content) * 0.98)])
+    assert 0.01 < shown.missing < 0.03
+    assert shown.note == f"its end is missing, {shown.missing:.1%} of the picture"
+    there = np.abs(np.asarray(shown.image, int) - np.asarray(decode_image(content)))
+    assert (there.max(axis=-1) == 0).mean() > 0.95
+    assert reason(content[: round(len(content) * 0.9)]) == "it is truncated"
+
+
+def chunk(kind: bytes, body: bytes, spoil: int = 0) -> bytes:
+    checksum = zlib.crc32(kind + body) ^ spoil
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", checksum)
+
+
+LONG = zlib.compress(bytes(3 << 20))
+REMARKS = [
+    chunk(b"tEXt", b"a\0b", spoil=1),
+    chunk(b"gAMA", b"\0\0\xb1\x8f", spoil=1),
+    chunk(b"gAMA", b"\0"),
+    chunk(b"zTXt", b"workflow\0\0" + LONG),
+    chunk(b"iTXt", b"workflow\0\1\0\0\0" + LONG),
+    chunk(b"iCCP", b"wide\0\0" + LONG),
+    chunk(b"iCCP", b"wide\0\7" + LONG),
+    b"".join(chunk(b"tEXt", b"a\0" + bytes(1 << 20)) for _ in range(65)),
+]
+
+
+@pytest.mark.parametrize("remark", REMARKS)
+@pytest.mark.parametrize("mode", ["RGB", "P", "1"])
+def test_a_png_is_shown_whatever_its_remarks(remark: bytes, mode: str) -> None:
+    picture = quarters().convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    content = encoded(picture, "PNG", exif=exif)
+    for spoilt in (content[:33] + remark + content[33:], content[:-12] + remark + content[-12:]):
+        shown = read_image(spoilt)
+        assert shown.image == picture.convert("RGB").transpose(Image.Transpose.ROTATE_180)
+        assert shown.missing == 0
+
+
+def interlaced_png() -> bytes:
+    """Four pixels in a row, 10, 20, 30, 40, of two passes beside the first."""
+    rows = b"\0\x0a" + b"\0\x1e" + b"\0\x14\x28"  # passes 1, 4 and 6
+    head = struct.pack(">IIBBBBB", 4, 1, 8, 0, 0, 0, 1)
+    parts = chunk(b"IHDR", head), chunk(b"tEXt", b"a", 1), chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_an_interlaced_png_is_mended_too() -> None:
+    shown = decode_image(interlaced_png())
+    assert [shown.getpixel((x, 0))[0] for x in range(4)] == [10, 20, 30, 40]
+
+
+def test_a_mended_png_is_no_bomb() -> None:
+    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"tEXt", b"a", 1), chunk(b"IDAT", zlib.compress(b""))
+    assert reason(b"\x89PNG\r\n\x1a\n" + b"".join(parts)).startswith("it is no picture")
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

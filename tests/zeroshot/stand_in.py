@@ -51,6 +51,7 @@ class StandInEncoder:
                 path=path,
                 embedding=None if broken else self.encode_images([path])[0],
                 fault="it ends too early" if broken else None,
+                note=None,
             )
 
 

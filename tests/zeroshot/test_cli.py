@@ -86,6 +86,28 @@ def test_a_file_whose_name_begins_with_dashes_stands_after_two(
     assert [row["path"] for row in rows_of(capsys.readouterr().out)] == ["'--indoor.png"]
 
 
+def test_what_little_is_missing_of_a_picture_is_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (photos / "star" / "1.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) - 40])
+    note = "cut.png: its end is missing, "
+    assert main(["zeroshot", "label", str(tmp_path), *WORDS]) == 0
+    assert note in capsys.readouterr().err
+    index = ["--index", str(tmp_path / "index")]
+    assert main(["search", "index", str(tmp_path), *index, "--model", "tiny", "--json"]) == 0
+    told = capsys.readouterr()
+    assert note in told.err
+    assert note in json.loads(told.out)["notes"][0]
+    assert (
+        main(["zeroshot", "teach", str(photos), str(tmp_path / "taught"), "--model", "tiny"]) == 0
+    )
+    capsys.readouterr()
+    taught = ["--taught", str(tmp_path / "taught")]
+    assert main(["zeroshot", "label", str(tmp_path / "cut.png"), *taught]) == 0
+    assert note in capsys.readouterr().err
+
+
 def test_unreadable_files_keep_their_row_and_end_in_exit_code_three(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from PIL import Image
 from runtime.accelerator import compute_device, resolve_precision
 from runtime.encoder.batches import FloatArray
 from runtime.encoder.preprocessing import PixelArrays, Preprocessing
-from runtime.encoder.streaming import PictureStream
+from runtime.encoder.streaming import PictureFile, PictureStream
 from runtime.encoder.towers import ImageTower
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError, ImageError, ModelError
@@ -145,11 +145,11 @@ class FinetunedClassifier:
 
     def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
         """Label files of any number in bounded memory, in their order; none of them raises."""
-        for path, outcome in self._pictures.files(paths):
+        for file, outcome in self._pictures.files(map(PictureFile, paths)):
             if isinstance(outcome, ImageError):
-                yield LabelledImage(path, None, fault=outcome.reason)
+                yield LabelledImage(file.path, None, fault=outcome.reason)
             else:
-                yield self._answer(path, outcome)
+                yield replace(self._answer(file.path, outcome), note=file.note)
 
     def predict_proba(self, images: Sequence[Path | Image.Image]) -> NDArray[np.float64]:
         """Calibrated probabilities, (N, C).

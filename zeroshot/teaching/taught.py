@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -185,7 +185,8 @@ class TaughtClassifier:
                 if one.embedding is None:
                     yield TaughtImage(one.path, None, fault=one.fault)
                 else:
-                    yield next(answers)
+                    answer = next(answers)
+                    yield replace(answer, note=one.note) if one.note else answer
 
     def predict_proba(self, embeddings: NDArray[Any]) -> FloatArray:
         """Calibrated probabilities, (N, C), of embeddings (N, D), unit rows."""
