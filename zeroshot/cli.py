@@ -105,7 +105,7 @@ def label(
             answers = only_images(answers) if sorting.wanted else answers
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
         line.clear()
-        note_all((*found.notes, *labeller.notes))
+        note_all((*found.remarks, *labeller.notes))
         check_folders(labeller.labels, sorting)
         labelling = Labelling(answers, keeps=sorting.wanted)
         if not _crew().is_main:

@@ -19,6 +19,7 @@ from typing import Protocol
 from runtime.errors import DataError
 from runtime.faults import why
 from runtime.folders import published_file
+from runtime.images.files import has_image_ending
 from runtime.paths import path_line
 from zeroshot.xmp import XmpPacket
 
@@ -122,6 +123,26 @@ def sidecar_beside(target: Path, image: Path, sidecar: Path | None) -> Path:
     """Where a sidecar goes when its image goes to `target`; the first of its two names for None."""
     full = sidecar is None or sidecar.name == f"{image.name}{_ENDING}"
     return target.with_name(f"{target.name}{_ENDING}") if full else target.with_suffix(_ENDING)
+
+
+def companions_of(image: Path, beside: Iterable[str]) -> tuple[Path, ...]:
+    """Files that belong to an image by their names, no images and none of its own sidecars.
+
+    Such are the video of a live photo, its raw file, and what programs noted of it: IMG_1.mov,
+    IMG_1.cr2, IMG_1.aae and IMG_1.jpg.json of IMG_1.jpg.
+
+    Args:
+        image: Its file.
+        beside: Names of files in its folder whose first part, up to a dot, is that of its name.
+    """
+    own = sidecars_of(image)
+    companions = (
+        image.with_name(name)
+        for name in beside
+        if not has_image_ending(name)
+        and (PurePath(name).stem == image.stem or name.startswith(f"{image.name}."))
+    )
+    return tuple(one for one in companions if one not in own and one != image)
 
 
 def _stand_alone(image: Path, sidecar: Path) -> bool:

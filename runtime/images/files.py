@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
 from runtime.errors import DataError
+from runtime.faults import counted
 from runtime.images.listing import (
     FolderReader,
     IsExcluded,
@@ -22,6 +24,15 @@ _ENDINGS = """
 IMAGE_ENDINGS = tuple(_ENDINGS.split())
 """What a file in a folder must end with, in any case, to be taken for an image."""
 
+_UNREAD = """
+.3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf
+.raw .rw2 .rwl .sr2 .srf .srw .x3f
+.jxl .jxr .wdp .svg .svgz .pdf .ai .eps .psb .xcf .kra .exr .hdr
+.mov .mp4 .m4v .avi .mkv .webm .mts .m2ts .3gp .mpg .mpeg .wmv .insv
+"""
+UNREAD_ENDINGS = frozenset(_UNREAD.split())
+"""Of raw photos, drawings and videos, which are not read, yet missed by those who have them."""
+
 _WHAT_TO_NAME = "Name folders, image files, or a quoted pattern such as 'photos/**/*.jpg'."
 
 
@@ -33,6 +44,13 @@ class FoundImages:
     """Each once, as its source leads to it."""
     notes: tuple[str, ...]
     """Folders that could not be read or hold no image, one sentence each."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """How many files have each of `UNREAD_ENDINGS`."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """All that is to be told of what was passed over, one sentence each."""
+        return (*self.notes, *unread_notes(self.unread))
 
 
 def find_images(
@@ -63,6 +81,13 @@ def find_images(
     return finder.result()
 
 
+def unread_notes(unread: Counter[str]) -> Iterator[str]:
+    """One sentence on files of kinds that are not read, if there are any."""
+    if unread:
+        kinds = ", ".join(f"{count:,} {ending}" for ending, count in unread.most_common())
+        yield f"{counted(unread.total(), 'file')} of kinds that are not read: {kinds}."
+
+
 def listed_paths(lines: Iterable[str]) -> Iterator[str]:
     r"""The paths in a list of one a line; blank lines are none.
 
@@ -83,6 +108,7 @@ class _Finder:
         self._sources: list[str] = []
         self._empty: list[str] = []
         self._paths: list[Path] = []
+        self._unread: Counter[str] = Counter()
         self._known: set[tuple[Path, str]] = set()
         self._real: dict[Path, Path] = {}
 
@@ -119,9 +145,10 @@ class _Finder:
         if not self._paths:
             where = ", ".join(self._sources[:3]) + ", …" * (len(self._sources) > 3)
             endings = ", ".join(IMAGE_ENDINGS)
-            raise DataError(" ".join([f"No image in {where}. Supported: {endings}.", *notes]))
+            said = (f"No image in {where}. Supported: {endings}.", *unread_notes(self._unread))
+            raise DataError(" ".join([*said, *notes]))
         empty = (f"No image in {name}." for name in self._empty)
-        return FoundImages(tuple(self._paths), (*notes, *empty))
+        return FoundImages(tuple(self._paths), (*notes, *empty), self._unread)
 
     def _add_folder(self, folder: Path) -> None:
         for _, entries in self._reader.walk(folder):
@@ -129,6 +156,10 @@ class _Finder:
                 # A link to nowhere is taken along: decoding says what is wrong with it.
                 if has_image_ending(entry.name) and not is_folder(entry):
                     self._add_file(Path(entry.path))
+                    continue
+                ending = PurePath(entry.name).suffix.lower()
+                if ending in UNREAD_ENDINGS and not is_folder(entry):
+                    self._unread[ending] += 1
 
     def _add_matches(self, pattern: str) -> None:
         matches = list(self._reader.expand(Path(pattern)))

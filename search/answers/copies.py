@@ -40,8 +40,9 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
     """Copy images into a folder, under their own names; times and permissions come along.
 
     Nothing is ever overwritten: the second IMG_1.jpg becomes IMG_1-2.jpg, and one that stands
-    there with the same content counts as done. Each is copied wholly or not at all. A file that
-    does not decode as an image is not copied, whatever an index says of it.
+    there with the same content counts as done, as does one that lies in the folder itself, such as
+    an earlier copy that was indexed. Each is copied wholly or not at all. A file that does not
+    decode as an image is not copied, whatever an index says of it.
 
     Args:
         hits: The best first; an image that several queries found is copied once.
@@ -56,11 +57,15 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unusable(folder, why(error)) from error
-    copied, there, failed = [], 0, []
+    copied: list[tuple[Path, Path]] = []
+    failed: list[Fault] = []
     missing = {Path(hit.record.path): hit.missing for hit in hits}
     failed += [Fault(path, why) for path, why in missing.items() if why is not None]
     sources = [path for path, why in missing.items() if why is None]  # a drive may never answer
-    for source, picture in decoded_ahead(sources, require_image, DISK_READERS):
+    place = folder.resolve()
+    outside = [path for path in sources if path.parent.resolve() != place]
+    there = len(sources) - len(outside)
+    for source, picture in decoded_ahead(outside, require_image, DISK_READERS):
         if isinstance(picture, ImageError):
             failed.append(Fault(source, picture.reason))
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +42,8 @@ class Differences:
     """Paths of known files that are left out from now on."""
     missing_roots: list[str] = field(default_factory=list)
     """Folders that are not there; nothing is said of their images."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Files of kinds that are not read, by their endings."""
     notes: list[str] = field(default_factory=list)
     """Folders that are missing, could not be read or hold no image, one sentence each."""
 
@@ -183,6 +185,7 @@ def _files_on_disk(
         )
         return {}
     found.notes += images.notes
+    found.unread += images.unread
     here = {}
     for path in images.paths:
         record = _as_found(path)

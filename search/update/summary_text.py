@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from runtime.images.files import unread_notes
 from runtime.paths import path_line, path_text
 from search.update.update import Summary
 from search.update.watching import AGAIN
@@ -28,6 +29,7 @@ def summary_text(summary: Summary, place: str) -> str:
 def summary_notes(summary: Summary) -> Iterator[str]:
     """What is to be known, and every file that could not be read, one line each."""
     yield from summary.notes
+    yield from unread_notes(summary.unread)
     for record in summary.unreadable:
         yield f"skipped {path_line(record.path)}: {record.fault}."
 
@@ -41,6 +43,7 @@ def summary_document(summary: Summary, place: str) -> dict[str, Any]:
     return counts | {
         "embedded": summary.embedded,
         "unreadable": unreadable,
+        "not_read": dict(summary.unread.most_common()),
         "missing_roots": [path_text(root) for root in summary.missing_roots],
         "notes": list(summary.notes),
         "seconds": summary.seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,6 +87,8 @@ class Summary:
     """Files that are no images, those known from before among them."""
     missing_roots: list[str] = field(default_factory=list)
     """Folders that are not there; their images stay as they are, and the notes say so."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Files of kinds that are not read, by their endings."""
     notes: list[str] = field(default_factory=list)
     is_put_off: bool = False
     """Whether nothing could be done yet, and it is tried again; the notes say why."""
@@ -138,6 +141,7 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
         excluded=len(found.excluded),
         unreadable=list(found.still_unreadable),
         missing_roots=found.missing_roots,
+        unread=found.unread,
         notes=found.notes,
     )
     _write_known(store, found, known, summary)

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DataError
-from runtime.images.files import IMAGE_ENDINGS, FoundImages, find_images, listed_paths
+from runtime.images.files import (
+    IMAGE_ENDINGS,
+    UNREAD_ENDINGS,
+    FoundImages,
+    find_images,
+    listed_paths,
+)
 
 
 def plant(root: Path, *names: str) -> None:
@@ -152,6 +158,23 @@ def test_a_folder_that_cannot_be_read_is_noted(
         assert found == FoundImages((tmp_path / "a.jpg", tmp_path / "z/c.jpg"), (note,))
     with pytest.raises(DataError, match=r"No image in .*private\. Supported: .* Cannot read"):
         find_images([tmp_path / "private"])
+
+
+def test_kinds_that_are_not_read_are_counted_in_one_line(tmp_path: Path) -> None:
+    names = ("a.jpg", "a.CR2", "b/b.cr2", "b/c.mov", "b/c.aae", "b/d.txt", ".e.mov", "f.pdf/g.jpg")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_images([tmp_path])
+    assert found.unread == {".cr2": 2, ".mov": 1}
+    assert found.remarks == ("3 files of kinds that are not read: 2 .cr2, 1 .mov.",)
+    with pytest.raises(DataError, match=r"kinds that are not read: 2 \.cr2, 1 \.mov"):
+        find_images([tmp_path], lambda path, _: path.endswith(".jpg"))
+    assert (
+        find_images([tmp_path], lambda path, _: path.lower().endswith((".mov", ".cr2"))).remarks
+        == ()
+    )
+    assert not set(IMAGE_ENDINGS) & UNREAD_ENDINGS
 
 
 def test_a_source_without_an_image_is_noted_beside_others(tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_an_image_in_the_folder_itself_stays_as_it_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
+def test_its_own_copies_are_not_copied_again(tmp_path: Path) -> None:
+    sources = [write(tmp_path / name / "x.jpg", name.encode()) for name in "ab"]
+    found = tmp_path / "found"
+    copied = [target for _, target in copy(found, *sources).copied]
+    outcome = copy(found, *sources, *copied)  # once the index knows them
+    assert (outcome.copied, outcome.there, outcome.failed) == ((), 4, ())
+    assert sorted(found.iterdir()) == sorted(copied)
+
+
 def test_an_image_that_several_queries_found_is_copied_once(tmp_path: Path) -> None:
     source = write(tmp_path / "x.jpg")
     assert len(copy(tmp_path / "found", source, source).copied) == 1

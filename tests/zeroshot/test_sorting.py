@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import ConfigError, DataError
+from runtime.placing import How
 from runtime.target_folder import name_key
 from tests.zeroshot.trees import (
     Labelled,
@@ -152,6 +153,18 @@ def test_sidecars_go_where_their_images_go(tmp_path: Path) -> None:
         "b/3.raw": b"raw",  # shares its sidecar with the image: it stays with what it is made for
         "b/3.xmp": b"raw",
     }
+
+
+@pytest.mark.parametrize("how", ["copy", "move"])
+def test_what_is_called_like_an_image_and_stays_is_named(tmp_path: Path, how: How) -> None:
+    beside = ("a/1.MOV", "a/1.aae", "a/1.cr2", "a/1.jpg.json", "a/10.mov", "a/1.5.mov", "a/1.png")
+    planted(tmp_path, FILES | dict.fromkeys(beside, "x") | {"a/1.jpg.xmp": "<x/>"})
+    plan = planned(tmp_path, LABELS, how)
+    names = ("1.MOV", "1.aae", "1.cr2", "1.jpg.json")
+    said = ", ".join(str(tmp_path / "a" / name) for name in names)
+    assert f"4 files of the same names stay: {said}." in plan.to_text()
+    assert f"4 files of the same names stay: {said}." in apply_plan(plan).to_text()
+    assert all((tmp_path / name).exists() for name in beside)
 
 
 def test_an_image_takes_no_name_whose_sidecar_belongs_to_another(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.paths import path_line
 from runtime.placing import How, part_name, place_file, take_back
 from runtime.plain_files import content_hash
-from zeroshot.sorting.plan import PlannedImage, SortingPlan
+from zeroshot.sorting.plan import PlannedImage, SortingPlan, companion_lines
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 
 _BLOCK = 100  # images whose steps are recorded, and flushed to the disk, together
@@ -26,19 +26,25 @@ _TOLD = 1000  # images from one note to the next
 class SortingOutcome:
     """What came of a plan."""
 
-    done: int
-    """Images that stand at their target."""
     failed: tuple[Fault, ...]
     """Files that were left where they are, and why."""
     how: How
     undo_file: Path | None
     """None if there was nothing to do."""
+    placed: tuple[PlannedImage, ...] = ()
+    """The images that stand at their target."""
+
+    @property
+    def done(self) -> int:
+        """How many these are."""
+        return len(self.placed)
 
     def to_text(self) -> str:
         """What was done, what was not, and how it is undone."""
         verb = "copied" if self.how == "copy" else "moved"
         lines = [f"{counted(self.done, 'image')} {verb}."]
         lines += fault_lines(self.failed, f"Not {verb}")
+        lines += companion_lines(self.placed)
         if self.undo_file is not None:
             command = f"footwork zeroshot undo {shlex.quote(path_line(self.undo_file))}"
             lines.append(f"To put everything back: {command}")
@@ -61,7 +67,7 @@ def apply_plan(plan: SortingPlan, notify: Callable[[str], None] | None = None) -
         DataError: The target folder, or the undo file in it, cannot be written.
     """
     if not plan.images:
-        return SortingOutcome(0, (), plan.how, None)
+        return SortingOutcome((), plan.how, None)
     made = _make_root(plan.target)
     with opened_record(plan.target / FILE_NAME) as record:
         try:
@@ -73,14 +79,14 @@ def apply_plan(plan: SortingPlan, notify: Callable[[str], None] | None = None) -
             if notify is not None and start and start % _TOLD == 0:
                 notify(f"{start:,} of {len(plan.images):,} images")
             execution.run(plan.images[start : start + _BLOCK])
-    return SortingOutcome(execution.done, tuple(execution.failed), plan.how, record.path)
+    return SortingOutcome(tuple(execution.failed), plan.how, record.path, tuple(execution.placed))
 
 
 class _Execution:
     """Does a plan block by block."""
 
     def __init__(self, plan: SortingPlan, record: UndoRecord) -> None:
-        self.done = 0
+        self.placed: list[PlannedImage] = []
         self.failed: list[Fault] = []
         self._plan, self._record = plan, record
         self._folders: set[Path] = set()
@@ -101,8 +107,10 @@ class _Execution:
             return
         for image, files in steps.items():
             fault = self._place(image.target.parent, files)
-            self.failed += [] if fault is None else [fault]
-            self.done += fault is None
+            if fault is None:
+                self.placed.append(image)
+            else:
+                self.failed.append(fault)
 
     def _sorted_files(self, image: PlannedImage) -> tuple[SortedFile, ...]:
         """What the record says of an image and its sidecars, whose bytes are read."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +15,7 @@ from runtime.faults import Fault, counted, fault_lines
 from runtime.paths import path_line
 from runtime.placing import How
 from runtime.target_folder import TargetFolder
-from zeroshot.sidecars import sidecar_beside, sidecars_of
+from zeroshot.sidecars import companions_of, sidecar_beside, sidecars_of
 from zeroshot.sorting.folder_names import FolderNames
 
 _LISTED = 10  # files that the text names, of each kind
@@ -43,6 +45,8 @@ class PlannedImage:
     target: Path
     sidecars: tuple[Path, ...] = ()
     """Beside `source`."""
+    companions: tuple[Path, ...] = ()
+    """What else is called like it there, and stays."""
 
     def files(self) -> Iterator[tuple[Path, Path]]:
         """Source and target of each file; the image comes first."""
@@ -94,6 +98,7 @@ class SortingPlan:
             yield f"  … and {len(self.images) - _LISTED:,} more"
 
     def _staying(self) -> Iterator[str]:
+        yield from companion_lines(self.images)
         if self.there:
             yield f"{counted(self.there, 'image')} stood there already, with the same content."
         if self.inside:
@@ -107,6 +112,15 @@ class SortingPlan:
         if not self.images:
             return "There is nothing to do."
         return "Nothing is done yet: add --yes to do it."
+
+
+def companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
+    """Name the files that stay though their names are those of images that go."""
+    staying = [path for image in images for path in image.companions]
+    if staying:
+        more = f" and {len(staying) - _LISTED:,} more" if len(staying) > _LISTED else ""
+        named = ", ".join(map(path_line, staying[:_LISTED]))
+        yield f"{counted(len(staying), 'file')} of the same names stay: {named}{more}."
 
 
 def plan_sorting(labelled: Iterable[Labelled], target: Path, how: How) -> SortingPlan:
@@ -148,6 +162,7 @@ class _Planner:
         self._names = FolderNames()
         self._folders: dict[str, TargetFolder] = {}
         self._inside: dict[Path, bool] = {}
+        self._names_there: dict[Path, defaultdict[str, list[str]]] = {}
 
     def add(self, row: Labelled) -> None:
         """Decide on one image."""
@@ -176,7 +191,17 @@ class _Planner:
         if target is None:
             self.there += 1
         else:
-            self.images.append(PlannedImage(path, target, sidecars))
+            companions = companions_of(path, self._beside(path))
+            self.images.append(PlannedImage(path, target, sidecars, companions))
+
+    def _beside(self, path: Path) -> Sequence[str]:
+        """Names in the folder of an image that begin as its own, up to a dot."""
+        if path.parent not in self._names_there:
+            there = self._names_there[path.parent] = defaultdict(list)
+            with suppress(OSError), os.scandir(path.parent) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    there[entry.name.partition(".")[0]].append(entry.name)
+        return self._names_there[path.parent][path.name.partition(".")[0]]
 
     def _folder(self, label: str | None) -> TargetFolder:
         name = self._names.of(label)
