@@ -126,6 +126,18 @@ def test_a_target_among_the_images_is_not_sorted_into_itself(tmp_path: Path) -> 
     assert "4 images in sub-folders of" in plan.to_text()
 
 
+def test_copies_of_an_earlier_run_are_not_sorted_into_another_folder(tmp_path: Path) -> None:
+    sort(planted(tmp_path, FILES), LABELS)
+    everything = {str(p.relative_to(tmp_path)): "cat" for p in sorted(tmp_path.rglob("*.jpg"))}
+    plan = plan_sorting(labelled(tmp_path, everything), tmp_path / "second", "copy")
+    assert {image.source for image in plan.images} == {tmp_path / name for name in FILES}
+    assert "4 images stay: copies that an earlier run made." in plan.to_text()
+    apply_plan(plan_sorting(labelled(tmp_path, LABELS), tmp_path / "moved", "move"))
+    moved = {str(p.relative_to(tmp_path)): "cat" for p in (tmp_path / "moved").rglob("*.jpg")}
+    again = plan_sorting(labelled(tmp_path, moved), tmp_path / "second", "copy")
+    assert (len(again.images), again.copies) == (4, 0)  # they are the only ones
+
+
 def test_a_folder_can_be_sorted_in_place(tmp_path: Path) -> None:
     rows = labelled(planted(tmp_path, {"1.jpg": "one"}), {"1.jpg": "cat"})
     apply_plan(plan_sorting(rows, tmp_path, "move"))

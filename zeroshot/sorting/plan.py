@@ -17,6 +17,7 @@ from runtime.placing import How
 from runtime.target_folder import TargetFolder
 from zeroshot.sidecars import companions_of, sidecar_beside, sidecars_of
 from zeroshot.sorting.folder_names import FolderNames
+from zeroshot.sorting.record import recorded_copies
 
 _LISTED = 10  # files that the text names, of each kind
 
@@ -71,6 +72,8 @@ class SortingPlan:
     """Images whose copy stands in the folder of its label already, by an earlier run."""
     inside: int = 0
     """Images that lie in a sub-folder of `target` already, and stay there."""
+    copies: int = 0
+    """Images elsewhere that an earlier run made as copies, and that stay there."""
     faults: tuple[Fault, ...] = ()
     """Images that stay where they are, and why."""
 
@@ -106,6 +109,8 @@ class SortingPlan:
                 f"{counted(self.inside, 'image')} in sub-folders of {path_line(self.target)} "
                 "stay: they count as sorted."
             )
+        if self.copies:
+            yield f"{counted(self.copies, 'image')} stay: copies that an earlier run made."
         yield from fault_lines(self.faults, "Staying where they are")
 
     def _ending(self) -> str:
@@ -145,7 +150,13 @@ def plan_sorting(labelled: Iterable[Labelled], target: Path, how: How) -> Sortin
     for row in labelled:
         planner.add(row)
     return SortingPlan(
-        target, how, tuple(planner.images), planner.there, planner.inside, tuple(planner.faults)
+        target,
+        how,
+        tuple(planner.images),
+        there=planner.there,
+        inside=planner.inside,
+        copies=planner.copies,
+        faults=tuple(planner.faults),
     )
 
 
@@ -157,11 +168,12 @@ class _Planner:
             raise ConfigError(f"{target} is a file. Name a folder to sort into.")
         self.images: list[PlannedImage] = []
         self.faults: list[Fault] = []
-        self.there = self.inside = 0
+        self.there = self.inside = self.copies = 0
         self._target, self._how, self._root = target, how, target.resolve()
         self._names = FolderNames()
         self._folders: dict[str, TargetFolder] = {}
         self._inside: dict[Path, bool] = {}
+        self._recorded: dict[Path, frozenset[Path]] = {}
         self._names_there: dict[Path, defaultdict[str, list[str]]] = {}
 
     def add(self, row: Labelled) -> None:
@@ -172,6 +184,8 @@ class _Planner:
             self.faults.append(Fault(row.path, fault))
         elif self._lies_inside(row.path.parent):
             self.inside += 1
+        elif self._is_own_copy(row.path):
+            self.copies += 1
         else:
             self._place(row.path, self._folder(row.label))
 
@@ -213,6 +227,13 @@ class _Planner:
                 )
             self._folders[name] = TargetFolder(self._target / name)
         return self._folders[name]
+
+    def _is_own_copy(self, path: Path) -> bool:
+        """Whether a run that sorted into another folder made it."""
+        if path.parent not in self._recorded:
+            # The undo file stands above the folders of the labels.
+            self._recorded[path.parent] = recorded_copies(path.parent.parent)
+        return path in self._recorded[path.parent]
 
     def _lies_inside(self, folder: Path) -> bool:
         if folder not in self._inside:

@@ -223,6 +223,20 @@ def opened_record(path: Path) -> Iterator[UndoRecord]:
         yield record
 
 
+def recorded_copies(folder: Path) -> frozenset[Path]:
+    """The copies that the undo file of a folder, if it has one, says were made there.
+
+    Whoever signed it: they are only left alone.
+    """
+    copies: set[Path] = set()
+    with suppress(OSError), open_plain(folder / FILE_NAME) as file:
+        for line in file:
+            with suppress(ValueError):
+                step, _ = Step.from_line(line, b"")
+                copies.update(folder / one.target for one in step.files if step.step == "copy")
+    return frozenset(copies)
+
+
 def _opened(path: str, flags: int) -> int:
     """Open a file that is no link: where one leads, another file would be cut and written."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
