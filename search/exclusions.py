@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runtime.errors import ConfigError
 from runtime.images.listing import IsExcluded, is_match
 from runtime.paths import path_line
-from search.paths import absolute_path, is_at_or_below
+from search.paths import absolute_path, composed, is_at_or_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,18 @@ class Exclusions:
         Raises:
             ConfigError: One of them is not left out.
         """
-        paths = set(map(absolute_path, named))
+        names = set(map(composed, named))
+        paths = {composed(absolute_path(name)) for name in named}
+        known = set(map(composed, (*self.patterns, *self.removed)))
         for name in named:
-            if name not in self.patterns and absolute_path(name) not in self.removed:
+            if not known & {composed(name), composed(absolute_path(name))}:
                 every = ", ".join(map(path_line, (*self.patterns, *self.removed))) or "nothing"
                 raise ConfigError(
                     f"--include {path_line(name)}: that is not left out. Left out: {every}."
                 )
         return Exclusions(
-            tuple(one for one in self.patterns if one not in named),
-            tuple(one for one in self.removed if one not in paths),
+            tuple(one for one in self.patterns if composed(one) not in names),
+            tuple(one for one in self.removed if composed(one) not in paths),
         )
 
     def below(self, root: str) -> IsExcluded:

@@ -44,6 +44,11 @@ def spellings(text: str) -> tuple[str, ...]:
     return tuple(islice(map("/".join, product(*names)), _MOST_SPELLINGS))
 
 
+def composed(text: str) -> str:
+    """The one of these that others are compared by."""
+    return unicodedata.normalize("NFC", text)
+
+
 def stored_text(path: str) -> str:
     """A path, or other text from a file, as valid Unicode; `real_path` undoes it."""
     return path if path.isascii() else path.translate(_STORED)

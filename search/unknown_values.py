@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from runtime.paths import path_line
 from search.filters import Filter
+from search.paths import composed
 from search.records import ImageRecord
 from search.store.protocol import Store
 
@@ -43,13 +43,13 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
     unknown = [
         (field, value)
         for field in _VALUES
-        for value in dict.fromkeys(map(_composed, getattr(where, field)))
+        for value in dict.fromkeys(map(composed, getattr(where, field)))
         if not _lets_through(store, field, value)
     ]
     images = _some_images(store, _LOOKED_AT, Filter()) if unknown else ()
     for field, value in unknown:
         option, values_of = _VALUES[field]
-        there = {_composed(one) for image in images for one in values_of(image) if one}
+        there = {composed(one) for image in images for one in values_of(image) if one}
         others = get_close_matches(value, there, _TOLD) or _most_telling(store, field, there)
         known = ""
         if others:
@@ -57,11 +57,6 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
         elif len(images) < _LOOKED_AT:  # all that there are
             known = "; no image of the index has one"
         yield f"{option} {path_line(value)} lets no image through{known}."
-
-
-def _composed(name: str) -> str:
-    """One spelling of those that look alike."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _lets_through(store: Store, field: str, value: str) -> bool:
@@ -75,5 +70,5 @@ def _some_images(store: Store, count: int, where: Filter) -> Sequence[ImageRecor
 
 
 def _most_telling(store: Store, field: str, there: Iterable[str]) -> Sequence[str]:
-    every = list(map(_composed, store.roots())) if field == "folders" else sorted(there)
+    every = list(map(composed, store.roots())) if field == "folders" else sorted(there)
     return [*every[:_TOLD], *(["…"] if len(every) > _TOLD else [])]

@@ -142,6 +142,8 @@ def reason_of(error: Exception) -> str:
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
+    if isinstance(error, ImageError):
+        return error.reason
     if isinstance(error, RefusedImage):
         return text
     if isinstance(error, OSError) and error.strerror:

@@ -120,7 +120,10 @@ def looked_at(record: ImageRecord) -> ImageRecord:
     try:
         with read_source(Path(record.path)) as stream:
             size, mtime_ns = _state(os.fstat(stream.fileno()))
-            open_picture(stream)
+            try:
+                open_picture(stream)
+            except Exception:  # noqa: BLE001 - it is mended where it is decoded, if it can be
+                read_image(Path(record.path), 1)
             if record.content:
                 return record
             stream.seek(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime.errors import ConfigError, StoreError
 from runtime.paths import path_line
-from search.paths import absolute_path, is_at_or_below
+from search.paths import absolute_path, is_at_or_below, spellings
 from search.places import Place
 from search.store.protocol import Changes, Store
 from search.update.differences import absolute_roots
@@ -35,8 +35,8 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
     if not paths and not gone:
         raise ConfigError("Nothing is named. Name files or folders, or --gone.")
     with place.writing(), closing(place.open()) as store:
-        named = [absolute_path(path) for path in paths]
-        forgotten = {path for root in named for path in _below(store, root)}
+        named = [_known_spelling(store, absolute_path(path)) for path in paths]
+        forgotten = {record.path for root in named for record in store.files(root)}
         if gone:
             forgotten |= {record.path for record in store.files() if not record.present}
         roots, exclusions = store.roots(), store.exclusions()
@@ -54,12 +54,12 @@ def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> i
     return len(forgotten)
 
 
-def _below(store: Store, root: str) -> list[str]:
-    known = [record.path for record in store.files(root)]
-    away = any(is_at_or_below(root, one) for one in store.exclusions().removed)
-    if not (known or away or root in store.roots()):
-        raise StoreError(
-            f"The index knows nothing of {path_line(root)}. "
-            "footwork search status lists its folders."
-        )
-    return known
+def _known_spelling(store: Store, named: str) -> str:
+    roots, removed = store.roots(), store.exclusions().removed
+    for root in spellings(named):
+        away = any(is_at_or_below(root, one) for one in removed)
+        if away or root in roots or next(iter(store.files(root)), None) is not None:
+            return root
+    raise StoreError(
+        f"The index knows nothing of {path_line(named)}. footwork search status lists its folders."
+    )

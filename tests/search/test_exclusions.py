@@ -73,6 +73,15 @@ def test_a_pattern_means_a_name_or_a_path_below_the_root(
 def test_a_pattern_means_a_name_in_either_spelling() -> None:
     for pattern, name in (("\u00e9t\u00e9/", "e\u0301te\u0301"), ("e\u0301*", "\u00e9t\u00e9")):
         assert Exclusions((pattern,)).below("/r")(f"/r/{name}", True)
+    kept = Exclusions(("e\u0301te\u0301/", "*.tif"), ("/r/e\u0301",))
+    assert kept.without(["\u00e9t\u00e9/", "/r/\u00e9"]) == Exclusions(("*.tif",))
+
+
+def test_what_is_named_in_another_spelling_is_removed(place: IndexFolder, photos: Path) -> None:
+    save_picture(photos / "e\u0301t" / "a.png", SHARED)
+    assert Indexer(place).index([photos]).added == 1
+    assert remove_images(place, [photos / "\u00e9t"], gone=False) == 1
+    assert Indexer(place).index([photos]).added == 0
 
 
 def test_what_an_exclusion_covers_leaves_the_index_and_stays_away(
