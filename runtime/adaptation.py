@@ -23,7 +23,7 @@ def adapt(
     """Freeze what stays and make what trains trainable.
 
     Args:
-        model: A classifier with a new head.
+        model: A classifier.
         config: The method and its settings.
         base_id: What an adapter names as its base: a Hub id, an absolute folder, or `tiny`.
         revision: Commit of the base on the Hub.

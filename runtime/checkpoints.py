@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from transformers import (
 from runtime.deberta import accelerate_attention
 from runtime.errors import ModelError
 from runtime.folders import read_json
+from runtime.heads import HeadOrigin, set_labels, settle_head
 from runtime.hub import hub_fault
 from runtime.quietness import quiet_transformers
 
@@ -81,8 +83,8 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
 
 def load_classifier(
     model_id: str, *, labels: Sequence[str], task: str, revision: str | None = None
-) -> PreTrainedModel:
-    """An encoder with a new classification head, in float32.
+) -> tuple[PreTrainedModel, HeadOrigin]:
+    """An encoder with a classification head, in float32.
 
     Args:
         model_id: Hub id, local folder, preset or `tiny`.
@@ -90,19 +92,18 @@ def load_classifier(
         task: A `problem_type` of transformers.
         revision: Branch, tag or commit on the Hub.
 
+    Returns:
+        The model, and where its output layer comes from.
+
     Raises:
         ModelError: The checkpoint cannot be reached, or lacks weights of the encoder.
     """
-    names = list(labels) or ["score"]
-    config = load_part(AutoConfig, model_id, revision=revision)
-    config.id2label = dict(enumerate(names))
-    config.label2id = {name: i for i, name in enumerate(names)}
-    config.problem_type = task
-    model, report = load_with_new_head(
-        AutoModelForSequenceClassification, model_id, config, revision
-    )
+    former = load_part(AutoConfig, model_id, revision=revision)
+    config = copy.deepcopy(former)
+    set_labels(config, list(labels) or ["score"], task)
+    model, report = load_to_train(AutoModelForSequenceClassification, model_id, config, revision)
     _require_encoder(model, report, model_id)
-    return _prepared(model)
+    return _prepared(model), settle_head(model, former, report)
 
 
 def load_shape(model_id: str, revision: str | None = None) -> PreTrainedModel:
@@ -133,26 +134,49 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     return _prepared(model).eval(), tokenizer
 
 
-def load_with_new_head(
-    auto_class: Any, model_id: str, config: PreTrainedConfig, revision: str | None
+def load_to_train(
+    auto_class: Any,
+    model_id: str,
+    config: PreTrainedConfig,
+    revision: str | None,
+    presets: Mapping[str, str] = TEXT_PRESETS,
 ) -> tuple[Any, dict[str, Any]]:
-    """A model in float32 whose head is new where the checkpoint has none of its shape.
+    """A model in float32, new where the checkpoint has no weights of its shape.
 
     Args:
         auto_class: Of transformers.
         model_id: Hub id or folder.
         config: Says how many labels.
         revision: Branch, tag or commit on the Hub.
+        presets: What `tiny` is.
 
     Returns:
         The model, and what transformers reports of its weights: the caller checks the encoder's.
     """
     # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
     exact = {"dtype": torch.float32, "ignore_mismatched_sizes": True}
-    found: tuple[Any, dict[str, Any]] = load_part(
-        auto_class, model_id, revision=revision, config=config, output_loading_info=True, **exact
-    )
+    options = {"config": config, "revision": revision, "output_loading_info": True, **exact}
+    found: tuple[Any, dict[str, Any]] = _load_whole(auto_class, model_id, presets, options)
     return found
+
+
+def _load_whole(
+    auto_class: Any, model_id: str, presets: Mapping[str, str], options: dict[str, Any]
+) -> Any:
+    """`load_part` of a model; the folder of an adapter gives it with the adapter merged in."""
+    folder = Path(model_id)
+    if not (folder / ADAPTER_CONFIG).exists():
+        return load_part(auto_class, model_id, **options)
+    try:
+        merged = load_adapter(folder, auto_class, presets).merge_and_unload()
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        raise ModelError(
+            f"{folder} is an adapter of a kind that cannot be merged into its base, so it cannot "
+            "be trained on. Name its base."
+        ) from error
+    options = options | {"revision": None, "state_dict": merged.state_dict()}
+    with quiet_transformers():
+        return type(merged).from_pretrained(None, **options)
 
 
 def load_complete(folder: Path, auto_class: Any) -> Any:
@@ -212,15 +236,13 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     if not isinstance(base_id, str):
         raise ModelError(f"{folder / ADAPTER_CONFIG} names no base. Copy the folder again.")
     _require_base(folder, base_id)
-    config = load_part(AutoConfig, str(folder))
-    base = load_part(
-        auto_class,
-        presets.get(base_id, base_id),
-        revision=adapter.get("revision"),
-        config=config,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # the adapter brings its own head
-    )
+    options = {
+        "revision": adapter.get("revision"),
+        "config": load_part(AutoConfig, str(folder)),
+        "dtype": torch.float32,
+        "ignore_mismatched_sizes": True,  # the adapter brings its own head
+    }
+    base = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"

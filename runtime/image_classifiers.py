@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from runtime.checkpoints import (
     load_adapter,
     load_complete,
     load_part,
-    load_with_new_head,
+    load_to_train,
     resolve_model_id,
 )
 from runtime.errors import ConfigError, ModelError
+from runtime.heads import HeadOrigin, set_labels, settle_head
 
 _DEPTHS = ("num_hidden_layers", "depths")
 """What a configuration calls its layers: a number of them, or how many each stage has."""
@@ -37,8 +39,8 @@ def load_image_classifier(
     labels: Sequence[str],
     revision: str | None = None,
     features_from: int | None = None,
-) -> PreTrainedModel:
-    """A pretrained encoder of pictures with a new classification head, in float32.
+) -> tuple[PreTrainedModel, HeadOrigin]:
+    """A pretrained encoder of pictures with a classification head, in float32.
 
     Args:
         model_id: Hub id, local folder, preset or `tiny`.
@@ -46,21 +48,28 @@ def load_image_classifier(
         revision: Branch, tag or commit on the Hub.
         features_from: Keep so many layers (of a convolutional network: stages) from below.
 
+    Returns:
+        The model, and where its output layer comes from.
+
     Raises:
         ConfigError: The model has fewer layers.
         ModelError: The checkpoint cannot be reached, is of another kind, or lacks weights.
     """
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
-    config = load_part(AutoConfig, resolved, revision=revision)
+    former = load_part(AutoConfig, resolved, revision=revision)
+    config, unfit = copy.deepcopy(former), None
     if features_from is not None:
         cut_layers(config, features_from)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {name: number for number, name in enumerate(labels)}
-    config.problem_type = "single_label_classification"
-    model, report = load_with_new_head(AutoModelForImageClassification, resolved, config, revision)
+        if config.to_dict() != former.to_dict():
+            unfit = "it reads an earlier layer than that of the base does"
+    set_labels(config, labels, "single_label_classification")
+    model, report = load_to_train(
+        AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
+    )
     _require_encoder(model, report, model_id)
+    head = settle_head(model, former, report, unfit)
     freeze_statistics(model)
-    return model
+    return model, head
 
 
 def load_image_processor(model_id: str, revision: str | None = None) -> Any:

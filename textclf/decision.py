@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ConfigError, ModelError
+from runtime.heads import task_of
 from runtime.logits import log_softmax, sigmoid
 from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -149,7 +150,7 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
 
 
 def _foreign_rule(config: Any) -> DecisionRule:
-    task = config.problem_type or (REGRESSION if config.num_labels == 1 else SINGLE_LABEL)
+    task = task_of(config)
     if task == REGRESSION:
         return DecisionRule(task=task, labels=())
     labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))

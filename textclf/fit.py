@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from runtime.accelerator import compute_device, gather_shares, process_share, resolve_precision
 from runtime.adaptation import adapt, parameter_groups, resting_parameters
 from runtime.features import compute_features, head_logits, head_only
+from runtime.heads import HeadOrigin
 from runtime.inference import InferenceConfig, SequenceModel
 from runtime.precision import Precision
 from runtime.tokens import TokenizedTexts, tokenize
@@ -44,6 +45,7 @@ class Learner:
     """What an adapter names as its base."""
     revision: str | None
     """Commit of the base on the Hub."""
+    head: HeadOrigin
 
 
 def fit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,7 @@ def _manifest(result: Result, baselines: dict[str, Evaluation]) -> dict[str, Any
         "task": data.task,
         "method": learner.config.method,
         "model": {"id": learner.base_id, "revision": learner.revision},
+        "head": asdict(learner.head),
         "data": {
             "path": result.source,
             "sha256": data.sha256,
@@ -188,6 +189,7 @@ def _report(result: Result, manifest: dict[str, Any], baselines: dict[str, Evalu
         versions=manifest["versions"],
         notes=learner.data.notes,
         adapter=learner.config.method == "lora" and not learner.config.merge,
+        head=learner.head.note,
     )
 
 

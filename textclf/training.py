@@ -110,18 +110,25 @@ def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
     Raises:
         ModelError: The model cannot be loaded.
     """
-    torch.manual_seed(config.seed)  # the head is new: its weights are the seed's
+    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     tokenizer = load_tokenizer(config.model_id, config.revision)
-    model = load_classifier(
+    model, head = load_classifier(
         config.model_id, labels=data.labels, task=data.task, revision=config.revision
     )
     resolved, said = settle(data, config, tokenizer, model)
     if config.merge and config.method != "lora":
         said = (*said, f"--merge has no adapter to merge: {config.method} gives a plain folder.")
-    for sentence in said:
+    for sentence in (*said, *filter(None, [head.note])):
         notify(sentence)
-    commit = model_commit(config.model_id, config.revision)
-    return Learner(model, tokenizer, data, resolved, stable_id(config.model_id), commit)
+    return Learner(
+        model=model,
+        tokenizer=tokenizer,
+        data=data,
+        config=resolved,
+        base_id=stable_id(config.model_id),
+        revision=model_commit(config.model_id, config.revision),
+        head=head,
+    )
 
 
 def settle(

@@ -142,11 +142,11 @@ def train_with_footwork(course: Course, method: Literal["full", "lora", "head"] 
         save_minutes=1e6,
     )
     labels, task = course.data.labels, course.data.task
-    model = load_classifier(str(course.model), labels=labels, task=task)
+    model, head = load_classifier(str(course.model), labels=labels, task=task)
     tokenizer = load_tokenizer(str(course.model))
     clock = StepClock()
     clock.watch(model)
-    learner = Learner(model, tokenizer, course.data, config, str(course.model), None)
+    learner = Learner(model, tokenizer, course.data, config, str(course.model), None, head)
     began = time.perf_counter()
     with TemporaryDirectory() as folder:
         _, outcome = fit(learner, Path(folder), None, lambda _: None)

@@ -30,7 +30,7 @@ TASK = "single_label_classification"
 
 
 def test_tiny_is_a_useful_size_and_loads_without_the_hub() -> None:
-    model = load_classifier("tiny", labels=["a", "b"], task=TASK)
+    model, _ = load_classifier("tiny", labels=["a", "b"], task=TASK)
     parameters = sum(p.numel() for p in model.base_model.parameters())
     assert 1_900_000 < parameters < 4_000_000
     assert sum(f.stat().st_size for f in Path(resolve_model_id("tiny")).iterdir()) < 4_400_000
@@ -40,7 +40,7 @@ def test_tiny_is_a_useful_size_and_loads_without_the_hub() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_base_gets_a_new_head_with_the_given_labels(family: str, tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", family)
-    model = load_classifier(str(base), labels=["no", "yes", "maybe"], task=TASK)
+    model, _ = load_classifier(str(base), labels=["no", "yes", "maybe"], task=TASK)
     assert model.config.id2label == {0: "no", 1: "yes", 2: "maybe"}
     assert model.dtype == torch.float32
 
@@ -49,7 +49,7 @@ def test_half_precision_files_become_float32(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", "bert")
     weights = base / "model.safetensors"
     save_file({k: v.half() for k, v in load_file(weights).items()}, weights, {"format": "pt"})
-    model = load_classifier(str(base), labels=["a", "b"], task=TASK)
+    model, _ = load_classifier(str(base), labels=["a", "b"], task=TASK)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
@@ -158,7 +158,7 @@ def test_a_model_of_a_private_hub_loads_from_the_cache_when_the_hub_is_down(
     def load() -> dict[str, torch.Tensor]:
         assert load_tokenizer("someone/near").tokenize("good") == ["good"]
         assert load_shape("someone/near").config.model_type == "bert"
-        model = load_classifier("someone/near", labels=["a", "b"], task=TASK)
+        model, _ = load_classifier("someone/near", labels=["a", "b"], task=TASK)
         assert model_commit("someone/near") == COMMIT
         return dict(model.base_model.state_dict())
 

@@ -15,7 +15,7 @@ import torch
 import textclf.training as training_module
 from runtime import accelerator
 from runtime.errors import ConfigError, DataError, ModelError
-from tests.models import FAMILIES, build_base
+from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from textclf import TextClassifier, TrainConfig, train
@@ -98,6 +98,62 @@ def test_pairs_and_amounts_and_several_labels_train(base: str, tmp_path: Path) -
     done = train_here(table, tmp_path / "several", config)
     assert done.manifest["task"] == "multi_label_classification"
     assert done.manifest["labels"] == ["any", "negative", "positive"]
+
+
+STANDS_STILL = {"max_steps": 1, "learning_rate": 1e-9, "max_length": 48}
+
+
+@pytest.mark.parametrize("family", ["roberta", "deberta-v2"])
+@pytest.mark.parametrize(
+    "settings", [{"method": "full"}, {"method": "head"}, {"method": "lora"}, {"merge": True}]
+)
+def test_a_classifier_that_is_trained_on_keeps_what_its_labels_mean(
+    family: str, settings: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    base = build_classifier(tmp_path / "base", family, labels=("positive", "negative"))
+    config = TrainConfig(model_id=str(base), **settings, **STANDS_STILL)
+    said: list[str] = []
+    done = train_here(data, tmp_path / "out", config, notify=said.append)
+    texts = [text for text, _ in sentiment_rows(20)]
+    before, after = TextClassifier.load(base), TextClassifier.load(tmp_path / "out")
+    assert (before.labels, after.labels) == (("positive", "negative"), ("negative", "positive"))
+    np.testing.assert_allclose(after.logits(texts), before.logits(texts)[:, ::-1], atol=1e-3)
+    assert done.manifest["head"]["kept"]
+    assert done.manifest["head"]["note"] in said
+    assert done.manifest["head"]["note"] in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_run_over_labels_in_another_order_is_resumed_with_them(
+    data: Path, tmp_path: Path
+) -> None:
+    base = build_classifier(tmp_path / "base", labels=("positive", "negative"))
+    config = TrainConfig(model_id=str(base), method="full", **LEARNS)
+    train_here(data, tmp_path / "whole", config)
+    with stopped_before_writing():
+        train(data, tmp_path / "cut", config)
+    train_here(data, tmp_path / "cut", config, existing="resume")
+    texts = [text for text, _ in sentiment_rows(8)]
+    whole, cut = (TextClassifier.load(tmp_path / name).logits(texts) for name in ("whole", "cut"))
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_a_classifier_of_other_labels_gives_its_encoder_alone(data: Path, tmp_path: Path) -> None:
+    base = build_classifier(tmp_path / "base", labels=("ham", "spam"))
+    config = TrainConfig(model_id=str(base), method="full", **STANDS_STILL)
+    done = train_here(data, tmp_path / "out", config)
+    assert not done.manifest["head"]["kept"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "The output layer is new: the labels of the base are others" in card
+
+
+def test_a_folder_of_lora_is_trained_on(data: Path, tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "deberta-v2")
+    first = build_adapter(tmp_path / "first", base, labels=("positive", "negative"))
+    config = TrainConfig(model_id=str(first), method="lora", **STANDS_STILL)
+    train_here(data, tmp_path / "out", config)
+    texts = [text for text, _ in sentiment_rows(8)]
+    before, after = TextClassifier.load(first), TextClassifier.load(tmp_path / "out")
+    np.testing.assert_allclose(after.logits(texts), before.logits(texts)[:, ::-1], atol=1e-3)
 
 
 def test_a_seed_gives_the_same_classifier_twice(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import zeroshot.finetuning.finetune as finetune_module
 from runtime.errors import ConfigError, DataError, ModelError
@@ -145,12 +146,51 @@ def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(
     np.testing.assert_array_equal(whole, cut)
 
 
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [("vit", "lora"), ("vit", "full"), ("vit", "head"), ("resnet", "full"), ("clip", "full")],
+)
+def test_a_classifier_that_is_trained_on_keeps_what_its_classes_mean(
+    family: str, method: Any, examples: Path, tmp_path: Path
+) -> None:
+    encoder, base, out = (tmp_path / name for name in ("encoder", "base", "out"))
+    build_tower(encoder, family)
+    config = FinetuneConfig(model_id=str(encoder), method="full", **QUICK)
+    first = finetune_here(examples, base, config)
+    pictures = sorted(examples.rglob("*.png"))
+    before = _logits_here(base, pictures)
+    turn_around(base)
+    still = QUICK | {"learning_rate": 1e-9, "num_epochs": None, "max_steps": 1}
+    said: list[str] = []
+    config = FinetuneConfig(model_id=str(base), method=method, augment=False, **still)
+    done = finetune_here(examples, out, config, notify=said.append)
+    assert done.manifest["labels"] == first.manifest["labels"]
+    np.testing.assert_allclose(_logits_here(out, pictures), before, atol=1e-3)
+    assert done.manifest["head"]["kept"]
+    assert "its rows put into the order of ours" in done.manifest["head"]["note"]
+    assert done.manifest["head"]["note"] in said
+    assert done.manifest["head"]["note"] in (out / "README.md").read_text()
+
+
+def turn_around(folder: Path) -> None:
+    """Turn the order of a classifier's labels around, in its weights and in its configuration."""
+    weights, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
+    found = load_file(weights)
+    names = [name for _, name in sorted(config["id2label"].items())]
+    for key in found:
+        if "classifier" in key:
+            found[key] = found[key].flip(0).contiguous()
+    save_file(found, weights, {"format": "pt"})
+    config["id2label"] = {str(number): name for number, name in enumerate(reversed(names))}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def test_the_statistics_of_batch_norms_stay_as_pretrained(examples: Path, tmp_path: Path) -> None:
     base = build_tower(tmp_path / "base", "resnet")
     out = tmp_path / "out"
     finetune_here(examples, out, FinetuneConfig(model_id=str(base), method="full", **QUICK))
-    before = load_image_classifier(str(base), labels=LABELS)
-    after = load_image_classifier(str(out), labels=LABELS)
+    before, _ = load_image_classifier(str(base), labels=LABELS)
+    after, _ = load_image_classifier(str(out), labels=LABELS)
     after.train()
     after(pixel_values=torch.randn(4, 3, 32, 32))
     moved = dict(after.named_buffers())
@@ -173,12 +213,12 @@ def test_a_cut_network_gives_what_its_own_stage_gives(tmp_path: Path) -> None:
     from transformers import AutoModel
 
     base = str(build_tower(tmp_path / "base", "resnet"))
-    cut = load_image_classifier(base, labels=LABELS, features_from=1).eval()
+    cut, _ = load_image_classifier(base, labels=LABELS, features_from=1)
     whole = AutoModel.from_pretrained(base, dtype=torch.float32).eval()
     pixels = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         states = whole(pixels, output_hidden_states=True).hidden_states
-        assert torch.equal(cut.resnet(pixels).last_hidden_state, states[1])
+        assert torch.equal(cut.eval().resnet(pixels).last_hidden_state, states[1])
 
 
 def test_splits_named_as_such_are_taken_and_judged_on_test(

@@ -69,9 +69,10 @@ def _about(report: Report) -> str:
     more = len(report.labels) - len(shown)
     listed = f": {', '.join(shown)}{f' and {more} more' if more else ''}." if shown else "."
     kind = _ADAPTER if report.adapter else _PLAIN
+    head = f" {_plain(report.head)}" if report.head else ""
     return (
         f"{words}{listed}\n\n"
-        f"This is {kind} {_base(report)} (method `{report.method}`), made with Footwork."
+        f"This is {kind} {_base(report)} (method `{report.method}`), made with Footwork.{head}"
     )
 
 

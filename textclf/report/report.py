@@ -45,6 +45,8 @@ class Report:
     """The folder holds a peft adapter, not a whole model."""
     revision: str | None = None
     """Commit of the base on the Hub."""
+    head: str | None = None
+    """Where the output layer began, for a base that had one."""
 
     @property
     def split(self) -> str:

@@ -132,9 +132,9 @@ def plan(images: FinetuneImages, config: FinetuneConfig, notify: Notify) -> Lear
         ConfigError: A setting contradicts the model.
         ModelError: The model cannot be loaded.
     """
-    torch.manual_seed(config.seed)  # the head is new: its weights are the seed's
+    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     resolved_id = resolve_model_id(config.model_id, IMAGE_PRESETS)
-    model = load_image_classifier(
+    model, head = load_image_classifier(
         config.model_id,
         labels=images.labels,
         revision=config.revision,
@@ -143,7 +143,8 @@ def plan(images: FinetuneImages, config: FinetuneConfig, notify: Notify) -> Lear
     resolved, said = config.resolved(encoder_size(model), len(images.splits["train"]))
     # Here, so that a run is not resumed elsewhere with other rounding.
     resolved = replace(resolved, mixed_precision=settled_precision(resolved.mixed_precision, model))
-    notify(said)
+    for sentence in filter(None, (said, head.note)):
+        notify(sentence)
     return Learner(
         model=model,
         processor=load_image_processor(config.model_id, config.revision),
@@ -151,6 +152,7 @@ def plan(images: FinetuneImages, config: FinetuneConfig, notify: Notify) -> Lear
         config=resolved,
         base_id="tiny" if config.model_id == "tiny" else resolved_id,
         revision=model_commit(resolved_id, config.revision),
+        head=head,
     )
 
 
@@ -169,7 +171,7 @@ def _with_pictures(learner: Learner, run: Path, notify: Notify) -> tuple[Learner
 
 
 def _baselines(learner: Learner, pictures: Pictures, notify: Notify) -> dict[str, Interval]:
-    """Judged before training, which changes the model; its new head starts as the linear probe."""
+    """Judged before training, which changes the model; a new head starts as the linear probe."""
     images, config = learner.images, learner.config
     notify("judging the pretrained model: by class names, and by a linear probe of its features")
     found = {"majority": majority_baseline(images)}
@@ -183,7 +185,8 @@ def _baselines(learner: Learner, pictures: Pictures, notify: Notify) -> dict[str
         for name in ("train", images.reported)
     )
     probe = gather_shares(fit_probe(images, train) if is_main_process() else None)[0]
-    start_head(learner.model, probe)
+    if not learner.head.kept:
+        start_head(learner.model, probe)
     if is_main_process():
         words = zero_shot_baseline(images, config.model_id, config.revision)
         if words is not None:

@@ -17,6 +17,7 @@ from runtime.accelerator import gather_shares, process_share, resolve_precision
 from runtime.adaptation import encoder_of, head_names
 from runtime.encoder.batches import ElasticBatch, FloatArray
 from runtime.errors import ModelError
+from runtime.heads import HeadOrigin
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.finetuning.examples import FinetuneImages, ImageSplit
 from zeroshot.finetuning.pixels import PixelFile
@@ -39,6 +40,7 @@ class Learner:
     """What an adapter names as its base."""
     revision: str | None
     """Commit of the base on the Hub."""
+    head: HeadOrigin
 
 
 @dataclass(frozen=True, slots=True)

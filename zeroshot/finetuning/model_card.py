@@ -30,7 +30,8 @@ def model_card(manifest: Mapping[str, Any], notes: Sequence[str]) -> str:
         *("---", "library_name: transformers", "pipeline_tag: image-classification", "---", ""),
         f"# {Path(data['path']).name}: {len(labels)} classes of images",
         "",
-        f"{base}, fine-tuned by `{manifest['method']}` on {rows} images.",
+        f"{base}, fine-tuned by `{manifest['method']}` on {rows} images."
+        + (f" {manifest['head']['note']}" if manifest["head"]["note"] else ""),
         "",
         f"Classes: {listed}.",
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ def _manifest(result: Result) -> dict[str, Any]:
         "task": "single_label_classification",
         "method": learner.config.method,
         "model": {"id": learner.base_id, "revision": learner.revision},
+        "head": asdict(learner.head),
         "data": {
             "path": images.source,
             "sha256": images.sha256,
