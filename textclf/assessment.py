@@ -14,6 +14,7 @@ from textclf.data.columns import (
     StatedColumns,
     choose_columns,
     find_name,
+    find_text_columns,
     label_names,
     possible_names,
 )
@@ -79,15 +80,18 @@ def _trained_columns(model: Path, text: tuple[str, ...]) -> StatedColumns:
 
 def _columns(table: Table, options: LabelOptions, trained: StatedColumns) -> Columns:
     """Those of the training where the user states none and the table has them."""
-    text = [find_name(table.columns, name) for name in trained.text]
     label = trained.label
     if label and not all(
         find_name(table.columns, one) for one in label_names(table.columns, label)
     ):
         label = None
+    label, text, known = options.label_column or label, options.text_columns, trained.text
+    if known and not text and ("column_1" not in table.columns or set(known) <= set(table.columns)):
+        # Without names of columns, what they hold must tell.
+        text, _ = find_text_columns(list(table.columns), known, label, table.source)
     stated = StatedColumns(
-        options.text_columns or (tuple(map(str, text)) if all(text) else ()),
-        options.label_column or label,
+        text,
+        label,
         options.id_column,
     )
     columns = choose_columns(table.columns, stated, table.source)

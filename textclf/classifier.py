@@ -77,6 +77,7 @@ class TextClassifier:
         """Texts that lost tokens to `max_length` so far."""
         self.text_columns: tuple[str, ...] = ()
         """Columns of the table that it was trained on; empty where that is not known."""
+        self.label_column: str | None = None
         self._folder: Path | None = None
         self._encoder = TextEncoder(tokenizer, options.max_length, options.long, options.overlap)
         self._config = InferenceConfig(
@@ -115,8 +116,9 @@ class TextClassifier:
         classifier = cls(merged(model), tokenizer, rule, options)
         classifier._folder = folder
         match manifest:
-            case {"data": {"text_columns": [*columns]}}:
+            case {"data": {"text_columns": [*columns], **facts}}:
                 classifier.text_columns = tuple(map(str, columns))
+                classifier.label_column = facts.get("label_column")
         return classifier
 
     @property
@@ -168,10 +170,15 @@ class TextClassifier:
         pairs: Sequence[str] | None = None,
         ids: Sequence[str] | None = None,
     ) -> list[Prediction]:
-        """Answer texts, in their order; ids default to the index, from 0."""
-        ids = [str(index) for index in range(len(texts))] if ids is None else list(ids)
-        both = zip(ids, _text_pairs(texts, pairs), strict=True)
-        rows = [TextRow(identity, *pair) for identity, pair in both]
+        """Answer texts, in their order; ids default to the index, from 0.
+
+        Raises:
+            DataError: There are not as many `pairs` or `ids` as texts, or the model takes pairs
+                and gets none, or the other way round.
+        """
+        found = _text_pairs(texts, pairs)
+        names = _as_list("ids", range(len(found)) if ids is None else ids, len(found))
+        rows = [TextRow(str(name), *pair) for name, pair in zip(names, found, strict=True)]
         answered = self._answer(rows, self._config.look_ahead)
         return [self._prediction(row, logits) for row, logits in answered]
 
@@ -210,10 +217,21 @@ class TextClassifier:
         def size(row: TextRow) -> int:
             return len(row.text) + len(row.pair or "")
 
-        windows = windows_of(rows, self._config, size, first_window)
+        windows = windows_of(map(self._fitting, rows), self._config, size, first_window)
         for window, encoded in encoded_ahead(windows, self._encode):
             self.texts_cut += int(encoded.cut.sum())
             yield from zip(window, self._run(encoded), strict=True)
+
+    def _fitting(self, row: TextRow) -> TextRow:
+        """The row, if it has as many texts as the model was trained on."""
+        wanted, columns = len(self.text_columns), ", ".join(self.text_columns)
+        if wanted == 1 and row.pair is not None:
+            raise DataError(f"The model takes single texts ({columns}): leave `pairs` out.")
+        if wanted == 2 and row.pair is None:
+            raise DataError(
+                f"The model takes pairs of texts ({columns}): give the second ones as `pairs`."
+            )
+        return row
 
     def _run(self, encoded: WindowedTexts) -> NDArray[np.float32]:
         def closeness(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -244,17 +262,28 @@ def _usual_length(model: Any, tokenizer: Any) -> int:
     return int(min(limit for limit in limits if limit is not None))
 
 
-def _text_pairs(texts: Sequence[str], pairs: Sequence[str] | None) -> list[TextPair]:
-    if isinstance(texts, str):
-        raise TypeError("`texts` must be a sequence of texts, got one text; put it into a list.")
-    for index, text in enumerate([*texts, *(pairs or ())]):
+def _text_pairs(texts: Iterable[str], pairs: Iterable[str] | None) -> list[TextPair]:
+    first = _texts("texts", texts)
+    if pairs is None:
+        return [(text, None) for text in first]
+    return list(zip(first, _texts("pairs", pairs, len(first)), strict=True))
+
+
+def _texts(name: str, values: Iterable[str], length: int | None = None) -> list[str]:
+    found: list[str] = _as_list(name, values, length)
+    for index, text in enumerate(found):
         if not isinstance(text, str):
             kind = type(text).__name__
-            raise TypeError(f"Texts must be strings, got {kind} at {index % len(texts)}.")
-    if pairs is None:
-        return [(text, None) for text in texts]
-    if len(pairs) != len(texts):
+            raise TypeError(f"Texts must be strings, got {kind} at {index} of `{name}`.")
+    return found
+
+
+def _as_list(name: str, values: Iterable[Any], length: int | None = None) -> list[Any]:
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"`{name}` must be a list or the like, got one text; put it into a list.")
+    found = list(values)
+    if length is not None and len(found) != length:
         raise DataError(
-            f"`pairs` must have as many texts as `texts`: {len(texts)}, got {len(pairs)}."
+            f"`{name}` must be as many as `texts`: expected {length}, got {len(found)}."
         )
-    return list(zip(texts, pairs, strict=True))
+    return found

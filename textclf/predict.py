@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
 
 FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
+_SAMPLE_ROWS = 100
 COLUMNS = ("id", "label", "probability", "abstained", "probabilities")
 """Of a prediction row; in a table `p:LABEL` of each class in place of the last."""
 
@@ -57,6 +58,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
         self._classifier = classifier
         self._options = options
         self._cut_before = classifier.texts_cut
+        self._choice: str | None = None
         self._rows = (asdict(answer) for answer in self._answers(iter(rows)))
 
     def __next__(self) -> dict[str, Any]:
@@ -65,21 +67,26 @@ class PredictedRows(Iterator[dict[str, Any]]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the rows taken so far, one sentence each."""
-        cut = self._classifier.texts_cut - self._cut_before
-        if not cut:
-            return ()
-        verb = "text is" if cut == 1 else "texts are"
-        return (
-            f"{cut} {verb} longer than {self._classifier.max_length} tokens and lost the rest; "
-            "--long windows reads all of a text.",
-        )
+        notes = [self._choice] if self._choice else []
+        if cut := self._classifier.texts_cut - self._cut_before:
+            verb = "text is" if cut == 1 else "texts are"
+            notes.append(
+                f"{cut} {verb} longer than {self._classifier.max_length} tokens and lost the rest; "
+                "--long windows reads all of a text."
+            )
+        return tuple(notes)
 
     def _answers(self, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Prediction]:
-        first = next(rows, None)
-        if first is None:
+        first = list(islice(rows, 1))
+        if not first:
             raise DataError(f"{self._options.source} has no rows. Give at least one text.")
-        reader = row_reader(self._classifier, first[1], self._options)
-        yield from self._classifier.stream(self._readable(chain([first], rows), reader))
+        wanted = self._options.text_columns or self._classifier.text_columns
+        # An object of JSON may lack what the next one has; lines are answered as they come.
+        if first[0][1].keys() != {"text"} and not first[0][1].keys() >= set(wanted):
+            first += islice(rows, _SAMPLE_ROWS)
+        columns = list(dict.fromkeys(name for _, cells in first for name in cells))
+        reader, self._choice = row_reader(self._classifier, columns, self._options)
+        yield from self._classifier.stream(self._readable(chain(first, rows), reader))
 
     def _readable(
         self, rows: Iterable[tuple[int, Mapping[str, Any]]], reader: RowReader
@@ -184,21 +191,24 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def row_reader(
-    classifier: TextClassifier, cells: Mapping[str, Any], options: PredictOptions
-) -> RowReader:
-    """Find the columns of a table by its first row.
+    classifier: TextClassifier, names: Sequence[str], options: PredictOptions
+) -> tuple[RowReader, str | None]:
+    """Find the columns of a table, and what is to be said of the choice.
 
     Raises:
         DataError: They are missing, or their number is not the model's.
     """
-    known = classifier.text_columns
-    stated = options.text_columns or (known if all(name in cells for name in known) else ())
-    columns = find_text_columns(cells, stated, options.source)
-    require_text_count(known, columns, options.source)
+    known, source, note = classifier.text_columns, options.source, None
+    by_name = dict.fromkeys(names)
+    if options.text_columns:
+        columns = tuple(find_column(by_name, name, source) for name in options.text_columns)
+        require_text_count(known, columns, source)
+    else:
+        columns, note = find_text_columns(names, known, classifier.label_column, source)
     if options.id_column:
-        return RowReader(columns, find_column(cells, options.id_column, options.source))
-    ids = [name for name in cells if normalise_name(name) in ID_NAMES and name not in columns]
-    return RowReader(columns, ids[0] if ids else None)
+        return RowReader(columns, find_column(by_name, options.id_column, source)), note
+    ids = [name for name in names if normalise_name(name) in ID_NAMES and name not in columns]
+    return RowReader(columns, ids[0] if ids else None), note
 
 
 def require_text_count(known: Sequence[str], columns: Sequence[str], source: str) -> None:

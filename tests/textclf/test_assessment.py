@@ -119,5 +119,21 @@ def test_a_table_of_pairs_is_refused_by_a_model_of_single_texts(tmp_path: Path) 
     model = trained(tmp_path / "model", data={"text_columns": ["text"], "label_column": "label"})
     pairs = [(text, "so", label) for text, label in sentiment_rows(20)]
     table = write_table(tmp_path / "d.csv", pairs, ("premise", "hypothesis", "label"))
-    with pytest.raises(DataError, match=r"takes 1 text a row, .* has 2: premise, hypothesis"):
+    with pytest.raises(DataError, match=r"lacks 'text': .*'premise', 'hypothesis'"):
         assess(model, table, LabelOptions(), FLOAT32)
+    stated = LabelOptions(text_columns=("premise", "hypothesis"))
+    with pytest.raises(DataError, match=r"takes 1 text a row, .* has 2: premise, hypothesis"):
+        assess(model, table, stated, FLOAT32)
+
+
+def test_another_text_column_is_named_or_asked_for(tmp_path: Path) -> None:
+    model = trained(tmp_path / "model", data={"text_columns": ["text"], "label_column": "verdict"})
+    rows = [(str(n), text, label) for n, (text, label) in enumerate(sentiment_rows(20))]
+    table = write_table(tmp_path / "d.csv", rows, ("id", "remark", "verdict"))
+    found = assess(model, table, LabelOptions(), FLOAT32)
+    assert "Texts are taken from 'remark', labels from 'verdict'." in found.notes
+    unclear = write_table(tmp_path / "e.csv", rows, ("title", "body_html", "verdict"))
+    with pytest.raises(DataError, match=r"lacks 'text': .*'title', 'body_html'.*--text-column"):
+        assess(model, unclear, LabelOptions(), FLOAT32)
+    plain = write_table(tmp_path / "f.csv", sentiment_rows(20), ("Text", "verdict"))
+    assert assess(model, plain, LabelOptions(), FLOAT32).notes

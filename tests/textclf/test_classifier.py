@@ -231,13 +231,40 @@ def test_wrong_calls_are_named(folders: dict[str, Path], tmp_path: Path) -> None
     classifier = loaded(folders["bert"])
     with pytest.raises(TypeError, match="put it into a list"):
         classifier.predict("one text")
-    with pytest.raises(TypeError, match="Texts must be strings, got NoneType at 1"):
+    with pytest.raises(TypeError, match="Texts must be strings, got NoneType at 1 of `texts`"):
         classifier.predict(["a", None])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="Either every row"):
         list(classifier.stream([TextRow("1", "a", "b"), TextRow("2", "c")]))
-    with pytest.raises(DataError, match="as many texts"):
-        classifier.predict(["a"], pairs=["b", "c"])
+    with pytest.raises(TypeError, match="Texts must be strings, got float at 0 of `pairs`"):
+        classifier.predict(["a"], pairs=[float("nan")])  # type: ignore[list-item]
+    for name in ("pairs", "ids"):
+        for wrong in (["b", "c"], []):
+            with pytest.raises(DataError, match=f"`{name}` must be as many as `texts`: expected 1"):
+                classifier.predict(["a"], **{name: wrong})
+        with pytest.raises(TypeError, match=f"`{name}` must be a list.*put it into a list"):
+            classifier.predict(["a"], **{name: "b"})
+    with pytest.raises(DataError, match="expected 0, got 1"):
+        classifier.predict([], pairs=["a"])
     with pytest.raises(ModelError, match="holds no trained classifier"):
         loaded(tmp_path)
     assert classifier.predict([]) == []
+    assert [one.id for one in classifier.predict(iter(["a", "b"]), ids=[7, 8])] == ["7", "8"]
+    assert classifier.predict_proba([]).shape == (0, 2)
     assert classifier.logits([]).shape == (0, 2)
+
+
+def test_a_model_takes_as_many_texts_a_row_as_it_was_trained_on(
+    folders: dict[str, Path],
+) -> None:
+    classifier = loaded(folders["bert"])
+    classifier.text_columns = ("premise", "hypothesis")
+    pairs = r"takes pairs of texts \(premise, hypothesis\): give the second ones as `pairs`"
+    for ask in (classifier.predict, classifier.predict_proba, classifier.logits):
+        with pytest.raises(DataError, match=pairs):
+            ask(["half a pair"])
+    with pytest.raises(DataError, match=pairs):
+        list(classifier.stream([TextRow("1", "half a pair")]))
+    assert len(classifier.predict(["one"], pairs=["other"])) == 1
+    classifier.text_columns = ("text",)
+    with pytest.raises(DataError, match=r"takes single texts \(text\): leave `pairs` out"):
+        classifier.predict(["one"], pairs=["other"])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,14 +83,97 @@ def test_text_columns_are_stated_found_or_those_of_training(classifier: TextClas
     assert answered(classifier, {"review": "good", "stars": "1"})[0]["probabilities"] == good
     stated = answered(classifier, {"text": "bad", "note": "good"}, text_columns=("note",))
     assert stated[0]["probabilities"] == good
-    try:
-        classifier.text_columns = ("odd name",)
-        assert answered(classifier, {"odd name": "good", "text": "bad"})[0]["probabilities"] == good
-        assert answered(classifier, {"text": "good"})[0]["probabilities"] == good
-        with pytest.raises(DataError, match="takes 1 text a row, input has 2: premise, hypothesis"):
-            answered(classifier, {"premise": "a", "hypothesis": "b"})
-    finally:
-        classifier.text_columns = ()
+
+
+TRAINED_ON = {
+    "text": ("text",),
+    "odd": ("odd name",),
+    "number": ("column_2",),
+    "pair": ("premise", "hypothesis"),
+}
+
+
+@pytest.mark.parametrize(
+    ("trained", "columns", "chosen", "said"),
+    [
+        ("odd", ["text", "odd name"], ["odd name"], None),
+        ("odd", ["text", "Odd-Name"], ["Odd-Name"], None),
+        ("odd", ["text"], ["text"], None),
+        ("odd", ["id", "review"], ["review"], "lacks 'odd name'.* are taken from 'review'"),
+        ("text", ["remark"], ["remark"], "are taken from 'remark'"),
+        ("text", ["sku", "review", "stars"], ["review"], "are taken from 'review'"),
+        ("text", ["remark", "verdict"], ["remark"], "are taken from 'remark'"),
+        ("text", ["column_1"], ["column_1"], "are taken from 'column_1'"),
+        ("number", ["column_1", "column_2"], ["column_2"], "no names of columns.*'column_2'"),
+        ("pair", ["hypothesis", "Premise", "text"], ["Premise", "hypothesis"], None),
+        ("pair", ["sentence2", "sentence1"], ["sentence1", "sentence2"], "'sentence1' and 'sen"),
+    ],
+)
+def test_the_columns_are_those_of_the_training_or_one_obvious_candidate_that_is_named(
+    trained: str,
+    columns: list[str],
+    chosen: list[str],
+    said: str | None,
+    classifier: TextClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(classifier, "text_columns", TRAINED_ON[trained])
+    monkeypatch.setattr(classifier, "label_column", "verdict")
+    cells = {name: f"the cell of {name}" for name in columns}
+    rows = predict_rows(classifier, rows_of(cells), PredictOptions(source="t.csv"))
+    answer = next(rows)
+    texts = [[cells[name]] for name in chosen]
+    assert answer["probability"] == pytest.approx(classifier.predict(*texts)[0].probability)
+    assert bool(rows.notes) == bool(said)
+    assert said is None or re.search(said, rows.notes[0])
+    swapped = {name: f"the cell of {name}" for name in reversed(columns)}
+    assert answered(classifier, swapped)[0]["probability"] == answer["probability"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "columns", "message"),
+    [
+        ("text", ["title", "body_html"], "lacks 'text': .*'title', 'body_html'.*--text-column"),
+        ("text", ["review", "comment"], "lacks 'text'"),
+        ("text", ["premise", "hypothesis"], "lacks 'text'"),
+        ("text", ["Text", "TEXT"], "lacks 'text'"),
+        ("text", ["id", "stars"], "lacks 'text'"),
+        ("text", ["column_1", "column_2"], "lacks 'text'"),
+        ("pair", ["premise", "answer"], "lacks 'hypothesis': .*'premise' and 'hypothesis'.*twice"),
+        ("pair", ["text"], "lacks 'premise' and 'hypothesis'"),
+        ("pair", ["a", "b"], "lacks 'premise' and 'hypothesis'"),
+    ],
+)
+def test_where_no_column_or_several_would_do_the_columns_are_listed(
+    trained: str,
+    columns: list[str],
+    message: str,
+    classifier: TextClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(classifier, "text_columns", TRAINED_ON[trained])
+    with pytest.raises(DataError, match=message):
+        answered(classifier, dict.fromkeys(columns, "a"), source="t.csv")
+
+
+def test_as_many_columns_are_stated_as_the_model_takes(
+    classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "text_columns", TRAINED_ON["pair"])
+    with pytest.raises(DataError, match="takes 2 texts a row, input has 1: a"):
+        answered(classifier, {"a": "x", "b": "y"}, text_columns=("a",))
+    stated = answered(classifier, {"a": "x", "b": "y"}, text_columns=("b", "A"))[0]
+    assert stated["probability"] == pytest.approx(classifier.predict(["y"], ["x"])[0].probability)
+
+
+def test_an_object_that_lacks_the_text_is_that_rows_fault(
+    classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "text_columns", TRAINED_ON["odd"])
+    cells = ({"id": "a", "title": "x"}, {"id": "b", "odd name": "good"})
+    rows = predict_rows(classifier, rows_of(*cells), PredictOptions(skip_bad_rows=True))
+    assert [row["id"] for row in rows] == ["b"]
+    assert [skipped.row for skipped in rows.skipped] == [2]
 
 
 def test_pairs_are_classified_together(classifier: TextClassifier) -> None:

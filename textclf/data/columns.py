@@ -45,6 +45,7 @@ LABEL_NAMES = tuple(_LABELS.split())
 SHORT_TEXTS = (("title", "description"), ("headline", "description"), ("subject", "body"))
 LAST_TEXTS = ("description", "headline", "title", "subject")
 ID_NAMES = ("id", "ids", "uid", "guid", "idx", "index", "row_id", "example_id", "text_id")
+_NUMBERED = re.compile(r"column_\d+")
 _LABEL_CHARACTERS = 40
 _FEWEST_INDICATORS = 3
 _LEAST_FILLED = 0.1
@@ -161,28 +162,79 @@ def find_name(columns: Mapping[str, Any], name: str) -> str | None:
 
 
 def find_text_columns(
-    columns: Mapping[str, Any], stated: Sequence[str], source: str
-) -> tuple[str, ...]:
-    """The text columns of a table without labels, by name.
+    columns: Sequence[str],
+    trained: Sequence[str],
+    label: str | Sequence[str] | None,
+    source: str,
+) -> tuple[tuple[str, ...], str | None]:
+    """The text columns of a table to be classified: those of the training, else what is obvious.
 
     Args:
-        columns: By name; the values are not looked at.
-        stated: Those the model was trained on or the user names; may be empty.
+        columns: Names of all.
+        trained: The model's, one, or two for pairs; empty where that is not known.
+        label: As of `StatedColumns`, if known.
         source: Named in errors.
 
+    Returns:
+        One, or two for pairs, and what is to be said of the choice.
+
     Raises:
-        DataError: A stated column is missing, or none has the name of a text column.
+        DataError: They are missing, and there is not exactly one candidate for them.
     """
-    if stated:
-        return tuple(find_column(columns, name, source) for name in stated)
-    names = [name for name in columns if normalise_name(name) not in (*LABEL_NAMES, *ID_NAMES)]
-    text = _text_by_name(names) or (tuple(names) if len(names) == 1 else ())
+    by_key = {normalise_name(name): name for name in columns}
+    found = tuple(name if name in columns else _alike(columns, name) for name in trained)
+    if trained and all(found):
+        return tuple(map(str, found)), _by_place(columns, trained, source)
+    labels = label_names(dict.fromkeys(columns), label) if label else ()
+    other = (*LABEL_NAMES, *ID_NAMES, *map(normalise_name, labels))
+    free = [name for name in columns if normalise_name(name) not in other]
+    usual = [name for name in free if normalise_name(name) in TEXT_NAMES]
+    pairs = [pair for pair in TEXT_PAIRS if set(pair) <= by_key.keys()]
+    plain = [by_key["text"]] if "text" in by_key and not trained else []
+    text: tuple[str, ...] = ()
+    if len(trained) != 1 and len(pairs) == 1:
+        text = tuple(by_key[key] for key in pairs[0])
+    elif len(trained) != 2 and not pairs:
+        text = next((tuple(some) for some in (plain, free, usual) if len(some) == 1), ())
     if not text:
-        raise DataError(
-            f"The text column of {source} is not clear; it has {_listed(columns)}. "
+        raise DataError(_no_texts(columns, trained, source))
+    if list(columns) == ["text"]:
+        return text, None  # as lines are read, which have no names
+    lacks = f"{source} lacks {_quoted(trained)}, which the model was trained on: " if trained else ""
+    note = f"{lacks}texts are taken from {_quoted(text)} (--text-column)."
+    return text, note if lacks else note[0].upper() + note[1:]
+
+
+def _alike(columns: Sequence[str], name: str) -> str | None:
+    """The one column of this name in other letters."""
+    alike = [column for column in columns if normalise_name(column) == normalise_name(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _by_place(columns: Sequence[str], trained: Sequence[str], source: str) -> str | None:
+    """What to say where columns have numbers in place of names, which tell little."""
+    if len(columns) == len(trained) or not all(_NUMBERED.fullmatch(name) for name in trained):
+        return None
+    return f"{source} has no names of columns: texts are taken from {_quoted(trained)}, as trained."
+
+
+def _no_texts(columns: Sequence[str], trained: Sequence[str], source: str) -> str:
+    has = f"it has {_listed(dict.fromkeys(columns))}"
+    if not trained:
+        return (
+            f"The text column of {source} is not clear; {has}. "
             "Name it with --text-column (twice for pairs)."
         )
-    return text
+    how = "twice, in the order of the training" if len(trained) == 2 else "once"
+    lacking = [name for name in trained if name not in columns and not _alike(columns, name)]
+    return (
+        f"{source} lacks {_quoted(lacking)}: the model was trained on {_quoted(trained)}; {has}. "
+        f"Name what takes its place with --text-column ({how})."
+    )
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return " and ".join(map(repr, names))
 
 
 def _text_by_name(names: Sequence[str]) -> tuple[str, ...]:
