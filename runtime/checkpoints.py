@@ -24,6 +24,7 @@ from runtime.errors import ModelError
 from runtime.folders import read_json
 from runtime.heads import HeadOrigin, set_labels, settle_head
 from runtime.hub import hub_fault
+from runtime.paths import shell_word
 from runtime.quietness import quiet_transformers
 
 TINY_TEXT = Path(__file__).parent / "tiny" / "text"
@@ -260,7 +261,8 @@ def _require_base(folder: Path, base_id: str) -> None:
             f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
             "Move that model back, or write its new place under `base_model_name_or_path` in "
             f"{folder / ADAPTER_CONFIG} and remove `files` and `sha256` from the footwork.json "
-            f"beside it. To need no base: footwork textclf merge {folder} OUT, once it loads."
+            "beside it. To need no base, once it loads: "
+            f"footwork textclf merge {shell_word(folder)} OUT"
         )
         raise ModelError(message)
 

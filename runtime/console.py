@@ -6,7 +6,6 @@ work may be in them.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
@@ -57,9 +56,9 @@ def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: boo
         flat: Makes cells of what is no cell.
         raw_cells: Leave alone what a spreadsheet would run.
     """
-    from runtime.tables.cells import cell
+    from runtime.tables.cells import cell, csv_writer
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv_writer(sys.stdout)
     for index, row in enumerate(map(flat, rows)):
         if not _is_main():
             continue

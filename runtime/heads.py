@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from runtime.class_names import class_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -96,9 +97,9 @@ def _difference(former: PreTrainedConfig, config: PreTrainedConfig) -> str | Non
 
 
 def _names(config: PreTrainedConfig) -> list[str]:
-    """Of the labels, in the order of the logits; canonically equal ones are the same."""
+    """Of the labels, in the order of the logits, as those of a table are read."""
     names = (str(config.id2label.get(number)) for number in range(config.num_labels))
-    return [unicodedata.normalize("NFC", name).strip() for name in names]
+    return [class_name(name) for name in names]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -121,6 +122,6 @@ def _make_new(model: PreTrainedModel, keys: set[str]) -> None:
     """Initialise weights as transformers does those that a checkpoint lacks."""
     for key in keys:
         # The mark by which transformers leaves what was loaded alone.
-        model.get_parameter(key)._is_hf_initialized = False  # type: ignore[attr-defined]
+        model.get_parameter(key)._is_hf_initialized = False
     for owner in sorted({key.rpartition(".")[0] for key in keys}):
         model._init_weights(model.get_submodule(owner))

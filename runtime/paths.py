@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 
@@ -25,3 +26,18 @@ def path_line(path: str | Path) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in path_text(path)
     )
+
+
+def shell_word(path: str | Path) -> str:
+    r"""A path or a name as one word of a command that can be pasted into a shell.
+
+    What cannot be printed stands as bash and zsh read it: `$'a\x0ab'`.
+    """
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    literal = (
+        c if c.isprintable() and c not in "\\'" else "".join(f"\\x{b:02x}" for b in os.fsencode(c))
+        for c in text
+    )
+    return f"$'{''.join(literal)}'"

@@ -118,7 +118,7 @@ class TextClassifier:
         match manifest:
             case {"data": {"text_columns": [*columns], **facts}}:
                 classifier.text_columns = tuple(map(str, columns))
-                classifier.label_column = facts.get("label_column")
+                classifier.label_column = str(facts.get("label_column"))
         return classifier
 
     @property

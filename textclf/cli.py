@@ -18,6 +18,7 @@ from runtime.console import (
     report_skipped,
 )
 from runtime.parameters import Flag, Flat
+from runtime.paths import shell_word
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
@@ -226,5 +227,5 @@ def _summary(done: TrainedRun) -> str:
         if said:
             lines.append(said.replace("**", "").replace("`", ""))
     lines += ["", f"{done.folder} is published. Use it:"]
-    lines.append(f"  footwork textclf predict {done.folder} texts.csv -o answers.csv")
+    lines.append(f"  footwork textclf predict {shell_word(done.folder)} texts.csv -o answers.csv")
     return "\n".join(lines)

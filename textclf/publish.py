@@ -12,6 +12,7 @@ from typing import Any
 from runtime.checkpoints import ADAPTER_CONFIG, TEXT_PRESETS, save_model
 from runtime.errors import ConfigError, ModelError
 from runtime.folders import MANIFEST, read_json, sealed, write_json
+from runtime.paths import shell_word
 from runtime.training.job import TrainingOutcome
 from textclf.config import TrainConfig
 from textclf.evaluation import Evaluation
@@ -106,8 +107,8 @@ def push_folder(folder: Path, repository: str) -> None:
     except (OSError, HfHubHTTPError, RuntimeError, ValueError) as error:
         message = (
             f"{folder} is finished, but could not be uploaded to {repository}: {error}. "
-            f"Log in (hf auth login), then: hf upload {repository} {folder}. That uploads "
-            f"{' and '.join(_WITH_PATHS)} as they are, local paths included."
+            f"Log in (hf auth login), then: hf upload {repository} {shell_word(folder)}. That "
+            f"uploads {' and '.join(_WITH_PATHS)} as they are, local paths included."
         )
         raise ModelError(message) from error
 

@@ -26,7 +26,7 @@ from runtime.console import (
 )
 from runtime.errors import ConfigError
 from runtime.parameters import Flag, Flat
-from runtime.paths import path_line
+from runtime.paths import path_line, shell_word
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
@@ -223,7 +223,7 @@ def teach(
         print_document(done.manifest)
     else:
         print_text(done.to_text())
-        print_text(f"\nUse it: footwork zeroshot label photos/ --taught {done.folder}")
+        print_text(f"\nUse it: footwork zeroshot label photos/ --taught {shell_word(done.folder)}")
     note_all(f"skipped {path_line(skipped.path)}: {skipped.reason}." for skipped in done.skipped)
     return exit_code(all_done=not done.skipped)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
+from runtime.paths import shell_word
 from runtime.plain_files import content_of
 from search.paths import absolute_path
 from search.places import Place, find_place
@@ -178,7 +179,7 @@ def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -
     raise ConfigError(
         f"The index at {place} was made with {embedder.model_id} ({embedder.width} wide), but "
         f"--model asks for {asked}. Leave it out, or switch the index: footwork search index "
-        f"--index {place} --model {stated}"
+        f"--index {shell_word(str(place))} --model {shell_word(stated)}"
     )
 
 

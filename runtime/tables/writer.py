@@ -15,7 +15,7 @@ from runtime.errors import ConfigError, DataError
 from runtime.folders import published_file
 from runtime.outputs import require_writable, unwritable
 from runtime.paths import path_line
-from runtime.tables.cells import cell
+from runtime.tables.cells import cell, csv_writer
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH_ROWS = 10_000
@@ -128,11 +128,11 @@ def _write_csv(
     first = next(rows, None)
     names = list(columns if first is None else first)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, delimiter=delimiter, lineterminator="\n")
+        writer = csv_writer(file, delimiter)
         if names:
-            writer.writeheader()
+            writer.writerow(names)
         for row in itertools.chain([] if first is None else [first], rows):
-            writer.writerow(row)
+            writer.writerow([row.get(name) for name in names])
 
 
 def _write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:

@@ -15,6 +15,7 @@ from runtime.encoder_config import EncoderConfig
 from runtime.errors import ModelError, StoreError
 from runtime.folders import followed, remove_staging, renewed_folder
 from runtime.locks import exclusive_lock
+from runtime.paths import shell_word
 from runtime.plain_files import open_plain, require_no_link
 from search.query.relevance import reference_prompts
 from search.store.protocol import Embedder, FloatArray, wrong_lengths
@@ -202,7 +203,8 @@ def load_model(embedder: Embedder, config: EncoderConfig | None = None) -> DualE
         raise ModelError(
             f"The index was made with {embedder.model_id} ({embedder.width} wide, "
             f"{embedder.fingerprint}); what is there now is {encoder.fingerprint}. Bring the old "
-            f"one back, or embed anew: footwork search index --model {embedder.model_id}"
+            f"one back, or embed anew: footwork search index --model "
+            f"{shell_word(embedder.model_id)}"
         )
     return encoder
 

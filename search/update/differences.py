@@ -11,7 +11,7 @@ from runtime.errors import ConfigError, DataError, ImageError
 from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.images.files import find_images
 from runtime.images.listing import IsExcluded, why_missing
-from runtime.paths import path_line
+from runtime.paths import path_line, shell_word
 from runtime.plain_files import content_of
 from search.paths import absolute_path, is_at_or_below
 from search.records import ImageRecord
@@ -103,7 +103,7 @@ def find_differences(store: Store, roots: Sequence[str]) -> Differences:
             found.notes.append(
                 f"Cannot find {path_line(root)}: {reason}. The index keeps its images as they are. "
                 "Mount the drive, or name the new place of the folder; if it is gone for good: "
-                f"footwork search remove {path_line(root)}"
+                f"footwork search remove {shell_word(root)}"
             )
             continue
         # Patterns are relative to the folder that is indexed, even if only a part is looked at.

@@ -12,6 +12,7 @@ from typing import Any
 from runtime.errors import FootworkError, StoreError
 from runtime.faults import counted
 from runtime.folders import MANIFEST
+from runtime.paths import shell_word
 from runtime.plain_files import read_object
 from search.findings import Finding
 from search.index_folder import IndexFolder
@@ -148,7 +149,7 @@ def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
     for path in every[len(old) + 1 :]:
         with suppress(FootworkError), closing(EmbeddedStore.open(path)) as store:
             model = store.embedder.model_id
-            what = f"of {model}; footwork search index --model {model} completes it"
+            what = f"of {model}; footwork search index --model {shell_word(model)} completes it"
             yield Finding("unfinished generation", 1, what, (str(path),), is_fault=False)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from runtime.paths import file_address, path_line, path_text
+from runtime.paths import file_address, path_line, path_text, shell_word
 
 ODD = os.fsdecode(b"/caf\xe9\n\x1b 50%#?.jpg")
 
@@ -29,3 +30,23 @@ def test_an_address_leads_to_the_very_bytes() -> None:
     assert file_address(Path("/é")) == "file:///%C3%A9"
     with pytest.raises(ValueError, match="relative"):
         file_address("a.jpg")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model", "my model", "it's", 'a "b"', "$HOME", "a;b", "`a`", "~x", "-x", "é", "*"),
+        *("a\nb'c\\d", os.fsdecode(b"caf\xe9 1")),
+    ],
+)
+def test_a_shell_reads_a_word_as_the_very_path(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    word = shell_word(Path(name))
+    assert "\n" not in word
+    done = subprocess.run(
+        ["bash", "-c", f'cd {word} && printf %s "${{PWD##*/}}"'],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    assert os.fsdecode(done.stdout) == name

@@ -8,9 +8,12 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
+from runtime.console import print_csv
 from runtime.errors import ConfigError, DataError
+from runtime.tables.cells import text_of
 from runtime.tables.reader import read_table, write_rows
 from runtime.tables.writer import require_table
 
@@ -64,6 +67,72 @@ def test_lists_stand_in_csv_as_json(tmp_path: Path) -> None:
         "probabilities": '{"é": 0.5}',
         "label": "",
     }
+
+
+AWKWARD = (
+    *(
+        "a\rb",
+        "\ra",
+        "a\r",
+        "\r",
+        "a\nb",
+        "a\r\nb",
+        "a,b",
+        "a;b",
+        "a\tb",
+        'say "hi"',
+        '"',
+        "'",
+        "''",
+    ),
+    *(
+        " a",
+        "a ",
+        " ",
+        "",
+        "\ta",
+        "a\x85b",
+        "a\u2028b",
+        "a\x0bb\x0cc",
+        "\\",
+        "a\\,b",
+        "\\n",
+        "# a",
+        "NA",
+    ),
+    *("007", "1e5", "=a", "é", "\ufeffa"),
+)
+
+
+@pytest.mark.parametrize(("ending", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+def test_every_reader_reads_the_very_cells(ending: str, delimiter: str, tmp_path: Path) -> None:
+    rows = [{"id": cell, "label": cell, "text": f"number {n}"} for n, cell in enumerate(AWKWARD)]
+    path = tmp_path / f"o{ending}"
+    write_rows(rows, path, raw_cells=True)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file, delimiter=delimiter)) == rows
+    frame = pandas.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False)
+    assert frame.to_dict("records") == rows
+    table = read_table(path)
+    assert table.columns == {name: [row[name] for row in rows] for name in rows[0]}
+    write_rows(rows, tmp_path / f"quoted{ending}")
+    quoted = read_table(tmp_path / f"quoted{ending}").columns
+    assert [text_of(cell) for cell in quoted["id"]] == list(AWKWARD)
+
+
+def test_printed_rows_are_those_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": cell, "label": f"{cell}x"} for cell in AWKWARD]
+    write_rows(rows, tmp_path / "o.csv")
+    print_csv(rows, dict)
+    with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
+        assert capsys.readouterr().out == file.read()
+
+
+def test_a_bare_return_is_quoted_on_every_python(tmp_path: Path) -> None:
+    write_rows([{"id": "a\rb", "label": "x"}], tmp_path / "o.csv")
+    assert (tmp_path / "o.csv").read_bytes() == b'id,label\n"a\rb",x\n'
 
 
 def test_parquet_is_written_in_several_batches(tmp_path: Path) -> None:

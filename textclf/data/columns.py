@@ -200,9 +200,10 @@ def find_text_columns(
         raise DataError(_no_texts(columns, trained, source))
     if list(columns) == ["text"]:
         return text, None  # as lines are read, which have no names
-    lacks = f"{source} lacks {_quoted(trained)}, which the model was trained on: " if trained else ""
-    note = f"{lacks}texts are taken from {_quoted(text)} (--text-column)."
-    return text, note if lacks else note[0].upper() + note[1:]
+    taken = f"exts are taken from {_quoted(text)} (--text-column)."
+    if not trained:
+        return text, f"T{taken}"
+    return text, f"{source} lacks {_quoted(trained)}, which the model was trained on: t{taken}"
 
 
 def _alike(columns: Sequence[str], name: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from runtime.errors import DataError, ImageError
 from runtime.faults import Fault, counted, fault_lines, why
 from runtime.images.ahead import DISK_READERS, decoded_ahead
-from runtime.paths import path_line
+from runtime.paths import path_line, shell_word
 from runtime.placing import How, part_name, place_file, take_back
 from runtime.plain_files import content_hash
 from zeroshot.sorting.plan import PlannedImage, SortingPlan, companion_lines
@@ -46,7 +45,7 @@ class SortingOutcome:
         lines += fault_lines(self.failed, f"Not {verb}")
         lines += companion_lines(self.placed)
         if self.undo_file is not None:
-            command = f"footwork zeroshot undo {shlex.quote(path_line(self.undo_file))}"
+            command = f"footwork zeroshot undo {shell_word(self.undo_file)}"
             lines.append(f"To put everything back: {command}")
         return "\n".join(lines)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import StoreError
+from runtime.paths import shell_word
 from search.store.server.options import ServerOptions
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _explanation(error: Exception, options: ServerOptions) -> str:
 def _no_collection(options: ServerOptions) -> str:
     return (
         f"Milvus at {options.url} has no collection {options.collection}. "
-        f"Make one: footwork search index FOLDER --store {options.url}"
+        f"Make one: footwork search index FOLDER --store {shell_word(options.url)}"
     )
 
 
