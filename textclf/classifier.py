@@ -118,7 +118,8 @@ class TextClassifier:
         match manifest:
             case {"data": {"text_columns": [*columns], **facts}}:
                 classifier.text_columns = tuple(map(str, columns))
-                classifier.label_column = str(facts.get("label_column"))
+                label = facts.get("label_column")
+                classifier.label_column = label if isinstance(label, str) else None
         return classifier
 
     @property

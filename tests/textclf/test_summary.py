@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,3 +74,12 @@ def test_notes_reach_the_terminal_once(
     _, err = told(done("test"), monkeypatch, capsys)
     assert err.count("Texts are taken") == 1
     assert err.splitlines()[-1] == "No pictures in report/."
+
+
+def test_the_next_command_takes_a_folder_of_any_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = replace(done("test"), folder=Path("my model; it's"))
+    out, _ = told(run, monkeypatch, capsys)
+    command = out.splitlines()[-1].strip()
+    assert shlex.split(command)[:4] == ["footwork", "textclf", "predict", "my model; it's"]
