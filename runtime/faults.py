@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.errors import DataError, FootworkError, ImageError
 from runtime.paths import path_line
 
 _LISTED = 10  # files that the text names
+_LONGEST = 200  # characters of a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,22 @@ class Fault:
     """A clause such as "permission denied"."""
 
 
-def why(error: OSError) -> str:
-    """The reason of a `Fault`."""
-    return (error.strerror or str(error)).lower()
+def why(error: Exception) -> str:
+    """The reason of a `Fault`: what is wrong with one file is that file's fault, whatever it is.
+
+    Raises:
+        MemoryError, FootworkError: It is the fault of the machine, the command, a model or an
+            index, and no file's: `error` itself.
+    """
+    at_large = isinstance(error, FootworkError) and not isinstance(error, DataError)
+    if at_large or isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, ImageError):
+        return error.reason
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    text = " ".join(str(error).split()).rstrip(".")[:_LONGEST]
+    return text if isinstance(error, FootworkError) else f"{type(error).__name__}: {text}"
 
 
 def fault_lines(faults: Iterable[Fault], heading: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 
+from runtime.faults import why
+
 _LONGEST = 1 << 26  # bytes of a document
 
 
@@ -42,7 +44,8 @@ def content_of(path: Path) -> str | None:
     """SHA-256 of a file, hexadecimal; None where it cannot be read, or is no regular file."""
     try:
         return content_hash(path)
-    except (OSError, ValueError):
+    except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+        why(error)
         return None
 
 

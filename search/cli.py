@@ -65,13 +65,15 @@ def index(
     exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     include: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     watch: Flag = False,
+    recheck: Flag = False,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
     """Make an index of every image below some folders, or bring it up to date.
 
-    Only new and changed files are decoded. What is moved, renamed or gone for a while keeps its
+    Only new and changed files are decoded: files are compared by size, by time and by change time,
+    and where one differs by content. What is moved, renamed, touched or gone for a while keeps its
     embedding. It may be stopped at any moment; the next run goes on. A folder that is missing
     keeps its images as they are, and the exit code is 3.
 
@@ -85,6 +87,9 @@ def index(
         where: The index.
         model: The model, and how it is run.
         watch: Go on watching the folders, and keep the index up to date, until Ctrl-C.
+        recheck: Read every known file, and compare its content: an edit that keeps size and time is
+            not seen where the file system has no change time (FAT, many cloud and FUSE drives).
+            Files that could not be read are tried again.
         from_: Copy another index without embedding anything: its folder, http://HOST:19530, or a
             .parquet or .npy file that `export` wrote.
         config: TOML file of settings; the command line wins.
@@ -97,7 +102,7 @@ def index(
     if from_ is not None:
         from search.transfer.cli import copy_from
 
-        if roots or watch or exclude or include:
+        if roots or watch or recheck or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return copy_from(from_, where, model, json)
     from search.places import find_place
@@ -110,7 +115,7 @@ def index(
     place = find_place(where, tuple(absolute_roots(roots)))
     line = ProgressLine()
     indexer = Indexer(place, model, crew, lambda progress: line.show(progress.to_text()))
-    summary = indexer.index(roots, exclude, include)
+    summary = indexer.index(roots, exclude, include, recheck=recheck)
     line.clear()
     note_all(summary_notes(summary))
     if json:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+DateSource = Literal["picture", "file"]
+DATE_SOURCES: tuple[DateSource, ...] = get_args(DateSource)
+_EARLIEST, _LATEST = -(2**63), 2**63 - 1  # nanoseconds: what every store can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +23,9 @@ class ImageRecord:
     """Bytes."""
     mtime_ns: int
     """Of the last modification, nanoseconds since 1970."""
+    ctime_ns: int | None = None
+    """Of the last change of content, rights, name or times, which no program can set, nanoseconds
+    since 1970; None where the file was not looked at."""
     content: str = ""
     """SHA-256 of the whole file, hexadecimal; empty where it could not be read."""
     format: str | None = None
@@ -27,6 +37,8 @@ class ImageRecord:
     date: int | None = None
     """When it was taken, or else last modified: seconds since 1970 of the clock on the wall there,
     whatever its time zone."""
+    date_from: DateSource | None = None
+    """Where `date` comes from; None without one."""
     camera: str | None = None
     """Make and model."""
     fault: str | None = None
@@ -36,3 +48,38 @@ class ImageRecord:
     but keeps its embedding."""
     labels: Mapping[str, float] | None = None
     """What `zeroshot label --index` gave it, with scores; None where this was not asked for."""
+
+    def is_state_of(self, found: os.stat_result) -> bool:
+        """Whether a file is as it was, as far as this can be told without reading it.
+
+        Inodes are not compared: what takes the place of a file brings a change time of its own,
+        while FAT, SMB and FUSE number their files anew at each mount.
+        """
+        return all(getattr(self, name) == value for name, value in file_state(found).items())
+
+
+def file_state(found: os.stat_result) -> dict[str, Any]:
+    """The fields of a record that tell the state of a file, times within 64 bits."""
+    return {
+        "size": found.st_size,
+        "mtime_ns": _cut(found.st_mtime_ns),
+        "ctime_ns": _cut(found.st_ctime_ns),
+    }
+
+
+def file_date(mtime_ns: int) -> int | None:
+    """The time of a file by the clock on the wall of this machine, as `ImageRecord.date`.
+
+    None beyond the years 1678 to 2261, as spoilt times are.
+
+    Args:
+        mtime_ns: Of `file_state`.
+    """
+    if not _EARLIEST < mtime_ns < _LATEST:
+        return None
+    seconds = mtime_ns // 10**9
+    return seconds + time.localtime(seconds).tm_gmtoff
+
+
+def _cut(nanoseconds: int) -> int:
+    return min(max(nanoseconds, _EARLIEST), _LATEST)

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -278,10 +279,9 @@ def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
         if where.is_named:
             return FoundImages((), ())
         raise ConfigError("No images are named. Name folders, files or patterns, `-`, or --index.")
-    named: list[str] = []
-    for source in sources:
-        named += listed_paths(map(os.fsdecode, sys.stdin.buffer)) if source == "-" else [source]
-    return find_images(named)
+    listed = list(listed_paths(sys.stdin.buffer.read())) if "-" in sources else []
+    named = chain.from_iterable(listed if source == "-" else [source] for source in sources)
+    return find_images(named, listed=set(listed))
 
 
 def _reading(line: ProgressLine, done: int, of: int) -> None:

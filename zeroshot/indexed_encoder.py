@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class IndexedEncoder:
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
         """Each file's row or fault, in order.
 
-        What the index knows, of a file of this name, size and time, or of one of the same content,
+        What the index knows, of a file of this name, size and times, or of one of the same content,
         is taken from it.
 
         Raises:
@@ -118,11 +119,11 @@ class IndexedEncoder:
         here = {path: state for path in paths if (state := _state_of(path)) is not None}
         records = self.store.records([absolute_path(path) for path in here])
         same: dict[Path, ImageRecord] = {}
-        for path, (size, mtime_ns) in here.items():
+        for path, state in here.items():
             record = records.get(absolute_path(path))
-            if record is not None and (record.size, record.mtime_ns) == (size, mtime_ns):
+            if record is not None and record.is_state_of(state):
                 same[path] = record
-        same |= self._of_same_content({p: s[0] for p, s in here.items() if p not in same})
+        same |= self._of_same_content({p: s.st_size for p, s in here.items() if p not in same})
         vectors = self.store.vectors([record.path for record in same.values()])
         return {
             path: KnownFile(path, vectors.get(record.path), record.fault)
@@ -183,10 +184,9 @@ def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -
     )
 
 
-def _state_of(path: Path) -> tuple[int, int] | None:
-    """Bytes, and nanoseconds since 1970; None where no such file is within reach."""
+def _state_of(path: Path) -> os.stat_result | None:
+    """None where no such file is within reach."""
     try:
-        state = path.stat()
+        return path.stat()
     except (OSError, ValueError):
         return None
-    return state.st_size, state.st_mtime_ns

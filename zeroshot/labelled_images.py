@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -179,7 +180,8 @@ def _from_table(path: Path) -> LabelledImages:
 def _place(folder: Path, image: str) -> Path:
     """Of an image; a table of ours has a ' before a name that a spreadsheet would run."""
     place, other = folder / image, folder / text_of(image)
-    return other if other != place and not place.exists() else place
+    # `os.path` takes a name that is too long for one that is not there.
+    return other if other != place and not os.path.exists(place) else place  # noqa: PTH110
 
 
 def _read_table(path: Path) -> Table:

@@ -68,6 +68,8 @@ def write_sidecars(labelled: Iterable[LabelledFile]) -> SidecarOutcome:
             written += write_sidecar(row.path, row.labels) is not None
         except DataError as error:
             failed.append(str(error))
+        except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+            failed.append(f"{path_line(row.path)} gets no sidecar: {why(error)}.")
     return SidecarOutcome(written, tuple(failed))
 
 
@@ -115,8 +117,10 @@ def write_sidecar(image: Path, labels: Sequence[str]) -> Path | None:
 def sidecars_of(image: Path) -> tuple[Path, ...]:
     """The sidecars that are an image's own; the first one says what its labels are."""
     full, short = image.with_name(f"{image.name}{_ENDING}"), image.with_suffix(_ENDING)
-    found = (full,) if full.is_file() else ()
-    return (*found, short) if short.is_file() and _stand_alone(image, short) else found
+    # `os.path` takes a name that is too long for one that is not there.
+    found = (full,) if os.path.isfile(full) else ()  # noqa: PTH113
+    is_there = os.path.isfile(short)  # noqa: PTH113
+    return (*found, short) if is_there and _stand_alone(image, short) else found
 
 
 def sidecar_beside(target: Path, image: Path, sidecar: Path | None) -> Path:

@@ -20,7 +20,7 @@ from runtime.accelerator import (
 from runtime.encoder.batches import ElasticBatch, FloatArray, shares
 from runtime.encoder.preprocessing import PixelArrays, Preprocessing
 from runtime.errors import ImageError
-from runtime.images.ahead import decoded_ahead
+from runtime.images.ahead import attempt, made_ahead
 from runtime.images.colours import to_rgb
 from runtime.images.decoding import decode_image, read_image
 
@@ -133,10 +133,9 @@ class PictureStream:
         threads = torch.get_num_threads()
         todo = shares(images, self._workers, lambda: self._tower.batch.size)
         try:
-            for share, outcomes in decoded_ahead(
+            for share, outcomes in made_ahead(
                 todo, self._answer_share_on_one_core, self._workers, 2 * self._workers
             ):
-                assert not isinstance(outcomes, ImageError)  # those are within
                 yield from zip(share, outcomes, strict=True)
         finally:
             # What a worker sets for itself is also what threads that are yet to come would get.
@@ -162,9 +161,9 @@ def prepare_picture(
     if isinstance(image, Image.Image):
         return preprocessing.prepare(to_rgb(ImageOps.exif_transpose(image)))
     side = preprocessing.side
-    try:
-        decoded = decode_image(image, side) if isinstance(image, Path) else image.decode(side)
+
+    def prepare(source: Path | PictureSource) -> PixelArrays:
+        decoded = decode_image(source, side) if isinstance(source, Path) else source.decode(side)
         return preprocessing.prepare(decoded)
-    except ImageError as error:
-        # A fresh one: a traceback would keep the half-decoded picture in memory.
-        return ImageError(error.name, error.reason)
+
+    return attempt(prepare, image)

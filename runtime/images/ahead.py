@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from runtime.errors import ImageError
+from runtime.faults import why
 
 Source = TypeVar("Source")
 T = TypeVar("T")
@@ -34,26 +36,33 @@ def decoded_ahead(
             more than the caller takes between two pauses. None is four a worker.
 
     Returns:
-        Each path in its order, with what `prepare` made of it, or why it is no image. Closing it
-        early cancels what has not begun, and waits for what has.
+        Each path in its order, with what `prepare` made of it, or why it made nothing: whatever it
+        raises. Closing it early cancels what has not begun, and waits for what has.
 
     Raises:
-        Exception: What `prepare` raises beyond `ImageError`, when its turn comes.
+        MemoryError, FootworkError: As `attempt`, when its turn comes.
     """
+    return made_ahead(paths, partial(attempt, prepare), workers, ahead)
+
+
+def made_ahead(
+    sources: Iterable[Source], make: Callable[[Source], T], workers: int, ahead: int | None = None
+) -> Generator[tuple[Source, T], None, None]:
+    """As `decoded_ahead`, of what is no single file: what `make` raises ends it, in its turn."""
     ahead = workers * _AHEAD_PER_WORKER if ahead is None else ahead
     if workers < 1 or ahead < 1:
         raise ValueError(f"`workers` and `ahead` must be at least 1, got {workers} and {ahead}.")
-    return _in_order(iter(paths), prepare, workers, ahead)
+    return _in_order(iter(sources), make, workers, ahead)
 
 
 def _in_order(
-    paths: Iterator[Source], prepare: Callable[[Source], T], workers: int, ahead: int
-) -> Generator[tuple[Source, T | ImageError], None, None]:
+    sources: Iterator[Source], make: Callable[[Source], T], workers: int, ahead: int
+) -> Generator[tuple[Source, T], None, None]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    waiting: deque[tuple[Source, Future[T | ImageError]]] = deque()
+    waiting: deque[tuple[Source, Future[T]]] = deque()
     try:
-        for path in paths:
-            waiting.append((path, pool.submit(_attempt, prepare, path)))
+        for source in sources:
+            waiting.append((source, pool.submit(make, source)))
             if len(waiting) >= ahead:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -64,9 +73,15 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _attempt(prepare: Callable[[Source], T], path: Source) -> T | ImageError:
+def attempt(prepare: Callable[[Source], T], source: Source) -> T | ImageError:
+    """What comes of a file, or why nothing does, whatever was raised: no other file suffers.
+
+    Raises:
+        MemoryError, FootworkError: As `runtime.faults.why`.
+    """
     try:
-        return prepare(path)
-    except ImageError as error:
+        return prepare(source)
+    except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
         # A fresh one: a traceback would keep the half-decoded picture in memory.
-        return ImageError(error.name, error.reason)
+        name = error.name if isinstance(error, ImageError) else str(source)
+        return ImageError(name, why(error))

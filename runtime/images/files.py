@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -54,7 +55,9 @@ class FoundImages:
 
 
 def find_images(
-    sources: Iterable[str | Path], is_excluded: IsExcluded = lambda _path, _is_folder: False
+    sources: Iterable[str | Path],
+    is_excluded: IsExcluded = lambda _path, _is_folder: False,
+    listed: Container[str | Path] = (),
 ) -> FoundImages:
     """Find images in folders and all below them, by patterns, and by name.
 
@@ -65,19 +68,21 @@ def find_images(
     Args:
         sources: Folders, files, or patterns with `*`, `?`, `[…]` and `**`.
         is_excluded: What is passed over in folders, with all below it.
+        listed: Those sources that a list of many names: one that is not there, or matches nothing,
+            is taken for a file, and whoever decodes it says why it is no image.
 
     Returns:
         Paths in the order of the sources; within a folder its files, then its folders, naturally
         sorted.
 
     Raises:
-        DataError: A source does not exist, or none holds an image.
+        DataError: A source that is not listed does not exist, or none holds an image.
     """
     if isinstance(sources, str):
         raise TypeError(f"`sources` must be several, got the string {sources!r}.")
     finder = _Finder(is_excluded)
     for source in sources:
-        finder.add(source)
+        finder.add(source, is_listed=source in listed)
     return finder.result()
 
 
@@ -88,14 +93,19 @@ def unread_notes(unread: Counter[str]) -> Iterator[str]:
         yield f"{counted(unread.total(), 'file')} of kinds that are not read: {kinds}."
 
 
-def listed_paths(lines: Iterable[str]) -> Iterator[str]:
-    r"""The paths in a list of one a line; blank lines are none.
+def listed_paths(content: bytes) -> Iterator[str]:
+    r"""The paths in a list of one a line, or each ended by NUL, as `find -print0` does.
+
+    Blank lines are none; spaces belong to a name, as what ends a line does before NUL.
 
     Args:
-        lines: With or without their line ends. Spaces belong to a name; \r before \n does not.
+        content: Of the list; \r before \n does not belong to a name.
     """
-    for line in lines:
-        path = line.rstrip("\r\n").removeprefix("\ufeff")
+    if b"\0" in content:
+        yield from filter(None, os.fsdecode(content).split("\0"))
+        return
+    for line in os.fsdecode(content).split("\n"):
+        path = line.removesuffix("\r").removeprefix("\ufeff")
         if path.strip():
             yield path
 
@@ -112,11 +122,11 @@ class _Finder:
         self._known: set[tuple[Path, str]] = set()
         self._real: dict[Path, Path] = {}
 
-    def add(self, source: str | Path) -> None:
+    def add(self, source: str | Path, *, is_listed: bool) -> None:
         """Gather the images of one source.
 
         Raises:
-            DataError: It does not exist.
+            DataError: It does not exist, and is not listed.
         """
         name, before = str(source), len(self._paths)
         self._sources.append(name)
@@ -126,8 +136,14 @@ class _Finder:
         elif fault is None:
             self._add_file(Path(name))
             return  # one that was named before is no lack of images
+        elif is_pattern(name) and (matches := list(self._reader.expand(Path(name)))):
+            self._add_matches(matches)
+        elif is_listed:
+            self._add_file(Path(name))
+            return
         elif is_pattern(name):
-            self._add_matches(name)
+            notes = self._reader.notes
+            raise DataError(" ".join([f"No file matches {name!r}. {_WHAT_TO_NAME}", *notes]))
         else:
             raise DataError(f"Cannot find {name!r}: {fault}. {_WHAT_TO_NAME}")
         if len(self._paths) == before:
@@ -161,11 +177,7 @@ class _Finder:
                 if ending in UNREAD_ENDINGS and not is_folder(entry):
                     self._unread[ending] += 1
 
-    def _add_matches(self, pattern: str) -> None:
-        matches = list(self._reader.expand(Path(pattern)))
-        if not matches:
-            notes = self._reader.notes
-            raise DataError(" ".join([f"No file matches {pattern!r}. {_WHAT_TO_NAME}", *notes]))
+    def _add_matches(self, matches: Iterable[Path]) -> None:
         for path in matches:
             if is_folder(path):
                 self._add_folder(path)

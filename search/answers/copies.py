@@ -69,13 +69,13 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
         if isinstance(picture, ImageError):
             failed.append(Fault(source, picture.reason))
             continue
-        target = target_folder.place(source)
-        if target is None:
-            there += 1
-            continue
         try:
+            target = target_folder.place(source)
+            if target is None:
+                there += 1
+                continue
             place_file(source, target, "copy")
             copied.append((source, target))
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
             failed.append(Fault(source, why(error)))
     return CopyOutcome(folder, tuple(copied), there, tuple(failed))

@@ -19,7 +19,7 @@ _NOT_THERE = "  (not there)"
 _BEGINNING = datetime(1970, 1, 1)
 COLUMNS = (
     *("path", "score", "relevance", "format", "width", "height", "bytes"),
-    *("date", "camera", "labels", "missing"),
+    *("date", "date_from", "camera", "labels", "missing"),
 )
 """Of `hit_row`, where a path is UTF-8."""
 
@@ -49,6 +49,7 @@ def hit_row(hit: Hit) -> dict[str, Any]:
         "height": record.height,
         "bytes": record.size,
         "date": None if record.date is None else date_text(record.date),
+        "date_from": record.date_from,
         "camera": record.camera,
         "labels": None if record.labels is None else dict(record.labels),
         "missing": hit.missing is not None,

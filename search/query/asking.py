@@ -18,6 +18,7 @@ from search.options import QueryOptions
 from search.query.relevance import Evidence, Yardstick
 from search.query.terms import Query, Term
 from search.query.texts import Texts
+from search.records import ImageRecord
 from search.store.protocol import FloatArray, Found, Store
 
 _SAMPLED = 1000
@@ -151,7 +152,7 @@ class Asker:
         known = {
             path
             for path, record in self.store.records(paths).items()
-            if record.fault is None and _is_unchanged(path, record.size, record.mtime_ns)
+            if record.fault is None and _is_unchanged(record)
         }
         stored = self.store.vectors(sorted(known))
         unknown = sorted({path for path in paths if path not in stored})
@@ -219,9 +220,8 @@ def _fused(
     )
 
 
-def _is_unchanged(path: str, size: int, mtime_ns: int) -> bool:
+def _is_unchanged(record: ImageRecord) -> bool:
     try:
-        state = Path(path).stat()
+        return record.is_state_of(Path(record.path).stat())
     except (OSError, ValueError):
         return True  # what is offline now is what it was
-    return (state.st_size, state.st_mtime_ns) == (size, mtime_ns)

@@ -22,7 +22,7 @@ from search.paths import stored_text
 from search.records import ImageRecord
 from search.store.protocol import Block, Store
 
-KIND, FORMAT = "embeddings", 1
+KIND, FORMAT = "embeddings", 2
 METADATA = b"footwork"
 """Key of the schema's metadata in Parquet, whose value is JSON: kind, format, model, roots."""
 NUMPY_ENDINGS = (".npy", ".jsonl", ".json")
@@ -98,11 +98,13 @@ def parquet_schema(width: int, told: dict[str, Any]) -> Any:
         "path_bytes": pa.binary(),
         "bytes": pa.int64(),
         "mtime_ns": pa.int64(),
+        "ctime_ns": pa.int64(),
         "content": pa.string(),
         "format": pa.string(),
         "width": pa.int64(),
         "height": pa.int64(),
         "date": pa.timestamp("s"),
+        "date_from": pa.string(),
         "camera": pa.string(),
         "labels": pa.string(),
         "embedding": pa.list_(pa.float32(), width),
@@ -203,11 +205,13 @@ def _cells(record: ImageRecord) -> dict[str, Any]:
         "path_bytes": os.fsencode(record.path),
         "bytes": record.size,
         "mtime_ns": record.mtime_ns,
+        "ctime_ns": record.ctime_ns,
         "content": record.content,
         "format": record.format,
         "width": record.width,
         "height": record.height,
         "date": record.date,
+        "date_from": record.date_from,
         "camera": None if record.camera is None else stored_text(record.camera),
         "labels": json.dumps(dict(labels)) if labels else None,
     }

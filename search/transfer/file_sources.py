@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import DataError, FootworkError, ImageError
+from runtime.errors import DataError, FootworkError
 from runtime.folders import read_json
-from runtime.images.ahead import decoded_ahead
+from runtime.images.ahead import made_ahead
 from runtime.paths import path_line
 from search.store.protocol import Embedded, Embedder, FloatArray
 from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
@@ -269,9 +269,8 @@ def _batch(
     # Of a hundred thousand, a `Path` each would take longer than this.
     here = [row for row, one in enumerate(records) if os.path.exists(one.path)]  # noqa: PTH110
     parts = [here[start : start + _LOOKS] for start in range(0, len(here), _LOOKS)]
-    looks = decoded_ahead(parts, lambda part: [looked_at(records[row]) for row in part], 2)
+    looks = made_ahead(parts, lambda part: [looked_at(records[row]) for row in part], 2)
     for part, found in looks:
-        assert not isinstance(found, ImageError)
         for row, record in zip(part, found, strict=True):
             records[row] = record
     last = {one.path: (one, units[row]) for row, one in enumerate(records)}  # of a path's rows

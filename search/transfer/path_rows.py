@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from search.paths import absolute_path, real_path
-from search.records import ImageRecord
+from search.records import DATE_SOURCES, ImageRecord
 
-_LEAST = {"bytes": 0, "mtime_ns": -(2**63), "width": 1, "height": 1, "date": -(2**63)}
+_LEAST = {"bytes": 0, "width": 1, "height": 1} | dict.fromkeys(
+    ("mtime_ns", "ctime_ns", "date"), -(2**63)
+)
 """Column of whole numbers → the least that it can hold."""
-_NOT_TOLD = ("width", "height", "date")
+_NOT_TOLD = ("ctime_ns", "width", "height", "date")
 NOT_EXPORTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What `exported_record` raises at a row of others."""
 
@@ -74,6 +76,8 @@ def exported_record(row: Mapping[str, Any]) -> ImageRecord:
             raise ValueError(f"{name} cannot be {str(value)[:40]!r}")
     if not re.fullmatch("[0-9a-f]*", row["content"]) or not (row["format"] or "a").isprintable():
         raise ValueError("content or format is no such text")
+    if row["date_from"] not in (None, *DATE_SOURCES):
+        raise ValueError("date_from is none of a date's")
     if not all(math.isfinite(score) for score in labels.values()):
         raise ValueError("a score is no number")
     "".join((*labels, camera or "")).encode("utf-8", "surrogateescape")
@@ -81,11 +85,13 @@ def exported_record(row: Mapping[str, Any]) -> ImageRecord:
         path=path,
         size=row["bytes"],
         mtime_ns=row["mtime_ns"],
+        ctime_ns=row["ctime_ns"],
         content=row["content"],
         format=row["format"],
         width=row["width"],
         height=row["height"],
         date=row["date"],
+        date_from=row["date_from"],
         camera=None if camera is None else real_path(camera),
         labels=labels,
     )

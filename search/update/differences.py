@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runtime.errors import ConfigError, DataError, ImageError
+from runtime.faults import why
 from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.images.files import find_images
 from runtime.images.listing import IsExcluded, why_missing
 from runtime.paths import path_line, shell_word
-from runtime.plain_files import content_of
+from runtime.plain_files import content_hash
 from search.paths import absolute_path, is_at_or_below
-from search.records import ImageRecord
+from search.records import ImageRecord, file_date, file_state
 from search.store.protocol import Move, Store
-from search.update.reading import wall_clock
-
-"""Threads that hash: they wait for the disk most of the time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +30,8 @@ class Differences:
     returned: list[Move] = field(default_factory=list)
     """Images that are there again, as they were."""
     changed: list[ImageRecord] = field(default_factory=list)
-    """Known paths whose file is of another size or time; as it is now."""
+    """Known paths whose file is of another size or of other times, if only since its rights or a
+    link to it changed; as it is now."""
     added: list[ImageRecord] = field(default_factory=list)
     """Unknown paths."""
     missing: list[ImageRecord] = field(default_factory=list)
@@ -52,12 +52,21 @@ class Differences:
 class Recognised:
     """Files that need no decoding, since their content is known."""
 
-    moved: list[Move] = field(default_factory=list)
-    """From a path where it no longer is, or touched."""
+    moves: list[Move] = field(default_factory=list)
+    """From a path where it no longer is, or touched; of the following counts."""
+    moved: int = 0
+    """Of another path or time."""
+    returned: int = 0
+    """That were away, and are there again."""
+    unchanged: int = 0
+    """Of other rights or links at most, those that need no move among them."""
     copied: list[tuple[ImageRecord, str]] = field(default_factory=list)
     """A new path, and that of an image of the same content."""
     rest: list[ImageRecord] = field(default_factory=list)
     """Files that are to be embedded."""
+    unread: list[ImageRecord] = field(default_factory=list)
+    """Images, in size and time as they were, that cannot be read now, with the fault: the store
+    keeps what it knows of them."""
 
 
 def absolute_roots(roots: Iterable[str | Path]) -> list[str]:
@@ -84,12 +93,13 @@ def require_roots(roots: Sequence[str]) -> None:
             raise DataError(f"Cannot find {path_line(root)}: {reason}. Name a folder of images.")
 
 
-def find_differences(store: Store, roots: Sequence[str]) -> Differences:
+def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = False) -> Differences:
     """Compare the disk with a store, without reading a single file.
 
     Args:
         store: May hold other roots, too; they are left alone.
         roots: Of `absolute_roots`.
+        recheck: Take every known file for one that may have changed.
 
     Raises:
         DataError: A root that is new does not exist, or none does.
@@ -114,7 +124,7 @@ def find_differences(store: Store, roots: Sequence[str]) -> Differences:
             if is_excluded(record.path, False):
                 found.excluded.append(record.path)
             else:
-                _compare(record, here.pop(record.path, None), found)
+                _compare(record, here.pop(record.path, None), found, recheck)
         found.added += here.values()
     if roots and len(found.missing_roots) == len(roots):
         raise DataError("\n".join(found.notes))
@@ -132,8 +142,15 @@ def recognise(store: Store, found: Differences) -> Recognised:
     done.rest = [record for record in candidates if record.size not in known]
     gone = {record.path for record in found.missing}
     taken: set[str] = set()
-    for record, content in _hashed(doubtful):
-        same = [one for one in known[record.size] if content and one.content == content]
+    hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
+    for record, content in hashed:
+        if isinstance(content, ImageError):
+            before = next((one for one in known[record.size] if one.path == record.path), None)
+            is_kept = before is not None and before.mtime_ns == record.mtime_ns and before.present
+            fault = replace(record, fault=content.reason)
+            (done.unread if is_kept else done.rest).append(fault if is_kept else record)
+            continue
+        same = [one for one in known[record.size] if one.content == content]
         _place(done, record, same, gone, taken)
     return done
 
@@ -152,7 +169,15 @@ def _place(
     ]
     for one in (*touched, *absent):
         taken.add(one.path)
-        done.moved.append(Move(one.path, _renewed(one, record)))
+        renewed = _renewed(one, record)
+        if renewed != one:
+            done.moves.append(Move(one.path, renewed))
+        if (one.path, one.mtime_ns) != (record.path, record.mtime_ns):
+            done.moved += 1
+        elif one.present:
+            done.unchanged += 1
+        else:
+            done.returned += 1
         return
     if same:
         done.copied.append((_renewed(same[0], record), same[0].path))
@@ -162,11 +187,14 @@ def _place(
 
 def _renewed(known: ImageRecord, here: ImageRecord) -> ImageRecord:
     """What is known of a content, with the path and time of the file that holds it now."""
-    date = known.date
-    if date == wall_clock(known.mtime_ns / 1e9):  # there was none in the picture
-        date = wall_clock(here.mtime_ns / 1e9)
     return replace(
-        known, path=here.path, size=here.size, mtime_ns=here.mtime_ns, date=date, present=True
+        known,
+        path=here.path,
+        size=here.size,
+        mtime_ns=here.mtime_ns,
+        ctime_ns=here.ctime_ns,
+        date=file_date(here.mtime_ns) if known.date_from == "file" else known.date,
+        present=True,
     )
 
 
@@ -197,29 +225,26 @@ def _files_on_disk(
 def _as_found(path: Path) -> ImageRecord | None:
     try:
         state = path.stat()
-    except FileNotFoundError:
-        if not path.is_symlink():
+    except Exception as error:  # noqa: BLE001 - a file's own fault: decoding will say so
+        why(error)
+        if not os.path.lexists(path) and isinstance(error, FileNotFoundError):
             return None  # deleted since its folder was listed
-        state = path.lstat()
-    except OSError:
         try:
             state = path.lstat()
-        except OSError:  # its folder may be listed, but not entered: decoding will say so
+        except OSError:  # its folder may be listed, but not entered
             return ImageRecord(path=str(path), size=0, mtime_ns=0)
-    return ImageRecord(
-        path=str(path),
-        size=state.st_size,
-        mtime_ns=state.st_mtime_ns,
-    )
+    return ImageRecord(path=str(path), **file_state(state))
 
 
-def _compare(record: ImageRecord, here: ImageRecord | None, found: Differences) -> None:
+def _compare(
+    record: ImageRecord, here: ImageRecord | None, found: Differences, recheck: bool
+) -> None:
     if here is None:
         if record.fault is not None:
             found.forgotten.append(record.path)
         elif record.present:
             found.missing.append(record)
-    elif (record.size, record.mtime_ns) != (here.size, here.mtime_ns):
+    elif recheck or _state(record) != _state(here):
         found.changed.append(here)
     elif record.fault is not None:
         found.still_unreadable.append(record)
@@ -229,8 +254,5 @@ def _compare(record: ImageRecord, here: ImageRecord | None, found: Differences) 
         found.returned.append(Move(record.path, replace(record, present=True)))
 
 
-def _hashed(records: Sequence[ImageRecord]) -> Iterable[tuple[ImageRecord, str | None]]:
-    read: Callable[[ImageRecord], str | None] = lambda record: content_of(Path(record.path))  # noqa: E731
-    for record, content in decoded_ahead(records, read, DISK_READERS):
-        assert not isinstance(content, ImageError)
-        yield record, content
+def _state(record: ImageRecord) -> tuple[int, int, int | None]:
+    return record.size, record.mtime_ns, record.ctime_ns

@@ -50,6 +50,8 @@ class Indexer:
         roots: Sequence[str | Path] = (),
         exclude: Sequence[str] = (),
         include: Sequence[str] = (),
+        *,
+        recheck: bool = False,
     ) -> Summary:
         """Bring the index up to date with the disk; make it if there is none.
 
@@ -58,6 +60,7 @@ class Indexer:
                 comes back where it is named itself.
             exclude: Patterns of what is left out from now on, as of `Exclusions.patterns`.
             include: Those of them that are taken back, and paths that were removed.
+            recheck: As of `Surroundings`.
 
         Raises:
             ConfigError: No roots are named or known, or one of them is left out.
@@ -76,7 +79,8 @@ class Indexer:
             try:
                 _settle_exclusions([store, *filter(None, [replaced])], named, exclude, include)
                 every = store.roots() if exclude or include else []
-                return self._update(store, replaced, absolute_roots([*named, *every]))
+                named = absolute_roots([*named, *every])
+                return self._update(store, replaced, named, recheck)
             finally:
                 store.close()
                 if replaced is not None:
@@ -102,7 +106,9 @@ class Indexer:
         changeable = Path(stated).expanduser().is_dir()
         return not changeable and stated == embedder.model_id and self.model.revision is None
 
-    def _update(self, store: Store, replaced: Store | None, named: Sequence[str]) -> Summary:
+    def _update(
+        self, store: Store, replaced: Store | None, named: Sequence[str], recheck: bool
+    ) -> Summary:
         known = [] if replaced is None else replaced.roots()
         roots = absolute_roots([*named, *known] or store.roots())
         self.crew.from_main(store.embedder)
@@ -110,7 +116,7 @@ class Indexer:
         note = None
         if self._encoder is not None:  # words find what is there while the index grows
             note = self._prepare(folder, store.embedder)
-        summary = update(store, roots, self._surroundings(store.embedder))
+        summary = update(store, roots, self._surroundings(store.embedder, recheck))
         note = self._prepare(folder, store.embedder) or note
         summary.notes += [note] if note else []
         store.finish(Yardstick(Texts(folder, store.embedder).references).directions)
@@ -128,11 +134,12 @@ class Indexer:
         assist(self._surroundings(embedder))
         return Summary()
 
-    def _surroundings(self, embedder: Embedder) -> Surroundings:
+    def _surroundings(self, embedder: Embedder, recheck: bool = False) -> Surroundings:
         return Surroundings(
             open_encoder=lambda: self._load(embedder),
             on_progress=self.on_progress,
             from_main=self.crew.from_main,
+            recheck=recheck,
         )
 
     def _load(self, embedder: Embedder | None) -> DualEncoder:

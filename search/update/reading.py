@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from runtime.errors import ImageError
 from runtime.images.decoding import DecodedImage, read_image, reason_of
 from runtime.images.opening import RefusedImage, open_picture, read_source
 from runtime.plain_files import content_of
-from search.records import ImageRecord
+from search.records import ImageRecord, file_date, file_state
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,15 +49,16 @@ class FileReading:
         """
         picture, content, found = _read(self.path, side)
         facts, self.note = picture.facts, picture.note
+        state = file_state(found)
         self.record = ImageRecord(
             path=self.record.path,
-            size=found.st_size,
-            mtime_ns=found.st_mtime_ns,
+            **state,
             content=content,
             format=facts.format,
             width=facts.width,
             height=facts.height,
-            date=wall_clock(found.st_mtime_ns / 1e9) if facts.date is None else facts.date,
+            date=file_date(state["mtime_ns"]) if facts.date is None else facts.date,
+            date_from="file" if facts.date is None else "picture",
             camera=facts.camera,
         )
         return picture.image
@@ -83,7 +83,7 @@ def _read_twice(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_resul
         after = path.stat()
     except OSError as error:
         raise ImageError(str(path), reason_of(error)) from error
-    if content is None or _state(before) != _state(after):
+    if content is None or file_state(before) != file_state(after):
         raise ImageError(str(path), "it changes while it is read")
     return picture, content, after
 
@@ -100,7 +100,7 @@ def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
                 before = os.fstat(stream.fileno())
                 data = stream.read()
                 after = os.fstat(stream.fileno())
-            if _state(before) == _state(after) and len(data) == after.st_size:
+            if file_state(before) == file_state(after) and len(data) == after.st_size:
                 return data, after
     except (OSError, ValueError, RefusedImage) as error:
         raise ImageError(str(path), reason_of(error)) from error
@@ -119,7 +119,7 @@ def looked_at(record: ImageRecord) -> ImageRecord:
     """
     try:
         with read_source(Path(record.path)) as stream:
-            size, mtime_ns = _state(os.fstat(stream.fileno()))
+            state = file_state(os.fstat(stream.fileno()))
             try:
                 open_picture(stream)
             except Exception:  # noqa: BLE001 - it is mended where it is decoded, if it can be
@@ -131,18 +131,11 @@ def looked_at(record: ImageRecord) -> ImageRecord:
     except Exception as error:  # noqa: BLE001 - Pillow's readers raise whatever a bad file brings
         kept = ImageRecord(path=record.path, size=record.size, mtime_ns=record.mtime_ns)
         return replace(kept, fault=reason_of(error), labels={})
-    return replace(record, size=size, mtime_ns=mtime_ns, content=content, present=True)
+    return replace(record, **state, content=content, present=True)
 
 
 def _digest(stream: IO[bytes]) -> str:
     return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
-def wall_clock(seconds: float) -> int:
-    """A moment by the clock on this machine's wall, in seconds since 1970 of that clock."""
-    moment = datetime.fromtimestamp(seconds).astimezone()
-    offset = moment.utcoffset()
-    return int(seconds + (offset.total_seconds() if offset else 0))
 
 
 def _size_of(path: Path) -> int:
@@ -150,7 +143,3 @@ def _size_of(path: Path) -> int:
         return path.stat().st_size
     except (OSError, ValueError):
         return 0  # whoever opens it says why
-
-
-def _state(found: os.stat_result) -> tuple[int, int]:
-    return found.st_size, found.st_mtime_ns

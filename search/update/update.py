@@ -115,6 +115,8 @@ class Surroundings:
     on_progress: Callable[[Progress], None]
     from_main: Callable[[Any], Any]
     """Gives every process of several what the main one has."""
+    recheck: bool = False
+    """Whether to compare every known file by its content, and to try unreadable ones again."""
 
 
 def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Summary:
@@ -133,13 +135,13 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
         StoreError: Something cannot be written; what was written before is kept.
     """
     begin = time.monotonic()
-    found = find_differences(store, roots)
+    found = find_differences(store, roots, recheck=surroundings.recheck)
     known = recognise(store, found)
     summary = Summary(
-        unchanged=found.unchanged,
-        returned=len(found.returned),
+        unchanged=found.unchanged + known.unchanged,
+        returned=len(found.returned) + known.returned,
         excluded=len(found.excluded),
-        unreadable=list(found.still_unreadable),
+        unreadable=[*found.still_unreadable, *known.unread],
         missing_roots=found.missing_roots,
         unread=found.unread,
         notes=found.notes,
@@ -168,10 +170,10 @@ def assist(surroundings: Surroundings) -> None:
 
 
 def _write_known(store: Store, found: Differences, known: Recognised, summary: Summary) -> None:
-    moves = [*found.returned, *known.moved]
+    moves = [*found.returned, *known.moves]
     sources = {move.old_path for move in moves}
     gone = [record.path for record in found.missing if record.path not in sources]
-    summary.moved, summary.removed = len(known.moved), len(gone)
+    summary.moved, summary.removed = known.moved, len(gone)
     _write_copies(store, found, known, summary)  # before what they are copies of moves away
     for part in _parts(moves, _MOVED_AT_ONCE):
         store.write(Changes(moved=part))

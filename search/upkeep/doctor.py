@@ -105,7 +105,10 @@ def _files(store: Store) -> Iterator[Finding]:
 
 _UNREADABLE = "unreadable files"
 _KINDS: dict[str, tuple[str, Callable[[Differences], list[ImageRecord]]]] = {
-    "changed files": (f"changed since they were indexed; {_UPDATE}", lambda one: one.changed),
+    "changed files": (
+        f"changed or touched since they were indexed; {_UPDATE}",
+        lambda one: one.changed,
+    ),
     "new files": (f"not indexed yet; {_UPDATE}", lambda one: one.added),
     "missing files": (f"moved or deleted since; {_UPDATE}", lambda one: one.missing),
     "returned files": (

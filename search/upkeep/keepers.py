@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime.errors import ImageError
+from runtime.faults import why
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
 from search.upkeep.alterations import Picture, Verdict, verdict
@@ -154,7 +154,8 @@ class Keepers:
             return None
         try:
             return verdict(self._picture(row), self._picture(kept))
-        except ImageError:  # gone or spoilt since it was looked at
+        except Exception as error:  # noqa: BLE001 - gone or spoilt since it was looked at
+            why(error)
             self.unread.add(row)
             return None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import ImageError
+from runtime.faults import why
 from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.plain_files import content_of
 from search.records import ImageRecord
@@ -17,13 +18,14 @@ State = Literal["as known", "changed", "gone"]
 
 
 def state_of(record: ImageRecord) -> State:
-    """Whether a file is there, and of the size and time that the index knows."""
+    """Whether a file is there, and of the size and times that the index knows."""
     try:
         found = os.stat(record.path)  # noqa: PTH116 - of many
-    except (OSError, ValueError):
+    except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+        why(error)
         return "gone"
-    known = (found.st_size, found.st_mtime_ns) == (record.size, record.mtime_ns)
-    return "as known" if known and stat.S_ISREG(found.st_mode) else "changed"
+    known = record.is_state_of(found) and stat.S_ISREG(found.st_mode)
+    return "as known" if known else "changed"
 
 
 def holds_as_known(records: Iterable[ImageRecord]) -> dict[str, bool]:
@@ -57,7 +59,8 @@ def distinct_files(records: Iterable[ImageRecord]) -> list[ImageRecord]:
 def _file_of(path: str) -> object:
     try:
         state = os.stat(path)  # noqa: PTH116 - of many
-    except OSError:
+    except Exception as error:  # noqa: BLE001 - the same
+        why(error)
         return path
     return state.st_dev, state.st_ino
 

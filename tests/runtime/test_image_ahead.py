@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, StoreError
 from runtime.images.ahead import decoded_ahead
 
 PATHS = [Path(f"{i}.jpg") for i in range(40)]
@@ -93,13 +93,25 @@ def test_a_reason_does_not_keep_the_picture_in_memory() -> None:
     assert not any(reference() for reference in alive)
 
 
-def test_any_other_exception_is_raised_when_its_turn_comes() -> None:
+def test_any_other_exception_is_the_answer_of_its_file() -> None:
     def prepare(path: Path) -> int:
         return 10 // (3 - int(path.stem))
 
+    answers = [answer for _, answer in decoded_ahead(PATHS[:5], prepare, 2)]
+    assert [answers[row] for row in (0, 1, 2, 4)] == [3, 5, 10, -10]
+    assert str(answers[3]) == "3.jpg: ZeroDivisionError: integer division or modulo by zero."
+
+
+@pytest.mark.parametrize("error", [MemoryError(), StoreError("the index is damaged")])
+def test_what_is_no_fault_of_the_file_is_raised_when_its_turn_comes(error: Exception) -> None:
+    def prepare(path: Path) -> str:
+        if path.stem == "3":
+            raise error
+        return path.stem
+
     answers = decoded_ahead(PATHS, prepare, 2)
-    assert [answer for _, answer in (next(answers) for _ in range(3))] == [3, 5, 10]
-    with pytest.raises(ZeroDivisionError):
+    assert [answer for _, answer in (next(answers) for _ in range(3))] == ["0", "1", "2"]
+    with pytest.raises(type(error)):
         next(answers)
     assert not decoding_threads()
 

@@ -136,8 +136,27 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
 
 
 def test_a_list_holds_one_path_a_line() -> None:
-    lines = ["\ufeffa b.jpg\n", "\n", "  \n", " c.jpg \r\n", "d.jpg"]
-    assert list(listed_paths(lines)) == ["a b.jpg", " c.jpg ", "d.jpg"]
+    content = "\ufeffa b.jpg\n\n  \n c.jpg \r\nd.jpg".encode()
+    assert list(listed_paths(content)) == ["a b.jpg", " c.jpg ", "d.jpg"]
+
+
+def test_a_list_may_end_each_path_by_nul() -> None:
+    assert list(listed_paths(b"a\nb.jpg\0c\xff.jpg\0\0")) == ["a\nb.jpg", "c\udcff.jpg"]
+
+
+def test_what_a_list_names_and_is_not_there_is_left_to_who_decodes_it(tmp_path: Path) -> None:
+    plant(tmp_path, "a.jpg", "b/c.jpg")
+    listed = [str(tmp_path / name) for name in ("a.jpg", "no.jpg", "x[1].jpg", "b", "n" * 300)]
+    found = find_images(listed, listed=set(listed))
+    assert [path.name for path in found.paths] == [
+        "a.jpg",
+        "no.jpg",
+        "x[1].jpg",
+        "c.jpg",
+        "n" * 300,
+    ]
+    with pytest.raises(DataError, match=r"Cannot find .*no\.jpg"):
+        find_images(listed, listed={listed[2]})
 
 
 def test_a_folder_that_cannot_be_read_is_noted(

@@ -221,12 +221,24 @@ def test_one_flipped_bit_of_a_vector_is_seen(place: IndexFolder) -> None:
     assert len(holdings(place)) == PHOTOS - 1
 
 
-def test_vectors_and_texts_of_an_older_version_are_given_checksums(
+def test_a_catalog_of_another_format_is_told_and_left_alone(place: IndexFolder) -> None:
+    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    for work in (
+        lambda: place.open(),
+        lambda: examined(place),
+        lambda: examined(place, repair=True),
+    ):
+        with pytest.raises(StoreError, match="has format 1; this version of Footwork reads format"):
+            work()
+
+
+def test_vectors_and_texts_without_checksums_are_given_them(
     place: IndexFolder, original: Path
 ) -> None:
     before = holdings(place)
     with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute("ALTER TABLE files DROP COLUMN checksum")
+        connection.execute("UPDATE files SET checksum = NULL")
     (catalog(place).parent / "texts" / "footwork.json").unlink()
     with closing(place.open()) as store:
         assert finds_itself(store)

@@ -15,18 +15,20 @@ from runtime.errors import DataError
 from search.transfer.file_sources import NumpySource
 from tests.search.filled import model
 
-TOLD = {"kind": "embeddings", "format": 1, "model": asdict(model(2)), "roots": ["/p"]}
+TOLD = {"kind": "embeddings", "format": 2, "model": asdict(model(2)), "roots": ["/p"]}
 """What an export says of itself."""
 GOOD: dict[str, Any] = {
     "path": "/p/a.jpg",
     "path_bytes": None,
     "bytes": 5,
     "mtime_ns": 7,
+    "ctime_ns": None,
     "content": "ab",
     "format": "jpeg",
     "width": 3,
     "height": 2,
     "date": 0,
+    "date_from": "picture",
     "camera": None,
     "labels": {"cat": 0.5},
 }
@@ -49,6 +51,8 @@ CRAFTED = [
     ("bytes", None),
     ("bytes", 2**63),
     ("mtime_ns", 1e30),
+    ("ctime_ns", 2**63),
+    ("date_from", "hearsay"),
     ("content", "../../x"),
     ("content", None),
     ("format", 5),

@@ -28,7 +28,8 @@ ODD = os.fsdecode(b"/photos/caf\xe9\n\x1b[31m.jpg")
 
 
 def test_a_document_holds_what_is_known_of_each_image() -> None:
-    known = {"format": "jpeg", "width": 40, "height": 30, "date": 1_577_836_800, "camera": "Canon"}
+    known = {"format": "jpeg", "width": 40, "height": 30, "camera": "Canon"}
+    known |= {"date": 1_577_836_800, "date_from": "picture"}
     document = answer_document(answer(hit("/a.jpg", 0.9, 0.25, labels={"dog": 0.5}, **known)))
     assert document == {
         "query": "a dog",
@@ -55,6 +56,7 @@ def test_what_is_not_known_is_null() -> None:
         "width",
         "height",
         "date",
+        "date_from",
         "camera",
         "labels",
     }

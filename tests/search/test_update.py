@@ -127,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_tried_again(
     def restless(descriptor: int) -> os.stat_result:
         state = list(real(descriptor))
         os.utime(path, ns=(1, next(moments) * 10**9))
-        return os.stat_result(state, {"st_mtime_ns": next(moments)})
+        return os.stat_result(state, {"st_mtime_ns": next(moments), "st_ctime_ns": 0})
 
     with monkeypatch.context() as patched:
         patched.setattr("search.update.reading.os.fstat", restless)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -194,7 +195,7 @@ def _hash_of(
     total = hashlib.sha256()
     for name, part in sorted(splits.items()):
         for path, target in zip(part.paths, part.targets.tolist(), strict=True):
-            total.update(f"{name}\0{labels[target]}\0{digests[path]}\n".encode())
+            total.update(os.fsencode(f"{name}\0{labels[target]}\0{digests[path]}\n"))
     return total.hexdigest()
 
 

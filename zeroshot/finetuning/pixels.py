@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from runtime.accelerator import available_cores, gather_shares, is_main_process
-from runtime.encoder.preprocessing import PixelArrays, Preprocessing
+from runtime.encoder.preprocessing import Preprocessing
 from runtime.encoder.streaming import prepare_picture
 from runtime.errors import ImageError, ModelError
-from runtime.images.ahead import decoded_ahead
+from runtime.images.ahead import made_ahead
 
 SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""
@@ -122,10 +123,9 @@ def _decoded(
 ) -> Iterator[NDArray[np.float32]]:
     preprocessing = Preprocessing(processor)
 
-    def prepare(path: Path) -> PixelArrays | ImageError:
-        return prepare_picture(preprocessing, path)
-
-    for path, found in decoded_ahead(paths, prepare, available_cores()):
+    for path, found in made_ahead(
+        paths, partial(prepare_picture, preprocessing), available_cores()
+    ):
         if isinstance(found, ImageError):
             faults[path] = found.reason
         elif set(found) != {"pixel_values"}:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import DataError, ImageError
+from runtime.errors import DataError
 from runtime.faults import Fault, counted, fault_lines, why
 from runtime.images.ahead import DISK_READERS, decoded_ahead
 from runtime.paths import path_line, shell_word
@@ -117,10 +117,7 @@ class _Execution:
         for source, target in image.files():
             place = target.relative_to(self._plan.target).as_posix()
             absolute = os.path.join(os.path.realpath(source.parent), source.name)  # noqa: PTH118
-            try:
-                found.append(SortedFile(absolute, place, content_hash(source), part_name()))
-            except OSError as error:
-                raise ImageError(str(source), why(error)) from error
+            found.append(SortedFile(absolute, place, content_hash(source), part_name()))
         return tuple(found)
 
     def _steps(self, steps: dict[PlannedImage, tuple[SortedFile, ...]]) -> Iterator[Step]:
@@ -139,7 +136,7 @@ class _Execution:
             try:
                 folder.mkdir(exist_ok=True)
                 place_file(source, target, self._plan.how, file.part)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
                 for placed, origin in reversed(done):
                     with suppress(OSError):  # the undo file knows of it
                         take_back(placed, origin, self._plan.how)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.errors import ConfigError
-from runtime.faults import Fault, counted, fault_lines
+from runtime.faults import Fault, counted, fault_lines, why
 from runtime.paths import path_line
 from runtime.placing import How
 from runtime.target_folder import TargetFolder
@@ -182,12 +182,16 @@ class _Planner:
             raise ValueError("An image without a path cannot be sorted.")
         if (fault := self._fault(row.path, row.fault)) is not None:
             self.faults.append(Fault(row.path, fault))
-        elif self._lies_inside(row.path.parent):
-            self.inside += 1
-        elif self._is_own_copy(row.path):
-            self.copies += 1
-        else:
-            self._place(row.path, self._folder(row.label))
+            return
+        try:
+            if self._lies_inside(row.path.parent):
+                self.inside += 1
+            elif self._is_own_copy(row.path):
+                self.copies += 1
+            else:
+                self._place(row.path, self._folder(row.label))
+        except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+            self.faults.append(Fault(row.path, why(error)))
 
     def _fault(self, path: Path, fault: str | None) -> str | None:
         if fault is None and self._how == "move" and path.is_symlink():

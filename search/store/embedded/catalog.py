@@ -22,9 +22,8 @@ from runtime.plain_files import require_no_link
 from search.store.embedded.catalog_faults import spoilt_catalog, translated
 from search.store.embedded.tables import (
     FORMAT,
-    add_checksums,
+    are_ours,
     create_tables,
-    state_of_tables,
 )
 from search.store.protocol import Embedder
 
@@ -50,13 +49,10 @@ class Catalog:
     Args:
         path: The file.
         connection: To it.
-        checksum: The column of vectors' checksums, or NULL for an older catalog's that lacks it.
     """
 
-    def __init__(
-        self, path: Path, connection: sqlite3.Connection, checksum: str = "checksum"
-    ) -> None:
-        self.path, self.connection, self.checksum = path, connection, checksum
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self.connection = path, connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Catalog]:
@@ -211,16 +207,13 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
         if version != FORMAT:
             raise StoreError(
                 f"The index in {path.parent} has format {version}; this version of Footwork reads "
-                f"format {FORMAT}. Take the version that made it, or index the photos anew "
-                "elsewhere."
+                f"format {FORMAT}. Move it away and index the photos anew, or take the version "
+                "that made it."
             )
-        state = state_of_tables(connection)
-        if state == "foreign":
+        if not are_ours(connection):
             raise spoilt_catalog(path, "its tables are not those of an index")
-        if state == "without checksums" and to_write:
-            add_checksums(connection)
         held.pop_all()
-    return Catalog(path, connection, "NULL" if state != "ours" and not to_write else "checksum")
+    return Catalog(path, connection)
 
 
 def require_plain_catalog(path: Path) -> None:

@@ -13,11 +13,15 @@ from typing import Any
 from search.exclusions import Exclusions
 from search.path_words import words_of
 from search.paths import real_path, stored_text
-from search.records import ImageRecord
+from search.records import DATE_SOURCES, ImageRecord
 from search.store.embedded.catalog import Catalog
 from search.store.embedded.conditions import PRESENT, below
 
-COLUMNS = "path, size, mtime_ns, content, format, width, height, date, camera, fault, present"
+COLUMNS = (
+    "path, size, mtime_ns, ctime_ns, content, format, width, height, date, date_from, camera, "
+    "fault, present"
+)
+_COUNT = len(COLUMNS.split(","))
 _WRITTEN = f"{COLUMNS}, camera_folded"
 _MARKS = ", ".join("?" * len(_WRITTEN.split(",")))
 _INSERT = f"INSERT INTO files ({_WRITTEN}, slot, checksum) VALUES ({_MARKS}, ?, ?)"
@@ -25,9 +29,12 @@ _MOVE = f"UPDATE files SET ({_WRITTEN}) = ({_MARKS}) WHERE id = ?"
 _TOGETHER = 10_000  # sizes asked for at once
 _TEXT, _NUMBER = (str, NoneType), (int, NoneType)
 _KINDS = frozenset(
-    product([str], [int], [int], [str], _TEXT, _NUMBER, _NUMBER, _NUMBER, _TEXT, _TEXT, [int])
+    product(
+        *([str], [int], [int], _NUMBER, [str], _TEXT, _NUMBER, _NUMBER, _NUMBER, _TEXT, _TEXT),
+        *(_TEXT, [int]),
+    )
 )
-"""Types that a row of `COLUMNS` may have: 64 of them."""
+"""Types that a row of `COLUMNS` may have: 256 of them."""
 _LISTED = "SELECT value FROM json_each(?)"
 _BELOW = "path = ? OR (path > ? AND path < ?)"
 EXCLUSIONS = "exclusions"
@@ -122,7 +129,7 @@ def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> tuple[list[ImageReco
         StoreError: The catalog knows no file of one.
     """
     rows = catalog.run(
-        f"SELECT {COLUMNS}, {catalog.checksum}, slot FROM files WHERE slot IN ({_LISTED})",
+        f"SELECT {COLUMNS}, checksum, slot FROM files WHERE slot IN ({_LISTED})",
         json.dumps(list(slots)),
     )
     found = {row[-1]: (_sound_record(catalog, row), row[-2]) for row in rows}
@@ -134,7 +141,7 @@ def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> tuple[list[ImageReco
 def checksums_at(catalog: Catalog, slots: Sequence[int]) -> tuple[list[int], list[Any]]:
     """Which of some places hold the vector of a file, and their checksums."""
     rows = catalog.run(
-        f"SELECT slot, {catalog.checksum} FROM files WHERE slot IN ({_LISTED})",
+        f"SELECT slot, checksum FROM files WHERE slot IN ({_LISTED})",
         json.dumps(list(slots)),
     ).fetchall()
     return [slot for slot, _ in rows], [checksum for _, checksum in rows]
@@ -175,8 +182,7 @@ def slots_of(catalog: Catalog, paths: Sequence[str]) -> tuple[list[str], list[in
     """Which of some paths have vectors, where these lie, and their checksums."""
     stored = json.dumps([stored_text(path) for path in paths])
     rows = catalog.run(
-        f"SELECT path, slot, {catalog.checksum} FROM files "
-        f"WHERE slot IS NOT NULL AND path IN ({_LISTED})",
+        f"SELECT path, slot, checksum FROM files WHERE slot IS NOT NULL AND path IN ({_LISTED})",
         stored,
     ).fetchall()
     return [real_path(row[0]) for row in rows], [row[1] for row in rows], [row[2] for row in rows]
@@ -230,20 +236,25 @@ def record_of(row: Sequence[Any]) -> ImageRecord:
     Raises:
         ValueError: SQLite holds any value in any column, and one is none that is ever written.
     """
-    path, size, mtime_ns, content, kind, width, height, date, camera, fault, present = row[:11]
-    if tuple(map(type, row[:11])) not in _KINDS or path[:1] != "/" or "\0" in path:
+    cells = row[:_COUNT]
+    path, size, mtime_ns, ctime_ns, content, kind, *cells_of_picture, fault, present = cells
+    width, height, date, date_from, camera = cells_of_picture
+    sound = tuple(map(type, cells)) in _KINDS and date_from in (None, *DATE_SOURCES)
+    if not sound or path[:1] != "/" or "\0" in path:
         raise ValueError(row)
     return ImageRecord(
         path=real_path(path),
         size=size,
         mtime_ns=mtime_ns,
+        ctime_ns=ctime_ns,
         content=content,
         format=kind,
         width=width,
         height=height,
         date=date,
+        date_from=date_from,
         camera=None if camera is None else real_path(camera),
-        fault=fault,
+        fault=None if fault is None else real_path(fault),
         present=bool(present),
     )
 
@@ -260,13 +271,15 @@ def _values(record: ImageRecord) -> tuple[Any, ...]:
         stored_text(record.path),
         record.size,
         record.mtime_ns,
+        record.ctime_ns,
         record.content,
         record.format,
         record.width,
         record.height,
         record.date,
+        record.date_from,
         camera,
-        record.fault,
+        None if record.fault is None else stored_text(record.fault),
         int(record.present),
         None if camera is None else camera.casefold(),
     )

@@ -220,11 +220,9 @@ def _holes(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _unchecked(catalog: Catalog) -> Iterator[Finding]:
-    count = catalog.one(
-        f"SELECT count(*) FROM files WHERE slot IS NOT NULL AND {catalog.checksum} IS NULL"
-    )
+    count = catalog.one("SELECT count(*) FROM files WHERE slot IS NOT NULL AND checksum IS NULL")
     if count:
-        what = "vectors of an older version, whose damage could not be seen; --repair adds them"
+        what = "vectors that a repair saved, whose damage could not be seen; --repair adds them"
         yield Finding("missing checksums", count, what, is_fault=False)
 
 

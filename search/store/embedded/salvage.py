@@ -24,7 +24,7 @@ from search.store.embedded.catalog import (
 )
 from search.store.embedded.catalog_faults import translated
 from search.store.embedded.leaf_pages import leaf_rows
-from search.store.embedded.tables import state_of_tables
+from search.store.embedded.tables import are_ours
 from search.store.embedded.vector_file import VectorFile
 
 _NEW, _COPY = ".catalog-repaired.sqlite", ".catalog-copy.sqlite"
@@ -93,8 +93,7 @@ def _fill(
 ) -> tuple[int, int, int]:
     facts = _facts(damaged)
     model = embedder_of_fact(facts.get("embedder")) or embedder_of_fact(embedder)
-    checksum = "NULL" if state_of_tables(damaged) == "without checksums" else "checksum"
-    rows = [*_rows(damaged, f"id, {file_rows.COLUMNS}, slot, {checksum}")]
+    rows = [*_rows(damaged)]
     rows += _stray_rows(damaged, folder / FILE_NAME, new)
     if model is None or (not rows and (folder / FILE_NAME).stat().st_size):
         raise _nothing(folder / FILE_NAME)
@@ -170,12 +169,12 @@ def _facts(damaged: sqlite3.Connection) -> dict[str, Any]:
     return facts
 
 
-def _rows(damaged: sqlite3.Connection, columns: str) -> Iterator[Any]:
+def _rows(damaged: sqlite3.Connection) -> Iterator[Any]:
     """All rows that can be read, whichever pages are spoilt: by halves, down to a single one."""
 
     def read(low: int, high: int) -> list[Any]:
         return damaged.execute(
-            f"SELECT {columns} FROM files NOT INDEXED WHERE id >= ? AND id < ?", (low, high)
+            f"SELECT {_COLUMNS} FROM files NOT INDEXED WHERE id >= ? AND id < ?", (low, high)
         ).fetchall()
 
     pages, size = (
@@ -192,10 +191,9 @@ def _stray_rows(damaged: sqlite3.Connection, path: Path, new: Path) -> Iterator[
     with closing(_connect(new)) as connection:
         stored = [row[1] for row in connection.execute("PRAGMA table_info(files)")]
     wanted = [stored.index(name) for name in _COLUMNS.split(", ")]
-    for columns in (len(stored), len(stored) - 1):  # older rows have no checksum, the last one
-        for row in leaf_rows(path, columns):
-            if row[stored.index("slot")] not in holes:
-                yield tuple((*row, None)[place] for place in wanted)
+    for row in leaf_rows(path, len(stored)):
+        if row[stored.index("slot")] not in holes:
+            yield tuple(row[place] for place in wanted)
 
 
 def _by_halves(
@@ -243,7 +241,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _knows_tables(connection: sqlite3.Connection) -> bool:
     try:
         connection.execute("SELECT id FROM files LIMIT 0")
-        return state_of_tables(connection) != "foreign"
+        return are_ours(connection)
     except sqlite3.DatabaseError:
         return False
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Literal
 
-FORMAT = 1
+FORMAT = 2
 """Of the tables below. A change of them counts it up, and `open_catalog` says how to go on."""
 
 _SCHEMA = """
@@ -16,16 +15,19 @@ CREATE TABLE files (
     path TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER,
     content TEXT NOT NULL,
     format TEXT,
     width INTEGER,
     height INTEGER,
     date INTEGER,
+    date_from TEXT,
     camera TEXT,
     camera_folded TEXT,
     fault TEXT,
     present INTEGER NOT NULL,
-    slot INTEGER
+    slot INTEGER,
+    checksum INTEGER
 );
 CREATE UNIQUE INDEX files_by_slot ON files (slot);
 CREATE INDEX files_by_size ON files (size);
@@ -48,32 +50,16 @@ CREATE TABLE labels (
 CREATE INDEX labels_by_file ON labels (file);
 CREATE VIRTUAL TABLE names USING fts5 (words, tokenize = 'unicode61 remove_diacritics 2');
 """
-_CHECKSUMS = "ALTER TABLE files ADD COLUMN checksum INTEGER;"
-"""Of an image's vector, CRC-32. A catalog that is older has none before it is next written."""
 _OTHERS = ("names_", "sqlite_")
 """Tables of SQLite's own making: in which a virtual one lies, or its statistics."""
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make them in an empty file."""
-    connection.executescript(
-        f"BEGIN; {_SCHEMA} {_CHECKSUMS} PRAGMA user_version = {FORMAT}; COMMIT;"
-    )
+    connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
 
 
-def add_checksums(connection: sqlite3.Connection) -> None:
-    """Give an older catalog the column for the checksums of vectors, empty at first."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if state_of_tables(connection) == "without checksums":  # still: another writer may have
-            connection.execute(_CHECKSUMS)
-    finally:
-        connection.commit()
-
-
-def state_of_tables(
-    connection: sqlite3.Connection,
-) -> Literal["ours", "without checksums", "foreign"]:
+def are_ours(connection: sqlite3.Connection) -> bool:
     """Whether a file has these tables and nothing else, as its own schema tells.
 
     A trigger, a view or a column that computes would do what whoever made the file pleases.
@@ -84,16 +70,7 @@ def state_of_tables(
         for kind, name, sql in rows.fetchall()
         if not (kind == "table" and str(name).startswith(_OTHERS))
     }
-    plain = {_one_line(statement) for statement in _SCHEMA.split(";") if statement.strip()}
-    if found == plain:
-        return "without checksums"
-    with_checksums = {
-        one.replace("slot INTEGER )", "slot INTEGER , checksum INTEGER)")
-        if one.startswith("CREATE TABLE files ")
-        else one
-        for one in plain
-    }
-    return "ours" if found == with_checksums else "foreign"
+    return found == {_one_line(one) for one in _SCHEMA.split(";") if one.strip()}
 
 
 def _one_line(statement: str) -> str:

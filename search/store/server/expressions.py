@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from search.filters import Filter
 from search.paths import stored_text
-from search.store.server.rows import MISSING_DATE, State
+from search.store.server.rows import MISSING, State
 
 _MOST_VALUES = 1000
 _MOST_CHARACTERS = 1_000_000
@@ -78,7 +78,7 @@ def _conditions(where: Filter) -> Iterator[str]:
 
 def _bounds(where: Filter) -> Iterator[str]:
     if where.until is not None:
-        yield f"date > {MISSING_DATE}"
+        yield f"date > {MISSING}"
     for name, operator, value in (
         ("date", ">=", where.since),
         ("date", "<", where.until),

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """A row, by field."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Counted up when rows change so that older code cannot read them; there is no way to convert a
 collection but to index anew into another."""
 
-MISSING_DATE = -(2**62)
+MISSING = -(2**62)
+"""A time that is not known."""
 LOTS = 2**62
 """Lots are below it."""
 LONGEST_TEXT = 65_535
@@ -44,8 +45,8 @@ MOST_ENTRIES = 4096
 """Of a list in Milvus."""
 
 RECORD_FIELDS = (
-    *("path", "state", "size", "mtime_ns", "content", "format", "width", "height", "date"),
-    *("camera", "fault"),
+    *("path", "state", "size", "mtime_ns", "ctime_ns", "content", "format", "width", "height"),
+    *("date", "date_from", "camera", "fault"),
 )
 LABEL_FIELDS = ("labels", "scores")
 
@@ -82,11 +83,13 @@ def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
         **_row(stored_text(record.path), state, vector),
         "size": record.size,
         "mtime_ns": record.mtime_ns,
+        "ctime_ns": MISSING if record.ctime_ns is None else record.ctime_ns,
         "content": record.content,
         "format": stored_text(record.format or ""),
         "width": -1 if record.width is None else record.width,
         "height": -1 if record.height is None else record.height,
-        "date": MISSING_DATE if record.date is None else record.date,
+        "date": MISSING if record.date is None else record.date,
+        "date_from": record.date_from or "",
         "camera": stored_text(camera)[:_LONGEST_ENTRY],
         "camera_key": stored_text(camera.casefold())[:_LONGEST_ENTRY],
         "fault": stored_text(record.fault or "")[:_LONGEST_ENTRY],
@@ -106,8 +109,8 @@ def _row(path: str, state: State, vector: FloatArray | Sequence[float]) -> Row:
         "lot": lot,
         "state": int(state),
         "vector": vector,
-        **dict.fromkeys(("size", "mtime_ns", "width", "height", "date"), 0),
-        **dict.fromkeys(("content", "format", "camera", "camera_key", "fault"), ""),
+        **dict.fromkeys(("size", "mtime_ns", "ctime_ns", "width", "height", "date"), 0),
+        **dict.fromkeys(("content", "format", "date_from", "camera", "camera_key", "fault"), ""),
         **dict.fromkeys(("labels", "scores", "words"), ()),
     }
 
@@ -136,11 +139,13 @@ def record_of(row: Mapping[str, Any]) -> ImageRecord:
         path=real_path(row["path"]),
         size=row["size"],
         mtime_ns=row["mtime_ns"],
+        ctime_ns=None if row["ctime_ns"] == MISSING else row["ctime_ns"],
         content=row["content"],
         format=real_path(row["format"]) or None,
         width=None if row["width"] < 0 else row["width"],
         height=None if row["height"] < 0 else row["height"],
-        date=None if row["date"] == MISSING_DATE else row["date"],
+        date=None if row["date"] == MISSING else row["date"],
+        date_from=row["date_from"] or None,
         camera=real_path(row["camera"]) or None,
         fault=real_path(row["fault"]) or None,
         present=row["state"] in (State.PRESENT, State.UNREADABLE),
@@ -176,11 +181,11 @@ def schema_of(embedder: Embedder, description: str) -> CollectionSchema:
     schema.add_field("path", DataType.VARCHAR, max_length=16_384, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=embedder.width)
     schema.add_field("state", DataType.INT8)
-    for name in ("lot", "size", "mtime_ns", "date"):
+    for name in ("lot", "size", "mtime_ns", "ctime_ns", "date"):
         schema.add_field(name, DataType.INT64)
     for name in ("width", "height"):
         schema.add_field(name, DataType.INT32)
-    for name in ("content", "format"):
+    for name in ("content", "format", "date_from"):
         schema.add_field(name, DataType.VARCHAR, max_length=256)
     for name in ("camera", "camera_key", "fault"):
         schema.add_field(name, **text)
