@@ -85,8 +85,8 @@ class FilterOptions:
     in_: Annotated[tuple[Path, ...], Parameter(name="--in", negative="")] = ()
     """A folder, or several; only images in one of them or below."""
     since: str | None = None
-    """First day, month or year: 2024-05-17, 2024-05, 2024. By when a photo was taken, or else by
-    its file's time."""
+    """First day, month or year: 2024-05-17, 2024-05, 2024. By when a photo was taken, by the clock
+    there, or else by its file's time, by the clock of the machine that indexed it."""
     until: str | None = None
     """Last day, month or year, inclusive."""
     format: Annotated[tuple[str, ...], Parameter(negative="")] = ()

@@ -38,7 +38,7 @@ class ImageRecord:
     """When it was taken, or else last modified: seconds since 1970 of the clock on the wall there,
     whatever its time zone."""
     date_from: DateSource | None = None
-    """Where `date` comes from; None without one."""
+    """Where `date` comes from, or would; None of a file that was not decoded."""
     camera: str | None = None
     """Make and model."""
     fault: str | None = None

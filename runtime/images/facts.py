@@ -1,6 +1,7 @@
 """What an image file tells of itself beside its pixels. Spoilt details are absent, never an error.
 
-Source of the tags: CIPA DC-008 (Exif 3.0), sections 4.6.4 to 4.6.6.
+Source of the tags: CIPA DC-008 (Exif 3.0), sections 4.6.4 to 4.6.6; of the names in XMP: ISO
+16684-1, section 8, and the Metadata Working Group's guidelines 2.0, section 5.
 """
 
 from __future__ import annotations
@@ -19,11 +20,20 @@ if TYPE_CHECKING:
 _ORIENTATION, _MAKE, _MODEL = 0x0112, 0x010F, 0x0110
 _TAKEN, _DIGITIZED, _CHANGED = 0x9003, 0x9004, 0x0132
 _DETAILS = 0x8769  # where a directory of its own holds the rest, both dates among it
+_GPS, _GPS_DATE, _GPS_TIME = 0x8825, 0x001D, 0x0007
+_XMP = 0x02BC
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 
 _DATE = re.compile(
-    r"(\d{4})[:/.-](\d\d?)[:/.-](\d\d?)(?:[T ]+(\d\d?):(\d\d?)(?::(\d\d?))?)?(?!\d)", re.ASCII
+    r"(\d{4})[:/.-] ?(\d\d?)[:/.-] ?(\d\d?)"
+    r"(?:[T: ]+(\d\d?): ?(\d\d?)(?:: ?(\d\d?))?)?(?!\d)",
+    re.ASCII,
 )
+_XMP_DATE = rb"\b%s\s*(?:=\s*[\"']|>)\s*([^\"'<]{1,40})"  # an attribute, or an element
+_XMP_DATES = [
+    re.compile(_XMP_DATE % name)
+    for name in (rb"exif:DateTimeOriginal", rb"photoshop:DateCreated", rb"xmp:CreateDate")
+]
 _FIRST_PHOTOGRAPH = 1826
 _LONGEST_NAME = 80  # characters
 # Phones keep a depth map or a gain map behind the picture: to its user it is a JPEG all the same.
@@ -42,7 +52,7 @@ class ImageFacts:
     """Pixels, upright, of the file."""
     date: int | None = None
     """When it was taken: seconds since 1970 of the clock on the wall there, whatever its time
-    zone."""
+    zone; by GPS, which alone has that of no place, in UTC."""
     camera: str | None = None
     """Make and model."""
 
@@ -61,7 +71,7 @@ def read_facts(picture: ImageFile, size: tuple[int, int]) -> ImageFacts:
         format=_USUAL_NAMES.get(name, name),
         width=width,
         height=height,
-        date=next(_dates(tags), None),
+        date=next(_dates(picture, tags), None),
         camera=_camera(_words(tags, _MAKE), _words(tags, _MODEL)),
     )
 
@@ -79,9 +89,9 @@ def _main_tags(picture: ImageFile) -> Exif | None:
         return None
 
 
-def _details(tags: Exif | None) -> dict[int, Any] | None:
+def _directory(tags: Exif | None, tag: int) -> dict[int, Any] | None:
     try:
-        return None if tags is None else tags.get_ifd(_DETAILS)
+        return None if tags is None else tags.get_ifd(tag)
     except Exception:  # noqa: BLE001 - nor what else it tells
         return None
 
@@ -103,22 +113,56 @@ def _words(tags: Exif | dict[int, Any] | None, tag: int) -> list[str]:
     return "".join(c if c.isprintable() else " " for c in text).split()
 
 
-def _dates(tags: Exif | None) -> Iterator[int]:
-    """The best first: taken, digitized, changed."""
-    details = _details(tags)
-    for place, tag in ((details, _TAKEN), (details, _DIGITIZED), (tags, _CHANGED)):
-        date = _seconds(" ".join(_words(place, tag)))
+def _dates(picture: ImageFile, tags: Exif | None) -> Iterator[int]:
+    """The best first: taken, digitized, the same by XMP, changed, by GPS."""
+    details, gps = _directory(tags, _DETAILS), _directory(tags, _GPS)
+    for text in (
+        " ".join(_words(details, _TAKEN)),
+        " ".join(_words(details, _DIGITIZED)),
+        *_xmp_dates(picture, tags),
+        " ".join(_words(tags, _CHANGED)),
+        " ".join((*_words(gps, _GPS_DATE), _time_text(_value(gps, _GPS_TIME)))),
+    ):
+        date = _seconds(text)
         if date is not None:
             yield date
 
 
+def _xmp_dates(picture: ImageFile, tags: Exif | None) -> Iterator[str]:
+    """What its XMP packet says; it is not parsed, since a program may have written half of it."""
+    told = (picture.info.get("xmp"), picture.info.get("XML:com.adobe.xmp"), _value(tags, _XMP))
+    for packet in told:
+        if isinstance(packet, str):
+            packet = packet.encode("utf-8", "replace")
+        if not isinstance(packet, bytes):
+            continue
+        for name in _XMP_DATES:
+            found = name.search(packet)
+            if found is not None:
+                yield found[1].decode("latin-1")
+
+
+def _time_text(parts: Any) -> str:
+    """Hours, minutes and seconds as rationals; nothing where they are none."""
+    try:
+        return ":".join(f"{int(part):02}" for part in parts)
+    except Exception:  # noqa: BLE001 - spoilt details are absent
+        return ""
+
+
 def _seconds(text: str) -> int | None:
+    """A day that a calendar has counts, though no clock shows the time: 24:00:00, or a second 60.
+
+    That is taken for the last moment before it.
+    """
     found = _DATE.match(text)
     if found is None:
         return None
-    parts = [int(part or 0) for part in found.groups()]
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+    if hour > 23:
+        hour, minute, second = 23, 59, 59
     try:
-        date = datetime(*parts)  # type: ignore[arg-type]
+        date = datetime(year, month, day, hour, min(minute, 59), min(second, 59))
     except ValueError:  # zeros, or a 31st of February
         return None
     return timegm(date.timetuple()) if date.year >= _FIRST_PHOTOGRAPH else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, TiffImagePlugin
-from PIL.ExifTags import IFD, Base
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL.ExifTags import GPS, IFD, Base
 
 from runtime.errors import ImageError
 from runtime.images.decoding import decode_image, read_image
@@ -16,6 +17,7 @@ from runtime.images.facts import ImageFacts
 from tests.pictures import FORMATS, HEIGHT, WIDTH, encoded, quarters
 
 WITH_EXIF = ["AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"]
+OF_MAIN = ("DateTime", "Make", "Model", "Orientation")
 NEW_YEAR = "2020:01:01 00:00:00"
 NEW_YEAR_SECONDS = 1_577_836_800
 
@@ -24,9 +26,7 @@ def exif(**values: Any) -> bytes:
     """Tags by Pillow's names; the dates of taking and digitizing go where cameras put them."""
     tags = Image.Exif()
     for name, value in values.items():
-        place = (
-            tags.get_ifd(IFD.Exif) if name in ("DateTimeOriginal", "DateTimeDigitized") else tags
-        )
+        place = tags if name in OF_MAIN else tags.get_ifd(IFD.Exif)
         place[Base[name]] = value
     return tags.tobytes()
 
@@ -123,6 +123,8 @@ def test_a_date_that_is_none_gives_way_to_the_next(bad: str) -> None:
         "2020:01:01",
         " 2020:01:01 00:00:00 ",
         "2020:01:01 00:00:00\0rest",
+        "2020: 1: 1  0: 0: 0",
+        "2020:01:01:00:00:00",
     ],
 )
 def test_a_date_may_be_written_in_other_ways(text: str) -> None:
@@ -134,7 +136,6 @@ def test_a_date_may_be_written_in_other_ways(text: str) -> None:
     [
         "2020:13:01 00:00:00",
         "2021:02:29 00:00:00",
-        "2020:01:01 25:00:00",
         "0001:01:01 00:00:00",
         "20200:01:01 00:00:00",
         "2020:01:011",
@@ -143,6 +144,93 @@ def test_a_date_may_be_written_in_other_ways(text: str) -> None:
 )
 def test_a_date_that_no_calendar_has_is_none(text: str) -> None:
     assert facts_of(DateTimeOriginal=text).date is None
+
+
+@pytest.mark.parametrize(
+    ("text", "clock"),
+    [
+        ("2019:12:31 24:00:00", "23:59:59"),
+        ("2019:12:31 24:30:00", "23:59:59"),
+        ("2019:12:31 25:00:00", "23:59:59"),
+        ("2019:12:31 23:59:60", "23:59:59"),
+        ("2019:12:31 12:60:00", "12:59:00"),
+        ("2019:12:31 12:30:99", "12:30:59"),
+    ],
+)
+def test_a_time_that_no_clock_shows_keeps_its_day(text: str, clock: str) -> None:
+    hours, minutes, seconds = map(int, clock.split(":"))
+    of_day = 3600 * hours + 60 * minutes + seconds
+    assert facts_of(DateTimeOriginal=text).date == NEW_YEAR_SECONDS - 86_400 + of_day
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+@pytest.mark.parametrize("offset", [None, "+09:00", "-08:00", "Z"])
+def test_a_date_is_what_the_clock_on_the_wall_showed(
+    zone: str, offset: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        more = {} if offset is None else {"OffsetTimeOriginal": offset, "SubsecTimeOriginal": "99"}
+        assert facts_of(DateTimeOriginal=NEW_YEAR, **more).date == NEW_YEAR_SECONDS
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+XMP_DATE = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description {}</rdf:RDF></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        'exif:DateTimeOriginal="2020-01-01T00:00:00+05:30"/>',
+        "xmp:CreateDate = '2020-01-01'/>",
+        "><photoshop:DateCreated>2020-01-01T00:00:00.25</photoshop:DateCreated></rdf:Description>",
+        'xmp:CreateDate="2021-03-04" exif:DateTimeOriginal="2020-01-01T00:00"/>',
+        'exif:DateTimeOriginal="yesterday" xmp:CreateDate="2020-01-01"/>',
+    ],
+)
+def test_a_date_may_stand_in_xmp(format_name: str, said: str) -> None:
+    packet = XMP_DATE.format(said).encode()
+    options: dict[str, Any] = {"xmp": packet}
+    if format_name == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet.decode())
+        options = {"pnginfo": text}
+    elif format_name == "TIFF":
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[700] = packet
+        options = {"tiffinfo": tags}
+    found = read_image(encoded(quarters(), format_name, **options)).facts
+    assert found.date == NEW_YEAR_SECONDS
+    before = encoded(quarters(), "JPEG", xmp=packet, exif=exif(DateTimeOriginal="2001:01:01"))
+    assert read_image(before).facts.date == 978_307_200
+
+
+@pytest.mark.parametrize(
+    ("stamp", "clock", "seconds"),
+    [
+        ("2020:01:01", (0.0, 0.0, 7.5), 7),
+        ("2020:01:01", None, 0),
+        ("2020:01:01", (1.0,), 0),
+        ("", (1.0, 2.0, 3.0), None),
+    ],
+)
+def test_a_date_of_gps_is_better_than_none(
+    stamp: str, clock: tuple[float, ...] | None, seconds: int | None
+) -> None:
+    tags = Image.Exif()
+    gps = tags.get_ifd(IFD.GPSInfo)
+    gps[GPS.GPSDateStamp] = stamp
+    if clock is not None:
+        gps[GPS.GPSTimeStamp] = clock
+    found = read_image(encoded(quarters(), "JPEG", exif=tags.tobytes())).facts
+    assert found.date == (None if seconds is None else NEW_YEAR_SECONDS + seconds)
+    tags[Base.DateTime] = "2001:01:01 00:00:00"
+    found = read_image(encoded(quarters(), "JPEG", exif=tags.tobytes())).facts
+    assert found.date == 978_307_200
 
 
 def test_a_date_before_1970_is_negative() -> None:

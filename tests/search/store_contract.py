@@ -93,11 +93,13 @@ def record(path: str, **facts: Any) -> ImageRecord:
         path=path,
         size=1000,
         mtime_ns=1_700_000_000_123_456_789,
+        ctime_ns=1_700_000_001_987_654_321,
         content=SHA,
         format="jpeg",
         width=640,
         height=480,
         date=1_600_000_000,
+        date_from="picture",
         camera="Canon EOS 5D",
     )
     return replace(plain, **facts)

@@ -77,7 +77,7 @@ def test_a_collection_that_is_missing_is_told(milvus_server: ServerEngine, capfd
     ("description", "expected"),
     [
         ("my products", r"^Collection strange at \S+ was not made by Footwork\. Name another"),
-        ('{"footwork": 99}', r"has format 99; this Footwork reads format 1\. Use the Footwork"),
+        ('{"footwork": 99}', r"has format 99; this Footwork reads format 2\. Use the Footwork"),
     ],
 )
 def test_the_collection_of_another_program_is_left_alone(

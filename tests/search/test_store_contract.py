@@ -89,8 +89,8 @@ def test_it_tells_whose_vectors_it_holds(engine: Engine) -> None:
 def test_what_was_written_is_read_again(store: Store) -> None:
     full = record("/p/full.jpg")
     bare = replace(record("/p/bare.png"), format=None, width=None, height=None, date=None)
-    bare = replace(bare, camera=None, size=2**40)
-    early = record("/p/early.jpg", date=-5_000_000_000, mtime_ns=-1)
+    bare = replace(bare, camera=None, size=2**40, ctime_ns=None, date_from=None)
+    early = record("/p/early.jpg", date=-5_000_000_000, date_from="file", mtime_ns=-(2**63))
     store.write(Changes(embedded=embedded(full, bare, early)))
     assert known(store) == {one.path: one for one in (full, bare, early)}
     vectors = store.vectors([full.path, bare.path, "/p/unknown.jpg"])
