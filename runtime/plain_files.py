@@ -13,8 +13,6 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 
-from runtime.faults import why
-
 _LONGEST = 1 << 26  # bytes of a document
 
 
@@ -45,6 +43,8 @@ def content_of(path: Path) -> str | None:
     try:
         return content_hash(path)
     except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+        from runtime.faults import why  # 1 ms, which no query spends
+
         why(error)
         return None
 

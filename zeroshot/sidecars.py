@@ -61,10 +61,10 @@ def write_sidecars(labelled: Iterable[LabelledFile]) -> SidecarOutcome:
     for row in labelled:
         if row.path is None or row.fault is not None:
             continue
-        if not os.path.lexists(row.path):  # an index may know it longer than the disk does
-            failed.append(f"{path_line(row.path)} gets no sidecar: no such file.")
-            continue
         try:
+            if not os.path.lexists(row.path):  # an index may know it longer than the disk does
+                failed.append(f"{path_line(row.path)} gets no sidecar: no such file.")
+                continue
             written += write_sidecar(row.path, row.labels) is not None
         except DataError as error:
             failed.append(str(error))

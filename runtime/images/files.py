@@ -189,7 +189,8 @@ class _Finder:
         # image. A link to a file remains an image of its own, as its copy would.
         real = self._real.get(path.parent)
         if real is None:
-            real = self._real[path.parent] = path.parent.resolve()
+            # Unlike `Path.resolve` it raises at no loop of links.
+            real = self._real[path.parent] = Path(os.path.realpath(path.parent))
         if (real, path.name) not in self._known:
             self._known.add((real, path.name))
             self._paths.append(path)

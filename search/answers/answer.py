@@ -37,6 +37,9 @@ class Answer:
     asked for."""
     nearest: Hit | None = None
     """The best image, relevant or not; None where there is none at all."""
+    fault: str | None = None
+    """Why it could not be asked, a clause; None if it was. Without hits it says nothing of what
+    matches."""
 
 
 def looked_for(answers: Sequence[Answer], roots: Sequence[str]) -> list[Answer]:

@@ -68,7 +68,9 @@ def show_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
 
 def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
     """Write files, and tell what is not there; returns the exit code."""
-    all_done = True
+    faults = {one.query: one.fault for one in answers if one.fault is not None}
+    note_all(f"skipped {path_line(query)}: {path_line(fault)}." for query, fault in faults.items())
+    all_done = not faults
     missing = {hit.record.path: hit.missing for one in answers for hit in one.hits if hit.missing}
     gone = [Fault(Path(path), reason) for path, reason in missing.items()]
     note_all(fault_lines(gone, "Found, but not there"))
@@ -84,7 +86,7 @@ def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
 
         outcome = copy_hits([hit for answer in answers for hit in answer.hits], output.copy_to)
         note(outcome.to_text())
-        all_done = not outcome.failed
+        all_done = all_done and not outcome.failed
     return exit_code(all_done=all_done)
 
 

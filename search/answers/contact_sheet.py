@@ -111,7 +111,9 @@ class _Sheet:
     def _answer(self, answer: Answer) -> Iterator[str]:
         near = [hit for hit in answer.hits if hit.relevance >= RELEVANT]
         far = [hit for hit in answer.hits if hit.relevance < RELEVANT]
-        if answer.nothing_matches:
+        if answer.fault is not None:
+            yield f'<p class="notice">Not asked: {_shown(answer.fault)}.</p>'
+        elif answer.nothing_matches:
             yield f'<p class="notice">Nothing here matches {_quoted(answer.query)}.</p>'
         else:
             yield f'<p class="quiet">{_count(answer)}. {_LEGEND}</p>'

@@ -25,8 +25,12 @@ COLUMNS = (
 
 
 def answer_document(answer: Answer) -> dict[str, Any]:
-    """An answer for programs: `query`, `hits`, `nothing_matches`; valid JSON for any file name."""
-    return {
+    """An answer for programs: `query`, `hits`, `nothing_matches`; valid JSON for any file name.
+
+    Of a query that could not be asked also `fault`: why.
+    """
+    fault = {} if answer.fault is None else {"fault": answer.fault}
+    return fault | {
         "query": path_text(answer.query),  # it may name a picture
         "hits": [hit_row(hit) for hit in answer.hits],
         "nothing_matches": answer.nothing_matches,
@@ -97,6 +101,8 @@ def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
         width: Columns of the terminal, which shorten a long path from its beginning; None keeps
             paths whole, to be copied or read by programs.
     """
+    if answer.fault is not None:
+        yield f"Not asked: {path_line(answer.fault)}."
     if answer.nothing_matches:
         yield _nothing_line(answer)
     if not answer.hits:

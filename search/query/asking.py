@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import StoreError
+from runtime.errors import ImageError, StoreError
 from search.answers.answer import RELEVANT, Answer, Hit
 from search.filters import EVERYTHING, Filter
 from search.options import QueryOptions
@@ -59,17 +59,38 @@ class Asker:
     ) -> list[Answer]:
         """Answer queries, in their order, hundreds in one pass over the store.
 
+        Of several, one that asks by a picture that cannot be read is answered with its `fault`.
+
         Args:
             queries: At least one.
             options: How many images, and which.
             where: Which images are asked for.
 
         Raises:
-            ImageError: A picture that is asked by cannot be read.
+            ImageError: A picture that the only query asks by cannot be read.
             ModelError: The model cannot be loaded.
             StoreError: The index cannot be read.
         """
-        vectors = self._vectors(queries)
+        vectors, faults = self._vectors(queries)
+        wrong = [next((faults[t] for t in query.terms if t in faults), None) for query in queries]
+        if len(queries) == 1 and wrong[0] is not None:
+            raise wrong[0]
+        sound = [query for query, fault in zip(queries, wrong, strict=True) if fault is None]
+        answers = iter(self._answered(sound, vectors, options, where) if sound else ())
+        return [
+            next(answers)
+            if fault is None
+            else Answer(str(query), (), nothing_matches=False, fault=fault.reason)
+            for query, fault in zip(queries, wrong, strict=True)
+        ]
+
+    def _answered(
+        self,
+        queries: Sequence[Query],
+        vectors: Mapping[Term, FloatArray],
+        options: QueryOptions,
+        where: Filter,
+    ) -> list[Answer]:
         measured = [self._measured(query, vectors) for query in queries]
         asked = np.stack([one.vector for one in measured]).astype(np.float32)
         count = options.top_k + min(_TIMES * options.top_k + _MORE, _MOST_MORE)
@@ -133,8 +154,10 @@ class Asker:
         excluded = [evidence(term) for term in query.excluded]
         return _Measured(wanted, excluded, self._yardstick.search_vector(wanted, sample))
 
-    def _vectors(self, queries: Sequence[Query]) -> Mapping[Term, FloatArray]:
-        """A unit vector for each term of all queries."""
+    def _vectors(
+        self, queries: Sequence[Query]
+    ) -> tuple[Mapping[Term, FloatArray], Mapping[Term, ImageError]]:
+        """A unit vector for each term of all queries, or why a picture has none."""
         terms = list(dict.fromkeys(term for query in queries for term in query.terms))
         texts = [term for term in terms if not term.is_image]
         vectors: dict[Term, FloatArray] = {}
@@ -142,11 +165,12 @@ class Asker:
             rows = self.texts.encoder.encode_texts([term.text for term in texts])
             vectors.update(zip(texts, rows, strict=True))
         pictures = [term for term in terms if term.is_image]
-        if pictures:
-            vectors.update(self._picture_vectors(pictures))
-        return vectors
+        found = self._picture_vectors(pictures) if pictures else {}
+        faults = {term: one for term, one in found.items() if isinstance(one, ImageError)}
+        sound = {term: one for term, one in found.items() if not isinstance(one, ImageError)}
+        return vectors | sound, faults
 
-    def _picture_vectors(self, terms: Sequence[Term]) -> dict[Term, FloatArray]:
+    def _picture_vectors(self, terms: Sequence[Term]) -> dict[Term, FloatArray | ImageError]:
         """From the store where the file is as it was indexed, else from the model."""
         paths = [term.text for term in terms]
         known = {
@@ -154,12 +178,20 @@ class Asker:
             for path, record in self.store.records(paths).items()
             if record.fault is None and _is_unchanged(record)
         }
-        stored = self.store.vectors(sorted(known))
-        unknown = sorted({path for path in paths if path not in stored})
-        if unknown:
-            rows = self.encode_images([Path(path) for path in unknown])
-            stored |= dict(zip(unknown, rows, strict=True))
-        return {term: stored[term.text] for term in terms}
+        found: dict[str, FloatArray | ImageError] = {**self.store.vectors(sorted(known))}
+        unknown = sorted({path for path in paths if path not in found})
+        try:
+            rows = self.encode_images(list(map(Path, unknown))) if unknown else ()
+            found |= dict(zip(unknown, rows, strict=True))
+        except ImageError:  # one of them cannot be read: which?
+            from runtime.images.ahead import attempt  # which few queries need
+
+            found |= {one: attempt(self._encode_image, one) for one in unknown}
+        return {term: found[term.text] for term in terms}
+
+    def _encode_image(self, path: str) -> FloatArray:
+        row: FloatArray = self.encode_images([Path(path)])[0]
+        return row
 
     @cached_property
     def _yardstick(self) -> Yardstick:

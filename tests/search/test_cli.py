@@ -99,6 +99,31 @@ def test_a_picture_whose_name_is_no_utf_8_is_asked_by_and_named(
     assert "caf\\xe9.png: it does not exist. Ask by a picture that can be read." in said
 
 
+def test_a_picture_that_cannot_be_read_keeps_no_other_query_from_its_answer(
+    drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    photos, index = drawn
+    spoilt = tmp_path / "spoilt.png"
+    spoilt.write_bytes(b"no picture")
+    known = shutil.copy(photos / "red" / "star.png", tmp_path / "other.png")
+    listed = [photos / "red" / "star.png", tmp_path / "gone.png", "a circle", spoilt, known]
+    (tmp_path / "queries.txt").write_text("".join(f"{one}\n" for one in listed))
+    command = ["search", "query", "--queries", f"{tmp_path}/queries.txt", "--index", str(index)]
+    capsys.readouterr()
+    assert main([*command, "--json", "--html", f"{tmp_path}/page.html"]) == 3
+    out, err = capsys.readouterr()
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [bool(one["hits"]) for one in answers] == [True, False, True, False, True]
+    assert [one.get("fault", "").partition(".")[0] for one in answers] == [
+        *("", "it does not exist", "", "it is no picture of a known kind", ""),
+    ]
+    assert err.count("skipped ") == 2
+    assert f"skipped {spoilt}: it is no picture of a known kind." in err
+    assert (tmp_path / "page.html").read_text().count("Not asked: ") == 2
+    assert main(command) == 3
+    assert "Nothing here matches" not in capsys.readouterr().out
+
+
 def test_terms_are_added_weighted_and_excluded(
     drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

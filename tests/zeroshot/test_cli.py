@@ -108,6 +108,37 @@ def test_what_little_is_missing_of_a_picture_is_told(
     assert note in capsys.readouterr().err
 
 
+def test_what_a_list_names_in_vain_keeps_its_row(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(photos / "star" / name) for name in ("1.png", "gone.png", "2.png")]
+    for listed in ("\n\n".join(names), "\0".join([*names, ""])):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
+        assert main(["zeroshot", "label", "-", *WORDS]) == 3
+        rows = rows_of(capsys.readouterr().out)
+        assert [(row["path"], row["fault"]) for row in rows] == [
+            (names[0], ""),
+            (names[1], "it does not exist"),
+            (names[2], ""),
+        ]
+
+
+@pytest.mark.parametrize("length", [251, 252, 255])
+def test_a_name_that_leaves_no_room_for_a_sidecar_keeps_no_other_from_its_own(
+    tmp_path: Path, length: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = draw_folder(tmp_path / "photos", ("star",), each=2) / "star"
+    long = (folder / "0.png").rename(folder / f"{'n' * (length - 4)}.png")
+    command = ["zeroshot", "label", str(folder), *WORDS, "--xmp", "--copy-to"]
+    fits = length + 4 <= 255
+    assert main([*command, str(tmp_path / "sorted"), "--yes"]) == (0 if fits else 3)
+    said = capsys.readouterr().err
+    assert f"{2 if fits else 1} sidecars say" in said
+    assert fits or f"Cannot write {long}.xmp: file name too long." in said
+    assert "2 images copied." in said
+    assert main(["zeroshot", "undo", str(tmp_path / "sorted")]) == 0
+
+
 def test_unreadable_files_keep_their_row_and_end_in_exit_code_three(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

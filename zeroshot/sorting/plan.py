@@ -180,11 +180,10 @@ class _Planner:
         """Decide on one image."""
         if row.path is None:
             raise ValueError("An image without a path cannot be sorted.")
-        if (fault := self._fault(row.path, row.fault)) is not None:
-            self.faults.append(Fault(row.path, fault))
-            return
         try:
-            if self._lies_inside(row.path.parent):
+            if (fault := self._fault(row.path, row.fault)) is not None:
+                self.faults.append(Fault(row.path, fault))
+            elif self._lies_inside(row.path.parent):
                 self.inside += 1
             elif self._is_own_copy(row.path):
                 self.copies += 1
