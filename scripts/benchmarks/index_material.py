@@ -12,7 +12,7 @@ from runtime.encoder import DualEncoder
 from search.index_folder import IndexFolder
 from search.query.relevance import Yardstick
 from search.query.texts import embedder_of, prepare_texts
-from search.records import ImageRecord
+from search.records import ImageRecord, file_state
 from search.store.protocol import Changes, Embedded, Embedder, FloatArray
 
 SEED = 0
@@ -83,8 +83,7 @@ def _registered(folder: Path, number: int) -> ImageRecord:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"IMG_{number:07d}.jpg"
     path.write_bytes(b"%d" % number)
-    found = path.stat()
-    return replace(_record(number), path=str(path), size=found.st_size, mtime_ns=found.st_mtime_ns)
+    return replace(_record(number), path=str(path), **file_state(path.stat()))
 
 
 def _record(number: int) -> ImageRecord:
@@ -97,5 +96,6 @@ def _record(number: int) -> ImageRecord:
         width=4000 if number % 3 else 1920,
         height=3000,
         date=number * 60,
+        date_from="picture",
         camera=_CAMERAS[number % len(_CAMERAS)],
     )

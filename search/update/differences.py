@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -131,8 +131,16 @@ def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = Fals
     return found
 
 
-def recognise(store: Store, found: Differences) -> Recognised:
-    """Tell moved, copied and touched files from new ones, by hashing those of a known size."""
+def recognise(
+    store: Store, found: Differences, on_progress: Callable[[int, int], None] = lambda _, __: None
+) -> Recognised:
+    """Tell moved, copied and touched files from new ones, by hashing those of a known size.
+
+    Args:
+        store: As of `find_differences`.
+        found: What that gave.
+        on_progress: Told after each file how many are hashed, and of how many.
+    """
     done = Recognised()
     candidates = [*found.added, *found.changed]
     known: dict[int, list[ImageRecord]] = defaultdict(list)
@@ -143,7 +151,8 @@ def recognise(store: Store, found: Differences) -> Recognised:
     gone = {record.path for record in found.missing}
     taken: set[str] = set()
     hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
-    for record, content in hashed:
+    for count, (record, content) in enumerate(hashed, 1):
+        on_progress(count, len(doubtful))
         if isinstance(content, ImageError):
             before = next((one for one in known[record.size] if one.path == record.path), None)
             is_kept = before is not None and before.mtime_ns == record.mtime_ns and before.present

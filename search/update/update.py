@@ -136,7 +136,13 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     """
     begin = time.monotonic()
     found = find_differences(store, roots, recheck=surroundings.recheck)
-    known = recognise(store, found)
+    known = recognise(
+        store,
+        found,
+        lambda done, total: surroundings.on_progress(
+            Progress(done, total, time.monotonic() - begin)
+        ),
+    )
     summary = Summary(
         unchanged=found.unchanged + known.unchanged,
         returned=len(found.returned) + known.returned,
