@@ -37,7 +37,9 @@ def why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     text = " ".join(str(error).split()).rstrip(".")[:_LONGEST]
-    return text if isinstance(error, FootworkError) else f"{type(error).__name__}: {text}"
+    # What is said of a wrong value, as of a NUL in a name, is said by itself.
+    said = isinstance(error, FootworkError | ValueError)
+    return text if said else f"{type(error).__name__}: {text}"
 
 
 def fault_lines(faults: Iterable[Fault], heading: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError
+from runtime.faults import why
 from runtime.paths import shell_word
 from runtime.plain_files import content_of
 from search.paths import absolute_path
@@ -188,5 +189,6 @@ def _state_of(path: Path) -> os.stat_result | None:
     """None where no such file is within reach."""
     try:
         return path.stat()
-    except (OSError, ValueError):
+    except Exception as error:  # noqa: BLE001 - a file's own fault: decoding says what it is
+        why(error)
         return None
