@@ -92,5 +92,6 @@ def silence(stream: TextIO) -> None:
 
     It would fail once more when the interpreter flushes on its way out.
     """
-    with suppress(OSError, ValueError):  # a stream of a test may have no number
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    # A stream of a test may have no number.
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), stream.fileno())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -75,9 +75,11 @@ class ServerPlace:
         Raises:
             StoreError: The server cannot be reached, or refuses.
         """
-        store = ServerStore.create(self._of(embedder), embedder)
-        if not self.exists:
-            self._name_current(store)
+        with ExitStack() as held:
+            store = held.enter_context(closing(ServerStore.create(self._of(embedder), embedder)))
+            if not self.exists:
+                self._name_current(store)
+            held.pop_all()
         return store
 
     def publish(self, embedder: Embedder) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +29,28 @@ os.environ.update(
 )
 
 SEED = 0
+
+
+class _ToldConnection(sqlite3.Connection):
+    """Warns where nobody closed it, as every connection does from Python 3.13 on."""
+
+    is_open = False
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+        super().close()
+
+    def __del__(self) -> None:
+        if self.is_open:
+            warnings.warn(f"unclosed database in {self!r}", ResourceWarning, 2, self)
+
+
+if sys.version_info < (3, 13):
+    sqlite3.connect = partial(sqlite3.connect, factory=_ToldConnection)  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)

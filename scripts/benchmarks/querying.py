@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,8 @@ def measure_hundred_thousand(options: Options, folder: Path) -> Iterator[Figure]
     place = build_index(folder / "index", _encoder(folder), HUNDRED_THOUSAND)
     yield from _cold(place, "100000", "<= 0.4")
     yield _beside_parts(place, folder)
-    store = place.open()
-    seconds, recall = _search(store, EVERYTHING, _asked(store, QUERIES))
+    with closing(place.open()) as store:
+        seconds, recall = _search(store, EVERYTHING, _asked(store, QUERIES))
     yield _warm("search_warm_100000", seconds, recall, "<= 15")
     with ImageIndex.open(folder / "index") as index:
         queries = [parse_query([f"a {name}"]) for name in label_names(QUERIES)]
@@ -68,15 +69,15 @@ def measure_million(options: Options, folder: Path) -> Iterator[Figure]:
     del options
     place = build_index(folder / "index", _encoder(folder), MILLION)
     yield from _cold(place, "1000000", "<= 0.8")
-    store = place.open()
-    asked = _asked(store, QUERIES)
-    seconds, recall = _search(store, EVERYTHING, asked)
-    yield _warm("search_warm_1000000", seconds, recall, "<= 10")
-    yield Figure(name="recall_at_10_1000000", value=recall, unit="", target=">= 0.99")
-    for name, where in FILTERS.items():
-        if not where.is_empty:
-            seconds, recall = _search(store, where, asked[:20])
-            yield _warm(f"search_warm_1000000, {name}", seconds, recall, "<= 100")
+    with closing(place.open()) as store:
+        asked = _asked(store, QUERIES)
+        seconds, recall = _search(store, EVERYTHING, asked)
+        yield _warm("search_warm_1000000", seconds, recall, "<= 10")
+        yield Figure(name="recall_at_10_1000000", value=recall, unit="", target=">= 0.99")
+        for name, where in FILTERS.items():
+            if not where.is_empty:
+                seconds, recall = _search(store, where, asked[:20])
+                yield _warm(f"search_warm_1000000, {name}", seconds, recall, "<= 100")
     yield _memory(place)
 
 
@@ -101,11 +102,11 @@ def _command(place: IndexFolder) -> list[str]:
 
 def _beside_parts(place: IndexFolder, folder: Path) -> Figure:
     """The same as a script of a few lines that does nothing more than it must."""
-    store = place.open()
+    with closing(place.open()) as store:
+        generation, texts = store.folder, place.texts_folder(store.embedder)
     script = folder / "parts.py"
     script.write_text(_PARTS, "utf-8")
-    texts = place.texts_folder(store.embedder)
-    parts = [sys.executable, str(script), str(store.folder), str(texts / "tower")]
+    parts = [sys.executable, str(script), str(generation), str(texts / "tower")]
     own, bare = _alternately(_command(place), parts)
     return Figure(
         name="query_cold_100000_vs_parts",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,7 +65,7 @@ class ParquetSource:
         if told is not None:
             self.embedder, self.roots = _told(told, self.path)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Rows as they come."""
         first = 1
         for rows, embeddings in self._parts():
@@ -142,7 +142,7 @@ class NumpySource:
                 f"{count:,} paths. Write a line for each row."
             )
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Rows as they come."""
         array, rows, first = self._array(), self._rows(), 0
         while part := list(islice(rows, BATCH)):

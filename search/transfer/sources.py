@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,7 @@ class Source(Protocol):
     def roots(self) -> Sequence[str]:
         """Absolute folders that they come from."""
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Everything, in any order.
 
         Raises:
@@ -51,7 +51,7 @@ class IndexSource:
             self.roots: Sequence[str] = tuple(store.roots())
             self.exclusions = store.exclusions()
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Images, present or not, and unreadable files."""
         with closing(self.place.open()) as store:
             every = store.files()

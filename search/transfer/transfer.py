@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -116,9 +116,12 @@ def copy_index(
     if isinstance(source, IndexSource) and _is_same(source.place, place):
         raise ConfigError(f"{place} cannot be copied from itself. Name another with --index.")
     embedder = _embedder(source, model)
-    batches = _begun(source, embedder)
     transfer = Transfer()
-    with place.writing(), closing(_opened(place, embedder)) as store:
+    with (
+        _begun(source, embedder) as batches,
+        place.writing(),
+        closing(_opened(place, embedder)) as store,
+    ):
         for batch in batches:
             _write(store, batch, transfer)
             if not isinstance(source, IndexSource):
@@ -153,13 +156,14 @@ def _embedder(source: Source, model: ModelOptions) -> Embedder:
     return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
 
 
-def _begun(source: Source, embedder: Embedder) -> Iterator[Batch]:
+@contextmanager
+def _begun(source: Source, embedder: Embedder) -> Iterator[Iterator[Batch]]:
     """All batches, the first of them read: of a file that is broken no index is begun."""
-    batches = source.batches()
-    first = list(islice(batches, 1))
-    for images, _ in first:
-        _require_width(embedder, images)
-    return chain(first, batches)
+    with closing(source.batches()) as batches:
+        first = list(islice(batches, 1))
+        for images, _ in first:
+            _require_width(embedder, images)
+        yield chain(first, batches)
 
 
 def _opened(place: Place, embedder: Embedder) -> Store:

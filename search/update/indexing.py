@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,29 +75,24 @@ class Indexer:
         Exclusions().with_patterns(exclude)  # before anything is begun
         if not self.place.exists:  # else what is missing may be known
             require_roots(named)
-        with self.place.writing():
-            store, replaced = self._store()
-            try:
-                _settle_exclusions([store, *filter(None, [replaced])], named, exclude, include)
-                every = store.roots() if exclude or include else []
-                named = absolute_roots([*named, *every])
-                return self._update(store, replaced, named, recheck)
-            finally:
-                store.close()
-                if replaced is not None:
-                    replaced.close()
+        with self.place.writing(), ExitStack() as held:
+            store, replaced = self._store(held)
+            _settle_exclusions([store, *filter(None, [replaced])], named, exclude, include)
+            every = store.roots() if exclude or include else []
+            return self._update(store, replaced, absolute_roots([*named, *every]), recheck)
 
-    def _store(self) -> tuple[Store, Store | None]:
-        """What is to be updated, and what it is to replace."""
+    def _store(self, held: ExitStack) -> tuple[Store, Store | None]:
+        """What is to be updated, and what it is to replace; `held` closes both."""
         if not self.place.exists:
-            return self.place.begin(embedder_of(self._load(None))), None
-        store = self.place.open()
+            new = self.place.begin(embedder_of(self._load(None)))
+            return held.enter_context(closing(new)), None
+        store = held.enter_context(closing(self.place.open()))
         if self._is_meant(store.embedder):
             return store, None
         embedder = embedder_of(self._load(None))
         if embedder.fingerprint == store.embedder.fingerprint:
             return store, None
-        return self.place.begin(embedder), store
+        return held.enter_context(closing(self.place.begin(embedder))), store
 
     def _is_meant(self, embedder: Embedder) -> bool:
         """Whether a model need not be loaded to know that it is the index's own."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from search.index_folder import IndexFolder
+from search.store.embedded import EmbeddedStore
+from tests.search.collections import new_store
 from tests.search.places import well
 from tests.search.store_contract import EmbeddedEngine, Engine, EngineOf, ServerEngine
 
@@ -64,6 +67,13 @@ def engine_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return server.apart(name, PARTITIONS if request.param == "partitions" else 0)
 
     return make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
+    """An empty one, for pictures of `collections.save_pictures`."""
+    with closing(new_store(tmp_path / "index")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -28,24 +28,23 @@ def test_compaction_keeps_every_vector_and_open_readers_go_on(tmp_path: Path) ->
         write_images(store, *paths)
         store.write(Changes(forgotten=paths[::2], absent=paths[1::20]))
         before, files = held(store), known(store)
-        reader = EmbeddedStore.open(store.folder)
-        half = reader.scan()
-        first = next(half)
-        assert compact(store.folder) == 2500
-        assert compact(store.folder) == 0
-        assert [path.name for path in store.folder.glob("*.f32")] == ["vectors-2.f32"]
-        assert (store.folder / "vectors-2.f32").stat().st_size == 2500 * 8 * 4
-        for image, vector in zip(first.records, first.vectors, strict=True):
-            assert np.array_equal(vector, vector_of(image.path))
-        for block in half:
-            for image, vector in zip(block.records, block.vectors, strict=True):
+        with closing(EmbeddedStore.open(store.folder)) as reader:
+            half = reader.scan()
+            first = next(half)
+            assert compact(store.folder) == 2500
+            assert compact(store.folder) == 0
+            assert [path.name for path in store.folder.glob("*.f32")] == ["vectors-2.f32"]
+            assert (store.folder / "vectors-2.f32").stat().st_size == 2500 * 8 * 4
+            for image, vector in zip(first.records, first.vectors, strict=True):
                 assert np.array_equal(vector, vector_of(image.path))
-        for one in (store, reader):
-            assert held(one) == before
-            assert known(one) == files
-        write_images(store, "/p/new")
-        assert held(reader).keys() == before.keys() | {"/p/new"}
-        reader.close()
+            for block in half:
+                for image, vector in zip(block.records, block.vectors, strict=True):
+                    assert np.array_equal(vector, vector_of(image.path))
+            for one in (store, reader):
+                assert held(one) == before
+                assert known(one) == files
+            write_images(store, "/p/new")
+            assert held(reader).keys() == before.keys() | {"/p/new"}
 
 
 def test_an_update_compacts_once_a_quarter_is_holes(

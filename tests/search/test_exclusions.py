@@ -185,27 +185,27 @@ def test_a_pattern_of_many_stars_is_matched_at_once() -> None:
 
 
 def test_what_is_left_out_is_replaced_as_a_whole(engine: Engine) -> None:
-    store = engine.make()
-    write_images(store, "/p/a.jpg")
-    assert store.exclusions() == Exclusions()
-    left_out = Exclusions(("*.tif", 'a "quoted" % name/', "日本/**"), tuple(HOSTILE))
-    store.set_exclusions(left_out)
-    kept = store.exclusions()
-    assert sorted(kept.patterns) == sorted(left_out.patterns)
-    assert sorted(kept.removed) == sorted(left_out.removed)
-    assert paths_of(store.files()) == found_paths(store) == ["/p/a.jpg"]
-    store.set_exclusions(Exclusions(("*.png",)))
-    assert store.exclusions() == Exclusions(("*.png",))
-    assert list(store.roots()) == []
+    with closing(engine.make()) as store:
+        write_images(store, "/p/a.jpg")
+        assert store.exclusions() == Exclusions()
+        left_out = Exclusions(("*.tif", 'a "quoted" % name/', "日本/**"), tuple(HOSTILE))
+        store.set_exclusions(left_out)
+        kept = store.exclusions()
+        assert sorted(kept.patterns) == sorted(left_out.patterns)
+        assert sorted(kept.removed) == sorted(left_out.removed)
+        assert paths_of(store.files()) == found_paths(store) == ["/p/a.jpg"]
+        store.set_exclusions(Exclusions(("*.png",)))
+        assert store.exclusions() == Exclusions(("*.png",))
+        assert list(store.roots()) == []
 
 
 def test_files_are_counted_below_a_folder(engine: Engine) -> None:
-    store = engine.make()
-    write_images(store, "/p/a.jpg", "/p/q/b.jpg", "/p2/c.jpg")
-    store.write(Changes(unreadable=[fault("/p/no.jpg")], absent=["/p/q/b.jpg"]))
-    assert _kinds(store.counts("/p")) == (1, 1, 1)
-    assert _kinds(store.counts("/p/q/b.jpg")) == (0, 1, 0)
-    assert _kinds(store.counts("/")) == _kinds(store.counts()) == (2, 1, 1)
+    with closing(engine.make()) as store:
+        write_images(store, "/p/a.jpg", "/p/q/b.jpg", "/p2/c.jpg")
+        store.write(Changes(unreadable=[fault("/p/no.jpg")], absent=["/p/q/b.jpg"]))
+        assert _kinds(store.counts("/p")) == (1, 1, 1)
+        assert _kinds(store.counts("/p/q/b.jpg")) == (0, 1, 0)
+        assert _kinds(store.counts("/")) == _kinds(store.counts()) == (2, 1, 1)
 
 
 def _kinds(counts: Counts) -> tuple[int, int, int]:

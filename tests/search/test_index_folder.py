@@ -6,20 +6,26 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from runtime.errors import StoreError
+from runtime.errors import ModelError, StoreError
 from search.index_folder import IndexFolder, find_index
+from search.options import ModelOptions
 from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import open_catalog
+from search.update.indexing import Indexer
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
 from tests.search.places import holdings
 
@@ -45,15 +51,81 @@ def test_an_index_may_be_made_where_a_link_leads(tmp_path: Path) -> None:
 
 
 def test_readers_see_whole_batches_while_one_writes(tmp_path: Path, index: Path) -> None:
-    reader, writer = IndexFolder(index).open(), IndexFolder(index).open()
-    scan = reader.scan()
-    first = next(scan)
-    save_pictures(tmp_path / "photos", 3, first=100)
-    indexed(writer, tmp_path / "photos")
-    assert list(scan) == []  # as of the moment it began
-    assert len(first.records) == 6
-    assert len(held(reader)) == 9
-    assert finds_itself(reader)
+    place = IndexFolder(index)
+    with closing(place.open()) as reader, closing(place.open()) as writer:
+        scan = reader.scan()
+        first = next(scan)
+        save_pictures(tmp_path / "photos", 3, first=100)
+        indexed(writer, tmp_path / "photos")
+        assert list(scan) == []  # as of the moment it began
+        assert len(first.records) == 6
+        assert len(held(reader)) == 9
+        assert finds_itself(reader)
+
+
+@pytest.fixture
+def open_connections(index: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Counts those that were opened by the test and not yet closed."""
+    del index  # made before any is counted
+    every: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def kept(*arguments: Any, **settings: Any) -> sqlite3.Connection:
+        every.append(connect(*arguments, **settings))
+        return every[-1]
+
+    def count() -> int:
+        still_open = 0
+        for connection in every:
+            with suppress(sqlite3.ProgrammingError):
+                still_open += connection.total_changes >= 0
+        return still_open
+
+    monkeypatch.setattr("search.store.embedded.catalog.sqlite3.connect", kept)
+    return count
+
+
+def test_a_store_closes_what_every_thread_opened(
+    index: Path, open_connections: Callable[[], int]
+) -> None:
+    store = IndexFolder(index).open()
+    begun, left = store.scan(), store.files()
+    assert next(begun).records
+    assert next(left)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda _: len(held(store)), range(9))) == [6] * 9
+    left.close()
+    store.close()
+    assert open_connections() == 1
+    assert list(begun) == []  # what was begun may be finished
+    assert open_connections() == 0
+    assert len(held(store)) == 6
+    assert open_connections() == 0
+
+
+def test_an_index_that_cannot_be_opened_is_let_go_of(
+    index: Path, open_connections: Callable[[], int]
+) -> None:
+    def spoil(statement: str) -> None:
+        opened = open_catalog(index / "generation-1" / "catalog.sqlite", to_write=True)
+        with closing(opened.connection):
+            opened.run(statement)
+
+    with pytest.raises(ModelError, match="no-such-model"):
+        Indexer(IndexFolder(index), ModelOptions(model_id="./no-such-model")).index()
+    assert open_connections() == 0
+    for statement, told in (
+        ("DELETE FROM facts WHERE name = 'embedder'", "does not tell its embedder"),
+        ("PRAGMA user_version = 7", "has format 7"),
+    ):
+        spoil(statement)
+        with pytest.raises(StoreError, match=told):
+            IndexFolder(index).open()
+        assert open_connections() == 0
+    (index / "generation-1" / "catalog.sqlite").write_bytes(b"no database, but long enough" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        IndexFolder(index).open()
+    assert open_connections() == 0
 
 
 def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
@@ -67,7 +139,7 @@ def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
             [sys.executable, "-c", script, str(index)], capture_output=True, text=True, check=False
         )
         assert f"is being written by process {os.getpid()} on " in done.stderr
-        assert len(held(place.open())) == 6
+        assert len(holdings(place)) == 6
     with place.writing():
         pass
 
@@ -84,11 +156,8 @@ def test_a_lock_ends_with_its_process(index: Path) -> None:
 
 
 def test_a_read_only_index_answers(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sqlite3
-
-    store = IndexFolder(index).open()
-    store.finish(np.zeros((0, 16), np.float32))
-    store.close()
+    with closing(IndexFolder(index).open()) as store:
+        store.finish(np.zeros((0, 16), np.float32))
     real = sqlite3.connect
 
     def read_only(database: str, **options: object) -> sqlite3.Connection:
@@ -100,8 +169,7 @@ def test_a_read_only_index_answers(index: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("catalog.sqlite-wal", "catalog.sqlite-shm"):
         (generation / name).unlink(missing_ok=True)
     monkeypatch.setattr("search.store.embedded.catalog.sqlite3.connect", read_only)
-    store = IndexFolder(index).open()
-    assert len(held(store)) == 6
+    assert len(holdings(IndexFolder(index))) == 6
 
 
 def test_a_model_that_takes_over_while_an_index_is_opened_is_the_one_that_is_opened(
@@ -163,10 +231,11 @@ def test_a_damaged_catalog_or_vector_file_is_told(index: Path) -> None:
     generation = index / "generation-1"
     vectors = generation / "vectors.f32"
     vectors.write_bytes(vectors.read_bytes()[:100])
-    store = IndexFolder(index).open()
-    with pytest.raises(StoreError, match=r"shorter than its catalog says.*doctor --repair"):
+    with (
+        closing(IndexFolder(index).open()) as store,
+        pytest.raises(StoreError, match=r"shorter than its catalog says.*doctor --repair"),
+    ):
         list(store.scan())
-    store.close()
     (generation / "catalog.sqlite").write_bytes(b"no database at all, but long enough" * 100)
     with pytest.raises(StoreError, match=r"not a database.*doctor --repair"):
         IndexFolder(index).open()
@@ -176,8 +245,6 @@ def test_a_damaged_catalog_or_vector_file_is_told(index: Path) -> None:
 
 
 def test_what_may_not_be_read_is_told_as_that(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sqlite3
-
     def closed(*_: object, **__: object) -> None:
         error = sqlite3.OperationalError("unable to open database file")
         error.sqlite_errorname = "SQLITE_CANTOPEN"
@@ -261,7 +328,8 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
     place = IndexFolder(folder)
     with place.writing():
         place.begin(EMBEDDER).close()
-    assert place.open().embedder == EMBEDDER
+    with closing(place.open()) as store:
+        assert store.embedder == EMBEDDER
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["generation-1"]
 
 

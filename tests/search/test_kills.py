@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from search.store.embedded import EmbeddedStore
@@ -47,9 +48,9 @@ def kill_while_indexing(index: Path, photos: Path, seconds: float) -> bool:
 def test_after_any_kill_the_updated_index_equals_a_fresh_one(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     save_pictures(photos, 60)
-    fresh = new_store(tmp_path / "fresh")
-    indexed(fresh, photos)
-    expected = held(fresh)
+    with closing(new_store(tmp_path / "fresh")) as fresh:
+        indexed(fresh, photos)
+        expected = held(fresh)
     moment = random.Random(0)
     killed = 0
     for attempt in range(MOMENTS):
@@ -57,12 +58,11 @@ def test_after_any_kill_the_updated_index_equals_a_fresh_one(tmp_path: Path) -> 
         new_store(index).close()
         for _ in range(2):  # the second one goes on from the first
             killed += kill_while_indexing(index, photos, moment.uniform(0.0, 0.35))
-        store = EmbeddedStore.open(index)
-        left = held(store)
-        assert left.items() <= expected.items()
-        assert finds_itself(store)
-        assert indexed(store, photos).unchanged == len(left)
-        assert held(store) == expected
-        assert store.counts().absent == 0
-        store.close()
+        with closing(EmbeddedStore.open(index)) as store:
+            left = held(store)
+            assert left.items() <= expected.items()
+            assert finds_itself(store)
+            assert indexed(store, photos).unchanged == len(left)
+            assert held(store) == expected
+            assert store.counts().absent == 0
     assert killed

@@ -11,9 +11,10 @@ from runtime.errors import ConfigError, StoreError
 from search.options import FilterOptions
 from search.paths import absolute_path, is_at_or_below
 from search.query.terms import parse_query
+from search.store.embedded import EmbeddedStore
 from search.update.differences import absolute_roots
 from search.upkeep.removal import remove_images
-from tests.search.collections import held, indexed, new_store, save_pictures
+from tests.search.collections import held, indexed, save_pictures
 from tests.search.places import holdings, index_of
 
 
@@ -47,8 +48,10 @@ def test_of_folders_in_one_another_the_outermost_is_a_root() -> None:
     assert absolute_roots(["/a", "/"]) == ["/"]
 
 
-def test_a_folder_within_one_that_is_indexed_is_not_counted_twice(tmp_path: Path) -> None:
-    store, photos = new_store(tmp_path / "index"), tmp_path / "photos"
+def test_a_folder_within_one_that_is_indexed_is_not_counted_twice(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
     save_pictures(photos / "deep", 2)
     indexed(store, photos)
     indexed(store, photos / "deep")

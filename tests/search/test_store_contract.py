@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -48,8 +49,9 @@ HOSTILE_PATHS = [
 
 
 @pytest.fixture
-def store(engine: Engine) -> Store:
-    return engine.make()
+def store(engine: Engine) -> Iterator[Store]:
+    with closing(engine.make()) as made:
+        yield made
 
 
 def kinds(counts: Counts) -> tuple[int, int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
@@ -50,19 +52,20 @@ def engine(engine_of: EngineOf) -> Engine:  # with partitions, too
 
 
 @pytest.fixture
-def store(engine: Engine) -> Store:
-    return engine.make()
+def store(engine: Engine) -> Iterator[Store]:
+    with closing(engine.make()) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def photos(engine_of: EngineOf) -> Store:
+def photos(engine_of: EngineOf) -> Iterator[Store]:
     """No test changes it."""
-    store = engine_of("photos").make()
-    store.write(Changes(embedded=embedded(*PHOTOS), unreadable=[fault("/p/broken.jpg")]))
-    write_images(store, "/p/absent.jpg")
-    store.write_labels(LABELS.items())
-    store.write(Changes(absent=["/p/absent.jpg"]))
-    return store
+    with closing(engine_of("photos").make()) as store:
+        store.write(Changes(embedded=embedded(*PHOTOS), unreadable=[fault("/p/broken.jpg")]))
+        write_images(store, "/p/absent.jpg")
+        store.write_labels(LABELS.items())
+        store.write(Changes(absent=["/p/absent.jpg"]))
+        yield store
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +74,11 @@ def vectors() -> FloatArray:
 
 
 @pytest.fixture(scope="module")
-def many(engine_of: EngineOf, vectors: FloatArray) -> Store:
+def many(engine_of: EngineOf, vectors: FloatArray) -> Iterator[Store]:
     """No test changes what `fill` wrote; the last one puts it in order."""
-    store = engine_of("many").make(MANY_WIDTH)
-    fill(store, vectors)
-    return store
+    with closing(engine_of("many").make(MANY_WIDTH)) as store:
+        fill(store, vectors)
+        yield store
 
 
 def fill(store: Store, vectors: FloatArray) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from runtime.errors import DataError
+from search.store.embedded import EmbeddedStore
 from search.update.reading import FileReading, read_whole
 from search.update.summary_text import summary_document, summary_text
 from search.update.update import update
@@ -26,8 +28,7 @@ from tests.search.collections import (
 )
 
 
-def test_every_image_is_found_by_itself(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_every_image_is_found_by_itself(store: EmbeddedStore, tmp_path: Path) -> None:
     paths = save_pictures(tmp_path / "photos", 30)
     summary = indexed(store, tmp_path / "photos")
     assert (summary.added, summary.embedded) == (30, 30)
@@ -35,8 +36,7 @@ def test_every_image_is_found_by_itself(tmp_path: Path) -> None:
     assert finds_itself(store)
 
 
-def test_a_second_update_embeds_nothing(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_a_second_update_embeds_nothing(store: EmbeddedStore, tmp_path: Path) -> None:
     save_pictures(tmp_path / "photos", 5)
     indexed(store, tmp_path / "photos")
     summary = update(store, [str(tmp_path / "photos")], no_encoder())
@@ -44,8 +44,7 @@ def test_a_second_update_embeds_nothing(tmp_path: Path) -> None:
     assert not summary.has_changes
 
 
-def test_what_is_known_of_a_file_is_kept(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_what_is_known_of_a_file_is_kept(store: EmbeddedStore, tmp_path: Path) -> None:
     [path] = save_pictures(tmp_path / "photos", 1)
     indexed(store, tmp_path / "photos")
     record = store.records([str(path)])[str(path)]
@@ -55,8 +54,7 @@ def test_what_is_known_of_a_file_is_kept(tmp_path: Path) -> None:
     assert record.date is not None
 
 
-def test_a_changed_file_is_embedded_again(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_a_changed_file_is_embedded_again(store: EmbeddedStore, tmp_path: Path) -> None:
     first, second = save_pictures(tmp_path / "photos", 2)
     indexed(store, tmp_path / "photos")
     before = held(store)
@@ -70,8 +68,9 @@ def test_a_changed_file_is_embedded_again(tmp_path: Path) -> None:
     assert finds_itself(store)
 
 
-def test_unreadable_files_are_named_and_not_tried_again_until_they_change(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_unreadable_files_are_named_and_not_tried_again_until_they_change(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
     photos = tmp_path / "photos"
     save_pictures(photos, 2)
     bad = photos / "bad.jpg"
@@ -94,8 +93,7 @@ def test_unreadable_files_are_named_and_not_tried_again_until_they_change(tmp_pa
     assert store.counts().unreadable == 0
 
 
-def test_roots_are_independent(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_roots_are_independent(store: EmbeddedStore, tmp_path: Path) -> None:
     save_pictures(tmp_path / "a", 2)
     save_pictures(tmp_path / "ab", 2, first=10)
     indexed(store, tmp_path / "a")
@@ -107,8 +105,7 @@ def test_roots_are_independent(tmp_path: Path) -> None:
     assert list(store.roots()) == [str(tmp_path / "a"), str(tmp_path / "ab")]
 
 
-def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_names_that_are_not_utf_8(store: EmbeddedStore, tmp_path: Path) -> None:
     path = tmp_path / "photos" / os.fsdecode(b"na\xefve \xff.png")
     save_picture(path, 1)
     indexed(store, tmp_path / "photos")
@@ -118,9 +115,8 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_read_is_told_and_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = new_store(tmp_path / "index")
     [path] = save_pictures(tmp_path / "photos", 1)
     real, moments = os.fstat, iter(range(10**6))
 
@@ -137,8 +133,7 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_tried_again(
     assert len(held(store)) == 1
 
 
-def test_what_is_recorded_is_what_was_decoded(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_what_is_recorded_is_what_was_decoded(store: EmbeddedStore, tmp_path: Path) -> None:
     [path] = save_pictures(tmp_path / "photos", 1)
 
     class Late(ThumbEncoder):
@@ -153,8 +148,9 @@ def test_what_is_recorded_is_what_was_decoded(tmp_path: Path) -> None:
     assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
 
 
-def test_a_file_that_goes_before_its_turn_is_no_fault_but_told(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_a_file_that_goes_before_its_turn_is_no_fault_but_told(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
     first, _ = save_pictures(tmp_path / "photos", 2)
 
     class Late(ThumbEncoder):
@@ -170,9 +166,9 @@ def test_a_file_that_goes_before_its_turn_is_no_fault_but_told(tmp_path: Path) -
 
 
 def test_a_folder_that_goes_while_it_is_read_is_told_and_read_when_it_is_back(
+    store: EmbeddedStore,
     tmp_path: Path,
 ) -> None:
-    store = new_store(tmp_path / "index")
     photos = tmp_path / "photos"
     save_pictures(photos, 5)
 
@@ -197,11 +193,10 @@ def test_a_device_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_that_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from runtime.errors import StoreError
 
-    store = new_store(tmp_path / "index")
     save_pictures(tmp_path / "photos", 4)
     indexed(store, tmp_path / "photos")
     before = held(store)
@@ -229,15 +224,15 @@ def test_a_record_becomes_known_only_when_decoded(tmp_path: Path) -> None:
 
 
 def test_a_file_too_large_to_be_held_is_read_by_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = save_pictures(tmp_path / "photos", 2)
     (tmp_path / "photos" / "bad.png").write_bytes(bytes(100_000))
-    whole, parts = new_store(tmp_path / "whole"), new_store(tmp_path / "parts")
-    indexed(whole, tmp_path / "photos")
+    indexed(store, tmp_path / "photos")
     monkeypatch.setattr("search.update.reading.HELD_BYTES", 0)
     monkeypatch.setattr("search.update.reading.read_whole", None)
-    summary = indexed(parts, tmp_path / "photos")
-    assert [r.fault for r in summary.unreadable] == ["it is no picture of a known kind"]
-    assert held(parts) == held(whole)
-    assert parts.records(list(map(str, paths))) == whole.records(list(map(str, paths)))
+    with closing(new_store(tmp_path / "parts")) as parts:
+        summary = indexed(parts, tmp_path / "photos")
+        assert [r.fault for r in summary.unreadable] == ["it is no picture of a known kind"]
+        assert held(parts) == held(store)
+        assert parts.records(list(map(str, paths))) == store.records(list(map(str, paths)))

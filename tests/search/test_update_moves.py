@@ -9,21 +9,20 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DataError
+from search.store.embedded import EmbeddedStore
 from search.update.update import update
 from tests.search.collections import (
     finds_itself,
     held,
     indexed,
-    new_store,
     no_encoder,
     save_picture,
     save_pictures,
 )
 
 
-def test_moved_and_renamed_files_keep_their_vectors(tmp_path: Path) -> None:
+def test_moved_and_renamed_files_keep_their_vectors(store: EmbeddedStore, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    store = new_store(tmp_path / "index")
     save_pictures(photos / "a", 6)
     indexed(store, photos)
     before = sorted(held(store).values())
@@ -35,8 +34,7 @@ def test_moved_and_renamed_files_keep_their_vectors(tmp_path: Path) -> None:
     assert str(photos / "renamed.png") in held(store)
 
 
-def test_a_touched_file_is_not_decoded_again(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_a_touched_file_is_not_decoded_again(store: EmbeddedStore, tmp_path: Path) -> None:
     [path] = save_pictures(tmp_path / "photos", 1)
     indexed(store, tmp_path / "photos")
     os.utime(path, ns=(1, 10**18))
@@ -44,8 +42,7 @@ def test_a_touched_file_is_not_decoded_again(tmp_path: Path) -> None:
     assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
 
 
-def test_a_copy_takes_the_vector_of_its_original(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_a_copy_takes_the_vector_of_its_original(store: EmbeddedStore, tmp_path: Path) -> None:
     [path] = save_pictures(tmp_path / "photos", 1)
     indexed(store, tmp_path / "photos")
     shutil.copy2(path, path.with_name("copy.png"))
@@ -55,8 +52,9 @@ def test_a_copy_takes_the_vector_of_its_original(tmp_path: Path) -> None:
     assert len(held(store)) == 2
 
 
-def test_deleted_files_leave_and_are_found_again_when_they_come_back(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_deleted_files_leave_and_are_found_again_when_they_come_back(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
     photos = tmp_path / "photos"
     first, second = save_pictures(photos, 2)
     indexed(store, photos)
@@ -69,8 +67,9 @@ def test_deleted_files_leave_and_are_found_again_when_they_come_back(tmp_path: P
     assert held(store) == before
 
 
-def test_a_file_that_comes_back_elsewhere_is_found_again(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_a_file_that_comes_back_elsewhere_is_found_again(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
     photos = tmp_path / "photos"
     [path] = save_pictures(photos, 1)
     save_picture(photos / "stays.png", 7)
@@ -82,8 +81,7 @@ def test_a_file_that_comes_back_elsewhere_is_found_again(tmp_path: Path) -> None
     assert set(held(store)) == {str(photos / "elsewhere.png"), str(photos / "stays.png")}
 
 
-def test_an_unmounted_drive_is_found_again(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "index")
+def test_an_unmounted_drive_is_found_again(store: EmbeddedStore, tmp_path: Path) -> None:
     photos = tmp_path / "drive"
     save_pictures(photos, 3)
     indexed(store, photos)
@@ -104,7 +102,7 @@ def test_an_unmounted_drive_is_found_again(tmp_path: Path) -> None:
 
 
 def test_files_that_change_names_in_a_ring_keep_the_right_vectors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.update.update._MOVED_AT_ONCE", 1)
     photos = tmp_path / "photos"
@@ -112,7 +110,6 @@ def test_files_that_change_names_in_a_ring_keep_the_right_vectors(
     paths = [photos / f"{n}.bmp" for n in range(5)]  # all of one size
     for number, path in enumerate(paths):
         save_picture(path, number)
-    store = new_store(tmp_path / "index")
     indexed(store, photos)
     vectors = [held(store)[str(path)] for path in paths]
     paths[0].rename(photos / "held.tmp")
@@ -125,10 +122,9 @@ def test_files_that_change_names_in_a_ring_keep_the_right_vectors(
     assert finds_itself(store)
 
 
-def test_two_copies_of_what_is_gone_share_its_vector(tmp_path: Path) -> None:
+def test_two_copies_of_what_is_gone_share_its_vector(store: EmbeddedStore, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     [path] = save_pictures(photos, 1)
-    store = new_store(tmp_path / "index")
     indexed(store, photos)
     shutil.copy2(path, photos / "a.png")
     path.rename(photos / "b.png")
@@ -137,13 +133,14 @@ def test_two_copies_of_what_is_gone_share_its_vector(tmp_path: Path) -> None:
     assert set(held(store)) == {str(photos / "a.png"), str(photos / "b.png")}
 
 
-def test_a_place_taken_by_another_file_does_not_mix_up_vectors(tmp_path: Path) -> None:
+def test_a_place_taken_by_another_file_does_not_mix_up_vectors(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     one, other, third = (photos / f"{n}.bmp" for n in "abc")
     save_picture(one, 1)
     save_picture(other, 2)
-    store = new_store(tmp_path / "index")
     indexed(store, photos)
     first, second = held(store)[str(one)], held(store)[str(other)]
     one.rename(tmp_path / "away.bmp")

@@ -37,6 +37,11 @@ VECTORS = re.compile(r"vectors(-[0-9]{1,9})?\.f32")
 """What a vector file may be called."""
 _WIDEST, _MOST_SLOTS = 1 << 16, 1 << 40
 
+_SETTINGS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA trusted_schema = OFF",
+)
 _SLOTS = """
 SELECT group_concat(slot) FROM holes UNION ALL
 SELECT group_concat(slot) FROM files INDEXED BY files_absent WHERE NOT present
@@ -244,22 +249,28 @@ def empty_log(path: Path) -> None:
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
     try:
-        connection = _connect(path, "ro")
-        connection.execute("SELECT count(*) FROM roots")
+        return _connect(path, "ro", "SELECT count(*) FROM roots")
     except sqlite3.OperationalError:
         # On a medium that cannot be written there is no log either, unless a writer was killed.
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
             raise
-        connection = _connect(path, "ro&immutable=1")
-    return connection
+        return _connect(path, "ro&immutable=1")
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, *statements: str) -> sqlite3.Connection:
+    """A connection of a mode, through which some statements have been executed."""
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_WAIT, isolation_level=None
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_WAIT,
+        isolation_level=None,
+        check_same_thread=False,  # `EmbeddedStore` lends it to one thread at a time
     )
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
+    try:
+        for statement in (*_SETTINGS, *statements):
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
     return connection

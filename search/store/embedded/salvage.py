@@ -232,10 +232,12 @@ def _open_damaged(path: Path, held: ExitStack) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    with translated(path):
+    with translated(path), ExitStack() as held:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+        held.callback(connection.close)
         connection.execute("PRAGMA trusted_schema = OFF")
-        return connection
+        held.pop_all()
+    return connection
 
 
 def _knows_tables(connection: sqlite3.Connection) -> bool:

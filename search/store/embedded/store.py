@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -50,7 +49,8 @@ class EmbeddedStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / FILE_NAME
-        self._own = threading.local()
+        self._idle: list[Catalog] = []
+        self._is_closed = False
         with self._reading() as catalog:
             self._embedder = catalog.embedder
         self._file: VectorFile | None = None
@@ -122,7 +122,7 @@ class EmbeddedStore:
             shrinks = is_worthwhile(catalog)
         if shrinks:
             compact(self.folder)
-        with self._searching(self._reading) as (catalog, vectors):
+        with self._searching() as (catalog, vectors):
             covered = self._covered(catalog)
         self._approximate.refresh(vectors, typical, covered)
         empty_log(self._path)
@@ -166,7 +166,7 @@ class EmbeddedStore:
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, without labels."""
-        with self._apart() as catalog:
+        with self._reading() as catalog:
             yield from file_rows.read_below(catalog, under)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
@@ -177,18 +177,18 @@ class EmbeddedStore:
 
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
         """Images, present or not, of any of these sizes in bytes, without labels."""
-        with self._apart() as catalog:
+        with self._reading() as catalog:
             yield from file_rows.read_by_size(catalog, sizes)
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
         """Vectors of some images by path, present or not; unknown ones are left out."""
-        with self._searching(self._reading) as (catalog, rows):
+        with self._searching() as (catalog, rows):
             known, slots, checksums = file_rows.slots_of(catalog, paths)
             return dict(zip(known, sound_rows(self.folder, rows, slots, checksums), strict=True))
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
         """The present images nearest to each query, by cosine."""
-        with self._searching(self._reading) as (catalog, vectors):
+        with self._searching() as (catalog, vectors):
             searcher = Searcher(catalog, vectors, self._approximate, self._covered(catalog))
             nearest = searcher.nearest(queries, top_k, where)
             slots = sorted({int(slot) for found, _ in nearest for slot in found})
@@ -208,7 +208,7 @@ class EmbeddedStore:
         """
         asked = " OR ".join(f'"{word}"' for word in words_of(words))
         condition, values = condition_of(where)
-        with self._searching(self._reading) as (catalog, every):
+        with self._searching() as (catalog, every):
             rows = catalog.run(
                 f"SELECT files.slot FROM names JOIN files ON files.id = names.rowid "
                 f"WHERE names MATCH ? AND {condition} ORDER BY bm25(names), files.slot LIMIT ?",
@@ -223,7 +223,7 @@ class EmbeddedStore:
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, in the order in which they came."""
         condition, values = condition_of(where)
-        with self._searching(self._apart) as (catalog, vectors):
+        with self._searching() as (catalog, vectors):
             slots = catalog.slots(condition, values)
             for start in range(0, len(slots), _SCANNED):
                 part = slots[start : start + _SCANNED]
@@ -232,7 +232,7 @@ class EmbeddedStore:
 
     def sample(self, count: int) -> FloatArray:
         """At most `count` vectors of present images, the same ones while nothing changes."""
-        with self._searching(self._reading) as (catalog, vectors):
+        with self._searching() as (catalog, vectors):
             dead = catalog.dead_slots()
         generator = np.random.default_rng(0)
         few = len(vectors) - len(dead) <= 4 * count
@@ -243,38 +243,41 @@ class EmbeddedStore:
         return sound_rows(self.folder, vectors, alive, [None] * len(alive))
 
     def close(self) -> None:
-        """Let go of the files that this thread opened."""
-        catalog = self._own.__dict__.pop("catalog", None)
-        if catalog is not None:
-            catalog.connection.close()
+        """Let go of its files, whichever threads opened them; what reads meanwhile may finish."""
+        self._is_closed = True
+        while True:
+            try:
+                self._idle.pop().connection.close()
+            except IndexError:
+                return
 
     @contextmanager
     def _reading(self) -> Iterator[Catalog]:
-        """A snapshot, through a connection of this thread's own."""
-        if not hasattr(self._own, "catalog"):
-            self._own.catalog = open_catalog(self._path, to_write=False)
-        with self._own.catalog.snapshot() as catalog:
-            yield catalog
+        """A snapshot, through a connection that nobody else uses within the block."""
+        try:
+            catalog = self._idle.pop()
+        except IndexError:
+            catalog = open_catalog(self._path, to_write=False)
+        try:
+            with catalog.snapshot():
+                yield catalog
+        except BaseException:  # the end of a generator that nobody exhausts among them
+            catalog.connection.close()
+            raise
+        self._idle.append(catalog)
+        if self._is_closed:
+            self.close()
 
     @contextmanager
-    def _apart(self) -> Iterator[Catalog]:
-        """A snapshot for a generator, which others may read and write beside."""
-        catalog = open_catalog(self._path, to_write=False)
-        with closing(catalog.connection), catalog.snapshot():
-            yield catalog
-
-    @contextmanager
-    def _searching(
-        self, snapshot: Callable[[], AbstractContextManager[Catalog]]
-    ) -> Iterator[tuple[Catalog, FloatArray]]:
+    def _searching(self) -> Iterator[tuple[Catalog, FloatArray]]:
         """A snapshot with its vectors, (N, D)."""
         with ExitStack() as held:
-            catalog = held.enter_context(snapshot())
+            catalog = held.enter_context(self._reading())
             try:
                 vectors = self._vectors(catalog)
             except StoreError:  # has a writer compacted between the two? Then the next one is whole
                 held.close()
-                catalog = held.enter_context(snapshot())
+                catalog = held.enter_context(self._reading())
                 vectors = self._vectors(catalog)
             if not self._is_tried:
                 try_some(catalog, vectors)
