@@ -135,6 +135,8 @@ def why_missing(path: Path) -> str | None:
     """Why nothing can be found at a path; None if something stands there."""
     try:
         path.stat()
+    except ValueError:  # a NUL character, or half a letter
+        return "no file can have such a name"
     except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
         from runtime.faults import why  # 1 ms, which few queries spend
 

@@ -215,7 +215,8 @@ def test_no_image_at_all_is_an_error_that_lists_the_endings(tmp_path: Path) -> N
     [
         ("nowhere.jpg", r"Cannot find '.*nowhere\.jpg': no such file or directory\. Name folders"),
         ("a.jpg/b.jpg", r"Cannot find '.*b\.jpg': not a directory"),
-        ("a\0b.jpg", "Cannot find .*: embedded null byte"),
+        ("a\0b.jpg", "Cannot find .*: no file can have such a name"),
+        ("a\ud800b.jpg", "Cannot find .*: no file can have such a name"),
         ("nowhere/*.jpg", r"No file matches '.*/nowhere/\*\.jpg'"),
         ("*.png", r"No file matches '.*/\*\.png'\. Name folders"),
     ],

@@ -13,9 +13,12 @@ import pytest
 
 from runtime.cli import main
 from runtime.console import note, print_document, print_text
+from runtime.streams import silence
 
 FOOTWORK = str(Path(sys.executable).with_name("footwork"))
 MODULE = f"{sys.executable} -m"
+HEEDS_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""Tests that a shell runs in the background, and what they start, would ignore it."""
 COMMANDS = [
     f"{FOOTWORK} --help",
     f"{FOOTWORK} search query --help",
@@ -110,7 +113,7 @@ def test_a_signal_while_modules_are_loaded_ends_without_a_traceback(
     module: str, number: signal.Signals, end: str
 ) -> None:
     code = (
-        "import os, sys\n"
+        f"{HEEDS_SIGINT}import os, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
         f"        if name == {module!r}: os.kill(os.getpid(), {number})\n"
@@ -135,8 +138,8 @@ def test_a_signal_during_the_work_lets_it_be_put_in_order(
         "    finally:\n        print('put in order')\n"
     )
     code = (
-        f"import sys; sys.path.insert(0, {str(boxing.parent)!r}); import runtime.cli as c; "
-        "c.APPLICATIONS = ('boxing',); c.run(['boxing', 'wait'])"
+        f"{HEEDS_SIGINT}import sys; sys.path.insert(0, {str(boxing.parent)!r})\n"
+        "import runtime.cli as c; c.APPLICATIONS = ('boxing',); c.run(['boxing', 'wait'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (128 + number, "put in order\n")
@@ -172,6 +175,20 @@ def test_numbers_of_a_configuration_file_are_looked_at_too(
     (tmp_path / "run.toml").write_text("batch_size = 1.5\n")
     assert main(["textclf", "train", "a", "b", "--config", str(tmp_path / "run.toml")]) == 2
     assert "[batch_size] must be a whole number below 2^63, got 1.5." in capsys.readouterr().err
+
+
+def test_what_is_silenced_leaves_no_file_open(tmp_path: Path) -> None:
+    def lowest_free() -> int:
+        number = os.open(os.devnull, os.O_RDONLY)
+        os.close(number)
+        return number
+
+    with (tmp_path / "out").open("w", encoding="utf-8") as stream:
+        free = lowest_free()
+        silence(stream)
+        assert lowest_free() == free
+        print("lost", file=stream)
+    assert not (tmp_path / "out").read_text("utf-8")
 
 
 def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
