@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ImageIndex:
-    """An index that exists.
+    """An index that exists; to be closed, by `close` or the end of a `with` block.
 
     Args:
         place: Where it is.
