@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
+import transformers
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -20,10 +24,10 @@ from transformers import (
 )
 
 from runtime.deberta import accelerate_attention
-from runtime.errors import ModelError
+from runtime.errors import ConfigError, ModelError
 from runtime.folders import read_json
 from runtime.heads import HeadOrigin, set_labels, settle_head
-from runtime.hub import hub_fault
+from runtime.hub import Parts, fetch_model
 from runtime.paths import shell_word
 from runtime.quietness import quiet_transformers
 
@@ -45,11 +49,16 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
-    """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute."""
+    """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
+
+    Raises:
+        ConfigError: It can be neither.
+        ModelError: The folder holds no model.
+    """
     if model_id in presets:
         return presets[model_id]
     path = Path(model_id).expanduser()
-    if path.is_dir():
+    if model_id and path.is_dir():
         if not (path / "config.json").exists():
             message = f"{model_id} is a folder without config.json, so it holds no model."
             raise ModelError(message)
@@ -57,12 +66,23 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
             if each.exists() and not (each.is_file() or each.is_dir()):
                 raise ModelError(f"{each} is a pipe or a device: no model has any. Remove it.")
         return str(path.resolve())
-    if model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
-        message = (
-            f"There is no model folder {model_id}. Name a folder, a Hub id (owner/name) or `tiny`."
-        )
-        raise ModelError(message)
+    _require_hub_id(model_id, path)
     return model_id
+
+
+def _require_hub_id(model_id: str, path: Path) -> None:
+    allowed = "Name a folder, a Hub id (owner/name) or `tiny`."
+    if path.is_file():
+        raise ConfigError(f"{model_id} is a file. Name the folder that holds the whole model.")
+    if "://" in model_id:
+        words = model_id.split("/")[3:5]
+        hint = f"Name the Hub id alone: {'/'.join(words)}" if len(words) > 1 else allowed
+        raise ConfigError(f"{model_id} is an address. {hint}")
+    try:
+        validate_repo_id(model_id)
+    except HFValidationError as error:
+        message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
+        raise ConfigError(message) from error
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -210,13 +230,9 @@ def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
 
 
 def model_commit(model_id: str, revision: str | None = None) -> str | None:
-    """The Hub commit that a model was just loaded from, None for a local folder."""
-    # transformers keeps none in a config; the Hub's cache names its folders by it.
+    """The Hub commit that this process loads a model from, None for a local folder."""
     resolved = resolve_model_id(model_id)
-    if Path(resolved).is_dir():
-        return None
-    found = try_to_load_from_cache(resolved, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else None
+    return None if Path(resolved).is_dir() else fetch_model(resolved, revision).name
 
 
 def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEXT_PRESETS) -> Any:
@@ -243,7 +259,10 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
         "dtype": torch.float32,
         "ignore_mismatched_sizes": True,  # the adapter brings its own head
     }
-    base = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
+    try:
+        base = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
+    except (ConfigError, ModelError) as error:
+        raise ModelError(f"{folder} is an adapter over {base_id}. {error}") from error
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -290,28 +309,73 @@ def _require_encoder(model: PreTrainedModel, report: dict[str, Any], model_id: s
 
 def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     """One part of a model: `auto_class.from_pretrained`, with its many exceptions as one."""
-    resolved = resolve_model_id(model_id)
-    local = Path(resolved).is_dir()
-    fault = None if local else hub_fault(resolved, options.get("revision"))
+    resolved = folder = resolve_model_id(model_id)
+    if not Path(resolved).is_dir():
+        # Models alone, of all that is loaded, can be made from a configuration, too.
+        parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
+        folder = str(fetch_model(resolved, options.pop("revision", None), parts=parts))
     try:
         with quiet_transformers():
-            return auto_class.from_pretrained(
-                resolved, trust_remote_code=False, local_files_only=fault is not None, **options
-            )
+            found = auto_class.from_pretrained(folder, trust_remote_code=False, **options)
     except MemoryError:
         raise
     except Exception as error:
-        reason = _first_line(error)
-        if fault and isinstance(error, OSError):
-            reason = f"{fault}, and this machine holds no complete copy of it."
-        hint = (
-            "Check its files."
-            if local
-            else "If this machine cannot reach the Hub, give --model a local folder with "
-            "config.json, weights and tokenizer, or `tiny`, the embedded model."
+        reason = _reason(error, auto_class, Path(folder)).replace(folder, resolved)
+        raise ModelError(f"Cannot load the model {model_id!r}: {reason}") from error
+    part = found[0] if isinstance(found, tuple) else found
+    if auto_class is AutoTokenizer and len(part) <= len(set(part.all_special_tokens)):
+        # transformers makes an empty one where it finds no files.
+        raise ModelError(f"Cannot load the model {model_id!r}: {_NO_TOKENIZER}")
+    if hasattr(part, "name_or_path"):
+        part.name_or_path = resolved  # what is saved names the model, not a folder of the cache
+    return found
+
+
+_NO_TOKENIZER = (
+    "it has no tokenizer (tokenizer.json, vocab.txt, spm.model or the like). Take a model that "
+    "has one, or a local folder to which you have added it."
+)
+_NO_PROCESSOR = (
+    "it has no preprocessor_config.json, so nothing says how its images are prepared. Take a model "
+    "that has one, or a local folder to which you have added it."
+)
+_OWN_CODE = (
+    "its configuration asks for code of its own (`auto_map`), and Footwork runs no code that comes "
+    "with a model. Take a model that transformers knows."
+)
+_PACKAGE = re.compile(r"requires the (\S+) library|need to install (\S+) to|pip install ([\w-]+)")
+_NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?: (AutoModel\w*)\.")
+
+
+def _reason(error: Exception, auto_class: Any, folder: Path) -> str:
+    """Why a part cannot be loaded, and what to do: transformers' words where they are right."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ImportError):
+        # The packages are what the user is to install; before them stands a class.
+        packages = {"".join(found).lower().strip("`") for found in _PACKAGE.findall(text)}
+        needed = (
+            f" Install it: pip install {' '.join(sorted(packages))}" if packages else f" {text}"
         )
-        message = f"Cannot load the model {model_id!r}: {reason} {hint}"
-        raise ModelError(message) from error
+        return f"it needs a package that is not installed.{needed}"
+    if found := re.search("model type `(.+?)` but Transformers", text):
+        return (
+            f"its model type, {found[1]}, is unknown to transformers {transformers.__version__}. "
+            "If a later version knows it: pip install --upgrade transformers"
+        )
+    if found := _NO_CLASS.search(text):
+        return f"it is a {found[1]}, of which transformers has no {found[2]}. Take another model."
+    names = {path.name for path in folder.iterdir()}
+    unprepared = not names & {"preprocessor_config.json", "processor_config.json"}
+    for known, lacking in (
+        (auto_class is AutoTokenizer and "backend tokenizer" in text, _NO_TOKENIZER),
+        (unprepared and "processor" in text, _NO_PROCESSOR),
+        ("trust_remote_code" in text, _OWN_CODE),
+    ):
+        if known:
+            return lacking
+    again = f", or delete {folder.parents[1]} to download them again"
+    cached = folder.is_relative_to(constants.HF_HUB_CACHE)
+    return f"{text.rstrip('.')}. Check its files{again * cached}."
 
 
 def _first_line(error: Exception) -> str:

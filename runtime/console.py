@@ -85,23 +85,30 @@ def note_all(texts: Iterable[str]) -> None:
 class ProgressLine:
     """A line on a terminal that says how far the work is, written over again and again.
 
-    Where nobody watches, nothing is printed.
+    Args:
+        unwatched_pause: Where nobody watches, seconds between lines; None prints none there.
     """
 
-    def __init__(self) -> None:
-        self._shown = 0.0
-        self._watched = _is_main() and sys.stderr.isatty()
+    def __init__(self, unwatched_pause: float | None = None) -> None:
+        self.watched = _is_main() and sys.stderr.isatty()
+        self._pause = _MOMENT if self.watched else unwatched_pause
+        self._said = 0.0 if self.watched else time.monotonic()
+        self._shown = False
 
     def show(self, text: str) -> None:
         """Say it now, unless something was said a moment ago."""
         now = time.monotonic()
-        if self._watched and now - self._shown > _MOMENT:
-            self._shown = now
+        if self._pause is None or now - self._said <= self._pause:
+            return
+        self._said, self._shown = now, self.watched
+        if self.watched:
             tell(f"\r\x1b[K{harmless(text)}", end="")
+        else:
+            note(text)
 
     def clear(self) -> None:
         """Make room for what is said next."""
-        if self._watched and self._shown:
+        if self._shown:
             tell("\r\x1b[K", end="")
 
 

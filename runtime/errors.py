@@ -5,6 +5,7 @@ FootworkError         exit code 1
 ├── DataError         a table, a text or an image is wrong
 │   └── ImageError    a file ends as no image; a run lists it and goes on
 ├── ModelError        a model cannot be found, loaded, saved or trusted
+│   └── HubUnreachable  the Hub gives no answer, and this machine has no copy
 ├── StoreError        an index cannot be opened, read or written
 └── TrainingError     training cannot go on; what was learned is kept
     └── Interrupted   a signal ended it; exit code 128 + the signal's number
@@ -50,6 +51,10 @@ class ImageError(DataError):
 
 class ModelError(FootworkError):
     """A model cannot be found, loaded, saved or trusted."""
+
+
+class HubUnreachable(ModelError):  # noqa: N818 - it is the Hub's state
+    """The Hub gives no answer, and this machine holds no copy of the model."""
 
 
 class StoreError(FootworkError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.hub import Hub
     from tests.towers import Exports
 
 # Set before torch, transformers or datasets can read them; subprocesses inherit them.
@@ -70,6 +71,27 @@ def fresh_accelerator_state() -> Iterator[None]:
     if state := sys.modules.get("accelerate.state"):
         state.AcceleratorState._reset_state(reset_partial_state=True)
         state.GradientState._reset_state()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub of the test's own, which is asked in place of the real one, without pauses."""
+    from huggingface_hub import close_session, constants
+
+    import runtime.downloads
+    import runtime.hub
+    from tests.hub import serve_hub
+
+    with serve_hub() as served:
+        template = f"{served.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", served.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(runtime.downloads, "_PAUSES", (0, 0, 0, 0))
+        monkeypatch.setattr(runtime.hub, "_COMMITS", {})
+        yield served
+    close_session()
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from runtime.checkpoints import (
     resolve_model_id,
 )
 from runtime.embedding_tables import position_limit, token_table
-from runtime.errors import DataError, ModelError
+from runtime.errors import DataError, HubUnreachable
 from runtime.folders import discard_folder, published_folder, read_manifest
 from runtime.model_precision import settled_precision
 from runtime.tokens import room_for_texts
@@ -200,10 +200,10 @@ def audit_table(data: str | Path, config: TrainConfig) -> Audit:
     try:
         tokenizer = load_tokenizer(config.model_id, config.revision)
         model = load_shape(config.model_id, config.revision)
-    except ModelError:
+    except HubUnreachable as error:
         if config.model_id != DEFAULT_MODEL:
             raise
-        note = f"{DEFAULT_MODEL} cannot be reached: tokens, time and memory are those of `tiny`."
+        note = f"Tokens, time and memory are those of `tiny`. {error}"
         labelled = replace(labelled, notes=(*labelled.notes, note))
         tokenizer, model = load_tokenizer("tiny"), load_shape("tiny")
     resolved, said = settle(labelled, config, tokenizer, model)

@@ -111,22 +111,9 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
         model_id if model_id == "tiny" else resolved,
         revision,
         model.eval().requires_grad_(False),
-        _load_tokenizer(resolved, revision),
+        load_part(AutoTokenizer, resolved, revision=revision),
         load_part(AutoImageProcessor, resolved, revision=revision, backend="pil"),
     )
-
-
-def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:
-    try:
-        return load_part(AutoTokenizer, model_id, revision=revision)
-    except ModelError as error:
-        if not isinstance(error.__cause__, ImportError):
-            raise
-        message = (
-            f"The tokenizer of {model_id} needs SentencePiece: "
-            "pip install 'footwork[sentencepiece]'."
-        )
-        raise ModelError(message) from error
 
 
 def _require_two_towers(model_id: str, model_class: Any) -> None:

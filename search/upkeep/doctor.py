@@ -180,9 +180,8 @@ def is_on_this_machine(model_id: str, revision: str | None) -> bool:
     """Whether a model can be loaded without the Hub."""
     if model_id == "tiny" or Path(model_id).is_dir():
         return True
-    from huggingface_hub import try_to_load_from_cache
+    from runtime.hub import cached_model
 
-    cached: Callable[..., object] = try_to_load_from_cache
     with suppress(ValueError):  # no id of the Hub
-        return isinstance(cached(model_id, "config.json", revision=revision), str)
+        return cached_model(model_id, revision, "weights") is not None
     return False

@@ -1,29 +1,25 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-from collections.abc import Callable
+import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from huggingface_hub import close_session, constants
-from huggingface_hub.utils import _http
 from safetensors.torch import load_file, save_file
-from transformers.utils import hub
 
+import runtime.hub
 from runtime.checkpoints import (
     load_classifier,
+    load_part,
     load_shape,
     load_tokenizer,
     load_trained,
     model_commit,
     resolve_model_id,
 )
-from runtime.errors import ModelError
-from tests.hub import COMMIT, serve_hub
+from runtime.errors import ConfigError, HubUnreachable, ModelError
+from tests.hub import Hub
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 
 TASK = "single_label_classification"
@@ -63,19 +59,34 @@ def test_an_encoder_without_its_weights_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model_id", "message"),
+    "model_id",
     [
-        ("./nowhere", r"no model folder \./nowhere.*`tiny`"),
-        (
-            "someone/unreachable",
-            r"Cannot load the model 'someone/unreachable'.*local folder.*`tiny`",
-        ),
-        ("not a name!", r"Cannot load the model 'not a name!'"),
+        "./nowhere",
+        "models/",
+        "a/b/c",
+        "my model",
+        "not a name!",
+        "owner/name@main",
+        "C:\\models",
+        "",
     ],
 )
-def test_a_model_that_cannot_be_reached_says_what_to_do(model_id: str, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+def test_what_can_be_no_model_is_a_wrong_command(model_id: str) -> None:
+    with pytest.raises(ConfigError, match=r"There is no folder .* Name a folder, a Hub id"):
         load_tokenizer(model_id)
+
+
+def test_a_file_and_an_address_are_told_from_a_folder_and_an_id(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ConfigError, match=r"is a file\. Name the folder that holds the whole"):
+        resolve_model_id(str(tmp_path / "model.safetensors"))
+    with pytest.raises(ConfigError, match=r"is an address\. Name the Hub id alone: some/model"):
+        resolve_model_id("https://huggingface.co/some/model/tree/main")
+
+
+def test_offline_a_model_that_is_not_there_says_what_to_do() -> None:
+    with pytest.raises(HubUnreachable, match=r"holds no copy of some/far\..*local folder.*`tiny`"):
+        load_tokenizer("some/far")
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
@@ -119,61 +130,91 @@ def test_an_adapter_without_its_base_says_where_the_base_was(tmp_path: Path) -> 
     load_trained(adapter)
 
 
-@pytest.fixture
-def use_hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Asks the Hub at a port of this machine, and never waits to ask it again."""
-
-    def wait(seconds: float) -> None:
-        raise AssertionError(f"waited {seconds} s before another attempt")
-
-    def use(port: int) -> None:
-        endpoint = f"http://127.0.0.1:{port}"
-        template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(hub, "_hf_api", None)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=wait))
-
-    return use
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def test_an_unreachable_hub_ends_at_once(use_hub: Callable[[int], None], closed_port: int) -> None:
-    use_hub(closed_port)
-    with pytest.raises(ModelError) as caught:
-        load_tokenizer("someone/far")
-    for expected in (f"http://127.0.0.1:{closed_port} cannot be reached", "local folder", "`tiny`"):
-        assert expected in str(caught.value)
-
-
-def test_a_model_of_a_private_hub_loads_from_the_cache_when_the_hub_is_down(
-    use_hub: Callable[[int], None], closed_port: int, tmp_path: Path
+def test_a_model_of_the_hub_loads_from_the_cache_when_the_hub_fails(
+    hub: Hub, tmp_path: Path
 ) -> None:
+    commit = hub.add("some/model", build_base(tmp_path / "base", "bert"))
+
     def load() -> dict[str, torch.Tensor]:
-        assert load_tokenizer("someone/near").tokenize("good") == ["good"]
-        assert load_shape("someone/near").config.model_type == "bert"
-        model, _ = load_classifier("someone/near", labels=["a", "b"], task=TASK)
-        assert model_commit("someone/near") == COMMIT
+        runtime.hub._COMMITS.clear()  # as a process of its own
+        tokenizer = load_tokenizer("some/model")
+        assert tokenizer.tokenize("good") == ["good"]
+        assert load_shape("some/model").config.model_type == "bert"
+        model, _ = load_classifier("some/model", labels=["a", "b"], task=TASK)
+        assert tokenizer.name_or_path == model.name_or_path == "some/model"
+        assert model_commit("some/model") == commit
         return dict(model.base_model.state_dict())
 
-    try:
-        with serve_hub(build_base(tmp_path / "base", "bert")) as port:
-            use_hub(port)
-            online = load()
-            with pytest.raises(ModelError, match="Cannot load the model 'someone/near'"):
-                load_tokenizer("someone/near", revision="missing")
-        close_session()
-        use_hub(closed_port)
-        offline = load()
-    finally:
-        close_session()
-        shutil.rmtree(constants.HF_HUB_CACHE, ignore_errors=True)
-    for name, tensor in online.items():
+    online = load()
+    hub.fail("/", 503)
+    for name, tensor in load().items():
         if ".pooler." not in name:
-            torch.testing.assert_close(offline[name], tensor)
+            torch.testing.assert_close(tensor, online[name])
+
+
+def test_weights_in_one_old_format_are_all_that_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    hub.add("some/model", folder)
+    load_classifier("some/model", labels=["a", "b"], task=TASK)
+    assert not [thread for thread in threading.enumerate() if "conversion" in thread.name]
+    asked = {line.split("/")[-1] for line in hub.requests if line.startswith("GET /some")}
+    names = {"config.json", "tokenizer.json", "tokenizer_config.json", "pytorch_model.bin"}
+    assert asked == names
+
+
+def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    adapter = build_adapter(tmp_path / "adapter", base)
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = "some/gated"
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    hub.add("some/gated", base, gated=True)
+    with pytest.raises(ModelError, match=r"is an adapter over some/gated\. some/gated is gated: "):
+        load_trained(adapter)
+
+
+def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    for path in base.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelError, match=r"it has no tokenizer \(tokenizer\.json, vocab\.txt"):
+        load_tokenizer(str(base))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ImportError("\nTimmWrapperModel requires the timm library but it was not found in ..."),
+            r"needs a package that is not installed\. Install it: pip install timm$",
+        ),
+        (
+            ImportError("You need to install fugashi to use MecabTokenizer. See https://pypi.org"),
+            r"Install it: pip install fugashi$",
+        ),
+        (
+            ValueError("Loading this model requires code. Set `trust_remote_code=True`."),
+            r"asks for code of its own \(`auto_map`\), and Footwork runs no code",
+        ),
+        (ValueError("The first line.\nAnd the second"), r"The first line\. And the second\. Check"),
+    ],
+)
+def test_a_reason_is_told_whole(error: Exception, message: str, tmp_path: Path) -> None:
+    class Part:
+        @staticmethod
+        def from_pretrained(*_: object, **__: object) -> None:
+            raise error
+
+    base = build_base(tmp_path / "base", "bert")
+    with pytest.raises(ModelError, match=message):
+        load_part(Part, str(base))
+
+
+def test_a_model_of_an_unknown_kind_says_so(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    settings = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(settings | {"model_type": "frobnicator"}))
+    with pytest.raises(ModelError, match=r"frobnicator, is unknown to transformers [\d.]+\. If a "):
+        load_shape(str(base))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, Blip2Config
+from transformers import Blip2Config
 
 from runtime.checkpoints import IMAGE_PRESETS
 from runtime.encoder import DualEncoder, EncoderConfig
@@ -57,17 +57,6 @@ def test_a_tower_that_gives_no_single_vector_is_refused() -> None:
         unit_rows(torch.ones(2, 5, 8))
 
 
-def test_a_tokenizer_that_needs_sentencepiece_says_how_to_install_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def lack(*_arguments: object, **_options: object) -> None:
-        raise ImportError("SiglipTokenizer requires the SentencePiece library")
-
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lack)
-    with pytest.raises(ModelError, match=r"pip install 'footwork\[sentencepiece\]'"):
-        DualEncoder.load(str(folder))
-
-
 def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -94,14 +83,14 @@ def test_weights_that_are_no_numbers_are_refused(folder: Path, tmp_path: Path) -
 def test_a_folder_without_a_processor_is_named(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "preprocessor_config.json").unlink()
-    with pytest.raises(ModelError, match=r"Cannot load the model '.*model'"):
+    with pytest.raises(ModelError, match=r"has no preprocessor_config\.json"):
         DualEncoder.load(str(copy))
 
 
 def test_presets_name_models_of_the_hub() -> None:
     assert set(IMAGE_PRESETS) == {"tiny", "fast", "accurate", "multilingual"}
     for preset in ("fast", "accurate", "multilingual"):
-        with pytest.raises(ModelError, match=f"Cannot load the model '{IMAGE_PRESETS[preset]}'"):
+        with pytest.raises(ModelError, match=f"holds no copy of {IMAGE_PRESETS[preset]}"):
             DualEncoder.load(preset)
 
 
