@@ -416,7 +416,7 @@ def test_columns_that_are_all_but_empty_or_hold_dates_are_neither_text_nor_label
 def test_a_table_that_is_nowhere_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file or folder"):
         load_data(str(tmp_path / "nosuch.csv"))
-    with pytest.raises(DataError, match="Use a local file"):
+    with pytest.raises(DataError, match="give the path of a file"):
         load_data("nosuch-owner/nosuch-set")
 
 

@@ -14,6 +14,7 @@ from runtime.errors import ConfigError, DataError
 from runtime.tables.cells import stored_value
 from runtime.tables.format import Expected, TableFormat
 from runtime.tables.reader import TABLE_ENDINGS, Table, read_table
+from textclf.data.hub_datasets import load_hub_dataset
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trainval"),
@@ -173,18 +174,7 @@ def _read_files(
 
 
 def _read_hub(data: str) -> SourceTables:
-    from datasets import load_dataset
-    from huggingface_hub.errors import HfHubHTTPError
-
-    name, _, config = data.partition(":")
-    try:
-        loaded: Any = load_dataset(name, config or None)
-    except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
-        raise DataError(
-            f"There is no file or folder {data!r}, and the Hub data set of this name cannot be "
-            f"loaded: {_first_line(error)} Use a local file: download the data set where there "
-            "is a network, and give the path of its CSV, JSON lines or Parquet."
-        ) from error
+    loaded = load_hub_dataset(data)
     splits = {}
     for split, names in SPLIT_NAMES.items():
         found = next((key for name in names for key in loaded if key.split("_")[0] == name), None)
@@ -220,8 +210,3 @@ def _class_name(value: Any, names: list[str]) -> Any:
         return [_class_name(one, names) for one in value]
     # The Hub marks rows whose labels are withheld with -1.
     return None if value is None or value < 0 else names[value]
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{lines[0].rstrip('.')}." if lines else f"{type(error).__name__}."
