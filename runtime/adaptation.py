@@ -39,6 +39,25 @@ def adapt(
     return model
 
 
+def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: bool) -> None:
+    """Refuse what a model cannot do whatever the data are.
+
+    Args:
+        model: A classifier; its weights may be on the meta device.
+        method: Of `AdaptationConfig`.
+        checkpointing: Whether activations are to be computed twice.
+
+    Raises:
+        ConfigError: It has no activation checkpointing.
+        ModelError: LoRA finds nothing in it to adapt.
+    """
+    if checkpointing and not model.supports_gradient_checkpointing:
+        name = type(model).__name__
+        raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
+    if method == "lora":
+        lora_targets(model)
+
+
 def encoder_name(model: PreTrainedModel) -> str:
     """The child of a classifier that is pretrained.
 

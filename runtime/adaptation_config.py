@@ -47,3 +47,20 @@ class AdaptationConfig:
             raise ConfigError(
                 f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig(AdaptationConfig):
+    """How a pretrained model is adapted, and what is made of the result."""
+
+    merge: bool = False
+    """Publish a plain folder instead of a LoRA adapter: as large as the base, and loaded by
+    whatever loads that."""
+    push_to_hub: str | None = None
+    """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
+    asked before the training."""
+
+    @property
+    def publishes_adapter(self) -> bool:
+        """Whether the folder needs its base."""
+        return self.method == "lora" and not self.merge

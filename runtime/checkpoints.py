@@ -128,10 +128,31 @@ def load_classifier(
 
 
 def load_shape(model_id: str, revision: str | None = None) -> PreTrainedModel:
-    """A classifier without weights, on the meta device: its sizes and names alone."""
+    """A classifier without weights, on the meta device: its sizes and names alone.
+
+    Raises:
+        ModelError: Its configuration cannot be reached, or is of another kind of model.
+    """
     config = load_part(AutoConfig, model_id, revision=revision)
-    with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(config)
+    return shape_of(AutoModelForSequenceClassification, config, model_id)
+
+
+def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
+    """What `auto_class` makes of a configuration, on the meta device.
+
+    Raises:
+        ModelError: It makes nothing of this kind of model.
+    """
+    try:
+        with torch.device("meta"):
+            return auto_class.from_config(config, trust_remote_code=False)
+    except (ValueError, ImportError) as error:
+        message = (
+            f"{model_id} is a {config.model_type}, of which transformers cannot make a model for "
+            f"{auto_class.__name__.removeprefix('AutoModelFor')}: {_first_line(error)} "
+            "Name another model."
+        )
+        raise ModelError(message) from error
 
 
 def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

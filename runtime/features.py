@@ -86,17 +86,30 @@ def compute_features(
     Raises:
         ModelError: The head reads more than one pooled state.
     """
-    model.eval()
-    probe = texts.batch(range(min(PROBE_ROWS, len(texts))))
-    with torch.inference_mode():
-        probe = {name: tensor.to(model.device) for name, tensor in probe.items()}
-        pooling = _pooling_of(model, probe)
-        width = _kept(model.base_model(**probe), probe["attention_mask"], pooling).shape[-1]
+    pooling, width = require_features(model, texts)
     reader = SequenceModel(
         FeatureReader(model.base_model, pooling),
         InferenceConfig(precision=precision),
     )
     return torch.from_numpy(reader.logits(texts)).unflatten(1, (-1, width))
+
+
+def require_features(model: PreTrainedModel, texts: TokenizedTexts) -> tuple[Pooling, int]:
+    """Find out what the head of a model reads, on the first of some texts.
+
+    Returns:
+        The pooling, and its width D.
+
+    Raises:
+        ModelError: The head reads more than one pooled state.
+    """
+    model.eval()
+    batch = texts.batch(range(min(PROBE_ROWS, len(texts))))
+    with torch.inference_mode():
+        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        pooling = _pooling_of(model, batch)
+        kept = _kept(model.base_model(**batch), batch["attention_mask"], pooling)
+    return pooling, kept.shape[-1]
 
 
 def _kept(output: Any, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:

@@ -30,7 +30,7 @@ from runtime.downloads import (
     failure_text,
     repository_folder,
 )
-from runtime.errors import HubUnreachable, ModelError
+from runtime.errors import ConfigError, HubUnreachable, ModelError
 from runtime.folders import MANIFEST
 
 Parts = Literal["small", "weights", "published"]
@@ -38,6 +38,7 @@ Parts = Literal["small", "weights", "published"]
 too; or all that a folder published by Footwork holds."""
 
 _COMMIT = re.compile("[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALL = re.compile(r"[^/\\]+\.(json|txt|model|jinja|bpe|spm|vocab|codes|tiktoken)")
 """What configurations, tokenizers and image processors are read from; nothing in sub-folders."""
 _READER = re.compile(r".*(token|vocab|merges|processor|spm|spiece|bpe|sentencepiece).*")
@@ -84,6 +85,35 @@ def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "s
         folder = _ask_and_download(model_id, revision, parts, cached)
     _COMMITS[asked] = folder.name
     return folder
+
+
+def trained_folder(model: Path | str, revision: str | None = None) -> Path:
+    """Where a trained model lies: a folder of this machine, or the copy of a Hub repository.
+
+    A folder that is there wins, and nothing is asked; what is taken from the Hub is told.
+
+    Args:
+        model: A folder, or a Hub id (owner/name).
+        revision: Branch, tag or commit on the Hub.
+
+    Returns:
+        The folder; that of a repository is called by its commit.
+
+    Raises:
+        ConfigError: A revision of a folder is asked for.
+        ModelError: There is no such folder, and no such repository that can be reached.
+    """
+    folder = Path(model).expanduser()
+    if folder.exists() or not _REPOSITORY.fullmatch(str(model)):
+        if revision is not None:
+            raise ConfigError(
+                f"`revision` is of a repository on the Hub (owner/name); {model} names a folder of "
+                "this machine. Leave it out, or run the command elsewhere to mean the Hub's."
+            )
+        return folder
+    found = fetch_model(str(model), revision, parts="published")
+    note(f"{model} is no folder here: taken from the Hub, at commit {found.name[:12]}.")
+    return found
 
 
 def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | None:

@@ -25,6 +25,7 @@ from runtime.checkpoints import (
     load_part,
     load_to_train,
     resolve_model_id,
+    shape_of,
 )
 from runtime.errors import ConfigError, ModelError
 from runtime.heads import HeadOrigin, set_labels, settle_head
@@ -55,13 +56,9 @@ def load_image_classifier(
         ConfigError: The model has fewer layers.
         ModelError: The checkpoint cannot be reached, is of another kind, or lacks weights.
     """
-    resolved = resolve_model_id(model_id, IMAGE_PRESETS)
-    former = load_part(AutoConfig, resolved, revision=revision)
-    config, unfit = copy.deepcopy(former), None
-    if features_from is not None:
-        cut_layers(config, features_from)
-        if config.to_dict() != former.to_dict():
-            unfit = "it reads an earlier layer than that of the base does"
+    former, config, resolved = _configs(model_id, revision, features_from)
+    cut = config.to_dict() != former.to_dict()
+    unfit = "it reads an earlier layer than that of the base does" if cut else None
     set_labels(config, labels, "single_label_classification")
     model, report = load_to_train(
         AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
@@ -72,6 +69,19 @@ def load_image_classifier(
     return model, head
 
 
+def load_image_shape(
+    model_id: str, revision: str | None = None, features_from: int | None = None
+) -> PreTrainedModel:
+    """As `load_image_classifier`, without weights, on the meta device.
+
+    Raises:
+        ConfigError: The model has fewer layers.
+        ModelError: Its configuration cannot be reached, or is of another kind of model.
+    """
+    _, config, _ = _configs(model_id, revision, features_from)
+    return shape_of(AutoModelForImageClassification, config, model_id)
+
+
 def load_image_processor(model_id: str, revision: str | None = None) -> Any:
     """The model's own image processor, on Pillow.
 
@@ -80,6 +90,18 @@ def load_image_processor(model_id: str, revision: str | None = None) -> Any:
     """
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
     return load_part(AutoImageProcessor, resolved, revision=revision, backend="pil")
+
+
+def _configs(
+    model_id: str, revision: str | None, features_from: int | None
+) -> tuple[PreTrainedConfig, PreTrainedConfig, str]:
+    """The configuration of a model, the same cut where features are read, and its resolved id."""
+    resolved = resolve_model_id(model_id, IMAGE_PRESETS)
+    former = load_part(AutoConfig, resolved, revision=revision)
+    config = copy.deepcopy(former)
+    if features_from is not None:
+        cut_layers(config, features_from)
+    return former, config, resolved
 
 
 def load_trained_image_classifier(folder: Path) -> PreTrainedModel:

@@ -1,10 +1,11 @@
-"""A model hub on a port of this machine, as `huggingface_hub` asks one, whose answers can fail."""
+"""A model hub on a port of this machine, whose answers can fail; copies of its own, and its API."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+import shutil
 import socket
 import struct
 import threading
@@ -13,8 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+COMMIT = "c0ffee" * 6 + "beef"
 GOOD_TOKEN, OTHER_TOKEN = "hf_good", "hf_other"
 """Of who may see what is gated or private, and of who may not; no other token is known."""
 
@@ -222,3 +226,50 @@ class _Handler(BaseHTTPRequestHandler):
         status = 206 if start else 200
         content = content[int(start[1]) :] if start else content
         return self._send(content, status, ETag=etag, X_Repo_Commit=commit)
+
+
+def keep_repository(folder: Path, repository: str) -> None:
+    """Put a copy of `folder` where downloads of `repository` are kept, as its `main`."""
+    from huggingface_hub import constants
+
+    kept = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(folder, kept / "snapshots" / COMMIT)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(COMMIT)
+
+
+class StandInApi:
+    """`huggingface_hub.HfApi` of a Hub that keeps what is pushed; its answers may be changed."""
+
+    who: ClassVar[Any] = {"name": "owner", "orgs": [{"name": "firm"}]}
+    """What `whoami` gives, or an error that it raises."""
+    refusal: ClassVar[Exception | None] = None
+    """What making a repository raises."""
+
+    def whoami(self) -> Any:
+        if isinstance(self.who, Exception):
+            raise self.who
+        return self.who
+
+    def auth_check(self, repository: str, *, write: bool) -> None:
+        assert write
+        if repository.split("/")[0] not in ("owner", "firm"):
+            raise refused(403)
+
+    def create_repo(self, repository: str, *, exist_ok: bool) -> str:
+        assert exist_ok
+        if self.refusal is not None:
+            raise self.refusal
+        return f"https://hub.example/{repository}"
+
+    def upload_folder(self, *, repo_id: str, folder_path: str) -> None:
+        keep_repository(Path(folder_path), repo_id)
+
+
+def refused(status: int, said: str = "no") -> Exception:
+    """What `huggingface_hub` raises of an answer with this status."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
+    return HfHubHTTPError(f"Client error {status}", response=response, server_message=said)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runtime.calibration import GivenCalibration
 from runtime.folders import read_manifest
+from runtime.hub import trained_folder
 from runtime.tables.reader import SkippedRow, Table
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.data.columns import (
@@ -36,24 +37,31 @@ class Assessment:
 
 
 def assess(
-    model: Path | str, data: Path | str, options: LabelOptions, answering: ClassifierOptions
+    model: Path | str,
+    data: Path | str,
+    options: LabelOptions,
+    answering: ClassifierOptions,
+    *,
+    revision: str | None = None,
 ) -> Assessment:
     """Judge a trained folder on labelled texts.
 
     Args:
-        model: A trained folder.
+        model: A trained folder, or its Hub id.
         data: Table, folder of tables, or Hub data set id.
         options: How the table is read; the columns default to those of the training, where the
             table has them.
         answering: How the classifier answers.
+        revision: Branch, tag or commit of the classifier on the Hub.
 
     Raises:
         ModelError: The folder cannot be loaded.
         DataError: The table cannot be read, has another number of texts a row than the model
             takes, or has labels that the model does not know.
     """
-    classifier = TextClassifier.load(model, answering)
-    trained = _trained_columns(Path(model), classifier.text_columns)
+    folder = trained_folder(model, revision)
+    classifier = TextClassifier.load(folder, answering)
+    trained = _trained_columns(folder, classifier.text_columns)
     names = (*options.column_names, *trained.text, *possible_names(trained.label))
     table = load_table(str(data), options.table_format, names)
     columns = _columns(table, options, trained)

@@ -91,8 +91,19 @@ class TextClassifier:
         self._model = SequenceModel(model, self._config)
 
     @classmethod
-    def load(cls, folder: Path | str, options: ClassifierOptions | None = None) -> TextClassifier:
-        """Load a trained folder: an adapter, a plain one, or a plain one made elsewhere.
+    def load(
+        cls,
+        folder: Path | str,
+        options: ClassifierOptions | None = None,
+        *,
+        revision: str | None = None,
+    ) -> TextClassifier:
+        """Load a trained classifier: an adapter, a plain one, or a plain one made elsewhere.
+
+        Args:
+            folder: A trained folder, or the Hub id (owner/name) that it was pushed to.
+            options: How it answers.
+            revision: Branch, tag or commit on the Hub.
 
         Raises:
             ModelError: It holds no classifier, or its base cannot be reached.
@@ -100,8 +111,9 @@ class TextClassifier:
         """
         from runtime.checkpoints import load_trained
         from runtime.folders import read_manifest
+        from runtime.hub import trained_folder
 
-        folder, options = Path(folder), options or ClassifierOptions()
+        folder, options = trained_folder(folder, revision), options or ClassifierOptions()
         manifest = read_manifest(folder)
         model, tokenizer = load_trained(folder)
         rule = rule_of(manifest, model.config)

@@ -106,26 +106,28 @@ def audit(
 
 @app.command
 def evaluate(
-    model: Path,
+    model: str,
     data: str,
     /,
     *,
     options: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
+    revision: str | None = None,
     json: bool = False,
 ) -> int:
     """Judge a trained classifier on a table.
 
     Args:
-        model: A trained folder.
+        model: A trained folder, or the Hub id (owner/name) that it was pushed to.
         data: Labelled texts, as `train` takes them.
         options: How the table is read.
         answering: How the classifier answers.
+        revision: Branch, tag or commit of the model on the Hub.
         json: Print one JSON document.
     """
     from textclf.assessment import assess
 
-    found = assess(model, data, options, answering)
+    found = assess(model, data, options, answering, revision=revision)
     note_all(found.notes)
     if json:
         print_document(found.evaluation.to_dict())
@@ -136,7 +138,7 @@ def evaluate(
 
 @app.command
 def predict(
-    model: Path,
+    model: str,
     data: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
@@ -144,6 +146,7 @@ def predict(
     input_format: Annotated[InputFormat, Parameter(name="--format")] = "auto",
     options: Annotated[TextOptions, Flat] = TextOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
+    revision: str | None = None,
     raw_cells: Flag = False,
     json: bool = False,
 ) -> int:
@@ -154,12 +157,13 @@ def predict(
     and in a JSON array it is the row's place, from 1.
 
     Args:
-        model: A trained folder.
+        model: A trained folder, or the Hub id (owner/name) that it was pushed to.
         data: A table of texts, or `-` for standard input.
         out: File to write, .csv, .tsv, .jsonl or .parquet; without it, CSV on standard output.
         input_format: auto, lines (each line is one text), csv, tsv or jsonl.
         options: How the table is read.
         answering: How the classifier answers.
+        revision: Branch, tag or commit of the model on the Hub.
         raw_cells: In CSV and TSV, leave ids and labels alone that begin like a formula (=, +, -,
             @): otherwise a ' is put before them, unless they are numbers, so that no spreadsheet
             runs them.
@@ -177,7 +181,7 @@ def predict(
     )
 
     require_table(out, COLUMNS, (model, data), "p:")
-    classifier = TextClassifier.load(model, answering)
+    classifier = TextClassifier.load(model, answering, revision=revision)
     names = (*options.column_names, *classifier.text_columns)
     rows = open_rows(data, input_format, options.table_format, names)
     wanted = PredictOptions(
@@ -196,20 +200,21 @@ def predict(
 
 
 @app.command
-def merge(model: Path, out: Path, /, *, overwrite: bool = False) -> int:
+def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False) -> int:
     """Add an adapter into its base: a plain folder that any `from_pretrained` reads.
 
     The temperature goes into the weights, so that probabilities are calibrated in
     whatever loads the folder.
 
     Args:
-        model: A trained folder with an adapter.
+        model: A trained folder with an adapter, or the Hub id that it was pushed to.
         out: Folder to publish.
+        revision: Branch, tag or commit of the model on the Hub.
         overwrite: Replace the folder.
     """
     from textclf.merge import merge_adapter
 
-    difference = merge_adapter(model, out, overwrite)
+    difference = merge_adapter(model, out, overwrite, revision=revision)
     print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
     return 0
 
@@ -226,6 +231,8 @@ def _summary(done: TrainedRun) -> str:
     for said in (verdict(done.evaluation, done.baselines.get("linear")), caveat(split)):
         if said:
             lines.append(said.replace("**", "").replace("`", ""))
-    lines += ["", f"{done.folder} is published. Use it:"]
-    lines.append(f"  footwork textclf predict {shell_word(done.folder)} texts.csv -o answers.csv")
+    where = f", and at {done.address}" if done.address else ""
+    lines += ["", f"{done.folder} is published{where}. Use it:"]
+    used = shell_word(done.repository or done.folder)
+    lines.append(f"  footwork textclf predict {used} texts.csv -o answers.csv")
     return "\n".join(lines)

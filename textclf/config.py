@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from runtime.adaptation_config import AdaptationConfig
+from runtime.adaptation_config import PublishConfig
 from runtime.errors import ConfigError
 from runtime.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from runtime.training.config import LoopConfig
@@ -20,7 +20,7 @@ DEFAULT_MODEL = "microsoft/deberta-v3-base"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(DataOptions, AdaptationConfig, LoopConfig):
+class TrainConfig(DataOptions, PublishConfig, LoopConfig):
     """Everything that determines a training run."""
 
     model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
@@ -33,10 +33,6 @@ class TrainConfig(DataOptions, AdaptationConfig, LoopConfig):
     """balanced: every class counts the same, however many rows it has."""
     label_smoothing: float = 0.0
     """Probability taken from the true class and spread evenly, 0 to 1."""
-    merge: bool = False
-    """Publish a plain folder instead of a LoRA adapter."""
-    push_to_hub: str | None = None
-    """Hub repository (owner/name) to upload the finished folder to."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -45,7 +41,7 @@ class TrainConfig(DataOptions, AdaptationConfig, LoopConfig):
             ConfigError: One is out of range.
         """
         DataOptions.__post_init__(self)
-        AdaptationConfig.__post_init__(self)
+        PublishConfig.__post_init__(self)
         LoopConfig.__post_init__(self)
         if self.max_length < 4:
             raise ConfigError(f"`max_length` must be at least 4 tokens, got {self.max_length}.")

@@ -14,16 +14,19 @@ LARGEST_DIFFERENCE = 1e-4
 _KEPT = ("README.md", "report")
 
 
-def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = False) -> float:
+def merge_adapter(
+    model: Path | str, out: Path | str, overwrite: bool = False, *, revision: str | None = None
+) -> float:
     """Write a plain folder that answers as the adapter over its base does.
 
     The temperature goes into the weights of the head: probabilities are then calibrated in
     whatever loads the folder, and not in Footwork alone.
 
     Args:
-        model_folder: A trained folder that holds an adapter.
+        model: A trained folder that holds an adapter, or its Hub id.
         out: What to write, complete or not at all.
         overwrite: Replace `out` if it exists.
+        revision: Branch, tag or commit on the Hub.
 
     Returns:
         Largest difference of a logit, the temperature apart, once the new folder was loaded again.
@@ -33,21 +36,23 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
         ModelError: It cannot be loaded, or the merged model answers differently.
     """
     from runtime.checkpoints import ADAPTER_CONFIG, load_trained
+    from runtime.hub import trained_folder
     from textclf.classifier import merged
     from textclf.report.model_card import merged_card
 
-    model_folder, out = Path(model_folder), Path(out)
+    require_free(Path(out), overwrite, (model,))
+    model_folder, out = trained_folder(model, revision), Path(out)
+    repository = None if model_folder == Path(model).expanduser() else str(model)
     if (model_folder / "config.json").exists() and not (model_folder / ADAPTER_CONFIG).exists():
         raise ConfigError(
             f"{model_folder} is already plain: it has no adapter to merge, and "
             'pipeline("text-classification") loads it as it is.'
         )
-    require_free(out, overwrite, (model_folder,))
-    model, tokenizer = load_trained(model_folder)
-    before = _probe(model, tokenizer)
-    plain = merged(model)
-    if plain is model:
-        kind = model.peft_config[model.active_adapter].peft_type.value
+    adapted, tokenizer = load_trained(model_folder)
+    before = _probe(adapted, tokenizer)
+    plain = merged(adapted)
+    if plain is adapted:
+        kind = adapted.peft_config[adapted.active_adapter].peft_type.value
         raise ConfigError(f"A {kind} adapter has no weights to merge; use {model_folder} as it is.")
     manifest, divisor = _calibrated(plain, tokenizer, _stated(model_folder, plain))
     with published_folder(out, overwrite) as staging:
@@ -55,7 +60,7 @@ def merge_adapter(model_folder: Path | str, out: Path | str, overwrite: bool = F
         tokenizer.save_pretrained(staging)
         _carry_over(model_folder, staging)
         if (card := staging / "README.md").is_file():
-            card.write_text(merged_card(card.read_text("utf-8"), manifest), "utf-8")
+            card.write_text(merged_card(card.read_text("utf-8"), manifest, repository), "utf-8")
         write_json(staging / MANIFEST, manifest | {"application": "textclf", "merged": True})
         after = _probe(load_trained(staging)[0], tokenizer) * divisor
         difference = float(abs(after - before).max())

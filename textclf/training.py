@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from runtime.accelerator import is_main_process, wait_for_everyone
+from runtime.accelerator import is_main_process, number_of_processes, wait_for_everyone
+from runtime.adaptation import require_adaptable
 from runtime.checkpoints import (
+    TEXT_PRESETS,
     load_classifier,
     load_shape,
     load_tokenizer,
@@ -24,10 +26,17 @@ from runtime.checkpoints import (
 )
 from runtime.embedding_tables import position_limit, token_table
 from runtime.errors import DataError, HubUnreachable
+from runtime.features import require_features
 from runtime.folders import discard_folder, published_folder, read_manifest
 from runtime.model_precision import settled_precision
-from runtime.tokens import room_for_texts
+from runtime.tokens import room_for_texts, tokenize
 from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
+from runtime.uploads import (
+    create_repository,
+    push_folder,
+    require_publishable,
+    writable_repository,
+)
 from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
 from textclf.config import DEFAULT_MODEL, TrainConfig
@@ -35,7 +44,7 @@ from textclf.data.loading import Examples, LabelledData, load_data
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
 from textclf.fit import Learner, Notify, fit, split_logits
-from textclf.publish import Result, push_folder, require_publishable, write_classifier
+from textclf.publish import Result, write_classifier
 from textclf.reload import prove_reload
 
 PROOF_ROWS = 64
@@ -56,6 +65,10 @@ class TrainedRun:
     """What the user should know, one sentence each."""
     skipped: tuple[Any, ...]
     """Rows that were left out, with a reason each."""
+    repository: str | None = None
+    """On the Hub, where it was pushed."""
+    address: str | None = None
+    """Of the repository."""
 
 
 def train(
@@ -79,42 +92,75 @@ def train(
         ConfigError: A setting is wrong, or something is in the way.
         DataError: The table cannot be read or cannot be learned from.
         ModelError: The model cannot be loaded, or the saved folder does not answer as the trained
-            model did; then nothing is published.
+            model did; then nothing is published. Or the upload failed, and the folder stands.
         TrainingError: Training could not go on; its checkpoints stay.
     """
     config, out = config or TrainConfig(), Path(out)
     notify = notify if is_main_process() else _silent
-    require_publishable(config)
+    require_publishable(config, TEXT_PRESETS.get(config.model_id, config.model_id))
     place = check_run(out, existing, (data, config.model_id))
+    repository = None
+    if config.push_to_hub is not None and is_main_process():
+        repository = writable_repository(config.push_to_hub)
+    tokenizer = require_trainable(config)
     labelled = load_data(str(data), config)
-    learner = plan(labelled, config, notify)
+    learner = plan(labelled, config, tokenizer, notify)
     _require_usable(audit_for(labelled, learner.tokenizer, learner.model, learner.config), notify)
     identity = {"data": labelled.sha256, "base_revision": learner.revision}
     with held(place.run), resumable(place.run):
         resume = begin_run(place, asdict(learner.config) | identity, existing, notify)
+        if repository:
+            notify(f"to be uploaded when all is done: {create_repository(repository)}")
         model, outcome = fit(learner, place.run, resume, notify)
         splits = {"validation": labelled.validation}
         if labelled.test is not None:
             splits["test"] = labelled.test
         evaluations = _evaluate(model, learner, splits)
         done = _finish(place, Result(learner, str(data), model, outcome, evaluations), notify)
-    if config.push_to_hub and is_main_process():
-        push_folder(out, config.push_to_hub)
+    if repository:
+        done = replace(done, repository=repository, address=push_folder(out, repository))
     wait_for_everyone()
     return done
 
 
-def plan(data: LabelledData, config: TrainConfig, notify: Notify) -> Learner:
-    """Load the model for `data` and settle what the configuration leaves open.
+def require_trainable(config: TrainConfig) -> PreTrainedTokenizerBase:
+    """Refuse, before the data are read, what the model cannot do whatever they are.
+
+    Returns:
+        The model's tokenizer.
 
     Raises:
-        ModelError: The model cannot be loaded.
+        ConfigError: A setting contradicts the tokenizer or the model.
+        ModelError: The model cannot be reached, or the method cannot adapt it.
+    """
+    config.require_divisible(number_of_processes())
+    tokenizer = load_tokenizer(config.model_id, config.revision)
+    room_for_texts(tokenizer, config.max_length)
+    shape = load_shape(config.model_id, config.revision)
+    require_adaptable(shape, config.method, checkpointing=config.activation_checkpointing)
+    return tokenizer
+
+
+def plan(
+    data: LabelledData, config: TrainConfig, tokenizer: PreTrainedTokenizerBase, notify: Notify
+) -> Learner:
+    """Load the model for `data` and settle what the configuration leaves open.
+
+    Args:
+        data: All splits.
+        config: As the user states it.
+        tokenizer: Of the model.
+        notify: Takes what the user should know, one text each.
+
+    Raises:
+        ModelError: The model cannot be loaded, or its head cannot be trained alone.
     """
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
-    tokenizer = load_tokenizer(config.model_id, config.revision)
     model, head = load_classifier(
         config.model_id, labels=data.labels, task=data.task, revision=config.revision
     )
+    if config.method == "head":
+        require_features(model, tokenize(tokenizer, ["One text."], None, config.max_length))
     resolved, said = settle(data, config, tokenizer, model)
     if config.merge and config.method != "lora":
         said = (*said, f"--merge has no adapter to merge: {config.method} gives a plain folder.")
@@ -206,6 +252,7 @@ def audit_table(data: str | Path, config: TrainConfig) -> Audit:
         note = f"Tokens, time and memory are those of `tiny`. {error}"
         labelled = replace(labelled, notes=(*labelled.notes, note))
         tokenizer, model = load_tokenizer("tiny"), load_shape("tiny")
+    require_adaptable(model, config.method, checkpointing=config.activation_checkpointing)
     resolved, said = settle(labelled, config, tokenizer, model)
     labelled = replace(labelled, notes=(*labelled.notes, *said))
     return audit_for(labelled, tokenizer, model, resolved)

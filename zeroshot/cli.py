@@ -6,6 +6,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -95,6 +96,7 @@ def label(
     inputs = (what.labels_file, what.templates, what.taught, "-" if "-" in images else None)
     require_table(out, COLUMNS, inputs, "s:")
     found, line = _found(images, where), ProgressLine()
+    what, model = _found_taught(what, model)
     with opened_index(where, model) as index:
         labeller: Labeller
         if index is None:
@@ -114,8 +116,7 @@ def label(
             return DONE
         _write_answers(labelling, labeller.labels, out, as_json=json, raw_cells=raw_cells)
     note_all((*labelling.notes, *labelling.faults))
-    all_done = use_labels(labelling.kept, sorting, note)
-    return exit_code(all_done=all_done and not labelling.faults)
+    return exit_code(all_done=use_labels(labelling.kept, sorting, note) and not labelling.faults)
 
 
 @app.command
@@ -141,7 +142,7 @@ def evaluate(
     options: Annotated[EvaluateOptions, Flat] = EvaluateOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
     where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
-    taught: Path | None = None,
+    taught: str | None = None,
     report: Path | None = None,
     config: Path | None = None,
     json: bool = False,
@@ -153,7 +154,8 @@ def evaluate(
         options: Which templates are compared.
         model: The model, and how it is run.
         where: An index whose embeddings are taken.
-        taught: A folder that `teach` made, judged in place of the words and compared with them.
+        taught: A folder that `teach` made, or its Hub id, judged in place of the words and compared
+            with them.
         report: Folder for metrics.json, confusion.png and reliability.png.
         config: TOML file of settings; the command line wins.
         json: Print one JSON document.
@@ -168,8 +170,10 @@ def evaluate(
     if report is not None:  # before the work
         require_report_place(report, (folder, taught, model.model_id, where.index))
     images = read_labelled_images(folder)
+    what, model = _found_taught(LabelOptions(taught=taught), model)
     with opened_index(where, model) as index:
-        classifier = None if taught is None else open_taught(taught, model, encoder=index)
+        place = None if what.taught is None else Path(what.taught)
+        classifier = None if place is None else open_taught(place, model, encoder=index)
         encoder = classifier.encoder if classifier else index or open_encoder(model)
         found = evaluate_images(encoder, images, options, classifier)
     if report is not None and _crew().is_main:
@@ -282,6 +286,18 @@ def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
     listed = list(listed_paths(sys.stdin.buffer.read())) if "-" in sources else []
     named = chain.from_iterable(listed if source == "-" else [source] for source in sources)
     return find_images(named, listed=set(listed))
+
+
+def _found_taught(what: LabelOptions, model: ModelOptions) -> tuple[LabelOptions, ModelOptions]:
+    """Both as they are meant: what was taught as a folder, a revision where it belongs."""
+    from runtime.hub import trained_folder
+
+    if what.taught is None:
+        return what, model
+    if model.model_id is not None:
+        return replace(what, taught=str(trained_folder(what.taught))), model
+    folder = trained_folder(what.taught, model.revision)
+    return replace(what, taught=str(folder)), replace(model, revision=None)
 
 
 def _reading(line: ProgressLine, done: int, of: int) -> None:

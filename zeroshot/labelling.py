@@ -96,8 +96,8 @@ def open_labeller(
         ConfigError: The labels or the templates cannot be used.
         ModelError: A model cannot be loaded.
     """
-    if what.taught is not None and is_finetuned(read_manifest(what.taught, verify=False)):
-        return _open_finetuned(what.taught, model, what.abstain_below)
+    if what.taught is not None and is_finetuned(read_manifest(Path(what.taught), verify=False)):
+        return _open_finetuned(Path(what.taught), model, what.abstain_below)
     return open_vector_labeller(what, model, on_progress=on_progress)
 
 
@@ -120,12 +120,12 @@ def open_vector_labeller(
         ModelError: A model cannot be loaded, or the labels were not taught on its vectors.
     """
     if what.taught is not None:
-        if is_finetuned(read_manifest(what.taught, verify=False)):
+        if is_finetuned(read_manifest(Path(what.taught), verify=False)):
             raise ConfigError(
                 f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so "
                 "that no index can serve it. Leave out --index."
             )
-        return open_taught(what.taught, model, what.abstain_below, encoder)
+        return open_taught(Path(what.taught), model, what.abstain_below, encoder)
     labels = read_class_names(what.labels, what.labels_file)  # before a model is loaded in vain
     options = ZeroShotOptions(
         templates=what.templates, multi=what.multi, top_k=what.top_k, none_below=what.none_below

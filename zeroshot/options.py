@@ -27,7 +27,7 @@ class ModelOptions(EncoderConfig):
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; None takes that of
     --index or --taught, and else openai/clip-vit-base-patch32."""
     revision: str | None = None
-    """Branch, tag or commit of the model on the Hub."""
+    """Branch, tag or commit on the Hub: of the model, or without --model of --taught."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +82,9 @@ class LabelOptions(ZeroShotOptions):
     labels_file: Path | None = None
     """A file of labels, one a line; one that begins with # is a comment, one with \\# a label that
     does."""
-    taught: Path | None = None
-    """A folder that `teach` or `finetune` made; its classes are the labels."""
+    taught: str | None = None
+    """A folder that `teach` or `finetune` made, or the Hub id (owner/name) that it was pushed to;
+    its classes are the labels."""
     abstain_below: float | None = None
     """With --taught: give no label below this probability; None takes what was calibrated."""
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from runtime.accelerator import is_main_process, wait_for_everyone
-from runtime.errors import ConfigError, Interrupted, ModelError
+from runtime.errors import ConfigError, DataError, Interrupted, ModelError
 from runtime.folders import (
     MANIFEST,
     followed,
@@ -179,12 +179,16 @@ def held(run: Path) -> Iterator[None]:
 def resumable(run: Path) -> Iterator[None]:
     """Where a signal ends the block at once, say what of the run is kept, and how to go on.
 
+    A run that was begun in the block and refused before anything was trained leaves no folder: it
+    would stand in the way of the command that the refusal recommends.
+
     The loop within the block keeps the first signal for itself, to save its state.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came.
     """
     caught: list[signal.Signals] = []
+    begun_before = (run / SETTINGS).exists()
 
     def end(number: int, _frame: FrameType | None) -> None:
         caught.append(signal.Signals(number))
@@ -194,6 +198,9 @@ def resumable(run: Path) -> Iterator[None]:
         with _handled(end):
             yield
     except (Exception, KeyboardInterrupt) as error:  # compiled code makes its own of the latter
+        refused = isinstance(error, ConfigError | DataError | ModelError) and not begun_before
+        if refused and is_main_process() and finished_outcome(run) is None and not checkpoints(run):
+            shutil.rmtree(run, ignore_errors=True)
         # Without settings the run is not begun, or published: there is nothing to go on with.
         if not caught or not (run / SETTINGS).exists():
             raise

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from runtime.calibration import GivenCalibration
+from runtime.model_cards import public_data_name, public_model_id
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
 from textclf.report.model_card import model_card
-from textclf.report.model_card_data import public_data_name, public_model_id
 from textclf.report.report import Report, write_report
 from textclf.report.verdict import verdict
 
@@ -220,7 +220,9 @@ def test_a_card_says_where_temperature_and_threshold_were_chosen() -> None:
 def test_a_plain_folder_shows_the_pipeline_and_an_adapter_how_to_merge() -> None:
     adapter, plain = model_card(report()), model_card(report(adapter=False))
     assert "footwork textclf merge" in adapter
-    assert "pipeline(" not in adapter
+    assert 'pipeline("text-classification", model="path/to' not in adapter
+    assert "PeftModel.from_pretrained(base, " in adapter
+    assert "PeftModel" not in model_card(report(model_id="tiny"))
     assert 'pipeline("text-classification"' in plain
     assert "max_length=128" in plain
     assert all("from textclf import TextClassifier" in card for card in (adapter, plain))

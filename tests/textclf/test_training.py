@@ -14,8 +14,9 @@ import torch
 
 import textclf.training as training_module
 from runtime import accelerator
+from runtime.checkpoints import load_tokenizer
 from runtime.errors import ConfigError, DataError, ModelError
-from tests.models import FAMILIES, build_adapter, build_base, build_classifier
+from tests.models import FAMILIES, build_adapter, build_base, build_classifier, build_tokenizer
 from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from textclf import TextClassifier, TrainConfig, train
@@ -74,6 +75,26 @@ def test_the_base_of_tiny_is_named_so_that_any_machine_finds_it(data: Path, tmp_
     assert adapter["base_model_name_or_path"] == "tiny"
     written = "".join(p.read_text() for p in (tmp_path / "out").glob("*.json"))
     assert str(Path(training_module.__file__).parents[1]) not in written
+
+
+def test_what_a_model_cannot_do_is_refused_before_a_row_is_read(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2Tokenizer
+
+    tokenizer = build_tokenizer("roberta")
+    GPT2Tokenizer(tokenizer.get_vocab(), []).save_pretrained(tmp_path / "gpt2")
+    shape = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
+    GPT2ForSequenceClassification(shape).save_pretrained(tmp_path / "gpt2")
+    config = TrainConfig(model_id=str(tmp_path / "gpt2"))
+    with pytest.raises(ModelError, match="no linear layers that LoRA can adapt here"):
+        train(tmp_path / "none.csv", tmp_path / "out", config)
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_refusal_within_a_run_leaves_no_folder(base: str, data: Path, tmp_path: Path) -> None:
+    config, refusal = TrainConfig(model_id=base, max_steps=1), ModelError("not with this one")
+    with patch.object(training_module, "fit", side_effect=refusal), pytest.raises(ModelError):
+        train(data, tmp_path / "out", config)
+    assert not (tmp_path / "out.training").exists()
 
 
 def test_pairs_and_amounts_and_several_labels_train(base: str, tmp_path: Path) -> None:
@@ -267,7 +288,9 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     table = write_table(tmp_path / "t.csv", rows, ("text", "label"))
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
-    learner = training_module.plan(load_data(str(table), config), config, said.append)
+    learner = training_module.plan(
+        load_data(str(table), config), config, load_tokenizer(config.model_id), said.append
+    )
     before = training_module.audit_for(
         learner.data, learner.tokenizer, learner.model, learner.config
     )

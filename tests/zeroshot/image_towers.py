@@ -40,13 +40,14 @@ def build_tower(folder: Path, family: str) -> Path:
 
 
 def _config(family: str) -> Any:
-    from transformers import ResNetConfig, ViTConfig
+    from transformers import BeitConfig, ResNetConfig, ViTConfig
 
     if family == "resnet":
         return ResNetConfig(
             embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
         )
-    return ViTConfig(
+    kind = BeitConfig if family == "beit" else ViTConfig
+    return kind(
         hidden_size=32,
         num_hidden_layers=3,
         num_attention_heads=4,

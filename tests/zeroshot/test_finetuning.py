@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -87,6 +88,49 @@ def test_every_method_trains_and_reloads_exactly(
     assert (tmp_path / "out" / "adapter_config.json").exists() == (method == "lora")
     assert not (tmp_path / "out.training").exists()
     assert manifest["metrics"]["accuracy"]["value"] > 0.5 or method == "head"
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "error", "said"),
+    [
+        ("resnet", {}, ModelError, "has no linear layers that LoRA can adapt"),
+        ("beit", {"method": "head"}, ModelError, "is no single module"),
+        ("vit", {"features_from": 9}, ConfigError, "`features_from` must be from 1 to 3"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_before_an_image_is_read(
+    family: str, asked: dict[str, Any], error: type[Exception], said: str, tmp_path: Path
+) -> None:
+    base = str(build_tower(tmp_path / "base", family))
+    with pytest.raises(error, match=said):
+        finetune(tmp_path / "none", tmp_path / "out", FinetuneConfig(model_id=base, **asked))
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_head_of_several_modules_trains_without_a_probe(examples: Path, tmp_path: Path) -> None:
+    base = str(build_tower(tmp_path / "base", "beit"))
+    done = finetune_here(examples, tmp_path / "out", FinetuneConfig(model_id=base, **QUICK))
+    assert set(done.manifest["baselines"]) == {"majority"}
+    assert done.manifest["reload_difference"] < 1e-4
+
+
+def test_merged_a_folder_is_plain_and_answers_as_its_adapter(
+    vit: str, examples: Path, tmp_path: Path
+) -> None:
+    config = FinetuneConfig(model_id=vit, **QUICK)
+    finetune_here(examples, tmp_path / "adapter", config)
+    done = finetune_here(examples, tmp_path / "plain", replace(config, merge=True))
+    assert done.manifest["reload_difference"] < 1e-4
+    assert not (tmp_path / "plain" / "adapter_config.json").exists()
+    adapter, plain = ((tmp_path / n / "README.md").read_text() for n in ("adapter", "plain"))
+    assert "library_name: peft" in adapter
+    assert "--merge" in adapter
+    assert "library_name: transformers" in plain
+    assert 'pipeline("image-classification"' in plain
+    assert str(tmp_path) not in adapter + plain
+    pictures = sorted((examples / "navy").iterdir())
+    expected = _logits_here(tmp_path / "adapter", pictures)
+    assert _logits_here(tmp_path / "plain", pictures) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_fresh_process_answers_the_same_and_the_pipeline_reads_the_folder(

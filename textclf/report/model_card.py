@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.metrics import Interval
-from runtime.terminal_text import calibration_lines, confused_pairs, number
-from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
-from textclf.report.evaluation_text import worst_classes
-from textclf.report.model_card_data import (
-    front_matter,
+from runtime.model_cards import (
+    PLACE,
+    adapter_usage,
     public_data_name,
     public_model_id,
     public_text,
 )
+from runtime.terminal_text import calibration_lines, confused_pairs, number
+from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
+from textclf.report.evaluation_text import worst_classes
+from textclf.report.model_card_data import front_matter
 from textclf.report.verdict import caveat, verdict
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ _TASK_WORDS = {
 }
 _ADAPTER, _PLAIN = "a LoRA adapter on", "fine-tuned from"
 _NEEDS_BASE = (
-    "The folder is an adapter: it needs its base model. For a folder that needs nothing "
-    "else: `footwork textclf merge path/to/this/folder merged/`."
+    "The folder is an adapter: it needs its base model, and `pipeline` alone does not load it. For "
+    "a folder that needs nothing else, and that it does load: "
+    f"`footwork textclf merge {PLACE} merged/`."
 )
 _DIVIDES = "Footwork divides logits by the temperature before they become probabilities"
 _DIVIDED = "The weights of the head are divided by the temperature, so its logits need no other"
@@ -81,40 +84,54 @@ def _usage(report: Report) -> str:
     call = 'predict(["one text"], ["its pair"])' if pairs else 'predict(["one text", "another"])'
     parts = [
         "## Use",
-        "```bash\nfootwork textclf predict path/to/this/folder texts.csv -o answers.csv\n```",
+        f"```bash\nfootwork textclf predict {PLACE} texts.csv -o answers.csv\n```",
         "```python\nfrom textclf import TextClassifier\n\n"
-        'classifier = TextClassifier.load("path/to/this/folder")\n'
+        f'classifier = TextClassifier.load("{PLACE}")\n'
         f"for prediction in classifier.{call}:\n"
         "    print(prediction.label, prediction.probability)\n```",
     ]
+    asked = _asked(pairs, report.config.get("max_length", 256))
     if report.adapter:
-        return "\n\n".join([*parts, _NEEDS_BASE])
-    return "\n\n".join([*parts, _pipeline_usage(pairs, report.config.get("max_length", 256))])
+        parts.append(_NEEDS_BASE)
+        usage = adapter_usage("text-classification", report.model_id, report.revision, asked)
+        return "\n\n".join([*parts, *([usage] if usage else [])])
+    return "\n\n".join([*parts, _pipeline_usage(asked)])
 
 
-def _pipeline_usage(pairs: bool, max_length: int) -> str:
+def _asked(pairs: bool, max_length: int) -> str:
+    """A question to a pipeline, as Python."""
     text = '{"text": "one text", "text_pair": "its pair"}' if pairs else '"one text"'
+    return f"{text}, top_k=None, truncation=True, max_length={max_length}"
+
+
+def _pipeline_usage(asked: str) -> str:
     return (
         "With transformers alone (whose scores are not calibrated):\n\n"
         "```python\nfrom transformers import pipeline\n\n"
-        'classify = pipeline("text-classification", model="path/to/this/folder")\n'
-        f"print(classify({text}, top_k=None, truncation=True, max_length={max_length}))\n```"
+        f'classify = pipeline("text-classification", model="{PLACE}")\n'
+        f"print(classify({asked}))\n```"
     )
 
 
-def merged_card(card: str, manifest: Mapping[str, Any]) -> str:
+def merged_card(card: str, manifest: Mapping[str, Any], repository: str | None = None) -> str:
     """Make the card of an adapter that of the plain folder it was merged into.
 
     Args:
         card: As `model_card` wrote it; what a user has changed in it stays.
         manifest: `footwork.json` of the folder.
+        repository: Where the adapter came from, if that was the Hub: the card calls it so.
     """
+    if repository is not None:
+        for before, after in ('""', "  "):
+            card = card.replace(f"{before}{repository}{after}", f"{before}{PLACE}{after}")
     pairs = len((manifest.get("data") or {}).get("text_columns") or ()) == 2
+    usage = _pipeline_usage(_asked(pairs, manifest.get("max_length", 256)))
+    needs_base = re.compile(r"The folder is an adapter: .*?(?=\n\n## |\Z)", re.DOTALL)
+    card = needs_base.sub(lambda _: usage, card, count=1)
     changes = {
         "\nlibrary_name: peft\n": "\nlibrary_name: transformers\n",
         "\nbase_model_relation: adapter\n": "\nbase_model_relation: finetune\n",
         f"\nThis is {_ADAPTER} ": f"\nThis is {_PLAIN} ",
-        _NEEDS_BASE: _pipeline_usage(pairs, manifest.get("max_length", 256)),
     }
     if "temperature_in_weights" in (manifest.get("calibration") or {}):
         changes[_DIVIDES] = _DIVIDED
@@ -166,7 +183,7 @@ def _results(report: Report, pictures: Sequence[str]) -> str:
     if weakness := caveat(report.split):
         parts.append(
             f"{weakness} Measure on rows that the training never saw: "
-            "`footwork textclf evaluate path/to/this/folder test.csv`."
+            f"`footwork textclf evaluate {PLACE} test.csv`."
         )
     linear_notes = report.baselines["linear"].notes if "linear" in report.baselines else ()
     parts += [_plain(note) for note in dict.fromkeys((*evaluation.notes, *linear_notes))]

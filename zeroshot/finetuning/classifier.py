@@ -20,6 +20,7 @@ from runtime.encoder.towers import ImageTower
 from runtime.encoder_config import EncoderConfig
 from runtime.errors import ConfigError, ImageError, ModelError
 from runtime.folders import MANIFEST, read_manifest
+from runtime.hub import trained_folder
 from runtime.image_classifiers import load_image_processor, load_trained_image_classifier
 from runtime.logits import log_softmax
 from zeroshot.classifier import LabelledImage
@@ -95,18 +96,23 @@ class FinetunedClassifier:
 
     @classmethod
     def load(
-        cls, folder: Path | str, options: FinetunedOptions = FinetunedOptions()
+        cls,
+        folder: Path | str,
+        options: FinetunedOptions = FinetunedOptions(),
+        *,
+        revision: str | None = None,
     ) -> FinetunedClassifier:
         """Load what `finetune` published.
 
         Args:
-            folder: Of `finetune`.
+            folder: Of `finetune`, or the Hub id (owner/name) that it was pushed to.
             options: How it answers.
+            revision: Branch, tag or commit on the Hub.
 
         Raises:
             ModelError: The folder is none of `finetune`, or is damaged.
         """
-        folder = Path(folder)
+        folder = trained_folder(folder, revision)
         manifest = read_manifest(folder)
         if not is_finetuned(manifest):
             message = f"{folder} holds no fine-tuned model. Make one: footwork zeroshot finetune."

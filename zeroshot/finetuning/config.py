@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal  # noqa: F401 - inherited annotations
 
 from cyclopts import Parameter
 
-from runtime.adaptation_config import AdaptationConfig
+from runtime.adaptation_config import PublishConfig
 from runtime.errors import ConfigError
 from runtime.training.config import LoopConfig
 from runtime.training.recipe import recipe_for
@@ -18,7 +18,7 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(AdaptationConfig, LoopConfig):
+class FinetuneConfig(PublishConfig, LoopConfig):
     """Everything that determines a fine-tuning run."""
 
     model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
@@ -43,7 +43,7 @@ class FinetuneConfig(AdaptationConfig, LoopConfig):
         Raises:
             ConfigError: One is out of range.
         """
-        AdaptationConfig.__post_init__(self)
+        PublishConfig.__post_init__(self)
         LoopConfig.__post_init__(self)
         if not 0 < self.validation_share < 1:
             message = f"`validation_share` must be between 0 and 1, got {self.validation_share}."

@@ -17,15 +17,27 @@ from runtime.accelerator import (
     compute_device,
     gather_shares,
     is_main_process,
+    number_of_processes,
     wait_for_everyone,
 )
+from runtime.adaptation import require_adaptable
 from runtime.calibration import GivenCalibration
 from runtime.checkpoints import IMAGE_PRESETS, model_commit, resolve_model_id
 from runtime.folders import discard_folder, published_folder, read_manifest
-from runtime.image_classifiers import load_image_classifier, load_image_processor
+from runtime.image_classifiers import (
+    load_image_classifier,
+    load_image_processor,
+    load_image_shape,
+)
 from runtime.metrics import Interval
 from runtime.model_precision import settled_precision
 from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
+from runtime.uploads import (
+    create_repository,
+    push_folder,
+    require_publishable,
+    writable_repository,
+)
 from zeroshot.finetuning.baselines import (
     fit_probe,
     majority_baseline,
@@ -42,6 +54,8 @@ from zeroshot.finetuning.learner import (
     Pictures,
     encoder_size,
     features_of,
+    has_one_head,
+    head_of,
     logits_of,
     start_head,
 )
@@ -66,6 +80,10 @@ class FinetunedRun:
     notes: tuple[str, ...]
     """What the user should know, one sentence each."""
     skipped: tuple[SkippedImage, ...]
+    repository: str | None = None
+    """On the Hub, where it was pushed."""
+    address: str | None = None
+    """Of the repository."""
 
     def to_text(self) -> str:
         """How good it is, and what it was to beat, for people."""
@@ -76,6 +94,10 @@ class FinetunedRun:
             lines.append(_line(name, each))
         for name, each in self.manifest["baselines"].items():
             lines.append(_line(f"{name}, accuracy", each["accuracy"]))
+        where = f", and at {self.address}" if self.address else ""
+        lines += ["", f"{self.folder} is published{where}. Use it:"]
+        used = self.repository or self.folder
+        lines.append(f"  footwork zeroshot label photos/ --taught {used} -o labels.csv")
         return "\n".join(lines)
 
 
@@ -101,35 +123,69 @@ def finetune(
         ConfigError: A setting is wrong, or something is in the way.
         DataError: There is nothing to learn from.
         ModelError: The model cannot be loaded, or the saved folder does not answer as the trained
-            model did; then nothing is published.
+            model did; then nothing is published. Or the upload failed, and the folder stands.
         TrainingError: Training could not go on; its checkpoints stay.
     """
     config, out = config or FinetuneConfig(), Path(out)
     notify = notify if is_main_process() else _silent
+    require_publishable(config, IMAGE_PRESETS.get(config.model_id, config.model_id))
     place = check_run(out, existing, (examples, config.model_id))
+    repository = None
+    if config.push_to_hub is not None and is_main_process():
+        repository = writable_repository(config.push_to_hub)
+    processor = require_trainable(config)
     images = read_finetune_images(Path(examples), config.validation_share, config.seed)
-    learner = plan(images, config, notify)
+    learner = plan(images, config, processor, notify)
     identity = {"data": images.sha256, "base_revision": learner.revision}
     with held(place.run), resumable(place.run):
         resume = begin_run(place, asdict(learner.config) | identity, existing, notify)
+        if repository:
+            notify(f"to be uploaded when all is done: {create_repository(repository)}")
         learner, pictures = _with_pictures(learner, place.run, notify)
         baselines = _baselines(learner, pictures, notify)
         model, outcome = fit(learner, pictures, place.run, resume, notify)
         evaluations = _evaluate(model, learner, pictures)
         result = Result(learner, model, outcome, evaluations, baselines)
         notes = _finish(place, result, pictures, notify)
+    address = push_folder(out, repository) if repository else None
     wait_for_everyone()
     images = learner.images
     notes = (*images.notes, *_figure_notes(result), *notes)
     manifest = read_manifest(out, verify=False)
-    return FinetunedRun(out, manifest, result.evaluation, notes, images.skipped)
+    return FinetunedRun(
+        out, manifest, result.evaluation, notes, images.skipped, repository, address
+    )
 
 
-def plan(images: FinetuneImages, config: FinetuneConfig, notify: Notify) -> Learner:
-    """Load the model for `images` and settle what the configuration leaves open.
+def require_trainable(config: FinetuneConfig) -> Any:
+    """Refuse, before the images are read, what the model cannot do whatever they are.
+
+    Returns:
+        The model's image processor.
 
     Raises:
         ConfigError: A setting contradicts the model.
+        ModelError: The model cannot be reached, or the method cannot adapt it.
+    """
+    config.require_divisible(number_of_processes())
+    processor = load_image_processor(config.model_id, config.revision)
+    shape = load_image_shape(config.model_id, config.revision, config.features_from)
+    require_adaptable(shape, config.method, checkpointing=config.activation_checkpointing)
+    if config.method == "head":
+        head_of(shape)
+    return processor
+
+
+def plan(images: FinetuneImages, config: FinetuneConfig, processor: Any, notify: Notify) -> Learner:
+    """Load the model for `images` and settle what the configuration leaves open.
+
+    Args:
+        images: All splits.
+        config: As the user states it.
+        processor: The model's image processor.
+        notify: Takes what the user should know, one text each.
+
+    Raises:
         ModelError: The model cannot be loaded.
     """
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
@@ -145,9 +201,11 @@ def plan(images: FinetuneImages, config: FinetuneConfig, notify: Notify) -> Lear
     resolved = replace(resolved, mixed_precision=settled_precision(resolved.mixed_precision, model))
     for sentence in filter(None, (said, head.note)):
         notify(sentence)
+    if config.merge and config.method != "lora":
+        notify(f"--merge has no adapter to merge: {config.method} gives a plain folder.")
     return Learner(
         model=model,
-        processor=load_image_processor(config.model_id, config.revision),
+        processor=processor,
         images=images,
         config=resolved,
         base_id="tiny" if config.model_id == "tiny" else resolved_id,
@@ -175,23 +233,25 @@ def _baselines(learner: Learner, pictures: Pictures, notify: Notify) -> dict[str
     images, config = learner.images, learner.config
     notify("judging the pretrained model: by class names, and by a linear probe of its features")
     found = {"majority": majority_baseline(images)}
-    train, judged = (
-        features_of(
-            learner.model,
-            pictures.file,
-            pictures.rows(name, images.splits[name]),
-            config.mixed_precision,
-        )
-        for name in ("train", images.reported)
-    )
-    probe = gather_shares(fit_probe(images, train) if is_main_process() else None)[0]
-    if not learner.head.kept:
-        start_head(learner.model, probe)
     if is_main_process():
         words = zero_shot_baseline(images, config.model_id, config.revision)
         if words is not None:
             found["zero_shot"] = words
-        found["linear_probe"] = probe_baseline(images, probe, judged)
+    if has_one_head(learner.model):
+        train, judged = (
+            features_of(
+                learner.model,
+                pictures.file,
+                pictures.rows(name, images.splits[name]),
+                config.mixed_precision,
+            )
+            for name in ("train", images.reported)
+        )
+        probe = gather_shares(fit_probe(images, train) if is_main_process() else None)[0]
+        if not learner.head.kept:
+            start_head(learner.model, probe)
+        if is_main_process():
+            found["linear_probe"] = probe_baseline(images, probe, judged)
     wait_for_everyone()
     return found
 

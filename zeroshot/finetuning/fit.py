@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from runtime.accelerator import compute_device, resolve_precision
 from runtime.adaptation import adapt, parameter_groups, resting_parameters
-from runtime.errors import ConfigError
 from runtime.training.batching import FILLER
 from runtime.training.frozen_weights import frozen_weights_in
 from runtime.training.job import TrainingJob, TrainingOutcome
@@ -92,14 +91,8 @@ def fit(
 
     Returns:
         The trained model (a `PeftModel` for LoRA) and how training went.
-
-    Raises:
-        ConfigError: The model cannot do what a setting asks.
     """
     config = learner.config
-    if config.activation_checkpointing and not learner.model.supports_gradient_checkpointing:
-        name = type(learner.model).__name__
-        raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
     model = adapt(learner.model, config, learner.base_id, learner.revision)
     if config.method == "head":
         return model, _fit_head(model, learner, pictures, run, resume, notify)

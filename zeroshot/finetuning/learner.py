@@ -73,6 +73,11 @@ def encoder_size(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in encoder_of(model).parameters())
 
 
+def has_one_head(model: PreTrainedModel) -> bool:
+    """Whether one module turns features into logits: they can be kept, and probed."""
+    return len(head_names(model)) == 1
+
+
 def head_of(model: PreTrainedModel) -> nn.Module:
     """The one module that turns features into logits.
 
@@ -80,10 +85,10 @@ def head_of(model: PreTrainedModel) -> nn.Module:
         ModelError: There are several.
     """
     heads = head_names(model)
-    if len(heads) != 1:
+    if not has_one_head(model):
         message = (
             f"The head of {type(model).__name__} is no single module ({', '.join(heads)}), so its "
-            "features cannot be kept. Use --method lora or --method full."
+            "features cannot be kept. Use another method than head."
         )
         raise ModelError(message)
     return model.get_submodule(heads[0])

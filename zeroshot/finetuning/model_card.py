@@ -6,8 +6,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.model_cards import (
+    PLACE,
+    adapter_usage,
+    public_data_name,
+    public_model_id,
+    public_text,
+)
+
 _NAMED = 40
 """Classes that are listed by name."""
+_USE = f"""## Use
+
+```bash
+footwork zeroshot label photos/ --taught {PLACE} -o labels.csv
+```
+
+```python
+from pathlib import Path
+
+from zeroshot import FinetunedClassifier
+
+classifier = FinetunedClassifier.load("{PLACE}")
+for answer in classifier.predict([Path("photo.jpg")]):
+    print(answer.label, answer.score)
+```"""
+_PLAIN = f"""With transformers alone (whose scores are not calibrated):
+
+```python
+from transformers import pipeline
+
+classify = pipeline("image-classification", model="{PLACE}")
+print(classify("photo.jpg"))
+```"""
+_NEEDS_BASE = (
+    "The folder is an adapter: it needs its base model, and `pipeline` alone does not load it. "
+    "`footwork zeroshot finetune --merge` makes a folder that needs nothing else, and that it does "
+    "load."
+)
 _BASELINES = {
     "majority": "the commonest class, every time",
     "zero_shot": "the same model by class names alone",
@@ -23,12 +59,23 @@ def model_card(manifest: Mapping[str, Any], notes: Sequence[str]) -> str:
         notes: On the images, one sentence each.
     """
     labels, data, model = manifest["labels"], manifest["data"], manifest["model"]
+    config = manifest["config"]
+    adapter = manifest["method"] == "lora" and not config["merge"]
     rows = ", ".join(f"{count} {name}" for name, count in data["rows"].items())
     listed = ", ".join(labels[:_NAMED]) + (" …" if len(labels) > _NAMED else "")
-    base = model["id"] + (f" at {model['revision']}" if model["revision"] else "")
+    public = public_model_id(model["id"])
+    base = public or Path(model["id"]).name
+    base += f" at {model['revision']}" if model["revision"] else ""
     lines = [
-        *("---", "library_name: transformers", "pipeline_tag: image-classification", "---", ""),
-        f"# {Path(data['path']).name}: {len(labels)} classes of images",
+        "---",
+        f"library_name: {'peft' if adapter else 'transformers'}",
+        "pipeline_tag: image-classification",
+        *([f"base_model: {public}"] if public else []),
+        *([f"base_model_relation: {'adapter' if adapter else 'finetune'}"] if public else []),
+        "tags: [image-classification, footwork]",
+        "---",
+        "",
+        f"# {public_data_name(data)}: {len(labels)} classes of images",
         "",
         f"{base}, fine-tuned by `{manifest['method']}` on {rows} images."
         + (f" {manifest['head']['note']}" if manifest["head"]["note"] else ""),
@@ -46,18 +93,19 @@ def model_card(manifest: Mapping[str, Any], notes: Sequence[str]) -> str:
         ),
         "",
         _calibration_line(manifest["calibration"]),
-        *(f"- {note}" for note in notes),
+        *(f"- {public_text(note, data)}" for note in notes),
         "",
-        "## Use",
+        _USE,
         "",
-        "```python",
-        "from zeroshot import FinetunedClassifier",
-        "",
-        'FinetunedClassifier.load("THIS_FOLDER").predict([Path("photo.jpg")])',
-        "```",
+        _adapter(model) if adapter else _PLAIN,
         "",
     ]
     return "\n".join(lines)
+
+
+def _adapter(model: Mapping[str, Any]) -> str:
+    usage = adapter_usage("image-classification", model["id"], model["revision"], '"photo.jpg"')
+    return f"{_NEEDS_BASE}\n\n{usage}".rstrip()
 
 
 def _metric_row(name: str, interval: Mapping[str, float]) -> str:

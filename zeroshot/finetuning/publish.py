@@ -51,7 +51,7 @@ def write_finetuned(folder: Path, result: Result) -> tuple[str, ...]:
     Returns:
         Notes on what could not be written, one sentence each.
     """
-    save_model(folder, result.model)
+    save_model(folder, result.model, merge=result.learner.config.merge)
     result.learner.processor.save_pretrained(folder)
     manifest = _manifest(result)
     write_json(folder / MANIFEST, manifest)

@@ -100,19 +100,24 @@ class TaughtClassifier:
         folder: Path | str,
         encoder: ImageTextEncoder | None = None,
         thresholds: Thresholds | None = None,
+        *,
+        revision: str | None = None,
     ) -> TaughtClassifier:
         """Load what `teach` published.
 
         Args:
-            folder: Of `teach`.
+            folder: Of `teach`, or the Hub id (owner/name) that it was pushed to.
             encoder: Embeds files; None loads the model that the folder names when it is needed.
             thresholds: When no label is given; None takes those that were found when it was taught.
+            revision: Branch, tag or commit on the Hub.
 
         Raises:
             ModelError: The folder is none of `teach`, is damaged, or was taught with another
                 encoder.
         """
-        folder = Path(folder)
+        from runtime.hub import trained_folder
+
+        folder = trained_folder(folder, revision)
         manifest = read_manifest(folder)
         if manifest.get("application") != APPLICATION:
             message = f"{folder} holds no taught classifier. Make one: footwork zeroshot teach."
