@@ -13,6 +13,7 @@ from runtime.checkpoints import ADAPTER_CONFIG
 from runtime.errors import ConfigError, ModelError
 from runtime.folders import MANIFEST, read_json, sealed, write_json
 from runtime.model_cards import PLACE, is_local, public_document
+from runtime.paths import shell_word
 
 _WITH_PATHS = (MANIFEST, "report/metrics.json")
 _INSTEAD = "Or leave out --push-to-hub, and upload the folder later (hf upload)"
@@ -163,8 +164,8 @@ def push_folder(folder: Path, repository: str) -> str:
     except (OSError, HTTPError, RuntimeError, ValueError) as error:
         message = (
             f"{folder} is finished, but could not be uploaded to {repository}: {_said(error)} "
-            f"Log in (hf auth login), then: hf upload {repository} {folder}. That uploads "
-            f"{' and '.join(_WITH_PATHS)} as they are, local paths included."
+            f"Log in (hf auth login), then: hf upload {repository} {shell_word(folder)}. That "
+            f"uploads {' and '.join(_WITH_PATHS)} as they are, local paths included."
         )
         raise ModelError(message) from error
     return address

@@ -31,6 +31,7 @@ from runtime.image_classifiers import (
 )
 from runtime.metrics import Interval
 from runtime.model_precision import settled_precision
+from runtime.paths import shell_word
 from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 from runtime.uploads import (
     create_repository,
@@ -96,7 +97,7 @@ class FinetunedRun:
             lines.append(_line(f"{name}, accuracy", each["accuracy"]))
         where = f", and at {self.address}" if self.address else ""
         lines += ["", f"{self.folder} is published{where}. Use it:"]
-        used = self.repository or self.folder
+        used = shell_word(self.repository or self.folder)
         lines.append(f"  footwork zeroshot label photos/ --taught {used} -o labels.csv")
         return "\n".join(lines)
 
