@@ -111,7 +111,10 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
                 "this machine. Leave it out, or run the command elsewhere to mean the Hub's."
             )
         return folder
-    found = fetch_model(str(model), revision, parts="published")
+    try:
+        found = fetch_model(str(model), revision, parts="published")
+    except HubUnreachable as error:
+        raise HubUnreachable(f"There is no folder {model} here. {error}") from error
     note(f"{model} is no folder here: taken from the Hub, at commit {found.name[:12]}.")
     return found
 

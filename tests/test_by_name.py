@@ -11,7 +11,7 @@ import pytest
 from runtime.cli import main
 from runtime.errors import ConfigError, ModelError
 from runtime.hub import trained_folder
-from tests.hub import COMMIT, keep_repository
+from tests.hub import COMMIT, Hub, keep_repository
 from tests.models import build_adapter, build_base, build_classifier
 from tests.tables import sentiment_table
 from tests.zeroshot.image_towers import build_tower, draw_classes
@@ -82,10 +82,13 @@ def test_what_is_no_name_of_a_repository_is_a_folder(name: str) -> None:
     assert trained_folder(name) == Path(name)
 
 
-def test_a_repository_without_a_model_is_told(tmp_path: Path) -> None:
+def test_a_repository_without_a_model_is_told(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
-    keep_repository(tmp_path / "nothing", "owner/empty")
-    with pytest.raises(ModelError, match=r"owner/empty on the Hub holds no trained model"):
+    (tmp_path / "nothing" / "notes.txt").touch()
+    hub.add("owner/empty", tmp_path / "nothing")
+    with pytest.raises(
+        ModelError, match=r"owner/empty holds no config\.json.* it holds notes\.txt"
+    ):
         trained_folder("owner/empty")
 
 
@@ -94,7 +97,7 @@ def test_what_is_neither_here_nor_there_is_told(
     name: str, revision: str | None, adapter: Path
 ) -> None:
     assert adapter.exists()
-    with pytest.raises(ModelError, match=f"no folder {name} here, and no model of this name"):
+    with pytest.raises(ModelError, match=f"no folder {name} here. HF_HUB_OFFLINE is set"):
         TextClassifier.load(name, revision=revision)
 
 

@@ -25,6 +25,7 @@ OF_NAMES = (
     *("search/answers/rows.py", "search/upkeep/duplicate_rows.py", "zeroshot/rows.py"),
     *("search/answers/contact_sheet.py", "search/answers/answer.py", "search/query/asking.py"),
     *("search/records.py", "runtime/console.py", "runtime/streams.py"),
+    "search/upkeep/duplicates_page.py",
 )
 """Rooms that make text or rows of what is known of a file, and touch none."""
 GUARDS = frozenset(
@@ -34,7 +35,7 @@ GUARDS = frozenset(
         *("is_folder", "why_missing", "natural_key", "has_image_ending", "is_visible", "name_key"),
         *("FolderReader._entries.<locals>.<lambda>", "_Finder._add_file", "<lambda>"),
         *("_compare", "_place", "_renewed", "_worth", "_pixels", "fspath", "_path_normpath"),
-        *("_state_of", "_digest"),
+        *("_state_of", "_digest", "_file_of", "_Check._counts"),
     }
 )
 """Where whatever is raised within is caught; and what asks for a name, or what is known, alone."""
@@ -66,7 +67,9 @@ class Steps:
             is_step = is_step and not code.co_name.startswith("__")
         elif event == "c_call" and getattr(called, "__module__", "") in ("posix", "io", "_io"):
             names = frame.f_code.co_varnames
-            is_step = called.__name__ not in GUARDS
+            # `os.path` takes whatever the system says for an answer.
+            answered = ("exists", "isdir", "isfile", "islink", "lexists")
+            is_step = called.__name__ not in GUARDS and frame.f_code.co_name not in answered
         else:
             return
         if not (is_step and any(is_victim(frame.f_locals.get(name)) for name in names)):

@@ -229,7 +229,7 @@ def test_shadows_never_hide_a_pair(width: int) -> None:
 def test_a_page_shows_every_group_and_needs_nothing_else(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for name in ("a", "<b>", "c"):
-        save(scene(len(name)), photos / f"{name}.png")
+        os.utime(save(scene(len(name)), photos / f"{name}.png"), (1_000_000_000, 1_000_000_000))
     found = found_in(photos)
     page = tmp_path / "page.html"
     write_duplicates_page(found, page, Thumbnails(100))

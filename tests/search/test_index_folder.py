@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import ModelError, StoreError
+from runtime.errors import ConfigError, StoreError
 from search.index_folder import IndexFolder, find_index
 from search.options import ModelOptions
 from search.query.texts import open_texts
@@ -111,7 +111,7 @@ def test_an_index_that_cannot_be_opened_is_let_go_of(
         with closing(opened.connection):
             opened.run(statement)
 
-    with pytest.raises(ModelError, match="no-such-model"):
+    with pytest.raises(ConfigError, match="no-such-model"):
         Indexer(IndexFolder(index), ModelOptions(model_id="./no-such-model")).index()
     assert open_connections() == 0
     for statement, told in (
@@ -212,7 +212,7 @@ def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
     opened = open_catalog(catalog, to_write=True)
     opened.run("PRAGMA user_version = 7")
     opened.connection.close()
-    with pytest.raises(StoreError, match=r"has format 7; .* reads format 1\. Take the version"):
+    with pytest.raises(StoreError, match=r"has format 7; .* reads format 2\. Move it away"):
         EmbeddedStore.open(index / "generation-1")
     manifest = index / "footwork.json"
     told = json.loads(manifest.read_text("utf-8"))
