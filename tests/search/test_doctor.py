@@ -223,13 +223,13 @@ def test_one_flipped_bit_of_a_vector_is_seen(place: IndexFolder) -> None:
 
 def test_a_catalog_of_another_format_is_told_and_left_alone(place: IndexFolder) -> None:
     with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA user_version = 7")
     for work in (
         lambda: place.open(),
         lambda: examined(place),
         lambda: examined(place, repair=True),
     ):
-        with pytest.raises(StoreError, match="has format 1; this version of Footwork reads format"):
+        with pytest.raises(StoreError, match="has format 7; this version of Footwork reads format"):
             work()
 
 

@@ -207,6 +207,42 @@ def test_an_update_clears_what_a_killed_one_left(index: Path) -> None:
     assert len(holdings(IndexFolder(index))) == 6
 
 
+@pytest.mark.parametrize(
+    "later", [("date_from", "ctime_ns", "checksum"), ("date_from", "ctime_ns")]
+)
+def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
+    index: Path, later: tuple[str, ...]
+) -> None:
+    catalog = index / "generation-1" / "catalog.sqlite"
+    with closing(EmbeddedStore.open(catalog.parent)) as store:
+        before, vectors = list(store.files()), store.sample(10)
+    with closing(sqlite3.connect(catalog)) as connection:
+        for column in later:
+            connection.execute(f"ALTER TABLE files DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 1")
+    with closing(EmbeddedStore.open(catalog.parent)) as store:
+        assert list(store.files()) == [replace(record, ctime_ns=None) for record in before]
+        assert (store.sample(10) == vectors).all()
+    with closing(EmbeddedStore.open(catalog.parent)) as store:
+        summary = indexed(store, index.parent / "photos")
+        assert (summary.embedded, summary.unchanged) == (0, len(before))
+        assert list(store.files()) == before
+
+
+def test_an_older_index_that_cannot_be_written_says_so(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(index / "generation-1" / "catalog.sqlite")) as connection:
+        connection.execute("PRAGMA user_version = 1")
+
+    def refuse(_: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr("search.store.embedded.catalog.upgrade_tables", refuse)
+    with pytest.raises(StoreError, match=r"is of an earlier version, and cannot be written here"):
+        EmbeddedStore.open(index / "generation-1")
+
+
 def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
     catalog = index / "generation-1" / "catalog.sqlite"
     opened = open_catalog(catalog, to_write=True)

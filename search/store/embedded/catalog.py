@@ -24,6 +24,7 @@ from search.store.embedded.tables import (
     FORMAT,
     are_ours,
     create_tables,
+    upgrade_tables,
 )
 from search.store.protocol import Embedder
 
@@ -209,7 +210,9 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
         connection = _connect(path, "rw") if to_write else _connect_to_read(path)
         held.callback(connection.close)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != FORMAT:
+        if version == 1:
+            _upgrade(path)
+        elif version != FORMAT:
             raise StoreError(
                 f"The index in {path.parent} has format {version}; this version of Footwork reads "
                 f"format {FORMAT}. Move it away and index the photos anew, or take the version "
@@ -219,6 +222,17 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
             raise spoilt_catalog(path, "its tables are not those of an index")
         held.pop_all()
     return Catalog(path, connection)
+
+
+def _upgrade(path: Path) -> None:
+    try:
+        with closing(_connect(path, "rw")) as connection:
+            upgrade_tables(connection)
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"The index in {path.parent} is of an earlier version, and cannot be written here "
+            f"({error}). footwork search status, where it can be, brings it up to date."
+        ) from error
 
 
 def require_plain_catalog(path: Path) -> None:

@@ -15,19 +15,16 @@ CREATE TABLE files (
     path TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER,
     content TEXT NOT NULL,
     format TEXT,
     width INTEGER,
     height INTEGER,
     date INTEGER,
-    date_from TEXT,
     camera TEXT,
     camera_folded TEXT,
     fault TEXT,
     present INTEGER NOT NULL,
-    slot INTEGER,
-    checksum INTEGER
+    slot INTEGER
 );
 CREATE UNIQUE INDEX files_by_slot ON files (slot);
 CREATE INDEX files_by_size ON files (size);
@@ -50,13 +47,40 @@ CREATE TABLE labels (
 CREATE INDEX labels_by_file ON labels (file);
 CREATE VIRTUAL TABLE names USING fts5 (words, tokenize = 'unicode61 remove_diacritics 2');
 """
+_LATER = ("checksum INTEGER", "ctime_ns INTEGER", "date_from TEXT")
+"""Columns that `files` has got since; a catalog of format 1 has none, or the first."""
+_DATES_FROM = """
+UPDATE files SET date_from = CASE
+    WHEN date = CAST(strftime('%s', mtime_ns / 1000000000, 'unixepoch', 'localtime') AS INTEGER)
+    THEN 'file' ELSE 'picture' END
+WHERE format IS NOT NULL
+"""
+"""A guess, as format 1 made it at every update; which files were changed meanwhile is not known."""
 _OTHERS = ("names_", "sqlite_")
 """Tables of SQLite's own making: in which a virtual one lies, or its statistics."""
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make them in an empty file."""
-    connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+    version = f"PRAGMA user_version = {FORMAT};"
+    connection.executescript(f"BEGIN; {_SCHEMA} {_added(0)} {version} COMMIT;")
+
+
+def upgrade_tables(connection: sqlite3.Connection) -> None:
+    """Bring those of format 1 up to date; `are_ours` tells whether they are that now."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone() == (1,):  # still: another may have
+            known = next((n for n in range(len(_LATER)) if _has_tables(connection, n)), None)
+            if known is not None:
+                for statement in filter(str.strip, _added(known).split(";")):
+                    connection.execute(statement)
+                connection.execute(_DATES_FROM)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def are_ours(connection: sqlite3.Connection) -> bool:
@@ -64,13 +88,24 @@ def are_ours(connection: sqlite3.Connection) -> bool:
 
     A trigger, a view or a column that computes would do what whoever made the file pleases.
     """
+    return _has_tables(connection, len(_LATER))
+
+
+def _has_tables(connection: sqlite3.Connection, later: int) -> bool:
+    """The same of tables with so many of the later columns."""
     rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
     found = {
         _one_line(str(sql))
         for kind, name, sql in rows.fetchall()
         if not (kind == "table" and str(name).startswith(_OTHERS))
     }
-    return found == {_one_line(one) for one in _SCHEMA.split(";") if one.strip()}
+    columns = ", ".join(("slot INTEGER ", *_LATER[:later])) + ")"
+    schema = (_one_line(one) for one in _SCHEMA.split(";") if one.strip())
+    return found == {one.replace("slot INTEGER )", columns) for one in schema}
+
+
+def _added(known: int) -> str:
+    return "".join(f"ALTER TABLE files ADD COLUMN {column};" for column in _LATER[known:])
 
 
 def _one_line(statement: str) -> str:
