@@ -23,6 +23,13 @@ _INVISIBLE = re.compile(
 )
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _VARIANTS = re.compile("[\ufe00-\ufe0f]")
+# What a word processor makes of - ' and ".
+_TYPED = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-") | {
+    0x2018: "'",
+    0x2019: "'",
+    0x201C: '"',
+    0x201D: '"',
+}
 _LOGICAL = {"true": Decimal(1), "false": Decimal(0)}
 
 
@@ -50,14 +57,16 @@ def read_label(value: Any) -> str | None:
 
 
 def look_alike(names: Iterable[str]) -> list[list[str]]:
-    """Names that differ in case, in spaces, or in how a number or a truth is written: 1, 1.0, true.
+    """Names that differ in case, spaces, kinds of dashes and quotes, or in how a value is written.
+
+    `1`, `1.0` and `true` are one value.
 
     Returns:
         The names of each group of several, in their order.
     """
     alike: dict[str | Decimal, list[str]] = defaultdict(list)
     for name in names:
-        plain = _VARIANTS.sub("", unicodedata.normalize("NFKC", name))
+        plain = _VARIANTS.sub("", unicodedata.normalize("NFKC", name)).translate(_TYPED)
         key = " ".join(plain.casefold().split())
         # An exponent of many digits is none that a Decimal takes.
         number = Decimal(key) if len(key) < 20 and is_number(key) else _LOGICAL.get(key)

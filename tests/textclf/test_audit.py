@@ -118,6 +118,13 @@ def test_labels_that_differ_in_case_are_named(tmp_path: Path, tokenizer: Any) ->
     assert finding(audit, "similar_labels").details["labels"] == ["Pos", "pos"]
 
 
+def test_labels_that_differ_in_kinds_of_dashes_are_named(tmp_path: Path, tokenizer: Any) -> None:
+    names = ["non-toxic", "non\u2011toxic", "non\u2013toxic", "toxic"]
+    train = [(f"text {i}", names[i % 4]) for i in range(60)]
+    audit = audited(tmp_path, tokenizer, train=train, dev=train[:2])
+    assert finding(audit, "similar_labels").details["labels"] == names[:3]
+
+
 def test_labels_that_are_written_in_two_ways_are_named(tmp_path: Path, tokenizer: Any) -> None:
     train = [(f"text {i}", ["1", "1.0", "01", "True", "2", "yes"][i % 6]) for i in range(60)]
     audit = audited(tmp_path, tokenizer, train=train, dev=train[:2])

@@ -211,6 +211,21 @@ def test_a_vector_unlike_the_others_is_a_bad_row(tmp_path: Path) -> None:
     assert load(tmp_path, rows_of([[0], [1], [0, 1], [2]] * 5)).labels == ("0", "1", "2")
 
 
+@pytest.mark.parametrize(
+    "vectors", [[[1, 0, 0], [0, 1]], [[1, -1, -1], [-1, 1, 1]], [[None, 1, 1], [1, 0, 0]]]
+)
+def test_numbers_that_repeat_in_a_list_are_no_labels(tmp_path: Path, vectors: list[Any]) -> None:
+    with pytest.raises(DataError, match=r"vectors of numbers such as \['1', "):
+        load(tmp_path, rows_of(vectors * 6))
+
+
+@pytest.mark.parametrize("vector", [[0, 1, 1], [0, 1, 1, 0, 0], "0,1,1", [2, 2, 0]])
+def test_vectors_of_other_classes_than_the_model_s_are_refused(tmp_path: Path, vector: Any) -> None:
+    write_rows(rows_of([vector] * 4), tmp_path / "d.jsonl")
+    with pytest.raises(DataError, match=r"but the model has 4 labels|are vectors of numbers"):
+        examples_for(("0", "1", "2", "3"), MULTI_LABEL, tmp_path / "d.jsonl")
+
+
 def test_names_of_vectors_come_from_a_file_too(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("toxic\ninsult\n")
     options = replace(SKIP, labels_file=str(tmp_path / "names.txt"))

@@ -130,7 +130,7 @@ def test_class_names_that_look_the_same_are_one(tmp_path: Path) -> None:
     )
     assert images.class_names == ("1", "1.0", "caf\u00e9")
     assert images.notes[1] == (
-        "Classes that differ only in case, spaces or how a value is written: '1', '1.0'."
+        "Classes that differ only in case, spaces, dashes or how a value is written: '1', '1.0'."
     )
     if len(list(touch(folder, "caf\u00e9/3.jpg").iterdir())) == 3:  # not so where they are one file
         with pytest.raises(DataError, match=r"read the same\. Rename one"):

@@ -146,7 +146,7 @@ def infer_kind(
                 "of 0 and 1. Name as many as there are, or leave it out."
             )
         return _vector_kind(cells, task, names or [str(place) for place in range(width)])
-    _refuse_soft_labels(cells, table)
+    _refuse_vectors(cells, table.source)
     if task == MULTI_LABEL and separator is None:
         separator = _find_separator(cells) or _only_separator(cells)
     if task is not None:
@@ -227,19 +227,18 @@ def _parts(cell: str | list[str]) -> list[str]:
     return re.split(r"[\s,;|]+", cell) if isinstance(cell, str) else cell
 
 
-def _refuse_soft_labels(cells: Sequence[Cell], table: Table) -> None:
+def _refuse_vectors(cells: Sequence[Cell], source: str) -> None:
+    """Refuse lists of numbers that are no sets of ids: with fractions, or with a value twice."""
     lists = [cell for cell in cells if isinstance(cell, list)]
-    widths = set(map(len, lists))
-    if (
-        len(widths) != 1
-        or widths <= {0, 1}
-        or not all(is_number(one) for row in lists for one in row)
-    ):
-        return
-    if any(not float(one).is_integer() for row in lists for one in row):
+    vectors = [row for row in lists if len(row) > 1 and all(map(is_number, row))]
+    one_width = len(vectors) == len(lists) and len(set(map(len, vectors))) == 1
+    fractions = any(not float(one).is_integer() for row in vectors for one in row)
+    repeating = sum(len(set(row)) < len(row) for row in vectors)
+    if (one_width and fractions) or 0 < len(vectors) <= 2 * repeating:
         raise DataError(
-            f"The labels of {table.source} are vectors of numbers such as {lists[0]}. A classifier "
-            "learns from vectors of 0 and 1, or from the names of the labels."
+            f"The labels of {source} are vectors of numbers such as {vectors[0]}. A "
+            "classifier learns from vectors of 0 and 1, all of one length, or from the names of "
+            "the labels."
         )
 
 
@@ -318,6 +317,7 @@ def _find_separator(cells: Sequence[Cell]) -> str | None:
 
 def kind_for_model(
     cells: Sequence[Cell],
+    source: str,
     separator: str | None,
     labels: Sequence[str],
     task: str,
@@ -327,19 +327,30 @@ def kind_for_model(
 
     Args:
         cells: To be read.
+        source: Named in errors.
         separator: As stated; None takes the one that leaves the fewest unknown labels.
         labels: The model's.
         task: The model's.
         names: Of the classes by their places in vectors of 0 and 1, as stated.
+
+    Raises:
+        DataError: The labels are vectors, but not of the model's classes.
     """
     if task == REGRESSION:
         texts = [cell for cell in cells if isinstance(cell, str)]
         return LabelKind(task, decimal_comma=_have_decimal_commas(texts))
     if names:
         return LabelKind(task, vector=tuple(names))
-    if _vector_width(cells) == len(labels):
+    width = _vector_width(cells)
+    if width == len(labels):
         note = f"Labels are {len(labels)} values of 0 and 1 a text, in the order of the model's."
         return LabelKind(task, vector=tuple(labels), notes=(note,))
+    if width > 2:  # two may be the ids of two labels
+        raise DataError(
+            f"Labels of {source} are {width} values of 0 and 1 a text, but the model has "
+            f"{len(labels)} labels: {_shown(labels)}."
+        )
+    _refuse_vectors(cells, source)
     if task != MULTI_LABEL or separator is not None:
         return LabelKind(task, separator if task == MULTI_LABEL else None)
     known = set(labels)

@@ -192,7 +192,7 @@ def read_examples(
         )
     cells = label_cells(table, columns)
     stated = _stated_names(columns, options)
-    kind = kind_for_model(cells, options.label_separator, labels, task, stated)
+    kind = kind_for_model(cells, table.source, options.label_separator, labels, task, stated)
     rows = read_rows(table, columns, kind).only_known(labels, kind, "the model's")
     if not options.table_format.skip_bad_rows:
         raise_bad_rows(rows.bad)
