@@ -249,7 +249,8 @@ def _is_list(label: Any) -> bool:
 def _name_notes(class_names: Sequence[str]) -> list[str]:
     """Classes that say nothing to a model that reads, and those that look like one another."""
     notes = [
-        f"Classes that differ only in case, spaces, dashes or how a value is written: {_listed(names)}."
+        "Classes that differ only in case, spaces, dashes or how a value is written: "
+        f"{_listed(names)}."
         for names in look_alike(class_names)
     ]
     if codes := [name for name in class_names if _CODE.fullmatch(name)]:

@@ -107,7 +107,10 @@ def _constant_findings(data: LabelledData, counts: Mapping[str, int]) -> Iterato
 def label_findings(data: LabelledData) -> Iterator[Finding]:
     """Labels that look like one another, and classes that validation never shows."""
     for labels in look_alike(data.labels):
-        message = f"Labels that differ only in case, spaces, dashes or how a value is written: {_list(labels)}."
+        message = (
+            "Labels that differ only in case, spaces, dashes or how a value is written: "
+            f"{_list(labels)}."
+        )
         yield Finding("similar_labels", "warning", message, details={"labels": labels})
     if data.task == REGRESSION:
         return
