@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.calibration import GivenCalibration
@@ -94,14 +94,11 @@ def _columns(table: Table, options: LabelOptions, trained: StatedColumns) -> Col
     ):
         label = None
     label, text, known = options.label_column or label, options.text_columns, trained.text
+    note = None
     if known and not text and ("column_1" not in table.columns or set(known) <= set(table.columns)):
         # Without names of columns, what they hold must tell.
-        text, _ = find_text_columns(list(table.columns), known, label, table.source)
-    stated = StatedColumns(
-        text,
-        label,
-        options.id_column,
-    )
+        text, note = find_text_columns(list(table.columns), known, label, table.source)
+    stated = StatedColumns(text, label, options.id_column)
     columns = choose_columns(table.columns, stated, table.source)
     require_text_count(trained.text, columns.text, table.source)
-    return columns
+    return replace(columns, notes=(*columns.notes, note)) if note else columns

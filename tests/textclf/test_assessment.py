@@ -131,6 +131,7 @@ def test_another_text_column_is_named_or_asked_for(tmp_path: Path) -> None:
     rows = [(str(n), text, label) for n, (text, label) in enumerate(sentiment_rows(20))]
     table = write_table(tmp_path / "d.csv", rows, ("id", "remark", "verdict"))
     found = assess(model, table, LabelOptions(), FLOAT32)
+    assert any("lacks 'text', which the model was trained on" in one for one in found.notes)
     assert "Texts are taken from 'remark', labels from 'verdict'." in found.notes
     unclear = write_table(tmp_path / "e.csv", rows, ("title", "body_html", "verdict"))
     with pytest.raises(DataError, match=r"lacks 'text': .*'title', 'body_html'.*--text-column"):
