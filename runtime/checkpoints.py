@@ -285,9 +285,8 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     except (ConfigError, ModelError) as error:
         raise ModelError(f"{folder} is an adapter over {base_id}. {error}") from error
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # peft warns of a base whose config it cannot find on the Hub
+        # peft warns of a base whose config it cannot find on the Hub.
+        warnings.simplefilter("ignore")
         try:
             return PeftModel.from_pretrained(base, str(folder))
         except Exception as error:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.calibration import GivenCalibration
-from runtime.folders import read_manifest
-from runtime.hub import trained_folder
 from runtime.tables.reader import SkippedRow, Table
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.data.columns import (
@@ -59,9 +57,8 @@ def assess(
         DataError: The table cannot be read, has another number of texts a row than the model
             takes, or has labels that the model does not know.
     """
-    folder = trained_folder(model, revision)
-    classifier = TextClassifier.load(folder, answering)
-    trained = _trained_columns(folder, classifier.text_columns)
+    classifier = TextClassifier.load(model, answering, revision=revision)
+    trained = StatedColumns(classifier.text_columns, classifier.label_column)
     names = (*options.column_names, *trained.text, *possible_names(trained.label))
     table = load_table(str(data), options.table_format, names)
     columns = _columns(table, options, trained)
@@ -77,13 +74,6 @@ def assess(
     notes = (f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest.",)
     notes = (*examples.notes, *(notes if cut else ()))
     return Assessment(evaluation, notes, examples.skipped)
-
-
-def _trained_columns(model: Path, text: tuple[str, ...]) -> StatedColumns:
-    match read_manifest(model, verify=False):
-        case {"data": {"label_column": str(label)}}:
-            return StatedColumns(text, label)
-    return StatedColumns(text)
 
 
 def _columns(table: Table, options: LabelOptions, trained: StatedColumns) -> Columns:

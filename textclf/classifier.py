@@ -78,6 +78,7 @@ class TextClassifier:
         self.text_columns: tuple[str, ...] = ()
         """Columns of the table that it was trained on; empty where that is not known."""
         self.label_column: str | None = None
+        """Of that table, as `StatedColumns.label`; None where it is not known."""
         self._folder: Path | None = None
         self._encoder = TextEncoder(tokenizer, options.max_length, options.long, options.overlap)
         self._config = InferenceConfig(
@@ -128,10 +129,11 @@ class TextClassifier:
         classifier = cls(merged(model), tokenizer, rule, options)
         classifier._folder = folder
         match manifest:
-            case {"data": {"text_columns": [*columns], **facts}}:
+            case {"data": {"text_columns": [*columns]}}:
                 classifier.text_columns = tuple(map(str, columns))
-                label = facts.get("label_column")
-                classifier.label_column = label if isinstance(label, str) else None
+        match manifest:
+            case {"data": {"label_column": str(label)}}:
+                classifier.label_column = label
         return classifier
 
     @property

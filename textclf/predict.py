@@ -114,10 +114,8 @@ class RowReader:
 
     def fault(self, cells: Mapping[str, Any]) -> str | None:
         """Why the row has no text, None if it has; an empty text is one."""
-        for name in self.text_columns:
-            if fault := text_fault(cells.get(name), name):
-                return fault
-        return None
+        faults = (text_fault(cells.get(name), name) for name in self.text_columns)
+        return next(filter(None, faults), None)
 
     def text_row(self, number: int, cells: Mapping[str, Any]) -> TextRow:
         """The row as the classifier takes it."""

@@ -148,7 +148,7 @@ def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
     by_key = {normalise_name(column): column for column in columns}
     close = difflib.get_close_matches(normalise_name(name), by_key, n=1)
     hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
-    if all(re.fullmatch(r"column_\d+", column) for column in columns):
+    if all(map(_NUMBERED.fullmatch, columns)):
         hint = " Its first row was read as data; state --header if it names the columns."
     raise DataError(f"{source} has no column {name!r}; it has {_listed(columns)}.{hint}")
 

@@ -108,17 +108,13 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
             f"{data} has no training file, only {there}. "
             "Add one called train, or name the file itself as DATA."
         )
-    columns = _choose(found.splits["train"], options)
     train_table = found.splits["train"]
+    stated = StatedColumns(options.text_columns, options.label_column, options.id_column)
+    columns = choose_columns(train_table.columns, stated, train_table.source)
     cells = label_cells(train_table, columns)
     doubt = () if table_format.header is not None else _first_row(train_table, cells)
-    kind = infer_kind(
-        cells,
-        train_table,
-        options.task,
-        options.label_separator,
-        _stated_names(columns, options),
-    )
+    named = _stated_names(columns, options)
+    kind = infer_kind(cells, train_table, options.task, options.label_separator, named)
     tables, withheld = _labelled(found.splits, columns)
     splits = {name: read_rows(table, columns, kind) for name, table in tables.items()}
     names, gaps = _names(splits["train"], kind)
@@ -219,11 +215,6 @@ def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
         "\n".join(shown) + f".\nBad rows: {len(bad)}. "
         "Mend them, or leave them out with --skip-bad-rows."
     )
-
-
-def _choose(table: Table, options: LabelOptions) -> Columns:
-    stated = StatedColumns(options.text_columns, options.label_column, options.id_column)
-    return choose_columns(table.columns, stated, table.source)
 
 
 def _stated_names(columns: Columns, options: LabelOptions) -> tuple[str, ...]:
