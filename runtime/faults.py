@@ -53,6 +53,13 @@ def fault_lines(faults: Iterable[Fault], heading: str) -> Iterator[str]:
         yield f"  … and {len(listed) - _LISTED:,} more"
 
 
+def shortened(names: Iterable[str], most: int = _LISTED) -> str:
+    """The first of some names, and how many more there are, such as `a, b and 1,000 more`."""
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
+
+
 def counted(number: int, one: str, more: str | None = None) -> str:
     """A number with its noun, such as `1 image` or `1,000 images`."""
     return f"{number:,} {one if number == 1 else more or f'{one}s'}"

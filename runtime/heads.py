@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtime.class_names import class_name
+from runtime.faults import shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -93,18 +94,14 @@ def _difference(former: PreTrainedConfig, config: PreTrainedConfig) -> str | Non
         return None
     if all(map(_GENERIC.fullmatch, theirs)):
         return f"the {len(theirs)} labels of the base have no names"
-    return f"the labels of the base are others ({_listed(theirs)}, not {_listed(ours)})"
+    named, wanted = (shortened(map(repr, names), _NAMED) for names in (theirs, ours))
+    return f"the labels of the base are others ({named}, not {wanted})"
 
 
 def _names(config: PreTrainedConfig) -> list[str]:
     """Of the labels, in the order of the logits, as those of a table are read."""
     names = (str(config.id2label.get(number)) for number in range(config.num_labels))
     return [class_name(name) for name in names]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(repr, names[:_NAMED])) + more
 
 
 def _label_rows(model: PreTrainedModel) -> set[str]:

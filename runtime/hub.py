@@ -31,6 +31,7 @@ from runtime.downloads import (
     repository_folder,
 )
 from runtime.errors import ConfigError, HubUnreachable, ModelError
+from runtime.faults import shortened
 from runtime.folders import MANIFEST
 
 Parts = Literal["small", "weights", "published"]
@@ -334,6 +335,4 @@ def _revisions(repo_id: str, kind: str) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    names = sorted(name for name in names if name[0] != ".")
-    shown = ", ".join(names[:8]) or "nothing"
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+    return shortened(sorted(name for name in names if name[0] != "."), 8) or "nothing"

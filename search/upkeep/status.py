@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.faults import counted
+from runtime.faults import counted, shortened
 from runtime.paths import path_line, path_text
 from search.exclusions import Exclusions
 from search.missing import missing_files
@@ -65,8 +65,6 @@ class Status:
         """For people."""
         counts, model, left_out = self.counts, self.embedder, self.exclusions
         revision = f", revision {model.revision}" if model.revision else ""
-        removed = left_out.removed
-        more = f" and {len(removed) - _LISTED:,} more" if len(removed) > _LISTED else ""
         lines = [
             f"index        {path_line(self.place)}",
             *(f"folder       {folder.to_text()}" for folder in self.folders),
@@ -77,8 +75,9 @@ class Status:
         ]
         if left_out.patterns:
             lines.append(f"left out     {', '.join(map(path_line, left_out.patterns))}")
-        if removed:
-            lines.append(f"removed      {', '.join(map(path_line, removed[:_LISTED]))}{more}")
+        if left_out.removed:
+            removed = shortened(map(path_line, left_out.removed), _LISTED)
+            lines.append(f"removed      {removed}")
         if counts.bytes:
             lines.append(f"on disk      {counts.bytes / 1e6:,.1f} MB")
         lines += [f"{name}: {value}" for name, value in counts.details.items()]

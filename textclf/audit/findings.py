@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from runtime.class_names import look_alike
+from runtime.faults import shortened
 from runtime.tables.reader import SkippedRow
 from textclf.data.labels import MULTI_LABEL, REGRESSION
 from textclf.data.loading import Examples, LabelledData
@@ -255,8 +256,7 @@ def _reasons(rows: Iterable[SkippedRow]) -> str:
 
 
 def _list(names: Sequence[str], shown: int = _SHOWN_LABELS, mark: str = "'") -> str:
-    listed = ", ".join(f"{mark}{name}{mark}" for name in names[:shown])
-    return f"{listed} and {len(names) - shown} more" if len(names) > shown else listed
+    return shortened((f"{mark}{name}{mark}" for name in names), shown)
 
 
 def _rows(count: int) -> str:

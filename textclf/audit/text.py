@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from runtime.faults import shortened
+
 _WIDTH = 100
 _SHOWN_ROWS = 10
 _SHOWN_CLASSES = 30
@@ -85,9 +87,8 @@ def _finding_lines(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for finding in sorted(findings, key=lambda one: order[one["severity"]]):
         yield from _wrapped(finding["message"], f"  {finding['severity']:<{_MARGIN - 2}}")
         for place, rows in finding["rows"].items():
-            shown = ", ".join(str(row) for row in rows[:_SHOWN_ROWS])
-            more = f" and {len(rows) - _SHOWN_ROWS:,} more" if len(rows) > _SHOWN_ROWS else ""
-            yield from _wrapped(f"{place}, rows: {shown}{more}", " " * _MARGIN)
+            shown = shortened(map(str, rows), _SHOWN_ROWS)
+            yield from _wrapped(f"{place}, rows: {shown}", " " * _MARGIN)
 
 
 def _cost_lines(cost: Mapping[str, Any] | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from runtime.errors import ConfigError, DataError
+from runtime.faults import shortened
 
 KIND = "data set"
 
@@ -119,9 +120,10 @@ def _require_config(name: str, config: str, error: Exception) -> None:
         return
     if config in configs or (not config and len(configs) < 2):
         return
-    listed = ", ".join(configs[:20]) + (f" and {len(configs) - 20} more" if configs[20:] else "")
     what = f"no configuration {config!r}; it has" if config else "several configurations:"
-    raise ConfigError(f"{name} has {what} {listed}. Name one: {name}:{configs[0]}") from error
+    raise ConfigError(
+        f"{name} has {what} {shortened(configs, 20)}. Name one: {name}:{configs[0]}"
+    ) from error
 
 
 def _load_copy(name: str, config: str, reason: str) -> Any:

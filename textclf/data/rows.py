@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from runtime.class_names import read_label
+from runtime.faults import shortened
 from runtime.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, find_column
 from textclf.data.labels import REGRESSION, Cell, Fault, LabelKind, read_cells, split_cell
@@ -51,7 +52,7 @@ class LabelledRows:
         counts = Counter(unknown)
         reasons = [
             label
-            and f"label {label!r} is not among {whose} ({_shown(names)}); "
+            and f"label {label!r} is not among {whose} ({shortened(names)}); "
             f"it stands in {counts[label]} row{'s' * (counts[label] > 1)}"
             for label in unknown
         ]
@@ -94,8 +95,8 @@ def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
     ]
     rows = LabelledRows(
         source=table.source,
-        texts=[_text(text) for text in texts],
-        pairs=None if pairs is None else [_text(text) for text in pairs],
+        texts=list(map(str, texts)),
+        pairs=None if pairs is None else list(map(str, pairs)),
         labels=[[] if isinstance(label, Fault) else label for label in labels],
         rows=table.rows,
         bad=table.skipped,
@@ -120,10 +121,6 @@ def _column(table: Table, name: str) -> list[Any]:
     return table.columns[find_column(table.columns, name, table.source)]
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
 def text_fault(value: Any, column: str) -> str | None:
     """Why a cell is no text, or None: numbers and dates are what they are written as.
 
@@ -145,9 +142,3 @@ def _reason(texts: Mapping[str, Any], label: list[str] | Fault) -> str | None:
     """Why a row cannot be used, or None."""
     faults = (text_fault(text, column) for column, text in texts.items())
     return next(filter(None, faults), label.reason if isinstance(label, Fault) else None)
-
-
-def _shown(names: Sequence[str]) -> str:
-    if len(names) <= 10:
-        return ", ".join(names)
-    return f"{', '.join(names[:10])} and {len(names) - 10} more"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError, DataError
+from runtime.faults import shortened
 from runtime.tables.cells import stored_value
 from runtime.tables.format import Expected, TableFormat
 from runtime.tables.reader import TABLE_ENDINGS, Table, read_table
@@ -47,7 +48,7 @@ def read_tables(data: str, table_format: TableFormat, names: tuple[str, ...] = (
 
     Raises:
         DataError: Nothing is there, or a table cannot be read.
-        ConfigError: The name can be neither a path nor a Hub id.
+        ConfigError: Of a Hub data set no configuration is named, or it has none of the splits.
     """
     path = Path(data).expanduser()
     if path.is_dir():
@@ -141,9 +142,7 @@ def _only(folder: Path, split: str, paths: list[Path]) -> Path:
 
 
 def _listed(paths: Iterable[Path]) -> str:
-    names = [path.name for path in paths]
-    shown = ", ".join(names[:10]) or "no files"
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
+    return shortened(path.name for path in paths) or "no files"
 
 
 def _read_files(
@@ -165,7 +164,7 @@ def _read_files(
                 beside=None if named else table.layout,
             )
         if not path.is_file():  # a pipe gave its content only once
-            digest.update(json.dumps(splits[split].columns).encode())
+            digest.update(json.dumps(table.columns).encode())
             continue
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.faults import shortened
 from runtime.metrics import Interval
 from runtime.model_cards import (
     PLACE,
@@ -68,9 +69,8 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
 def _about(report: Report) -> str:
     pair = "pair of texts" if len(report.data.get("text_columns", ())) == 2 else "text"
     words = _TASK_WORDS[report.task].format(count=len(report.labels)).replace("text", pair)
-    shown = [f"`{_code(label)}`" for label in report.labels[:_LISTED_LABELS]]
-    more = len(report.labels) - len(shown)
-    listed = f": {', '.join(shown)}{f' and {more} more' if more else ''}." if shown else "."
+    shown = shortened((f"`{_code(label)}`" for label in report.labels), _LISTED_LABELS)
+    listed = f": {shown}." if shown else "."
     kind = _ADAPTER if report.adapter else _PLAIN
     head = f" {_plain(report.head)}" if report.head else ""
     return (
@@ -122,8 +122,8 @@ def merged_card(card: str, manifest: Mapping[str, Any], repository: str | None =
         repository: Where the adapter came from, if that was the Hub: the card calls it so.
     """
     if repository is not None:
-        for before, after in ('""', "  "):
-            card = card.replace(f"{before}{repository}{after}", f"{before}{PLACE}{after}")
+        for mark in ('"', " "):
+            card = card.replace(f"{mark}{repository}{mark}", f"{mark}{PLACE}{mark}")
     pairs = len((manifest.get("data") or {}).get("text_columns") or ()) == 2
     usage = _pipeline_usage(_asked(pairs, manifest.get("max_length", 256)))
     needs_base = re.compile(r"The folder is an adapter: .*?(?=\n\n## |\Z)", re.DOTALL)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.errors import ConfigError
-from runtime.faults import Fault, counted, fault_lines, why
+from runtime.faults import Fault, counted, fault_lines, shortened, why
 from runtime.paths import path_line
 from runtime.placing import How
 from runtime.target_folder import TargetFolder
@@ -123,9 +123,8 @@ def companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
     """Name the files that stay though their names are those of images that go."""
     staying = [path for image in images for path in image.companions]
     if staying:
-        more = f" and {len(staying) - _LISTED:,} more" if len(staying) > _LISTED else ""
-        named = ", ".join(map(path_line, staying[:_LISTED]))
-        yield f"{counted(len(staying), 'file')} of the same names stay: {named}{more}."
+        named = shortened(map(path_line, staying), _LISTED)
+        yield f"{counted(len(staying), 'file')} of the same names stay: {named}."
 
 
 def plan_sorting(labelled: Iterable[Labelled], target: Path, how: How) -> SortingPlan:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.calibration import Abstention
+from runtime.faults import shortened
 from runtime.metrics import Interval
 from zeroshot.teaching.estimate import Trial, try_method, zero_shot_accuracy
 from zeroshot.teaching.examples import Examples
@@ -130,12 +131,9 @@ def _single(lesson: Lesson, class_names: Sequence[str]) -> list[str]:
         if lesson.zero_shot is not None:
             said += ": the accuracy of zero-shot is the best guess, and the words weigh most"
         return [f"Each class has one example, so {said}. Two a class are the least for a forecast."]
-    named = ", ".join(class_names[label] for label in alone[:_LISTED])
-    more = f" and {len(alone) - _LISTED} more" if len(alone) > _LISTED else ""
+    named = shortened((class_names[label] for label in alone), _LISTED)
     judged = "are judged by the words alone" if lesson.zero_shot else "are not judged"
-    return [
-        f"Classes with one example ({named}{more}) {judged} in the forecast. Give them a second."
-    ]
+    return [f"Classes with one example ({named}) {judged} in the forecast. Give them a second."]
 
 
 def _doubted(trial: Trial, class_names: Sequence[str], files: Sequence[str]) -> list[str]:
