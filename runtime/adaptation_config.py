@@ -15,8 +15,8 @@ class AdaptationConfig:
     """How a pretrained model is adapted."""
 
     method: Literal["lora", "full", "head", "gradual"] = "lora"
-    """lora: low-rank adapters; full: every weight; head: a new head on a frozen encoder; gradual:
-    the head, then one more layer from the top in each epoch."""
+    """lora: low-rank adapters; full: every weight; head: the head alone, on a frozen encoder;
+    gradual: the head, then one more layer from the top in each epoch."""
     lora_rank: int = 8
     """Rank of the adapters."""
     lora_alpha: float | None = None
