@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DataError
-from runtime.tables.header import normalise_name
+from runtime.tables.header import ID_NAMES, normalise_name
 from runtime.tables.reader import SkippedRow, write_rows
-from textclf.data.columns import ID_NAMES, find_column, find_text_columns
+from textclf.data.columns import find_column, find_text_columns
 from textclf.data.rows import text_fault
 from textclf.decision import Prediction
 

@@ -5,20 +5,43 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from statistics import median
 
-_NAMES = """
-    text texts sentence sentences content contents review reviews review_text review_body comment
-    comments comment_text message messages question questions document documents body title
-    description subject utterance query tweet post abstract summary headline article passage input
-    sentence1 sentence2 sentence_1 sentence_2 premise hypothesis question1 question2 text1 text2
-    text_1 text_2 text_a text_b sentence_a sentence_b string1 string2 #1_string #2_string
-    label labels category categories class classes target targets sentiment intent emotion
-    emotions stars star_rating rating ratings score scores quality y gold_label polarity topic tag
-    tags is_duplicate genre similarity
-    id ids idx index uid guid #1_id #2_id row_id example_id text_id
+TEXT_PAIRS = (
+    ("sentence1", "sentence2"),
+    ("sentence_1", "sentence_2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+    ("text1", "text2"),
+    ("text_1", "text_2"),
+    ("string1", "string2"),
+    ("#1_string", "#2_string"),
+    ("query", "passage"),
+    ("query", "document"),
+)
+_TEXTS = """
+    text texts sentence sentences review_text review_body review reviews comment_text comment
+    comments content contents message messages utterance tweet post question questions query
+    document documents body article passage input abstract summary
 """
-KNOWN_COLUMN_NAMES = frozenset(_NAMES.split())
+_LABELS = """
+    label labels gold_label category categories class classes target targets sentiment intent
+    emotion emotions polarity topic is_duplicate quality stars star_rating rating ratings
+    similarity score scores tag tags genre y
+"""
+TEXT_NAMES = tuple(_TEXTS.split())
+LABEL_NAMES = tuple(_LABELS.split())
+# Weaker than a text beside them: a review has a title too.
+SHORT_TEXTS = (("title", "description"), ("headline", "description"), ("subject", "body"))
+LAST_TEXTS = ("description", "headline", "title", "subject")
+ID_NAMES = ("id", "ids", "uid", "guid", "idx", "index", "row_id", "example_id", "text_id")
+KNOWN_COLUMN_NAMES = frozenset(
+    (*chain(*TEXT_PAIRS), *TEXT_NAMES, *LAST_TEXTS, *LABEL_NAMES, *ID_NAMES, "#1_id", "#2_id")
+)
 """Names that a column of texts, labels or ids usually bears, normalised."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")

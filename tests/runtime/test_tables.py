@@ -14,7 +14,6 @@ import pytest
 
 from runtime.errors import ConfigError, DataError
 from runtime.tables.format import Expected
-from runtime.tables.header import KNOWN_COLUMN_NAMES
 from runtime.tables.reader import (
     SkippedRow,
     Table,
@@ -366,15 +365,3 @@ def test_a_json_array_is_a_table(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": True}, {"text": "b"}]
     table = read_table(write(tmp_path, "t.json", json.dumps(rows, indent=1)))
     assert table.columns == {"text": ["a", "b"], "label": [True, None]}
-
-
-def test_every_name_that_data_looks_for_makes_a_header() -> None:
-    from textclf.data.columns import ID_NAMES, LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS
-
-    looked_for = {
-        *ID_NAMES,
-        *LABEL_NAMES,
-        *TEXT_NAMES,
-        *(name for pair in TEXT_PAIRS for name in pair),
-    }
-    assert looked_for <= KNOWN_COLUMN_NAMES

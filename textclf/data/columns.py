@@ -11,40 +11,18 @@ from io import StringIO
 from typing import Any
 
 from runtime.errors import DataError
-from runtime.tables.header import is_number, normalise_name
+from runtime.tables.header import (
+    ID_NAMES,
+    LABEL_NAMES,
+    LAST_TEXTS,
+    SHORT_TEXTS,
+    TEXT_NAMES,
+    TEXT_PAIRS,
+    is_number,
+    normalise_name,
+)
 from textclf.data.labels import BITS
 
-TEXT_PAIRS = (
-    ("sentence1", "sentence2"),
-    ("sentence_1", "sentence_2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("text_a", "text_b"),
-    ("sentence_a", "sentence_b"),
-    ("text1", "text2"),
-    ("text_1", "text_2"),
-    ("string1", "string2"),
-    ("#1_string", "#2_string"),
-    ("query", "passage"),
-    ("query", "document"),
-)
-_TEXTS = """
-    text texts sentence sentences review_text review_body review reviews comment_text comment
-    comments content contents message messages utterance tweet post question questions query
-    document documents body article passage input abstract summary
-"""
-_LABELS = """
-    label labels gold_label category categories class classes target targets sentiment intent
-    emotion emotions polarity topic is_duplicate quality stars star_rating rating ratings
-    similarity score scores tag tags genre y
-"""
-TEXT_NAMES = tuple(_TEXTS.split())
-LABEL_NAMES = tuple(_LABELS.split())
-# Weaker than a text beside them: a review has a title too.
-SHORT_TEXTS = (("title", "description"), ("headline", "description"), ("subject", "body"))
-LAST_TEXTS = ("description", "headline", "title", "subject")
-ID_NAMES = ("id", "ids", "uid", "guid", "idx", "index", "row_id", "example_id", "text_id")
 _NUMBERED = re.compile(r"column_\d+")
 _LABEL_CHARACTERS = 40
 _FEWEST_INDICATORS = 3

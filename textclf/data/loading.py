@@ -15,10 +15,9 @@ from runtime.class_names import class_name
 from runtime.errors import ConfigError, DataError
 from runtime.splits import hold_out
 from runtime.tables.format import TableFormat
-from runtime.tables.header import is_number, normalise_name
+from runtime.tables.header import ID_NAMES, is_number, normalise_name
 from runtime.tables.reader import SkippedRow, Table
 from textclf.data.columns import (
-    ID_NAMES,
     Columns,
     StatedColumns,
     choose_columns,
