@@ -64,3 +64,10 @@ class PublishConfig(AdaptationConfig):
     def publishes_adapter(self) -> bool:
         """Whether the folder needs its base."""
         return self.method == "lora" and not self.merge
+
+    @property
+    def merge_note(self) -> str | None:
+        """What to say of `merge` where there is no adapter, one sentence."""
+        if not self.merge or self.method == "lora":
+            return None
+        return f"--merge has no adapter to merge: {self.method} gives a plain folder."

@@ -162,9 +162,7 @@ def plan(
     if config.method == "head":
         require_features(model, tokenize(tokenizer, ["One text."], None, config.max_length))
     resolved, said = settle(data, config, tokenizer, model)
-    if config.merge and config.method != "lora":
-        said = (*said, f"--merge has no adapter to merge: {config.method} gives a plain folder.")
-    for sentence in (*said, *filter(None, [head.note])):
+    for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
     return Learner(
         model=model,

@@ -200,10 +200,8 @@ def plan(images: FinetuneImages, config: FinetuneConfig, processor: Any, notify:
     resolved, said = config.resolved(encoder_size(model), len(images.splits["train"]))
     # Here, so that a run is not resumed elsewhere with other rounding.
     resolved = replace(resolved, mixed_precision=settled_precision(resolved.mixed_precision, model))
-    for sentence in filter(None, (said, head.note)):
+    for sentence in filter(None, (said, config.merge_note, head.note)):
         notify(sentence)
-    if config.merge and config.method != "lora":
-        notify(f"--merge has no adapter to merge: {config.method} gives a plain folder.")
     return Learner(
         model=model,
         processor=processor,
