@@ -53,7 +53,7 @@ class Recognised:
     """Files that need no decoding, since their content is known."""
 
     moves: list[Move] = field(default_factory=list)
-    """From a path where it no longer is, or touched; of the following counts."""
+    """Images of another path, time or presence than the index knows; the next three count them."""
     moved: int = 0
     """Of another path or time."""
     returned: int = 0
