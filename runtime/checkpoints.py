@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from transformers import (
 
 from runtime.deberta import accelerate_attention
 from runtime.errors import ConfigError, ModelError
+from runtime.faults import counted
 from runtime.folders import read_json
 from runtime.heads import HeadOrigin, set_labels, settle_head
 from runtime.hub import Parts, fetch_model
@@ -123,7 +124,9 @@ def load_classifier(
     config = copy.deepcopy(former)
     set_labels(config, list(labels) or ["score"], task)
     model, report = load_to_train(AutoModelForSequenceClassification, model_id, config, revision)
-    _require_encoder(model, report, model_id)
+    prefix, missing = f"{model.base_model_prefix}.", report["missing_keys"]
+    encoder = (key for key in missing if key.startswith(prefix) and ".pooler." not in key)
+    require_weights(model, encoder, model_id)
     return _prepared(model), settle_head(model, former, report)
 
 
@@ -314,17 +317,22 @@ def _prepared(model: Any) -> Any:
     return model
 
 
-def _require_encoder(model: PreTrainedModel, report: dict[str, Any], model_id: str) -> None:
-    prefix = f"{model.base_model_prefix}."
-    missing = [
-        key for key in report["missing_keys"] if key.startswith(prefix) and ".pooler." not in key
-    ]
-    if missing:
-        message = (
-            f"{model_id} lacks {len(missing)} weights of the encoder, {sorted(missing)[0]} "
-            f"among them: its files do not fit a {type(model).__name__}. Check the model id."
+def require_weights(model: Any, missing: Iterable[str], model_id: str) -> None:
+    """Refuse a checkpoint that lacks weights of the encoder.
+
+    Args:
+        model: As it was loaded.
+        missing: Names of what is not there, the head's left out.
+        model_id: Named in the error.
+
+    Raises:
+        ModelError: There is one.
+    """
+    if names := sorted(missing):
+        raise ModelError(
+            f"{model_id} lacks {counted(len(names), 'weight')} of the encoder, {names[0]} among "
+            f"them: its files do not fit a {type(model).__name__}. Check the model id."
         )
-        raise ModelError(message)
 
 
 def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:

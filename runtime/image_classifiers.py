@@ -24,10 +24,11 @@ from runtime.checkpoints import (
     load_complete,
     load_part,
     load_to_train,
+    require_weights,
     resolve_model_id,
     shape_of,
 )
-from runtime.errors import ConfigError, ModelError
+from runtime.errors import ConfigError
 from runtime.heads import HeadOrigin, set_labels, settle_head
 
 _DEPTHS = ("num_hidden_layers", "depths")
@@ -63,7 +64,9 @@ def load_image_classifier(
     model, report = load_to_train(
         AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
     )
-    _require_encoder(model, report, model_id)
+    heads = tuple(f"{name}." for name in head_names(model))
+    missing = (key for key in report["missing_keys"] if not key.startswith(heads))
+    require_weights(model, missing, model_id)
     head = settle_head(model, former, report, unfit)
     freeze_statistics(model)
     return model, head
@@ -190,14 +193,3 @@ def freeze_statistics(model: nn.Module) -> int:
         module.__class__ = _FROZEN[type(module)]
         module.eval()
     return len(found)
-
-
-def _require_encoder(model: PreTrainedModel, report: dict[str, Any], model_id: str) -> None:
-    heads = tuple(f"{name}." for name in head_names(model))
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(heads))
-    if missing:
-        message = (
-            f"{model_id} lacks {len(missing)} weights of the encoder, {missing[0]} among them: "
-            f"its files do not fit a {type(model).__name__}. Check the model id."
-        )
-        raise ModelError(message)

@@ -20,7 +20,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from runtime.checkpoints import IMAGE_PRESETS, load_part, model_commit, resolve_model_id
+from runtime.checkpoints import (
+    IMAGE_PRESETS,
+    load_part,
+    model_commit,
+    require_weights,
+    resolve_model_id,
+)
 from runtime.errors import ModelError
 
 SUPPORTED = (
@@ -100,13 +106,7 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     model, report = load_part(
         AutoModel, resolved, revision=revision, dtype=torch.float32, output_loading_info=True
     )
-    if report["missing_keys"]:
-        lacking = sorted(report["missing_keys"])
-        message = (
-            f"{model_id} lacks {len(lacking)} weights, {lacking[0]} among them: its files do not "
-            f"fit a {type(model).__name__}. Check the model id."
-        )
-        raise ModelError(message)
+    require_weights(model, report["missing_keys"], model_id)
     return TwoTowers(
         model_id if model_id == "tiny" else resolved,
         revision,

@@ -64,7 +64,9 @@ def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     del weights["visual_projection.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks 1 weights, visual_projection\.weight among them"):
+    with pytest.raises(
+        ModelError, match=r"lacks 1 weight of the encoder, visual_projection\.weight among them"
+    ):
         DualEncoder.load(str(copy))
 
 
