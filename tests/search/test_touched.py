@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,11 +39,16 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path, photos: Path) -> Store:
+def empty(tmp_path: Path) -> Iterator[Store]:
+    with closing(new_store(tmp_path / "index")) as made:
+        yield made
+
+
+@pytest.fixture
+def store(empty: Store, photos: Path) -> Store:
     """They are indexed."""
-    made = new_store(tmp_path / "index")
-    indexed(made, photos)
-    return made
+    indexed(empty, photos)
+    return empty
 
 
 def again(store: Store, photos: Path) -> Summary:
@@ -84,17 +91,16 @@ def jpeg(path: Path, taken: str | None = TAKEN) -> Path:
     return path
 
 
-def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
+def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path, empty: Store) -> None:
     photo = jpeg(tmp_path / "photos" / "a.jpg")
-    store = new_store(tmp_path / "index")
-    indexed(store, photo.parent)
+    indexed(empty, photo.parent)
     overwrite(photo, photo.read_bytes().replace(TAKEN.encode(), b"2016:06:07 08:09:10"))
-    assert state_of(known(store, photo)) == "changed"
-    summary = indexed(store, photo.parent)
+    assert state_of(known(empty, photo)) == "changed"
+    summary = indexed(empty, photo.parent)
     assert (summary.changed, summary.embedded) == (1, 1)
-    assert known(store, photo).date == TAKEN_SECONDS + 366 * 86_400
-    assert state_of(known(store, photo)) == "as known"
-    assert again(store, photo.parent).unchanged == 1
+    assert known(empty, photo).date == TAKEN_SECONDS + 366 * 86_400
+    assert state_of(known(empty, photo)) == "as known"
+    assert again(empty, photo.parent).unchanged == 1
 
 
 def test_doctor_tells_of_an_edit_that_keeps_size_and_time(tmp_path: Path, photos: Path) -> None:
@@ -178,35 +184,33 @@ def test_recheck_finds_what_no_time_tells(store: Store, photos: Path) -> None:
     assert (summary.unchanged, summary.has_changes) == (3, False)
 
 
-def test_the_date_of_a_picture_stays_when_its_file_is_touched(tmp_path: Path) -> None:
+def test_the_date_of_a_picture_stays_when_its_file_is_touched(tmp_path: Path, empty: Store) -> None:
     """Though the time of the file was the same, as many tools set it."""
     photo = jpeg(tmp_path / "photos" / "a.jpg")
     of_file = TAKEN_SECONDS - time.localtime(TAKEN_SECONDS).tm_gmtoff
     os.utime(photo, (of_file, of_file))
-    store = new_store(tmp_path / "index")
-    indexed(store, photo.parent)
-    assert (known(store, photo).date, known(store, photo).date_from) == (TAKEN_SECONDS, "picture")
+    indexed(empty, photo.parent)
+    assert (known(empty, photo).date, known(empty, photo).date_from) == (TAKEN_SECONDS, "picture")
     os.utime(photo, (1.7e9, 1.7e9))
-    assert again(store, photo.parent).moved == 1
-    assert (known(store, photo).date, known(store, photo).date_from) == (TAKEN_SECONDS, "picture")
+    assert again(empty, photo.parent).moved == 1
+    assert (known(empty, photo).date, known(empty, photo).date_from) == (TAKEN_SECONDS, "picture")
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
 def test_the_date_of_a_file_follows_it_in_every_zone(
-    tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty: Store, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = jpeg(tmp_path / "photos" / "a.jpg", taken=None)
     os.utime(photo, (1e9, 1e9))
-    store = new_store(tmp_path / "index")
-    indexed(store, photo.parent)
-    assert (known(store, photo).date, known(store, photo).date_from) == (file_date(10**18), "file")
+    indexed(empty, photo.parent)
+    assert (known(empty, photo).date, known(empty, photo).date_from) == (file_date(10**18), "file")
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
         os.utime(photo, (1.7e9, 1.7e9))
-        assert again(store, photo.parent).moved == 1
+        assert again(empty, photo.parent).moved == 1
         ahead = {"UTC": 0, "Asia/Tokyo": 9, "America/Los_Angeles": -8}[zone]
-        assert known(store, photo).date == 1_700_000_000 + ahead * 3600
+        assert known(empty, photo).date == 1_700_000_000 + ahead * 3600
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -224,7 +228,7 @@ def test_the_date_of_a_file_follows_it_in_every_zone(
     ],
 )
 def test_no_time_of_a_file_keeps_it_from_being_indexed(
-    tmp_path: Path, seconds: int, year: int | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty: Store, seconds: int, year: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = save_pictures(tmp_path / "photos", 3)
     odd = paths[1].stat().st_ino
@@ -235,9 +239,8 @@ def test_no_time_of_a_file_keeps_it_from_being_indexed(
 
     for room in ("differences", "reading"):
         monkeypatch.setattr(f"search.update.{room}.file_state", stated)
-    store = new_store(tmp_path / "index")
-    summary = indexed(store, tmp_path / "photos")
+    summary = indexed(empty, tmp_path / "photos")
     assert (summary.added, summary.is_whole) == (3, True)
-    assert again(store, tmp_path / "photos").unchanged == 3
-    date = known(store, paths[1]).date
+    assert again(empty, tmp_path / "photos").unchanged == 3
+    date = known(empty, paths[1]).date
     assert (None if date is None else int(str(date_text(date))[:4])) == year
