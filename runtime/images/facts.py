@@ -26,7 +26,7 @@ _ON_THEIR_SIDE = (5, 6, 7, 8)
 
 _DATE = re.compile(
     r"(\d{4})[:/.-] ?(\d\d?)[:/.-] ?(\d\d?)"
-    r"(?:[T: ]+(\d\d?): ?(\d\d?)(?:: ?(\d\d?))?)?(?!\d)",
+    r"(?:[T: ]+(\d\d?)[:.] ?(\d\d?)(?:[:.] ?(\d\d?))?)?(?!\d)",
     re.ASCII,
 )
 _XMP_DATE = rb"\b%s\s*(?:=\s*[\"']|>)\s*([^\"'<]{1,40})"  # an attribute, or an element

@@ -26,10 +26,12 @@ IMAGE_ENDINGS = tuple(_ENDINGS.split())
 """What a file in a folder must end with, in any case, to be taken for an image."""
 
 _UNREAD = """
-.3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf
-.raw .rw2 .rwl .sr2 .srf .srw .x3f
-.jxl .jxr .wdp .svg .svgz .pdf .ai .eps .psb .xcf .kra .exr .hdr
-.mov .mp4 .m4v .avi .mkv .webm .mts .m2ts .3gp .mpg .mpeg .wmv .insv
+.3fr .arw .cap .cr2 .cr3 .crw .dcr .dng .eip .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef
+.nrw .orf .pef .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .x3f
+.bpg .dcm .fits .heics .heifs .insp .jls .jxl .jxr .wdp .svg .svgz .pdf .ai .eps .psb .xcf .kra
+.exr .hdr
+.mov .mp4 .m4v .avi .mkv .webm .mts .m2ts .3gp .3g2 .mpg .mpeg .m2v .wmv .asf .flv .ogv .vob .mxf
+.insv .lrv
 """
 UNREAD_ENDINGS = frozenset(_UNREAD.split())
 """Of raw photos, drawings and videos, which are not read, yet missed by those who have them."""

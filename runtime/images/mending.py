@@ -5,6 +5,7 @@ All of it takes another attempt at a file that was refused; a sound one is never
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ MOST_LOST = 0.05
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_RESTART_INTERVAL = b"\xff\xdd\0\4"
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_LONGEST_PIXEL = 4  # bytes that noise takes in a JPEG, at most
 _NEEDED = frozenset({b"tRNS", b"eXIf", b"iCCP"})
 """Chunks of a PNG that are no pixels and yet say how these look, or when they were taken."""
 _LONGEST_CHUNK = 2**20  # bytes of one of these; Pillow allows a profile no more
@@ -58,7 +62,8 @@ def decode_mended(
         picture = decode(whole)
     elif is_cut:
         # What the missing bytes decide differs with what takes their place.
-        picture, other = (decode(one) for one in _ended(content))
+        picture = decode(_ended(content))
+        other = decode(_ended(content, picture.facts.width * picture.facts.height))
         pixels, others = (np.asarray(one.image, np.int16) for one in (picture, other))
         lost = float((np.abs(pixels - others) > _DIFFERENT).any(axis=-1).mean())
     else:
@@ -68,15 +73,35 @@ def decode_mended(
     return replace(picture, missing=lost)
 
 
-def _ended(content: bytes) -> Iterator[bytes]:
-    """A file with two different endings, each long enough for what may be missing."""
-    length = int(len(content) * 2 * MOST_LOST) + 64
-    if content.startswith(_JPEG):
-        content = content.rstrip(b"\0\xff")  # of a copy that came to no end, and half a mark
-        noise = Random(0).randbytes(length).replace(b"\xff", b"\x7f")
-        yield from (content + b"\xff\xd9", content + noise + b"\xff\xd9")
-    else:
-        yield from (content + b"\0" * length, content + b"\xff" * length)
+def _ended(content: bytes, pixels: int = 0) -> bytes:
+    """A file that does not end too early.
+
+    Args:
+        content: What there is of it.
+        pixels: Of the picture, to be ended in another way, with enough for `MOST_LOST` of them.
+    """
+    if not content.startswith(_JPEG):
+        return content + (b"\xff" if pixels else b"\0") * (int(len(content) * 2 * MOST_LOST) + 64)
+    content = content.rstrip(b"\0\xff")  # of a copy that came to no end, and half a mark
+    return content + _noise(content, int(2 * MOST_LOST * pixels) * _LONGEST_PIXEL) + b"\xff\xd9"
+
+
+def _noise(content: bytes, length: int) -> bytes:
+    """What may follow in a JPEG, with the marks at which it starts anew if it has such.
+
+    Source: ITU-T T.81, sections B.2.1 and F.2.2.5.
+    """
+    noise = Random(0).randbytes(length).replace(b"\xff", b"\x7f")
+    _, _, stated = content.rpartition(_RESTART_INTERVAL)
+    interval = int.from_bytes(stated[:2]) if len(stated) < len(content) else 0
+    if not interval:
+        return noise
+    marks = _RESTART.findall(stated)
+    first, step = marks[-1][1] - 0xD0 + 1 if marks else 0, interval * 16 * 16 * _LONGEST_PIXEL
+    parts = (noise[at : at + step] for at in range(0, length, step))
+    return b"".join(
+        part + bytes((0xFF, 0xD0 + (first + place) % 8)) for place, part in enumerate(parts)
+    )
 
 
 def _whole_png(content: bytes) -> tuple[bytes, float]:

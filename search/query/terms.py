@@ -119,7 +119,7 @@ def _parts(word: str) -> list[str]:
     """A word of a shell may be a whole query; a path may hold anything.
 
     Raises:
-        ConfigError: It looks like an option that there is not.
+        ConfigError: It looks like an option.
     """
     if word.startswith(_PATH_BEGINNINGS):
         return [word]
@@ -127,7 +127,8 @@ def _parts(word: str) -> list[str]:
     for part in word.split():
         if _OPTION.fullmatch(part):
             raise ConfigError(
-                f"{path_line(part)} is no option of this command. To leave out what shows "
+                f"{path_line(part)} looks like an option, but stands among the words of the query. "
+                "An option is a word of its own, outside of quotes. To leave out what shows "
                 f"something, write a space after the sign: - {path_line(part.lstrip('-'))}; the "
                 f"word itself is \\{path_line(part)}"
             )

@@ -155,6 +155,7 @@ def test_a_date_that_no_calendar_has_is_none(text: str) -> None:
         ("2019:12:31 23:59:60", "23:59:59"),
         ("2019:12:31 12:60:00", "12:59:00"),
         ("2019:12:31 12:30:99", "12:30:59"),
+        ("2019.12.31 12.30.15", "12:30:15"),
     ],
 )
 def test_a_time_that_no_clock_shows_keeps_its_day(text: str, clock: str) -> None:

@@ -104,6 +104,19 @@ def test_what_is_missing_is_told_up_to_a_bound(format_name: str) -> None:
     assert reason(content[: round(len(content) * 0.9)]) == "it is truncated"
 
 
+@pytest.mark.parametrize("restarts", [{}, {"restart_marker_blocks": 3}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("left", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_jpeg_that_lost_more_than_its_end_is_refused_however_little_is_left(
+    left: float, restarts: dict[str, int]
+) -> None:
+    small = Image.frombytes("RGB", (40, 30), random.Random(2).randbytes(40 * 30 * 3))
+    stream = BytesIO()
+    small.resize((400, 300), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=60, **restarts)
+    content = stream.getvalue()
+    assert reason(content[: round(len(content) * left)]) == "it is truncated"
+    assert 0 < read_image(content[: round(len(content) * 0.98)]).missing < 0.03
+
+
 def chunk(kind: bytes, body: bytes, spoil: int = 0) -> bytes:
     checksum = zlib.crc32(kind + body) ^ spoil
     return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", checksum)

@@ -121,7 +121,7 @@ def test_a_sign_may_stand_at_its_term(words: list[str], read: str) -> None:
 
 @pytest.mark.parametrize("word", ["--topk", "-n"])
 def test_a_word_like_an_option_is_refused(word: str) -> None:
-    with pytest.raises(ConfigError, match=f"{word} is no option of this command.*: - "):
+    with pytest.raises(ConfigError, match=f"{word} looks like an option.*: - "):
         parse_query(["a", "dog", word, "5"])
 
 
