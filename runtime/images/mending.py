@@ -31,8 +31,9 @@ _JPEG = b"\xff\xd8\xff"
 _RESTART_INTERVAL = b"\xff\xdd\0\4"
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _LONGEST_PIXEL = 4  # bytes that noise takes in a JPEG, at most
-_NEEDED = frozenset({b"tRNS", b"eXIf", b"iCCP"})
+_NEEDED = frozenset({b"tRNS", b"eXIf", b"iCCP", b"iTXt"})
 """Chunks of a PNG that are no pixels and yet say how these look, or when they were taken."""
+_XMP = b"XML:com.adobe.xmp\0\0"  # not compressed
 _LONGEST_CHUNK = 2**20  # bytes of one of these; Pillow allows a profile no more
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel, by the colour type of a PNG
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
@@ -145,7 +146,9 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _is_usable(kind: bytes, body: bytes) -> bool:
-    """Whether it is no larger than Pillow takes, unpacked."""
+    """Whether it is no larger than Pillow takes, unpacked; of texts only XMP is."""
+    if kind == b"iTXt" and not body.startswith(_XMP):
+        return False
     if kind != b"iCCP":
         return len(body) <= _LONGEST_CHUNK
     _, _, packed = body.partition(b"\0")

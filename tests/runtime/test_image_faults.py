@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
+from PIL.PngImagePlugin import PngInfo
 
 from runtime.errors import ImageError
 from runtime.images import opening
@@ -146,6 +147,16 @@ def test_a_png_is_shown_whatever_its_remarks(remark: bytes, mode: str) -> None:
         shown = read_image(spoilt)
         assert shown.image == picture.convert("RGB").transpose(Image.Transpose.ROTATE_180)
         assert shown.missing == 0
+
+
+def test_a_mended_png_keeps_the_date_of_its_xmp() -> None:
+    info = PngInfo()
+    xmp = '<a exif:DateTimeOriginal="1970-01-02T00:00:00"/>'
+    info.add_itxt("XML:com.adobe.xmp", xmp)
+    info.add_text("remark", "spoilt")
+    stream = BytesIO()
+    quarters().save(stream, "PNG", pnginfo=info)
+    assert read_image(stream.getvalue().replace(b"spoilt", b"SPOILT")).facts.date == 86_400
 
 
 def interlaced_png() -> bytes:
