@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.checksums import damage_in, has_checksums, write_checksums
 from runtime.encoder_config import EncoderConfig
-from runtime.errors import ModelError, StoreError
+from runtime.errors import ConfigError, ModelError, StoreError
 from runtime.folders import followed, remove_staging, renewed_folder
 from runtime.locks import exclusive_lock
 from runtime.paths import shell_word
@@ -198,7 +198,11 @@ def load_model(embedder: Embedder, config: EncoderConfig | None = None) -> DualE
     """
     from runtime.encoder import DualEncoder
 
-    encoder = DualEncoder.load(embedder.model_id, embedder.revision, config or EncoderConfig())
+    try:
+        encoder = DualEncoder.load(embedder.model_id, embedder.revision, config or EncoderConfig())
+    except ConfigError as error:  # no fault of the command, which did not name it
+        message = f"The index was made with {embedder.model_id}, which is not there. {error}"
+        raise ModelError(message) from error
     if encoder.fingerprint != embedder.fingerprint:
         raise ModelError(
             f"The index was made with {embedder.model_id} ({embedder.width} wide, "
