@@ -208,20 +208,27 @@ def load_to_train(
 def _load_whole(
     auto_class: Any, model_id: str, presets: Mapping[str, str], options: dict[str, Any]
 ) -> Any:
-    """`load_part` of a model; the folder of an adapter gives it with the adapter merged in."""
-    folder = Path(model_id)
+    """`load_part` of a model; an adapter, here or on the Hub, gives it with itself merged in."""
+    folder = _folder_of(model_id, options["revision"])
     if not (folder / ADAPTER_CONFIG).exists():
         return load_part(auto_class, model_id, **options)
     try:
         merged = load_adapter(folder, auto_class, presets).merge_and_unload()
     except (AttributeError, NotImplementedError, ValueError) as error:
         raise ModelError(
-            f"{folder} is an adapter of a kind that cannot be merged into its base, so it cannot "
+            f"{model_id} is an adapter of a kind that cannot be merged into its base, so it cannot "
             "be trained on. Name its base."
         ) from error
     options = options | {"revision": None, "state_dict": merged.state_dict()}
     with quiet_transformers():
         return type(merged).from_pretrained(None, **options)
+
+
+def _folder_of(model_id: str, revision: str | None, parts: Parts = "weights") -> Path:
+    resolved = resolve_model_id(model_id)
+    return (
+        Path(resolved) if Path(resolved).is_dir() else fetch_model(resolved, revision, parts=parts)
+    )
 
 
 def load_complete(folder: Path, auto_class: Any) -> Any:
@@ -337,11 +344,13 @@ def require_weights(model: Any, missing: Iterable[str], model_id: str) -> None:
 
 def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     """One part of a model: `auto_class.from_pretrained`, with its many exceptions as one."""
-    resolved = folder = resolve_model_id(model_id)
-    if not Path(resolved).is_dir():
-        # Models alone, of all that is loaded, can be made from a configuration, too.
-        parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
-        folder = str(fetch_model(resolved, options.pop("revision", None), parts=parts))
+    resolved = resolve_model_id(model_id)
+    if auto_class is AutoTokenizer:
+        # Of a kind of model that is unknown, transformers finds no tokenizer either.
+        load_part(AutoConfig, model_id, revision=options.get("revision"))
+    # Models alone, of all that is loaded, can be made from a configuration, too.
+    parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
+    folder = str(_folder_of(resolved, options.pop("revision", None), parts))
     try:
         with quiet_transformers():
             found = auto_class.from_pretrained(folder, trust_remote_code=False, **options)
@@ -371,6 +380,10 @@ _OWN_CODE = (
     "its configuration asks for code of its own (`auto_map`), and Footwork runs no code that comes "
     "with a model. Take a model that transformers knows."
 )
+_PICKLED_CODE = (
+    "its weights are a pickle that holds more than weights, or is broken, and Footwork runs no "
+    "code that comes with a model. Take a model with model.safetensors."
+)
 _PACKAGE = re.compile(r"requires the (\S+) library|need to install (\S+) to|pip install ([\w-]+)")
 _NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?: (AutoModel\w*)\.")
 
@@ -392,6 +405,8 @@ def _reason(error: Exception, auto_class: Any, folder: Path) -> str:
         )
     if found := _NO_CLASS.search(text):
         return f"it is a {found[1]}, of which transformers has no {found[2]}. Take another model."
+    if "Weights only load failed" in text:
+        return _PICKLED_CODE
     names = {path.name for path in folder.iterdir()}
     unprepared = not names & {"preprocessor_config.json", "processor_config.json"}
     for known, lacking in (

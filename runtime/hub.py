@@ -249,9 +249,16 @@ def _download(
     published = parts == "published" and MANIFEST in names
     last = MANIFEST if published else "config.json"
     if last not in names:
+        hint = f"Take the model that it was made from, or {LOCAL_FOLDER}"
+        if inner := sorted(name for name in names if name.endswith("/config.json")):
+            within = inner[0].rpartition("/")[0]
+            hint = (
+                f"What lies in its sub-folders is loaded from here: hf download {model_id} "
+                f"--local-dir FOLDER, then name FOLDER/{within}"
+            )
         raise ModelError(
             f"{model_id} holds no config.json, so transformers cannot load it; it holds "
-            f"{_listed(names)}. Take the model that it was made from, or {LOCAL_FOLDER}."
+            f"{_listed(names)}. {hint}."
         )
     wanted = [name for name in names if _SMALL.fullmatch(name)]
     if published:

@@ -35,7 +35,7 @@ def merge_adapter(
         ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
         ModelError: It cannot be loaded, or the merged model answers differently.
     """
-    from runtime.checkpoints import ADAPTER_CONFIG, load_trained
+    from runtime.checkpoints import ADAPTER_CONFIG, load_trained, save_model
     from runtime.hub import trained_folder
     from textclf.classifier import merged
     from textclf.report.model_card import merged_card
@@ -45,7 +45,7 @@ def merge_adapter(
     repository = None if model_folder == Path(model).expanduser() else str(model)
     if (model_folder / "config.json").exists() and not (model_folder / ADAPTER_CONFIG).exists():
         raise ConfigError(
-            f"{model_folder} is already plain: it has no adapter to merge, and "
+            f"{model} is already plain: it has no adapter to merge, and "
             'pipeline("text-classification") loads it as it is.'
         )
     adapted, tokenizer = load_trained(model_folder)
@@ -53,10 +53,10 @@ def merge_adapter(
     plain = merged(adapted)
     if plain is adapted:
         kind = adapted.peft_config[adapted.active_adapter].peft_type.value
-        raise ConfigError(f"A {kind} adapter has no weights to merge; use {model_folder} as it is.")
+        raise ConfigError(f"A {kind} adapter has no weights to merge; use {model} as it is.")
     manifest, divisor = _calibrated(plain, tokenizer, _stated(model_folder, plain))
     with published_folder(out, overwrite) as staging:
-        plain.save_pretrained(staging)
+        save_model(staging, plain)
         tokenizer.save_pretrained(staging)
         _carry_over(model_folder, staging)
         if (card := staging / "README.md").is_file():
@@ -66,7 +66,7 @@ def merge_adapter(
         difference = float(abs(after - before).max())
         if not difference <= LARGEST_DIFFERENCE:
             raise ModelError(
-                f"Merged, {model_folder} answers differently: logits are off by {difference:.1e}, "
+                f"Merged, {model} answers differently: logits are off by {difference:.1e}, "
                 f"at most {LARGEST_DIFFERENCE:.0e} is rounding. Use the adapter as it is."
             )
     return difference

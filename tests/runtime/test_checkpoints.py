@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 from pathlib import Path
 
@@ -173,6 +174,40 @@ def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path
     hub.add("some/gated", base, gated=True)
     with pytest.raises(ModelError, match=r"is an adapter over some/gated\. some/gated is gated: "):
         load_trained(adapter)
+
+
+def test_an_adapter_of_the_hub_is_trained_on(hub: Hub, tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    adapter = build_adapter(tmp_path / "adapter", base)
+    hub.add("some/adapter", adapter)
+    found, wanted = (
+        load_classifier(name, labels=["no", "yes"], task=TASK)[0]
+        for name in ("some/adapter", str(adapter))
+    )
+    weights = wanted.base_model.state_dict()
+    assert all(
+        torch.equal(tensor, weights[name]) for name, tensor in found.base_model.state_dict().items()
+    )
+
+
+def test_an_unknown_kind_of_model_does_not_lack_a_tokenizer(tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
+    settings = json.loads((folder / "config.json").read_text()) | {"model_type": "bert9"}
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="its model type, bert9, is unknown to transformers"):
+        load_tokenizer(str(folder))
+
+
+def test_a_pickle_that_holds_code_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Path("code"), protocol=2))
+    with pytest.raises(ModelError, match="a pickle that holds more than weights") as caught:
+        load_classifier(str(folder), labels=["a", "b"], task=TASK)
+    assert "weights_only" not in str(caught.value)
 
 
 def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

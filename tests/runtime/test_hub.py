@@ -289,6 +289,14 @@ def test_a_repository_without_a_model_says_what_it_holds(
         fetch_model("some/model", parts="weights")
 
 
+def test_models_in_sub_folders_are_told_how_to_be_loaded(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "config.json").write_text("{}")
+    hub.add("some/model", tmp_path)
+    with pytest.raises(ModelError, match=r"hf download some/model --local-dir FOLDER.*/inner\."):
+        fetch_model("some/model")
+
+
 def test_offline_the_cache_serves_or_says_what_it_lacks(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
