@@ -167,7 +167,8 @@ def refusal(error: HfHubHTTPError, repo_id: str, revision: str | None, kind: str
             f"{constants.ENDPOINT} does not accept the access token {place}. Make one at "
             f"{constants.ENDPOINT}/settings/tokens and log in with it: hf auth login"
             f"{' (and unset HF_TOKEN, which goes before it)' * ('HF_TOKEN' in place)}. "
-            "For what is public, no token is needed: hf auth logout"
+            "For what is public, no token is needed: "
+            f"{'unset HF_TOKEN' if 'HF_TOKEN' in place else 'hf auth logout'}"
         )
     if status == 403:
         return f"{constants.ENDPOINT} forbids {repo_id} to your token: {said or 'no reason given'}."
