@@ -80,6 +80,22 @@ def test_a_file_is_no_two_other_splits(tmp_path: Path, name: str) -> None:
         load_data(folder_with(tmp_path / "set", **{f"{name}__csv": TRAIN}))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("test.xlsx", b"PK\x03\x04", "test.xlsx.* an Excel workbook; save the sheet as CSV"),
+        ("validation.csv.gz", b"\x1f\x8b\x08", "compressed with gzip; decompress it first"),
+    ],
+)
+def test_a_table_that_is_packed_is_not_left_out(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    folder = folder_with(tmp_path / "set", train__csv=TRAIN)
+    Path(folder, name).write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        load_data(folder)
+
+
 def test_only_tables_are_splits_where_there_are_any(tmp_path: Path) -> None:
     folder = folder_with(
         tmp_path / "set", train__csv=TRAIN, eval__py="import os\n", test_notes__md="of the test\n"

@@ -23,6 +23,8 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 _PART = re.compile(r"-\d+-of-(\d+)")
+_PACKED = (".xlsx", ".xls", ".ods", ".gz", ".bz2", ".xz", ".zst", ".zip")
+"""Endings of tables that are refused when they are read, with what to do."""
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[\w.-]+)?")
 
 
@@ -93,7 +95,8 @@ def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
             "Call them train, validation and test, or name one file as DATA."
         )
     # A README about the test set is no test set, and eval.py no validation.
-    split_files = [file for file in tables if named[file]] or [f for f in files if named[f]]
+    likely = [file for file in files if file in tables or file.suffix.lower() in _PACKED]
+    split_files = [file for file in likely if named[file]] or [f for f in files if named[f]]
     found = {
         split: _only(folder, split, paths)
         for split in SPLIT_NAMES
