@@ -293,7 +293,7 @@ BAD_ROWS = {
         "has a key twice",
     ),
     "deep.jsonl": (
-        f'{{"text": "a"}}\n{{"text": {"[" * 950}{"]" * 950}}}\n',
+        f'{{"text": "a"}}\n{{"text": {"[" * 99_999}{"]" * 99_999}}}\n',
         2,
         "nested too|recursion",
     ),
