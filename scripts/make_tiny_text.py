@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Tokenizer
 
-from runtime.adaptation import parameter_groups
-from runtime.deberta import accelerate_attention
+from footwork.methods.adaptation import parameter_groups
+from footwork.models.deberta import accelerate_attention
 from scripts.write_opinions import Review, write_reviews
 
 VOCABULARY = 6000

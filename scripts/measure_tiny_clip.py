@@ -20,7 +20,7 @@ from scripts.caption_pictures import full_caption
 from scripts.draw_pictures import COLOURS, Scene, draw, draw_as_found, random_scene
 from scripts.shape_outlines import OUTLINES, SHAPES
 
-EMBEDDED = Path(__file__).parents[1] / "runtime" / "tiny" / "clip"
+EMBEDDED = Path(__file__).parents[1] / "footwork" / "tiny" / "clip"
 AMONG = 256  # captions that a picture is looked for among
 EXAMPLES = 5  # a class
 SEED = 1_000_003  # no seed of the training

@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from runtime.cli import Literal
-from runtime.console import (
-    DONE,
-    ProgressLine,
-    exit_code,
-    note_all,
-    print_document,
-    print_text,
-)
-from runtime.errors import ConfigError
-from runtime.parameters import Flag, Flat
+from footwork.cli import Literal
+from footwork.console import DONE, ProgressLine, exit_code, note_all, print_document, print_text
+from footwork.errors import ConfigError
+from footwork.options import Flag, Flat
 from search.options import (
     FilterOptions,
     ModelOptions,

@@ -6,7 +6,7 @@ import re
 from calendar import isleap, monthrange
 from datetime import datetime
 
-from runtime.errors import ConfigError
+from footwork.errors import ConfigError
 
 _DAY = 86_400  # seconds
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.errors import ConfigError
-from runtime.images.listing import IsExcluded, is_match
-from runtime.paths import path_line
+from footwork.errors import ConfigError
+from footwork.files.paths import path_line
+from footwork.images.finding import IsExcluded, is_match
 from search.paths import absolute_path, composed, is_at_or_below
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.paths import path_line, path_text
+from footwork.files.paths import path_line, path_text
 
 _LISTED = 5
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from runtime.encoder_config import EncoderConfig
-from runtime.errors import ImageError, StoreError
-from runtime.paths import path_line
+from footwork.errors import ImageError, StoreError
+from footwork.files.paths import path_line
+from footwork.options import EncoderConfig
 from search.answers.answer import Answer
 from search.filters import EVERYTHING, Filter
 from search.index_folder import find_index

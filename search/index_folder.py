@@ -15,11 +15,11 @@ from itertools import chain
 from pathlib import Path
 from zlib import crc32
 
-from runtime.errors import FootworkError, StoreError
-from runtime.folders import MANIFEST, discard_folder, followed, published_folder, write_json
-from runtime.home import data_folder
-from runtime.locks import LockedByOther, exclusive_lock, lock_holder
-from runtime.plain_files import read_object, require_no_link
+from footwork.errors import FootworkError, StoreError
+from footwork.files.folders import MANIFEST, discard_folder, followed, published_folder, write_json
+from footwork.files.locks import LockedByOther, exclusive_lock, lock_holder
+from footwork.files.plain_files import read_object, require_no_link
+from footwork.home import data_folder
 from search.paths import absolute_path, is_at_or_below
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Embedder
@@ -85,7 +85,7 @@ class IndexFolder:
             ) from error
 
     def left_over(self) -> list[Path]:
-        """Temporary files and folders of `runtime.folders`, of a process that was killed."""
+        """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""
         inside = [one.glob(form) for one in self.generations() for form in _TEMPORARY_INSIDE]
         return sorted({*chain(*(self.path.glob(form) for form in _TEMPORARY), *inside)})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from runtime.images.listing import why_missing
+from footwork.images.finding import why_missing
 from search.paths import is_at_or_below
 
 NO_ANSWER = "its drive does not answer"

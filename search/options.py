@@ -8,10 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from runtime.encoder_config import EncoderConfig
-from runtime.errors import ConfigError
-from runtime.parameters import Flag
-from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
+from footwork.errors import ConfigError
+from footwork.options import (
+    EncoderConfig,
+    Flag,
+    Precision,  # noqa: F401 - inherited annotations are evaluated here
+)
 from search.dates import day_bounds
 from search.filters import Filter
 from search.paths import absolute_path

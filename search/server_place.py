@@ -8,8 +8,8 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from runtime.errors import StoreError
-from runtime.home import cache_folder
+from footwork.errors import StoreError
+from footwork.home import cache_folder
 from search.options import NewStoreOptions, StoreOptions
 from search.store.protocol import Embedder
 from search.store.server import ServerStore

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.paths import path_line
+from footwork.files.paths import path_line
 from search.filters import Filter
 from search.paths import composed
 from search.records import ImageRecord

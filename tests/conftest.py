@@ -78,8 +78,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
     """A hub of the test's own, which is asked in place of the real one, without pauses."""
     from huggingface_hub import close_session, constants
 
-    import runtime.downloads
-    import runtime.hub
+    import footwork.models.downloads
+    import footwork.models.hub
     from tests.hub import serve_hub
 
     with serve_hub() as served:
@@ -88,8 +88,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(runtime.downloads, "_PAUSES", (0, 0, 0, 0))
-        monkeypatch.setattr(runtime.hub, "_COMMITS", {})
+        monkeypatch.setattr(footwork.models.downloads, "_PAUSES", (0, 0, 0, 0))
+        monkeypatch.setattr(footwork.models.hub, "_COMMITS", {})
         yield served
     close_session()
 

@@ -36,7 +36,7 @@ def build_dual_encoder(folder: Path, family: str = "clip", seed: int = 0) -> Pat
     import torch
     from transformers import AutoModel
 
-    from runtime.quietness import quiet_transformers
+    from footwork.models.checkpoints import quiet_transformers
 
     folder.mkdir(parents=True, exist_ok=True)
     config, tokenizer, processor = FAMILIES[family](folder)

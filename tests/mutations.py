@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from runtime.errors import FootworkError
+from footwork.errors import FootworkError
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from runtime.errors import ImageError
-from runtime.images.decoding import decode_image
+from footwork.errors import ImageError
+from footwork.images.decoding import decode_image
 
 WIDTH, HEIGHT = 96, 64
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "grey": (90,) * 3}

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.cli import main
+from footwork.cli import main
 from textclf import TextClassifier, TrainConfig, train
 from textclf.classifier import ClassifierOptions
 from textclf.data.loading import Examples

@@ -11,17 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 MAY_IMPORT = {
-    "runtime": set(),
-    "search": {"runtime"},
-    "textclf": {"runtime"},
-    "zeroshot": {"runtime", "search"},
+    "footwork": set(),
+    "search": {"footwork"},
+    "textclf": {"footwork"},
+    "zeroshot": {"footwork", "search"},
 }
 PACKAGES = sorted(name for name in MAY_IMPORT if (ROOT / name / "__init__.py").is_file())
 TOP_FOLDERS = [*PACKAGES, "scripts", "tests"]
 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 LONGEST_FILE, LONGEST_BODY = 600, 80  # lines
-TORCH_SIGNATURES = {"runtime/training/dropout.py"}  # functions that stand in for torch's own
+TORCH_SIGNATURES = {"footwork/training/dropout.py"}  # functions that stand in for torch's own
 
 
 def python_files(*folders: str) -> list[Path]:

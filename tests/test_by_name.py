@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.cli import main
-from runtime.errors import ConfigError, ModelError
-from runtime.hub import trained_folder
+from footwork.cli import main
+from footwork.errors import ConfigError, ModelError
+from footwork.models.hub import trained_folder
 from tests.hub import COMMIT, Hub, keep_repository
 from tests.models import build_adapter, build_base, build_classifier
 from tests.tables import sentiment_table

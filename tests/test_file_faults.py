@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from tests.zeroshot.test_cli import draw_folder
 
 VICTIM = "victim.png"
 ROOT = Path(__file__).parents[1]
-ROOMS = tuple(f"{ROOT / name}/" for name in ("runtime", "search", "zeroshot"))
+ROOMS = tuple(f"{ROOT / name}/" for name in ("footwork", "search", "zeroshot"))
 OF_NAMES = (
-    *("runtime/paths.py", "search/paths.py", "search/path_words.py", "search/exclusions.py"),
-    *("runtime/tables/", "runtime/faults.py", "runtime/errors.py", "search/store/"),
+    *("footwork/files/paths.py", "search/paths.py", "search/path_words.py", "search/exclusions.py"),
+    *("footwork/tables/", "footwork/files/faults.py", "footwork/errors.py", "search/store/"),
     *("search/answers/rows.py", "search/upkeep/duplicate_rows.py", "zeroshot/rows.py"),
     *("search/answers/contact_sheet.py", "search/answers/answer.py", "search/query/asking.py"),
-    *("search/records.py", "runtime/console.py", "runtime/streams.py"),
+    *("search/records.py", "footwork/console.py", "footwork/streams.py"),
     "search/upkeep/duplicates_page.py",
 )
 """Rooms that make text or rows of what is known of a file, and touch none."""
@@ -160,7 +160,7 @@ def test_an_exception_at_any_step_is_the_fault_of_its_file(
         is_told = "victim" in said or "copy.png" in said or "Left out" in said
         if code not in (0, 3) or (code == 3 and not is_told):
             failures.append(f"{step}: {code} {said[-300:]}")
-    _proven.update(step for step in found.seen if step.partition(" ")[2].startswith("runtime/"))
+    _proven.update(step for step in found.seen if step.partition(" ")[2].startswith("footwork/"))
     assert not failures, "\n".join(failures)
 
 
@@ -168,7 +168,7 @@ def test_an_exception_at_any_step_is_the_fault_of_its_file(
 def test_an_exception_at_any_step_of_finetuning_is_the_fault_of_its_file(
     drawn: Path, tmp_path: Path
 ) -> None:
-    from runtime.image_classifiers import load_image_processor
+    from footwork.models.image_classifiers import load_image_processor
     from zeroshot.finetuning.examples import read_finetune_images
     from zeroshot.finetuning.pixels import decode_once
 

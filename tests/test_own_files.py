@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from tests.models import build_adapter, build_base, build_classifier
 from tests.tables import write_table
 from tests.zeroshot.test_cli import draw_folder

@@ -20,11 +20,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from runtime.checkpoints import TINY_CLIP, TINY_TEXT
-from runtime.cli import main
-from runtime.hub import trained_folder
-from runtime.model_cards import PLACE
-from runtime.training.recipe import Recipe, recipe_for
+from footwork.cli import main
+from footwork.finetuning.card import PLACE
+from footwork.models.checkpoints import TINY_CLIP, TINY_TEXT
+from footwork.models.hub import trained_folder
+from footwork.options import Recipe, recipe_for
 from tests.hub import StandInApi, keep_repository
 from tests.runs import quick_ending
 from tests.search.drawn import draw_photos

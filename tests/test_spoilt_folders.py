@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.errors import ModelError
-from runtime.folders import MANIFEST, write_json
+from footwork.errors import ModelError
+from footwork.fewshot.knowledge import WEIGHTS
+from footwork.fewshot.options import TeachOptions
+from footwork.files.folders import MANIFEST, write_json
 from tests.models import build_adapter, build_base, build_classifier
 from tests.mutations import deadline, outcomes
 from tests.zeroshot.image_towers import build_tower, draw_classes
@@ -28,12 +30,10 @@ from textclf import TextClassifier
 from textclf.classifier import ClassifierOptions
 from zeroshot.finetuning.classifier import FinetunedClassifier, FinetunedOptions
 from zeroshot.finetuning.config import FinetuneConfig
+from zeroshot.labelled_images import read_examples
 from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
-from zeroshot.teaching.example_folder import read_examples
-from zeroshot.teaching.knowledge import WEIGHTS
-from zeroshot.teaching.options import TeachOptions
-from zeroshot.teaching.taught import TaughtClassifier
-from zeroshot.teaching.teach import teach_files
+from zeroshot.taught import TaughtClassifier
+from zeroshot.teach import teach_files
 
 Answer = Callable[[], NDArray[Any]]
 

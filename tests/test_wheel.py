@@ -22,7 +22,7 @@ from tests.models import FREQUENT, build_base
 ROOT = Path(__file__).parents[1]
 COMMANDS = """
 import sys
-from runtime.cli import main
+from footwork.cli import main
 for line in sys.stdin.read().splitlines():
     print("$ footwork", line, flush=True)
     code = main(line.split("|"))
@@ -41,7 +41,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for package in ("runtime", "search", "textclf", "zeroshot"):
+    for package in ("footwork", "search", "textclf", "zeroshot"):
         shutil.copytree(ROOT / package, source / package)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     built = [sys.executable, "-W", "ignore", "-c", build, str(place)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from runtime.encoder import DualEncoder
+from footwork.encoder.dual import DualEncoder
 
 
 class Exports:
@@ -24,7 +24,7 @@ class Exports:
     @contextmanager
     def once(self) -> Iterator[None]:
         """Within the block a model that was exported before is not exported again."""
-        from runtime.onnx.export import export_text_tower
+        from footwork.encoder.onnx_export import export_text_tower
 
         def export(encoder: DualEncoder, folder: Path) -> None:
             kept = self._folder / encoder.fingerprint
@@ -33,5 +33,5 @@ class Exports:
                 shutil.copytree(folder, kept)
             shutil.copytree(kept, folder, dirs_exist_ok=True)
 
-        with patch("runtime.onnx.export.export_text_tower", export):
+        with patch("footwork.encoder.onnx_export.export_text_tower", export):
             yield

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from runtime.adaptation import parameter_groups
-from runtime.deberta import accelerate_attention
-from runtime.tokens import tokenize
-from runtime.training.batching import FILLER
-from runtime.training.config import LoopConfig
-from runtime.training.job import TrainingJob, TrainingOutcome
-from runtime.training.loop import run_training
+from footwork.inference.tokens import tokenize
+from footwork.methods.adaptation import parameter_groups
+from footwork.models.deberta import accelerate_attention
+from footwork.options import LoopConfig
+from footwork.training.job import TrainingJob, TrainingOutcome
+from footwork.training.loop import run_training
+from footwork.training.order import FILLER
 from tests.models import build_config, build_tokenizer
 
 ROWS = 45  # no multiple of the batch size: the last step of an epoch is a short one

@@ -2,7 +2,7 @@
 
 import sys
 
-from runtime.cli import run
+from footwork.cli import run
 
 if __name__ == "__main__":
     run(["textclf", *sys.argv[1:]])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.calibration import GivenCalibration
-from runtime.tables.reader import SkippedRow, Table
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.tables.reader import SkippedRow, Table
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.data.columns import (
     Columns,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.logits import FloatArray
+from footwork.evaluation.logits import FloatArray
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
 

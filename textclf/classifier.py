@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ConfigError, DataError, ModelError
-from runtime.precision import Precision
+from footwork.errors import ConfigError, DataError, ModelError
+from footwork.options import Precision
 from textclf.decision import DecisionRule, Prediction, rule_of
 from textclf.windows import LongTexts, TextEncoder, TextPair, WindowedTexts
 
@@ -61,8 +61,8 @@ class TextClassifier:
     def __init__(
         self, model: Any, tokenizer: Any, rule: DecisionRule, options: ClassifierOptions
     ) -> None:
-        from runtime.embedding_tables import position_limit
-        from runtime.inference import InferenceConfig, SequenceModel
+        from footwork.inference.sequences import InferenceConfig, SequenceModel
+        from footwork.models.checkpoints import position_limit
 
         if options.max_length is None:
             raise ValueError("`max_length` must be stated.")
@@ -110,9 +110,9 @@ class TextClassifier:
             ModelError: It holds no classifier, or its base cannot be reached.
             ConfigError: An option does not fit the model.
         """
-        from runtime.checkpoints import load_trained
-        from runtime.folders import read_manifest
-        from runtime.hub import trained_folder
+        from footwork.files.folders import read_manifest
+        from footwork.models.checkpoints import load_trained
+        from footwork.models.hub import trained_folder
 
         folder, options = trained_folder(folder, revision), options or ClassifierOptions()
         manifest = read_manifest(folder)
@@ -199,7 +199,7 @@ class TextClassifier:
 
     def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
         """Answer rows of any number in bounded memory, in their order."""
-        from runtime.reading_ahead import FIRST_WINDOW
+        from footwork.inference.sequences import FIRST_WINDOW
 
         for row, logits in self._answer(rows, FIRST_WINDOW):
             yield self._prediction(row, logits)
@@ -213,7 +213,7 @@ class TextClassifier:
         """
         import shutil
 
-        from runtime.folders import published_folder, require_free
+        from footwork.files.folders import published_folder, require_free
 
         if self._folder is None:
             raise ModelError("This classifier was not loaded from a folder; save its model.")
@@ -227,7 +227,7 @@ class TextClassifier:
     def _answer(
         self, rows: Iterable[TextRow], first_window: int
     ) -> Iterator[tuple[TextRow, NDArray[np.float32]]]:
-        from runtime.reading_ahead import encoded_ahead, windows_of
+        from footwork.inference.sequences import encoded_ahead, windows_of
 
         def size(row: TextRow) -> int:
             return len(row.text) + len(row.pair or "")
@@ -271,7 +271,7 @@ def merged(model: Any) -> Any:
 
 
 def _usual_length(model: Any, tokenizer: Any) -> int:
-    from runtime.embedding_tables import position_limit
+    from footwork.models.checkpoints import position_limit
 
     limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
     return int(min(limit for limit in limits if limit is not None))

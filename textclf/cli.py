@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from runtime.cli import what_exists
-from runtime.console import (
+from footwork.cli import what_exists
+from footwork.console import (
     note,
     note_all,
     print_csv,
@@ -17,12 +17,12 @@ from runtime.console import (
     print_text,
     report_skipped,
 )
-from runtime.parameters import Flag, Flat
-from runtime.paths import shell_word
+from footwork.files.paths import shell_word
+from footwork.options import Flag, Flat
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
-from textclf.inputs import InputFormat
+from textclf.predict import InputFormat
 
 if TYPE_CHECKING:
     from textclf.training import TrainedRun
@@ -54,7 +54,7 @@ def train(
         json: Print one JSON document.
     """
     del config  # read by the root command, before the settings are built
-    from runtime.accelerator import is_main_process
+    from footwork.accelerator import is_main_process
     from textclf.training import train as train_classifier
 
     existing = what_exists(resume=resume, overwrite=overwrite)
@@ -169,13 +169,13 @@ def predict(
             runs them.
         json: Print JSON lines instead of CSV.
     """
-    from runtime.tables.writer import require_table
+    from footwork.tables.writer import require_table
     from textclf.classifier import TextClassifier
-    from textclf.inputs import open_rows
     from textclf.predict import (
         COLUMNS,
         PredictOptions,
         flat_row,
+        open_rows,
         predict_rows,
         write_predictions,
     )
@@ -220,7 +220,7 @@ def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: b
 
 
 def _summary(done: TrainedRun) -> str:
-    from textclf.report.verdict import caveat, verdict
+    from textclf.report.model_card import caveat, verdict
 
     split = done.manifest["evaluated_on"]
     lines = [f"On the {split} rows", "", done.evaluation.to_text(), "", "next to it"]

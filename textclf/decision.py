@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ConfigError, ModelError
-from runtime.heads import task_of
-from runtime.logits import log_softmax, sigmoid
+from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.logits import log_softmax, sigmoid
+from footwork.models.heads import task_of
 from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 FloatArray = NDArray[np.floating[Any]]

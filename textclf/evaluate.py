@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bootstrap import (
+from footwork.errors import DataError, ModelError
+from footwork.evaluation.calibration import (
+    Calibration,
+    GivenCalibration,
+    calibrate,
+    judge_calibration,
+)
+from footwork.evaluation.intervals import (
     RESAMPLES,
     bootstrap_class_counts,
     bootstrap_sums,
     percentile_interval,
     row_weights,
 )
-from runtime.calibration import (
-    Calibration,
-    GivenCalibration,
-    calibrate,
-    judge_calibration,
-)
-from runtime.errors import DataError, ModelError
-from runtime.logits import FloatArray, log_softmax
-from runtime.metrics import (
+from footwork.evaluation.logits import FloatArray, log_softmax
+from footwork.evaluation.metrics import (
     ClassCounts,
     Interval,
     average_precision,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bootstrap import wilson_interval
-from runtime.calibration import Calibration
-from runtime.metrics import ClassCounts, Interval
+from footwork.evaluation.calibration import Calibration
+from footwork.evaluation.intervals import wilson_interval
+from footwork.evaluation.metrics import ClassCounts, Interval
 from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A model and labelled texts in, a trained model out."""
+"""Losses a row, before they are averaged over a step."""
 
 from __future__ import annotations
 
@@ -11,24 +11,82 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from runtime.accelerator import compute_device, gather_shares, process_share, resolve_precision
-from runtime.adaptation import adapt, parameter_groups, resting_parameters
-from runtime.features import compute_features, head_logits, head_only
-from runtime.heads import HeadOrigin
-from runtime.inference import InferenceConfig, SequenceModel
-from runtime.precision import Precision
-from runtime.tokens import TokenizedTexts, tokenize
-from runtime.training.batching import FILLER
-from runtime.training.frozen_weights import frozen_weights_in
-from runtime.training.job import LossFunction, TrainingJob, TrainingOutcome
-from runtime.training.loop import run_training
-from runtime.training.vocabulary import pruned_vocabulary
+from footwork.accelerator import compute_device, gather_shares, process_share, resolve_precision
+from footwork.inference.features import compute_features, head_logits, head_only
+from footwork.inference.sequences import InferenceConfig, SequenceModel
+from footwork.inference.tokens import TokenizedTexts, tokenize
+from footwork.methods.adaptation import adapt, parameter_groups, resting_parameters
+from footwork.models.heads import HeadOrigin
+from footwork.options import Precision
+from footwork.training.job import LossFunction, TrainingJob, TrainingOutcome
+from footwork.training.loop import run_training
+from footwork.training.memory import frozen_weights_in, pruned_vocabulary
+from footwork.training.order import FILLER
 from textclf.config import TrainConfig
 from textclf.data.loading import Examples, LabelledData
 from textclf.evaluate import quick_metrics
-from textclf.losses import balanced_weights, row_loss
+
+
+def row_loss(
+    task: str, label_smoothing: float = 0.0, weights: torch.Tensor | None = None
+) -> LossFunction:
+    """The loss of a task, one value a row.
+
+    Args:
+        task: A `problem_type` of transformers.
+        label_smoothing: Probability spread evenly over all classes, 0 to 1.
+        weights: Factor for each of C classes, averaging 1 over the training rows.
+
+    Returns:
+        A function of logits (B, C) and targets ((B,) or (B, C)) to losses (B,).
+    """
+
+    def single(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        loss = functional.cross_entropy(
+            logits, targets, reduction="none", label_smoothing=label_smoothing
+        )
+        return loss if weights is None else loss * weights.to(loss.device)[targets]
+
+    def several(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        soft = targets * (1 - label_smoothing) + label_smoothing / 2
+        factor = None if weights is None else weights.to(logits.device)
+        return functional.binary_cross_entropy_with_logits(
+            logits, soft, pos_weight=factor, reduction="none"
+        ).mean(-1)
+
+    def value(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.mse_loss(logits.squeeze(-1), targets, reduction="none")
+
+    return {
+        "single_label_classification": single,
+        "multi_label_classification": several,
+        "regression": value,
+    }[task]
+
+
+def balanced_weights(task: str, targets: NDArray[np.generic], classes: int) -> torch.Tensor | None:
+    """Weights that let every class count the same.
+
+    Single label: rows / (classes x rows of the class), as scikit-learn's "balanced". Multi-label:
+    the rows without a label for each row with it. Regression has none.
+
+    Args:
+        task: A `problem_type` of transformers.
+        targets: (N,) class indices or (N, C) of 0 and 1.
+        classes: C.
+    """
+    if task == "regression":
+        return None
+    if task == "single_label_classification":
+        counts = np.bincount(targets.astype(np.int64), minlength=classes)
+        return torch.tensor(len(targets) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
+    positives = targets.astype(np.float64).sum(0)
+    ratio = (len(targets) - positives) / np.maximum(positives, 1)
+    return torch.tensor(np.clip(ratio, 1, 100), dtype=torch.float32)
+
 
 Notify = Callable[[str], None]
 

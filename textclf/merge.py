@@ -6,8 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import ConfigError, ModelError
-from runtime.folders import MANIFEST, published_folder, read_manifest, require_free, write_json
+from footwork.errors import ConfigError, ModelError
+from footwork.files.folders import (
+    MANIFEST,
+    published_folder,
+    read_manifest,
+    require_free,
+    write_json,
+)
 from textclf.decision import rule_of
 
 LARGEST_DIFFERENCE = 1e-4
@@ -35,8 +41,8 @@ def merge_adapter(
         ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
         ModelError: It cannot be loaded, or the merged model answers differently.
     """
-    from runtime.checkpoints import ADAPTER_CONFIG, load_trained, save_model
-    from runtime.hub import trained_folder
+    from footwork.models.checkpoints import ADAPTER_CONFIG, load_trained, save_model
+    from footwork.models.hub import trained_folder
     from textclf.classifier import merged
     from textclf.report.model_card import merged_card
 

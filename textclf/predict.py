@@ -2,21 +2,91 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from runtime.errors import DataError
-from runtime.tables.header import ID_NAMES, normalise_name
-from runtime.tables.reader import SkippedRow, write_rows
+from footwork.errors import ConfigError, DataError
+from footwork.tables.columns import ID_NAMES, normalise_name
+from footwork.tables.format import Expected
+from footwork.tables.json_rows import json_rows
+from footwork.tables.reader import (
+    DETECT,
+    RowStream,
+    SkippedRow,
+    TableFormat,
+    iterate_rows,
+    write_rows,
+)
+from footwork.tables.source import TextSource, line_fault, open_to_read_once
 from textclf.data.columns import find_column, find_text_columns
 from textclf.data.rows import text_fault
 from textclf.decision import Prediction
 
 if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
+
+InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
+INPUT_FORMATS = ("auto", "lines", "csv", "tsv", "jsonl")
+STANDARD_INPUT = "-"
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+def open_rows(
+    source: str,
+    input_format: InputFormat = "auto",
+    table_format: TableFormat = DETECT,
+    names: tuple[str, ...] = (),
+) -> RowStream:
+    """Read rows one by one, in bounded memory.
+
+    Args:
+        source: A file, or `-` for standard input.
+        input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
+        table_format: What is stated of a table; the rest is detected.
+        names: Of columns that are stated or trained on; a first row that holds one is a header.
+
+    Raises:
+        DataError: There is no such file, or, while rows are taken, one cannot be read.
+    """
+    if input_format not in INPUT_FORMATS:
+        raise ConfigError(
+            f"`format` must be one of {', '.join(INPUT_FORMATS)}, got {input_format!r}."
+        )
+    path = None if source == STANDARD_INPUT else Path(source).expanduser()
+    if input_format in ("lines", "jsonl"):
+        return _text_rows(path, input_format, table_format)
+    if input_format in _DELIMITERS and table_format.delimiter is None:
+        table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
+    return iterate_rows(path, table_format, Expected(names=names))
+
+
+def _text_rows(path: Path | None, input_format: str, table_format: TableFormat) -> RowStream:
+    try:
+        source = (
+            TextSource(path, None, table_format.encoding)
+            if path is not None and path.is_file()
+            else TextSource(
+                None,
+                open_to_read_once(path) if path else sys.stdin.buffer,
+                table_format.encoding,
+            )
+        )
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    rows, notes = json_rows(source) if input_format == "jsonl" else (_lines(source), ())
+    result = RowStream(source.name, rows, table_format.skip_bad_rows)
+    result.notes = (*((source.note,) if source.note else ()), *notes)
+    return result
+
+
+def _lines(source: TextSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for row, line in enumerate(source.lines(), start=1):
+        yield row, line_fault(line) or {"text": line.rstrip("\r\n")}
+
 
 FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
 _SAMPLE_ROWS = 100
@@ -137,7 +207,7 @@ def predict_rows(
 
     Args:
         classifier: Answers.
-        rows: (row number, cells by column), as `runtime.tables.reader.iterate_rows` gives them.
+        rows: (row number, cells by column), as `footwork.tables.reader.iterate_rows` gives them.
         options: How they are read.
 
     Returns:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.folders import write_json
-from runtime.reload import ask_fresh_process, require_same_logits
+from footwork.files.folders import write_json
+from footwork.finetuning.reload import ask_fresh_process, require_same_logits
 from textclf.data.loading import Examples
 
 

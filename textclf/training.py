@@ -14,29 +14,34 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from runtime.accelerator import is_main_process, number_of_processes, wait_for_everyone
-from runtime.adaptation import require_adaptable
-from runtime.checkpoints import (
+from footwork.accelerator import (
+    is_main_process,
+    number_of_processes,
+    settled_precision,
+    wait_for_everyone,
+)
+from footwork.errors import DataError, HubUnreachable
+from footwork.files.folders import discard_folder, published_folder, read_manifest
+from footwork.inference.features import require_features
+from footwork.inference.tokens import room_for_texts, tokenize
+from footwork.methods.adaptation import require_adaptable
+from footwork.models.checkpoints import (
     TEXT_PRESETS,
     load_classifier,
     load_shape,
     load_tokenizer,
     model_commit,
+    position_limit,
     resolve_model_id,
+    token_table,
 )
-from runtime.embedding_tables import position_limit, token_table
-from runtime.errors import DataError, HubUnreachable
-from runtime.features import require_features
-from runtime.folders import discard_folder, published_folder, read_manifest
-from runtime.model_precision import settled_precision
-from runtime.tokens import room_for_texts, tokenize
-from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
-from runtime.uploads import (
+from footwork.models.uploads import (
     create_repository,
     push_folder,
     require_publishable,
     writable_repository,
 )
+from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
 from textclf.config import DEFAULT_MODEL, TrainConfig

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ConfigError
-from runtime.tokens import (
+from footwork.errors import ConfigError
+from footwork.inference.tokens import (
     TokenizedTexts,
     TokenSequence,
     Truncation,

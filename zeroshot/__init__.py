@@ -7,13 +7,13 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+    from footwork.fewshot.options import TeachOptions
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
     from zeroshot.finetuning.classifier import FinetunedClassifier
     from zeroshot.finetuning.config import FinetuneConfig
     from zeroshot.finetuning.finetune import FinetunedRun, finetune
-    from zeroshot.teaching.options import TeachOptions
-    from zeroshot.teaching.taught import TaughtClassifier
-    from zeroshot.teaching.teach import TaughtRun, teach
+    from zeroshot.taught import TaughtClassifier
+    from zeroshot.teach import TaughtRun, teach
 
 __all__ = [
     "FinetuneConfig",
@@ -34,13 +34,13 @@ _HOMES = {
     "FinetunedClassifier": "zeroshot.finetuning.classifier",
     "FinetunedRun": "zeroshot.finetuning.finetune",
     "LabelledImage": "zeroshot.classifier",
-    "TaughtClassifier": "zeroshot.teaching.taught",
-    "TaughtRun": "zeroshot.teaching.teach",
-    "TeachOptions": "zeroshot.teaching.options",
+    "TaughtClassifier": "zeroshot.taught",
+    "TaughtRun": "zeroshot.teach",
+    "TeachOptions": "footwork.fewshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.classifier",
     "finetune": "zeroshot.finetuning.finetune",
-    "teach": "zeroshot.teaching.teach",
+    "teach": "zeroshot.teach",
 }
 
 

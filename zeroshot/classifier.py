@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.class_names import checked_class_names
-from runtime.errors import ConfigError
-from runtime.rejection import NONE_BELOW, presence, standings
-from zeroshot.class_embeddings import OnProgress, unit_rows, unseen
-from zeroshot.embedded_labels import ImageTextEncoder, embed_labels
-from zeroshot.scoring import Scorer
+from footwork.class_names import checked_class_names
+from footwork.errors import ConfigError
+from footwork.prompts.class_embeddings import OnProgress, unit_rows, unseen
+from footwork.prompts.labels import ImageTextEncoder, Scorer, embed_labels
+from footwork.prompts.none_of_these import NONE_BELOW, presence, standings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from runtime.encoder import EncoderConfig
+    from footwork.options import EncoderConfig
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -145,7 +144,8 @@ class ZeroShotClassifier:
             ConfigError: The labels or the templates cannot be used.
             ModelError: The model cannot be loaded.
         """
-        from runtime.encoder import DualEncoder, EncoderConfig
+        from footwork.encoder.dual import DualEncoder
+        from footwork.options import EncoderConfig
 
         labels = checked_class_names(labels)  # before a model is loaded in vain
         encoder = DualEncoder.load(model_id, revision, config or EncoderConfig())

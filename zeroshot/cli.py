@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from runtime.cli import what_exists
-from runtime.console import (
+from footwork.cli import what_exists
+from footwork.console import (
     DONE,
     ProgressLine,
     exit_code,
@@ -26,9 +26,10 @@ from runtime.console import (
     print_json_lines,
     print_text,
 )
-from runtime.errors import ConfigError
-from runtime.parameters import Flag, Flat
-from runtime.paths import path_line, shell_word
+from footwork.errors import ConfigError
+from footwork.fewshot.options import TeachOptions
+from footwork.files.paths import path_line, shell_word
+from footwork.options import Flag, Flat
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
@@ -38,11 +39,10 @@ from zeroshot.options import (
     ModelOptions,
     SortingOptions,
 )
-from zeroshot.teaching.options import TeachOptions
 from zeroshot.ways import EvaluateOptions
 
 if TYPE_CHECKING:
-    from runtime.images.files import FoundImages
+    from footwork.images.finding import FoundImages
     from zeroshot.classifier import LabelledImage
     from zeroshot.labelling import Labeller
 
@@ -86,11 +86,15 @@ def label(
         json: Print JSON lines.
     """
     del config  # read by the root command, before the settings are built
-    from runtime.tables.writer import require_table
-    from zeroshot.afterwards import check_folders, use_labels
-    from zeroshot.indexed_encoder import opened_index
-    from zeroshot.indexed_labels import keep_labels, label_images, only_images
-    from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller
+    from footwork.tables.writer import require_table
+    from zeroshot.indexed import keep_labels, label_images, only_images, opened_index
+    from zeroshot.labelling import (
+        Labelling,
+        check_folders,
+        open_labeller,
+        open_vector_labeller,
+        use_labels,
+    )
     from zeroshot.rows import COLUMNS
 
     inputs = (what.labels_file, what.templates, what.taught, "-" if "-" in images else None)
@@ -163,7 +167,7 @@ def evaluate(
     del config
     from zeroshot.evaluate import evaluate_images
     from zeroshot.evaluation import require_report_place
-    from zeroshot.indexed_encoder import opened_index
+    from zeroshot.indexed import opened_index
     from zeroshot.labelled_images import read_labelled_images
     from zeroshot.labelling import open_encoder, open_taught
 
@@ -212,11 +216,11 @@ def teach(
         json: Print one JSON document.
     """
     del config
-    from runtime.folders import require_free
-    from zeroshot.indexed_encoder import opened_index
+    from footwork.files.folders import require_free
+    from zeroshot.indexed import opened_index
+    from zeroshot.labelled_images import read_examples
     from zeroshot.labelling import open_encoder
-    from zeroshot.teaching.example_folder import read_examples
-    from zeroshot.teaching.teach import teach_files
+    from zeroshot.teach import teach_files
 
     require_free(out, overwrite, (examples, *options.unlabelled, model.model_id, where.index))
     files = read_examples(examples)  # before a model is loaded in vain
@@ -277,7 +281,7 @@ def _crew() -> Crew:
 
 def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
     """The images that are named; none where those of an index are meant."""
-    from runtime.images.files import FoundImages, find_images, listed_paths
+    from footwork.images.finding import FoundImages, find_images, listed_paths
 
     if not sources:
         if where.is_named:
@@ -290,7 +294,7 @@ def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
 
 def _found_taught(what: LabelOptions, model: ModelOptions) -> tuple[LabelOptions, ModelOptions]:
     """Both as they are meant: what was taught as a folder, a revision where it belongs."""
-    from runtime.hub import trained_folder
+    from footwork.models.hub import trained_folder
 
     if what.taught is None:
         return what, model

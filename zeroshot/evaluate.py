@@ -8,17 +8,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bootstrap import (
+from footwork.evaluation.calibration import calibrate
+from footwork.evaluation.intervals import (
     bootstrap_class_counts,
     bootstrap_sums,
+    paired_difference,
     percentile_interval,
     wilson_interval,
 )
-from runtime.calibration import calibrate
-from runtime.logits import FloatArray, log_softmax, sigmoid
-from runtime.metrics import Interval, class_counts, confusion_counts, single_label_scores
-from runtime.paired import paired_difference
-from zeroshot.embedded_labels import ImageTextEncoder
+from footwork.evaluation.logits import FloatArray, log_softmax, sigmoid
+from footwork.evaluation.metrics import (
+    Interval,
+    class_counts,
+    confusion_counts,
+    single_label_scores,
+)
+from footwork.prompts.labels import ImageTextEncoder
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, WayScore, WrongImage
 from zeroshot.labelled_images import EmbeddedImages, LabelledImages, embed_labelled_images
 from zeroshot.ways import Answers, EvaluateOptions, Taught, Ways

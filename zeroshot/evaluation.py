@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.calibration import Calibration
-from runtime.errors import ConfigError, ModelError
-from runtime.metrics import Interval
-from runtime.paired import PairedDifference
-from runtime.paths import path_text
+from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.calibration import Calibration
+from footwork.evaluation.intervals import PairedDifference
+from footwork.evaluation.metrics import Interval
+from footwork.files.paths import path_text
 from zeroshot.labelled_images import SkippedImage
 
 REPORT = "zeroshot evaluate"
@@ -158,8 +158,8 @@ class ImageEvaluation:
         Raises:
             ConfigError: Something else stands there.
         """
-        from runtime.folders import MANIFEST, published_folder, write_json
-        from runtime.tables.writer import write_rows
+        from footwork.files.folders import MANIFEST, published_folder, write_json
+        from footwork.tables.writer import write_rows
 
         require_report_place(folder)
         with published_folder(folder, overwrite=True) as staging:
@@ -174,7 +174,7 @@ class ImageEvaluation:
         return ()
 
     def _drawings(self) -> dict[str, Callable[[Path], None]]:
-        from runtime.plots import plot_confusion, plot_reliability
+        from footwork.evaluation.plots import plot_confusion, plot_reliability
 
         bins = self.calibration.bins_before, self.calibration.bins_after
         return {
@@ -204,7 +204,7 @@ def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ())
     Raises:
         ConfigError: The folder holds something else than an earlier report, or an input.
     """
-    from runtime.folders import read_manifest, require_free
+    from footwork.files.folders import read_manifest, require_free
 
     others = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     manifest: dict[str, Any] = {}

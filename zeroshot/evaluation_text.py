@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.metrics import Interval
-from runtime.paths import path_text
-from runtime.terminal_text import (
+from footwork.evaluation.metrics import Interval
+from footwork.evaluation.text import (
     LABEL_WIDTH,
     MATRIX_CLASSES,
     WIDTH,
@@ -21,8 +20,9 @@ from runtime.terminal_text import (
     wrapped,
     wrapped_note,
 )
+from footwork.files.paths import path_text
+from footwork.prompts.templates import NAMED, SLOT
 from zeroshot.evaluation import ClassRecall, ImageEvaluation, WayScore, WrongImage
-from zeroshot.templates import NAMED, SLOT
 
 _METRICS = {"top_1": "top-1", "top_5": "top-5", "macro_recall": "macro recall"}
 _ALL_CLASSES = 20

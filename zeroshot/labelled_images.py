@@ -12,19 +12,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.class_names import look_alike, read_label
-from runtime.errors import DataError
-from runtime.images.files import has_image_ending
-from runtime.images.listing import FolderReader, is_folder, natural_key
-from runtime.paths import path_text
-from runtime.tables.cells import list_of, text_of
-from runtime.tables.format import TableFormat
-from runtime.tables.header import normalise_name
-from zeroshot.teaching.example_folder import read_examples
+from footwork.class_names import class_name, look_alike, read_label
+from footwork.errors import DataError
+from footwork.fewshot.knowledge import spoken
+from footwork.files.paths import path_text
+from footwork.images.finding import (
+    FolderReader,
+    find_images,
+    has_image_ending,
+    is_folder,
+    is_visible,
+    natural_key,
+    why_missing,
+)
+from footwork.tables.cells import list_of, text_of
+from footwork.tables.columns import normalise_name
+from footwork.tables.format import TableFormat
 
 if TYPE_CHECKING:
-    from runtime.tables.reader import Table
-    from zeroshot.embedded_labels import EmbeddedFile
+    from footwork.prompts.labels import EmbeddedFile
+    from footwork.tables.reader import Table
 
 _PATH_COLUMNS = """
 path image file image_path img_path file_path filepath image_file file_name filename image_name img
@@ -77,7 +84,7 @@ class EmbeddedImages:
 
 
 class FileEncoder(Protocol):
-    """What `runtime.encoder.DualEncoder` does with files."""
+    """What `footwork.encoder.dual.DualEncoder` does with files."""
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
         """Each file's row or fault, in order."""
@@ -186,7 +193,7 @@ def _place(folder: Path, image: str) -> Path:
 
 def _read_table(path: Path) -> Table:
     """Read a table, whose first row names columns where it names no image among rows that do."""
-    from runtime.tables.reader import read_table
+    from footwork.tables.reader import read_table
 
     table = read_table(path, TableFormat(skip_bad_rows=True))
     # A pipe gives its content only once.
@@ -262,3 +269,83 @@ def _name_notes(class_names: Sequence[str]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_LISTED])) + (" …" if len(names) > _LISTED else "")
+
+
+_LAYOUT = "Examples stand in one sub-folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg."
+_MEANS_NO_CLASS = frozenset({"none", "none of these", "none of them", "no label"})
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleFiles:
+    """Image files with their classes."""
+
+    folder: Path
+    class_names: tuple[str, ...]
+    """C names of sub-folders, naturally sorted."""
+    paths: tuple[Path, ...]
+    """N files."""
+    labels: NDArray[np.int64]
+    """Shape (N,), class numbers."""
+    notes: tuple[str, ...]
+    """What was passed over, one sentence each."""
+
+
+def read_examples(folder: Path) -> ExampleFiles:
+    """List the images of each class; nothing is decoded.
+
+    Args:
+        folder: Each of its sub-folders is a class; what lies deeper belongs to it.
+
+    Raises:
+        DataError: The folder is missing, holds fewer than two classes, a class holds no image, or
+            class names cannot be told apart.
+    """
+    fault = why_missing(folder)
+    if fault is not None or not is_folder(folder):
+        raise DataError(f"Cannot read examples in {folder}: {fault or 'it is a file'}. {_LAYOUT}")
+    entries = sorted(
+        (e for e in folder.iterdir() if is_visible(e.name)), key=lambda e: natural_key(e.name)
+    )
+    classes = [entry for entry in entries if is_folder(entry)]
+    loose = [entry.name for entry in entries if entry not in classes]
+    loose = [name for name in loose if has_image_ending(name)]
+    names = tuple(class_name(entry.name) for entry in classes)
+    _require_classes(folder, names, loose)
+    notes = [f"{len(loose)} images beside the class folders belong to no class."] if loose else []
+    paths: list[Path] = []
+    labels: list[int] = []
+    for number, entry in enumerate(classes):
+        try:
+            found = find_images([entry])
+        except DataError as error:
+            raise DataError(
+                f"The class {entry.name!r} is empty. {error} Add images to it, or remove it."
+            ) from error
+        paths.extend(found.paths)
+        labels.extend([number] * len(found.paths))
+        notes.extend(found.notes)
+    numbers = np.array(labels, dtype=np.int64)
+    return ExampleFiles(folder, names, tuple(paths), numbers, tuple(notes))
+
+
+def _require_classes(folder: Path, names: Sequence[str], loose: list[str]) -> None:
+    if not names:
+        held = f"{len(loose)} images but no sub-folder" if loose else "no image"
+        raise DataError(f"{folder} holds {held}. {_LAYOUT}")
+    if len(names) == 1:
+        raise DataError(
+            f"{folder} holds one class, {names[0]!r}: there is nothing to tell it from. {_LAYOUT}"
+        )
+    read: dict[str, str] = {}
+    for name in names:
+        said = spoken(name).casefold()
+        if said in _MEANS_NO_CLASS:
+            raise DataError(
+                f"The class {name!r} reads like the answer for images of no class. Rename the "
+                "folder by what it shows, background for one, or remove it."
+            )
+        if not said:
+            raise DataError(f"The class {name!r} has no word in its name. Rename the folder.")
+        if said in read:
+            raise DataError(f"The classes {read[said]!r} and {name!r} read the same. Rename one.")
+        read[said] = name

@@ -1,8 +1,8 @@
-"""From the options of a command to what labels files."""
+"""From the options of a command to what labels files, and what is done with them then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.class_names import read_class_names
-from runtime.errors import ConfigError
-from runtime.folders import read_manifest
-from runtime.paths import path_line
-from zeroshot.class_embeddings import OnProgress, unseen
+from footwork.class_names import read_class_names
+from footwork.errors import ConfigError
+from footwork.files.folders import read_manifest
+from footwork.files.paths import path_line
+from footwork.prompts.class_embeddings import OnProgress, unseen
 from zeroshot.classifier import (
     DEFAULT_MODEL,
     LabelledImage,
@@ -22,13 +22,60 @@ from zeroshot.classifier import (
     ZeroShotOptions,
 )
 from zeroshot.finetuning.kind import is_finetuned
-from zeroshot.options import LabelOptions, ModelOptions
+from zeroshot.options import LabelOptions, ModelOptions, SortingOptions
 
 if TYPE_CHECKING:
-    from runtime.encoder import DualEncoder
-    from zeroshot.embedded_labels import ImageTextEncoder
+    from footwork.encoder.dual import DualEncoder
+    from footwork.prompts.labels import ImageTextEncoder
     from zeroshot.finetuning.classifier import FinetunedClassifier
-    from zeroshot.teaching.taught import TaughtClassifier
+    from zeroshot.taught import TaughtClassifier
+
+
+def check_folders(labels: Sequence[str], options: SortingOptions) -> None:
+    """Tell before the work what labels could not be sorted by.
+
+    Raises:
+        ConfigError: Two would share a folder.
+    """
+    if options.target is not None:
+        from zeroshot.sorting import label_folders
+
+        label_folders(labels)
+
+
+def use_labels(
+    labelled: Sequence[LabelledImage], options: SortingOptions, notify: Callable[[str], None]
+) -> bool:
+    """Write sidecars, copy or move.
+
+    Args:
+        labelled: The files.
+        options: What is done with them.
+        notify: Is told what was done, and what could not be.
+
+    Returns:
+        Whether all of it could be done.
+    """
+    failed = 0
+    if options.xmp:  # first, so that they go along
+        from zeroshot.sidecars import write_sidecars
+
+        sidecars = write_sidecars(labelled)
+        notify(f"{sidecars.written} sidecars say what their images show.")
+        for fault in sidecars.failed:
+            notify(fault)
+        failed += len(sidecars.failed)
+    if options.target is not None:
+        from zeroshot.sorting import apply_plan, plan_sorting
+
+        plan = plan_sorting(labelled, options.target, options.how)
+        if not options.yes:
+            notify(plan.to_text())
+        else:
+            outcome = apply_plan(plan, notify)
+            notify(outcome.to_text())
+            failed += len(outcome.failed)
+    return not failed
 
 
 class Labeller(Protocol):
@@ -157,7 +204,7 @@ def open_encoder(model: ModelOptions) -> DualEncoder:
     Raises:
         ModelError: It cannot be loaded.
     """
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
 
     return DualEncoder.load(model.model_id or DEFAULT_MODEL, model.revision, model)
 
@@ -179,7 +226,7 @@ def open_taught(
     Raises:
         ModelError: The folder is none of `teach`, or the model cannot be loaded or is another.
     """
-    from zeroshot.teaching.taught import TaughtClassifier
+    from zeroshot.taught import TaughtClassifier
 
     taught = TaughtClassifier.load(folder)
     thresholds = taught.thresholds

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from runtime.encoder_config import EncoderConfig
-from runtime.errors import ConfigError
-from runtime.precision import Precision  # noqa: F401 - inherited annotations are evaluated here
+from footwork.errors import ConfigError
+from footwork.options import (
+    EncoderConfig,
+    Precision,  # noqa: F401 - inherited annotations are evaluated here
+)
 from search.options import (  # `from_environment`: inherited annotations are evaluated here
     FilterOptions,
     StoreOptions,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.paths import path_text
+from footwork.files.paths import path_text
 from zeroshot.classifier import MANY, LabelledImage
 
 Row = Mapping[str, Any]
@@ -67,7 +67,7 @@ def write_label_rows(
         ConfigError: `path` has another ending.
         DataError: The file cannot be written.
     """
-    from runtime.tables.writer import write_rows
+    from footwork.tables.writer import write_rows
 
     if path.suffix.lower() in FLAT_ENDINGS:
         rows = (flat_row(row, labels) for row in rows)

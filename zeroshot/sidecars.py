@@ -1,4 +1,15 @@
-"""Labels in sidecar files beside the images, where photo programs read them.
+"""Labels in XMP sidecar files beside the images, where photo programs read them.
+
+Programs keep keywords in several lists, and read one of them: digiKam the first that is not empty
+of digiKam:TagsList, MicrosoftPhoto:LastKeywordXMP, lr:hierarchicalSubject and dc:subject;
+darktable lr:hierarchicalSubject, else dc:subject; Immich digiKam:TagsList, else
+lr:hierarchicalSubject. So a label goes into dc:subject and into each of the others that is there;
+if none is, lr:hierarchicalSubject is made, of all that dc:subject holds.
+
+The property footwork:Labels names the keywords that Footwork added. They are replaced when other
+labels are given; keywords that stood there before it are never taken out.
+
+Source: ISO 16684-1 (XMP), section 7.
 
 The sidecar of photo.jpg is photo.jpg.xmp, as digiKam and darktable name it; Immich reads it before
 photo.xmp. Lightroom and others leave the ending out, so that photo.jpg and photo.raw share a
@@ -10,18 +21,188 @@ touched here.)
 from __future__ import annotations
 
 import os
+import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol
 
-from runtime.errors import DataError
-from runtime.faults import why
-from runtime.folders import published_file
-from runtime.images.files import has_image_ending
-from runtime.paths import path_line
-from zeroshot.xmp import XmpPacket
+from footwork.class_names import class_name
+from footwork.errors import DataError
+from footwork.files.faults import why
+from footwork.files.folders import published_file
+from footwork.files.paths import path_line
+from footwork.images.finding import has_image_ending
+
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_DESCRIPTION, _ITEM, _BAG = f"{RDF}Description", f"{RDF}li", f"{RDF}Bag"
+_CONTAINERS = (_BAG, f"{RDF}Seq")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeywordList:
+    """The rdf:Bag or rdf:Seq of one property; where there is none, it is empty."""
+
+    rdf: ET.Element
+    """The rdf:RDF in which it stands."""
+    name: str
+    """Of the property, as {namespace}name."""
+    sign: str = ""
+    """What parts the levels of a keyword, from the general to the special."""
+    instead: str = ""
+    """What stands for that sign in a label, which is one level."""
+
+    def __post_init__(self) -> None:
+        """Check its form.
+
+        Raises:
+            ValueError: The property is there, but is no list.
+        """
+        for description in self.rdf.findall(_DESCRIPTION):
+            found = description.findall(self.name)
+            if self.name in description.attrib or not all(map(_containers, found)):
+                raise ValueError(f"its {self.name.rpartition('}')[2]} is no list")
+
+    @property
+    def items(self) -> list[str]:
+        """All keywords, each with all of its levels."""
+        return [item.text or "" for one in self._containers() for item in one.findall(_ITEM)]
+
+    def entry(self, label: str) -> str:
+        """A label as it is written here."""
+        return label.replace(self.sign, self.instead) if self.sign else label
+
+    def holds(self, label: str) -> bool:
+        """Whether a label is a keyword, or the last level of one."""
+        ends = (item.rsplit(self.sign, 1)[-1] if self.sign else item for item in self.items)
+        return class_name(self.entry(label)) in map(class_name, ends)
+
+    def add(self, labels: Sequence[str]) -> None:
+        """Add those that it does not hold."""
+        missing = [label for label in dict.fromkeys(labels) if not self.holds(label)]
+        if missing:
+            container = next(iter(self._containers()), None)
+            container = self._made() if container is None else container
+            for label in missing:
+                ET.SubElement(container, _ITEM).text = self.entry(label)
+
+    def remove(self, labels: Sequence[str]) -> None:
+        """Take out labels, where they are no level of a longer keyword."""
+        entries = {class_name(self.entry(label)) for label in labels}
+        for container in self._containers():
+            for item in container.findall(_ITEM):
+                if class_name(item.text or "") in entries:
+                    container.remove(item)
+
+    def drop_empty(self) -> None:
+        """Take out the property if nothing is left in it."""
+        for description in self.rdf.findall(_DESCRIPTION):
+            for found in description.findall(self.name):
+                if not any(len(container) for container in _containers(found)):
+                    description.remove(found)
+
+    def _containers(self) -> list[ET.Element]:
+        found = self.rdf.findall(f"{_DESCRIPTION}/{self.name}")
+        return [container for one in found for container in _containers(one)]
+
+    def _made(self) -> ET.Element:
+        description = self.rdf.find(_DESCRIPTION)
+        if description is None:
+            description = ET.SubElement(self.rdf, _DESCRIPTION, {f"{RDF}about": ""})
+        return ET.SubElement(ET.SubElement(description, self.name), _BAG)
+
+
+def _containers(found: ET.Element) -> list[ET.Element]:
+    return [child for child in found if child.tag in _CONTAINERS]
+
+
+_DUBLIN_CORE = "http://purl.org/dc/elements/1.1/"
+_LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
+_FOOTWORK = "urn:footwork:xmp:1.0/"
+_PREFIXES = {
+    "x": "adobe:ns:meta/",
+    "rdf": RDF[1:-1],
+    "dc": _DUBLIN_CORE,
+    "lr": _LIGHTROOM,
+    "footwork": _FOOTWORK,
+}
+_SLASHED = (
+    "{http://www.digikam.org/ns/1.0/}TagsList",
+    "{http://ns.microsoft.com/photo/1.0}LastKeywordXMP",
+    "{http://ns.microsoft.com/photo/1.0/}LastKeywordXMP",  # both are met
+)
+_EMPTY = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>"""
+
+
+class XmpPacket:
+    """An XMP packet whose labels can be set.
+
+    Args:
+        content: XML.
+
+    Raises:
+        ValueError: It is no XMP, or its keywords are no lists.
+    """
+
+    def __init__(self, content: bytes = _EMPTY) -> None:
+        builder = _Builder()
+        try:
+            parser = ET.XMLParser(target=builder)
+            parser.feed(content)
+            self._root: ET.Element = parser.close()
+        except (ET.ParseError, LookupError) as error:  # LookupError: an unknown encoding
+            raise ValueError(str(error)) from error
+        self._prefixes = _PREFIXES | builder.prefixes
+        rdf = next(self._root.iter(f"{RDF}RDF"), None)
+        if rdf is None:
+            raise ValueError("it holds no rdf:RDF")
+        self._labels = KeywordList(rdf, f"{{{_FOOTWORK}}}Labels")
+        self._subject = KeywordList(rdf, f"{{{_DUBLIN_CORE}}}subject")
+        self._tree = KeywordList(rdf, f"{{{_LIGHTROOM}}}hierarchicalSubject", "|", "/")
+        self._trees = (self._tree, *(KeywordList(rdf, name, "/", "|") for name in _SLASHED))
+
+    @property
+    def keywords(self) -> list[str]:
+        """Those of dc:subject."""
+        return self._subject.items
+
+    def set_labels(self, labels: Sequence[str]) -> None:
+        """Put labels in the place of those that were set before; the same again changes nothing."""
+        former, trees = self._labels.items, [one for one in self._trees if one.items]
+        lists = [self._subject, *trees]
+        for one in (self._labels, *lists):
+            one.remove(former)
+        self._labels.add([label for label in labels if not any(one.holds(label) for one in lists)])
+        for one in lists:
+            one.add(labels)
+        if labels and not trees:
+            self._tree.add(self._subject.items)
+        for one in (self._labels, *lists):
+            one.drop_empty()
+
+    def to_bytes(self) -> bytes:
+        """The packet in UTF-8, indented, with the prefixes it came with."""
+        for prefix, uri in self._prefixes.items():
+            with suppress(ValueError):  # `ns0` and its like are the serializer's own
+                ET.register_namespace(prefix, uri)
+        ET.indent(self._root)
+        return bytes(ET.tostring(self._root, encoding="UTF-8", xml_declaration=True)) + b"\n"
+
+
+class _Builder(ET.TreeBuilder):
+    """Builds the tree with its comments, and remembers its prefixes."""
+
+    def __init__(self) -> None:
+        super().__init__(insert_comments=True)
+        self.prefixes: dict[str, str] = {}
+
+    def start_ns(self, prefix: str, uri: str) -> None:
+        """A prefix is declared; a default namespace gets one from the serializer."""
+        if prefix:
+            self.prefixes[prefix] = uri
+
 
 _ENDING = ".xmp"
 

@@ -10,17 +10,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.class_names import checked_class_names, class_name
-from runtime.errors import ConfigError, DataError
-from runtime.logits import FloatArray
-from runtime.rejection import NONE_BELOW
-from zeroshot.class_embeddings import prompt_embeddings, unit_rows
+from footwork.class_names import checked_class_names, class_name
+from footwork.errors import ConfigError, DataError
+from footwork.evaluation.logits import FloatArray
+from footwork.fewshot.knowledge import spoken
+from footwork.prompts.class_embeddings import EmbeddingCache, prompt_embeddings, unit_rows
+from footwork.prompts.labels import ImageTextEncoder, Scorer
+from footwork.prompts.none_of_these import NONE_BELOW
+from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
 from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
-from zeroshot.embedded_labels import ImageTextEncoder
-from zeroshot.embedding_cache import EmbeddingCache
-from zeroshot.scoring import Scorer
-from zeroshot.teaching.words import spoken
-from zeroshot.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
 
 TAUGHT = "the taught classifier"
 _LISTED = 5
@@ -52,7 +50,7 @@ class EvaluateOptions:
 
 
 class Taught(Protocol):
-    """A taught classifier: what `zeroshot.teaching.taught.TaughtClassifier` is."""
+    """A taught classifier: what `zeroshot.taught.TaughtClassifier` is."""
 
     @property
     def labels(self) -> Sequence[str]:

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-from runtime.checkpoints import TINY_CLIP
-from runtime.images.decoding import decode_image
-from runtime.images.files import find_images
+from footwork.images.decoding import decode_image
+from footwork.images.finding import find_images
+from footwork.models.checkpoints import TINY_CLIP
 
 SEED = 0
 MEGAPIXELS_12 = (4000, 3000)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.encoder import DualEncoder
+from footwork.encoder.dual import DualEncoder
 from search.index_folder import IndexFolder
 from search.query.relevance import Yardstick
 from search.query.texts import embedder_of, prepare_texts

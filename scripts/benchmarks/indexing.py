@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from runtime.encoder import DualEncoder
+from footwork.encoder.dual import DualEncoder
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.image_material import MEGAPIXELS_12, save_clip, save_photos
 from scripts.benchmarks.index_material import register_files

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from transformers import pipeline
 
-from runtime.encoder import DualEncoder
-from runtime.images.decoding import decode_image
+from footwork.encoder.dual import DualEncoder
+from footwork.images.decoding import decode_image
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.image_material import (
     MEGAPIXELS_12,

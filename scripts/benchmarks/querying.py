@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.encoder import DualEncoder
+from footwork.encoder.dual import DualEncoder
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.image_material import label_names, save_clip
 from scripts.benchmarks.index_material import DAY, build_index

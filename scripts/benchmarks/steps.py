@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from runtime.checkpoints import load_classifier, load_tokenizer
+from footwork.models.checkpoints import load_classifier, load_tokenizer
 from textclf.config import TrainConfig
 from textclf.data.loading import LabelledData
 from textclf.fit import Learner, fit

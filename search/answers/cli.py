@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from runtime.console import (
+from footwork.console import (
     exit_code,
     note,
     note_all,
@@ -18,10 +18,10 @@ from runtime.console import (
     print_picture,
     print_text,
 )
-from runtime.errors import ImageError
-from runtime.faults import Fault, fault_lines
-from runtime.outputs import require_makeable, require_page
-from runtime.paths import path_line
+from footwork.errors import ImageError
+from footwork.files.faults import Fault, fault_lines
+from footwork.files.outputs import require_makeable, require_page
+from footwork.files.paths import path_line
 from search.answers.answer import Answer
 from search.answers.rows import (
     COLUMNS,
@@ -42,7 +42,7 @@ def check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) ->
         inputs: What is read meanwhile.
     """
     if output.out is not None:
-        from runtime.tables.writer import require_table  # which few queries need
+        from footwork.tables.writer import require_table  # which few queries need
 
         require_table(output.out, COLUMNS, inputs, "query")
     require_page(output.html)

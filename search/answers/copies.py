@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import ImageError
-from runtime.faults import Fault, counted, fault_lines, why
-from runtime.images.ahead import DISK_READERS, decoded_ahead
-from runtime.images.decoding import require_image
-from runtime.outputs import unusable
-from runtime.paths import path_text
-from runtime.placing import place_file
-from runtime.target_folder import TargetFolder
+from footwork.errors import ImageError
+from footwork.files.faults import Fault, counted, fault_lines, why
+from footwork.files.outputs import unusable
+from footwork.files.paths import path_text
+from footwork.files.placing import TargetFolder, place_file
+from footwork.images.ahead import DISK_READERS, decoded_ahead
+from footwork.images.decoding import require_image
 from search.answers.answer import Hit
 
 

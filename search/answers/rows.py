@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from runtime.paths import path_line, path_text
+from footwork.files.paths import path_line, path_text
 from search.answers.answer import Answer, Hit
 
 Row = Mapping[str, Any]
@@ -81,7 +81,7 @@ def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False
         ConfigError: `path` has another ending.
         DataError: The file cannot be written.
     """
-    from runtime.tables.writer import write_rows
+    from footwork.tables.writer import write_rows
 
     rows = _nested_rows(answers) if path.suffix.lower() == ".jsonl" else flat_rows(answers)
     columns = COLUMNS if len(answers) == 1 else ("query", *COLUMNS)
@@ -157,7 +157,7 @@ def _nothing_line(answer: Answer) -> str:
 
 
 def _end_of(path: str, room: int) -> str:
-    from runtime.terminal_text import display_width  # a table alone needs it
+    from footwork.evaluation.text import display_width  # a table alone needs it
 
     if display_width(path) <= room:
         return path

@@ -84,7 +84,7 @@ def picture_sequence(picture: bytes, protocol: PictureProtocol, rows: int = 10) 
     if protocol == "iterm2":
         arguments = f"inline=1;size={len(picture)};height={rows};preserveAspectRatio=1"
         return f"{_ESCAPE}]1337;File={arguments}:{b64encode(picture).decode()}\a"
-    from runtime.images.decoding import decode_image
+    from footwork.images.decoding import decode_image
 
     decoded = decode_image(picture)
     if protocol == "kitty":

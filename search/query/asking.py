@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ImageError, StoreError
+from footwork.errors import ImageError, StoreError
 from search.answers.answer import RELEVANT, Answer, Hit
 from search.filters import EVERYTHING, Filter
 from search.options import QueryOptions
@@ -184,7 +184,7 @@ class Asker:
             rows = self.encode_images(list(map(Path, unknown))) if unknown else ()
             found |= dict(zip(unknown, rows, strict=True))
         except ImageError:  # one of them cannot be read: which?
-            from runtime.images.ahead import attempt  # which few queries need
+            from footwork.images.ahead import attempt  # which few queries need
 
             found |= {one: attempt(self._encode_image, one) for one in unknown}
         return {term: found[term.text] for term in terms}

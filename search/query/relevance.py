@@ -1,8 +1,8 @@
 """Whether an image shows what was asked for, where results end, and whether there are any.
 
 A cosine by itself says none of this. Everything here is measured against words that have nothing
-to do with the query (`runtime.reference_words`), as the model embeds them; it needs nothing else,
-so an image is judged alike in a folder of one, of a thousand, or of pizzas only.
+to do with the query (`footwork.prompts.none_of_these`), as the model embeds them; it needs nothing
+else, so an image is judged alike in a folder of one, of a thousand, or of pizzas only.
 
 *Texts.* The vectors of texts have much in common that no image shows, and a text that says
 something unusual lies farther from the others, so that every image agrees with it more or less
@@ -52,9 +52,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.logits import FloatArray
-from runtime.reference_words import reference_words
-from runtime.rejection import standings
+from footwork.evaluation.logits import FloatArray
+from footwork.prompts.none_of_these import reference_words, standings
 
 Vectors = NDArray[np.floating[Any]]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from runtime.entry_lines import read_entries
-from runtime.errors import ConfigError
-from runtime.paths import path_line
+from footwork.errors import ConfigError
+from footwork.files.paths import path_line
+from footwork.tables.source import read_entries
 from search.paths import absolute_path
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=[^\s\d])")  # 10:30 and 16:9 are words
@@ -99,7 +99,7 @@ def read_queries(file: Path, standard_input: BinaryIO) -> list[Query]:
     """Queries, one a line, read as `parse_query` reads what is typed.
 
     Args:
-        file: Of `runtime.entry_lines`; `-` for standard input.
+        file: Of `footwork.tables.source`; `-` for standard input.
         standard_input: Where that is.
 
     Raises:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from runtime.checksums import damage_in, has_checksums, write_checksums
-from runtime.encoder_config import EncoderConfig
-from runtime.errors import ConfigError, ModelError, StoreError
-from runtime.folders import followed, remove_staging, renewed_folder
-from runtime.locks import exclusive_lock
-from runtime.paths import shell_word
-from runtime.plain_files import open_plain, require_no_link
+from footwork.errors import ConfigError, ModelError, StoreError
+from footwork.files.checksums import damage_in, has_checksums, write_checksums
+from footwork.files.folders import followed, remove_staging, renewed_folder
+from footwork.files.locks import exclusive_lock
+from footwork.files.paths import shell_word
+from footwork.files.plain_files import open_plain, require_no_link
+from footwork.options import EncoderConfig
 from search.query.relevance import reference_prompts
 from search.store.protocol import Embedder, FloatArray, wrong_lengths
 
 if TYPE_CHECKING:
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
 
 KIND = "texts"
 """Of the manifest that holds the checksums."""
@@ -104,7 +104,7 @@ class Texts:
 
     def _loaded(self) -> TextEncoder:
         if self.has_tower:
-            from runtime.onnx.text_tower import OnnxTextTower
+            from footwork.encoder.onnx_text import OnnxTextTower
 
             return OnnxTextTower.load(self._folder / _TOWER)
         return load_model(self._embedder)
@@ -167,7 +167,7 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
     Raises:
         OSError: The folder cannot be written, or is a link.
     """
-    from runtime.onnx.export import export_text_tower
+    from footwork.encoder.onnx_export import export_text_tower
 
     require_no_link(folder)
     followed(folder.parent).mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def load_model(embedder: Embedder, config: EncoderConfig | None = None) -> DualE
     Raises:
         ModelError: It cannot be loaded, or is no longer what it was.
     """
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
 
     try:
         encoder = DualEncoder.load(embedder.model_id, embedder.revision, config or EncoderConfig())

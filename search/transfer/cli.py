@@ -6,17 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-from runtime.console import (
-    DONE,
-    ProgressLine,
-    exit_code,
-    note_all,
-    print_document,
-    print_text,
-)
-from runtime.faults import fault_lines
-from runtime.parameters import Flag, Flat
-from runtime.paths import path_line, path_text
+from footwork.console import DONE, ProgressLine, exit_code, note_all, print_document, print_text
+from footwork.files.faults import fault_lines
+from footwork.files.paths import path_line, path_text
+from footwork.options import Flag, Flat
 from search.options import FilterOptions, ModelOptions, StoreOptions
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import ConfigError
-from runtime.faults import why
-from runtime.folders import published_file
-from runtime.outputs import require_writable, unwritable
-from runtime.paths import path_text
+from footwork.errors import ConfigError
+from footwork.files.faults import why
+from footwork.files.folders import published_file
+from footwork.files.outputs import require_writable, unwritable
+from footwork.files.paths import path_text
 from search.filters import EVERYTHING, Filter
 from search.paths import stored_text
 from search.records import ImageRecord

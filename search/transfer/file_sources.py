@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import DataError, FootworkError
-from runtime.folders import read_json
-from runtime.images.ahead import made_ahead
-from runtime.paths import path_line
+from footwork.errors import DataError, FootworkError
+from footwork.files.folders import read_json
+from footwork.files.paths import path_line
+from footwork.images.ahead import made_ahead
 from search.store.protocol import Embedded, Embedder, FloatArray
 from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
 from search.transfer.path_rows import (

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from runtime.errors import ConfigError, DataError, ModelError, StoreError
-from runtime.faults import Fault
-from runtime.folders import renewed_folder
-from runtime.paths import path_line, path_text
+from footwork.errors import ConfigError, DataError, ModelError, StoreError
+from footwork.files.faults import Fault
+from footwork.files.folders import renewed_folder
+from footwork.files.paths import path_line, path_text
 from search.index_folder import find_index
 from search.options import ModelOptions, StoreOptions
 from search.places import Place, find_place
@@ -151,7 +151,7 @@ def _embedder(source: Source, model: ModelOptions) -> Embedder:
         return source.embedder
     if model.model_id is None:
         raise ConfigError("What made these embeddings? Name the model with --model.")
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
 
     return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
 

@@ -21,6 +21,6 @@ ALONE = Crew(is_main=True, from_main=lambda value: value)
 
 def launched_crew() -> Crew:
     """The processes that `accelerate launch` or torchrun started."""
-    from runtime.accelerator import is_main_process, share_from_main
+    from footwork.accelerator import is_main_process, share_from_main
 
     return Crew(is_main=is_main_process(), from_main=share_from_main)

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from runtime.errors import ConfigError, DataError, ImageError
-from runtime.faults import why
-from runtime.images.ahead import DISK_READERS, decoded_ahead
-from runtime.images.files import find_images
-from runtime.images.listing import IsExcluded, why_missing
-from runtime.paths import path_line, shell_word
-from runtime.plain_files import content_hash
+from footwork.errors import ConfigError, DataError, ImageError
+from footwork.files.faults import why
+from footwork.files.paths import path_line, shell_word
+from footwork.files.plain_files import content_hash
+from footwork.images.ahead import DISK_READERS, decoded_ahead
+from footwork.images.finding import IsExcluded, find_images, why_missing
 from search.paths import absolute_path, is_at_or_below
 from search.records import ImageRecord, file_date, file_state
 from search.store.protocol import Move, Store

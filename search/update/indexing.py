@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.errors import ConfigError
-from runtime.images.listing import is_folder
-from runtime.paths import path_line
+from footwork.errors import ConfigError
+from footwork.files.paths import path_line
+from footwork.images.finding import is_folder
 from search.exclusions import Exclusions
 from search.options import ModelOptions
 from search.paths import is_at_or_below
@@ -23,7 +23,7 @@ from search.update.differences import absolute_roots, require_roots
 from search.update.update import Progress, Summary, Surroundings, assist, update
 
 if TYPE_CHECKING:
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 MODEL = ModelOptions()
@@ -143,7 +143,7 @@ class Indexer:
         if self._encoder is None and embedder is not None:
             self._encoder = load_model(embedder, self.model)
         elif self._encoder is None:
-            from runtime.encoder import DualEncoder
+            from footwork.encoder.dual import DualEncoder
 
             model_id = self.model.model_id or DEFAULT_MODEL
             self._encoder = DualEncoder.load(model_id, self.model.revision, self.model)

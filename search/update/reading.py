@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from runtime.errors import ImageError
-from runtime.images.decoding import DecodedImage, read_image, reason_of
-from runtime.images.opening import RefusedImage, open_picture, read_source
-from runtime.plain_files import content_of
+from footwork.errors import ImageError
+from footwork.files.plain_files import content_of
+from footwork.images.decoding import DecodedImage, read_image, reason_of
+from footwork.images.opening import RefusedImage, open_picture, read_source
 from search.records import ImageRecord, file_date, file_state
 
 if TYPE_CHECKING:

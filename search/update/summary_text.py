@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.images.files import unread_notes
-from runtime.paths import path_line, path_text
+from footwork.files.paths import path_line, path_text
+from footwork.images.finding import unread_notes
 from search.update.update import Summary
 from search.update.watching import AGAIN
 

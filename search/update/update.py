@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runtime.errors import ImageError
-from runtime.faults import counted
-from runtime.paths import path_line
+from footwork.errors import ImageError
+from footwork.files.faults import counted
+from footwork.files.paths import path_line
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, FloatArray, Store
 from search.update.differences import (
@@ -24,7 +24,7 @@ from search.update.differences import (
 from search.update.reading import FileReading
 
 if TYPE_CHECKING:
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from runtime.errors import DataError, StoreError
+from footwork.errors import DataError, StoreError
 from search.index_folder import IndexFolder
 from search.paths import absolute_path
 from search.places import Place

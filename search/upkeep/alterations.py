@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.images.decoding import decode_image
+from footwork.images.decoding import decode_image
 from search.records import ImageRecord
 from search.upkeep.looks import Look, Placing, best_placing, content_box, laid_over, scaled, turned
 from search.upkeep.origins import adds_detail, made_of_other

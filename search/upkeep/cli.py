@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from runtime.console import (
+from footwork.console import (
     DONE,
     SKIPPED,
     ProgressLine,
@@ -20,9 +20,9 @@ from runtime.console import (
     print_document,
     print_text,
 )
-from runtime.errors import ConfigError
-from runtime.parameters import Flag, Flat
-from runtime.paths import path_line
+from footwork.errors import ConfigError
+from footwork.files.paths import path_line
+from footwork.options import Flag, Flat
 from search.options import FilterOptions, StoreOptions
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def duplicates(
         config: TOML file of settings; the command line wins.
     """
     del config  # read by the root command, before the settings are built
-    from runtime.outputs import require_page
+    from footwork.files.outputs import require_page
     from search.upkeep.duplicate_rows import (
         duplicate_cells,
         duplicates_document,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from runtime.checksums import has_checksums, write_checksums
-from runtime.errors import DataError, FootworkError, ModelError, StoreError
+from footwork.errors import DataError, FootworkError, ModelError, StoreError
+from footwork.files.checksums import has_checksums, write_checksums
 from search.findings import Finding, Report
 from search.index_folder import IndexFolder
 from search.places import Place
@@ -180,7 +180,7 @@ def is_on_this_machine(model_id: str, revision: str | None) -> bool:
     """Whether a model can be loaded without the Hub."""
     if model_id == "tiny" or Path(model_id).is_dir():
         return True
-    from runtime.hub import cached_model
+    from footwork.models.hub import cached_model
 
     with suppress(ValueError):  # no id of the Hub
         return cached_model(model_id, revision, "weights") is not None

@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from runtime.faults import counted
-from runtime.paths import path_line, path_text
-from runtime.sizes import size_text
+from footwork.files.faults import counted
+from footwork.files.paths import path_line, path_text, size_text
 from search.answers.rows import date_text
 from search.records import ImageRecord
 from search.upkeep.duplicates import Duplicate, Duplicates, Group

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from runtime.errors import ConfigError
+from footwork.errors import ConfigError
 from search.filters import EVERYTHING, Filter
 from search.missing import NO_ANSWER, missing_files
 from search.paths import is_at_or_below

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from runtime.errors import ImageError
-from runtime.faults import why
-from runtime.folders import published_file
-from runtime.images.ahead import decoded_ahead
-from runtime.images.thumbnails import Thumbnails
-from runtime.outputs import PAGE_MARK, unwritable
-from runtime.paths import file_address, path_line
-from runtime.sizes import size_text
+from footwork.errors import ImageError
+from footwork.files.faults import why
+from footwork.files.folders import published_file
+from footwork.files.outputs import PAGE_MARK, unwritable
+from footwork.files.paths import file_address, path_line, size_text
+from footwork.images.ahead import decoded_ahead
+from footwork.images.thumbnails import Thumbnails
 from search.answers.contact_sheet_style import STYLE
 from search.answers.rows import date_text
 from search.records import ImageRecord

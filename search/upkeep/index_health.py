@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import FootworkError, StoreError
-from runtime.faults import counted
-from runtime.folders import MANIFEST
-from runtime.paths import shell_word
-from runtime.plain_files import read_object
+from footwork.errors import FootworkError, StoreError
+from footwork.files.faults import counted
+from footwork.files.folders import MANIFEST
+from footwork.files.paths import shell_word
+from footwork.files.plain_files import read_object
 from search.findings import Finding
 from search.index_folder import IndexFolder
 from search.store.embedded import EmbeddedStore

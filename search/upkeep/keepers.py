@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime.faults import why
+from footwork.files.faults import why
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
 from search.upkeep.alterations import Picture, Verdict, verdict

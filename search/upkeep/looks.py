@@ -15,9 +15,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from runtime.errors import ImageError
-from runtime.images.ahead import decoded_ahead
-from runtime.images.decoding import decode_image
+from footwork.errors import ImageError
+from footwork.images.ahead import decoded_ahead
+from footwork.images.decoding import decode_image
 from search.store.protocol import FloatArray
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ImageError
+from footwork.errors import ImageError
 from search.records import ImageRecord
 from search.upkeep.looks import turned
 
@@ -114,7 +114,7 @@ def made_of_other(
 
 def _steps(record: ImageRecord) -> NDArray[np.float64] | None:
     """Of each frequency of brightness, shape (8, 8): 0 if it is lossless, None if unknown."""
-    from runtime.images.opening import open_picture, read_source
+    from footwork.images.opening import open_picture, read_source
 
     if record.format in _LOSSLESS:
         return np.zeros((8, 8))

@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.errors import ConfigError, StoreError
-from runtime.paths import path_line
+from footwork.errors import ConfigError, StoreError
+from footwork.files.paths import path_line
 from search.paths import absolute_path, is_at_or_below, spellings
 from search.places import Place
 from search.store.protocol import Changes, Store

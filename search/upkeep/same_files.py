@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from runtime.errors import ImageError
-from runtime.faults import why
-from runtime.images.ahead import DISK_READERS, decoded_ahead
-from runtime.plain_files import content_of
+from footwork.errors import ImageError
+from footwork.files.faults import why
+from footwork.files.plain_files import content_of
+from footwork.images.ahead import DISK_READERS, decoded_ahead
 from search.records import ImageRecord
 
 State = Literal["as known", "changed", "gone"]

@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.faults import counted, shortened
-from runtime.paths import path_line, path_text
+from footwork.files.faults import counted, shortened
+from footwork.files.paths import path_line, path_text
 from search.exclusions import Exclusions
 from search.missing import missing_files
 from search.places import Place

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from runtime.errors import ImageError
+from footwork.errors import ImageError
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Embedder, Store
 from search.update.update import Summary, Surroundings, update

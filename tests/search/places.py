@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.checksums import write_checksums
+from footwork.files.checksums import write_checksums
 from search.findings import Report
 from search.index_folder import IndexFolder
 from search.upkeep import doctor

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from runtime.cli import main
+from footwork.cli import main
 from search.missing import NO_ANSWER
 from search.upkeep.duplicate_rows import duplicates_lines, duplicates_notes, spare_paths
 from search.upkeep.duplicates import find_duplicates

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.filters import EVERYTHING, Filter
 from search.store.embedded import EmbeddedStore, approximate, compaction, nearest
 from search.store.protocol import Changes, Embedded, FloatArray

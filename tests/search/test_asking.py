@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.options import QueryOptions
 from search.query import asking
 from search.query.asking import Asker

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runtime.errors import DataError
+from footwork.errors import DataError
 from search.index_folder import IndexFolder
 from search.options import StoreOptions
 from search.transfer.file_sources import NumpySource, ParquetSource

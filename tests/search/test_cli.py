@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from search import ImageIndex
 from tests.search.drawn import COLOURS, SHAPES, draw_photos
 from tests.towers import Exports
@@ -246,7 +246,7 @@ def test_a_second_run_needs_no_model_and_a_query_in_words_neither(
     drawn: tuple[Path, Path],
 ) -> None:
     check = (
-        "import sys; from runtime.cli import main; code = main(sys.argv[1:]); "
+        "import sys; from footwork.cli import main; code = main(sys.argv[1:]); "
         "heavy = {'torch', 'transformers', 'PIL', 'sklearn', 'pandas'} & set(sys.modules); "
         "sys.exit(f'{code} {heavy}')"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.store.embedded import EmbeddedStore, compaction
 from search.store.embedded.compaction import compact
 from search.store.embedded.inspection import inspect_folder

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from runtime.errors import DataError
-from runtime.images.decoding import decode_image
-from runtime.images.thumbnails import Thumbnails
+from footwork.errors import DataError
+from footwork.images.decoding import decode_image
+from footwork.images.thumbnails import Thumbnails
 from search.answers.answer import Answer, Hit
 from search.answers.contact_sheet import write_contact_sheet
 from tests.pictures import difference, encoded, quarters

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError, DataError
+from footwork.errors import ConfigError, DataError
 from search.answers import copies
 from search.answers.copies import CopyOutcome, copy_hits
 from tests.search.found import hit

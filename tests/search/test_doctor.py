@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.cli import main
-from runtime.errors import ModelError, StoreError
+from footwork.cli import main
+from footwork.errors import ModelError, StoreError
 from search.index_folder import IndexFolder
 from search.store.protocol import Changes, Embedder
 from search.upkeep import doctor

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from runtime.cli import main
-from runtime.errors import ConfigError
-from runtime.images.thumbnails import Thumbnails
+from footwork.cli import main
+from footwork.errors import ConfigError
+from footwork.images.thumbnails import Thumbnails
 from search.store.protocol import Changes, Embedded
 from search.upkeep.duplicate_rows import duplicates_lines, spare_paths
 from search.upkeep.duplicates import Duplicates, find_duplicates

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import main
-from runtime.errors import ConfigError, StoreError
+from footwork.cli import main
+from footwork.errors import ConfigError, StoreError
 from search.exclusions import Exclusions
 from search.index_folder import IndexFolder
 from search.store.protocol import Changes, Counts

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runtime.errors import ConfigError, DataError, FootworkError, StoreError
+from footwork.errors import ConfigError, DataError, FootworkError, StoreError
 from search.filters import Filter
 from search.index_folder import IndexFolder
 from search.store.protocol import Store

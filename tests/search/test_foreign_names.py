@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import FootworkError, StoreError
+from footwork.errors import FootworkError, StoreError
 from search.index_folder import IndexFolder
 from search.query.texts import prepare_texts
 from search.store.embedded import compaction
@@ -177,9 +177,9 @@ def test_a_graph_whose_weights_lie_elsewhere_is_refused(
 ) -> None:
     import onnx
 
-    from runtime.encoder import DualEncoder
-    from runtime.errors import ModelError
-    from runtime.onnx.text_tower import OnnxTextTower
+    from footwork.encoder.dual import DualEncoder
+    from footwork.encoder.onnx_text import OnnxTextTower
+    from footwork.errors import ModelError
 
     request.getfixturevalue("exported_once")
     prepare_texts(DualEncoder.load("tiny"), tmp_path / "texts")

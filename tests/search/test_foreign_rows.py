@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import DataError
+from footwork.errors import DataError
 from search.transfer.file_sources import NumpySource
 from tests.search.filled import model
 

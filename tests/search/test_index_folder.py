@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import ConfigError, StoreError
+from footwork.errors import ConfigError, StoreError
 from search.index_folder import IndexFolder, find_index
 from search.options import ModelOptions
 from search.query.texts import open_texts

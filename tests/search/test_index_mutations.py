@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import FootworkError
+from footwork.errors import FootworkError
 from search import ImageIndex
 from search.index_folder import IndexFolder
 from search.options import QueryOptions

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import ModelError, StoreError
+from footwork.errors import ModelError, StoreError
 from search import ImageIndex
 from search.index_folder import IndexFolder
 from search.options import ModelOptions
@@ -36,7 +36,7 @@ def no_text_tower(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ModelError("The text half cannot be made to run without torch.")
 
-    monkeypatch.setattr("runtime.onnx.export.export_text_tower", refuse)
+    monkeypatch.setattr("footwork.encoder.onnx_export.export_text_tower", refuse)
 
 
 def indexer(index: Path, model: Path | str | None = None) -> Indexer:

@@ -10,8 +10,8 @@ from threading import Event
 
 import pytest
 
-from runtime.cli import main
-from runtime.errors import DataError
+from footwork.cli import main
+from footwork.errors import DataError
 from search import missing
 from search.answers.answer import looked_for
 from search.answers.rows import answer_document, answer_lines

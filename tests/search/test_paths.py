@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError, StoreError
+from footwork.errors import ConfigError, StoreError
 from search.options import FilterOptions
 from search.paths import absolute_path, is_at_or_below
 from search.query.terms import parse_query

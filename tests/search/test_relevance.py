@@ -159,7 +159,7 @@ def test_degenerate_vectors_give_numbers() -> None:
 
 
 def test_the_embedded_model_finds_shapes_and_says_where_there_are_none() -> None:
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
     from scripts.draw_pictures import Scene, draw
 
     generator = random.Random(0)

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from runtime.errors import ConfigError
-from runtime.paths import path_text
-from runtime.tables.reader import read_table
-from runtime.terminal_text import display_width
+from footwork.errors import ConfigError
+from footwork.evaluation.text import display_width
+from footwork.files.paths import path_text
+from footwork.tables.reader import read_table
 from search.answers.rows import (
     answer_document,
     answer_lines,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.index_folder import IndexFolder
 from search.store.embedded.catalog import create_catalog
 from tests.search.collections import EMBEDDER, WIDTH, finds_itself, indexed

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ConfigError, StoreError
+from footwork.errors import ConfigError, StoreError
 from search.filters import Filter
 from search.store.server import ServerOptions, ServerStore, connection
 from search.store.server.connection import Connection, is_transient

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from search.index import ImageIndex
 from search.options import ModelOptions, StoreOptions
 from search.server_place import ServerPlace

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.filters import Filter
 from search.paths import is_at_or_below, stored_text
 from search.store.protocol import Changes, Move

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.filters import Filter
 from search.store.protocol import Changes, Embedded
 from search.store.server import ServerOptions, ServerStore

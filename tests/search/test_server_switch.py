@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.options import StoreOptions
 from search.server_place import ServerPlace
 from tests.search.collections import EMBEDDER, WIDTH, indexed, save_pictures

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.errors import ImageError
-from runtime.images.decoding import decode_image
+from footwork.errors import ImageError
+from footwork.images.decoding import decode_image
 from search.answers.terminal_pictures import PictureProtocol, picture_protocol, picture_sequence
 from tests.pictures import difference, encoded, quarters
 

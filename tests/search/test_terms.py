@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError
+from footwork.errors import ConfigError
 from search.dates import day_bounds
 from search.path_words import words_of
 from search.paths import real_path, spellings, stored_text

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime import checksums
-from runtime.checksums import damage_in, write_checksums
-from runtime.encoder import DualEncoder
-from runtime.errors import StoreError
+from footwork.encoder.dual import DualEncoder
+from footwork.errors import StoreError
+from footwork.files import checksums
+from footwork.files.checksums import damage_in, write_checksums
 from search import ImageIndex
 from search.index_folder import IndexFolder
 from search.options import QueryOptions
@@ -95,7 +95,7 @@ def test_references_that_are_none_are_refused(folder: Path, rows: object, told: 
 
 def test_what_a_killed_process_left_is_cleared_and_a_living_one_waited_for(folder: Path) -> None:
     script = (
-        "import sys, pathlib, time; from runtime.locks import exclusive_lock\n"
+        "import sys, pathlib, time; from footwork.files.locks import exclusive_lock\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "with exclusive_lock(folder.with_name('texts.lock')):\n"
         "    staging = folder.with_name('.texts.footwork-abc'); staging.mkdir()\n"
@@ -110,7 +110,7 @@ def test_what_a_killed_process_left_is_cleared_and_a_living_one_waited_for(folde
         [
             sys.executable,
             "-c",
-            "import sys, pathlib; from runtime.encoder import DualEncoder\n"
+            "import sys, pathlib; from footwork.encoder.dual import DualEncoder\n"
             "from search.query.texts import prepare_texts\n"
             "prepare_texts(DualEncoder.load('tiny'), pathlib.Path(sys.argv[1]))",
             str(folder),

@@ -13,8 +13,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runtime.cli import main
-from runtime.errors import ConfigError, DataError, StoreError
+from footwork.cli import main
+from footwork.errors import ConfigError, DataError, StoreError
 from search.index_folder import IndexFolder
 from search.options import ModelOptions, StoreOptions
 from search.records import ImageRecord

@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from search.filters import Filter
 from search.store.protocol import Store
 from search.unknown_values import unknown_values

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import DataError
+from footwork.errors import DataError
 from search.store.embedded import EmbeddedStore
 from search.update.reading import FileReading, read_whole
 from search.update.summary_text import summary_document, summary_text
@@ -195,7 +195,7 @@ def test_a_device_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing_that_was_written(
     store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime.errors import StoreError
+    from footwork.errors import StoreError
 
     save_pictures(tmp_path / "photos", 4)
     indexed(store, tmp_path / "photos")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import DataError
+from footwork.errors import DataError
 from search.store.embedded import EmbeddedStore
 from search.update.update import update
 from tests.search.collections import (

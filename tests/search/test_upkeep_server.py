@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from tests.search.drawn import draw_photos
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import ServerEngine

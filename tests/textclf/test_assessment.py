@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from runtime.errors import DataError
+from footwork.errors import DataError
 from tests.models import build_base, build_classifier
 from tests.runs import train_here
 from tests.tables import sentiment_rows, write_table

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ConfigError
-from runtime.tables.reader import TableFormat, write_rows
+from footwork.errors import ConfigError
+from footwork.tables.reader import TableFormat, write_rows
 from tests.models import build_tokenizer
-from textclf.audit.audit import Audit, CostInput, audit_data
+from textclf.audit.audit import Audit, CostInput, _columns, audit_data
 from textclf.audit.cost import estimate_cost
 from textclf.audit.findings import Finding
-from textclf.audit.text import _columns
 from textclf.data.loading import DataOptions, load_data
 
 COST = CostInput(

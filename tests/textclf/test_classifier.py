@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import ConfigError, DataError, ModelError
+from footwork.errors import ConfigError, DataError, ModelError
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier, TextRow
 
@@ -97,7 +97,7 @@ def test_neighbours_do_not_change_a_row(folders: dict[str, Path], family: str) -
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_adapter_answers_as_peft_does(tmp_path: Path, family: str) -> None:
-    from runtime.checkpoints import load_trained
+    from footwork.models.checkpoints import load_trained
 
     folder = build_adapter(
         tmp_path / "adapter", build_base(tmp_path / "base", family), ("x", "y", "z")

@@ -17,8 +17,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runtime.errors import ConfigError, DataError
-from runtime.tables.reader import TableFormat, write_rows
+from footwork.errors import ConfigError, DataError
+from footwork.tables.reader import TableFormat, write_rows
 from textclf.data.columns import StatedColumns, choose_columns
 from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from textclf.data.loading import (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError
 from textclf.decision import DecisionRule, rule_of
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"

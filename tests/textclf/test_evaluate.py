@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from runtime.calibration import GivenCalibration
-from runtime.errors import DataError, ModelError
-from runtime.terminal_text import aligned, confused_pairs, display_width, shorten
+from footwork.errors import DataError, ModelError
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.text import aligned, confused_pairs, display_width, shorten
 from textclf.evaluate import evaluate_logits, quick_metrics
 from textclf.evaluation import METRICS, Evaluation
 from textclf.report.evaluation_text import worst_classes

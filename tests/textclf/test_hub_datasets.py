@@ -8,8 +8,8 @@ import datasets.config
 import pytest
 from huggingface_hub import constants
 
-from runtime.errors import ConfigError, DataError
-from runtime.tables.format import TableFormat
+from footwork.errors import ConfigError, DataError
+from footwork.tables.format import TableFormat
 from tests.hub import OTHER_TOKEN, Hub
 from textclf.data.sources import read_tables
 

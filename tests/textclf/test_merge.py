@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from runtime.checkpoints import load_trained
-from runtime.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError
+from footwork.models.checkpoints import load_trained
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.merge import _calibrated, merge_adapter

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ConfigError, DataError
+from footwork.errors import ConfigError, DataError
 from tests.models import build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.inputs import open_rows
-from textclf.predict import PredictOptions, predict_rows, write_predictions
+from textclf.predict import PredictOptions, open_rows, predict_rows, write_predictions
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.calibration import GivenCalibration
-from runtime.model_cards import public_data_name, public_model_id
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.finetuning.card import public_data_name, public_model_id
 from textclf.evaluate import evaluate_logits
 from textclf.evaluation import Evaluation
-from textclf.report.model_card import model_card
+from textclf.report.model_card import model_card, verdict
 from textclf.report.report import Report, write_report
-from textclf.report.verdict import verdict
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"

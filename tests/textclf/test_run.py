@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import textclf.training as training_module
-from runtime.errors import ConfigError, Interrupted
-from runtime.folders import MANIFEST, write_json
-from runtime.training.run import SETTINGS, check_run, held, resumable
-from runtime.training.state import newest_checkpoint
+from footwork.errors import ConfigError, Interrupted
+from footwork.files.folders import MANIFEST, write_json
+from footwork.training.run import SETTINGS, check_run, held, resumable
+from footwork.training.state import newest_checkpoint
 from tests.models import build_base
 from tests.tables import sentiment_rows, sentiment_table
 from textclf import TextClassifier, TrainConfig, train

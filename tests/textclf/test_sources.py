@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import DataError
-from runtime.tables.reader import write_rows
+from footwork.errors import DataError
+from footwork.tables.reader import write_rows
 from textclf.data.loading import load_data
 
 TRAIN = "text,label\n" + "".join(f"a text of {i},{'ab'[i % 2]}\n" for i in range(12))

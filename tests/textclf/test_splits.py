@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import DataError
-from runtime.splits import hold_out
-from runtime.tables.reader import TableFormat, write_rows
+from footwork.errors import DataError
+from footwork.evaluation.splits import hold_out
+from footwork.tables.reader import TableFormat, write_rows
 from textclf.data.labels import MULTI_LABEL, SINGLE_LABEL
 from textclf.data.loading import DataOptions, LabelledData, load_data
 from textclf.data.splits import normalise_text, return_unseen, strata, text_groups

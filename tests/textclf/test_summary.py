@@ -13,7 +13,7 @@ import textclf.training as training_module
 from textclf import cli
 from textclf.config import TrainConfig
 from textclf.evaluate import evaluate_logits
-from textclf.report.verdict import verdict
+from textclf.report.model_card import verdict
 from textclf.training import TrainedRun
 
 NOTES = ("Texts are taken from 'text', labels from 'label'.", "No pictures in report/.")

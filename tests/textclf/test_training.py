@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import textclf.training as training_module
-from runtime import accelerator
-from runtime.checkpoints import load_tokenizer
-from runtime.errors import ConfigError, DataError, ModelError
+from footwork import accelerator
+from footwork.errors import ConfigError, DataError, ModelError
+from footwork.models.checkpoints import load_tokenizer
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier, build_tokenizer
 from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table

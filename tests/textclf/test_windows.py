@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import ConfigError
-from runtime.tokens import tokenize, whole_characters
+from footwork.errors import ConfigError
+from footwork.inference.tokens import tokenize, whole_characters
 from tests.models import FAMILIES, build_tokenizer
 from textclf.windows import TextEncoder
 

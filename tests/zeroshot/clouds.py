@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.class_embeddings import unit_rows
-from zeroshot.teaching.examples import Examples
-from zeroshot.teaching.words import Words
+from footwork.fewshot.examples import Examples
+from footwork.fewshot.knowledge import Words
+from footwork.prompts.class_embeddings import unit_rows
 
 WIDTH = 48
 

@@ -34,7 +34,7 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn_index(
     drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory, exports: Exports
 ) -> Path:
-    from runtime.cli import main
+    from footwork.cli import main
 
     index = tmp_path_factory.mktemp("indexes") / "photos.index"
     command = ["search", "index", str(drawn_photos), "--index", str(index), "--model", "tiny"]
@@ -57,9 +57,9 @@ def index(drawn_index: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can be decoded without it."""
-    from runtime.errors import ModelError
+    from footwork.errors import ModelError
 
     def refuse(*_: object) -> None:
         raise ModelError("The model was loaded.")
 
-    monkeypatch.setattr("zeroshot.indexed_encoder.load_model", refuse)
+    monkeypatch.setattr("zeroshot.indexed.load_model", refuse)

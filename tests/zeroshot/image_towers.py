@@ -23,7 +23,7 @@ def build_tower(folder: Path, family: str) -> Path:
     import torch
     from transformers import AutoModel, ConvNextImageProcessorPil, ViTImageProcessorPil
 
-    from runtime.quietness import quiet_transformers
+    from footwork.models.checkpoints import quiet_transformers
 
     processor: Any = ViTImageProcessorPil(size={"height": SIDE, "width": SIDE})
     if family == "resnet":

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from search.filters import Filter
 from search.index_folder import IndexFolder
 from tests.zeroshot.test_cli import SHAPES

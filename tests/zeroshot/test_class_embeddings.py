@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from footwork.prompts import class_embeddings as embedding_cache
+from footwork.prompts import class_embeddings as module
+from footwork.prompts.class_embeddings import (
+    EmbeddingCache,
+    class_embeddings,
+    prompt_embeddings,
+    unit_rows,
+)
+from footwork.prompts.templates import NAMED, Prompts
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
-from zeroshot import class_embeddings as module
-from zeroshot import embedding_cache
-from zeroshot.class_embeddings import class_embeddings, prompt_embeddings, unit_rows
-from zeroshot.embedding_cache import EmbeddingCache
-from zeroshot.templates import NAMED, Prompts
 
 NAMES = ["cat", "dog", "fire truck"]
 TEMPLATES = NAMED["short"]
@@ -87,7 +91,7 @@ def test_prompts_are_encoded_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) 
 
 def test_progress_is_told_in_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr("zeroshot.class_embeddings.CHUNK", 2 * len(TEMPLATES))
+    monkeypatch.setattr("footwork.prompts.class_embeddings.CHUNK", 2 * len(TEMPLATES))
     for _ in range(2):  # the second time nothing is to be encoded
         prompt_embeddings(
             StandInEncoder(),
@@ -189,7 +193,7 @@ def test_another_process_reads_what_this_one_wrote() -> None:
     class_embeddings(StandInEncoder(), NAMES, TEMPLATES)
     program = (
         "from tests.zeroshot.stand_in import StandInEncoder\n"
-        "from zeroshot.class_embeddings import class_embeddings\n"
+        "from footwork.prompts.class_embeddings import class_embeddings\n"
         "encoder = StandInEncoder()\n"
         f"class_embeddings(encoder, {NAMES}, {TEMPLATES})\n"
         "import sys\n"

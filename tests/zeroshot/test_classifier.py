@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import ConfigError
-from runtime.rejection import NONE_BELOW
+from footwork.errors import ConfigError
+from footwork.prompts.labels import LISTED, near_cosine, near_pairs
+from footwork.prompts.none_of_these import NONE_BELOW
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
 from zeroshot.classifier import (
     BEST,
@@ -19,7 +20,6 @@ from zeroshot.classifier import (
     ZeroShotClassifier,
     ZeroShotOptions,
 )
-from zeroshot.label_notes import LISTED, near_cosine, near_pairs
 from zeroshot.labelling import Labelling
 from zeroshot.rows import flat_row, label_row
 
@@ -199,7 +199,7 @@ def test_labels_that_are_nearly_the_same_are_named_before_the_run() -> None:
 def test_too_many_labels_are_not_compared_and_the_note_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("zeroshot.label_notes.MOST_COMPARED", 2)
+    monkeypatch.setattr("footwork.prompts.labels.MOST_COMPARED", 2)
     (note,) = classifier(["cat", "truck of fire", "fire truck"]).notes
     assert note == "More than 2 labels are not compared with one another."
 
@@ -227,7 +227,7 @@ def test_near_pairs_are_the_same_however_they_are_cut(monkeypatch: pytest.Monkey
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     names = [str(n) for n in range(60)]
     whole, number = near_pairs(names, rows, 0.9)
-    monkeypatch.setattr("zeroshot.label_notes._BLOCK", 7)
+    monkeypatch.setattr("footwork.prompts.labels._BLOCK", 7)
     assert near_pairs(names, rows, 0.9) == (whole, number)
     near = sorted(
         (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from scripts.draw_pictures import Scene, draw
 
 SHAPES = ("circle", "star", "triangle")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.encoder import DualEncoder
-from runtime.errors import ConfigError, DataError
+from footwork.encoder.dual import DualEncoder
+from footwork.errors import ConfigError, DataError
 from tests.dual_encoders import build_dual_encoder, draw_image
 from tests.zeroshot.labelled import EASY, MIXED, collection, evaluate, many
 from tests.zeroshot.stand_in import StandInEncoder

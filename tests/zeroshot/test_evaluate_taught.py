@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import DataError, ModelError
-from runtime.terminal_text import display_width
+from footwork.errors import DataError, ModelError
+from footwork.evaluation.text import display_width
+from footwork.fewshot.options import TeachOptions
 from tests.zeroshot.labelled import collection, evaluate
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot.evaluate import EvaluateOptions, evaluate_images
-from zeroshot.labelled_images import LabelledImages
-from zeroshot.teaching.example_folder import read_examples
-from zeroshot.teaching.options import TeachOptions
-from zeroshot.teaching.taught import TaughtClassifier
-from zeroshot.teaching.teach import teach_files
+from zeroshot.labelled_images import LabelledImages, read_examples
+from zeroshot.taught import TaughtClassifier
+from zeroshot.teach import teach_files
 
 # The stand-in sees the words of a file's name: these say nothing of the class.
 EXAMPLES = {

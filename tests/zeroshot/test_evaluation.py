@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError
-from runtime.terminal_text import display_width
+from footwork.errors import ConfigError
+from footwork.evaluation.text import display_width
 from tests.zeroshot.labelled import MIXED, collection, evaluate, many
 from zeroshot.evaluate import EvaluateOptions
 from zeroshot.evaluation import require_report_place

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import zeroshot.finetuning.finetune as finetune_module
-from runtime.errors import ConfigError, DataError, ModelError
-from runtime.image_classifiers import load_image_classifier
+from footwork.errors import ConfigError, DataError, ModelError
+from footwork.models.image_classifiers import load_image_classifier
 from tests.zeroshot.image_towers import CLASSES, build_tower, draw_classes
 from zeroshot.finetuning.classifier import FinetunedClassifier, FinetunedOptions
 from zeroshot.finetuning.config import FinetuneConfig

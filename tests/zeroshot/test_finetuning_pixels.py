@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from runtime.encoder.preprocessing import Preprocessing
-from runtime.image_classifiers import load_image_processor
-from runtime.images.decoding import decode_image
+from footwork.encoder.preprocessing import Preprocessing
+from footwork.images.decoding import decode_image
+from footwork.models.image_classifiers import load_image_processor
 from tests.zeroshot.image_towers import build_tower, draw_classes
 from zeroshot.finetuning.examples import read_finetune_images
 from zeroshot.finetuning.pixels import augmented, decode_once

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from search.index_folder import IndexFolder
 from tests.zeroshot.indexed import ALWAYS, WORDS, answers, complaint, known_labels, labelled
 from tests.zeroshot.test_cli import SHAPES, draw_folder
@@ -69,7 +69,7 @@ def test_what_an_index_knows_needs_no_torch(
     places = {"photos": photos, "index": index, "out": tmp_path / "out"}
     words = [word.format(**places) for word in command]
     script = (
-        "import sys; from runtime.cli import main; code = main(sys.argv[1:])\n"
+        "import sys; from footwork.cli import main; code = main(sys.argv[1:])\n"
         "print(code, sorted({'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
     )
     line = [sys.executable, "-c", script, "zeroshot", *words]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import main
+from footwork.cli import main
 from tests.zeroshot.indexed import WORDS, answers, complaint, labelled
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import DataError
-from runtime.tables.writer import write_rows
+from footwork.errors import DataError
+from footwork.tables.writer import write_rows
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot.labelled_images import LabelledImages, embed_labelled_images, read_labelled_images
 

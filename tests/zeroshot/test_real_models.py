@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel, pipeline
 
-from runtime.encoder import DualEncoder, EncoderConfig
-from runtime.errors import ImageError
-from runtime.quietness import quiet_transformers
+from footwork.encoder.dual import DualEncoder
+from footwork.errors import ImageError
+from footwork.models.checkpoints import quiet_transformers
+from footwork.options import EncoderConfig
+from footwork.prompts.templates import NAMED
 from tests.dual_encoders import SIGLIP_TOKENS, build_dual_encoder, draw_image
 from zeroshot import ZeroShotClassifier, ZeroShotOptions
-from zeroshot.templates import NAMED
 
 LABELS = ["cat", "dog", "NA", "007"]
 FAMILIES = ("clip", "siglip")

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from runtime.errors import DataError
-from zeroshot.sidecars import sidecars_of, write_sidecar, write_sidecars
-from zeroshot.xmp import XmpPacket
+from footwork.errors import DataError
+from zeroshot.sidecars import XmpPacket, sidecars_of, write_sidecar, write_sidecars
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError, DataError
-from runtime.placing import How
-from runtime.target_folder import name_key
+from footwork.errors import ConfigError, DataError
+from footwork.files.placing import How, name_key
 from tests.zeroshot.trees import (
     Labelled,
     failing,
@@ -24,7 +23,7 @@ from tests.zeroshot.trees import (
     two_disks,
 )
 from zeroshot.sorting import apply_plan, label_folders, plan_sorting
-from zeroshot.sorting.folder_names import folder_name
+from zeroshot.sorting.plan import folder_name
 from zeroshot.sorting.record import opened_record
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

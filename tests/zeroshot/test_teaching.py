@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from runtime.errors import ConfigError, DataError, ModelError
-from runtime.folders import MANIFEST
+from footwork.errors import ConfigError, DataError, ModelError
+from footwork.fewshot.forecast import forecast_text
+from footwork.fewshot.knowledge import WEIGHTS, Thresholds, spoken
+from footwork.fewshot.options import METHODS, TeachOptions
+from footwork.fewshot.suggestions import Candidates, suggest
+from footwork.files.folders import MANIFEST
 from tests.zeroshot.stand_in import StandInEncoder
-from zeroshot.teaching.example_folder import read_examples
-from zeroshot.teaching.forecast import forecast_text
-from zeroshot.teaching.knowledge import WEIGHTS
-from zeroshot.teaching.options import METHODS, TeachOptions
-from zeroshot.teaching.suggestions import Candidates, suggest
-from zeroshot.teaching.taught import TaughtClassifier, Thresholds
-from zeroshot.teaching.teach import TaughtRun, teach, teach_files
-from zeroshot.teaching.words import spoken
+from zeroshot.labelled_images import read_examples
+from zeroshot.taught import TaughtClassifier
+from zeroshot.teach import TaughtRun, teach, teach_files
 
 DEFAULTS = TeachOptions()
 
@@ -77,7 +76,7 @@ def test_a_fresh_process_predicts_the_same(folder: Path) -> None:
     np.save(folder.parent / "new.npy", embeddings)
     code = (
         "import sys, json, numpy as np\n"
-        "from zeroshot.teaching.taught import TaughtClassifier\n"
+        "from zeroshot.taught import TaughtClassifier\n"
         "loaded = TaughtClassifier.load(sys.argv[1])\n"
         "print(json.dumps(loaded.predict_proba(np.load(sys.argv[2])).tolist()))\n"
         "assert 'torch' not in sys.modules\n"
@@ -283,5 +282,5 @@ def test_images_beside_the_class_folders_are_noted(folder: Path) -> None:
 
 def test_teaching_costs_no_torch_to_import() -> None:
     heavy = "{'torch', 'sklearn', 'scipy', 'PIL'}"
-    code = f"import sys, zeroshot.teaching.teach; assert not {heavy} & {{*sys.modules}}"
+    code = f"import sys, zeroshot.teach; assert not {heavy} & {{*sys.modules}}"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,16 +8,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from runtime.errors import ConfigError
+from footwork.errors import ConfigError
+from footwork.fewshot import estimate
+from footwork.fewshot.blend import Blend, HeldOut, choose_blend
+from footwork.fewshot.examples import Examples, leave_one_out
+from footwork.fewshot.familiarity import familiarity_bar, learn_familiarity
+from footwork.fewshot.knowledge import Words
+from footwork.fewshot.lesson import learn, lesson_notes
+from footwork.fewshot.options import METHODS, TeachOptions
 from tests.zeroshot.clouds import WIDTH, accuracy, clouds, round_clouds, words_for
-from zeroshot.teaching import estimate
-from zeroshot.teaching.blend import Blend, HeldOut, choose_blend
-from zeroshot.teaching.examples import Examples
-from zeroshot.teaching.familiarity import familiarity_bar, learn_familiarity
-from zeroshot.teaching.folds import leave_one_out
-from zeroshot.teaching.lesson import learn, lesson_notes
-from zeroshot.teaching.options import METHODS, TeachOptions
-from zeroshot.teaching.words import Words
 
 DEFAULTS = TeachOptions()
 NEW = clouds((200, 200, 200), seed=1, apart=0.4)

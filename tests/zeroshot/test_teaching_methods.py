@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from footwork.fewshot import contrastive as siamese
+from footwork.fewshot import discriminant, prototypes, tip_adapter
+from footwork.fewshot.examples import Examples, leave_one_out, make_folds, same_pictures
+from footwork.fewshot.heads import head_from_tensors, head_tensors
+from footwork.fewshot.methods import METHOD
+from footwork.fewshot.options import METHODS
+from footwork.prompts.class_embeddings import unit_rows
 from tests.zeroshot.clouds import accuracy, clouds
-from zeroshot.class_embeddings import unit_rows
-from zeroshot.teaching import discriminant, prototypes, siamese, tip_adapter
-from zeroshot.teaching.examples import Examples
-from zeroshot.teaching.folds import leave_one_out, make_folds, same_pictures
-from zeroshot.teaching.heads import head_from_tensors, head_tensors
-from zeroshot.teaching.methods import METHOD
-from zeroshot.teaching.options import METHODS
 
 EVERY_METHOD = pytest.mark.parametrize("name", METHODS)
 

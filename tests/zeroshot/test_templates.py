@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError
-from zeroshot.templates import (
+from footwork.errors import ConfigError
+from footwork.prompts.templates import (
     DEFAULT,
     NAMED,
     SIGMOID_DEFAULT,

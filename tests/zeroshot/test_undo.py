@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import DataError
-from runtime.placing import How
+from footwork.errors import DataError
+from footwork.files.placing import How
 from tests.zeroshot.trees import (
     Killed,
     after_every_kill,

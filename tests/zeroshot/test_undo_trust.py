@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError, DataError
-from runtime.home import data_folder
-from runtime.placing import How
+from footwork.errors import ConfigError, DataError
+from footwork.files.placing import How
+from footwork.home import data_folder
 from tests.zeroshot.trees import (
     planned,
     planted,

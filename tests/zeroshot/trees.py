@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pytest
 
-from runtime.placing import How
+from footwork.files.placing import How
 from zeroshot.sorting import SortingPlan, apply_plan, plan_sorting
 
 CALLS = ["link", "unlink", "rename", "replace", "mkdir", "rmdir", "fsync", "utime", "fchmod"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from runtime.errors import ConfigError
+from footwork.errors import ConfigError
+from footwork.files.faults import shortened
 from textclf.audit.cost import Cost, CostInput, estimate_cost
 from textclf.audit.findings import (
     Finding,
@@ -19,9 +22,7 @@ from textclf.audit.findings import (
     splits_of,
     text_findings,
 )
-from textclf.audit.text import audit_as_text
-from textclf.audit.token_counts import TokenCounts, count_tokens
-from textclf.audit.token_findings import token_findings
+from textclf.audit.tokens import TokenCounts, count_tokens, token_findings
 from textclf.data.labels import REGRESSION
 from textclf.data.loading import LabelledData
 
@@ -125,3 +126,137 @@ def _summary(data: LabelledData, name: str, tokens: TokenCounts, max_length: int
 
 
 __all__ = ["Audit", "CostInput", "Finding", "SplitSummary", "audit_data"]
+
+
+_WIDTH = 100
+_SHOWN_ROWS = 10
+_SHOWN_CLASSES = 30
+_LABEL_WIDTH = 40
+_MARGIN = 11
+
+
+def audit_as_text(audit: Mapping[str, Any]) -> str:
+    """A report of at most 100 columns.
+
+    Args:
+        audit: As `Audit.to_dict` gives it.
+    """
+    lines = [
+        _title(audit),
+        "",
+        *_table(_split_rows(audit)),
+        *_class_lines(audit),
+        "",
+        *_finding_lines(audit["findings"]),
+        *_cost_lines(audit["cost"]),
+        "",
+        "How it was read",
+        *(line for note in audit["notes"] for line in _wrapped(note, "  ")),
+        "",
+        "Usable: yes." if audit["usable"] else "Usable: no. Mend the errors first.",
+    ]
+    return "\n".join(lines)
+
+
+def _title(audit: Mapping[str, Any]) -> str:
+    task = audit["task"].replace("_", " ")
+    count = len(audit["labels"])
+    return f"{task}, {count} label{'s' * (count != 1)}" if count else task
+
+
+def _split_rows(audit: Mapping[str, Any]) -> list[list[str]]:
+    splits = audit["splits"]
+    rows = [
+        ["", *splits],
+        ["rows", *(f"{one['rows']:,}" for one in splits.values())],
+        ["tokens, median", *(f"{one['median_tokens']:,}" for one in splits.values())],
+        ["tokens, longest", *(f"{one['longest_tokens']:,}" for one in splits.values())],
+        [
+            f"tokens beyond {audit['max_length']}",
+            *(f"{one['lost_tokens']:,}" for one in splits.values()),
+        ],
+    ]
+    amounts = [one["amounts"] for one in splits.values()]
+    if all(amounts):
+        for i, name in enumerate(("least", "mean", "greatest")):
+            rows.append([name, *(f"{one[i]:.4g}" for one in amounts)])
+    return rows
+
+
+def _class_lines(audit: Mapping[str, Any]) -> Iterator[str]:
+    splits, labels = audit["splits"], audit["labels"]
+    if not labels:
+        return
+    train = splits["train"]
+    ordered = sorted(labels, key=lambda label: -train["counts"][label])
+    rows = [["label", "share of train", *splits]]
+    for label in ordered[:_SHOWN_CLASSES]:
+        share = train["counts"][label] / max(train["rows"], 1)
+        counts = [f"{one['counts'][label]:,}" for one in splits.values()]
+        rows.append([_shortened(label, _LABEL_WIDTH), f"{share:.1%}", *counts])
+    yield ""
+    yield from _table(rows)
+    if len(labels) > _SHOWN_CLASSES:
+        yield f"and {len(labels) - _SHOWN_CLASSES} smaller classes"
+
+
+def _finding_lines(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "Findings" if findings else "Nothing was found wrong."
+    order = {"error": 0, "warning": 1, "note": 2}
+    for finding in sorted(findings, key=lambda one: order[one["severity"]]):
+        yield from _wrapped(finding["message"], f"  {finding['severity']:<{_MARGIN - 2}}")
+        for place, rows in finding["rows"].items():
+            shown = shortened(map(str, rows), _SHOWN_ROWS)
+            yield from _wrapped(f"{place}, rows: {shown}", " " * _MARGIN)
+
+
+def _cost_lines(cost: Mapping[str, Any] | None) -> Iterator[str]:
+    if cost is None:
+        return
+    minutes = cost["minutes"]
+    time = f"{minutes:.0f} minutes" if minutes >= 10 else f"{minutes:.2g} minutes"
+    if minutes >= 120:
+        time = f"{minutes / 60:.1f} hours"
+    yield ""
+    yield "Estimates, not measurements: expect half or twice"
+    yield f"  time             about {time}"
+    yield f"  memory           about {cost['memory_bytes'] / 2**30:.2g} GiB at the peak"
+    yield f"  device           {cost['device']}, {cost['device_flops'] / 1e9:,.0f} GFLOP/s"
+    yield f"  tokens an epoch  {cost['tokens']:,}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """First column to the left, the others to the right."""
+    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        cells = [first + " " * (widths[0] - _columns(first))]
+        cells += [
+            " " * (width - _columns(c)) + c for c, width in zip(rest, widths[1:], strict=True)
+        ]
+        yield "  " + "  ".join(cells).rstrip()
+
+
+def _columns(text: str) -> int:
+    """Columns of a terminal: letters of East Asia take two, combining marks none."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def _shortened(text: str, width: int) -> str:
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    if _columns(printable) <= width:
+        return printable
+    while _columns(printable) > width - 1:
+        printable = printable[:-1]
+    return f"{printable}…"
+
+
+def _wrapped(text: str, first: str) -> list[str]:
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    wrapper = textwrap.TextWrapper(
+        width=_WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
+    )
+    # East Asian letters are two columns wide.
+    if _columns(printable) > len(printable):
+        wrapper.width = len(first) + (_WIDTH - len(first)) // 2
+    return wrapper.wrap(printable) or [first]

@@ -63,7 +63,7 @@ def estimate_cost(cost: CostInput, train: Sequence[int], validation: Sequence[in
         train: Tokens of each text, after truncation.
         validation: The same, read at the end of each epoch, the last one whole or not.
     """
-    from runtime.accelerator import compute_device, matrix_rate, resolve_precision
+    from footwork.accelerator import compute_device, matrix_rate, resolve_precision
 
     device = compute_device()
     flops = matrix_rate(device, resolve_precision(cost.mixed_precision, device))

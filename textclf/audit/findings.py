@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.class_names import look_alike
-from runtime.faults import shortened
-from runtime.tables.reader import SkippedRow
+from footwork.class_names import look_alike
+from footwork.files.faults import shortened
+from footwork.tables.reader import SkippedRow
 from textclf.data.labels import MULTI_LABEL, REGRESSION
 from textclf.data.loading import Examples, LabelledData
 from textclf.data.rows import UNSEEN_LABEL

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from runtime.errors import DataError
-from runtime.tables.header import (
+from footwork.errors import DataError
+from footwork.tables.columns import (
     ID_NAMES,
     LABEL_NAMES,
     LAST_TEXTS,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from runtime.errors import ConfigError, DataError
-from runtime.faults import shortened
+from footwork.errors import ConfigError, DataError
+from footwork.files.faults import shortened
 
 KIND = "data set"
 
@@ -29,9 +29,9 @@ def load_hub_dataset(data: str) -> Any:
     from huggingface_hub import constants
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    from runtime.console import note
-    from runtime.downloads import failure_text
-    from runtime.hub import offline_switch
+    from footwork.console import note
+    from footwork.models.downloads import failure_text
+    from footwork.models.hub import offline_switch
 
     name, _, config = data.partition(":")
     with _quiet():
@@ -59,8 +59,8 @@ def _ask(name: str, *, patient: bool) -> None:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    from runtime.downloads import REFUSALS, ask_hub
-    from runtime.hub import refusal
+    from footwork.models.downloads import REFUSALS, ask_hub
+    from footwork.models.hub import refusal
 
     limit = constants.HF_HUB_ETAG_TIMEOUT
     try:
@@ -82,8 +82,8 @@ def _load(name: str, config: str) -> Any:
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    from runtime.downloads import Patience, failure_text
-    from runtime.hub import gate_text, page_of
+    from footwork.models.downloads import Patience, failure_text
+    from footwork.models.hub import gate_text, page_of
 
     patience = Patience(name)
     while True:
@@ -131,7 +131,7 @@ def _load_copy(name: str, config: str, reason: str) -> Any:
     from datasets import load_dataset
     from huggingface_hub import constants
 
-    from runtime.hub import offline_switch
+    from footwork.models.hub import offline_switch
 
     former = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True

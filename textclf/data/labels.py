@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.class_names import class_name, read_label
-from runtime.errors import ConfigError, DataError
-from runtime.tables.cells import list_of
-from runtime.tables.header import is_number
+from footwork.class_names import class_name, read_label
+from footwork.errors import ConfigError, DataError
+from footwork.tables.cells import list_of
+from footwork.tables.columns import is_number
 
 if TYPE_CHECKING:
-    from runtime.tables.reader import Table
+    from footwork.tables.reader import Table
 
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"

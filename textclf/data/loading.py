@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.class_names import class_name
-from runtime.errors import ConfigError, DataError
-from runtime.splits import hold_out
-from runtime.tables.format import TableFormat
-from runtime.tables.header import ID_NAMES, is_number, normalise_name
-from runtime.tables.reader import SkippedRow, Table
+from footwork.class_names import class_name
+from footwork.errors import ConfigError, DataError
+from footwork.evaluation.splits import hold_out
+from footwork.tables.columns import ID_NAMES, is_number, normalise_name
+from footwork.tables.format import TableFormat
+from footwork.tables.reader import SkippedRow, Table
 from textclf.data.columns import (
     Columns,
     StatedColumns,

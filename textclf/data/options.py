@@ -8,9 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from runtime.class_names import read_class_names
-from runtime.errors import ConfigError
-from runtime.tables.format import DETECT, TableFormat
+from footwork.class_names import read_class_names
+from footwork.errors import ConfigError
+from footwork.tables.format import DETECT, TableFormat
 from textclf.data.columns import possible_names
 from textclf.data.labels import resolve_task
 

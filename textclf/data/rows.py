@@ -10,9 +10,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from runtime.class_names import read_label
-from runtime.faults import shortened
-from runtime.tables.reader import SkippedRow, Table
+from footwork.class_names import read_label
+from footwork.files.faults import shortened
+from footwork.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, find_column
 from textclf.data.labels import REGRESSION, Cell, Fault, LabelKind, read_cells, split_cell
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import ConfigError, DataError
-from runtime.faults import shortened
-from runtime.tables.cells import stored_value
-from runtime.tables.format import Expected, TableFormat
-from runtime.tables.reader import TABLE_ENDINGS, Table, read_table
+from footwork.errors import ConfigError, DataError
+from footwork.files.faults import shortened
+from footwork.tables.cells import stored_value
+from footwork.tables.format import Expected, TableFormat
+from footwork.tables.reader import TABLE_ENDINGS, Table, read_table
 from textclf.data.hub_datasets import load_hub_dataset
 
 SPLIT_NAMES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runtime.terminal_text import (
+from footwork.evaluation.text import (
     LABEL_WIDTH,
     aligned,
     calibration_lines,

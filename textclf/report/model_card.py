@@ -7,23 +7,124 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.faults import shortened
-from runtime.metrics import Interval
-from runtime.model_cards import (
+from footwork.evaluation.metrics import Interval
+from footwork.evaluation.text import calibration_lines, confused_pairs, number
+from footwork.files.faults import shortened
+from footwork.finetuning.card import (
     PLACE,
     adapter_usage,
     public_data_name,
     public_model_id,
     public_text,
 )
-from runtime.terminal_text import calibration_lines, confused_pairs, number
+from footwork.options import LOWER_IS_BETTER
 from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
 from textclf.report.evaluation_text import worst_classes
-from textclf.report.model_card_data import front_matter
-from textclf.report.verdict import caveat, verdict
 
 if TYPE_CHECKING:
     from textclf.report.report import Report
+
+
+def caveat(split: str) -> str | None:
+    """Say what weakens the figures of a split: without a test split they flatter.
+
+    Args:
+        split: That is reported, `test` or `validation`.
+    """
+    if split == "test":
+        return None
+    return (
+        "**These figures are optimistic**: there was no test split, and the same validation "
+        "rows chose the checkpoint and the temperature."
+    )
+
+
+def verdict(evaluation: Evaluation, linear: Evaluation | None) -> str:
+    """Compare a model with the linear baseline on the same rows.
+
+    Two intervals that overlap do not prove a difference; that they were resampled apart makes
+    this the careful side, because the rows are the same.
+
+    Args:
+        evaluation: Of the model.
+        linear: Of the baseline; None where there is none.
+    """
+    name = evaluation.primary_metric
+    model = evaluation.metrics.get(name)
+    baseline = linear.metrics.get(name) if linear else None
+    if model is None or baseline is None:
+        return f"It cannot be compared with the linear baseline: {name} is not defined for both."
+    figures = f"`{name}` {number(model.value)} against {number(baseline.value)}"
+    sign = -1.0 if name in LOWER_IS_BETTER else 1.0
+    gain = sign * (model.value - baseline.value)
+    if gain > 0 and not model.overlaps(baseline):
+        return f"It beats the linear baseline: {figures}, and the intervals do not overlap."
+    if gain > 0:
+        return (
+            f"**It does not clearly beat the linear baseline**: {figures}, and the intervals "
+            "overlap. On rows like these the linear model may do as well at a small part of the "
+            "cost."
+        )
+    return (
+        f"**It does not beat the linear baseline**: {figures}. As it stands the linear model is "
+        "the better choice; more rows, another method or another base model may change that."
+    )
+
+
+_HUB_METRICS = {
+    "accuracy": ("accuracy", "Accuracy"),
+    "macro_f1": ("f1", "Macro F1"),
+    "micro_f1": ("f1", "Micro F1"),
+    "balanced_accuracy": ("balanced_accuracy", "Balanced accuracy"),
+    "mcc": ("matthews_correlation", "Matthews correlation"),
+    "log_loss": ("log_loss", "Log loss"),
+    "mean_average_precision": ("mean_average_precision", "Mean average precision"),
+    "mae": ("mae", "Mean absolute error"),
+    "rmse": ("rmse", "Root mean squared error"),
+    "r2": ("r_squared", "R squared"),
+    "pearson": ("pearsonr", "Pearson correlation"),
+    "spearman": ("spearmanr", "Spearman correlation"),
+}
+"""Our names to the Hub's metric type and a name to show."""
+
+
+def front_matter(report: Report) -> str:
+    """Write the YAML block that opens the card, the measured figures in its model-index."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    name = public_data_name(report.data)
+    types = [_HUB_METRICS[metric][0] for metric in report.evaluation.metrics]
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=re.sub(r"[^\w./-]+", "-", name).strip("-") or "table",
+            dataset_name=name,
+            dataset_split=split,
+            metric_type=_HUB_METRICS[metric][0],
+            metric_name=_HUB_METRICS[metric][1],
+            metric_value=round(value, 6),
+        )
+        for split, evaluation in report.evaluations.items()
+        for metric, value in _values(evaluation).items()
+    ]
+    base = public_model_id(report.model_id)
+    relation = "adapter" if report.adapter else "finetune"
+    based: dict[str, Any] = {"base_model": base, "base_model_relation": relation} if base else {}
+    data = ModelCardData(
+        library_name="peft" if report.adapter else "transformers",
+        pipeline_tag="text-classification",
+        tags=["text-classification", "footwork", report.method],
+        metrics=list(dict.fromkeys(types)),
+        model_name=report.title,
+        eval_results=results or None,
+        **based,
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def _values(evaluation: Evaluation) -> dict[str, float]:
+    return {name: interval.value for name, interval in evaluation.metrics.items()}
+
 
 _ALL_CLASSES = 20
 """With more classes only the worst are listed."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import ConfigError
-from runtime.folders import write_json
-from runtime.plots import plot_confusion, plot_curves, plot_reliability
+from footwork.errors import ConfigError
+from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliability
+from footwork.files.folders import write_json
 from textclf.evaluation import Evaluation
 from textclf.report.model_card import model_card
 

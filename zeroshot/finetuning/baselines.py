@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.bootstrap import wilson_interval
-from runtime.encoder.batches import FloatArray
-from runtime.errors import ConfigError, ModelError
-from runtime.metrics import Interval
+from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.intervals import wilson_interval
+from footwork.evaluation.metrics import Interval
+from footwork.fewshot import linear_probe
+from footwork.fewshot.examples import Examples
+from footwork.fewshot.heads import LinearHead
+from footwork.inference.halving import FloatArray
 from zeroshot.classifier import ZeroShotClassifier, ZeroShotOptions
 from zeroshot.finetuning.examples import FinetuneImages
-from zeroshot.teaching import linear_probe
-from zeroshot.teaching.examples import Examples
-from zeroshot.teaching.heads import LinearHead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def zero_shot_baseline(
     Returns:
         None for a model that reads no texts, and for names that say nothing to it.
     """
-    from runtime.encoder import DualEncoder
+    from footwork.encoder.dual import DualEncoder
 
     split = images.splits[images.reported]
     try:

@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.accelerator import compute_device, resolve_precision
-from runtime.encoder.batches import FloatArray
-from runtime.encoder.preprocessing import PixelArrays, Preprocessing
-from runtime.encoder.streaming import PictureFile, PictureStream
-from runtime.encoder.towers import ImageTower
-from runtime.encoder_config import EncoderConfig
-from runtime.errors import ConfigError, ImageError, ModelError
-from runtime.folders import MANIFEST, read_manifest
-from runtime.hub import trained_folder
-from runtime.image_classifiers import load_image_processor, load_trained_image_classifier
-from runtime.logits import log_softmax
+from footwork.accelerator import compute_device, resolve_precision
+from footwork.encoder.preprocessing import PixelArrays, Preprocessing
+from footwork.encoder.streaming import PictureFile, PictureStream
+from footwork.encoder.towers import ImageTower
+from footwork.errors import ConfigError, ImageError, ModelError
+from footwork.evaluation.logits import log_softmax
+from footwork.files.folders import MANIFEST, read_manifest
+from footwork.inference.halving import FloatArray
+from footwork.models.hub import trained_folder
+from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
+from footwork.options import EncoderConfig
 from zeroshot.classifier import LabelledImage
 from zeroshot.finetuning.kind import is_finetuned
 

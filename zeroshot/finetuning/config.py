@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal  # noqa: F401 - inherited annotations
 
 from cyclopts import Parameter
 
-from runtime.adaptation_config import PublishConfig
-from runtime.errors import ConfigError
-from runtime.training.config import LoopConfig
-from runtime.training.recipe import recipe_for
+from footwork.errors import ConfigError
+from footwork.options import LoopConfig, PublishConfig, recipe_for
 from zeroshot.classifier import DEFAULT_MODEL
 from zeroshot.finetuning.recipes import RATES
 

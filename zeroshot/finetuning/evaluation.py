@@ -8,15 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bootstrap import (
+from footwork.evaluation.calibration import (
+    Calibration,
+    GivenCalibration,
+    calibrate,
+    judge_calibration,
+)
+from footwork.evaluation.intervals import (
     bootstrap_class_counts,
     bootstrap_sums,
     percentile_interval,
     wilson_interval,
 )
-from runtime.calibration import Calibration, GivenCalibration, calibrate, judge_calibration
-from runtime.logits import log_softmax
-from runtime.metrics import Interval, class_counts, confusion_counts, single_label_scores
+from footwork.evaluation.logits import log_softmax
+from footwork.evaluation.metrics import (
+    Interval,
+    class_counts,
+    confusion_counts,
+    single_label_scores,
+)
 
 FEW_IMAGES = 100
 _SCORES = ("accuracy", "macro_f1", "balanced_accuracy")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import DataError
-from runtime.images.listing import is_folder, is_visible
-from runtime.paths import path_text
-from runtime.plain_files import content_of
-from runtime.splits import hold_out
+from footwork.errors import DataError
+from footwork.evaluation.splits import hold_out
+from footwork.files.paths import path_text
+from footwork.files.plain_files import content_of
+from footwork.images.finding import is_folder, is_visible
 from zeroshot.labelled_images import LabelledImages, SkippedImage, read_labelled_images
 
 SPLITS = {

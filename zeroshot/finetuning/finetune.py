@@ -13,32 +13,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from runtime.accelerator import (
+from footwork.accelerator import (
     compute_device,
     gather_shares,
     is_main_process,
     number_of_processes,
+    settled_precision,
     wait_for_everyone,
 )
-from runtime.adaptation import require_adaptable
-from runtime.calibration import GivenCalibration
-from runtime.checkpoints import IMAGE_PRESETS, model_commit, resolve_model_id
-from runtime.folders import discard_folder, published_folder, read_manifest
-from runtime.image_classifiers import (
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.metrics import Interval
+from footwork.files.folders import discard_folder, published_folder, read_manifest
+from footwork.files.paths import shell_word
+from footwork.methods.adaptation import require_adaptable
+from footwork.models.checkpoints import IMAGE_PRESETS, model_commit, resolve_model_id
+from footwork.models.image_classifiers import (
     load_image_classifier,
     load_image_processor,
     load_image_shape,
 )
-from runtime.metrics import Interval
-from runtime.model_precision import settled_precision
-from runtime.paths import shell_word
-from runtime.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
-from runtime.uploads import (
+from footwork.models.uploads import (
     create_repository,
     push_folder,
     require_publishable,
     writable_repository,
 )
+from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 from zeroshot.finetuning.baselines import (
     fit_probe,
     majority_baseline,

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from runtime.accelerator import compute_device, resolve_precision
-from runtime.adaptation import adapt, parameter_groups, resting_parameters
-from runtime.training.batching import FILLER
-from runtime.training.frozen_weights import frozen_weights_in
-from runtime.training.job import TrainingJob, TrainingOutcome
-from runtime.training.loop import run_training
+from footwork.accelerator import compute_device, resolve_precision
+from footwork.methods.adaptation import adapt, parameter_groups, resting_parameters
+from footwork.training.job import TrainingJob, TrainingOutcome
+from footwork.training.loop import run_training
+from footwork.training.memory import frozen_weights_in
+from footwork.training.order import FILLER
 from zeroshot.finetuning.evaluation import quick_metrics
 from zeroshot.finetuning.learner import (
     HeadAlone,

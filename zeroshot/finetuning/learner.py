@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-from runtime.accelerator import gather_shares, process_share, resolve_precision
-from runtime.adaptation import encoder_of, head_names
-from runtime.encoder.batches import ElasticBatch, FloatArray
-from runtime.errors import ModelError
-from runtime.heads import HeadOrigin
+from footwork.accelerator import gather_shares, process_share, resolve_precision
+from footwork.errors import ModelError
+from footwork.fewshot.heads import LinearHead
+from footwork.inference.halving import ElasticBatch, FloatArray
+from footwork.methods.adaptation import encoder_of, head_names
+from footwork.models.heads import HeadOrigin
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.finetuning.examples import FinetuneImages, ImageSplit
 from zeroshot.finetuning.pixels import PixelFile
-from zeroshot.teaching.heads import LinearHead
 
 Notify = Callable[[str], None]
 BATCH = {"cpu": 16}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.model_cards import (
+from footwork.finetuning.card import (
     PLACE,
     adapter_usage,
     public_data_name,

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from runtime.accelerator import available_cores, gather_shares, is_main_process
-from runtime.encoder.preprocessing import Preprocessing
-from runtime.encoder.streaming import prepare_picture
-from runtime.errors import ImageError, ModelError
-from runtime.images.ahead import made_ahead
+from footwork.accelerator import available_cores, gather_shares, is_main_process
+from footwork.encoder.preprocessing import Preprocessing
+from footwork.encoder.streaming import prepare_picture
+from footwork.errors import ImageError, ModelError
+from footwork.images.ahead import made_ahead
 
 SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""

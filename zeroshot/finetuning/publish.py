@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from runtime.checkpoints import save_model
-from runtime.errors import ConfigError
-from runtime.folders import MANIFEST, write_json
-from runtime.metrics import Interval
-from runtime.training.job import TrainingOutcome
+from footwork.errors import ConfigError
+from footwork.evaluation.metrics import Interval
+from footwork.files.folders import MANIFEST, write_json
+from footwork.models.checkpoints import save_model
+from footwork.training.job import TrainingOutcome
 from zeroshot.finetuning.evaluation import FinetuneEvaluation
 from zeroshot.finetuning.kind import APPLICATION, KIND
 from zeroshot.finetuning.learner import Learner
@@ -119,7 +119,7 @@ def _write_report(folder: Path, result: Result, manifest: Mapping[str, Any]) -> 
 
 
 def _drawings(result: Result) -> dict[str, Callable[[Path], None]]:
-    from runtime.plots import plot_confusion, plot_curves, plot_reliability
+    from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 
     evaluation, labels = result.evaluation, result.learner.images.labels
     bins = evaluation.calibration.bins_before, evaluation.calibration.bins_after

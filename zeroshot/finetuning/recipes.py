@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from runtime.training.recipe import Recipe
+from footwork.options import Recipe
 
 MILLION = 1_000_000
 

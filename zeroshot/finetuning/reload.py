@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.folders import write_json
-from runtime.reload import ask_fresh_process, require_same_logits
+from footwork.files.folders import write_json
+from footwork.finetuning.reload import ask_fresh_process, require_same_logits
 
 
 def prove_reload(folder: Path, paths: Sequence[Path], expected: NDArray[np.float32]) -> float:

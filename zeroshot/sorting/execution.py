@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import DataError
-from runtime.faults import Fault, counted, fault_lines, why
-from runtime.images.ahead import DISK_READERS, decoded_ahead
-from runtime.paths import path_line, shell_word
-from runtime.placing import How, part_name, place_file, take_back
-from runtime.plain_files import content_hash
+from footwork.errors import DataError
+from footwork.files.faults import Fault, counted, fault_lines, why
+from footwork.files.paths import path_line, shell_word
+from footwork.files.placing import How, part_name, place_file, take_back
+from footwork.files.plain_files import content_hash
+from footwork.images.ahead import DISK_READERS, decoded_ahead
 from zeroshot.sorting.plan import PlannedImage, SortingPlan, companion_lines
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 

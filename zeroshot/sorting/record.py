@@ -28,12 +28,12 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from runtime.errors import ConfigError, DataError
-from runtime.faults import why
-from runtime.home import data_folder
-from runtime.paths import path_line
-from runtime.placing import is_part_name
-from runtime.plain_files import open_plain, parse_object, require_regular
+from footwork.errors import ConfigError, DataError
+from footwork.files.faults import why
+from footwork.files.paths import path_line
+from footwork.files.placing import is_part_name
+from footwork.files.plain_files import open_plain, parse_object, require_regular
+from footwork.home import data_folder
 
 FILE_NAME = "footwork-undo.jsonl"
 _KEY_BYTES = 32

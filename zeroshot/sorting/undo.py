@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from runtime.errors import DataError
-from runtime.faults import Fault, counted, fault_lines, why
-from runtime.folders import published_file
-from runtime.paths import path_line
-from runtime.placing import are_identical, place_file
-from runtime.plain_files import content_hash
+from footwork.errors import DataError
+from footwork.files.faults import Fault, counted, fault_lines, why
+from footwork.files.folders import published_file
+from footwork.files.paths import path_line
+from footwork.files.placing import are_identical, place_file
+from footwork.files.plain_files import content_hash
 from zeroshot.sidecars import sidecar_beside, sidecars_of
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
 

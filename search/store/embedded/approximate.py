@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.checksums import file_checksums, file_damage
-from runtime.errors import StoreError
-from runtime.folders import published_file, write_json
-from runtime.plain_files import open_plain, read_object, require_no_link
+from footwork.errors import StoreError
+from footwork.files.checksums import file_checksums, file_damage
+from footwork.files.folders import published_file, write_json
+from footwork.files.plain_files import open_plain, read_object, require_no_link
 from search.store.embedded.catalog import SlotArray
 from search.store.protocol import FloatArray
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import StoreError
-from runtime.plain_files import require_no_link
+from footwork.errors import StoreError
+from footwork.files.plain_files import require_no_link
 from search.store.embedded.catalog_faults import spoilt_catalog, translated
 from search.store.embedded.tables import (
     FORMAT,

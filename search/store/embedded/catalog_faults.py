@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 
 _DAMAGED = "The catalog is damaged: footwork search doctor --repair saves what can be read."
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import StoreError
-from runtime.folders import flush
+from footwork.errors import StoreError
+from footwork.files.folders import flush
 from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
 from search.store.embedded.vector_file import VectorFile
 from search.store.protocol import FloatArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.store.embedded.catalog import SlotArray
 from search.store.protocol import FloatArray
 

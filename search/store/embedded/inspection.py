@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.findings import Finding
 from search.paths import real_path
 from search.store.embedded import file_rows

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.store.embedded import file_rows
 from search.store.embedded.catalog import (
     FILE_NAME,

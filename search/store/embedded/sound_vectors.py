@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.store.embedded import file_rows
 from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray
 from search.store.embedded.catalog_faults import spoilt_catalog

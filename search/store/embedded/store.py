@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import StoreError
-from runtime.sizes import files_bytes
+from footwork.errors import StoreError
+from footwork.files.paths import files_bytes
 from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.path_words import words_of

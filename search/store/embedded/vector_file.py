@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import StoreError
-from runtime.folders import flush
-from runtime.plain_files import open_plain, open_to_write
+from footwork.errors import StoreError
+from footwork.files.folders import flush
+from footwork.files.plain_files import open_plain, open_to_write
 from search.store.protocol import FloatArray
 
 _BYTES = 4  # of a number

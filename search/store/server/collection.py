@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.paths import stored_text
 from search.store.protocol import Embedder
 from search.store.server.connection import Connection, missing_collection

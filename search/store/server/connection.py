@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import StoreError
-from runtime.paths import shell_word
+from footwork.errors import StoreError
+from footwork.files.paths import shell_word
 from search.store.server.options import ServerOptions
 
 if TYPE_CHECKING:

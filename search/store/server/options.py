@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from runtime.errors import ConfigError
+from footwork.errors import ConfigError
 
 DEFAULT_PORT = 19530
 

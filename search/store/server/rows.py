@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import StoreError
+from footwork.errors import StoreError
 from search.path_words import words_of
 from search.paths import real_path, stored_text
 from search.records import ImageRecord

@@ -1,0 +1,197 @@
+"""Where the work runs: device, precision, and the share of each process.
+
+The only place that asks accelerate and torch what this machine is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
+from torch import nn
+
+from footwork.errors import ConfigError
+from footwork.options import PRECISIONS, Precision
+
+_PROBE_SECONDS = 0.2
+
+
+def uses_cpu() -> bool:
+    """Whether the work runs on the processor: by choice, or for want of an accelerator."""
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
+def _state() -> PartialState:
+    # Unless told that it runs on the processor, accelerate finds one process there, never several.
+    state = PartialState(cpu=uses_cpu())
+    if state.num_processes > 1:
+        _leave_group_at_exit()
+    return state
+
+
+@cache
+def _leave_group_at_exit() -> None:
+    """A process that ends within its group is now and then aborted by the group's own threads."""
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def compute_device() -> torch.device:
+    """The device of this process, as `accelerate launch` set it."""
+    return _state().device
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that prints, writes and reports."""
+    return bool(_state().is_main_process)
+
+
+def number_of_processes() -> int:
+    """How many processes `accelerate launch` started."""
+    return int(_state().num_processes)
+
+
+def process_share(rows: int) -> slice:
+    """The contiguous share of `rows` rows that belongs to this process."""
+    state = _state()
+    first = rows * state.process_index // state.num_processes
+    last = rows * (state.process_index + 1) // state.num_processes
+    return slice(first, last)
+
+
+def gather_shares(share: Any) -> list[Any]:
+    """One object per process, in the order of the processes, on every process."""
+    state = _state()
+    if state.num_processes == 1:
+        return [share]
+    gathered: list[Any] = [None] * state.num_processes
+    torch.distributed.all_gather_object(gathered, share)
+    return gathered
+
+
+def share_from_main(value: Any) -> Any:
+    """What the main process has, on every process; all of them must call it."""
+    if _state().num_processes == 1:
+        return value
+    [shared] = broadcast_object_list([value])
+    return shared
+
+
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """Add `tensor` up over all processes, in place."""
+    if _state().num_processes > 1:
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def largest_over_processes(value: int) -> int:
+    """The largest `value` of all processes."""
+    if _state().num_processes == 1:
+        return value
+    tensor = torch.tensor(value, device=compute_device())
+    torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
+    return int(tensor)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware: faster, and not only smaller."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(
+            capabilities.get("avx512_bf16")
+            or capabilities.get("amx_bf16")
+            or capabilities.get("bf16")
+        )
+    return False
+
+
+def has_fp16(device: torch.device) -> bool:
+    """Whether `device` multiplies float16 in hardware."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+def available_cores() -> int:
+    """Processor cores for this process: its share of what the machine lets it use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cores // get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
+
+
+def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products: `auto` takes bf16 where the hardware has it."""
+    if requested not in PRECISIONS:
+        raise ConfigError(
+            f"`mixed_precision` must be one of {', '.join(PRECISIONS)}, got {requested!r}."
+        )
+    bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
+    return torch.bfloat16 if bf16 else torch.float32
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a matrix product on `device`, measured now."""
+    side = 4096 if device.type == "cuda" else 1024
+    matrix = torch.ones(side, side, device=device, dtype=dtype)
+    (matrix @ matrix).sum().item()
+    products, begin = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < _PROBE_SECONDS:
+        # Taking a number out waits for the device.
+        (matrix @ matrix)[0, 0].item()
+        products += 1
+    return 2 * side**3 * products / elapsed
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that a device or the host has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    message = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in message
+        or "can't allocate memory" in message
+        or "ALLOC_FAILED" in message
+    )
+
+
+def free_cached_memory() -> None:
+    """Hand the allocator's cache back, after running out of memory."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def wait_for_everyone() -> None:
+    """Go on when all processes have come this far."""
+    _state().wait_for_everyone()
+
+
+FAIL_IN_BF16 = frozenset({"deberta", "xmod"})
+"""Model types whose own code fails under autocast: DeBERTa's first version, and X-MOD."""
+
+
+def settled_precision(requested: Precision, model: nn.Module) -> Literal["bf16", "float32"]:
+    """What `auto` means for a model on this machine.
+
+    Raises:
+        ConfigError: `bf16` was asked of a model that cannot be run in it.
+    """
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if model_type in FAIL_IN_BF16:
+        if requested == "bf16":
+            raise ConfigError(
+                f"The code of transformers for models of type {model_type} fails in bf16. "
+                "Ask for `float32` or `auto`."
+            )
+        return "float32"
+    bf16 = resolve_precision(requested, compute_device()) is torch.bfloat16
+    return "bf16" if bf16 else "float32"

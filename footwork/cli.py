@@ -1,0 +1,332 @@
+"""The `footwork` command: finds the applications, runs one, turns failures into exit codes.
+
+Ctrl-C ends in a traceback until `run` is called, so nothing is imported here that takes time.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from footwork.errors import ConfigError
+from footwork.streams import (
+    escape_what_cannot_be_encoded,
+    harmless,
+    open_closed_streams,
+    read_as_utf8,
+    require_width,
+    silence,
+    tell,
+)
+
+TYPE_CHECKING = False  # `typing` takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+    from typing import NoReturn
+
+    from cyclopts import App, ArgumentCollection
+
+    from footwork.training.run import Existing
+
+APPLICATIONS = ("textclf", "zeroshot", "search")
+
+EPILOGUE = (
+    "Exit codes: 0 done, 1 the work failed, 2 the command was wrong, "
+    "3 done but some inputs were skipped and listed. "
+    "--debug, anywhere, shows the traceback of a failure."
+)
+
+
+class Literal(str):
+    """A word after `--`: no option, whatever it begins with."""
+
+    __slots__ = ()
+
+
+_BY_SIGNAL = 128
+"""Exit codes of a process that a signal has ended, with its number, as a shell reports them."""
+_OBJECTS = 10_000
+"""New ones that start a search for cycles: modules, as they load, make many and drop none."""
+_TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after `footwork`; None takes them from the process.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong command, 3 done with skipped inputs, 128 + n
+        ended by signal n.
+    """
+    words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
+    escape_what_cannot_be_encoded()
+    try:
+        with _raised_signals():
+            end = words.index("--") if "--" in words else len(words)
+            result = _app(words[:end])(
+                [*words[:end], *map(Literal, words[end:])],
+                print_error=False,
+                exit_on_error=False,
+                verbose=False,
+                result_action="return_value",
+            )
+            sys.stdout.flush()  # here, so that a closed pipe or a full disk is caught below
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the last line of defence
+        return _fail(error, words, debug)
+    return result if isinstance(result, int) else 0
+
+
+def run(argv: Sequence[str] | None = None) -> NoReturn:
+    """The `footwork` program: `main`, and an end without ceremony where there is none to hold.
+
+    To take the interpreter apart costs a tenth of a query, and frees what the system frees anyway.
+    What torch and its kin have registered to be done at the end is done.
+
+    Args:
+        argv: As of `main`.
+    """
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in usual.items():  # `nohup` and the like have them ignored
+        if signal.getsignal(number) is handler:
+            signal.signal(number, _end_at_once)
+    gc.set_threshold(_OBJECTS)
+    read_as_utf8()
+    open_closed_streams()
+    require_width()
+    code = main(argv)
+    if "torch" not in sys.modules or code >= _BY_SIGNAL:  # which may have left threads at work
+        os._exit(code)
+    sys.exit(code)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
+    """While modules are loaded, and after a failure was told, there is nothing to put in order."""
+    with suppress(OSError):
+        os.write(2, b"footwork: interrupted.\n")
+    os._exit(_BY_SIGNAL + number)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    """Have the work put down; an import may swallow what is raised in it, or do only half."""
+    from footwork.failures import Terminated
+
+    caller = frame
+    while caller is not None:
+        if caller.f_code.co_filename.startswith("<frozen importlib"):
+            _end_at_once(number, frame)
+        caller = caller.f_back
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+@contextmanager
+def _raised_signals() -> Iterator[None]:
+    """Within the block a signal that would end the process raises."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    owned = [number for number in numbers if signal.getsignal(number) is _end_at_once]
+    for number in owned:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number in owned:
+            signal.signal(number, _end_at_once)
+
+
+def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in what the command line left open from the TOML file of `--config`.
+
+    It serves every command that has a parameter `config: Path | None = None`. Keys are the names
+    of the command's parameters, with `_` or `-`; the command line wins over the file.
+
+    Args:
+        app: The application whose command runs.
+        commands: The words that led to the command.
+        arguments: What the command takes, with what the command line gave; filled in place.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML.
+        cyclopts.UnknownOptionError: A key is no parameter of the command.
+    """
+    given = [a for a in arguments if "--config" in a.names and a.tokens]
+    if not given:
+        return
+    from cyclopts.config import Dict
+
+    path = Path(given[0].tokens[-1].value)
+    values = _read_toml(path)
+    if "config" in values:
+        raise ConfigError(f"{path} names another file under `config`. Put all values in one file.")
+    Dict(values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
+
+
+def what_exists(*, resume: bool, overwrite: bool) -> Existing:
+    """What `--resume` and `--overwrite` say is done with what stands at the output folder.
+
+    Raises:
+        ConfigError: They say both.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
+    return "resume" if resume else "overwrite" if overwrite else "refuse"
+
+
+def _app(optional: Sequence[str]) -> App:
+    """The root command.
+
+    Args:
+        optional: The words that may be options: those before `--`.
+    """
+    from functools import partial
+
+    from cyclopts import App
+
+    app = App(
+        name="footwork",
+        help="Carry a pretrained model to your own task.",
+        help_format="plaintext",  # rich's markdown costs a quarter of `--help`
+        help_epilogue=EPILOGUE,
+        version=_version,
+        config=(
+            partial(_require_known_options, optional),
+            _require_folder,
+            config_from_file,
+            _require_numbers,
+        ),
+        suppress_keyboard_interrupt=False,
+    )
+    for name in APPLICATIONS:
+        folder = _application_folder(name)
+        if folder is not None:
+            app.command(f"{name}.cli:app", name=name, help=_summary(folder))
+    return app
+
+
+def _require_folder(_app: App, _commands: tuple[str, ...], _arguments: ArgumentCollection) -> None:
+    """See that a command has a folder to work in: libraries end the process where there is none."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            "The folder in which you are is no longer there. Go into another one with cd, then "
+            "run the command again."
+        ) from error
+
+
+def _require_known_options(
+    optional: Sequence[str], _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    """See that words are no misspelt options, and that short options swallow no words."""
+    from inspect import Parameter
+
+    from cyclopts import MissingArgumentError, UnknownOptionError
+
+    takes_many = any(one.field_info.kind is Parameter.VAR_POSITIONAL for one in arguments)
+    for argument in arguments:
+        for token in argument.tokens:
+            option, value = token.keyword, token.value
+            if value.startswith("--") and value in optional:
+                if option is not None:
+                    raise MissingArgumentError(argument=argument, keyword=option)
+                raise UnknownOptionError(token=token, argument_collection=arguments)
+            word = f"{option}{value}"
+            swallowed = takes_many and value and word in optional and not word.startswith("--")
+            if swallowed and not value[0].isdigit():
+                raise ConfigError(
+                    f"{word} may be the option {option}, or a word that begins with a dash. Write "
+                    f"{option} {value} for the one, and -- {word} for the other; in a query "
+                    f"- {word[1:]} leaves out what shows it."
+                )
+
+
+def _require_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse what cyclopts would round to a whole number, and what is not finite."""
+    from math import isfinite
+    from typing import get_args
+
+    for argument in arguments:
+        kinds = get_args(argument.hint) or (argument.hint,)
+        for token in argument.tokens if int in kinds or float in kinds else ():
+            said = f"{token.keyword or argument.name} must be a"
+            with suppress(ValueError):  # `none`, hexadecimal, and what cyclopts refuses
+                value = float(token.value)
+                if int in kinds and not ("." not in token.value and abs(value) < _TOO_LARGE):
+                    raise ConfigError(f"{said} whole number below 2^63, got {token.value}.")
+                if not isfinite(value):
+                    raise ConfigError(f"{said} finite number, got {token.value}.")
+
+
+def _application_folder(name: str) -> Path | None:
+    # `find_spec("<name>.cli")` would import the package; its folder is enough.
+    from importlib.util import find_spec
+
+    spec = find_spec(name)
+    folders = spec.submodule_search_locations if spec else None
+    for folder in map(Path, folders or ()):
+        if (folder / "cli.py").is_file():
+            return folder
+    return None
+
+
+def _summary(folder: Path) -> str | None:
+    # Read, not imported: an application's own imports are no part of `footwork --help`.
+    import ast
+
+    source = folder / "__init__.py"
+    docstring = ast.get_docstring(ast.parse(source.read_bytes())) if source.is_file() else None
+    return docstring.partition("\n")[0] if docstring else None
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("footwork")
+    except PackageNotFoundError:
+        return "unknown (not installed: bash scripts/setup)"
+
+
+def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word != "--debug"]
+    return options + words[end:], len(options) < end
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+    except ValueError as error:  # wrong TOML and wrong UTF-8 alike
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
+    from footwork.failures import PIPE_CLOSED, explain
+
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
+    if isinstance(error, SystemExit):  # rich ends so where the reader of a help page has gone
+        error = error.__context__ or error
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED
+    if debug:
+        from traceback import format_exception
+
+        tell("".join(format_exception(error)), end="")
+    message, code = explain(error, words)
+    rank = os.environ.get("RANK", "0")
+    who = "footwork" if rank == "0" else f"footwork (process {rank})"
+    tell(harmless(f"{who}: {message}"))
+    return code

@@ -1,0 +1,1 @@
+"""Images and texts as unit vectors of one space: CLIP and its family."""

@@ -1,0 +1,348 @@
+"""Do probabilities mean what they say: temperature, calibration error, when to abstain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.evaluation.logits import FloatArray, log_softmax, sigmoid
+
+_SHARPEST, _FLATTEST = 0.01, 100.0
+"""Bounds of a temperature."""
+
+_FIT_CELLS = 500_000
+"""Logits that a fit looks at: with more, a random part of the rows tells the same number."""
+
+_Slope = Callable[[float], tuple[float, float]]
+
+
+def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Find the one number to divide logits by, so that probabilities are most likely.
+
+    The negative log-likelihood is convex in 1 / temperature: a Newton step where it stays in the
+    bracket, else a bisection. Each target gives 1 / (N + 2) of its mass to the alternatives, as
+    Platt scaling does, so that a split without an error does not ask for infinite confidence.
+
+    Source: Guo et al. 2017, section 4.2 (arXiv:1706.04599); the smoothing from Platt 1999.
+
+    Args:
+        logits: Shape (N, C), finite.
+        targets: Shape (N,), class numbers, for a softmax; shape (N, C), 0 or 1, for sigmoids.
+
+    Returns:
+        Between 0.01 and 100; 1 where no temperature is better than another.
+    """
+    if not logits.size:
+        return 1.0
+    most = max(1000, _FIT_CELLS // logits.shape[1])
+    if len(logits) > most:
+        chosen = np.random.default_rng(0).choice(len(logits), most, replace=False)
+        logits, targets = logits[chosen], targets[chosen]
+    scores = logits.astype(np.float64)
+    slope = (
+        _softmax_slope(scores, targets) if targets.ndim == 1 else _sigmoid_slope(scores, targets)
+    )
+    return 1.0 / _root(slope, 1.0 / _FLATTEST, 1.0 / _SHARPEST)
+
+
+def bound_note(temperature: float) -> str | None:
+    """What a temperature says that the search for it ended at; None for any other."""
+    if _SHARPEST < temperature < _FLATTEST:
+        return None
+    flat = "the classifier is hardly better than chance"
+    sharp = "the logits hardly differ from row to row"
+    found = flat if temperature >= _FLATTEST else sharp
+    return f"the temperature is at the end of its search: {found}"
+
+
+def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    share = 1.0 / (len(logits) + 2.0)
+    # The spread of the smoothing has mean logit 0 after centring.
+    wanted = (1.0 - share) * centred[np.arange(len(logits)), targets].mean()
+
+    def slope(inverse: float) -> tuple[float, float]:
+        probabilities = np.exp(log_softmax(inverse * centred))
+        mean = (probabilities * centred).sum(axis=1)
+        square = (probabilities * centred**2).sum(axis=1)
+        return float(mean.mean() - wanted), float((square - mean**2).mean())
+
+    return slope
+
+
+def _sigmoid_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
+    share = 1.0 / (len(logits) + 2.0)
+    wanted = targets.astype(np.float64) * (1.0 - 2.0 * share) + share
+
+    def slope(inverse: float) -> tuple[float, float]:
+        probabilities = sigmoid(inverse * logits)
+        curvature = (probabilities * (1.0 - probabilities) * logits**2).mean()
+        return float(((probabilities - wanted) * logits).mean()), float(curvature)
+
+    return slope
+
+
+def _root(slope: _Slope, low: float, high: float) -> float:
+    """Find where an increasing slope crosses 0, or the end that it points to."""
+    at_low, at_high = slope(low)[0], slope(high)[0]
+    if at_low == at_high:
+        return 1.0
+    if at_low >= 0 or at_high <= 0:
+        return low if at_low >= 0 else high
+    point = 1.0
+    for _ in range(100):
+        value, curvature = slope(point)
+        low, high = (point, high) if value < 0 else (low, point)
+        step = point - value / curvature if curvature > 0 else 0.0
+        following = step if low < step < high else float(np.sqrt(low * high))
+        if abs(following - point) < 1e-9 * point:
+            return following
+        point = following
+    return point
+
+
+BINS = 15
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """The rows whose probability fell between `low` and `high`."""
+
+    low: float
+    high: float
+    probability: float
+    """Mean probability of the rows."""
+    accuracy: float
+    """Share of the rows that were right."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """A threshold on the calibrated probability, and what it buys on the rows it is judged on."""
+
+    threshold: float
+    coverage: float
+    """Share of the rows at or above the threshold."""
+    accuracy: float | None
+    """Share of those rows that were right; None where no row is at or above it."""
+    target_accuracy: float | None
+    """What the threshold was found for; None where it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenCalibration:
+    """A temperature and a threshold that were chosen on other rows."""
+
+    temperature: float = 1.0
+    abstain_below: float | None = None
+    """Probability; None never abstains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How far probabilities can be trusted, before and after division by the temperature."""
+
+    temperature: float
+    ece_before: float
+    """Of the raw logits."""
+    ece_after: float | None
+    """Each row is judged with a temperature that was fitted without it: cross-fitted, or given."""
+    bins_before: tuple[ReliabilityBin, ...]
+    bins_after: tuple[ReliabilityBin, ...]
+    abstention: Abstention | None
+    fitted: bool = True
+    """Temperature and threshold were chosen on these rows; else they were given."""
+
+    @property
+    def abstain_below(self) -> float | None:
+        """The probability below which not to answer; None where no threshold can be trusted."""
+        return self.abstention.threshold if self.abstention else None
+
+    @property
+    def given(self) -> GivenCalibration:
+        """What other rows are to be judged with."""
+        return GivenCalibration(self.temperature, self.abstain_below)
+
+    @property
+    def note(self) -> str | None:
+        """What is to be known before the probabilities are used, in one clause."""
+        return bound_note(self.temperature)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {**asdict(self), "abstain_below": self.abstain_below, "note": self.note}
+
+
+def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
+    """Sort rows into 15 bins of equal width by their probability; empty bins are left out.
+
+    Source: Guo et al. 2017, section 2 (arXiv:1706.04599).
+
+    Args:
+        probabilities: Shape (N,).
+        hits: Shape (N,), whether the event with that probability happened.
+    """
+    index = np.clip(np.ceil(probabilities * BINS).astype(int) - 1, 0, BINS - 1)
+    rows = np.bincount(index, minlength=BINS)
+    total = np.bincount(index, probabilities, minlength=BINS)
+    right = np.bincount(index, hits, minlength=BINS)
+    return tuple(
+        ReliabilityBin(
+            low=i / BINS,
+            high=(i + 1) / BINS,
+            probability=float(total[i] / rows[i]),
+            accuracy=float(right[i] / rows[i]),
+            rows=int(rows[i]),
+        )
+        for i in np.nonzero(rows)[0].tolist()
+    )
+
+
+def expected_calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:
+    """Average the gap between probability and accuracy over the rows.
+
+    Source: Naeini et al. 2015 (AAAI), with the 15 equal-width bins of Guo et al. 2017
+    (arXiv:1706.04599), so that figures compare with the literature's.
+    """
+    rows = sum(each.rows for each in bins)
+    return sum(each.rows * abs(each.accuracy - each.probability) for each in bins) / rows
+
+
+def abstention_threshold(
+    probabilities: FloatArray,
+    hits: NDArray[np.bool_],
+    target_accuracy: float = 0.95,
+    risk: float = 0.05,
+) -> Abstention | None:
+    """Find the smallest probability at and above which predictions can be trusted.
+
+    A threshold counts only if the exact (Clopper-Pearson) lower bound of the accuracy above it,
+    at confidence 1 - `risk`, reaches the target: 59 rows without an error are the least that
+    can show 95 %. Taking the point estimate instead would pick a threshold whose true accuracy
+    is below the target about every second time; with the bound it was so in 5 % of 300
+    simulated splits of 800 rows.
+
+    Source: selective classification with guaranteed risk, Geifman and El-Yaniv 2017
+    (arXiv:1705.08500), with the bound a threshold, not over all of them at once.
+
+    Args:
+        probabilities: Shape (N,), calibrated, of the predicted class.
+        hits: Shape (N,), whether the prediction was right.
+        target_accuracy: Share of the answered rows that should be right.
+        risk: Probability, for one threshold, that its accuracy is below the target after all.
+
+    Returns:
+        None where no threshold qualifies. The threshold has four digits, rounded down, so that
+        the same row is on the same side of it in float32.
+    """
+    from scipy.special import betaincinv
+
+    floored = np.floor(probabilities * 1e4) / 1e4
+    order = np.argsort(-floored, kind="stable")
+    ends = np.append(np.nonzero(np.diff(floored[order]))[0], len(order) - 1)
+    rows = ends + 1.0
+    right = np.cumsum(hits[order])[ends].astype(np.float64)
+    bounds = np.zeros(len(rows))
+    some = right > 0
+    bounds[some] = betaincinv(right[some], rows[some] - right[some] + 1.0, risk)
+    trusted = np.nonzero(bounds >= target_accuracy)[0]
+    if not len(trusted):
+        return None
+    last = trusted[-1]
+    return Abstention(
+        threshold=float(floored[order][ends[last]]),
+        coverage=float(rows[last] / len(order)),
+        accuracy=float(right[last] / rows[last]),
+        target_accuracy=target_accuracy,
+    )
+
+
+def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Calibration:
+    """Measure calibration, and mend it with one temperature.
+
+    With a softmax the judged event is "the predicted class is right". With sigmoids it is "the
+    label holds", over all rows and labels together, so the many easy negatives weigh most; no
+    abstention is offered there.
+
+    Args:
+        logits: Shape (N, C), finite, N at least 1.
+        targets: Shape (N,), class numbers, or shape (N, C), 0 or 1.
+        seed: Decides the five folds of the cross-fitted error.
+    """
+    temperature = fit_temperature(logits, targets)
+    before = reliability_bins(*_events(logits, targets))
+    after = reliability_bins(*_cross_fitted(logits, targets, seed)) if len(logits) > 1 else ()
+    single = targets.ndim == 1
+    return Calibration(
+        temperature=temperature,
+        ece_before=expected_calibration_error(before),
+        ece_after=expected_calibration_error(after) if after else None,
+        bins_before=before,
+        bins_after=after,
+        abstention=abstention_threshold(*_events(logits / temperature, targets))
+        if single
+        else None,
+    )
+
+
+def judge_calibration(
+    logits: NDArray[Any], targets: NDArray[Any], given: GivenCalibration
+) -> Calibration:
+    """Measure what a temperature and a threshold from elsewhere are worth; fits nothing.
+
+    Args:
+        logits: Shape (N, C), finite and raw, N at least 1.
+        targets: Shape (N,), class numbers, or shape (N, C), 0 or 1; there a row is right if its
+            whole set of labels is.
+        given: Chosen on other rows.
+    """
+    scaled = logits / given.temperature
+    before, after = (reliability_bins(*_events(each, targets)) for each in (logits, scaled))
+    abstention = None
+    if given.abstain_below is not None:
+        single = targets.ndim == 1
+        top = _events(scaled, targets)[0] if single else sigmoid(scaled).max(axis=1)
+        right = logits.argmax(axis=1) == targets if single else _sets_right(logits, targets)
+        kept = top >= given.abstain_below
+        accuracy = float(right[kept].mean()) if kept.any() else None
+        abstention = Abstention(given.abstain_below, float(kept.mean()), accuracy, None)
+    return Calibration(
+        temperature=given.temperature,
+        ece_before=expected_calibration_error(before),
+        ece_after=expected_calibration_error(after),
+        bins_before=before,
+        bins_after=after,
+        abstention=abstention,
+        fitted=False,
+    )
+
+
+def _sets_right(logits: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = ((logits >= 0) == (targets > 0.5)).all(axis=1)
+    return right
+
+
+def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Flatten into probabilities and whether what they speak of was so."""
+    if targets.ndim == 2:
+        return sigmoid(logits).ravel(), (targets > 0.5).ravel()
+    return np.exp(log_softmax(logits).max(axis=1)), logits.argmax(axis=1) == targets
+
+
+def _cross_fitted(
+    logits: NDArray[Any], targets: NDArray[Any], seed: int
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    rows = len(logits)
+    fold = np.random.default_rng(seed).permutation(rows) % min(FOLDS, rows)
+    parts = []
+    for number in range(fold.max() + 1):
+        held = fold == number
+        temperature = fit_temperature(logits[~held], targets[~held])
+        parts.append(_events(logits[held] / temperature, targets[held]))
+    return np.concatenate([p for p, _ in parts]), np.concatenate([h for _, h in parts])

@@ -1,0 +1,247 @@
+"""Pictures of a training: curves, confusion matrix, reliability diagram; PNG files."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.errors import ConfigError
+from footwork.evaluation.calibration import ReliabilityBin
+from footwork.files.folders import published_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LogHistory = Sequence[Mapping[str, Any]]
+
+_INK, _GRID, _FIRST, _SECOND = "#26262b", "#e4e4e8", "#2a6fdb", "#d9662b"
+_NUMBERED_CLASSES = 30
+"""With more classes the matrix is a heat map without numbers."""
+_NAMED_CLASSES = 100
+"""With more classes the axes carry no names."""
+_LABEL_CHARACTERS = 24
+_NO_METRIC = ("loss", "runtime", "samples_per_second", "steps_per_second")
+_SMOOTHED_FROM = 40
+"""Logged losses from which a running mean is drawn over them."""
+
+
+def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) -> None:
+    """Draw loss, validation metrics and learning rate by step.
+
+    Args:
+        history: Trainer's `state.log_history`.
+        path: PNG to write.
+        metrics: Which of the `eval_` figures to draw; the first two by default.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    names = list(metrics) or _logged_metrics(history)[:2]
+    panels: dict[str, list[str]] = {
+        "loss": [key for key in ("loss", "eval_loss") if _series(history, key)[0]],
+        "validation": [f"eval_{name}" for name in names if _series(history, f"eval_{name}")[0]],
+        "learning rate": [key for key in ("learning_rate",) if _series(history, key)[0]],
+    }
+    drawn = {title: keys for title, keys in panels.items() if keys}
+    heights = [0.5 if title == "learning rate" else 1.0 for title in drawn] or [1.0]
+    figure = _figure(8.0, 1.2 + 2.4 * sum(heights))
+    grid = figure.subplots(
+        max(1, len(drawn)), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    axes = list(grid[:, 0])
+    for axis, (title, keys) in zip(axes, drawn.items(), strict=False):
+        _tidy(axis)
+        axis.set_ylabel(title)
+        for key, colour in zip(keys, (_FIRST, _SECOND), strict=False):
+            _draw_series(axis, history, key, colour)
+        if title == "learning rate":
+            axis.set_ylim(bottom=0.0)
+            axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        if len(keys) > 1 or title == "validation":
+            axis.legend(frameon=False, loc="best")
+    axes[-1].set_xlabel("step")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.align_ylabels(axes)
+    _save(figure, path)
+
+
+def plot_confusion(confusion: NDArray[np.int64], labels: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix, coloured by the share of each true class.
+
+    Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map.
+
+    Args:
+        confusion: Shape (C, C), rows true, columns predicted.
+        labels: C names; long ones are shortened.
+        path: PNG to write.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    num_classes = len(labels)
+    numbered = num_classes <= _NUMBERED_CLASSES
+    side = (max(2.6, 0.46 * num_classes) if numbered else 9.0) + 2.4
+    figure = _figure(side + 0.6, side)
+    from matplotlib.colors import PowerNorm
+
+    axis = figure.subplots()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    # Without numbers only colour tells a share of 2 % from none: spread the small ones.
+    norm = PowerNorm(1.0 if numbered else 0.5, vmin=0.0, vmax=1.0)
+    image = axis.imshow(share, cmap="Blues", norm=norm)
+    bar = figure.colorbar(image, ax=axis, fraction=0.04, pad=0.03, format="{x:.0%}")
+    bar.set_label("share of the true class")
+    bar.outline.set_visible(False)
+    _name_classes(axis, labels)
+    if numbered:
+        _write_cells(axis, confusion, share)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def plot_reliability(
+    before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin], path: Path
+) -> None:
+    """Draw accuracy against probability, before and after the temperature, and the rows of each.
+
+    Source: the reliability diagram of Guo et al. 2017, figure 1 (arXiv:1706.04599).
+
+    Args:
+        before: Bins of the raw probabilities.
+        after: Bins of the calibrated ones; may be empty.
+        path: PNG to write.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    figure = _figure(5.6, 6.4)
+    top, bottom = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3.0, 1.0)})
+    top.plot((0, 1), (0, 1), color=_INK, linewidth=1.0, linestyle=(0, (4, 4)), label="ideal")
+    named = (("before", before, _SECOND), ("after temperature", after, _FIRST))
+    for place, (name, bins, colour) in enumerate(named):
+        if not bins:
+            continue
+        rows = np.array([each.rows for each in bins]) / sum(each.rows for each in bins)
+        x, y = [each.probability for each in bins], [each.accuracy for each in bins]
+        top.plot(x, y, color=colour, linewidth=1.6, alpha=0.8)
+        top.scatter(x, y, 16 + 220 * rows, color=colour, alpha=0.8, linewidth=0, label=name)
+        width = bins[0].high - bins[0].low
+        left = [each.low + width * (0.08 + 0.42 * place) for each in bins]
+        bottom.bar(left, rows, 0.42 * width, color=colour, alpha=0.85, align="edge")
+    for axis in (top, bottom):
+        _tidy(axis)
+    figure.align_ylabels([top, bottom])
+    top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that was right")
+    bottom.set(xlabel="probability", ylabel="share of rows")
+    legend = top.legend(frameon=False, loc="upper left")
+    for handle in legend.legend_handles[1:]:
+        handle.set_sizes([36])
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Make a figure of its own, in inches, without pyplot's global state."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            "Pictures need Matplotlib, which is not installed: pip install 'footwork[plots]'"
+        ) from error
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with published_file(path) as sibling, warnings.catch_warnings():
+        # A label in a script that no installed font has is drawn as boxes: worse than its name,
+        # better than no picture.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        figure.savefig(
+            sibling, format="png", dpi=144, bbox_inches="tight", metadata={"Software": None}
+        )
+
+
+def _tidy(axis: Axes) -> None:
+    axis.grid(color=_GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(_GRID)
+    axis.tick_params(color=_GRID, labelcolor=_INK)
+
+
+def _series(history: LogHistory, key: str) -> tuple[list[float], list[float]]:
+    """Return steps and finite values of what was logged under a key."""
+    pairs = [
+        (float(log["step"]), float(log[key]))
+        for log in history
+        if "step" in log and isinstance(log.get(key), int | float) and math.isfinite(log[key])
+    ]
+    return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def _logged_metrics(history: LogHistory) -> list[str]:
+    keys = dict.fromkeys(key for log in history for key in log if key.startswith("eval_"))
+    return [
+        key.removeprefix("eval_") for key in keys if key.removeprefix("eval_") not in _NO_METRIC
+    ]
+
+
+def _draw_series(axis: Axes, history: LogHistory, key: str, colour: str) -> None:
+    steps, values = _series(history, key)
+    measured = key.startswith("eval_")
+    name = key.removeprefix("eval_").replace("_", " ")
+    label = {"loss": "training", "eval_loss": "validation"}.get(key, name)
+    if measured or len(values) < 2:
+        axis.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=4, label=label)
+    elif len(values) < _SMOOTHED_FROM or key != "loss":
+        axis.plot(steps, values, color=colour, linewidth=1.6, label=label)
+    else:
+        width = max(5, len(values) // 40)
+        padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
+        smooth = np.convolve(padded, np.full(width, 1.0 / width), mode="valid")
+        axis.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
+        axis.plot(steps, smooth, color=colour, linewidth=1.8, label=label)
+
+
+def _name_classes(axis: Axes, labels: Sequence[str]) -> None:
+    if len(labels) > _NAMED_CLASSES:
+        return
+    names = [_shortened(label) for label in labels]
+    size = 9.0 if len(labels) <= _NUMBERED_CLASSES else 460.0 / len(labels)
+    places = range(len(names))
+    axis.set_xticks(places, names, parse_math=False, fontsize=size)
+    axis.set_yticks(places, names, parse_math=False, fontsize=size)
+    if max(map(len, names)) > 4 and len(names) > 2:
+        upright = len(names) > 12
+        for tick in axis.get_xticklabels():
+            tick.set(rotation=90 if upright else 40, rotation_mode="anchor", ha="right")
+            tick.set_verticalalignment("center" if upright else "top")
+
+
+def _shortened(label: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in label).split())
+    return line if len(line) <= _LABEL_CHARACTERS else line[: _LABEL_CHARACTERS - 1] + "…"
+
+
+def _write_cells(axis: Axes, confusion: NDArray[np.int64], share: NDArray[Any]) -> None:
+    digits = len(str(confusion.max()))
+    size = min(10.0, 26.0 / max(digits, 2))
+    for (row, column), count in np.ndenumerate(confusion):
+        if count:
+            colour = "white" if share[row, column] > 0.55 else _INK
+            axis.text(
+                column, row, str(count), ha="center", va="center", color=colour, fontsize=size
+            )

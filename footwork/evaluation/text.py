@@ -1,0 +1,166 @@
+"""Figures as lines of a terminal, at most 100 columns wide."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.evaluation.calibration import Calibration
+
+WIDTH = 100
+LABEL_WIDTH = 32
+MATRIX_CLASSES = 12
+"""With more classes the most confused pairs stand for the matrix."""
+_PAIRS = 10
+_READABLE = 8
+"""Columns that a heading needs to be told from the others; with less, numbers stand for it."""
+_CORNER = "true, predicted"
+
+
+def number(value: float | None) -> str:
+    """Write a figure with three decimals, or four digits where those would hide it."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.4g}"
+
+
+def display_width(text: str) -> int:
+    """Count terminal columns: East Asian wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def shorten(text: str, width: int) -> str:
+    """Put a label on one line of at most `width` columns, with an ellipsis where it was cut."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if display_width(line) <= width:
+        return line
+    while line and display_width(line) > width - 1:
+        line = line[:-1]
+    return line + "…"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align columns: the first to the left, the others to the right."""
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        pads = [" " * (w - display_width(c)) for c, w in zip(row, widths, strict=True)]
+        cells = [row[0] + pads[0], *(p + c for c, p in zip(row[1:], pads[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Break a text between its words; every line but the first begins with `indent`."""
+    lines, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}" if line else word
+        if line and display_width(longer) > WIDTH:
+            lines.append(line)
+            longer = indent + word
+        line = longer
+    return [*lines, line]
+
+
+def wrapped_note(text: str) -> list[str]:
+    """Break a note into lines, marked as one."""
+    return wrapped(f"note: {text}", indent="      ")
+
+
+def confused_pairs(
+    labels: Sequence[str], confusion: NDArray[np.int64], most: int
+) -> list[tuple[str, str, int]]:
+    """The true label, the predicted label and the number of the commonest mistakes.
+
+    Args:
+        labels: C names.
+        confusion: Shape (C, C), true by predicted.
+        most: How many.
+    """
+    mistakes = confusion.copy()
+    np.fill_diagonal(mistakes, 0)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
+    cells = [divmod(int(cell), len(mistakes)) for cell in order]
+    return [(labels[i], labels[j], int(mistakes[i, j])) for i, j in cells if mistakes[i, j]]
+
+
+def confusion_lines(
+    labels: Sequence[str], confusion: NDArray[np.int64], noun: str = "rows"
+) -> list[str]:
+    """The matrix, or of many classes the most confused pairs.
+
+    Args:
+        labels: C names.
+        confusion: Shape (C, C), true by predicted.
+        noun: What is counted.
+    """
+    if len(labels) <= MATRIX_CLASSES:
+        return aligned(_matrix_rows(labels, confusion))
+    return pair_lines(labels, confusion, noun)
+
+
+def pair_lines(
+    labels: Sequence[str], confusion: NDArray[np.int64], noun: str = "rows"
+) -> list[str]:
+    """The most confused pairs.
+
+    Args:
+        labels: C names.
+        confusion: Shape (C, C), true by predicted.
+        noun: What is counted.
+    """
+    pairs = confused_pairs(labels, confusion, _PAIRS)
+    rows = [["true", "predicted", noun]]
+    rows += [[*(shorten(name, LABEL_WIDTH) for name in (i, j)), str(n)] for i, j, n in pairs]
+    return (
+        ["the most confused pairs", *aligned(rows)] if pairs else [f"none of the {noun} is wrong"]
+    )
+
+
+def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]:
+    """Say what the probabilities are worth.
+
+    Args:
+        calibration: As measured.
+        noun: What was judged.
+    """
+    after, fitted = calibration.ece_after, calibration.fitted
+    lines = [
+        f"temperature {number(calibration.temperature)}; expected calibration error "
+        f"{number(calibration.ece_before)} before"
+        + (f", {number(after)} after" if after is not None else "")
+        + (" (cross-fitted)" if fitted and after is not None else "")
+    ]
+    if calibration.note:
+        lines.append(calibration.note)
+    best = calibration.abstention
+    if best is not None:
+        right = "" if best.accuracy is None else f", {best.accuracy:.1%} of them right"
+        lines.append(
+            f"abstain below {best.threshold:.4f}: {best.coverage:.1%} of the {noun} get an answer"
+            f"{right}"
+        )
+    subject = "temperature was" if best is None else "temperature and threshold were"
+    lines.append(
+        f"the {subject} {'found on these same' if fitted else 'not found on these'} {noun}"
+    )
+    return lines
+
+
+def _matrix_rows(labels: Sequence[str], confusion: NDArray[np.int64]) -> list[list[str]]:
+    rows = [shorten(label, LABEL_WIDTH) for label in labels]
+    room = (WIDTH - max(map(display_width, rows)) - len(_CORNER)) // len(labels) - 2
+    digits = len(str(confusion.max()))
+    if room >= _READABLE:
+        heads = [shorten(label, min(16, max(room, digits))) for label in labels]
+    else:
+        heads = [str(place) for place in range(1, len(labels) + 1)]
+        rows = [f"{head:>2} {row}" for head, row in zip(heads, rows, strict=True)]
+    cells = [[str(count) for count in line] for line in confusion.tolist()]
+    return [[_CORNER, *heads], *([r, *c] for r, c in zip(rows, cells, strict=True))]

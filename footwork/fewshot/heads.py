@@ -1,0 +1,94 @@
+"""What a method leaves behind: arrays, and how they score embeddings.
+
+Arrays are float32 as soon as they exist, and sums are taken in float64, so that a head scores the
+same before it is saved and after it was loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.errors import ModelError
+from footwork.evaluation.logits import FloatArray
+
+Float32 = NDArray[np.float32]
+
+
+class Head(Protocol):
+    """Scores embeddings for each class; only differences within a row mean something."""
+
+    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
+        """Shape (N, C) for embeddings (N, D)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinearHead:
+    """A weight vector and a bias a class."""
+
+    weights: Float32
+    """Shape (C, D)."""
+    bias: Float32
+    """Shape (C,)."""
+
+    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
+        """Inner products with the weights, plus the bias."""
+        return embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHead:
+    """Examples vote for their class, the more the nearer they are."""
+
+    keys: Float32
+    """Shape (N, D), the examples."""
+    values: Float32
+    """Shape (N, C), the vote of each."""
+    sharpness: Float32
+    """Shape (1,): a vote falls by e when the cosine falls by 1 / sharpness."""
+
+    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
+        """Votes a class."""
+        cosines = embeddings.astype(np.float64) @ self.keys.T.astype(np.float64)
+        return np.exp(self.sharpness * (cosines - 1.0)) @ self.values.astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionHead:
+    """Nearest class in a space that was learned."""
+
+    projection: Float32
+    """Shape (R, D)."""
+    prototypes: Float32
+    """Shape (C, R), unit rows."""
+
+    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
+        """Cosines with the prototypes."""
+        projected = embeddings.astype(np.float64) @ self.projection.T.astype(np.float64)
+        lengths = np.linalg.norm(projected, axis=1, keepdims=True)
+        unit = projected / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return unit @ self.prototypes.T.astype(np.float64)
+
+
+AnyHead = LinearHead | CacheHead | ProjectionHead
+
+
+def head_tensors(head: AnyHead) -> dict[str, Float32]:
+    """The arrays of a head by name."""
+    return {field.name: getattr(head, field.name) for field in fields(head)}
+
+
+def head_from_tensors(kind: type[AnyHead], tensors: dict[str, Float32]) -> AnyHead:
+    """The head that `head_tensors` took apart.
+
+    Raises:
+        ModelError: An array is missing.
+    """
+    names = [field.name for field in fields(kind)]
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ModelError(f"The taught weights lack {', '.join(missing)}. Teach it again.")
+    return kind(**{name: tensors[name] for name in names})

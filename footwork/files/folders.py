@@ -1,0 +1,325 @@
+"""Folders and files that are complete or absent: written beside, flushed, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from footwork.errors import ConfigError, ModelError
+from footwork.files.plain_files import content_of, open_plain
+
+MANIFEST = "footwork.json"
+_USUAL_FILES = (
+    *("*.safetensors", "*.json", "*.jinja", "vocab.txt", "merges.txt", "*.model"),
+    *("README.md", "report/*"),
+)
+"""Of a folder whose manifest lists none, as those of an earlier version."""
+_SEAL = "sha256"
+_one_at_a_time = threading.Lock()
+DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
+"""Files that a folder gets by being looked at."""
+
+
+@contextmanager
+def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary sibling to write into; it becomes `target` if the block succeeds.
+
+    A manifest in it is told the hashes of all files: `read_manifest` compares them.
+
+    Raises:
+        ConfigError: What stands at `target`, before the block or after it, may not be replaced.
+    """
+    require_free(target, overwrite)
+    with _staged(target) as staging:
+        yield staging
+        if (staging / MANIFEST).is_file():
+            manifest = read_json(staging / MANIFEST) | _hashes(staging)
+            write_json(staging / MANIFEST, sealed(manifest))
+        require_free(target, overwrite)  # hours may have passed
+
+
+@contextmanager
+def renewed_folder(target: Path) -> Iterator[Path]:
+    """As `published_folder`, of a folder within Footwork's own: what stood there is replaced."""
+    with _staged(target) as staging:
+        yield staging
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    target = followed(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(target), dir=target.parent))
+    except OSError as error:  # of which the user knows the target's name only
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    try:
+        yield staging
+        staging.chmod(0o777 & ~_umask())
+        flush_folder(staging)
+        replace_folder(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def remove_staging(target: Path) -> None:
+    """Delete what a killed process left half-written beside `target`."""
+    for path in target.parent.glob(f"{_staging_prefix(target)}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def discard_folder(folder: Path, target: Path) -> None:
+    """Delete `folder`, beside `target`: renamed first, so that no one meets half of it."""
+    with suppress(OSError):
+        folder = folder.rename(target.with_name(f"{_staging_prefix(target)}done"))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _staging_prefix(target: Path) -> str:
+    return f".{_short(target.name)}.footwork-"
+
+
+def followed(target: Path) -> Path:
+    """Where `target` leads: a folder cannot be renamed to a link, and a link would be lost."""
+    return Path(os.path.realpath(target))
+
+
+def require_free(
+    target: Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()
+) -> None:
+    """Refuse a target that a command may not write, or may not replace.
+
+    An empty folder is free. Any other is replaced only where that is asked for, if its manifest
+    says that Footwork made it, and if nothing else lies in it.
+
+    Args:
+        target: The folder to publish.
+        overwrite: Whether the user asks to replace it.
+        inputs: What is read meanwhile; those that are no paths of this machine are passed over.
+
+    Raises:
+        ConfigError: It may not.
+    """
+    real = followed(target)
+    for read in (Path(one) for one in inputs if one is not None):
+        source = followed(read)
+        if read.exists() and (real in (source, *source.parents) or source in real.parents):
+            how = "is" if real == source else "lies in" if source in real.parents else "holds"
+            raise ConfigError(f"{target} {how} what is read, {read}. Name a folder apart from it.")
+    if os.path.ismount(real):
+        raise ConfigError(
+            f"{target} is where a disk or volume is mounted, and cannot be replaced as a whole. "
+            f"Name a folder in it, such as {target / 'new'}."
+        )
+    if not real.exists() or (real.is_dir() and not any(real.iterdir())):
+        return
+    if (stranger := _stranger(real)) is not None:
+        raise ConfigError(f"{target} exists and is not replaced: {stranger}. Name another folder.")
+    if not overwrite:
+        message = f"{target} exists. Name another folder, or add --overwrite to replace it."
+        raise ConfigError(message)
+
+
+def _stranger(folder: Path) -> str | None:
+    """What keeps a folder from being replaced, as a clause; None if Footwork made all of it."""
+    if not folder.is_dir():
+        return "it is a file"
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except ModelError:
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("application"), str):
+        return "no manifest says that Footwork trained, taught or merged it"
+    files = manifest.get("files")
+    known = (MANIFEST, *files) if isinstance(files, dict) else _USUAL_FILES
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_folder = path.is_dir() and not path.is_symlink()
+        if not (
+            is_folder
+            or path.name in DESKTOP_FILES
+            or path.name[:2] == "._"
+            or _is_among(name, known)
+        ):
+            return f"it holds {name!r}, which Footwork did not put there"
+    return None
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the SHA-256 of all else in it."""
+    import hashlib
+
+    rest = {name: value for name, value in manifest.items() if name != _SEAL}
+    text = json.dumps(rest, sort_keys=True)
+    return rest | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _is_among(name: str, known: Sequence[str]) -> bool:
+    return name in known or (known is _USUAL_FILES and any(fnmatchcase(name, one) for one in known))
+
+
+def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
+    """Compare a published folder with its hashes, but for what no answer comes from."""
+    files = manifest.get("files", {})
+    changed = {MANIFEST: _SEAL in manifest and manifest != sealed(manifest)}
+    for name, standing in files.items() if isinstance(files, dict) else ():
+        for part in name.split("/"):
+            plain_name(part, folder / MANIFEST)
+        if name != "README.md" and not name.startswith("report/"):
+            changed[name] = standing != content_of(folder / name)
+    if damaged := [name for name in changed if changed[name]]:
+        raise ModelError(
+            f"{folder / damaged[0]} is not as it was published: it is damaged, missing or was "
+            "changed. Copy or make the folder again; if the change is yours, remove "
+            f"`files` and `{_SEAL}` from {folder / MANIFEST}."
+        )
+
+
+def plain_name(name: Any, where: Path) -> str:
+    """A name that a file gives of a file in its own folder.
+
+    Args:
+        name: As it was read.
+        where: The file that gives it.
+
+    Raises:
+        ModelError: It leads elsewhere, or is no name.
+    """
+    if isinstance(name, str) and name not in ("", ".", "..") and not set("/\\\0") & set(name):
+        return name
+    raise ModelError(
+        f"{where} names {name!r}, where only a file beside it may be named. Do not use it unless "
+        "you know who made it."
+    )
+
+
+def _hashes(folder: Path) -> dict[str, dict[str, str]]:
+    """The entry `files` of a manifest: SHA-256 by name, of all files but the manifest."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    hashes = {name: content_of(folder / name) for name in names if name != MANIFEST}
+    return {"files": {name: found for name, found in hashes.items() if found is not None}}
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename `source` to `target`; what stood there is gone only once the new folder stands."""
+    if target.is_dir() and any(target.iterdir()):
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.rename(old)
+        try:
+            source.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        source.rename(target)
+    flush(target.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Force every file below `folder` to the disk."""
+    for path in folder.rglob("*"):
+        flush(path)
+    flush(folder)
+
+
+@contextmanager
+def published_file(target: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write; flushed, it becomes `target` if the block succeeds.
+
+    Its name is drawn at random and nothing stands there, nor a link. Permissions of a file that is
+    replaced stay.
+
+    Raises:
+        OSError: It cannot be written; what stood at `target` still does.
+    """
+    target = followed(target)
+    handle, name = tempfile.mkstemp(prefix=f".{_short(target.name)}.", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.chmod(_mode(target))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, complete or not at all."""
+    with published_file(path) as sibling, sibling.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """What `path` holds.
+
+    Raises:
+        ModelError: It is missing or no JSON.
+    """
+    try:
+        with open_plain(path) as file:
+            return json.loads(file.read().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        message = f"Cannot read {path}: {error}. Train or copy the folder again."
+        raise ModelError(message) from error
+
+
+def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
+    """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make.
+
+    Args:
+        folder: Published or not.
+        verify: Compare its files with their hashes, before it answers.
+
+    Raises:
+        ModelError: It cannot be read, or a file that it lists is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    manifest = read_json(path)
+    if not isinstance(manifest, dict):
+        raise ModelError(f"{path} must hold a JSON object. Train or copy the folder again.")
+    if verify:
+        _require_undamaged(folder, manifest)
+    return manifest
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _short(name: str) -> str:
+    """A name to which some bytes may be added: 255 are the most."""
+    return os.fsdecode(os.fsencode(name)[:200])
+
+
+def _mode(target: Path) -> int:
+    """Permissions of the file that is to stand at `target`."""
+    with suppress(OSError):
+        return stat.S_IMODE(target.stat().st_mode)
+    return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    with _one_at_a_time:  # it can only be read by setting it, which another thread must not see
+        mask = os.umask(0)
+        os.umask(mask)
+    return mask

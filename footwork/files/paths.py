@@ -1,0 +1,72 @@
+"""Paths and sizes as they are shown: as text that any file or terminal takes, and as addresses."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from stat import S_ISREG
+
+
+def path_text(path: str | Path) -> str:
+    r"""A path as text; bytes that are no UTF-8 stand as `\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def file_address(path: str | Path) -> str:
+    """The `file://` address of an absolute path, whatever the bytes of its name.
+
+    Raises:
+        ValueError: The path is relative.
+    """
+    return Path(path).as_uri()
+
+
+def path_line(path: str | Path) -> str:
+    r"""A path on one line of a terminal; what cannot be printed stands as an escape: `\n`."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in path_text(path)
+    )
+
+
+def shell_word(path: str | Path) -> str:
+    r"""A path or a name as one word of a command that can be pasted into a shell.
+
+    What cannot be printed stands as bash and zsh read it: `$'a\x0ab'`.
+    """
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    literal = (
+        c if c.isprintable() and c not in "\\'" else "".join(f"\\x{b:02x}" for b in os.fsencode(c))
+        for c in text
+    )
+    return f"$'{''.join(literal)}'"
+
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def size_text(size: float) -> str:
+    """In the largest unit that leaves a digit before the point.
+
+    Args:
+        size: Bytes.
+    """
+    power = 0
+    while size >= 999.5 and power < len(_UNITS) - 1:
+        size, power = size / 1000, power + 1
+    digits = 1 if power and size < 99.5 else 0
+    return f"{size:.{digits}f} {_UNITS[power]}"
+
+
+def files_bytes(folder: Path, pattern: str = "*") -> int:
+    """Of the files in a folder, without those below; ones that go meanwhile take nothing."""
+    total = 0
+    for path in folder.glob(pattern):
+        try:
+            state = path.lstat()
+        except FileNotFoundError:
+            continue
+        total += state.st_size if S_ISREG(state.st_mode) else 0
+    return total

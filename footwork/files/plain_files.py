@@ -1,0 +1,125 @@
+"""Files of a folder that a stranger or a bad disk may have made: plain ones, or none.
+
+A FIFO or a device in place of a file never ends; a link leads what is written to another's file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from io import BufferedReader
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Any, BinaryIO
+
+_LONGEST = 1 << 26  # bytes of a document
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a file to read; a link may lead to it.
+
+    Raises:
+        OSError: It is missing, or no regular file: a pipe or a device may never end.
+    """
+    require_regular(path.stat(), path)  # before it is opened: a device may act on that alone
+    return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of the bytes of a file, in hexadecimal.
+
+    Raises:
+        OSError: It is no regular file, or cannot be read.
+    """
+    import hashlib  # 3 ms, which no query spends
+
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_of(path: Path) -> str | None:
+    """SHA-256 of a file, hexadecimal; None where it cannot be read, or is no regular file."""
+    try:
+        return content_hash(path)
+    except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+        from footwork.files.faults import why  # 1 ms, which no query spends
+
+        why(error)
+        return None
+
+
+def open_to_write(path: Path) -> BinaryIO:
+    """Open a file, made if need be, to change what is in it.
+
+    Raises:
+        OSError: It is a link or no regular file, or cannot be written.
+    """
+    require_no_link(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(_descriptor(path, flags), "r+b", buffering=0)
+
+
+def require_no_link(path: Path) -> None:
+    """Refuse a link where something is to be written, or deleted, in its place.
+
+    Raises:
+        OSError: It is one.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, and must be a file or folder itself", str(path))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+        OSError: It is missing, or no regular file.
+        ValueError: It holds something else.
+    """
+    with open_plain(path) as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+    return parse_object(content)
+
+
+def parse_object(content: bytes | str) -> dict[str, Any]:
+    """The JSON object that a text is.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - of the text, not of `content`
+    return value
+
+
+def _descriptor(path: Path, flags: int) -> int:
+    # What cannot be opened at once is no file; a file pays no heed to O_NONBLOCK.
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        require_regular(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_regular(found: os.stat_result, path: Path) -> None:
+    """Refuse what is no file but a folder, a pipe or a device.
+
+    Args:
+        found: What the system says of it.
+        path: For the message.
+
+    Raises:
+        OSError: It is.
+    """
+    if not S_ISREG(found.st_mode):
+        kind = "a folder" if S_ISDIR(found.st_mode) else "no regular file"
+        raise OSError(errno.EINVAL, f"it is {kind}", str(path))

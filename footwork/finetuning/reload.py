@@ -1,0 +1,84 @@
+"""The reload proof: a fresh process loads a folder and must answer as the trained model did."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.errors import ModelError
+from footwork.files.folders import MANIFEST, read_json, write_json
+
+TOLERANCE = 1e-3
+"""Largest difference of a logit: other padding costs 1e-5, a lost weight 1e-2 and more."""
+
+
+def ask_fresh_process(module: str, folder: Path, question: Any) -> NDArray[np.float32]:
+    """What a model that is loaded anew answers.
+
+    Args:
+        module: Run as `python -m module FOLDER ASKED.json ANSWERED.json`.
+        folder: The saved model.
+        question: What JSON can hold.
+
+    Raises:
+        ModelError: The folder cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        asked, answered = Path(name) / "asked.json", Path(name) / "answered.json"
+        write_json(asked, question)
+        # -P: a folder of the user's called `runtime` must not be taken for ours.
+        command = [sys.executable, "-P", "-m", module]
+        command += [str(folder.absolute()), str(asked), str(answered)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=_alone(os.environ)
+        )
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+            message = (
+                f"A fresh process cannot load the saved model: {reason[0]}. "
+                "Nothing was published; the checkpoints are kept."
+            )
+            raise ModelError(message)
+        return np.array(read_json(answered), dtype=np.float32)
+
+
+def require_same_logits(
+    folder: Path, found: NDArray[np.float32], expected: NDArray[np.float32]
+) -> float:
+    """Compare a fresh process with the trained model, and note the difference in the manifest.
+
+    Args:
+        folder: The saved model; its manifest gets `reload_difference`.
+        found: Logits of the fresh process.
+        expected: Logits of the model in memory, in float32, (N, C).
+
+    Returns:
+        The largest difference of a logit.
+
+    Raises:
+        ModelError: They differ.
+    """
+    difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+    if not difference <= TOLERANCE:
+        message = (
+            f"The saved model does not answer as the trained one did: logits differ by "
+            f"{difference:.2g} (at most {TOLERANCE} is allowed). Nothing was published; "
+            "the checkpoints are kept."
+        )
+        raise ModelError(message)
+    write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "reload_difference": difference})
+    return difference
+
+
+def _alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what makes a process one of several."""
+    several = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
+    return {name: value for name, value in environment.items() if not name.startswith(several)}

@@ -1,0 +1,95 @@
+"""Small JPEGs of pictures, kept so that each file is decoded once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from zlib import crc32
+
+from footwork.errors import ImageError
+from footwork.files.folders import published_file
+from footwork.files.paths import path_line
+from footwork.files.plain_files import content_hash, open_plain
+from footwork.images.decoding import decode_image
+
+_QUALITY = 82  # percent of libjpeg
+_CHECKSUM = 4  # bytes, at the end of a kept file
+_RECIPE = 3
+"""Part of a kept file's name: to be raised when the same picture would come out otherwise."""
+
+
+def thumbnail_jpeg(source: Path | bytes, side: int) -> bytes:
+    """Make a small JPEG of a picture: upright, without metadata, never enlarged.
+
+    Args:
+        source: A file, or what one holds.
+        side: Longest side of the thumbnail in pixels.
+
+    Raises:
+        ImageError: It ends as no picture.
+    """
+    # Its shorter side is decoded at `side` pixels or more, so that the longer one is too.
+    picture = decode_image(source, -(-side // 2))
+    picture.thumbnail((side, side))
+    stream = BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    return stream.getvalue()
+
+
+class Thumbnails:
+    """Thumbnails of one size; what cannot be kept is made again. For any number of threads.
+
+    Args:
+        side: Longest side in pixels.
+        folder: Where they are kept; made with the first one. None keeps none.
+    """
+
+    def __init__(self, side: int, folder: Path | None = None) -> None:
+        if side < 1:
+            raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
+        self.side, self._folder = side, folder
+
+    def of(self, path: Path, content: str, missing: str | None = None) -> bytes:
+        """The thumbnail of a picture, which may have gone since it was made.
+
+        Args:
+            path: Its file.
+            content: SHA-256 of the file as it was known, hexadecimal; the same content has the
+                same thumbnail, wherever it lies. Empty if unknown: it is then not kept, and
+                neither is that of a file which has changed.
+            missing: Why the file is not to be opened, a clause; a thumbnail that was kept will do.
+
+        Raises:
+            ImageError: The file ends as no picture.
+        """
+        kept = self._place(content)
+        if kept is not None:
+            with suppress(OSError), open_plain(kept) as file:
+                found = file.read()
+                if found[-_CHECKSUM:] == _checksum(found[:-_CHECKSUM]):
+                    return found[:-_CHECKSUM]
+        if missing is not None:
+            raise ImageError(path_line(path), missing)
+        if kept is None:
+            return thumbnail_jpeg(path, self.side)
+        made = thumbnail_jpeg(path, self.side)
+        with suppress(OSError):  # a full disk costs only the time to make it again
+            if content_hash(path) == content:
+                _write(kept, made + _checksum(made))
+        return made
+
+    def _place(self, content: str) -> Path | None:
+        if self._folder is None or not content.isalnum():
+            return None
+        return self._folder / content[:2] / f"{content}-{self.side}-{_RECIPE}.jpg"
+
+
+def _checksum(content: bytes) -> bytes:
+    return crc32(content).to_bytes(_CHECKSUM)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with published_file(path) as sibling:
+        sibling.write_bytes(content)

@@ -1,0 +1,1 @@
+"""A sequence model over rows of any length."""

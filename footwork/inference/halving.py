@@ -1,0 +1,100 @@
+"""Batches that become smaller where memory runs out, and shares that keep all workers busy."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from footwork.accelerator import free_cached_memory, is_out_of_memory
+from footwork.errors import ModelError
+
+Item = TypeVar("Item")
+FloatArray = NDArray[np.float32]
+
+SMALLEST_SHARE = 4
+"""Fewer pictures a batch would take longer: each batch reads all the weights."""
+
+
+class ElasticBatch:
+    """Runs a model over some rows at once, over fewer where memory does not suffice.
+
+    Args:
+        size: Rows a batch; goes down, never up.
+        kind: What a row is, for the message.
+    """
+
+    def __init__(self, size: int, kind: str) -> None:
+        self.size = size
+        self._kind = kind
+
+    def run(
+        self, forward: Callable[[Sequence[Item]], FloatArray], rows: Sequence[Item]
+    ) -> FloatArray:
+        """`forward` over `rows`, halved as often as it takes.
+
+        Returns:
+            Shape (R, D), in the order of the rows.
+
+        Raises:
+            ModelError: A single row does not fit into memory.
+        """
+        try:
+            return forward(rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                message = (
+                    f"One {self._kind} does not fit into memory beside the model. Take a smaller "
+                    "model, or free memory that other programs hold."
+                )
+                raise ModelError(message) from error
+        # Out here nothing refers to the tensors of the attempt any more.
+        free_cached_memory()
+        half = len(rows) // 2
+        self.size = min(self.size, max(half, 1))
+        return np.concatenate([self.run(forward, rows[:half]), self.run(forward, rows[half:])])
+
+
+def shares(items: Iterable[Item], workers: int, size: Callable[[], int]) -> Iterator[list[Item]]:
+    """Cut a stream into lists, shorter towards its end, so that all workers end together.
+
+    Args:
+        items: Read as far ahead as two shares a worker.
+        workers: Who take the shares, one after another.
+        size: The largest share, asked for each time.
+    """
+    source, waiting = iter(items), deque[Item]()
+    while True:
+        largest = size()
+        waiting.extend(islice(source, max(0, 2 * workers * largest - len(waiting))))
+        if not waiting:
+            return
+        fair = max(SMALLEST_SHARE, len(waiting) // (2 * workers))
+        yield [waiting.popleft() for _ in range(min(fair, largest, len(waiting)))]
+
+
+def unit_rows(features: torch.Tensor) -> FloatArray:
+    """Features (B, D) of any dtype, normalised, in float32.
+
+    Raises:
+        ModelError: They are no vectors, or some are no finite numbers.
+    """
+    if features.ndim != 2:
+        shape = tuple(features.shape)
+        message = f"The model gives {shape} where one vector a row is wanted. Take another model."
+        raise ModelError(message)
+    rows = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    if not np.isfinite(rows).all():
+        message = (
+            "The model gives embeddings that are no numbers: its weights are damaged, or it needs "
+            "`precision='float32'`."
+        )
+        raise ModelError(message)
+    return rows

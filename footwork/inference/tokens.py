@@ -1,0 +1,200 @@
+"""Texts as token ids, and ids as padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def of_one_length(lengths: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Rows in batches of at most `size`, equally long, so that none is padded for another's sake.
+
+    Args:
+        lengths: Tokens of each text, (N,).
+        size: Texts.
+    """
+    order = np.argsort(lengths, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        yield from (group[start : start + size] for start in range(0, len(group), size))
+
+
+MODEL_INPUTS = ("input_ids", "token_type_ids")
+Truncation = Literal["longest_first", "only_first", "only_second"]
+_TEXTS_A_CALL = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedTexts:
+    """N texts, or pairs of texts, as a model takes them, not yet padded."""
+
+    inputs: dict[str, list[list[int]]]
+    """Model input → one list of ids a text; the attention mask follows from the lengths."""
+    pad: dict[str, int]
+    """Model input → what fills it up."""
+    left: bool
+    """Whether the filling goes before the text, as decoders want it."""
+
+    def __len__(self) -> int:
+        return len(self.inputs["input_ids"])
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text, special ones counted."""
+        return [len(ids) for ids in self.inputs["input_ids"]]
+
+    def take(self, rows: slice) -> TokenizedTexts:
+        """Some of the texts, in their order."""
+        inputs = {name: ids[rows] for name, ids in self.inputs.items()}
+        return TokenizedTexts(inputs, self.pad, self.left)
+
+    def batch(self, rows: Sequence[int], multiple: int = 1) -> dict[str, torch.Tensor]:
+        """The texts in `rows` as tensors (B, T), T the longest rounded up to `multiple`."""
+        import torch
+
+        longest = max(len(self.inputs["input_ids"][row]) for row in rows)
+        width = -(-longest // multiple) * multiple
+        filled = {
+            name: torch.tensor([self._fill(ids[row], self.pad[name], width) for row in rows])
+            for name, ids in self.inputs.items()
+        }
+        ones = [[1] * len(self.inputs["input_ids"][row]) for row in rows]
+        filled["attention_mask"] = torch.tensor([self._fill(one, 0, width) for one in ones])
+        return filled
+
+    def widen(self, batch: Mapping[str, torch.Tensor], width: int) -> dict[str, torch.Tensor]:
+        """Pad a batch on to `width` tokens; what has no token axis stays."""
+        from torch.nn import functional
+
+        wide = dict(batch)
+        for name in (*self.inputs, "attention_mask"):
+            more = width - batch[name].shape[1]
+            sides = (more, 0) if self.left else (0, more)
+            wide[name] = functional.pad(batch[name], sides, value=self.pad.get(name, 0))
+        return wide
+
+    def _fill(self, ids: list[int], value: int, width: int) -> list[int]:
+        filling = [value] * (width - len(ids))
+        return filling + ids if self.left else ids + filling
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSequence:
+    """A text, or one window of it, as it fits into a model."""
+
+    inputs: dict[str, list[int]]
+    """Model input → ids."""
+    tokens: int
+    """Of the text itself, special ones not counted."""
+    cut: bool
+    """Whether the text has tokens that stand in none of its sequences."""
+
+
+def tokenize(
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
+) -> TokenizedTexts:
+    """Cut texts (with their pairs) to `max_length` tokens, special ones counted."""
+    parts = (slice(start, start + _TEXTS_A_CALL) for start in range(0, len(texts), _TEXTS_A_CALL))
+    return assembled(
+        tokenizer,
+        (
+            sequence
+            for part in parts
+            for sequences in sequences_of(
+                tokenizer, texts[part], None if pairs is None else pairs[part], max_length
+            )
+            for sequence in sequences
+        ),
+    )
+
+
+def sequences_of(
+    tokenizer: Any,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    max_length: int,
+    truncation: Truncation = "longest_first",
+    overlap: int | None = None,
+) -> list[list[TokenSequence]]:
+    """The sequences of each text: its beginning alone, or windows over all of it.
+
+    `max_length` is always passed on: DeBERTa's tokenizer states none, and would cut nothing.
+
+    Args:
+        tokenizer: A fast one of transformers.
+        texts: N texts, at least one.
+        pairs: N second texts, or None.
+        max_length: Longest sequence, in tokens, special ones counted.
+        truncation: What is cut of a pair.
+        overlap: Tokens that neighbouring windows share; None keeps the beginning.
+    """
+    encoded = tokenizer(
+        [whole_characters(text) for text in texts],
+        None if pairs is None else [whole_characters(pair) for pair in pairs],
+        truncation=truncation,
+        max_length=max_length,
+        stride=overlap or 0,
+        return_overflowing_tokens=overlap is not None,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+    )
+    names = _input_names(tokenizer)
+    owners = range(len(texts)) if overlap is None else encoded["overflow_to_sample_mapping"]
+    groups: list[list[TokenSequence]] = [[] for _ in texts]
+    for index, (owner, special) in enumerate(
+        zip(owners, encoded["special_tokens_mask"], strict=True)
+    ):
+        # A tokenizer without special tokens leaves nothing of an empty text.
+        inputs = {name: encoded[name][index] or [_filler(tokenizer)[name]] for name in names}
+        cut = overlap is None and bool(encoded.encodings[index].overflowing)
+        groups[owner].append(TokenSequence(inputs, len(special) - sum(special), cut))
+    return groups
+
+
+def assembled(tokenizer: Any, sequences: Iterable[TokenSequence]) -> TokenizedTexts:
+    """Sequences of one tokenizer, in their order, ready to be padded."""
+    inputs: dict[str, list[list[int]]] = {name: [] for name in _input_names(tokenizer)}
+    for sequence in sequences:
+        for name, ids in sequence.inputs.items():
+            inputs[name].append(ids)
+    return TokenizedTexts(inputs, _filler(tokenizer), tokenizer.padding_side == "left")
+
+
+def room_for_texts(tokenizer: Any, max_length: int) -> int:
+    """Tokens that `max_length` leaves to a pair of texts, beside the special ones.
+
+    Raises:
+        ConfigError: Not even one for each.
+    """
+    special = int(tokenizer.num_special_tokens_to_add(pair=True))
+    if max_length < special + 2:
+        raise ConfigError(f"`max_length` must be at least {special + 2}, got {max_length}.")
+    return max_length - special
+
+
+def whole_characters(text: str) -> str:
+    """`text` with U+FFFD for halves of characters, which JSON can hold and tokenizers refuse."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _input_names(tokenizer: Any) -> list[str]:
+    return [name for name in MODEL_INPUTS if name in tokenizer.model_input_names]
+
+
+def _filler(tokenizer: Any) -> dict[str, int]:
+    return {
+        "input_ids": tokenizer.pad_token_id or 0,
+        "token_type_ids": tokenizer.pad_token_type_id,
+    }

@@ -1,0 +1,1 @@
+"""Ways to adapt a pretrained model: which parameters train."""

@@ -1,0 +1,469 @@
+"""Model id → weights: the Hub, local folders, presets, and the embedded `tiny`."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from footwork.errors import ConfigError, ModelError
+from footwork.files.faults import counted
+from footwork.files.folders import read_json
+from footwork.files.paths import shell_word
+from footwork.models.deberta import accelerate_attention
+from footwork.models.heads import HeadOrigin, set_labels, settle_head
+from footwork.models.hub import Parts, fetch_model
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Within the block no progress bar, and no table of missing weights: callers check those."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+_POSITIONS = ("position_embeddings", "embed_positions", "wpe")
+
+
+def token_table(model: Any) -> nn.Module | None:
+    """The input embedding; None where there is no table of tokens, as in CANINE."""
+    try:
+        found: nn.Module = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return found
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """Tokens that the model has learned positions for; None where positions are relative."""
+    for name, module in model.named_modules():
+        table = getattr(module, "weight", None)
+        if name.rpartition(".")[2] in _POSITIONS and isinstance(table, torch.Tensor):
+            return len(table) - _first_position(module)
+    return None
+
+
+def _first_position(table: nn.Module) -> int:
+    """Rows before the first token's: BART says how many, RoBERTa counts on from the padding's."""
+    padding = getattr(table, "padding_idx", None)
+    return int(getattr(table, "offset", 0 if padding is None else padding + 1))
+
+
+TINY_TEXT = Path(__file__).parents[1] / "tiny" / "text"
+TEXT_PRESETS = {
+    "tiny": str(TINY_TEXT),
+    "fast": "microsoft/deberta-v3-xsmall",
+    "accurate": "microsoft/deberta-v3-large",
+    "multilingual": "microsoft/mdeberta-v3-base",
+}
+TINY_CLIP = Path(__file__).parents[1] / "tiny" / "clip"
+IMAGE_PRESETS = {
+    "tiny": str(TINY_CLIP),
+    "fast": "google/siglip2-base-patch32-256",
+    "accurate": "google/siglip2-so400m-patch14-384",
+    "multilingual": "google/siglip2-base-patch16-224",
+}
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
+    """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
+
+    Raises:
+        ConfigError: It can be neither.
+        ModelError: The folder holds no model.
+    """
+    if model_id in presets:
+        return presets[model_id]
+    path = Path(model_id).expanduser()
+    if model_id and path.is_dir():
+        if not (path / "config.json").exists():
+            message = f"{model_id} is a folder without config.json, so it holds no model."
+            raise ModelError(message)
+        for each in path.iterdir():
+            if each.exists() and not (each.is_file() or each.is_dir()):
+                raise ModelError(f"{each} is a pipe or a device: no model has any. Remove it.")
+        return str(path.resolve())
+    _require_hub_id(model_id, path)
+    return model_id
+
+
+def _require_hub_id(model_id: str, path: Path) -> None:
+    allowed = "Name a folder, a Hub id (owner/name) or `tiny`."
+    if path.is_file():
+        raise ConfigError(f"{model_id} is a file. Name the folder that holds the whole model.")
+    if "://" in model_id:
+        words = model_id.split("/")[3:5]
+        hint = f"Name the Hub id alone: {'/'.join(words)}" if len(words) > 1 else allowed
+        raise ConfigError(f"{model_id} is an address. {hint}")
+    try:
+        validate_repo_id(model_id)
+    except HFValidationError as error:
+        message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
+        raise ConfigError(message) from error
+
+
+def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The model's own fast tokenizer, with a padding token.
+
+    Raises:
+        ModelError: It cannot be reached or read.
+    """
+    tokenizer = load_part(AutoTokenizer, model_id, revision=revision)
+    if not tokenizer.is_fast:
+        message = (
+            f"{model_id} has no fast tokenizer; save one as tokenizer.json beside its weights."
+        )
+        raise ModelError(message)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def load_classifier(
+    model_id: str, *, labels: Sequence[str], task: str, revision: str | None = None
+) -> tuple[PreTrainedModel, HeadOrigin]:
+    """An encoder with a classification head, in float32.
+
+    Args:
+        model_id: Hub id, local folder, preset or `tiny`.
+        labels: C class names in the order of the logits; none for regression.
+        task: A `problem_type` of transformers.
+        revision: Branch, tag or commit on the Hub.
+
+    Returns:
+        The model, and where its output layer comes from.
+
+    Raises:
+        ModelError: The checkpoint cannot be reached, or lacks weights of the encoder.
+    """
+    former = load_part(AutoConfig, model_id, revision=revision)
+    config = copy.deepcopy(former)
+    set_labels(config, list(labels) or ["score"], task)
+    model, report = load_to_train(AutoModelForSequenceClassification, model_id, config, revision)
+    prefix, missing = f"{model.base_model_prefix}.", report["missing_keys"]
+    encoder = (key for key in missing if key.startswith(prefix) and ".pooler." not in key)
+    require_weights(model, encoder, model_id)
+    return _prepared(model), settle_head(model, former, report)
+
+
+def load_shape(model_id: str, revision: str | None = None) -> PreTrainedModel:
+    """A classifier without weights, on the meta device: its sizes and names alone.
+
+    Raises:
+        ModelError: Its configuration cannot be reached, or is of another kind of model.
+    """
+    config = load_part(AutoConfig, model_id, revision=revision)
+    return shape_of(AutoModelForSequenceClassification, config, model_id)
+
+
+def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
+    """What `auto_class` makes of a configuration, on the meta device.
+
+    Raises:
+        ModelError: It makes nothing of this kind of model.
+    """
+    try:
+        with torch.device("meta"):
+            return auto_class.from_config(config, trust_remote_code=False)
+    except (ValueError, ImportError) as error:
+        message = (
+            f"{model_id} is a {config.model_type}, of which transformers cannot make a model for "
+            f"{auto_class.__name__.removeprefix('AutoModelFor')}: {_first_line(error)} "
+            "Name another model."
+        )
+        raise ModelError(message) from error
+
+
+def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A trained classifier, adapter or plain, ready to answer.
+
+    Raises:
+        ModelError: The folder holds no classifier, or its base cannot be reached.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").exists():
+        message = (
+            f"{folder} holds no trained classifier (no config.json). "
+            "Train one: footwork textclf train DATA OUT."
+        )
+        raise ModelError(message)
+    tokenizer = load_tokenizer(str(folder))
+    if (folder / ADAPTER_CONFIG).exists():
+        model = load_adapter(folder, AutoModelForSequenceClassification)
+    else:
+        model = load_complete(folder, AutoModelForSequenceClassification)
+    return _prepared(model).eval(), tokenizer
+
+
+def load_to_train(
+    auto_class: Any,
+    model_id: str,
+    config: PreTrainedConfig,
+    revision: str | None,
+    presets: Mapping[str, str] = TEXT_PRESETS,
+) -> tuple[Any, dict[str, Any]]:
+    """A model in float32, new where the checkpoint has no weights of its shape.
+
+    Args:
+        auto_class: Of transformers.
+        model_id: Hub id or folder.
+        config: Says how many labels.
+        revision: Branch, tag or commit on the Hub.
+        presets: What `tiny` is.
+
+    Returns:
+        The model, and what transformers reports of its weights: the caller checks the encoder's.
+    """
+    # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
+    exact = {"dtype": torch.float32, "ignore_mismatched_sizes": True}
+    options = {"config": config, "revision": revision, "output_loading_info": True, **exact}
+    found: tuple[Any, dict[str, Any]] = _load_whole(auto_class, model_id, presets, options)
+    return found
+
+
+def _load_whole(
+    auto_class: Any, model_id: str, presets: Mapping[str, str], options: dict[str, Any]
+) -> Any:
+    """`load_part` of a model; an adapter, here or on the Hub, gives it with itself merged in."""
+    folder = _folder_of(model_id, options["revision"])
+    if not (folder / ADAPTER_CONFIG).exists():
+        return load_part(auto_class, model_id, **options)
+    try:
+        merged = load_adapter(folder, auto_class, presets).merge_and_unload()
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        raise ModelError(
+            f"{model_id} is an adapter of a kind that cannot be merged into its base, so it cannot "
+            "be trained on. Name its base."
+        ) from error
+    options = options | {"revision": None, "state_dict": merged.state_dict()}
+    with quiet_transformers():
+        return type(merged).from_pretrained(None, **options)
+
+
+def _folder_of(model_id: str, revision: str | None, parts: Parts = "weights") -> Path:
+    resolved = resolve_model_id(model_id)
+    return (
+        Path(resolved) if Path(resolved).is_dir() else fetch_model(resolved, revision, parts=parts)
+    )
+
+
+def load_complete(folder: Path, auto_class: Any) -> Any:
+    """A model in float32, all of whose weights are in `folder`.
+
+    Raises:
+        ModelError: Some are not.
+    """
+    model, report = load_part(
+        auto_class, str(folder), dtype=torch.float32, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        lacking = sorted(report["missing_keys"])[0]
+        raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
+    return model
+
+
+def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
+    """Write the weights: an adapter with the base's configuration beside it, or a plain model."""
+    adapter = hasattr(model, "peft_config")
+    if adapter and merge:
+        model, adapter = model.merge_and_unload(), False
+    with quiet_transformers():
+        if adapter:
+            # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
+            model.save_pretrained(folder, save_embedding_layers=False)
+            model.get_base_model().config.save_pretrained(folder)
+        else:
+            model.save_pretrained(folder)
+
+
+def model_commit(model_id: str, revision: str | None = None) -> str | None:
+    """The Hub commit that this process loads a model from, None for a local folder."""
+    resolved = resolve_model_id(model_id)
+    return None if Path(resolved).is_dir() else fetch_model(resolved, revision).name
+
+
+def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEXT_PRESETS) -> Any:
+    """An adapter over its base.
+
+    Args:
+        folder: Holds the adapter and the classifier's configuration.
+        auto_class: Of the base.
+        presets: What `tiny` is.
+
+    Raises:
+        ModelError: The base cannot be reached, or does not fit.
+    """
+    from peft import PeftModel
+
+    adapter = read_json(folder / ADAPTER_CONFIG)
+    base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+    if not isinstance(base_id, str):
+        raise ModelError(f"{folder / ADAPTER_CONFIG} names no base. Copy the folder again.")
+    _require_base(folder, base_id)
+    options = {
+        "revision": adapter.get("revision"),
+        "config": load_part(AutoConfig, str(folder)),
+        "dtype": torch.float32,
+        "ignore_mismatched_sizes": True,  # the adapter brings its own head
+    }
+    try:
+        base = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
+    except (ConfigError, ModelError) as error:
+        raise ModelError(f"{folder} is an adapter over {base_id}. {error}") from error
+    with warnings.catch_warnings():
+        # peft warns of a base whose config it cannot find on the Hub.
+        warnings.simplefilter("ignore")
+        try:
+            return PeftModel.from_pretrained(base, str(folder))
+        except Exception as error:
+            message = f"Cannot load the adapter in {folder}: {_first_line(error)} Check its files."
+            raise ModelError(message) from error
+
+
+def _require_base(folder: Path, base_id: str) -> None:
+    if Path(base_id).is_absolute() and not (Path(base_id) / "config.json").exists():
+        message = (
+            f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
+            "Move that model back, or write its new place under `base_model_name_or_path` in "
+            f"{folder / ADAPTER_CONFIG} and remove `files` and `sha256` from the footwork.json "
+            "beside it. To need no base, once it loads: "
+            f"footwork textclf merge {shell_word(folder)} OUT"
+        )
+        raise ModelError(message)
+
+
+def _prepared(model: Any) -> Any:
+    accelerate_attention(model)
+    config: PreTrainedConfig = model.config
+    if config.pad_token_id is None:
+        config.pad_token_id = config.eos_token_id  # decoders pool the last token before padding
+    return model
+
+
+def require_weights(model: Any, missing: Iterable[str], model_id: str) -> None:
+    """Refuse a checkpoint that lacks weights of the encoder.
+
+    Args:
+        model: As it was loaded.
+        missing: Names of what is not there, the head's left out.
+        model_id: Named in the error.
+
+    Raises:
+        ModelError: There is one.
+    """
+    if names := sorted(missing):
+        raise ModelError(
+            f"{model_id} lacks {counted(len(names), 'weight')} of the encoder, {names[0]} among "
+            f"them: its files do not fit a {type(model).__name__}. Check the model id."
+        )
+
+
+def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
+    """One part of a model: `auto_class.from_pretrained`, with its many exceptions as one."""
+    resolved = resolve_model_id(model_id)
+    if auto_class is AutoTokenizer:
+        # Of a kind of model that is unknown, transformers finds no tokenizer either.
+        load_part(AutoConfig, model_id, revision=options.get("revision"))
+    # Models alone, of all that is loaded, can be made from a configuration, too.
+    parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
+    folder = str(_folder_of(resolved, options.pop("revision", None), parts))
+    try:
+        with quiet_transformers():
+            found = auto_class.from_pretrained(folder, trust_remote_code=False, **options)
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = _reason(error, auto_class, Path(folder)).replace(folder, resolved)
+        raise ModelError(f"Cannot load the model {model_id!r}: {reason}") from error
+    part = found[0] if isinstance(found, tuple) else found
+    if auto_class is AutoTokenizer and len(part) <= len(set(part.all_special_tokens)):
+        # transformers makes an empty one where it finds no files.
+        raise ModelError(f"Cannot load the model {model_id!r}: {_NO_TOKENIZER}")
+    if hasattr(part, "name_or_path"):
+        part.name_or_path = resolved  # what is saved names the model, not a folder of the cache
+    return found
+
+
+_NO_TOKENIZER = (
+    "it has no tokenizer (tokenizer.json, vocab.txt, spm.model or the like). Take a model that "
+    "has one, or a local folder to which you have added it."
+)
+_NO_PROCESSOR = (
+    "it has no preprocessor_config.json, so nothing says how its images are prepared. Take a model "
+    "that has one, or a local folder to which you have added it."
+)
+_OWN_CODE = (
+    "its configuration asks for code of its own (`auto_map`), and Footwork runs no code that comes "
+    "with a model. Take a model that transformers knows."
+)
+_PICKLED_CODE = (
+    "its weights are a pickle that holds more than weights, or is broken, and Footwork runs no "
+    "code that comes with a model. Take a model with model.safetensors."
+)
+_PACKAGE = re.compile(r"requires the (\S+) library|need to install (\S+) to|pip install ([\w-]+)")
+_NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?: (AutoModel\w*)\.")
+
+
+def _reason(error: Exception, auto_class: Any, folder: Path) -> str:
+    """Why a part cannot be loaded, and what to do: transformers' words where they are right."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ImportError):
+        # The packages are what the user is to install; before them stands a class.
+        packages = {"".join(found).lower().strip("`") for found in _PACKAGE.findall(text)}
+        needed = (
+            f" Install it: pip install {' '.join(sorted(packages))}" if packages else f" {text}"
+        )
+        return f"it needs a package that is not installed.{needed}"
+    if found := re.search("model type `(.+?)` but Transformers", text):
+        return (
+            f"its model type, {found[1]}, is unknown to transformers {transformers.__version__}. "
+            "If a later version knows it: pip install --upgrade transformers"
+        )
+    if found := _NO_CLASS.search(text):
+        return f"it is a {found[1]}, of which transformers has no {found[2]}. Take another model."
+    if "Weights only load failed" in text:
+        return _PICKLED_CODE
+    names = {path.name for path in folder.iterdir()}
+    unprepared = not names & {"preprocessor_config.json", "processor_config.json"}
+    for known, lacking in (
+        (auto_class is AutoTokenizer and "backend tokenizer" in text, _NO_TOKENIZER),
+        (unprepared and "processor" in text, _NO_PROCESSOR),
+        ("trust_remote_code" in text, _OWN_CODE),
+    ):
+        if known:
+            return lacking
+    again = f", or delete {folder.parents[1]} to download them again"
+    cached = folder.is_relative_to(constants.HF_HUB_CACHE)
+    return f"{text.rstrip('.')}. Check its files{again * cached}."
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

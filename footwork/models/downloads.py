@@ -1,0 +1,298 @@
+"""Files of the Hub into its cache: told while they come, and gone on with where they broke."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+from huggingface_hub import constants, get_hf_file_metadata, get_session, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    WeakFileLock,
+    build_hf_headers,
+    hf_raise_for_status,
+)
+from tqdm import tqdm
+
+from footwork.console import ProgressLine, note
+from footwork.errors import HubUnreachable, ModelError
+from footwork.files.paths import size_text
+from footwork.streams import takes_unicode
+
+Answer = TypeVar("Answer")
+_PAUSES = (1, 2, 4, 8)
+"""Seconds before another attempt, after so many failures in a row."""
+_LONGEST_PAUSE = 60
+REFUSALS = (401, 403, 404)
+"""What the Hub answers where it does not give something; all else is no answer."""
+_WORTH_TELLING = 1_000_000  # bytes
+_UNWATCHED_PAUSE = 15.0  # seconds
+
+
+class Patience:
+    """How often a Hub that fails is asked again: until five failures in a row."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._failures = what, 0
+
+    def progressed(self) -> None:
+        """Something came: the next failure is the first again."""
+        self._failures = 0
+
+    def wait(self, error: HTTPError) -> None:
+        """Say what failed and pause, or raise it: where it will not pass, or has not."""
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        passes = status is None or status in (408, 429) or status >= 500
+        if not passes or self._failures == len(_PAUSES):
+            raise error
+        pause = _PAUSES[self._failures]
+        if isinstance(error, HfHubHTTPError):
+            asked = error.response.headers.get("Retry-After", "")
+            pause = max(pause, min(int(asked), _LONGEST_PAUSE) if asked.isdecimal() else 0)
+        self._failures += 1
+        note(f"{self._what}: {failure_text(error)}; trying again in {pause} s")
+        time.sleep(pause)
+
+
+def ask_hub(what: str, ask: Callable[[], Answer], *, patient: bool = True) -> Answer:
+    """What the Hub answers, asked again where it fails.
+
+    Args:
+        what: Is asked for.
+        ask: Sends the request.
+        patient: Else it is asked once.
+
+    Raises:
+        HTTPError: It refuses, cannot be reached, or fails again and again.
+    """
+    patience = Patience(what)
+    while True:
+        try:
+            return ask()
+        except HTTPError as error:
+            if not patient or isinstance(error, httpx2.ConnectError | httpx2.ProxyError):
+                raise
+            patience.wait(error)
+
+
+def failure_text(error: HTTPError) -> str:
+    """Of a request that failed: which answer came, or why none did; a clause."""
+    if isinstance(error, HfHubHTTPError):
+        response = error.response
+        return f"{constants.ENDPOINT} answers {response.status_code} {response.reason_phrase}"
+    if isinstance(error, httpx2.TimeoutException):
+        return f"{constants.ENDPOINT} does not answer ({error or 'timed out'})"
+    if isinstance(error, httpx2.ConnectError | httpx2.ProxyError):
+        return f"{constants.ENDPOINT} cannot be reached ({error})"
+    return f"the connection broke ({error or type(error).__name__})"
+
+
+def repository_folder(repo_id: str) -> Path:
+    """Where the Hub's cache keeps a model: `blobs`, `refs` and `snapshots`, one a commit."""
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="model")
+
+
+def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
+    """Put files of a model where they are missing in its snapshot.
+
+    Args:
+        repo_id: Hub id.
+        commit: Of the snapshot.
+        names: Relative to the repository, and within it.
+
+    Raises:
+        HTTPError: The Hub refuses, or fails again and again.
+        HubUnreachable: It broke off a download again and again; what came is kept.
+        ModelError: There is no room for them.
+        OSError: The cache cannot be written.
+    """
+    snapshot = repository_folder(repo_id) / "snapshots" / commit
+    missing = [name for name in names if not (snapshot / name).is_file()]
+    facts = [_facts(repo_id, commit, name) for name in missing]
+    blobs = [snapshot.parents[1] / "blobs" / _blob_name(fact, repo_id) for fact in facts]
+    wanted = {blob: fact.size or 0 for blob, fact in zip(blobs, facts, strict=True)}
+    total = sum(size for blob, size in wanted.items() if not blob.exists())
+    progress = _Progress(repo_id, total)
+    for name, fact, blob in zip(missing, facts, blobs, strict=True):
+        lock = Path(constants.HF_HUB_CACHE) / ".locks" / blob.parents[1].name / f"{blob.name}.lock"
+        for folder in (lock.parent, blob.parent, (snapshot / name).parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(lock):  # the Hub's own: of two processes one downloads
+            if not blob.exists():
+                _download(hf_hub_url(repo_id, name, revision=commit), blob, fact.size, progress)
+            if not (snapshot / name).is_file():
+                _link(snapshot / name, blob)
+    progress.end()
+
+
+def _facts(repo_id: str, commit: str, name: str) -> HfFileMetadata:
+    url = hf_hub_url(repo_id, name, revision=commit)
+    limit = constants.HF_HUB_ETAG_TIMEOUT
+    return ask_hub(f"{repo_id}, {name}", lambda: get_hf_file_metadata(url, timeout=limit))
+
+
+def _blob_name(fact: HfFileMetadata, repo_id: str) -> str:
+    if not re.fullmatch(r"[\w-]+", fact.etag or ""):
+        raise HubUnreachable(
+            f"{constants.ENDPOINT} does not name the content of {repo_id} as a model hub does. "
+            "Check HF_ENDPOINT and the proxy."
+        )
+    return str(fact.etag)
+
+
+def _link(path: Path, blob: Path) -> None:
+    path.unlink(missing_ok=True)  # a link whose blob was deleted
+    try:
+        path.symlink_to(os.path.relpath(blob, path.parent))
+    except OSError:  # a file system without links
+        copy = path.with_name(f"{path.name}.incomplete")
+        shutil.copyfile(blob, copy)
+        copy.replace(path)
+
+
+def _download(url: str, blob: Path, size: int | None, progress: _Progress) -> None:
+    """One file, from where its last download broke."""
+    part = blob.with_name(f"{blob.name}.incomplete")
+    start = _size_of(part)
+    if size is None or start > size:
+        part.unlink(missing_ok=True)
+        start = 0
+    room = shutil.disk_usage(part.parent).free
+    if size and room < size - start:
+        raise ModelError(
+            f"{progress.name} takes {size_text(size - start)} more, but only {size_text(room)} "
+            f"are free at {constants.HF_HUB_CACHE}. Free some, or set HF_HOME to a folder with "
+            "more room."
+        )
+    progress.find(start)
+    _fill(url, part, size, progress)
+    if start and len(blob.name) == 64 and _sha256(part) != blob.name:
+        part.unlink()  # what was found there was something else
+        progress.find(-(size or 0))
+        _fill(url, part, size, progress)
+    part.replace(blob)
+
+
+def _fill(url: str, part: Path, size: int | None, progress: _Progress) -> None:
+    patience, most = Patience(progress.name), 0
+    while True:
+        try:
+            return _append(url, part, size, progress)
+        except HTTPError as error:
+            progress.clear()
+            if (reached := _size_of(part)) > most:
+                patience.progressed()
+                most = reached
+            try:
+                patience.wait(error)
+            except HTTPError:
+                if isinstance(error, HfHubHTTPError) and error.response.status_code in REFUSALS:
+                    raise
+                raise HubUnreachable(
+                    f"The download of {progress.name} broke off at {progress.amount()}: "
+                    f"{failure_text(error)}. What came is kept; run the command again, and it "
+                    "goes on from there."
+                ) from error
+
+
+def _append(url: str, part: Path, size: int | None, progress: _Progress) -> None:
+    start = _size_of(part)
+    if size and start == size:
+        return
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
+        if response.is_error:
+            response.read()
+        hf_raise_for_status(response)
+        with part.open("ab" if response.status_code == 206 else "wb") as file:
+            progress.find(file.tell() - start)  # the range may not be honoured: back to the start
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+                progress.add(len(chunk))
+    reached = _size_of(part)
+    if size is not None and reached != size:
+        if reached > size:
+            part.unlink()
+            progress.find(-reached)
+        raise httpx2.RemoteProtocolError(f"{reached} bytes came, where {size} were announced")
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere a line now and then."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self._total, self._done = name, total, 0
+        self._begun, self._found = time.monotonic(), 0
+        self._line = ProgressLine(_UNWATCHED_PAUSE)
+        self._told = total >= _WORTH_TELLING
+        if self._told and not self._line.watched:
+            note(f"downloading {name}: {size_text(total)}")
+
+    def find(self, count: int) -> None:
+        """So many bytes are there from an earlier run; if fewer than none, they are lost again."""
+        self._done += count
+        self._found += count
+
+    def add(self, count: int) -> None:
+        """So many bytes more have come."""
+        self._done += count
+        if self._told:
+            self._line.show(self._bar() if self._line.watched else f"{self.name}: {self.text()}")
+
+    def amount(self) -> str:
+        """How much of it is there."""
+        return f"{size_text(self._done)} of {size_text(self._total)}"
+
+    def text(self) -> str:
+        """How far it is, with rate and time left."""
+        elapsed = time.monotonic() - self._begun
+        rate = (self._done - self._found) / elapsed if elapsed else 0
+        if rate <= 0:
+            return self.amount()
+        left = tqdm.format_interval((self._total - self._done) / rate)
+        return f"{self.amount()}, {size_text(rate)}/s, {left} left"
+
+    def _bar(self) -> str:
+        columns = shutil.get_terminal_size().columns
+        return tqdm.format_meter(
+            self._done,
+            self._total,
+            time.monotonic() - self._begun,
+            ncols=columns - 1,
+            prefix=self.name,
+            unit="B",
+            unit_scale=True,
+            initial=self._found,
+            ascii=not takes_unicode(sys.stderr),
+        )
+
+    def clear(self) -> None:
+        """Make room for what is said next."""
+        self._line.clear()
+
+    def end(self) -> None:
+        """All is there."""
+        self.clear()
+        if self._told:
+            note(f"downloaded {self.name}: {size_text(self._total)}")

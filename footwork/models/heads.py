@@ -1,0 +1,124 @@
+"""The output layer of a classifier that is trained on: kept where its labels are ours, else new.
+
+A checkpoint orders its labels in its own way, and rows of weights have no names: loaded as they
+stand, the row of one label would answer for another.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from footwork.class_names import class_name
+from footwork.files.faults import shortened
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+REGRESSION = "regression"
+_GENERIC = re.compile(r"LABEL_\d+")
+_NAMED = 3
+"""Labels that a note names."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOrigin:
+    """Where the output layer of a classifier begins."""
+
+    kept: bool
+    """Whether it is that of the checkpoint."""
+    note: str | None = None
+    """Why, one sentence; None for a checkpoint that has no output layer."""
+
+
+def set_labels(config: PreTrainedConfig, labels: Sequence[str], task: str) -> None:
+    """Let a configuration name C labels, in the order of the logits, and a `problem_type`."""
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {name: number for number, name in enumerate(labels)}
+    config.problem_type = task
+
+
+def task_of(config: PreTrainedConfig) -> str:
+    """The `problem_type` of a classifier; where none is stated, transformers goes by the width."""
+    width_alone = REGRESSION if config.num_labels == 1 else "single_label_classification"
+    return config.problem_type or width_alone
+
+
+def settle_head(
+    model: PreTrainedModel,
+    former: PreTrainedConfig,
+    report: Mapping[str, Any],
+    unfit: str | None = None,
+) -> HeadOrigin:
+    """Put the rows of a loaded output layer into the order of our labels, or make it new.
+
+    Args:
+        model: Just loaded, with our labels in its configuration.
+        former: The configuration of the checkpoint.
+        report: What transformers says of the loading.
+        unfit: Why the layer cannot be used, if that is known.
+    """
+    rows = _label_rows(model)
+    if not rows or rows & report["missing_keys"]:
+        return HeadOrigin(kept=False)
+    theirs, ours = _names(former), _names(model.config)
+    if unfit := unfit or _difference(former, model.config):
+        # What has another shape is new already.
+        _make_new(model, rows - {key for key, *_ in report["mismatched_keys"]})
+        return HeadOrigin(kept=False, note=f"The output layer is new: {unfit}.")
+    order = [0] if task_of(former) == REGRESSION else [theirs.index(name) for name in ours]
+    state = model.state_dict()
+    for key in rows:
+        state[key].copy_(state[key][order])
+    if task_of(former) == REGRESSION:
+        return HeadOrigin(kept=True, note="The output layer of the base, a regression, is kept.")
+    moved = "" if theirs == ours else ", its rows put into the order of ours"
+    return HeadOrigin(
+        kept=True, note=f"The output layer of the base is kept: its labels are the same{moved}."
+    )
+
+
+def _difference(former: PreTrainedConfig, config: PreTrainedConfig) -> str | None:
+    """Why two configurations are not of the same labels, None if they are."""
+    tasks = task_of(former), task_of(config)
+    if tasks[0] != tasks[1]:
+        base, own = (task.replace("_", " ") for task in tasks)
+        return f"the base was trained for {base}, this is {own}"
+    if tasks[0] == REGRESSION:
+        return None if former.num_labels == config.num_labels else "the base gives several numbers"
+    theirs, ours = _names(former), _names(config)
+    if sorted(theirs) == sorted(ours) and not all(map(_GENERIC.fullmatch, theirs)):
+        return None
+    if all(map(_GENERIC.fullmatch, theirs)):
+        return f"the {len(theirs)} labels of the base have no names"
+    named, wanted = (shortened(map(repr, names), _NAMED) for names in (theirs, ours))
+    return f"the labels of the base are others ({named}, not {wanted})"
+
+
+def _names(config: PreTrainedConfig) -> list[str]:
+    """Of the labels, in the order of the logits, as those of a table are read."""
+    names = (str(config.id2label.get(number)) for number in range(config.num_labels))
+    return [class_name(name) for name in names]
+
+
+def _label_rows(model: PreTrainedModel) -> set[str]:
+    """Keys of what has one row a label: what grows with one label more, whatever it is called."""
+    import torch
+
+    wider = copy.deepcopy(model.config)
+    wider.num_labels = model.config.num_labels + 1
+    with torch.device("meta"):
+        grown = type(model)(wider).state_dict()
+    return {key for key, value in model.state_dict().items() if value.shape != grown[key].shape}
+
+
+def _make_new(model: PreTrainedModel, keys: set[str]) -> None:
+    """Initialise weights as transformers does those that a checkpoint lacks."""
+    for key in keys:
+        # The mark by which transformers leaves what was loaded alone.
+        model.get_parameter(key)._is_hf_initialized = False
+    for owner in sorted({key.rpartition(".")[0] for key in keys}):
+        model._init_weights(model.get_submodule(owner))

@@ -1,0 +1,346 @@
+"""The model hub: a model of it is first a folder of this machine, a snapshot in the Hub's cache.
+
+Whoever loads one loads that folder, so that this file alone asks the Hub, once a process and model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from footwork.console import note
+from footwork.errors import ConfigError, HubUnreachable, ModelError
+from footwork.files.faults import shortened
+from footwork.files.folders import MANIFEST
+from footwork.models.downloads import (
+    REFUSALS,
+    ask_hub,
+    download_files,
+    failure_text,
+    repository_folder,
+)
+
+Parts = Literal["small", "weights", "published"]
+"""What is wanted: what configuration, tokenizer and image processor are read from; the weights,
+too; or all that a folder published by Footwork holds."""
+
+_COMMIT = re.compile("[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_SMALL = re.compile(r"[^/\\]+\.(json|txt|model|jinja|bpe|spm|vocab|codes|tiktoken)")
+"""What configurations, tokenizers and image processors are read from; nothing in sub-folders."""
+_READER = re.compile(r".*(token|vocab|merges|processor|spm|spiece|bpe|sentencepiece).*")
+_WEIGHTS = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    *("adapter_model.safetensors", "adapter_model.bin"),
+)
+"""What transformers looks for, in its order: of several formats the first is enough."""
+_COMMITS: dict[tuple[str, str, str, str | None], str] = {}
+"""What was found once: all parts that a process loads come from one commit."""
+_OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", ".tflite")
+_WITH_A_COPY = 5
+"""Seconds to wait for the Hub where there is a copy to take instead."""
+LOCAL_FOLDER = "give a local folder with config.json, weights and tokenizer"
+
+
+def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "small") -> Path:
+    """The folder of this machine that holds a model of the Hub, downloaded first if need be.
+
+    A commit that is there needs no Hub. Of a branch or tag the Hub is asked which commit it is;
+    where it does not answer, or fails, the copy that this machine holds serves.
+
+    Args:
+        model_id: Hub id.
+        revision: Branch, tag or commit; None is the main branch.
+        parts: Which files are fetched.
+
+    Returns:
+        A snapshot of the Hub's cache; its name is the commit.
+
+    Raises:
+        HubUnreachable: The Hub gives no answer, and this machine has no copy.
+        ModelError: The Hub refuses, or the repository holds no model that can be loaded.
+    """
+    asked = (constants.ENDPOINT, constants.HF_HUB_CACHE, model_id, revision)
+    revision = _COMMITS.get(asked, revision)
+    cached = cached_model(model_id, revision, parts)
+    if constants.is_offline_mode():
+        folder = cached or _unreachable(model_id, revision, f"{offline_switch()} is set")
+    elif cached and _COMMIT.fullmatch(revision or "") and _has_reader(cached):
+        folder = cached
+    else:
+        folder = _ask_and_download(model_id, revision, parts, cached)
+    _COMMITS[asked] = folder.name
+    return folder
+
+
+def trained_folder(model: Path | str, revision: str | None = None) -> Path:
+    """Where a trained model lies: a folder of this machine, or the copy of a Hub repository.
+
+    A folder that is there wins, and nothing is asked; what is taken from the Hub is told.
+
+    Args:
+        model: A folder, or a Hub id (owner/name).
+        revision: Branch, tag or commit on the Hub.
+
+    Returns:
+        The folder; that of a repository is called by its commit.
+
+    Raises:
+        ConfigError: A revision of a folder is asked for.
+        ModelError: There is no such folder, and no such repository that can be reached.
+    """
+    folder = Path(model).expanduser()
+    if folder.exists() or not _REPOSITORY.fullmatch(str(model)):
+        if revision is not None:
+            raise ConfigError(
+                f"`revision` is of a repository on the Hub (owner/name); {model} names a folder of "
+                "this machine. Leave it out, or run the command elsewhere to mean the Hub's."
+            )
+        return folder
+    try:
+        found = fetch_model(str(model), revision, parts="published")
+    except HubUnreachable as error:
+        raise HubUnreachable(f"There is no folder {model} here. {error}") from error
+    note(f"{model} is no folder here: taken from the Hub, at commit {found.name[:12]}.")
+    return found
+
+
+def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | None:
+    """The snapshot that this machine holds of a model, where it has the parts.
+
+    Args:
+        model_id: Hub id.
+        revision: Branch, tag or commit; None is the main branch.
+        parts: Which files are asked for.
+    """
+    home = repository_folder(model_id)
+    if not (revision and _COMMIT.fullmatch(revision)):
+        try:
+            revision = (home / "refs" / (revision or "main")).read_text().strip()
+        except (OSError, ValueError):
+            return None
+    folder = home / "snapshots" / revision
+    if not _COMMIT.fullmatch(revision) or not folder.is_dir():
+        return None
+    if parts == "published" and (folder / MANIFEST).is_file():
+        files = _json_of(folder / MANIFEST).get("files") or ()
+        return folder if all((folder / name).is_file() for name in files) else None
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    whole = "config.json" in names and (parts == "small" or _weight_files(folder, names))
+    return folder if whole else None
+
+
+def refusal(error: HfHubHTTPError, repo_id: str, revision: str | None, kind: str = "model") -> str:
+    """Why the Hub does not give a repository, and what to do: sentences.
+
+    Args:
+        error: With the Hub's answer 401, 403 or 404.
+        repo_id: Hub id.
+        revision: Branch, tag or commit.
+        kind: `model` or `data set`.
+    """
+    page = page_of(repo_id, kind)
+    status, said = error.response.status_code, error.response.headers.get("X-Error-Message", "")
+    token = get_token()
+    if isinstance(error, GatedRepoError):
+        return gate_text(repo_id, kind)
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repo_id} has no revision {revision!r}.{_revisions(repo_id, kind)} See {page}"
+    if status == 401 and token is not None and "nvalid username" not in said:
+        place = "of HF_TOKEN" if os.environ.get("HF_TOKEN") else "that is stored on this machine"
+        return (
+            f"{constants.ENDPOINT} does not accept the access token {place}. Make one at "
+            f"{constants.ENDPOINT}/settings/tokens and log in with it: hf auth login"
+            f"{' (and unset HF_TOKEN, which goes before it)' * ('HF_TOKEN' in place)}. "
+            "For what is public, no token is needed: "
+            f"{'unset HF_TOKEN' if 'HF_TOKEN' in place else 'hf auth logout'}"
+        )
+    if status == 403:
+        return f"{constants.ENDPOINT} forbids {repo_id} to your token: {said or 'no reason given'}."
+    if status == 404 and not isinstance(error, RepositoryNotFoundError):
+        return f"{page} is not there: {constants.ENDPOINT} is no model hub. Check HF_ENDPOINT."
+    login = "log in with an account that may read it: hf auth login"
+    if token is not None:
+        login = "your token must be of an account that may read it (hf auth whoami tells which)"
+    here = "folder" if kind == "model" else "file or folder"
+    what = f"There is no {here} {repo_id}, and no {kind} {page}"
+    return f"{what}. Check the name; if it is private, {login}"
+
+
+def gate_text(repo_id: str, kind: str = "model") -> str:
+    """What to do about a repository whose owners ask for consent to their terms: sentences."""
+    page = page_of(repo_id, kind)
+    if get_token() is None:
+        return (
+            f"{repo_id} is gated: its owners give it to those who accept their terms. Do so at "
+            f"{page}, then log in on this machine: hf auth login"
+        )
+    return (
+        f"{repo_id} is gated, and the account of your token has no access to it. Ask for it at "
+        f"{page}; hf auth whoami tells the account, hf auth login changes it."
+    )
+
+
+def page_of(repo_id: str, kind: str = "model") -> str:
+    """The address of a repository's page."""
+    return f"{constants.ENDPOINT}/{'' if kind == 'model' else 'datasets/'}{repo_id}"
+
+
+def _ask_and_download(
+    model_id: str, revision: str | None, parts: Parts, cached: Path | None
+) -> Path:
+    try:
+        commit, names = _ask(model_id, revision, patient=cached is None)
+        return _download(model_id, commit, names, parts, revision)
+    except (HTTPError, ValueError) as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in REFUSALS:
+            copy = " HF_HUB_OFFLINE=1 takes the copy that this machine holds." if cached else ""
+            raise ModelError(refusal(error, model_id, revision) + copy) from error
+        no_json = f"{constants.ENDPOINT} does not answer as a model hub does"
+        reason = failure_text(error) if isinstance(error, HTTPError) else no_json
+    except HubUnreachable as error:
+        if cached is None:
+            raise
+        reason = str(error).partition(". ")[0]
+    except OSError as error:
+        reason = f"{constants.HF_HUB_CACHE} cannot be written ({error.strerror})"
+        if cached is None:
+            message = f"{model_id} cannot be stored: {reason}. Set HF_HOME to a folder of yours."
+            raise ModelError(message) from error
+    if cached is None:
+        return _unreachable(model_id, revision, reason)
+    note(f"{reason}; taking the copy of {model_id} that this machine holds")
+    return cached
+
+
+def _ask(model_id: str, revision: str | None, *, patient: bool) -> tuple[str, list[str]]:
+    """The commit of a revision, and its files; ValueError where it tells none."""
+    limit = constants.HF_HUB_ETAG_TIMEOUT
+    timeout = limit if patient else min(limit, _WITH_A_COPY)
+    found = ask_hub(
+        model_id,
+        lambda: HfApi().model_info(model_id, revision=revision, timeout=timeout),
+        patient=patient,
+    )
+    if not _COMMIT.fullmatch(found.sha or ""):
+        raise ValueError(found.sha)
+    return str(found.sha), [file.rfilename for file in found.siblings or ()]
+
+
+def _download(
+    model_id: str, commit: str, names: list[str], parts: Parts, revision: str | None
+) -> Path:
+    home = repository_folder(model_id)
+    folder = home / "snapshots" / commit
+    published = parts == "published" and MANIFEST in names
+    last = MANIFEST if published else "config.json"
+    if last not in names:
+        hint = f"Take the model that it was made from, or {LOCAL_FOLDER}"
+        if inner := sorted(name for name in names if name.endswith("/config.json")):
+            within = inner[0].rpartition("/")[0]
+            hint = (
+                f"What lies in its sub-folders is loaded from here: hf download {model_id} "
+                f"--local-dir FOLDER, then name FOLDER/{within}"
+            )
+        raise ModelError(
+            f"{model_id} holds no config.json, so transformers cannot load it; it holds "
+            f"{_listed(names)}. {hint}."
+        )
+    wanted = [name for name in names if _SMALL.fullmatch(name)]
+    if published:
+        wanted = [name for name in names if not name.endswith(_OTHER_FRAMEWORKS)]
+        wanted = [name for name in wanted if not {"", ".", ".."} & set(re.split(r"[/\\]", name))]
+    # The file that tells what the folder is comes last: where it is, the others are.
+    download_files(model_id, commit, sorted(wanted, key=lambda name: (name == last, name)))
+    if parts != "small" and not published:
+        files = _weight_files(folder, names)
+        if not files:
+            raise ModelError(
+                f"{model_id} does not hold all of its weights in a format that torch reads "
+                f"(model.safetensors, pytorch_model.bin); it holds {_listed(names)}. Take "
+                "another model."
+            )
+        download_files(model_id, commit, files)
+    if revision != commit:
+        _remember(home / "refs" / (revision or "main"), commit)
+    return folder
+
+
+def _remember(ref: Path, commit: str) -> None:
+    """Which commit a branch or tag is, for when the Hub does not answer."""
+    with suppress(OSError):
+        if ref.is_file() and ref.read_text() == commit:
+            return
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        new = ref.with_name(f"{ref.name}.{os.getpid()}.new")
+        new.write_text(commit)
+        new.replace(ref)
+
+
+def _weight_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """The files of the weights, all of them among `names`, of one format; empty for none."""
+    names = set(names)
+    stated = _json_of(folder / "config.json").get("transformers_weights")
+    for name in (str(stated), *_WEIGHTS):
+        if name in names and name.endswith(".index.json"):
+            parts = set(map(str, dict(_json_of(folder / name).get("weight_map") or {}).values()))
+            return sorted(parts) if parts <= names else []
+        if name in names:
+            return [name]
+    return []
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _has_reader(folder: Path) -> bool:
+    """Whether a tokenizer or processor is there: other programs may have fetched weights alone."""
+    return any(_READER.fullmatch(path.name) for path in folder.iterdir())
+
+
+def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:
+    part = cached_model(model_id, revision, "small")
+    held = "only a part" if part else "no copy"
+    at = f" at revision {revision!r}" if revision else ""
+    hint = f"Run it once with a connection, or {LOCAL_FOLDER}"
+    if constants.is_offline_mode():
+        hint = f"Unset {offline_switch()} to download it, or {LOCAL_FOLDER}"
+    raise HubUnreachable(
+        f"{reason}, and this machine holds {held} of {model_id}{at}. {hint}; `tiny` is embedded."
+    )
+
+
+def offline_switch() -> str:
+    """The variable that keeps this process from the Hub."""
+    set_ones = (name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name))
+    return next(set_ones, "HF_HUB_OFFLINE")
+
+
+def _revisions(repo_id: str, kind: str) -> str:
+    with suppress(HTTPError, ValueError):
+        refs = HfApi().list_repo_refs(repo_id, repo_type="model" if kind == "model" else "dataset")
+        return f" It has {_listed([ref.name for ref in (*refs.branches, *refs.tags)])}."
+    return ""
+
+
+def _listed(names: list[str]) -> str:
+    return shortened(sorted(name for name in names if name[0] != "."), 8) or "nothing"

@@ -1,0 +1,195 @@
+"""Image classifiers of transformers: a pretrained encoder of pictures with a head on top."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from footwork.errors import ConfigError
+from footwork.methods.adaptation import head_names
+from footwork.models.checkpoints import (
+    ADAPTER_CONFIG,
+    IMAGE_PRESETS,
+    load_adapter,
+    load_complete,
+    load_part,
+    load_to_train,
+    require_weights,
+    resolve_model_id,
+    shape_of,
+)
+from footwork.models.heads import HeadOrigin, set_labels, settle_head
+
+_DEPTHS = ("num_hidden_layers", "depths")
+"""What a configuration calls its layers: a number of them, or how many each stage has."""
+
+
+def load_image_classifier(
+    model_id: str,
+    *,
+    labels: Sequence[str],
+    revision: str | None = None,
+    features_from: int | None = None,
+) -> tuple[PreTrainedModel, HeadOrigin]:
+    """A pretrained encoder of pictures with a classification head, in float32.
+
+    Args:
+        model_id: Hub id, local folder, preset or `tiny`.
+        labels: C class names in the order of the logits.
+        revision: Branch, tag or commit on the Hub.
+        features_from: Keep so many layers (of a convolutional network: stages) from below.
+
+    Returns:
+        The model, and where its output layer comes from.
+
+    Raises:
+        ConfigError: The model has fewer layers.
+        ModelError: The checkpoint cannot be reached, is of another kind, or lacks weights.
+    """
+    former, config, resolved = _configs(model_id, revision, features_from)
+    cut = config.to_dict() != former.to_dict()
+    unfit = "it reads an earlier layer than that of the base does" if cut else None
+    set_labels(config, labels, "single_label_classification")
+    model, report = load_to_train(
+        AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
+    )
+    heads = tuple(f"{name}." for name in head_names(model))
+    missing = (key for key in report["missing_keys"] if not key.startswith(heads))
+    require_weights(model, missing, model_id)
+    head = settle_head(model, former, report, unfit)
+    freeze_statistics(model)
+    return model, head
+
+
+def load_image_shape(
+    model_id: str, revision: str | None = None, features_from: int | None = None
+) -> PreTrainedModel:
+    """As `load_image_classifier`, without weights, on the meta device.
+
+    Raises:
+        ConfigError: The model has fewer layers.
+        ModelError: Its configuration cannot be reached, or is of another kind of model.
+    """
+    _, config, _ = _configs(model_id, revision, features_from)
+    return shape_of(AutoModelForImageClassification, config, model_id)
+
+
+def load_image_processor(model_id: str, revision: str | None = None) -> Any:
+    """The model's own image processor, on Pillow.
+
+    Raises:
+        ModelError: It cannot be reached or read.
+    """
+    resolved = resolve_model_id(model_id, IMAGE_PRESETS)
+    return load_part(AutoImageProcessor, resolved, revision=revision, backend="pil")
+
+
+def _configs(
+    model_id: str, revision: str | None, features_from: int | None
+) -> tuple[PreTrainedConfig, PreTrainedConfig, str]:
+    """The configuration of a model, the same cut where features are read, and its resolved id."""
+    resolved = resolve_model_id(model_id, IMAGE_PRESETS)
+    former = load_part(AutoConfig, resolved, revision=revision)
+    config = copy.deepcopy(former)
+    if features_from is not None:
+        cut_layers(config, features_from)
+    return former, config, resolved
+
+
+def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
+    """A fine-tuned image classifier, adapter or plain, ready to answer.
+
+    Raises:
+        ModelError: The folder holds none, or its base cannot be reached.
+    """
+    if (folder / ADAPTER_CONFIG).exists():
+        adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
+        return adapted.eval()
+    model: PreTrainedModel = load_complete(folder, AutoModelForImageClassification)
+    return model.eval()
+
+
+def cut_layers(config: PreTrainedConfig, layers: int) -> None:
+    """Let a model end after its first layers, so that the head reads an earlier one.
+
+    Features of a middle layer carry over to pictures of another kind (drawings, scans, X-rays)
+    where the last ones have become too special.
+
+    Source: Yosinski et al. 2014, section 4 (arXiv:1411.1792).
+
+    Args:
+        config: Of the model, changed in place; what is saved later says how deep it is.
+        layers: How many to keep; of a ResNet or ConvNeXt, stages.
+
+    Raises:
+        ConfigError: There are not so many, or the configuration does not tell.
+    """
+    tower = getattr(config, "vision_config", config)
+    name = next((name for name in _DEPTHS if getattr(tower, name, None)), None)
+    # Where each stage halves the picture in another way, cutting takes more than a number.
+    if name is None or (name == "depths" and config.model_type not in ("resnet", "convnext")):
+        raise ConfigError(
+            f"`features_from` cannot cut a {config.model_type}: its configuration does not give "
+            "a number of equal layers. Leave it out."
+        )
+    present = getattr(tower, name)
+    depth = present if name == "num_hidden_layers" else len(present)
+    if not 1 <= layers <= depth:
+        raise ConfigError(f"`features_from` must be from 1 to {depth}, got {layers}.")
+    if name == "num_hidden_layers":
+        tower.num_hidden_layers = layers
+        return
+    tower.depths, tower.hidden_sizes = tower.depths[:layers], tower.hidden_sizes[:layers]
+    tower.stage_names = ["stem", *(f"stage{number + 1}" for number in range(layers))]
+    tower.num_stages = layers
+
+
+class FrozenStatistics:
+    """A batch norm that keeps the mean and variance it was pretrained with.
+
+    A batch of a fine-tuning is small, and its classes are few: its statistics would be noise. The
+    scale and shift of the layer may still learn.
+    """
+
+    def train(self, mode: bool = True) -> Any:
+        """Evaluation mode always: batches are not counted."""
+        del mode
+        return super().train(False)  # type: ignore[misc]
+
+
+class FrozenBatchNorm1d(FrozenStatistics, nn.BatchNorm1d):
+    """Of vectors."""
+
+
+class FrozenBatchNorm2d(FrozenStatistics, nn.BatchNorm2d):
+    """Of pictures."""
+
+
+_FROZEN: dict[type, type] = {
+    nn.BatchNorm1d: FrozenBatchNorm1d,
+    nn.BatchNorm2d: FrozenBatchNorm2d,
+}
+
+
+def freeze_statistics(model: nn.Module) -> int:
+    """Keep the running statistics of every batch norm as they are.
+
+    Returns:
+        How many there are.
+    """
+    found = [module for module in model.modules() if type(module) in _FROZEN]
+    for module in found:
+        module.__class__ = _FROZEN[type(module)]
+        module.eval()
+    return len(found)

@@ -1,0 +1,247 @@
+"""Settings that several commands share, each with its type, default, help and check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from cyclopts import Parameter
+
+from footwork.errors import ConfigError
+
+Precision = Literal["auto", "bf16", "float32"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+Flat = Parameter(name="*")
+"""A dataclass of settings, each of which is an option of the command."""
+Flag = Annotated[bool, Parameter(negative="")]
+"""An option that is on where it is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """How an image model is run; nothing here changes an answer beyond rounding."""
+
+    precision: Precision = "auto"
+    """Of the image tower; auto takes bf16 or float16 where the hardware multiplies it. The text
+    tower always computes in float32."""
+    batch_size: int | None = None
+    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
+    workers: int | None = None
+    """Threads that decode, and on a processor compute; None takes one a core."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if self.precision not in PRECISIONS:
+            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
+            raise ConfigError(message)
+        for name in ("batch_size", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
+
+
+METHODS = ("lora", "full", "head", "gradual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationConfig:
+    """How a pretrained model is adapted."""
+
+    method: Literal["lora", "full", "head", "gradual"] = "lora"
+    """lora: low-rank adapters; full: every weight; head: the head alone, on a frozen encoder;
+    gradual: the head, then one more layer from the top in each epoch."""
+    lora_rank: int = 8
+    """Rank of the adapters."""
+    lora_alpha: float | None = None
+    """The adapters' output is scaled by alpha / rank; None takes twice the rank."""
+    lora_dropout: float = 0.0
+    """Dropout before the adapters."""
+    lora_variant: Literal["plain", "dora", "rslora", "pissa", "olora"] = "plain"
+    """Weight-decomposed, rank-stabilised, or started from the weights' principal directions."""
+    layer_decay: float = 1.0
+    """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if self.method not in METHODS:
+            message = f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}."
+            raise ConfigError(message)
+        if self.lora_rank < 1:
+            raise ConfigError(f"`lora_rank` must be at least 1, got {self.lora_rank}.")
+        if self.lora_alpha is not None and not self.lora_alpha > 0:
+            raise ConfigError(f"`lora_alpha` must be above 0, got {self.lora_alpha}.")
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(f"`lora_dropout` must be from 0 up to 1, got {self.lora_dropout}.")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(
+                f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig(AdaptationConfig):
+    """How a pretrained model is adapted, and what is made of the result."""
+
+    merge: bool = False
+    """Publish a plain folder instead of a LoRA adapter: as large as the base, and loaded by
+    whatever loads that."""
+    push_to_hub: str | None = None
+    """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
+    asked before the training."""
+
+    @property
+    def publishes_adapter(self) -> bool:
+        """Whether the folder needs its base."""
+        return self.method == "lora" and not self.merge
+
+    @property
+    def merge_note(self) -> str | None:
+        """What to say of `merge` where there is no adapter, one sentence."""
+        if not self.merge or self.method == "lora":
+            return None
+        return f"--merge has no adapter to merge: {self.method} gives a plain folder."
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a setting becomes when the user leaves it open."""
+
+    learning_rate: float
+    """Peak rate of AdamW."""
+    num_epochs: float
+    """Passes over the training rows."""
+    source: str
+
+
+MIN_STEPS = (
+    300  # fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5)
+)
+MAX_EPOCHS = 30
+
+
+def recipe_for(
+    recipes: Sequence[tuple[float, Recipe]], encoder_parameters: int, rows: int, batch_size: int
+) -> Recipe:
+    """The recipe for a size, with more epochs where rows are few.
+
+    Args:
+        recipes: By upper bound of the encoder's size, ascending.
+        encoder_parameters: Without the embeddings.
+        rows: Training rows.
+        batch_size: Rows a step.
+    """
+    recipe = next(recipe for bound, recipe in recipes if encoder_parameters < bound)
+    steps_an_epoch = math.ceil(rows / batch_size)
+    enough = math.ceil(MIN_STEPS / steps_an_epoch)
+    epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
+    if epochs == recipe.num_epochs:
+        return recipe
+    reason = f"{recipe.source}; epochs for at least {MIN_STEPS} steps, Mosbach et al. 2021"
+    return Recipe(recipe.learning_rate, epochs, reason)
+
+
+SCHEDULES = ("linear", "cosine", "constant_with_warmup")
+_SEEDS = 2**32  # of numpy
+LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mae", "rmse"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How the training loop runs; `None` takes the recipe's value."""
+
+    num_epochs: float | None = None
+    """Passes over the training rows; None takes the recipe's."""
+    max_steps: int | None = None
+    """Optimizer steps, instead of epochs."""
+    batch_size: int = 32
+    """Rows per optimizer step, over all processes and micro-batches."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches a step is computed in: less memory, the same result."""
+    learning_rate: float | None = None
+    """Peak rate; None takes the recipe's for the method and the model's size."""
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    """How the rate falls after warm-up."""
+    warmup: float = 0.1
+    """Share of the steps in which the rate rises from 0 to its peak."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay, without biases and norms."""
+    max_grad_norm: float = 1.0
+    """Gradients longer than this are scaled down to it."""
+    early_stopping: int | None = None
+    """Evaluations without improvement after which training stops; None never stops early."""
+    best_metric: str | None = None
+    """Validation metric that chooses the checkpoint; None takes the task's own."""
+    mixed_precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Dtype of matrix products; auto takes bf16 where the hardware has it."""
+    activation_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, a third more time."""
+    save_minutes: float = 10.0
+    """Minutes between checkpoints within an epoch; one is written at every evaluation anyway."""
+    seed: int = 0
+    """Of the head, the order, the dropout masks and the split."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        for name in ("batch_size", "gradient_accumulation_steps", "max_steps", "early_stopping"):
+            self._require(name, at_least=1)
+        for name in ("num_epochs", "learning_rate", "max_grad_norm", "save_minutes"):
+            self._require(name, above=0)
+        for name in ("weight_decay", "seed"):
+            self._require(name, at_least=0)
+        if self.seed >= _SEEDS:
+            raise ConfigError(f"`seed` must be below {_SEEDS:,}, got {self.seed}.")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(
+                f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}."
+            )
+        if self.schedule not in SCHEDULES:
+            message = f"`schedule` must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}."
+            raise ConfigError(message)
+
+    def _require(
+        self, name: str, *, at_least: float | None = None, above: float | None = None
+    ) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if at_least is not None and not value >= at_least:
+            raise ConfigError(f"`{name}` must be at least {at_least}, got {value}.")
+        if above is not None and not value > above:
+            raise ConfigError(f"`{name}` must be above {above}, got {value}.")
+
+    def epochs_over(self, rows: int) -> float:
+        """Passes over so many rows, once the recipe's are filled in."""
+        if self.max_steps is not None:
+            return self.max_steps / math.ceil(rows / self.batch_size)
+        if self.num_epochs is None:
+            raise ValueError("`num_epochs` must be resolved.")
+        return self.num_epochs
+
+    def require_divisible(self, processes: int) -> None:
+        """Check that every process gets the same number of rows of a step.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        if self.batch_size % processes:
+            message = (
+                f"`batch_size` must be a multiple of the {processes} processes, "
+                f"got {self.batch_size}."
+            )
+            raise ConfigError(message)

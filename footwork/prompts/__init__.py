@@ -1,0 +1,1 @@
+"""Words as classes: prompts, their embeddings, and none of these."""

@@ -1,0 +1,281 @@
+"""Tables from CSV, TSV, plain text, JSON lines and Parquet, every cell as it was written.
+
+Nothing becomes missing and nothing becomes a number: "NA", "None" and "007" stay what they are.
+Every row knows its number, so that whoever finds a fault can say where.
+"""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from footwork.errors import DataError
+from footwork.tables.cells import stored_value
+from footwork.tables.columns import unique_names
+from footwork.tables.delimited import read_records
+from footwork.tables.format import ANYTHING, DETECT, FIRST_SPACE, Expected, Layout, TableFormat
+from footwork.tables.json_rows import json_rows, looks_like_json, refuse_broken_json
+from footwork.tables.layout import FASTTEXT_MARK, detect_layout
+from footwork.tables.source import TextSource, line_fault, open_to_read_once
+from footwork.tables.writer import write_rows
+
+JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+PARQUET_ENDINGS = (".parquet", ".pq")
+TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".txt", *JSON_ENDINGS, *PARQUET_ENDINGS)
+"""Endings of the files that hold a table; any other text file is read as well if it is named."""
+
+_FOREIGN_FILES = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook; save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
+    b"\x1f\x8b": "compressed with gzip; decompress it first",
+    b"BZh": "compressed with bzip2; decompress it first",
+    b"\xfd7zXZ": "compressed with xz; decompress it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; decompress it first",
+    b"SQLite format 3": "an SQLite database; export the table as CSV",
+    b"%PDF": "a PDF document",
+    b"ARROW1": "an Arrow or Feather file; save it as Parquet",
+    b"\xff\xff\xff\xff": "a stream of Arrow; save it as Parquet",
+    b"\x80\x04": "a pickle of Python; save the table as Parquet",
+    b"\x80\x05": "a pickle of Python; save the table as Parquet",
+}
+
+Row = tuple[int, dict[str, Any] | str]
+"""A row's number, and its cells by column or the reason why it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRow:
+    """A row that was left out."""
+
+    row: int
+    reason: str
+    source: str = ""
+    """File that it stands in."""
+    kind: str = "unreadable"
+    """What is wrong, in a word for programs; applications have words of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A whole table, by columns."""
+
+    source: str
+    columns: dict[str, list[Any]]
+    """N cells each: strings from text files; None where JSON or Parquet has nothing."""
+    rows: list[int]
+    """Line on which each row starts; in Parquet and a JSON array its number, from 1."""
+    skipped: tuple[SkippedRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was detected or surprising, one sentence each."""
+    layout: Layout | None = None
+    """None for JSON and Parquet."""
+
+
+class RowStream(Iterator[tuple[int, dict[str, Any]]]):
+    """Rows one by one, as (row number, cells by column)."""
+
+    def __init__(self, source: str, rows: Iterator[Row], skip_bad_rows: bool) -> None:
+        self.source = source
+        self.notes: tuple[str, ...] = ()
+        self.layout: Layout | None = None
+        self.skipped: list[SkippedRow] = []
+        """Grows while the stream is read."""
+        self._rows = rows
+        self._skip_bad_rows = skip_bad_rows
+
+    def __next__(self) -> tuple[int, dict[str, Any]]:
+        for row, cells in self._rows:
+            if not isinstance(cells, str):
+                return row, cells
+            if not self._skip_bad_rows:
+                raise DataError(
+                    f"{self.source}, row {row}: {cells}. "
+                    "Mend the row, or leave bad rows out with --skip-bad-rows."
+                )
+            self.skipped.append(SkippedRow(row, cells, self.source))
+        raise StopIteration
+
+
+def read_table(
+    path: Path, table_format: TableFormat = DETECT, expected: Expected = ANYTHING
+) -> Table:
+    """Read a table of labelled texts.
+
+    Args:
+        path: CSV, TSV, lines of `label text`, JSON lines, a JSON array or Parquet.
+        table_format: What is stated; the rest is detected, and told in the notes.
+        expected: What is known of it.
+
+    Returns:
+        At least one row.
+
+    Raises:
+        DataError: There is no such file, it holds no rows, or a row cannot be read (unless bad
+            rows are to be skipped).
+    """
+    stream = _stream_file(path, table_format, replace(expected, labelled=True))
+    rows: list[int] = []
+    columns = {name: list[Any]() for name in stream.layout.columns} if stream.layout else {}
+    for row, cells in stream:
+        for name in cells:
+            if name not in columns:
+                columns[name] = [None] * len(rows)
+        rows.append(row)
+        for name, column in columns.items():
+            column.append(cells.get(name))
+    if not rows:
+        raise DataError(_no_rows(stream))
+    return Table(stream.source, columns, rows, tuple(stream.skipped), stream.notes, stream.layout)
+
+
+def iterate_rows(
+    path: Path | None, table_format: TableFormat = DETECT, expected: Expected = ANYTHING
+) -> RowStream:
+    """Read rows one by one, of a table that may be larger than memory.
+
+    Args:
+        path: As for `read_table`, but a line without a delimiter is one text, in a column
+            `text`. None reads standard input.
+        table_format: What is stated; the rest is detected.
+        expected: What is known of it.
+
+    Raises:
+        DataError: There is no such file, or, while rows are taken, one cannot be read.
+    """
+    if path is None:
+        source = TextSource(None, sys.stdin.buffer, table_format.encoding)
+        return _stream_text(source, table_format, expected)
+    return _stream_file(path, table_format, expected)
+
+
+def _stream_file(path: Path, table_format: TableFormat, expected: Expected) -> RowStream:
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, not a table.")
+        stream = None if regular else open_to_read_once(path)
+        source = TextSource(path if regular else None, stream, table_format.encoding)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    if regular and (path.suffix.lower() in PARQUET_ENDINGS or source.head[:4] == b"PAR1"):
+        return RowStream(str(path), _parquet_rows(path), table_format.skip_bad_rows)
+    for magic, kind in _FOREIGN_FILES.items():
+        if source.head.startswith(magic):
+            raise DataError(f"{path} is no text table: it is {kind}.")
+    return _stream_text(source, table_format, expected)
+
+
+def _stream_text(source: TextSource, table_format: TableFormat, expected: Expected) -> RowStream:
+    notes = (source.note,) if source.note else ()
+    stream = RowStream(source.name, iter(()), table_format.skip_bad_rows)
+    stream.notes = notes
+    if not any(line.strip() for line in source.preview()):
+        return stream
+    stated = table_format.delimiter is not None
+    if source.ending in JSON_ENDINGS or (not stated and looks_like_json(source)):
+        stream._rows, note = json_rows(source)
+        stream.notes = (*notes, *note)
+        return stream
+    layout = detect_layout(source, table_format, expected)
+    if layout.kind == "lines" and not expected.labelled:
+        refuse_broken_json(source)
+    stream.layout, stream.notes = layout, (*notes, *layout.notes)
+    stream._rows = _text_rows(source, layout)
+    return stream
+
+
+def _text_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
+    if layout.dialect is None:
+        yield from _line_rows(source, layout)
+        return
+    header: list[str] = []
+    width = len(layout.columns)
+    for place, record in enumerate(read_records(source.lines(), layout.dialect, width), start=1):
+        if place <= layout.header_rows:
+            header = record.cells
+            continue
+        cells, fault = record.cells, record.fault
+        if fault is None and cells == header and width > 1:
+            fault = "it repeats the header"
+        if header and not any(header[len(cells) :]):
+            cells = [*cells, *[""] * (width - len(cells))]
+        if fault is None and len(cells) != width:
+            many = "cell" if len(cells) == 1 else "cells"
+            fault = f"it has {len(cells)} {many}, expected {width}"
+            if record.lines > 1:
+                last = record.row + record.lines - 1
+                fault += f" (a quote makes one row of the lines up to {last})"
+        yield record.row, fault or dict(zip(layout.columns, cells, strict=False))
+
+
+def _line_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
+    header = layout.header_rows
+    for row, line in enumerate(source.lines(), start=1):
+        text = line.rstrip("\r\n")
+        if header and text.strip():
+            header -= 1
+        elif fault := line_fault(line):
+            yield row, fault
+        elif layout.kind == "lines":
+            yield row, {layout.columns[0]: text}
+        elif text.strip():
+            split = _first_space if layout.kind == FIRST_SPACE else _fasttext
+            yield row, split(text)
+
+
+def _first_space(line: str) -> dict[str, Any]:
+    label, _, text = line.strip().partition(" ")
+    return {"label": label, "text": text.strip()}
+
+
+def _fasttext(line: str) -> dict[str, Any]:
+    labels, words = [], line.split(" ")
+    while words and (not words[0] or words[0].startswith(FASTTEXT_MARK)):
+        labels.append(words.pop(0).removeprefix(FASTTEXT_MARK))
+    named = [label for label in labels if label]
+    return {"label": named if len(named) > 1 else "".join(named), "text": " ".join(words)}
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            row = 0
+            for batch in file.iter_batches():
+                columns = batch.rename_columns(unique_names(batch.schema.names))
+                for cells in columns.to_pylist():
+                    row += 1
+                    yield row, {name: stored_value(value) for name, value in cells.items()}
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _no_rows(stream: RowStream) -> str:
+    if stream.skipped:
+        first = stream.skipped[0]
+        return (
+            f"{stream.source} has no row that can be read: {len(stream.skipped)} are bad "
+            f"(row {first.row}: {first.reason})."
+        )
+    if stream.layout and stream.layout.header_rows:
+        names = ", ".join(stream.layout.columns)
+        return f"{stream.source} has a header ({names}) and no rows. Add rows below it."
+    return f"{stream.source} is empty. A table needs rows, each with a text and a label."
+
+
+__all__ = [
+    "DETECT",
+    "RowStream",
+    "SkippedRow",
+    "Table",
+    "TableFormat",
+    "iterate_rows",
+    "read_table",
+    "write_rows",
+]

@@ -1,0 +1,167 @@
+"""Write rows as they come, into a file that is complete or absent."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from footwork.errors import ConfigError, DataError
+from footwork.files.folders import published_file
+from footwork.files.outputs import require_writable, unwritable
+from footwork.files.paths import path_line
+from footwork.tables.cells import cell, csv_writer
+
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+_BATCH_ROWS = 10_000
+_FIRST_ROW = 1 << 20  # characters
+
+SchemaOf = Callable[[Mapping[str, Any]], Any]
+"""From the first row to a schema of pyarrow."""
+
+
+def write_rows(
+    rows: Iterable[Mapping[str, Any]],
+    path: Path,
+    schema_of: SchemaOf | None = None,
+    columns: Sequence[str] = (),
+    *,
+    raw_cells: bool = False,
+) -> None:
+    """Write rows to a file that is complete or absent.
+
+    Args:
+        rows: The first one's keys are the columns. Lists and mappings stand in CSV as JSON,
+            None as an empty cell.
+        path: Ends in .csv, .tsv, .jsonl or .parquet.
+        schema_of: The types of Parquet; None takes them from the first rows.
+        columns: Of a table without rows.
+        raw_cells: Leave alone what a spreadsheet would run; see `footwork.tables.cells`.
+
+    Raises:
+        ConfigError: Another ending.
+        DataError: The file cannot be written, or a value is of another type than its column.
+    """
+    writers: dict[str, Callable[[Iterable[Mapping[str, Any]], Path], None]] = {
+        ".csv": lambda rows, path: _write_csv(as_cells(rows), path, columns, ","),
+        ".tsv": lambda rows, path: _write_csv(as_cells(rows), path, columns, "\t"),
+        ".jsonl": _write_json_lines,
+        ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of, columns),
+    }
+
+    def as_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        return ({name: cell(v, raw=raw_cells) for name, v in row.items()} for row in rows)
+
+    _require_known_ending(path)
+    write = writers[path.suffix.lower()]
+    try:
+        with published_file(path) as sibling:
+            write(rows, sibling)
+    except OSError as error:
+        # Not the text of the error: pyarrow's names the sibling.
+        raise unwritable(path, os.strerror(error.errno or errno.EIO).lower()) from error
+
+
+def _require_known_ending(path: Path) -> None:
+    if path.suffix.lower() not in _ENDINGS:
+        raise ConfigError(
+            f"The ending of {path_line(path.name)} must be one of {', '.join(_ENDINGS)}, "
+            f"got {path.suffix or 'none'!r}."
+        )
+
+
+def require_table(
+    path: Path | None,
+    columns: Sequence[str],
+    inputs: Iterable[str | Path | None] = (),
+    prefix: str = "/",
+) -> None:
+    """`require_writable`, of a table: one with a column that the command does not write stays.
+
+    Args:
+        path: The file, if one is named.
+        columns: All that the command writes; a table of its own has the first three.
+        inputs: What is read meanwhile.
+        prefix: With which names of further columns begin.
+
+    Raises:
+        ConfigError: It has another ending, or would replace an input, or another table.
+        DataError: It cannot be written.
+    """
+    if path is not None:
+        _require_known_ending(path)
+
+    def is_own(table: Path) -> bool:
+        names = _columns_of(table)
+        known = all(name in columns or name.startswith(prefix) for name in names)
+        return known and set(columns[:3]) <= set(names)
+
+    require_writable(path, is_own, inputs)
+
+
+def _columns_of(path: Path) -> Sequence[str]:
+    """Names of the columns of a table that was written here; none of what is no such table."""
+    ending = path.suffix.lower()
+    try:
+        if ending == ".parquet":
+            import pyarrow.parquet
+
+            return pyarrow.parquet.read_schema(path).names
+        with path.open(encoding="utf-8", newline="") as file:
+            if ending == ".jsonl":
+                row = json.loads(file.readline(_FIRST_ROW))
+                return tuple(row) if isinstance(row, dict) else ()
+            return next(csv.reader(file, delimiter="\t" if ending == ".tsv" else ","), ())
+    except (OSError, ValueError, csv.Error, RecursionError):  # pyarrow's are ValueErrors
+        return ()
+
+
+def _write_csv(
+    rows: Iterable[Mapping[str, Any]], path: Path, columns: Sequence[str], delimiter: str
+) -> None:
+    rows = iter(rows)
+    first = next(rows, None)
+    names = list(columns if first is None else first)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv_writer(file, delimiter)
+        if names:
+            writer.writerow(names)
+        for row in itertools.chain([] if first is None else [first], rows):
+            writer.writerow([row.get(name) for name in names])
+
+
+def _write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+
+
+def _write_parquet(
+    rows: Iterable[Mapping[str, Any]],
+    path: Path,
+    schema_of: SchemaOf | None,
+    columns: Sequence[str],
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = iter(rows)
+    batch = [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]
+    example = batch[0] if batch else dict.fromkeys(columns)
+    schema = schema_of(example) if schema_of and example else None
+    try:
+        table = pyarrow.Table.from_pylist(batch, schema=schema)
+        with pyarrow.parquet.ParquetWriter(path, table.schema) as writer:
+            writer.write_table(table)
+            while batch := [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]:
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema=table.schema))
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"A value does not fit its column in Parquet: {error}. "
+            "Write .jsonl, whose columns have no types."
+        ) from error

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import footwork.models.hub
+from footwork.errors import ConfigError, HubUnreachable, ModelError
+from footwork.models.checkpoints import (
+    load_classifier,
+    load_part,
+    load_shape,
+    load_tokenizer,
+    load_trained,
+    model_commit,
+    resolve_model_id,
+)
+from tests.hub import Hub
+from tests.models import FAMILIES, build_adapter, build_base, build_classifier
+
+TASK = "single_label_classification"
+
+
+def test_tiny_is_a_useful_size_and_loads_without_the_hub() -> None:
+    model, _ = load_classifier("tiny", labels=["a", "b"], task=TASK)
+    parameters = sum(p.numel() for p in model.base_model.parameters())
+    assert 1_900_000 < parameters < 4_000_000
+    assert sum(f.stat().st_size for f in Path(resolve_model_id("tiny")).iterdir()) < 4_400_000
+    assert load_tokenizer("tiny").tokenize("A question") == ["▁a", "▁question"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_base_gets_a_new_head_with_the_given_labels(family: str, tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", family)
+    model, _ = load_classifier(str(base), labels=["no", "yes", "maybe"], task=TASK)
+    assert model.config.id2label == {0: "no", 1: "yes", 2: "maybe"}
+    assert model.dtype == torch.float32
+
+
+def test_half_precision_files_become_float32(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    weights = base / "model.safetensors"
+    save_file({k: v.half() for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+    model, _ = load_classifier(str(base), labels=["a", "b"], task=TASK)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_an_encoder_without_its_weights_is_refused(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    weights = base / "model.safetensors"
+    kept = {k: v for k, v in load_file(weights).items() if "layer.1." not in k}
+    save_file(kept, weights, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks \d+ weights of the encoder"):
+        load_classifier(str(base), labels=["a", "b"], task=TASK)
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "./nowhere",
+        "models/",
+        "a/b/c",
+        "my model",
+        "not a name!",
+        "owner/name@main",
+        "C:\\models",
+        "",
+    ],
+)
+def test_what_can_be_no_model_is_a_wrong_command(model_id: str) -> None:
+    with pytest.raises(ConfigError, match=r"There is no folder .* Name a folder, a Hub id"):
+        load_tokenizer(model_id)
+
+
+def test_a_file_and_an_address_are_told_from_a_folder_and_an_id(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ConfigError, match=r"is a file\. Name the folder that holds the whole"):
+        resolve_model_id(str(tmp_path / "model.safetensors"))
+    with pytest.raises(ConfigError, match=r"is an address\. Name the Hub id alone: some/model"):
+        resolve_model_id("https://huggingface.co/some/model/tree/main")
+
+
+def test_offline_a_model_that_is_not_there_says_what_to_do() -> None:
+    with pytest.raises(HubUnreachable, match=r"holds no copy of some/far\..*local folder.*`tiny`"):
+        load_tokenizer("some/far")
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"without config\.json"):
+        resolve_model_id(str(tmp_path))
+    with pytest.raises(ModelError, match="holds no trained classifier"):
+        load_trained(tmp_path)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_and_plain_folders_load_alike(family: str, tmp_path: Path) -> None:
+    plain = build_classifier(tmp_path / "plain", family)
+    adapter = build_adapter(tmp_path / "adapter", build_base(tmp_path / "base", family))
+    for folder in (plain, adapter):
+        model, tokenizer = load_trained(folder)
+        encoded = tokenizer("a good film", return_tensors="pt")
+        assert model(**encoded).logits.shape == (1, 2)
+        assert not model.training
+
+
+def test_a_plain_folder_without_its_head_is_refused(tmp_path: Path) -> None:
+    folder = build_classifier(tmp_path / "plain", "bert")
+    weights = folder / "model.safetensors"
+    kept = {k: v for k, v in load_file(weights).items() if not k.startswith("classifier")}
+    save_file(kept, weights, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights, classifier\.bias"):
+        load_trained(folder)
+
+
+def test_an_adapter_without_its_base_says_where_the_base_was(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    adapter = build_adapter(tmp_path / "adapter", base)
+    moved = base.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError) as caught:
+        load_trained(adapter)
+    for expected in (str(adapter), str(base), "Move that model back", "base_model_name_or_path"):
+        assert expected in str(caught.value)
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = str(moved)
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    load_trained(adapter)
+
+
+def test_a_model_of_the_hub_loads_from_the_cache_when_the_hub_fails(
+    hub: Hub, tmp_path: Path
+) -> None:
+    commit = hub.add("some/model", build_base(tmp_path / "base", "bert"))
+
+    def load() -> dict[str, torch.Tensor]:
+        footwork.models.hub._COMMITS.clear()  # as a process of its own
+        tokenizer = load_tokenizer("some/model")
+        assert tokenizer.tokenize("good") == ["good"]
+        assert load_shape("some/model").config.model_type == "bert"
+        model, _ = load_classifier("some/model", labels=["a", "b"], task=TASK)
+        assert tokenizer.name_or_path == model.name_or_path == "some/model"
+        assert model_commit("some/model") == commit
+        return dict(model.base_model.state_dict())
+
+    online = load()
+    hub.fail("/", 503)
+    for name, tensor in load().items():
+        if ".pooler." not in name:
+            torch.testing.assert_close(tensor, online[name])
+
+
+def test_weights_in_one_old_format_are_all_that_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    hub.add("some/model", folder)
+    load_classifier("some/model", labels=["a", "b"], task=TASK)
+    assert not [thread for thread in threading.enumerate() if "conversion" in thread.name]
+    asked = {line.split("/")[-1] for line in hub.requests if line.startswith("GET /some")}
+    names = {"config.json", "tokenizer.json", "tokenizer_config.json", "pytorch_model.bin"}
+    assert asked == names
+
+
+def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    adapter = build_adapter(tmp_path / "adapter", base)
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = "some/gated"
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    hub.add("some/gated", base, gated=True)
+    with pytest.raises(ModelError, match=r"is an adapter over some/gated\. some/gated is gated: "):
+        load_trained(adapter)
+
+
+def test_an_adapter_of_the_hub_is_trained_on(hub: Hub, tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    adapter = build_adapter(tmp_path / "adapter", base)
+    hub.add("some/adapter", adapter)
+    found, wanted = (
+        load_classifier(name, labels=["no", "yes"], task=TASK)[0]
+        for name in ("some/adapter", str(adapter))
+    )
+    weights = wanted.base_model.state_dict()
+    assert all(
+        torch.equal(tensor, weights[name]) for name, tensor in found.base_model.state_dict().items()
+    )
+
+
+def test_an_unknown_kind_of_model_does_not_lack_a_tokenizer(tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
+    settings = json.loads((folder / "config.json").read_text()) | {"model_type": "bert9"}
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="its model type, bert9, is unknown to transformers"):
+        load_tokenizer(str(folder))
+
+
+def test_a_pickle_that_holds_code_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Path("code"), protocol=2))
+    with pytest.raises(ModelError, match="a pickle that holds more than weights") as caught:
+        load_classifier(str(folder), labels=["a", "b"], task=TASK)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    for path in base.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelError, match=r"it has no tokenizer \(tokenizer\.json, vocab\.txt"):
+        load_tokenizer(str(base))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ImportError("\nTimmWrapperModel requires the timm library but it was not found in ..."),
+            r"needs a package that is not installed\. Install it: pip install timm$",
+        ),
+        (
+            ImportError("You need to install fugashi to use MecabTokenizer. See https://pypi.org"),
+            r"Install it: pip install fugashi$",
+        ),
+        (
+            ValueError("Loading this model requires code. Set `trust_remote_code=True`."),
+            r"asks for code of its own \(`auto_map`\), and Footwork runs no code",
+        ),
+        (ValueError("The first line.\nAnd the second"), r"The first line\. And the second\. Check"),
+    ],
+)
+def test_a_reason_is_told_whole(error: Exception, message: str, tmp_path: Path) -> None:
+    class Part:
+        @staticmethod
+        def from_pretrained(*_: object, **__: object) -> None:
+            raise error
+
+    base = build_base(tmp_path / "base", "bert")
+    with pytest.raises(ModelError, match=message):
+        load_part(Part, str(base))
+
+
+def test_a_model_of_an_unknown_kind_says_so(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    settings = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(settings | {"model_type": "frobnicator"}))
+    with pytest.raises(ModelError, match=r"frobnicator, is unknown to transformers [\d.]+\. If a "):
+        load_shape(str(base))

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from footwork import cli
+from footwork.failures import explain
+
+
+def run_footwork(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("footwork")), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def boxing_process(folder: Path, *words: str) -> list[str]:
+    code = "import sys, footwork.cli as c; c.APPLICATIONS = ('boxing',); sys.exit(c.main())"
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(folder.parent)!r}); {code}",
+        *words,
+    ]
+
+
+def test_help_names_the_applications_and_the_exit_codes() -> None:
+    done = run_footwork("--help")
+    assert done.returncode == 0
+    assert "textclf" in done.stdout
+    assert "Exit codes: 0 done" in done.stdout
+    assert done.stderr == ""
+
+
+def test_version_is_the_installed_one() -> None:
+    assert run_footwork("--version").stdout.strip() == version("footwork")
+
+
+def test_an_unknown_application_is_a_wrong_command() -> None:
+    done = run_footwork("textcfl")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith('footwork: error: Unknown command "textcfl".')
+    assert 'Did you mean "textclf"?' in done.stderr
+
+
+def test_help_imports_no_application_and_nothing_heavy() -> None:
+    code = (
+        "import sys, footwork.cli as c; c.main(['--help']); "
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr.split()
+    assert not {"torch", "numpy", "transformers", *cli.APPLICATIONS} & set(loaded)
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "textclf", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == run_footwork("textclf", "--help").stdout
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["--", "signal"], "footwork boxing fail --resume -- signal"),
+        (["signal", "--out", "my texts"], "footwork boxing fail signal --out 'my texts' --resume"),
+        (["signal", "--resume"], "footwork boxing fail signal --resume"),
+        (["signal", "--overwrite", "--debug"], "footwork boxing fail signal --resume"),
+    ],
+)
+@pytest.mark.usefixtures("boxing")
+def test_an_interrupted_run_ends_with_the_command_that_goes_on(
+    words: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["boxing", "fail", *words]) == 143
+    assert capsys.readouterr().err.endswith(f" That is: {command}\n")
+
+
+@pytest.mark.usefixtures("boxing")
+def test_a_lost_process_is_no_fault_of_footwork(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["boxing", "fail", "peer"]) == 1
+    assert "RuntimeError" in capsys.readouterr().err  # alone it has no peer
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(["boxing", "fail", "peer"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("footwork: error: another process of this run ended first")
+    assert "fault of Footwork" not in shown
+    cli.main(["boxing", "fail", "signal"])
+    assert capsys.readouterr().err == "footwork: saved at step 7\n"  # the launcher is not known
+
+
+@pytest.mark.usefixtures("boxing")
+def test_only_what_is_there_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Hit and do not be hit." in shown
+    assert "More follows" not in shown
+    assert "not_installed" not in shown
+    assert "boxing" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        ("data", 1, "footwork: error: row 3 has no label\n"),
+        ("config", 2, "footwork: error: `rounds` must be at least 1, got 0.\n"),
+        (
+            "signal",
+            143,
+            "footwork: saved at step 7 That is: footwork boxing fail signal --resume\n",
+        ),
+        ("keyboard", 130, "footwork: interrupted.\n"),
+        ("disk", 1, "footwork: error: no space left on the disk"),
+        ("wrapped disk", 1, "footwork: error: no space left on the disk"),
+        ("locked", 1, "footwork: error: out: Permission denied.\n"),
+        ("memory", 1, "footwork: error: out of memory."),
+        (
+            "bug",
+            1,
+            "footwork: error: This is a fault of Footwork: KeyError: 'stance'; "
+            "run again with --debug for the traceback\n",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("boxing")
+def test_a_failure_is_one_line_and_a_code(
+    fault: str, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["boxing", "fail", fault]) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(message)
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+@pytest.mark.usefixtures("boxing")
+def test_debug_anywhere_shows_the_traceback(place: int, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["boxing", "fail", "bug"]
+    words.insert(place, "--debug")
+    assert cli.main(words) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("boxing")
+def test_a_word_after_two_dashes_is_not_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["boxing", "fail", "--", "--debug"]) == 1
+    assert "KeyError: '--debug'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("boxing")
+def test_the_code_of_a_command_is_the_code_of_the_process() -> None:
+    assert cli.main(["boxing", "skip"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["boxing", "bx"], 'Unknown command "bx". Did you mean "box"?'),
+        (["boxing", "box", "--num-round", "3"], "Did you mean --num-rounds?"),
+        (["boxing", "box", "--num-rounds", "x"], 'unable to convert "x" into int'),
+        (["boxing", "box", "--stance", "southpa"], 'Did you mean "southpaw"?'),
+        (["boxing", "fail"], "requires an argument"),
+    ],
+)
+@pytest.mark.usefixtures("boxing")
+def test_a_wrong_command_says_what_was_meant(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.endswith("--help\n")
+
+
+def test_a_configuration_file_fills_in_what_the_command_line_leaves_open(
+    boxing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = boxing.parent / "bout.toml"
+    settings.write_text('num_rounds = 12\nstance = "southpaw"\ncorners = ["red", "blue"]\n')
+    assert cli.main(["boxing", "box", "--config", str(settings)]) == 0
+    assert capsys.readouterr().out == "12 southpaw red blue\n"
+    overriding = ["--num-rounds", "4", "--corners", "green"]
+    assert cli.main(["boxing", "box", "--config", str(settings), *overriding]) == 0
+    assert capsys.readouterr().out == "4 southpaw green\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("num_round = 12", 'Unknown option: "[num_round]" from bout.toml. Did you mean'),
+        (
+            'num_rounds = "x"',
+            'Invalid value for [num_rounds] from bout.toml: unable to convert "x"',
+        ),
+        ("num_rounds = ", "bout.toml is not valid TOML: "),
+        ('config = "other.toml"', "bout.toml names another file under `config`."),
+        (None, "Cannot read the configuration bout.toml: No such file or directory."),
+    ],
+)
+@pytest.mark.usefixtures("boxing")
+def test_a_wrong_configuration_file_is_a_wrong_command(
+    content: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        Path("bout.toml").write_text(content)
+    assert cli.main(["boxing", "box", "--config", "bout.toml"]) == 2
+    assert capsys.readouterr().err.startswith(f"footwork: error: {message}")
+
+
+def test_a_closed_pipe_ends_quietly(boxing: Path) -> None:
+    command = boxing_process(boxing, "boxing", "count", "200000")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_the_output_is_said_once(boxing: Path) -> None:
+    command = boxing_process(boxing, "boxing", "count", "3")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("footwork: error: no space left on the disk")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("boxing")
+def test_one_process_of_many_says_which_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    cli.main(["boxing", "fail", "data"])
+    assert capsys.readouterr().err == "footwork (process 1): error: row 3 has no label\n"
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["database or disk is full", "14784 requested and 992 written", "problem writing element 7"],
+)
+def test_a_full_disk_is_told_from_the_words_of_other_libraries(told: str) -> None:
+    assert "no space left on the disk" in explain(OSError(told), ())[0]
+
+
+def test_what_the_output_cannot_encode_is_escaped() -> None:
+    code = "from footwork.cli import main; main(['--version']); print(chr(0x65e5))"
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=True
+    )
+    assert shown.stdout.endswith(b"\\u65e5\n")

@@ -1,0 +1,110 @@
+"""Two-tower models are found, named and checked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Blip2Config
+
+from footwork.encoder.dual import DualEncoder
+from footwork.errors import ConfigError, ModelError
+from footwork.inference.halving import unit_rows
+from footwork.models.checkpoints import IMAGE_PRESETS
+from footwork.options import EncoderConfig
+from tests.dual_encoders import build_dual_encoder, draw_image
+from tests.models import build_base
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_dual_encoder(tmp_path_factory.mktemp("clip"))
+
+
+def test_the_fingerprint_names_weights_and_preprocessing_wherever_they_lie(
+    folder: Path, tmp_path: Path
+) -> None:
+    original = DualEncoder.load(str(folder)).fingerprint
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "README.md").write_text("nothing that counts")
+    assert DualEncoder.load(str(copy)).fingerprint == original
+    settings = json.loads((copy / "preprocessor_config.json").read_text())
+    settings["resample"] = 2
+    (copy / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert DualEncoder.load(str(copy)).fingerprint != original
+    other = build_dual_encoder(tmp_path / "other", "clip", seed=1)
+    assert DualEncoder.load(str(other)).fingerprint != original
+    assert "CLIPImageProcessorPil" in original
+
+
+def test_a_model_of_another_kind_is_told_what_is_supported(tmp_path: Path) -> None:
+    bert = build_base(tmp_path / "bert", "bert")
+    with pytest.raises(ModelError, match=r"is a BertModel, .* Supported are .*SigLIP 2"):
+        DualEncoder.load(str(bert))
+
+
+def test_a_model_that_writes_texts_is_told_what_is_supported(tmp_path: Path) -> None:
+    Blip2Config().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"is a Blip2Model, which writes texts\. Supported are"):
+        DualEncoder.load(str(tmp_path))
+
+
+def test_a_tower_that_gives_no_single_vector_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"gives \(2, 5, 8\) where one vector a row is wanted"):
+        unit_rows(torch.ones(2, 5, 8))
+
+
+def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = shutil.copytree(folder, tmp_path / "model")
+    weights = load_file(copy / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"lacks 1 weight of the encoder, visual_projection\.weight among them"
+    ):
+        DualEncoder.load(str(copy))
+
+
+def test_weights_that_are_no_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = shutil.copytree(folder, tmp_path / "model")
+    weights = load_file(copy / "model.safetensors")
+    weights["visual_projection.weight"].fill_(float("nan"))
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    encoder = DualEncoder.load(str(copy))
+    with pytest.raises(ModelError, match="embeddings that are no numbers"):
+        encoder.encode_images([draw_image(tmp_path / "a.png")])
+
+
+def test_a_folder_without_a_processor_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / "preprocessor_config.json").unlink()
+    with pytest.raises(ModelError, match=r"has no preprocessor_config\.json"):
+        DualEncoder.load(str(copy))
+
+
+def test_presets_name_models_of_the_hub() -> None:
+    assert set(IMAGE_PRESETS) == {"tiny", "fast", "accurate", "multilingual"}
+    for preset in ("fast", "accurate", "multilingual"):
+        with pytest.raises(ModelError, match=f"holds no copy of {IMAGE_PRESETS[preset]}"):
+            DualEncoder.load(preset)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "int8"}, "`precision` must be one of auto, bf16, float32, got 'int8'"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"workers": 0}, "`workers` must be at least 1, got 0"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_allowed(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EncoderConfig(**settings)

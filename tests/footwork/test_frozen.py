@@ -1,0 +1,168 @@
+"""A frozen model answers as the model it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from footwork.inference.first_token import FirstTokenExactly
+from footwork.inference.frozen import PackedLinear, can_pack, frozen_model, pair_view
+from footwork.models.deberta import accelerate_attention, shift
+from tests.models import FAMILIES, WIDTHS, build_config, build_tokenizer
+
+
+def build_model(family: str, **changes: Any) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    config = build_config(
+        family, build_tokenizer(family), ("a", "b", "c"), "single_label_classification"
+    )
+    for name, value in changes.items():
+        setattr(config, name, value)
+    return AutoModelForSequenceClassification.from_config(config).eval()
+
+
+def batch(length: int, rows: int = 3) -> dict[str, torch.Tensor]:
+    ids = torch.randint(5, 130, (rows, length))
+    mask = torch.ones_like(ids)
+    mask[1, max(1, length // 2) :] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def logits(model: Any, inputs: dict[str, torch.Tensor], bf16: bool = False) -> torch.Tensor:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, bf16):
+        return model(**inputs).logits.float()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("length", [1, 2, 17, 60])
+@pytest.mark.parametrize("packed", [False, True])
+def test_logits_stay(family: str, length: int, packed: bool) -> None:
+    model, inputs = build_model(family), batch(length)
+    expected = logits(model, inputs)
+    accelerate_attention(model)
+    torch.testing.assert_close(
+        logits(frozen_model(model, torch.float32, packed=packed), inputs),
+        expected,
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"share_att_key": False},
+        {"pos_att_type": ["c2p"]},
+        {"pos_att_type": ["p2c"]},
+        {"pos_att_type": []},
+        {"position_buckets": -1, "max_relative_positions": 24},
+        {"relative_attention": False},
+        {"norm_rel_ebd": "none"},
+        {"conv_kernel_size": 3},
+        {"num_hidden_layers": 1, "conv_kernel_size": 3},
+    ],
+)
+def test_logits_stay_for_every_variant_of_deberta(changes: dict[str, Any]) -> None:
+    model, inputs = build_model("deberta-v2", **changes), batch(40)
+    expected = logits(model, inputs)
+    accelerate_attention(model)
+    torch.testing.assert_close(
+        logits(frozen_model(model, torch.float32), inputs), expected, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_bf16_stays_near(family: str, packed: bool) -> None:
+    model, inputs = build_model(family), batch(30)
+    expected = logits(model, inputs)
+    accelerate_attention(model)
+    near = logits(frozen_model(model, torch.bfloat16, packed=packed), inputs, bf16=True)
+    assert 0 < (near - expected).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_exact_model_that_lends_its_blocks_stays_exact(family: str, packed: bool) -> None:
+    model, inputs = build_model(family), batch(30)
+    expected = logits(model, inputs)
+    accelerate_attention(model)
+    exact = frozen_model(model, torch.float32, packed=packed)
+    near = frozen_model(model, torch.bfloat16, packed=packed, exact=exact)
+    assert 0 < (logits(near, inputs) - expected).abs().max() < 0.2
+    torch.testing.assert_close(logits(exact, inputs), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_shortcut_is_taken(family: str) -> None:
+    model = build_model(family)
+    accelerate_attention(model)
+    exact = frozen_model(model, torch.float32, packed=True)
+    near = frozen_model(model, torch.bfloat16, packed=True, exact=exact)
+    first, last = near.base_model.encoder.layer
+    assert isinstance(first.output, FirstTokenExactly)
+    assert first.output.exact_dense is exact.base_model.encoder.layer[0].output.dense
+    bf16_packs = can_pack(torch.device("cpu"), torch.bfloat16)  # not every processor's does
+    assert isinstance(first.attention.output.dense, PackedLinear) is bf16_packs
+    assert isinstance(first.output.exact_dense, PackedLinear)
+    lengths: list[int] = []
+    last.output.register_forward_pre_hook(lambda _, states: lengths.append(states[0].size(1)))
+    logits(near, batch(9))
+    assert lengths == [1]
+
+
+def test_chunks_need_not_divide_the_length() -> None:
+    model, inputs = build_model("bert", chunk_size_feed_forward=2), batch(8)
+    expected = logits(model, inputs)
+    torch.testing.assert_close(logits(frozen_model(model, torch.float32), inputs), expected)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_projected_embeddings_are_no_obstacle(packed: bool) -> None:
+    from transformers import ElectraConfig, ElectraForSequenceClassification
+
+    config = ElectraConfig(embedding_size=16, **{**WIDTHS, "vocab_size": 200})
+    model, inputs = ElectraForSequenceClassification(config).eval(), batch(12)
+    expected = logits(model, inputs)
+    exact = frozen_model(model, torch.float32, packed=packed)
+    torch.testing.assert_close(logits(exact, inputs), expected, atol=1e-5, rtol=0)
+    near = frozen_model(model, torch.bfloat16, packed=packed, exact=exact)
+    assert 0 < (logits(near, inputs) - expected).abs().max() < 0.2
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's own
+def test_the_head_of_an_adapter_in_training_stays_in_float32() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    adapter = LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"])
+    frozen = frozen_model(get_peft_model(build_model("bert"), adapter), torch.bfloat16)
+    heads = [p for name, p in frozen.named_parameters() if "classifier" in name]
+    assert heads
+    assert {parameter.dtype for parameter in heads} == {torch.float32}
+
+
+def test_the_model_itself_is_left_alone_and_its_weights_are_shared() -> None:
+    model = build_model("deberta-v2")
+    accelerate_attention(model)
+    model.train()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    frozen = frozen_model(model, torch.bfloat16)
+    assert model.training
+    assert not frozen.training
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad
+        assert parameter.dtype is torch.float32
+        torch.testing.assert_close(parameter, before[name], atol=0, rtol=0)
+    words = model.deberta.embeddings.word_embeddings.weight
+    assert frozen.deberta.embeddings.word_embeddings.weight is words
+    model.eval()
+    assert model(**batch(9)).logits.requires_grad
+
+
+def test_a_view_by_pair_is_the_shift() -> None:
+    scores = torch.randn(2, 3, 7, 13)
+    assert torch.equal(pair_view(scores), shift(scores))
+    assert pair_view(scores).data_ptr() == scores.data_ptr() + 6 * scores.element_size()

@@ -1,0 +1,250 @@
+"""Laws of running a model over many sequences."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from footwork.errors import ConfigError, ModelError
+from footwork.inference.sequences import InferenceConfig, SequenceModel, plan_batches
+from footwork.inference.tokens import TokenizedTexts
+
+
+def sequences(lengths: list[int], seed: int = 0) -> TokenizedTexts:
+    generator = np.random.default_rng(seed)
+    rows = [generator.integers(1, 50, length).tolist() for length in lengths]
+    return TokenizedTexts({"input_ids": rows}, {"input_ids": 0}, left=False)
+
+
+class MeanOfEmbeddings(nn.Module):
+    """Masked mean of embeddings through a linear layer; runs out of memory past `capacity`."""
+
+    def __init__(self, capacity: int = 10**9) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 16)
+        self.head = nn.Linear(16, 3)
+        self.capacity = capacity
+        self.shapes: list[tuple[int, int]] = []
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        if input_ids.numel() > self.capacity:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        self.shapes.append((input_ids.shape[0], input_ids.shape[1]))
+        mask = attention_mask[..., None]
+        mean = (self.embedding(input_ids) * mask).sum(1) / mask.sum(1)
+        return SimpleNamespace(logits=self.head(mean))
+
+
+def never_close(logits: np.ndarray) -> np.ndarray:
+    return np.full(len(logits), np.inf)
+
+
+def answers(model: nn.Module, texts: TokenizedTexts, **settings: object) -> np.ndarray:
+    config = InferenceConfig(**{"precision": "float32", **settings})  # type: ignore[arg-type]
+    return SequenceModel(model, config).logits(texts, never_close)
+
+
+LENGTHS = [3, 60, 7, 7, 1, 25, 40, 12, 3, 90, 2, 33]
+
+
+def test_answers_come_in_input_order_whatever_the_batches() -> None:
+    model, texts = MeanOfEmbeddings(), sequences(LENGTHS)
+    alone = np.concatenate(
+        [
+            answers(model, TokenizedTexts({"input_ids": [row]}, {"input_ids": 0}, left=False))
+            for row in texts.inputs["input_ids"]
+        ]
+    )
+    for tokens in (1, 50, 300, 10**6):
+        np.testing.assert_allclose(answers(model, texts, batch_tokens=tokens), alone, atol=1e-6)
+
+
+def test_a_batch_that_does_not_fit_is_split_and_changes_nothing() -> None:
+    torch.manual_seed(1)
+    roomy = MeanOfEmbeddings()
+    tight = MeanOfEmbeddings(capacity=100)
+    tight.load_state_dict(roomy.state_dict())
+    texts = sequences(LENGTHS)
+    np.testing.assert_allclose(
+        answers(tight, texts, batch_tokens=1000),
+        answers(roomy, texts, batch_tokens=1000),
+        atol=1e-6,
+    )
+
+
+def test_a_smaller_batch_is_remembered_after_memory_ran_out() -> None:
+    model = SequenceModel(
+        MeanOfEmbeddings(capacity=100), InferenceConfig(precision="float32", batch_tokens=1000)
+    )
+    texts = sequences([10] * 40)
+    model.logits(texts, never_close)
+    tried = []
+    model._exact.register_forward_pre_hook(
+        lambda _module, _args, inputs: tried.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    model.logits(texts, never_close)
+    assert max(tried) <= 100
+
+
+def test_one_text_that_does_not_fit_is_an_error_that_names_the_way_out() -> None:
+    with pytest.raises(ModelError, match=r"One text of 90 tokens does not fit.*--max-length"):
+        answers(MeanOfEmbeddings(capacity=80), sequences(LENGTHS))
+
+
+def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory() -> None:
+    with pytest.raises(IndexError):
+        answers(MeanOfEmbeddings(), TokenizedTexts({"input_ids": [[99]]}, {"input_ids": 0}, False))
+
+
+def test_no_sequences_give_no_answers() -> None:
+    assert len(answers(MeanOfEmbeddings(), sequences([]))) == 0
+
+
+def test_batches_cover_every_row_once_within_the_budget() -> None:
+    lengths = np.sort(np.random.default_rng(0).integers(1, 300, 500))[::-1]
+    batches = list(plan_batches(lengths, 1024))
+    np.testing.assert_array_equal(np.concatenate(batches), np.arange(500))
+    for batch in batches:
+        assert len(batch) * lengths[batch[0]] <= 1024
+    padded = sum(len(batch) * lengths[batch[0]] for batch in batches)
+    assert padded < 1.1 * lengths.sum()
+
+
+def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+    batches = list(plan_batches(np.array([5000, 100, 100]), 1024))
+    assert [batch.tolist() for batch in batches] == [[0], [1, 2]]
+
+
+def test_bf16_close_calls_are_answered_in_float32() -> None:
+    torch.manual_seed(2)
+    model, texts = MeanOfEmbeddings(), sequences([5] * 2000)
+    exact = answers(model, texts)
+    runner = SequenceModel(model, InferenceConfig(precision="auto"))
+    runner._bf16 = True  # as on a processor that has it
+    runner._fast = SequenceModel(model, InferenceConfig(precision="bf16"))._fast
+
+    def margin(logits: np.ndarray) -> np.ndarray:
+        ordered = np.sort(logits, axis=1)
+        return ordered[:, -1] - ordered[:, -2]
+
+    fast = runner.logits(texts, margin)
+    assert 0 < np.abs(fast - exact).max() < 0.05
+    np.testing.assert_array_equal(fast.argmax(1), exact.argmax(1))
+    close = margin(exact) < np.sqrt(np.mean((fast - exact) ** 2))
+    assert close.any()
+    np.testing.assert_array_equal(fast[close], exact[close])
+
+
+def auto(model: nn.Module) -> SequenceModel:
+    """The model as on a processor that has bf16; MeanOfEmbeddings's head then is in bf16."""
+    runner = SequenceModel(model, InferenceConfig(precision="auto"))
+    runner._bf16 = True
+    runner._exact = SequenceModel(model, InferenceConfig(precision="float32"))._exact
+    runner._fast = SequenceModel(model, InferenceConfig(precision="bf16"))._fast
+    return runner
+
+
+def gap(logits: np.ndarray) -> np.ndarray:
+    ordered = np.sort(logits, axis=1)
+    return ordered[:, -1] - ordered[:, -2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_texts_asked_one_at_a_time_get_the_decisions_of_float32(seed: int) -> None:
+    torch.manual_seed(seed)
+    model, texts = MeanOfEmbeddings(), sequences([5] * 600, seed)
+    exact, runner = answers(model, texts), auto(model)
+    alone = np.concatenate([runner.logits(texts.take(slice(i, i + 1)), gap) for i in range(600)])
+    np.testing.assert_array_equal(alone.argmax(1), exact.argmax(1))
+
+
+def test_texts_that_are_all_alike_tell_one_error_not_sixteen() -> None:
+    torch.manual_seed(4)
+    model, texts = MeanOfEmbeddings(), sequences([5] * 1000)
+    same = TokenizedTexts({"input_ids": [[7, 8, 9]] * 40}, {"input_ids": 0}, left=False)
+    runner = auto(model)
+    np.testing.assert_array_equal(runner.logits(same, gap), answers(model, same))
+    assert runner._error.wanted == 15
+    exact = answers(model, texts)
+    np.testing.assert_array_equal(runner.logits(texts, gap).argmax(1), exact.argmax(1))
+
+
+def test_what_all_rows_err_alike_is_taken_away() -> None:
+    class Shifted(MeanOfEmbeddings):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            shift = torch.tensor([0.2, -0.1, 0.0])
+            return SimpleNamespace(logits=super().forward(input_ids, attention_mask).logits + shift)
+
+    model, texts, wrong = MeanOfEmbeddings(), sequences([5] * 200), Shifted()
+    wrong.load_state_dict(model.state_dict())
+    runner = auto(model)
+    runner._fast = wrong
+    np.testing.assert_allclose(runner.logits(texts, gap), answers(model, texts), atol=1e-5)
+
+
+def test_a_text_that_only_lacks_the_memory_of_its_neighbour_is_answered() -> None:
+    busy: list[int] = []
+    met = threading.Barrier(2, timeout=20)
+
+    class Crowded(MeanOfEmbeddings):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            busy.append(1)
+            try:
+                with suppress(threading.BrokenBarrierError):
+                    met.wait()  # broken as soon as one of them goes alone
+                if len(busy) > 1:
+                    met.abort()
+                    raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+                return super().forward(input_ids, attention_mask)
+            finally:
+                busy.pop()
+
+    torch.manual_seed(6)
+    crowded, roomy = Crowded(), MeanOfEmbeddings()
+    roomy.load_state_dict(crowded.state_dict())
+    texts = sequences([60, 60])
+    answered = answers(crowded, texts, workers=2, batch_tokens=60)
+    np.testing.assert_allclose(answered, answers(roomy, texts), atol=1e-6)
+
+
+def test_workers_answer_side_by_side() -> None:
+    names = set()
+
+    class Named(MeanOfEmbeddings):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            names.add(threading.current_thread().name)
+            time.sleep(0.01)
+            return super().forward(input_ids, attention_mask)
+
+    answers(Named(), sequences([200] * 12), workers=2, batch_tokens=200)
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("precision", "int4"), ("batch_tokens", 0), ("look_ahead", -1)]
+)
+def test_impossible_settings_are_refused(setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"`{setting}` must be"):
+        InferenceConfig(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_batches_side_by_side_answer_as_one_after_the_other() -> None:
+    torch.manual_seed(2)
+    model, texts = MeanOfEmbeddings(capacity=150), sequences(LENGTHS)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = answers(model, texts, batch_tokens=100)
+        torch.set_num_threads(3)
+        np.testing.assert_allclose(answers(model, texts, batch_tokens=100), alone, atol=1e-6)
+        np.testing.assert_allclose(answers(model, texts, batch_tokens=1000), alone, atol=1e-6)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

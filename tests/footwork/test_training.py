@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from footwork.errors import ConfigError, Interrupted, TrainingError
+from footwork.options import LoopConfig
+from footwork.training.job import TrainingOutcome
+from footwork.training.state import checkpoints, newest_checkpoint
+from tests.toy_training import at_forward, logged, train_toy
+
+Trained = tuple[Any, TrainingOutcome]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What a run comes to when nothing happens to it; no test changes it."""
+    return train_toy(tmp_path_factory.mktemp("undisturbed"))
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def assert_equal_weights(model: Any, other: Any, tolerance: float = 0.0) -> None:
+    for name, tensor in weights(other).items():
+        torch.testing.assert_close(weights(model)[name], tensor, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "bert", "roberta"])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_changes_neither_loss_nor_gradient_norm(
+    family: str, parts: int, tmp_path: Path
+) -> None:
+    _, one = train_toy(tmp_path / "one", family)
+    _, several = train_toy(tmp_path / "several", family, gradient_accumulation_steps=parts)
+    for name in ("loss", "grad_norm"):
+        assert logged(several, name) == pytest.approx(logged(one, name), rel=1e-4)
+
+
+def test_training_learns_the_toy_task_and_keeps_the_best_weights(tmp_path: Path) -> None:
+    _, outcome = train_toy(tmp_path, num_epochs=8)
+    assert logged(outcome, "eval_accuracy")[-1] > 0.9
+    assert outcome.best_step is not None
+
+
+def test_out_of_memory_splits_the_step_and_changes_nothing_else(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
+    def fail(_: Any) -> Any:
+        raise torch.OutOfMemoryError("injected")
+
+    model, expected = undisturbed
+    notes: list[str] = []
+    split, found = train_toy(tmp_path / "b", hook=at_forward(4, fail), notes=notes)
+    assert any("Out of memory at step 4: from here on 4 rows at a time" in note for note in notes)
+    assert logged(found, "loss") == pytest.approx(logged(expected, "loss"), rel=1e-5)
+    assert logged(found, "learning_rate") == logged(expected, "learning_rate")
+    assert_equal_weights(split, model, tolerance=1e-5)
+
+
+def test_out_of_memory_in_the_backward_pass_leaves_no_half_gradient(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
+    def poison(output: Any) -> Any:
+        def fail(_: torch.Tensor) -> None:
+            raise torch.OutOfMemoryError("injected in backward")
+
+        # The classifier's gradient is already there when the hook of the states below it fires.
+        output.logits.grad_fn.next_functions[0][0].register_prehook(lambda grads: fail(grads[0]))
+        return output
+
+    split, _ = train_toy(tmp_path / "b", hook=at_forward(4, poison))
+    assert_equal_weights(split, undisturbed[0], tolerance=1e-5)
+
+
+def test_one_row_that_does_not_fit_says_what_to_do(tmp_path: Path) -> None:
+    def hook(model: torch.nn.Module) -> None:
+        def fail(*_: Any, **__: Any) -> Any:
+            raise torch.OutOfMemoryError("injected")
+
+        model.forward = fail  # type: ignore[method-assign]
+
+    with pytest.raises(TrainingError, match=r"step 1 with a single row.*--max-length"):
+        train_toy(tmp_path, hook=hook)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_the_update(
+    value: float, tmp_path: Path, undisturbed: Trained
+) -> None:
+    def spoil(output: Any) -> Any:
+        output.logits = output.logits * value
+        return output
+
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) at step 5.*Rows of that step: \d+"):
+        train_toy(run, hook=at_forward(5, spoil))
+    kept = newest_checkpoint(run)
+    assert kept is not None
+    assert kept.name == "checkpoint-4"
+    resumed, _ = train_toy(run, resume=kept)
+    assert_equal_weights(resumed, undisturbed[0])
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_update(tmp_path: Path) -> None:
+    def spoil(output: Any) -> Any:
+        output.logits.register_hook(lambda gradient: gradient * float("nan"))
+        return output
+
+    with pytest.raises(TrainingError, match=r"gradient norm is nan at step 5"):
+        train_toy(tmp_path, hook=at_forward(5, spoil))
+
+
+@pytest.mark.parametrize("forward", [1, 3, 6, 7, 9])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_resumed_run_is_the_undisturbed_one(
+    forward: int,
+    number: int,
+    tmp_path: Path,
+    undisturbed: Trained,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def send(output: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return output
+
+    model, expected = undisturbed
+    run = tmp_path / "b"
+    with pytest.raises(Interrupted, match=r"--resume") as caught:
+        train_toy(run, hook=at_forward(forward, send))
+    assert caught.value.exit_code == 128 + number
+    resumed, found = train_toy(run, resume=newest_checkpoint(run))
+    assert "do not match" not in caplog.text  # as Trainer says of settings that differ
+    assert_equal_weights(resumed, model)
+    assert logged(found, "loss") == logged(expected, "loss")
+    assert found.best_step == expected.best_step
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    train_toy(tmp_path, max_steps=8)
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    (newest / "optimizer.safetensors").write_bytes(b"cut short")
+    assert newest_checkpoint(tmp_path) != newest
+
+
+def test_the_two_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
+    _, outcome = train_toy(tmp_path, num_epochs=5)
+    kept = {path.name for path in checkpoints(tmp_path)}
+    assert kept == {f"checkpoint-{outcome.best_step}", "checkpoint-24", "checkpoint-30"}
+
+
+def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
+    tmp_path: Path, undisturbed: Trained
+) -> None:
+    def spoil(output: Any) -> Any:
+        output.logits = output.logits * float("nan")
+        return output
+
+    run = tmp_path / "b"
+    with pytest.raises(TrainingError, match="loss is nan at step 14"):
+        train_toy(run, hook=at_forward(16, spoil))  # two of them are evaluations
+    newest = newest_checkpoint(run)
+    assert newest is not None
+    (newest / "model.safetensors").write_bytes(b"cut short")
+    before = newest_checkpoint(run)
+    assert before == run / "checkpoint-12"
+    resumed, _ = train_toy(run, resume=before)
+    assert_equal_weights(resumed, undisturbed[0])
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: Any) -> None:
+    import footwork.training.state as training_state
+
+    save, calls = training_state.save_file, [0]
+
+    def full(*args: Any, **options: Any) -> None:
+        calls[0] += 1
+        if calls[0] > 2:
+            raise OSError(28, "No space left on device")
+        save(*args, **options)
+
+    monkeypatch.setattr(training_state, "save_file", full)
+    with pytest.raises(TrainingError, match=r"No space left.*checkpoint-6 is complete.*--resume"):
+        train_toy(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-6"]
+
+
+def test_a_diverged_run_goes_on_with_a_lower_rate(tmp_path: Path) -> None:
+    def spoil(output: Any) -> Any:
+        output.logits = output.logits * float("nan")
+        return output
+
+    with pytest.raises(TrainingError, match="resume with a lower --learning-rate"):
+        train_toy(tmp_path, hook=at_forward(8, spoil))
+    kept = newest_checkpoint(tmp_path)
+    _, outcome = train_toy(tmp_path, resume=kept, learning_rate=1e-5)
+    rates = logged(outcome, "learning_rate")
+    assert max(rates[:7]) == pytest.approx(1e-3, rel=0.2)
+    assert max(rates[7:]) < 1e-5
+
+
+def test_a_run_that_has_ended_is_not_trained_on(tmp_path: Path) -> None:
+    settings = {"num_epochs": 30, "learning_rate": 1e-9, "early_stopping": 2}
+    model, outcome = train_toy(tmp_path, **settings)
+    again, found = train_toy(tmp_path, resume=newest_checkpoint(tmp_path), **settings)
+    assert found == outcome
+    assert_equal_weights(again, model)
+
+
+def test_early_stopping_counts_evaluations_since_the_best(tmp_path: Path) -> None:
+    notes: list[str] = []
+    _, outcome = train_toy(
+        tmp_path, num_epochs=30, learning_rate=1e-9, early_stopping=2, notes=notes
+    )
+    assert len(logged(outcome, "eval_loss")) == 3
+    assert "Stopped early: no better for 2 evaluations." in notes
+
+
+def test_a_batch_that_processes_cannot_share_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"multiple of the 3 processes, got 32"):
+        LoopConfig(batch_size=32).require_divisible(3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("batch_size", 0, "`batch_size` must be at least 1, got 0"),
+        ("warmup", 1.5, "`warmup` is a share of the steps"),
+        ("learning_rate", 0.0, "`learning_rate` must be above 0"),
+        ("schedule", "wavy", "`schedule` must be one of"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(setting: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LoopConfig(**{setting: value})

@@ -1,0 +1,310 @@
+"""An index as a source of images: known files are labelled by their vectors, others are encoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from footwork.errors import ConfigError, DataError, ImageError, StoreError
+from footwork.files.faults import why
+from footwork.files.paths import shell_word
+from footwork.files.plain_files import content_of
+from footwork.images.ahead import DISK_READERS, decoded_ahead
+from footwork.images.decoding import require_image
+from footwork.options import EncoderConfig
+from search.filters import EVERYTHING, Filter
+from search.paths import absolute_path
+from search.places import Place, find_place
+from search.query.texts import TextEncoder, load_model, open_texts
+from search.records import ImageRecord
+from search.store.protocol import Embedder, FloatArray, Store
+from zeroshot.classifier import LabelledImage
+from zeroshot.labelling import VectorLabeller
+from zeroshot.options import IndexOptions, ModelOptions
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from footwork.encoder.dual import DualEncoder
+    from footwork.prompts.labels import EmbeddedFile
+
+DEFAULTS = EncoderConfig()
+_TOGETHER = 1024  # files that are looked up at once
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file, and what the index has for it."""
+
+    path: Path
+    embedding: FloatArray | None
+    fault: str | None = None
+    note: str | None = None
+
+
+class IndexedEncoder:
+    """A two-tower model that encodes no image whose vector an index has.
+
+    Its text half is loaded when a text is to be encoded, the whole model when an image is.
+
+    Args:
+        place: Where the index is.
+        store: The index, open.
+        config: How images that it does not know are encoded.
+    """
+
+    def __init__(self, place: Place, store: Store, config: EncoderConfig = DEFAULTS) -> None:
+        self.place, self.store = place, store
+        self.model_id = store.embedder.model_id
+        self.revision = store.embedder.revision
+        self.fingerprint = store.embedder.fingerprint
+        self.width = store.embedder.width
+        """Of an embedding."""
+        self._config = config
+
+    @property
+    def logit_scale(self) -> float:
+        """Multiplies the cosine."""
+        return self._text_half.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Added to it; None for a model with a softmax."""
+        return self._text_half.logit_bias
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Unit rows, (N, D)."""
+        return self._text_half.encode_texts(texts)
+
+    def cut_texts(self, texts: Sequence[str]) -> list[int]:
+        """Which texts are longer than the model reads."""
+        return self._text_half.cut_texts(texts)
+
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+        """Unit rows, (N, D), by the model, whatever the index knows.
+
+        Raises:
+            ImageError: One cannot be read.
+            ModelError: The model cannot be loaded, or is no longer what it was.
+        """
+        return self._model.encode_images(images)
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
+        """Each file's row or fault, in order.
+
+        What the index knows, of a file of this name, size and times, or of one of the same content,
+        is taken from it.
+
+        Raises:
+            ModelError: The model is needed, and cannot be loaded, or is no longer what it was.
+        """
+        waiting = iter(paths)
+        while part := list(islice(waiting, _TOGETHER)):
+            known = self._known(part)
+            unknown = [path for path in part if path not in known]
+            encoded = self._model.encode_files(unknown) if unknown else iter(())
+            for path in part:
+                yield known[path] if path in known else next(encoded)
+
+    @cached_property
+    def _text_half(self) -> TextEncoder:
+        embedder = self.store.embedder
+        return open_texts(self.place.texts_folder(embedder), embedder).encoder
+
+    @cached_property
+    def _model(self) -> DualEncoder:
+        return load_model(self.store.embedder, self._config)
+
+    def _known(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
+        here = {path: state for path in paths if (state := _state_of(path)) is not None}
+        records = self.store.records([absolute_path(path) for path in here])
+        same: dict[Path, ImageRecord] = {}
+        for path, state in here.items():
+            record = records.get(absolute_path(path))
+            if record is not None and record.is_state_of(state):
+                same[path] = record
+        same |= self._of_same_content({p: s.st_size for p, s in here.items() if p not in same})
+        vectors = self.store.vectors([record.path for record in same.values()])
+        return {
+            path: KnownFile(path, vectors.get(record.path), record.fault)
+            for path, record in same.items()
+            if record.fault is not None or record.path in vectors
+        }
+
+    def _of_same_content(self, sizes: dict[Path, int]) -> dict[Path, ImageRecord]:
+        """Images that hold the same as some files, by the sizes of these in bytes."""
+        alike: dict[int, dict[str, ImageRecord]] = {}
+        for record in self.store.same_size(set(sizes.values())):
+            alike.setdefault(record.size, {})[record.content] = record
+        found = {}
+        for path, size in sizes.items():
+            content = content_of(path) if size in alike else None
+            if content is not None and content in alike[size]:
+                found[path] = alike[size][content]
+        return found
+
+
+@contextmanager
+def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEncoder | None]:
+    """The index that a command names, if it names one, closed when the block ends.
+
+    Args:
+        where: The index.
+        model: How images that it does not know are encoded; may name the index's model.
+
+    Raises:
+        ConfigError: `model` names another model than the index's.
+        StoreError: There is no such index, or it cannot be read.
+    """
+    if not where.is_named:
+        yield None
+        return
+    place = find_place(where)
+    store = place.open()
+    try:
+        _require_same_model(place, store.embedder, model)
+        yield IndexedEncoder(place, store, model)
+    finally:
+        store.close()
+
+
+def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -> None:
+    stated = resolved = model.model_id or embedder.model_id
+    if stated != embedder.model_id:
+        from footwork.models.checkpoints import (  # torch, for this alone
+            IMAGE_PRESETS,
+            resolve_model_id,
+        )
+
+        resolved = resolve_model_id(stated, IMAGE_PRESETS)
+    if resolved == embedder.model_id and model.revision in (None, embedder.revision):
+        return
+    asked = f"{stated} at {model.revision}" if model.revision else stated
+    raise ConfigError(
+        f"The index at {place} was made with {embedder.model_id} ({embedder.width} wide), but "
+        f"--model asks for {asked}. Leave it out, or switch the index: footwork search index "
+        f"--index {shell_word(str(place))} --model {shell_word(stated)}"
+    )
+
+
+def _state_of(path: Path) -> os.stat_result | None:
+    """None where no such file is within reach."""
+    try:
+        return path.stat()
+    except Exception as error:  # noqa: BLE001 - a file's own fault: decoding says what it is
+        why(error)
+        return None
+
+
+_WRITTEN = 20_000  # images and labels of theirs that are written at once
+
+
+def label_images(
+    labeller: VectorLabeller,
+    index: IndexedEncoder,
+    paths: Sequence[Path],
+    where: Filter = EVERYTHING,
+) -> Iterator[LabelledImage]:
+    """Label files that are named, or what an index holds.
+
+    Args:
+        labeller: Of vectors of the index's model.
+        index: Its encoder is the labeller's, too.
+        paths: Files; none takes the present images of the index.
+        where: Which of these.
+
+    Raises:
+        ConfigError: Both files are named and conditions given.
+    """
+    if not paths:
+        return label_index(labeller, index, where)
+    if not where.is_empty:
+        raise ConfigError(
+            "Conditions such as --in and --since choose among all images of an index: leave them "
+            "out, or name no images."
+        )
+    return labeller.label_files(paths)
+
+
+def label_index(
+    labeller: VectorLabeller, index: IndexedEncoder, where: Filter = EVERYTHING
+) -> Iterator[LabelledImage]:
+    """Label what an index holds, in bounded memory.
+
+    Args:
+        labeller: Of vectors of the index's model.
+        index: Whose present images are labelled, in its order.
+        where: Which of them.
+
+    Raises:
+        DataError: There is no such image.
+        StoreError: The index cannot be read.
+    """
+    empty = True
+    for block in index.store.scan(where):
+        empty = empty and not block.records
+        paths = [Path(record.path) for record in block.records]
+        yield from labeller.label_embeddings(block.vectors, paths)
+    if empty:
+        asked = "holds no image" if where.is_empty else "holds no image that fulfils all conditions"
+        raise DataError(f"The index at {index.place} {asked}. footwork search status tells more.")
+
+
+def only_images(answers: Iterable[LabelledImage]) -> Iterator[LabelledImage]:
+    """Answers whose files decode as images; the others say why theirs does not.
+
+    An index tells what its files were; whoever copies or moves them has to know what they are.
+    """
+    for answer, found in decoded_ahead(answers, _require_image, DISK_READERS):
+        if isinstance(found, ImageError):
+            yield LabelledImage(answer.path, None, fault=found.reason)
+        else:
+            yield answer
+
+
+def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iterator[LabelledImage]:
+    """Write answers into the index as they pass, in place of the labels that these images had.
+
+    An image that was given no label loses those that it had; one that cannot be read keeps them.
+    What has passed is written at the latest when all have.
+
+    Args:
+        answers: Of any number; those of files that the index does not know are not kept.
+        index: That another process may read meanwhile, but not write.
+
+    Raises:
+        StoreError: The index cannot be written.
+    """
+    with ExitStack() as held:
+        _hold(index.place, held)
+        waiting: dict[str, dict[str, float]] = {}
+        given = 0
+        for answer in answers:
+            yield answer
+            if answer.path is not None and answer.fault is None:
+                scored = zip(answer.labels, answer.label_scores, strict=True)
+                waiting[absolute_path(answer.path)] = dict(scored)
+                given += 1 + len(answer.labels)
+            if given >= _WRITTEN:
+                index.store.write_labels(waiting.items())
+                waiting, given = {}, 0
+        index.store.write_labels(waiting.items())
+
+
+def _require_image(answer: LabelledImage) -> None:
+    if answer.path is not None and answer.fault is None:
+        require_image(answer.path)
+
+
+def _hold(place: Place, held: ExitStack) -> None:
+    try:
+        held.enter_context(place.writing())
+    except StoreError as error:
+        message = f"{error} To have the labels told and not kept in the index: --no-keep"
+        raise StoreError(message) from error
