@@ -1,7 +1,7 @@
 """What the three applications share, and their public names, imported when asked for.
 
-`footwork.train`, `footwork.TextClassifier`, `footwork.ZeroShotClassifier`, `footwork.ImageIndex` and
-so on are those of `textclf`, `zeroshot` and `search`.
+`footwork.train`, `footwork.TextClassifier`, `footwork.ZeroShotClassifier`, `footwork.ImageIndex` …
+are those of `textclf`, `zeroshot` and `search`.
 """
 
 from __future__ import annotations
