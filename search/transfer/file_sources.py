@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 from runtime.errors import DataError, FootworkError
 from runtime.folders import read_json
 from runtime.images.ahead import made_ahead
-from runtime.paths import path_line
+from runtime.paths import path_line, shell_word
 from search.store.protocol import Embedded, Embedder, FloatArray
 from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
 from search.transfer.path_rows import (
     NOT_EXPORTED,
-    READERS,
     exported_record,
     foreign_record,
     has_path,
+    json_rows,
 )
 from search.transfer.sources import BATCH, Batch
 from search.update.reading import looked_at
@@ -110,7 +109,7 @@ class ParquetSource:
 
 @dataclass(slots=True)
 class NumpySource:
-    """A .npy file of embeddings, and beside it the paths: .jsonl, .csv, or .txt, a line each.
+    """A .npy file of embeddings, and a .jsonl file of their images beside it, a line each.
 
     Raises:
         DataError: Something is missing, or the numbers of rows differ.
@@ -129,11 +128,14 @@ class NumpySource:
                 self.embedder, self.roots = _told(read_json(told), told)
             except FootworkError as error:
                 raise DataError(str(error)) from error
-        if not any(path.is_file() for path in self._beside()):
-            names = ", ".join(path.name for path in self._beside())
+        if not self._beside.is_file():
+            others = [path for end in _CONVERT if (path := self.path.with_suffix(end)).is_file()]
             raise DataError(
-                f"The paths of {path_line(self.path)} must stand beside it, a line for each row. "
-                f"Put one of {names} there."
+                f"The paths of {path_line(self.path)} must stand beside it in "
+                f"{path_line(self._beside.name)}, a line like "
+                f'{{"path": "/photos/a.jpg"}} for each row'
+                + (f", not in {path_line(others[0].name)}. Make it:\n" if others else ".")
+                + "".join(_conversion(one) for one in others[:1])
             )
         count = sum(1 for _ in self._rows())
         if count != len(self._array()):
@@ -153,8 +155,9 @@ class NumpySource:
         """A file has none."""
         return None
 
-    def _beside(self) -> Sequence[Path]:
-        return [self.path.with_suffix(ending) for ending in READERS]
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_suffix(".jsonl")
 
     def _array(self) -> NDArray[np.floating[Any]]:
         try:
@@ -170,21 +173,32 @@ class NumpySource:
         return array
 
     def _rows(self) -> Iterator[Mapping[str, Any]]:
-        beside = next(path for path in self._beside() if path.is_file())
         try:
-            yield from READERS[beside.suffix](beside)
-        except (OSError, ValueError, RecursionError, csv.Error) as error:
+            yield from json_rows(self._beside)
+        except (OSError, ValueError, RecursionError) as error:
             advice = f"Write it as UTF-8, a line for each row of {path_line(self.path.name)}."
-            raise _unreadable(beside, error, advice) from error
+            raise _unreadable(self._beside, error, advice) from error
 
 
 _UNIT = 1e-3  # how far from 1 the length of an exported vector may be
 _WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
 _LOOKS = 64
 """Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
+_CONVERT = {
+    ".csv": "print(*map(json.dumps, csv.DictReader(sys.stdin)), sep=chr(10))",
+    ".txt": "[print(json.dumps(dict(path=line.rstrip(chr(10))))) for line in sys.stdin]",
+}
+"""Ending → the Python that makes JSON lines of such a list of paths."""
 _NAME_ANOTHER = (
     "Name a file that footwork search export, or another program, wrote as .parquet or .npy."
 )
+
+
+def _conversion(path: Path) -> str:
+    """The command that makes a .jsonl file of a list of paths."""
+    program = f'python3 -c "import csv, json, sys; {_CONVERT[path.suffix]}"'
+    made = path.with_suffix(".jsonl")
+    return f"  {program} < {shell_word(str(path))} > {shell_word(str(made))}"
 
 
 def _require_regular(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -23,7 +22,14 @@ NOT_EXPORTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, 
 """What `exported_record` raises at a row of others."""
 
 
-def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Rows of a file of JSON lines, one by one.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: A line is no JSON object, or not UTF-8.
+        RecursionError: A line nests too deep.
+    """
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -33,21 +39,6 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
             if not isinstance(row, dict):
                 raise ValueError(f"line {number:,} is no JSON object")  # noqa: TRY004 - of the file
             yield row
-
-
-def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
-
-
-def _text_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open("rb") as file:
-        yield from ({"path": os.fsdecode(line.rstrip(b"\r\n"))} for line in file)
-
-
-READERS = {".jsonl": _json_rows, ".csv": _csv_rows, ".txt": _text_rows}
-"""Ending → what reads such a file, and raises OSError, ValueError or csv.Error; in the order in
-which they are looked for."""
 
 
 def has_path(row: Mapping[str, Any]) -> bool:

@@ -73,6 +73,7 @@ def find_source(named: str, where: StoreOptions) -> Source:
         where: The target, whose user and password are taken for a server.
 
     Raises:
+        ConfigError: It is a file of text, which holds no embeddings.
         StoreError: There is no index, or it cannot be read.
         DataError: The file cannot be read.
     """
@@ -84,6 +85,12 @@ def find_source(named: str, where: StoreOptions) -> Source:
         )
         return IndexSource(find_place(server))
     path = Path(named)
+    if path.suffix.lower() in (".csv", ".tsv", ".txt") and path.is_file():
+        raise ConfigError(
+            f"Embeddings are copied from an index, a .parquet or a .npy file, not from "
+            f"{path_line(path)}. Save them as Parquet, with the columns `path` (text) and "
+            "`embedding` (a list of floats)."
+        )
     kinds: dict[str, Callable[[Path], Source]] = {".parquet": ParquetSource, ".npy": NumpySource}
     kind = kinds.get(path.suffix.lower())
     if kind is not None and not path.is_dir():
