@@ -24,8 +24,7 @@ from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
-from search.transfer.file_sources import NumpySource, ParquetSource
-from search.transfer.sources import Batch, IndexSource, Source
+from search.transfer.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
 from search.update.differences import absolute_roots
 
 

@@ -14,7 +14,7 @@ import pytest
 from runtime.errors import DataError
 from search.index_folder import IndexFolder
 from search.options import StoreOptions
-from search.transfer.file_sources import NumpySource, ParquetSource
+from search.transfer.sources import NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.filled import model
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import DataError
-from search.transfer.file_sources import NumpySource
+from search.transfer.sources import NumpySource
 from tests.search.filled import model
 
 TOLD = {"kind": "embeddings", "format": 2, "model": asdict(model(2)), "roots": ["/p"]}

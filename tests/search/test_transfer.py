@@ -21,8 +21,7 @@ from search.options import ModelOptions, StoreOptions
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from search.transfer.export import export_images
-from search.transfer.file_sources import NumpySource, ParquetSource
-from search.transfer.sources import IndexSource
+from search.transfer.sources import IndexSource, NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from search.update.update import update
 from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
