@@ -33,6 +33,26 @@ BATCH = 4096
 Batch = tuple[list[Embedded], list[ImageRecord]]
 """Images with their embeddings, and files that are none; with their labels."""
 
+_UNIT = 1e-3  # how far from 1 the length of an exported vector may be
+_WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
+_LOOKS = 64
+"""Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
+_CONVERT = {
+    ".csv": "[print(json.dumps(row)) for row in csv.DictReader(sys.stdin)]",
+    ".txt": "[print(json.dumps(dict(path=line.rstrip(chr(10))))) for line in sys.stdin]",
+}
+"""Ending → the Python that makes JSON lines of such a list of paths."""
+_NAME_ANOTHER = (
+    "Name a file that footwork search export, or another program, wrote as .parquet or .npy."
+)
+_LEAST = {"bytes": 0, "width": 1, "height": 1} | dict.fromkeys(
+    ("mtime_ns", "ctime_ns", "date"), -(2**63)
+)
+"""Column of whole numbers → the least that it can hold."""
+_NOT_TOLD = ("ctime_ns", "width", "height", "date")
+_NOT_EXPORTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What `_exported_record` raises at a row of others."""
+
 
 class Source(Protocol):
     """Embeddings with what is known of their images."""
@@ -51,9 +71,6 @@ class Source(Protocol):
         Raises:
             DataError: A row is wrong; the message says which.
         """
-
-    def texts_folder(self) -> Path | None:
-        """The text half of the model, where it is at hand."""
 
 
 class IndexSource:
@@ -78,12 +95,6 @@ class IndexSource:
                     [Embedded(one, vectors[one.path]) for one in known if one.path in vectors],
                     [one for one in known if one.fault is not None],
                 )
-
-    def texts_folder(self) -> Path | None:
-        """Beside the index."""
-        assert self.embedder is not None
-        folder = self.place.texts_folder(self.embedder)
-        return folder if folder.is_dir() else None
 
 
 @dataclass(slots=True)
@@ -127,10 +138,6 @@ class ParquetSource:
             vectors = self._vectors_of(embeddings, first)
             yield _batch(self, rows, vectors, first)
             first += len(rows)
-
-    def texts_folder(self) -> Path | None:
-        """A file has none."""
-        return None
 
     def _parts(self) -> Iterator[tuple[list[dict[str, Any]], Any]]:
         """Rows without embeddings, and the column of these; at least a row."""
@@ -207,10 +214,6 @@ class NumpySource:
             yield _batch(self, part, array[first : first + len(part)], first + 1)
             first += len(part)
 
-    def texts_folder(self) -> Path | None:
-        """A file has none."""
-        return None
-
     @property
     def _beside(self) -> Path:
         return self.path.with_suffix(".jsonl")
@@ -234,20 +237,6 @@ class NumpySource:
         except (OSError, ValueError, RecursionError) as error:
             advice = f"Write it as UTF-8, a line for each row of {path_line(self.path.name)}."
             raise _unreadable(self._beside, error, advice) from error
-
-
-_UNIT = 1e-3  # how far from 1 the length of an exported vector may be
-_WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
-_LOOKS = 64
-"""Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
-_CONVERT = {
-    ".csv": "print(*map(json.dumps, csv.DictReader(sys.stdin)), sep=chr(10))",
-    ".txt": "[print(json.dumps(dict(path=line.rstrip(chr(10))))) for line in sys.stdin]",
-}
-"""Ending → the Python that makes JSON lines of such a list of paths."""
-_NAME_ANOTHER = (
-    "Name a file that footwork search export, or another program, wrote as .parquet or .npy."
-)
 
 
 def _conversion(path: Path) -> str:
@@ -369,23 +358,7 @@ def _unit_rows(
     return vectors.astype(np.float32)
 
 
-_LEAST = {"bytes": 0, "width": 1, "height": 1} | dict.fromkeys(
-    ("mtime_ns", "ctime_ns", "date"), -(2**63)
-)
-"""Column of whole numbers → the least that it can hold."""
-_NOT_TOLD = ("ctime_ns", "width", "height", "date")
-_NOT_EXPORTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-"""What `_exported_record` raises at a row of others."""
-
-
 def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Rows of a file of JSON lines, one by one.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: A line is no JSON object, or not UTF-8.
-        RecursionError: A line nests too deep.
-    """
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:

@@ -225,7 +225,7 @@ def _require_width(embedder: Embedder, images: Sequence[Embedded]) -> None:
 def _copy_texts(source: Source, folder: Path, embedder: Embedder, transfer: Transfer) -> None:
     if is_prepared(folder, embedder):
         return
-    old = source.texts_folder()
+    old = source.place.texts_folder(embedder) if isinstance(source, IndexSource) else None
     if old is not None and is_prepared(old, embedder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with renewed_folder(folder) as staging:

@@ -55,6 +55,7 @@ def test_the_same_commands_work_on_a_server(
     (photos / "red" / "star.png").rename(photos / "moved.png")
     assert document(capsys, "index", *at)["moved"] == 1
     assert document(capsys, "remove", str(photos / "blue"), *at)["removed"] == 4
+    assert document(capsys, "index", *at)["added"] == 0  # after which every reader sees a deletion
     assert document(capsys, "query", "a blue star", "--all", "-k", "20", *at)["hits"][8:] == []
 
 

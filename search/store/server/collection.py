@@ -12,7 +12,7 @@ from runtime.errors import StoreError
 from runtime.paths import shell_word
 from search.paths import stored_text
 from search.store.protocol import Embedder
-from search.store.server.connection import Connection, missing_collection
+from search.store.server.connection import Connection, no_collection
 from search.store.server.expressions import any_path, literal
 from search.store.server.options import INDEXES, ServerOptions
 from search.store.server.rows import (
@@ -78,7 +78,7 @@ class Collection:
             StoreError: There is none, it is not Footwork's, or it cannot be loaded.
         """
         if not connection.read("has_collection", options.collection):
-            raise missing_collection(options)
+            raise StoreError(no_collection(options))
         told = connection.read("describe_collection", options.collection)
         opened = cls(connection, options, _read_description(told["description"], options))
         # Not the alias: of a reader that is overtaken by another model it would change the vectors.

@@ -45,8 +45,19 @@ MOST_ENTRIES = 4096
 """Of a list in Milvus."""
 
 RECORD_FIELDS = (
-    *("path", "state", "size", "mtime_ns", "ctime_ns", "content", "format", "width", "height"),
-    *("date", "date_from", "camera", "fault"),
+    "path",
+    "state",
+    "size",
+    "mtime_ns",
+    "ctime_ns",
+    "content",
+    "format",
+    "width",
+    "height",
+    "date",
+    "date_from",
+    "camera",
+    "fault",
 )
 LABEL_FIELDS = ("labels", "scores")
 

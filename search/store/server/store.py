@@ -233,16 +233,13 @@ class ServerStore:
         expected = count + 4 * sqrt(count) + 16  # of the lots that are looked at
         while True:
             below = LOTS if expected >= total else int(LOTS * expected / total)
-            rows = self._lots(f"{present} and lot < {below}")
+            condition, fields = f"{present} and lot < {below}", ["path", "lot", "vector"]
+            rows = [row for page in self._collection.pages(condition, fields) for row in page]
             if len(rows) >= count or below == LOTS:
                 break
             expected *= 2
         rows.sort(key=lambda row: row["lot"])
         return vectors_of(rows[:count], self.embedder.width)
-
-    def _lots(self, condition: str) -> list[Row]:
-        pages = self._collection.pages(condition, ["path", "lot", "vector"])
-        return [row for page in pages for row in page]
 
     def close(self) -> None:
         """Let go of the connection."""
