@@ -24,7 +24,7 @@ def lay_out(place: Path) -> None:
     for name, rows in (("train.csv", 60), ("validation.csv", 20), ("test.csv", 20)):
         sentiment_table(place / "parts" / name, rows)
     texts = [text for text, _ in sentiment_rows(60)]
-    flags = [(text, str(i % 2), str(i // 2 % 2)) for i, text in enumerate(texts)]
+    flags = [(text, str(i % 2), str(1 - i % 2)) for i, text in enumerate(texts)]
     write_table(place / "toxic.csv", flags, ("text", "toxic", "insult"))
     write_table(place / "one_class.csv", [(text, "same") for text in texts], ("text", "label"))
     amounts = "".join(f"{text}\t{i % 2 + 0.5}\n" for i, text in enumerate(texts))
@@ -34,10 +34,11 @@ def lay_out(place: Path) -> None:
         for i, text in enumerate(texts)
     ]
     (place / "pairs.jsonl").write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
-    (place / "spoilt.jsonl").write_text('{"text": "good"}\n{"text": \n{"text": "bad"}\n')
-    (place / "lines.txt").write_text("the film was good\nthe price was bad\n")
+    good, bad = texts[1], texts[0]
+    (place / "spoilt.jsonl").write_text(f'{{"text": "{good}"}}\n{{"text": \n{{"text": "{bad}"}}\n')
+    (place / "lines.txt").write_text(f"{good}\n{bad}\n")
     (place / "run.toml").write_text(
-        'model = "tiny"\nnum_epochs = 8\nmixed_precision = "float32"\nlabel_smoothing = 0.0\n'
+        'model = "tiny"\nnum_epochs = 8\nbatch_size = 16\nmixed_precision = "float32"\n'
     )
     _lay_out_pictures(place)
 
