@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,7 +80,7 @@ def _ask(name: str, *, patient: bool) -> None:
 
 def _load(name: str, config: str) -> Any:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     from footwork.models.downloads import Patience, failure_text
@@ -97,18 +98,27 @@ def _load(name: str, config: str) -> Any:
             except HTTPError:
                 reason = failure_text(error)
                 raise DataError(f"{name} cannot be downloaded: {reason}. Try again.") from error
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, DatasetsError) as error:
             if "scripts are no longer supported" in str(error):
                 raise DataError(
                     f"{name} is made by a program of its own, which is not run. Look at "
                     f"{page_of(name, KIND)} for its files, and give the path of one."
                 ) from error
             _require_config(name, config, error)
-            text = " ".join(str(error).split()).rstrip(".")
             raise DataError(
-                f"{name} cannot be read as a data set: {text}. Download it from "
+                f"{name} cannot be read as a data set: {_reason(error)}. Download it from "
                 f"{page_of(name, KIND)}, and give the path of its CSV, JSON lines or Parquet."
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    columns = re.search("at some point (.+?) This happened", text)
+    if columns:
+        return f"its files differ in their columns; in one {columns[1]}"
+    if text.startswith("An error occurred while generating") and error.__cause__:
+        text = " ".join(str(error.__cause__).split())
+    return text.rstrip(".")
 
 
 def _require_config(name: str, config: str, error: Exception) -> None:
