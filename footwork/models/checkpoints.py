@@ -297,6 +297,11 @@ def load_complete(folder: Path, auto_class: Any) -> Any:
     )
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])[0]
+        if repository := repository_of(folder):
+            raise ModelError(
+                f"{repository} is no finished classifier: it lacks weights, {lacking} among them. "
+                f"Train one on it: --model {repository}"
+            )
         raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
     return model
 
@@ -437,8 +442,10 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
         raise
     except Exception as error:
         reason = _pointer_reason(Path(folder)) or _reason(error, auto_class, Path(folder))
-        reason = reason.replace(folder, resolved)
-        raise ModelError(f"Cannot load the model {model_id!r}: {reason}") from error
+        name = repository_of(Path(folder)) or model_id
+        raise ModelError(
+            f"Cannot load the model {name!r}: {reason.replace(folder, str(name))}"
+        ) from error
     part = found[0] if isinstance(found, tuple) else found
     if auto_class is AutoTokenizer and len(part) <= len(set(part.all_special_tokens)):
         # transformers makes an empty one where it finds no files.

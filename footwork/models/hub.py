@@ -117,7 +117,10 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
     try:
         found = fetch_model(str(model), revision, parts="published")
     except HubUnreachable as error:
-        raise HubUnreachable(f"There is no folder {model} here. {error}") from error
+        said = str(error).replace(
+            f"{ANOTHER_MODEL}; `tiny` is embedded", "name a folder that is here"
+        )
+        raise HubUnreachable(f"There is no folder {model} here. {said}") from error
     note(f"{model} is no folder here: taken from the Hub, at commit {found.name[:12]}.")
     return found
 

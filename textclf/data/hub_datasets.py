@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from logging import CRITICAL
 from typing import Any
 
 from footwork.errors import ConfigError, DataError
@@ -111,14 +111,17 @@ def _load(name: str, config: str) -> Any:
             ) from error
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    columns = re.search("at some point (.+?) This happened", text)
-    if columns:
-        return f"its files differ in their columns; in one {columns[1]}"
-    if text.startswith("An error occurred while generating") and error.__cause__:
-        text = " ".join(str(error.__cause__).split())
-    return text.rstrip(".")
+def _reason(error: BaseException) -> str:
+    from datasets.exceptions import DatasetGenerationError
+    from datasets.table import CastError
+
+    inner = error.__cause__ or error.__context__
+    if isinstance(inner, CastError):
+        found, wanted = sorted(inner.table_column_names), sorted(inner.requested_column_names)
+        return f"its files differ in their columns: {shortened(wanted, 8)}; {shortened(found, 8)}"
+    if isinstance(error, DatasetGenerationError) and inner is not None:
+        error = inner
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _require_config(name: str, config: str, error: Exception) -> None:
@@ -170,7 +173,7 @@ def _quiet() -> Iterator[None]:
     with ExitStack() as stack:
         for log in (datasets.logging, logging):
             stack.callback(log.set_verbosity, log.get_verbosity())
-            log.set_verbosity_error()
+            log.set_verbosity(CRITICAL)  # what fails is told once, where it is caught
         if not sys.stderr.isatty():
             for bars in (datasets, utils):
                 if not bars.are_progress_bars_disabled():
