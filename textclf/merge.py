@@ -41,8 +41,8 @@ def merge_adapter(
         ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
         ModelError: It cannot be loaded, or the merged model answers differently.
     """
-    from footwork.models.checkpoints import ADAPTER_CONFIG, load_trained, save_model
-    from footwork.models.hub import trained_folder
+    from footwork.models.checkpoints import load_trained, save_model
+    from footwork.models.hub import ADAPTER_CONFIG, trained_folder
     from textclf.classifier import merged
     from textclf.report.model_card import merged_card
 

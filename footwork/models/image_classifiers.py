@@ -19,7 +19,6 @@ from transformers import (
 from footwork.errors import ConfigError
 from footwork.methods.adaptation import head_names
 from footwork.models.checkpoints import (
-    ADAPTER_CONFIG,
     IMAGE_PRESETS,
     load_adapter,
     load_complete,
@@ -30,6 +29,7 @@ from footwork.models.checkpoints import (
     shape_of,
 )
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
+from footwork.models.hub import ADAPTER_CONFIG
 
 _DEPTHS = ("num_hidden_layers", "depths")
 """What a configuration calls its layers: a number of them, or how many each stage has."""

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from footwork.console import (
     exit_code,
@@ -58,7 +57,7 @@ def show_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
     elif output.csv:
         print_csv(flat_rows(answers), dict, raw_cells=output.raw_cells)
     elif output.paths or output.null:
-        _print_paths(answers, b"\0" if output.null else b"\n")
+        sys.stdout.buffer.writelines(path_bytes(answers, b"\0" if output.null else b"\n"))
     else:
         for answer in answers:
             _print_table(answer, heads=len(answers) > 1)
@@ -88,11 +87,6 @@ def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
         note(outcome.to_text())
         all_done = all_done and not outcome.failed
     return exit_code(all_done=all_done)
-
-
-def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
-    for path in path_bytes(answers, end):
-        sys.stdout.buffer.write(path)
 
 
 def _print_table(answer: Answer, *, heads: bool) -> None:

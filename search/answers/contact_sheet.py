@@ -77,12 +77,30 @@ class _Sheet:
     def lines(self) -> Iterator[str]:
         """The whole file."""
         several = len(self._answers) > 1
-        title = counted(len(self._answers), "query", "queries") if several else ""
-        yield from _head(title or _quoted(self._answers[0].query))
+        title = (
+            counted(len(self._answers), "query", "queries")
+            if several
+            else _quoted(self._answers[0].query)
+        )
+        yield '<!doctype html><html lang="en" id="top"><head><meta charset="utf-8">'
+        yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        yield PAGE_MARK
+        yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        yield '<meta name="color-scheme" content="light dark">'
+        yield f"<title>{title}</title><style>{STYLE}</style></head><body>"
+        yield '<a class="skip" href="#hits">Skip to the images</a>'
+        where = f'<p class="quiet">in {_shown(self._root)}</p>' if self._root else ""
+        yield f"<header><h1>{title}</h1>{where}</header>"
         if several:
-            yield f"<header><h1>{title}</h1>{self._where()}</header>"
-            yield from self._contents()
-            yield '<main id="hits">'
+            yield '<nav aria-label="Queries"><ol>'
+            for number, answer in enumerate(self._answers, start=1):
+                yield (
+                    f'<li><a href="#q{number}"><span>{_quoted(answer.query)}</span>'
+                    f'<span class="quiet">{_count(answer)}</span></a></li>'
+                )
+            yield "</ol></nav>"
+        yield '<main id="hits">'
+        if several:
             for number, answer in enumerate(self._answers, start=1):
                 yield f'<section id="q{number}" aria-labelledby="h{number}">'
                 yield '<a class="up" href="#top">Back to top</a>'
@@ -90,22 +108,8 @@ class _Sheet:
                 yield from self._answer(answer)
                 yield "</section>"
         else:
-            yield f"<header><h1>{_quoted(self._answers[0].query)}</h1>{self._where()}</header>"
-            yield '<main id="hits">'
             yield from self._answer(self._answers[0])
         yield "</main></body></html>"
-
-    def _where(self) -> str:
-        return f'<p class="quiet">in {_shown(self._root)}</p>' if self._root else ""
-
-    def _contents(self) -> Iterator[str]:
-        yield '<nav aria-label="Queries"><ol>'
-        for number, answer in enumerate(self._answers, start=1):
-            yield (
-                f'<li><a href="#q{number}"><span>{_quoted(answer.query)}</span>'
-                f'<span class="quiet">{_count(answer)}</span></a></li>'
-            )
-        yield "</ol></nav>"
 
     def _answer(self, answer: Answer) -> Iterator[str]:
         near = [hit for hit in answer.hits if hit.relevance >= RELEVANT]
@@ -137,57 +141,40 @@ class _Sheet:
     def _figure(self, hit: Hit, rank: int, picture: bytes | ImageError) -> str:
         path = Path(hit.record.path)
         address = escape(file_address(path))
-        name = _shown(path.name)
+        name, labels = _shown(path.name), [_shown(label) for label in label_names(hit)]
+        percent = f"{100 * hit.relevance:.0f}"
+        folder = path.parent if self._root is None else path.parent.relative_to(self._root)
+        listed = "".join(f"<li>{label}</li>" for label in labels)
         if isinstance(picture, ImageError):
             reason = _shown(picture.reason)
             shown = f'<span class="gone">{_NO_PICTURE}{name}: {reason}</span>'
         else:
             data = b64encode(picture).decode()
-            alt = ", ".join([name, *map(_shown, label_names(hit))])
+            alt = ", ".join([name, *labels])
             shown = f'<img alt="{alt}" src="data:image/jpeg;base64,{data}" decoding="async">'
         return "".join(
             [
                 f'<li><a class="mount" href="{address}">{shown}</a>',
                 f'<div class="name"><a href="{address}" title="{name}" tabindex="-1">{name}</a>',
                 f'<span class="rank">{rank}</span></div>',
-                self._folder(path.parent),
-                _relevance(hit),
+                f'<p class="folder" title="{_shown(path.parent)}"><bdi>{_shown(folder)}</bdi></p>'
+                if folder.parts
+                else "",
+                '<div class="relevance"><span class="bar" aria-hidden="true">'
+                f'<i style="width:{percent}%"></i></span>'
+                f'<span title="Relevance">{percent} %</span></div>',
                 f'<p class="notice">Not there: {_shown(hit.missing)}</p>' if hit.missing else "",
                 *_facts(hit),
-                _labels(hit),
+                f'<ul class="labels" aria-label="Labels">{listed}</ul>' if labels else "",
                 "</li>",
             ]
         )
-
-    def _folder(self, folder: Path) -> str:
-        if self._root is None:
-            return _folder_line(_shown(folder), _shown(folder))
-        below = folder.relative_to(self._root)
-        return _folder_line(_shown(below), _shown(folder)) if below.parts else ""
-
-
-def _head(title: str) -> Iterator[str]:
-    yield '<!doctype html><html lang="en" id="top"><head><meta charset="utf-8">'
-    yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    yield PAGE_MARK
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield '<meta name="color-scheme" content="light dark">'
-    yield f"<title>{title}</title><style>{STYLE}</style></head><body>"
-    yield '<a class="skip" href="#hits">Skip to the images</a>'
 
 
 def _count(answer: Answer) -> str:
     if answer.nothing_matches:
         return "nothing matches"
     return counted(sum(hit.relevance >= RELEVANT for hit in answer.hits), "image")
-
-
-def _relevance(hit: Hit) -> str:
-    percent = f"{100 * hit.relevance:.0f}"
-    return (
-        f'<div class="relevance"><span class="bar" aria-hidden="true">'
-        f'<i style="width:{percent}%"></i></span><span title="Relevance">{percent} %</span></div>'
-    )
 
 
 def _facts(hit: Hit) -> Iterator[str]:
@@ -203,15 +190,6 @@ def _facts(hit: Hit) -> Iterator[str]:
 def _line(parts: Iterable[str]) -> str:
     spans = [f"<span>{part}</span>" for part in parts if part]
     return f'<p class="facts">{" · ".join(spans)}</p>' if spans else ""
-
-
-def _labels(hit: Hit) -> str:
-    labels = "".join(f"<li>{_shown(name)}</li>" for name in label_names(hit))
-    return f'<ul class="labels" aria-label="Labels">{labels}</ul>' if labels else ""
-
-
-def _folder_line(shown: str, whole: str) -> str:
-    return f'<p class="folder" title="{whole}"><bdi>{shown}</bdi></p>'
 
 
 def _common_folder(answers: Sequence[Answer]) -> Path | None:

@@ -192,6 +192,9 @@ class Store(Protocol):
 
         Returns:
             Its `cosines` are all 0: the order is the answer.
+
+        Raises:
+            ConfigError: The engine keeps no index of words.
         """
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
