@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.tables.columns import find_name, label_names, possible_names
@@ -29,9 +30,9 @@ class Assessment:
 
 def assess(
     model: Path | str,
-    data: Path | str,
-    options: LabelOptions,
-    answering: ClassifierOptions,
+    data: Any,
+    options: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
+    answering: ClassifierOptions = ClassifierOptions(),  # noqa: B008 - frozen
     *,
     revision: str | None = None,
 ) -> Assessment:
@@ -39,7 +40,7 @@ def assess(
 
     Args:
         model: A trained folder, or its Hub id.
-        data: Table, folder of tables, or Hub data set id.
+        data: As `textclf.data.sources.read_tables` takes it.
         options: How the table is read; the columns default to those of the training, where the
             table has them.
         answering: How the classifier answers.
@@ -53,7 +54,7 @@ def assess(
     classifier = TextClassifier.load(model, answering, revision=revision)
     trained = StatedColumns(classifier.text_columns, classifier.label_column)
     names = (*options.column_names, *trained.text, *possible_names(trained.label))
-    table = load_table(str(data), options.table_format, names)
+    table = load_table(data, options.table_format, names)
     columns = _columns(table, options, trained)
     examples = read_examples(table, columns, options, classifier.labels, classifier.task)
     evaluation = evaluate_logits(

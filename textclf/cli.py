@@ -171,32 +171,17 @@ def predict(
     """
     from footwork.tables.writer import require_table
     from textclf.classifier import TextClassifier
-    from textclf.predict import (
-        COLUMNS,
-        PredictOptions,
-        flat_row,
-        open_rows,
-        predict_rows,
-        write_predictions,
-    )
+    from textclf.predict import COLUMNS, flat_row, predict_rows, write_predictions
 
     require_table(out, COLUMNS, (model, data), "p:")
     classifier = TextClassifier.load(model, answering, revision=revision)
-    names = (*options.column_names, *classifier.text_columns)
-    rows = open_rows(data, input_format, options.table_format, names)
-    wanted = PredictOptions(
-        text_columns=options.text_columns,
-        id_column=options.id_column,
-        skip_bad_rows=options.table_format.skip_bad_rows,
-        source=rows.source,
-    )
-    answers = predict_rows(classifier, rows, wanted)
+    answers = predict_rows(classifier, data, options, input_format)
     if out is None:
         print_json_lines(answers) if json else print_csv(answers, flat_row, raw_cells=raw_cells)
     else:
         write_predictions(answers, out, raw_cells=raw_cells)
-    note_all((*rows.notes, *answers.notes))
-    return report_skipped([*rows.skipped, *answers.skipped])
+    note_all(answers.notes)
+    return report_skipped(answers.skipped)
 
 
 @app.command

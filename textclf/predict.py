@@ -7,22 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from footwork.errors import ConfigError, DataError
 from footwork.tables.columns import ID_NAMES, find_column, normalise_name
-from footwork.tables.format import Expected
+from footwork.tables.format import DETECT, Expected, TableFormat
+from footwork.tables.held import held_rows, is_held
 from footwork.tables.json_rows import json_rows
-from footwork.tables.reader import (
-    DETECT,
-    RowStream,
-    SkippedRow,
-    TableFormat,
-    iterate_rows,
-    write_rows,
-)
+from footwork.tables.reader import RowStream, iterate_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
+from footwork.tables.writer import write_rows
 from textclf.data.columns import find_text_columns
+from textclf.data.options import TextOptions
 from textclf.data.rows import text_fault
 from textclf.decision import Prediction
 
@@ -30,13 +26,46 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
 
 InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
-INPUT_FORMATS = ("auto", "lines", "csv", "tsv", "jsonl")
 STANDARD_INPUT = "-"
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
+FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
+_SAMPLE_ROWS = 100
+COLUMNS = ("id", "label", "probability", "abstained", "probabilities")
+"""Of a prediction row; in a table `p:LABEL` of each class in place of the last."""
+FIND_OUT = TextOptions()
+
+
+def predict_rows(
+    classifier: TextClassifier,
+    data: Any,
+    options: TextOptions = FIND_OUT,
+    input_format: InputFormat = "auto",
+) -> PredictedRows:
+    """Answer the rows of a table: one out for each one in, in their order.
+
+    Rows are read a bounded window ahead, so they may be of any number.
+
+    Args:
+        classifier: Answers.
+        data: As for `open_rows`, or what that gives.
+        options: How the rows are read; text columns that are not stated are those of the training,
+            else the usual names.
+        input_format: As for `open_rows`.
+
+    Returns:
+        The answers as dictionaries; `skipped` and `notes` are complete when they are all taken.
+
+    Raises:
+        DataError: While rows are taken: no text column, no rows, a row without a text.
+    """
+    if not isinstance(data, RowStream):
+        names = (*options.column_names, *classifier.text_columns)
+        data = open_rows(data, input_format, options.table_format, names)
+    return PredictedRows(classifier, data, options)
 
 
 def open_rows(
-    source: str,
+    source: Any,
     input_format: InputFormat = "auto",
     table_format: TableFormat = DETECT,
     names: tuple[str, ...] = (),
@@ -44,7 +73,7 @@ def open_rows(
     """Read rows one by one, in bounded memory.
 
     Args:
-        source: A file, or `-` for standard input.
+        source: A file, `-` for standard input, or a table as `held_rows` takes it.
         input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
         table_format: What is stated of a table; the rest is detected.
         names: Of columns that are stated or trained on; a first row that holds one is a header.
@@ -52,34 +81,27 @@ def open_rows(
     Raises:
         DataError: There is no such file, or, while rows are taken, one cannot be read.
     """
-    if input_format not in INPUT_FORMATS:
+    if input_format not in get_args(InputFormat):
         raise ConfigError(
-            f"`format` must be one of {', '.join(INPUT_FORMATS)}, got {input_format!r}."
+            f"`format` must be one of {', '.join(get_args(InputFormat))}, got {input_format!r}."
         )
+    if is_held(source):
+        return held_rows(source, skip_bad_rows=table_format.skip_bad_rows)
     path = None if source == STANDARD_INPUT else Path(source).expanduser()
-    if input_format in ("lines", "jsonl"):
-        return _text_rows(path, input_format, table_format)
-    if input_format in _DELIMITERS and table_format.delimiter is None:
-        table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
-    return iterate_rows(path, table_format, Expected(names=names))
-
-
-def _text_rows(path: Path | None, input_format: str, table_format: TableFormat) -> RowStream:
+    if input_format not in ("lines", "jsonl"):
+        if input_format in _DELIMITERS and table_format.delimiter is None:
+            table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
+        return iterate_rows(path, table_format, Expected(names=names))
     try:
-        source = (
-            TextSource(path, None, table_format.encoding)
-            if path is not None and path.is_file()
-            else TextSource(
-                None,
-                open_to_read_once(path) if path else sys.stdin.buffer,
-                table_format.encoding,
-            )
-        )
+        stream = None if path is not None and path.is_file() else sys.stdin.buffer
+        if stream is not None and path is not None:
+            stream = open_to_read_once(path)
+        text = TextSource(None if stream else path, stream, table_format.encoding)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    rows, notes = json_rows(source) if input_format == "jsonl" else (_lines(source), ())
-    result = RowStream(source.name, rows, table_format.skip_bad_rows)
-    result.notes = (*((source.note,) if source.note else ()), *notes)
+    rows, notes = json_rows(text) if input_format == "jsonl" else (_lines(text), ())
+    result = RowStream(text.name, rows, table_format.skip_bad_rows)
+    result.notes = (*((text.note,) if text.note else ()), *notes)
     return result
 
 
@@ -88,48 +110,24 @@ def _lines(source: TextSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield row, line_fault(line) or {"text": line.rstrip("\r\n")}
 
 
-FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
-_SAMPLE_ROWS = 100
-COLUMNS = ("id", "label", "probability", "abstained", "probabilities")
-"""Of a prediction row; in a table `p:LABEL` of each class in place of the last."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictOptions:
-    """How the rows of a table are read; what is not stated is found."""
-
-    text_columns: tuple[str, ...] = ()
-    """One, or two for pairs; empty takes those the model was trained on, else the usual names."""
-    id_column: str | None = None
-    """None takes a column called id or the like, else the row number."""
-    skip_bad_rows: bool = False
-    """List rows without a text instead of stopping at the first."""
-    source: str = "input"
-    """What the rows come from, for messages."""
-
-
 class PredictedRows(Iterator[dict[str, Any]]):
     """Prediction rows: `id`, `label`, `probability`, `probabilities`, `abstained`.
 
     Args:
         classifier: Answers.
-        rows: (row number, cells by column), of any number.
+        stream: Of rows, of any number.
         options: How they are read.
     """
 
-    def __init__(
-        self,
-        classifier: TextClassifier,
-        rows: Iterable[tuple[int, Mapping[str, Any]]],
-        options: PredictOptions,
-    ) -> None:
-        self.skipped: list[SkippedRow] = []
+    def __init__(self, classifier: TextClassifier, stream: RowStream, options: TextOptions) -> None:
+        self.skipped = stream.skipped
         """Rows without a text; grows while rows are taken."""
         self._classifier = classifier
+        self._stream = stream
         self._options = options
         self._cut_before = classifier.texts_cut
         self._choice: str | None = None
-        self._rows = (asdict(answer) for answer in self._answers(iter(rows)))
+        self._rows = (asdict(answer) for answer in self._answers())
 
     def __next__(self) -> dict[str, Any]:
         return next(self._rows)
@@ -137,7 +135,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the rows taken so far, one sentence each."""
-        notes = [self._choice] if self._choice else []
+        notes = [*self._stream.notes, *([self._choice] if self._choice else [])]
         if cut := self._classifier.texts_cut - self._cut_before:
             verb = "text is" if cut == 1 else "texts are"
             notes.append(
@@ -146,32 +144,27 @@ class PredictedRows(Iterator[dict[str, Any]]):
             )
         return tuple(notes)
 
-    def _answers(self, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Prediction]:
-        first = list(islice(rows, 1))
+    def _answers(self) -> Iterator[Prediction]:
+        first = list(islice(self._stream, 1))
         if not first:
-            raise DataError(f"{self._options.source} has no rows. Give at least one text.")
+            raise DataError(f"{self._stream.source} has no rows. Give at least one text.")
         wanted = self._options.text_columns or self._classifier.text_columns
         # An object of JSON may lack what the next one has; lines are answered as they come.
         if first[0][1].keys() != {"text"} and not first[0][1].keys() >= set(wanted):
-            first += islice(rows, _SAMPLE_ROWS)
-        columns = list(dict.fromkeys(name for _, cells in first for name in cells))
-        reader, self._choice = row_reader(self._classifier, columns, self._options)
-        yield from self._classifier.stream(self._readable(chain(first, rows), reader))
+            first += islice(self._stream, _SAMPLE_ROWS)
+        names = list(dict.fromkeys(name for _, cells in first for name in cells))
+        source = self._stream.source
+        reader, self._choice = row_reader(self._classifier, names, self._options, source)
+        yield from self._classifier.stream(self._readable(chain(first, self._stream), reader))
 
     def _readable(
         self, rows: Iterable[tuple[int, Mapping[str, Any]]], reader: RowReader
     ) -> Iterator[TextRow]:
         for number, cells in rows:
-            fault = reader.fault(cells)
-            if fault is None:
-                yield reader.text_row(number, cells)
-            elif self._options.skip_bad_rows:
-                self.skipped.append(SkippedRow(number, fault, self._options.source))
+            if fault := reader.fault(cells):
+                self._stream.leave_out(number, fault)
             else:
-                raise DataError(
-                    f"{self._options.source}, row {number}: {fault}. "
-                    "Mend the row, or leave bad rows out with --skip-bad-rows."
-                )
+                yield reader.text_row(number, cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,29 +187,6 @@ class RowReader:
         identity = cells.get(self.id_column) if self.id_column else None
         texts = [str(cells[name]) for name in self.text_columns]
         return TextRow(str(number if identity is None else identity), *texts)
-
-
-def predict_rows(
-    classifier: TextClassifier,
-    rows: Iterable[tuple[int, Mapping[str, Any]]],
-    options: PredictOptions | None = None,
-) -> PredictedRows:
-    """Answer the rows of a table: one out for each one in, in their order.
-
-    Rows are read a bounded window ahead, so they may be of any number.
-
-    Args:
-        classifier: Answers.
-        rows: (row number, cells by column), as `footwork.tables.reader.iterate_rows` gives them.
-        options: How they are read.
-
-    Returns:
-        The answers as dictionaries; `skipped` and `notes` are complete when they are all taken.
-
-    Raises:
-        DataError: While rows are taken: no text column, no rows, a row without a text.
-    """
-    return PredictedRows(classifier, rows, options or PredictOptions())
 
 
 def write_predictions(
@@ -259,14 +229,14 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def row_reader(
-    classifier: TextClassifier, names: Sequence[str], options: PredictOptions
+    classifier: TextClassifier, names: Sequence[str], options: TextOptions, source: str
 ) -> tuple[RowReader, str | None]:
     """Find the columns of a table, and what is to be said of the choice.
 
     Raises:
         DataError: They are missing, or their number is not the model's.
     """
-    known, source, note = classifier.text_columns, options.source, None
+    known, note = classifier.text_columns, None
     by_name = dict.fromkeys(names)
     if options.text_columns:
         columns = tuple(find_column(by_name, name, source) for name in options.text_columns)

@@ -41,6 +41,7 @@ from footwork.models.uploads import (
     require_publishable,
     writable_repository,
 )
+from footwork.tables.held import data_name
 from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
@@ -77,7 +78,7 @@ class TrainedRun:
 
 
 def train(
-    data: str | Path,
+    data: Any,
     out: str | Path,
     config: TrainConfig | None = None,
     *,
@@ -87,7 +88,8 @@ def train(
     """Train a text classifier and publish it as a folder.
 
     Args:
-        data: Table, folder of tables, or Hub data set id.
+        data: A table, a folder of tables or a Hub data set id; or a table or splits in memory,
+            as `textclf.data.sources.read_tables` takes them.
         out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
         config: Every setting.
         existing: What to do where `out` or an unfinished run of it exists.
@@ -103,12 +105,12 @@ def train(
     config, out = config or TrainConfig(), Path(out)
     notify = notify if is_main_process() else _silent
     require_publishable(config, TEXT_PRESETS.get(config.model_id, config.model_id))
-    place = check_run(out, existing, (data, config.model_id))
+    place = check_run(out, existing, (data_name(data), config.model_id))
     repository = None
     if config.push_to_hub is not None and is_main_process():
         repository = writable_repository(config.push_to_hub)
     tokenizer = require_trainable(config)
-    labelled = load_data(str(data), config)
+    labelled = load_data(data, config)
     learner = plan(labelled, config, tokenizer, notify)
     _require_usable(audit_for(labelled, learner.tokenizer, learner.model, learner.config), notify)
     identity = {"data": labelled.sha256, "base_revision": learner.revision}
@@ -121,7 +123,7 @@ def train(
         if labelled.test is not None:
             splits["test"] = labelled.test
         evaluations = _evaluate(model, learner, splits)
-        done = _finish(place, Result(learner, str(data), model, outcome, evaluations), notify)
+        done = _finish(place, Result(learner, data_name(data), model, outcome, evaluations), notify)
     if repository:
         done = replace(done, repository=repository, address=push_folder(out, repository))
     wait_for_everyone()
@@ -235,7 +237,7 @@ def audit_for(
     return audit_data(data, tokenizer, config.max_length, cost)
 
 
-def audit_table(data: str | Path, config: TrainConfig) -> Audit:
+def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     """Look a table over without training, every bad row at once.
 
     Where the default model cannot be reached, the tokens are those of `tiny`, and a note says so.
@@ -245,7 +247,8 @@ def audit_table(data: str | Path, config: TrainConfig) -> Audit:
         DataError: The table cannot be read at all.
         ModelError: The model that was named cannot be loaded.
     """
-    labelled = load_data(str(data), replace(config, keep_going=True))
+    config = config or TrainConfig()
+    labelled = load_data(data, replace(config, keep_going=True))
     try:
         tokenizer = load_tokenizer(config.model_id, config.revision)
         model = load_shape(config.model_id, config.revision)

@@ -91,13 +91,21 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
         for row, cells in self._rows:
             if not isinstance(cells, str):
                 return row, cells
-            if not self._skip_bad_rows:
-                raise DataError(
-                    f"{self.source}, row {row}: {cells}. "
-                    "Mend the row, or leave bad rows out with --skip-bad-rows."
-                )
-            self.skipped.append(SkippedRow(row, cells, self.source))
+            self.leave_out(row, cells)
         raise StopIteration
+
+    def leave_out(self, row: int, reason: str) -> None:
+        """List a row that cannot be used, if bad rows are to be skipped.
+
+        Raises:
+            DataError: They are not.
+        """
+        if not self._skip_bad_rows:
+            raise DataError(
+                f"{self.source}, row {row}: {reason}. "
+                "Mend the row, or leave bad rows out with --skip-bad-rows."
+            )
+        self.skipped.append(SkippedRow(row, reason, self.source))
 
 
 def read_table(
@@ -117,7 +125,15 @@ def read_table(
         DataError: There is no such file, it holds no rows, or a row cannot be read (unless bad
             rows are to be skipped).
     """
-    stream = _stream_file(path, table_format, replace(expected, labelled=True))
+    return gathered(_stream_file(path, table_format, replace(expected, labelled=True)))
+
+
+def gathered(stream: RowStream) -> Table:
+    """All rows of a stream, by columns.
+
+    Raises:
+        DataError: There are none, or one cannot be read (unless bad rows are to be skipped).
+    """
     rows: list[int] = []
     columns = {name: list[Any]() for name in stream.layout.columns} if stream.layout else {}
     for row, cells in stream:

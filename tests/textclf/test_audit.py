@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from footwork.errors import ConfigError
 from footwork.tables.reader import TableFormat, write_rows
 from tests.models import build_tokenizer
+from textclf.audit import tokens
 from textclf.audit.audit import Audit, CostInput, _columns, audit_data
 from textclf.audit.cost import estimate_cost
 from textclf.audit.findings import Finding
-from textclf.data.loading import DataOptions, load_data
+from textclf.audit.tokens import count_tokens
+from textclf.data.loading import DataOptions, Examples, load_data
 
 COST = CostInput(
     parameters=3_000_000,
@@ -96,6 +102,41 @@ def test_lost_tokens_are_counted_exactly(tmp_path: Path, tokenizer: Any) -> None
     assert cut.details["worst"][0] == {"split": "train", "row": 26, "lost_tokens": 82}
     assert finding(audit, "very_long").rows == {"train": [26]}
     assert audit.splits["train"].lost_tokens == 94
+
+
+@pytest.mark.parametrize("spaces", [True, False])
+def test_words_are_added_up_only_where_that_gives_the_tokens_of_whole_texts(
+    spaces: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Tokenizer(models.BPE(byte_fallback=False))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=spaces)
+    words = ["good", "film", "it's", "x", "gut!", "schön"]
+    trained = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>"], show_progress=False)
+    backend.train_from_iterator([" ".join(words), "good film x x"] * 9, trained)
+    own = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    odd = ["", " x", "x  good", "good\u00a0film", "字" * 40, "x\n", "good film"]
+    texts = odd + [" ".join(random.Random(i).choices(words, k=i % 9)) for i in range(80)]
+    data = Examples(texts, texts[::-1], np.zeros(len(texts)), list(range(len(texts))), "t")
+    whole = count_tokens(data, own)
+    monkeypatch.setattr(tokens, "_PROOF_TEXTS", 15)
+    monkeypatch.setattr(tokens, "_KNOWN_WORDS", 4)
+    summed = count_tokens(data, own)
+    assert (whole.proven > 0, summed.proven > 0) == (False, spaces)
+    assert summed.lengths.tolist() == whole.lengths.tolist()
+    assert summed.unknown.tolist() == whole.unknown.tolist()
+
+
+def test_a_large_table_says_how_its_tokens_are_counted(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = audited(tmp_path, tokenizer, train=CLEAN, dev=CLEAN[:1])
+    monkeypatch.setattr(tokens, "_PROOF_TEXTS", 3)
+    after = audited(tmp_path, tokenizer, train=CLEAN, dev=CLEAN[:1])
+    assert after.splits == before.splits
+    assert after.notes[-1].startswith(
+        "Texts have the tokens of their words, as 3 that were counted"
+    )
+    assert after.notes[:-1] == before.notes
 
 
 def test_texts_of_another_script_are_named(tmp_path: Path, tokenizer: Any) -> None:

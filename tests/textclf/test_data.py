@@ -435,19 +435,6 @@ def test_a_table_that_is_nowhere_is_told(tmp_path: Path) -> None:
         load_data("nosuch-owner/nosuch-set")
 
 
-def test_classes_of_the_hub_have_their_names() -> None:
-    from datasets import ClassLabel, Dataset, Features, List, Value
-
-    from textclf.data.sources import hub_table
-
-    classes = ClassLabel(names=["neg", "pos"])
-    features = Features({"text": Value("string"), "label": classes, "tags": List(classes)})
-    rows = {"text": ["a", "b"], "label": [1, -1], "tags": [[0, 1], []]}
-    table = hub_table(Dataset.from_dict(rows, features=features), "hub")
-    assert table.columns["label"] == ["pos", None]
-    assert table.columns["tags"] == [["neg", "pos"], []]
-
-
 def test_what_parquet_stores_as_bytes_is_the_text_it_encodes(tmp_path: Path) -> None:
     texts, labels = [f"naïve {i}" for i in range(6)], ["a", "b"] * 3
     encoded = {"text": [t.encode() for t in texts], "label": [x.encode() for x in labels]}

@@ -12,12 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas
 import pytest
 
 from footwork.errors import ConfigError, DataError
+from footwork.tables.reader import RowStream
 from tests.models import build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.predict import PredictOptions, open_rows, predict_rows, write_predictions
+from textclf.data.options import TextOptions
+from textclf.predict import open_rows, predict_rows, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +36,15 @@ def multi(tmp_path_factory: pytest.TempPathFactory) -> TextClassifier:
     return TextClassifier.load(folder, ClassifierOptions(precision="float32"))
 
 
-def rows_of(*cells: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    return list(enumerate(cells, start=2))
+def rows_of(*cells: dict[str, Any], source: str = "input", skip: bool = False) -> RowStream:
+    return RowStream(source, enumerate(cells, start=2), skip)
 
 
 def answered(
-    classifier: TextClassifier, *cells: dict[str, Any], **options: Any
+    classifier: TextClassifier, *cells: dict[str, Any], source: str = "input", **options: Any
 ) -> list[dict[str, Any]]:
-    return list(predict_rows(classifier, rows_of(*cells), PredictOptions(**options)))
+    rows = rows_of(*cells, source=source)
+    return list(predict_rows(classifier, rows, TextOptions(**options)))
 
 
 def test_one_row_comes_out_for_each_row_in_and_in_order(classifier: TextClassifier) -> None:
@@ -71,7 +75,7 @@ def test_an_id_is_the_line_on_which_its_row_stands(
 ) -> None:
     (tmp_path / name).write_text(content)
     rows = list(open_rows(str(tmp_path / name)))
-    answers = predict_rows(classifier, rows)
+    answers = predict_rows(classifier, tmp_path / name)
     lines = content.split("\n")
     for answer, (_, cells) in zip(answers, rows, strict=True):
         assert cells["text"].split("\n")[0] in lines[int(answer["id"]) - 1]
@@ -119,7 +123,7 @@ def test_the_columns_are_those_of_the_training_or_one_obvious_candidate_that_is_
     monkeypatch.setattr(classifier, "text_columns", TRAINED_ON[trained])
     monkeypatch.setattr(classifier, "label_column", "verdict")
     cells = {name: f"the cell of {name}" for name in columns}
-    rows = predict_rows(classifier, rows_of(cells), PredictOptions(source="t.csv"))
+    rows = predict_rows(classifier, rows_of(cells, source="t.csv"))
     answer = next(rows)
     texts = [[cells[name]] for name in chosen]
     assert answer["probability"] == pytest.approx(classifier.predict(*texts)[0].probability)
@@ -170,9 +174,18 @@ def test_an_object_that_lacks_the_text_is_that_rows_fault(
 ) -> None:
     monkeypatch.setattr(classifier, "text_columns", TRAINED_ON["odd"])
     cells = ({"id": "a", "title": "x"}, {"id": "b", "odd name": "good"})
-    rows = predict_rows(classifier, rows_of(*cells), PredictOptions(skip_bad_rows=True))
+    rows = predict_rows(classifier, rows_of(*cells, skip=True))
     assert [row["id"] for row in rows] == ["b"]
     assert [skipped.row for skipped in rows.skipped] == [2]
+
+
+def test_what_is_held_is_answered_like_a_file(classifier: TextClassifier, tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"text": ["good", "bad film"]}, index=pandas.Index([7, 9], name="id"))
+    frame.to_csv(tmp_path / "t.csv")
+    answers = [list(predict_rows(classifier, data)) for data in (frame, tmp_path / "t.csv")]
+    assert answers[0] == answers[1]
+    with pytest.raises(DataError, match="list of rows, row 2: there is no text in 'text'"):
+        list(predict_rows(classifier, [{"text": "a"}, {"text": None}]))
 
 
 def test_pairs_are_classified_together(classifier: TextClassifier) -> None:
@@ -188,8 +201,8 @@ def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
 
 
 def test_bad_rows_can_be_skipped_and_are_listed(classifier: TextClassifier) -> None:
-    rows = rows_of({"text": "a"}, {"other": 1}, {"text": 7}, {"text": None}, {"text": math.nan})
-    answers = predict_rows(classifier, rows, PredictOptions(skip_bad_rows=True))
+    cells = ({"text": "a"}, {"other": 1}, {"text": 7}, {"text": None}, {"text": math.nan})
+    answers = predict_rows(classifier, rows_of(*cells, skip=True))
     assert [row["id"] for row in answers] == ["2", "4"]
     assert [skipped.row for skipped in answers.skipped] == [3, 5, 6]
 
@@ -265,7 +278,7 @@ def test_empty_json_lines_are_an_empty_input(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given.encode())))
     rows = open_rows("-", "jsonl")
     with pytest.raises(DataError, match="standard input has no rows"):
-        list(predict_rows(classifier, rows, PredictOptions(source=rows.source)))
+        list(predict_rows(classifier, rows))
 
 
 def test_a_failed_run_leaves_no_file(classifier: TextClassifier, tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import datasets
+import pandas
+import pyarrow
 import pytest
 
-from footwork.errors import DataError
+from footwork.errors import ConfigError, DataError
 from footwork.tables.reader import write_rows
 from textclf.data.loading import load_data
 
@@ -116,3 +121,28 @@ def test_parts_of_a_split_are_not_taken_for_the_whole(tmp_path: Path) -> None:
     whole.rename(whole.with_name("train-00001-of-00002.parquet"))
     with pytest.raises(DataError, match="train in 2 parts, of which 1 are here: train-00001"):
         load_data(str(tmp_path))
+
+
+HELD = [list, pandas.DataFrame, pyarrow.Table.from_pylist, datasets.Dataset.from_list]
+
+
+@pytest.mark.parametrize("hold", HELD)
+def test_what_is_held_is_read_as_its_file(hold: Callable[[Any], Any], tmp_path: Path) -> None:
+    rows = [{"text": f"a text of {i}", "label": "ab"[i % 2]} for i in range(12)]
+    write_rows(rows, tmp_path / "train.csv")
+    held, read = load_data(hold(rows)), load_data(tmp_path / "train.csv")
+    assert (held.train.texts, held.labels) == (read.train.texts, read.labels)
+    assert held.train.targets.tolist() == read.train.targets.tolist()
+    assert held.sha256 == load_data(hold(rows)).sha256 != load_data(hold(rows[1:])).sha256
+    splits = load_data({"train": hold(rows), "dev": hold(rows[:3]), "other": None})
+    assert splits.validation.texts == [row["text"] for row in rows[:3]]
+    bad = hold([*rows, {"text": "so", "label": None}])
+    with pytest.raises(DataError, match=r"^(list|\w+) of \w+, row 13: the label"):
+        load_data(bad)
+    with pytest.raises(DataError, match=r"dict of splits \(validation\), row 13: the label"):
+        load_data({"train": hold(rows), "validation": bad})
+
+
+def test_a_mapping_without_splits_says_what_they_are_called() -> None:
+    with pytest.raises(ConfigError, match=r"dict of splits has none of the splits train, .*'text'"):
+        load_data({"text": ["a"]})

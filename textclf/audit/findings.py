@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from footwork.class_names import look_alike
-from footwork.files.faults import shortened
+from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.tables.reader import SkippedRow
 from textclf.data.loading import Examples, LabelledData
@@ -56,7 +56,7 @@ def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
             (kind, [one for one in rows if one.kind != UNSEEN_LABEL]),
         ):
             if ones:
-                message = f"{counted_rows(len(ones))} cannot be used; {ending}: {_reasons(ones)}."
+                message = f"{counted(len(ones), 'row')} cannot be used; {ending}: {_reasons(ones)}."
                 details = {"reasons": [[one.source, one.row, one.reason] for one in ones]}
                 yield Finding(which, severity, message, _by_source(ones), details)
 
@@ -132,7 +132,7 @@ def text_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding(
             "empty_texts",
             "error" if full else "warning",
-            f"{counted_rows(count)} without text.",
+            f"{counted(count, 'row')} without text.",
             _some(empty),
         )
     groups = _same_texts(splits)
@@ -153,9 +153,11 @@ def _same_texts(splits: Mapping[str, Examples]) -> list[list[Place]]:
     several = np.flatnonzero(np.bincount(groups)[groups] > 1)
     names, ends = list(splits), np.cumsum([len(split.texts) for split in splits.values()])
     by_group: dict[int, list[Place]] = defaultdict(list)
-    for place, number in zip(several.tolist(), np.searchsorted(ends, several, "right"), strict=True):
+    for place, number in zip(
+        several.tolist(), np.searchsorted(ends, several, "right"), strict=True
+    ):
         name = names[number]
-        i = place - int(ends[number]) + len(splits[name].texts)
+        i = place - ends[number] + len(splits[name].texts)
         # Texts that are not there say nothing; they are a finding of their own.
         if splits[name].texts[i].strip():
             by_group[int(groups[place])].append((name, i))
@@ -175,7 +177,7 @@ def _duplicate_finding(
                 sets.append({"split": name, "rows": same})
     if sets:
         count = sum(map(len, rows.values()))
-        message = f"{counted_rows(count)} repeat an earlier text of the same split."
+        message = f"{counted(count, 'row')} repeat an earlier text of the same split."
         yield Finding("duplicates", "note", message, _some(rows), {"groups": sets})
 
 
@@ -208,8 +210,8 @@ def _leak_findings(
                         rows[name].append(splits[name].rows[i])
         if rows[other]:
             message = (
-                f"{counted_rows(len(rows[other]))} of {other} stand in train too: its scores will be "
-                "too good."
+                f"{counted(len(rows[other]), 'row')} of {other} stand in train too: its scores "
+                "will be too good."
             )
             yield Finding(f"leak_{other}", "warning", message, _some(rows))
 
@@ -262,9 +264,5 @@ def _list(names: Sequence[str], shown: int = _SHOWN_LABELS, mark: str = "'") -> 
     return shortened((f"{mark}{name}{mark}" for name in names), shown)
 
 
-def counted_rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"
-
-
 def _classes(count: int) -> str:
-    return f"{count} class{'es' * (count != 1)}"
+    return counted(count, "class", "classes")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.files.faults import counted
 from footwork.inference.tokens import whole_characters
-from textclf.audit.findings import Finding, counted_rows, splits_of
+from textclf.audit.findings import Finding, splits_of
 from textclf.data.loading import Examples, LabelledData
 
 _TEXTS_A_CALL = 1000
-PROOF_TEXTS = 1000
-"""Texts on which adding words up is tried, of a split of more than four times as many."""
+_PROOF_TEXTS = 1000  # on which adding words up is tried, of more than four times as many
 _KNOWN_WORDS = 100_000
 _WORD_CHARACTERS = 30  # on average; longer ones are a script without spaces
 _UNKNOWN = 1 << 32  # one number holds a word's tokens and, times this, how many are unknown
@@ -30,8 +30,8 @@ class TokenCounts:
     """How many are the unknown token."""
     special: int
     """Of each text: how many the tokenizer adds."""
-    by_word: bool
-    """Whether the tokens of words were added up."""
+    proven: int = 0
+    """Texts on which adding words up gave the same, where that was done; else 0."""
 
     def lost(self, max_length: int) -> NDArray[np.int64]:
         """Tokens of each text beyond `max_length`, (N,)."""
@@ -52,10 +52,10 @@ def count_tokens(examples: Examples, tokenizer: Any) -> TokenCounts:
     counter = _Counter(tokenizer)
     columns = [examples.texts] if examples.pairs is None else [examples.texts, examples.pairs]
     size = len(examples.texts)
-    step = max(size // PROOF_TEXTS, 1)
-    by_word = size > 4 * PROOF_TEXTS and all(
-        np.array_equal(counter.add_words(texts[::step]), counter.count_whole(texts[::step]))
-        for texts in columns
+    step = max(size // _PROOF_TEXTS, 1)
+    proofs = [texts[::step] for texts in columns] if size > 4 * _PROOF_TEXTS else []
+    by_word = bool(proofs) and all(
+        np.array_equal(counter.add_words(texts), counter.count_whole(texts)) for texts in proofs
     )
     count = counter.add_words if by_word else counter.count_whole
     packed = np.zeros(size, np.int64)
@@ -64,7 +64,9 @@ def count_tokens(examples: Examples, tokenizer: Any) -> TokenCounts:
             part = slice(start, start + _TEXTS_A_CALL)
             packed[part] += count(texts[part])
     special = int(tokenizer.num_special_tokens_to_add(pair=len(columns) > 1))
-    return TokenCounts(packed % _UNKNOWN + special, packed // _UNKNOWN, special, by_word)
+    unknown, lengths = np.divmod(packed, _UNKNOWN)
+    proven = len(proofs[0]) if by_word else 0
+    return TokenCounts(lengths + special, unknown, special, proven)
 
 
 class _Counter:
@@ -202,7 +204,7 @@ def _unknown_finding(data: LabelledData, tokens: Mapping[str, TokenCounts]) -> I
     count = sum(map(len, rows.values()))
     if count:
         message = (
-            f"In {counted_rows(count)} more than half of the tokens are unknown to the tokenizer: "
-            "another language or script than the model's?"
+            f"In {counted(count, 'row')} more than half of the tokens are unknown to the "
+            "tokenizer: another language or script than the model's?"
         )
         yield Finding("unknown_tokens", "warning", message, rows)

@@ -16,6 +16,7 @@ from footwork.errors import ConfigError, DataError
 from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
 from footwork.tables.format import TableFormat
+from footwork.tables.held import data_name
 from footwork.tables.label_kinds import infer_kind, kind_for_model
 from footwork.tables.labels import (
     REGRESSION,
@@ -79,11 +80,11 @@ class LabelledData:
     """Bad rows at which training would stop; only with `keep_going`."""
 
 
-def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
+def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
     """Read a data set, and hold validation rows out if it has none.
 
     Args:
-        data: Path of a file or a folder, or a Hub id.
+        data: As `read_tables` takes it.
         options: What is stated; the rest is found out and told in the notes.
 
     Raises:
@@ -97,7 +98,7 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
     if "train" not in found.splits:
         there = " and ".join(found.splits)
         raise DataError(
-            f"{data} has no training file, only {there}. "
+            f"{data_name(data)} has no training file, only {there}. "
             "Add one called train, or name the file itself as DATA."
         )
     train_table = found.splits["train"]
@@ -133,7 +134,7 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
     )
 
 
-def load_table(data: str, table_format: TableFormat, names: tuple[str, ...] = ()) -> Table:
+def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()) -> Table:
     """Read one split to judge a model on.
 
     Args:
@@ -148,7 +149,7 @@ def load_table(data: str, table_format: TableFormat, names: tuple[str, ...] = ()
     splits = found.splits
     name = next(split for split in ("test", "validation", "train") if split in splits)
     table = splits[name]
-    chosen = (f"Of {data} the {name} split is used.",) if len(splits) > 1 else ()
+    chosen = (f"Of {data_name(data)} the {name} split is used.",) if len(splits) > 1 else ()
     return replace(table, notes=(*found.notes, *chosen, *table.notes))
 
 

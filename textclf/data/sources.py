@@ -1,4 +1,4 @@
-"""From what the user calls DATA to one table per split: a file, a folder or a Hub data set."""
+"""From what the user calls DATA to one table a split: files, a Hub data set, or what is held."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from footwork.errors import ConfigError, DataError
 from footwork.files.faults import shortened
-from footwork.tables.cells import stored_value
 from footwork.tables.format import Expected, TableFormat
-from footwork.tables.reader import TABLE_ENDINGS, Table, read_table
+from footwork.tables.held import data_name, held_rows, is_held
+from footwork.tables.reader import TABLE_ENDINGS, Table, gathered, read_table
 from textclf.data.hub_datasets import load_hub_dataset
 
 SPLIT_NAMES = {
@@ -35,23 +35,32 @@ class SourceTables:
     splits: dict[str, Table]
     """By `train`, `validation` and `test`; a lone file is `train`."""
     sha256: str
-    """Of the bytes of all files, in the order of the splits."""
+    """Of the bytes of all files, in the order of the splits, or of the cells."""
     notes: tuple[str, ...] = ()
     """Of the choice of the files."""
 
 
-def read_tables(data: str, table_format: TableFormat, names: tuple[str, ...] = ()) -> SourceTables:
+def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()) -> SourceTables:
     """Read every split of a data set.
 
     Args:
-        data: Path of a file or a folder, or a Hub id (`name`, `owner/name`, `owner/name:config`).
+        data: Path of a file or a folder, or a Hub id (`name`, `owner/name`, `owner/name:config`);
+            or a table as `held_rows` takes it, or a mapping of splits to such, as a
+            `datasets.DatasetDict` is.
         table_format: How text files are read.
         names: Of columns that are stated; a first row that holds one is a header.
 
     Raises:
         DataError: Nothing is there, or a table cannot be read.
         ConfigError: Of a Hub data set no configuration is named, or it has none of the splits.
+        TypeError: It is nothing of the kind.
     """
+    skip = table_format.skip_bad_rows
+    if isinstance(data, Mapping):
+        return _named_splits(data, data_name(data), skip)
+    if is_held(data):
+        return _digested({"train": gathered(held_rows(data, skip_bad_rows=skip))})
+    data = str(data)
     path = Path(data).expanduser()
     if path.is_dir():
         files, notes = folder_splits(path)
@@ -60,7 +69,7 @@ def read_tables(data: str, table_format: TableFormat, names: tuple[str, ...] = (
         return _read_files({"train": path}, table_format, names)
     if path.suffix.lower() in TABLE_ENDINGS or not _HUB_ID.fullmatch(data):
         raise DataError(f"There is no file or folder {data!r}. Check the path.")
-    return _read_hub(data)
+    return _named_splits(load_hub_dataset(data), data, skip)
 
 
 def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -175,40 +184,20 @@ def _read_files(
     return SourceTables(splits, digest.hexdigest())
 
 
-def _read_hub(data: str) -> SourceTables:
-    loaded = load_hub_dataset(data)
+def _named_splits(loaded: Mapping[str, Any], data: str, skip_bad_rows: bool) -> SourceTables:
     splits = {}
     for split, names in SPLIT_NAMES.items():
         found = next((key for name in names for key in loaded if key.split("_")[0] == name), None)
         if found is not None:
-            splits[split] = hub_table(loaded[found], f"{data} ({found})")
+            rows = held_rows(loaded[found], f"{data} ({found})", skip_bad_rows=skip_bad_rows)
+            splits[split] = gathered(rows)
     if not splits:
         raise ConfigError(f"{data} has none of the splits train, validation, test: {list(loaded)}.")
+    return _digested(splits)
+
+
+def _digested(splits: dict[str, Table]) -> SourceTables:
     digest = hashlib.sha256()
     for table in splits.values():
-        digest.update(repr(table.columns).encode())
+        digest.update(repr(table.columns).encode("utf-8", "surrogatepass"))
     return SourceTables(splits, digest.hexdigest())
-
-
-def hub_table(dataset: Any, source: str) -> Table:
-    """A split of a Hub data set, with the names of its classes instead of their numbers.
-
-    Args:
-        dataset: A `datasets.Dataset`.
-        source: Named in errors.
-    """
-    columns: dict[str, list[Any]] = {
-        name: list(map(stored_value, dataset[name])) for name in dataset.column_names
-    }
-    for name, feature in dataset.features.items():
-        inner = getattr(feature, "feature", feature)
-        if names := getattr(inner, "names", None):
-            columns[name] = [_class_name(value, names) for value in columns[name]]
-    return Table(source, columns, list(range(1, len(dataset) + 1)))
-
-
-def _class_name(value: Any, names: list[str]) -> Any:
-    if isinstance(value, list):
-        return [_class_name(one, names) for one in value]
-    # The Hub marks rows whose labels are withheld with -1.
-    return None if value is None or value < 0 else names[value]
