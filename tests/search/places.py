@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from footwork.files.checksums import write_checksums
 from search.findings import Report
 from search.index_folder import IndexFolder
+from search.store.embedded.catalog_copy import drop_copy
 from search.upkeep import doctor
 from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_pictures
 
@@ -27,6 +27,7 @@ def index_of(folder: Path, *roots: Path) -> IndexFolder:
         texts.mkdir()
         np.save(texts / "references.npy", np.eye(WIDTH, dtype=np.float32))
         write_checksums(texts, "texts")
+        store.finish(np.zeros((0, WIDTH), np.float32))
     return place
 
 
@@ -48,13 +49,17 @@ def well(folder: Path) -> Path:
     with closing(place.open()) as store:
         names = sorted(held(store))
         store.write_labels((path, {"cat": 0.5}) for path in names[:10])
-    with closing(sqlite3.connect(catalog(place))) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        drop_copy(store.folder)  # which is too young to be renewed
+        store.finish(np.zeros((0, WIDTH), np.float32))
     return folder
 
 
 def catalog(place: IndexFolder) -> Path:
     return place.path / "generation-1" / "catalog.sqlite"
+
+
+def copy(place: IndexFolder) -> Path:
+    return place.path / "generation-1" / "catalog-copy.sqlite"
 
 
 def vectors(place: IndexFolder) -> Path:
