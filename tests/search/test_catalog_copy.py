@@ -35,6 +35,7 @@ from tests.search.collections import (
     save_pictures,
 )
 from tests.search.places import (
+    PHOTOS,
     catalog,
     copy,
     examined,
@@ -324,6 +325,25 @@ def test_an_index_of_the_version_before_is_begun_anew_and_loses_nothing_of_what_
     )
     examined(place, repair=True)
     assert vectors(place).read_bytes() == stored
+    assert examined(place).is_well
+
+
+def test_a_broken_copy_is_kept_beside_with_the_vectors_that_it_may_name(
+    place: IndexFolder, original: Path
+) -> None:
+    before, stored = holdings(place), vectors(place).read_bytes()
+    beginning_gone(copy(place))
+    broken = copy(place).read_bytes()
+    everything_gone(catalog(place))
+    assert "its copy cannot be taken either (file is not a data" in examined(place).to_text()
+    examined(place, repair=True)
+    examined(place, repair=True)
+    aside = copy(place).with_name("catalog-damaged-copy.sqlite")
+    assert aside.read_bytes() == broken
+    assert vectors(place).read_bytes() == stored
+    with closing(place.open()) as store:
+        assert indexed(store, original / "photos").embedded == PHOTOS
+    assert holdings(place) == before
     assert examined(place).is_well
 
 

@@ -225,12 +225,12 @@ def _set_aside(folder: Path, *, with_copy: bool) -> bool:
 def _kept_aside(folder: Path, vectors: str) -> list[Path]:
     """What repairs have kept: the newest catalog, for earlier versions kept one for each."""
     every = [one for one in folder.glob("catalog-damaged*.sqlite") if one.name != _COPY_ASIDE]
-    if not every:
-        return []
-    newest = max(every, key=lambda path: path.lstat().st_mtime_ns)
-    kept = [newest, newest.with_name(f"{newest.name}-wal"), folder / _COPY_ASIDE]
-    kept += sorted(one for one in folder.glob("vectors*.f32") if VECTORS.fullmatch(one.name))
-    return [one for one in kept if one.exists() and one.name != vectors]
+    kept = sorted(every, key=lambda path: path.lstat().st_mtime_ns)[-1:]
+    kept += [one.with_name(f"{one.name}-wal") for one in kept]
+    kept = [one for one in (*kept, folder / _COPY_ASIDE) if one.exists()]
+    if kept:
+        kept += sorted(one for one in folder.glob("vectors*.f32") if VECTORS.fullmatch(one.name))
+    return [one for one in kept if one.name != vectors]
 
 
 def _remove(path: Path) -> None:
