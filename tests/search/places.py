@@ -11,7 +11,6 @@ import numpy as np
 from footwork.files.checksums import write_checksums
 from search.findings import Report
 from search.index_folder import IndexFolder
-from search.store.embedded.catalog_copy import drop_copy
 from search.upkeep import doctor
 from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_pictures
 
@@ -49,7 +48,6 @@ def well(folder: Path) -> Path:
     with closing(place.open()) as store:
         names = sorted(held(store))
         store.write_labels((path, {"cat": 0.5}) for path in names[:10])
-        drop_copy(store.folder)  # which is too young to be renewed
         store.finish(np.zeros((0, WIDTH), np.float32))
     return folder
 

@@ -205,7 +205,7 @@ def test_what_was_removed_does_not_come_back_with_the_copy(
 def test_a_copy_is_made_where_something_changed_and_not_for_every_photo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_pictures(tmp_path / "photos", 4)
+    save_pictures(tmp_path / "photos", 250)
     place = index_of(tmp_path / "index", tmp_path / "photos")
 
     def update(photo: int | None) -> bool:
@@ -218,15 +218,13 @@ def test_a_copy_is_made_where_something_changed_and_not_for_every_photo(
             assert store.finish(TYPICAL) is None
         return copy(place).stat().st_ino != before
 
-    assert not update(5)  # young, and one photo short
-    monkeypatch.setattr(catalog_copy, "FEW", 1)
-    assert update(6)
-    monkeypatch.setattr(catalog_copy, "FEW", 1000)
+    assert not update(300)  # young, and one photo short
+    assert update(301)  # two of 250
     monkeypatch.setattr(catalog_copy, "APART", 0.0)
-    assert update(7)
+    assert update(302)
     assert not update(None)
     details = read_status(place).counts.details
-    assert details["copy of the catalog"].startswith("0.1 MB, of 20")
+    assert details["copy of the catalog"].startswith("0.2 MB, of 20")
 
 
 @pytest.mark.parametrize("moment", ["_back_up", "os.utime"])
@@ -236,7 +234,6 @@ def test_a_kill_during_the_copy_leaves_the_last_good_one(place: IndexFolder, mom
         "from search.store.embedded import catalog_copy\n"
         "from tests.search.test_catalog_copy import TYPICAL\n"
         "from search.index_folder import IndexFolder\n"
-        "catalog_copy.APART = 0\n"
         f"catalog_copy.{moment} = lambda *_, **__: os._exit(9)\n"
         "IndexFolder(pathlib.Path(sys.argv[1])).open().finish(TYPICAL)"
     )
@@ -266,10 +263,7 @@ def full_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_is_told_and_keeps_the_last_good_copy(
-    place: IndexFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalog_copy, "APART", 0.0)
+def test_a_full_disk_is_told_and_keeps_the_last_good_copy(place: IndexFolder) -> None:
     kept, before = copy(place).read_bytes(), holdings(place)
     with closing(place.open()) as store:
         store.write_labels([(min(before), {"dog": 1.0})])
@@ -284,10 +278,7 @@ def test_a_full_disk_is_told_and_keeps_the_last_good_copy(
         assert copy(place).read_bytes() != kept
 
 
-def test_a_damaged_catalog_is_not_copied(
-    place: IndexFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalog_copy, "APART", 0.0)
+def test_a_damaged_catalog_is_not_copied(place: IndexFolder) -> None:
     kept = copy(place).read_bytes()
     noise(catalog(place))
     note = catalog_copy.keep_copy(place.current())

@@ -28,8 +28,8 @@ from search.store.embedded.catalog import (
 
 COPY_NAME = "catalog-copy.sqlite"
 APART, FEW = 600.0, 1000
-"""A copy that is no older than so many seconds, and lacks fewer vectors than that, is kept as it
-is: `index --watch` updates whenever a photo comes, and a copy of a million files has 0.6 GB."""
+"""A copy that is no older than so many seconds, and lacks fewer vectors than that, or than one in a
+hundred, stays: `index --watch` updates whenever a photo comes, and for a million it has 0.6 GB."""
 
 
 def keep_copy(folder: Path) -> str | None:
@@ -86,7 +86,8 @@ def _is_recent(copy: Path, state: os.stat_result, catalog: Catalog) -> bool:
     with suppress(StoreError):
         opened = open_copy(copy)
         with closing(opened.connection):
-            is_near = catalog.slot_count - opened.slot_count in range(FEW)
+            known = opened.slot_count
+            is_near = catalog.slot_count - known in range(min(FEW, known // 100))
         return is_near and 0 <= time.time() - found.st_ctime < APART
     return False
 
