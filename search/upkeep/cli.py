@@ -138,7 +138,8 @@ def doctor(
     Args:
         where: The index.
         repair: Mend what can be mended; no image file is touched, and no embedding is lost that
-            could be kept.
+            could be kept. A damaged catalog is set aside: the copy of it that `index` last made
+            takes its place, or an empty one where that is damaged, too.
         model: Load the model and see whether it is still the one that the index was made with;
             only if it is on this machine.
         json: Print one JSON document.
