@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.models.heads import task_of
-from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 FloatArray = NDArray[np.floating[Any]]
 _TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)

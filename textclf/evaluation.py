@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.intervals import wilson_interval
 from footwork.evaluation.metrics import ClassCounts, Interval
-from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 __all__ = [
     "METRICS",
