@@ -153,7 +153,9 @@ def _same_texts(splits: Mapping[str, Examples]) -> list[list[Place]]:
     several = np.flatnonzero(np.bincount(groups)[groups] > 1)
     names, ends = list(splits), np.cumsum([len(split.texts) for split in splits.values()])
     by_group: dict[int, list[Place]] = defaultdict(list)
-    for place, number in zip(several.tolist(), np.searchsorted(ends, several, "right"), strict=True):
+    for place, number in zip(
+        several.tolist(), np.searchsorted(ends, several, "right"), strict=True
+    ):
         name = names[number]
         i = place - int(ends[number]) + len(splits[name].texts)
         # Texts that are not there say nothing; they are a finding of their own.
