@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from footwork.evaluation.calibration import GivenCalibration
-from footwork.tables.reader import SkippedRow, Table
+from footwork.evaluation.result import Assessment, evaluate_logits
+from footwork.tables.reader import Table
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.data.columns import (
     Columns,
@@ -19,19 +20,7 @@ from textclf.data.columns import (
 )
 from textclf.data.loading import load_table, read_examples
 from textclf.data.options import LabelOptions
-from textclf.evaluate import evaluate_logits
-from textclf.evaluation import Evaluation
 from textclf.predict import require_text_count
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What a table says of a classifier."""
-
-    evaluation: Evaluation
-    """Its calibration is the classifier's own, judged on these rows; nothing is fitted on them."""
-    notes: tuple[str, ...]
-    skipped: tuple[SkippedRow, ...]
 
 
 def assess(

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
+from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, REGRESSION
 from footwork.options import LoopConfig, PublishConfig, Recipe, recipe_for
 from footwork.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from textclf.data.options import DataOptions
-from textclf.evaluation import METRICS, PRIMARY_METRIC, REGRESSION
 
 MILLION = 1_000_000
 
