@@ -7,17 +7,10 @@ from pathlib import Path
 
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Assessment, evaluate_logits
+from footwork.tables.columns import find_name, label_names, possible_names
 from footwork.tables.reader import Table
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data.columns import (
-    Columns,
-    StatedColumns,
-    choose_columns,
-    find_name,
-    find_text_columns,
-    label_names,
-    possible_names,
-)
+from textclf.data.columns import Columns, StatedColumns, choose_columns, find_text_columns
 from textclf.data.loading import load_table, read_examples
 from textclf.data.options import LabelOptions
 from textclf.predict import require_text_count

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.evaluation.logits import FloatArray
-from footwork.evaluation.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from textclf.data.loading import Examples, LabelledData

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, REGRESSION
+from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.options import LoopConfig, PublishConfig, Recipe, recipe_for
 from footwork.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
+from footwork.tables.labels import REGRESSION
 from textclf.data.options import DataOptions
 
 MILLION = 1_000_000

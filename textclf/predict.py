@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.decision import Prediction
-from footwork.tables.columns import ID_NAMES, normalise_name
+from footwork.tables.columns import ID_NAMES, find_column, normalise_name
 from footwork.tables.format import Expected
 from footwork.tables.json_rows import json_rows
 from footwork.tables.reader import (
@@ -23,7 +23,7 @@ from footwork.tables.reader import (
     write_rows,
 )
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
-from textclf.data.columns import find_column, find_text_columns
+from textclf.data.columns import find_text_columns
 from textclf.data.rows import text_fault
 
 if TYPE_CHECKING:

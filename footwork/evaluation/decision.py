@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.logits import log_softmax, sigmoid
-from footwork.evaluation.metrics import MULTI_LABEL, REGRESSION, TASKS
 from footwork.models.heads import task_of
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
 
 FloatArray = NDArray[np.floating[Any]]
 _HOTTEST = 1e6

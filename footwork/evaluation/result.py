@@ -27,11 +27,7 @@ from footwork.evaluation.intervals import (
 from footwork.evaluation.logits import FloatArray, log_softmax
 from footwork.evaluation.metrics import (
     METRICS,
-    MULTI_LABEL,
     PRIMARY_METRIC,
-    REGRESSION,
-    SINGLE_LABEL,
-    TASKS,
     ClassCounts,
     Interval,
     average_precision,
@@ -44,6 +40,7 @@ from footwork.evaluation.metrics import (
     single_label_scores,
     spearman,
 )
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
 Scores = dict[str, Interval | None]
 """By metric; None where it is undefined."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from footwork.errors import ConfigError
 from footwork.files.faults import shortened
+from footwork.tables.labels import REGRESSION
 from textclf.audit.cost import Cost, CostInput, estimate_cost
 from textclf.audit.findings import (
     Finding,
@@ -23,7 +24,6 @@ from textclf.audit.findings import (
     text_findings,
 )
 from textclf.audit.tokens import TokenCounts, count_tokens, token_findings
-from textclf.data.labels import REGRESSION
 from textclf.data.loading import LabelledData
 
 

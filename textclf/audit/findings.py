@@ -12,8 +12,8 @@ import numpy as np
 
 from footwork.class_names import look_alike
 from footwork.files.faults import shortened
+from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.tables.reader import SkippedRow
-from textclf.data.labels import MULTI_LABEL, REGRESSION
 from textclf.data.loading import Examples, LabelledData
 from textclf.data.rows import UNSEEN_LABEL
 from textclf.data.splits import text_groups
