@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from footwork.evaluation.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Interval
+from footwork.evaluation.metrics import Interval
 from footwork.evaluation.result import Evaluation
 from footwork.evaluation.text import (
     ALL_CLASSES,
@@ -26,6 +26,7 @@ from footwork.finetuning.card import (
     public_text,
 )
 from footwork.options import LOWER_IS_BETTER
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from textclf.report.report import Report
