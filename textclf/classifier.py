@@ -260,14 +260,9 @@ class TextClassifier:
 
 def merged(model: Any) -> Any:
     """`model` with its adapter added into the weights, where its method can be."""
-    from peft import PeftModel
+    from footwork.methods.table import adaptation_of
 
-    if not isinstance(model, PeftModel):
-        return model
-    try:
-        return model.merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError):
-        return model  # prompts are learned inputs, not changes of weights
+    return adaptation_of(model).merged(model)
 
 
 def _usual_length(model: Any, tokenizer: Any) -> int:

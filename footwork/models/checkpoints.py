@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from footwork.errors import ConfigError, ModelError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
+from footwork.methods.table import adaptation_of, adapter_in
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
 from footwork.models.hub import Parts, fetch_model
@@ -90,7 +90,6 @@ IMAGE_PRESETS = {
     "accurate": "google/siglip2-so400m-patch14-384",
     "multilingual": "google/siglip2-base-patch16-224",
 }
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
@@ -216,7 +215,7 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
         )
         raise ModelError(message)
     tokenizer = load_tokenizer(str(folder))
-    if (folder / ADAPTER_CONFIG).exists():
+    if adapter_in(folder):
         model = load_adapter(folder, AutoModelForSequenceClassification)
     else:
         model = load_complete(folder, AutoModelForSequenceClassification)
@@ -254,15 +253,15 @@ def _load_whole(
 ) -> Any:
     """`load_part` of a model; an adapter, here or on the Hub, gives it with itself merged in."""
     folder = _folder_of(model_id, options["revision"])
-    if not (folder / ADAPTER_CONFIG).exists():
+    if not adapter_in(folder):
         return load_part(auto_class, model_id, **options)
-    try:
-        merged = load_adapter(folder, auto_class, presets).merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError) as error:
+    adapted = load_adapter(folder, auto_class, presets)
+    merged = adaptation_of(adapted).merged(adapted)
+    if merged is adapted:
         raise ModelError(
             f"{model_id} is an adapter of a kind that cannot be merged into its base, so it cannot "
             "be trained on. Name its base."
-        ) from error
+        )
     options = options | {"revision": None, "state_dict": merged.state_dict()}
     with quiet_transformers():
         return type(merged).from_pretrained(None, **options)
@@ -292,16 +291,10 @@ def load_complete(folder: Path, auto_class: Any) -> Any:
 
 def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
     """Write the weights: an adapter with the base's configuration beside it, or a plain model."""
-    adapter = hasattr(model, "peft_config")
-    if adapter and merge:
-        model, adapter = model.merge_and_unload(), False
+    if merge:
+        model = adaptation_of(model).merged(model)
     with quiet_transformers():
-        if adapter:
-            # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
-            model.save_pretrained(folder, save_embedding_layers=False)
-            model.get_base_model().config.save_pretrained(folder)
-        else:
-            model.save_pretrained(folder)
+        adaptation_of(model).save(folder, model)
 
 
 def model_commit(model_id: str, revision: str | None = None) -> str | None:
@@ -321,13 +314,14 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     Raises:
         ModelError: The base cannot be reached, or does not fit.
     """
-    from peft import PeftModel
-
-    adapter = read_json(folder / ADAPTER_CONFIG)
+    found = adapter_in(folder)
+    assert found is not None
+    file, method = found
+    adapter = read_json(file)
     base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
     if not isinstance(base_id, str):
-        raise ModelError(f"{folder / ADAPTER_CONFIG} names no base. Copy the folder again.")
-    _require_base(folder, base_id)
+        raise ModelError(f"{file} names no base. Copy the folder again.")
+    _require_base(file, base_id)
     options = {
         "revision": adapter.get("revision"),
         "config": load_part(AutoConfig, str(folder)),
@@ -338,24 +332,21 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
         base = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
     except (ConfigError, ModelError) as error:
         raise ModelError(f"{folder} is an adapter over {base_id}. {error}") from error
-    with warnings.catch_warnings():
-        # peft warns of a base whose config it cannot find on the Hub.
-        warnings.simplefilter("ignore")
-        try:
-            return PeftModel.from_pretrained(base, str(folder))
-        except Exception as error:
-            message = f"Cannot load the adapter in {folder}: {_first_line(error)} Check its files."
-            raise ModelError(message) from error
+    try:
+        return method.adaptation.load(folder, base)
+    except Exception as error:
+        message = f"Cannot load the adapter in {folder}: {_first_line(error)} Check its files."
+        raise ModelError(message) from error
 
 
-def _require_base(folder: Path, base_id: str) -> None:
+def _require_base(file: Path, base_id: str) -> None:
     if Path(base_id).is_absolute() and not (Path(base_id) / "config.json").exists():
         message = (
-            f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
-            "Move that model back, or write its new place under `base_model_name_or_path` in "
-            f"{folder / ADAPTER_CONFIG} and remove `files` and `sha256` from the footwork.json "
-            "beside it. To need no base, once it loads: "
-            f"footwork textclf merge {shell_word(folder)} OUT"
+            f"{file.parent} is an adapter over the model in {base_id}, which is not there any "
+            "more. Move that model back, or write its new place under `base_model_name_or_path` in "
+            f"{file} and remove `files` and `sha256` from the footwork.json beside it. "
+            "To need no base, once it loads: "
+            f"footwork textclf merge {shell_word(file.parent)} OUT"
         )
         raise ModelError(message)
 
