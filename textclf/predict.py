@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from footwork.errors import ConfigError, DataError
+from footwork.evaluation.decision import Prediction
 from footwork.tables.columns import ID_NAMES, find_column, normalise_name
 from footwork.tables.format import DETECT, Expected, TableFormat
 from footwork.tables.held import held_rows, is_held
@@ -20,7 +21,6 @@ from footwork.tables.writer import write_rows
 from textclf.data.columns import find_text_columns
 from textclf.data.options import TextOptions
 from textclf.data.rows import text_fault
-from textclf.decision import Prediction
 
 if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow

@@ -29,11 +29,11 @@ from footwork.errors import ConfigError, ModelError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
+from footwork.methods.table import adaptation_of, adapter_in
 from footwork.models.deberta import accelerate_attention
 from footwork.models.downloads import damaged_file
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
 from footwork.models.hub import (
-    ADAPTER_CONFIG,
     ANOTHER_MODEL,
     Parts,
     fetch_model,
@@ -227,7 +227,7 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
         )
         raise ModelError(message)
     tokenizer = load_tokenizer(str(folder))
-    if (folder / ADAPTER_CONFIG).exists():
+    if adapter_in(folder):
         model = load_adapter(folder, AutoModelForSequenceClassification)
     else:
         model = load_complete(folder, AutoModelForSequenceClassification)
@@ -265,15 +265,15 @@ def _load_whole(
 ) -> Any:
     """`load_part` of a model; an adapter, here or on the Hub, gives it with itself merged in."""
     folder = _folder_of(model_id, options["revision"])
-    if not (folder / ADAPTER_CONFIG).exists():
+    if not adapter_in(folder):
         return load_part(auto_class, model_id, **options)
-    try:
-        merged = load_adapter(folder, auto_class, presets).merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError) as error:
+    adapted = load_adapter(folder, auto_class, presets)
+    merged = adaptation_of(adapted).merged(adapted)
+    if merged is adapted:
         raise ModelError(
             f"{model_id} is an adapter of a kind that cannot be merged into its base, so it cannot "
             "be trained on. Name its base."
-        ) from error
+        )
     options = options | {"revision": None, "state_dict": merged.state_dict()}
     with quiet_transformers():
         return type(merged).from_pretrained(None, **options)
@@ -308,16 +308,10 @@ def load_complete(folder: Path, auto_class: Any) -> Any:
 
 def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
     """Write the weights: an adapter with the base's configuration beside it, or a plain model."""
-    adapter = hasattr(model, "peft_config")
-    if adapter and merge:
-        model, adapter = model.merge_and_unload(), False
+    if merge:
+        model = adaptation_of(model).merged(model)
     with quiet_transformers():
-        if adapter:
-            # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
-            model.save_pretrained(folder, save_embedding_layers=False)
-            model.get_base_model().config.save_pretrained(folder)
-        else:
-            model.save_pretrained(folder)
+        adaptation_of(model).save(folder, model)
 
 
 def model_commit(model_id: str, revision: str | None = None) -> str | None:
@@ -337,14 +331,15 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     Raises:
         ModelError: The base cannot be reached, or does not fit.
     """
-    from peft import PeftModel
-
-    adapter = read_json(folder / ADAPTER_CONFIG)
+    found = adapter_in(folder)
+    assert found is not None
+    file, method = found
+    adapter = read_json(file)
     base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
     if not isinstance(base_id, str):
-        raise ModelError(f"{folder / ADAPTER_CONFIG} names no base. Copy the folder again.")
+        raise ModelError(f"{file} names no base. Copy the folder again.")
     name = repository_of(folder) or folder
-    _require_base(folder, base_id)
+    _require_base(file, base_id)
     options = {
         "revision": adapter.get("revision"),
         "config": load_part(AutoConfig, str(folder)),
@@ -360,36 +355,34 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
         )
         raise ModelError(
             f"{name} is an adapter over {base_id} (`base_model_name_or_path` in its "
-            f"{ADAPTER_CONFIG}), and answers with it alone. {reason}"
+            f"{file.name}), and answers with it alone. {reason}"
         ) from error
-    with warnings.catch_warnings():
-        # peft warns of a base whose config it cannot find on the Hub.
-        warnings.simplefilter("ignore")
-        try:
-            return PeftModel.from_pretrained(base, str(folder))
-        except Exception as error:
-            reason = _pointer_reason(folder) or f"{_first_line(error)} Check its files."
-            raise ModelError(f"Cannot load the adapter in {name}: {reason}") from error
+    try:
+        return method.adaptation.load(folder, base)
+    except Exception as error:
+        reason = _pointer_reason(folder) or f"{_first_line(error)} Check its files."
+        raise ModelError(f"Cannot load the adapter in {name}: {reason}") from error
 
 
-def _require_base(folder: Path, base_id: str) -> None:
-    if not Path(base_id).is_absolute() or (Path(base_id) / "config.json").exists():
+def _require_base(file: Path, base_id: str) -> None:
+    folder, place = file.parent, "write its new place under `base_model_name_or_path` in"
+    repository, path = repository_of(folder), Path(base_id)
+    is_path = path.is_absolute() or base_id.startswith((".", "~")) or base_id.count("/") > 1
+    # What stands under a relative path of the Hub's here is something else.
+    here = (path / "config.json").exists() and (path.is_absolute() or repository is None)
+    if here or not is_path:
         return
-    place, repository = (
-        "write its new place under `base_model_name_or_path` in",
-        repository_of(folder),
-    )
     if repository is not None:
         raise ModelError(
             f"{repository} is an adapter over a model that only its maker's machine has, in "
             f"{base_id}. Ask them to publish it merged into that model ({MERGES}). If you have "
             f"that model: hf download {repository} --local-dir FOLDER, {place} "
-            f"FOLDER/{ADAPTER_CONFIG}, and name FOLDER."
+            f"FOLDER/{file.name}, and name FOLDER."
         )
     raise ModelError(
         f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
         f"Move that model back, or {place} "
-        f"{folder / ADAPTER_CONFIG} and remove `files` and `sha256` from the footwork.json "
+        f"{file} and remove `files` and `sha256` from the footwork.json "
         "beside it. To need no base, once it loads: "
         f"footwork textclf merge {shell_word(folder)} OUT"
     )

@@ -18,6 +18,7 @@ from transformers import (
 
 from footwork.errors import ConfigError
 from footwork.methods.adaptation import head_names
+from footwork.methods.table import adapter_in
 from footwork.models.checkpoints import (
     IMAGE_PRESETS,
     load_adapter,
@@ -29,7 +30,6 @@ from footwork.models.checkpoints import (
     shape_of,
 )
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
-from footwork.models.hub import ADAPTER_CONFIG
 
 _DEPTHS = ("num_hidden_layers", "depths")
 """What a configuration calls its layers: a number of them, or how many each stage has."""
@@ -113,7 +113,7 @@ def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
     Raises:
         ModelError: The folder holds none, or its base cannot be reached.
     """
-    if (folder / ADAPTER_CONFIG).exists():
+    if adapter_in(folder):
         adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
         return adapted.eval()
     model: PreTrainedModel = load_complete(folder, AutoModelForImageClassification)

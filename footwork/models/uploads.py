@@ -13,8 +13,8 @@ from footwork.errors import ConfigError, ModelError
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, is_local, public_document
+from footwork.methods.table import METHODS, Method, adapter_in
 from footwork.models.downloads import ask_hub
-from footwork.models.hub import ADAPTER_CONFIG
 from footwork.options import PublishConfig
 
 _WITH_PATHS = (MANIFEST, "report/metrics.json")
@@ -43,7 +43,7 @@ def require_publishable(config: PublishConfig, base: str) -> None:
             f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
         ) from error
     if config.publishes_adapter:
-        _require_public_base(base)
+        _require_public_base(base, METHODS[config.method])
 
 
 def writable_repository(name: str) -> str:
@@ -156,8 +156,9 @@ def push_folder(folder: Path, repository: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    if (folder / ADAPTER_CONFIG).exists():
-        _require_public_base(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"])
+    if found := adapter_in(folder):
+        file, method = found
+        _require_public_base(read_json(file)["base_model_name_or_path"], method)
     try:
         with tempfile.TemporaryDirectory() as name:
             copy_for_upload(folder, Path(name), repository)
@@ -228,9 +229,12 @@ def _said(error: Exception) -> str:
     return f"{text.rstrip('.')}."
 
 
-def _require_public_base(model_id: str) -> None:
+def _require_public_base(model_id: str, method: Method) -> None:
     if is_local(model_id):
+        merges = method.adapter is not None and method.adapter.merges
+        plain = "Publish a plain folder instead: add --merge."
+        instead = plain if merges else "Name a base of the Hub."
         raise ConfigError(
             f"The base of this adapter, {model_id}, is only on this machine, so nobody could load "
-            "the adapter from the Hub. Publish a plain folder instead: add --merge."
+            f"the adapter from the Hub. {instead}"
         )

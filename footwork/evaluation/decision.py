@@ -1,0 +1,156 @@
+"""From logits to an answer: probabilities, labels, and when to abstain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.logits import log_softmax, sigmoid
+from footwork.models.heads import task_of
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
+
+FloatArray = NDArray[np.floating[Any]]
+_HOTTEST = 1e6
+LIKELY = 0.5
+"""Probability from which a label holds (multi-label)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one text."""
+
+    id: str
+    label: str | list[str] | float
+    """A class; the classes that hold (multi-label); a number (regression)."""
+    probability: float | None
+    """Of the label; of the likeliest label (multi-label); None for a number."""
+    probabilities: dict[str, float]
+    """Calibrated, of every class; empty for a number."""
+    abstained: bool
+    """Whether `probability` is too small for `label` to be relied on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRule:
+    """What a classifier's logits mean."""
+
+    task: str
+    labels: tuple[str, ...]
+    """C names in the order of the logits; none for regression."""
+    temperature: float = 1.0
+    """Divides logits before they become probabilities."""
+    abstain_below: float | None = None
+    """Probability; None never abstains."""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"`task` must be a problem_type of transformers, got {self.task!r}.")
+        if not self.temperature > 0:
+            raise ConfigError(f"`temperature` must be above 0, got {self.temperature}.")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ConfigError(
+                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
+            )
+
+    @property
+    def decides(self) -> bool:
+        """Whether the answer is a choice that a small error can tip over."""
+        return self.task != REGRESSION
+
+    def probabilities(self, logits: FloatArray) -> FloatArray:
+        """Calibrated probabilities, (N, C), of logits (N, C); none for regression: (N, 0)."""
+        scores = np.asarray(logits, np.float64) / self.temperature
+        if self.task == REGRESSION:
+            return scores[:, :0]
+        if self.task == MULTI_LABEL:
+            return sigmoid(scores)
+        return np.exp(log_softmax(scores))
+
+    def closeness(self, logits: FloatArray) -> FloatArray:
+        """How far each row is from another answer, in logits, (N,)."""
+        logits = np.asarray(logits, np.float64)
+        if not logits.size or not self.decides:
+            return np.full(len(logits), np.inf)
+        if self.task == MULTI_LABEL:
+            nearest = np.abs(logits - self._logit(LIKELY)).min(axis=1)
+        else:
+            ordered = np.sort(logits, axis=1)
+            single = logits.shape[1] == 1
+            nearest = np.full(len(logits), np.inf) if single else ordered[:, -1] - ordered[:, -2]
+        if self.abstain_below is None:
+            return nearest
+        top = self.probabilities(logits).max(axis=1)
+        log_odds = np.log(np.clip(top, 1e-12, 1)) - np.log(np.clip(1 - top, 1e-12, 1))
+        to_threshold = np.abs(self.temperature * log_odds - self._logit(self.abstain_below))
+        return np.minimum(nearest, to_threshold)
+
+    def predictions(self, ids: list[str], logits: FloatArray) -> list[Prediction]:
+        """The answers to N rows of logits, (N, C)."""
+        if self.task == REGRESSION:
+            values = np.asarray(logits, np.float64)[:, 0].tolist()
+            rows = zip(ids, values, strict=True)
+            return [Prediction(identity, value, None, {}, False) for identity, value in rows]
+        probabilities = self.probabilities(logits).tolist()
+        return [self._answer(*row) for row in zip(ids, probabilities, strict=True)]
+
+    def _answer(self, identity: str, row: list[float]) -> Prediction:
+        top = max(row)
+        label: str | list[str] = self.labels[row.index(top)]
+        if self.task == MULTI_LABEL:
+            pairs = zip(self.labels, row, strict=True)
+            label = [name for name, value in pairs if value >= LIKELY]
+        abstained = self.abstain_below is not None and top < self.abstain_below
+        named = dict(zip(self.labels, row, strict=True))
+        return Prediction(identity, label, top, named, abstained)
+
+    def _logit(self, probability: float) -> float:
+        odds = np.clip(probability, 1e-12, 1 - 1e-12)
+        return float(self.temperature * np.log(odds / (1 - odds)))
+
+
+def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
+    """The rule that a folder states, in its manifest or, made elsewhere, in its config.
+
+    Args:
+        manifest: `footwork.json`, empty for a folder that Footwork did not make.
+        config: The model's config.
+
+    Raises:
+        ModelError: The manifest states what is no rule, or that of another model.
+    """
+    if not manifest:
+        return _foreign_rule(config)
+    calibration = {} if manifest.get("calibration") is None else manifest["calibration"]
+    known = isinstance(calibration, dict)
+    match known and {**manifest, "temperature": 1.0, "abstain_below": None, **calibration}:
+        case {
+            "task": str(task),
+            "labels": [*labels],
+            "temperature": float(temperature) | int(temperature),
+            "abstain_below": None | float() | int() as bar,
+        } if (
+            task in TASKS
+            and all(isinstance(label, str) for label in labels)
+            and (task == REGRESSION or len(labels) == config.num_labels)
+            and 0 < temperature < _HOTTEST
+        ):
+            return DecisionRule(
+                task=task, labels=tuple(labels), temperature=temperature, abstain_below=bar
+            )
+    raise ModelError(
+        f"The manifest of the model does not fit it: `task`, `labels` ({config.num_labels}) and "
+        "`calibration` must be as they were published. Train or copy the folder again."
+    )
+
+
+def _foreign_rule(config: Any) -> DecisionRule:
+    task = task_of(config)
+    if task == REGRESSION:
+        return DecisionRule(task=task, labels=())
+    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    return DecisionRule(task=task, labels=labels)

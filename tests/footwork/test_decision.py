@@ -1,0 +1,121 @@
+"""From logits to an answer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.decision import DecisionRule, rule_of
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
+def test_a_temperature_changes_probabilities_and_no_label() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 4))
+    labels = ("a", "b", "c", "d")
+    cold, hot = (DecisionRule(task=SINGLE, labels=labels, temperature=t) for t in (0.5, 5.0))
+    names = [str(n) for n in range(50)]
+    for one, other in zip(
+        cold.predictions(names, logits), hot.predictions(names, logits), strict=True
+    ):
+        assert one.label == other.label
+        assert one.probability > other.probability
+        assert sum(one.probabilities.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("task", [SINGLE, MULTI])
+@pytest.mark.parametrize("abstain_below", [None, 0.7])
+def test_a_smaller_error_than_the_closeness_changes_no_answer(
+    task: str, abstain_below: float | None
+) -> None:
+    generator = np.random.default_rng(1)
+    rule = DecisionRule(
+        task=task,
+        labels=("a", "b", "c"),
+        temperature=1.7,
+        abstain_below=abstain_below,
+    )
+    logits = generator.normal(scale=2, size=(500, 3))
+    names = [""] * 500
+    before = rule.predictions(names, logits)
+    # Two logits may each move by half the distance.
+    reach = rule.closeness(logits)[:, None] * 0.499
+    for _ in range(20):
+        after = rule.predictions(names, logits + reach * generator.choice([-1, 1], size=(500, 3)))
+        assert [(a.label, a.abstained) for a in before] == [(a.label, a.abstained) for a in after]
+
+
+def test_a_regression_has_no_decision_to_be_close_to() -> None:
+    rule = DecisionRule(task="regression", labels=())
+    assert not rule.decides
+    assert np.isinf(rule.closeness(np.zeros((3, 1)))).all()
+    assert rule.predictions(["x"], np.array([[2.5]]))[0].label == 2.5
+
+
+def test_one_label_alone_is_always_certain() -> None:
+    rule = DecisionRule(task=SINGLE, labels=("only",))
+    assert np.isinf(rule.closeness(np.array([[0.3]]))).all()
+    assert rule.predictions(["x"], np.array([[0.3]]))[0].probability == 1.0
+
+
+def test_a_manifest_goes_before_the_config() -> None:
+    manifest = {
+        "task": SINGLE,
+        "labels": ["007", "NA"],
+        "calibration": {"temperature": 2.0, "abstain_below": None},
+    }
+    config = SimpleNamespace(num_labels=2)
+    rule = rule_of(manifest, config)
+    assert rule == DecisionRule(task=SINGLE, labels=("007", "NA"), temperature=2.0)
+    assert rule_of(manifest | {"calibration": None}, config).temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"task": "guess"},
+        {"labels": ["a", "b", "c"]},
+        {"labels": ["a", 5]},
+        {"labels": "ab"},
+        {"calibration": []},
+        {"calibration": {"temperature": "1"}},
+        {"calibration": {"temperature": float("nan")}},
+        {"calibration": {"temperature": -1.0}},
+        {"calibration": {"abstain_below": "0.5"}},
+    ],
+)
+def test_a_manifest_that_is_no_rule_of_the_model_is_refused(changed: dict[str, Any]) -> None:
+    manifest = {"task": SINGLE, "labels": ["a", "b"], "calibration": None} | changed
+    with pytest.raises(ModelError, match="manifest of the model does not fit it"):
+        rule_of(manifest, SimpleNamespace(num_labels=2))
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "task"),
+    [
+        (None, 3, SINGLE),
+        (None, 1, "regression"),
+        (MULTI, 2, MULTI),
+        ("regression", 1, "regression"),
+    ],
+)
+def test_a_foreign_config_is_read_as_transformers_reads_it(
+    problem_type: str | None, labels: int, task: str
+) -> None:
+    names = {index: f"L{index}" for index in range(labels)}
+    config = SimpleNamespace(problem_type=problem_type, num_labels=labels, id2label=names)
+    rule = rule_of({}, config)
+    assert rule.task == task
+    assert rule.labels == (() if task == "regression" else tuple(names.values()))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"abstain_below": 1.2}, {"abstain_below": -0.1}, {"temperature": 0.0}]
+)
+def test_impossible_settings_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"`{next(iter(setting))}` must be"):
+        DecisionRule(task=SINGLE, labels=("a", "b"), **setting)  # type: ignore[arg-type]

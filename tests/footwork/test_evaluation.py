@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from footwork.errors import DataError, ModelError
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.metrics import METRICS
+from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.evaluation.text import aligned, confused_pairs, display_width, shorten, worst_classes
+
+reference = pytest.importorskip("sklearn.metrics")
+
+SINGLE = "single_label_classification"
+MULTI = "multi_label_classification"
+REGRESSION = "regression"
+
+
+def single(rows: int = 200, num_classes: int = 3, seed: int = 0) -> Evaluation:
+    return evaluate_logits(*single_case(rows, num_classes), seed=seed)
+
+
+def single_case(rows: int, num_classes: int) -> tuple[str, tuple[str, ...], np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(rows, num_classes)).astype(np.float32)
+    targets = (logits + 0.5 * generator.gumbel(size=logits.shape)).argmax(axis=1)
+    names = tuple(f"a_rather_long_class_name_{index}" for index in range(num_classes))
+    return SINGLE, names, targets, logits
+
+
+def multi_case(rows: int = 150) -> tuple[str, tuple[str, ...], np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(rows, 4)) - 0.5
+    targets = (logits + generator.logistic(size=logits.shape) > 0).astype(np.float32)
+    return MULTI, ("a", "b", "c", "d"), targets, logits
+
+
+def regression_case(rows: int = 150) -> tuple[str, tuple[str, ...], np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    targets = 50 + 10 * generator.normal(size=rows)
+    return REGRESSION, (), targets, (targets + generator.normal(size=rows))[:, None]
+
+
+CASES = [single_case(200, 3), multi_case(), regression_case()]
+
+
+def test_single_label_figures_are_those_of_scikit_learn() -> None:
+    _, names, targets, logits = single_case(200, 3)
+    found = {k: v.value for k, v in evaluate_logits(SINGLE, names, targets, logits).metrics.items()}
+    predictions = logits.argmax(axis=1)
+    probabilities = np.exp(logits.astype(float))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    assert found == pytest.approx(
+        {
+            "accuracy": reference.accuracy_score(targets, predictions),
+            "macro_f1": reference.f1_score(targets, predictions, average="macro"),
+            "balanced_accuracy": reference.balanced_accuracy_score(targets, predictions),
+            "mcc": reference.matthews_corrcoef(targets, predictions),
+            "log_loss": reference.log_loss(targets, probabilities),
+        }
+    )
+
+
+def test_multi_label_figures_are_those_of_scikit_learn() -> None:
+    task, names, targets, logits = multi_case()
+    found = {k: v.value for k, v in evaluate_logits(task, names, targets, logits).metrics.items()}
+    given = logits >= 0
+    assert found == pytest.approx(
+        {
+            "micro_f1": reference.f1_score(targets, given, average="micro"),
+            "macro_f1": reference.f1_score(targets, given, average="macro"),
+            "accuracy": reference.accuracy_score(targets, given),
+            "mean_average_precision": reference.average_precision_score(targets, logits),
+        }
+    )
+
+
+def test_regression_figures_are_those_of_scipy() -> None:
+    from scipy.stats import pearsonr, spearmanr
+
+    task, names, targets, logits = regression_case()
+    found = {k: v.value for k, v in evaluate_logits(task, names, targets, logits).metrics.items()}
+    assert found == pytest.approx(
+        {
+            "mae": reference.mean_absolute_error(targets, logits),
+            "rmse": reference.root_mean_squared_error(targets, logits),
+            "r2": reference.r2_score(targets, logits),
+            "pearson": pearsonr(targets, logits[:, 0])[0],
+            "spearman": spearmanr(targets, logits[:, 0])[0],
+        }
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_every_value_lies_in_its_interval(case: tuple) -> None:
+    for interval in evaluate_logits(*case).metrics.values():
+        assert interval.low <= interval.value <= interval.high
+        assert interval.low < interval.high
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_the_same_seed_gives_the_same_evaluation(case: tuple) -> None:
+    one, other = (evaluate_logits(*case, seed=3).to_dict() for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_quick_figures_are_the_full_ones(case: tuple) -> None:
+    quick = quick_metrics(case[0], *case[2:])
+    for name, interval in evaluate_logits(*case).metrics.items():
+        assert quick[name] == pytest.approx(interval.value)
+    assert quick["loss"] > 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_every_named_metric_is_measured_while_training(case: tuple) -> None:
+    assert tuple(quick_metrics(case[0], *case[2:])) == METRICS[case[0]]
+    assert set(METRICS[case[0]]) == {*evaluate_logits(*case).metrics, "loss"}
+
+
+def test_what_is_undefined_counts_nothing_for_choosing() -> None:
+    quick = quick_metrics(REGRESSION, np.ones(5), np.arange(5.0)[:, None])
+    assert (quick["r2"], quick["pearson"], quick["spearman"]) == (0.0, 0.0, 0.0)
+    assert quick_metrics(MULTI, np.zeros((3, 2)), -np.ones((3, 2)))["micro_f1"] == 0.0
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=[case[0] for case in CASES[:2]])
+def test_a_given_calibration_is_judged_and_changes_no_figure(case: tuple) -> None:
+    found = evaluate_logits(*case)
+    judged = evaluate_logits(*case, given=GivenCalibration(3.0, 0.6))
+    assert judged.metrics == found.metrics
+    assert judged.calibration is not None
+    assert found.calibration is not None
+    assert (judged.calibration.temperature, judged.calibration.abstain_below) == (3.0, 0.6)
+    assert judged.calibration.ece_before == found.calibration.ece_before
+    text = judged.to_text()
+    assert "temperature 3.000; " in text
+    assert "abstain below 0.6000: " in text
+    assert "the temperature and threshold were not found on these rows" in text
+    assert "cross-fitted" not in text
+    assert "found on these same rows" in found.to_text()
+    json.dumps(judged.to_dict(), allow_nan=False)
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    task, names, targets, logits = single_case(200, 3)
+    order = np.random.default_rng(1).permutation(200)
+    turned = evaluate_logits(task, names, targets[order], logits[order])
+    same = evaluate_logits(task, names, targets, logits)
+    assert turned.metrics["accuracy"] == same.metrics["accuracy"]
+    assert (turned.confusion == same.confusion).all()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (SINGLE, ("a", "b"), np.zeros(1, dtype=int), np.array([[1.0, 0.0]])),
+        (SINGLE, ("a", "b"), np.zeros(30, dtype=int), np.zeros((30, 2))),
+        (SINGLE, ("a",), np.zeros(5, dtype=int), np.zeros((5, 1))),
+        (SINGLE, ("a", "b"), np.arange(30) % 2, np.tile([0.0, 1.0], (30, 1))),
+        (MULTI, ("a", "b"), np.zeros((3, 2)), -np.ones((3, 2))),
+        (MULTI, ("a", "b"), np.ones((1, 2)), np.ones((1, 2))),
+        (REGRESSION, (), np.ones(1), np.ones((1, 1))),
+        (REGRESSION, (), np.ones(5), np.arange(5.0)[:, None]),
+        (REGRESSION, (), np.arange(5.0), np.full(5, 2.0)),
+    ],
+)
+def test_degenerate_splits_give_no_nan_and_no_warning(case: tuple) -> None:
+    evaluation = evaluate_logits(*case)
+    json.dumps(evaluation.to_dict(), allow_nan=False)
+    json.dumps(quick_metrics(case[0], *case[2:]), allow_nan=False)
+    assert "nan" not in evaluation.to_text()
+
+
+def test_what_is_undefined_is_absent_and_said() -> None:
+    evaluation = evaluate_logits(REGRESSION, (), np.ones(5), np.arange(5.0))
+    assert set(evaluation.metrics) == {"mae", "rmse"}
+    assert any("r2, pearson, spearman" in note for note in evaluation.notes)
+
+
+def test_a_class_without_a_row_is_not_judged() -> None:
+    evaluation = evaluate_logits(SINGLE, ("a", "b"), np.zeros(9, dtype=int), np.eye(2)[[0] * 9])
+    assert evaluation.metrics["macro_f1"].value == 1.0
+    absent = evaluation.per_class[1]
+    assert (absent.precision, absent.recall, absent.f1, absent.support) == (None, None, None, 0)
+    assert any("No row of 1 of 2 classes (b)" in note for note in evaluation.notes)
+
+
+def test_all_right_on_few_rows_is_put_into_perspective() -> None:
+    notes = " ".join(
+        evaluate_logits(SINGLE, ("a", "b"), np.arange(8) % 2, np.eye(2)[[0, 1] * 4]).notes
+    )
+    assert "Only 8 rows" in notes
+    assert "Wilson" in notes
+
+
+def test_a_split_without_rows_is_refused() -> None:
+    with pytest.raises(DataError, match="no row to evaluate"):
+        evaluate_logits(SINGLE, ("a", "b"), np.zeros(0, dtype=int), np.zeros((0, 2)))
+
+
+def test_a_broken_model_is_named_with_its_row() -> None:
+    logits = np.zeros((4, 2))
+    logits[2, 1] = np.nan
+    with pytest.raises(ModelError, match="1 of 4 rows, the first being row 3"):
+        evaluate_logits(SINGLE, ("a", "b"), np.zeros(4, dtype=int), logits)
+
+
+def test_shapes_and_tasks_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"shape \(4, 3\)"):
+        evaluate_logits(SINGLE, ("a", "b", "c"), np.zeros(4, dtype=int), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="`task` must be one of"):
+        evaluate_logits("ranking", ("a", "b"), np.zeros(4, dtype=int), np.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("num_classes", [2, 6, 12, 77])
+def test_the_text_fits_a_terminal(num_classes: int) -> None:
+    lines = single(400, num_classes).to_text().splitlines()
+    assert max(map(display_width, lines)) <= 100
+    assert len(lines) < 60
+    assert any(line.startswith("accuracy") for line in lines)
+    assert any("temperature" in line for line in lines)
+
+
+def test_many_classes_show_the_worst_and_the_most_confused() -> None:
+    evaluation = single(2000, 40)
+    text = evaluation.to_text()
+    assert "the 10 classes of lowest F1, of 40" in text
+    assert "the most confused pairs" in text
+    worst = worst_classes(evaluation.per_class, 10)
+    assert max(score.f1 for score in worst) <= min(
+        score.f1 for score in evaluation.per_class if score not in worst
+    )
+    pairs = confused_pairs(evaluation.labels, evaluation.confusion, 5)
+    assert all(true != predicted for true, predicted, _ in pairs)
+    assert [count for _, _, count in pairs] == sorted((c for *_, c in pairs), reverse=True)
+
+
+def test_wide_characters_stay_aligned() -> None:
+    lines = aligned([["가나", "1"], ["ab", "10"], ["e\u0301", "7"]])
+    assert len({display_width(line) for line in lines}) == 1
+    assert shorten("가나다라마", 5) == "가나…"
+    assert shorten("one\ttwo\nthree", 30) == "one two three"
+
+
+def test_small_and_large_errors_are_legible() -> None:
+    targets = np.arange(50.0)
+    text = evaluate_logits(REGRESSION, (), targets * 1e-5, targets * 1e-5 + 1e-5).to_text()
+    assert "1e-05" in text
+
+
+def test_probabilities_that_say_nothing_are_told_so() -> None:
+    targets = np.arange(120) % 2
+    found = evaluate_logits(SINGLE, ("a", "b"), targets, -9.0 * np.eye(2)[targets])
+    text = found.to_text()
+    assert "the classifier is hardly better than chance" in text
+    assert max(map(display_width, text.splitlines())) <= 100
