@@ -20,7 +20,7 @@ from textclf.data.loading import Examples
 from textclf.training import TrainedRun
 
 
-def train_here(data: Path, out: Path, config: TrainConfig, **options: Any) -> TrainedRun:
+def train_here(data: Any, out: Path, config: TrainConfig, **options: Any) -> TrainedRun:
     """As `train`, in a quarter of the time: see `quick_ending`."""
     with quick_ending():
         return train(data, out, config, **options)

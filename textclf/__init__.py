@@ -7,13 +7,26 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+    from textclf.assessment import assess
     from textclf.classifier import TextClassifier
     from textclf.config import TrainConfig
-    from textclf.training import TrainedRun, train
+    from textclf.predict import predict_rows
+    from textclf.training import TrainedRun, audit_table, train
 
-__all__ = ["TextClassifier", "TrainConfig", "TrainedRun", "train"]
+__all__ = [
+    "TextClassifier",
+    "TrainConfig",
+    "TrainedRun",
+    "assess",
+    "audit_table",
+    "predict_rows",
+    "train",
+]
 
 _HOMES = {
+    "assess": "textclf.assessment",
+    "audit_table": "textclf.training",
+    "predict_rows": "textclf.predict",
     "TextClassifier": "textclf.classifier",
     "TrainConfig": "textclf.config",
     "TrainedRun": "textclf.training",

@@ -90,24 +90,31 @@ class FileEncoder(Protocol):
         """Each file's row or fault, in order."""
 
 
-def read_labelled_images(source: Path) -> LabelledImages:
+def read_labelled_images(source: Any) -> LabelledImages:
     """Find the images of each class; none is opened.
 
     Args:
         source: A folder with one sub-folder a class (images may lie deeper in it), or a CSV, TSV,
-            JSON lines or Parquet table. Paths in a table begin at the table's folder. Its columns
-            are known by their names, such as `path` and `label`, or by what they hold.
+            JSON lines or Parquet table, or a table as `footwork.tables.held` takes it. Paths in a
+            file's table begin at its folder, others at the current one. The columns are known by
+            their names, such as `path` and `label`, or by what they hold.
 
     Raises:
         DataError: It does not exist, or holds no images with classes.
     """
+    if not isinstance(source, (str, Path)):
+        from footwork.tables.held import held_rows
+        from footwork.tables.reader import gathered
+
+        return _from_table(gathered(held_rows(source, skip_bad_rows=True)), Path())
+    source = Path(source)
     if source.is_dir():
         return _from_folder(source)
     if not source.exists():
         raise DataError(f"Cannot find {str(source)!r}. {_HOW}")
     if has_image_ending(source.name):
         raise DataError(f"{source} is one image. {_HOW}")
-    return _from_table(source)
+    return _from_table(_read_table(source), source.parent)
 
 
 def embed_labelled_images(encoder: FileEncoder, images: LabelledImages) -> EmbeddedImages:
@@ -151,8 +158,8 @@ def _from_folder(folder: Path) -> LabelledImages:
     return LabelledImages(str(folder), found.class_names, found.paths, found.labels, notes=notes)
 
 
-def _from_table(path: Path) -> LabelledImages:
-    table = _read_table(path)
+def _from_table(table: Table, folder: Path) -> LabelledImages:
+    path = table.source
     image_column, label_column = _find_columns(table)
     skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
     labels: dict[Path, str] = {}
@@ -160,7 +167,7 @@ def _from_table(path: Path) -> LabelledImages:
     for row, image, label in cells:
         fault = _cell_fault(image, label)
         if fault is None:
-            place, name = _place(path.parent, str(image).strip()), str(read_label(label))
+            place, name = _place(folder, str(image).strip()), str(read_label(label))
             known = labels.setdefault(place, name)
             fault = f"{image} has the label {known!r} already" if known != name else None
         if fault is not None:
@@ -175,7 +182,7 @@ def _from_table(path: Path) -> LabelledImages:
     names = tuple(sorted(set(labels.values()), key=natural_key))
     numbers = {name: number for number, name in enumerate(names)}
     return LabelledImages(
-        source=str(path),
+        source=path,
         class_names=names,
         paths=tuple(labels),
         targets=np.array([numbers[name] for name in labels.values()], dtype=np.int64),

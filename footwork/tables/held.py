@@ -7,7 +7,7 @@ None of these libraries is imported for it: what is held is known by the module 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 from footwork.tables.cells import stored_value
@@ -109,9 +109,11 @@ def _class_name(value: Any, names: Sequence[str]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A cell in types of Python: numpy's scalars and arrays have their own."""
+    """A cell in types of Python: numpy's scalars and arrays have their own; a path is its text."""
     if _library(value) == "numpy":
         value = value.tolist()
+    elif isinstance(value, PathLike):
+        value = fspath(value)
     absent = type(value).__name__ in ("NAType", "NaTType")
     return None if absent else stored_value(value)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: everything here is made here
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from scripts.benchmarks.auditing import measure_audit
 from scripts.benchmarks.memory import measure_memory
 from scripts.benchmarks.options import Options
 from scripts.benchmarks.prediction import measure_prediction
@@ -18,6 +19,7 @@ from scripts.benchmarks.training import measure_head, measure_learning, measure_
 
 BENCHMARKS: dict[str, Benchmark] = {
     "help": measure_help,
+    "audit": measure_audit,
     "predict": measure_prediction,
     "head": measure_head,
     "memory": measure_memory,

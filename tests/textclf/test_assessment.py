@@ -56,22 +56,20 @@ def test_the_temperature_and_the_threshold_are_the_models(tmp_path: Path) -> Non
 
 def test_what_validation_chose_is_judged_on_the_test_rows(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", "bert")
-    folder = tmp_path / "data"
-    folder.mkdir()
-    rows = sentiment_rows(240)
-    for split, part in (("train", rows[:80]), ("validation", rows[80:160]), ("test", rows[160:])):
-        write_table(folder / f"{split}.csv", part, ("text", "label"))
+    rows = [{"text": text, "label": label} for text, label in sentiment_rows(240)]
+    data = {"train": rows[:80], "validation": rows[80:160], "test": rows[160:]}
     settings = TrainConfig(
         model_id=str(base), method="full", num_epochs=8, learning_rate=3e-3, max_length=48
     )
-    done = train_here(folder, tmp_path / "out", settings)
+    done = train_here(data, tmp_path / "out", settings)
     chosen, judged = done.manifest["calibration"], done.evaluation.calibration
+    assert done.manifest["data"]["path"] == "dict of splits"
     assert done.manifest["evaluated_on"] == "test"
     assert judged is not None
     assert not judged.fitted
     assert judged.temperature == chosen["temperature"] != 1
     assert judged.abstain_below == chosen["abstain_below"]
-    again = assess(tmp_path / "out", folder / "test.csv", LabelOptions(), FLOAT32).evaluation
+    again = assess(tmp_path / "out", data["test"], LabelOptions(), FLOAT32).evaluation
     assert again.calibration is not None
     assert again.calibration.temperature == judged.temperature
     for name, interval in done.evaluation.metrics.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 
 from footwork.errors import DataError
@@ -50,6 +51,24 @@ def test_a_table_says_what_the_folder_says(tmp_path: Path, ending: str) -> None:
     assert images.paths == expected.paths
     assert images.class_names == expected.class_names
     assert images.targets.tolist() == expected.targets.tolist()
+
+
+def test_a_table_that_is_held_says_what_its_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(touch(tmp_path, *FILES))
+    write_rows(ROWS, tmp_path / "table.csv")
+    read = read_labelled_images(tmp_path / "table.csv")
+    for held in (ROWS, pandas.DataFrame([row | {"path": Path(row["path"])} for row in ROWS])):
+        images = read_labelled_images(held)
+        assert [path.resolve() for path in images.paths] == list(read.paths)
+        assert (images.class_names, images.notes) == (read.class_names, read.notes)
+        assert images.targets.tolist() == read.targets.tolist()
+    spoilt = read_labelled_images([*ROWS, {"path": "cat/9.jpg"}, "no row"])
+    assert [skipped.place for skipped in spoilt.skipped] == [
+        "list of rows, row 6",
+        "list of rows, row 5",
+    ]
 
 
 def test_classes_are_sorted_as_people_count(tmp_path: Path) -> None:
