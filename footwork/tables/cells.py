@@ -19,7 +19,6 @@ from typing import Any, TextIO
 from footwork.tables.columns import is_number
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 - the wide ones are run, too
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _QUOTED = re.compile(rf"'(?={_FORMULA.pattern})")
 
 _CALL = re.compile(r"(?:array|set|frozenset)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
@@ -48,7 +47,7 @@ def cell(value: Any, *, raw: bool = False) -> Any:
         value = json.dumps(value, ensure_ascii=False)
     if raw or not isinstance(value, str) or not _FORMULA.match(value):
         return value
-    return value if _NUMBER.fullmatch(value) else f"'{value}"
+    return value if is_number(value) else f"'{value}"
 
 
 def stored_value(value: Any) -> Any:

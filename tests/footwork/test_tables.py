@@ -15,6 +15,7 @@ import pytest
 from footwork.errors import ConfigError, DataError
 from footwork.tables.format import Expected
 from footwork.tables.reader import (
+    DETECT,
     SkippedRow,
     Table,
     TableFormat,
@@ -131,92 +132,123 @@ def test_a_text_of_a_megabyte_is_a_text(tmp_path: Path) -> None:
     assert table.columns["text"][-1] == text
 
 
-def test_a_missing_header_is_noticed_and_told(tmp_path: Path) -> None:
-    table = read_table(write(tmp_path, "table.csv", PLAIN))
-    assert list(table.columns) == ["column_1", "column_2"]
-    assert len(table.rows) == 10
+ANSWERS = "".join(f"I think it is number {i} of all,{('good', 'bad')[i % 2]}\n" for i in range(30))
+AMOUNTS = "".join(f"it is number {i},{i / 7:.2f}\n" for i in range(30))
+ASKED = "".join(f"how far is it to place {i}?,{('question', 'y')[i % 2]}\n" for i in range(8))
+QUESTIONS = "How do you feel about the new office?,What best describes your overall mood today?"
+TOLD = "it is read as the header"
+HEADERS = [
+    *((header, PLAIN, "") for header in ("text,label", "TEXT,Category", "Review ,y")),
+    ("Kommentar,Klasse", PLAIN, TOLD),
+    (QUESTIONS, ANSWERS, TOLD),
+    ("您对我们的新服务有什么看法,您的总体情绪如何", ANSWERS, TOLD),
+    ("2019,2020", ANSWERS, TOLD),
+]
+FIRST_ROWS = [
+    (PLAIN.split("\n")[0], PLAIN.split("\n", 1)[1]),
+    (ASKED.split("\n")[0], ASKED.split("\n", 1)[1]),
+    *((f"so good,{amount}", AMOUNTS) for amount in ("NA", "", "-")),
+    *((f"{text},good", ANSWERS) for text in ("so good", "NA", "Review", "2019")),
+    (",bad", ANSWERS),
+    (f"{'x ' * 300},ugly", ANSWERS),
+]
+
+
+@pytest.mark.parametrize(("header", "rows", "told"), HEADERS)
+def test_a_header_is_noticed_by_its_names_or_by_being_unlike(
+    tmp_path: Path, header: str, rows: str, told: str
+) -> None:
+    table = read_table(write(tmp_path, "t.csv", f"{header}\n{rows}"))
+    assert list(table.columns) == [name.strip() for name in header.split(",")]
+    assert table.rows == list(range(2, rows.count("\n") + 2))
+    assert told in " ".join(table.notes)
+    data = read_table(tmp_path / "t.csv", TableFormat(header=False))
+    assert list(data.columns) == ["column_1", "column_2"]
+    assert data.rows[0] == 1
+
+
+@pytest.mark.parametrize(("first", "rows"), FIRST_ROWS)
+def test_a_first_row_like_the_others_is_no_header(tmp_path: Path, first: str, rows: str) -> None:
+    table = read_table(write(tmp_path, "t.csv", f"{first}\n{rows}"))
+    assert table.rows == list(range(1, rows.count("\n") + 2))
     assert "No header" in " ".join(table.notes)
 
 
-@pytest.mark.parametrize("header", ["text,label", "Kommentar,Klasse", "TEXT,Category", "Review ,y"])
-def test_a_header_is_noticed_by_its_names_or_by_being_unlike(tmp_path: Path, header: str) -> None:
-    table = read_table(write(tmp_path, "table.csv", f"{header}\n{PLAIN}"))
-    assert list(table.columns) == [name.strip() for name in header.split(",")]
-    assert table.rows[0] == 2
+GERMAN = "Wie  war-es;Klasse;2019\nso, gut;a;1\nso, so;b;2\n"
+READ_GERMAN = {"Wie  war-es": ["so, gut", "so, so"], "Klasse": ["a", "b"], "2019": ["1", "2"]}
+STRAY = "Quality\t#1 String\t#2 String" + '\n1\t"whom he called\tsaid "so" and went' * 5
+LABELLED = "".join(f"{i % 2} it is {i}, or not\n" for i in range(12)) + "1\n0 \n"
+MEANT: list[tuple[str, str, TableFormat | Expected, dict[str, list[Any]], str]] = [
+    ("t.csv", "v1,v2,,\n" + "ham,so,,\nspam,no,,\n" * 4, DETECT, {"column_4": [""] * 8}, ""),
+    (
+        "t.csv",
+        "text,label,text\na,b,c\n",
+        DETECT,
+        {"text": ["a"], "label": ["b"], "text_3": ["c"]},
+        "2 columns are called 'text'; they are read as 'text', 'text_3'",
+    ),
+    ("t.csv", "text,label,,\na,b,\nc,d,,\ne,f\n", DETECT, {"column_4": [""] * 3}, ""),
+    ("t.csv", "text,label\na,b,\nc,d,\ne,f,\ng,h\n", DETECT, {"label": [*"bdfh"]}, ""),
+    *(
+        ("t.csv", GERMAN, Expected(names=(name,)), READ_GERMAN, "semicolons")
+        for name in ("Wie war es", "klasse", "2019")
+    ),
+    # The number of a column is no name of one.
+    ("t.csv", "so it is,2\n" * 3, Expected(names=("2",)), {"column_2": ["2"] * 3}, "No header"),
+    ("t.txt", "text^label\na^b\n", TableFormat(delimiter="^"), {"label": ["b"]}, ""),
+    ("pairs.tsv", STRAY, DETECT, {"#1 String": ['"whom he called'] * 5}, "Quote characters are"),
+    (
+        "t.csv",
+        "text,label\n" + '"He said \\"hi\\", ok",x\n' * 8,
+        DETECT,
+        {"text": ['He said "hi", ok'] * 8},
+        "",
+    ),
+    ("reviews.all", LABELLED, DETECT, {"label": [*"01010101010110"]}, "Lines of `label text`"),
+    (
+        "r.txt",
+        "x a b\ny c\n",
+        TableFormat(delimiter="first-space"),
+        {"label": ["x", "y"], "text": ["a b", "c"]},
+        "",
+    ),
+    (
+        "ft.txt",
+        "__label__a so, it is\n__label__a __label__b two\n",
+        DETECT,
+        {"label": ["a", ["a", "b"]], "text": ["so, it is", "two"]},
+        "fastText",
+    ),
+]
 
 
-def test_a_label_that_is_called_like_a_column_is_no_header(tmp_path: Path) -> None:
-    content = "".join(f"how far is it to place {i}?,{('question', 'y')[i % 2]}\n" for i in range(8))
-    assert len(read_table(write(tmp_path, "table.csv", content)).rows) == 8
-
-
-QUESTIONS = "How do you feel about the new office?,What best describes your overall mood today?"
-ANSWERS = "".join(f"I think it is number {i} of all,{('good', 'bad')[i % 2]}\n" for i in range(30))
+@pytest.mark.parametrize(("name", "content", "known", "columns", "told"), MEANT)
+def test_a_file_is_read_as_it_is_meant(
+    tmp_path: Path,
+    name: str,
+    content: str,
+    known: TableFormat | Expected,
+    columns: dict[str, list[Any]],
+    told: str,
+) -> None:
+    path = write(tmp_path, name, content)
+    stated = {"expected" if isinstance(known, Expected) else "table_format": known}
+    table = read_table(path, **stated)  # type: ignore[arg-type]
+    assert {column: table.columns.get(column) for column in columns} == columns
+    assert told in " ".join(table.notes)
 
 
 @pytest.mark.parametrize(
-    "header", [QUESTIONS, "您对我们的新服务有什么看法,您的总体情绪如何", "2019,2020"]
+    ("content", "texts"),
+    [
+        ('text\n"so, so"\n"he said ""no"""\n', ["so, so", 'he said "no"']),
+        ('text\n"Yes", he said\nso\n', ['"Yes", he said', "so"]),
+        ("I love it, really\nbad, so bad\n\nok", ["I love it, really", "bad, so bad", "", "ok"]),
+    ],
 )
-def test_whole_questions_and_years_are_a_header(tmp_path: Path, header: str) -> None:
-    table = read_table(write(tmp_path, "t.csv", f"{header}\n{ANSWERS}"))
-    assert list(table.columns) == header.split(",")
-    assert table.rows[0] == 2
-    assert "it is read as the header" in " ".join(table.notes)
-    assert len(read_table(tmp_path / "t.csv", TableFormat(header=False)).rows) == 31
-
-
-@pytest.mark.parametrize(
-    "first", ["so good,good", "NA,good", "Review,good", ",bad", "2019,good", f"{'x ' * 300},ugly"]
-)
-def test_a_first_row_like_the_others_is_no_header(tmp_path: Path, first: str) -> None:
-    assert len(read_table(write(tmp_path, "t.csv", f"{first}\n{ANSWERS}")).rows) == 31
-
-
-def test_a_missing_amount_in_the_first_row_is_no_name(tmp_path: Path) -> None:
-    rows = "".join(f"it is number {i},{i / 7:.2f}\n" for i in range(30))
-    for amount in ("NA", "", "-"):
-        assert len(read_table(write(tmp_path, "t.csv", f"so good,{amount}\n{rows}")).rows) == 31
-
-
-def test_a_header_may_have_empty_names_and_names_twice(tmp_path: Path) -> None:
-    rows = "".join(f"{('ham', 'spam')[i % 2]},a text of number {i},,\n" for i in range(9))
-    table = read_table(write(tmp_path, "t.csv", f"v1,v2,,\n{rows}"))
-    assert list(table.columns) == ["v1", "v2", "column_3", "column_4"]
-    table = read_table(write(tmp_path, "t.csv", "text,label,text\na,b,c\n"))
-    assert table.columns == {"text": ["a"], "label": ["b"], "text_3": ["c"]}
-    assert "2 columns are called 'text'; they are read as 'text', 'text_3'" in table.notes[-1]
-
-
-def test_empty_cells_beside_the_table_are_none_of_it(tmp_path: Path) -> None:
-    table = read_table(write(tmp_path, "t.csv", "text,label,,\na,b,\nc,d,,\ne,f\n"))
-    assert table.columns["text"] == ["a", "c", "e"]
-    assert table.columns["column_4"] == ["", "", ""]
-    table = read_table(write(tmp_path, "t.csv", "text,label\na,b,\nc,d,\ne,f,\ng,h\n"))
-    assert cells(table) == [(*both, "") for both in ("ab", "cd", "ef", "gh")]
-    # A stray comma before a label that is missing.
-    path = write(tmp_path, "t.csv", "text,label\na,b\nso, so,\nc,d\n")
-    with pytest.raises(DataError, match="row 3: it has 3 cells, expected 2"):
-        read_table(path)
-
-
-@pytest.mark.parametrize("names", [("Wie war es",), ("klasse",), ("2019",)])
-def test_a_name_that_is_known_proves_the_header(tmp_path: Path, names: tuple[str, ...]) -> None:
-    path = write(tmp_path, "t.csv", "Wie  war-es;Klasse;2019\nso, gut;a;1\nso, so;b;2\n")
-    table = read_table(path, expected=Expected(names=names))
-    assert list(table.columns) == ["Wie  war-es", "Klasse", "2019"]
-    assert cells(table) == [("so, gut", "a", "1"), ("so, so", "b", "2")]
-
-
-def test_a_quoted_column_is_read_as_csv_where_it_has_a_header(tmp_path: Path) -> None:
-    path = write(tmp_path, "t.txt", 'text\n"so, so"\n"he said ""no"""\n')
-    assert [row["text"] for _, row in iterate_rows(path)] == ["so, so", 'he said "no"']
-    path = write(tmp_path, "t.txt", 'text\n"Yes", he said\nso\n')
-    assert [row["text"] for _, row in iterate_rows(path)] == ['"Yes", he said', "so"]
-
-
-def test_the_number_of_a_column_proves_no_header(tmp_path: Path) -> None:
-    path = write(tmp_path, "t.csv", PLAIN.replace("neg", "2"))
-    assert len(read_table(path, expected=Expected(names=("2",))).rows) == 10
+def test_lines_are_texts_when_streamed(tmp_path: Path, content: str, texts: list[str]) -> None:
+    path = write(tmp_path, "texts.txt", content)
+    assert [values["text"] for _, values in iterate_rows(path)] == texts
 
 
 @pytest.mark.parametrize(
@@ -236,53 +268,9 @@ def test_a_header_that_comes_again_is_no_row(tmp_path: Path) -> None:
     assert len(read_table(path, TableFormat(skip_bad_rows=True)).rows) == 20
 
 
-def test_header_and_delimiter_can_be_stated(tmp_path: Path) -> None:
-    path = write(tmp_path, "table.csv", "text,label\n" + PLAIN)
-    assert len(read_table(path, TableFormat(header=False)).rows) == 11
-    path = write(tmp_path, "odd.txt", "text^label\na^b\n")
-    assert cells(read_table(path, TableFormat(delimiter="^"))) == [("a", "b")]
-
-
-def test_stray_quotes_stay_in_the_text(tmp_path: Path) -> None:
-    lines = ["Quality\t#1 String\t#2 String"]
-    lines += [f'1\t"whom he called {i}\tsaid "so" and went' for i in range(5)]
-    table = read_table(write(tmp_path, "pairs.tsv", "\n".join(lines)))
-    assert len(table.rows) == 5
-    assert table.columns["#1 String"][0] == '"whom he called 0'
-    assert "Quote characters are kept" in " ".join(table.notes)
-
-
-def test_backslashes_before_quotes_are_understood(tmp_path: Path) -> None:
-    content = "text,label\n" + "".join(f'"He said \\"hi {i}\\", ok",{i % 2}\n' for i in range(8))
-    assert read_table(write(tmp_path, "t.csv", content)).columns["text"][0] == 'He said "hi 0", ok'
-
-
-def test_lines_of_label_and_text(tmp_path: Path) -> None:
-    lines = "".join(f"{i % 2} it is number {i}, or not\n" for i in range(12)) + "1\n0 \n"
-    table = read_table(write(tmp_path, "reviews.all", lines))
-    assert table.columns["label"] == [*"010101010101", "1", "0"]
-    assert table.columns["text"][1] == "it is number 1, or not"
-    assert table.columns["text"][-2:] == ["", ""]
-    stated = read_table(
-        write(tmp_path, "r.txt", "x a b\ny c\n"), TableFormat(delimiter="first-space")
-    )
-    assert cells(stated) == [("x", "a b"), ("y", "c")]
-
-
-def test_lines_of_fasttext(tmp_path: Path) -> None:
-    table = read_table(
-        write(tmp_path, "ft.txt", "__label__a so, it is\n__label__a __label__b two\n")
-    )
-    assert table.columns == {"label": ["a", ["a", "b"]], "text": ["so, it is", "two"]}
-
-
-def test_lines_without_labels_are_texts_when_streamed(tmp_path: Path) -> None:
-    path = write(tmp_path, "texts.txt", "I love it, really\nbad, so bad\n\nok")
-    texts = [values["text"] for _, values in iterate_rows(path)]
-    assert texts == ["I love it, really", "bad, so bad", "", "ok"]
-
-
 BAD_ROWS = {
+    # A stray comma before a label that is missing.
+    "stray.csv": ("text,label\na,b\nso, so,\nc,d\n", 3, "it has 3 cells, expected 2"),
     "ragged.csv": ("text,label\n" + PLAIN + "a,b,c\n", 12, "it has 3 cells, expected 2"),
     "nul.csv": ("text,label\n" + PLAIN + "a\0b,pos\n", 12, "NUL character"),
     "json.jsonl": ('{"text": "a", "label": 1}\n\n{"text": \n', 3, "not valid JSON"),

@@ -20,7 +20,6 @@ from textclf.audit.findings import (
     class_counts,
     class_findings,
     label_findings,
-    splits_of,
     text_findings,
 )
 from textclf.audit.tokens import TokenCounts, count_tokens, token_findings
@@ -84,7 +83,7 @@ def audit_data(
     """
     if max_length < 1:
         raise ConfigError(f"`max_length` must be at least 1, got {max_length}.")
-    splits = splits_of(data)
+    splits = data.splits
     tokens = {name: count_tokens(split, tokenizer) for name, split in splits.items()}
     findings = (
         *bad_row_findings(data),
@@ -110,7 +109,7 @@ def audit_data(
 
 
 def _summary(data: LabelledData, name: str, tokens: TokenCounts, max_length: int) -> SplitSummary:
-    split = splits_of(data)[name]
+    split = data.splits[name]
     amounts = None
     if data.task == REGRESSION and len(split.targets):
         values = split.targets.astype(float)

@@ -15,8 +15,7 @@ from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.tables.reader import SkippedRow
 from textclf.data.loading import Examples, LabelledData
-from textclf.data.rows import UNSEEN_LABEL
-from textclf.data.splits import text_groups
+from textclf.data.rows import UNSEEN_LABEL, text_groups
 
 _FEW_ROWS = 10
 _IMBALANCE = 10
@@ -34,12 +33,6 @@ class Finding:
     rows: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """All row numbers, by split or by file."""
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-def splits_of(data: LabelledData) -> dict[str, Examples]:
-    """The splits there are, by name."""
-    named = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {name: split for name, split in named.items() if split is not None}
 
 
 def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
@@ -124,7 +117,7 @@ def label_findings(data: LabelledData) -> Iterator[Finding]:
 
 def text_findings(data: LabelledData) -> Iterator[Finding]:
     """Empty, repeated, contradictory and leaked texts."""
-    splits = splits_of(data)
+    splits = data.splits
     empty = {name: _empty_rows(split) for name, split in splits.items()}
     if any(empty.values()):
         full = len(empty["train"]) == len(data.train.texts)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from footwork.files.faults import counted
 from footwork.inference.tokens import whole_characters
-from textclf.audit.findings import Finding, splits_of
+from textclf.audit.findings import Finding
 from textclf.data.loading import Examples, LabelledData
 
 _TEXTS_A_CALL = 1000
@@ -131,28 +131,43 @@ def token_findings(
         tokens: Of each split.
         max_length: Longest input, in tokens.
     """
-    yield from _length_findings(data, tokens, max_length)
-    yield from _unknown_finding(data, tokens)
-
-
-def _length_findings(
-    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
-) -> Iterator[Finding]:
-    splits = splits_of(data)
-    lost = {name: one.lost(max_length) for name, one in tokens.items()}
-    rows = {
-        name: [splits[name].rows[i] for i in np.flatnonzero(cut)]
-        for name, cut in lost.items()
-        if cut.any()
+    lost = {name: counts.lost(max_length) for name, counts in tokens.items()}
+    if rows := _rows_where(data, {name: cut > 0 for name, cut in lost.items()}):
+        yield _truncated(data, tokens, lost, rows, max_length)
+    very_long = {name: counts.lengths > _VERY_LONG * max_length for name, counts in tokens.items()}
+    if rows := _rows_where(data, very_long):
+        count = sum(map(len, rows.values()))
+        message = (
+            f"Very long texts: {count:,} have more than {_VERY_LONG} times {max_length} tokens. "
+            "The model sees only their beginning."
+        )
+        yield Finding("very_long", "warning", message, rows)
+    strange = {
+        name: counts.unknown * 2 > np.maximum(counts.lengths - counts.special, 1)
+        for name, counts in tokens.items()
     }
-    if not rows:
-        return
-    count, total = sum(map(len, rows.values())), sum(len(one.texts) for one in splits.values())
+    if rows := _rows_where(data, strange):
+        count = sum(map(len, rows.values()))
+        message = (
+            f"In {counted(count, 'row')} more than half of the tokens are unknown to the "
+            "tokenizer: another language or script than the model's?"
+        )
+        yield Finding("unknown_tokens", "warning", message, rows)
+
+
+def _truncated(
+    data: LabelledData,
+    tokens: Mapping[str, TokenCounts],
+    lost: Mapping[str, NDArray[np.int64]],
+    rows: Mapping[str, Sequence[int]],
+    max_length: int,
+) -> Finding:
+    count, total = sum(map(len, rows.values())), sum(len(cut) for cut in lost.values())
     tokens_lost = sum(int(cut.sum()) for cut in lost.values())
-    share = tokens_lost / sum(int(one.lengths.sum()) for one in tokens.values())
+    share = tokens_lost / sum(int(counts.lengths.sum()) for counts in tokens.values())
     worst = sorted(
         (
-            (int(cut[i]), name, splits[name].rows[i])
+            (int(cut[i]), name, data.splits[name].rows[i])
             for name, cut in lost.items()
             for i in np.flatnonzero(cut)
         ),
@@ -169,42 +184,20 @@ def _length_findings(
         "share_of_tokens": share,
         "worst": [{"split": name, "row": row, "lost_tokens": cut} for cut, name, row in worst],
     }
-    yield Finding("truncated", "warning" if share > 0.01 else "note", message, rows, details)
-    yield from _very_long_finding(data, tokens, max_length)
+    return Finding("truncated", "warning" if share > 0.01 else "note", message, rows, details)
+
+
+def _rows_where(
+    data: LabelledData, chosen: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, list[int]]:
+    """The row numbers of what is chosen, of each split that has any."""
+    splits = data.splits
+    return {
+        name: [splits[name].rows[i] for i in np.flatnonzero(mask)]
+        for name, mask in chosen.items()
+        if mask.any()
+    }
 
 
 def _share(share: float) -> str:
     return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
-
-
-def _very_long_finding(
-    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
-) -> Iterator[Finding]:
-    splits = splits_of(data)
-    rows = {
-        name: [splits[name].rows[i] for i in np.flatnonzero(one.lengths > _VERY_LONG * max_length)]
-        for name, one in tokens.items()
-    }
-    count = sum(map(len, rows.values()))
-    if count:
-        message = (
-            f"Very long texts: {count:,} have more than {_VERY_LONG} times {max_length} tokens. "
-            "The model sees only their beginning."
-        )
-        yield Finding("very_long", "warning", message, {k: v for k, v in rows.items() if v})
-
-
-def _unknown_finding(data: LabelledData, tokens: Mapping[str, TokenCounts]) -> Iterator[Finding]:
-    splits = splits_of(data)
-    rows = {}
-    for name, one in tokens.items():
-        words = np.maximum(one.lengths - one.special, 1)
-        if len(found := np.flatnonzero(one.unknown * 2 > words)):
-            rows[name] = [splits[name].rows[i] for i in found]
-    count = sum(map(len, rows.values()))
-    if count:
-        message = (
-            f"In {counted(count, 'row')} more than half of the tokens are unknown to the "
-            "tokenizer: another language or script than the model's?"
-        )
-        yield Finding("unknown_tokens", "warning", message, rows)

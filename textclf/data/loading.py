@@ -21,7 +21,6 @@ from footwork.tables.label_kinds import infer_kind, kind_for_model
 from footwork.tables.labels import (
     REGRESSION,
     Cell,
-    LabelKind,
     encode_targets,
     name_classes,
     resolve_task,
@@ -29,9 +28,8 @@ from footwork.tables.labels import (
 from footwork.tables.reader import SkippedRow, Table
 from textclf.data.columns import Columns, StatedColumns, choose_columns
 from textclf.data.options import DataOptions, LabelOptions
-from textclf.data.rows import LabelledRows, label_cells_of, read_rows
+from textclf.data.rows import LabelledRows, label_cells_of, read_rows, text_groups
 from textclf.data.sources import SourceTables, read_tables
-from textclf.data.splits import text_groups
 
 Notes = tuple[str, ...]
 _SHOWN_ROWS = 10
@@ -113,13 +111,14 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
     train_table = found.splits["train"]
     stated = StatedColumns(options.text_columns, options.label_column, options.id_column)
     columns = choose_columns(train_table.columns, stated, train_table.source)
-    cells = label_cells_of(train_table, columns)
-    doubt = () if table_format.header is not None else _first_row(train_table, cells)
+    cells, withheld = _label_cells(found.splits, columns)
+    doubt = () if table_format.header is not None else _first_row(train_table, cells["train"])
     named = _stated_names(columns, options)
-    kind = infer_kind(cells, train_table, options.task, options.label_separator, named)
-    tables, withheld = _labelled(found.splits, columns)
-    splits = {name: read_rows(table, columns, kind) for name, table in tables.items()}
-    names, gaps = _names(splits["train"], kind)
+    kind = infer_kind(cells["train"], train_table, options.task, options.label_separator, named)
+    splits = {name: read_rows(found.splits[name], columns, kind, cells[name]) for name in cells}
+    names, gaps = kind.vector, Notes()
+    if kind.task != REGRESSION and not kind.vector:
+        names, gaps = name_classes(label for row in splits["train"].labels for label in row)
     splits = {name: split.only_known(names, kind) for name, split in splits.items()}
     bad = tuple(row for split in splits.values() for row in split.bad)
     if not tolerant:
@@ -183,14 +182,14 @@ def read_examples(
         raise DataError(
             f"The model has two labels {alike[0]!r} that look the same; train it again."
         )
-    if _withheld(table, columns).difference(labels):
+    cells = label_cells_of(table, columns)
+    if _withheld(cells).difference(labels):
         raise DataError(
             f"The labels of {table.source} are withheld: every one is -1. `predict` can label it."
         )
-    cells = label_cells_of(table, columns)
     stated = _stated_names(columns, options)
     kind = kind_for_model(cells, table.source, options.label_separator, labels, task, stated)
-    rows = read_rows(table, columns, kind).only_known(labels, kind, "the model's")
+    rows = read_rows(table, columns, kind, cells).only_known(labels, kind, "the model's")
     if not options.table_format.skip_bad_rows:
         raise_bad_rows(rows.bad)
     if not rows.texts:
@@ -228,36 +227,34 @@ def _stated_names(columns: Columns, options: LabelOptions) -> tuple[str, ...]:
     return tuple(map(class_name, columns.labels))
 
 
-def _names(train: LabelledRows, kind: LabelKind) -> tuple[tuple[str, ...], Notes]:
-    if kind.task == REGRESSION:
-        return (), ()
-    if kind.vector:
-        return kind.vector, ()
-    return name_classes(label for row in train.labels for label in row)
-
-
-def _labelled(tables: dict[str, Table], columns: Columns) -> tuple[dict[str, Table], Notes]:
-    """The tables without a split whose labels are withheld, as competitions and public sets do.
+def _label_cells(
+    tables: Mapping[str, Table], columns: Columns
+) -> tuple[dict[str, list[Cell]], Notes]:
+    """The label cells of each split, and why a split has none, as competitions and public sets do.
 
     Raises:
         DataError: A test split has other columns than the training split.
     """
-    kept, notes = {}, []
+    cells: dict[str, list[Cell]] = {"train": label_cells_of(tables["train"], columns)}
+    notes = []
     for split, table in tables.items():
+        if split == "train":
+            continue
         absent = [name for name in columns.labels if find_name(table.columns, name) is None]
-        withheld = _withheld(table, columns) if split != "train" and not absent else set()
         if split == "test" and absent:
             _require_names(table, tables["train"].columns, columns.text, absent)
             why = f"has no column {absent[0]!r}"
-        elif withheld and withheld.isdisjoint(_values(tables["train"], columns)):
-            why = "withholds its labels: every one is -1"
-        elif split == "test" and not any(map(_is_filled, label_cells_of(table, columns))):
-            why = f"has no label in its column {columns.label_column!r}"
         else:
-            kept[split] = table
-            continue
+            own = label_cells_of(table, columns)
+            if (withheld := _withheld(own)) and withheld.isdisjoint(_values(cells["train"])):
+                why = "withholds its labels: every one is -1"
+            elif split == "test" and not any(any(c) if isinstance(c, list) else c for c in own):
+                why = f"has no label in its column {columns.label_column!r}"
+            else:
+                cells[split] = own
+                continue
         notes.append(f"{table.source} {why}, so it is not used; `predict` can label it.")
-    return kept, tuple(notes)
+    return cells, tuple(notes)
 
 
 def _require_names(
@@ -270,18 +267,13 @@ def _require_names(
         find_column(test.columns, column, test.source)
 
 
-def _is_filled(cell: Cell) -> bool:
-    return any(cell) if isinstance(cell, list) else cell is not None
-
-
-def _withheld(table: Table, columns: Columns) -> set[str]:
-    """The labels of a table if all are -1, as written; else none."""
-    values = _values(table, columns)
+def _withheld(cells: Sequence[Cell]) -> set[str]:
+    """The labels of a split if all are -1, as written; else none."""
+    values = _values(cells)
     return values if all(is_number(value) and float(value) == -1 for value in values) else set()
 
 
-def _values(table: Table, columns: Columns) -> set[str]:
-    cells = label_cells_of(table, columns)
+def _values(cells: Sequence[Cell]) -> set[str]:
     several = chain.from_iterable(cell for cell in cells if isinstance(cell, list))
     return {cell for cell in cells if isinstance(cell, str)}.union(several)
 

@@ -1,4 +1,4 @@
-"""Usable rows of a table, and the reasons why others are not."""
+"""Usable rows of a table, the reasons why others are not, and which have the same text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from footwork.files.faults import shortened
 from footwork.tables.columns import find_column
@@ -75,20 +79,23 @@ class LabelledRows:
         )
 
 
-def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
+def read_rows(
+    table: Table, columns: Columns, kind: LabelKind, cells: Sequence[Cell]
+) -> LabelledRows:
     """Take texts and labels out of a table.
 
     Args:
         table: Has the columns, in any case of their names.
         columns: As chosen from the training table.
         kind: As inferred from the training table.
+        cells: As `label_cells_of` gives them.
 
     Raises:
         DataError: A column is missing.
     """
     texts, *second = (_column(table, name) for name in columns.text)
     pairs = second[0] if second else None
-    labels = [split_cell(cell, kind) for cell in label_cells_of(table, columns)]
+    labels = [split_cell(cell, kind) for cell in cells]
     reasons = [
         _reason(dict(zip(columns.text, parts, strict=True)), label)
         for parts, label in zip(zip(texts, *second, strict=True), labels, strict=True)
@@ -138,3 +145,23 @@ def _reason(texts: Mapping[str, Any], label: list[str] | Fault) -> str | None:
     """Why a row cannot be used, or None."""
     faults = (text_fault(text, column) for column, text in texts.items())
     return next(filter(None, faults), label.reason if isinstance(label, Fault) else None)
+
+
+def normalise_text(text: str) -> str:
+    """What two texts have in common if they differ in case and whitespace only."""
+    return " ".join(text.casefold().split())
+
+
+def text_groups(texts: Sequence[str], pairs: Sequence[str] | None) -> NDArray[np.int64]:
+    """A number for each row, the same for rows with the same normalised text.
+
+    Args:
+        texts: N texts.
+        pairs: N second texts, or None.
+    """
+    keys = map(normalise_text, texts)
+    if pairs is not None:
+        keys = map("{}\0{}".format, keys, map(normalise_text, pairs))
+    numbers: dict[bytes, int] = {}
+    digests = (blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16) for key in keys)
+    return np.array([numbers.setdefault(d.digest(), len(numbers)) for d in digests], dtype=np.int64)
