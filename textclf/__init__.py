@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
     from textclf.classifier import TextClassifier
     from textclf.config import TrainConfig
-    from textclf.training import TrainedRun, train
+    from textclf.task import TrainedRun, train
 
 __all__ = ["TextClassifier", "TrainConfig", "TrainedRun", "train"]
 
 _HOMES = {
     "TextClassifier": "textclf.classifier",
     "TrainConfig": "textclf.config",
-    "TrainedRun": "textclf.training",
-    "train": "textclf.training",
+    "TrainedRun": "textclf.task",
+    "train": "textclf.task",
 }
 
 

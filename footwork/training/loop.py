@@ -36,7 +36,7 @@ from footwork.methods.table import methods_where
 from footwork.options import LoopConfig
 from footwork.training.callbacks import Keeper, Progress, SignalWatch
 from footwork.training.dropout import RowDropout
-from footwork.training.job import TrainingJob, TrainingOutcome, training_arguments
+from footwork.training.job import JobRows, TrainingJob, TrainingOutcome, training_arguments
 from footwork.training.memory import without_gradient
 from footwork.training.order import FILLER, LengthBuckets
 from footwork.training.state import (
@@ -68,6 +68,7 @@ def run_training(
             or a checkpoint cannot be written.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    config.require_settled()
     run.mkdir(parents=True, exist_ok=True)
     require_room(run, job.model)
     if resume is not None:
@@ -97,13 +98,14 @@ class GuardedTrainer(Trainer):
     ) -> None:
         self.job, self.config, self.run, self.signals = job, config, run, signals
         self.buckets = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=False)
-        keeper = Keeper(config, signals, self.buckets, job.begin_epoch)
+        rows = JobRows(job)
+        keeper = Keeper(config, signals, self.buckets, rows.begin_epoch)
         super().__init__(
             model=job.model,
             args=training_arguments(config, run, len(job.lengths)),
-            train_dataset=job.dataset,
-            eval_dataset=job.dataset,  # never read: `evaluate` asks the job
-            data_collator=job.collate,
+            train_dataset=rows,
+            eval_dataset=rows,  # never read: `evaluate` asks the job
+            data_collator=rows.collate,
             callbacks=[Progress(job.notify), keeper],
         )
         for callback in (PrinterCallback, ProgressCallback):

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-import textclf.training as training_module
+import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, DataError, ModelError
-from footwork.models.checkpoints import load_tokenizer
+from scripts.benchmarks.steps import Course, train_with_footwork
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier, build_tokenizer
 from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from textclf import TextClassifier, TrainConfig, train
 from textclf.data.loading import load_data
+from textclf.task import TextTask, audit_for, audit_table
 
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
 
@@ -40,7 +41,7 @@ def stopped_before_writing() -> Iterator[None]:
     """Within the block a run fails when it is trained, and before anything of it is written."""
     failure = ModelError("stopped here")
     with (
-        patch.object(training_module, "write_classifier", side_effect=failure),
+        patch.object(train_module, "write_folder", side_effect=failure),
         pytest.raises(ModelError, match="stopped here"),
     ):
         yield
@@ -74,7 +75,7 @@ def test_the_base_of_tiny_is_named_so_that_any_machine_finds_it(data: Path, tmp_
     adapter = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "tiny"
     written = "".join(p.read_text() for p in (tmp_path / "out").glob("*.json"))
-    assert str(Path(training_module.__file__).parents[1]) not in written
+    assert str(Path(train_module.__file__).parents[2]) not in written
 
 
 def test_what_a_model_cannot_do_is_refused_before_a_row_is_read(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_what_a_model_cannot_do_is_refused_before_a_row_is_read(tmp_path: Path) 
 
 def test_a_refusal_within_a_run_leaves_no_folder(base: str, data: Path, tmp_path: Path) -> None:
     config, refusal = TrainConfig(model_id=base, max_steps=1), ModelError("not with this one")
-    with patch.object(training_module, "fit", side_effect=refusal), pytest.raises(ModelError):
+    with patch.object(train_module, "fit", side_effect=refusal), pytest.raises(ModelError):
         train(data, tmp_path / "out", config)
     assert not (tmp_path / "out.training").exists()
 
@@ -191,17 +192,17 @@ def test_a_seed_gives_the_same_classifier_twice(data: Path, tmp_path: Path) -> N
 def test_a_model_that_reloads_differently_is_not_published(
     base: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = training_module.write_classifier
+    write = train_module.write_folder
 
-    def write_another(folder: Path, result: Any, baselines: Any) -> Any:
+    def write_another(folder: Path, result: Any) -> Any:
         bias = result.model.classifier.bias
         with torch.no_grad():
             bias += torch.arange(2.0)
-            notes = write(folder, result, baselines)
+            notes = write(folder, result)
             bias -= torch.arange(2.0)
         return notes
 
-    monkeypatch.setattr(training_module, "write_classifier", write_another)
+    monkeypatch.setattr(train_module, "write_folder", write_another)
     config = TrainConfig(model_id=base, method="full", num_epochs=1)
     with pytest.raises(ModelError, match=r"logits differ by .* Nothing was published"):
         train(data, tmp_path / "out", config)
@@ -288,20 +289,19 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     table = write_table(tmp_path / "t.csv", rows, ("text", "label"))
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
-    learner = training_module.plan(
-        load_data(str(table), config), config, load_tokenizer(config.model_id), said.append
+    task = TextTask()
+    learner = train_module.plan(
+        task, load_data(str(table), config), config, task.open(config), said.append
     )
-    before = training_module.audit_for(
-        learner.data, learner.tokenizer, learner.model, learner.config
-    )
-    alone = training_module.audit_table(table, config)
+    before = audit_for(learner.data, learner.preparation, learner.model, learner.config)
+    alone = audit_table(table, config)
     assert alone.max_length == before.max_length == 128
     assert alone.splits["train"].lost_tokens > 0
     assert (alone.splits, alone.findings) == (before.splits, before.findings)
     assert set(said) <= set(alone.notes)
     assert "7 steps" in said[0]
     # Three epochs of 36 rows are nine steps; the device's rate is measured each time.
-    longer = training_module.audit_table(table, replace(config, max_steps=None, num_epochs=3))
+    longer = audit_table(table, replace(config, max_steps=None, num_epochs=3))
     work = [one.cost.minutes * one.cost.device_flops for one in (alone, before, longer) if one.cost]
     assert work[0] == pytest.approx(work[1])
     assert work[0] < work[2]
@@ -357,3 +357,26 @@ def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Pa
     logits = classifier.logits(["the film was very good"])[0].astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum()
     assert [found[label] for label in classifier.labels] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path: Path) -> None:
+    task, config = TextTask(), TrainConfig(model_id=base, learning_rate=1e-3, max_steps=1)
+    labelled = load_data(str(data), config)
+    learner = train_module.plan(task, labelled, config, task.open(config), lambda _: None)
+    assert learner.config.mixed_precision in ("bf16", "float32")
+    learner.config.require_settled()
+    rows = task.encode(learner, tmp_path, lambda _: None)
+    with pytest.raises(ValueError, match="`num_epochs`, `best_metric`, `mixed_precision` must be"):
+        train_module.fit(replace(learner, config=config), rows, tmp_path, None, lambda _: None)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "head"])
+def test_the_benchmark_trains_where_bf16_is_quick(
+    method: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = build_classifier(tmp_path / "base", "deberta-v2")
+    monkeypatch.setattr(accelerator, "has_bf16", lambda _: True)
+    course = Course(base, load_data(str(data), TrainConfig()), 1e-3, steps=3)
+    run = train_with_footwork(course, method)
+    assert len(run.losses) == 3
+    assert np.isfinite(run.losses).all()
