@@ -1,1 +1,59 @@
-"""What the three applications share; it imports none of them."""
+"""What the three applications share, and their public names, imported when asked for.
+
+`footwork.train`, `footwork.TextClassifier`, `footwork.ZeroShotClassifier`, `footwork.ImageIndex` …
+are those of `textclf`, `zeroshot` and `search`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # `typing` takes longer to import than all of this
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+APPLICATIONS = ("textclf", "zeroshot", "search")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name of an application: `import footwork` stays free."""
+    if not name.startswith("_"):
+        for application in APPLICATIONS:
+            package = _package(application)
+            if name in package.__all__:
+                return getattr(package, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    """The public names of all applications."""
+    return [name for application in APPLICATIONS for name in _package(application).__all__]
+
+
+def hiding_file(application: str) -> str | None:
+    """The file of the user's that Python finds in place of an application of ours."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec(application)
+    ours = Path(__file__).parents[1] / application
+    hidden = spec is not None and spec.origin and Path(spec.origin).parent != ours
+    return spec.origin if spec is not None and hidden and ours.is_dir() else None
+
+
+def _package(application: str) -> ModuleType:
+    from importlib import import_module
+
+    package = import_module(application)
+    if not hasattr(package, "__all__") and (file := hiding_file(application)):
+        message = hidden_message(application, file)
+        raise ImportError(message)
+    return package
+
+
+def hidden_message(application: str, file: str) -> str:
+    """What is said where a user's file has the name of an application."""
+    return (
+        f"{file} hides Footwork's own package `{application}`, as Python looks there first. Rename "
+        "that file, or run Footwork from another folder."
+    )

@@ -12,6 +12,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from footwork import APPLICATIONS, hidden_message, hiding_file
 from footwork.errors import ConfigError
 from footwork.streams import (
     escape_what_cannot_be_encoded,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from footwork.finetuning.train import TrainedRun
     from footwork.training.run import Existing
-
-APPLICATIONS = ("textclf", "zeroshot", "search")
 
 EPILOGUE = (
     "Exit codes: 0 done, 1 the work failed, 2 the command was wrong, "
@@ -235,6 +234,8 @@ def _app(optional: Sequence[str]) -> App:
     )
     for name in APPLICATIONS:
         folder = _application_folder(name)
+        if folder is None and [name] == optional[:1] and (file := hiding_file(name)):
+            raise ConfigError(hidden_message(name, file))
         if folder is not None:
             app.command(f"{name}.cli:app", name=name, help=_summary(folder))
     return app

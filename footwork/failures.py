@@ -9,6 +9,7 @@ import shlex
 import signal
 from collections.abc import Iterator, Sequence
 
+from footwork import APPLICATIONS, hidden_message, hiding_file
 from footwork.errors import FootworkError, Interrupted
 
 FAILED, WRONG_COMMAND = 1, 2
@@ -55,7 +56,8 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
         case CycloptsError():
             command = " ".join(("footwork", *(error.command_chain or ())))
             return f"error: {error}{_literally(error)} See: {command} --help", WRONG_COMMAND
-    return f"error: {_surroundings_fault(error) or _own_fault(error)}", FAILED
+    fault = _surroundings_fault(error) or _hidden_package(error) or _own_fault(error)
+    return f"error: {fault}", FAILED
 
 
 def _literally(error: BaseException) -> str:
@@ -101,6 +103,15 @@ def _own_fault(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, ImportError) and error.__cause__ else error
     fault = f"{type(cause).__name__}: {cause}".rstrip(".: ").replace("\n", " ")
     return f"This is a fault of Footwork: {fault}; run again with --debug for the traceback"
+
+
+def _hidden_package(error: BaseException) -> str | None:
+    """What is said where a user's `search.py` is imported in the place of ours."""
+    if isinstance(error, ImportError | AttributeError):
+        for application in APPLICATIONS:
+            if file := hiding_file(application):
+                return hidden_message(application, file)
+    return None
 
 
 def _disk_is_full(error: BaseException) -> bool:

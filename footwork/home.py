@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 
@@ -15,7 +14,7 @@ def cache_folder() -> Path:
     Raises:
         RuntimeError: The user has no home folder.
     """
-    return _place("cache", "Library/Caches", ("XDG_CACHE_HOME", ".cache"))
+    return _below_home("cache") or _platform_folder("user_cache_path")
 
 
 def data_folder() -> Path:
@@ -24,19 +23,17 @@ def data_folder() -> Path:
     Raises:
         RuntimeError: The user has no home folder.
     """
-    return _place("data", "Library/Application Support", ("XDG_DATA_HOME", ".local/share"))
+    return _below_home("data") or _platform_folder("user_data_path")
 
 
-def _place(name: str, on_mac: str, elsewhere: tuple[str, str]) -> Path:
-    if home := os.environ.get("FOOTWORK_HOME"):
-        return Path(home).expanduser() / name
-    if sys.platform == "win32":
-        return _folder("LOCALAPPDATA", "AppData/Local") / "footwork" / name
-    if sys.platform == "darwin":
-        return Path.home() / on_mac / "footwork"
-    return _folder(*elsewhere) / "footwork"
+def _below_home(name: str) -> Path | None:
+    home = os.environ.get("FOOTWORK_HOME")
+    return Path(home).expanduser() / name if home else None
 
 
-def _folder(variable: str, below_home: str) -> Path:
-    stated = os.environ.get(variable)
-    return Path(stated) if stated else Path.home() / below_home
+def _platform_folder(kind: str) -> Path:
+    import platformdirs
+
+    Path.home()  # raises where there is none; platformdirs would give a folder named ~
+    folder: Path = getattr(platformdirs, kind)("footwork", appauthor=False)
+    return folder

@@ -71,9 +71,6 @@ class NewStoreOptions(StoreOptions):
 
     shards: int = 1
     """With --store: channels that writes are spread over."""
-    partitions: int = 0
-    """With --store: parts that images are spread over by the first two folders of their path, so
-    that --in with such a folder, or one below, searches no other part."""
     replicas: int = 1
     """With --store: copies in the memory of the query nodes."""
     index_type: str = "HNSW"
@@ -161,7 +158,8 @@ class QueryOptions:
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False
     """Give the best images even where relevance has ended."""
     hybrid: Flag = False
-    """Also look for the words in the names of files and folders, and join both by rank."""
+    """Also look for the words in the names of files and folders, and join both by rank; not with
+    --store."""
 
     def __post_init__(self) -> None:
         """Check every value.

@@ -38,7 +38,6 @@ class ServerPlace:
             self._options = replace(
                 self._options,
                 shards=options.shards,
-                partitions=options.partitions,
                 replicas=options.replicas,
                 index=options.index_type,
             )

@@ -1,6 +1,6 @@
 """The README.md of a published model, as the Hub reads it; no path of this machine stands in it.
 
-Its words are in `card.md.jinja` and `usage.md.jinja`; here is what they are filled with.
+Its words are in `card.md` and `usage.md`; here is what they are filled with.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from footwork.evaluation.text import (
 from footwork.files.faults import shortened
 from footwork.methods.table import METHODS, Adapter
 from footwork.options import LOWER_IS_BETTER
+from footwork.pages.templates import load_template
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from footwork.finetuning.report import Report
     from footwork.finetuning.task import Task
 
@@ -68,7 +67,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
     settings = {name: value for name, value in manifest["config"].items() if _is_telling(value)}
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
-    card = _template("card.md.jinja").render(
+    card = load_template("footwork/finetuning/card.md").render(
         front_matter=_front_matter(report),
         title=_plain(report.title),
         gives=gives + (f": {labels}" if labels else ""),
@@ -198,20 +197,6 @@ def merged_card(
     return card
 
 
-def _template(name: str) -> Template:
-    # No HTML comes of it: what stands between backticks or in a table is made fit by us.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(name)
-
-
 def _adapter(manifest: Mapping[str, Any]) -> Adapter | None:
     """What adapter the folder holds, None for a whole model."""
     merged = manifest["config"].get("merge")
@@ -227,7 +212,7 @@ def _use(task: Task, manifest: Mapping[str, Any], adapter: Adapter | None) -> st
     model = manifest.get("model") or {}
     text = task.kind == "text"
     return (
-        _template("usage.md.jinja")
+        load_template("footwork/finetuning/usage.md")
         .render(
             kind=task.kind,
             place=PLACE,

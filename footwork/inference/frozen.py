@@ -23,7 +23,6 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder
 
-from footwork.inference.first_token import keep_first_token
 from footwork.models.deberta import FastDisentangledSelfAttention
 
 FAMILIES = ("Bert", "Camembert", "DebertaV2", "Electra", "Roberta", "XLMRoberta")
@@ -107,20 +106,13 @@ READS_FIRST_TOKEN = frozenset(f"{family}ForSequenceClassification" for family in
 """Classes whose head reads the first token, and whose layers keep the names of BERT's."""
 
 
-def frozen_model(
-    model: nn.Module,
-    dtype: torch.dtype,
-    *,
-    packed: bool = False,
-    exact: nn.Module | None = None,
-) -> nn.Module:
+def frozen_model(model: nn.Module, dtype: torch.dtype, *, packed: bool = False) -> nn.Module:
     """Copy `model` for answering only; weights that stay as they are are shared, not copied.
 
     Args:
         model: With its attention accelerated; matrices that are in bf16 already ask for bf16.
         dtype: Of the weights of linear layers; everything else stays in float32.
         packed: Copy the weights of the layers too, in the order in which they are multiplied.
-        exact: The same in float32, frozen: what is cheap in float32 is taken from it.
 
     Returns:
         In evaluation mode; answers as `model` does, but gives nothing else than logits.
@@ -134,13 +126,10 @@ def frozen_model(
                 _freeze_positions(module, dtype)
     if packed and can_pack(torch.device(device), dtype):
         pack_layers(frozen, dtype)
-    reads_first = type(frozen).__name__ in READS_FIRST_TOKEN
-    if reads_first:
+    if type(frozen).__name__ in READS_FIRST_TOKEN:
         _narrow_last_layer(frozen)
     if bf16:
         _encode_in_bf16(_encoder_of(frozen))
-    if reads_first and exact is not None:
-        keep_first_token(frozen, exact)
     return frozen
 
 

@@ -81,10 +81,9 @@ class SequenceModel:
         self._bf16 = settled_precision(config.precision, model) == "bf16"
         model = model.to(self.device)
         dtype = torch.bfloat16 if self._bf16 else torch.float32
-        both = self._bf16 and self._rechecks
-        exact = frozen_model(model, torch.float32, packed=config.packed) if both else None
-        self._fast = frozen_model(model, dtype, packed=config.packed, exact=exact)
-        self._exact = exact or self._fast
+        self._fast = self._exact = frozen_model(model, dtype, packed=config.packed)
+        if self._bf16 and self._rechecks:
+            self._exact = frozen_model(model, torch.float32, packed=config.packed)
         self._error = RoundingError()
         on_cpu = self.device.type == "cpu"
         self._worker_count = (config.workers or torch.get_num_threads()) if on_cpu else 1

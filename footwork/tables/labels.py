@@ -83,7 +83,15 @@ def label_cells(columns: Sequence[Sequence[Any]]) -> list[Cell]:
 
 def read_cells(values: Iterable[Any]) -> list[Cell]:
     """Labels as `read_label` reads them, several of a cell as a list, however it is written."""
-    cells = [_read_cell(value) for value in values]
+    known: dict[str, Cell] = {}  # labels recur; a text is read once
+    cells = []
+    for value in values:
+        if type(value) is not str:
+            cells.append(_read_cell(value))
+            continue
+        if value not in known:
+            known[value] = _read_cell(value)
+        cells.append(known[value])
     if any(isinstance(cell, list) for cell in cells):
         # Beside lists, [joy] is a list of one label.
         return [_unwrapped(cell) if isinstance(cell, str) else cell for cell in cells]

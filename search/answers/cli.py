@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from footwork.console import (
     exit_code,
@@ -58,7 +57,7 @@ def show_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
     elif output.csv:
         print_csv(flat_rows(answers), dict, raw_cells=output.raw_cells)
     elif output.paths or output.null:
-        _print_paths(answers, b"\0" if output.null else b"\n")
+        sys.stdout.buffer.writelines(path_bytes(answers, b"\0" if output.null else b"\n"))
     else:
         for answer in answers:
             _print_table(answer, heads=len(answers) > 1)
@@ -77,7 +76,8 @@ def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
     if output.out is not None:
         write_hits(answers, output.out, raw_cells=output.raw_cells)
     if output.html is not None:
-        from search.answers.contact_sheet import kept_thumbnails, write_contact_sheet
+        from search.pages.contact_sheet import write_contact_sheet
+        from search.pages.images import kept_thumbnails
 
         write_contact_sheet(answers, output.html, kept_thumbnails())
         note(f"The pictures are on {path_line(output.html)}")
@@ -88,11 +88,6 @@ def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
         note(outcome.to_text())
         all_done = all_done and not outcome.failed
     return exit_code(all_done=all_done)
-
-
-def _print_paths(answers: Sequence[Answer], end: Literal[b"\n", b"\0"]) -> None:
-    for path in path_bytes(answers, end):
-        sys.stdout.buffer.write(path)
 
 
 def _print_table(answer: Answer, *, heads: bool) -> None:
@@ -106,8 +101,8 @@ def _print_table(answer: Answer, *, heads: bool) -> None:
 
 def _preview(answer: Answer) -> None:
     """Draw the hits into the terminal."""
-    from search.answers.contact_sheet import kept_thumbnails
     from search.answers.terminal_pictures import picture_protocol, picture_sequence
+    from search.pages.images import kept_thumbnails
 
     protocol = picture_protocol(os.environ, sys.stdout.isatty())
     if protocol is None:

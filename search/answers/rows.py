@@ -18,8 +18,18 @@ _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
 _NOT_THERE = "  (not there)"
 _BEGINNING = datetime(1970, 1, 1)
 COLUMNS = (
-    *("path", "score", "relevance", "format", "width", "height", "bytes"),
-    *("date", "date_from", "camera", "labels", "missing"),
+    "path",
+    "score",
+    "relevance",
+    "format",
+    "width",
+    "height",
+    "bytes",
+    "date",
+    "date_from",
+    "camera",
+    "labels",
+    "missing",
 )
 """Of `hit_row`, where a path is UTF-8."""
 

@@ -74,12 +74,7 @@ def require_exportable(out: Path) -> None:
         require_writable(path, _is_exported)
 
 
-def path_hex(path: str) -> str | None:
-    """The bytes of a path that is no UTF-8, in hexadecimal; None of one that is."""
-    return None if stored_text(path) == path else os.fsencode(path).hex()
-
-
-def description(store: Store) -> dict[str, Any]:
+def _description(store: Store) -> dict[str, Any]:
     """What an export says of where it comes from."""
     return {
         "kind": KIND,
@@ -116,7 +111,7 @@ def _write_parquet(store: Store, out: Path, where: Filter) -> int:
     import pyarrow as pa
     import pyarrow.parquet
 
-    schema = parquet_schema(store.embedder.width, description(store))
+    schema = parquet_schema(store.embedder.width, _description(store))
     count = 0
     with published_file(out) as sibling, pa.parquet.ParquetWriter(sibling, schema) as writer:
         for block in _labelled_blocks(store, where):
@@ -151,7 +146,7 @@ def _write_numpy(store: Store, out: Path, where: Filter) -> int:
             array.seek(0)
             end = _write_header(array, count, width)
             assert begin == end, "numpy leaves room for the number of rows to grow"
-        told = description(store) | {"rows": count}
+        told = _description(store) | {"rows": count}
         model_part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return count
 
@@ -219,5 +214,6 @@ def _cells(record: ImageRecord) -> dict[str, Any]:
 
 def _json_row(record: ImageRecord) -> dict[str, Any]:
     cells = _cells(record) | {"labels": dict(record.labels or {})}
-    cells["path_bytes"] = path_hex(record.path)
+    is_text = stored_text(record.path) == record.path
+    cells["path_bytes"] = None if is_text else os.fsencode(record.path).hex()
     return cells

@@ -1,22 +1,57 @@
-"""Where embeddings are copied from: another index, or a file of `search.transfer.file_sources`."""
+"""Where embeddings are copied from: another index, or a file with what is known of its images."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import json
+import math
+import os
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.errors import DataError, FootworkError
+from footwork.files.folders import read_json
+from footwork.files.paths import path_line, shell_word
+from footwork.images.ahead import made_ahead
+from search.paths import absolute_path, real_path
 from search.places import Place
-from search.records import ImageRecord
-from search.store.protocol import Embedded, Embedder
+from search.records import DATE_SOURCES, ImageRecord
+from search.store.protocol import Embedded, Embedder, FloatArray
+from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
+from search.update.reading import looked_at
 
 BATCH = 4096
 """Images at once."""
 
 Batch = tuple[list[Embedded], list[ImageRecord]]
 """Images with their embeddings, and files that are none; with their labels."""
+
+_UNIT = 1e-3  # how far from 1 the length of an exported vector may be
+_WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
+_LOOKS = 64
+"""Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
+_CONVERT = {
+    ".csv": "[print(json.dumps(row)) for row in csv.DictReader(sys.stdin)]",
+    ".txt": "[print(json.dumps(dict(path=line.rstrip(chr(10))))) for line in sys.stdin]",
+}
+"""Ending → the Python that makes JSON lines of such a list of paths."""
+_NAME_ANOTHER = (
+    "Name a file that footwork search export, or another program, wrote as .parquet or .npy."
+)
+_LEAST = {"bytes": 0, "width": 1, "height": 1} | dict.fromkeys(
+    ("mtime_ns", "ctime_ns", "date"), -(2**63)
+)
+"""Column of whole numbers → the least that it can hold."""
+_NOT_TOLD = ("ctime_ns", "width", "height", "date")
+_NOT_EXPORTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What `_exported_record` raises at a row of others."""
 
 
 class Source(Protocol):
@@ -36,9 +71,6 @@ class Source(Protocol):
         Raises:
             DataError: A row is wrong; the message says which.
         """
-
-    def texts_folder(self) -> Path | None:
-        """The text half of the model, where it is at hand."""
 
 
 class IndexSource:
@@ -64,8 +96,337 @@ class IndexSource:
                     [one for one in known if one.fault is not None],
                 )
 
-    def texts_folder(self) -> Path | None:
-        """Beside the index."""
-        assert self.embedder is not None
-        folder = self.place.texts_folder(self.embedder)
-        return folder if folder.is_dir() else None
+
+@dataclass(slots=True)
+class ParquetSource:
+    """A Parquet file with a column of paths and one of embeddings.
+
+    Raises:
+        DataError: It is no such file.
+    """
+
+    path: Path
+    embedder: Embedder | None = None
+    roots: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Read what it says of itself."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        _require_regular(self.path)
+        try:
+            schema = pa.parquet.read_schema(self.path)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
+        missing = {name for name in ("path", "embedding") if schema.names.count(name) != 1}
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise DataError(
+                f"{path_line(self.path)} lacks the column {names}, or has it twice. Name the "
+                "columns of paths and of embeddings `path` and `embedding`."
+            )
+        _require_floats(schema.field("embedding").type, self.path)
+        told = (schema.metadata or {}).get(METADATA)
+        if told is not None:
+            self.embedder, self.roots = _told(told, self.path)
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """Rows as they come."""
+        first = 1
+        for rows, embeddings in self._parts():
+            vectors = self._vectors_of(embeddings, first)
+            yield _batch(self, rows, vectors, first)
+            first += len(rows)
+
+    def _parts(self) -> Iterator[tuple[list[dict[str, Any]], Any]]:
+        """Rows without embeddings, and the column of these; at least a row."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        try:
+            with pa.parquet.ParquetFile(self.path) as file:
+                told = set() if self.embedder is None else set(parquet_schema(1, {}).names)
+                columns = {"path", "path_bytes", "embedding"} | told
+                for batch in file.iter_batches(BATCH, columns=sorted(columns)):
+                    if batch.num_rows:
+                        yield _plain(batch).to_pylist(), batch.column("embedding")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
+
+    def _vectors_of(self, embeddings: Any, first: int) -> NDArray[np.floating[Any]]:
+        import pyarrow.compute
+
+        nulls = np.flatnonzero(embeddings.is_null().to_numpy(zero_copy_only=False))
+        if len(nulls):
+            raise _wrong_rows(self.path, first + nulls, "have no embedding (null)")
+        widths = pyarrow.compute.list_value_length(embeddings).unique().to_pylist()
+        if len(widths) > 1:
+            raise DataError(
+                f"{path_line(self.path)}: embeddings from row {first:,} on differ in width. Leave "
+                "out those of another model."
+            )
+        flat: NDArray[np.floating[Any]] = embeddings.flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(len(embeddings), widths[0])
+
+
+@dataclass(slots=True)
+class NumpySource:
+    """A .npy file of embeddings, and a .jsonl file of their images beside it, a line each.
+
+    Raises:
+        DataError: Something is missing, or the numbers of rows differ.
+    """
+
+    path: Path
+    embedder: Embedder | None = None
+    roots: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Read what it says of itself."""
+        _require_regular(self.path)
+        told = self.path.with_suffix(".json")
+        if told.is_file():
+            try:
+                self.embedder, self.roots = _told(read_json(told), told)
+            except FootworkError as error:
+                raise DataError(str(error)) from error
+        if not self._beside.is_file():
+            others = [path for end in _CONVERT if (path := self.path.with_suffix(end)).is_file()]
+            raise DataError(
+                f"The paths of {path_line(self.path)} must stand beside it in "
+                f"{path_line(self._beside.name)}, a line like "
+                f'{{"path": "/photos/a.jpg"}} for each row'
+                + (f", not in {path_line(others[0].name)}. Make it:\n" if others else ".")
+                + "".join(_conversion(one) for one in others[:1])
+            )
+        count = sum(1 for _ in self._rows())
+        if count != len(self._array()):
+            raise DataError(
+                f"{path_line(self.path)} has {len(self._array()):,} rows, but beside it stand "
+                f"{count:,} paths. Write a line for each row."
+            )
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """Rows as they come."""
+        array, rows, first = self._array(), self._rows(), 0
+        while part := list(islice(rows, BATCH)):
+            yield _batch(self, part, array[first : first + len(part)], first + 1)
+            first += len(part)
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_suffix(".jsonl")
+
+    def _array(self) -> NDArray[np.floating[Any]]:
+        try:
+            # Never unpickled: an array of objects is refused.
+            array: NDArray[np.floating[Any]] = np.lib.format.open_memmap(self.path, mode="r")
+        except Exception as error:
+            raise _unreadable(self.path, error) from error
+        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > _WIDEST:
+            raise DataError(
+                f"{path_line(self.path)} must hold numbers of shape (N, D), got {array.dtype} of "
+                f"shape {array.shape}. Save the embeddings as float32, a row an image."
+            )
+        return array
+
+    def _rows(self) -> Iterator[Mapping[str, Any]]:
+        try:
+            yield from _json_rows(self._beside)
+        except (OSError, ValueError, RecursionError) as error:
+            advice = f"Write it as UTF-8, a line for each row of {path_line(self.path.name)}."
+            raise _unreadable(self._beside, error, advice) from error
+
+
+def _conversion(path: Path) -> str:
+    """The command that makes a .jsonl file of a list of paths."""
+    program = f'python3 -c "import csv, json, sys; {_CONVERT[path.suffix]}"'
+    made = path.with_suffix(".jsonl")
+    return f"  {program} < {shell_word(str(path))} > {shell_word(str(made))}"
+
+
+def _require_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise _unreadable(path, OSError("it is no regular file"))
+
+
+def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:
+    reason = " ".join(str(error).split()).rstrip(".")  # pyarrow writes several lines
+    return DataError(f"Cannot read {path_line(path)}: {reason}. {advice}")
+
+
+def _wrong_rows(path: Path, rows: NDArray[np.int64], what: str) -> DataError:
+    listed = ", ".join(f"{row:,}" for row in rows[:10].tolist())
+    return DataError(
+        f"{path_line(path)}: rows {listed} {what}, {len(rows):,} in this part. Leave them out."
+    )
+
+
+def _require_floats(column: Any, path: Path) -> None:
+    from pyarrow import types
+
+    is_list = types.is_list(column) or types.is_large_list(column)
+    is_list = is_list or types.is_fixed_size_list(column)
+    if not (is_list and types.is_floating(column.value_type)):
+        raise DataError(
+            f"{path_line(path)}: the column embedding must hold a list of floats a row, got "
+            f"{column}. Save the embeddings as lists of float32."
+        )
+
+
+def _plain(batch: Any) -> Any:
+    """Without the embeddings; dates as seconds, which may lie beyond Python's."""
+    import pyarrow as pa
+
+    batch = batch.drop_columns(["embedding"])
+    place = batch.schema.get_field_index("date")
+    if place < 0 or not pa.types.is_timestamp(batch.schema.field(place).type):
+        return batch
+    seconds = batch.column(place).cast(pa.timestamp("s"))  # Parquet knows milliseconds at most
+    return batch.set_column(place, "date", seconds.cast(pa.int64()))
+
+
+def _told(value: Any, path: Path) -> tuple[Embedder, tuple[str, ...]]:
+    try:
+        value = json.loads(value) if isinstance(value, bytes) else value
+        embedder, roots = Embedder(**value["model"]), tuple(value["roots"])
+        texts = [embedder.model_id, embedder.revision or "", embedder.fingerprint, *roots]
+        proper = type(embedder.width) is int and all(isinstance(text, str) for text in texts)
+        if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
+            return embedder, roots
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(_foreign(path)) from error
+    raise DataError(_foreign(path))
+
+
+def _foreign(path: Path) -> str:
+    return (
+        f"{path_line(path)} was not written by footwork search export of this version. Without "
+        "it, the model is named with --model."
+    )
+
+
+def _batch(
+    source: ParquetSource | NumpySource,
+    rows: Sequence[Mapping[str, Any]],
+    vectors: NDArray[np.floating[Any]],
+    first: int,
+) -> Batch:
+    units = _unit_rows(source, vectors, first)
+    nameless = np.flatnonzero([not _has_path(row) for row in rows])
+    if len(nameless):
+        raise _wrong_rows(source.path, first + nameless, "have no path that a file can have")
+    read = _exported_record if source.embedder is not None else _foreign_record
+    try:
+        records = [read(row) for row in rows]
+    except _NOT_EXPORTED as error:
+        raise DataError(
+            f"{path_line(source.path)}: rows from {first:,} on are not as footwork search export "
+            f"writes them ({type(error).__name__}: {error}). Export them anew."
+        ) from error
+    # Of a hundred thousand, a `Path` each would take longer than this.
+    here = [row for row, one in enumerate(records) if os.path.exists(one.path)]  # noqa: PTH110
+    parts = [here[start : start + _LOOKS] for start in range(0, len(here), _LOOKS)]
+    looks = made_ahead(parts, lambda part: [looked_at(records[row]) for row in part], 2)
+    for part, found in looks:
+        for row, record in zip(part, found, strict=True):
+            records[row] = record
+    last = {one.path: (one, units[row]) for row, one in enumerate(records)}  # of a path's rows
+    return (
+        [Embedded(one, unit) for one, unit in last.values() if one.fault is None],
+        [one for one, _ in last.values() if one.fault is not None],
+    )
+
+
+def _unit_rows(
+    source: ParquetSource | NumpySource, vectors: NDArray[np.floating[Any]], first: int
+) -> FloatArray:
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no float64 is no number here
+        exact = vectors.astype(np.float64)
+    largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
+    bad = np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)))
+    if len(bad):
+        raise _wrong_rows(source.path, first + bad, "are zero or no numbers")
+    exact /= largest  # whose squares might be beyond all numbers
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    if source.embedder is None:
+        return (exact / lengths).astype(np.float32)
+    bad = np.flatnonzero(np.abs(lengths * largest - 1)[:, 0] > _UNIT)
+    if len(bad):
+        raise _wrong_rows(source.path, first + bad, "are not of length 1, as an export's are")
+    return vectors.astype(np.float32)
+
+
+def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number:,} is no JSON ({error.msg})") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number:,} is no JSON object")  # noqa: TRY004 - of the file
+            yield row
+
+
+def _has_path(row: Mapping[str, Any]) -> bool:
+    """Whether a row names a file as a file system can, and so an index."""
+    try:
+        path = _path_of(row)
+        return bool(path) and b"\0" not in os.fsencode(path)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _exported_record(row: Mapping[str, Any]) -> ImageRecord:
+    """A row of an export.
+
+    Raises:
+        _NOT_EXPORTED: Whichever of them; it is none.
+    """
+    path, labels, camera = _path_of(row), row["labels"], row["camera"]
+    labels = json.loads(labels) if isinstance(labels, str) else labels or {}
+    if path != absolute_path(path):
+        raise ValueError("a path is not absolute")
+    for name, least in _LEAST.items():
+        value = row[name]
+        proper = type(value) is int and least <= value < 2**63
+        if not proper and (value is not None or name not in _NOT_TOLD):
+            raise ValueError(f"{name} cannot be {str(value)[:40]!r}")
+    if not re.fullmatch("[0-9a-f]*", row["content"]) or not (row["format"] or "a").isprintable():
+        raise ValueError("content or format is no such text")
+    if row["date_from"] not in (None, *DATE_SOURCES):
+        raise ValueError("date_from is none of a date's")
+    if not all(math.isfinite(score) for score in labels.values()):
+        raise ValueError("a score is no number")
+    "".join((*labels, camera or "")).encode("utf-8", "surrogateescape")
+    return ImageRecord(
+        path=path,
+        size=row["bytes"],
+        mtime_ns=row["mtime_ns"],
+        ctime_ns=row["ctime_ns"],
+        content=row["content"],
+        format=row["format"],
+        width=row["width"],
+        height=row["height"],
+        date=row["date"],
+        date_from=row["date_from"],
+        camera=None if camera is None else real_path(camera),
+        labels=labels,
+    )
+
+
+def _foreign_record(row: Mapping[str, Any]) -> ImageRecord:
+    """A file of which only the path is known; it counts as absent until it is looked at."""
+    path = absolute_path(_path_of(row))
+    return ImageRecord(path=path, size=0, mtime_ns=0, present=False, labels={})
+
+
+def _path_of(row: Mapping[str, Any]) -> str:
+    raw, path = row.get("path_bytes"), row["path"]
+    if raw:
+        return os.fsdecode(raw if isinstance(raw, bytes) else bytes.fromhex(raw))
+    if not isinstance(path, str):
+        raise TypeError(path)
+    return path

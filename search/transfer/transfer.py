@@ -24,8 +24,7 @@ from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
-from search.transfer.file_sources import NumpySource, ParquetSource
-from search.transfer.sources import Batch, IndexSource, Source
+from search.transfer.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
 from search.update.differences import absolute_roots
 
 
@@ -73,6 +72,7 @@ def find_source(named: str, where: StoreOptions) -> Source:
         where: The target, whose user and password are taken for a server.
 
     Raises:
+        ConfigError: It is a file of text, which holds no embeddings.
         StoreError: There is no index, or it cannot be read.
         DataError: The file cannot be read.
     """
@@ -84,6 +84,12 @@ def find_source(named: str, where: StoreOptions) -> Source:
         )
         return IndexSource(find_place(server))
     path = Path(named)
+    if path.suffix.lower() in (".csv", ".tsv", ".txt") and path.is_file():
+        raise ConfigError(
+            f"Embeddings are copied from an index, a .parquet or a .npy file, not from "
+            f"{path_line(path)}. Save them as Parquet, with the columns `path` (text) and "
+            "`embedding` (a list of floats)."
+        )
     kinds: dict[str, Callable[[Path], Source]] = {".parquet": ParquetSource, ".npy": NumpySource}
     kind = kinds.get(path.suffix.lower())
     if kind is not None and not path.is_dir():
@@ -135,7 +141,7 @@ def copy_index(
         _copy_texts(source, folder, embedder, transfer)
         if is_prepared(folder, embedder):
             typical = Yardstick(Texts(folder, embedder).references).directions
-        store.finish(typical)
+        transfer.notes += filter(None, [store.finish(typical)])
     return transfer
 
 
@@ -219,7 +225,7 @@ def _require_width(embedder: Embedder, images: Sequence[Embedded]) -> None:
 def _copy_texts(source: Source, folder: Path, embedder: Embedder, transfer: Transfer) -> None:
     if is_prepared(folder, embedder):
         return
-    old = source.texts_folder()
+    old = source.place.texts_folder(embedder) if isinstance(source, IndexSource) else None
     if old is not None and is_prepared(old, embedder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with renewed_folder(folder) as staging:

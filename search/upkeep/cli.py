@@ -116,8 +116,8 @@ def _find_duplicates(
 
 
 def _write_page(found: Duplicates, path: Path) -> None:
-    from search.answers.contact_sheet import kept_thumbnails
-    from search.upkeep.duplicates_page import write_duplicates_page
+    from search.pages.duplicates import write_duplicates_page
+    from search.pages.images import kept_thumbnails
 
     write_duplicates_page(found, path, kept_thumbnails())
     note(f"The pictures are on {path_line(path)}")
@@ -138,7 +138,8 @@ def doctor(
     Args:
         where: The index.
         repair: Mend what can be mended; no image file is touched, and no embedding is lost that
-            could be kept.
+            could be kept. A damaged catalog is set aside: the copy of it that `index` last made
+            takes its place, or an empty one where that is damaged, too.
         model: Load the model and see whether it is still the one that the index was made with;
             only if it is on this machine.
         json: Print one JSON document.

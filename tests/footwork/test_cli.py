@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import footwork
+import search
+import textclf
+import zeroshot
 from footwork import cli
 from footwork.failures import explain
 
@@ -260,3 +264,44 @@ def test_what_the_output_cannot_encode_is_escaped() -> None:
         [sys.executable, "-c", code], capture_output=True, env=environment, check=True
     )
     assert shown.stdout.endswith(b"\\u65e5\n")
+
+
+def test_footwork_has_the_names_of_its_applications() -> None:
+    names = [*textclf.__all__, *zeroshot.__all__, *search.__all__]
+    assert sorted(dir(footwork)) == sorted(set(names)), "a name stands for one thing"
+    assert footwork.TextClassifier is textclf.TextClassifier
+    with pytest.raises(AttributeError, match="no attribute 'Boxer'"):
+        _ = footwork.Boxer
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import footwork; footwork.ImageIndex",
+        "from footwork.cli import run; run(['search', 'status'])",
+        "from footwork.cli import run; run(['zeroshot', 'undo', 'x.jsonl'])",
+    ],
+)
+def test_a_users_file_of_our_name_is_named(code: str, tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{Path(footwork.__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"{tmp_path / 'search.py'} hides Footwork's own package `search`" in done.stderr
+    assert "fault of Footwork" not in done.stderr
+
+
+def test_a_users_runtime_is_no_trouble(tmp_path: Path) -> None:
+    (tmp_path / "runtime.py").write_text("")
+    subprocess.run(
+        [sys.executable, "-c", "import footwork; footwork.TextClassifier"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{Path(footwork.__file__).parents[1]}"},
+        check=True,
+    )

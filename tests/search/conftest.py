@@ -15,8 +15,6 @@ from tests.search.collections import new_store
 from tests.search.places import well
 from tests.search.store_contract import EmbeddedEngine, Engine, EngineOf, ServerEngine
 
-PARTITIONS = 5
-
 
 @pytest.fixture(scope="session")
 def milvus_programs(pytestconfig: pytest.Config) -> Path:
@@ -51,11 +49,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        "embedded",
-        pytest.param("server", marks=pytest.mark.server),
-        pytest.param("partitions", marks=pytest.mark.server),
-    ],
+    params=["embedded", pytest.param("server", marks=pytest.mark.server)],
 )
 def engine_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EngineOf:
     """Engines of one kind, every kind in turn; a store of one is not emptied by another's."""
@@ -64,7 +58,7 @@ def engine_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         if request.param == "embedded":
             return EmbeddedEngine(tmp_path_factory.mktemp(name))
         server: ServerEngine = request.getfixturevalue("milvus_server")
-        return server.apart(name, PARTITIONS if request.param == "partitions" else 0)
+        return server.apart(name)
 
     return make
 

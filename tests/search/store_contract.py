@@ -26,6 +26,9 @@ def embedder(width: int = WIDTH) -> Embedder:
 class Engine(Protocol):
     """Makes stores of one kind."""
 
+    finds_words: bool
+    """Whether they keep an index of the words in names; those that do not refuse to look."""
+
     def make(self, width: int = WIDTH) -> Store:
         """An empty one; with a server, that is the end of the one before of this width."""
 
@@ -39,6 +42,8 @@ EngineOf = Callable[[str], Engine]
 
 class EmbeddedEngine:
     """Folders on this machine."""
+
+    finds_words = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,23 +60,23 @@ class EmbeddedEngine:
 class ServerEngine:
     """Collections of a Milvus server, one a width; making takes seconds, so they are emptied."""
 
-    def __init__(self, url: str, token: str, partitions: int = 0, prefix: str = "each") -> None:
+    finds_words = False
+
+    def __init__(self, url: str, token: str, prefix: str = "each") -> None:
         self._of_server = {"url": url, "token": token}
-        self._partitions = partitions
         self._prefix = prefix
         self._width = WIDTH
 
-    def apart(self, prefix: str, partitions: int = 0) -> ServerEngine:
+    def apart(self, prefix: str) -> ServerEngine:
         """The same server, with collections that no other engine empties."""
-        return ServerEngine(**self._of_server, partitions=partitions, prefix=prefix)
+        return ServerEngine(**self._of_server, prefix=prefix)
 
     def options(self, collection: str, **settings: Any) -> ServerOptions:
         return ServerOptions(collection=collection, **self._of_server, **settings)
 
     def make(self, width: int = WIDTH) -> Store:
         self._width = width
-        options = self.options(self._collection, partitions=self._partitions)
-        store = ServerStore.create(options, embedder(width))
+        store = ServerStore.create(self.options(self._collection), embedder(width))
         empty(store)
         return store
 
@@ -80,7 +85,7 @@ class ServerEngine:
 
     @property
     def _collection(self) -> str:
-        return f"{self._prefix}_{self._width}_{self._partitions}"
+        return f"{self._prefix}_{self._width}"
 
 
 def empty(store: ServerStore) -> None:

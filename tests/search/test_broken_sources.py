@@ -14,11 +14,12 @@ import pytest
 from footwork.errors import DataError
 from search.index_folder import IndexFolder
 from search.options import StoreOptions
-from search.transfer.file_sources import NumpySource, ParquetSource
+from search.transfer.sources import NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.filled import model
 
 ROW = [3.0, 4.0]
+PATHS = b'{"path": "/a"}\n{"path": "/b"}\n'
 
 
 def table(folder: Path, embeddings: Any, **options: Any) -> Path:
@@ -30,47 +31,43 @@ def table(folder: Path, embeddings: Any, **options: Any) -> Path:
     return path
 
 
-def array(folder: Path, ending: str, beside: bytes) -> Path:
+def array(folder: Path, beside: bytes) -> Path:
     """Two embeddings, and what stands beside them."""
     path = folder / "foreign.npy"
     np.save(path, np.ones((2, 2), np.float32))
-    path.with_suffix(ending).write_bytes(beside)
+    path.with_suffix(".jsonl").write_bytes(beside)
     return path
 
 
 BESIDE = [
-    (".jsonl", b'{"path": "/a"}\n{"path": \n', r"line 2 is no JSON \(Expecting value\)"),
-    (".jsonl", b'{"path": "/a"}\n["/b"]\n', "line 2 is no JSON object"),
-    (".jsonl", b'{"path": "/a"}\n{"path": "/\xe9"}\n', "'utf-8' codec can't decode byte 0xe9"),
-    (".jsonl", b'{"path": "/a"}\n' + b"[" * 99999 + b"\n", "maximum recursion depth"),
-    (".csv", b"path\n/a\n/\xe9\n", "'utf-8' codec can't decode byte 0xe9"),
+    (b'{"path": "/a"}\n{"path": \n', r"line 2 is no JSON \(Expecting value\)"),
+    (b'{"path": "/a"}\n["/b"]\n', "line 2 is no JSON object"),
+    (b'{"path": "/a"}\n{"path": "/\xe9"}\n', "'utf-8' codec can't decode byte 0xe9"),
+    (b'{"path": "/a"}\n' + b"[" * 99999 + b"\n", "maximum recursion depth"),
 ]
 
 
-@pytest.mark.parametrize(("ending", "beside", "reason"), BESIDE)
-def test_paths_that_cannot_be_read_are_told(
-    tmp_path: Path, ending: str, beside: bytes, reason: str
-) -> None:
+@pytest.mark.parametrize(("beside", "reason"), BESIDE)
+def test_paths_that_cannot_be_read_are_told(tmp_path: Path, beside: bytes, reason: str) -> None:
     with pytest.raises(
-        DataError, match=rf"^Cannot read .*foreign\{ending}: {reason}.*\. Write it as UTF-8, a line"
+        DataError, match=rf"^Cannot read .*foreign\.jsonl: {reason}.*\. Write it as UTF-8, a line"
     ):
-        NumpySource(array(tmp_path, ending, beside))
+        NumpySource(array(tmp_path, beside))
 
 
 @pytest.mark.parametrize(
-    ("ending", "beside"),
+    "beside",
     [
-        (".jsonl", b'{"path": "/a"}\n{"path": null}\n'),
-        (".jsonl", b'{"path": "/a"}\n{"name": "/b"}\n'),
-        (".jsonl", b'{"path": "/a"}\n{"path": "/\\u0000"}\n'),
-        (".jsonl", b'{"path": "/a"}\n{"path": "/\\ud800"}\n'),
-        (".jsonl", b'{"path": "/a"}\n{"path": "/b", "path_bytes": [1]}\n'),
-        (".csv", b"n,path\n1,/a\n2\n"),
-        (".csv", b'path\n/a\n""\n'),
+        b'{"path": "/a"}\n{"path": null}\n',
+        b'{"path": "/a"}\n{"name": "/b"}\n',
+        b'{"path": "/a"}\n{"path": "/\\u0000"}\n',
+        b'{"path": "/a"}\n{"path": "/\\ud800"}\n',
+        b'{"path": "/a"}\n{"path": "/b", "path_bytes": [1]}\n',
+        b'{"path": "/a"}\n{"path": ""}\n',
     ],
 )
-def test_rows_without_a_path_are_named(tmp_path: Path, ending: str, beside: bytes) -> None:
-    source = NumpySource(array(tmp_path, ending, beside))
+def test_rows_without_a_path_are_named(tmp_path: Path, beside: bytes) -> None:
+    source = NumpySource(array(tmp_path, beside))
     with pytest.raises(DataError, match="rows 2 have no path"):
         list(source.batches())
 
@@ -143,7 +140,7 @@ def test_no_index_is_begun_for_a_file_whose_first_rows_are_wrong(
 
 
 def test_a_damaged_number_is_told_without_a_warning(tmp_path: Path) -> None:
-    path = array(tmp_path, ".txt", b"/a\n/b\n")
+    path = array(tmp_path, PATHS)
     signalling = np.array([0x7FA00000] * 4, "<u4").view("<f4").reshape(2, 2)
     np.save(path, signalling)
     with pytest.raises(DataError, match="rows 1, 2 are zero or no numbers"):
@@ -152,7 +149,7 @@ def test_a_damaged_number_is_told_without_a_warning(tmp_path: Path) -> None:
 
 def test_large_numbers_are_vectors_all_the_same(tmp_path: Path) -> None:
     rows = np.array([[3e300, 4e300], [3e-300, 4e-300]])
-    np.save(array(tmp_path, ".txt", b"/a\n/b\n"), rows)
+    np.save(array(tmp_path, PATHS), rows)
     ((images, _),) = NumpySource(tmp_path / "foreign.npy").batches()
     assert np.allclose([one.vector for one in images], [[0.6, 0.8]] * 2)
 
@@ -171,7 +168,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_an_array_that_cannot_be_is_told(tmp_path: Path, header: bytes) -> None:
-    path = array(tmp_path, ".txt", b"/a\n/b\n")
+    path = array(tmp_path, PATHS)
     size = len(header).to_bytes(2, "little")
     path.write_bytes(b"\x93NUMPY\1\0" + size + header + bytes(16))
     with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy|must hold numbers of shape"):
@@ -179,7 +176,7 @@ def test_an_array_that_cannot_be_is_told(tmp_path: Path, header: bytes) -> None:
 
 
 def test_a_zip_of_arrays_and_more_than_two_axes_are_told(tmp_path: Path) -> None:
-    path = array(tmp_path, ".txt", b"/a\n/b\n")
+    path = array(tmp_path, PATHS)
     with path.open("wb") as file:
         np.savez(file, np.ones((2, 2)))
     with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy"):
@@ -196,7 +193,7 @@ def test_a_zip_of_arrays_and_more_than_two_axes_are_told(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["x.npy", "x.parquet"])
 def test_a_pipe_is_no_file_of_embeddings(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    (tmp_path / "x.txt").write_text("/a\n")
+    (tmp_path / "x.jsonl").write_bytes(PATHS)
     with pytest.raises(DataError, match=rf"Cannot read .*/{name}: it is no regular file"):
         find_source(str(tmp_path / name), StoreOptions())
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from footwork.errors import DataError
-from search.transfer.file_sources import NumpySource
+from search.transfer.sources import NumpySource
 from tests.search.filled import model
 
 TOLD = {"kind": "embeddings", "format": 2, "model": asdict(model(2)), "roots": ["/p"]}
@@ -106,7 +106,8 @@ def test_rows_that_lead_to_no_image_are_skipped_and_told(tmp_path: Path) -> None
     os.mkfifo(pipe)
     paths = [picture, text, pipe, "/dev/zero", tmp_path, "/gone.jpg", f"{tmp_path}/./a.pgm"]
     np.save(tmp_path / "x.npy", np.ones((len(paths), 2), np.float32))
-    (tmp_path / "x.txt").write_text("".join(f"{path}\n" for path in paths))
+    lines = (json.dumps({"path": str(path)}) + "\n" for path in paths)
+    (tmp_path / "x.jsonl").write_text("".join(lines))
     ((images, faults),) = NumpySource(tmp_path / "x.npy").batches()
     found = [(one.record.path, one.record.present) for one in images]
     assert found == [(str(picture), True), ("/gone.jpg", False)]  # a path once, by its last row

@@ -193,7 +193,6 @@ def test_importing_the_engine_does_not_import_the_library() -> None:
         ({"index": "hnsw"}, r"`index` must be one of HNSW, IVF_SQ8.*got 'hnsw'"),
         ({"consistency": "strong"}, r"`consistency` must be one of Session, .* got 'strong'"),
         ({"shards": 0}, r"`shards` must be 1 to 16, got 0"),
-        ({"partitions": 1024}, r"`partitions` must be 0 to 1,023, got 1024"),
         ({"exact_rows": 20_000}, r"`exact_rows` must be 0 to 16,384, got 20000"),
         ({"timeout": 0.0}, r"`timeout` must be 0.1 to 3,600, got 0.0"),
     ],

@@ -45,16 +45,17 @@ def test_the_same_commands_work_on_a_server(
     where: Callable[[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos, at = draw_photos(tmp_path / "photos"), where("photos")
-    made = ["search", "index", str(photos), "--model", "tiny", "--partitions", "3"]
-    assert main([*made, *at]) == 0
+    assert main(["search", "index", str(photos), "--model", "tiny", *at]) == 0
     found = document(capsys, "query", "a red star", "--in", str(photos / "red"), *at)
     assert found["hits"][0]["path"].endswith("red/star.png")
-    status = document(capsys, "status", *at)
-    assert (status["images"], status["details"]["partitions"]) == (12, "3")
+    assert main(["search", "query", "a red star", "--hybrid", *at]) == 2
+    assert "names of files cannot be searched on a Milvus server" in capsys.readouterr().err
+    assert document(capsys, "status", *at)["images"] == 12
     assert document(capsys, "index", *at)["unchanged"] == 12
     (photos / "red" / "star.png").rename(photos / "moved.png")
     assert document(capsys, "index", *at)["moved"] == 1
     assert document(capsys, "remove", str(photos / "blue"), *at)["removed"] == 4
+    assert document(capsys, "index", *at)["added"] == 0  # after which every reader sees a deletion
     assert document(capsys, "query", "a blue star", "--all", "-k", "20", *at)["hits"][8:] == []
 
 

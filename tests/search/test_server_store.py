@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from footwork.cli import main
 from footwork.errors import StoreError
 from search.filters import Filter
+from search.options import StoreOptions
+from search.server_place import ServerPlace
 from search.store.protocol import Changes, Embedded
 from search.store.server import ServerOptions, ServerStore
+from search.store.server.rows import root_row, row_of, schema_of
+from tests.search.milvus import TOKEN
 from tests.search.store_contract import (
     ServerEngine,
     embedded,
@@ -77,7 +85,7 @@ def test_a_collection_that_is_missing_is_told(milvus_server: ServerEngine, capfd
     ("description", "expected"),
     [
         ("my products", r"^Collection strange at \S+ was not made by Footwork\. Name another"),
-        ('{"footwork": 99}', r"has format 99; this Footwork reads format 2\. Use the Footwork"),
+        ('{"footwork": 99}', r"has format 99; this Footwork reads 2 and 3\. Use the Footwork"),
     ],
 )
 def test_the_collection_of_another_program_is_left_alone(
@@ -98,6 +106,81 @@ def test_the_collection_of_another_program_is_left_alone(
                 ServerStore.create(options, embedder())
         finally:
             client.drop_collection("strange")
+
+
+def made_before(options: ServerOptions, divided: bool) -> list[str]:
+    """A collection as the version before made it; returns the paths of its images."""
+    from pymilvus import DataType, MilvusClient
+
+    told: dict[str, Any] = {"footwork": 2, "embedder": asdict(embedder()), "index": "HNSW"}
+    told |= {"partitions": {"count": 3, "depth": 2}} if divided else {}
+    paths = [f"/p/{part}/{number}.jpg" for part in range(3) for number in range(4)]
+    rows = [row_of(record(path), vector_of(path)) | {"words": ["p", "jpg"]} for path in paths]
+    with closing(MilvusClient(options.url, token=options.token)) as client:
+        schema = schema_of(embedder(), json.dumps(told))
+        words = {"element_type": DataType.VARCHAR, "max_length": 65_535, "max_capacity": 4096}
+        schema.add_field("words", DataType.ARRAY, **words)
+        client.create_collection(options.collection, schema=schema)
+        parts = [f"folders_{number}" for number in range(3)] if divided else [None] * 3
+        for part in filter(None, parts):
+            client.create_partition(options.collection, part)
+        for number, row in enumerate([*rows, root_row("/p", 8) | {"words": ()}]):
+            client.insert(options.collection, row, partition_name=parts[number // 4 % 3])
+    return paths
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_a_collection_of_the_version_before_answers_the_same(
+    milvus_server: ServerEngine, divided: bool
+) -> None:
+    options = milvus_server.options(f"before_{divided}")
+    paths = made_before(options, divided)
+    with closing(ServerStore.create(options, embedder())) as store:
+        store.finish(vector_of("typical")[None])
+        assert found_paths(store) == paths_of(store.files()) == paths
+        assert found_paths(store, folders=("/p/1",)) == paths[4:8]
+        assert searched(store, vector_of(paths[5]), 3).records[0].path == paths[5]
+        assert store.records(paths) == {path: record(path, labels={}) for path in paths}
+        assert store.counts().present == 12
+        assert store.roots() == ("/p",)
+
+
+def test_a_collection_of_the_version_before_is_written(milvus_server: ServerEngine) -> None:
+    options = milvus_server.options("before_written")
+    paths = made_before(options, divided=False)
+    with closing(ServerStore.create(options, embedder())) as store:
+        write_images(store, "/p/new.jpg", paths[0])
+        store.write_labels([(paths[1], {"cat": 0.5})])
+        store.write(Changes(absent=[paths[2]], forgotten=[paths[3]]))
+        assert found_paths(store) == sorted([*paths[:2], *paths[4:], "/p/new.jpg"])
+        assert found_paths(store, labels=("cat",)) == [paths[1]]
+
+
+def test_a_collection_in_partitions_is_copied_and_not_written(
+    milvus_server: ServerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_STORE_TOKEN", TOKEN)
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path))
+    options = milvus_server.options("before_divided")
+    paths = made_before(options, divided=True)
+    with closing(ServerStore.create(options, embedder())) as store:
+        store.finish(vector_of("typical")[None])
+        for change in (
+            lambda: write_images(store, paths[0]),
+            lambda: store.write(Changes(forgotten=[paths[0]])),
+            lambda: store.write_labels([(paths[0], {"cat": 0.5})]),
+            lambda: store.set_roots(["/q"]),
+        ):
+            with pytest.raises(
+                StoreError, match=r"is divided into partitions by .* Copy it"
+            ) as told:
+                change()
+        assert found_paths(store) == paths
+    assert main(shlex.split(str(told.value).partition("anything: footwork ")[2])) == 0
+    place = ServerPlace(StoreOptions(store=options.url, token=TOKEN, collection="before_divided_2"))
+    with closing(place.open()) as copied:
+        write_images(copied, paths[0])
+        assert found_paths(copied) == paths
 
 
 def test_two_machines_can_make_the_same_store(

@@ -71,9 +71,6 @@ def test_an_empty_store_knows_nothing(store: Store) -> None:
     (found,) = store.search(vector_of("q")[None], 10)
     assert list(found.records) == []
     assert (found.cosines.shape, found.vectors.shape) == ((0,), (0, WIDTH))
-    found = store.find_words("a", 10)
-    assert list(found.records) == []
-    assert found.vectors.shape == (0, WIDTH)
 
 
 def test_no_change_is_no_error(store: Store) -> None:
@@ -162,7 +159,6 @@ def test_an_absent_image_keeps_its_vector_and_is_not_found(store: Store) -> None
     store.write(Changes(absent=["/p/a.jpg", "/p/unknown.jpg"]))
     assert known(store)["/p/a.jpg"] == record("/p/a.jpg", present=False)
     assert found_paths(store) == ["/p/b.jpg"]
-    assert paths_of(store.find_words("a b jpg", 10).records) == ["/p/b.jpg"]
     assert len(store.sample(10)) == 1
     assert store.vectors(["/p/a.jpg"]).keys() == {"/p/a.jpg"}
     assert paths_of(store.same_size([1000])) == ["/p/a.jpg", "/p/b.jpg"]
@@ -188,8 +184,6 @@ def test_a_moved_image_takes_its_vector_and_labels_along(store: Store) -> None:
         "/q/new.jpg", date=7, labels={"cat": 0.9}
     )
     assert found_paths(store, folders=("/q",)) == ["/q/new.jpg"]
-    assert paths_of(store.find_words("new", 10).records) == ["/q/new.jpg"]
-    assert list(store.find_words("old", 10).records) == []
     np.testing.assert_allclose(
         store.vectors(["/q/new.jpg"])["/q/new.jpg"], vector_of("/p/old.jpg"), atol=1e-7
     )

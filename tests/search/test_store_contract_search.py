@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from footwork.errors import ConfigError
 from search.filters import Filter
-from search.store.protocol import Changes, Embedded, FloatArray, Store
+from search.store.protocol import Changes, Embedded, FloatArray, Move, Store
 from tests.search.store_contract import (
     WIDTH,
+    EmbeddedEngine,
     Engine,
     EngineOf,
     clustered,
@@ -47,7 +50,7 @@ LABELS = {
 
 
 @pytest.fixture
-def engine(engine_of: EngineOf) -> Engine:  # with partitions, too
+def engine(engine_of: EngineOf) -> Engine:
     return engine_of("each")
 
 
@@ -216,15 +219,34 @@ def test_a_sample_is_the_same_while_nothing_changes(many: Store, vectors: FloatA
     assert many.sample(ROWS + 1).shape == (ROWS, MANY_WIDTH)
 
 
-def test_words_are_found_in_folders_and_names(store: Store) -> None:
+def test_words_are_found_or_refused_with_a_sentence(engine: Engine) -> None:
+    with closing(engine.make()) as store:
+        write_images(store, "/p/a b.jpg")
+        if engine.finds_words:
+            assert paths_of(store.find_words("b", 10).records) == ["/p/a b.jpg"]
+        else:
+            with pytest.raises(ConfigError, match=r"cannot be searched on .*\. Leave --hybrid out"):
+                store.find_words("b", 10)
+        assert found_paths(store) == ["/p/a b.jpg"]
+
+
+@pytest.fixture
+def worded(tmp_path: Path) -> Iterator[Store]:
+    """Of the engine that finds words."""
+    with closing(EmbeddedEngine(tmp_path).make()) as made:
+        yield made
+
+
+def test_words_are_found_in_folders_and_names(worded: Store) -> None:
+    assert worded.find_words("a", 10).vectors.shape == (0, WIDTH)
     write_images(
-        store,
+        worded,
         "/photos/Été 2019/IMG_0001.jpg",
         "/photos/ete 2020/beach_dog.jpg",
         "/photos/Summer/BeachDay.png",
         "/photos/Summer/cat.png",
     )
-    first = store.find_words("beach ete", 10)
+    first = worded.find_words("beach ete", 10)
     assert first.records[0].path == "/photos/ete 2020/beach_dog.jpg"
     assert first.cosines.tolist() == [0] * len(first.records)
     np.testing.assert_allclose(
@@ -239,25 +261,36 @@ def test_words_are_found_in_folders_and_names(store: Store) -> None:
         "": set(),
         '" OR -*()%_\\': set(),
     }.items():
-        found = store.find_words(words, 10)
+        found = worded.find_words(words, 10)
         assert {one.path.removeprefix("/photos/") for one in found.records} == expected
-    assert store.find_words("cat png", 10).records[0].path == "/photos/Summer/cat.png"
-    assert len(store.find_words("photos", 3).records) == 3
+    assert worded.find_words("cat png", 10).records[0].path == "/photos/Summer/cat.png"
+    assert len(worded.find_words("photos", 3).records) == 3
 
 
-def test_words_are_found_under_a_filter(photos: Store) -> None:
-    assert paths_of(photos.find_words("jpg", 10, Filter(folders=("/p",))).records) == [
+def test_words_follow_what_happens_to_images(worded: Store) -> None:
+    write_images(worded, "/p/old.jpg", "/p/other.jpg")
+    worded.write(Changes(moved=[Move("/p/old.jpg", record("/q/new.jpg"))]))
+    assert paths_of(worded.find_words("new", 10).records) == ["/q/new.jpg"]
+    assert list(worded.find_words("old", 10).records) == []
+    worded.write(Changes(absent=["/p/other.jpg"]))
+    assert paths_of(worded.find_words("other new jpg", 10).records) == ["/q/new.jpg"]
+
+
+def test_words_are_found_under_a_filter(worded: Store) -> None:
+    write_images(worded, "/p/a.jpg", "/p/b.png", "/p/sub/c.jpg", "/p2/d.jpg")
+    worded.write_labels([("/p/a.jpg", {"cat": 0.9})])
+    assert paths_of(worded.find_words("jpg", 10, Filter(folders=("/p",))).records) == [
         "/p/a.jpg",
         "/p/sub/c.jpg",
     ]
-    found = photos.find_words("jpg", 10, Filter(labels=("cat",)))
+    found = worded.find_words("jpg", 10, Filter(labels=("cat",)))
     assert [one.labels for one in found.records] == [{"cat": 0.9}]
 
 
-def test_a_rare_word_counts_for_more_than_a_common_one(store: Store) -> None:
-    write_images(store, "/p/rare.jpg", *(f"/p/common{number}.png" for number in range(30)))
-    write_images(store, *(f"/p/common/{number}.png" for number in range(30)))
-    found = store.find_words("common rare", 100)
+def test_a_rare_word_counts_for_more_than_a_common_one(worded: Store) -> None:
+    write_images(worded, "/p/rare.jpg", *(f"/p/common{number}.png" for number in range(30)))
+    write_images(worded, *(f"/p/common/{number}.png" for number in range(30)))
+    found = worded.find_words("common rare", 100)
     assert found.records[0].path == "/p/rare.jpg"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,7 @@ from search.options import ModelOptions, StoreOptions
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from search.transfer.export import export_images
-from search.transfer.file_sources import NumpySource, ParquetSource
-from search.transfer.sources import IndexSource
+from search.transfer.sources import IndexSource, NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from search.update.update import update
 from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
@@ -174,7 +174,8 @@ def test_an_index_of_another_model_is_not_mixed_in(place: IndexFolder, tmp_path:
 
 def foreign(folder: Path, vectors: Any, *paths: str) -> Path:
     np.save(folder / "foreign.npy", np.asarray(vectors, np.float32))
-    (folder / "foreign.txt").write_text("".join(f"{path}\n" for path in paths), "utf-8")
+    lines = (json.dumps({"path": path}) + "\n" for path in paths)
+    (folder / "foreign.jsonl").write_text("".join(lines), "utf-8")
     return folder / "foreign.npy"
 
 
@@ -222,7 +223,7 @@ def test_rows_that_are_no_vectors_are_named(tmp_path: Path, bad: float) -> None:
 def test_what_cannot_be_read_is_told_with_what_can(tmp_path: Path) -> None:
     for kind, name in ((ParquetSource, "a.parquet"), (NumpySource, "a.npy")):
         (tmp_path / name).write_bytes(b"something else")
-        (tmp_path / "a.txt").write_text("/a\n")
+        (tmp_path / "a.jsonl").write_text('{"path": "/a"}\n')
         with pytest.raises(DataError, match=rf"Cannot read .*/{name}: .*\. Name a file that"):
             kind(tmp_path / name)
 
@@ -230,9 +231,33 @@ def test_what_cannot_be_read_is_told_with_what_can(tmp_path: Path) -> None:
 def test_paths_and_embeddings_have_to_agree_in_number(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 2 rows, but beside it stand 1 paths\\. Write a line"):
         NumpySource(foreign(tmp_path, np.ones((2, 3)), "/a"))
-    (tmp_path / "foreign.txt").unlink()
-    with pytest.raises(DataError, match=r"one of foreign\.jsonl, foreign\.csv, foreign\.txt"):
+    (tmp_path / "foreign.jsonl").unlink()
+    with pytest.raises(DataError, match=r'in foreign\.jsonl, a line like {"path": "/photos/a\.jpg'):
         NumpySource(tmp_path / "foreign.npy")
+
+
+@pytest.mark.parametrize(
+    ("ending", "beside"),
+    [(".csv", 'n,path\n1,"/p/a, b.jpg"\n2,/p/é.jpg\n'), (".txt", "/p/a, b.jpg\n/p/é.jpg\n")],
+)
+def test_a_list_of_paths_that_is_no_jsonl_is_refused_with_what_converts_it(
+    tmp_path: Path, ending: str, beside: str
+) -> None:
+    path = tmp_path / "it's.npy"
+    np.save(path, np.ones((2, 2), np.float32))
+    path.with_suffix(ending).write_text(beside, "utf-8")
+    with pytest.raises(DataError, match=rf"for each row, not in it's\{ending}\. Make it:") as told:
+        find_source(str(path), StoreOptions())
+    subprocess.run(str(told.value).partition("Make it:\n")[2], shell=True, check=True)
+    ((images, _),) = find_source(str(path), StoreOptions()).batches()
+    assert [one.record.path for one in images] == ["/p/a, b.jpg", "/p/é.jpg"]
+
+
+@pytest.mark.parametrize("name", ["vectors.csv", "vectors.TSV", "vectors.txt"])
+def test_a_text_file_of_embeddings_is_refused_with_what_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("path,embedding\n/a,0.6 0.8\n")
+    with pytest.raises(ConfigError, match=rf"a \.parquet or a \.npy file, not from .*/{name}\. S"):
+        find_source(str(tmp_path / name), StoreOptions())
 
 
 def test_the_command_skips_and_tells_what_is_no_image(

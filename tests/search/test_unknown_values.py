@@ -15,7 +15,7 @@ from search.filters import Filter
 from search.store.protocol import Store
 from search.unknown_values import unknown_values
 from tests.search.drawn import draw_photos
-from tests.search.store_contract import Engine, write_images
+from tests.search.store_contract import Engine, paths_of, write_images
 
 
 @pytest.fixture
@@ -67,9 +67,10 @@ def test_names_are_found_in_either_spelling(engine: Engine, stored: str, asked: 
         (sentence,) = unknown_values(store, Filter(folders=(typed("/phötos/Éte"),)))
         assert normalize("NFC", sentence) == sentence
         assert sentence.startswith("--in /phötos/Éte lets no image through; the index knows /phö")
-        assert [one.path for one in store.find_words(typed("été"), 9, Filter()).records] == [
-            there("/phötos/Été/a.jpg")
-        ]
+        if engine.finds_words:
+            assert paths_of(store.find_words(typed("été"), 9).records) == [
+                there("/phötos/Été/a.jpg")
+            ]
 
 
 def test_what_only_some_images_were_asked_for_is_not_said_of_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ def text_groups(texts: Sequence[str], pairs: Sequence[str] | None) -> NDArray[np
         texts: N texts.
         pairs: N second texts, or None.
     """
-    keys = [normalise_text(text) for text in texts]
+    keys = map(normalise_text, texts)
     if pairs is not None:
-        keys = [f"{key}\0{normalise_text(pair)}" for key, pair in zip(keys, pairs, strict=True)]
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+        keys = map("{}\0{}".format, keys, map(normalise_text, pairs))
+    numbers: dict[bytes, int] = {}
+    digests = (blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16) for key in keys)
+    return np.array([numbers.setdefault(d.digest(), len(numbers)) for d in digests], dtype=np.int64)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from footwork.errors import StoreError
+from footwork.files.paths import shell_word
 from search.paths import stored_text
 from search.store.protocol import Embedder
-from search.store.server.connection import Connection, missing_collection
+from search.store.server.connection import Connection, no_collection
 from search.store.server.expressions import any_path, literal
 from search.store.server.options import INDEXES, ServerOptions
-from search.store.server.partitions import DEPTH, Partitions
 from search.store.server.rows import (
     FORMAT_VERSION,
+    WITH_WORDS,
     Row,
     description_of,
     last_of_each,
@@ -45,8 +45,8 @@ class Collection:
         self._name = options.collection
         self.embedder = Embedder(**made["embedder"])
         self.index: str = made["index"]
-        self._partitions = _partitions_of(made)
-        self._asked: list[str] | None = None  # partitions; None for all
+        self._has_words = made["footwork"] == WITH_WORDS
+        self._is_divided = "partitions" in made
         self._wrote_deletion_last = False
 
     @classmethod
@@ -58,19 +58,15 @@ class Collection:
         """
         name = options.collection
         if not connection.read("has_collection", name):
-            partitions = Partitions(options.partitions, DEPTH)
             connection.write(
                 "create_collection",
                 name,
-                schema=schema_of(embedder, description_of(embedder, options.index, partitions)),
+                schema=schema_of(embedder, description_of(embedder, options.index)),
                 num_shards=options.shards,
                 consistency_level=options.consistency,
             )
         told = connection.read("describe_collection", name)
-        partitions = _partitions_of(_read_description(told["description"], options))
-        there = connection.read("list_partitions", name) if partitions.count else []
-        for lacking in sorted({*partitions.names} - {*there}):
-            connection.write("create_partition", name, lacking)
+        _read_description(told["description"], options)
         if not connection.read("list_indexes", name):
             connection.write("create_index", name, _index_params(options), timeout=60.0)
 
@@ -82,7 +78,7 @@ class Collection:
             StoreError: There is none, it is not Footwork's, or it cannot be loaded.
         """
         if not connection.read("has_collection", options.collection):
-            raise missing_collection(options)
+            raise StoreError(no_collection(options))
         told = connection.read("describe_collection", options.collection)
         opened = cls(connection, options, _read_description(told["description"], options))
         # Not the alias: of a reader that is overtaken by another model it would change the vectors.
@@ -97,18 +93,6 @@ class Collection:
             )
         return opened
 
-    def within(self, paths: Sequence[str]) -> Collection:
-        """The same, where every question is about what is at or below some paths; none means all.
-
-        It asks only the partitions that can have it.
-
-        Args:
-            paths: As files are called, or as they are stored.
-        """
-        view = copy.copy(self)
-        view._asked = self._partitions.holding([stored_text(path) for path in paths])
-        return view
-
     def count(self, condition: str) -> int:
         """How many rows meet a condition."""
         return int(self.fetch(condition, ["count(*)"])[0]["count(*)"])
@@ -121,7 +105,6 @@ class Collection:
             self._name,
             filter=condition,
             output_fields=list(fields),
-            partition_names=self._asked,
             consistency_level=self._consistency,
             **settings,
         )
@@ -137,7 +120,7 @@ class Collection:
             row
             for some in _chunks(list(dict.fromkeys(texts)), self.page_rows)
             for condition in any_path(some)
-            for row in self.within(some).fetch(condition, fields)
+            for row in self.fetch(condition, fields)
         ]
 
     @property
@@ -160,7 +143,6 @@ class Collection:
                 self._name,
                 filter=f"{after}{condition}",
                 output_fields=list(fields),
-                partition_names=self._asked,
                 limit=self.page_rows,
                 **settings,
             )
@@ -177,7 +159,6 @@ class Collection:
         return self._connection.read(
             "search",
             self._name,
-            partition_names=self._asked,
             consistency_level=self._consistency,
             **settings,
         )
@@ -186,23 +167,39 @@ class Collection:
         """Write rows, each in place of the one with its path.
 
         Milvus acknowledges what its log has, from which it recovers whatever happens to its nodes.
+
+        Raises:
+            StoreError: It fails, or the collection is divided into partitions.
         """
+        self._require_undivided()
         size = max(1, min(1000, _REQUEST_NUMBERS // self.embedder.width))
-        for part, rows_there in self._partitions.grouped(last_of_each(rows), _path_of):
-            for some in _chunks(rows_there, size):
-                self._connection.write("upsert", self._name, some, partition_name=part)
-                self._wrote_deletion_last = False
+        for some in _chunks(last_of_each(rows), size):
+            if self._has_words:
+                some = [{"words": (), **row} for row in some]
+            self._connection.write("upsert", self._name, some)
+            self._wrote_deletion_last = False
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete rows by path."""
-        for part, texts in self._partitions.grouped(map(stored_text, paths), str):
-            for condition in any_path(texts):
-                self.delete_where(condition, part)
+        """Delete rows by path; errors are those of `put`."""
+        for condition in any_path(map(stored_text, paths)):
+            self.delete_where(condition)
 
-    def delete_where(self, condition: str, partition: str | None = None) -> None:
-        """Delete the rows that meet a condition; in one partition, or wherever they are."""
-        self._connection.write("delete", self._name, filter=condition, partition_name=partition)
+    def delete_where(self, condition: str) -> None:
+        """Delete the rows that meet a condition; errors are those of `put`."""
+        self._require_undivided()
+        self._connection.write("delete", self._name, filter=condition)
         self._wrote_deletion_last = True
+
+    def _require_undivided(self) -> None:
+        # What is written elsewhere than in its own partition stands there twice.
+        if self._is_divided:
+            name, url = self._options.collection, self._options.url
+            raise StoreError(
+                f"Collection {name} at {url} is divided into partitions by Footwork before this "
+                "version, which asks them but does not write them. Copy it, without embedding "
+                f"anything: footwork search index --from {shell_word(f'{url}/{name}')} "
+                f"--store {shell_word(url)} --collection {name}_2"
+            )
 
     @property
     def _consistency(self) -> str:
@@ -239,8 +236,6 @@ class Collection:
             "shards": str(told.get("num_shards", "?")),
             "index": f"{index.get('index_type', '?')}, {index.get('indexed_rows', 0):,} rows",
         }
-        if self._partitions.count:
-            details["partitions"] = str(self._partitions.count)
         with contextlib.suppress(StoreError):  # not everybody may ask, and not every server tells
             details["segments"] = str(len(ask("list_persistent_segments", self._name)))
         return details
@@ -252,14 +247,6 @@ class Collection:
 
 def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _path_of(row: Row) -> str:
-    return str(row["path"])
-
-
-def _partitions_of(made: Mapping[str, Any]) -> Partitions:
-    return Partitions(**made.get("partitions", {"count": 0, "depth": DEPTH}))
 
 
 def _index_params(options: ServerOptions) -> Any:
@@ -284,9 +271,9 @@ def _read_description(text: str, options: ServerOptions) -> dict[str, Any]:
         raise StoreError(
             f"{where} was not made by Footwork. Name another collection for the index."
         ) from error
-    if version != FORMAT_VERSION:
+    if version not in (WITH_WORDS, FORMAT_VERSION):
         raise StoreError(
-            f"{where} has format {version}; this Footwork reads format {FORMAT_VERSION}. "
+            f"{where} has format {version}; this Footwork reads {WITH_WORDS} and {FORMAT_VERSION}. "
             "Use the Footwork that made it, or index into another collection."
         )
     return dict(made)

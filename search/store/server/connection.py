@@ -34,12 +34,9 @@ class Connection:
     """A client, and what to do when a call to it fails."""
 
     def __init__(self, client: MilvusClient, options: ServerOptions) -> None:
-        from grpc import RpcError
-        from pymilvus import MilvusException
-
         self._client = client
         self._options = options
-        self._errors = (MilvusException, RpcError)
+        self._errors = _all_errors()
 
     @classmethod
     def open(cls, options: ServerOptions) -> Connection:
@@ -144,7 +141,7 @@ def _explanation(error: Exception, options: ServerOptions) -> str:
     code, message = _code_and_message(_deepest(error))
     where = f"Milvus at {options.url}"
     if code == _MISSING_COLLECTION:
-        return _no_collection(options)
+        return no_collection(options)
     if getattr(code, "name", None) in _REFUSAL_STATES or _has_any(_REFUSAL_WORDS, message):
         return f"{where} does not let you in: {message}. Give a user and password that it knows."
     if is_transient(error):
@@ -157,16 +154,12 @@ def _explanation(error: Exception, options: ServerOptions) -> str:
     )
 
 
-def _no_collection(options: ServerOptions) -> str:
+def no_collection(options: ServerOptions) -> str:
+    """What to say where nothing has been indexed yet."""
     return (
         f"Milvus at {options.url} has no collection {options.collection}. "
         f"Make one: footwork search index FOLDER --store {shell_word(options.url)}"
     )
-
-
-def missing_collection(options: ServerOptions) -> StoreError:
-    """What to raise where nothing has been indexed yet."""
-    return StoreError(_no_collection(options))
 
 
 def _client_class() -> type[MilvusClient]:

@@ -34,7 +34,6 @@ CONSISTENCY_LEVELS = ("Session", "Strong", "Bounded", "Eventually")
 
 _RANGES = (
     ("shards", 1, 16),
-    ("partitions", 0, 1023),
     ("replicas", 1, 1024),
     ("breadth", 1, 32_768),
     ("exact_rows", 0, 16_384),
@@ -62,10 +61,6 @@ class ServerOptions:
     shards: int = 1
     """Channels that writes are spread over; for a new collection. Two or more from some 100 million
     images on, or where one channel cannot take what many machines write."""
-    partitions: int = 0
-    """Parts that a new collection is divided into; 0 for none. All that lies at or below
-    `/FOLDER/FOLDER` is in one of them, and a query for such folders asks only theirs. Milvus has
-    1,024 a collection, one of which stays empty."""
     replicas: int = 1
     """Copies in the memory of the query nodes, when it is loaded: for many queries at once."""
     index: str = "HNSW"

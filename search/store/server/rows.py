@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.errors import StoreError
-from search.path_words import words_of
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
 from search.store.protocol import Embedder, FloatArray
-from search.store.server.partitions import Partitions
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema
@@ -30,9 +28,11 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """A row, by field."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Counted up when rows change so that older code cannot read them; there is no way to convert a
 collection but to index anew into another."""
+WITH_WORDS = 2
+"""The format before, whose rows have a list of `words`, which nobody reads any more."""
 
 MISSING = -(2**62)
 """A time that is not known."""
@@ -45,8 +45,19 @@ MOST_ENTRIES = 4096
 """Of a list in Milvus."""
 
 RECORD_FIELDS = (
-    *("path", "state", "size", "mtime_ns", "ctime_ns", "content", "format", "width", "height"),
-    *("date", "date_from", "camera", "fault"),
+    "path",
+    "state",
+    "size",
+    "mtime_ns",
+    "ctime_ns",
+    "content",
+    "format",
+    "width",
+    "height",
+    "date",
+    "date_from",
+    "camera",
+    "fault",
 )
 LABEL_FIELDS = ("labels", "scores")
 
@@ -93,7 +104,6 @@ def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
         "camera": stored_text(camera)[:_LONGEST_ENTRY],
         "camera_key": stored_text(camera.casefold())[:_LONGEST_ENTRY],
         "fault": stored_text(record.fault or "")[:_LONGEST_ENTRY],
-        "words": list(dict.fromkeys(words_of(record.path)))[:MOST_ENTRIES],
     }
 
 
@@ -111,7 +121,7 @@ def _row(path: str, state: State, vector: FloatArray | Sequence[float]) -> Row:
         "vector": vector,
         **dict.fromkeys(("size", "mtime_ns", "ctime_ns", "width", "height", "date"), 0),
         **dict.fromkeys(("content", "format", "date_from", "camera", "camera_key", "fault"), ""),
-        **dict.fromkeys(("labels", "scores", "words"), ()),
+        **dict.fromkeys(LABEL_FIELDS, ()),
     }
 
 
@@ -163,10 +173,9 @@ def vectors_of(rows: Sequence[Mapping[str, Any]], width: int) -> FloatArray:
     return flat.reshape(len(rows), width)
 
 
-def description_of(embedder: Embedder, index: str, partitions: Partitions) -> str:
+def description_of(embedder: Embedder, index: str) -> str:
     """What is written on a collection, for whoever opens it."""
-    made = {"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "index": index}
-    return json.dumps(made | ({"partitions": asdict(partitions)} if partitions.count else {}))
+    return json.dumps({"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "index": index})
 
 
 def schema_of(embedder: Embedder, description: str) -> CollectionSchema:
@@ -190,8 +199,7 @@ def schema_of(embedder: Embedder, description: str) -> CollectionSchema:
     for name in ("camera", "camera_key", "fault"):
         schema.add_field(name, **text)
     lists = {"datatype": DataType.ARRAY, "max_capacity": MOST_ENTRIES}
-    for name in ("labels", "words"):
-        schema.add_field(name, element_type=DataType.VARCHAR, max_length=LONGEST_TEXT, **lists)
+    schema.add_field("labels", element_type=DataType.VARCHAR, max_length=LONGEST_TEXT, **lists)
     schema.add_field("scores", element_type=DataType.DOUBLE, **lists)
     return schema
 

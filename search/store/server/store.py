@@ -7,6 +7,7 @@ from math import sqrt
 
 import numpy as np
 
+from footwork.errors import ConfigError
 from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.paths import real_path
@@ -32,7 +33,6 @@ from search.store.server.rows import (
     row_of,
     vectors_of,
 )
-from search.store.server.words import paths_with_words
 
 _LABELLED_AT_ONCE = 1000
 _READABLE = (State.PRESENT, State.ABSENT)
@@ -143,9 +143,8 @@ class ServerStore:
 
     def counts(self, under: str | None = None) -> Counts:
         """How many files of each kind."""
-        collection = self._collection.within([] if under is None else [under])
         present, absent, unreadable = (
-            collection.count(f"{known_files(under)} and state == {state:d}")
+            self._collection.count(f"{known_files(under)} and state == {state:d}")
             for state in (State.PRESENT, State.ABSENT, State.UNREADABLE)
         )
         details = self._collection.details()
@@ -179,8 +178,7 @@ class ServerStore:
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, images and faults, present or not, without labels, by path."""
-        collection = self._collection.within([] if under is None else [under])
-        for page in collection.pages(known_files(under), RECORD_FIELDS):
+        for page in self._collection.pages(known_files(under), RECORD_FIELDS):
             yield from map(record_of, page)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
@@ -207,25 +205,22 @@ class ServerStore:
         """The present images nearest to each query, by cosine."""
         if not len(queries):
             return []
-        collection = self._collection.within(where.folders)
-        return find_nearest(collection, self._options, queries, top_k, where)
+        return find_nearest(self._collection, self._options, queries, top_k, where)
 
-    def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
-        """Present images whose folders and names hold the words, best match first."""
-        collection = self._collection.within(where.folders)
-        paths = paths_with_words(collection, words, top_k, present_images(where))
-        fields = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
-        rows = {row["path"]: row for row in self._collection.fetch_stored(paths, fields)}
-        ordered = [rows[path] for path in paths if path in rows]
-        vectors = vectors_of(ordered, self.embedder.width)
-        return Found(
-            [record_of(row) for row in ordered], np.zeros(len(ordered), np.float32), vectors
+    def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:  # noqa: ARG002
+        """Not on a server.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            f"The names of files cannot be searched on a Milvus server, as {self._options.url} is "
+            "one. Leave --hybrid out: what images show is found there all the same."
         )
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, by path."""
-        collection = self._collection.within(where.folders)
-        for page in collection.pages(present_images(where), [*RECORD_FIELDS, "vector"]):
+        for page in self._collection.pages(present_images(where), [*RECORD_FIELDS, "vector"]):
             yield Block([record_of(row) for row in page], vectors_of(page, self.embedder.width))
 
     def sample(self, count: int) -> FloatArray:
@@ -238,16 +233,13 @@ class ServerStore:
         expected = count + 4 * sqrt(count) + 16  # of the lots that are looked at
         while True:
             below = LOTS if expected >= total else int(LOTS * expected / total)
-            rows = self._lots(f"{present} and lot < {below}")
+            condition, fields = f"{present} and lot < {below}", ["path", "lot", "vector"]
+            rows = [row for page in self._collection.pages(condition, fields) for row in page]
             if len(rows) >= count or below == LOTS:
                 break
             expected *= 2
         rows.sort(key=lambda row: row["lot"])
         return vectors_of(rows[:count], self.embedder.width)
-
-    def _lots(self, condition: str) -> list[Row]:
-        pages = self._collection.pages(condition, ["path", "lot", "vector"])
-        return [row for page in pages for row in page]
 
     def close(self) -> None:
         """Let go of the connection."""
