@@ -170,7 +170,7 @@ def test_an_exception_at_any_step_of_finetuning_is_the_fault_of_its_file(
     from footwork.models.image_classifiers import load_image_processor
     from zeroshot.config import FinetuneConfig
     from zeroshot.pixels import decode_once
-    from zeroshot.task import _readable, read_images
+    from zeroshot.splits import read_images, readable
 
     processor = load_image_processor("tiny")
     paths = sorted((drawn / "photos").rglob("*.png"))
@@ -180,7 +180,7 @@ def test_an_exception_at_any_step_of_finetuning_is_the_fault_of_its_file(
             images = read_images(drawn / "photos", FinetuneConfig(validation_share=0.4))
             pixels, faults = decode_once(paths, processor, tmp_path / "pixels")
         assert len(pixels) + len(faults) == len(paths)
-        assert len(_readable(images, faults).splits["train"]) > 0
+        assert len(readable(images, faults).splits["train"]) > 0
         return {path.name for path in faults}
 
     found = Steps()

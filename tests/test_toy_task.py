@@ -18,7 +18,7 @@ from tests.toy_task import WIDTH, NumbersClassifier, NumbersConfig, NumberTask
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     numbers = np.random.default_rng(0).normal(0, 10, (120, WIDTH)).round(3)
-    rows = [(*map(str, row), "up" if row.sum() > 0 else "down") for row in numbers.tolist()]
+    rows = [(*map(str, row), "up" if sum(row) > 0 else "down") for row in numbers.tolist()]
     return write_table(tmp_path / "rows.csv", rows, ("a", "b", "c", "d", "label"))
 
 

@@ -39,7 +39,7 @@ from zeroshot.options import (
     ModelOptions,
     SortingOptions,
 )
-from zeroshot.ways import EvaluateOptions
+from zeroshot.prompt_sets import EvaluateOptions
 
 if TYPE_CHECKING:
     from footwork.images.finding import FoundImages

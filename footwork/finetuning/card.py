@@ -17,6 +17,7 @@ from footwork.evaluation.text import (
     WORST,
     calibration_lines,
     confused_pairs,
+    ends,
     number,
     worst_classes,
 )
@@ -307,7 +308,7 @@ def _cell(value: Any) -> str:
 def _figure(interval: Interval | None) -> str:
     if interval is None:
         return "-"
-    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"
+    return f"{number(interval.value)} ({ends(interval)})"
 
 
 def _base(model: Mapping[str, Any]) -> str:

@@ -99,7 +99,7 @@ class GuardedTrainer(Trainer):
         self.job, self.config, self.run, self.signals = job, config, run, signals
         self.buckets = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=False)
         rows = JobRows(job)
-        keeper = Keeper(config, signals, self.buckets, rows.begin_epoch)
+        keeper = Keeper(config, signals, self.buckets, rows.begin_epoch, job.notify)
         super().__init__(
             model=job.model,
             args=training_arguments(config, run, len(job.lengths)),
@@ -118,10 +118,8 @@ class GuardedTrainer(Trainer):
     # Data order
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:  # noqa: ARG002
+        """Ours: an epoch's order is a function of the seed and the epoch, so a run can go on."""
         return self.buckets
-
-    def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["labels", "row_weight", "row"]
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
         """AdamW over the job's groups; the groups carry their own rates and decay."""
@@ -228,6 +226,7 @@ class GuardedTrainer(Trainer):
     # Guards
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Checked here, where it is known and before the update; the hook after it has no norm."""
         norm = super()._get_grad_norm(model, grad_norm)
         if not math.isfinite(norm):
             self._stop("gradient norm", float(norm), self.last_rows)
@@ -260,22 +259,8 @@ class GuardedTrainer(Trainer):
         )
         return metrics
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        improved = bool(super()._determine_best_metric(metrics, trial))
-        if improved:
-            self.state.best_global_step = self.state.global_step
-        self.control.should_save = True
-        patience = self.config.early_stopping
-        if patience and not improved and self._stale_evaluations() >= patience:
-            self.job.notify(f"Stopped early: no better for {patience} evaluations.")
-            self.control.should_training_stop = True
-        return improved
-
-    def _stale_evaluations(self) -> int:
-        best = self.state.best_global_step or 0
-        return sum("eval_loss" in log and log["step"] > best for log in self.state.log_history)
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002
+        """Complete or absent, and nothing pickled: Trainer writes in place, with pickles."""
         if is_main_process():
             written = save_training_state(
                 self.run, self.model, self.optimizer, self.lr_scheduler, self.state
@@ -290,6 +275,7 @@ class GuardedTrainer(Trainer):
         """Nothing: the weights are loaded before the trainer sees the model."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """From our checkpoint; a rate that was changed for the rest of the run holds."""
         if checkpoint is not None:
             peaks = [group["initial_lr"] for group in self.optimizer.param_groups]
             load_training_state(Path(checkpoint), self.optimizer, self.lr_scheduler)

@@ -12,7 +12,7 @@ from footwork.models.image_classifiers import load_image_processor
 from tests.zeroshot.image_towers import build_tower, draw_classes
 from zeroshot.config import FinetuneConfig
 from zeroshot.pixels import augmented, decode_once
-from zeroshot.task import read_images
+from zeroshot.splits import read_images
 
 
 @pytest.mark.parametrize("family", ["clip", "vit", "resnet"])

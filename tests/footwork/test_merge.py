@@ -107,7 +107,7 @@ def test_the_card_speaks_of_a_plain_folder(adapter: Path, tmp_path: Path) -> Non
     from huggingface_hub import ModelCard
 
     from footwork.finetuning.card import merged_card, model_card
-    from tests.textclf.test_report import report
+    from tests.footwork.test_card import report
 
     plain = model_card(report(merge=True)).replace("max_length=128", "max_length=64")
     plain = plain.replace("| `merge` | `True` |", "| `merge` | `False` |")

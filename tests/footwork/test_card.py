@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.finetuning.card import model_card, public_data_name, public_model_id, verdict
 from footwork.finetuning.report import Report, write_report
 from textclf.task import TextTask
+from zeroshot.task import ImageTask
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"
@@ -50,14 +53,14 @@ FACTS = {
 }
 
 
-def report(task: str = SINGLE, merge: bool = False, **changes: Any) -> Report:
+def report(problem: str = SINGLE, merge: bool = False, **changes: Any) -> Report:
     """Of a training; `changes` are of the manifest, or of the report where it has such a field."""
     manifest: dict[str, Any] = {
         "model": {"id": "microsoft/deberta-v3-base", "revision": None},
         "method": "lora",
         "head": {"kept": False, "note": None},
-        "task": task,
-        "labels": [] if task == REGRESSION else ["bad", "go|od"],
+        "task": problem,
+        "labels": [] if problem == REGRESSION else ["bad", "go|od"],
         "data": FACTS,
         "max_length": 128,
         "config": {
@@ -71,8 +74,8 @@ def report(task: str = SINGLE, merge: bool = False, **changes: Any) -> Report:
     standard: dict[str, Any] = {
         "task": TextTask(),
         "history": HISTORY,
-        "evaluations": {"validation": evaluation(10, task)},
-        "baselines": {"majority": evaluation(90, task), "linear": evaluation(40, task)},
+        "evaluations": {"validation": evaluation(10, problem)},
+        "baselines": {"majority": evaluation(90, problem), "linear": evaluation(40, problem)},
         "notes": (),
     }
     own = {name: changes.pop(name) for name in list(changes) if name in standard}
@@ -264,3 +267,21 @@ def test_notes_and_baseline_notes_are_told() -> None:
 def test_a_run_without_a_log_has_no_curves(tmp_path: Path) -> None:
     assert write_report(tmp_path, report(history=[])) == ()
     assert not (tmp_path / "report/curves.png").exists()
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("task", [TextTask(), ImageTask()], ids=["texts", "images"])
+def test_the_code_of_a_card_imports_what_it_names(task: Any, merge: bool) -> None:
+    card = model_card(report(task=task, merge=merge))
+    assert front_matter(card)["pipeline_tag"] == f"{task.kind}-classification"
+    assert front_matter(card)["library_name"] == ("transformers" if merge else "peft")
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        nodes = list(ast.walk(ast.parse(block)))
+        known = {alias.name for node in nodes for alias in getattr(node, "names", ())}
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        known |= {node.id for node in names if isinstance(node.ctx, ast.Store)} | {"print"}
+        assert {node.id for node in names} <= known
+    assert ("PeftModel" in card) != merge
+    assert "/home" not in card
