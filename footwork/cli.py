@@ -26,12 +26,13 @@ from footwork.streams import (
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from cyclopts import App, ArgumentCollection
 
+    from footwork.finetuning.train import TrainedRun
     from footwork.training.run import Existing
 
 EPILOGUE = (
@@ -174,6 +175,37 @@ def what_exists(*, resume: bool, overwrite: bool) -> Existing:
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
     return "resume" if resume else "overwrite" if overwrite else "refuse"
+
+
+def tell_run(
+    train: Callable[[Callable[[str], None]], TrainedRun], *, json: bool
+) -> tuple[Any, ...]:
+    """Run a fine-tuning, and say what came of it.
+
+    Args:
+        train: Takes what is told of the progress, one text each.
+        json: Print the manifest.
+
+    Returns:
+        What was left out; on a process that is not the main one nothing, for another exit code
+        from it would end the main one.
+    """
+    from footwork.accelerator import is_main_process
+    from footwork.console import note, note_all, print_document, print_text
+
+    said: list[str] = []
+
+    def notify(text: str) -> None:
+        said.append(" ".join(text.split()))
+        note(text)
+
+    done = train(notify)
+    if not is_main_process():
+        return ()
+    # An audit has told those on the data.
+    note_all(new for new in done.notes if not any(" ".join(new.split()) in s for s in said))
+    print_document(done.manifest) if json else print_text(done.to_text())
+    return done.skipped
 
 
 def _app(optional: Sequence[str]) -> App:

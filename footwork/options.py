@@ -163,9 +163,18 @@ class LoopConfig:
         """Passes over so many rows, once the recipe's are filled in."""
         if self.max_steps is not None:
             return self.max_steps / math.ceil(rows / self.batch_size)
-        if self.num_epochs is None:
-            raise ValueError("`num_epochs` must be resolved.")
-        return self.num_epochs
+        self.require_settled()
+        return self.num_epochs or 0.0
+
+    def require_settled(self) -> None:
+        """Refuse, as a mistake of the caller's, a configuration that leaves something open.
+
+        Below the top nobody finds out what `auto` or None mean, each in its own way.
+        """
+        names = ("num_epochs", "learning_rate", "best_metric", "mixed_precision")
+        left = [name for name in names if getattr(self, name) in (None, "auto")]
+        if left:
+            raise ValueError(f"`{'`, `'.join(left)}` must be settled before the training.")
 
     def require_divisible(self, processes: int) -> None:
         """Check that every process gets the same number of rows of a step.

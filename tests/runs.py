@@ -10,20 +10,23 @@ from subprocess import CompletedProcess
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-from numpy.typing import NDArray
-
 from footwork.cli import main
-from textclf import TextClassifier, TrainConfig, train
-from textclf.classifier import ClassifierOptions
-from textclf.data.loading import Examples
-from textclf.training import TrainedRun
+from footwork.finetuning.task import Task
+from footwork.finetuning.train import TrainedRun
+from textclf import TrainConfig, train
+from zeroshot import FinetuneConfig, finetune
 
 
 def train_here(data: Any, out: Path, config: TrainConfig, **options: Any) -> TrainedRun:
     """As `train`, in a quarter of the time: see `quick_ending`."""
     with quick_ending():
         return train(data, out, config, **options)
+
+
+def finetune_here(examples: Path, out: Path, config: FinetuneConfig, **options: Any) -> TrainedRun:
+    """As `finetune`, in a quarter of the time: see `quick_ending`."""
+    with quick_ending():
+        return finetune(examples, out, config, **options)
 
 
 def run_here(*words: object) -> CompletedProcess[str]:
@@ -39,12 +42,11 @@ def run_here(*words: object) -> CompletedProcess[str]:
 def quick_ending() -> Iterator[None]:
     """No pictures, and the saved folder is loaded here: a fresh process imports for 5 seconds."""
     with (
-        patch("textclf.reload._logits_in_fresh_process", _logits_in_this_process),
-        patch("textclf.report.report._drawings", return_value={}),
+        patch("footwork.finetuning.reload._answer_of_fresh_process", _answer_of_this_process),
+        patch("footwork.finetuning.report._drawings", return_value={}),
     ):
         yield
 
 
-def _logits_in_this_process(folder: Path, sample: Examples) -> NDArray[np.float32]:
-    classifier = TextClassifier.load(folder, ClassifierOptions(precision="float32"))
-    return classifier.logits(sample.texts, sample.pairs)
+def _answer_of_this_process(task: Task, folder: Path, question: Any) -> Any:
+    return task.answer(folder, question)

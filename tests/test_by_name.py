@@ -10,16 +10,16 @@ import pytest
 
 from footwork.cli import main
 from footwork.errors import ConfigError, ModelError
+from footwork.finetuning.merge import merge_adapter
 from footwork.models.hub import trained_folder
 from tests.hub import COMMIT, Hub, keep_repository
 from tests.models import build_adapter, build_base, build_classifier
+from tests.runs import finetune_here
 from tests.tables import sentiment_table
-from tests.zeroshot.image_towers import build_tower, draw_classes
-from tests.zeroshot.test_finetuning import QUICK, finetune_here
+from tests.zeroshot.image_towers import QUICK, build_tower, draw_classes
 from textclf import TextClassifier
-from textclf.merge import merge_adapter
-from zeroshot import FinetunedClassifier, TaughtClassifier
-from zeroshot.finetuning.config import FinetuneConfig
+from textclf.task import TextTask
+from zeroshot import FinetuneConfig, FinetunedClassifier, TaughtClassifier
 
 TEXTS = ["the film was good", "a dull book"]
 
@@ -61,7 +61,7 @@ def test_every_command_of_texts_takes_a_name(
     assert card == card.replace("owner/reviews", "")
     assert 'TextClassifier.load("path/to/this/folder")' in card
     with pytest.raises(ConfigError, match="exists"):
-        merge_adapter("owner/reviews", tmp_path / "plain")
+        merge_adapter(TextTask(), "owner/reviews", tmp_path / "plain")
 
 
 def test_a_folder_of_that_name_wins_and_has_no_revision(

@@ -168,18 +168,19 @@ def test_an_exception_at_any_step_of_finetuning_is_the_fault_of_its_file(
     drawn: Path, tmp_path: Path
 ) -> None:
     from footwork.models.image_classifiers import load_image_processor
-    from zeroshot.finetuning.examples import read_finetune_images
-    from zeroshot.finetuning.pixels import decode_once
+    from zeroshot.config import FinetuneConfig
+    from zeroshot.pixels import decode_once
+    from zeroshot.splits import read_images, readable
 
     processor = load_image_processor("tiny")
     paths = sorted((drawn / "photos").rglob("*.png"))
 
     def run(steps: Steps) -> set[str]:
         with steps.watching():
-            images = read_finetune_images(drawn / "photos", 0.4, 0)
+            images = read_images(drawn / "photos", FinetuneConfig(validation_share=0.4))
             pixels, faults = decode_once(paths, processor, tmp_path / "pixels")
         assert len(pixels) + len(faults) == len(paths)
-        assert len(images.readable(faults).splits["train"]) > 0
+        assert len(readable(images, faults).splits["train"]) > 0
         return {path.name for path in faults}
 
     found = Steps()

@@ -15,20 +15,19 @@ import pytest
 
 from footwork.cli import main
 from footwork.errors import ConfigError, ModelError
+from footwork.finetuning.merge import merge_adapter
 from footwork.methods.adaptation import Adaptation
 from footwork.methods.table import METHODS, AdaptationConfig, recipe_for
 from footwork.models.uploads import push_folder
 from tests.models import build_base
-from tests.runs import train_here
+from tests.runs import finetune_here, train_here
 from tests.tables import sentiment_rows, sentiment_table
 from tests.toy_method import FILE, ROWS, WEIGHTS
-from tests.zeroshot.image_towers import build_tower, draw_classes
-from tests.zeroshot.test_finetuning import LABELS, QUICK, finetune_here
+from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
 from textclf import TextClassifier, TrainConfig, train
-from textclf.merge import merge_adapter
-from textclf.training import audit_table
-from zeroshot.finetuning.classifier import FinetunedClassifier
-from zeroshot.finetuning.config import FinetuneConfig
+from textclf.task import TextTask, audit_table
+from zeroshot.config import FinetuneConfig
+from zeroshot.finetuned import FinetunedClassifier
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -148,7 +147,7 @@ def test_a_row_more_is_a_method_more_for_texts(tmp_path: Path) -> None:
     assert "library_name: footwork" in card
     assert "merge" not in card.partition("## Training")[0]
     with pytest.raises(ConfigError, match="A bottleneck adapter has no weights to merge"):
-        merge_adapter(out, tmp_path / "plain")
+        merge_adapter(TextTask(), out, tmp_path / "plain")
     with pytest.raises(ModelError, match="of a kind that cannot be merged into its base"):
         train(data, tmp_path / "again", TrainConfig(model_id=str(out)))
     with pytest.raises(ConfigError, match=r"only on this machine.*Name a base of the Hub"):

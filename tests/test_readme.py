@@ -31,7 +31,6 @@ from tests.search.drawn import draw_photos
 from tests.tables import sentiment_table
 from tests.towers import Exports
 from tests.zeroshot.image_towers import draw_classes
-from tests.zeroshot.test_finetuning import _logits_here
 from textclf import TextClassifier
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
@@ -100,10 +99,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, exports: Exports) -> Ite
         chdir(place),
         exports.once(),
         quick_ending(),
-        patch("textclf.config.recipe_for", one_epoch),
-        patch("zeroshot.finetuning.config.recipe_for", one_epoch),
-        patch("zeroshot.finetuning.reload._logits_in_fresh_process", _logits_here),
-        patch("zeroshot.finetuning.publish._drawings", return_value={}),
+        patch("footwork.finetuning.task.recipe_for", one_epoch),
         patch("huggingface_hub.HfApi", StandInApi),
         patch.dict(os.environ, FOOTWORK_HOME=str(place / "home")),
     ):

@@ -22,14 +22,14 @@ from footwork.fewshot.options import TeachOptions
 from footwork.files.folders import MANIFEST, write_json
 from tests.models import build_adapter, build_base, build_classifier
 from tests.mutations import deadline, outcomes
-from tests.zeroshot.image_towers import build_tower, draw_classes
+from tests.runs import finetune_here
+from tests.zeroshot.image_towers import QUICK, build_tower, draw_classes
 from tests.zeroshot.stand_in import StandInEncoder
-from tests.zeroshot.test_finetuning import QUICK, finetune_here
 from tests.zeroshot.trees import labelled, planted, tree
 from textclf import TextClassifier
 from textclf.classifier import ClassifierOptions
-from zeroshot.finetuning.classifier import FinetunedClassifier, FinetunedOptions
-from zeroshot.finetuning.config import FinetuneConfig
+from zeroshot.config import FinetuneConfig
+from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
 from zeroshot.labelled_images import read_examples
 from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
 from zeroshot.taught import TaughtClassifier

@@ -15,7 +15,6 @@ from footwork.models.deberta import accelerate_attention
 from footwork.options import LoopConfig
 from footwork.training.job import TrainingJob, TrainingOutcome
 from footwork.training.loop import run_training
-from footwork.training.order import FILLER
 from tests.models import build_config, build_tokenizer
 
 ROWS = 45  # no multiple of the batch size: the last step of an epoch is a short one
@@ -26,16 +25,6 @@ TEXTS = [
 TARGETS = torch.tensor([row % 2 for row in range(ROWS)])
 TASK = "single_label_classification"
 Hook = Callable[[torch.nn.Module], None]
-
-
-class Indices(torch.utils.data.Dataset[int]):
-    """Items that are their own indices."""
-
-    def __len__(self) -> int:
-        return ROWS
-
-    def __getitem__(self, index: int) -> int:
-        return index
 
 
 def build_toy_model(family: str = "deberta-v2") -> Any:
@@ -53,14 +42,6 @@ def toy_job(
     """The toy data, with a plain cross-entropy."""
     texts = tokenize(build_tokenizer(family), TEXTS, None, 64)
 
-    def collate(indices: list[int]) -> dict[str, torch.Tensor]:
-        rows = [max(index, 0) for index in indices]
-        batch = texts.batch(rows)
-        batch["labels"] = TARGETS[rows]
-        batch["row_weight"] = torch.tensor([float(index != FILLER) for index in indices])
-        batch["row"] = torch.tensor(rows)
-        return batch
-
     def measure(current: Any) -> dict[str, float]:
         with torch.inference_mode():
             logits = current(**texts.batch(range(ROWS))).logits
@@ -72,9 +53,10 @@ def toy_job(
 
     return TrainingJob(
         model=model,
-        dataset=Indices(),
+        batch=lambda rows, _: texts.batch(rows),
+        targets=TARGETS,
+        numbers=range(ROWS),
         lengths=texts.lengths,
-        collate=collate,
         loss=lambda logits, targets: torch.nn.functional.cross_entropy(
             logits, targets, reduction="none"
         ),

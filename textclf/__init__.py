@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier
     from textclf.config import TrainConfig
     from textclf.predict import predict_rows
-    from textclf.training import TrainedRun, audit_table, train
+    from textclf.task import TrainedRun, audit_table, train
 
 __all__ = [
     "TextClassifier",
@@ -25,12 +25,12 @@ __all__ = [
 
 _HOMES = {
     "assess": "textclf.assessment",
-    "audit_table": "textclf.training",
+    "audit_table": "textclf.task",
     "predict_rows": "textclf.predict",
     "TextClassifier": "textclf.classifier",
     "TrainConfig": "textclf.config",
-    "TrainedRun": "textclf.training",
-    "train": "textclf.training",
+    "TrainedRun": "textclf.task",
+    "train": "textclf.task",
 }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.evaluation.baselines import label_models, majority_logits
 from footwork.evaluation.logits import FloatArray
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
@@ -55,7 +56,7 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
         `majority` and `linear`.
     """
     targets = data.train.targets
-    logits = {"majority": _majority_logits(data.task, len(data.labels), targets, len(split.texts))}
+    logits = {"majority": majority_logits(data.task, len(data.labels), targets, len(split.texts))}
     logits["linear"], notes = _linear_logits(data, split, logits["majority"])
     found = {
         name: evaluate_logits(data.task, data.labels, split.targets, values)
@@ -63,24 +64,6 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
     }
     found["linear"] = replace(found["linear"], remarks=notes)
     return found
-
-
-def _majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: int) -> FloatArray:
-    """Return the same logits for every row: smoothed log-frequencies, or the mean."""
-    if task == REGRESSION:
-        return np.full((rows, 1), targets.astype(np.float64).mean())
-    if task == SINGLE_LABEL:
-        counts = np.bincount(targets, minlength=num_classes) + 1.0
-        return np.tile(np.log(counts / counts.sum()), (rows, 1))
-    sets, sizes = np.unique(targets > 0.5, axis=0, return_counts=True)
-    odds = np.abs(np.stack([_constant_logit(column) for column in targets.T]))
-    return np.tile(np.where(sets[sizes.argmax()], odds + 1e-6, -odds - 1e-6), (rows, 1))
-
-
-def _constant_logit(targets: NDArray[Any]) -> float:
-    """Return the smoothed log-odds of a label."""
-    ones = float((targets > 0.5).sum())
-    return float(np.log((ones + 1.0) / (len(targets) - ones + 1.0)))
 
 
 def _linear_logits(
@@ -180,17 +163,10 @@ def _softmax_logits(
 
 def _label_logits(features: tuple[Any, Any], targets: NDArray[Any], num_classes: int) -> FloatArray:
     """Fit one logistic regression a label, classes balanced so that 0 is a fair threshold."""
-    from sklearn.linear_model import LogisticRegression
-
     logits = np.empty((features[1].shape[0], num_classes))
-    for label, column in enumerate((targets > 0.5).T):
-        if column.all() or not column.any():
-            logits[:, label] = _constant_logit(column)
-            continue
-        model = LogisticRegression(
-            C=REGULARISATION, tol=1e-4, max_iter=200, class_weight="balanced"
-        )
-        logits[:, label] = model.fit(features[0], column).decision_function(features[1])
+    for label, model in enumerate(label_models(features[0], targets, REGULARISATION)):
+        constant = isinstance(model, float)
+        logits[:, label] = model if constant else model.decision_function(features[1])
     return logits
 
 

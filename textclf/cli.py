@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from footwork.cli import what_exists
+from footwork.cli import tell_run, what_exists
 from footwork.console import (
-    note,
     note_all,
     print_csv,
     print_document,
@@ -17,15 +16,11 @@ from footwork.console import (
     print_text,
     report_skipped,
 )
-from footwork.files.paths import shell_word
 from footwork.options import Flag, Flat
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
 from textclf.predict import InputFormat
-
-if TYPE_CHECKING:
-    from textclf.training import TrainedRun
 
 app = App(name="textclf", help="Fine-tune and use text classifiers.", help_format="plaintext")
 
@@ -54,26 +49,14 @@ def train(
         json: Print one JSON document.
     """
     del config  # read by the root command, before the settings are built
-    from footwork.accelerator import is_main_process
-    from textclf.training import train as train_classifier
+    from textclf.task import train as train_classifier
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    said: list[str] = []
-
-    def notify(text: str) -> None:
-        said.append(" ".join(text.split()))
-        note(text)
-
-    done = train_classifier(data, out, settings, existing=existing, notify=notify)
-    if not is_main_process():
-        return 0  # another code from one process would end the main one
-    # The audit has told those on the data.
-    note_all(new for new in done.notes if not any(" ".join(new.split()) in s for s in said))
-    if json:
-        print_document(done.manifest)
-    else:
-        print_text(_summary(done))
-    return report_skipped(done.skipped)
+    skipped = tell_run(
+        lambda notify: train_classifier(data, out, settings, existing=existing, notify=notify),
+        json=json,
+    )
+    return report_skipped(skipped)
 
 
 @app.command
@@ -94,7 +77,7 @@ def audit(
         json: Print one JSON document, with the numbers of all rows.
     """
     del config
-    from textclf.training import audit_table
+    from textclf.task import audit_table
 
     found = audit_table(data, settings)
     if json:
@@ -197,27 +180,9 @@ def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: b
         revision: Branch, tag or commit of the model on the Hub.
         overwrite: Replace the folder.
     """
-    from textclf.merge import merge_adapter
+    from footwork.finetuning.merge import merge_adapter
+    from textclf.task import TextTask
 
-    difference = merge_adapter(model, out, overwrite, revision=revision)
+    difference = merge_adapter(TextTask(), model, out, overwrite, revision=revision)
     print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
     return 0
-
-
-def _summary(done: TrainedRun) -> str:
-    from textclf.report.model_card import caveat, verdict
-
-    split = done.manifest["evaluated_on"]
-    lines = [f"On the {split} rows", "", done.evaluation.to_text(), "", "next to it"]
-    for name, baseline in done.baselines.items():
-        metric = baseline.metrics.get(baseline.primary_metric)
-        shown = f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]" if metric else "–"
-        lines.append(f"  {name:<10}{baseline.primary_metric} {shown}")
-    for said in (verdict(done.evaluation, done.baselines.get("linear")), caveat(split)):
-        if said:
-            lines.append(said.replace("**", "").replace("`", ""))
-    where = f", and at {done.address}" if done.address else ""
-    lines += ["", f"{done.folder} is published{where}. Use it:"]
-    used = shell_word(done.repository or done.folder)
-    lines.append(f"  footwork textclf predict {used} texts.csv -o answers.csv")
-    return "\n".join(lines)

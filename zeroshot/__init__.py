@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
     from footwork.fewshot.options import TeachOptions
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
-    from zeroshot.finetuning.classifier import FinetunedClassifier
-    from zeroshot.finetuning.config import FinetuneConfig
-    from zeroshot.finetuning.finetune import FinetunedRun, finetune
+    from zeroshot.config import FinetuneConfig
+    from zeroshot.finetuned import FinetunedClassifier
+    from zeroshot.task import FinetunedRun, finetune
     from zeroshot.taught import TaughtClassifier
     from zeroshot.teach import TaughtRun, teach
 
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FinetuneConfig": "zeroshot.finetuning.config",
-    "FinetunedClassifier": "zeroshot.finetuning.classifier",
-    "FinetunedRun": "zeroshot.finetuning.finetune",
+    "FinetuneConfig": "zeroshot.config",
+    "FinetunedClassifier": "zeroshot.finetuned",
+    "FinetunedRun": "zeroshot.task",
     "LabelledImage": "zeroshot.classifier",
     "TaughtClassifier": "zeroshot.taught",
     "TaughtRun": "zeroshot.teach",
     "TeachOptions": "footwork.fewshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.classifier",
-    "finetune": "zeroshot.finetuning.finetune",
+    "finetune": "zeroshot.task",
     "teach": "zeroshot.teach",
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from footwork.cli import what_exists
+from footwork.cli import tell_run, what_exists
 from footwork.console import (
     DONE,
     ProgressLine,
@@ -31,7 +31,7 @@ from footwork.fewshot.options import TeachOptions
 from footwork.files.paths import path_line, shell_word
 from footwork.options import Flag, Flat
 from search.update.crew import ALONE, Crew, launched_crew
-from zeroshot.finetuning.config import FinetuneConfig
+from zeroshot.config import FinetuneConfig
 from zeroshot.options import (
     IndexOptions,
     LabelledIndexOptions,
@@ -39,11 +39,12 @@ from zeroshot.options import (
     ModelOptions,
     SortingOptions,
 )
-from zeroshot.ways import EvaluateOptions
+from zeroshot.prompt_sets import EvaluateOptions
 
 if TYPE_CHECKING:
     from footwork.images.finding import FoundImages
     from zeroshot.classifier import LabelledImage
+    from zeroshot.labelled_images import SkippedImage
     from zeroshot.labelling import Labeller
 
 app = App(
@@ -159,12 +160,14 @@ def evaluate(
         model: The model, and how it is run.
         where: An index whose embeddings are taken.
         taught: A folder that `teach` made, or its Hub id, judged in place of the words and compared
-            with them.
+            with them; or one that `finetune` made, judged by itself.
         report: Folder for metrics.json, confusion.png and reliability.png.
         config: TOML file of settings; the command line wins.
         json: Print one JSON document.
     """
     del config
+    from footwork.files.folders import read_manifest
+    from zeroshot.config import is_finetuned
     from zeroshot.evaluate import evaluate_images
     from zeroshot.evaluation import require_report_place
     from zeroshot.indexed import opened_index
@@ -173,21 +176,27 @@ def evaluate(
 
     if report is not None:  # before the work
         require_report_place(report, (folder, taught, model.model_id, where.index))
-    images = read_labelled_images(folder)
     what, model = _found_taught(LabelOptions(taught=taught), model)
+    if what.taught is not None and is_finetuned(read_manifest(Path(what.taught), verify=False)):
+        if report is not None or where.is_named:
+            raise ConfigError(
+                f"{taught} is a fine-tuned model, which is judged by itself, on the images: leave "
+                "out --report and --index."
+            )
+        return _judge_finetuned(folder, Path(what.taught), model, json=json)
+    images = read_labelled_images(folder)
     with opened_index(where, model) as index:
         place = None if what.taught is None else Path(what.taught)
         classifier = None if place is None else open_taught(place, model, encoder=index)
         encoder = classifier.encoder if classifier else index or open_encoder(model)
-        found = evaluate_images(encoder, images, options, classifier)
+        judged = evaluate_images(encoder, images, options, classifier)
     if report is not None and _crew().is_main:
-        note_all(found.write_report(report))
+        note_all(judged.write_report(report))
     if json:
-        print_document(found.to_dict())
+        print_document(judged.to_dict())
     else:
-        print_text(found.to_text())
-    note_all(f"skipped {path_line(skipped.place)}: {skipped.reason}." for skipped in found.skipped)
-    return exit_code(all_done=not found.skipped)
+        print_text(judged.to_text())
+    return _told_skipped(judged.skipped)
 
 
 @app.command
@@ -262,17 +271,54 @@ def finetune(
         json: Print one JSON document.
     """
     del config
-    from zeroshot.finetuning.finetune import finetune as finetune_tower
+    from zeroshot.task import finetune as finetune_tower
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    done = finetune_tower(examples, out, settings, existing=existing, notify=note)
-    note_all(done.notes)
+    skipped = tell_run(
+        lambda notify: finetune_tower(examples, out, settings, existing=existing, notify=notify),
+        json=json,
+    )
+    return _told_skipped(skipped)
+
+
+@app.command
+def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False) -> int:
+    """Add the adapter of a fine-tuned model into its base: a folder that needs nothing else.
+
+    The temperature goes into the weights, so that probabilities are calibrated in
+    whatever loads the folder.
+
+    Args:
+        model: A folder of `finetune` with an adapter, or the Hub id that it was pushed to.
+        out: Folder to publish.
+        revision: Branch, tag or commit of the model on the Hub.
+        overwrite: Replace the folder.
+    """
+    from footwork.finetuning.merge import merge_adapter
+    from zeroshot.task import ImageTask
+
+    difference = merge_adapter(ImageTask(), model, out, overwrite, revision=revision)
+    print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
+    return DONE
+
+
+def _judge_finetuned(folder: Path, taught: Path, model: ModelOptions, *, json: bool) -> int:
+    from zeroshot.labelling import open_finetuned
+    from zeroshot.task import assess
+
+    judged = assess(folder, open_finetuned(taught, model, None))
+    note_all(judged.notes)
     if json:
-        print_document(done.manifest)
+        print_document(judged.evaluation.to_dict())
     else:
-        print_text(done.to_text())
-    note_all(f"skipped {path_line(skipped.place)}: {skipped.reason}." for skipped in done.skipped)
-    return exit_code(all_done=not done.skipped)
+        print_text(judged.evaluation.to_text())
+    return _told_skipped(judged.skipped)
+
+
+def _told_skipped(skipped: Iterable[SkippedImage]) -> int:
+    images = list(skipped)
+    note_all(f"skipped {path_line(image.place)}: {image.reason}." for image in images)
+    return exit_code(all_done=not images)
 
 
 def _crew() -> Crew:

@@ -24,9 +24,9 @@ from footwork.evaluation.metrics import (
     single_label_scores,
 )
 from footwork.prompts.labels import ImageTextEncoder
-from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, WayScore, WrongImage
+from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, SetScore, WrongImage
 from zeroshot.labelled_images import EmbeddedImages, LabelledImages, embed_labelled_images
-from zeroshot.ways import Answers, EvaluateOptions, Taught, Ways
+from zeroshot.prompt_sets import Answers, EvaluateOptions, PromptSets, Taught
 
 __all__ = ["EvaluateOptions", "evaluate_embedded", "evaluate_images"]
 
@@ -53,8 +53,8 @@ def evaluate_images(
         DataError: No image can be read, there is one class only, or one that was not taught.
         ModelError: `taught` was taught with another encoder.
     """
-    ways = Ways(encoder, images.class_names, options, taught)  # before images cost time
-    return _judge(ways, encoder, embed_labelled_images(encoder, images), options.seed)
+    sets = PromptSets(encoder, images.class_names, options, taught)  # before images cost time
+    return _judge(sets, encoder, embed_labelled_images(encoder, images), options.seed)
 
 
 def evaluate_embedded(
@@ -64,48 +64,54 @@ def evaluate_embedded(
     taught: Taught | None = None,
 ) -> ImageEvaluation:
     """As `evaluate_images`, of images that are embedded already, by this model."""
-    ways = Ways(encoder, embedded.images.class_names, options, taught)
-    return _judge(ways, encoder, embedded, options.seed)
+    sets = PromptSets(encoder, embedded.images.class_names, options, taught)
+    return _judge(sets, encoder, embedded, options.seed)
 
 
 def _judge(
-    ways: Ways, encoder: ImageTextEncoder, embedded: EmbeddedImages, seed: int
+    sets: PromptSets, encoder: ImageTextEncoder, embedded: EmbeddedImages, seed: int
 ) -> ImageEvaluation:
-    images, labels = embedded.images, ways.labels
+    images, labels = embedded.images, sets.labels
     places = {label: place for place, label in enumerate(labels)}
     targets = np.array([places[name] for name in images.class_names])[images.targets]
-    every = ways.answers(embedded.embeddings)
+    every = sets.answers(embedded.embeddings)
     detailed = next(every)
     given = detailed.logits.argmax(axis=1)
+    hits = given == targets
     confusion = confusion_counts(targets, given, len(labels))
-    scores = [_way_score(detailed, targets, seed)]
+    scores = [_set_score(detailed, targets, seed)]
     for place, other in enumerate(every, start=1):
         difference = paired_difference(
             other.logits.argmax(axis=1) == targets,
-            given == targets,
+            hits,
             np.random.default_rng([seed, place]),
-            ways.comparisons,
+            sets.comparisons,
         )
-        scores.append(replace(_way_score(other, targets, seed), difference=difference))
-    majority = _majority(labels, targets)
-    wanted = np.eye(len(labels), dtype=np.int64)[targets] if ways.sigmoid else targets
+        scores.append(replace(_set_score(other, targets, seed), difference=difference))
+    counts = np.bincount(targets, minlength=len(labels))
+    majority = labels[int(counts.argmax())], float(counts.max() / len(targets))
+    answered = None
+    if (kept := detailed.labelled) is not None:
+        right = float(hits[kept].mean()) if kept.any() else None
+        answered = Answered(float(kept.mean()), right)
+    wanted = np.eye(len(labels), dtype=np.int64)[targets] if sets.sigmoid else targets
     return ImageEvaluation(
         source=images.source,
         fingerprint=encoder.fingerprint,
         labels=labels,
-        ways=tuple(scores),
+        sets=tuple(scores),
         majority=majority,
         per_class=_class_recalls(labels, confusion),
         confusion=confusion,
         calibration=calibrate(detailed.logits, wanted, seed),
-        answered=_answered(detailed, given == targets),
-        wrong=_wrong_images(embedded, ways, targets, detailed.logits),
+        answered=answered,
+        wrong=_wrong_images(embedded, sets, targets, detailed.logits),
         skipped=images.skipped,
-        notes=(*images.notes, *detailed.notes, *_notes(ways, scores[0], majority, images)),
+        notes=(*images.notes, *detailed.notes, *_notes(sets, scores[0], majority, images)),
     )
 
 
-def _way_score(answers: Answers, targets: NDArray[np.int64], seed: int) -> WayScore:
+def _set_score(answers: Answers, targets: NDArray[np.int64], seed: int) -> SetScore:
     logits, num_classes = answers.logits, answers.logits.shape[1]
     generator = np.random.default_rng(seed)
     confusion = confusion_counts(targets, logits.argmax(axis=1), num_classes)
@@ -121,7 +127,7 @@ def _way_score(answers: Answers, targets: NDArray[np.int64], seed: int) -> WaySc
     interval = percentile_interval(recall, samples["balanced_accuracy"])
     # Where all or none are right there is no spread to resample.
     metrics["macro_recall"] = interval if interval and 0 < recall < 1 else metrics["top_1"]
-    return WayScore(answers.name, metrics, None)
+    return SetScore(answers.name, metrics, None)
 
 
 def _true_ranks(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,11 +136,6 @@ def _true_ranks(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.in
     named_before = np.arange(logits.shape[1]) < targets[:, None]
     ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & named_before)).sum(axis=1)
     return ranks
-
-
-def _majority(labels: Sequence[str], targets: NDArray[np.int64]) -> tuple[str, float]:
-    counts = np.bincount(targets, minlength=len(labels))
-    return labels[int(counts.argmax())], float(counts.max() / len(targets))
 
 
 def _class_recalls(labels: Sequence[str], confusion: NDArray[np.int64]) -> tuple[ClassRecall, ...]:
@@ -146,29 +147,25 @@ def _class_recalls(labels: Sequence[str], confusion: NDArray[np.int64]) -> tuple
     )
 
 
-def _answered(answers: Answers, hits: NDArray[np.bool_]) -> Answered | None:
-    kept = answers.labelled
-    if kept is None:
-        return None
-    return Answered(float(kept.mean()), float(hits[kept].mean()) if kept.any() else None)
-
-
 def _wrong_images(
-    embedded: EmbeddedImages, ways: Ways, targets: NDArray[np.int64], logits: FloatArray
+    embedded: EmbeddedImages,
+    sets: PromptSets,
+    targets: NDArray[np.int64],
+    logits: FloatArray,
 ) -> tuple[WrongImage, ...]:
     ranks = _true_ranks(logits, targets)
     rows = np.nonzero(ranks)[0]
     own, best = logits[rows, targets[rows]], logits[rows].max(axis=1)
     rows = rows[np.argsort(own - best, kind="stable")]
-    scores = sigmoid(logits[rows]) if ways.sigmoid else np.exp(log_softmax(logits[rows]))
+    scores = sigmoid(logits[rows]) if sets.sigmoid else np.exp(log_softmax(logits[rows]))
     wrong = []
     for row, score in zip(rows.tolist(), scores, strict=True):
         label, given = int(targets[row]), int(logits[row].argmax())
         wrong.append(
             WrongImage(
                 path=embedded.images.paths[row],
-                label=ways.labels[label],
-                given=ways.labels[given],
+                label=sets.labels[label],
+                given=sets.labels[given],
                 probability=float(score[given]),
                 label_probability=float(score[label]),
                 rank=int(ranks[row]) + 1,
@@ -178,7 +175,7 @@ def _wrong_images(
 
 
 def _notes(
-    ways: Ways, score: WayScore, majority: tuple[str, float], images: LabelledImages
+    sets: PromptSets, score: SetScore, majority: tuple[str, float], images: LabelledImages
 ) -> list[str]:
     notes, top_1 = [], score.metrics["top_1"]
     if len(images.paths) < _FEW_IMAGES:
@@ -190,21 +187,21 @@ def _notes(
             f"It is not clearly better than to answer {majority[0]!r} every time, which has "
             f"{majority[1]:.1%} right."
         )
-    if ways.sigmoid:
+    if sets.sigmoid:
         notes.append(
             "The model judges each label by itself, and so does the calibration, over all images "
             "and labels together: the many labels that do not hold weigh most."
         )
-    if len(ways.sets) > 1:
+    if len(sets.prompts) > 1:
         notes.append(
-            f"The best of {len(ways.sets)} template sets, chosen by these images, looks better on "
-            "them than it is: judge the choice on others."
+            f"The best of {len(sets.prompts)} template sets, chosen by these images, looks better "
+            "on them than it is: judge the choice on others."
         )
-    if ways.taught_by(images.source):
+    if sets.taught_by(images.source):
         notes.append(
             "These are the examples that it was taught by: the figures say nothing of new images. "
             "Its own forecast, of examples left out, does."
         )
-    elif score.name not in ways.sets:
+    elif score.name not in sets.prompts:
         notes.append("These figures hold only if none of these images was among the examples.")
     return notes

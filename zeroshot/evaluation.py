@@ -1,4 +1,4 @@
-"""What labelled images say of one way to label, next to others."""
+"""What labelled images say of one prompt set, next to others."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
-class WayScore:
-    """How good one way to label is: a template set, or a taught classifier."""
+class SetScore:
+    """How good the labels of a prompt set are, or those of a taught classifier."""
 
     name: str
     metrics: dict[str, Interval]
     """`top_1`, `top_5` (absent for 5 classes or fewer) and `macro_recall`, the mean recall of the
     classes, each with its 95 % interval."""
     difference: PairedDifference | None
-    """Of `top_1`, from the way that is reported; None for that one itself."""
+    """Of `top_1`, from the set that is reported; None for that one itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -87,7 +87,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageEvaluation:
-    """What N labelled images say of the ways to label them; the first way is the reported one."""
+    """What N labelled images say of the prompt sets that label them."""
 
     source: str
     """The folder or the table."""
@@ -95,7 +95,8 @@ class ImageEvaluation:
     """Of the model and its preprocessing."""
     labels: tuple[str, ...]
     """C names."""
-    ways: tuple[WayScore, ...]
+    sets: tuple[SetScore, ...]
+    """The first is the reported one."""
     majority: tuple[str, float]
     """The commonest class, and its share of the images: what a constant answer has right."""
     per_class: tuple[ClassRecall, ...]
@@ -117,9 +118,9 @@ class ImageEvaluation:
         return int(self.confusion.sum())
 
     @property
-    def reported(self) -> WayScore:
-        """The way whose details these are."""
-        return self.ways[0]
+    def reported(self) -> SetScore:
+        """The set whose details these are."""
+        return self.sets[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -128,7 +129,7 @@ class ImageEvaluation:
             "model": self.fingerprint,
             "labels": list(self.labels),
             "images": self.images,
-            "ways": [way.to_dict() for way in self.ways],
+            "ways": [each.to_dict() for each in self.sets],
             "majority": {"label": self.majority[0], "accuracy": self.majority[1]},
             "chance": 1.0 / len(self.labels),
             "per_class": [asdict(each) for each in self.per_class],

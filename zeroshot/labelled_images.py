@@ -26,7 +26,7 @@ from footwork.images.finding import (
     why_missing,
 )
 from footwork.tables.cells import list_of, text_of
-from footwork.tables.columns import normalise_name
+from footwork.tables.columns import find_column, normalise_name
 from footwork.tables.format import TableFormat
 
 if TYPE_CHECKING:
@@ -196,6 +196,36 @@ def _place(folder: Path, image: str) -> Path:
     place, other = folder / image, folder / text_of(image)
     # `os.path` takes a name that is too long for one that is not there.
     return other if other != place and not os.path.exists(place) else place  # noqa: PTH110
+
+
+def read_image_table(
+    path: Path, label_columns: Sequence[str] = ()
+) -> tuple[Table, list[Path | None], list[list[Any]]]:
+    """A table of images whose labels are the caller's to read.
+
+    Args:
+        path: As for `read_labelled_images`.
+        label_columns: As stated; none takes the one that `read_labelled_images` would.
+
+    Returns:
+        The table, the image of each row (None where it names none), and the label columns.
+
+    Raises:
+        DataError: It cannot be read, or lacks a column.
+    """
+    table = _read_table(path)
+    if label_columns:
+        names = [find_column(table.columns, name, table.source) for name in label_columns]
+        rest = {name: cells for name, cells in table.columns.items() if name not in names}
+        images, _ = _find_columns(replace(table, columns={**rest, "label": []}))
+    else:
+        images, name = _find_columns(table)
+        names = [name]
+    places = [
+        _place(path.parent, cell.strip()) if isinstance(cell, str) and cell.strip() else None
+        for cell in table.columns[images]
+    ]
+    return table, places, [list(table.columns[name]) for name in names]
 
 
 def _read_table(path: Path) -> Table:

@@ -21,13 +21,13 @@ from zeroshot.classifier import (
     ZeroShotClassifier,
     ZeroShotOptions,
 )
-from zeroshot.finetuning.kind import is_finetuned
+from zeroshot.config import is_finetuned
 from zeroshot.options import LabelOptions, ModelOptions, SortingOptions
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
     from footwork.prompts.labels import ImageTextEncoder
-    from zeroshot.finetuning.classifier import FinetunedClassifier
+    from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.taught import TaughtClassifier
 
 
@@ -144,7 +144,7 @@ def open_labeller(
         ModelError: A model cannot be loaded.
     """
     if what.taught is not None and is_finetuned(read_manifest(Path(what.taught), verify=False)):
-        return _open_finetuned(Path(what.taught), model, what.abstain_below)
+        return open_finetuned(Path(what.taught), model, what.abstain_below)
     return open_vector_labeller(what, model, on_progress=on_progress)
 
 
@@ -180,10 +180,16 @@ def open_vector_labeller(
     return ZeroShotClassifier(encoder or open_encoder(model), labels, options, on_progress)
 
 
-def _open_finetuned(
+def open_finetuned(
     folder: Path, model: ModelOptions, abstain_below: float | None
 ) -> FinetunedClassifier:
-    from zeroshot.finetuning.classifier import FinetunedClassifier, FinetunedOptions
+    """Load what `finetune` published.
+
+    Raises:
+        ConfigError: Another model is named.
+        ModelError: The folder is damaged.
+    """
+    from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
 
     if model.model_id is not None:
         raise ConfigError(

@@ -17,15 +17,13 @@ _SHARPEST, _FLATTEST = 0.01, 100.0
 _FIT_CELLS = 500_000
 """Logits that a fit looks at: with more, a random part of the rows tells the same number."""
 
-_Slope = Callable[[float], tuple[float, float]]
-
 
 def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Find the one number to divide logits by, so that probabilities are most likely.
 
-    The negative log-likelihood is convex in 1 / temperature: a Newton step where it stays in the
-    bracket, else a bisection. Each target gives 1 / (N + 2) of its mass to the alternatives, as
-    Platt scaling does, so that a split without an error does not ask for infinite confidence.
+    The negative log-likelihood is convex in 1 / temperature, so its slope crosses 0 once. Each
+    target gives 1 / (N + 2) of its mass to the alternatives, as Platt scaling does, so that a split
+    without an error does not ask for infinite confidence.
 
     Source: Guo et al. 2017, section 4.2 (arXiv:1706.04599); the smoothing from Platt 1999.
 
@@ -36,17 +34,24 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     Returns:
         Between 0.01 and 100; 1 where no temperature is better than another.
     """
+    from scipy.optimize import brentq
+
     if not logits.size:
         return 1.0
     most = max(1000, _FIT_CELLS // logits.shape[1])
     if len(logits) > most:
         chosen = np.random.default_rng(0).choice(len(logits), most, replace=False)
         logits, targets = logits[chosen], targets[chosen]
-    scores = logits.astype(np.float64)
-    slope = (
-        _softmax_slope(scores, targets) if targets.ndim == 1 else _sigmoid_slope(scores, targets)
+    slope = (_softmax_slope if targets.ndim == 1 else _sigmoid_slope)(
+        logits.astype(np.float64), targets
     )
-    return 1.0 / _root(slope, 1.0 / _FLATTEST, 1.0 / _SHARPEST)
+    low, high = slope(1.0 / _FLATTEST), slope(1.0 / _SHARPEST)
+    if low == high:
+        return 1.0
+    if low >= 0 or high <= 0:
+        return _FLATTEST if low >= 0 else _SHARPEST
+    ends = np.log((_SHARPEST, _FLATTEST))
+    return float(np.exp(brentq(lambda log: slope(np.exp(-log)), *ends, xtol=1e-10)))
 
 
 def bound_note(temperature: float) -> str | None:
@@ -59,50 +64,24 @@ def bound_note(temperature: float) -> str | None:
     return f"the temperature is at the end of its search: {found}"
 
 
-def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
+def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> Callable[[float], float]:
+    """By 1 / temperature, increasing."""
     centred = logits - logits.mean(axis=1, keepdims=True)
     share = 1.0 / (len(logits) + 2.0)
     # The spread of the smoothing has mean logit 0 after centring.
     wanted = (1.0 - share) * centred[np.arange(len(logits)), targets].mean()
 
-    def slope(inverse: float) -> tuple[float, float]:
-        probabilities = np.exp(log_softmax(inverse * centred))
-        mean = (probabilities * centred).sum(axis=1)
-        square = (probabilities * centred**2).sum(axis=1)
-        return float(mean.mean() - wanted), float((square - mean**2).mean())
+    def slope(inverse: float) -> float:
+        expected = (np.exp(log_softmax(inverse * centred)) * centred).sum(axis=1)
+        return float(expected.mean() - wanted)
 
     return slope
 
 
-def _sigmoid_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
+def _sigmoid_slope(logits: FloatArray, targets: NDArray[Any]) -> Callable[[float], float]:
     share = 1.0 / (len(logits) + 2.0)
     wanted = targets.astype(np.float64) * (1.0 - 2.0 * share) + share
-
-    def slope(inverse: float) -> tuple[float, float]:
-        probabilities = sigmoid(inverse * logits)
-        curvature = (probabilities * (1.0 - probabilities) * logits**2).mean()
-        return float(((probabilities - wanted) * logits).mean()), float(curvature)
-
-    return slope
-
-
-def _root(slope: _Slope, low: float, high: float) -> float:
-    """Find where an increasing slope crosses 0, or the end that it points to."""
-    at_low, at_high = slope(low)[0], slope(high)[0]
-    if at_low == at_high:
-        return 1.0
-    if at_low >= 0 or at_high <= 0:
-        return low if at_low >= 0 else high
-    point = 1.0
-    for _ in range(100):
-        value, curvature = slope(point)
-        low, high = (point, high) if value < 0 else (low, point)
-        step = point - value / curvature if curvature > 0 else 0.0
-        following = step if low < step < high else float(np.sqrt(low * high))
-        if abs(following - point) < 1e-9 * point:
-            return following
-        point = following
-    return point
+    return lambda inverse: float(((sigmoid(inverse * logits) - wanted) * logits).mean())
 
 
 BINS = 15

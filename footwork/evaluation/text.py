@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.evaluation.calibration import Calibration
+from footwork.evaluation.metrics import Interval
 
 if TYPE_CHECKING:
     from footwork.evaluation.result import ClassScore, Evaluation
@@ -32,6 +33,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.4g}"
+
+
+def ends(interval: Interval) -> str:
+    """Write where an interval begins and ends."""
+    return f"{number(interval.low)} to {number(interval.high)}"
 
 
 def display_width(text: str) -> int:
@@ -179,8 +185,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     kind = f", {len(evaluation.labels)} classes" if evaluation.labels else ""
     metrics = [["metric", "value", "95 % interval"]]
     for name, interval in evaluation.metrics.items():
-        ends = f"{number(interval.low)} to {number(interval.high)}"
-        metrics.append([name, number(interval.value), ends])
+        metrics.append([name, number(interval.value), ends(interval)])
     raw = ["log_loss is of the probabilities before the temperature"]
     blocks = [
         [f"{evaluation.rows:,} {noun}{kind}"],

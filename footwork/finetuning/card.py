@@ -1,75 +1,338 @@
-"""What the card of a published model says: how it is loaded, and no path of this machine."""
+"""The README.md of a published model, as the Hub reads it; no path of this machine stands in it.
+
+Its words are in `card.md` and `usage.md`; here is what they are filled with.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from footwork.evaluation.metrics import Interval
+from footwork.evaluation.result import Evaluation
+from footwork.evaluation.text import (
+    ALL_CLASSES,
+    WORST,
+    calibration_lines,
+    confused_pairs,
+    ends,
+    number,
+    worst_classes,
+)
+from footwork.files.faults import shortened
+from footwork.methods.table import METHODS, Adapter
+from footwork.options import LOWER_IS_BETTER
+from footwork.pages.templates import load_template
+from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
+
 if TYPE_CHECKING:
-    from footwork.methods.table import Adapter
+    from footwork.finetuning.report import Report
+    from footwork.finetuning.task import Task
 
 PLACE = "path/to/this/folder"
 """What a card calls its folder; an upload puts the repository in its place."""
-_ADAPTER_USAGE = """With transformers and peft alone (whose scores are not calibrated):
+_LISTED_LABELS = 30
+_GIVES = {SINGLE_LABEL: "one of {} classes", MULTI_LABEL: "any of {} labels, or none"}
+_DIVIDES = "Footwork divides logits by the temperature before they become probabilities"
+_DIVIDED = "The weights of the head are divided by the temperature, so its logits need no other"
+_PLAIN = "fine-tuned from"
+_HUB_METRICS = {
+    "accuracy": ("accuracy", "Accuracy"),
+    "macro_f1": ("f1", "Macro F1"),
+    "micro_f1": ("f1", "Micro F1"),
+    "balanced_accuracy": ("balanced_accuracy", "Balanced accuracy"),
+    "mcc": ("matthews_correlation", "Matthews correlation"),
+    "log_loss": ("log_loss", "Log loss"),
+    "mean_average_precision": ("mean_average_precision", "Mean average precision"),
+    "mae": ("mae", "Mean absolute error"),
+    "rmse": ("rmse", "Root mean squared error"),
+    "r2": ("r_squared", "R squared"),
+    "pearson": ("pearsonr", "Pearson correlation"),
+    "spearman": ("spearmanr", "Spearman correlation"),
+}
+"""Our names to the Hub's metric type and a name to show."""
 
-```python
-from peft import PeftModel
-from transformers import AutoConfig, {auto_class}, {preparing}, pipeline
 
-config = AutoConfig.from_pretrained("{place}")
-base = {auto_class}.from_pretrained(
-    "{base}", revision={revision}, config=config, ignore_mismatched_sizes=True, dtype="float32"
-)
-model = PeftModel.from_pretrained(base, "{place}").merge_and_unload()
-{part} = {preparing}.from_pretrained("{place}")
-classify = pipeline("{task}", model=model, {part}={part})
-print(classify({example}))
-```"""
-
-
-def needs_base(adapter: Adapter, instead: str) -> str:
-    """What a folder is that is an adapter.
+def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
+    """Write the card: front matter for the Hub, then what a user of the model asks, in that order.
 
     Args:
-        adapter: Of the method.
-        instead: How a folder is made that needs no base, if it can be.
+        report: What to tell.
+        pictures: Paths of the PNG files that exist, from the card.
     """
-    said = (
-        "The folder is an adapter: it needs its base model, and `pipeline` alone does not load it."
+    manifest, evaluation, task = report.manifest, report.evaluation, report.task
+    facts, calibration = manifest["data"], evaluation.calibration
+    labels = shortened((f"`{_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
+    gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
+    settings = {name: value for name, value in manifest["config"].items() if _is_telling(value)}
+    remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
+    card = load_template("footwork/finetuning/card.md").render(
+        front_matter=_front_matter(report),
+        title=_plain(report.title),
+        gives=gives + (f": {labels}" if labels else ""),
+        kind=adapter.called if (adapter := _adapter(manifest)) else _PLAIN,
+        base=_base(manifest["model"]),
+        method=manifest["method"],
+        head=_plain(manifest["head"]["note"] or ""),
+        words=task.words(manifest),
+        use=_use(task, manifest, adapter),
+        source=_code(public_data_name(facts)),
+        counts=", ".join(f"{name} {count:,}" for name, count in facts["rows"].items() if count),
+        facts=facts,
+        noun=task.noun,
+        data_notes=[_plain(public_text(note, facts)) for note in report.notes],
+        split=report.split,
+        evaluation=evaluation,
+        results=_results(report),
+        verdicts=verdicts(evaluation, report.baselines, task.rivals),
+        caveat=caveat(report.split),
+        figure_notes=[_plain(note) for note in dict.fromkeys((*evaluation.notes, *remarks))],
+        classes=_class_table(evaluation),
+        class_count=len(evaluation.per_class),
+        worst=WORST if len(evaluation.per_class) > ALL_CLASSES else 0,
+        confused=_confused_table(evaluation),
+        pictures=pictures,
+        calibration=calibration,
+        divides=_DIVIDES,
+        calibration_lines=calibration_lines(calibration, task.noun) if calibration else [],
+        never_abstains=manifest["task"] == SINGLE_LABEL
+        and calibration is not None
+        and calibration.abstain_below is None,
+        settings=_table(
+            [["setting", "value"], *([f"`{n}`", f"`{_cell(v)}`"] for n, v in settings.items())]
+        ),
+        versions=", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
     )
-    return f"{said} {instead}" if adapter.merges else said
+    return re.sub(r"\n{3,}", "\n\n", card)  # what is left out leaves its blank lines
 
 
-def adapter_usage(
-    task: str, model_id: str, revision: str | None, example: str, adapter: Adapter
+def caveat(split: str) -> str | None:
+    """Say what weakens the figures of a split: without a test split they flatter.
+
+    Args:
+        split: That is reported, `test` or `validation`.
+    """
+    if split == "test":
+        return None
+    return (
+        "**These figures are optimistic**: there was no test split, and the same validation "
+        "rows chose the checkpoint and the temperature."
+    )
+
+
+def verdicts(
+    evaluation: Evaluation, baselines: Mapping[str, Evaluation], rivals: Mapping[str, str]
+) -> list[str]:
+    """Compare a model with the baselines that it must beat, a sentence each.
+
+    Args:
+        evaluation: Of the model.
+        baselines: By name, on the same rows.
+        rivals: Names of baselines → what they are called.
+    """
+    return [
+        verdict(evaluation, baselines[name], called)
+        for name, called in rivals.items()
+        if name in baselines
+    ]
+
+
+def verdict(evaluation: Evaluation, baseline: Evaluation, called: str) -> str:
+    """Compare a model with a baseline on the same rows.
+
+    Two intervals that overlap do not prove a difference; that they were resampled apart makes
+    this the careful side, because the rows are the same.
+
+    Args:
+        evaluation: Of the model.
+        baseline: Of what it must beat.
+        called: The baseline, in a sentence.
+    """
+    name = evaluation.primary_metric
+    own, other = evaluation.metrics.get(name), baseline.metrics.get(name)
+    if own is None or other is None:
+        return f"It cannot be compared with {called}: {name} is not defined for both."
+    figures = f"`{name}` {number(own.value)} against {number(other.value)}"
+    sign = -1.0 if name in LOWER_IS_BETTER else 1.0
+    gain = sign * (own.value - other.value)
+    if gain > 0 and not own.overlaps(other):
+        return f"It beats {called}: {figures}, and the intervals do not overlap."
+    if gain > 0:
+        return (
+            f"**It does not clearly beat {called}**: {figures}, and the intervals overlap. On "
+            f"{evaluation.noun} like these {called} may do as well at a small part of the cost."
+        )
+    return (
+        f"**It does not beat {called}**: {figures}. As it stands {called} is the better choice; "
+        f"more {evaluation.noun}, another method or another base model may change that."
+    )
+
+
+def merged_card(
+    task: Task, card: str, manifest: Mapping[str, Any], repository: str | None = None
 ) -> str:
-    """How an adapter is loaded without Footwork; nothing where its base is on one machine alone.
-
-    A plain `pipeline` loads none: a configuration beside the adapter makes transformers look for
-    all weights there, and without one the head is built for the labels of the base.
+    """Make the card of an adapter that of the plain folder it was merged into.
 
     Args:
-        task: A task of `pipeline`, of texts or images.
-        model_id: Of the base.
-        revision: Commit of the base on the Hub.
-        example: What the classifier is asked, as Python.
-        adapter: Of the method; only peft's can be loaded so.
+        task: Of the folder.
+        card: As `model_card` wrote it; what a user has changed in it stays.
+        manifest: `footwork.json` of the folder.
+        repository: Where the adapter came from, if that was the Hub: the card calls it so.
     """
-    if adapter.library != "peft" or (base := public_model_id(model_id)) is None:
-        return ""
-    texts = task == "text-classification"
-    return _ADAPTER_USAGE.format(
-        auto_class=f"AutoModelFor{'Sequence' if texts else 'Image'}Classification",
-        preparing="AutoTokenizer" if texts else "AutoImageProcessor",
-        part="tokenizer" if texts else "image_processor",
-        place=PLACE,
-        base=base,
-        revision=f'"{revision}"' if revision else None,
-        task=task,
-        example=example,
+    if repository is not None:
+        for mark in ('"', " "):
+            card = card.replace(f"{mark}{repository}{mark}", f"{mark}{PLACE}{mark}")
+    usage = _use(task, manifest, None)
+    needs_base = re.compile(r"The folder is an adapter: .*?(?=\n\n## |\Z)", re.DOTALL)
+    card = needs_base.sub(lambda _: usage, card, count=1)
+    changes = {"\nbase_model_relation: adapter\n": "\nbase_model_relation: finetune\n"}
+    for adapter in [method.adapter for method in METHODS.values() if method.adapter]:
+        changes[f"\nlibrary_name: {adapter.library}\n"] = "\nlibrary_name: transformers\n"
+        changes[f"\nThis is {adapter.called} "] = f"\nThis is {_PLAIN} "
+    if "temperature_in_weights" in (manifest.get("calibration") or {}):
+        changes[_DIVIDES] = _DIVIDED
+    for former, plain in changes.items():
+        card = card.replace(former, plain, 1)
+    return card
+
+
+def _adapter(manifest: Mapping[str, Any]) -> Adapter | None:
+    """What adapter the folder holds, None for a whole model."""
+    merged = manifest["config"].get("merge")
+    return None if merged else METHODS[manifest["method"]].adapter
+
+
+def _use(task: Task, manifest: Mapping[str, Any], adapter: Adapter | None) -> str:
+    """How the folder is loaded without Footwork; of an adapter, where its base is public.
+
+    A plain `pipeline` loads no adapter: a configuration beside it makes transformers look for
+    all weights there, and without one the head is built for the labels of the base.
+    """
+    model = manifest.get("model") or {}
+    text = task.kind == "text"
+    return (
+        load_template("footwork/finetuning/usage.md")
+        .render(
+            kind=task.kind,
+            place=PLACE,
+            words=task.words(manifest),
+            adapter=adapter,
+            base=public_model_id(str(model.get("id", ""))),
+            revision=f'"{model["revision"]}"' if model.get("revision") else "None",
+            auto_class=f"AutoModelFor{'Sequence' if text else 'Image'}Classification",
+            preparing="AutoTokenizer" if text else "AutoImageProcessor",
+            part="tokenizer" if text else "image_processor",
+        )
+        .strip()
     )
+
+
+def _front_matter(report: Report) -> str:
+    """The YAML block that opens the card, the measured figures in its model-index."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    manifest = report.manifest
+    name, pipeline = public_data_name(manifest["data"]), f"{report.task.kind}-classification"
+    results = [
+        EvalResult(
+            task_type=pipeline,
+            dataset_type=re.sub(r"[^\w./-]+", "-", name).strip("-") or "table",
+            dataset_name=name,
+            dataset_split=split,
+            metric_type=_HUB_METRICS[metric][0],
+            metric_name=_HUB_METRICS[metric][1],
+            metric_value=round(interval.value, 6),
+        )
+        for split, evaluation in report.evaluations.items()
+        for metric, interval in evaluation.metrics.items()
+    ]
+    base, adapter = public_model_id(manifest["model"]["id"]), _adapter(manifest)
+    relation = "adapter" if adapter else "finetune"
+    based: dict[str, Any] = {"base_model": base, "base_model_relation": relation} if base else {}
+    types = [_HUB_METRICS[metric][0] for metric in report.evaluation.metrics]
+    data = ModelCardData(
+        library_name=adapter.library if adapter else "transformers",
+        pipeline_tag=pipeline,
+        tags=[pipeline, "footwork", manifest["method"]],
+        metrics=list(dict.fromkeys(types)),
+        model_name=report.title,
+        eval_results=results or None,
+        **based,
+    )
+    return data.to_yaml()
+
+
+def _results(report: Report) -> str:
+    models = {"this model": report.evaluation}
+    for name, baseline in reversed([*report.baselines.items()]):
+        models[report.task.baseline_words.get(name, name)] = baseline
+    table = [["metric", *models]]
+    for name in report.evaluation.metrics:
+        table.append([f"`{name}`", *(_figure(each.metrics.get(name)) for each in models.values())])
+    return _table(table)
+
+
+def _class_table(evaluation: Evaluation) -> str:
+    scores: Sequence[Any] = evaluation.per_class
+    if len(scores) > ALL_CLASSES:
+        scores = worst_classes(scores, WORST)
+    table = [["class", "precision", "recall", "F1", evaluation.noun]]
+    for score in scores:
+        figures = [number(value) for value in (score.precision, score.recall, score.f1)]
+        table.append([_plain(score.label), *figures, f"{score.support:,}"])
+    return _table(table)
+
+
+def _confused_table(evaluation: Evaluation) -> str:
+    if evaluation.confusion is None or len(evaluation.per_class) <= ALL_CLASSES:
+        return ""
+    pairs = confused_pairs(evaluation.labels, evaluation.confusion, WORST)
+    rows = [[_plain(true), _plain(predicted), str(count)] for true, predicted, count in pairs]
+    return _table([["true", "predicted", evaluation.noun], *rows]) if rows else ""
+
+
+def _is_telling(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and value != ())
+
+
+def _cell(value: Any) -> str:
+    """Write a value for a table; of a local path only the name, because a card is public."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return _code(Path(text).name if Path(text).is_absolute() else text).replace("|", "\\|")
+
+
+def _figure(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{number(interval.value)} ({ends(interval)})"
+
+
+def _base(model: Mapping[str, Any]) -> str:
+    model_id = public_model_id(model["id"])
+    if model_id is None:
+        return f"`{_code(Path(model['id']).name)}`"
+    revision = f" at `{model['revision'][:12]}`" if model["revision"] else ""
+    return f"[{model_id}](https://huggingface.co/{model_id}){revision}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    rule = "|---|" + "---:|" * (len(rows[0]) - 1)
+    return "\n".join((head, rule, *body))
+
+
+def _plain(text: str) -> str:
+    """Put a text on one line of Markdown, its marks taken literally; `snake_case` has none."""
+    return re.sub(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """Make a text fit to stand between backticks."""
+    return " ".join(text.split()).replace("`", "'")
 
 
 def public_model_id(model_id: str) -> str | None:

@@ -1,4 +1,7 @@
-"""The reload proof: a fresh process loads a folder and must answer as the trained model did."""
+"""The reload proof: a fresh process loads a folder and must answer as the trained model did.
+
+`python -m footwork.finetuning.reload MODULE:TASK FOLDER ASKED.json ANSWERED.json` is that process.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +19,48 @@ from numpy.typing import NDArray
 
 from footwork.errors import ModelError
 from footwork.files.folders import MANIFEST, read_json, write_json
+from footwork.finetuning.task import Task
 
 TOLERANCE = 1e-3
 """Largest difference of a logit: other padding costs 1e-5, a lost weight 1e-2 and more."""
 
 
-def ask_fresh_process(module: str, folder: Path, question: Any) -> NDArray[np.float32]:
-    """What a model that is loaded anew answers.
+def prove_reload(task: Task, folder: Path, question: Any, expected: NDArray[np.float32]) -> float:
+    """Compare a fresh process with the trained model, and note the difference in the manifest.
 
     Args:
-        module: Run as `python -m module FOLDER ASKED.json ANSWERED.json`.
-        folder: The saved model.
-        question: What JSON can hold.
+        task: Of the model.
+        folder: The saved model; its manifest gets `reload_difference`.
+        question: N rows, in what JSON can hold.
+        expected: Logits of the model in memory, in float32, (N, C).
+
+    Returns:
+        The largest difference of a logit.
 
     Raises:
-        ModelError: The folder cannot be loaded.
+        ModelError: The folder cannot be loaded, or its answers differ.
     """
+    found = _answer_of_fresh_process(task, folder, question)
+    difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+    if not difference <= TOLERANCE:
+        message = (
+            f"The saved model does not answer as the trained one did: logits differ by "
+            f"{difference:.2g} (at most {TOLERANCE} is allowed). Nothing was published; "
+            "the checkpoints are kept."
+        )
+        raise ModelError(message)
+    write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "reload_difference": difference})
+    return difference
+
+
+def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> NDArray[np.float32]:
+    """What a model that is loaded anew answers."""
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name) / "asked.json", Path(name) / "answered.json"
         write_json(asked, question)
-        # -P: a folder of the user's called `runtime` must not be taken for ours.
-        command = [sys.executable, "-P", "-m", module]
+        # -P: a folder of the user's called `footwork` must not be taken for ours.
+        command = [sys.executable, "-P", "-m", __name__]
+        command += [f"{type(task).__module__}:{type(task).__qualname__}"]
         command += [str(folder.absolute()), str(asked), str(answered)]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=_alone(os.environ)
@@ -50,35 +75,19 @@ def ask_fresh_process(module: str, folder: Path, question: Any) -> NDArray[np.fl
         return np.array(read_json(answered), dtype=np.float32)
 
 
-def require_same_logits(
-    folder: Path, found: NDArray[np.float32], expected: NDArray[np.float32]
-) -> float:
-    """Compare a fresh process with the trained model, and note the difference in the manifest.
-
-    Args:
-        folder: The saved model; its manifest gets `reload_difference`.
-        found: Logits of the fresh process.
-        expected: Logits of the model in memory, in float32, (N, C).
-
-    Returns:
-        The largest difference of a logit.
-
-    Raises:
-        ModelError: They differ.
-    """
-    difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
-    if not difference <= TOLERANCE:
-        message = (
-            f"The saved model does not answer as the trained one did: logits differ by "
-            f"{difference:.2g} (at most {TOLERANCE} is allowed). Nothing was published; "
-            "the checkpoints are kept."
-        )
-        raise ModelError(message)
-    write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "reload_difference": difference})
-    return difference
-
-
 def _alone(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without what makes a process one of several."""
     several = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
     return {name: value for name, value in environment.items() if not name.startswith(several)}
+
+
+def main(named: str, folder: str, asked: str, answered: str) -> None:
+    """Answer the question of one file into another."""
+    module, _, name = named.partition(":")
+    task: Task = getattr(import_module(module), name)()
+    logits = task.answer(Path(folder), read_json(Path(asked)))
+    write_json(Path(answered), logits.tolist())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

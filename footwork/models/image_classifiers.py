@@ -41,6 +41,7 @@ def load_image_classifier(
     labels: Sequence[str],
     revision: str | None = None,
     features_from: int | None = None,
+    task: str = "single_label_classification",
 ) -> tuple[PreTrainedModel, HeadOrigin]:
     """A pretrained encoder of pictures with a classification head, in float32.
 
@@ -49,6 +50,7 @@ def load_image_classifier(
         labels: C class names in the order of the logits.
         revision: Branch, tag or commit on the Hub.
         features_from: Keep so many layers (of a convolutional network: stages) from below.
+        task: A `problem_type` of transformers.
 
     Returns:
         The model, and where its output layer comes from.
@@ -60,7 +62,7 @@ def load_image_classifier(
     former, config, resolved = _configs(model_id, revision, features_from)
     cut = config.to_dict() != former.to_dict()
     unfit = "it reads an earlier layer than that of the base does" if cut else None
-    set_labels(config, labels, "single_label_classification")
+    set_labels(config, labels, task)
     model, report = load_to_train(
         AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
     )

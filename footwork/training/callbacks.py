@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -111,8 +112,11 @@ class Keeper(TrainerCallback):
         signals: SignalWatch,
         order: LengthBuckets,
         begin_epoch: Callable[[int], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.every = config.save_minutes * 60
+        self.patience = config.early_stopping
+        self.notify = notify
         self.signals = signals
         self.order = order
         self.begin_epoch = begin_epoch
@@ -144,6 +148,26 @@ class Keeper(TrainerCallback):
         """A signal within an epoch ends it without the evaluation that belongs to its end."""
         if self.signals.agreed() and state.epoch is not None and state.epoch % 1 != 0:
             control.should_evaluate = False
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **_: Any,
+    ) -> None:
+        """Note the best step, save, and stop where nothing has become better for long enough."""
+        sign = 1 if args.greater_is_better else -1
+        value = sign * metrics[f"eval_{args.metric_for_best_model}"]
+        if value > (-math.inf if state.best_metric is None else sign * state.best_metric):
+            state.best_global_step = state.global_step
+        control.should_save = True
+        best = state.best_global_step or 0
+        stale = sum("eval_loss" in log and log["step"] > best for log in state.log_history)
+        if self.patience and stale >= self.patience:
+            self.notify(f"Stopped early: no better for {self.patience} evaluations.")
+            control.should_training_stop = True
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

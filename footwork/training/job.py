@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 
 from footwork.accelerator import number_of_processes, uses_cpu
 from footwork.options import LOWER_IS_BETTER, LoopConfig
+from footwork.training.order import FILLER
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Logits (B, C) and targets (B, …) to one loss a row, (B,)."""
@@ -24,12 +25,14 @@ class TrainingJob:
     """What is trained, on what, and how it is judged."""
 
     model: nn.Module
-    dataset: torch.utils.data.Dataset[Any]
-    """Rows as the collator takes them; index -1 is a filler of weight 0."""
-    lengths: list[int]
-    """Tokens of each row, in the order of the dataset."""
-    collate: Callable[[list[Any]], dict[str, torch.Tensor]]
-    """Rows to a batch with `labels`, `row_weight` (1, or 0 for a filler) and `row` (its number)."""
+    batch: Callable[[Sequence[int], int], dict[str, torch.Tensor]]
+    """Rows, and an epoch counted from 0, to what the model takes."""
+    targets: torch.Tensor
+    """Of all rows, (N, …)."""
+    numbers: Sequence[int]
+    """What each row is called where one is named: its place in a file, say."""
+    lengths: Sequence[int]
+    """Tokens of each row; all alike where rows have no length."""
     loss: LossFunction
     parameter_groups: list[dict[str, Any]]
     measure: Callable[[nn.Module], dict[str, float]]
@@ -38,10 +41,36 @@ class TrainingJob:
     """Pads a batch to so many tokens; None where rows have no length."""
     notify: Callable[[str], None]
     """Takes progress and warnings, one line each."""
-    begin_epoch: Callable[[int], None] = lambda _: None
-    """Told the number of each epoch, from 0, before its rows are collated."""
     resting: Callable[[int], Sequence[nn.Parameter]] = lambda _: ()
     """Parameters that an epoch, counted from 0, leaves as they are: no gradient, no decay."""
+
+
+class JobRows(torch.utils.data.Dataset[int]):
+    """The rows of a job for a loader: items are their own numbers, batches belong to an epoch."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self._job, self._numbers, self._epoch = job, torch.tensor(job.numbers), 0
+
+    def __len__(self) -> int:
+        return len(self._job.lengths)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches are made."""
+        self._epoch = epoch
+
+    def collate(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """A batch with `labels`, `row_weight` (1, or 0 for a filler) and `row` (its number)."""
+        rows = [max(index, 0) for index in indices]
+        real = torch.tensor([index != FILLER for index in indices])
+        return {
+            **self._job.batch(rows, self._epoch),
+            "labels": self._job.targets[rows],
+            "row_weight": real.float(),
+            "row": self._numbers[rows].masked_fill(~real, FILLER),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from footwork.methods.table import methods_where
 from footwork.options import LoopConfig
 from footwork.training.callbacks import Keeper, Progress, SignalWatch
 from footwork.training.dropout import RowDropout
-from footwork.training.job import TrainingJob, TrainingOutcome, training_arguments
+from footwork.training.job import JobRows, TrainingJob, TrainingOutcome, training_arguments
 from footwork.training.memory import without_gradient
 from footwork.training.order import FILLER, LengthBuckets
 from footwork.training.state import (
@@ -68,6 +68,7 @@ def run_training(
             or a checkpoint cannot be written.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    config.require_settled()
     run.mkdir(parents=True, exist_ok=True)
     require_room(run, job.model)
     if resume is not None:
@@ -97,13 +98,14 @@ class GuardedTrainer(Trainer):
     ) -> None:
         self.job, self.config, self.run, self.signals = job, config, run, signals
         self.buckets = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=False)
-        keeper = Keeper(config, signals, self.buckets, job.begin_epoch)
+        rows = JobRows(job)
+        keeper = Keeper(config, signals, self.buckets, rows.begin_epoch, job.notify)
         super().__init__(
             model=job.model,
             args=training_arguments(config, run, len(job.lengths)),
-            train_dataset=job.dataset,
-            eval_dataset=job.dataset,  # never read: `evaluate` asks the job
-            data_collator=job.collate,
+            train_dataset=rows,
+            eval_dataset=rows,  # never read: `evaluate` asks the job
+            data_collator=rows.collate,
             callbacks=[Progress(job.notify), keeper],
         )
         for callback in (PrinterCallback, ProgressCallback):
@@ -116,10 +118,8 @@ class GuardedTrainer(Trainer):
     # Data order
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:  # noqa: ARG002
+        """Ours: an epoch's order is a function of the seed and the epoch, so a run can go on."""
         return self.buckets
-
-    def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["labels", "row_weight", "row"]
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
         """AdamW over the job's groups; the groups carry their own rates and decay."""
@@ -226,6 +226,7 @@ class GuardedTrainer(Trainer):
     # Guards
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Checked here, where it is known and before the update; the hook after it has no norm."""
         norm = super()._get_grad_norm(model, grad_norm)
         if not math.isfinite(norm):
             self._stop("gradient norm", float(norm), self.last_rows)
@@ -258,22 +259,8 @@ class GuardedTrainer(Trainer):
         )
         return metrics
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        improved = bool(super()._determine_best_metric(metrics, trial))
-        if improved:
-            self.state.best_global_step = self.state.global_step
-        self.control.should_save = True
-        patience = self.config.early_stopping
-        if patience and not improved and self._stale_evaluations() >= patience:
-            self.job.notify(f"Stopped early: no better for {patience} evaluations.")
-            self.control.should_training_stop = True
-        return improved
-
-    def _stale_evaluations(self) -> int:
-        best = self.state.best_global_step or 0
-        return sum("eval_loss" in log and log["step"] > best for log in self.state.log_history)
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002
+        """Complete or absent, and nothing pickled: Trainer writes in place, with pickles."""
         if is_main_process():
             written = save_training_state(
                 self.run, self.model, self.optimizer, self.lr_scheduler, self.state
@@ -288,6 +275,7 @@ class GuardedTrainer(Trainer):
         """Nothing: the weights are loaded before the trainer sees the model."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """From our checkpoint; a rate that was changed for the rest of the run holds."""
         if checkpoint is not None:
             peaks = [group["initial_lr"] for group in self.optimizer.param_groups]
             load_training_state(Path(checkpoint), self.optimizer, self.lr_scheduler)

@@ -24,10 +24,10 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from footwork.models.checkpoints import load_classifier, load_tokenizer
+from footwork.finetuning.train import fit, plan
 from textclf.config import TrainConfig
 from textclf.data.loading import LabelledData
-from textclf.fit import Learner, fit
+from textclf.task import TextTask
 
 BATCH_SIZE = 32
 FIXED_LENGTH = 128  # run_classification.py's default, with --pad_to_max_length
@@ -141,15 +141,14 @@ def train_with_footwork(course: Course, method: str = "full") -> Run:
         best_metric="accuracy",
         save_minutes=1e6,
     )
-    labels, task = course.data.labels, course.data.task
-    model, head = load_classifier(str(course.model), labels=labels, task=task)
-    tokenizer = load_tokenizer(str(course.model))
+    task = TextTask()
+    learner = plan(task, course.data, config, task.open(config), lambda _: None)
     clock = StepClock()
-    clock.watch(model)
-    learner = Learner(model, tokenizer, course.data, config, str(course.model), None, head)
+    clock.watch(learner.model)
     began = time.perf_counter()
     with TemporaryDirectory() as folder:
-        _, outcome = fit(learner, Path(folder), None, lambda _: None)
+        rows = task.encode(learner, Path(folder), lambda _: None)
+        _, outcome = fit(learner, rows, Path(folder), None, lambda _: None)
     return Run(clock, _losses(outcome.history), began)
 
 

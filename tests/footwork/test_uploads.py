@@ -26,10 +26,9 @@ from tests.hub import StandInApi, refused
 from tests.models import build_adapter, build_base, build_classifier
 from tests.tables import sentiment_table
 from tests.zeroshot.image_towers import draw_classes
+from textclf import train
 from textclf.config import TrainConfig
-from textclf.training import train
-from zeroshot.finetuning.config import FinetuneConfig
-from zeroshot.finetuning.finetune import finetune
+from zeroshot import FinetuneConfig, finetune
 
 
 class Uploads(StandInApi):

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import textclf.training as training_module
+import textclf.task as task_module
 from footwork.evaluation.result import evaluate_logits
+from footwork.finetuning.card import verdict
+from footwork.finetuning.train import TrainedRun
 from textclf import cli
 from textclf.config import TrainConfig
-from textclf.report.model_card import verdict
-from textclf.training import TrainedRun
+from textclf.task import TextTask
 
 NOTES = ("Texts are taken from 'text', labels from 'label'.", "No pictures in report/.")
 
@@ -26,6 +27,7 @@ def done(split: str) -> TrainedRun:
         for answers in (targets, targets * 0)
     )
     return TrainedRun(
+        task=TextTask(),
         folder=Path("out"),
         manifest={"evaluated_on": split},
         evaluation=model,
@@ -42,7 +44,7 @@ def told(
         notify("How it was read\n  Texts are taken from 'text',\n  labels from 'label'.")  # type: ignore[operator]
         return run
 
-    monkeypatch.setattr(training_module, "train", train)
+    monkeypatch.setattr(task_module, "train", train)
     assert cli.train("d.csv", Path("out"), settings=TrainConfig()) == 0
     captured = capsys.readouterr()
     return captured.out, captured.err
@@ -65,7 +67,12 @@ def test_the_verdict_is_the_cards(
     run = done("test")
     run = replace(run, baselines={"linear": run.evaluation})
     out, _ = told(run, monkeypatch, capsys)
-    assert verdict(run.evaluation, run.evaluation).replace("**", "").replace("`", "") in out
+    assert (
+        verdict(run.evaluation, run.evaluation, "the linear baseline")
+        .replace("**", "")
+        .replace("`", "")
+        in out
+    )
 
 
 def test_notes_reach_the_terminal_once(

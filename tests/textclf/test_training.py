@@ -1,26 +1,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
-import torch
 
-import textclf.training as training_module
+import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, DataError, ModelError
-from footwork.models.checkpoints import load_tokenizer
-from tests.models import FAMILIES, build_adapter, build_base, build_classifier, build_tokenizer
+from scripts.benchmarks.steps import Course, train_with_footwork
+from tests.models import build_adapter, build_base, build_classifier, build_tokenizer
 from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
+from tests.tasks import stopped_before_writing
 from textclf import TextClassifier, TrainConfig, train
 from textclf.data.loading import load_data
+from textclf.task import TextTask, audit_for, audit_table
 
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
 
@@ -35,46 +33,12 @@ def data(tmp_path: Path) -> Path:
     return sentiment_table(tmp_path / "data.csv", 40)
 
 
-@contextmanager
-def stopped_before_writing() -> Iterator[None]:
-    """Within the block a run fails when it is trained, and before anything of it is written."""
-    failure = ModelError("stopped here")
-    with (
-        patch.object(training_module, "write_classifier", side_effect=failure),
-        pytest.raises(ModelError, match="stopped here"),
-    ):
-        yield
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", ["lora", "full", "head", "gradual"])
-def test_every_method_trains_every_family_and_reloads_exactly(
-    family: str, method: Any, tmp_path: Path
-) -> None:
-    base = build_base(tmp_path / "base", family)
-    data = sentiment_table(tmp_path / "data.csv")
-    fresh = family == "deberta-v2" and method in ("lora", "full")  # of each kind of folder, one
-    prove = train if fresh else train_here
-    done = prove(data, tmp_path / "out", TrainConfig(model_id=str(base), method=method, **LEARNS))
-    manifest = json.loads((tmp_path / "out" / "footwork.json").read_text())
-    assert manifest == done.manifest
-    assert manifest["labels"] == ["negative", "positive"]
-    assert manifest["method"] == method
-    assert manifest["reload_difference"] < 1e-4
-    assert set(manifest["baselines"]) == {"majority", "linear"}
-    assert manifest["data"]["rows"] == {"train": 72, "validation": 8, "test": 0}
-    assert not (tmp_path / "out.training").exists()
-    assert (tmp_path / "out" / "adapter_config.json").exists() == (method == "lora")
-    if method != "head":  # a random encoder says little that a head could use
-        assert manifest["metrics"]["accuracy"]["value"] >= 0.75
-
-
 def test_the_base_of_tiny_is_named_so_that_any_machine_finds_it(data: Path, tmp_path: Path) -> None:
     train_here(data, tmp_path / "out", TrainConfig(model_id="tiny", num_epochs=1))
     adapter = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "tiny"
     written = "".join(p.read_text() for p in (tmp_path / "out").glob("*.json"))
-    assert str(Path(training_module.__file__).parents[1]) not in written
+    assert str(Path(train_module.__file__).parents[2]) not in written
 
 
 def test_what_a_model_cannot_do_is_refused_before_a_row_is_read(tmp_path: Path) -> None:
@@ -88,13 +52,6 @@ def test_what_a_model_cannot_do_is_refused_before_a_row_is_read(tmp_path: Path) 
     with pytest.raises(ModelError, match="no linear layers that LoRA can adapt here"):
         train(tmp_path / "none.csv", tmp_path / "out", config)
     assert not list(tmp_path.glob("*out*"))
-
-
-def test_a_refusal_within_a_run_leaves_no_folder(base: str, data: Path, tmp_path: Path) -> None:
-    config, refusal = TrainConfig(model_id=base, max_steps=1), ModelError("not with this one")
-    with patch.object(training_module, "fit", side_effect=refusal), pytest.raises(ModelError):
-        train(data, tmp_path / "out", config)
-    assert not (tmp_path / "out.training").exists()
 
 
 def test_pairs_and_amounts_and_several_labels_train(base: str, tmp_path: Path) -> None:
@@ -177,98 +134,6 @@ def test_a_folder_of_lora_is_trained_on(data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(after.logits(texts), before.logits(texts)[:, ::-1], atol=1e-3)
 
 
-def test_a_seed_gives_the_same_classifier_twice(data: Path, tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "roberta")
-    config = TrainConfig(model_id=str(base), method="full", num_epochs=2, seed=3)
-    texts = [text for text, _ in sentiment_rows(10)]
-    logits = []
-    for name in ("a", "b"):
-        train_here(data, tmp_path / name, config)
-        logits.append(TextClassifier.load(tmp_path / name).logits(texts))
-    np.testing.assert_array_equal(*logits)
-
-
-def test_a_model_that_reloads_differently_is_not_published(
-    base: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = training_module.write_classifier
-
-    def write_another(folder: Path, result: Any, baselines: Any) -> Any:
-        bias = result.model.classifier.bias
-        with torch.no_grad():
-            bias += torch.arange(2.0)
-            notes = write(folder, result, baselines)
-            bias -= torch.arange(2.0)
-        return notes
-
-    monkeypatch.setattr(training_module, "write_classifier", write_another)
-    config = TrainConfig(model_id=base, method="full", num_epochs=1)
-    with pytest.raises(ModelError, match=r"logits differ by .* Nothing was published"):
-        train(data, tmp_path / "out", config)
-    assert not (tmp_path / "out").exists()
-    assert list((tmp_path / "out.training").glob("checkpoint-*"))
-
-
-def test_what_exists_is_not_overwritten_unasked(base: str, data: Path, tmp_path: Path) -> None:
-    config = TrainConfig(model_id=base, num_epochs=1)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "thesis.txt").write_text("years of work")
-    for existing in ("refuse", "overwrite"):
-        with pytest.raises(ConfigError, match=r"out exists and is not replaced"):
-            train(data, out, config, existing=existing)
-    assert (out / "thesis.txt").read_text() == "years of work"
-    (out / "thesis.txt").unlink()
-    (tmp_path / "out.training").mkdir()
-    (tmp_path / "out.training" / "mine").touch()
-    with pytest.raises(ConfigError, match=r"work in .*out\.training, which holds something else"):
-        train(data, out, config, existing="overwrite")
-    (tmp_path / "out.training" / "mine").rename(tmp_path / "mine")
-    train_here(data, out, config)
-    with pytest.raises(ConfigError, match=r"out exists.*--overwrite"):
-        train(data, out, config)
-    train_here(data, out, config, existing="overwrite")
-    with pytest.raises(ConfigError, match=r"finished: there is nothing to resume"):
-        train(data, out, config, existing="resume")
-    with pytest.raises(ConfigError, match=r"No unfinished run"):
-        train(data, tmp_path / "new", config, existing="resume")
-
-
-def test_a_run_is_resumed_only_with_its_own_settings(
-    base: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    config = TrainConfig(model_id=base, num_epochs=2, batch_size=8)
-    with stopped_before_writing():
-        train(data, out, config)
-    with pytest.raises(ConfigError, match=r"unfinished run.*--resume"):
-        train(data, out, config)
-    other = TrainConfig(model_id=base, num_epochs=2, batch_size=4)
-    with pytest.raises(ConfigError, match=r"`?batch_size`? was 8, is 4"):
-        train(data, out, other, existing="resume")
-    here = accelerator.has_bf16(accelerator.compute_device())
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(accelerator, "has_bf16", lambda _: not here)
-        with pytest.raises(ConfigError, match=r"mixed_precision was '(\w+)', is '(?!\1)"):
-            train(data, out, config, existing="resume")
-    notes: list[str] = []
-    train_here(data, out, config, existing="resume", notify=notes.append)
-    assert not any(note.startswith("step ") for note in notes)  # all steps were done before
-
-
-def test_an_overwriting_run_that_was_stopped_is_resumed(
-    base: str, data: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    config = TrainConfig(model_id=base, num_epochs=1, max_length=48)
-    train_here(data, out, config)
-    other = TrainConfig(model_id=base, num_epochs=1, max_length=48, seed=1)
-    with stopped_before_writing():
-        train(data, out, other, existing="overwrite")
-    assert json.loads((out / "footwork.json").read_text())["seed"] == 0
-    assert train_here(data, out, other, existing="resume").manifest["seed"] == 1
-
-
 def test_a_setting_without_sense_is_refused_before_training(
     base: str, data: Path, tmp_path: Path
 ) -> None:
@@ -288,20 +153,19 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     table = write_table(tmp_path / "t.csv", rows, ("text", "label"))
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
-    learner = training_module.plan(
-        load_data(str(table), config), config, load_tokenizer(config.model_id), said.append
+    task = TextTask()
+    learner = train_module.plan(
+        task, load_data(str(table), config), config, task.open(config), said.append
     )
-    before = training_module.audit_for(
-        learner.data, learner.tokenizer, learner.model, learner.config
-    )
-    alone = training_module.audit_table(table, config)
+    before = audit_for(learner.data, learner.preparation, learner.model, learner.config)
+    alone = audit_table(table, config)
     assert alone.max_length == before.max_length == 128
     assert alone.splits["train"].lost_tokens > 0
     assert (alone.splits, alone.findings) == (before.splits, before.findings)
     assert set(said) <= set(alone.notes)
     assert "7 steps" in said[0]
     # Three epochs of 36 rows are nine steps; the device's rate is measured each time.
-    longer = training_module.audit_table(table, replace(config, max_steps=None, num_epochs=3))
+    longer = audit_table(table, replace(config, max_steps=None, num_epochs=3))
     work = [one.cost.minutes * one.cost.device_flops for one in (alone, before, longer) if one.cost]
     assert work[0] == pytest.approx(work[1])
     assert work[0] < work[2]
@@ -313,35 +177,6 @@ def test_a_table_of_one_class_cannot_be_learned(base: str, tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"audit"):
         train(table, tmp_path / "out", TrainConfig(model_id=base))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == []
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("class_weights", "balanced"),
-        ("label_smoothing", 0.1),
-        ("schedule", "cosine"),
-        ("layer_decay", 0.8),
-    ],
-)
-def test_every_training_setting_is_taken(
-    setting: str, value: Any, data: Path, tmp_path: Path
-) -> None:
-    base = build_base(tmp_path / "base", "deberta-v2")
-    config = TrainConfig(model_id=str(base), method="full", num_epochs=1, **{setting: value})
-    assert train_here(data, tmp_path / "out", config).manifest["config"][setting] == value
-
-
-def test_activation_checkpointing_changes_nothing_but_memory(data: Path, tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "deberta-v2")
-    losses = []
-    for name, checkpointing in (("a", False), ("b", True)):
-        config = TrainConfig(
-            model_id=str(base), method="full", num_epochs=2, activation_checkpointing=checkpointing
-        )
-        done = train_here(data, tmp_path / name, config)
-        losses.append(done.manifest["metrics"]["log_loss"]["value"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Path) -> None:
@@ -357,3 +192,26 @@ def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Pa
     logits = classifier.logits(["the film was very good"])[0].astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum()
     assert [found[label] for label in classifier.labels] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path: Path) -> None:
+    task, config = TextTask(), TrainConfig(model_id=base, learning_rate=1e-3, max_steps=1)
+    labelled = load_data(str(data), config)
+    learner = train_module.plan(task, labelled, config, task.open(config), lambda _: None)
+    assert learner.config.mixed_precision in ("bf16", "float32")
+    learner.config.require_settled()
+    rows = task.encode(learner, tmp_path, lambda _: None)
+    with pytest.raises(ValueError, match="`num_epochs`, `best_metric`, `mixed_precision` must be"):
+        train_module.fit(replace(learner, config=config), rows, tmp_path, None, lambda _: None)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "head"])
+def test_the_benchmark_trains_where_bf16_is_quick(
+    method: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = build_classifier(tmp_path / "base", "deberta-v2")
+    monkeypatch.setattr(accelerator, "has_bf16", lambda _: True)
+    course = Course(base, load_data(str(data), TrainConfig()), 1e-3, steps=3)
+    run = train_with_footwork(course, method)
+    assert len(run.losses) == 3
+    assert np.isfinite(run.losses).all()

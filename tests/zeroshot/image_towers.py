@@ -10,6 +10,14 @@ import numpy as np
 from tests.dual_encoders import SIDE, build_dual_encoder
 
 CLASSES = {"amber": (230, 160, 20), "navy": (20, 30, 120), "olive": (90, 110, 20)}
+LABELS = sorted(CLASSES)
+QUICK: dict[str, Any] = {
+    "num_epochs": 3,
+    "learning_rate": 3e-3,
+    "batch_size": 8,
+    "mixed_precision": "float32",
+}
+"""Of a training on `draw_classes`, enough to learn them."""
 
 
 def build_tower(folder: Path, family: str) -> Path:

@@ -28,7 +28,7 @@ def mixed(tmp_path: Path) -> LabelledImages:
 def test_images_that_show_their_class_are_all_right(tmp_path: Path) -> None:
     found = evaluate(collection(tmp_path / "easy", EASY))
     assert found.images == 6
-    for way in found.ways:
+    for way in found.sets:
         assert {name: each.value for name, each in way.metrics.items()} == {
             "top_1": 1.0,
             "macro_recall": 1.0,
@@ -97,7 +97,7 @@ def test_every_image_is_embedded_once(mixed: LabelledImages) -> None:
     encoder.read = []
     found = evaluate_images(encoder, mixed)
     assert encoder.read == list(mixed.paths)
-    assert [way.name for way in found.ways] == ["a photo of a {}.", "{}", "short", "imagenet"]
+    assert [way.name for way in found.sets] == ["a photo of a {}.", "{}", "short", "imagenet"]
 
 
 def test_a_table_of_the_same_images_gives_the_same_figures(
@@ -132,8 +132,8 @@ def test_a_better_template_set_is_told_from_luck(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.json"
     prompts.write_text(json.dumps({"dog": ["a poodle"]}), encoding="utf-8")
     found = evaluate(images, EvaluateOptions(templates="{}", compare=(str(prompts),)))
-    assert [way.name for way in found.ways] == ["{}", "a photo of a {}.", str(prompts)]
-    plain, poodles = found.ways[1].difference, found.ways[2].difference
+    assert [way.name for way in found.sets] == ["{}", "a photo of a {}.", str(prompts)]
+    plain, poodles = found.sets[1].difference, found.sets[2].difference
     assert plain is not None
     assert poodles is not None
     assert poodles.clear
@@ -150,9 +150,9 @@ def test_a_better_template_set_is_told_from_luck(tmp_path: Path) -> None:
 def test_template_sets_that_are_the_same_are_judged_once(mixed: LabelledImages) -> None:
     same = EvaluateOptions(templates="a photo of a {}.", compare=("{}", "{}", "a photo of a {}."))
     found = evaluate(mixed, same)
-    assert [way.name for way in found.ways] == ["a photo of a {}.", "{}"]
+    assert [way.name for way in found.sets] == ["a photo of a {}.", "{}"]
     alone = evaluate(mixed, EvaluateOptions(compare=()))
-    assert [way.name for way in alone.ways] == ["a photo of a {}."]
+    assert [way.name for way in alone.sets] == ["a photo of a {}."]
     assert "change:" not in alone.to_text()
     assert not any("template sets" in note for note in alone.notes)
 
@@ -194,7 +194,7 @@ def test_files_that_cannot_be_read_are_listed_and_not_counted(tmp_path: Path) ->
     whole, partly = evaluate(images), evaluate(read_labelled_images(tmp_path / "all"))
     assert [each.reason for each in partly.skipped] == ["it ends too early"]
     assert partly.images == whole.images
-    assert partly.ways == whole.ways
+    assert partly.sets == whole.sets
     assert partly.to_dict()["skipped"][0]["place"].endswith("broken.jpg")
     assert "6 images (1 skipped), 3 classes" in partly.to_text()
 

@@ -46,10 +46,10 @@ def test_it_is_judged_in_detail_and_words_beside_it(
 ) -> None:
     images = collection(tmp_path / "new", NEW)
     found = evaluate(images, taught=taught)
-    assert [way.name for way in found.ways] == ["the taught classifier", "a photo of a {}.", "{}"]
+    assert [way.name for way in found.sets] == ["the taught classifier", "a photo of a {}.", "{}"]
     assert found.labels == ("big-cat", "red_bird", "whale")
     assert [Path(each.path).stem for each in found.wrong] == ["whale asleep"]
-    words = found.ways[1]
+    words = found.sets[1]
     assert words.metrics["top_1"].value < found.reported.metrics["top_1"].value
     assert words.difference is not None
     assert words.difference.clear

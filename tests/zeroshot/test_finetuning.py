@@ -2,28 +2,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import zeroshot.finetuning.finetune as finetune_module
+from footwork.cli import main
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.models.image_classifiers import load_image_classifier
-from tests.zeroshot.image_towers import CLASSES, build_tower, draw_classes
-from zeroshot.finetuning.classifier import FinetunedClassifier, FinetunedOptions
-from zeroshot.finetuning.config import FinetuneConfig
-from zeroshot.finetuning.finetune import FinetunedRun, finetune
-
-LABELS = sorted(CLASSES)
-QUICK = {"num_epochs": 3, "learning_rate": 3e-3, "batch_size": 8, "mixed_precision": "float32"}
+from tests.runs import finetune_here
+from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
+from zeroshot import FinetuneConfig, finetune
+from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
+from zeroshot.task import assess
 
 
 @pytest.fixture(scope="module")
@@ -38,56 +33,6 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _logits_here(folder: Path, paths: Any) -> Any:
     return FinetunedClassifier.load(folder, FinetunedOptions(precision="float32")).logits(paths)
-
-
-def finetune_here(examples: Path, out: Path, config: FinetuneConfig, **more: Any) -> FinetunedRun:
-    """As `finetune`, without pictures, and the saved folder is loaded in this process."""
-    with (
-        patch("zeroshot.finetuning.reload._logits_in_fresh_process", _logits_here),
-        patch("zeroshot.finetuning.publish._drawings", return_value={}),
-    ):
-        return finetune(examples, out, config, **more)
-
-
-@contextmanager
-def stopped_before_writing() -> Iterator[None]:
-    failure = ModelError("stopped here")
-    with (
-        patch.object(finetune_module, "write_finetuned", side_effect=failure),
-        pytest.raises(ModelError, match="stopped here"),
-    ):
-        yield
-
-
-@pytest.mark.parametrize(
-    ("family", "method"),
-    [
-        ("clip", "lora"),
-        ("clip", "gradual"),
-        ("siglip", "full"),
-        ("vit", "lora"),
-        ("vit", "head"),
-        ("resnet", "full"),
-        ("resnet", "head"),
-    ],
-)
-def test_every_method_trains_and_reloads_exactly(
-    family: str, method: Any, examples: Path, tmp_path: Path
-) -> None:
-    base = build_tower(tmp_path / "base", family)
-    config = FinetuneConfig(model_id=str(base), method=method, **QUICK)
-    done = finetune_here(examples, tmp_path / "out", config)
-    manifest = json.loads((tmp_path / "out" / "footwork.json").read_text())
-    assert manifest == done.manifest
-    assert (manifest["application"], manifest["kind"]) == ("zeroshot", "finetuned")
-    assert manifest["labels"] == LABELS
-    assert manifest["data"]["rows"] == {"train": 24, "validation": 6}
-    assert manifest["reload_difference"] < 1e-4
-    assert {"majority", "linear_probe"} <= set(manifest["baselines"])
-    assert ("zero_shot" in manifest["baselines"]) == (family in ("clip", "siglip"))
-    assert (tmp_path / "out" / "adapter_config.json").exists() == (method == "lora")
-    assert not (tmp_path / "out.training").exists()
-    assert manifest["metrics"]["accuracy"]["value"] > 0.5 or method == "head"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +69,7 @@ def test_merged_a_folder_is_plain_and_answers_as_its_adapter(
     assert not (tmp_path / "plain" / "adapter_config.json").exists()
     adapter, plain = ((tmp_path / n / "README.md").read_text() for n in ("adapter", "plain"))
     assert "library_name: peft" in adapter
-    assert "--merge" in adapter
+    assert "footwork zeroshot merge" in adapter
     assert "library_name: transformers" in plain
     assert 'pipeline("image-classification"' in plain
     assert str(tmp_path) not in adapter + plain
@@ -169,25 +114,6 @@ def test_files_are_labelled_in_order_and_one_that_is_no_image_is_a_fault(
     assert answers[0].score == pytest.approx(probabilities.max(), abs=1e-5)
     never = FinetunedClassifier.load(out, FinetunedOptions(abstain_below=1.0))
     assert [answer.label for answer in never.predict([paths[0]])] == [None]
-
-
-@pytest.mark.parametrize("method", ["full", "gradual"])
-def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(
-    method: Any, vit: str, examples: Path, tmp_path: Path
-) -> None:
-    config = FinetuneConfig(model_id=vit, method=method, **QUICK)
-    picture = [examples / "amber" / "2.png"]
-    finetune_here(examples, tmp_path / "whole", config)
-    with stopped_before_writing():
-        finetune(examples, tmp_path / "cut", config)
-    run = tmp_path / "cut.training"
-    (run / "outcome.json").unlink()  # as if it had been killed after its first epochs
-    newest = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    shutil.rmtree(newest[-1])
-    assert len(newest) > 1
-    finetune_here(examples, tmp_path / "cut", config, existing="resume")
-    whole, cut = (_logits_here(tmp_path / name, picture) for name in ("whole", "cut"))
-    np.testing.assert_array_equal(whole, cut)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +229,115 @@ def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"features_from": 0}, "`features_from` must be at least 1"),
-        ({"validation_share": 1.0}, "`validation_share` must be between 0 and 1"),
-        ({"label_smoothing": 1.0}, "`label_smoothing` must be from 0"),
+        ({"task": "regression"}, "`task` must be single or multi"),
         ({"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
     ],
 )
 def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         FinetuneConfig(**settings)
+
+
+def several(folder: Path, as_columns: bool, each: int = 12) -> Path:
+    """A table of pictures that are dark or light and, apart from that, red or blue or neither."""
+    from PIL import Image
+
+    random, rows = np.random.default_rng(0), []
+    folder.mkdir()
+    for number in range(4 * each):
+        dark, red = number % 2, number // 2 % 2
+        colour = np.array([200, 30, 30] if red else [30, 30, 200]) * (0.35 if dark else 1.0)
+        pixels = np.clip(colour + random.normal(0, 12, (40, 40, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        labels = [name for name, holds in (("dark", dark), ("red", red)) if holds]
+        bits = {"dark": str(dark), "red": str(red)}
+        rows.append({"path": f"{number}.png", **(bits if as_columns else {"labels": labels})})
+    table = folder / "labels.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    return table
+
+
+@pytest.mark.parametrize("as_columns", [False, True])
+def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: Path) -> None:
+    table = several(tmp_path / "data", as_columns)
+    stated = {"label_column": "dark,red"} if as_columns else {}
+    settings = QUICK | {"num_epochs": 12, "class_weights": "balanced", **stated}
+    config = FinetuneConfig(model_id=vit, method="full", augment=False, **settings)
+    done = finetune_here(table, tmp_path / "out", config)
+    assert done.manifest["task"] == "multi_label_classification"
+    assert done.manifest["labels"] == ["dark", "red"]
+    assert set(done.manifest["baselines"]) == {"majority", "linear_probe"}
+    assert done.manifest["reload_difference"] < 1e-4
+    assert done.evaluation.metrics["micro_f1"].value > 0.8
+    classifier = FinetunedClassifier.load(tmp_path / "out")
+    images = [tmp_path / "data" / f"{number}.png" for number in range(4)]
+    answers = classifier.predict(images)
+    assert [set(answer.labels) for answer in answers] == [set(), {"dark"}, {"red"}, {"dark", "red"}]
+    assert answers[0].label is None
+    assert answers[3].label in answers[3].labels
+    assert "any of 2 labels, or none" in (tmp_path / "out" / "README.md").read_text()
+    judged = assess(table, classifier).evaluation
+    assert judged.metrics["micro_f1"].value > 0.9
+    assert judged.rows == 48
+
+
+def test_images_are_told_apart_by_classes_not_by_amounts(
+    vit: str, examples: Path, tmp_path: Path
+) -> None:
+    rows = [{"path": f"{n}.png", "labels": f"{n}.5"} for n in range(40)]
+    table = tmp_path / "amounts.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    config = FinetuneConfig(model_id=vit, label_column="labels")
+    with pytest.raises(DataError, match=r"are amounts\. Images are told apart by classes"):
+        finetune(table, tmp_path / "out", config)
+    with pytest.raises(ConfigError, match="Only a table says which images have several"):
+        finetune(examples, tmp_path / "out", FinetuneConfig(model_id=vit, task="multi"))
+
+
+def test_a_published_folder_is_judged_as_texts_are(
+    vit: str, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, held_out = tmp_path / "out", draw_classes(tmp_path / "more", 4)
+    (held_out / "navy" / "broken.png").write_bytes(b"\x89PNG")
+    finetune_here(examples, out, FinetuneConfig(model_id=vit, method="full", **QUICK))
+    command = ["zeroshot", "evaluate", str(held_out), "--taught", str(out)]
+    assert main([*command, "--json"]) == 3
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert "broken.png" in shown.err
+    assert document["rows"] == 12
+    assert set(document) == {
+        *("task", "labels", "rows", "metrics", "per_class", "confusion", "calibration", "notes")
+    }
+    manifest = json.loads((out / "footwork.json").read_text())
+    assert document["calibration"]["temperature"] == manifest["calibration"]["temperature"]
+    assert not document["calibration"]["fitted"]
+    assert main(command) == 3
+    assert "12 images, 3 classes" in capsys.readouterr().out
+    assert main([*command, "--report", str(tmp_path / "report")]) == 2
+    (held_out / "navy").rename(held_out / "teal")
+    assert main(command) == 1
+    assert "does not know 'teal'" in capsys.readouterr().err
+    assert main(["zeroshot", "evaluate", str(examples), "--taught", str(out)]) == 0
+    assert "It was trained on most of these images" in capsys.readouterr().out
+
+
+def test_an_adapter_is_merged_afterwards(
+    vit: str, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, plain = tmp_path / "adapter", tmp_path / "plain"
+    finetune_here(examples, adapter, FinetuneConfig(model_id=vit, **QUICK))
+    assert main(["zeroshot", "merge", str(adapter), str(plain)]) == 0
+    assert "holds the merged model" in capsys.readouterr().out
+    assert not (plain / "adapter_config.json").exists()
+    pictures = sorted((examples / "navy").iterdir())
+    options = FinetunedOptions(precision="float32")
+    former, merged = (FinetunedClassifier.load(each, options) for each in (adapter, plain))
+    np.testing.assert_allclose(
+        merged.predict_proba(pictures), former.predict_proba(pictures), atol=1e-4
+    )
+    assert merged.rule.temperature == 1
+    card = (plain / "README.md").read_text()
+    assert "library_name: transformers" in card
+    assert 'pipeline("image-classification"' in card
+    assert main(["zeroshot", "merge", str(plain), str(tmp_path / "again")]) == 2

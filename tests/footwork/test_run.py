@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import textclf.training as training_module
+import footwork.finetuning.train as train_module
 from footwork.errors import ConfigError, Interrupted
 from footwork.files.folders import MANIFEST, write_json
 from footwork.training.run import SETTINGS, check_run, held, resumable
@@ -26,7 +26,7 @@ TEXTS = [text for text, _ in sentiment_rows(8)]
 @pytest.fixture(autouse=True)
 def without_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reload proof starts a process, and is not what these tests are about."""
-    monkeypatch.setattr(training_module, "prove_reload", lambda *_: 0.0)
+    monkeypatch.setattr(train_module, "prove_reload", lambda *_: 0.0)
 
 
 @pytest.fixture

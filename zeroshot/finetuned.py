@@ -17,14 +17,15 @@ from footwork.encoder.preprocessing import PixelArrays, Preprocessing
 from footwork.encoder.streaming import PictureFile, PictureStream
 from footwork.encoder.towers import ImageTower
 from footwork.errors import ConfigError, ImageError, ModelError
-from footwork.evaluation.logits import log_softmax
-from footwork.files.folders import MANIFEST, read_manifest
+from footwork.evaluation.decision import LIKELY, DecisionRule, rule_of
+from footwork.files.folders import read_manifest
 from footwork.inference.halving import FloatArray
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
 from footwork.options import EncoderConfig
+from footwork.tables.labels import MULTI_LABEL
 from zeroshot.classifier import LabelledImage
-from zeroshot.finetuning.kind import is_finetuned
+from zeroshot.config import is_finetuned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class FinetunedClassifier:
         model: A classifier.
         processor: Its image processor.
         manifest: What `footwork.json` holds.
+        rule: What its logits mean.
         options: How it answers.
     """
 
@@ -76,19 +78,13 @@ class FinetunedClassifier:
         model: Any,
         processor: Any,
         manifest: dict[str, Any],
+        rule: DecisionRule,
         options: FinetunedOptions = FinetunedOptions(),
     ) -> None:
         device = compute_device()
         self.manifest, self.options = manifest, options
-        self.labels: tuple[str, ...] = tuple(manifest["labels"])
-        """C names, in the order of the scores."""
-        self.temperature = float(manifest["calibration"]["temperature"])
-        """Logits are divided by it, so that probabilities mean what they say."""
         asked = options.abstain_below
-        self.abstain_below: float | None = (
-            manifest["calibration"]["abstain_below"] if asked is None else asked
-        )
-        """Probability below which no label is given; None always gives one."""
+        self.rule = rule if asked is None else replace(rule, abstain_below=asked)
         dtype = resolve_precision(options.precision, device)
         size = options.batch_size or (16 if device.type == "cpu" else 64)
         tower = LogitTower(model.to(device), dtype, size)
@@ -118,21 +114,17 @@ class FinetunedClassifier:
             message = f"{folder} holds no fine-tuned model. Make one: footwork zeroshot finetune."
             raise ModelError(message)
         model, processor = load_trained_image_classifier(folder), load_image_processor(str(folder))
-        match manifest:
-            case {
-                "labels": [*labels],
-                "calibration": {
-                    "temperature": float() | int() as temperature,
-                    "abstain_below": None | float() | int(),
-                },
-            } if 0 < temperature < 1e6 and all(isinstance(one, str) for one in labels):
-                if model.config.num_labels == len(labels):
-                    return cls(model, processor, manifest, options)
-        raise ModelError(
-            f"{folder / MANIFEST} does not fit the model, which tells {model.config.num_labels} "
-            "classes apart: `labels` and `calibration` must be as they were published. Train it "
-            "again, or copy the folder again."
-        )
+        return cls(model, processor, manifest, rule_of(manifest, model.config), options)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C names, in the order of the scores."""
+        return self.rule.labels
+
+    @property
+    def abstain_below(self) -> float | None:
+        """Probability below which no label is given; None always gives one."""
+        return self.rule.abstain_below
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -157,13 +149,31 @@ class FinetunedClassifier:
             else:
                 yield replace(self._answer(file.path, outcome), note=file.note)
 
-    def predict_proba(self, images: Sequence[Path | Image.Image]) -> NDArray[np.float64]:
+    def readable_logits(
+        self, paths: Sequence[Path]
+    ) -> tuple[FloatArray, list[int], dict[Path, str]]:
+        """As `logits`, of the files that can be read.
+
+        Returns:
+            Shape (R, C), the places of those among `paths`, and why the others cannot be read.
+        """
+        rows, kept, faults = [], [], {}
+        for place, (file, outcome) in enumerate(self._pictures.files(map(PictureFile, paths))):
+            if isinstance(outcome, ImageError):
+                faults[file.path] = outcome.reason
+            else:
+                rows.append(outcome)
+                kept.append(place)
+        width = len(self.labels)
+        return np.stack(rows) if rows else np.zeros((0, width), np.float32), kept, faults
+
+    def predict_proba(self, images: Sequence[Path | Image.Image]) -> NDArray[np.floating[Any]]:
         """Calibrated probabilities, (N, C).
 
         Raises:
             ImageError: One cannot be read.
         """
-        return self._probabilities(self.logits(images))
+        return self.rule.probabilities(self.logits(images))
 
     def logits(self, images: Sequence[Path | Image.Image]) -> FloatArray:
         """What the model says, before the temperature, (N, C).
@@ -174,21 +184,19 @@ class FinetunedClassifier:
         rows = self._pictures.rows(images)
         return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
 
-    def _probabilities(self, logits: FloatArray) -> NDArray[np.float64]:
-        probabilities: NDArray[np.float64] = np.exp(log_softmax(logits / self.temperature))
-        return probabilities
-
     def _answer(self, path: Path | None, logits: FloatArray) -> LabelledImage:
-        probabilities = self._probabilities(logits[None])[0].tolist()
-        best = max(probabilities)
-        label = self.labels[probabilities.index(best)]
-        bar = self.abstain_below
-        given = (label,) if bar is None or best >= bar else ()
+        probabilities = self.rule.probabilities(logits[None])[0].tolist()
+        ranked = sorted(zip(probabilities, self.labels, strict=True), key=lambda pair: -pair[0])
+        best = ranked[0][0]
+        several = self.rule.task == MULTI_LABEL
+        given = [pair for pair in ranked if pair[0] >= LIKELY] if several else ranked[:1]
+        if self.abstain_below is not None and best < self.abstain_below:
+            given = []
         return LabelledImage(
             path=path,
-            label=given[0] if given else None,
+            label=given[0][1] if given else None,
             score=best,
             scores=dict(zip(self.labels, probabilities, strict=True)),
-            labels=given,
-            label_scores=(best,) if given else (),
+            labels=tuple(label for _, label in given),
+            label_scores=tuple(probability for probability, _ in given),
         )

@@ -14,45 +14,30 @@ from footwork.errors import ConfigError
 from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from footwork.evaluation.result import Evaluation
 from footwork.files.folders import write_json
-from footwork.methods.table import METHODS, Adapter
-from textclf.report.model_card import model_card
+from footwork.finetuning.card import model_card
+from footwork.finetuning.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything that is told about a trained classifier."""
 
-    title: str
-    """Of the model card."""
-    model_id: str
-    """The base: a Hub id, a local folder or `tiny`."""
-    method: str
-    task: str
-    labels: tuple[str, ...]
-    data: Mapping[str, Any]
-    """`path`, `sha256`, `rows` a split, `text_columns`, `label_column`, as in `footwork.json`."""
-    config: Mapping[str, Any]
-    """Every setting of the run, resolved."""
-    history: Sequence[Mapping[str, Any]]
-    """Trainer's `state.log_history`."""
+    task: Task
+    manifest: Mapping[str, Any]
+    """What `footwork.json` holds."""
     evaluations: Mapping[str, Evaluation]
     """By split; the last one is reported."""
     baselines: Mapping[str, Evaluation]
-    """`majority` and `linear`, judged on the reported split."""
-    versions: Mapping[str, str]
+    """Judged on the reported split."""
+    history: Sequence[Mapping[str, Any]]
+    """Trainer's `state.log_history`."""
     notes: tuple[str, ...] = ()
     """What a reader of the card should know, a sentence each."""
-    adapter: bool = False
-    """The folder holds an adapter, not a whole model."""
-    revision: str | None = None
-    """Commit of the base on the Hub."""
-    head: str | None = None
-    """Where the output layer began, for a base that had one."""
 
     @property
-    def adapter_kind(self) -> Adapter | None:
-        """What adapter the folder holds, None for a whole model."""
-        return METHODS[self.method].adapter if self.adapter else None
+    def title(self) -> str:
+        """Of the model card: the name of the data, without its folder and ending."""
+        return Path(str(self.manifest["data"].get("path") or "table")).stem
 
     @property
     def split(self) -> str:
@@ -77,7 +62,16 @@ def write_report(folder: Path, report: Report) -> tuple[str, ...]:
     """
     target = folder / "report"
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "metrics.json", _json_value(_figures(report)))
+    kept = ("task", "method", "model", "data", "config", "versions")
+    figures = {name: report.manifest[name] for name in kept} | {
+        "title": report.title,
+        "reported_split": report.split,
+        "evaluations": {name: each.to_dict() for name, each in report.evaluations.items()},
+        "baselines": {name: each.to_dict() for name, each in report.baselines.items()},
+        "notes": report.notes,
+        "history": report.history,
+    }
+    write_json(target / "metrics.json", _json_value(figures))
     pictures, notes = [], []
     try:
         for name, draw in _drawings(report).items():
@@ -90,23 +84,6 @@ def write_report(folder: Path, report: Report) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _figures(report: Report) -> dict[str, Any]:
-    return {
-        "title": report.title,
-        "task": report.task,
-        "method": report.method,
-        "model": {"id": report.model_id, "revision": report.revision},
-        "reported_split": report.split,
-        "evaluations": {name: each.to_dict() for name, each in report.evaluations.items()},
-        "baselines": {name: each.to_dict() for name, each in report.baselines.items()},
-        "data": report.data,
-        "config": report.config,
-        "versions": report.versions,
-        "notes": report.notes,
-        "history": report.history,
-    }
-
-
 def _drawings(report: Report) -> dict[str, Callable[[Path], None]]:
     """Return what there is to draw, by file name."""
     evaluation = report.evaluation
@@ -117,7 +94,7 @@ def _drawings(report: Report) -> dict[str, Callable[[Path], None]]:
         drawings["curves.png"] = lambda path: plot_curves(report.history, path, logged)
     confusion, calibration = evaluation.confusion, evaluation.calibration
     if confusion is not None:
-        drawings["confusion.png"] = lambda path: plot_confusion(confusion, report.labels, path)
+        drawings["confusion.png"] = lambda path: plot_confusion(confusion, evaluation.labels, path)
     if calibration is not None:
         drawings["reliability.png"] = lambda path: plot_reliability(
             calibration.bins_before, calibration.bins_after, path

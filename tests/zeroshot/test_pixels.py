@@ -10,8 +10,9 @@ from footwork.encoder.preprocessing import Preprocessing
 from footwork.images.decoding import decode_image
 from footwork.models.image_classifiers import load_image_processor
 from tests.zeroshot.image_towers import build_tower, draw_classes
-from zeroshot.finetuning.examples import read_finetune_images
-from zeroshot.finetuning.pixels import augmented, decode_once
+from zeroshot.config import FinetuneConfig
+from zeroshot.pixels import augmented, decode_once
+from zeroshot.splits import read_images
 
 
 @pytest.mark.parametrize("family", ["clip", "vit", "resnet"])
@@ -41,9 +42,9 @@ def test_the_same_file_never_stands_on_both_sides(tmp_path: Path) -> None:
     for path in list(data.rglob("*.png")):
         (path.parent / f"again-{path.name}").write_bytes(path.read_bytes())
     for seed in range(5):
-        splits = read_finetune_images(data, 0.3, seed).splits
+        splits = read_images(data, FinetuneConfig(validation_share=0.3, seed=seed)).splits
         train, validation = (
-            {path.read_bytes() for path in splits[name].paths} for name in ("train", "validation")
+            {path.read_bytes() for path in splits[name].inputs} for name in ("train", "validation")
         )
         assert not train & validation
         assert set(splits["validation"].targets.tolist()) == {0, 1, 2}

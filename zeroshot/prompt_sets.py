@@ -1,4 +1,4 @@
-"""The ways to label that an evaluation puts side by side."""
+"""The prompt sets that an evaluation puts side by side, and a taught classifier."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Taught(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What one way to label makes of N images."""
+    """What a prompt set makes of N images."""
 
     name: str
     logits: FloatArray
@@ -82,14 +82,14 @@ class Answers:
     notes: tuple[str, ...] = ()
 
 
-class Ways:
+class PromptSets:
     """Template sets, and before them a taught classifier where there is one.
 
     Args:
         encoder: Embeds texts.
         class_names: Of the images.
         options: Which template sets.
-        taught: To be judged in detail, its labels being those that all ways choose among.
+        taught: To be judged in detail, its labels being those that all sets choose among.
 
     Raises:
         ConfigError: Templates or class names cannot be used.
@@ -111,13 +111,13 @@ class Ways:
         if taught is not None:
             taught.require_encoder(encoder)
         default = DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT
-        self.sets: dict[str, Prompts] = {}
+        self.prompts: dict[str, Prompts] = {}
         """By name; the first are the options' `templates`."""
         for wanted in (options.templates, None, *options.compare):
             prompts = load_prompts(wanted, default)
             prompts.require_known(self._spoken)
-            if prompts not in self.sets.values():
-                self.sets[default[0] if wanted is None else wanted] = prompts
+            if prompts not in self.prompts.values():
+                self.prompts[default[0] if wanted is None else wanted] = prompts
         self._asked = ZeroShotOptions(
             templates=options.templates, top_k=1, none_below=options.none_below
         )
@@ -135,16 +135,16 @@ class Ways:
 
     @property
     def comparisons(self) -> int:
-        """How many ways stand beside the first."""
-        return len(self.sets) - (self._taught is None)
+        """How many stand beside the first."""
+        return len(self.prompts) - (self._taught is None)
 
     def answers(self, embeddings: NDArray[np.float32]) -> Iterator[Answers]:
-        """What each way makes of the images, the one to be judged in detail first.
+        """What each makes of the images, the one to be judged in detail first.
 
         Args:
             embeddings: Shape (N, D).
         """
-        names = list(self.sets)
+        names = list(self.prompts)
         if self._taught is None:
             yield self._in_detail(embeddings, names.pop(0))
         else:
@@ -152,7 +152,7 @@ class Ways:
         cache, rows = EmbeddingCache(), unit_rows(embeddings)
         scorer = Scorer(self._encoder.logit_scale, self._encoder.logit_bias)
         for name in names:
-            texts = prompt_embeddings(self._encoder, self._spoken, self.sets[name], cache)
+            texts = prompt_embeddings(self._encoder, self._spoken, self.prompts[name], cache)
             yield Answers(name, scorer.logits(rows @ texts.T))
 
     def _in_detail(self, embeddings: NDArray[np.float32], name: str) -> Answers:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +13,10 @@ import pytest
 
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
-from footwork.finetuning.card import public_data_name, public_model_id
-from textclf.report.model_card import model_card, verdict
-from textclf.report.report import Report, write_report
+from footwork.finetuning.card import model_card, public_data_name, public_model_id, verdict
+from footwork.finetuning.report import Report, write_report
+from textclf.task import TextTask
+from zeroshot.task import ImageTask
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"
@@ -40,29 +43,47 @@ def evaluation(wrong: int, task: str = SINGLE, rows: int = 200) -> Evaluation:
     return evaluate_logits(task, ("bad", "go|od"), targets, logits)
 
 
-def report(task: str = SINGLE, **changes: Any) -> Report:
-    standard = Report(
-        title="reviews",
-        model_id="microsoft/deberta-v3-base",
-        method="lora",
-        task=task,
-        labels=() if task == REGRESSION else ("bad", "go|od"),
-        data={
-            "path": "/home/someone/private/reviews.csv",
-            "sha256": "ab" * 32,
-            "rows": {"train": 1800, "validation": 200, "test": 0},
-            "text_columns": ["text"],
-            "label_column": "label",
-            "validation_held_out": True,
+FACTS = {
+    "path": "/home/someone/private/reviews.csv",
+    "sha256": "ab" * 32,
+    "rows": {"train": 1800, "validation": 200, "test": 0},
+    "text_columns": ["text"],
+    "label_column": "label",
+    "validation_held_out": True,
+}
+
+
+def report(problem: str = SINGLE, merge: bool = False, **changes: Any) -> Report:
+    """Of a training; `changes` are of the manifest, or of the report where it has such a field."""
+    manifest: dict[str, Any] = {
+        "model": {"id": "microsoft/deberta-v3-base", "revision": None},
+        "method": "lora",
+        "head": {"kept": False, "note": None},
+        "task": problem,
+        "labels": [] if problem == REGRESSION else ["bad", "go|od"],
+        "data": FACTS,
+        "max_length": 128,
+        "config": {
+            "num_epochs": 3.0,
+            "seed": 0,
+            "out": Path("/home/someone/out"),
+            "merge": merge,
         },
-        config={"num_epochs": 3.0, "max_length": 128, "seed": 0, "out": Path("/home/someone/out")},
-        history=HISTORY,
-        evaluations={"validation": evaluation(10, task)},
-        baselines={"majority": evaluation(90, task), "linear": evaluation(40, task)},
-        versions={"torch": "2.13.0"},
-        adapter=True,
-    )
-    return replace(standard, **changes)
+        "versions": {"torch": "2.13.0"},
+    }
+    standard: dict[str, Any] = {
+        "task": TextTask(),
+        "history": HISTORY,
+        "evaluations": {"validation": evaluation(10, problem)},
+        "baselines": {"majority": evaluation(90, problem), "linear": evaluation(40, problem)},
+        "notes": (),
+    }
+    own = {name: changes.pop(name) for name in list(changes) if name in standard}
+    return Report(manifest=manifest | changes, **(standard | own))
+
+
+def titled(title: str) -> Report:
+    return report(data={**FACTS, "path": f"/home/someone/{title}.csv"})
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -125,7 +146,7 @@ def test_the_front_matter_is_what_the_hub_reads() -> None:
 
 @pytest.mark.parametrize("title", ["a: b", "- dash", "yes", "한국어", "'quoted' \"twice\""])
 def test_any_title_makes_valid_front_matter(title: str) -> None:
-    data = front_matter(model_card(report(title=title)))
+    data = front_matter(model_card(titled(title)))
     assert data["model-index"][0]["name"] == title
 
 
@@ -133,7 +154,7 @@ def test_a_local_base_is_not_claimed_to_be_on_the_hub(tmp_path: Path) -> None:
     for local in ("tiny", "accurate", str(tmp_path), "./models/mine", "~/models/mine"):
         assert public_model_id(local) is None
     assert public_model_id("bert-base-uncased") == "bert-base-uncased"
-    data = front_matter(model_card(report(model_id="tiny", adapter=False)))
+    data = front_matter(model_card(report(model={"id": "tiny", "revision": None}, merge=True)))
     assert data["library_name"] == "transformers"
     assert "base_model" not in data
 
@@ -179,17 +200,18 @@ def test_the_results_stand_next_to_the_baselines() -> None:
 )
 @pytest.mark.parametrize("task", [SINGLE, MULTI])
 def test_the_verdict_is_honest(wrong: int, words: str, task: str) -> None:
-    assert words in verdict(evaluation(wrong, task), evaluation(40, task))
+    assert words in verdict(evaluation(wrong, task), evaluation(40, task), "the linear baseline")
 
 
 def test_a_lower_error_is_the_better_one() -> None:
     small, large = evaluation(10, REGRESSION), evaluation(40, REGRESSION)
-    assert "It beats" in verdict(small, large)
-    assert "does not beat" in verdict(large, small)
+    assert "It beats" in verdict(small, large, "it")
+    assert "does not beat" in verdict(large, small, "it")
 
 
 def test_without_a_figure_there_is_no_verdict() -> None:
-    assert "cannot be compared" in verdict(evaluation(10), None)
+    undefined = replace(evaluation(40), metrics={})
+    assert "cannot be compared with it" in verdict(evaluation(10), undefined, "it")
 
 
 def test_validation_figures_alone_are_called_optimistic() -> None:
@@ -216,19 +238,19 @@ def test_a_card_says_where_temperature_and_threshold_were_chosen() -> None:
 
 
 def test_a_plain_folder_shows_the_pipeline_and_an_adapter_how_to_merge() -> None:
-    adapter, plain = model_card(report()), model_card(report(adapter=False))
+    adapter, plain = model_card(report()), model_card(report(merge=True))
     assert "footwork textclf merge" in adapter
     assert 'pipeline("text-classification", model="path/to' not in adapter
     assert "PeftModel.from_pretrained(base, " in adapter
-    assert "PeftModel" not in model_card(report(model_id="tiny"))
+    assert "PeftModel" not in model_card(report(model={"id": "tiny", "revision": None}))
     assert 'pipeline("text-classification"' in plain
     assert "max_length=128" in plain
     assert all("from textclf import TextClassifier" in card for card in (adapter, plain))
 
 
 def test_the_example_of_a_pair_has_two_texts() -> None:
-    facts = {**report().data, "text_columns": ["question", "answer"]}
-    card = model_card(report(data=facts, adapter=False))
+    facts = {**FACTS, "text_columns": ["question", "answer"]}
+    card = model_card(report(data=facts, merge=True))
     assert '"text_pair"' in card
     assert 'predict(["one text"], ["its pair"])' in card
 
@@ -245,3 +267,21 @@ def test_notes_and_baseline_notes_are_told() -> None:
 def test_a_run_without_a_log_has_no_curves(tmp_path: Path) -> None:
     assert write_report(tmp_path, report(history=[])) == ()
     assert not (tmp_path / "report/curves.png").exists()
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("task", [TextTask(), ImageTask()], ids=["texts", "images"])
+def test_the_code_of_a_card_imports_what_it_names(task: Any, merge: bool) -> None:
+    card = model_card(report(task=task, merge=merge))
+    assert front_matter(card)["pipeline_tag"] == f"{task.kind}-classification"
+    assert front_matter(card)["library_name"] == ("transformers" if merge else "peft")
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        nodes = list(ast.walk(ast.parse(block)))
+        known = {alias.name for node in nodes for alias in getattr(node, "names", ())}
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        known |= {node.id for node in names if isinstance(node.ctx, ast.Store)} | {"print"}
+        assert {node.id for node in names} <= known
+    assert ("PeftModel" in card) != merge
+    assert "/home" not in card

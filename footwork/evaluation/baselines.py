@@ -1,0 +1,68 @@
+"""What a classifier must beat whatever it reads: the commonest answer, and a linear model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from footwork.evaluation.logits import FloatArray
+from footwork.tables.labels import REGRESSION, SINGLE_LABEL
+
+
+def majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: int) -> FloatArray:
+    """The same logits for every row: smoothed log-frequencies, or the mean.
+
+    Args:
+        task: A `problem_type` of transformers.
+        num_classes: C.
+        targets: Of the training rows.
+        rows: R, to be answered.
+
+    Returns:
+        Shape (R, C): the commonest class, the commonest set of labels whole (multi-label), or the
+        mean (regression).
+    """
+    if task == REGRESSION:
+        return np.full((rows, 1), targets.astype(np.float64).mean())
+    if task == SINGLE_LABEL:
+        counts = np.bincount(targets, minlength=num_classes) + 1.0
+        return np.tile(np.log(counts / counts.sum()), (rows, 1))
+    sets, sizes = np.unique(targets > 0.5, axis=0, return_counts=True)
+    odds = np.abs(np.stack([constant_logit(column) for column in targets.T]))
+    return np.tile(np.where(sets[sizes.argmax()], odds + 1e-6, -odds - 1e-6), (rows, 1))
+
+
+def constant_logit(targets: NDArray[Any]) -> float:
+    """The smoothed log-odds of a label, (N,) zeros and ones."""
+    ones = float((targets > 0.5).sum())
+    return float(np.log((ones + 1.0) / (len(targets) - ones + 1.0)))
+
+
+def label_models(
+    features: Any, targets: NDArray[Any], inverse_penalty: float, tolerance: float = 1e-4
+) -> list[Any]:
+    """One logistic regression a label, its two classes balanced so that 0 is a fair threshold.
+
+    Args:
+        features: Shape (N, D), sparse or not.
+        targets: Shape (N, C), zeros and ones.
+        inverse_penalty: C of scikit-learn.
+        tolerance: At which it has converged.
+
+    Returns:
+        C models; for a label that all rows have, or none, its constant logit.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    models: list[Any] = []
+    for column in (targets > 0.5).T:
+        if column.all() or not column.any():
+            models.append(constant_logit(column))
+            continue
+        model = LogisticRegression(
+            C=inverse_penalty, tol=tolerance, max_iter=200, class_weight="balanced"
+        )
+        models.append(model.fit(features, column))
+    return models

@@ -1,0 +1,121 @@
+"""An adapter added into its base: a plain folder that any `from_pretrained` reads."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.decision import rule_of
+from footwork.files.folders import (
+    MANIFEST,
+    published_folder,
+    read_manifest,
+    require_free,
+    write_json,
+)
+from footwork.finetuning.card import merged_card
+from footwork.finetuning.task import Task
+from footwork.methods.table import adaptation_of, adapter_in
+from footwork.models.checkpoints import save_model
+from footwork.models.hub import trained_folder
+
+LARGEST_DIFFERENCE = 1e-4
+
+
+def merge_adapter(
+    task: Task,
+    model: Path | str,
+    out: Path | str,
+    overwrite: bool = False,
+    *,
+    revision: str | None = None,
+) -> float:
+    """Write a plain folder that answers as the adapter over its base does.
+
+    The temperature goes into the weights of the head: probabilities are then calibrated in
+    whatever loads the folder, and not in Footwork alone.
+
+    Args:
+        task: That the adapter was trained for.
+        model: A trained folder that holds an adapter, or its Hub id.
+        out: What to write, complete or not at all.
+        overwrite: Replace `out` if it exists.
+        revision: Branch, tag or commit on the Hub.
+
+    Returns:
+        Largest difference of a logit, the temperature apart, once the new folder was loaded again.
+
+    Raises:
+        ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
+        ModelError: It cannot be loaded, or the merged model answers differently.
+    """
+    require_free(Path(out), overwrite, (model,))
+    folder, out = trained_folder(model, revision), Path(out)
+    repository = None if folder == Path(model).expanduser() else str(model)
+    if (folder / "config.json").exists() and not adapter_in(folder):
+        raise ConfigError(
+            f"{model} is already plain: it has no adapter to merge, and "
+            f'pipeline("{task.kind}-classification") loads it as it is.'
+        )
+    adapted, preparation = task.load_trained(folder)
+    before = task.probe(adapted, preparation)
+    adaptation = adaptation_of(adapted)
+    plain = adaptation.merged(adapted)
+    if plain is adapted:
+        kind = adaptation.kind(adapted)
+        raise ConfigError(f"A {kind} adapter has no weights to merge; use {model} as it is.")
+    manifest = read_manifest(folder)
+    rule = rule_of(manifest, plain.config)
+    manifest = manifest or {"task": rule.task, "labels": list(rule.labels)}
+    manifest, divisor = calibrated(task, plain, preparation, manifest)
+    with published_folder(out, overwrite) as staging:
+        save_model(staging, plain)
+        preparation.save_pretrained(staging)
+        if (folder / "report").is_dir():
+            shutil.copytree(folder / "report", staging / "report")
+        if (card := folder / "README.md").is_file():
+            told = merged_card(task, card.read_text("utf-8"), manifest, repository)
+            (staging / "README.md").write_text(told, "utf-8")
+        write_json(staging / MANIFEST, manifest | {"application": task.application, "merged": True})
+        after = task.probe(task.load_trained(staging)[0], preparation) * divisor
+        difference = float((after - before).abs().max())
+        if not difference <= LARGEST_DIFFERENCE:
+            raise ModelError(
+                f"Merged, {model} answers differently: logits are off by {difference:.1e}, "
+                f"at most {LARGEST_DIFFERENCE:.0e} is rounding. Use the adapter as it is."
+            )
+    return difference
+
+
+def calibrated(
+    task: Task, model: Any, preparation: Any, manifest: dict[str, Any]
+) -> tuple[dict[str, Any], float]:
+    """Put the temperature of `manifest` into the weights, where a model's logits are linear.
+
+    Returns:
+        The manifest of such a model, and what its logits are divided by.
+    """
+    calibration = manifest.get("calibration") or {}
+    temperature = calibration.get("temperature") or 1.0
+    if temperature == 1:
+        return manifest, 1.0
+    before = task.probe(model, preparation)
+    linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    heads = [module for module in linear if module.out_features == model.config.num_labels]
+    weights = list(heads[-1].parameters()) if heads else []
+    former = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.div_(temperature)
+        after = task.probe(model, preparation) * temperature
+        if float((after - before).abs().max()) <= LARGEST_DIFFERENCE:
+            moved = {"temperature": 1.0, "temperature_in_weights": temperature}
+            return manifest | {"calibration": calibration | moved}, temperature
+        # The logits do not come from these weights alone.
+        for weight, value in zip(weights, former, strict=True):
+            weight.copy_(value)
+    return manifest, 1.0

@@ -1,0 +1,363 @@
+"""What an application brings to be fine-tuned: a task. All the rest of a run is `train`'s.
+
+A task says how its rows are read and split (`read`), how rows become batches (`encode`), what is
+saved beside the weights (`open`), what must be beaten (`EncodedRows.baselines`), how a fresh
+process answers (`answer`), and how its card is worded. `tests/toy_task.py` is one of a page.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PreTrainedModel
+
+from footwork.accelerator import resolve_precision
+from footwork.errors import ModelError
+from footwork.evaluation.result import Evaluation
+from footwork.finetuning.config import FinetuningConfig
+from footwork.inference.halving import ElasticBatch, FloatArray
+from footwork.methods.adaptation import encoder_of, head_names
+from footwork.methods.table import METHODS, Recipe, methods_where, recipe_for
+from footwork.models.heads import HeadOrigin
+
+Notify = Callable[[str], None]
+SPLITS = ("train", "validation", "test")
+
+
+class Examples(Protocol):
+    """N rows of one split."""
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """(N,) class numbers, (N, C) zeros and ones, or (N,) amounts."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """What each row is called, from 1: its place in a file, say."""
+
+    def __len__(self) -> int: ...
+
+
+class LabelledData(Protocol):
+    """All splits, as they were read."""
+
+    @property
+    def task(self) -> str:
+        """A `problem_type` of transformers."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C class names in the order of their numbers; none for a regression."""
+
+    @property
+    def splits(self) -> Mapping[str, Any]:
+        """`Examples` of `train`, `validation` and perhaps `test`."""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the validation rows were taken from the training ones."""
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was read."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was detected or surprising, one sentence each."""
+
+    @property
+    def skipped(self) -> tuple[Any, ...]:
+        """Rows that were left out, with a reason each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """`Examples` that are whatever a task reads."""
+
+    inputs: tuple[Any, ...]
+    targets: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Their places, from 1."""
+        return range(1, len(self) + 1)
+
+    def take(self, kept: NDArray[np.generic]) -> Inputs:
+        """Some of them, by number or by True and False."""
+        rows = np.arange(len(self))[kept].tolist()
+        return Inputs(tuple(self.inputs[row] for row in rows), self.targets[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class InputData:
+    """`LabelledData` of such examples."""
+
+    task: str
+    labels: tuple[str, ...]
+    splits: dict[str, Inputs]
+    held_out: bool
+    sha256: str
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """What is to be trained, every setting of it settled."""
+
+    task: Task
+    model: PreTrainedModel
+    preparation: Any
+    """What makes inputs of rows: a tokenizer, an image processor."""
+    data: LabelledData
+    config: FinetuningConfig
+    base_id: str
+    """What an adapter names as its base."""
+    revision: str | None
+    """Commit of the base on the Hub."""
+    head: HeadOrigin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardWords:
+    """What the card of a published folder says in words of the task's own; `PLACE` is the folder.
+
+    Code is in Python, or a line of a shell.
+    """
+
+    one: str
+    """What is classified: `a text`."""
+    predict: str
+    """Command that answers."""
+    snippet: str
+    """Code that loads the folder with Footwork, and asks it."""
+    asked: str = ""
+    """What a pipeline of transformers is asked: its arguments; empty where there is none."""
+    plain: str = ""
+    """Sentence on how to have a folder that needs no base."""
+    measure: str = ""
+    """Command that measures it on other rows."""
+    facts: tuple[str, ...] = ()
+    """Of the data, a line each."""
+    limits: tuple[str, ...] = ()
+    """A line each."""
+
+
+class EncodedRows(ABC):
+    """The rows of a run as its model takes them: tokenised, or decoded.
+
+    Args:
+        data: What was encoded; rows that turned out to be unreadable are no more in it.
+    """
+
+    noun: ClassVar[str] = "row"
+
+    def __init__(self, data: LabelledData) -> None:
+        self.data = data
+
+    @abstractmethod
+    def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """What the model takes of some rows, (B, …) each."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of the training rows; all alike where rows have no length."""
+        return [1] * len(self.data.splits["train"])
+
+    @property
+    def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:
+        """Pads a batch to so many tokens; None where rows have no length."""
+        return None
+
+    def training_batch(self, rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
+        """`inputs` of training rows in an epoch, counted from 0, which may change them."""
+        return self.inputs("train", rows)
+
+    def slimmed(self, model: Any) -> AbstractContextManager[Any]:
+        """Within the block the model is without what these rows never use."""
+        return nullcontext()
+
+    def logits(self, model: Any, split: str, rows: range, precision: str) -> FloatArray:
+        """What a model says of some rows on this process, (R, C)."""
+        return self._answers(model, split, rows, precision, lambda batch: model(**batch).logits)
+
+    def features(self, model: Any, split: str, rows: range, precision: str) -> torch.Tensor:
+        """What the head of a model reads of some rows on this process, (R, …)."""
+        read: list[torch.Tensor] = []
+        hook = head_of(model).register_forward_pre_hook(lambda _, given: read.append(given[0]))
+
+        def answer(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            model(**batch)
+            return read.pop()
+
+        try:
+            return torch.from_numpy(self._answers(model, split, rows, precision, answer))
+        finally:
+            hook.remove()
+
+    def head_alone(self, model: Any) -> AbstractContextManager[nn.Module]:
+        """Within the block a model that takes `head_inputs`: its encoder left out."""
+        return nullcontext(HeadAlone(head_of(model)))
+
+    def head_inputs(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the head alone takes for features (B, …)."""
+        return {"features": features}
+
+    def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
+        """What must be beaten on a split, by the names of `Task.rivals` and others."""
+        return {}
+
+    @abstractmethod
+    def question(self, split: str, rows: range) -> Any:
+        """Some rows in what JSON can hold: what `Task.answer` is asked in a fresh process."""
+
+    def _answers(
+        self,
+        model: nn.Module,
+        split: str,
+        rows: range,
+        precision: str,
+        answer: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    ) -> FloatArray:
+        device = next(model.parameters()).device
+        bf16 = resolve_precision(precision, device) is torch.bfloat16
+        batch = ElasticBatch(16 if device.type == "cpu" else 64, self.noun)
+
+        def forward(part: Sequence[int]) -> FloatArray:
+            inputs = {name: each.to(device) for name, each in self.inputs(split, part).items()}
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                return answer(inputs).float().cpu().numpy()
+
+        model.eval()
+        found, start = [], rows.start
+        while start < rows.stop:
+            part = range(start, min(start + batch.size, rows.stop))
+            found.append(batch.run(forward, part))
+            start += len(part)
+        return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+
+
+class Task(ABC):
+    """An application's part in fine-tuning."""
+
+    application: ClassVar[str]
+    """In the manifest, and the command's word."""
+    kind: ClassVar[str]
+    """Of the inputs: `text` or `image`, as transformers' pipelines, and the rates, call them."""
+    noun: ClassVar[str] = "rows"
+    presets: ClassVar[Mapping[str, str]] = {}
+    """Short names of models."""
+    baseline_words: ClassVar[Mapping[str, str]] = {}
+    """Names of baselines → head of a column."""
+    rivals: ClassVar[Mapping[str, str]] = {}
+    """Names of the baselines that must be beaten → what they are called in a sentence."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Whose versions are told beside those that every run has."""
+
+    @abstractmethod
+    def open(self, config: Any) -> Any:
+        """What makes inputs of rows, to be saved beside the weights.
+
+        What the model cannot do whatever the rows are is refused here, before they are read.
+        """
+
+    @abstractmethod
+    def read(self, source: Any, config: Any) -> LabelledData:
+        """The labelled rows, in splits."""
+
+    @abstractmethod
+    def load(self, config: Any, data: LabelledData, preparation: Any) -> tuple[Any, HeadOrigin]:
+        """The pretrained encoder with a head for the labels, and where the head comes from."""
+
+    def encoder_size(self, model: Any) -> int:
+        """Parameters by which the rates go."""
+        return sum(p.numel() for p in encoder_of(model).parameters())
+
+    def recipe(self, config: Any, model: Any, rows: int) -> Recipe:
+        """Rate and length of a training on so many rows, where the user leaves them open."""
+        rates = METHODS[config.method].rates[self.kind]
+        return recipe_for(rates, self.encoder_size(model), rows, config.batch_size)
+
+    def settle(self, config: Any, preparation: Any, model: Any) -> tuple[Any, tuple[str, ...]]:
+        """What else the configuration leaves to the model, and what is to be said of it.
+
+        Args:
+            config: Rates, length and precision are settled.
+            preparation: As `open` gives it.
+            model: For its shape alone; its weights may be on the meta device.
+        """
+        return config, ()
+
+    def audit(self, learner: Learner, notify: Notify) -> None:
+        """Look the rows over before anything is written; refuses what cannot be learned from."""
+
+    @abstractmethod
+    def encode(self, learner: Learner, run: Path, notify: Notify) -> EncodedRows:
+        """The rows as the model takes them; what is kept meanwhile goes into `run`."""
+
+    @abstractmethod
+    def load_trained(self, folder: Path) -> tuple[Any, Any]:
+        """The model of a published folder, and what makes its inputs."""
+
+    @abstractmethod
+    def probe(self, model: Any, preparation: Any) -> torch.Tensor:
+        """Logits, in float32, (8, C), of inputs that are always the same, to compare models by."""
+
+    @abstractmethod
+    def answer(self, folder: Path, question: Any) -> NDArray[np.float32]:
+        """Logits of a published folder in float32 for `EncodedRows.question`, (N, C)."""
+
+    def manifest(self, data: LabelledData, config: Any) -> dict[str, Any]:
+        """Further keys of `footwork.json`; those of `data` are added to what stands there."""
+        return {}
+
+    @abstractmethod
+    def words(self, manifest: Mapping[str, Any]) -> CardWords:
+        """What the card says in the task's own words."""
+
+
+class HeadAlone(nn.Module):
+    """A classifier without its encoder: features in, logits out."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.classifier = head
+
+    def forward(self, features: torch.Tensor) -> Any:
+        """Features (B, …), as the head reads them, to an object with logits (B, C)."""
+        return SimpleNamespace(logits=self.classifier(features))
+
+
+def has_one_head(model: PreTrainedModel) -> bool:
+    """Whether one module turns features into logits: they can be kept, and probed."""
+    return len(head_names(model)) == 1
+
+
+def head_of(model: PreTrainedModel) -> nn.Module:
+    """The one module that turns features into logits.
+
+    Raises:
+        ModelError: There are several.
+    """
+    heads = head_names(model)
+    if not has_one_head(model):
+        message = (
+            f"The head of {type(model).__name__} is no single module ({', '.join(heads)}), so its "
+            "features cannot be kept. Use --method "
+            f"{methods_where(lambda method: not method.features_once)}."
+        )
+        raise ModelError(message)
+    return model.get_submodule(heads[0])

@@ -1,0 +1,348 @@
+"""A run, from labelled rows to a published, proven folder; read it from top to bottom.
+
+Rows → plan → audit → checkpoints → train → evaluate → save → card, report → reload proof →
+publish → push. The folder that is named appears only when all of it has succeeded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from footwork.accelerator import (
+    compute_device,
+    gather_shares,
+    is_main_process,
+    number_of_processes,
+    process_share,
+    resolve_precision,
+    settled_precision,
+    wait_for_everyone,
+)
+from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.files.folders import discard_folder, published_folder, read_manifest
+from footwork.files.paths import shell_word
+from footwork.finetuning.card import PLACE, caveat, verdicts
+from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.manifest import Result, write_folder
+from footwork.finetuning.reload import prove_reload
+from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner, Notify, Task
+from footwork.inference.halving import FloatArray
+from footwork.methods.adaptation import adapt, parameter_groups
+from footwork.methods.table import METHODS
+from footwork.models.checkpoints import model_commit, resolve_model_id
+from footwork.models.uploads import (
+    create_repository,
+    push_folder,
+    require_publishable,
+    writable_repository,
+)
+from footwork.tables.held import data_name
+from footwork.training.job import TrainingJob, TrainingOutcome
+from footwork.training.loop import run_training
+from footwork.training.loss import balanced_weights, row_loss
+from footwork.training.memory import frozen_weights_in
+from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
+
+PROOF_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedRun:
+    """A finished fine-tuning."""
+
+    task: Task
+    folder: Path
+    manifest: dict[str, Any]
+    """What `footwork.json` holds."""
+    evaluation: Evaluation
+    """Of the split that is reported: test where there is one, else validation."""
+    baselines: dict[str, Evaluation]
+    """On the same rows; empty on all but the main process."""
+    notes: tuple[str, ...]
+    """What the user should know, one sentence each."""
+    skipped: tuple[Any, ...]
+    """Rows that were left out, with a reason each."""
+    repository: str | None = None
+    """On the Hub, where it was pushed."""
+    address: str | None = None
+    """Of the repository."""
+
+    def to_text(self) -> str:
+        """How good it is, what it was to beat, and how it is used, for people."""
+        split = self.manifest["evaluated_on"]
+        lines = [
+            f"On the {split} {self.task.noun}",
+            "",
+            self.evaluation.to_text(),
+            "",
+            "next to it",
+        ]
+        width = 2 + max(map(len, self.baselines), default=0)
+        for name, baseline in self.baselines.items():
+            metric = baseline.metrics.get(baseline.primary_metric)
+            shown = f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]" if metric else "–"
+            lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
+        said = [*verdicts(self.evaluation, self.baselines, self.task.rivals), caveat(split)]
+        lines += [line.replace("**", "").replace("`", "") for line in said if line]
+        where = f", and at {self.address}" if self.address else ""
+        lines += ["", f"{self.folder} is published{where}. Use it:"]
+        used = shell_word(self.repository or self.folder)
+        return "\n".join((*lines, f"  {self.task.words(self.manifest).predict}")).replace(
+            PLACE, used
+        )
+
+
+def train(
+    task: Task,
+    source: Any,
+    out: Path | str,
+    config: FinetuningConfig,
+    *,
+    existing: Existing = "refuse",
+    notify: Notify = lambda _: None,
+) -> TrainedRun:
+    """Fine-tune a model on labelled rows and publish it as a folder.
+
+    Args:
+        task: What the application brings.
+        source: The rows, as the task reads them.
+        out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
+        config: Every setting.
+        existing: What to do where `out` or an unfinished run of it exists.
+        notify: Takes progress and warnings, one text each.
+
+    Raises:
+        ConfigError: A setting is wrong, or something is in the way.
+        DataError: The rows cannot be read or cannot be learned from.
+        ModelError: The model cannot be loaded, or the saved folder does not answer as the trained
+            model did; then nothing is published. Or the upload failed, and the folder stands.
+        TrainingError: Training could not go on; its checkpoints stay.
+    """
+    out = Path(out)
+    notify = notify if is_main_process() else _silent
+    require_publishable(config, task.presets.get(config.model_id, config.model_id))
+    place = check_run(out, existing, (data_name(source), config.model_id))
+    repository = None
+    if config.push_to_hub is not None and is_main_process():
+        repository = writable_repository(config.push_to_hub)
+    config.require_divisible(number_of_processes())
+    preparation = task.open(config)
+    learner = plan(task, task.read(source, config), config, preparation, notify)
+    task.audit(learner, notify)
+    identity = {"data": learner.data.sha256, "base_revision": learner.revision}
+    with held(place.run), resumable(place.run):
+        resume = begin_run(place, asdict(learner.config) | identity, existing, notify)
+        if repository:
+            notify(f"to be uploaded when all is done: {create_repository(repository)}")
+        rows = task.encode(learner, place.run, notify)
+        model, outcome = fit(learner, rows, place.run, resume, notify)
+        evaluations = evaluate(learner, rows, model)
+        result = Result(learner, data_name(source), rows.data, model, outcome, evaluations)
+        done = _finish(place, result, rows, notify)
+    if repository:
+        done = replace(done, repository=repository, address=push_folder(out, repository))
+    wait_for_everyone()
+    return done
+
+
+def plan(
+    task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any, notify: Notify
+) -> Learner:
+    """Load the model for `data` and settle what the configuration leaves open.
+
+    Args:
+        task: What the application brings.
+        data: All splits.
+        config: As the user states it.
+        preparation: As `Task.open` gives it.
+        notify: Takes what the user should know, one text each.
+
+    Raises:
+        ConfigError: A setting contradicts the task or the model.
+        ModelError: The model cannot be loaded, or its head cannot be trained alone.
+    """
+    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
+    model, head = task.load(config, data, preparation)
+    settled, said = settle(task, data, config, preparation, model)
+    for sentence in filter(None, (*said, config.merge_note, head.note)):
+        notify(sentence)
+    base_id = resolve_model_id(config.model_id, task.presets)
+    return Learner(
+        task=task,
+        model=model,
+        preparation=preparation,
+        data=data,
+        config=settled,
+        base_id="tiny" if config.model_id == "tiny" else base_id,
+        revision=model_commit(base_id, config.revision),
+        head=head,
+    )
+
+
+def settle(
+    task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any, model: Any
+) -> tuple[Any, tuple[str, ...]]:
+    """Fill in what the configuration leaves to the data, to the model and to this machine.
+
+    Args:
+        task: What the application brings.
+        data: All splits.
+        config: As the user states it.
+        preparation: As `Task.open` gives it.
+        model: For its shape alone; its weights may be on the meta device.
+
+    Returns:
+        The configuration of the run, and what is to be said of it, one sentence each.
+
+    Raises:
+        ConfigError: A setting contradicts the task or the model.
+    """
+    rows = len(data.splits["train"])
+    recipe = task.recipe(config, model, rows)
+    settled, said = config.settled(data.task, recipe, f"{rows} {task.noun}")
+    # Here, so that a run is not resumed elsewhere with other rounding.
+    precision = settled_precision(settled.mixed_precision, model)
+    settled, more = task.settle(replace(settled, mixed_precision=precision), preparation, model)
+    return settled, (said, *more)
+
+
+def fit(
+    learner: Learner, rows: EncodedRows, run: Path, resume: Path | None, notify: Notify
+) -> tuple[Any, TrainingOutcome]:
+    """Train by the configuration's method.
+
+    Args:
+        learner: Model, data and settings.
+        rows: Of the same data.
+        run: Folder of the checkpoints.
+        resume: Checkpoint to go on from.
+        notify: Takes progress, one line each.
+
+    Returns:
+        The trained model, as the method adapted it, and how training went.
+    """
+    config, data, method = learner.config, rows.data, METHODS[learner.config.method]
+    config.require_settled()
+    device, train_rows = compute_device(), data.splits["train"]
+    classes = len(data.labels)
+    balanced = balanced_weights(data.task, train_rows.targets, classes)
+    weights = balanced if config.class_weights == "balanced" else None
+    every_job: dict[str, Any] = {
+        "targets": torch.from_numpy(train_rows.targets),
+        "numbers": train_rows.rows,
+        "loss": row_loss(data.task, config.label_smoothing, weights),
+        "notify": notify,
+    }
+
+    def groups(model: torch.nn.Module) -> list[dict[str, Any]]:
+        rate = config.learning_rate or 0.0
+        return parameter_groups(model, rate, config.weight_decay, config.layer_decay)
+
+    def judged(logits: FloatArray) -> dict[str, float]:
+        return quick_metrics(data.task, data.splits["validation"].targets, logits)
+
+    model = adapt(learner.model, config, learner.base_id, learner.revision)
+    if method.features_once:
+        model.to(device)
+        notify("computing the encoder's features, once for all epochs")
+        features, held_out = (
+            features_of(rows, model, split, config.mixed_precision)
+            for split in ("train", "validation")
+        )
+        with rows.head_alone(model) as head:
+            job = TrainingJob(
+                model=head.to(device),
+                batch=lambda chosen, _: rows.head_inputs(features[list(chosen)]),
+                lengths=[1] * len(features),
+                parameter_groups=groups(head),
+                measure=lambda now: judged(_head_logits(rows, now, held_out.to(device))),
+                **every_job,
+            )
+            # Nothing is left whose activations could be computed twice.
+            alone = replace(config, activation_checkpointing=False)
+            return model, run_training(job, alone, run, resume)
+    precision = config.mixed_precision
+    with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
+        model.to(device)
+        job = TrainingJob(
+            model=model,
+            batch=rows.training_batch,
+            lengths=rows.lengths,
+            parameter_groups=groups(model),
+            measure=lambda now: judged(logits_of(rows, now, "validation", precision)),
+            pad=rows.pad,
+            resting=partial(method.adaptation.resting, model),
+            **every_job,
+        )
+        outcome = run_training(job, config, run, resume)
+    return model.to(device), outcome
+
+
+def _head_logits(rows: EncodedRows, head: Any, features: torch.Tensor) -> FloatArray:
+    with torch.inference_mode():
+        logits: FloatArray = head(**rows.head_inputs(features)).logits.float().cpu().numpy()
+    return logits
+
+
+def logits_of(rows: EncodedRows, model: Any, split: str, precision: str) -> FloatArray:
+    """Logits of a split, (N, C), the work divided over the processes; on each all of them."""
+    count = len(rows.data.splits[split])
+    own = rows.logits(model, split, range(count)[process_share(count)], precision)
+    return np.concatenate([share for share in gather_shares(own) if len(share)])
+
+
+def features_of(rows: EncodedRows, model: Any, split: str, precision: str) -> torch.Tensor:
+    """What the head reads of a split, (N, …), divided and gathered as logits are."""
+    count = len(rows.data.splits[split])
+    share = range(count)[process_share(count)]
+    own = [rows.features(model, split, share, precision)] if len(share) else []
+    return torch.cat([part for parts in gather_shares(own) for part in parts])
+
+
+def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evaluation]:
+    """Judge the model on each split: what was found on the validation rows is judged on test's."""
+    data, given = rows.data, None
+    evaluations: dict[str, Evaluation] = {}
+    for split in [name for name in SPLITS[1:] if name in data.splits]:
+        logits = logits_of(rows, model, split, learner.config.mixed_precision)
+        targets = data.splits[split].targets
+        judged = evaluate_logits(data.task, data.labels, targets, logits, given=given)
+        evaluations[split] = replace(judged, noun=learner.task.noun)
+        given = judged.calibration.given if judged.calibration else None
+    return evaluations
+
+
+def _finish(place: RunPlace, result: Result, rows: EncodedRows, notify: Notify) -> TrainedRun:
+    """Publish on the main process; the others are told the same, without the baselines."""
+    task = result.learner.task
+    notes: tuple[str, ...] = ()
+    if is_main_process():
+        result = replace(result, baselines=rows.baselines(result.split, notify))
+        sample = range(min(PROOF_ROWS, len(rows.data.splits["validation"])))
+        # Before anything is merged.
+        expected = rows.logits(result.model, "validation", sample, "float32")
+        with published_folder(place.out, overwrite=place.replaces) as staging:
+            notes = write_folder(staging, result)
+            notify("loading the saved folder in a fresh process")
+            prove_reload(task, staging, rows.question("validation", sample), expected)
+        discard_folder(place.run, place.out)
+    wait_for_everyone()
+    return TrainedRun(
+        task=task,
+        folder=place.out,
+        manifest=read_manifest(place.out, verify=False),
+        evaluation=result.evaluation,
+        baselines=result.baselines,
+        notes=(*rows.data.notes, *notes),
+        skipped=rows.data.skipped,
+    )
+
+
+def _silent(_: str) -> None:
+    """Every process but the main one."""

@@ -1,0 +1,268 @@
+"""The laws of fine-tuning, on texts and on images alike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+import footwork.finetuning.train as train_module
+from footwork import accelerator
+from footwork.errors import ConfigError, ModelError
+from tests.models import FAMILIES
+from tests.tasks import CASES, Case, stopped_before_writing
+
+METHODS = ("lora", "full", "head", "gradual")
+TEXTS = [("texts", family, method) for family in FAMILIES for method in METHODS]
+IMAGES = [
+    ("images", "clip", "lora"),
+    ("images", "clip", "gradual"),
+    ("images", "siglip", "full"),
+    ("images", "vit", "lora"),
+    ("images", "vit", "head"),
+    ("images", "resnet", "full"),
+    ("images", "resnet", "head"),
+]
+FRESH = (("deberta-v2", "lora"), ("deberta-v2", "full"), ("vit", "lora"))
+BASELINES = {"texts": {"majority", "linear"}, "images": {"majority", "linear_probe"}}
+ROWS = {
+    "texts": {"train": 72, "validation": 8, "test": 0},
+    "images": {"train": 24, "validation": 6, "test": 0},
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture
+def base(case: Case, tmp_path: Path) -> Path:
+    return case.build(tmp_path / "base", case.family)
+
+
+@pytest.fixture
+def data(case: Case, tmp_path: Path) -> Path:
+    return case.write(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "family", "method"), TEXTS + IMAGES)
+def test_every_method_trains_every_family_and_reloads_exactly(
+    name: str, family: str, method: str, tmp_path: Path
+) -> None:
+    case, out = CASES[name], tmp_path / "out"
+    config = case.config(case.build(tmp_path / "base", family), method=method)
+    prove = case.train if (family, method) in FRESH else case.train_here  # of each kind, one
+    done = prove(case.write(tmp_path), out, config)
+    manifest = json.loads((out / "footwork.json").read_text())
+    assert manifest == done.manifest
+    assert manifest["method"] == method
+    assert manifest["labels"] == sorted(manifest["labels"])
+    assert manifest["reload_difference"] < 1e-4
+    assert set(manifest["baselines"]) - {"zero_shot"} == BASELINES[name]
+    assert ("zero_shot" in manifest["baselines"]) == (family in ("clip", "siglip"))
+    assert manifest["data"]["rows"] == ROWS[name]
+    assert not (tmp_path / "out.training").exists()
+    assert (out / "adapter_config.json").exists() == (method == "lora")
+    if method != "head":  # a random encoder says little that a head could use
+        assert manifest["metrics"]["accuracy"]["value"] >= 0.5
+    words = f"{len(manifest['labels'])} classes"
+    assert words in done.to_text()
+    assert words in (out / "README.md").read_text()
+
+
+def test_a_refusal_within_a_run_leaves_no_folder(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    refusal = ModelError("not with this one")
+    with patch.object(train_module, "fit", side_effect=refusal), pytest.raises(ModelError):
+        case.train(data, tmp_path / "out", case.config(base))
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_seed_gives_the_same_classifier_twice(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    config = case.config(base, method="full", num_epochs=2, seed=3)
+    for name in ("a", "b"):
+        case.train_here(data, tmp_path / name, config)
+    one, other = (case.logits(tmp_path / name, data) for name in ("a", "b"))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("method", ["full", "gradual", "head"])
+def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(
+    method: str, case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    config, run = case.config(base, method=method, num_epochs=3), tmp_path / "cut.training"
+    case.train_here(data, tmp_path / "whole", config)
+    with stopped_before_writing():
+        case.train(data, tmp_path / "cut", config)
+    (run / "outcome.json").unlink()  # as if it had been killed after its first epochs
+    newest = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(newest[-1])
+    assert len(newest) > 1
+    case.train_here(data, tmp_path / "cut", config, existing="resume")
+    whole, cut = (case.logits(tmp_path / name, data) for name in ("whole", "cut"))
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_a_model_that_reloads_differently_is_not_published(
+    case: Case, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = train_module.write_folder
+
+    def write_another(folder: Path, result: Any) -> Any:
+        bias = result.model.classifier.bias
+        with torch.no_grad():
+            bias += torch.arange(float(len(bias)))
+            notes = write(folder, result)
+            bias -= torch.arange(float(len(bias)))
+        return notes
+
+    monkeypatch.setattr(train_module, "write_folder", write_another)
+    config = case.config(base, method="full", num_epochs=1)
+    with pytest.raises(ModelError, match=r"logits differ by .* Nothing was published"):
+        case.train_here(data, tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out.training").glob("checkpoint-*"))
+
+
+def test_what_exists_is_not_overwritten_unasked(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    config, out = case.config(base, num_epochs=1), tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    for existing in ("refuse", "overwrite"):
+        with pytest.raises(ConfigError, match=r"out exists and is not replaced"):
+            case.train(data, out, config, existing=existing)
+    assert (out / "thesis.txt").read_text() == "years of work"
+    (out / "thesis.txt").unlink()
+    (tmp_path / "out.training").mkdir()
+    (tmp_path / "out.training" / "mine").touch()
+    with pytest.raises(ConfigError, match=r"work in .*out\.training, which holds something else"):
+        case.train(data, out, config, existing="overwrite")
+    (tmp_path / "out.training" / "mine").rename(tmp_path / "mine")
+    case.train_here(data, out, config)
+    with pytest.raises(ConfigError, match=r"out exists.*--overwrite"):
+        case.train(data, out, config)
+    case.train_here(data, out, config, existing="overwrite")
+    with pytest.raises(ConfigError, match=r"finished: there is nothing to resume"):
+        case.train(data, out, config, existing="resume")
+    with pytest.raises(ConfigError, match=r"No unfinished run"):
+        case.train(data, tmp_path / "new", config, existing="resume")
+
+
+def test_a_run_is_resumed_only_with_its_own_settings(
+    case: Case, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    config = case.config(base, num_epochs=2, batch_size=8, mixed_precision="auto")
+    with stopped_before_writing():
+        case.train(data, out, config)
+    with pytest.raises(ConfigError, match=r"unfinished run.*--resume"):
+        case.train(data, out, config)
+    other = case.config(base, num_epochs=2, batch_size=4, mixed_precision="auto")
+    with pytest.raises(ConfigError, match=r"`?batch_size`? was 8, is 4"):
+        case.train(data, out, other, existing="resume")
+    here = accelerator.has_bf16(accelerator.compute_device())
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(accelerator, "has_bf16", lambda _: not here)
+        with pytest.raises(ConfigError, match=r"mixed_precision was '(\w+)', is '(?!\1)"):
+            case.train(data, out, config, existing="resume")
+    notes: list[str] = []
+    case.train_here(data, out, config, existing="resume", notify=notes.append)
+    assert not any(note.startswith("step ") for note in notes)  # all steps were done before
+
+
+def test_an_overwriting_run_that_was_stopped_is_resumed(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    out, config = tmp_path / "out", case.config(base, num_epochs=1)
+    case.train_here(data, out, config)
+    other = case.config(base, num_epochs=1, seed=1)
+    with stopped_before_writing():
+        case.train(data, out, other, existing="overwrite")
+    assert json.loads((out / "footwork.json").read_text())["seed"] == 0
+    assert case.train_here(data, out, other, existing="resume").manifest["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("class_weights", "balanced"),
+        ("label_smoothing", 0.1),
+        ("schedule", "cosine"),
+        ("layer_decay", 0.8),
+        ("early_stopping", 1),
+        ("best_metric", "macro_f1"),
+    ],
+)
+def test_every_training_setting_is_taken(
+    setting: str, value: Any, case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    config = case.config(base, method="full", num_epochs=1, **{setting: value})
+    assert case.train_here(data, tmp_path / "out", config).manifest["config"][setting] == value
+
+
+def test_classes_of_few_rows_count_as_much_where_they_are_balanced(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    weighed: list[Any] = []
+
+    def noted(task: str, smoothing: float, weights: Any) -> Any:
+        weighed.append(weights)
+        return row_loss(task, smoothing, weights)
+
+    row_loss = train_module.row_loss
+    with patch.object(train_module, "row_loss", noted):
+        for name, setting in (("a", "none"), ("b", "balanced")):
+            config = case.config(base, method="head", max_steps=1, class_weights=setting)
+            case.train_here(data, tmp_path / name, config)
+    assert weighed[0] is None
+    assert weighed[1].sum() == pytest.approx(len(weighed[1]), rel=0.1)
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for name, checkpointing in (("a", False), ("b", True)):
+        config = case.config(
+            base, method="full", num_epochs=2, activation_checkpointing=checkpointing
+        )
+        done = case.train_here(data, tmp_path / name, config)
+        losses.append(done.manifest["metrics"]["log_loss"]["value"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"validation_share": 1.0}, "`validation_share` must be"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` must be from 0"),
+        ({"lora_rank": 0}, "`lora_rank` must be at least 1"),
+        ({"num_epochs": 0}, "`num_epochs` must be above 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(
+    settings: dict[str, Any], message: str, case: Case
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        case.configure(**settings)
+
+
+def test_a_metric_that_is_none_of_the_task_is_refused(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    config = case.config(base, best_metric="micro_f1")
+    with pytest.raises(ConfigError, match="`best_metric` must be one of accuracy, macro_f1"):
+        case.train(data, tmp_path / "out", config)
+    assert not list(tmp_path.glob("out*"))

@@ -1,0 +1,96 @@
+"""Texts and images as cases of one fine-tuning: what a law needs to be tried on either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import footwork.finetuning.train as train_module
+from footwork.errors import ModelError
+from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.train import TrainedRun
+from tests.models import build_base
+from tests.runs import quick_ending
+from tests.tables import sentiment_rows, sentiment_table
+from tests.zeroshot.image_towers import QUICK, build_tower, draw_classes
+from textclf import TextClassifier, TrainConfig, train
+from textclf.classifier import ClassifierOptions
+from zeroshot import FinetuneConfig, finetune
+from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task, and material for it."""
+
+    family: str
+    """Of the base that laws are tried on if they are not of families."""
+    settings: dict[str, Any]
+    """With which that base learns the material in seconds."""
+    build: Callable[[Path, str], Path]
+    write: Callable[[Path], Path]
+    """The labelled rows below a folder."""
+    configure: Callable[..., FinetuningConfig]
+    train: Callable[..., TrainedRun]
+    logits: Callable[[Path, Path], NDArray[np.float32]]
+    """Of a trained folder for rows of the material, in float32."""
+
+    def config(self, base: Path | str, **settings: Any) -> Any:
+        """Quick settings, changed."""
+        return self.configure(model_id=str(base), **{**self.settings, **settings})
+
+    def train_here(self, data: Path, out: Path, config: Any, **options: Any) -> TrainedRun:
+        """As `train`, in a quarter of the time."""
+        with quick_ending():
+            return self.train(data, out, config, **options)
+
+
+def _text_logits(folder: Path, _: Path) -> NDArray[np.float32]:
+    texts = [text for text, _ in sentiment_rows(8)]
+    return TextClassifier.load(folder, ClassifierOptions(precision="float32")).logits(texts)
+
+
+def _image_logits(folder: Path, data: Path) -> NDArray[np.float32]:
+    images = sorted((data / "navy").iterdir())
+    return FinetunedClassifier.load(folder, FinetunedOptions(precision="float32")).logits(images)
+
+
+CASES = {
+    "texts": Case(
+        family="bert",
+        settings={"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48},
+        build=build_base,
+        write=lambda folder: sentiment_table(folder / "data.csv"),
+        configure=TrainConfig,
+        train=train,
+        logits=_text_logits,
+    ),
+    "images": Case(
+        family="vit",
+        settings=QUICK,
+        build=build_tower,
+        write=lambda folder: draw_classes(folder / "data"),
+        configure=FinetuneConfig,
+        train=finetune,
+        logits=_image_logits,
+    ),
+}
+
+
+@contextmanager
+def stopped_before_writing() -> Iterator[None]:
+    """Within the block a run fails when it is trained, and before anything of it is written."""
+    failure = ModelError("stopped here")
+    with (
+        patch.object(train_module, "write_folder", side_effect=failure),
+        pytest.raises(ModelError, match="stopped here"),
+    ):
+        yield

@@ -1,1 +1,0 @@
-"""Fine-tuning the image tower itself, where examples are many."""
