@@ -186,11 +186,16 @@ def _app(optional: Sequence[str]) -> App:
 
     from cyclopts import App
 
+    from footwork.help_page import HelpPage
+    from footwork.options import RUN
+
     app = App(
         name="footwork",
         help="Carry a pretrained model to your own task.",
         help_format="plaintext",  # rich's markdown costs a quarter of `--help`
+        help_formatter=HelpPage(),
         help_epilogue=EPILOGUE,
+        group_parameters=RUN,
         version=_version,
         config=(
             partial(_require_known_options, optional),

@@ -1,13 +1,14 @@
-"""Settings that several commands share, each with its type, default, help and check."""
+"""Settings that several commands share, each with its type, default, help and check.
 
-from __future__ import annotations
+Annotations are evaluated here: cyclopts would evaluate inherited ones in the module of the heir.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError
 
@@ -20,18 +21,38 @@ Flat = Parameter(name="*")
 Flag = Annotated[bool, Parameter(negative="")]
 """An option that is on where it is given."""
 
+RUN = Group("Output and the run", sort_key=9)
+"""Of a help page: what no other group claims."""
+OUTPUT = Parameter(group=RUN)
+DATA, LABELS, INDEX, IMAGES, MODEL, METHOD, RATE, SPEED = (
+    Parameter(group=Group(title, sort_key=place))
+    for place, title in enumerate(
+        (
+            "How the data is read",
+            "Labels",
+            "Index",
+            "Which images",
+            "Model",
+            "Method",
+            "Rate and length",
+            "Speed and memory",
+        )
+    )
+)
+"""The groups of a help page, in their order: a setting is put into one by its annotation."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """How an image model is run; nothing here changes an answer beyond rounding."""
 
-    precision: Precision = "auto"
-    """Of the image tower; auto takes bf16 or float16 where the hardware multiplies it. The text
+    precision: Annotated[Precision, SPEED] = "auto"
+    """Dtype of the image tower; auto: bf16 or float16 where the hardware multiplies it. The text
     tower always computes in float32."""
-    batch_size: int | None = None
-    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
-    workers: int | None = None
-    """Threads that decode, and on a processor compute; None takes one a core."""
+    batch_size: Annotated[int | None, SPEED] = None
+    """Images at once; if not given, 16 a thread on a CPU, 64 on an accelerator."""
+    workers: Annotated[int | None, SPEED] = None
+    """Threads that decode, and on a CPU compute; if not given, one a core."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -55,18 +76,19 @@ METHODS = ("lora", "full", "head", "gradual")
 class AdaptationConfig:
     """How a pretrained model is adapted."""
 
-    method: Literal["lora", "full", "head", "gradual"] = "lora"
+    method: Annotated[Literal["lora", "full", "head", "gradual"], METHOD] = "lora"
     """lora: low-rank adapters; full: every weight; head: the head alone, on a frozen encoder;
     gradual: the head, then one more layer from the top in each epoch."""
-    lora_rank: int = 8
+    lora_rank: Annotated[int, METHOD] = 8
     """Rank of the adapters."""
-    lora_alpha: float | None = None
-    """The adapters' output is scaled by alpha / rank; None takes twice the rank."""
-    lora_dropout: float = 0.0
+    lora_alpha: Annotated[float | None, METHOD] = None
+    """The adapters' output is scaled by alpha / rank; if not given, twice the rank."""
+    lora_dropout: Annotated[float, METHOD] = 0.0
     """Dropout before the adapters."""
-    lora_variant: Literal["plain", "dora", "rslora", "pissa", "olora"] = "plain"
-    """Weight-decomposed, rank-stabilised, or started from the weights' principal directions."""
-    layer_decay: float = 1.0
+    lora_variant: Annotated[Literal["plain", "dora", "rslora", "pissa", "olora"], METHOD] = "plain"
+    """dora: weight-decomposed; rslora: rank-stabilised; pissa, olora: started from the weights'
+    principal directions."""
+    layer_decay: Annotated[float, METHOD] = 1.0
     """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
 
     def __post_init__(self) -> None:
@@ -94,10 +116,10 @@ class AdaptationConfig:
 class PublishConfig(AdaptationConfig):
     """How a pretrained model is adapted, and what is made of the result."""
 
-    merge: bool = False
+    merge: Annotated[bool, METHOD] = False
     """Publish a plain folder instead of a LoRA adapter: as large as the base, and loaded by
     whatever loads that."""
-    push_to_hub: str | None = None
+    push_to_hub: Annotated[str | None, OUTPUT] = None
     """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
     asked before the training."""
 
@@ -159,37 +181,37 @@ LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mae", "rmse"})
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How the training loop runs; `None` takes the recipe's value."""
+    """How the training loop runs; None is settled by the recipe."""
 
-    num_epochs: float | None = None
-    """Passes over the training rows; None takes the recipe's."""
-    max_steps: int | None = None
+    num_epochs: Annotated[float | None, RATE] = None
+    """Passes over the training rows; if not given, what suits the method and the model's size."""
+    max_steps: Annotated[int | None, RATE] = None
     """Optimizer steps, instead of epochs."""
-    batch_size: int = 32
+    batch_size: Annotated[int, RATE] = 32
     """Rows per optimizer step, over all processes and micro-batches."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Annotated[int, SPEED] = 1
     """Micro-batches a step is computed in: less memory, the same result."""
-    learning_rate: float | None = None
-    """Peak rate; None takes the recipe's for the method and the model's size."""
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    learning_rate: Annotated[float | None, RATE] = None
+    """Peak rate; if not given, what suits the method and the model's size."""
+    schedule: Annotated[Literal["linear", "cosine", "constant_with_warmup"], RATE] = "linear"
     """How the rate falls after warm-up."""
-    warmup: float = 0.1
+    warmup: Annotated[float, RATE] = 0.1
     """Share of the steps in which the rate rises from 0 to its peak."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, RATE] = 0.01
     """Decoupled weight decay, without biases and norms."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, RATE] = 1.0
     """Gradients longer than this are scaled down to it."""
-    early_stopping: int | None = None
-    """Evaluations without improvement after which training stops; None never stops early."""
-    best_metric: str | None = None
-    """Validation metric that chooses the checkpoint; None takes the task's own."""
-    mixed_precision: Literal["auto", "bf16", "float32"] = "auto"
-    """Dtype of matrix products; auto takes bf16 where the hardware has it."""
-    activation_checkpointing: bool = False
+    early_stopping: Annotated[int | None, RATE] = None
+    """Evaluations without improvement after which training stops; if not given, it never does."""
+    best_metric: Annotated[str | None, RATE] = None
+    """Validation metric that chooses the checkpoint; if not given, the task's own."""
+    mixed_precision: Annotated[Literal["auto", "bf16", "float32"], SPEED] = "auto"
+    """Dtype of matrix products; auto: bf16 where the hardware has it."""
+    activation_checkpointing: Annotated[bool, SPEED] = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
-    save_minutes: float = 10.0
+    save_minutes: Annotated[float, OUTPUT] = 10.0
     """Minutes between checkpoints within an epoch; one is written at every evaluation anyway."""
-    seed: int = 0
+    seed: Annotated[int, RATE] = 0
     """Of the head, the order, the dropout masks and the split."""
 
     def __post_init__(self) -> None:

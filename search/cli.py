@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from footwork.cli import Literal
 from footwork.console import DONE, ProgressLine, exit_code, note_all, print_document, print_text
 from footwork.errors import ConfigError
-from footwork.options import Flag, Flat
+from footwork.options import IMAGES, INDEX, RUN, Flag, Flat
 from search.options import (
     FilterOptions,
     ModelOptions,
@@ -35,8 +35,10 @@ app = App(
     name="search",
     help="Find pictures by what they show: embed once, query by words, by picture, by both.",
     help_format="plaintext",
+    group_parameters=RUN,
 )
 
+ASKED = Parameter(group=Group("What is asked for", sort_key=0))
 _NULL = "-0"
 
 
@@ -55,11 +57,11 @@ def index(
     *roots: Path,
     where: Annotated[NewStoreOptions, Flat] = NewStoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
-    exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    include: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    exclude: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = (),
+    include: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = (),
     watch: Flag = False,
     recheck: Flag = False,
-    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    from_: Annotated[str | None, Parameter(name="--from"), INDEX] = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -127,8 +129,8 @@ def index(
 @app.command
 def query(
     *words: Words,
-    like: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    queries: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    like: Annotated[tuple[str, ...], Parameter(negative=""), ASKED] = (),
+    queries: Annotated[Path | None, Parameter(allow_leading_hyphen=True), ASKED] = None,
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     options: Annotated[QueryOptions, Flat] = QueryOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen

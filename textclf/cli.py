@@ -18,7 +18,7 @@ from footwork.console import (
     report_skipped,
 )
 from footwork.files.paths import shell_word
-from footwork.options import Flag, Flat
+from footwork.options import DATA, MODEL, RUN, Flag, Flat
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
@@ -27,7 +27,12 @@ from textclf.predict import InputFormat
 if TYPE_CHECKING:
     from textclf.training import TrainedRun
 
-app = App(name="textclf", help="Fine-tune and use text classifiers.", help_format="plaintext")
+app = App(
+    name="textclf",
+    help="Fine-tune and use text classifiers.",
+    help_format="plaintext",
+    group_parameters=RUN,
+)
 
 
 @app.command
@@ -112,7 +117,7 @@ def evaluate(
     *,
     options: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
-    revision: str | None = None,
+    revision: Annotated[str | None, MODEL] = None,
     json: bool = False,
 ) -> int:
     """Judge a trained classifier on a table.
@@ -143,10 +148,10 @@ def predict(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    input_format: Annotated[InputFormat, Parameter(name="--format")] = "auto",
+    input_format: Annotated[InputFormat, Parameter(name="--format"), DATA] = "auto",
     options: Annotated[TextOptions, Flat] = TextOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
-    revision: str | None = None,
+    revision: Annotated[str | None, MODEL] = None,
     raw_cells: Flag = False,
     json: bool = False,
 ) -> int:

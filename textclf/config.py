@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.options import LoopConfig, PublishConfig, Recipe, recipe_for
+from footwork.options import MODEL, RATE, LoopConfig, PublishConfig, Recipe, recipe_for
 from footwork.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from textclf.data.options import DataOptions
 from textclf.evaluation import METRICS, PRIMARY_METRIC, REGRESSION
@@ -54,15 +54,15 @@ DEFAULT_MODEL = "microsoft/deberta-v3-base"
 class TrainConfig(DataOptions, PublishConfig, LoopConfig):
     """Everything that determines a training run."""
 
-    model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_MODEL
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
-    revision: str | None = None
+    revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit of the model on the Hub."""
-    max_length: int = 256
+    max_length: Annotated[int, MODEL] = 256
     """Longest input, in tokens; what is longer is cut, and the audit says how much."""
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Annotated[Literal["none", "balanced"], RATE] = "none"
     """balanced: every class counts the same, however many rows it has."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, RATE] = 0.0
     """Probability taken from the true class and spread evenly, 0 to 1."""
 
     def __post_init__(self) -> None:

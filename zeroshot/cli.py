@@ -29,7 +29,7 @@ from footwork.console import (
 from footwork.errors import ConfigError
 from footwork.fewshot.options import TeachOptions
 from footwork.files.paths import path_line, shell_word
-from footwork.options import Flag, Flat
+from footwork.options import RUN, Flag, Flat
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
@@ -50,6 +50,7 @@ app = App(
     name="zeroshot",
     help="Label images with words of your choice, and teach what words cannot say.",
     help_format="plaintext",
+    group_parameters=RUN,
 )
 
 _MANY_PROMPTS = 5000

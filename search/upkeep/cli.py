@@ -22,7 +22,7 @@ from footwork.console import (
 )
 from footwork.errors import ConfigError
 from footwork.files.paths import path_line
-from footwork.options import Flag, Flat
+from footwork.options import METHOD, Flag, Flat
 from search.options import FilterOptions, StoreOptions
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 def duplicates(
     *,
-    near: float | None = None,
-    look: bool = True,
+    near: Annotated[float | None, METHOD] = None,
+    look: Annotated[bool, METHOD] = True,
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
     paths: Flag = False,
@@ -49,8 +49,8 @@ def duplicates(
     bordered, grey, re-encoded, smaller) are duplicates; what is only similar is told as such.
 
     Args:
-        near: Least cosine of images that are compared; 1 takes only those of the same bytes. None
-            is 0.9, or 0.985 with --no-look.
+        near: Least cosine of images that are compared; 1 takes only those of the same bytes. If
+            not given, 0.9, or 0.985 with --no-look.
         look: Open pictures that are alike by their embeddings, and compare them; --no-look is for
             images that are not on this machine, of which nothing can be verified.
         where: The index.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal  # noqa: F401 - inherited annotations
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.options import LoopConfig, PublishConfig, recipe_for
+from footwork.options import DATA, METHOD, MODEL, RATE, LoopConfig, PublishConfig, recipe_for
 from zeroshot.classifier import DEFAULT_MODEL
 from zeroshot.finetuning.recipes import RATES
 
@@ -19,20 +19,20 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
 class FinetuneConfig(PublishConfig, LoopConfig):
     """Everything that determines a fine-tuning run."""
 
-    model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_MODEL
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`: any image classifier
     or two-tower model of transformers."""
-    revision: str | None = None
+    revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit of the model on the Hub."""
-    features_from: int | None = None
+    features_from: Annotated[int | None, METHOD] = None
     """Read the features after so many layers (of a ResNet or ConvNeXt: stages) from below, for
-    pictures far from what the model knows; None takes all."""
-    validation_share: float = 0.2
+    images far from what the model knows; if not given, after all."""
+    validation_share: Annotated[float, DATA] = 0.2
     """Share of the images held out to judge by, where the folder has no `validation` of its own."""
-    augment: bool = True
+    augment: Annotated[bool, DATA] = True
     """Show each image mirrored or cropped at random; off where left and right tell the classes
     apart. `head` never does: its features are computed once."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, RATE] = 0.0
     """Probability taken from the true class and spread evenly, 0 to 1."""
 
     def __post_init__(self) -> None:
