@@ -186,8 +186,7 @@ def _app(optional: Sequence[str]) -> App:
 
     from cyclopts import App
 
-    from footwork.help_page import HelpPage
-    from footwork.options import RUN
+    from footwork.help_page import RUN, HelpPage
 
     app = App(
         name="footwork",

@@ -1,13 +1,35 @@
-"""How `--help` is laid out: lines break where the terminal ends, not where the source does."""
+"""How `--help` is laid out: options in groups, lines broken where the terminal ends."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
+from cyclopts import Group, Parameter
+
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel, InlineText
     from rich.console import Console, ConsoleOptions
+
+RUN = Group("Output and the run", sort_key=9)
+"""Of a help page: what no other group claims."""
+OUTPUT = Parameter(group=RUN)
+DATA, LABELS, INDEX, IMAGES, MODEL, METHOD, RATE, SPEED = (
+    Parameter(group=Group(title, sort_key=place))
+    for place, title in enumerate(
+        (
+            "How the data is read",
+            "Labels",
+            "Index",
+            "Which images",
+            "Model",
+            "Method",
+            "Rate and length",
+            "Speed and memory",
+        )
+    )
+)
+"""The groups of a help page, in their order: a setting is put into one by its annotation."""
 
 
 class HelpPage:

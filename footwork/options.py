@@ -4,13 +4,14 @@ Annotations are evaluated here: cyclopts would evaluate inherited ones in the mo
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from footwork.errors import ConfigError
+from footwork.help_page import METHOD, OUTPUT, RATE, SPEED
+from footwork.methods.table import METHODS, AdaptationConfig
 
 Precision = Literal["auto", "bf16", "float32"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -20,26 +21,6 @@ Flat = Parameter(name="*")
 """A dataclass of settings, each of which is an option of the command."""
 Flag = Annotated[bool, Parameter(negative="")]
 """An option that is on where it is given."""
-
-RUN = Group("Output and the run", sort_key=9)
-"""Of a help page: what no other group claims."""
-OUTPUT = Parameter(group=RUN)
-DATA, LABELS, INDEX, IMAGES, MODEL, METHOD, RATE, SPEED = (
-    Parameter(group=Group(title, sort_key=place))
-    for place, title in enumerate(
-        (
-            "How the data is read",
-            "Labels",
-            "Index",
-            "Which images",
-            "Model",
-            "Method",
-            "Rate and length",
-            "Speed and memory",
-        )
-    )
-)
-"""The groups of a help page, in their order: a setting is put into one by its annotation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,27 +50,16 @@ class EncoderConfig:
                 raise ConfigError(f"`{name}` must be at least 1, got {value}.")
 
 
-METHODS = ("lora", "full", "head", "gradual")
-
-
 @dataclass(frozen=True, kw_only=True)
-class AdaptationConfig:
-    """How a pretrained model is adapted."""
+class PublishConfig(AdaptationConfig):
+    """How a pretrained model is adapted, and what is made of the result."""
 
-    method: Annotated[Literal["lora", "full", "head", "gradual"], METHOD] = "lora"
-    """lora: low-rank adapters; full: every weight; head: the head alone, on a frozen encoder;
-    gradual: the head, then one more layer from the top in each epoch."""
-    lora_rank: Annotated[int, METHOD] = 8
-    """Rank of the adapters."""
-    lora_alpha: Annotated[float | None, METHOD] = None
-    """The adapters' output is scaled by alpha / rank; if not given, twice the rank."""
-    lora_dropout: Annotated[float, METHOD] = 0.0
-    """Dropout before the adapters."""
-    lora_variant: Annotated[Literal["plain", "dora", "rslora", "pissa", "olora"], METHOD] = "plain"
-    """dora: weight-decomposed; rslora: rank-stabilised; pissa, olora: started from the weights'
-    principal directions."""
-    layer_decay: Annotated[float, METHOD] = 1.0
-    """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
+    merge: Annotated[bool, METHOD] = False
+    """Publish a plain folder instead of an adapter: as large as the base, and loaded by
+    whatever loads that."""
+    push_to_hub: Annotated[str | None, OUTPUT] = None
+    """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
+    asked before the training."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -97,81 +67,25 @@ class AdaptationConfig:
         Raises:
             ConfigError: One is out of range.
         """
-        if self.method not in METHODS:
-            message = f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}."
-            raise ConfigError(message)
-        if self.lora_rank < 1:
-            raise ConfigError(f"`lora_rank` must be at least 1, got {self.lora_rank}.")
-        if self.lora_alpha is not None and not self.lora_alpha > 0:
-            raise ConfigError(f"`lora_alpha` must be above 0, got {self.lora_alpha}.")
-        if not 0 <= self.lora_dropout < 1:
-            raise ConfigError(f"`lora_dropout` must be from 0 up to 1, got {self.lora_dropout}.")
-        if not 0 < self.layer_decay <= 1:
+        AdaptationConfig.__post_init__(self)
+        adapter = METHODS[self.method].adapter
+        if self.merge and adapter is not None and not adapter.merges:
             raise ConfigError(
-                f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}."
+                f"`merge` is impossible with --method {self.method}: its adapter changes no weight "
+                "of the base, so it cannot be added into one. Leave it out."
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishConfig(AdaptationConfig):
-    """How a pretrained model is adapted, and what is made of the result."""
-
-    merge: Annotated[bool, METHOD] = False
-    """Publish a plain folder instead of a LoRA adapter: as large as the base, and loaded by
-    whatever loads that."""
-    push_to_hub: Annotated[str | None, OUTPUT] = None
-    """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
-    asked before the training."""
 
     @property
     def publishes_adapter(self) -> bool:
         """Whether the folder needs its base."""
-        return self.method == "lora" and not self.merge
+        return METHODS[self.method].adapter is not None and not self.merge
 
     @property
     def merge_note(self) -> str | None:
         """What to say of `merge` where there is no adapter, one sentence."""
-        if not self.merge or self.method == "lora":
+        if not self.merge or METHODS[self.method].adapter is not None:
             return None
         return f"--merge has no adapter to merge: {self.method} gives a plain folder."
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a setting becomes when the user leaves it open."""
-
-    learning_rate: float
-    """Peak rate of AdamW."""
-    num_epochs: float
-    """Passes over the training rows."""
-    source: str
-
-
-MIN_STEPS = (
-    300  # fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5)
-)
-MAX_EPOCHS = 30
-
-
-def recipe_for(
-    recipes: Sequence[tuple[float, Recipe]], encoder_parameters: int, rows: int, batch_size: int
-) -> Recipe:
-    """The recipe for a size, with more epochs where rows are few.
-
-    Args:
-        recipes: By upper bound of the encoder's size, ascending.
-        encoder_parameters: Without the embeddings.
-        rows: Training rows.
-        batch_size: Rows a step.
-    """
-    recipe = next(recipe for bound, recipe in recipes if encoder_parameters < bound)
-    steps_an_epoch = math.ceil(rows / batch_size)
-    enough = math.ceil(MIN_STEPS / steps_an_epoch)
-    epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
-    if epochs == recipe.num_epochs:
-        return recipe
-    reason = f"{recipe.source}; epochs for at least {MIN_STEPS} steps, Mosbach et al. 2021"
-    return Recipe(recipe.learning_rate, epochs, reason)
 
 
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")

@@ -15,7 +15,8 @@ from cyclopts import App, Group, Parameter
 from footwork.cli import Literal
 from footwork.console import DONE, ProgressLine, exit_code, note_all, print_document, print_text
 from footwork.errors import ConfigError
-from footwork.options import IMAGES, INDEX, RUN, Flag, Flat
+from footwork.help_page import IMAGES, INDEX, RUN
+from footwork.options import Flag, Flat
 from search.options import (
     FilterOptions,
     ModelOptions,

@@ -32,7 +32,10 @@ _TEMPORARY = (
     f".{MANIFEST}.*",
     f".{_GENERATION}*",
 )
-_TEMPORARY_INSIDE = (f".{_TEXTS}.*", ".approximate.json.*", ".approximate-*.faiss.*")
+_TEMPORARY_INSIDE = (
+    *(f".{_TEXTS}.*", ".approximate.json.*", ".approximate-*.faiss.*"),
+    ".catalog-copy.sqlite.*",
+)
 _NUMBERED = re.compile(f"{_GENERATION}[0-9]{{1,9}}")
 _NAME = 40  # characters of a root's name in the name of its index
 

@@ -10,7 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.options import IMAGES, INDEX, MODEL, EncoderConfig, Flag
+from footwork.help_page import IMAGES, INDEX, MODEL
+from footwork.options import EncoderConfig, Flag
 from search.dates import day_bounds
 from search.filters import Filter
 from search.paths import absolute_path

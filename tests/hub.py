@@ -267,9 +267,12 @@ class StandInApi:
         keep_repository(Path(folder_path), repo_id)
 
 
-def refused(status: int, said: str = "no") -> Exception:
+def refused(status: int, said: str = "no", **headers: str) -> Exception:
     """What `huggingface_hub` raises of an answer with this status."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    response: Any = SimpleNamespace(
+        status_code=status, headers=named, request=None, reason_phrase=said
+    )
     return HfHubHTTPError(f"Client error {status}", response=response, server_message=said)

@@ -92,6 +92,12 @@ def test_a_repository_without_a_model_is_told(hub: Hub, tmp_path: Path) -> None:
         trained_folder("owner/empty")
 
 
+def test_a_model_without_a_head_is_told_by_its_name(hub: Hub, tmp_path: Path) -> None:
+    hub.add("some/model", build_base(tmp_path / "base", "bert"))
+    with pytest.raises(ModelError, match=r"^some/model is no finished classifier: .*--model some"):
+        TextClassifier.load("some/model")
+
+
 @pytest.mark.parametrize(("name", "revision"), [("owner/none", None), ("owner/reviews", "v9")])
 def test_what_is_neither_here_nor_there_is_told(
     name: str, revision: str | None, adapter: Path

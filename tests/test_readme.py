@@ -22,9 +22,9 @@ import pytest
 
 from footwork.cli import main
 from footwork.finetuning.card import PLACE
+from footwork.methods.table import Recipe, recipe_for
 from footwork.models.checkpoints import TINY_CLIP, TINY_TEXT
 from footwork.models.hub import trained_folder
-from footwork.options import Recipe, recipe_for
 from tests.hub import StandInApi, keep_repository
 from tests.runs import quick_ending
 from tests.search.drawn import draw_photos
@@ -49,7 +49,7 @@ NOT_RUN = {
     "source .venv/bin/activate": "the tests run in it",
     "accelerate launch": "it needs several GPUs",
     "torchrun": "tests/textclf/test_cli.py starts several processes by hand",
-    "python -m scripts.measure_tiny": "minutes, on data that are not here",
+    "python -m scripts.tiny.measure_": "minutes, on data that are not here",
     "pip install 'footwork[milvus]'": "it needs a package registry",
     "--store http://HOST:19530": "it needs a server; tests/search has a stand-in",
 }

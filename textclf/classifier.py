@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.errors import ConfigError, DataError, ModelError
-from footwork.options import METHOD, SPEED, Precision
-from textclf.decision import DecisionRule, Prediction, rule_of
+from footwork.evaluation.decision import DecisionRule, Prediction, rule_of
+from footwork.help_page import METHOD, SPEED
+from footwork.options import Precision
 from textclf.windows import LongTexts, TextEncoder, TextPair, WindowedTexts
 
 UNSTATED_MAX_LENGTH = 512
@@ -262,14 +263,9 @@ class TextClassifier:
 
 def merged(model: Any) -> Any:
     """`model` with its adapter added into the weights, where its method can be."""
-    from peft import PeftModel
+    from footwork.methods.table import adaptation_of
 
-    if not isinstance(model, PeftModel):
-        return model
-    try:
-        return model.merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError):
-        return model  # prompts are learned inputs, not changes of weights
+    return adaptation_of(model).merged(model)
 
 
 def _usual_length(model: Any, tokenizer: Any) -> int:

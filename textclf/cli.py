@@ -18,7 +18,8 @@ from footwork.console import (
     report_skipped,
 )
 from footwork.files.paths import shell_word
-from footwork.options import DATA, MODEL, RUN, Flag, Flat
+from footwork.help_page import DATA, MODEL, RUN
+from footwork.options import Flag, Flat
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions

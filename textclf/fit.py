@@ -15,10 +15,12 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from footwork.accelerator import compute_device, gather_shares, process_share, resolve_precision
+from footwork.evaluation.result import quick_metrics
 from footwork.inference.features import compute_features, head_logits, head_only
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, tokenize
-from footwork.methods.adaptation import adapt, parameter_groups, resting_parameters
+from footwork.methods.adaptation import adapt, parameter_groups
+from footwork.methods.table import METHODS
 from footwork.models.heads import HeadOrigin
 from footwork.options import Precision
 from footwork.training.job import LossFunction, TrainingJob, TrainingOutcome
@@ -27,7 +29,6 @@ from footwork.training.memory import frozen_weights_in, pruned_vocabulary
 from footwork.training.order import FILLER
 from textclf.config import TrainConfig
 from textclf.data.loading import Examples, LabelledData
-from textclf.evaluate import quick_metrics
 
 
 def row_loss(
@@ -118,13 +119,14 @@ def fit(
         notify: Takes progress, one line each.
 
     Returns:
-        The trained model (a `PeftModel` for LoRA) and how training went.
+        The trained model, as the method adapted it, and how training went.
     """
     config = learner.config
     model = adapt(learner.model, config, learner.base_id, learner.revision)
     train = encode(learner, learner.data.train)
     validation = encode(learner, learner.data.validation)
-    if config.method == "head":
+    method = METHODS[config.method]
+    if method.features_once:
         model = model.to(compute_device())
         return model, _fit_head(model, learner, (train, validation), run, resume, notify)
     job = TrainingJob(
@@ -137,9 +139,8 @@ def fit(
         measure=lambda current: _metrics(learner, logits_of(current, validation, config)),
         pad=train.widen,
         notify=notify,
+        resting=partial(method.adaptation.resting, model),
     )
-    if config.method == "gradual":
-        job = replace(job, resting=partial(resting_parameters, model))
     dtype = resolve_precision(config.mixed_precision, compute_device())
     with pruned_vocabulary(model, _ids_in(train, validation)), frozen_weights_in(model, dtype):
         model.to(compute_device())

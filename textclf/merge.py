@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.decision import rule_of
 from footwork.files.folders import (
     MANIFEST,
     published_folder,
@@ -14,7 +15,6 @@ from footwork.files.folders import (
     require_free,
     write_json,
 )
-from textclf.decision import rule_of
 
 LARGEST_DIFFERENCE = 1e-4
 _KEPT = ("README.md", "report")
@@ -41,7 +41,8 @@ def merge_adapter(
         ConfigError: The folder is plain already, its method cannot be merged, or `out` exists.
         ModelError: It cannot be loaded, or the merged model answers differently.
     """
-    from footwork.models.checkpoints import ADAPTER_CONFIG, load_trained, save_model
+    from footwork.methods.table import adaptation_of, adapter_in
+    from footwork.models.checkpoints import load_trained, save_model
     from footwork.models.hub import trained_folder
     from textclf.classifier import merged
     from textclf.report.model_card import merged_card
@@ -49,7 +50,7 @@ def merge_adapter(
     require_free(Path(out), overwrite, (model,))
     model_folder, out = trained_folder(model, revision), Path(out)
     repository = None if model_folder == Path(model).expanduser() else str(model)
-    if (model_folder / "config.json").exists() and not (model_folder / ADAPTER_CONFIG).exists():
+    if (model_folder / "config.json").exists() and not adapter_in(model_folder):
         raise ConfigError(
             f"{model} is already plain: it has no adapter to merge, and "
             'pipeline("text-classification") loads it as it is.'
@@ -58,7 +59,7 @@ def merge_adapter(
     before = _probe(adapted, tokenizer)
     plain = merged(adapted)
     if plain is adapted:
-        kind = adapted.peft_config[adapted.active_adapter].peft_type.value
+        kind = adaptation_of(adapted).kind(adapted)
         raise ConfigError(f"A {kind} adapter has no weights to merge; use {model} as it is.")
     manifest, divisor = _calibrated(plain, tokenizer, _stated(model_folder, plain))
     with published_folder(out, overwrite) as staging:

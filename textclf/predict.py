@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from footwork.errors import ConfigError, DataError
-from footwork.tables.columns import ID_NAMES, normalise_name
+from footwork.evaluation.decision import Prediction
+from footwork.tables.columns import ID_NAMES, find_column, normalise_name
 from footwork.tables.format import Expected
 from footwork.tables.json_rows import json_rows
 from footwork.tables.reader import (
@@ -22,9 +23,8 @@ from footwork.tables.reader import (
     write_rows,
 )
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
-from textclf.data.columns import find_column, find_text_columns
+from textclf.data.columns import find_text_columns
 from textclf.data.rows import text_fault
-from textclf.decision import Prediction
 
 if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow

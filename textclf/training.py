@@ -21,10 +21,12 @@ from footwork.accelerator import (
     wait_for_everyone,
 )
 from footwork.errors import DataError, HubUnreachable
+from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.files.folders import discard_folder, published_folder, read_manifest
 from footwork.inference.features import require_features
 from footwork.inference.tokens import room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
+from footwork.methods.table import METHODS
 from footwork.models.checkpoints import (
     TEXT_PRESETS,
     load_classifier,
@@ -46,8 +48,6 @@ from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
 from textclf.config import DEFAULT_MODEL, TrainConfig
 from textclf.data.loading import Examples, LabelledData, load_data
-from textclf.evaluate import evaluate_logits
-from textclf.evaluation import Evaluation
 from textclf.fit import Learner, Notify, fit, split_logits
 from textclf.publish import Result, write_classifier
 from textclf.reload import prove_reload
@@ -164,7 +164,7 @@ def plan(
     model, head = load_classifier(
         config.model_id, labels=data.labels, task=data.task, revision=config.revision
     )
-    if config.method == "head":
+    if METHODS[config.method].features_once:
         require_features(model, tokenize(tokenizer, ["One text."], None, config.max_length))
     resolved, said = settle(data, config, tokenizer, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
@@ -222,8 +222,7 @@ def audit_for(
     total = sum(p.numel() for p in model.parameters())
     cost = CostInput(
         parameters=total,
-        # Adapters of usual rank and a head are about a fiftieth of a model.
-        trainable_parameters=total if config.method in ("full", "gradual") else total // 50,
+        trainable_parameters=int(total * METHODS[config.method].share),
         embedding_parameters=_table_size(model),
         num_epochs=config.epochs_over(len(data.train.texts)),
         batch_size=math.ceil(config.batch_size / config.gradient_accumulation_steps),

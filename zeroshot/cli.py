@@ -29,7 +29,8 @@ from footwork.console import (
 from footwork.errors import ConfigError
 from footwork.fewshot.options import TeachOptions
 from footwork.files.paths import path_line, shell_word
-from footwork.options import RUN, Flag, Flat
+from footwork.help_page import RUN
+from footwork.options import Flag, Flat
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (

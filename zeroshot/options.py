@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError
-from footwork.options import INDEX, LABELS, MODEL, EncoderConfig
+from footwork.help_page import INDEX, LABELS, MODEL
+from footwork.options import EncoderConfig
 from search.options import FilterOptions, StoreOptions
 from zeroshot.classifier import ZeroShotOptions
 

@@ -102,10 +102,10 @@ class TaughtClassifier:
         """
         from footwork.models.hub import trained_folder
 
-        folder = trained_folder(folder, revision)
+        name, folder = folder, trained_folder(folder, revision)
         manifest = read_manifest(folder)
         if manifest.get("application") != APPLICATION:
-            message = f"{folder} holds no taught classifier. Make one: footwork zeroshot teach."
+            message = f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
             raise ModelError(message)
         try:
             knowledge = read_knowledge(folder, manifest["knowledge"])

@@ -14,7 +14,7 @@ from footwork.class_names import checked_class_names, class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.logits import FloatArray
 from footwork.fewshot.knowledge import spoken
-from footwork.options import METHOD
+from footwork.help_page import METHOD
 from footwork.prompts.class_embeddings import EmbeddingCache, prompt_embeddings, unit_rows
 from footwork.prompts.labels import ImageTextEncoder, Scorer
 from footwork.prompts.none_of_these import NONE_BELOW

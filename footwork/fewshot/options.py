@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from footwork.errors import ConfigError
-from footwork.options import METHOD
+from footwork.help_page import METHOD
 
 METHODS = ("ensemble", "gda", "prototypes", "linear-probe", "tip-adapter", "siamese")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from footwork.methods.table import Adapter
 
 PLACE = "path/to/this/folder"
 """What a card calls its folder; an upload puts the repository in its place."""
@@ -26,7 +29,22 @@ print(classify({example}))
 ```"""
 
 
-def adapter_usage(task: str, model_id: str, revision: str | None, example: str) -> str:
+def needs_base(adapter: Adapter, instead: str) -> str:
+    """What a folder is that is an adapter.
+
+    Args:
+        adapter: Of the method.
+        instead: How a folder is made that needs no base, if it can be.
+    """
+    said = (
+        "The folder is an adapter: it needs its base model, and `pipeline` alone does not load it."
+    )
+    return f"{said} {instead}" if adapter.merges else said
+
+
+def adapter_usage(
+    task: str, model_id: str, revision: str | None, example: str, adapter: Adapter
+) -> str:
     """How an adapter is loaded without Footwork; nothing where its base is on one machine alone.
 
     A plain `pipeline` loads none: a configuration beside the adapter makes transformers look for
@@ -37,8 +55,9 @@ def adapter_usage(task: str, model_id: str, revision: str | None, example: str) 
         model_id: Of the base.
         revision: Commit of the base on the Hub.
         example: What the classifier is asked, as Python.
+        adapter: Of the method; only peft's can be loaded so.
     """
-    if (base := public_model_id(model_id)) is None:
+    if adapter.library != "peft" or (base := public_model_id(model_id)) is None:
         return ""
     texts = task == "text-classification"
     return _ADAPTER_USAGE.format(

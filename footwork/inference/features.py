@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from footwork.errors import ModelError
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts
+from footwork.methods.table import methods_where
 from footwork.options import Precision
 
 Pooling = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -132,7 +133,8 @@ def _pooling_of(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Pooli
             return pooling
     message = (
         f"The head of {type(model).__name__} reads more than one state of the encoder, "
-        "so its features cannot be kept. Use --method lora or --method full."
+        "so its features cannot be kept. Use --method "
+        f"{methods_where(lambda method: not method.features_once)}."
     )
     raise ModelError(message)
 

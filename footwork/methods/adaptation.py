@@ -1,20 +1,76 @@
-"""Which parameters train, and at what rate."""
+"""What a method is, the parts of a classifier, and at what rate each learns."""
 
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from footwork.errors import ConfigError, ModelError
-from footwork.options import AdaptationConfig
+from footwork.errors import ConfigError
+from footwork.methods.table import METHODS, AdaptationConfig
 
 _HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
 _BELOW_LAYERS = re.compile(r"embed|\.pre_?la?y")  # CLIP normalises its embeddings by `pre_layrnorm`
+
+
+class Adaptation:
+    """What a method does to a classifier; as it stands here, every weight trains.
+
+    A method overrides what it does otherwise. All but `holds` and those after it serve every
+    method; these serve one that publishes an adapter.
+    """
+
+    def require(self, model: PreTrainedModel) -> None:
+        """Refuse a model that the method cannot adapt; its weights may be on the meta device.
+
+        Raises:
+            ModelError: It is one.
+        """
+
+    def adapt(
+        self,
+        model: Any,
+        config: AdaptationConfig,
+        base_id: str,
+        revision: str | None,
+    ) -> Any:
+        """As `adapt` below."""
+        return model
+
+    def resting(self, model: Any, epoch: int) -> Sequence[nn.Parameter]:
+        """What could train and does not yet, or no more, in an epoch counted from 0."""
+        return ()
+
+    def kept_exact(self, model: nn.Module) -> set[nn.Module]:
+        """Linear layers whose frozen weights must keep their dtype."""
+        return set()
+
+    def save(self, folder: Path, model: Any) -> None:
+        """Write the weights and all that `load`, or `from_pretrained`, needs."""
+        model.save_pretrained(folder)
+
+    def holds(self, model: Any) -> bool:
+        """Whether a model has adapters of this kind in it."""
+        return False
+
+    def load(self, folder: Path, base: Any) -> Any:
+        """The adapter of a folder over its base, which has the folder's configuration.
+
+        What it raises is told as that the adapter cannot be loaded.
+        """
+        raise NotImplementedError(f"{folder}, {type(base).__name__}")
+
+    def merged(self, model: Any) -> Any:
+        """The plain model that answers as `model` does; `model` itself where there is none."""
+        return model
+
+    def kind(self, model: Any) -> str:
+        """What the adapter in a model is called."""
+        raise NotImplementedError(type(model).__name__)
 
 
 def adapt(
@@ -29,14 +85,9 @@ def adapt(
         revision: Commit of the base on the Hub.
 
     Returns:
-        `model` itself, or a `PeftModel` around it for LoRA.
+        `model` itself, or what the method has put around it.
     """
-    if config.method == "lora":
-        return _with_lora(model, config, base_id, revision)
-    if config.method == "head":
-        for parameter in encoder_of(model).parameters():
-            parameter.requires_grad_(False)
-    return model
+    return METHODS[config.method].adaptation.adapt(model, config, base_id, revision)
 
 
 def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: bool) -> None:
@@ -49,13 +100,12 @@ def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: boo
 
     Raises:
         ConfigError: It has no activation checkpointing.
-        ModelError: LoRA finds nothing in it to adapt.
+        ModelError: The method finds nothing in it to adapt.
     """
     if checkpointing and not model.supports_gradient_checkpointing:
         name = type(model).__name__
         raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
-    if method == "lora":
-        lora_targets(model)
+    METHODS[method].adaptation.require(model)
 
 
 def encoder_name(model: PreTrainedModel) -> str:
@@ -85,64 +135,6 @@ def head_names(model: PreTrainedModel) -> list[str]:
     children[pooler] = getattr(children.pop(encoder), "pooler", None) or nn.Identity()
     order = [pooler, *(name for name in children if name != pooler)]
     return [name for name in order if any(True for _ in children[name].parameters())]
-
-
-def lora_targets(model: PreTrainedModel) -> str:
-    """A pattern of every matrix of the encoder's layers: attention and feed-forward alike.
-
-    Rank 8 on all six matrices of a DeBERTa layer beats full fine-tuning on the GLUE average; on
-    query and value alone it does not. Source: AdaLoRA, Zhang et al. 2023, table 1
-    (arXiv:2303.10512).
-
-    Raises:
-        ModelError: The encoder has no repeated layers with linear maps.
-    """
-    heads = tuple(f"{name}." for name in head_names(model))
-    patterns = {
-        re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and name.startswith(f"{encoder_name(model)}.")
-        and not f"{name}.".startswith(heads)
-        and re.search(r"\.\d+\.", name)
-    }
-    if not patterns:
-        message = (
-            f"{type(model).__name__} has no linear layers that LoRA can adapt here. "
-            "Use --method full or --method head."
-        )
-        raise ModelError(message)
-    return f"({'|'.join(sorted(patterns))})"
-
-
-def _with_lora(
-    model: PreTrainedModel, config: AdaptationConfig, base_id: str, revision: str | None
-) -> Any:
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    variant = config.lora_variant
-    alpha = config.lora_alpha if config.lora_alpha is not None else 2 * config.lora_rank
-    lora = LoraConfig(
-        # Its wrapper asks for `input_ids`; what takes pixels needs none.
-        task_type=TaskType.SEQ_CLS if model.main_input_name == "input_ids" else None,
-        r=config.lora_rank,
-        lora_alpha=alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=lora_targets(model),
-        modules_to_save=[
-            name.removeprefix(f"{encoder_name(model)}.") for name in head_names(model)
-        ],
-        use_dora=variant == "dora",
-        use_rslora=variant == "rslora",
-        init_lora_weights=variant if variant in ("pissa", "olora") else True,
-        revision=revision,
-    )
-    with warnings.catch_warnings():
-        # peft asks for `is_gradient_checkpointing`, which transformers renamed.
-        warnings.simplefilter("ignore", FutureWarning)
-        adapted = get_peft_model(model, lora)
-    adapted.peft_config["default"].base_model_name_or_path = base_id
-    return adapted
 
 
 def parameter_groups(
@@ -192,26 +184,6 @@ def layer_of(name: str, depth: int) -> int:
     if index >= 0:
         return index + 1
     return 0 if _BELOW_LAYERS.search(name.lower()) else depth
-
-
-def resting_parameters(model: PreTrainedModel, epoch: int) -> list[nn.Parameter]:
-    """What does not train yet in an epoch of gradual unfreezing.
-
-    The head trains from the first epoch on, and one layer more from the top in each that follows;
-    the embeddings come last.
-
-    Source: ULMFiT, Howard & Ruder 2018, section 3.3 (arXiv:1801.06146).
-
-    Args:
-        model: A classifier.
-        epoch: Counted from 0.
-    """
-    depth, heads = number_of_layers(model), tuple(f"{name}." for name in head_names(model))
-    return [
-        parameter
-        for name, parameter in model.named_parameters()
-        if not name.startswith(heads) and layer_of(name, depth) <= depth - epoch
-    ]
 
 
 def _index(name: str) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import nn
@@ -30,9 +29,18 @@ from footwork.errors import ConfigError, ModelError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
+from footwork.methods.table import adaptation_of, adapter_in
 from footwork.models.deberta import accelerate_attention
+from footwork.models.downloads import damaged_file
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
-from footwork.models.hub import Parts, fetch_model
+from footwork.models.hub import (
+    ANOTHER_MODEL,
+    Parts,
+    fetch_model,
+    page_of,
+    repository_of,
+    weight_files,
+)
 
 
 @contextmanager
@@ -42,7 +50,10 @@ def quiet_transformers() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of files that are refused a moment later.
+            warnings.filterwarnings("ignore", "Detected pickle protocol|'torch.load' received")
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
@@ -76,6 +87,7 @@ def _first_position(table: nn.Module) -> int:
     return int(getattr(table, "offset", 0 if padding is None else padding + 1))
 
 
+MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
 TINY_TEXT = Path(__file__).parents[1] / "tiny" / "text"
 TEXT_PRESETS = {
     "tiny": str(TINY_TEXT),
@@ -90,7 +102,6 @@ IMAGE_PRESETS = {
     "accurate": "google/siglip2-so400m-patch14-384",
     "multilingual": "google/siglip2-base-patch16-224",
 }
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
@@ -216,7 +227,7 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
         )
         raise ModelError(message)
     tokenizer = load_tokenizer(str(folder))
-    if (folder / ADAPTER_CONFIG).exists():
+    if adapter_in(folder):
         model = load_adapter(folder, AutoModelForSequenceClassification)
     else:
         model = load_complete(folder, AutoModelForSequenceClassification)
@@ -254,15 +265,15 @@ def _load_whole(
 ) -> Any:
     """`load_part` of a model; an adapter, here or on the Hub, gives it with itself merged in."""
     folder = _folder_of(model_id, options["revision"])
-    if not (folder / ADAPTER_CONFIG).exists():
+    if not adapter_in(folder):
         return load_part(auto_class, model_id, **options)
-    try:
-        merged = load_adapter(folder, auto_class, presets).merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError) as error:
+    adapted = load_adapter(folder, auto_class, presets)
+    merged = adaptation_of(adapted).merged(adapted)
+    if merged is adapted:
         raise ModelError(
             f"{model_id} is an adapter of a kind that cannot be merged into its base, so it cannot "
             "be trained on. Name its base."
-        ) from error
+        )
     options = options | {"revision": None, "state_dict": merged.state_dict()}
     with quiet_transformers():
         return type(merged).from_pretrained(None, **options)
@@ -286,22 +297,21 @@ def load_complete(folder: Path, auto_class: Any) -> Any:
     )
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])[0]
+        if repository := repository_of(folder):
+            raise ModelError(
+                f"{repository} is no finished classifier: it lacks weights, {lacking} among them. "
+                f"Train one on it: --model {repository}"
+            )
         raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
     return model
 
 
 def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
     """Write the weights: an adapter with the base's configuration beside it, or a plain model."""
-    adapter = hasattr(model, "peft_config")
-    if adapter and merge:
-        model, adapter = model.merge_and_unload(), False
+    if merge:
+        model = adaptation_of(model).merged(model)
     with quiet_transformers():
-        if adapter:
-            # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
-            model.save_pretrained(folder, save_embedding_layers=False)
-            model.get_base_model().config.save_pretrained(folder)
-        else:
-            model.save_pretrained(folder)
+        adaptation_of(model).save(folder, model)
 
 
 def model_commit(model_id: str, revision: str | None = None) -> str | None:
@@ -321,13 +331,15 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     Raises:
         ModelError: The base cannot be reached, or does not fit.
     """
-    from peft import PeftModel
-
-    adapter = read_json(folder / ADAPTER_CONFIG)
+    found = adapter_in(folder)
+    assert found is not None
+    file, method = found
+    adapter = read_json(file)
     base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
     if not isinstance(base_id, str):
-        raise ModelError(f"{folder / ADAPTER_CONFIG} names no base. Copy the folder again.")
-    _require_base(folder, base_id)
+        raise ModelError(f"{file} names no base. Copy the folder again.")
+    name = repository_of(folder) or folder
+    _require_base(file, base_id)
     options = {
         "revision": adapter.get("revision"),
         "config": load_part(AutoConfig, str(folder)),
@@ -337,27 +349,43 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     try:
         base = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
     except (ConfigError, ModelError) as error:
-        raise ModelError(f"{folder} is an adapter over {base_id}. {error}") from error
-    with warnings.catch_warnings():
-        # peft warns of a base whose config it cannot find on the Hub.
-        warnings.simplefilter("ignore")
-        try:
-            return PeftModel.from_pretrained(base, str(folder))
-        except Exception as error:
-            message = f"Cannot load the adapter in {folder}: {_first_line(error)} Check its files."
-            raise ModelError(message) from error
-
-
-def _require_base(folder: Path, base_id: str) -> None:
-    if Path(base_id).is_absolute() and not (Path(base_id) / "config.json").exists():
-        message = (
-            f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
-            "Move that model back, or write its new place under `base_model_name_or_path` in "
-            f"{folder / ADAPTER_CONFIG} and remove `files` and `sha256` from the footwork.json "
-            "beside it. To need no base, once it loads: "
-            f"footwork textclf merge {shell_word(folder)} OUT"
+        reason = str(error).replace(
+            f"{ANOTHER_MODEL}; `tiny` is embedded",
+            f"take what the adapter was merged into elsewhere ({MERGES}): that needs no base",
         )
-        raise ModelError(message)
+        raise ModelError(
+            f"{name} is an adapter over {base_id} (`base_model_name_or_path` in its "
+            f"{file.name}), and answers with it alone. {reason}"
+        ) from error
+    try:
+        return method.adaptation.load(folder, base)
+    except Exception as error:
+        reason = _pointer_reason(folder) or f"{_first_line(error)} Check its files."
+        raise ModelError(f"Cannot load the adapter in {name}: {reason}") from error
+
+
+def _require_base(file: Path, base_id: str) -> None:
+    folder, place = file.parent, "write its new place under `base_model_name_or_path` in"
+    repository, path = repository_of(folder), Path(base_id)
+    is_path = path.is_absolute() or base_id.startswith((".", "~")) or base_id.count("/") > 1
+    # What stands under a relative path of the Hub's here is something else.
+    here = (path / "config.json").exists() and (path.is_absolute() or repository is None)
+    if here or not is_path:
+        return
+    if repository is not None:
+        raise ModelError(
+            f"{repository} is an adapter over a model that only its maker's machine has, in "
+            f"{base_id}. Ask them to publish it merged into that model ({MERGES}). If you have "
+            f"that model: hf download {repository} --local-dir FOLDER, {place} "
+            f"FOLDER/{file.name}, and name FOLDER."
+        )
+    raise ModelError(
+        f"{folder} is an adapter over the model in {base_id}, which is not there any more. "
+        f"Move that model back, or {place} "
+        f"{file} and remove `files` and `sha256` from the footwork.json "
+        "beside it. To need no base, once it loads: "
+        f"footwork textclf merge {shell_word(folder)} OUT"
+    )
 
 
 def _prepared(model: Any) -> Any:
@@ -395,14 +423,22 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     # Models alone, of all that is loaded, can be made from a configuration, too.
     parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
     folder = str(_folder_of(resolved, options.pop("revision", None), parts))
+    if parts == "weights":
+        found = weight_files(Path(folder), [path.name for path in Path(folder).iterdir()])
+        if found and found[0].endswith(".bin"):
+            # transformers would follow an index of safetensors that are not there.
+            options["use_safetensors"] = False
     try:
         with quiet_transformers():
             found = auto_class.from_pretrained(folder, trust_remote_code=False, **options)
     except MemoryError:
         raise
     except Exception as error:
-        reason = _reason(error, auto_class, Path(folder)).replace(folder, resolved)
-        raise ModelError(f"Cannot load the model {model_id!r}: {reason}") from error
+        reason = _pointer_reason(Path(folder)) or _reason(error, auto_class, Path(folder))
+        name = repository_of(Path(folder)) or model_id
+        raise ModelError(
+            f"Cannot load the model {name!r}: {reason.replace(folder, str(name))}"
+        ) from error
     part = found[0] if isinstance(found, tuple) else found
     if auto_class is AutoTokenizer and len(part) <= len(set(part.all_special_tokens)):
         # transformers makes an empty one where it finds no files.
@@ -424,10 +460,16 @@ _OWN_CODE = (
     "its configuration asks for code of its own (`auto_map`), and Footwork runs no code that comes "
     "with a model. Take a model that transformers knows."
 )
+_NO_TYPE = (
+    "its config.json names no `model_type`, so nothing tells what kind of model it is. Take "
+    "another model; or, where you know the kind, a local folder with a config.json to which you "
+    'have added it ("model_type": "bert").'
+)
 _PICKLED_CODE = (
     "its weights are a pickle that holds more than weights, or is broken, and Footwork runs no "
     "code that comes with a model. Take a model with model.safetensors."
 )
+_LONGEST_POINTER = 1024  # bytes, by its specification
 _PACKAGE = re.compile(r"requires the (\S+) library|need to install (\S+) to|pip install ([\w-]+)")
 _NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?: (AutoModel\w*)\.")
 
@@ -449,20 +491,51 @@ def _reason(error: Exception, auto_class: Any, folder: Path) -> str:
         )
     if found := _NO_CLASS.search(text):
         return f"it is a {found[1]}, of which transformers has no {found[2]}. Take another model."
-    if "Weights only load failed" in text:
-        return _PICKLED_CODE
     names = {path.name for path in folder.iterdir()}
     unprepared = not names & {"preprocessor_config.json", "processor_config.json"}
     for known, lacking in (
+        ("Weights only load failed" in text or "weights_only" in text, _PICKLED_CODE),
         (auto_class is AutoTokenizer and "backend tokenizer" in text, _NO_TOKENIZER),
         (unprepared and "processor" in text, _NO_PROCESSOR),
         ("trust_remote_code" in text, _OWN_CODE),
+        ("Should have a `model_type` key" in text, _NO_TYPE),
     ):
         if known:
             return lacking
-    again = f", or delete {folder.parents[1]} to download them again"
-    cached = folder.is_relative_to(constants.HF_HUB_CACHE)
-    return f"{text.rstrip('.')}. Check its files{again * cached}."
+    return f"{text.rstrip('.')}. {_advice(folder)}"
+
+
+def _advice(folder: Path) -> str:
+    repository = repository_of(folder)
+    if repository is None:
+        return "Check its files."
+    if damaged := damaged_file(folder):
+        return (
+            f"{damaged} is not what the Hub announced: delete {folder.parents[1]} to download it "
+            "again."
+        )
+    return f"That is how {page_of(repository)} has it: take another model or revision."
+
+
+def _pointer_reason(folder: Path) -> str | None:
+    """Why a model cannot be loaded that was copied without git-lfs, and what to do."""
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.stat().st_size > _LONGEST_POINTER:
+            continue
+        if path.read_bytes().startswith(b"version https://git-lfs.github.com/spec/"):
+            hint = f"In {folder}: git lfs pull. Or download it: hf download OWNER/NAME"
+            maker = "whoever copied it had no git-lfs"
+            if repository := repository_of(folder):
+                maker = "whoever pushed it had no git-lfs"
+                hint = (
+                    "No download mends that: take another model or revision, or tell its owners at "
+                    f"{page_of(repository)}/discussions"
+                )
+            return (
+                f"its {path.name} is not the file itself but a pointer of Git LFS to it "
+                f"({path.stat().st_size} bytes): {maker}. {hint}."
+            )
+    return None
 
 
 def _first_line(error: Exception) -> str:

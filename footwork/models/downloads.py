@@ -101,6 +101,20 @@ def repository_folder(repo_id: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="model")
 
 
+def damaged_file(snapshot: Path) -> str | None:
+    """The first file of a snapshot that is not what the Hub announced; None where all are.
+
+    The Hub names content by its SHA-256, or, what is small, by its Git object.
+    """
+    for path in sorted(snapshot.iterdir()):
+        blob = path.resolve()
+        if path.is_file() and not _sha256(path).startswith(blob.name):
+            head = f"blob {_size_of(blob)}\0".encode()
+            if hashlib.sha1(head + blob.read_bytes()).hexdigest() != blob.name:
+                return path.name
+    return None
+
+
 def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
     """Put files of a model where they are missing in its snapshot.
 
@@ -121,7 +135,8 @@ def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
     blobs = [snapshot.parents[1] / "blobs" / _blob_name(fact, repo_id) for fact in facts]
     wanted = {blob: fact.size or 0 for blob, fact in zip(blobs, facts, strict=True)}
     total = sum(size for blob, size in wanted.items() if not blob.exists())
-    progress = _Progress(repo_id, total)
+    kept = sum(min(_size_of(_part(blob)), size) for blob, size in wanted.items())
+    progress = _Progress(repo_id, total, total - kept)
     for name, fact, blob in zip(missing, facts, blobs, strict=True):
         lock = Path(constants.HF_HUB_CACHE) / ".locks" / blob.parents[1].name / f"{blob.name}.lock"
         for folder in (lock.parent, blob.parent, (snapshot / name).parent):
@@ -161,7 +176,7 @@ def _link(path: Path, blob: Path) -> None:
 
 def _download(url: str, blob: Path, size: int | None, progress: _Progress) -> None:
     """One file, from where its last download broke."""
-    part = blob.with_name(f"{blob.name}.incomplete")
+    part = _part(blob)
     start = _size_of(part)
     if size is None or start > size:
         part.unlink(missing_ok=True)
@@ -229,6 +244,11 @@ def _append(url: str, part: Path, size: int | None, progress: _Progress) -> None
         raise httpx2.RemoteProtocolError(f"{reached} bytes came, where {size} were announced")
 
 
+def _part(blob: Path) -> Path:
+    """What came of a file so far."""
+    return blob.with_name(f"{blob.name}.incomplete")
+
+
 def _size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
@@ -241,13 +261,14 @@ def _sha256(path: Path) -> str:
 class _Progress:
     """A bar on a terminal; elsewhere a line now and then."""
 
-    def __init__(self, name: str, total: int) -> None:
+    def __init__(self, name: str, total: int, left: int) -> None:
         self.name, self._total, self._done = name, total, 0
         self._begun, self._found = time.monotonic(), 0
         self._line = ProgressLine(_UNWATCHED_PAUSE)
         self._told = total >= _WORTH_TELLING
         if self._told and not self._line.watched:
-            note(f"downloading {name}: {size_text(total)}")
+            rest = f", {size_text(left)} of it left" if left < total else ""
+            note(f"downloading {name}: {size_text(total)}{rest}")
 
     def find(self, count: int) -> None:
         """So many bytes are there from an earlier run; if fewer than none, they are lost again."""

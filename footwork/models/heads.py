@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from footwork.class_names import class_name
 from footwork.files.faults import shortened
+from footwork.tables.labels import REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-REGRESSION = "regression"
 _GENERIC = re.compile(r"LABEL_\d+")
 _NAMED = 3
 """Labels that a note names."""
@@ -43,7 +43,7 @@ def set_labels(config: PreTrainedConfig, labels: Sequence[str], task: str) -> No
 
 def task_of(config: PreTrainedConfig) -> str:
     """The `problem_type` of a classifier; where none is stated, transformers goes by the width."""
-    width_alone = REGRESSION if config.num_labels == 1 else "single_label_classification"
+    width_alone = REGRESSION if config.num_labels == 1 else SINGLE_LABEL
     return config.problem_type or width_alone
 
 

@@ -49,12 +49,14 @@ _WEIGHTS = (
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
 """What transformers looks for, in its order: of several formats the first is enough."""
+_INDEXES = [name for name in _WEIGHTS if name.endswith(".index.json")]
 _COMMITS: dict[tuple[str, str, str, str | None], str] = {}
 """What was found once: all parts that a process loads come from one commit."""
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", ".tflite")
 _WITH_A_COPY = 5
 """Seconds to wait for the Hub where there is a copy to take instead."""
-LOCAL_FOLDER = "give a local folder with config.json, weights and tokenizer"
+ANOTHER_MODEL = "give a local folder with config.json, weights and tokenizer"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "small") -> Path:
@@ -115,7 +117,10 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
     try:
         found = fetch_model(str(model), revision, parts="published")
     except HubUnreachable as error:
-        raise HubUnreachable(f"There is no folder {model} here. {error}") from error
+        said = str(error).replace(
+            f"{ANOTHER_MODEL}; `tiny` is embedded", "name a folder that is here"
+        )
+        raise HubUnreachable(f"There is no folder {model} here. {said}") from error
     note(f"{model} is no folder here: taken from the Hub, at commit {found.name[:12]}.")
     return found
 
@@ -141,8 +146,36 @@ def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | No
         files = _json_of(folder / MANIFEST).get("files") or ()
         return folder if all((folder / name).is_file() for name in files) else None
     names = [path.name for path in folder.iterdir() if path.is_file()]
-    whole = "config.json" in names and (parts == "small" or _weight_files(folder, names))
+    whole = "config.json" in names and (parts == "small" or weight_files(folder, names))
     return folder if whole else None
+
+
+def weight_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """The files of a model's weights, all of one format: the first that is there whole.
+
+    Args:
+        folder: Holds the configuration, and the indexes of weights in several files.
+        names: Of the files that are there, or on the Hub.
+
+    Returns:
+        Their names; none where no format is whole.
+    """
+    names = set(names)
+    stated = _json_of(folder / "config.json").get("transformers_weights")
+    for name in (str(stated), *_WEIGHTS):
+        if name in names and not name.endswith(".index.json"):
+            return [name]
+        index = _json_of(folder / name).get("weight_map") if name in names else None
+        if isinstance(index, dict) and (parts := set(map(str, index.values()))) and parts <= names:
+            return sorted(parts)
+    return []
+
+
+def repository_of(folder: Path) -> str | None:
+    """The Hub id of the model whose snapshot a folder is; None for one of the user's own."""
+    if not folder.is_relative_to(constants.HF_HUB_CACHE):
+        return None
+    return "/".join(folder.parents[1].name.split("--")[1:])
 
 
 def refusal(error: HfHubHTTPError, repo_id: str, revision: str | None, kind: str = "model") -> str:
@@ -250,8 +283,16 @@ def _download(
     published = parts == "published" and MANIFEST in names
     last = MANIFEST if published else "config.json"
     if last not in names:
-        hint = f"Take the model that it was made from, or {LOCAL_FOLDER}"
-        if inner := sorted(name for name in names if name.endswith("/config.json")):
+        hint = f"Take the model that it was made from, or {ANOTHER_MODEL}"
+        if ADAPTER_CONFIG in names:
+            download_files(model_id, commit, [ADAPTER_CONFIG])
+            base = _json_of(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "not told"
+            hint = (
+                f"It is an adapter alone, which adds to another model, its base: {base}. Name that "
+                "base; or load the adapter with peft, and name the folder that `save_pretrained` "
+                "makes of what `merge_and_unload` gives"
+            )
+        elif inner := sorted(name for name in names if name.endswith("/config.json")):
             within = inner[0].rpartition("/")[0]
             hint = (
                 f"What lies in its sub-folders is loaded from here: hf download {model_id} "
@@ -268,12 +309,19 @@ def _download(
     # The file that tells what the folder is comes last: where it is, the others are.
     download_files(model_id, commit, sorted(wanted, key=lambda name: (name == last, name)))
     if parts != "small" and not published:
-        files = _weight_files(folder, names)
+        files = weight_files(folder, names)
         if not files:
+            index = next((name for name in names if name in _INDEXES), None)
+            lacking = f"; {index} names others, which are missing" if index else ""
+            renamed = (
+                "; or, where they only have another name or place: "
+                f"hf download {model_id} --local-dir FOLDER, rename them, and name FOLDER"
+            )
+            elsewhere = any(name.endswith((".safetensors", ".bin")) for name in names)
             raise ModelError(
                 f"{model_id} does not hold all of its weights in a format that torch reads "
-                f"(model.safetensors, pytorch_model.bin); it holds {_listed(names)}. Take "
-                "another model."
+                f"(model.safetensors, pytorch_model.bin); it holds {_listed(names)}{lacking}. Take "
+                f"another model{renamed if elsewhere and not index else ''}."
             )
         download_files(model_id, commit, files)
     if revision != commit:
@@ -292,19 +340,6 @@ def _remember(ref: Path, commit: str) -> None:
         new.replace(ref)
 
 
-def _weight_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """The files of the weights, all of them among `names`, of one format; empty for none."""
-    names = set(names)
-    stated = _json_of(folder / "config.json").get("transformers_weights")
-    for name in (str(stated), *_WEIGHTS):
-        if name in names and name.endswith(".index.json"):
-            parts = set(map(str, dict(_json_of(folder / name).get("weight_map") or {}).values()))
-            return sorted(parts) if parts <= names else []
-        if name in names:
-            return [name]
-    return []
-
-
 def _json_of(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         found = json.loads(path.read_bytes())
@@ -321,9 +356,9 @@ def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:
     part = cached_model(model_id, revision, "small")
     held = "only a part" if part else "no copy"
     at = f" at revision {revision!r}" if revision else ""
-    hint = f"Run it once with a connection, or {LOCAL_FOLDER}"
+    hint = f"Run it once with a connection, or {ANOTHER_MODEL}"
     if constants.is_offline_mode():
-        hint = f"Unset {offline_switch()} to download it, or {LOCAL_FOLDER}"
+        hint = f"Unset {offline_switch()} to download it, or {ANOTHER_MODEL}"
     raise HubUnreachable(
         f"{reason}, and this machine holds {held} of {model_id}{at}. {hint}; `tiny` is embedded."
     )

@@ -18,8 +18,8 @@ from transformers import (
 
 from footwork.errors import ConfigError
 from footwork.methods.adaptation import head_names
+from footwork.methods.table import adapter_in
 from footwork.models.checkpoints import (
-    ADAPTER_CONFIG,
     IMAGE_PRESETS,
     load_adapter,
     load_complete,
@@ -113,7 +113,7 @@ def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
     Raises:
         ModelError: The folder holds none, or its base cannot be reached.
     """
-    if (folder / ADAPTER_CONFIG).exists():
+    if adapter_in(folder):
         adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
         return adapted.eval()
     model: PreTrainedModel = load_complete(folder, AutoModelForImageClassification)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from footwork.errors import ConfigError, ModelError
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, is_local, public_document
-from footwork.models.checkpoints import ADAPTER_CONFIG
+from footwork.methods.table import METHODS, Method, adapter_in
+from footwork.models.downloads import ask_hub
 from footwork.options import PublishConfig
 
 _WITH_PATHS = (MANIFEST, "report/metrics.json")
@@ -41,7 +43,7 @@ def require_publishable(config: PublishConfig, base: str) -> None:
             f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
         ) from error
     if config.publishes_adapter:
-        _require_public_base(base)
+        _require_public_base(base, METHODS[config.method])
 
 
 def writable_repository(name: str) -> str:
@@ -63,7 +65,7 @@ def writable_repository(name: str) -> str:
     hub = constants.ENDPOINT
     with _answering(name):
         try:
-            who = HfApi().whoami()
+            who = ask_hub(name, HfApi().whoami)
         except LocalTokenNotFoundError as error:
             raise ConfigError(
                 f"Nobody is logged in at {hub}, so nothing can be pushed to {name}. Log in with a "
@@ -82,7 +84,7 @@ def writable_repository(name: str) -> str:
         repository = f"{owner or user}/{own}"
         if owner and owner.lower() not in {each.lower() for each in (user, *organisations)}:
             try:
-                HfApi().auth_check(repository, write=True)
+                ask_hub(name, lambda: HfApi().auth_check(repository, write=True))
             except HfHubHTTPError as error:
                 if error.response.status_code >= 500:
                     raise
@@ -125,8 +127,9 @@ def create_repository(repository: str) -> str:
     address = None
     with _answering(repository):
         try:
-            address = str(HfApi().create_repo(repository, exist_ok=True))
-            HfApi().auth_check(repository, write=True)  # there may be one of other people
+            address = _make(repository)
+            # There may be one of other people.
+            ask_hub(repository, lambda: HfApi().auth_check(repository, write=True))
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status == 404 and address is not None:
@@ -153,14 +156,15 @@ def push_folder(folder: Path, repository: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    if (folder / ADAPTER_CONFIG).exists():
-        _require_public_base(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"])
+    if found := adapter_in(folder):
+        file, method = found
+        _require_public_base(read_json(file)["base_model_name_or_path"], method)
     try:
-        api = HfApi()
         with tempfile.TemporaryDirectory() as name:
             copy_for_upload(folder, Path(name), repository)
-            address = str(api.create_repo(repository, exist_ok=True))
-            api.upload_folder(repo_id=repository, folder_path=name)
+            address = _make(repository)
+            upload = partial(HfApi().upload_folder, repo_id=repository, folder_path=name)
+            ask_hub(repository, upload)
     except (OSError, HTTPError, RuntimeError, ValueError) as error:
         message = (
             f"{folder} is finished, but could not be uploaded to {repository}: {_said(error)} "
@@ -169,6 +173,12 @@ def push_folder(folder: Path, repository: str) -> str:
         )
         raise ModelError(message) from error
     return address
+
+
+def _make(repository: str) -> str:
+    from huggingface_hub import HfApi
+
+    return str(ask_hub(repository, lambda: HfApi().create_repo(repository, exist_ok=True)))
 
 
 def copy_for_upload(folder: Path, target: Path, repository: str) -> None:
@@ -219,9 +229,12 @@ def _said(error: Exception) -> str:
     return f"{text.rstrip('.')}."
 
 
-def _require_public_base(model_id: str) -> None:
+def _require_public_base(model_id: str, method: Method) -> None:
     if is_local(model_id):
+        merges = method.adapter is not None and method.adapter.merges
+        plain = "Publish a plain folder instead: add --merge."
+        instead = plain if merges else "Name a base of the Hub."
         raise ConfigError(
             f"The base of this adapter, {model_id}, is only on this machine, so nobody could load "
-            "the adapter from the Hub. Publish a plain folder instead: add --merge."
+            f"the adapter from the Hub. {instead}"
         )

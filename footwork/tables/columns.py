@@ -1,12 +1,18 @@
-"""Column names: which are usual, and whether a first row holds names at all."""
+"""Column names: which are usual, which is meant, and whether a first row holds names at all."""
 
 from __future__ import annotations
 
+import csv
+import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from itertools import chain
 from statistics import median
+from typing import Any
+
+from footwork.errors import DataError
 
 TEXT_PAIRS = (
     ("sentence1", "sentence2"),
@@ -45,6 +51,7 @@ KNOWN_COLUMN_NAMES = frozenset(
 """Names that a column of texts, labels or ids usually bears, normalised."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NUMBERED = re.compile(r"column_\d+")
 _MISSING = frozenset(("na", "n/a", "nan", "null", "none", "-", "?", "."))
 _NAME_CHARACTERS = 40
 _NAME_WORDS = 3
@@ -66,6 +73,71 @@ def unique_names(cells: Sequence[str]) -> tuple[str, ...]:
             name = f"{name}_{number}"
         names.append(name)
     return tuple(names)
+
+
+def unnamed(columns: Iterable[str]) -> bool:
+    """Whether columns have numbers in place of names."""
+    return all(map(_NUMBERED.fullmatch, columns))
+
+
+def label_names(columns: Mapping[str, Any], stated: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of the label columns; where none is called so, commas divide one of them.
+
+    Args:
+        columns: By name.
+        stated: One, or several of 0 and 1; a text may hold several, where quotes protect a comma.
+    """
+    names: dict[str, None] = {}
+    for name in [stated] if isinstance(stated, str) else stated:
+        there = find_name(columns, name)
+        parts = [name] if there else next(csv.reader([name], skipinitialspace=True), [name])
+        names |= dict.fromkeys(part.strip() for part in parts)
+    return tuple(names)
+
+
+def possible_names(stated: str | Sequence[str] | None) -> tuple[str, ...]:
+    """All that label columns of an unread table may be called: commas may divide them or not."""
+    whole = (stated,) if isinstance(stated, str) else tuple(stated or ())
+    return (*whole, *label_names({}, whole))
+
+
+def joined_names(names: Sequence[str]) -> str:
+    """Names of columns as `label_names` divides them."""
+    if len(names) == 1:
+        return names[0]
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
+
+
+def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
+    """The column of this name, in any case; `2` is the second where no column is called so.
+
+    Raises:
+        DataError: There is none; the message lists those there are.
+    """
+    if found := find_name(columns, name):
+        return found
+    by_key = {normalise_name(column): column for column in columns}
+    close = difflib.get_close_matches(normalise_name(name), by_key, n=1)
+    hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
+    if unnamed(columns):
+        hint = " Its first row was read as data; state --header if it names the columns."
+    raise DataError(f"{source} has no column {name!r}; it has {listed_names(columns)}.{hint}")
+
+
+def find_name(columns: Mapping[str, Any], name: str) -> str | None:
+    """As `find_column`, but None if there is none."""
+    if name in columns:
+        return name
+    by_key = {normalise_name(column): column for column in reversed(list(columns))}
+    return by_key.get(normalise_name(name)) or by_key.get(f"column_{name}")
+
+
+def listed_names(columns: Iterable[str]) -> str:
+    """All columns of a table, in a sentence of what it has."""
+    listed = ", ".join(map(repr, columns))
+    return f"the columns {listed}" if listed else "no columns"
 
 
 def is_number(value: str) -> bool:

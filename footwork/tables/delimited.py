@@ -7,14 +7,13 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from footwork.tables.format import Dialect
 from footwork.tables.source import line_fault
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One row as it stands in the file."""
 
     row: int
@@ -45,7 +44,7 @@ def read_records(
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     tracker = _Tracker(lines)
     while True:
-        reader = csv.reader(tracker, **_reader_options(dialect, strict))
+        reader = csv.reader(tracker.take(), **_reader_options(dialect, strict))
         yield from _records_until_stray_quote(reader, tracker, width)
         if not tracker.pending:
             return
@@ -68,18 +67,13 @@ class _Tracker:
         """Number of the first pending line."""
         return self._taken - len(self.pending) + 1
 
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            line = self._again.popleft() if self._again else next(self._lines)
-        except StopIteration:
-            self.ended = True
-            raise
-        self._taken += 1
-        self.pending.append(line)
-        return line
+    def take(self) -> Iterator[str]:
+        """Lines for a reader, up to the last one."""
+        while line := self._again.popleft() if self._again else next(self._lines, ""):
+            self._taken += 1
+            self.pending.append(line)
+            yield line
+        self.ended = True
 
     def reread_pending(self) -> None:
         """Give the lines after the first pending one out again."""
@@ -100,18 +94,19 @@ def _records_until_stray_quote(
             return
         except csv.Error as error:
             cells, fault = [], str(error)
+        lines = tracker.pending
+        odd = width is not None and len(lines) > 1 and len(cells) != width
         # The reader asks beyond the last line only from within a quote.
-        if tracker.ended or (width and _swallows_records(reader, cells, tracker.pending, width)):
+        if tracker.ended or (odd and _swallows_records(reader, lines, width or 0)):
             return
         if cells or fault:
-            fault = fault or next(filter(None, map(line_fault, tracker.pending)), None)
-            yield Record(tracker.first_row, cells, len(tracker.pending), fault)
+            for line in lines:
+                fault = fault or line_fault(line)
+            yield Record(tracker.first_row, cells, len(lines), fault)
 
 
-def _swallows_records(reader: Any, cells: list[str], lines: list[str], width: int) -> bool:
+def _swallows_records(reader: Any, lines: list[str], width: int) -> bool:
     """Whether a record of the wrong width would be right ones if its first line were not there."""
-    if len(cells) == width or len(lines) < 2:
-        return False
     rest = csv.reader(lines[1:], reader.dialect, strict=True)
     try:
         return [len(found) for found in rest] == [width] * (len(lines) - 1)

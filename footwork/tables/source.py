@@ -115,7 +115,8 @@ class TextSource:
                     line += chunk.count(b"\n")
                 except UnicodeDecodeError as error:
                     first = line + error.object[: error.start].count(b"\n")
-            high += bytes(set(chunk) & set(range(0x80, 0xA0)))
+            if not chunk.isascii():
+                high += bytes(set(chunk) & set(range(0x80, 0xA0)))
         if first is None and decoder.getstate()[0] and self._path:
             first = line
         if first is None:

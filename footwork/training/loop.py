@@ -32,6 +32,7 @@ from footwork.accelerator import (
     sum_over_processes,
 )
 from footwork.errors import TrainingError
+from footwork.methods.table import methods_where
 from footwork.options import LoopConfig
 from footwork.training.callbacks import Keeper, Progress, SignalWatch
 from footwork.training.dropout import RowDropout
@@ -212,7 +213,8 @@ class GuardedTrainer(Trainer):
         if self.micro_rows == 1:
             message = (
                 f"Out of memory at step {self.state.global_step + 1} with a single row: {failure} "
-                "Lower --max-length, add --activation-checkpointing, or use --method lora or head."
+                "Lower --max-length, add --activation-checkpointing, or use --method "
+                f"{methods_where(lambda method: method.share < 1)}."
             )
             raise TrainingError(message)
         self.micro_rows = math.ceil(self.micro_rows / 2)

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from footwork.methods.table import adaptation_of
 from footwork.models.checkpoints import token_table
 
 
@@ -35,14 +36,11 @@ def frozen_weights_in(model: nn.Module, dtype: torch.dtype) -> Iterator[int]:
     """
     originals: dict[nn.Linear, torch.Tensor] = {}
     if dtype is not torch.float32:
-        # DoRA also takes the norm of its frozen matrix, in the dtype that the matrix has.
-        normed = {m.base_layer for m in model.modules() if getattr(m, "lora_magnitude_vector", ())}
+        exact = adaptation_of(model).kept_exact(model)
         originals = {
             module: module.weight
             for module in model.modules()
-            if type(module) is nn.Linear
-            and not module.weight.requires_grad
-            and module not in normed
+            if type(module) is nn.Linear and not module.weight.requires_grad and module not in exact
         }
     for module, weight in originals.items():
         module.weight = nn.Parameter(weight.detach().to(dtype), requires_grad=False)

@@ -136,11 +136,14 @@ class Store(Protocol):
             labels: Path, and every label that is given with its score; of any number.
         """
 
-    def finish(self, typical: FloatArray) -> None:
+    def finish(self, typical: FloatArray) -> str | None:
         """Called once after all batches of an update: time to build what makes searches fast.
 
         Args:
             typical: Shape (Q, D), vectors of texts as they will be asked for, to tune it by.
+
+        Returns:
+            What could not be done, in sentences, where the index is complete without it.
         """
 
     def counts(self, under: str | None = None) -> Counts:

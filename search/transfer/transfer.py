@@ -141,7 +141,7 @@ def copy_index(
         _copy_texts(source, folder, embedder, transfer)
         if is_prepared(folder, embedder):
             typical = Yardstick(Texts(folder, embedder).references).directions
-        store.finish(typical)
+        transfer.notes += filter(None, [store.finish(typical)])
     return transfer
 
 

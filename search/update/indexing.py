@@ -114,8 +114,8 @@ class Indexer:
             note = self._prepare(folder, store.embedder)
         summary = update(store, roots, self._surroundings(store.embedder, recheck))
         note = self._prepare(folder, store.embedder) or note
-        summary.notes += [note] if note else []
-        store.finish(Yardstick(Texts(folder, store.embedder).references).directions)
+        directions = Yardstick(Texts(folder, store.embedder).references).directions
+        summary.notes += filter(None, [note, store.finish(directions)])
         if replaced is not None:
             self.place.publish(store.embedder)
         return summary

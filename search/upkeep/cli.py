@@ -22,7 +22,8 @@ from footwork.console import (
 )
 from footwork.errors import ConfigError
 from footwork.files.paths import path_line
-from footwork.options import METHOD, Flag, Flat
+from footwork.help_page import METHOD
+from footwork.options import Flag, Flat
 from search.options import FilterOptions, StoreOptions
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def doctor(
     Args:
         where: The index.
         repair: Mend what can be mended; no image file is touched, and no embedding is lost that
-            could be kept.
+            could be kept. A damaged catalog is set aside: the copy of it that `index` last made
+            takes its place, or an empty one where that is damaged, too.
         model: Load the model and see whether it is still the one that the index was made with;
             only if it is on this machine.
         json: Print one JSON document.

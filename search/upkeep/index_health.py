@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from footwork.errors import FootworkError, StoreError
-from footwork.files.faults import counted
 from footwork.files.folders import MANIFEST
 from footwork.files.paths import shell_word
 from footwork.files.plain_files import read_object
 from search.findings import Finding
 from search.index_folder import IndexFolder
 from search.store.embedded import EmbeddedStore
-from search.store.embedded.inspection import catalog_damage, inspect_folder, mend_folder
-from search.store.embedded.salvage import salvage
+from search.store.embedded.catalog_copy import drop_copy
+from search.store.embedded.repair import (
+    COPY_FAULT,
+    catalog_damage,
+    inspect_folder,
+    mend_folder,
+    prospect,
+    restore_catalog,
+)
 
 _REPAIR = "footwork search doctor --repair"
 _ITS_WORK = ("folders", "texts", "changed files", "new files", "missing files", "returned files")
@@ -39,7 +45,7 @@ def folder_findings(place: IndexFolder) -> Iterator[Finding]:
     generation = _meant(place)
     damage = catalog_damage(generation)
     if damage is not None:
-        what = f"damaged ({damage}); {_REPAIR} saves what can be read"
+        what = f"damaged ({damage}); {prospect(generation)}"
         yield Finding("catalog", 1, what, (str(generation / "catalog.sqlite"),))
     else:
         yield from inspect_folder(generation)
@@ -80,26 +86,22 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     done, kinds = [], {finding.kind for finding in findings}
     generation = _meant(place)
     if "catalog" in kinds:
-        (
-            generation / "catalog.sqlite"
-        ).touch()  # of one that is missing, as much as of an empty one
-        saved = salvage(generation, _stated_model(place))
-        done.append(
-            f"the catalog was made anew with {counted(saved.files, 'file')}, "
-            f"{counted(saved.labels, 'label')} and {counted(saved.roots, 'folder')}; files that it "
-            f"lacks are embedded again by footwork search index. The damaged one is {saved.aside}."
-        )
+        done.append(restore_catalog(generation, _stated_model(place)))
         findings = [*findings, *inspect_folder(generation)]
     if "manifest" in kinds:
         with closing(EmbeddedStore.open(generation)) as store:
             place.name_current(generation, store.embedder)
         done.append(f"{MANIFEST} was written again, for {generation.name}.")
     # The vectors that a damaged catalog named stay as long as there is hope to read it after all.
-    mend_folder(generation, shrink="catalog" not in kinds)
+    if COPY_FAULT in kinds:
+        drop_copy(generation)
+    note = mend_folder(generation, shrink="catalog" not in kinds)
+    done += [note] if note else []
     for finding in findings:
         if finding.kind == "old generations":
             _delete_folders(finding.paths)
         unmended = {"manifest", "catalog", "unfinished generation", "damaged catalog"}
+        unmended |= {"no copy of the catalog"}
         if finding.kind not in (unmended | {"holes"} if "catalog" in kinds else unmended):
             done.append(f"{finding.kind}: {finding.count:,}.")
     return done

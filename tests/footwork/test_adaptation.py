@@ -12,13 +12,13 @@ from footwork.methods.adaptation import (
     encoder_of,
     head_names,
     layer_of,
-    lora_targets,
     number_of_layers,
     parameter_groups,
-    resting_parameters,
     trainable,
 )
-from footwork.options import AdaptationConfig
+from footwork.methods.freezing import GRADUAL
+from footwork.methods.peft import LORA
+from footwork.methods.table import AdaptationConfig
 from tests.models import FAMILIES
 from tests.toy_training import build_toy_model
 
@@ -48,7 +48,7 @@ def test_what_is_new_is_trained_and_saved(family: str) -> None:
 
 
 def test_the_pattern_of_targets_stays_short_however_deep_the_model() -> None:
-    assert len(lora_targets(build_toy_model("bert"))) < 400
+    assert len(LORA.targets(build_toy_model("bert"))) < 400
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -71,7 +71,7 @@ def test_every_variant_of_lora_takes_a_gradient(variant: Any) -> None:
 def test_gradual_unfreezing_goes_from_the_head_down_to_the_embeddings(family: str) -> None:
     model = build_toy_model(family)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    resting = [{names[id(p)] for p in resting_parameters(model, epoch)} for epoch in range(4)]
+    resting = [{names[id(p)] for p in GRADUAL.resting(model, epoch)} for epoch in range(4)]
     heads = tuple(head_names(model))
     assert resting[0] == {name for name in names.values() if not name.startswith(heads)}
     assert all(later < earlier for earlier, later in pairwise(resting))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from footwork.models.checkpoints import (
     model_commit,
     resolve_model_id,
 )
+from footwork.models.hub import fetch_model
 from tests.hub import Hub
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 
@@ -172,8 +174,37 @@ def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path
     settings["base_model_name_or_path"] = "some/gated"
     (adapter / "adapter_config.json").write_text(json.dumps(settings))
     hub.add("some/gated", base, gated=True)
-    with pytest.raises(ModelError, match=r"is an adapter over some/gated\. some/gated is gated: "):
+    with pytest.raises(ModelError, match=r"over some/gated \(`base.*alone\. some/gated is gated"):
         load_trained(adapter)
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        (
+            "/home/maker/base",
+            r"^some/adapter is an adapter over .* only its maker's machine has, in /h",
+        ),
+        ("./base", r"^some/adapter is an adapter over .* only its maker's machine has, in \./base"),
+        (
+            "some/far",
+            r"^some/adapter is an adapter over some/far .*holds no copy of some/far.*merged",
+        ),
+    ],
+)
+def test_an_adapter_of_the_hub_says_which_base_it_lacks(
+    base: str, message: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where another `base` stands
+    adapter = build_adapter(tmp_path / "adapter", build_base(tmp_path / "base", "bert"))
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = base
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    hub.add("some/adapter", adapter)
+    hub.fail("/some/far", 503)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_classifier("some/adapter", labels=["no", "yes"], task=TASK)
+    assert "tiny" not in str(caught.value)
 
 
 def test_an_adapter_of_the_hub_is_trained_on(hub: Hub, tmp_path: Path) -> None:
@@ -201,10 +232,61 @@ def test_an_unknown_kind_of_model_does_not_lack_a_tokenizer(tmp_path: Path) -> N
         load_tokenizer(str(folder))
 
 
+def test_whole_weights_are_loaded_beside_a_broken_index(tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    wanted, _ = load_classifier(str(folder), labels=["a", "b"], task=TASK)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone"}}')
+    found, _ = load_classifier(str(folder), labels=["a", "b"], task=TASK)
+    for name, tensor in found.base_model.state_dict().items():
+        if ".pooler." not in f".{name}":
+            torch.testing.assert_close(tensor, wanted.base_model.state_dict()[name])
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 1234\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_told_for_what_it_is(name: str, hub: Hub, tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    if name == "pytorch_model.bin":
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_text(POINTER)
+    hub.add("some/model", folder)
+    what = rf"its {name} is not the file itself but a pointer of Git LFS to it \({len(POINTER)} by"
+    load = load_tokenizer if "token" in name else partial(load_classifier, labels=["a"], task=TASK)
+    for model, advice in (("some/model", "No download mends that"), (str(folder), "git lfs pull")):
+        with pytest.raises(ModelError, match=rf"{what}.*{advice}"):
+            load(model)
+
+
+def test_a_configuration_without_a_kind_of_model_says_so(tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"its config\.json names no `model_type`, so nothing"):
+        load_shape(str(folder))
+
+
+def test_what_is_broken_on_the_hub_is_not_downloaded_again(hub: Hub, tmp_path: Path) -> None:
+    folder = build_base(tmp_path / "base", "bert")
+    cut = (folder / "model.safetensors").read_bytes()[:-1000]
+    (folder / "model.safetensors").write_bytes(cut)
+    hub.add("some/model", folder)
+    with pytest.raises(ModelError, match=r"That is how http\S+/some/model has it: take another"):
+        load_classifier("some/model", labels=["a", "b"], task=TASK)
+    kept = fetch_model("some/model") / "model.safetensors"
+    kept.resolve().write_bytes(cut[:-1000])
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors is not what the Hub announced: delete"
+    ):
+        load_classifier("some/model", labels=["a", "b"], task=TASK)
+
+
 def test_a_pickle_that_holds_code_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
     folder = build_base(tmp_path / "base", "bert")
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Path("code"), protocol=2))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Path("code"), protocol=4))
     with pytest.raises(ModelError, match="a pickle that holds more than weights") as caught:
         load_classifier(str(folder), labels=["a", "b"], task=TASK)
     assert "weights_only" not in str(caught.value)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from footwork.methods.adaptation import adapt, trainable
-from footwork.options import AdaptationConfig
+from footwork.methods.table import AdaptationConfig
 from footwork.training.memory import frozen_weights_in
 from tests.toy_training import build_toy_model
 

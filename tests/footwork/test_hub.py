@@ -91,6 +91,36 @@ def test_an_index_names_files_of_its_repository_alone(part: str, hub: Hub, tmp_p
         fetch_model("some/model", parts="weights")
 
 
+@pytest.mark.parametrize(
+    "index", ['{"weight_map": {"a": "gone.safetensors"}}', '{"weight_map": [1', '{"weight_map": 3}']
+)
+def test_whole_weights_serve_beside_a_broken_index(index: str, hub: Hub, tmp_path: Path) -> None:
+    folder = lay_out(tmp_path, "model.safetensors.index.json", weights="pytorch_model.bin")
+    (folder / "model.safetensors.index.json").write_text(index)
+    hub.add("some/model", folder)
+    assert "pytorch_model.bin" in files_of(fetch_model("some/model", parts="weights"))
+    forget()
+    hub.fail("/", 503)
+    assert fetch_model("some/model", parts="weights")
+    hub.faults.clear()
+    forget()
+    (folder / "pytorch_model.bin").unlink()
+    hub.add("some/model", folder)
+    with pytest.raises(ModelError, match=r"; model\.safetensors\.index\.json names others, which"):
+        fetch_model("some/model", parts="weights")
+
+
+def test_an_adapter_without_a_configuration_names_its_base(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    (tmp_path / "adapter_model.safetensors").write_bytes(WEIGHTS)
+    hub.add("some/adapter", tmp_path)
+    with pytest.raises(
+        ModelError,
+        match=r"holds no config\.json.*adapter alone.* its base: some/base\. Name",
+    ):
+        fetch_model("some/adapter")
+
+
 def test_what_is_there_is_not_downloaded_again(hub: Hub, tmp_path: Path) -> None:
     folder = lay_out(tmp_path)
     old = hub.add("some/model", folder)
@@ -169,6 +199,21 @@ def test_what_came_of_a_download_is_kept_for_the_next_run(hub: Hub, tmp_path: Pa
     folder = fetch_model("some/model", parts="weights")
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert not part.exists()
+
+
+def test_of_a_download_that_goes_on_it_is_told_what_is_left(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add("some/model", lay_out(tmp_path))
+    fetch_model("some/model")
+    hub.fail("GET /some/model", after=1_000_000, times=1)
+    hub.fail("GET /some/model", 503)
+    with pytest.raises(HubUnreachable):
+        fetch_model("some/model", parts="weights")
+    assert "downloading some/model: 3.0 MB\n" in capsys.readouterr().err
+    hub.faults.clear()
+    fetch_model("some/model", parts="weights")
+    assert "downloading some/model: 3.0 MB, 2.0 MB of it left\n" in capsys.readouterr().err
 
 
 def test_a_spoilt_part_is_downloaded_from_the_start(hub: Hub, tmp_path: Path) -> None:
@@ -286,6 +331,12 @@ def test_a_repository_without_a_model_says_what_it_holds(
     (lay_out(tmp_path) / left_out).unlink()
     hub.add("some/model", tmp_path)
     with pytest.raises(ModelError, match=message):
+        fetch_model("some/model", parts="weights")
+
+
+def test_weights_of_another_name_are_told_how_to_be_loaded(hub: Hub, tmp_path: Path) -> None:
+    hub.add("some/model", lay_out(tmp_path, weights="model.fp16.safetensors"))
+    with pytest.raises(ModelError, match=r"Take another model; or, .* hf download some/model --"):
         fetch_model("some/model", parts="weights")
 
 

@@ -13,6 +13,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     OfflineModeIsEnabled,
 )
 
+import footwork.models.downloads
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.card import PLACE
 from footwork.models.uploads import (
@@ -144,8 +145,38 @@ def test_a_hub_that_does_not_answer_is_no_refusal(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi", StandInApi)
     monkeypatch.setattr(StandInApi, "who", error)
+    monkeypatch.setattr(footwork.models.downloads, "_PAUSES", ())
     with pytest.raises(ModelError, match="does not say whether owner/name may be written to"):
         writable_repository("owner/name")
+
+
+@pytest.mark.parametrize("method", ["whoami", "create_repo", "auth_check", "upload_folder"])
+def test_a_hub_that_is_busy_is_asked_again_when_it_says(
+    method: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer, answers = getattr(StandInApi, method), [refused(429, "Busy", Retry_After="3")] * 2
+
+    def busy(*arguments: Any, **named: Any) -> Any:
+        if answers:
+            raise answers.pop()
+        return answer(*arguments, **named)
+
+    waited: list[int] = []
+    monkeypatch.setattr("huggingface_hub.HfApi", StandInApi)
+    monkeypatch.setattr(StandInApi, method, busy)
+    monkeypatch.setattr(footwork.models.downloads.time, "sleep", waited.append)
+    if method == "whoami":
+        assert writable_repository("owner/name") == "owner/name"
+    elif method == "upload_folder":
+        folder = build_classifier(tmp_path / "model")
+        assert push_folder(folder, "owner/name") == "https://hub.example/owner/name"
+    else:
+        assert create_repository("owner/name") == "https://hub.example/owner/name"
+    assert waited == [3, 3]
+    assert capsys.readouterr().err.count("answers 429 Busy; trying again in 3 s") == 2
 
 
 def unknown(*_: Any, **__: Any) -> None:

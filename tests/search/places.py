@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +26,7 @@ def index_of(folder: Path, *roots: Path) -> IndexFolder:
         texts.mkdir()
         np.save(texts / "references.npy", np.eye(WIDTH, dtype=np.float32))
         write_checksums(texts, "texts")
+        store.finish(np.zeros((0, WIDTH), np.float32))
     return place
 
 
@@ -48,13 +48,16 @@ def well(folder: Path) -> Path:
     with closing(place.open()) as store:
         names = sorted(held(store))
         store.write_labels((path, {"cat": 0.5}) for path in names[:10])
-    with closing(sqlite3.connect(catalog(place))) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store.finish(np.zeros((0, WIDTH), np.float32))
     return folder
 
 
 def catalog(place: IndexFolder) -> Path:
     return place.path / "generation-1" / "catalog.sqlite"
+
+
+def copy(place: IndexFolder) -> Path:
+    return place.path / "generation-1" / "catalog-copy.sqlite"
 
 
 def vectors(place: IndexFolder) -> Path:

@@ -313,17 +313,6 @@ def test_beside_a_writer_what_it_has_not_come_to_is_no_fault(
     assert "texts: 1, not yet seen to by process 7" in report.to_text()
 
 
-def test_a_catalog_that_is_gone_is_made_anew(place: IndexFolder) -> None:
-    for path in place.current().glob("catalog.sqlite*"):
-        path.unlink()
-    with pytest.raises(StoreError, match=r"it is missing.*doctor --repair"):
-        place.open()
-    assert "catalog" in faults(examined(place))
-    assert "the catalog was made anew with 0 files" in examined(place, repair=True).to_text()
-    with closing(place.open()) as store:
-        assert list(store.files()) == []
-
-
 def test_vectors_that_were_never_written_are_not_counted(place: IndexFolder) -> None:
     before = holdings(place)
     with closing(sqlite3.connect(catalog(place))) as connection:

@@ -90,8 +90,11 @@ INDEX: dict[str, Callable[[IndexFolder, Path], object]] = {
     "a linked record": lambda place, out: link(
         place.path / "generation-1" / "approximate.json", out / "letter.txt"
     ),
+    "a linked catalog, set aside": lambda place, out: link(
+        place.path / "generation-1" / "catalog-damaged.sqlite", out / "new"
+    ),
     "a linked copy": lambda place, out: link(
-        place.path / "generation-1" / ".catalog-damaged.sqlite", out / "new"
+        place.path / "generation-1" / "catalog-copy.sqlite", out / "letter.txt"
     ),
     "temporary files": lambda place, out: link(place.path / ".generation-2.footwork-a", out),
 }
@@ -160,7 +163,7 @@ def test_a_linked_vector_file_is_read_but_not_written(place: IndexFolder, tmp_pa
         "DROP INDEX files_by_slot",
     ],
 )
-def test_tables_that_are_not_ours_are_refused_and_made_anew(
+def test_tables_that_are_not_ours_are_refused_and_the_copy_taken(
     place: IndexFolder, statement: str
 ) -> None:
     before = holdings(place)
@@ -168,7 +171,7 @@ def test_tables_that_are_not_ours_are_refused_and_made_anew(
         connection.executescript(statement)
     with pytest.raises(StoreError, match=r"its tables are not those of an index\. .*--repair"):
         place.open()
-    assert "made anew" in examined(place, repair=True).repaired[0]
+    assert "the catalog is its copy of 20" in examined(place, repair=True).repaired[0]
     assert holdings(place) == before
 
 

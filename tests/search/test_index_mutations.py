@@ -137,7 +137,11 @@ def test_a_spoilt_cache_is_passed_over(
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
-    "name", ["footwork.json", "generation-1/catalog.sqlite", "generation-1/vectors.f32"]
+    "name",
+    [
+        *("footwork.json", "generation-1/catalog.sqlite", "generation-1/catalog-copy.sqlite"),
+        "generation-1/vectors.f32",
+    ],
 )
 def test_a_repair_ends_well_or_says_that_it_cannot(
     original: Path, tmp_path: Path, name: str, seed: int

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from footwork.errors import DataError
-from textclf.data.labels import MULTI_LABEL, SINGLE_LABEL
+from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from textclf.data.loading import DataOptions, LabelledData, load_data
 
 

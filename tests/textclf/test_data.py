@@ -18,9 +18,9 @@ import pyarrow.parquet
 import pytest
 
 from footwork.errors import ConfigError, DataError
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from footwork.tables.reader import TableFormat, write_rows
 from textclf.data.columns import StatedColumns, choose_columns
-from textclf.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from textclf.data.loading import (
     DataOptions,
     Examples,

@@ -44,6 +44,23 @@ def test_a_data_set_of_several_configurations_asks_which(hub: Hub, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("a,b\nc,d\n", r"its files differ in their columns: label, text; a, b\. Download it"),
+        ("text,label\na,b\na,b,c\n", r"Error tokenizing data.* Expected 2 fields in line 3, saw 3"),
+    ],
+)
+def test_files_that_make_no_table_are_told_once(
+    table: str, message: str, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lay_out(tmp_path / "data") / "test.csv").write_text(table)
+    hub.add("datasets/some/data", tmp_path / "data")
+    with pytest.raises(DataError, match=message):
+        read_tables("some/data", TableFormat())
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
     ("name", "token", "message"),
     [
         (

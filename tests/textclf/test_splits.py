@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from footwork.errors import DataError
-from footwork.evaluation.splits import hold_out
+from footwork.evaluation.splits import hold_out, return_unseen, strata
+from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from footwork.tables.reader import TableFormat, write_rows
-from textclf.data.labels import MULTI_LABEL, SINGLE_LABEL
 from textclf.data.loading import DataOptions, LabelledData, load_data
-from textclf.data.splits import normalise_text, return_unseen, strata, text_groups
+from textclf.data.splits import normalise_text, text_groups
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from footwork.errors import ConfigError
 from footwork.files.faults import shortened
+from footwork.tables.labels import REGRESSION
 from textclf.audit.cost import Cost, CostInput, estimate_cost
 from textclf.audit.findings import (
     Finding,
@@ -22,8 +23,7 @@ from textclf.audit.findings import (
     splits_of,
     text_findings,
 )
-from textclf.audit.tokens import TokenCounts, count_tokens, token_findings
-from textclf.data.labels import REGRESSION
+from textclf.audit.tokens import PROOF_TEXTS, TokenCounts, count_tokens, token_findings
 from textclf.data.loading import LabelledData
 
 
@@ -96,13 +96,17 @@ def audit_data(
     kept = {name: np.minimum(one.lengths, max_length) for name, one in tokens.items()}
     lengths = (kept["train"].tolist(), kept["validation"].tolist())
     estimate = estimate_cost(cost, *lengths) if cost else None
+    summed = any(counts.by_word for counts in tokens.values())
+    said = (
+        f"Tokens are the sum of their words', as they were on {PROOF_TEXTS:,} texts counted whole."
+    )
     return Audit(
         task=data.task,
         labels=data.labels,
         max_length=max_length,
         splits={name: _summary(data, name, tokens[name], max_length) for name in splits},
         findings=findings,
-        notes=data.notes,
+        notes=(*data.notes, said) if summed else data.notes,
         cost=estimate,
     )
 

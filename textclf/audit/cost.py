@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from footwork.methods.table import METHODS
+
 # Of the bare matrix product's rate: what training loops reach between norms, softmax and copies.
 _EFFICIENCY = 0.4
 # Bytes a token, a layer and a unit of width, that the backward pass needs in float32.
@@ -32,7 +34,7 @@ class CostInput:
     batch_size: int
     """Texts that are computed together."""
     method: str
-    """`full`, `lora` or `head`."""
+    """Of `METHODS`."""
     bytes_per_parameter: int = 4
     hidden_size: int | None = None
     """None is guessed from the parameters."""
@@ -68,12 +70,13 @@ def estimate_cost(cost: CostInput, train: Sequence[int], validation: Sequence[in
     device = compute_device()
     flops = matrix_rate(device, resolve_precision(cost.mixed_precision, device))
     forward, check = _forward_flops(cost, train), _forward_flops(cost, validation)
-    if cost.method == "head":
-        # Features are computed once; the head itself costs next to nothing.
+    method = METHODS[cost.method]
+    if method.features_once:
+        # The head itself costs next to nothing.
         work = forward + check
     else:
         # Backward takes one forward for the activations and one for the weights, if they train.
-        work = forward * (3 if cost.method in ("full", "gradual") else 2) * cost.num_epochs
+        work = forward * (3 if method.share == 1 else 2) * cost.num_epochs
         work += check * math.ceil(cost.num_epochs)
     return Cost(
         minutes=work / (flops * _EFFICIENCY) / 60,
@@ -105,7 +108,7 @@ def _memory(cost: CostInput, longest: int) -> int:
     layers, width = _shape(cost)
     tokens = cost.batch_size * longest
     layer = tokens * (width * _ACTIVATION_BYTES + width // _HEAD_WIDTH * _ATTENTION_BYTES * longest)
-    kept_layers = 1 if cost.method == "head" else layers
+    kept_layers = 1 if METHODS[cost.method].features_once else layers
     weights = cost.parameters * cost.bytes_per_parameter
     training = cost.trainable_parameters * (cost.bytes_per_parameter + _ADAMW_BYTES)
     return weights + training + layer * kept_layers

@@ -12,8 +12,8 @@ import numpy as np
 
 from footwork.class_names import look_alike
 from footwork.files.faults import shortened
+from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.tables.reader import SkippedRow
-from textclf.data.labels import MULTI_LABEL, REGRESSION
 from textclf.data.loading import Examples, LabelledData
 from textclf.data.rows import UNSEEN_LABEL
 from textclf.data.splits import text_groups
@@ -56,7 +56,7 @@ def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
             (kind, [one for one in rows if one.kind != UNSEEN_LABEL]),
         ):
             if ones:
-                message = f"{_rows(len(ones))} cannot be used; {ending}: {_reasons(ones)}."
+                message = f"{counted_rows(len(ones))} cannot be used; {ending}: {_reasons(ones)}."
                 details = {"reasons": [[one.source, one.row, one.reason] for one in ones]}
                 yield Finding(which, severity, message, _by_source(ones), details)
 
@@ -132,7 +132,7 @@ def text_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding(
             "empty_texts",
             "error" if full else "warning",
-            f"{_rows(count)} without text.",
+            f"{counted_rows(count)} without text.",
             _some(empty),
         )
     groups = _same_texts(splits)
@@ -147,16 +147,21 @@ Place = tuple[str, int]
 
 def _same_texts(splits: Mapping[str, Examples]) -> list[list[Place]]:
     """Places with the same normalised text, for every text that stands in several."""
-    places = [(name, i) for name, split in splits.items() for i in range(len(split.texts))]
     texts = list(chain.from_iterable(split.texts for split in splits.values()))
     pairs = list(chain.from_iterable(split.pairs or () for split in splits.values()))
+    groups = text_groups(texts, pairs or None)
+    several = np.flatnonzero(np.bincount(groups)[groups] > 1)
+    names, ends = list(splits), np.cumsum([len(split.texts) for split in splits.values()])
     by_group: dict[int, list[Place]] = defaultdict(list)
-    for place, group in zip(places, text_groups(texts, pairs or None).tolist(), strict=True):
-        name, i = place
+    for place, number in zip(
+        several.tolist(), np.searchsorted(ends, several, "right"), strict=True
+    ):
+        name = names[number]
+        i = place - int(ends[number]) + len(splits[name].texts)
         # Texts that are not there say nothing; they are a finding of their own.
         if splits[name].texts[i].strip():
-            by_group[group].append(place)
-    return [group for group in by_group.values() if len(group) > 1]
+            by_group[int(groups[place])].append((name, i))
+    return list(by_group.values())
 
 
 def _duplicate_finding(
@@ -172,7 +177,7 @@ def _duplicate_finding(
                 sets.append({"split": name, "rows": same})
     if sets:
         count = sum(map(len, rows.values()))
-        message = f"{_rows(count)} repeat an earlier text of the same split."
+        message = f"{counted_rows(count)} repeat an earlier text of the same split."
         yield Finding("duplicates", "note", message, _some(rows), {"groups": sets})
 
 
@@ -205,7 +210,7 @@ def _leak_findings(
                         rows[name].append(splits[name].rows[i])
         if rows[other]:
             message = (
-                f"{_rows(len(rows[other]))} of {other} stand in train too: its scores will be "
+                f"{counted_rows(len(rows[other]))} of {other} stand in train too: its scores will be "
                 "too good."
             )
             yield Finding(f"leak_{other}", "warning", message, _some(rows))
@@ -259,7 +264,7 @@ def _list(names: Sequence[str], shown: int = _SHOWN_LABELS, mark: str = "'") -> 
     return shortened((f"{mark}{name}{mark}" for name in names), shown)
 
 
-def _rows(count: int) -> str:
+def counted_rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf.audit.findings import Finding, splits_of
+from footwork.inference.tokens import whole_characters
+from textclf.audit.findings import Finding, counted_rows, splits_of
 from textclf.data.loading import Examples, LabelledData
 
-_BATCH_TEXTS = 1000
+_TEXTS_A_CALL = 1000
+PROOF_TEXTS = 1000
+"""Texts on which adding words up is tried, of a split of more than four times as many."""
+_KNOWN_WORDS = 100_000
+_WORD_CHARACTERS = 30  # on average; longer ones are a script without spaces
+_UNKNOWN = 1 << 32  # one number holds a word's tokens and, times this, how many are unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,8 @@ class TokenCounts:
     """How many are the unknown token."""
     special: int
     """Of each text: how many the tokenizer adds."""
+    by_word: bool
+    """Whether the tokens of words were added up."""
 
     def lost(self, max_length: int) -> NDArray[np.int64]:
         """Tokens of each text beyond `max_length`, (N,)."""
@@ -31,30 +39,80 @@ class TokenCounts:
 
 
 def count_tokens(examples: Examples, tokenizer: Any) -> TokenCounts:
-    """Tokenize every text whole.
+    """Count the tokens of every text, none of them cut.
+
+    Of many texts each distinct word is tokenized once and the words' tokens are added up, as a
+    tokenizer that divides texts at spaces does. Whether this one does is seen on texts from all
+    over the split: where the sum of a single one differs, every text is tokenized whole.
 
     Args:
         examples: N texts or pairs.
-        tokenizer: Of transformers.
+        tokenizer: A fast one of transformers.
     """
-    lengths: list[int] = []
-    unknown: list[int] = []
-    unknown_id = tokenizer.unk_token_id
-    for start in range(0, len(examples.texts), _BATCH_TEXTS):
-        stop = start + _BATCH_TEXTS
-        encoded = tokenizer(
-            examples.texts[start:stop],
-            None if examples.pairs is None else examples.pairs[start:stop],
-            truncation=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            # Otherwise it warns of every text that is longer than the model takes.
-            verbose=False,
-        )
-        lengths.extend(map(len, encoded["input_ids"]))
-        unknown.extend(ids.count(unknown_id) for ids in encoded["input_ids"])
-    special = tokenizer.num_special_tokens_to_add(pair=examples.pairs is not None)
-    return TokenCounts(np.array(lengths, np.int64), np.array(unknown, np.int64), special)
+    counter = _Counter(tokenizer)
+    columns = [examples.texts] if examples.pairs is None else [examples.texts, examples.pairs]
+    size = len(examples.texts)
+    step = max(size // PROOF_TEXTS, 1)
+    by_word = size > 4 * PROOF_TEXTS and all(
+        np.array_equal(counter.add_words(texts[::step]), counter.count_whole(texts[::step]))
+        for texts in columns
+    )
+    count = counter.add_words if by_word else counter.count_whole
+    packed = np.zeros(size, np.int64)
+    for texts in columns:
+        for start in range(0, size, _TEXTS_A_CALL):
+            part = slice(start, start + _TEXTS_A_CALL)
+            packed[part] += count(texts[part])
+    special = int(tokenizer.num_special_tokens_to_add(pair=len(columns) > 1))
+    return TokenCounts(packed % _UNKNOWN + special, packed // _UNKNOWN, special, by_word)
+
+
+class _Counter:
+    """Tokens of texts and, times `_UNKNOWN`, how many of them are unknown."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._unknown_id = tokenizer.unk_token_id
+        self._known: dict[str, int] = {}
+        """Of each word after another one."""
+        self._leading: dict[str, int] = {}
+        """What a word has more where it begins a text."""
+
+    def count_whole(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokenize each text as it stands."""
+        whole = [whole_characters(text) for text in texts]
+        encoded = self._backend.encode_batch_fast(whole, add_special_tokens=False)
+        ids = (one.ids for one in encoded)
+        return np.array([len(i) + _UNKNOWN * i.count(self._unknown_id) for i in ids], np.int64)
+
+    def add_words(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Add the words of each text up, if it is words with one space between."""
+        rows = [text.split() for text in texts]
+        odd = [
+            place
+            for place, (text, words) in enumerate(zip(texts, rows, strict=True))
+            if len(text) >= _WORD_CHARACTERS * len(words) or " ".join(words) != text
+        ]
+        for place in odd:
+            rows[place] = []
+        if new := set().union(*rows) - self._known.keys():
+            if len(self._known) + len(new) > _KNOWN_WORDS:
+                self._known, self._leading, new = {}, {}, set().union(*rows)
+            self._learn(list(new))
+        known, leading = self._known.__getitem__, self._leading
+        sums = [sum(map(known, words)) + leading[words[0]] if words else 0 for words in rows]
+        counts = np.array(sums, np.int64)
+        if odd:
+            counts[odd] = self.count_whole([texts[place] for place in odd])
+        return counts
+
+    def _learn(self, words: list[str]) -> None:
+        alone = self.count_whole(words)
+        after = self.count_whole([f"a {word}" for word in words]) - self.count_whole(["a"])
+        self._known |= zip(words, after.tolist(), strict=True)
+        self._leading |= zip(words, (alone - after).tolist(), strict=True)
 
 
 _VERY_LONG = 4
@@ -144,7 +202,7 @@ def _unknown_finding(data: LabelledData, tokens: Mapping[str, TokenCounts]) -> I
     count = sum(map(len, rows.values()))
     if count:
         message = (
-            f"In {count:,} row{'s' * (count != 1)} more than half of the tokens are unknown to the "
-            "tokenizer: another language or script than the model's?"
+            f"In {counted_rows(count)} more than half of the tokens are unknown to the tokenizer: "
+            "another language or script than the model's?"
         )
         yield Finding("unknown_tokens", "warning", message, rows)

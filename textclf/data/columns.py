@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 from footwork.errors import DataError
@@ -18,12 +14,16 @@ from footwork.tables.columns import (
     SHORT_TEXTS,
     TEXT_NAMES,
     TEXT_PAIRS,
+    find_column,
     is_number,
+    joined_names,
+    label_names,
+    listed_names,
     normalise_name,
+    unnamed,
 )
-from textclf.data.labels import BITS
+from footwork.tables.labels import BITS
 
-_NUMBERED = re.compile(r"column_\d+")
 _LABEL_CHARACTERS = 40
 _FEWEST_INDICATORS = 3
 _LEAST_FILLED = 0.1
@@ -44,7 +44,7 @@ class Columns:
     @property
     def label_column(self) -> str:
         """The label columns as `StatedColumns.label` takes them."""
-        return self.labels[0] if len(self.labels) == 1 else _joined(self.labels)
+        return joined_names(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,57 +86,6 @@ def choose_columns(
         profiles = [_profile(name, columns[name]) for name in columns]
         text, labels = _by_content(profiles, (text, labels, identity), source)
     return Columns(text, labels, (_note(text, labels),))
-
-
-def label_names(columns: Mapping[str, Any], stated: str | Sequence[str]) -> tuple[str, ...]:
-    """The names of the label columns; where none is called so, commas divide one of them.
-
-    Args:
-        columns: By name.
-        stated: As of `StatedColumns`; quotes protect a comma.
-    """
-    names: dict[str, None] = {}
-    for name in [stated] if isinstance(stated, str) else stated:
-        there = find_name(columns, name)
-        parts = [name] if there else next(csv.reader([name], skipinitialspace=True), [name])
-        names |= dict.fromkeys(part.strip() for part in parts)
-    return tuple(names)
-
-
-def possible_names(stated: str | Sequence[str] | None) -> tuple[str, ...]:
-    """All that label columns of an unread table may be called: commas may divide them or not."""
-    whole = (stated,) if isinstance(stated, str) else tuple(stated or ())
-    return (*whole, *label_names({}, whole))
-
-
-def _joined(names: Sequence[str]) -> str:
-    line = StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
-    return line.getvalue()
-
-
-def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
-    """The column of this name, in any case; `2` is the second where no column is called so.
-
-    Raises:
-        DataError: There is none; the message lists those there are.
-    """
-    if found := find_name(columns, name):
-        return found
-    by_key = {normalise_name(column): column for column in columns}
-    close = difflib.get_close_matches(normalise_name(name), by_key, n=1)
-    hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
-    if all(map(_NUMBERED.fullmatch, columns)):
-        hint = " Its first row was read as data; state --header if it names the columns."
-    raise DataError(f"{source} has no column {name!r}; it has {_listed(columns)}.{hint}")
-
-
-def find_name(columns: Mapping[str, Any], name: str) -> str | None:
-    """As `find_column`, but None if there is none."""
-    if name in columns:
-        return name
-    by_key = {normalise_name(column): column for column in reversed(list(columns))}
-    return by_key.get(normalise_name(name)) or by_key.get(f"column_{name}")
 
 
 def find_text_columns(
@@ -192,13 +141,13 @@ def _alike(columns: Sequence[str], name: str) -> str | None:
 
 def _by_place(columns: Sequence[str], trained: Sequence[str], source: str) -> str | None:
     """What to say where columns have numbers in place of names, which tell little."""
-    if len(columns) == len(trained) or not all(_NUMBERED.fullmatch(name) for name in trained):
+    if len(columns) == len(trained) or not unnamed(trained):
         return None
     return f"{source} has no names of columns: texts are taken from {_quoted(trained)}, as trained."
 
 
 def _no_texts(columns: Sequence[str], trained: Sequence[str], source: str) -> str:
-    has = f"it has {_listed(dict.fromkeys(columns))}"
+    has = f"it has {listed_names(columns)}"
     if not trained:
         return (
             f"The text column of {source} is not clear; {has}. "
@@ -345,9 +294,11 @@ def _unclear(
     profiles: Sequence[_Profile], text: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> str:
     missing = "text" if labels else "label" if text else "text or label"
-    names = _listed({p.name: None for p in profiles})
+    names = listed_names(p.name for p in profiles)
     bits = tuple(p.name for p in profiles if p.bits)
-    several = f", all that are labels as --label-column {_joined(bits)}" if len(bits) > 1 else ""
+    several = (
+        f", all that are labels as --label-column {joined_names(bits)}" if len(bits) > 1 else ""
+    )
     return (
         f"The {missing} column of {source} is not clear; it has {names}. "
         f"Name the columns with --text-column (twice for pairs) and --label-column{several}."
@@ -361,8 +312,4 @@ def _note(text: tuple[str, ...], labels: tuple[str, ...]) -> str:
         texts = f"Texts are taken from {text[0]!r}"
     if len(labels) == 1:
         return f"{texts}, labels from {labels[0]!r}."
-    return f"{texts}, labels from {len(labels)} columns (--label-column {_joined(labels)})."
-
-
-def _listed(columns: Mapping[str, Any]) -> str:
-    return f"the columns {', '.join(repr(name) for name in columns)}" if columns else "no columns"
+    return f"{texts}, labels from {len(labels)} columns (--label-column {joined_names(labels)})."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from logging import CRITICAL
 from typing import Any
 
 from footwork.errors import ConfigError, DataError
@@ -79,7 +80,7 @@ def _ask(name: str, *, patient: bool) -> None:
 
 def _load(name: str, config: str) -> Any:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     from footwork.models.downloads import Patience, failure_text
@@ -97,18 +98,30 @@ def _load(name: str, config: str) -> Any:
             except HTTPError:
                 reason = failure_text(error)
                 raise DataError(f"{name} cannot be downloaded: {reason}. Try again.") from error
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, DatasetsError) as error:
             if "scripts are no longer supported" in str(error):
                 raise DataError(
                     f"{name} is made by a program of its own, which is not run. Look at "
                     f"{page_of(name, KIND)} for its files, and give the path of one."
                 ) from error
             _require_config(name, config, error)
-            text = " ".join(str(error).split()).rstrip(".")
             raise DataError(
-                f"{name} cannot be read as a data set: {text}. Download it from "
+                f"{name} cannot be read as a data set: {_reason(error)}. Download it from "
                 f"{page_of(name, KIND)}, and give the path of its CSV, JSON lines or Parquet."
             ) from error
+
+
+def _reason(error: BaseException) -> str:
+    from datasets.exceptions import DatasetGenerationError
+    from datasets.table import CastError
+
+    inner = error.__cause__ or error.__context__
+    if isinstance(inner, CastError):
+        found, wanted = sorted(inner.table_column_names), sorted(inner.requested_column_names)
+        return f"its files differ in their columns: {shortened(wanted, 8)}; {shortened(found, 8)}"
+    if isinstance(error, DatasetGenerationError) and inner is not None:
+        error = inner
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _require_config(name: str, config: str, error: Exception) -> None:
@@ -160,7 +173,7 @@ def _quiet() -> Iterator[None]:
     with ExitStack() as stack:
         for log in (datasets.logging, logging):
             stack.callback(log.set_verbosity, log.get_verbosity())
-            log.set_verbosity_error()
+            log.set_verbosity(CRITICAL)  # what fails is told once, where it is caught
         if not sys.stderr.isatty():
             for bars in (datasets, utils):
                 if not bars.are_progress_bars_disabled():

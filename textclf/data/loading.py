@@ -13,31 +13,24 @@ from numpy.typing import NDArray
 
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
-from footwork.evaluation.splits import hold_out
-from footwork.tables.columns import ID_NAMES, is_number, normalise_name
+from footwork.evaluation.splits import hold_out, return_unseen, strata
+from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
 from footwork.tables.format import TableFormat
-from footwork.tables.reader import SkippedRow, Table
-from textclf.data.columns import (
-    Columns,
-    StatedColumns,
-    choose_columns,
-    find_column,
-    find_name,
-)
-from textclf.data.labels import (
+from footwork.tables.label_kinds import infer_kind, kind_for_model
+from footwork.tables.labels import (
     REGRESSION,
-    TASKS,
     Cell,
     LabelKind,
     encode_targets,
-    infer_kind,
-    kind_for_model,
     name_classes,
+    resolve_task,
 )
+from footwork.tables.reader import SkippedRow, Table
+from textclf.data.columns import Columns, StatedColumns, choose_columns
 from textclf.data.options import DataOptions, LabelOptions
-from textclf.data.rows import LabelledRows, label_cells, read_rows
+from textclf.data.rows import LabelledRows, label_cells_of, read_rows
 from textclf.data.sources import SourceTables, read_tables
-from textclf.data.splits import return_unseen, strata, text_groups
+from textclf.data.splits import text_groups
 
 Notes = tuple[str, ...]
 _SHOWN_ROWS = 10
@@ -62,6 +55,9 @@ class Examples:
     skipped: tuple[SkippedRow, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self.texts)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
@@ -84,6 +80,12 @@ class LabelledData:
     """Validation was split off the training rows."""
     blocking: tuple[SkippedRow, ...] = ()
     """Bad rows at which training would stop; only with `keep_going`."""
+
+    @property
+    def splits(self) -> dict[str, Examples]:
+        """`train`, `validation` and perhaps `test`."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
@@ -110,7 +112,7 @@ def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:
     train_table = found.splits["train"]
     stated = StatedColumns(options.text_columns, options.label_column, options.id_column)
     columns = choose_columns(train_table.columns, stated, train_table.source)
-    cells = label_cells(train_table, columns)
+    cells = label_cells_of(train_table, columns)
     doubt = () if table_format.header is not None else _first_row(train_table, cells)
     named = _stated_names(columns, options)
     kind = infer_kind(cells, train_table, options.task, options.label_separator, named)
@@ -174,8 +176,7 @@ def read_examples(
     Raises:
         DataError: Rows are bad, a label is not among the model's, or no row is left.
     """
-    if task not in TASKS:
-        raise ConfigError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
+    task = resolve_task(task)
     labels = tuple(map(class_name, labels))
     if alike := [name for name, count in Counter(labels).items() if count > 1]:
         raise DataError(
@@ -185,7 +186,7 @@ def read_examples(
         raise DataError(
             f"The labels of {table.source} are withheld: every one is -1. `predict` can label it."
         )
-    cells = label_cells(table, columns)
+    cells = label_cells_of(table, columns)
     stated = _stated_names(columns, options)
     kind = kind_for_model(cells, table.source, options.label_separator, labels, task, stated)
     rows = read_rows(table, columns, kind).only_known(labels, kind, "the model's")
@@ -249,7 +250,7 @@ def _labelled(tables: dict[str, Table], columns: Columns) -> tuple[dict[str, Tab
             why = f"has no column {absent[0]!r}"
         elif withheld and withheld.isdisjoint(_values(tables["train"], columns)):
             why = "withholds its labels: every one is -1"
-        elif split == "test" and not any(map(_is_filled, label_cells(table, columns))):
+        elif split == "test" and not any(map(_is_filled, label_cells_of(table, columns))):
             why = f"has no label in its column {columns.label_column!r}"
         else:
             kept[split] = table
@@ -279,7 +280,7 @@ def _withheld(table: Table, columns: Columns) -> set[str]:
 
 
 def _values(table: Table, columns: Columns) -> set[str]:
-    cells = label_cells(table, columns)
+    cells = label_cells_of(table, columns)
     several = chain.from_iterable(cell for cell in cells if isinstance(cell, list))
     return {cell for cell in cells if isinstance(cell, str)}.union(several)
 

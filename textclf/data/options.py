@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from footwork.class_names import read_class_names
 from footwork.errors import ConfigError
-from footwork.options import DATA, RATE
+from footwork.help_page import DATA, RATE
+from footwork.tables.columns import possible_names
 from footwork.tables.format import DETECT, TableFormat
-from textclf.data.columns import possible_names
-from textclf.data.labels import resolve_task
+from footwork.tables.labels import resolve_task
 
 
 @DATA

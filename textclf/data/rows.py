@@ -10,11 +10,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from footwork.class_names import read_label
 from footwork.files.faults import shortened
+from footwork.tables.columns import find_column
+from footwork.tables.labels import REGRESSION, Cell, Fault, LabelKind, label_cells, split_cell
 from footwork.tables.reader import SkippedRow, Table
-from textclf.data.columns import Columns, find_column
-from textclf.data.labels import REGRESSION, Cell, Fault, LabelKind, read_cells, split_cell
+from textclf.data.columns import Columns
 
 UNUSABLE, UNSEEN_LABEL = "unusable", "unseen_label"
 """Kinds of `SkippedRow`."""
@@ -88,7 +88,7 @@ def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
     """
     texts, *second = (_column(table, name) for name in columns.text)
     pairs = second[0] if second else None
-    labels = [split_cell(cell, kind) for cell in label_cells(table, columns)]
+    labels = [split_cell(cell, kind) for cell in label_cells_of(table, columns)]
     reasons = [
         _reason(dict(zip(columns.text, parts, strict=True)), label)
         for parts, label in zip(zip(texts, *second, strict=True), labels, strict=True)
@@ -104,17 +104,13 @@ def read_rows(table: Table, columns: Columns, kind: LabelKind) -> LabelledRows:
     return rows._without(reasons, UNUSABLE) if any(reasons) else rows
 
 
-def label_cells(table: Table, columns: Columns) -> list[Cell]:
-    """What stands in the label column, or in each of several as a vector of their values.
+def label_cells_of(table: Table, columns: Columns) -> list[Cell]:
+    """What stands in the label columns.
 
     Raises:
         DataError: A column is missing.
     """
-    first, *others = (_column(table, name) for name in columns.labels)
-    if not others:
-        return read_cells(first)
-    rows = zip(first, *others, strict=True)
-    return [[read_label(value) or "" for value in row] for row in rows]
+    return label_cells([_column(table, name) for name in columns.labels])
 
 
 def _column(table: Table, name: str) -> list[Any]:

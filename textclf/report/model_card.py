@@ -8,18 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footwork.evaluation.metrics import Interval
-from footwork.evaluation.text import calibration_lines, confused_pairs, number
+from footwork.evaluation.result import Evaluation
+from footwork.evaluation.text import (
+    ALL_CLASSES,
+    WORST,
+    calibration_lines,
+    confused_pairs,
+    number,
+    worst_classes,
+)
 from footwork.files.faults import shortened
 from footwork.finetuning.card import (
     PLACE,
     adapter_usage,
+    needs_base,
     public_data_name,
     public_model_id,
     public_text,
 )
+from footwork.methods.table import METHODS
 from footwork.options import LOWER_IS_BETTER
-from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
-from textclf.report.evaluation_text import worst_classes
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from textclf.report.report import Report
@@ -108,10 +117,11 @@ def front_matter(report: Report) -> str:
         for metric, value in _values(evaluation).items()
     ]
     base = public_model_id(report.model_id)
-    relation = "adapter" if report.adapter else "finetune"
+    adapter = report.adapter_kind
+    relation = "adapter" if adapter else "finetune"
     based: dict[str, Any] = {"base_model": base, "base_model_relation": relation} if base else {}
     data = ModelCardData(
-        library_name="peft" if report.adapter else "transformers",
+        library_name=adapter.library if adapter else "transformers",
         pipeline_tag="text-classification",
         tags=["text-classification", "footwork", report.method],
         metrics=list(dict.fromkeys(types)),
@@ -126,9 +136,6 @@ def _values(evaluation: Evaluation) -> dict[str, float]:
     return {name: interval.value for name, interval in evaluation.metrics.items()}
 
 
-_ALL_CLASSES = 20
-"""With more classes only the worst are listed."""
-_WORST = 10
 _LISTED_LABELS = 30
 
 _TASK_WORDS = {
@@ -136,10 +143,9 @@ _TASK_WORDS = {
     MULTI_LABEL: "It gives a text any of {count} labels, or none",
     REGRESSION: "It gives a text a number",
 }
-_ADAPTER, _PLAIN = "a LoRA adapter on", "fine-tuned from"
-_NEEDS_BASE = (
-    "The folder is an adapter: it needs its base model, and `pipeline` alone does not load it. For "
-    "a folder that needs nothing else, and that it does load: "
+_PLAIN = "fine-tuned from"
+_PLAIN_INSTEAD = (
+    "For a folder that needs nothing else, and that it does load: "
     f"`footwork textclf merge {PLACE} merged/`."
 )
 _DIVIDES = "Footwork divides logits by the temperature before they become probabilities"
@@ -172,7 +178,7 @@ def _about(report: Report) -> str:
     words = _TASK_WORDS[report.task].format(count=len(report.labels)).replace("text", pair)
     shown = shortened((f"`{_code(label)}`" for label in report.labels), _LISTED_LABELS)
     listed = f": {shown}." if shown else "."
-    kind = _ADAPTER if report.adapter else _PLAIN
+    kind = report.adapter_kind.called if report.adapter_kind else _PLAIN
     head = f" {_plain(report.head)}" if report.head else ""
     return (
         f"{words}{listed}\n\n"
@@ -192,9 +198,11 @@ def _usage(report: Report) -> str:
         "    print(prediction.label, prediction.probability)\n```",
     ]
     asked = _asked(pairs, report.config.get("max_length", 256))
-    if report.adapter:
-        parts.append(_NEEDS_BASE)
-        usage = adapter_usage("text-classification", report.model_id, report.revision, asked)
+    if adapter := report.adapter_kind:
+        parts.append(needs_base(adapter, _PLAIN_INSTEAD))
+        usage = adapter_usage(
+            "text-classification", report.model_id, report.revision, asked, adapter
+        )
         return "\n\n".join([*parts, *([usage] if usage else [])])
     return "\n\n".join([*parts, _pipeline_usage(asked)])
 
@@ -230,14 +238,15 @@ def merged_card(card: str, manifest: Mapping[str, Any], repository: str | None =
     needs_base = re.compile(r"The folder is an adapter: .*?(?=\n\n## |\Z)", re.DOTALL)
     card = needs_base.sub(lambda _: usage, card, count=1)
     changes = {
-        "\nlibrary_name: peft\n": "\nlibrary_name: transformers\n",
         "\nbase_model_relation: adapter\n": "\nbase_model_relation: finetune\n",
-        f"\nThis is {_ADAPTER} ": f"\nThis is {_PLAIN} ",
     }
+    for adapter in [method.adapter for method in METHODS.values() if method.adapter]:
+        changes[f"\nlibrary_name: {adapter.library}\n"] = "\nlibrary_name: transformers\n"
+        changes[f"\nThis is {adapter.called} "] = f"\nThis is {_PLAIN} "
     if "temperature_in_weights" in (manifest.get("calibration") or {}):
         changes[_DIVIDES] = _DIVIDED
-    for adapter, plain in changes.items():
-        card = card.replace(adapter, plain, 1)
+    for former, plain in changes.items():
+        card = card.replace(former, plain, 1)
     return card
 
 
@@ -297,18 +306,18 @@ def _classes(evaluation: Evaluation) -> list[str]:
     scores = evaluation.per_class
     if not scores:
         return []
-    few = len(scores) <= _ALL_CLASSES
+    few = len(scores) <= ALL_CLASSES
     table = [["class", "precision", "recall", "F1", "rows"]]
-    for score in scores if few else worst_classes(scores, _WORST):
+    for score in scores if few else worst_classes(scores, WORST):
         figures = [number(value) for value in (score.precision, score.recall, score.f1)]
         table.append([_plain(score.label), *figures, f"{score.support:,}"])
-    parts = [] if few else [f"The {_WORST} classes of lowest F1, of {len(scores)}:"]
+    parts = [] if few else [f"The {WORST} classes of lowest F1, of {len(scores)}:"]
     parts.append(_table(table))
     if not few and evaluation.confusion is not None:
         rows = [
             [_plain(true), _plain(predicted), str(count)]
             for true, predicted, count in confused_pairs(
-                evaluation.labels, evaluation.confusion, _WORST
+                evaluation.labels, evaluation.confusion, WORST
             )
         ]
         if rows:

@@ -12,8 +12,9 @@ import numpy as np
 
 from footwork.errors import ConfigError
 from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliability
+from footwork.evaluation.result import Evaluation
 from footwork.files.folders import write_json
-from textclf.evaluation import Evaluation
+from footwork.methods.table import METHODS, Adapter
 from textclf.report.model_card import model_card
 
 
@@ -42,11 +43,16 @@ class Report:
     notes: tuple[str, ...] = ()
     """What a reader of the card should know, a sentence each."""
     adapter: bool = False
-    """The folder holds a peft adapter, not a whole model."""
+    """The folder holds an adapter, not a whole model."""
     revision: str | None = None
     """Commit of the base on the Hub."""
     head: str | None = None
     """Where the output layer began, for a base that had one."""
+
+    @property
+    def adapter_kind(self) -> Adapter | None:
+        """What adapter the folder holds, None for a whole model."""
+        return METHODS[self.method].adapter if self.adapter else None
 
     @property
     def split(self) -> str:

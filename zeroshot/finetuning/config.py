@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal  # noqa: F401 - inherited annotations
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.options import DATA, METHOD, MODEL, RATE, LoopConfig, PublishConfig, recipe_for
+from footwork.help_page import DATA, METHOD, MODEL, RATE
+from footwork.methods.table import METHODS, recipe_for
+from footwork.options import LoopConfig, PublishConfig
 from zeroshot.classifier import DEFAULT_MODEL
-from zeroshot.finetuning.recipes import RATES
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
 
@@ -31,7 +32,7 @@ class FinetuneConfig(PublishConfig, LoopConfig):
     """Share of the images held out to judge by, where the folder has no `validation` of its own."""
     augment: Annotated[bool, DATA] = True
     """Show each image mirrored or cropped at random; off where left and right tell the classes
-    apart. `head` never does: its features are computed once."""
+    apart. What computes features once never does."""
     label_smoothing: Annotated[float, RATE] = 0.0
     """Probability taken from the true class and spread evenly, 0 to 1."""
 
@@ -60,7 +61,7 @@ class FinetuneConfig(PublishConfig, LoopConfig):
     @property
     def augments(self) -> bool:
         """Whether each step sees its pictures changed at random."""
-        return self.augment and self.method != "head"
+        return self.augment and not METHODS[self.method].features_once
 
     def resolved(self, encoder_parameters: int, rows: int) -> tuple[FinetuneConfig, str]:
         """Fill in what was left open.
@@ -72,7 +73,8 @@ class FinetuneConfig(PublishConfig, LoopConfig):
         Returns:
             The configuration without open rates, and one sentence on where its values come from.
         """
-        recipe = recipe_for(RATES[self.method], encoder_parameters, rows, self.batch_size)
+        rates = METHODS[self.method].rates["image"]
+        recipe = recipe_for(rates, encoder_parameters, rows, self.batch_size)
         filled: dict[str, Any] = {
             "num_epochs": self.num_epochs or recipe.num_epochs,
             "learning_rate": self.learning_rate or recipe.learning_rate,

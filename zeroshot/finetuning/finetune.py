@@ -26,6 +26,7 @@ from footwork.evaluation.metrics import Interval
 from footwork.files.folders import discard_folder, published_folder, read_manifest
 from footwork.files.paths import shell_word
 from footwork.methods.adaptation import require_adaptable
+from footwork.methods.table import METHODS
 from footwork.models.checkpoints import IMAGE_PRESETS, model_commit, resolve_model_id
 from footwork.models.image_classifiers import (
     load_image_classifier,
@@ -172,7 +173,7 @@ def require_trainable(config: FinetuneConfig) -> Any:
     processor = load_image_processor(config.model_id, config.revision)
     shape = load_image_shape(config.model_id, config.revision, config.features_from)
     require_adaptable(shape, config.method, checkpointing=config.activation_checkpointing)
-    if config.method == "head":
+    if METHODS[config.method].features_once:
         head_of(shape)
     return processor
 

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from footwork.accelerator import compute_device, resolve_precision
-from footwork.methods.adaptation import adapt, parameter_groups, resting_parameters
+from footwork.methods.adaptation import adapt, parameter_groups
+from footwork.methods.table import METHODS
 from footwork.training.job import TrainingJob, TrainingOutcome
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
@@ -90,11 +91,12 @@ def fit(
         notify: Takes progress, one line each.
 
     Returns:
-        The trained model (a `PeftModel` for LoRA) and how training went.
+        The trained model, as the method adapted it, and how training went.
     """
     config = learner.config
     model = adapt(learner.model, config, learner.base_id, learner.revision)
-    if config.method == "head":
+    method = METHODS[config.method]
+    if method.features_once:
         return model, _fit_head(model, learner, pictures, run, resume, notify)
     first = pictures.first["train"]
     rows = TrainingRows(
@@ -107,9 +109,7 @@ def fit(
     job = _job(
         learner, model, rows, lambda now: logits_of(now, pictures.file, validation, precision)
     )
-    job = replace(job, notify=notify)
-    if config.method == "gradual":
-        job = replace(job, resting=partial(resting_parameters, model))
+    job = replace(job, notify=notify, resting=partial(method.adaptation.resting, model))
     dtype = resolve_precision(config.mixed_precision, compute_device())
     with frozen_weights_in(model, dtype):
         model.to(compute_device())

@@ -18,6 +18,7 @@ from footwork.errors import ModelError
 from footwork.fewshot.heads import LinearHead
 from footwork.inference.halving import ElasticBatch, FloatArray
 from footwork.methods.adaptation import encoder_of, head_names
+from footwork.methods.table import methods_where
 from footwork.models.heads import HeadOrigin
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.finetuning.examples import FinetuneImages, ImageSplit
@@ -88,7 +89,8 @@ def head_of(model: PreTrainedModel) -> nn.Module:
     if not has_one_head(model):
         message = (
             f"The head of {type(model).__name__} is no single module ({', '.join(heads)}), so its "
-            "features cannot be kept. Use another method than head."
+            "features cannot be kept. Use --method "
+            f"{methods_where(lambda method: not method.features_once)}."
         )
         raise ModelError(message)
     return model.get_submodule(heads[0])

@@ -9,10 +9,12 @@ from typing import Any
 from footwork.finetuning.card import (
     PLACE,
     adapter_usage,
+    needs_base,
     public_data_name,
     public_model_id,
     public_text,
 )
+from footwork.methods.table import METHODS, Adapter
 
 _NAMED = 40
 """Classes that are listed by name."""
@@ -39,8 +41,7 @@ from transformers import pipeline
 classify = pipeline("image-classification", model="{PLACE}")
 print(classify("photo.jpg"))
 ```"""
-_NEEDS_BASE = (
-    "The folder is an adapter: it needs its base model, and `pipeline` alone does not load it. "
+_PLAIN_INSTEAD = (
     "`footwork zeroshot finetune --merge` makes a folder that needs nothing else, and that it does "
     "load."
 )
@@ -60,7 +61,7 @@ def model_card(manifest: Mapping[str, Any], notes: Sequence[str]) -> str:
     """
     labels, data, model = manifest["labels"], manifest["data"], manifest["model"]
     config = manifest["config"]
-    adapter = manifest["method"] == "lora" and not config["merge"]
+    adapter = None if config["merge"] else METHODS[manifest["method"]].adapter
     rows = ", ".join(f"{count} {name}" for name, count in data["rows"].items())
     listed = ", ".join(labels[:_NAMED]) + (" …" if len(labels) > _NAMED else "")
     public = public_model_id(model["id"])
@@ -68,7 +69,7 @@ def model_card(manifest: Mapping[str, Any], notes: Sequence[str]) -> str:
     base += f" at {model['revision']}" if model["revision"] else ""
     lines = [
         "---",
-        f"library_name: {'peft' if adapter else 'transformers'}",
+        f"library_name: {adapter.library if adapter else 'transformers'}",
         "pipeline_tag: image-classification",
         *([f"base_model: {public}"] if public else []),
         *([f"base_model_relation: {'adapter' if adapter else 'finetune'}"] if public else []),
@@ -97,15 +98,17 @@ def model_card(manifest: Mapping[str, Any], notes: Sequence[str]) -> str:
         "",
         _USE,
         "",
-        _adapter(model) if adapter else _PLAIN,
+        _adapter(model, adapter) if adapter else _PLAIN,
         "",
     ]
     return "\n".join(lines)
 
 
-def _adapter(model: Mapping[str, Any]) -> str:
-    usage = adapter_usage("image-classification", model["id"], model["revision"], '"photo.jpg"')
-    return f"{_NEEDS_BASE}\n\n{usage}".rstrip()
+def _adapter(model: Mapping[str, Any], adapter: Adapter) -> str:
+    usage = adapter_usage(
+        "image-classification", model["id"], model["revision"], '"photo.jpg"', adapter
+    )
+    return f"{needs_base(adapter, _PLAIN_INSTEAD)}\n\n{usage}".rstrip()
 
 
 def _metric_row(name: str, interval: Mapping[str, float]) -> str:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from footwork.errors import StoreError
 from footwork.files.plain_files import require_no_link
-from search.store.embedded.catalog_faults import spoilt_catalog, translated
 from search.store.embedded.tables import (
     FORMAT,
     are_ours,
@@ -47,6 +46,9 @@ _SLOTS = """
 SELECT group_concat(slot) FROM holes UNION ALL
 SELECT group_concat(slot) FROM files INDEXED BY files_absent WHERE NOT present
 """
+_DAMAGED = (
+    "The catalog is damaged: footwork search doctor --repair puts its last good copy in its place."
+)
 
 
 class Catalog:
@@ -224,6 +226,23 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
     return Catalog(path, connection)
 
 
+def open_copy(path: Path) -> Catalog:
+    """Open the copy of a catalog, to read: as it stands in its file, whatever lies beside that.
+
+    Raises:
+        StoreError: It is missing, damaged, of another format, or cannot be read.
+    """
+    require_plain_catalog(path)
+    with translated(path), ExitStack() as held:
+        connection = _connect(path, "ro&immutable=1")
+        held.callback(connection.close)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version != FORMAT or not are_ours(connection):
+            raise spoilt_catalog(path, "its tables are not those of an index of this version")
+        held.pop_all()
+    return Catalog(path, connection)
+
+
 def _upgrade(path: Path) -> None:
     try:
         with closing(_connect(path, "rw")) as connection:
@@ -288,3 +307,49 @@ def _connect(path: Path, mode: str, *statements: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors in words that help.
+
+    Raises:
+        StoreError: Any of them.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}. {_advice(error)}") from error
+
+
+def spoilt_catalog(path: Path, what: str) -> StoreError:
+    """What is to be raised where a catalog holds what none of ours does."""
+    error = StoreError(f"{path}: {what}. {_DAMAGED}")
+    error.__cause__ = sqlite3.DatabaseError(what)
+    return error
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error of SQLite tells of a spoilt file, and not of what is around it."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"))
+
+
+def _advice(error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL"):
+        return "Free some space on the disk, then run the command again; nothing is lost."
+    if name.startswith("SQLITE_READONLY"):
+        return "The index cannot be written; make its folder writable, or copy it elsewhere."
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return (
+            "See that its folder and the files in it may be read and written, or copy "
+            "the index elsewhere."
+        )
+    if name.startswith("SQLITE_BUSY"):
+        return "Another process writes. Wait for it, then run the command again."
+    if is_damage(error):
+        return _DAMAGED
+    return "Run the command again; if it fails once more: footwork search doctor."

@@ -12,6 +12,7 @@ import numpy as np
 from footwork.errors import StoreError
 from footwork.files.folders import flush
 from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
+from search.store.embedded.catalog_copy import drop_copy
 from search.store.embedded.vector_file import VectorFile
 from search.store.protocol import FloatArray
 
@@ -53,6 +54,7 @@ def compact(folder: Path) -> int:
         _copy_vectors(old, new, slots, catalog.embedder.width)
         _renumber(catalog, slots)
         catalog.set_fact("vectors", new.name)
+        drop_copy(folder)
     old.unlink(missing_ok=True)
     return int(before - len(slots))
 

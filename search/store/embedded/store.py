@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
@@ -26,14 +27,15 @@ from search.store.embedded.catalog import (
     empty_log,
     open_catalog,
 )
+from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, keep_copy
 from search.store.embedded.conditions import condition_of
 from search.store.embedded.nearest import Searcher
-from search.store.embedded.sound_vectors import checksums_of, sound_rows, try_some
-from search.store.embedded.vector_file import VectorFile
+from search.store.embedded.vector_file import VectorFile, checksums_of, sound_rows
 from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
 
 _SCANNED = 4096  # images of a block
 _LABELLED = 10_000  # images at once
+_TRIED = 64  # vectors looked at before the first answer: 1.5 ms; all of few images are seen
 
 
 class EmbeddedStore:
@@ -114,8 +116,11 @@ class EmbeddedStore:
             while batch := list(islice(waiting, _LABELLED)):
                 file_rows.replace_labels(catalog, batch)
 
-    def finish(self, typical: FloatArray) -> None:
-        """Give back what many deleted vectors took; build what makes searches among many fast."""
+    def finish(self, typical: FloatArray) -> str | None:
+        """Give back what many deleted vectors took; build what makes searches among many fast.
+
+        Then the copy of the catalog is renewed.
+        """
         from search.store.embedded.compaction import compact, is_worthwhile
 
         with self._reading() as catalog:
@@ -126,6 +131,7 @@ class EmbeddedStore:
             covered = self._covered(catalog)
         self._approximate.refresh(vectors, typical, covered)
         empty_log(self._path)
+        return keep_copy(self.folder)
 
     def counts(self, under: str | None = None) -> Counts:
         """How many files of each kind."""
@@ -135,6 +141,9 @@ class EmbeddedStore:
         details = {"vectors no longer used": f"{holes:,}"} | self._approximate.details()
         aside = files_bytes(self.folder, "catalog-damaged*")
         details |= {"damaged catalogs, kept": f"{aside / 1e6:,.1f} MB"} if aside else {}
+        copy = copy_time(self.folder)
+        size = files_bytes(self.folder, COPY_NAME) / 1e6
+        details |= {"copy of the catalog": f"{size:,.1f} MB, of {copy}"} if copy else {}
         return Counts(
             present=images,
             absent=absent,
@@ -150,6 +159,8 @@ class EmbeddedStore:
 
     def set_roots(self, roots: Sequence[str]) -> None:
         """Replace them."""
+        if sorted(roots) == sorted(self.roots()):
+            return
         with self._written() as catalog:
             catalog.run("DELETE FROM roots")
             catalog.run_many("INSERT INTO roots VALUES (?)", ((stored_text(r),) for r in roots))
@@ -161,8 +172,10 @@ class EmbeddedStore:
 
     def set_exclusions(self, exclusions: Exclusions) -> None:
         """Replace them; what is known of files stays as it is."""
+        drop_copy(self.folder)  # from which what is removed would come back
         with self._written() as catalog:
             catalog.set_fact(file_rows.EXCLUSIONS, asdict(exclusions))
+        keep_copy(self.folder)
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, without labels."""
@@ -280,7 +293,10 @@ class EmbeddedStore:
                 catalog = held.enter_context(self._reading())
                 vectors = self._vectors(catalog)
             if not self._is_tried:
-                try_some(catalog, vectors)
+                # Some of all, others each time: what is wrong may come into no answer.
+                drawn = random.sample(range(len(vectors)), min(_TRIED, len(vectors)))
+                slots, checksums = file_rows.checksums_at(catalog, drawn)
+                sound_rows(self.folder, vectors, slots, checksums)
                 self._is_tried = True
             yield catalog, vectors
 

@@ -1,16 +1,23 @@
-"""A flat file of unit vectors: float32, little-endian, nothing else."""
+"""A flat file of unit vectors: float32, little-endian, nothing else.
+
+Whether they are what was written, their checksums tell, which the catalog has.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from footwork.errors import StoreError
 from footwork.files.folders import flush
 from footwork.files.plain_files import open_plain, open_to_write
-from search.store.protocol import FloatArray
+from search.store.embedded.catalog import FILE_NAME, SlotArray, spoilt_catalog
+from search.store.protocol import FloatArray, wrong_lengths
 
 _BYTES = 4  # of a number
 
@@ -80,3 +87,54 @@ class VectorFile:
         while waiting:
             written = os.pwrite(descriptor, waiting, offset)
             waiting, offset = waiting[written:], offset + written
+
+
+def checksums_of(vectors: FloatArray) -> list[int]:
+    """CRC-32 of each row of (N, D), as it stands in a file."""
+    return [crc32(row) for row in np.ascontiguousarray(vectors, "<f4")]
+
+
+def spoilt_rows(vectors: FloatArray, checksums: Sequence[int | None]) -> NDArray[np.intp]:
+    """Which rows of (N, D) are not what was written, or no unit vectors.
+
+    Args:
+        vectors: As they were read.
+        checksums: N; None for a vector that was written without one.
+    """
+    wrong = np.zeros(len(vectors), bool)  # `np.union1d` would import masked arrays, in 15 ms
+    wrong[wrong_lengths(vectors)] = True
+    for row, (found, told) in enumerate(zip(checksums_of(vectors), checksums, strict=True)):
+        wrong[row] |= told is not None and told != found
+    return np.flatnonzero(wrong)
+
+
+def sound_rows(
+    folder: Path,
+    vectors: FloatArray,
+    slots: Sequence[int] | SlotArray,
+    checksums: Sequence[int | None],
+) -> FloatArray:
+    """Copies of rows of (N, D), (K, D), seen to be what was written.
+
+    Args:
+        folder: Of the index.
+        vectors: All of its file.
+        slots: K, as the catalog has them.
+        checksums: K, as those of `spoilt_rows`.
+
+    Raises:
+        StoreError: One is not, or lies nowhere.
+    """
+    places = np.asarray(slots) if len(slots) else np.zeros(0, int)
+    if places.dtype.kind != "i" or (places >= len(vectors)).any() or (places < 0).any():
+        message = f"a vector is said to lie where none of {len(vectors):,} does"
+        raise spoilt_catalog(folder / FILE_NAME, message)
+    rows = np.array(vectors[places])
+    wrong = spoilt_rows(rows, checksums)
+    if len(wrong):
+        raise StoreError(
+            f"{folder}: {len(wrong):,} of {len(rows):,} vectors that were read are not what was "
+            "written. footwork search doctor --repair forgets those that are spoilt, and the next "
+            "footwork search index embeds them again."
+        )
+    return rows

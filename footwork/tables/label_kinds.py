@@ -1,36 +1,38 @@
-"""From the cells of a label column to a task, the names of its classes, and targets."""
+"""What the labels of a table are: classes that exclude each other, several a row, or amounts."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from footwork.class_names import class_name, read_label
-from footwork.errors import ConfigError, DataError
-from footwork.tables.cells import list_of
+from footwork.errors import DataError
 from footwork.tables.columns import is_number
+from footwork.tables.labels import (
+    MULTI_LABEL,
+    REGRESSION,
+    SHOWN_CELLS,
+    SINGLE_LABEL,
+    Cell,
+    LabelKind,
+    Task,
+    first_names,
+    parts_of,
+    pointed,
+    read_bits,
+    resolve_task,
+    split_cell,
+    split_label,
+)
 
 if TYPE_CHECKING:
     from footwork.tables.reader import Table
 
-SINGLE_LABEL = "single_label_classification"
-MULTI_LABEL = "multi_label_classification"
-REGRESSION = "regression"
-TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
-"""As `problem_type` of transformers names them."""
-
 SEPARATORS = (",", ";", "|")
-_SHORT_NAMES = {"single": SINGLE_LABEL, "multi": MULTI_LABEL, "regression": REGRESSION}
 _MANY_AMOUNTS = 20
 _MANY_INTEGERS = 50
 _NEARLY_ALL = 0.9
-_SHOWN_CELLS, _SHOWN_CHARACTERS = 5, 60
 _COMMA_NUMBER = re.compile(r"[+-]?[0-9]*,[0-9]+")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 # Numbers as people write them: $1,234.50 and 12 %.
@@ -40,80 +42,6 @@ _AMOUNT = re.compile(
     r"(?:[0-9]{1,3}(?:[.,'’ ][0-9]{3})+|[0-9]*)(?:[.,][0-9]+)?"  # noqa: RUF001 - a Swiss sign
     rf"\s*(?:{_CURRENCY}|[%‰])?"
 )
-# Squared, and summed over a batch, it still is a number of float32.
-_LARGEST_TARGET = 1e18
-
-BITS = dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "false"), False)
-"""What the values of a vector of 0 and 1 may be, in small letters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a cell holds no labels that can be used."""
-
-    reason: str
-    """A clause such as "the label is empty"."""
-
-
-Cell = str | list[str] | Fault | None
-"""A label as written, or several, or none."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelKind:
-    """What the labels of a data set are, and how a cell is read."""
-
-    task: str
-    separator: str | None = None
-    """Divides the labels of one cell; None for lists and single labels."""
-    vector: tuple[str, ...] = ()
-    """Class names by place in a vector of 0 and 1 (multi-hot); empty for other labels."""
-    decimal_comma: bool = False
-    """Whether amounts are written as 3,5."""
-    notes: tuple[str, ...] = ()
-
-
-def resolve_task(task: str) -> str:
-    """A task by its full name or by `single`, `multi`, `regression`.
-
-    Raises:
-        ConfigError: Another name.
-    """
-    resolved = _SHORT_NAMES.get(task, task)
-    if resolved not in TASKS:
-        raise ConfigError(
-            f"`task` must be one of {', '.join((*_SHORT_NAMES, *TASKS[:2]))}, got {task!r}."
-        )
-    return resolved
-
-
-def read_cells(values: Iterable[Any]) -> list[Cell]:
-    """Labels as `read_label` reads them, several of a cell as a list, however it is written."""
-    cells = [_read_cell(value) for value in values]
-    if any(isinstance(cell, list) for cell in cells):
-        # Beside lists, [joy] is a list of one label.
-        return [_unwrapped(cell) if isinstance(cell, str) else cell for cell in cells]
-    return cells
-
-
-def _read_cell(value: Any) -> Cell:
-    if isinstance(value, str):
-        try:
-            listed = list_of(value)
-        except ValueError:
-            return Fault(f"its label cannot be read as a list: {value[:_SHOWN_CHARACTERS]!r}")
-        value = value if listed is None else listed
-    several = value if isinstance(value, (list, tuple)) else [value]
-    if any(isinstance(one, (list, tuple, Mapping, bytes)) for one in several):
-        return Fault(
-            "its label must be a text, a number or a list of them, got an object or a nested list"
-        )
-    texts = [text for one in several if (text := read_label(one)) is not None]
-    return texts if several is value else texts[0] if texts else None
-
-
-def _unwrapped(cell: str) -> Cell:
-    return [class_name(cell[1:-1])] if cell[:1] + cell[-1:] in ("[]", "{}") else cell
 
 
 def infer_kind(
@@ -135,24 +63,26 @@ def infer_kind(
     Raises:
         DataError: The labels can be read in several ways.
     """
-    task = task and resolve_task(task)
+    stated = resolve_task(task) if task else None
     texts = [cell for cell in cells if isinstance(cell, str)]
-    if task == REGRESSION:
-        return LabelKind(task, decimal_comma=_have_decimal_commas(texts))
+    if stated == REGRESSION:
+        return LabelKind(stated, decimal_comma=_have_decimal_commas(texts))
     if width := len(names) or _vector_width(cells):
-        if not any(isinstance(cell, (str, list)) and len(_parts(cell)) == width for cell in cells):
+        if not any(
+            isinstance(cell, (str, list)) and len(parts_of(cell)) == width for cell in cells
+        ):
             raise DataError(
                 f"--labels names {width} places, but no label of {table.source} has {width} values "
                 "of 0 and 1. Name as many as there are, or leave it out."
             )
-        return _vector_kind(cells, task, names or [str(place) for place in range(width)])
+        return _vector_kind(cells, stated, names or [str(place) for place in range(width)])
     _refuse_vectors(cells, table.source)
-    if task == MULTI_LABEL and separator is None:
+    if stated == MULTI_LABEL and separator is None:
         separator = _find_separator(cells) or _only_separator(cells)
-    if task is not None:
-        return LabelKind(task, separator if task == MULTI_LABEL else None)
+    if stated is not None:
+        return LabelKind(stated, separator if stated == MULTI_LABEL else None)
     if separator is not None:
-        note = f"Several labels a text, divided by {separator!r}: multi-label."
+        note = f"Several labels a row, divided by {separator!r}: multi-label."
         return LabelKind(MULTI_LABEL, separator, notes=(note,))
     if any(isinstance(cell, list) for cell in cells):
         return _list_kind(cells, table)
@@ -164,7 +94,7 @@ def _list_kind(cells: Sequence[Cell], table: Table) -> LabelKind:
     if len(lists) < (1 - _NEARLY_ALL) * len(cells):
         raise DataError(
             f"{len(lists)} of the {len(cells)} labels of {table.source} are lists, the first in "
-            f"row {table.rows[lists[0]]}. State --task multi if a text may have several labels, "
+            f"row {table.rows[lists[0]]}. State --task multi if a row may have several labels, "
             "or --task single and mend these rows."
         )
     return LabelKind(MULTI_LABEL, notes=("Labels are lists: multi-label (--task).",))
@@ -184,14 +114,14 @@ def _separated_kind(texts: Sequence[str], source: str) -> LabelKind | None:
     return LabelKind(MULTI_LABEL, found, notes=(note,))
 
 
-def _vector_kind(cells: Sequence[Cell], task: str | None, names: Sequence[str]) -> LabelKind:
+def _vector_kind(cells: Sequence[Cell], task: Task | None, names: Sequence[str]) -> LabelKind:
     """Of multi-hot vectors, or of one-hot ones: classes that exclude each other."""
     width = len(names)
-    vectors = [bits for cell in cells if (bits := _bits(cell, width))]
+    vectors = [bits for cell in cells if (bits := read_bits(cell, width))]
     one_hot = bool(vectors) and all(sum(bits) == 1 for bits in vectors)
     what = "exactly one of them 1: single-label" if one_hot else "multi-hot: multi-label"
     found = f", {what} (--task)" if task is None else ""
-    notes = [f"Labels are {width} values of 0 and 1 a text{found}."]
+    notes = [f"Labels are {width} values of 0 and 1 a row{found}."]
     task = task or (SINGLE_LABEL if one_hot else MULTI_LABEL)
     if list(names) == [str(place) for place in range(width)]:
         notes.append(
@@ -209,22 +139,11 @@ def _vector_width(cells: Sequence[Cell]) -> int:
     filled = [cell for cell in cells if isinstance(cell, (str, list))]
     widths: Counter[int] = Counter()
     for cell in filled:
-        parts = _parts(cell)
-        if len(parts) > (2 if isinstance(cell, str) else 1) and _bits(cell, len(parts)):
+        parts = parts_of(cell)
+        if len(parts) > (2 if isinstance(cell, str) else 1) and read_bits(cell, len(parts)):
             widths[len(parts)] += 1
     width, count = widths.most_common(1)[0] if widths else (0, 0)
     return width if count >= _NEARLY_ALL * len(filled) else 0
-
-
-def _bits(cell: Cell, width: int) -> list[bool] | None:
-    """A vector of 0 and 1, or None if the cell is none of this width."""
-    parts = _parts(cell) if isinstance(cell, (str, list)) else []
-    bits = [bit for part in parts if (bit := BITS.get(part.casefold())) is not None]
-    return bits if len(parts) == len(bits) == width else None
-
-
-def _parts(cell: str | list[str]) -> list[str]:
-    return re.split(r"[\s,;|]+", cell) if isinstance(cell, str) else cell
 
 
 def _refuse_vectors(cells: Sequence[Cell], source: str) -> None:
@@ -246,7 +165,7 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
     texts = [cell for cell in cells if isinstance(cell, str)]
     comma = _have_decimal_commas(texts)
     counts = Counter(texts)
-    values = {text: float(point) for text in counts if is_number(point := _pointed(text, comma))}
+    values = {text: float(point) for text in counts if is_number(point := pointed(text, comma))}
     # Nobody numbers classes as 1e30.
     fractions = not all(value.is_integer() and abs(value) < 1e15 for value in values.values())
     amounts = [text for text in counts if text in values or _AMOUNT.fullmatch(text)]
@@ -269,9 +188,9 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
 
 def _unclear_amounts(odd: Collection[str], cells: Sequence[Cell], table: Table) -> str:
     places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell in odd]
-    shown = [f"{cells[place]!r} (row {table.rows[place]})" for place in places[:_SHOWN_CELLS]]
-    if len(places) > _SHOWN_CELLS:
-        shown.append(f"and {len(places) - _SHOWN_CELLS} more")
+    shown = [f"{cells[place]!r} (row {table.rows[place]})" for place in places[:SHOWN_CELLS]]
+    if len(places) > SHOWN_CELLS:
+        shown.append(f"and {len(places) - SHOWN_CELLS} more")
     return (
         f"The labels of {table.source} look like amounts, but {len(places)} of {len(cells)} are "
         f"no plain numbers such as 1234.5: {', '.join(shown)}. State --task regression and mend "
@@ -290,11 +209,7 @@ def _have_decimal_commas(texts: Sequence[str]) -> bool:
 def _may_be_decimal_commas(texts: Sequence[str]) -> bool:
     """Whether labels of one or two ids may be numbers, all with as many decimals."""
     decimals = {len(text.partition(",")[2]) for text in texts if "," in text}
-    return len(decimals) == 1 and all(is_number(_pointed(text, True)) for text in texts)
-
-
-def _pointed(text: str, comma: bool) -> str:
-    return text.replace(",", ".", 1) if comma else text
+    return len(decimals) == 1 and all(is_number(pointed(text, True)) for text in texts)
 
 
 def _find_separator(cells: Sequence[Cell]) -> str | None:
@@ -303,9 +218,9 @@ def _find_separator(cells: Sequence[Cell]) -> str | None:
     for separator in SEPARATORS:
         distinct = set(texts)
         combined = {text for text in distinct if separator in text}
-        parts = [frozenset(_split(text, separator)) for text in distinct]
+        parts = [frozenset(split_label(text, separator)) for text in distinct]
         counts = Counter(part for one in parts for part in one)
-        joined = {part for text in combined for part in _split(text, separator)}
+        joined = {part for text in combined for part in split_label(text, separator)}
         if len(combined) < 2 or len(distinct) <= len(counts) or "" in joined:
             continue
         recurring = sum(counts[part] > 1 for part in joined)
@@ -320,7 +235,7 @@ def kind_for_model(
     source: str,
     separator: str | None,
     labels: Sequence[str],
-    task: str,
+    task: Task,
     names: Sequence[str] = (),
 ) -> LabelKind:
     """How cells are read for a model whose labels are known.
@@ -343,12 +258,12 @@ def kind_for_model(
         return LabelKind(task, vector=tuple(names))
     width = _vector_width(cells)
     if width == len(labels):
-        note = f"Labels are {len(labels)} values of 0 and 1 a text, in the order of the model's."
+        note = f"Labels are {len(labels)} values of 0 and 1 a row, in the order of the model's."
         return LabelKind(task, vector=tuple(labels), notes=(note,))
     if width > 2:  # two may be the ids of two labels
         raise DataError(
-            f"Labels of {source} are {width} values of 0 and 1 a text, but the model has "
-            f"{len(labels)} labels: {_shown(labels)}."
+            f"Labels of {source} are {width} values of 0 and 1 a row, but the model has "
+            f"{len(labels)} labels: {first_names(labels)}."
         )
     _refuse_vectors(cells, source)
     if task != MULTI_LABEL or separator is not None:
@@ -365,110 +280,3 @@ def kind_for_model(
 def _only_separator(cells: Sequence[Cell]) -> str | None:
     texts = [cell for cell in cells if isinstance(cell, str)]
     return next((one for one in SEPARATORS if any(one in text for text in texts)), None)
-
-
-def _split(text: str, separator: str) -> list[str]:
-    return [class_name(part) for part in text.split(separator)]
-
-
-def split_cell(cell: Cell, kind: LabelKind) -> list[str] | Fault:
-    """The labels of one cell: one, any number for multi-label, or a number with a point.
-
-    Args:
-        cell: Empty means no label at all where a text may have several.
-        kind: As inferred from the training split.
-    """
-    if isinstance(cell, Fault):
-        return cell
-    if cell is None:
-        several = kind.task == MULTI_LABEL and not kind.vector
-        return [] if several else Fault("the label is empty")
-    labels = _several(cell, kind)
-    if isinstance(labels, Fault):
-        return labels
-    if kind.task == REGRESSION:
-        return _amount(labels, kind)
-    if kind.task == SINGLE_LABEL and len(labels) != 1:
-        many = f"it has {len(labels)} labels, expected one"
-        return Fault(f"{many}; state --task multi if that is meant")
-    return labels
-
-
-def _several(cell: str | list[str], kind: LabelKind) -> list[str] | Fault:
-    if not kind.vector:
-        if isinstance(cell, list):
-            return cell
-        parts = [cell] if kind.separator is None else _split(cell, kind.separator)
-        return [part for part in parts if part]
-    bits = _bits(cell, len(kind.vector))
-    if bits is None:
-        return Fault(
-            f"its label must be {len(kind.vector)} values of 0 and 1, for {_shown(kind.vector)}; "
-            f"got {_shown(_parts(cell)) or 'none'}"
-        )
-    return [name for name, bit in zip(kind.vector, bits, strict=True) if bit]
-
-
-def _amount(labels: list[str], kind: LabelKind) -> list[str] | Fault:
-    text = _pointed(labels[0], kind.decimal_comma) if len(labels) == 1 else ""
-    shown = labels[0] if len(labels) == 1 else labels
-    if not is_number(text):
-        return Fault(f"label {shown!r} is not a number")
-    if abs(float(text)) > _LARGEST_TARGET:
-        return Fault(f"label {shown!r} is beyond {_LARGEST_TARGET:g}, the largest that is learned")
-    return [text]
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN_CELLS]) + (" ..." if len(names) > _SHOWN_CELLS else "")
-
-
-def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Distinct labels in natural order, and what is to be noted of them.
-
-    Returns:
-        Integers in the order of their value, others in the alphabet's; and a note if
-        integers have gaps.
-    """
-    distinct = set(labels)
-    if not all(_is_integer(label) for label in distinct):
-        return tuple(sorted(distinct)), ()
-    ordered = tuple(sorted(distinct, key=lambda label: (int(label), label)))
-    numbers = {int(label) for label in ordered}
-    span = range(min(numbers, default=0), max(numbers, default=-1) + 1)
-    if len(numbers) < len(span) <= 2 * len(numbers):
-        missing = ", ".join(str(number) for number in span if number not in numbers)
-        return ordered, (
-            f"The integer labels have gaps (no {missing}); they stay {len(ordered)} classes "
-            "with the names as written.",
-        )
-    return ordered, ()
-
-
-def _is_integer(label: str) -> bool:
-    return label.removeprefix("-").isdecimal() and label.isascii() and len(label) < 19
-
-
-def encode_targets(
-    labels: Sequence[Sequence[str]], names: Sequence[str], task: str
-) -> NDArray[Any]:
-    """Labels as the arrays that losses and metrics take.
-
-    Args:
-        labels: N rows; one label each, or any number for multi-label; all are among `names`.
-        names: C class names; empty for regression.
-        task: One of `TASKS`.
-
-    Returns:
-        (N,) int64 for single label, (N, C) float32 of zeros and ones for multi-label,
-        (N,) float32 for regression.
-    """
-    if task == REGRESSION:
-        return np.array([float(row[0]) for row in labels], dtype=np.float32)
-    index = {name: i for i, name in enumerate(names)}
-    if task == SINGLE_LABEL:
-        return np.array([index[row[0]] for row in labels], dtype=np.int64)
-    targets = np.zeros((len(labels), len(names)), dtype=np.float32)
-    for i, row in enumerate(labels):
-        targets[i, [index[label] for label in row]] = 1.0
-    return targets

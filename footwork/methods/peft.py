@@ -1,0 +1,144 @@
+"""Adapters of peft: a method of it is a function that gives peft's configuration, and a row."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from footwork.errors import ModelError
+from footwork.methods.adaptation import Adaptation, encoder_name, head_names
+from footwork.methods.table import AdaptationConfig, methods_where
+
+
+class Peft(Adaptation):
+    """A method of peft.
+
+    Args:
+        called: As people call it.
+        configured: The settings of a run and what all methods share (`target_modules`, the heads
+            as `modules_to_save`, …) to a configuration of peft.
+    """
+
+    def __init__(
+        self, called: str, configured: Callable[[AdaptationConfig, dict[str, Any]], Any]
+    ) -> None:
+        self._called, self._configured = called, configured
+
+    def require(self, model: PreTrainedModel) -> None:
+        """See that there is something to adapt.
+
+        Raises:
+            ModelError: The encoder has no repeated layers with linear maps.
+        """
+        self.targets(model)
+
+    def targets(self, model: PreTrainedModel) -> str:
+        """A pattern of every matrix of the encoder's layers: attention and feed-forward alike.
+
+        Rank 8 on all six matrices of a DeBERTa layer beats full fine-tuning on the GLUE average;
+        on query and value alone it does not. Source: AdaLoRA, Zhang et al. 2023, table 1
+        (arXiv:2303.10512).
+
+        Raises:
+            ModelError: As `require`.
+        """
+        heads = tuple(f"{name}." for name in head_names(model))
+        patterns = {
+            re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name))
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear)
+            and name.startswith(f"{encoder_name(model)}.")
+            and not f"{name}.".startswith(heads)
+            and re.search(r"\.\d+\.", name)
+        }
+        if not patterns:
+            raise ModelError(
+                f"{type(model).__name__} has no linear layers that {self._called} can adapt here. "
+                f"Use --method {methods_where(lambda method: method.adapter is None)}."
+            )
+        return f"({'|'.join(sorted(patterns))})"
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """A `PeftModel` around `model`."""
+        from peft import TaskType, get_peft_model
+
+        shared = {
+            # Its wrapper asks for `input_ids`; what takes pixels needs none.
+            "task_type": TaskType.SEQ_CLS if model.main_input_name == "input_ids" else None,
+            "target_modules": self.targets(model),
+            "modules_to_save": [
+                name.removeprefix(f"{encoder_name(model)}.") for name in head_names(model)
+            ],
+            "revision": revision,
+        }
+        with warnings.catch_warnings():
+            # peft asks for `is_gradient_checkpointing`, which transformers renamed.
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted = get_peft_model(model, self._configured(config, shared))
+        adapted.peft_config["default"].base_model_name_or_path = base_id
+        return adapted
+
+    def kept_exact(self, model: nn.Module) -> set[nn.Module]:
+        """DoRA takes the norm of its frozen matrix, in the dtype that the matrix has."""
+        normed = (m for m in model.modules() if getattr(m, "lora_magnitude_vector", ()))
+        return {module.base_layer for module in normed}  # type: ignore[misc]
+
+    def save(self, folder: Path, model: Any) -> None:
+        """Write the adapter, and the base's configuration, which peft leaves out, beside it."""
+        # peft would ask the Hub whether the base's vocabulary was resized; ours never is.
+        model.save_pretrained(folder, save_embedding_layers=False)
+        model.get_base_model().config.save_pretrained(folder)
+
+    def holds(self, model: Any) -> bool:
+        """Whether a model has adapters of peft."""
+        return hasattr(model, "get_base_model")
+
+    def load(self, folder: Path, base: Any) -> Any:
+        """A `PeftModel` around `base`."""
+        from peft import PeftModel
+
+        with warnings.catch_warnings():
+            # peft warns of a base whose config it cannot find on the Hub.
+            warnings.simplefilter("ignore")
+            return PeftModel.from_pretrained(base, str(folder))
+
+    def merged(self, model: Any) -> Any:
+        """The base with the adapter in its weights; `model` where it has nothing to do with them.
+
+        Prompts are learned inputs, not changes of weights.
+        """
+        try:
+            return model.merge_and_unload()
+        except (AttributeError, NotImplementedError, ValueError):
+            return model
+
+    def kind(self, model: Any) -> str:
+        """Of the adapter in a model, as peft calls it."""
+        name: str = model.peft_config[model.active_adapter].peft_type.value
+        return name
+
+
+def _lora(config: AdaptationConfig, shared: dict[str, Any]) -> Any:
+    from peft import LoraConfig
+
+    variant, rank = config.lora_variant, config.lora_rank
+    return LoraConfig(
+        r=rank,
+        lora_alpha=config.lora_alpha if config.lora_alpha is not None else 2 * rank,
+        lora_dropout=config.lora_dropout,
+        use_dora=variant == "dora",
+        use_rslora=variant == "rslora",
+        init_lora_weights=variant if variant in ("pissa", "olora") else True,
+        **shared,
+    )
+
+
+LORA = Peft("LoRA", _lora)

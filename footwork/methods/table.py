@@ -1,0 +1,253 @@
+"""The methods by which a pretrained model is adapted: the one place that knows their names.
+
+To add one: a class of `footwork.methods.adaptation.Adaptation` in a file here, and its row below.
+Audit, rates, options, help, model cards, uploads and merging read the row.
+"""
+
+# No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from math import ceil, inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from footwork.errors import ConfigError
+from footwork.help_page import METHOD
+
+if TYPE_CHECKING:
+    from footwork.methods.adaptation import Adaptation
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a setting becomes when the user leaves it open."""
+
+    learning_rate: float
+    """Peak rate of AdamW."""
+    num_epochs: float
+    """Passes over the training rows."""
+    source: str
+
+
+Rates = Sequence[tuple[float, Recipe]]
+"""Upper bound of the encoder's size, in parameters without those of tokens → recipe, ascending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """What a method publishes that changes a base, and is nothing without it."""
+
+    file: str
+    """JSON beside the weights by which such a folder is known. It names the base under
+    `base_model_name_or_path`, and the base's commit under `revision`."""
+    library: str
+    """Loads it, says the model card: `peft`, or `footwork` alone."""
+    called: str
+    """In the card's sentence, before the name of the base."""
+    merges: bool = True
+    """Whether it can be added into the weights of its base."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """All that is known of a method without torch."""
+
+    code: str
+    """Its `Adaptation`, as `module:name`; imported when a model is adapted."""
+    trains: str
+    """What trains, for --help and the README."""
+    share: float
+    """Of the model's parameters, what usually trains: gradients and moments take memory."""
+    rates: Mapping[str, Rates]
+    """By kind of input: `text` and `image`."""
+    features_once: bool = False
+    """Whether the encoder stays as it is, so that its features are computed once for all epochs."""
+    adapter: Adapter | None = None
+    """None publishes a plain folder, whole."""
+    settings: tuple[str, ...] = ()
+    """Fields of `AdaptationConfig` that mean nothing to the methods that do not name them."""
+
+    @property
+    def adaptation(self) -> "Adaptation":
+        """Its code."""
+        module, _, name = self.code.partition(":")
+        found: Adaptation = getattr(import_module(module), name)
+        return found
+
+
+_MEASURED = "measured on the embedded tiny model"
+_LORA_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(2e-3, 8, _MEASURED)),
+        (60e6, Recipe(8e-4, 6, "AdaLoRA, Zhang et al. 2023, appendix: 5e-4 to 2.2e-3")),
+        (150e6, Recipe(5e-4, 5, "LoRA, Hu et al. 2021, appendix: 4e-4 to 5e-4 for RoBERTa-base")),
+        (inf, Recipe(2e-4, 4, "LoRA, Hu et al. 2021, appendix: 1e-4 to 4e-4 for large models")),
+    ),
+    "image": (
+        (5e6, Recipe(2e-3, 10, _MEASURED)),
+        (inf, Recipe(2e-4, 10, "CLIP-LoRA, Zanella & Ben Ayed 2024: 2e-4")),
+    ),
+}
+_FULL_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(5e-4, 5, _MEASURED)),
+        (60e6, Recipe(4.5e-5, 4, "DeBERTa-v3-small and -xsmall model cards")),
+        (150e6, Recipe(2e-5, 3, "DeBERTa-v3-base model card; Mosbach et al. 2021")),
+        (inf, Recipe(8e-6, 3, "DeBERTaV3, He et al. 2021, appendix: 5e-6 to 1.2e-5 for large")),
+    ),
+    "image": (
+        (5e6, Recipe(2e-4, 10, _MEASURED)),
+        (150e6, Recipe(3e-5, 10, "WiSE-FT, Wortsman et al. 2021: 3e-5, 10 epochs for ViT-B CLIP")),
+        (inf, Recipe(1e-5, 10, "WiSE-FT, Wortsman et al. 2021: 1e-5 for larger towers")),
+    ),
+}
+_GRADUAL = "as full: {}; ULMFiT, Howard & Ruder 2018"
+_GRADUAL_RATES: dict[str, Rates] = {
+    kind: tuple((bound, replace(r, source=_GRADUAL.format(r.source))) for bound, r in rates)
+    for kind, rates in _FULL_RATES.items()
+}
+_HEAD_RATES = ((inf, Recipe(1e-3, 30, "the default of Adam, Kingma & Ba 2015")),)
+
+METHODS: dict[str, Method] = {
+    "lora": Method(
+        code="footwork.methods.peft:LORA",
+        trains="low-rank adapters, a few MB",
+        share=1 / 50,  # adapters of usual rank, and the head
+        rates=_LORA_RATES,
+        adapter=Adapter(file="adapter_config.json", library="peft", called="a LoRA adapter on"),
+        settings=("lora_rank", "lora_alpha", "lora_dropout", "lora_variant"),
+    ),
+    "full": Method(
+        code="footwork.methods.freezing:FULL",
+        trains="every weight",
+        share=1,
+        rates=_FULL_RATES,
+    ),
+    "head": Method(
+        code="footwork.methods.freezing:HEAD",
+        trains="the head alone, on features of the frozen encoder that are computed once",
+        share=1 / 50,
+        rates={"text": _HEAD_RATES, "image": _HEAD_RATES},
+        features_once=True,
+    ),
+    "gradual": Method(
+        code="footwork.methods.freezing:GRADUAL",
+        trains="the head, then one more layer from the top in each epoch",
+        share=1,
+        rates=_GRADUAL_RATES,
+    ),
+}
+DEFAULT_METHOD = "lora"
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    _WORDS = "; ".join(f"{name}: {method.trains}" for name, method in METHODS.items())
+    MethodName = Annotated[Literal[tuple(METHODS)], Parameter(help=f"{_WORDS}.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationConfig:
+    """How a pretrained model is adapted."""
+
+    method: Annotated[MethodName, METHOD] = DEFAULT_METHOD
+    lora_rank: Annotated[int, METHOD] = 8
+    """Rank of the adapters."""
+    lora_alpha: Annotated[float | None, METHOD] = None
+    """The adapters' output is scaled by alpha / rank; if not given, twice the rank."""
+    lora_dropout: Annotated[float, METHOD] = 0.0
+    """Dropout before the adapters."""
+    lora_variant: Annotated[Literal["plain", "dora", "rslora", "pissa", "olora"], METHOD] = "plain"
+    """dora: weight-decomposed; rslora: rank-stabilised; pissa, olora: started from the weights'
+    principal directions."""
+    layer_decay: Annotated[float, METHOD] = 1.0
+    """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range, or belongs to another method.
+        """
+        if self.method not in METHODS:
+            message = f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}."
+            raise ConfigError(message)
+        if self.lora_rank < 1:
+            raise ConfigError(f"`lora_rank` must be at least 1, got {self.lora_rank}.")
+        if self.lora_alpha is not None and not self.lora_alpha > 0:
+            raise ConfigError(f"`lora_alpha` must be above 0, got {self.lora_alpha}.")
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(f"`lora_dropout` must be from 0 up to 1, got {self.lora_dropout}.")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(
+                f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}."
+            )
+        self._require_own_settings()
+
+    def _require_own_settings(self) -> None:
+        owners: dict[str, list[str]] = {}
+        for name, method in METHODS.items():
+            for setting in method.settings:
+                owners.setdefault(setting, []).append(name)
+        for setting, names in owners.items():
+            value, usual = getattr(self, setting), type(self).__dataclass_fields__[setting].default
+            if self.method not in names and value != usual:
+                raise ConfigError(
+                    f"`{setting}` is a setting of --method {' or '.join(names)}, not of "
+                    f"{self.method}, got {value}. Leave it out."
+                )
+
+
+def methods_where(fits: Callable[[Method], bool]) -> str:
+    """Names of the methods that fit, as a sentence lists them: `lora, full or gradual`."""
+    *others, last = [name for name, method in METHODS.items() if fits(method)]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def adapter_in(folder: Path) -> tuple[Path, Method] | None:
+    """The file by which a folder is known as an adapter, and a method that loads it; None if plain.
+
+    Args:
+        folder: Of a model, a trained one maybe.
+    """
+    for method in METHODS.values():
+        if method.adapter is not None and (folder / method.adapter.file).exists():
+            return folder / method.adapter.file, method
+    return None
+
+
+def adaptation_of(model: Any) -> "Adaptation":
+    """The code that saves and merges a model: that of the adapters in it, or of plain models."""
+    from footwork.methods.adaptation import Adaptation
+
+    codes = (method.adaptation for method in METHODS.values() if method.adapter is not None)
+    return next((code for code in codes if code.holds(model)), Adaptation())
+
+
+MIN_STEPS = (
+    300  # fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5)
+)
+MAX_EPOCHS = 30
+
+
+def recipe_for(rates: Rates, encoder_parameters: int, rows: int, batch_size: int) -> Recipe:
+    """The recipe for a size, with more epochs where rows are few.
+
+    Args:
+        rates: Of a method, for a kind of input.
+        encoder_parameters: Without the embeddings.
+        rows: Training rows.
+        batch_size: Rows a step.
+    """
+    recipe = next(recipe for bound, recipe in rates if encoder_parameters < bound)
+    steps_an_epoch = ceil(rows / batch_size)
+    enough = ceil(MIN_STEPS / steps_an_epoch)
+    epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
+    if epochs == recipe.num_epochs:
+        return recipe
+    reason = f"{recipe.source}; epochs for at least {MIN_STEPS} steps, Mosbach et al. 2021"
+    return Recipe(recipe.learning_rate, epochs, reason)

@@ -1,0 +1,191 @@
+"""The table of methods is the only place that knows them: a row and its code are a new one."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from footwork.cli import main
+from footwork.errors import ConfigError, ModelError
+from footwork.methods.adaptation import Adaptation
+from footwork.methods.table import METHODS, AdaptationConfig, recipe_for
+from footwork.models.uploads import push_folder
+from tests.models import build_base
+from tests.runs import train_here
+from tests.tables import sentiment_rows, sentiment_table
+from tests.toy_method import FILE, ROWS, WEIGHTS
+from tests.zeroshot.image_towers import build_tower, draw_classes
+from tests.zeroshot.test_finetuning import LABELS, QUICK, finetune_here
+from textclf import TextClassifier, TrainConfig, train
+from textclf.merge import merge_adapter
+from textclf.training import audit_table
+from zeroshot.finetuning.classifier import FinetunedClassifier
+from zeroshot.finetuning.config import FinetuneConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PACKAGES = ("footwork", "textclf", "zeroshot")
+COMMON = {"method", "layer_decay"}
+LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, row in ROWS.items():
+        monkeypatch.setitem(METHODS, name, row)
+
+
+def test_no_other_file_knows_a_method_by_its_name() -> None:
+    naming = []
+    for path in [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+        # Manifests have a key `head`: where the output layer began.
+        keys = {id(key) for node in nodes if isinstance(node, ast.Dict) for key in node.keys}
+        keys |= {id(node.slice) for node in nodes if isinstance(node, ast.Subscript)}
+        words = [n.value for n in nodes if isinstance(n, ast.Constant) and id(n) not in keys]
+        named = [
+            name
+            for name in METHODS
+            for word in filter(lambda word: isinstance(word, str), words)
+            if word == name or re.search(rf"--method {name}|`{name}`", word)
+        ]
+        naming += [f"{path.relative_to(ROOT)}: {name}" for name in named]
+    assert {line.partition(":")[0] for line in naming} == {"footwork/methods/table.py"}, naming
+
+
+def test_the_readme_names_every_method_and_what_it_trains() -> None:
+    names = r"\|".join(METHODS)
+    row = next(line for line in README.splitlines() if line.startswith("| method |"))
+    default, *others = METHODS
+    told = [f"`{default}` (default): {METHODS[default].trains}"]
+    told += [f"`{name}`: {METHODS[name].trains}" for name in others]
+    assert f"`--method {names}`" in row
+    assert row.endswith(f"| {'; '.join(told)} |")
+
+
+@pytest.mark.parametrize("command", [("textclf", "train"), ("zeroshot", "finetune")])
+def test_help_names_every_method_and_what_it_trains(
+    command: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, method in METHODS.items():
+        assert f"{name}: {method.trains}" in shown
+    assert f"[choices: {', '.join(METHODS)}]" in shown
+    assert main([*command, "a", "b", "--method", "magic"]) == 2
+    said = capsys.readouterr().err
+    assert all(f'"{name}"' in said for name in METHODS)
+
+
+def test_the_table_is_read_without_torch() -> None:
+    heavy = "torch", "transformers", "peft"
+    code = f"import sys, footwork.methods.table; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_has_code_and_rates_for_every_size(name: str) -> None:
+    method = METHODS[name]
+    assert isinstance(method.adaptation, Adaptation)
+    assert set(method.rates) == {"text", "image"}
+    for rates in method.rates.values():
+        bounds = [bound for bound, _ in rates]
+        assert bounds == sorted(bounds)
+        assert recipe_for(rates, 10**12, 100_000, 32) is rates[-1][1]
+        assert all(recipe.source for _, recipe in rates)
+
+
+def test_a_setting_of_one_method_is_refused_by_the_others() -> None:
+    owned = {name for method in METHODS.values() for name in method.settings}
+    assert owned == {field.name for field in fields(AdaptationConfig)} - COMMON
+    other: dict[str, Any] = {
+        "lora_rank": 4,
+        "lora_alpha": 4.0,
+        "lora_dropout": 0.1,
+        "lora_variant": "dora",
+    }
+    assert set(other) == owned
+    for setting, value in other.items():
+        AdaptationConfig(**{setting: value})
+        for name, method in METHODS.items():
+            if setting not in method.settings:
+                said = f"`{setting}` is a setting of --method lora, not of {name}, got {value}"
+                with pytest.raises(ConfigError, match=said):
+                    AdaptationConfig(**{"method": name, setting: value})
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_row_more_is_a_method_more_for_texts(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "deberta-v2")
+    data, out = sentiment_table(tmp_path / "data.csv"), tmp_path / "out"
+    config = TrainConfig(model_id=str(base), method="bottleneck", **LEARNS)
+    costs = [audit_table(data, replace(config, method=name)).cost for name in ("full", *ROWS)]
+    memory = [cost.memory_bytes for cost in costs if cost]
+    assert memory == sorted(memory, reverse=True)
+    assert len(set(memory)) == 3
+    done = train_here(data, out, config)
+    assert done.manifest["method"] == "bottleneck"
+    assert done.manifest["reload_difference"] < 1e-4
+    assert done.manifest["metrics"]["accuracy"]["value"] >= 0.75
+    assert json.loads((out / FILE).read_text())["base_model_name_or_path"] == str(base)
+    assert (out / WEIGHTS).stat().st_size < (base / "model.safetensors").stat().st_size / 2
+    assert not (out / "model.safetensors").exists()
+    texts, labels = zip(*sentiment_rows(40), strict=True)
+    answers = TextClassifier.load(out).predict(texts)
+    right = [answer.label == label for answer, label in zip(answers, labels, strict=True)]
+    assert sum(right) >= 30
+    card = (out / "README.md").read_text()
+    assert "This is a bottleneck adapter on `base` (method `bottleneck`)" in card
+    assert "library_name: footwork" in card
+    assert "merge" not in card.partition("## Training")[0]
+    with pytest.raises(ConfigError, match="A bottleneck adapter has no weights to merge"):
+        merge_adapter(out, tmp_path / "plain")
+    with pytest.raises(ModelError, match="of a kind that cannot be merged into its base"):
+        train(data, tmp_path / "again", TrainConfig(model_id=str(out)))
+    with pytest.raises(ConfigError, match=r"only on this machine.*Name a base of the Hub"):
+        push_folder(out, "owner/name")
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_cannot_be_merged_is_refused_merging_before_all_work() -> None:
+    for config in (TrainConfig, FinetuneConfig):
+        with pytest.raises(ConfigError, match="`merge` is impossible with --method bottleneck"):
+            config(method="bottleneck", merge=True)
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_plain_folder_of_a_new_method_loads_in_a_fresh_process(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    data = sentiment_table(tmp_path / "data.csv")
+    config = TrainConfig(model_id=str(base), method="biases", merge=True, **LEARNS)
+    said: list[str] = []
+    done = train(data, tmp_path / "out", config, notify=said.append)
+    assert "--merge has no adapter to merge: biases gives a plain folder." in said
+    assert done.manifest["reload_difference"] < 1e-4
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("toys")
+@pytest.mark.parametrize("method", ROWS)
+def test_a_row_more_is_a_method_more_for_images(method: str, tmp_path: Path) -> None:
+    base, examples = build_tower(tmp_path / "base", "vit"), draw_classes(tmp_path / "examples")
+    config = FinetuneConfig(model_id=str(base), method=method, **QUICK)
+    out = tmp_path / "out"
+    done = finetune_here(examples, out, config)
+    assert done.manifest["method"] == method
+    assert done.manifest["reload_difference"] < 1e-4
+    assert (out / FILE).exists() == (method == "bottleneck")
+    images = sorted((examples / "navy").iterdir())
+    answers = FinetunedClassifier.load(out).predict(images)
+    assert {answer.label for answer in answers} <= {*LABELS, None}
+    library = "footwork" if method == "bottleneck" else "transformers"
+    assert f"library_name: {library}" in (out / "README.md").read_text()
