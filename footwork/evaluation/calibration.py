@@ -17,15 +17,16 @@ _SHARPEST, _FLATTEST = 0.01, 100.0
 _FIT_CELLS = 500_000
 """Logits that a fit looks at: with more, a random part of the rows tells the same number."""
 
-_Slope = Callable[[float], tuple[float, float]]
+_Slope = Callable[[float], float]
 
 
 def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Find the one number to divide logits by, so that probabilities are most likely.
 
-    The negative log-likelihood is convex in 1 / temperature: a Newton step where it stays in the
-    bracket, else a bisection. Each target gives 1 / (N + 2) of its mass to the alternatives, as
-    Platt scaling does, so that a split without an error does not ask for infinite confidence.
+    The negative log-likelihood is convex in 1 / temperature, so its slope crosses 0 once at most,
+    or points to an end of the search. Each target gives 1 / (N + 2) of its mass to the
+    alternatives, as Platt scaling does, so that a split without an error does not ask for infinite
+    confidence.
 
     Source: Guo et al. 2017, section 4.2 (arXiv:1706.04599); the smoothing from Platt 1999.
 
@@ -46,7 +47,14 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     slope = (
         _softmax_slope(scores, targets) if targets.ndim == 1 else _sigmoid_slope(scores, targets)
     )
-    return 1.0 / _root(slope, 1.0 / _FLATTEST, 1.0 / _SHARPEST)
+    if (flattest := slope(1.0 / _FLATTEST)) == (sharpest := slope(1.0 / _SHARPEST)):
+        return 1.0
+    if flattest >= 0 or sharpest <= 0:
+        return _FLATTEST if flattest >= 0 else _SHARPEST
+    from scipy.optimize import brentq
+
+    ends = np.log(_SHARPEST), np.log(_FLATTEST)
+    return float(np.exp(brentq(lambda log_temperature: slope(np.exp(-log_temperature)), *ends)))
 
 
 def bound_note(temperature: float) -> str | None:
@@ -65,11 +73,9 @@ def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
     # The spread of the smoothing has mean logit 0 after centring.
     wanted = (1.0 - share) * centred[np.arange(len(logits)), targets].mean()
 
-    def slope(inverse: float) -> tuple[float, float]:
+    def slope(inverse: float) -> float:
         probabilities = np.exp(log_softmax(inverse * centred))
-        mean = (probabilities * centred).sum(axis=1)
-        square = (probabilities * centred**2).sum(axis=1)
-        return float(mean.mean() - wanted), float((square - mean**2).mean())
+        return float((probabilities * centred).sum(axis=1).mean() - wanted)
 
     return slope
 
@@ -78,31 +84,10 @@ def _sigmoid_slope(logits: FloatArray, targets: NDArray[Any]) -> _Slope:
     share = 1.0 / (len(logits) + 2.0)
     wanted = targets.astype(np.float64) * (1.0 - 2.0 * share) + share
 
-    def slope(inverse: float) -> tuple[float, float]:
-        probabilities = sigmoid(inverse * logits)
-        curvature = (probabilities * (1.0 - probabilities) * logits**2).mean()
-        return float(((probabilities - wanted) * logits).mean()), float(curvature)
+    def slope(inverse: float) -> float:
+        return float(((sigmoid(inverse * logits) - wanted) * logits).mean())
 
     return slope
-
-
-def _root(slope: _Slope, low: float, high: float) -> float:
-    """Find where an increasing slope crosses 0, or the end that it points to."""
-    at_low, at_high = slope(low)[0], slope(high)[0]
-    if at_low == at_high:
-        return 1.0
-    if at_low >= 0 or at_high <= 0:
-        return low if at_low >= 0 else high
-    point = 1.0
-    for _ in range(100):
-        value, curvature = slope(point)
-        low, high = (point, high) if value < 0 else (low, point)
-        step = point - value / curvature if curvature > 0 else 0.0
-        following = step if low < step < high else float(np.sqrt(low * high))
-        if abs(following - point) < 1e-9 * point:
-            return following
-        point = following
-    return point
 
 
 BINS = 15
