@@ -318,6 +318,8 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     from footwork.failures import PIPE_CLOSED, explain
 
+    if "footwork.console" in sys.modules:
+        sys.modules["footwork.console"].end_progress()
     try:
         sys.stdout.flush()
     except OSError:

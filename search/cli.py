@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Group, Parameter
 
 from footwork.cli import Literal
-from footwork.console import DONE, ProgressLine, exit_code, note_all, print_document, print_text
+from footwork.console import DONE, Progress, exit_code, note_all, print_document, print_text
 from footwork.errors import ConfigError
 from footwork.help_page import IMAGES, INDEX, RUN
 from footwork.options import Flag, Flat
@@ -109,10 +109,10 @@ def index(
 
     crew = launched_crew() if launched else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
-    line = ProgressLine()
-    indexer = Indexer(place, model, crew, lambda progress: line.show(progress.to_text()))
-    summary = indexer.index(roots, exclude, include, recheck=recheck)
-    line.clear()
+    progress = Progress("reading", "images")
+    indexer = Indexer(place, model, crew, progress.show)
+    with progress:
+        summary = indexer.index(roots, exclude, include, recheck=recheck)
     note_all(summary_notes(summary))
     if json:
         print_document(summary_document(summary, str(place)))
@@ -122,7 +122,7 @@ def index(
         with closing(place.open()) as store:
             watched = store.roots()
         for changed in watched_updates(indexer, watched):
-            line.clear()
+            progress.end()
             note_all((*summary_notes(changed), summary_text(changed, str(place))))
     return exit_code(all_done=summary.is_whole)
 

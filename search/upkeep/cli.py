@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from footwork.console import (
     DONE,
     SKIPPED,
-    ProgressLine,
+    Progress,
     exit_code,
     note,
     note_all,
@@ -103,14 +103,11 @@ def _find_duplicates(
     from search.unknown_values import unknown_values
     from search.upkeep.duplicates import find_duplicates
 
-    line = ProgressLine()
-
-    def show(done: int, total: int) -> None:
-        line.show(f"{done:,} of {total:,} images")
-
     with closing(find_place(where).open()) as store:
-        found = find_duplicates(store, near, filters.filter(), look=look, on_progress=show)
-        line.clear()
+        with Progress("comparing", "images") as progress:
+            found = find_duplicates(
+                store, near, filters.filter(), look=look, on_progress=progress.show
+            )
         if not found.images:
             note_all(unknown_values(store, filters.filter()))
     return found
