@@ -218,11 +218,15 @@ def _app(optional: Sequence[str]) -> App:
 
     from cyclopts import App
 
+    from footwork.help_page import RUN, HelpPage
+
     app = App(
         name="footwork",
         help="Carry a pretrained model to your own task.",
         help_format="plaintext",  # rich's markdown costs a quarter of `--help`
+        help_formatter=HelpPage(),
         help_epilogue=EPILOGUE,
+        group_parameters=RUN,
         version=_version,
         config=(
             partial(_require_known_options, optional),
@@ -346,6 +350,8 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     from footwork.failures import PIPE_CLOSED, explain
 
+    if "footwork.console" in sys.modules:
+        sys.modules["footwork.console"].end_progress()
     try:
         sys.stdout.flush()
     except OSError:

@@ -10,8 +10,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
+from typing import TYPE_CHECKING, Any, Self
 
 from footwork.streams import harmless, takes_unicode, tell
 
@@ -24,12 +26,17 @@ DONE, SKIPPED = 0, 3
 """Exit codes: all done; done, but some inputs were skipped and listed."""
 
 _MOMENT = 0.1  # seconds
+BETWEEN = 10.0
+"""Seconds between two lines of progress where there is no bar."""
+_SHARE, _LONGEST = 0.1 - 1e-9, 60.0
+"""Of the whole that is done between two lines, and seconds after which that is not waited for."""
 
 
 def print_text(text: str) -> None:
     """A result for people."""
     if _is_main():
-        print(harmless(text))
+        with _above_bars():
+            print(harmless(text))
 
 
 def print_picture(sequence: str) -> None:
@@ -71,9 +78,12 @@ def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: boo
 
 
 def note(text: str) -> None:
-    """Progress, or something to know."""
-    if _is_main():
-        tell(harmless(text))
+    """Something to know; a `Milestone` is shown as progress."""
+    if isinstance(text, Milestone):
+        _show_milestone(text)
+    elif _is_main():
+        with _above_bars():
+            tell(harmless(text))
 
 
 def note_all(texts: Iterable[str]) -> None:
@@ -82,34 +92,166 @@ def note_all(texts: Iterable[str]) -> None:
         note(text)
 
 
-class ProgressLine:
-    """A line on a terminal that says how far the work is, written over again and again.
+class Progress:
+    """How far a work is, with rate and time left: a bar on a terminal, else a line now and then.
+
+    What is noted meanwhile stands above the bar. Of several processes the main one shows it.
 
     Args:
-        unwatched_pause: Where nobody watches, seconds between lines; None prints none there.
+        what: Is done: begins the line.
+        unit: What is counted, a plural; `B` for bytes.
     """
 
-    def __init__(self, unwatched_pause: float | None = None) -> None:
-        self.watched = _is_main() and sys.stderr.isatty()
-        self._pause = _MOMENT if self.watched else unwatched_pause
-        self._said = 0.0 if self.watched else time.monotonic()
-        self._shown = False
+    def __init__(self, what: str, unit: str) -> None:
+        self._what, self._unit, self._in_bytes = what, unit, unit == "B"
+        self._bar: Any = None
+        self._first, self._done, self._began, self._remarked = 0, 0, -inf, time.monotonic()
+        self._told, self._told_share = 0.0, 0.0
+        self.watched = _is_main() and sys.stderr is not None and sys.stderr.isatty()
 
-    def show(self, text: str) -> None:
-        """Say it now, unless something was said a moment ago."""
-        now = time.monotonic()
-        if self._pause is None or now - self._said <= self._pause:
-            return
-        self._said, self._shown = now, self.watched
-        if self.watched:
-            tell(f"\r\x1b[K{harmless(text)}", end="")
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def show(self, done: int, total: int | None, said: str = "", found: int = 0) -> None:
+        """Say it, unless something was said a moment ago.
+
+        Args:
+            done: How much of it.
+            total: How much there is; None where nobody knows.
+            said: What else to know.
+            found: Of what is done: from before it began, so that it tells nothing of the rate.
+        """
+        now, share = time.monotonic(), done / total if total else 0.0
+        if done < self._done:  # another stage of the work
+            self.end()
+        if self._began == -inf:
+            self._began = self._told = now
+            self._first, self._told_share = done - found, share
+        self._done = done
+        if self.watched and now - self._began >= _MOMENT:
+            self._draw(total, harmless(said), self._first + found)
+        more, waited = share - self._told_share, now - self._told
+        is_due = waited >= BETWEEN and (more >= _SHARE or waited >= _LONGEST)
+        if is_due and not self.watched and _is_main():
+            self._told, self._told_share = now, share
+            self._tell(total, now - self._began, said, self._first + found)
+
+    def _draw(self, total: int | None, said: str, before: int) -> None:
+        from tqdm import tqdm  # what is done in a moment does not wait for it
+
+        if self._bar is None:
+            # A terminal that says it has no width does not know.
+            wide = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+            self._bar = type("Bar", (tqdm,), {"monitor_interval": 0})(  # no thread to watch it
+                total=total,
+                initial=before,
+                desc=harmless(self._what),
+                unit="B" if self._in_bytes else f" {self._unit}",
+                unit_scale=self._in_bytes,
+                file=sys.stderr,
+                leave=False,
+                dynamic_ncols=wide,
+                ncols=None if wide else 79,
+                nrows=20,
+                ascii=not takes_unicode(sys.stderr),
+                miniters=1,
+            )
+            self._bar.start_t -= time.monotonic() - self._began
+        bar, moved = self._bar, before - self._bar.initial
+        bar.n, bar.last_print_n = bar.n + moved, bar.last_print_n + moved
+        bar.total, bar.initial = total, before
+        bar.set_postfix_str(said, refresh=False)
+        bar.update(self._done - bar.n)
+
+    def _tell(self, total: int | None, seconds: float, said: str, before: int) -> None:
+        from tqdm import tqdm
+
+        if self._in_bytes:
+            count = "{n_fmt}B of {total_fmt}B" if total else "{n_fmt}B"
         else:
+            count = f"{{n:,}}{' of {total:,}' if total else ''} {self._unit}"
+        line = tqdm.format_meter(
+            self._done,
+            total,
+            seconds,
+            prefix=self._what,
+            unit="B" if self._in_bytes else f" {self._unit}",
+            unit_scale=self._in_bytes,
+            postfix=said,
+            initial=before,
+            bar_format="{desc}: "
+            f"{count}, {{rate_noinv_fmt}}{', {remaining} left' if total else ''}{{postfix}}",
+        )
+        tell(harmless(" ".join(line.split())))  # the rate is padded
+
+    def remark(self, text: str) -> None:
+        """Note something in passing, unless another remark was noted a moment ago."""
+        if time.monotonic() - self._remarked >= BETWEEN:
+            self._remarked = time.monotonic()
             note(text)
 
-    def clear(self) -> None:
-        """Make room for what is said next."""
-        if self._shown:
-            tell("\r\x1b[K", end="")
+    def end(self) -> None:
+        """Take the bar away, and begin anew if it goes on."""
+        self._done, self._began = 0, -inf
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Milestone(str):
+    """A line on how far a training is, for whoever takes lines; a console shows some of them.
+
+    Args:
+        text: The whole line.
+        done: Steps; None of a remark in passing.
+        total: Steps; as many as are done where the training has ended, which `text` then tells.
+        said: What stands beside a bar.
+    """
+
+    done: int | None
+    total: int
+    said: str
+
+    def __new__(cls, text: str, done: int | None = None, total: int = 0, said: str = "") -> Self:
+        """Make a string that knows more than it says."""
+        line = super().__new__(cls, text)
+        line.done, line.total, line.said = done, total, said
+        return line
+
+
+_training: list[Progress] = []
+"""What shows milestones: one at most."""
+
+
+def _show_milestone(line: Milestone) -> None:
+    if not _training:
+        _training.append(Progress("training", "steps"))
+    if line.done is None:
+        _training[0].remark(str(line))
+    elif line.done < line.total:
+        _training[0].show(line.done, line.total, line.said)
+    else:
+        end_progress()
+        note(str(line))
+
+
+def end_progress() -> None:
+    """Take the bar of a training away, also of one that failed."""
+    while _training:
+        _training.pop().end()
+
+
+@contextmanager
+def _above_bars() -> Iterator[None]:
+    """Where bars are shown, theirs or a library's, what is written within stands above them."""
+    if "tqdm" not in sys.modules or sys.stderr is None or not sys.stderr.isatty():
+        yield
+    else:
+        with sys.modules["tqdm"].tqdm.external_write_mode(sys.stderr):
+            yield
 
 
 def report_skipped(rows: Iterable[SkippedRow]) -> int:

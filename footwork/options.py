@@ -1,6 +1,7 @@
-"""Settings that several commands share, each with its type, default, help and check."""
+"""Settings that several commands share, each with its type, default, help and check.
 
-from __future__ import annotations
+Annotations are evaluated here: cyclopts would evaluate inherited ones in the module of the heir.
+"""
 
 import math
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Annotated, Literal, get_args
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
+from footwork.help_page import METHOD, OUTPUT, RATE, SPEED
 from footwork.methods.table import METHODS, AdaptationConfig
 
 Precision = Literal["auto", "bf16", "float32"]
@@ -25,13 +27,13 @@ Flag = Annotated[bool, Parameter(negative="")]
 class EncoderConfig:
     """How an image model is run; nothing here changes an answer beyond rounding."""
 
-    precision: Precision = "auto"
-    """Of the image tower; auto takes bf16 or float16 where the hardware multiplies it. The text
+    precision: Annotated[Precision, SPEED] = "auto"
+    """Dtype of the image tower; auto: bf16 or float16 where the hardware multiplies it. The text
     tower always computes in float32."""
-    batch_size: int | None = None
-    """Images at once; None takes 16 a thread on a processor, 64 on an accelerator."""
-    workers: int | None = None
-    """Threads that decode, and on a processor compute; None takes one a core."""
+    batch_size: Annotated[int | None, SPEED] = None
+    """Images at once; if not given, 16 a thread on a CPU, 64 on an accelerator."""
+    workers: Annotated[int | None, SPEED] = None
+    """Threads that decode, and on a CPU compute; if not given, one a core."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -52,10 +54,10 @@ class EncoderConfig:
 class PublishConfig(AdaptationConfig):
     """How a pretrained model is adapted, and what is made of the result."""
 
-    merge: bool = False
+    merge: Annotated[bool, METHOD] = False
     """Publish a plain folder instead of an adapter: as large as the base, and loaded by
     whatever loads that."""
-    push_to_hub: str | None = None
+    push_to_hub: Annotated[str | None, OUTPUT] = None
     """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
     asked before the training."""
 
@@ -93,37 +95,37 @@ LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mae", "rmse"})
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How the training loop runs; `None` takes the recipe's value."""
+    """How the training loop runs; None is settled by the recipe."""
 
-    num_epochs: float | None = None
-    """Passes over the training rows; None takes the recipe's."""
-    max_steps: int | None = None
+    num_epochs: Annotated[float | None, RATE] = None
+    """Passes over the training rows; if not given, what suits the method and the model's size."""
+    max_steps: Annotated[int | None, RATE] = None
     """Optimizer steps, instead of epochs."""
-    batch_size: int = 32
+    batch_size: Annotated[int, RATE] = 32
     """Rows per optimizer step, over all processes and micro-batches."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Annotated[int, SPEED] = 1
     """Micro-batches a step is computed in: less memory, the same result."""
-    learning_rate: float | None = None
-    """Peak rate; None takes the recipe's for the method and the model's size."""
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    learning_rate: Annotated[float | None, RATE] = None
+    """Peak rate; if not given, what suits the method and the model's size."""
+    schedule: Annotated[Literal["linear", "cosine", "constant_with_warmup"], RATE] = "linear"
     """How the rate falls after warm-up."""
-    warmup: float = 0.1
+    warmup: Annotated[float, RATE] = 0.1
     """Share of the steps in which the rate rises from 0 to its peak."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, RATE] = 0.01
     """Decoupled weight decay, without biases and norms."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, RATE] = 1.0
     """Gradients longer than this are scaled down to it."""
-    early_stopping: int | None = None
-    """Evaluations without improvement after which training stops; None never stops early."""
-    best_metric: str | None = None
-    """Validation metric that chooses the checkpoint; None takes the task's own."""
-    mixed_precision: Literal["auto", "bf16", "float32"] = "auto"
-    """Dtype of matrix products; auto takes bf16 where the hardware has it."""
-    activation_checkpointing: bool = False
+    early_stopping: Annotated[int | None, RATE] = None
+    """Evaluations without improvement after which training stops; if not given, it never does."""
+    best_metric: Annotated[str | None, RATE] = None
+    """Validation metric that chooses the checkpoint; if not given, the task's own."""
+    mixed_precision: Annotated[Literal["auto", "bf16", "float32"], SPEED] = "auto"
+    """Dtype of matrix products; auto: bf16 where the hardware has it."""
+    activation_checkpointing: Annotated[bool, SPEED] = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
-    save_minutes: float = 10.0
+    save_minutes: Annotated[float, OUTPUT] = 10.0
     """Minutes between checkpoints within an epoch; one is written at every evaluation anyway."""
-    seed: int = 0
+    seed: Annotated[int, RATE] = 0
     """Of the head, the order, the dropout masks and the split."""
 
     def __post_init__(self) -> None:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from footwork.cli import Literal
-from footwork.console import DONE, ProgressLine, exit_code, note_all, print_document, print_text
+from footwork.console import DONE, Progress, exit_code, note_all, print_document, print_text
 from footwork.errors import ConfigError
+from footwork.help_page import IMAGES, INDEX, RUN
 from footwork.options import Flag, Flat
 from search.options import (
     FilterOptions,
@@ -35,8 +36,10 @@ app = App(
     name="search",
     help="Find pictures by what they show: embed once, query by words, by picture, by both.",
     help_format="plaintext",
+    group_parameters=RUN,
 )
 
+ASKED = Parameter(group=Group("What is asked for", sort_key=0))
 _NULL = "-0"
 
 
@@ -55,11 +58,11 @@ def index(
     *roots: Path,
     where: Annotated[NewStoreOptions, Flat] = NewStoreOptions(),  # noqa: B008 - frozen
     model: Annotated[ModelOptions, Flat] = ModelOptions(),  # noqa: B008 - frozen
-    exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    include: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    exclude: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = (),
+    include: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = (),
     watch: Flag = False,
     recheck: Flag = False,
-    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    from_: Annotated[str | None, Parameter(name="--from"), INDEX] = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -106,10 +109,10 @@ def index(
 
     crew = launched_crew() if launched else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
-    line = ProgressLine()
-    indexer = Indexer(place, model, crew, lambda progress: line.show(progress.to_text()))
-    summary = indexer.index(roots, exclude, include, recheck=recheck)
-    line.clear()
+    progress = Progress("reading", "images")
+    indexer = Indexer(place, model, crew, progress.show)
+    with progress:
+        summary = indexer.index(roots, exclude, include, recheck=recheck)
     note_all(summary_notes(summary))
     if json:
         print_document(summary_document(summary, str(place)))
@@ -119,7 +122,7 @@ def index(
         with closing(place.open()) as store:
             watched = store.roots()
         for changed in watched_updates(indexer, watched):
-            line.clear()
+            progress.end()
             note_all((*summary_notes(changed), summary_text(changed, str(place))))
     return exit_code(all_done=summary.is_whole)
 
@@ -127,8 +130,8 @@ def index(
 @app.command
 def query(
     *words: Words,
-    like: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    queries: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    like: Annotated[tuple[str, ...], Parameter(negative=""), ASKED] = (),
+    queries: Annotated[Path | None, Parameter(allow_leading_hyphen=True), ASKED] = None,
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     options: Annotated[QueryOptions, Flat] = QueryOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen

@@ -1,6 +1,7 @@
-"""The settings of the commands, each with its type, default, help and check."""
+"""The settings of the commands, each with its type, default, help and check.
 
-from __future__ import annotations
+Annotations are evaluated here: cyclopts would evaluate inherited ones in the module of the heir.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.options import (
-    EncoderConfig,
-    Flag,
-    Precision,  # noqa: F401 - inherited annotations are evaluated here
-)
+from footwork.help_page import IMAGES, INDEX, MODEL
+from footwork.options import EncoderConfig, Flag
 from search.dates import day_bounds
 from search.filters import Filter
 from search.paths import absolute_path
@@ -23,11 +21,11 @@ from search.paths import absolute_path
 class ModelOptions(EncoderConfig):
     """The model that embeds the images, and how it is run."""
 
-    model_id: Annotated[str | None, Parameter(name=["--model", "--model-id"])] = None
-    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; None takes the
+    model_id: Annotated[str | None, Parameter(name=["--model", "--model-id"]), MODEL] = None
+    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; if not given, the
     index's, and for a new index openai/clip-vit-base-patch32. Another than the index's makes a
     second index beside it, which takes its place when it is complete."""
-    revision: str | None = None
+    revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit of the model on the Hub."""
 
 
@@ -40,13 +38,13 @@ def from_environment(name: str) -> Parameter:
 class StoreOptions:
     """Which index."""
 
-    index: Annotated[Path | None, Parameter(name=["--index", "-i"])] = None
-    """Folder of the index, or of photos that were indexed; None takes the only one there is, or
+    index: Annotated[Path | None, Parameter(name=["--index", "-i"]), INDEX] = None
+    """Folder of the index, or of photos that were indexed; if not given, the only one there is, or
     that of the folder in which you are."""
-    store: str | None = None
+    store: Annotated[str | None, INDEX] = None
     """Address of a Milvus server, http://HOST:19530, in place of a folder. The environment says
     who asks: FOOTWORK_STORE_USER and FOOTWORK_STORE_PASSWORD, or FOOTWORK_STORE_TOKEN."""
-    collection: str = "footwork"
+    collection: Annotated[str, INDEX] = "footwork"
     """With --store: the name of the index there."""
     user: Annotated[str, from_environment("USER")] = field(default="", repr=False)
     """Of the server."""
@@ -69,11 +67,11 @@ class StoreOptions:
 class NewStoreOptions(StoreOptions):
     """Which index, and how it is laid out on a server if it is new."""
 
-    shards: int = 1
+    shards: Annotated[int, INDEX] = 1
     """With --store: channels that writes are spread over."""
-    replicas: int = 1
+    replicas: Annotated[int, INDEX] = 1
     """With --store: copies in the memory of the query nodes."""
-    index_type: str = "HNSW"
+    index_type: Annotated[str, INDEX] = "HNSW"
     """With --store: HNSW, IVF_SQ8, IVF_FLAT, DISKANN or FLAT."""
 
 
@@ -81,27 +79,27 @@ class NewStoreOptions(StoreOptions):
 class FilterOptions:
     """Which images are asked for."""
 
-    in_: Annotated[tuple[Path, ...], Parameter(name="--in", negative="")] = ()
+    in_: Annotated[tuple[Path, ...], Parameter(name="--in", negative=""), IMAGES] = ()
     """A folder, or several; only images in one of them or below."""
-    since: str | None = None
+    since: Annotated[str | None, IMAGES] = None
     """First day, month or year: 2024-05-17, 2024-05, 2024. By when a photo was taken, by the clock
     there, or else by its file's time, by the clock of the machine that indexed it."""
-    until: str | None = None
+    until: Annotated[str | None, IMAGES] = None
     """Last day, month or year, inclusive."""
-    format: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """jpeg, png, webp, …"""
-    camera: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """What the name of the camera begins with: Canon."""
-    label: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    format: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = ()
+    """Formats of files: jpeg, png, webp, …"""
+    camera: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = ()
+    """What the name of the camera begins with, such as Canon."""
+    label: Annotated[tuple[str, ...], Parameter(negative=""), IMAGES] = ()
     """A label that `footwork zeroshot label --index` gave."""
-    min_width: int | None = None
-    """Pixels."""
-    min_height: int | None = None
-    """Pixels."""
-    min_bytes: int | None = None
-    """Of the file."""
-    max_bytes: int | None = None
-    """Of the file."""
+    min_width: Annotated[int | None, IMAGES] = None
+    """Pixels of the image, as it is viewed."""
+    min_height: Annotated[int | None, IMAGES] = None
+    """Pixels of the image, as it is viewed."""
+    min_bytes: Annotated[int | None, IMAGES] = None
+    """Least size of the file."""
+    max_bytes: Annotated[int | None, IMAGES] = None
+    """Greatest size of the file."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -149,6 +147,7 @@ _FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
 _NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
 
 
+@IMAGES
 @dataclass(frozen=True, kw_only=True)
 class QueryOptions:
     """How a query is answered."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.evaluation.decision import DecisionRule, Prediction, rule_of
+from footwork.help_page import METHOD, SPEED
 from footwork.options import Precision
 from textclf.windows import LongTexts, TextEncoder, TextPair, WindowedTexts
 
@@ -22,19 +23,21 @@ UNSTATED_MAX_LENGTH = 512
 class ClassifierOptions:
     """How a classifier answers; None takes what it was trained with."""
 
-    max_length: int | None = None
-    """Longest sequence, in tokens."""
-    long: LongTexts = "truncate"
-    """What to do with longer texts: keep the beginning, or average over sliding windows."""
-    overlap: int | None = None
-    """Tokens that neighbouring windows share; None takes a quarter of `max_length`."""
-    abstain_below: float | None = None
-    """Probability of the answer below which it is marked as abstained; 0 never abstains."""
-    precision: Precision = "auto"
-    """`float32`, `bf16`, or `auto`: bf16 where it is quick, close calls again in float32."""
-    batch_tokens: int | None = None
-    """Padded tokens a batch; None suits the device."""
-    look_ahead: int = 2048
+    max_length: Annotated[int | None, METHOD] = None
+    """Longest input, in tokens; if not given, that of the training."""
+    long: Annotated[LongTexts, METHOD] = "truncate"
+    """What is done with longer texts: truncate keeps the beginning, windows averages over windows
+    that slide along the text."""
+    overlap: Annotated[int | None, METHOD] = None
+    """Tokens that neighbouring windows share; if not given, a quarter of the longest input."""
+    abstain_below: Annotated[float | None, METHOD] = None
+    """Probability of the answer below which it is marked as abstained; if not given, what was
+    calibrated; 0 never abstains."""
+    precision: Annotated[Precision, SPEED] = "auto"
+    """Dtype of matrix products; auto: bf16 where it is quick, and close calls again in float32."""
+    batch_tokens: Annotated[int | None, SPEED] = None
+    """Padded tokens a batch; if not given, what suits the device."""
+    look_ahead: Annotated[int, SPEED] = 2048
     """Rows of a stream that are read and sorted by length together."""
 
 

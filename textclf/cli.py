@@ -16,13 +16,19 @@ from footwork.console import (
     print_text,
     report_skipped,
 )
+from footwork.help_page import DATA, MODEL, RUN
 from footwork.options import Flag, Flat
 from textclf.classifier import ClassifierOptions
 from textclf.config import TrainConfig
 from textclf.data.options import LabelOptions, TextOptions
 from textclf.predict import InputFormat
 
-app = App(name="textclf", help="Fine-tune and use text classifiers.", help_format="plaintext")
+app = App(
+    name="textclf",
+    help="Fine-tune and use text classifiers.",
+    help_format="plaintext",
+    group_parameters=RUN,
+)
 
 
 @app.command
@@ -95,7 +101,7 @@ def evaluate(
     *,
     options: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
-    revision: str | None = None,
+    revision: Annotated[str | None, MODEL] = None,
     json: bool = False,
 ) -> int:
     """Judge a trained classifier on a table.
@@ -126,10 +132,10 @@ def predict(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    input_format: Annotated[InputFormat, Parameter(name="--format")] = "auto",
+    input_format: Annotated[InputFormat, Parameter(name="--format"), DATA] = "auto",
     options: Annotated[TextOptions, Flat] = TextOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
-    revision: str | None = None,
+    revision: Annotated[str | None, MODEL] = None,
     raw_cells: Flag = False,
     json: bool = False,
 ) -> int:

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
-from footwork.tables.format import TableFormat  # noqa: F401 - as above
+from footwork.help_page import MODEL
+from footwork.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from textclf.data.options import DataOptions
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"
@@ -19,9 +20,9 @@ DEFAULT_MODEL = "microsoft/deberta-v3-base"
 class TrainConfig(DataOptions, FinetuningConfig):
     """Everything that determines a training run."""
 
-    model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_MODEL
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
-    max_length: int = 256
+    max_length: Annotated[int, MODEL] = 256
     """Longest input, in tokens; what is longer is cut, and the audit says how much."""
 
     def __post_init__(self) -> None:

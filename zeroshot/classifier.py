@@ -38,15 +38,15 @@ class ZeroShotOptions:
 
     templates: str | None = None
     """imagenet (80), short (7), one template such as "a sketch of a {}.", a file of them, or a
-    .json file of prompts {label: [prompt, …]}; None takes the usual one of the model."""
+    .json file of prompts {label: [prompt, …]}; if not given, the usual one of the model."""
     multi: bool = False
     """Judge each label by itself: a picture may have several."""
     top_k: int | None = None
-    """How many scores to give, the best first; None gives all, in the order of the labels, and of
-    more than 1,000 labels the best 10."""
+    """How many scores to give, the best first; if not given, all, in the order of the labels, and
+    of more than 1,000 labels the best 10."""
     none_below: float | None = NONE_BELOW
     """Give no label that stands less above unrelated words than this, in their standard
-    deviations: more is stricter. None always gives one."""
+    deviations: more is stricter. `none` always gives one."""
 
     def __post_init__(self) -> None:
         """Check every value.

@@ -17,7 +17,7 @@ from cyclopts import App, Parameter
 from footwork.cli import tell_run, what_exists
 from footwork.console import (
     DONE,
-    ProgressLine,
+    Progress,
     exit_code,
     note,
     note_all,
@@ -29,6 +29,7 @@ from footwork.console import (
 from footwork.errors import ConfigError
 from footwork.fewshot.options import TeachOptions
 from footwork.files.paths import path_line, shell_word
+from footwork.help_page import RUN
 from footwork.options import Flag, Flat
 from search.update.crew import ALONE, Crew, launched_crew
 from zeroshot.config import FinetuneConfig
@@ -51,6 +52,7 @@ app = App(
     name="zeroshot",
     help="Label images with words of your choice, and teach what words cannot say.",
     help_format="plaintext",
+    group_parameters=RUN,
 )
 
 _MANY_PROMPTS = 5000
@@ -100,19 +102,22 @@ def label(
 
     inputs = (what.labels_file, what.templates, what.taught, "-" if "-" in images else None)
     require_table(out, COLUMNS, inputs, "s:")
-    found, line = _found(images, where), ProgressLine()
+    found, progress = _found(images, where), Progress("reading", "prompts")
+    told = partial(_reading, progress)
     what, model = _found_taught(what, model)
     with opened_index(where, model) as index:
         labeller: Labeller
         if index is None:
-            labeller = open_labeller(what, model, partial(_reading, line))
+            labeller = open_labeller(what, model, told)
             answers = labeller.label_files(found.paths)
         else:
-            labeller = vectors = open_vector_labeller(what, model, index, partial(_reading, line))
+            labeller = vectors = open_vector_labeller(
+                what, model, index, partial(_reading, progress)
+            )
             answers = label_images(vectors, index, found.paths, where.filter())
             answers = only_images(answers) if sorting.wanted else answers
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
-        line.clear()
+        progress.end()
         note_all((*found.remarks, *labeller.notes))
         check_folders(labeller.labels, sorting)
         labelling = Labelling(answers, keeps=sorting.wanted)
@@ -350,11 +355,11 @@ def _found_taught(what: LabelOptions, model: ModelOptions) -> tuple[LabelOptions
     return replace(what, taught=str(folder)), replace(model, revision=None)
 
 
-def _reading(line: ProgressLine, done: int, of: int) -> None:
+def _reading(progress: Progress, done: int, of: int) -> None:
     """What takes minutes is told beforehand, though nobody watches the line."""
     if not done and of > _MANY_PROMPTS:
         note(f"Reading {of:,} prompts for the labels, once; the next run finds them on the disk.")
-    line.show(f"{done:,} of {of:,} prompts read")
+    progress.show(done, of)
 
 
 def _write_answers(

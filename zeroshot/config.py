@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS
 from footwork.finetuning.config import FinetuningConfig
+from footwork.help_page import DATA, METHOD, MODEL
 from footwork.methods.table import METHODS
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from zeroshot.classifier import DEFAULT_MODEL
@@ -30,25 +31,25 @@ def is_finetuned(manifest: Any) -> bool:
 class FinetuneConfig(FinetuningConfig):
     """Everything that determines a fine-tuning run."""
 
-    model_id: Annotated[str, Parameter(name=["--model", "--model-id"])] = DEFAULT_MODEL
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_MODEL
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`: any image classifier
     or two-tower model of transformers."""
-    features_from: int | None = None
+    features_from: Annotated[int | None, METHOD] = None
     """Read the features after so many layers (of a ResNet or ConvNeXt: stages) from below, for
-    pictures far from what the model knows; None takes all."""
-    validation_share: float = 0.2
+    images far from what the model knows; if not given, after all."""
+    validation_share: Annotated[float, DATA] = 0.2
     """Share of the images held out to judge by, where the folder has no `validation` of its own."""
-    augment: bool = True
+    augment: Annotated[bool, DATA] = True
     """Show each image mirrored or cropped at random; off where left and right tell the classes
     apart. What computes features once never does."""
-    task: Literal["single", "multi"] | None = None
-    """multi: an image may have several labels, or none, as a table says of it; None takes what the
-    labels are."""
-    label_column: str | None = None
+    task: Annotated[Literal["single", "multi"] | None, DATA] = None
+    """multi: an image may have several labels, or none, as a table says of it; if not given, what
+    the labels are."""
+    label_column: Annotated[str | None, DATA] = None
     """Column of a table that holds the labels; several of 0 and 1, one a label, are named with
     commas between them."""
-    label_separator: str | None = None
-    """What divides the labels of one cell; None finds out."""
+    label_separator: Annotated[str | None, DATA] = None
+    """What divides the labels of one cell; found out if not given."""
 
     def __post_init__(self) -> None:
         """Check every value.

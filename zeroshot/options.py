@@ -6,18 +6,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError
-from footwork.options import (
-    EncoderConfig,
-    Precision,  # noqa: F401 - inherited annotations are evaluated here
-)
-from search.options import (  # `from_environment`: inherited annotations are evaluated here
-    FilterOptions,
-    StoreOptions,
-    from_environment,  # noqa: F401
-)
+from footwork.help_page import INDEX, LABELS, MODEL
+from footwork.options import EncoderConfig
+from search.options import FilterOptions, StoreOptions
 from zeroshot.classifier import ZeroShotOptions
 
 
@@ -25,10 +19,10 @@ from zeroshot.classifier import ZeroShotOptions
 class ModelOptions(EncoderConfig):
     """The model that embeds images and texts, and how it is run."""
 
-    model_id: Annotated[str | None, Parameter(name=["--model", "--model-id"])] = None
-    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; None takes that of
+    model_id: Annotated[str | None, Parameter(name=["--model", "--model-id"]), MODEL] = None
+    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; if not given, that of
     --index or --taught, and else openai/clip-vit-base-patch32."""
-    revision: str | None = None
+    revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit on the Hub: of the model, or without --model of --taught."""
 
 
@@ -36,7 +30,7 @@ class ModelOptions(EncoderConfig):
 class IndexOptions(StoreOptions):
     """An index of `footwork search index`, whose embeddings are taken."""
 
-    index: Annotated[Path | None, Parameter(name=["--index", "-i"])] = None
+    index: Annotated[Path | None, Parameter(name=["--index", "-i"]), INDEX] = None
     """Folder of an index, or of photos that were indexed: images that it knows, unchanged, are not
     decoded; its model embeds the others."""
 
@@ -50,7 +44,7 @@ class IndexOptions(StoreOptions):
 class LabelledIndexOptions(IndexOptions, FilterOptions):
     """An index to be labelled, and which of its images."""
 
-    keep: bool = True
+    keep: Annotated[bool, INDEX] = True
     """Write the labels into the index, where `footwork search query --label` finds them, in place
     of those that these images had."""
 
@@ -75,12 +69,13 @@ class LabelledIndexOptions(IndexOptions, FilterOptions):
             raise ConfigError("--no-keep is about the labels of an index. Name one with --index.")
 
 
+@LABELS
 @dataclass(frozen=True, kw_only=True)
 class LabelOptions(ZeroShotOptions):
     """Which labels are given: in words, or by what was taught."""
 
     labels: str | None = None
-    """Separated by commas; one that holds a comma stands in double quotes."""
+    """Labels, separated by commas; one that holds a comma stands in double quotes."""
     labels_file: Path | None = None
     """A file of labels, one a line; one that begins with # is a comment, one with \\# a label that
     does."""
@@ -88,7 +83,7 @@ class LabelOptions(ZeroShotOptions):
     """A folder that `teach` or `finetune` made, or the Hub id (owner/name) that it was pushed to;
     its classes are the labels."""
     abstain_below: float | None = None
-    """With --taught: give no label below this probability; None takes what was calibrated."""
+    """With --taught: give no label below this probability; if not given, what was calibrated."""
 
     def __post_init__(self) -> None:
         """Check every value, and what goes together.
@@ -108,6 +103,7 @@ class LabelOptions(ZeroShotOptions):
             )
 
 
+@Parameter(group=Group("What is done with the files", sort_key=8))
 @dataclass(frozen=True, kw_only=True)
 class SortingOptions:
     """What is done with the files once they are labelled."""

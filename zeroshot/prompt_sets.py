@@ -14,6 +14,7 @@ from footwork.class_names import checked_class_names, class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.logits import FloatArray
 from footwork.fewshot.knowledge import spoken
+from footwork.help_page import METHOD
 from footwork.prompts.class_embeddings import EmbeddingCache, prompt_embeddings, unit_rows
 from footwork.prompts.labels import ImageTextEncoder, Scorer
 from footwork.prompts.none_of_these import NONE_BELOW
@@ -24,18 +25,19 @@ TAUGHT = "the taught classifier"
 _LISTED = 5
 
 
+@METHOD
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateOptions:
     """What is judged, and what it is compared with."""
 
     templates: str | None = None
     """Judged in detail: imagenet, short, one template, a file of them, or a .json file of prompts
-    by label; None takes the usual one of the model."""
+    by label; if not given, the usual one of the model."""
     compare: tuple[str, ...] = ("{}", "short", "imagenet")
     """Template sets to compare it with, beside the usual one. imagenet costs 80 texts a class,
     once."""
     none_below: float | None = NONE_BELOW
-    """As for `label`: what "none of these" would cost is told. None always gives a label."""
+    """As for `label`: what "none of these" would cost is told. `none` always gives a label."""
     seed: int = 0
     """Of the resamples and folds."""
 

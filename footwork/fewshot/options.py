@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from footwork.errors import ConfigError
+from footwork.help_page import METHOD
 
 METHODS = ("ensemble", "gda", "prototypes", "linear-probe", "tip-adapter", "siamese")
 
 
+@METHOD
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachOptions:
     """How a classifier is taught."""
@@ -22,17 +24,18 @@ class TeachOptions:
     linear-probe: the latter; prototypes: the nearest class mean; tip-adapter: votes of similar
     examples; siamese: a head trained to tell same from different."""
     words: float | None = None
-    """Share of the class names in the answer, from 0 (examples alone) to 1 (words alone); None
-    finds it on examples that are left out, and is 0 where they are not seen to be any better than
-    chance, and to help."""
+    """Share of the class names in the answer, from 0 (examples alone) to 1 (words alone); if not
+    given, it is found on examples that are left out, and is 0 where names are not seen to be any
+    better than chance, and to help."""
     templates: str | None = None
     """imagenet, short, one template, a file of them, or a .json file of prompts by label: what
-    class names are put into; None takes the usual one of the model."""
+    class names are put into; if not given, the usual one of the model."""
     target_accuracy: float | None = 0.95
     """Give no label below the probability from which this share of labels is right, if there are
-    examples enough to know it (59 at the least for 0.95); None always gives one."""
+    examples enough to know it (59 at the least for 0.95); `none` always gives one."""
     refused: float | None = 0.05
-    """Share of images of the classes that may be taken for none of them; None takes none so."""
+    """Share of images of the classes that may be taken for none of them; `none` lets
+    that happen to none."""
     unlabelled: tuple[Path, ...] = ()
     """Images without a label, in folders or by name, to choose from which to label next."""
     suggestions: int = 10

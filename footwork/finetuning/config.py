@@ -1,12 +1,13 @@
 """What every fine-tuning can be told, whatever it reads, and what it is where that is left open."""
 
-from __future__ import annotations
+# No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
+from footwork.help_page import MODEL, RATE
 from footwork.methods.table import Recipe
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
@@ -16,13 +17,13 @@ from footwork.tables.labels import REGRESSION
 class FinetuningConfig(PublishConfig, LoopConfig):
     """How a pretrained model is fine-tuned and published."""
 
-    model_id: str = "tiny"
+    model_id: Annotated[str, MODEL] = "tiny"
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
-    revision: str | None = None
+    revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit of the model on the Hub."""
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Annotated[Literal["none", "balanced"], RATE] = "none"
     """balanced: every class counts the same, however many rows it has."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, RATE] = 0.0
     """Probability taken from the true class and spread evenly, 0 to 1."""
 
     def __post_init__(self) -> None:

@@ -19,12 +19,12 @@ from random import Random
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from footwork.errors import ImageError
 from footwork.images.colours import to_rgb
-from footwork.images.facts import ImageFacts, read_facts, read_orientation
+from footwork.images.facts import ImageFacts, read_facts
 from footwork.images.opening import (
     MAX_PIXELS,
     RefusedImage,
@@ -43,16 +43,6 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 )
 _LONGEST_REASON = 120  # characters
 _SIGNS_OF_A_CUT = ("truncated", "unexpected end", "not enough image data", "premature end")
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +111,14 @@ def _decoded(stream: IO[bytes], side: int | None) -> DecodedImage:
     picture.load()
     # Some formats know their size, or turn themselves, only in loading.
     size = declared if isinstance(picture, JpegImageFile) else picture.size
-    upright = _upright(to_rgb(picture), read_orientation(picture))
-    return DecodedImage(upright, read_facts(picture, size))
+    facts = read_facts(picture, size)
+    try:
+        ImageOps.exif_transpose(picture, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - spoilt EXIF data do not spoil the pixels
+        pass
+    return DecodedImage(to_rgb(picture), facts)
 
 
 def _mended(
@@ -162,11 +158,6 @@ def reason_of(error: Exception) -> str:
     if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
         return _TRUNCATED
     return f"it cannot be decoded: {text[:_LONGEST_REASON] or type(error).__name__}"
-
-
-def _upright(picture: Image.Image, orientation: int | None) -> Image.Image:
-    turn = _TURNS.get(orientation or 1)
-    return picture if turn is None else picture.transpose(turn)
 
 
 LARGEST = 2**28

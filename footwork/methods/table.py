@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
+from footwork.help_page import METHOD
 
 if TYPE_CHECKING:
     from footwork.methods.adaptation import Adaptation
@@ -153,16 +154,17 @@ else:
 class AdaptationConfig:
     """How a pretrained model is adapted."""
 
-    method: MethodName = DEFAULT_METHOD
-    lora_rank: int = 8
+    method: Annotated[MethodName, METHOD] = DEFAULT_METHOD
+    lora_rank: Annotated[int, METHOD] = 8
     """Rank of the adapters."""
-    lora_alpha: float | None = None
-    """The adapters' output is scaled by alpha / rank; None takes twice the rank."""
-    lora_dropout: float = 0.0
+    lora_alpha: Annotated[float | None, METHOD] = None
+    """The adapters' output is scaled by alpha / rank; if not given, twice the rank."""
+    lora_dropout: Annotated[float, METHOD] = 0.0
     """Dropout before the adapters."""
-    lora_variant: Literal["plain", "dora", "rslora", "pissa", "olora"] = "plain"
-    """Weight-decomposed, rank-stabilised, or started from the weights' principal directions."""
-    layer_decay: float = 1.0
+    lora_variant: Annotated[Literal["plain", "dora", "rslora", "pissa", "olora"], METHOD] = "plain"
+    """dora: weight-decomposed; rslora: rank-stabilised; pissa, olora: started from the weights'
+    principal directions."""
+    layer_decay: Annotated[float, METHOD] = 1.0
     """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
 
     def __post_init__(self) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,12 +20,10 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
     hf_raise_for_status,
 )
-from tqdm import tqdm
 
-from footwork.console import ProgressLine, note
+from footwork.console import Progress, note
 from footwork.errors import HubUnreachable, ModelError
 from footwork.files.paths import size_text
-from footwork.streams import takes_unicode
 
 Answer = TypeVar("Answer")
 _PAUSES = (1, 2, 4, 8)
@@ -35,7 +32,6 @@ _LONGEST_PAUSE = 60
 REFUSALS = (401, 403, 404)
 """What the Hub answers where it does not give something; all else is no answer."""
 _WORTH_TELLING = 1_000_000  # bytes
-_UNWATCHED_PAUSE = 15.0  # seconds
 
 
 class Patience:
@@ -136,17 +132,18 @@ def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
     wanted = {blob: fact.size or 0 for blob, fact in zip(blobs, facts, strict=True)}
     total = sum(size for blob, size in wanted.items() if not blob.exists())
     kept = sum(min(_size_of(_part(blob)), size) for blob, size in wanted.items())
-    progress = _Progress(repo_id, total, total - kept)
-    for name, fact, blob in zip(missing, facts, blobs, strict=True):
-        lock = Path(constants.HF_HUB_CACHE) / ".locks" / blob.parents[1].name / f"{blob.name}.lock"
-        for folder in (lock.parent, blob.parent, (snapshot / name).parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(lock):  # the Hub's own: of two processes one downloads
-            if not blob.exists():
-                _download(hf_hub_url(repo_id, name, revision=commit), blob, fact.size, progress)
-            if not (snapshot / name).is_file():
-                _link(snapshot / name, blob)
-    progress.end()
+    locks = Path(constants.HF_HUB_CACHE) / ".locks" / snapshot.parents[1].name
+    with _Download(repo_id, total, total - kept) as progress:
+        for name, fact, blob in zip(missing, facts, blobs, strict=True):
+            for folder in (locks, blob.parent, (snapshot / name).parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            # The Hub's own lock: of two processes one downloads.
+            with WeakFileLock(locks / f"{blob.name}.lock"):
+                if not blob.exists():
+                    _download(hf_hub_url(repo_id, name, revision=commit), blob, fact.size, progress)
+                if not (snapshot / name).is_file():
+                    _link(snapshot / name, blob)
+        progress.close()
 
 
 def _facts(repo_id: str, commit: str, name: str) -> HfFileMetadata:
@@ -174,7 +171,7 @@ def _link(path: Path, blob: Path) -> None:
         copy.replace(path)
 
 
-def _download(url: str, blob: Path, size: int | None, progress: _Progress) -> None:
+def _download(url: str, blob: Path, size: int | None, progress: _Download) -> None:
     """One file, from where its last download broke."""
     part = _part(blob)
     start = _size_of(part)
@@ -197,13 +194,12 @@ def _download(url: str, blob: Path, size: int | None, progress: _Progress) -> No
     part.replace(blob)
 
 
-def _fill(url: str, part: Path, size: int | None, progress: _Progress) -> None:
+def _fill(url: str, part: Path, size: int | None, progress: _Download) -> None:
     patience, most = Patience(progress.name), 0
     while True:
         try:
             return _append(url, part, size, progress)
         except HTTPError as error:
-            progress.clear()
             if (reached := _size_of(part)) > most:
                 patience.progressed()
                 most = reached
@@ -219,7 +215,7 @@ def _fill(url: str, part: Path, size: int | None, progress: _Progress) -> None:
                 ) from error
 
 
-def _append(url: str, part: Path, size: int | None, progress: _Progress) -> None:
+def _append(url: str, part: Path, size: int | None, progress: _Download) -> None:
     start = _size_of(part)
     if size and start == size:
         return
@@ -258,17 +254,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then."""
+class _Download(Progress):
+    """How far a download is, shown if it is worth it."""
 
     def __init__(self, name: str, total: int, left: int) -> None:
-        self.name, self._total, self._done = name, total, 0
-        self._begun, self._found = time.monotonic(), 0
-        self._line = ProgressLine(_UNWATCHED_PAUSE)
-        self._told = total >= _WORTH_TELLING
-        if self._told and not self._line.watched:
+        super().__init__(name, "B")
+        self.name, self._total, self._done, self._found = name, total, 0, 0
+        if not self.watched:
             rest = f", {size_text(left)} of it left" if left < total else ""
-            note(f"downloading {name}: {size_text(total)}{rest}")
+            self._note(f"downloading {name}: {size_text(total)}{rest}")
 
     def find(self, count: int) -> None:
         """So many bytes are there from an earlier run; if fewer than none, they are lost again."""
@@ -278,42 +272,18 @@ class _Progress:
     def add(self, count: int) -> None:
         """So many bytes more have come."""
         self._done += count
-        if self._told:
-            self._line.show(self._bar() if self._line.watched else f"{self.name}: {self.text()}")
+        if self._total >= _WORTH_TELLING:
+            self.show(self._done, self._total, found=self._found)
 
     def amount(self) -> str:
         """How much of it is there."""
         return f"{size_text(self._done)} of {size_text(self._total)}"
 
-    def text(self) -> str:
-        """How far it is, with rate and time left."""
-        elapsed = time.monotonic() - self._begun
-        rate = (self._done - self._found) / elapsed if elapsed else 0
-        if rate <= 0:
-            return self.amount()
-        left = tqdm.format_interval((self._total - self._done) / rate)
-        return f"{self.amount()}, {size_text(rate)}/s, {left} left"
-
-    def _bar(self) -> str:
-        columns = shutil.get_terminal_size().columns
-        return tqdm.format_meter(
-            self._done,
-            self._total,
-            time.monotonic() - self._begun,
-            ncols=columns - 1,
-            prefix=self.name,
-            unit="B",
-            unit_scale=True,
-            initial=self._found,
-            ascii=not takes_unicode(sys.stderr),
-        )
-
-    def clear(self) -> None:
-        """Make room for what is said next."""
-        self._line.clear()
-
-    def end(self) -> None:
+    def close(self) -> None:
         """All is there."""
-        self.clear()
-        if self._told:
-            note(f"downloaded {self.name}: {size_text(self._total)}")
+        self.end()
+        self._note(f"downloaded {self.name}: {size_text(self._total)}")
+
+    def _note(self, text: str) -> None:
+        if self._total >= _WORTH_TELLING:
+            note(text)

@@ -15,14 +15,15 @@ _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFormat:
-    """What the user states of a table; None is detected."""
+    """What the user states of a table; what is None is detected, as are options not given."""
 
     delimiter: str | None = None
-    """One character, `tab`, or `first-space` for lines of `label text`."""
+    """One character, `tab`, or `first-space` for lines of `label text`; if not given, it is found
+    out."""
     header: bool | None = None
-    """Whether the first row names the columns."""
+    """Whether the first row names the columns; if not given, it is found out."""
     encoding: str | None = None
-    """A codec of Python, such as utf-8, latin-1 or utf-16."""
+    """A codec of Python, such as utf-8, latin-1 or utf-16; if not given, it is found out."""
     skip_bad_rows: bool = False
     """List unreadable rows instead of stopping at the first."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from footwork.accelerator import largest_over_processes
+from footwork.console import Milestone
 from footwork.errors import Interrupted
 from footwork.options import LoopConfig
 from footwork.training.order import LengthBuckets
@@ -60,7 +61,7 @@ class SignalWatch:
 
 
 class Progress(TrainerCallback):
-    """One line for every log entry: where training stands and how long it will take."""
+    """A milestone for every log entry: where training stands and how long it will take."""
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self.notify = notify
@@ -81,26 +82,35 @@ class Progress(TrainerCallback):
     ) -> None:
         """Say what was logged."""
         logs = logs or {}
-        if not state.is_world_process_zero or "train_runtime" in logs:
+        if not state.is_world_process_zero:
             return
-        if "loss" in logs:
+        if "train_runtime" in logs:
+            steps, took = state.global_step, duration(time.monotonic() - self.started)
+            self.notify(
+                Milestone(f"trained {steps - self.first_step} steps in {took}", steps, steps)
+            )
+        elif "loss" in logs:
             done = state.global_step - self.first_step
             left = (
                 (time.monotonic() - self.started)
                 / max(done, 1)
                 * (state.max_steps - state.global_step)
             )
-            self.notify(
-                f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.2f}  "
-                f"loss {logs['loss']:.4f}  rate {logs['learning_rate']:.1e}  {duration(left)} left"
+            facts = (
+                f"epoch {state.epoch:.2f}",
+                f"loss {logs['loss']:.4f}",
+                f"rate {logs['learning_rate']:.1e}",
             )
+            place = f"step {state.global_step}/{state.max_steps}"
+            line = "  ".join([place, *facts, f"{duration(left)} left"])
+            self.notify(Milestone(line, state.global_step, state.max_steps, ", ".join(facts)))
         else:
             shown = "  ".join(
                 f"{name.removeprefix('eval_')} {value:.4f}"
                 for name, value in logs.items()
                 if name.startswith("eval_")
             )
-            self.notify(f"validation after step {state.global_step}  {shown}")
+            self.notify(Milestone(f"validation after step {state.global_step}  {shown}"))
 
 
 class Keeper(TrainerCallback):

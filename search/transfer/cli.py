@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-from footwork.console import DONE, ProgressLine, exit_code, note_all, print_document, print_text
+from footwork.console import DONE, Progress, exit_code, note_all, print_document, print_text
 from footwork.files.faults import fault_lines
 from footwork.files.paths import path_line, path_text
 from footwork.options import Flag, Flat
@@ -57,9 +57,8 @@ def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) 
 
     source = find_source(named, where)
     place = find_place(where, tuple(source.roots))
-    line = ProgressLine()
-    done = copy_index(source, place, model, lambda count: line.show(f"{count:,} files"))
-    line.clear()
+    with Progress("copying", "files") as progress:
+        done = copy_index(source, place, model, lambda count: progress.show(count, None))
     note_all(done.notes)
     if json:
         print_document(done.to_dict(str(place)))

@@ -20,7 +20,7 @@ from search.query.texts import Texts, embedder_of, is_prepared, load_model, prep
 from search.store.protocol import Embedder, Store
 from search.update.crew import ALONE, Crew
 from search.update.differences import absolute_roots, require_roots
-from search.update.update import Progress, Summary, Surroundings, assist, update
+from search.update.update import Summary, Surroundings, assist, update
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
@@ -37,13 +37,13 @@ class Indexer:
         place: Of the index, which need not exist.
         model: What to embed with.
         crew: The processes that take part.
-        on_progress: Told after every image.
+        on_progress: Told after every image how many are read, and of how many.
     """
 
     place: Place
     model: ModelOptions = MODEL
     crew: Crew = ALONE
-    on_progress: Callable[[Progress], None] = lambda _: None
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None
     _encoder: DualEncoder | None = field(default=None, init=False)
 
     def index(

@@ -33,33 +33,6 @@ BATCH = 256
 BATCH_SECONDS = 5.0
 """After which a batch is written, however small."""
 _MOVED_AT_ONCE = 4096
-_MINUTES = 100.0  # seconds from which time is told in minutes
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the embedding is."""
-
-    done: int
-    total: int
-    seconds: float
-    """Since it began."""
-
-    @property
-    def rate(self) -> float:
-        """Images a second."""
-        return self.done / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds_left(self) -> float:
-        """At this rate."""
-        return (self.total - self.done) / self.rate if self.done else float("inf")
-
-    def to_text(self) -> str:
-        """A line of a terminal."""
-        left = self.seconds_left
-        unit = f"{left / 60:.0f} min" if left >= _MINUTES else f"{left:.0f} s"
-        return f"{self.done:,} of {self.total:,} images, {self.rate:.1f} a second, {unit} left"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +85,8 @@ class Surroundings:
 
     open_encoder: Callable[[], DualEncoder]
     """Called only if there is something to embed."""
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[int, int], None]
+    """Told how many images are read, and of how many."""
     from_main: Callable[[Any], Any]
     """Gives every process of several what the main one has."""
     recheck: bool = False
@@ -136,13 +110,7 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     """
     begin = time.monotonic()
     found = find_differences(store, roots, recheck=surroundings.recheck)
-    known = recognise(
-        store,
-        found,
-        lambda done, total: surroundings.on_progress(
-            Progress(done, total, time.monotonic() - begin)
-        ),
-    )
+    known = recognise(store, found, surroundings.on_progress)
     summary = Summary(
         unchanged=found.unchanged + known.unchanged,
         returned=len(found.returned) + known.returned,
@@ -212,13 +180,12 @@ def _embedded(
 ) -> Iterator[Embedded | ImageRecord | None]:
     """Every file as it is to be written; None for one that is gone meanwhile."""
     encoder = surroundings.open_encoder()
-    begin = time.monotonic()
     readings = (FileReading(record) for record in todo)
     for done, (reading, outcome) in enumerate(encoder.encode_sources(readings), 1):
         if reading.note is not None:
             notes.append(f"{path_line(reading.path)}: {reading.note}.")
         yield _entry(reading, outcome)
-        surroundings.on_progress(Progress(done, len(todo), time.monotonic() - begin))
+        surroundings.on_progress(done, len(todo))
 
 
 def _entry(reading: FileReading, outcome: FloatArray | ImageError) -> Embedded | ImageRecord | None:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from footwork.console import (
     DONE,
     SKIPPED,
-    ProgressLine,
+    Progress,
     exit_code,
     note,
     note_all,
@@ -22,6 +22,7 @@ from footwork.console import (
 )
 from footwork.errors import ConfigError
 from footwork.files.paths import path_line
+from footwork.help_page import METHOD
 from footwork.options import Flag, Flat
 from search.options import FilterOptions, StoreOptions
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 def duplicates(
     *,
-    near: float | None = None,
-    look: bool = True,
+    near: Annotated[float | None, METHOD] = None,
+    look: Annotated[bool, METHOD] = True,
     where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
     filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
     paths: Flag = False,
@@ -49,8 +50,8 @@ def duplicates(
     bordered, grey, re-encoded, smaller) are duplicates; what is only similar is told as such.
 
     Args:
-        near: Least cosine of images that are compared; 1 takes only those of the same bytes. None
-            is 0.9, or 0.985 with --no-look.
+        near: Least cosine of images that are compared; 1 takes only those of the same bytes. If
+            not given, 0.9, or 0.985 with --no-look.
         look: Open pictures that are alike by their embeddings, and compare them; --no-look is for
             images that are not on this machine, of which nothing can be verified.
         where: The index.
@@ -102,14 +103,11 @@ def _find_duplicates(
     from search.unknown_values import unknown_values
     from search.upkeep.duplicates import find_duplicates
 
-    line = ProgressLine()
-
-    def show(done: int, total: int) -> None:
-        line.show(f"{done:,} of {total:,} images")
-
     with closing(find_place(where).open()) as store:
-        found = find_duplicates(store, near, filters.filter(), look=look, on_progress=show)
-        line.clear()
+        with Progress("comparing", "images") as progress:
+            found = find_duplicates(
+                store, near, filters.filter(), look=look, on_progress=progress.show
+            )
         if not found.images:
             note_all(unknown_values(store, filters.filter()))
     return found

@@ -46,7 +46,7 @@ class ThumbEncoder:
 def surroundings(encoder: ThumbEncoder) -> Surroundings:
     return Surroundings(
         open_encoder=lambda: encoder,  # type: ignore[arg-type, return-value]
-        on_progress=lambda _: None,
+        on_progress=lambda _done, _total: None,
         from_main=lambda value: value,
     )
 
@@ -58,7 +58,7 @@ def no_encoder() -> Surroundings:
         raise AssertionError("something was embedded")
 
     return Surroundings(
-        open_encoder=fail, on_progress=lambda _: None, from_main=lambda value: value
+        open_encoder=fail, on_progress=lambda _done, _total: None, from_main=lambda value: value
     )
 
 

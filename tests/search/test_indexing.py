@@ -53,7 +53,7 @@ def test_another_model_takes_over_only_when_it_is_complete(
     with ImageIndex.open(index) as first:
         old, model = held(first.store), first.store.embedder
 
-    def interrupt(_: object) -> None:
+    def interrupt(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
     switching = indexer(index, models[1])

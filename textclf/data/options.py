@@ -10,11 +10,13 @@ from cyclopts import Parameter
 
 from footwork.class_names import read_class_names
 from footwork.errors import ConfigError
+from footwork.help_page import DATA, RATE
 from footwork.tables.columns import possible_names
 from footwork.tables.format import DETECT, TableFormat
 from footwork.tables.labels import resolve_task
 
 
+@DATA
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextOptions:
     """How texts are read; empty and None are found out."""
@@ -22,7 +24,7 @@ class TextOptions:
     text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column", negative="")] = ()
     """Column of the texts; give it twice for pairs."""
     id_column: str | None = None
-    """Column of the rows' own names; otherwise their numbers are taken."""
+    """Column of the rows' own names; if not given, the numbers of the rows."""
     table_format: Annotated[TableFormat, Parameter(name="*")] = DETECT
     """How the table is written down."""
 
@@ -50,7 +52,7 @@ class LabelOptions(TextOptions):
     label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
     """Column of the labels; give it several times, or commas between, for columns of 0 and 1."""
     label_separator: str | None = None
-    """Divides several labels in a cell."""
+    """What divides several labels in a cell."""
     labels: str | None = None
     """Names of the classes, separated by commas, where each text has a vector of 0 and 1."""
     labels_file: str | None = None
@@ -78,11 +80,12 @@ class DataOptions(LabelOptions):
     """How a data set is read and split."""
 
     task: str | None = None
-    """`single`, `multi`, `regression`, or as `problem_type` names them."""
+    """single: one label a text; multi: any number; regression: a number. If not given, it is
+    found out from the labels. The names of `problem_type` in transformers are understood."""
     validation_share: float = 0.1
-    """Of the training rows, held out where there is no validation file."""
-    seed: int = 0
-    """Of the split."""
+    """Share of the training rows that is held out where there is no validation file."""
+    seed: Annotated[int, RATE] = 0
+    """Of the split, the head, the order and the dropout masks."""
     keep_going: Annotated[bool, Parameter(parse=False)] = False
     """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
 
