@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from footwork.errors import ModelError
 from footwork.fewshot.knowledge import WEIGHTS
-from footwork.fewshot.options import TeachOptions
 from footwork.files.folders import MANIFEST, write_json
 from tests.models import build_adapter, build_base, build_classifier
 from tests.mutations import deadline, outcomes
@@ -31,6 +30,7 @@ from textclf.classifier import ClassifierOptions
 from zeroshot.config import FinetuneConfig
 from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
 from zeroshot.labelled_images import read_examples
+from zeroshot.options import TeachOptions
 from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
 from zeroshot.taught import TaughtClassifier
 from zeroshot.teach import teach_files

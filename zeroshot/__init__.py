@@ -7,10 +7,10 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from footwork.fewshot.options import TeachOptions
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
     from zeroshot.config import FinetuneConfig
     from zeroshot.finetuned import FinetunedClassifier
+    from zeroshot.options import TeachOptions
     from zeroshot.task import FinetunedRun, finetune
     from zeroshot.taught import TaughtClassifier
     from zeroshot.teach import TaughtRun, teach
@@ -36,7 +36,7 @@ _HOMES = {
     "LabelledImage": "zeroshot.classifier",
     "TaughtClassifier": "zeroshot.taught",
     "TaughtRun": "zeroshot.teach",
-    "TeachOptions": "footwork.fewshot.options",
+    "TeachOptions": "zeroshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.classifier",
     "finetune": "zeroshot.task",

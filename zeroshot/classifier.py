@@ -1,4 +1,4 @@
-"""Labels for pictures from words alone."""
+"""Labels for images from words alone."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.class_names import checked_class_names
+from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
 from footwork.errors import ConfigError
+from footwork.evaluation.logits import FloatArray
 from footwork.prompts.class_embeddings import OnProgress, unit_rows, unseen
-from footwork.prompts.labels import ImageTextEncoder, Scorer, embed_labels
-from footwork.prompts.none_of_these import NONE_BELOW, presence, standings
+from footwork.prompts.labels import Scorer, embed_labels
+from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
+from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from footwork.options import EncoderConfig
-
-FloatArray = NDArray[np.floating[Any]]
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 MANY = 1000
@@ -40,7 +41,7 @@ class ZeroShotOptions:
     """imagenet (80), short (7), one template such as "a sketch of a {}.", a file of them, or a
     .json file of prompts {label: [prompt, …]}; if not given, the usual one of the model."""
     multi: bool = False
-    """Judge each label by itself: a picture may have several."""
+    """Judge each label by itself: an image may have several."""
     top_k: int | None = None
     """How many scores to give, the best first; if not given, all, in the order of the labels, and
     of more than 1,000 labels the best 10."""
@@ -62,33 +63,42 @@ class ZeroShotOptions:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """The answer for one picture."""
+    """The answer for one image."""
 
     path: Path | None
-    """None for a picture that has none."""
+    """None for an image that has none."""
     label: str | None
-    """The best label; None where none of them fits, or the picture cannot be read."""
+    """The best label; None where none of them fits, or the image cannot be read."""
     score: float | None = None
-    """Of the best label, given or not, 0 to 1; None where the picture cannot be read."""
+    """Of the best label, given or not, 0 to 1; None where the image cannot be read."""
     scores: dict[str, float] = field(default_factory=dict)
     """Of every label, or of the best `top_k`."""
     labels: tuple[str, ...] = ()
     """All that are given, the best first: with `multi` any number, else one or none."""
     label_scores: tuple[float, ...] = ()
     """Of each of `labels`."""
-    standing: float | None = None
-    """How far the best label stands above unrelated words, in their standard deviations."""
+    z_score: float | None = None
+    """How far the best label stands above reference prompts, in their standard deviations."""
     fault: str | None = None
-    """Why the picture cannot be read."""
+    """Why the image cannot be read."""
     note: str | None = None
     """What to know of a file that could be read, a clause."""
+
+
+def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
+    """The prompts of `load_prompts`; None takes the usual ones of the model.
+
+    Raises:
+        ConfigError: The templates cannot be used.
+    """
+    return load_prompts(templates, DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT)
 
 
 class ZeroShotClassifier:
     """Chooses among labels that it reads for the first time.
 
     Args:
-        encoder: Embeds pictures and texts.
+        encoder: Embeds images and texts.
         labels: C names.
         options: How it asks and answers.
         on_progress: Told how many prompts are read, and of how many.
@@ -106,7 +116,8 @@ class ZeroShotClassifier:
     ) -> None:
         self.labels = checked_class_names(labels)
         """C names, in the order of the scores."""
-        embedded = embed_labels(encoder, self.labels, options.templates, on_progress)
+        prompts = label_prompts(encoder, options.templates)
+        embedded = embed_labels(encoder, self.labels, prompts, on_progress)
         self.class_embeddings = embedded.classes
         """Shape (C, D), unit rows."""
         self.notes = embedded.notes
@@ -138,7 +149,7 @@ class ZeroShotClassifier:
             labels: C names.
             options: How it asks and answers.
             revision: Branch, tag or commit of the model on the Hub.
-            config: How pictures are read and encoded.
+            config: How images are read and encoded.
 
         Raises:
             ConfigError: The labels or the templates cannot be used.
@@ -152,7 +163,7 @@ class ZeroShotClassifier:
         return cls(encoder, labels, options)
 
     def predict(self, images: Sequence[Path | Image.Image]) -> list[LabelledImage]:
-        """Label pictures, in their order.
+        """Label images, in their order.
 
         Raises:
             ImageError: One cannot be read.
@@ -161,7 +172,7 @@ class ZeroShotClassifier:
         paths = [image if isinstance(image, Path) else None for image in images]
         return list(self.label_embeddings(embeddings, paths))
 
-    def predict_proba(self, images: Sequence[Path | Image.Image]) -> NDArray[np.float64]:
+    def predict_proba(self, images: Sequence[Path | Image.Image]) -> FloatArray:
         """The score of every label: see `Scorer`, and `presence` for `multi` with a softmax model.
 
         Returns:
@@ -182,9 +193,9 @@ class ZeroShotClassifier:
                     yield replace(answer, note=encoded.note) if encoded.note else answer
 
     def label_embeddings(
-        self, embeddings: FloatArray, paths: Sequence[Path | None] | None = None
+        self, embeddings: NDArray[Any], paths: Sequence[Path | None] | None = None
     ) -> Iterator[LabelledImage]:
-        """Label pictures that are embedded already, by this model.
+        """Label images that are embedded already, by this model.
 
         Args:
             embeddings: Shape (N, D), of any length.
@@ -204,32 +215,41 @@ class ZeroShotClassifier:
             part = [None] * len(rows) if paths is None else paths[start : start + step]
             yield from self._answers(part, *self._judge(rows))
 
-    def _judge(self, embeddings: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scores and standings, both (N, C)."""
+    def _judge(self, embeddings: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+        """Scores and z-scores, both (N, C)."""
         rows = unit_rows(embeddings)
         cosines = rows @ self.class_embeddings.T
-        standing = standings(cosines, rows @ self._references.T)
+        above = z_scores(cosines, rows @ self._references.T)
         if self.options.multi and self._scorer.bias is None:
-            return presence(standing, self._bar), standing
-        return self._scorer.scores(cosines), standing
+            return presence(above, self._threshold), above
+        return self._scorer.scores(cosines), above
 
     @property
-    def _bar(self) -> float:
-        bar = self.options.none_below
-        return NONE_BELOW if bar is None else bar
+    def _threshold(self) -> float:
+        none_below = self.options.none_below
+        return NONE_BELOW if none_below is None else none_below
 
     def _answers(
-        self,
-        paths: Sequence[Path | None],
-        scores: NDArray[np.float64],
-        standing: NDArray[np.float64],
+        self, paths: Sequence[Path | None], scores: FloatArray, above: FloatArray
     ) -> Iterator[LabelledImage]:
-        rows, best = np.arange(len(scores)), standing.argmax(axis=1)
-        given = self._ranked(self._given(standing, best), scores, standing)
-        columns = scores[rows, best].tolist(), standing[rows, best].tolist()
-        for path, named, pairs, score, highest in zip(
-            paths, self._named(scores, standing), given, *columns, strict=True
-        ):
+        """From scores and z-scores, (N, C), to what is given."""
+        rows, best = np.arange(len(scores)), above.argmax(axis=1)
+        given = above >= self._threshold
+        first = np.arange(above.shape[1]) == best[:, None]
+        if self.options.none_below is None:
+            lacking = ~given.any(axis=1, keepdims=True)
+            given = given | (first & lacking) if self.options.multi else first
+        elif not self.options.multi:
+            given = given & first
+        answers = zip(
+            paths,
+            self._named(scores, above),
+            self._ranked(given, scores, above),
+            scores[rows, best].tolist(),
+            above[rows, best].tolist(),
+            strict=True,
+        )
+        for path, named, pairs, score, z_score in answers:
             labels = tuple(label for label, _ in pairs)
             yield LabelledImage(
                 path=path,
@@ -238,40 +258,27 @@ class ZeroShotClassifier:
                 scores=named,
                 labels=labels,
                 label_scores=tuple(of_label for _, of_label in pairs),
-                standing=highest,
+                z_score=z_score,
             )
 
-    def _given(self, standing: NDArray[np.float64], best: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which labels are given, (N, C)."""
-        given = standing >= self._bar
-        first = np.arange(standing.shape[1]) == best[:, None]
-        if self.options.none_below is None:
-            lacking = ~given.any(axis=1, keepdims=True)
-            return given | (first & lacking) if self.options.multi else first
-        return given if self.options.multi else given & first
-
-    def _named(
-        self, scores: NDArray[np.float64], standing: NDArray[np.float64]
-    ) -> Iterator[dict[str, float]]:
+    def _named(self, scores: FloatArray, above: FloatArray) -> Iterator[dict[str, float]]:
+        """The scores that are told of each image: all, or the best `top_k`."""
         if self.options.top_k is None:
             for row in scores:
                 yield dict(zip(self.labels, row.tolist(), strict=True))
             return
         count = min(self.options.top_k, len(self.labels))
         # To sort all of a thousand labels would take longer than everything else here.
-        near = standing >= np.partition(standing, -count, axis=1)[:, -count, None]
-        for pairs in self._ranked(near, scores, standing):
+        near = above >= np.partition(above, -count, axis=1)[:, -count, None]
+        for pairs in self._ranked(near, scores, above):
             yield dict(pairs[:count])
 
     def _ranked(
-        self,
-        chosen: NDArray[np.bool_],
-        scores: NDArray[np.float64],
-        standing: NDArray[np.float64],
+        self, chosen: NDArray[np.bool_], scores: FloatArray, above: FloatArray
     ) -> Iterator[list[tuple[str, float]]]:
         """The labels chosen for each image, the best first, each with its score."""
         images, labels = np.nonzero(chosen)
-        order = np.lexsort((-standing[images, labels], images))
+        order = np.lexsort((-above[images, labels], images))
         names = [self.labels[label] for label in labels[order].tolist()]
         pairs = list(zip(names, scores[images, labels][order].tolist(), strict=True))
         ends = np.cumsum(np.count_nonzero(chosen, axis=1)).tolist()

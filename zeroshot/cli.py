@@ -27,7 +27,6 @@ from footwork.console import (
     print_text,
 )
 from footwork.errors import ConfigError
-from footwork.fewshot.options import TeachOptions
 from footwork.files.paths import path_line, shell_word
 from footwork.help_page import RUN
 from footwork.options import Flag, Flat
@@ -39,6 +38,7 @@ from zeroshot.options import (
     LabelOptions,
     ModelOptions,
     SortingOptions,
+    TeachOptions,
 )
 from zeroshot.prompt_sets import EvaluateOptions
 
@@ -91,24 +91,18 @@ def label(
     del config  # read by the root command, before the settings are built
     from footwork.tables.writer import require_table
     from zeroshot.indexed import keep_labels, label_images, only_images, opened_index
-    from zeroshot.labelling import (
-        Labelling,
-        check_folders,
-        open_labeller,
-        open_vector_labeller,
-        use_labels,
-    )
-    from zeroshot.rows import COLUMNS
+    from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller, use_labels
+    from zeroshot.rows import COLUMNS, FORMER_COLUMNS
+    from zeroshot.sorting import label_folders
 
     inputs = (what.labels_file, what.templates, what.taught, "-" if "-" in images else None)
-    require_table(out, COLUMNS, inputs, "s:")
+    require_table(out, (*COLUMNS, *FORMER_COLUMNS), inputs, "s:")
     found, progress = _found(images, where), Progress("reading", "prompts")
-    told = partial(_reading, progress)
     what, model = _found_taught(what, model)
     with opened_index(where, model) as index:
         labeller: Labeller
         if index is None:
-            labeller = open_labeller(what, model, told)
+            labeller = open_labeller(what, model, partial(_reading, progress))
             answers = labeller.label_files(found.paths)
         else:
             labeller = vectors = open_vector_labeller(
@@ -119,7 +113,8 @@ def label(
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
         progress.end()
         note_all((*found.remarks, *labeller.notes))
-        check_folders(labeller.labels, sorting)
+        if sorting.target is not None:
+            label_folders(labeller.labels)  # tells before the work what could not be sorted by
         labelling = Labelling(answers, keeps=sorting.wanted)
         if not _crew().is_main:
             deque(labelling, maxlen=0)  # a share of the work is in them
@@ -247,7 +242,7 @@ def teach(
     else:
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {shell_word(done.folder)}")
-    note_all(f"skipped {path_line(skipped.path)}: {skipped.reason}." for skipped in done.skipped)
+    note_all(f"skipped {path_line(skipped.place)}: {skipped.reason}." for skipped in done.skipped)
     return exit_code(all_done=not done.skipped)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.encoder.protocol import ImageTextEncoder
 from footwork.evaluation.calibration import calibrate
 from footwork.evaluation.intervals import (
     bootstrap_class_counts,
@@ -23,7 +24,6 @@ from footwork.evaluation.metrics import (
     confusion_counts,
     single_label_scores,
 )
-from footwork.prompts.labels import ImageTextEncoder
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, SetScore, WrongImage
 from zeroshot.labelled_images import EmbeddedImages, LabelledImages, embed_labelled_images
 from zeroshot.prompt_sets import Answers, EvaluateOptions, PromptSets, Taught

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from footwork.encoder.dual import DualEncoder
-    from footwork.prompts.labels import EmbeddedFile
+    from footwork.encoder.protocol import EncodedFile
 
 DEFAULTS = EncoderConfig()
 _TOGETHER = 1024  # files that are looked up at once
+_WRITTEN = 20_000  # images and labels of theirs that are written at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class IndexedEncoder:
         """
         return self._model.encode_images(images)
 
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedFile]:
         """Each file's row or fault, in order.
 
         What the index knows, of a file of this name, size and times, or of one of the same content,
@@ -122,32 +123,33 @@ class IndexedEncoder:
         return load_model(self.store.embedder, self._config)
 
     def _known(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
-        here = {path: state for path in paths if (state := _state_of(path)) is not None}
+        """What the index has for files: of this name, size and times, or of the same content."""
+        here: dict[Path, os.stat_result] = {}
+        for path in paths:
+            try:
+                here[path] = path.stat()
+            except Exception as error:  # noqa: BLE001 - a file's own fault: decoding says what it is
+                why(error)
         records = self.store.records([absolute_path(path) for path in here])
         same: dict[Path, ImageRecord] = {}
         for path, state in here.items():
             record = records.get(absolute_path(path))
             if record is not None and record.is_state_of(state):
                 same[path] = record
-        same |= self._of_same_content({p: s.st_size for p, s in here.items() if p not in same})
+        sizes = {path: state.st_size for path, state in here.items() if path not in same}
+        alike: dict[int, dict[str, ImageRecord]] = {}
+        for record in self.store.same_size(set(sizes.values())):
+            alike.setdefault(record.size, {})[record.content] = record
+        for path, size in sizes.items():
+            content = content_of(path) if size in alike else None
+            if content is not None and content in alike[size]:
+                same[path] = alike[size][content]
         vectors = self.store.vectors([record.path for record in same.values()])
         return {
             path: KnownFile(path, vectors.get(record.path), record.fault)
             for path, record in same.items()
             if record.fault is not None or record.path in vectors
         }
-
-    def _of_same_content(self, sizes: dict[Path, int]) -> dict[Path, ImageRecord]:
-        """Images that hold the same as some files, by the sizes of these in bytes."""
-        alike: dict[int, dict[str, ImageRecord]] = {}
-        for record in self.store.same_size(set(sizes.values())):
-            alike.setdefault(record.size, {})[record.content] = record
-        found = {}
-        for path, size in sizes.items():
-            content = content_of(path) if size in alike else None
-            if content is not None and content in alike[size]:
-                found[path] = alike[size][content]
-        return found
 
 
 @contextmanager
@@ -193,25 +195,13 @@ def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -
     )
 
 
-def _state_of(path: Path) -> os.stat_result | None:
-    """None where no such file is within reach."""
-    try:
-        return path.stat()
-    except Exception as error:  # noqa: BLE001 - a file's own fault: decoding says what it is
-        why(error)
-        return None
-
-
-_WRITTEN = 20_000  # images and labels of theirs that are written at once
-
-
 def label_images(
     labeller: VectorLabeller,
     index: IndexedEncoder,
     paths: Sequence[Path],
     where: Filter = EVERYTHING,
 ) -> Iterator[LabelledImage]:
-    """Label files that are named, or what an index holds.
+    """Label files that are named, or what an index holds, in its order; in bounded memory.
 
     Args:
         labeller: Of vectors of the index's model.
@@ -221,36 +211,22 @@ def label_images(
 
     Raises:
         ConfigError: Both files are named and conditions given.
+        DataError: The index holds no such image.
+        StoreError: The index cannot be read.
     """
-    if not paths:
-        return label_index(labeller, index, where)
-    if not where.is_empty:
+    if paths and not where.is_empty:
         raise ConfigError(
             "Conditions such as --in and --since choose among all images of an index: leave them "
             "out, or name no images."
         )
-    return labeller.label_files(paths)
-
-
-def label_index(
-    labeller: VectorLabeller, index: IndexedEncoder, where: Filter = EVERYTHING
-) -> Iterator[LabelledImage]:
-    """Label what an index holds, in bounded memory.
-
-    Args:
-        labeller: Of vectors of the index's model.
-        index: Whose present images are labelled, in its order.
-        where: Which of them.
-
-    Raises:
-        DataError: There is no such image.
-        StoreError: The index cannot be read.
-    """
+    if paths:
+        yield from labeller.label_files(paths)
+        return
     empty = True
     for block in index.store.scan(where):
         empty = empty and not block.records
-        paths = [Path(record.path) for record in block.records]
-        yield from labeller.label_embeddings(block.vectors, paths)
+        files = [Path(record.path) for record in block.records]
+        yield from labeller.label_embeddings(block.vectors, files)
     if empty:
         asked = "holds no image" if where.is_empty else "holds no image that fulfils all conditions"
         raise DataError(f"The index at {index.place} {asked}. footwork search status tells more.")
@@ -261,9 +237,14 @@ def only_images(answers: Iterable[LabelledImage]) -> Iterator[LabelledImage]:
 
     An index tells what its files were; whoever copies or moves them has to know what they are.
     """
-    for answer, found in decoded_ahead(answers, _require_image, DISK_READERS):
-        if isinstance(found, ImageError):
-            yield LabelledImage(answer.path, None, fault=found.reason)
+
+    def require(answer: LabelledImage) -> None:
+        if answer.path is not None and answer.fault is None:
+            require_image(answer.path)
+
+    for answer, outcome in decoded_ahead(answers, require, DISK_READERS):
+        if isinstance(outcome, ImageError):
+            yield LabelledImage(answer.path, None, fault=outcome.reason)
         else:
             yield answer
 
@@ -282,7 +263,11 @@ def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iter
         StoreError: The index cannot be written.
     """
     with ExitStack() as held:
-        _hold(index.place, held)
+        try:
+            held.enter_context(index.place.writing())
+        except StoreError as error:
+            message = f"{error} To have the labels told and not kept in the index: --no-keep"
+            raise StoreError(message) from error
         waiting: dict[str, dict[str, float]] = {}
         given = 0
         for answer in answers:
@@ -295,16 +280,3 @@ def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iter
                 index.store.write_labels(waiting.items())
                 waiting, given = {}, 0
         index.store.write_labels(waiting.items())
-
-
-def _require_image(answer: LabelledImage) -> None:
-    if answer.path is not None and answer.fault is None:
-        require_image(answer.path)
-
-
-def _hold(place: Place, held: ExitStack) -> None:
-    try:
-        held.enter_context(place.writing())
-    except StoreError as error:
-        message = f"{error} To have the labels told and not kept in the index: --no-keep"
-        raise StoreError(message) from error

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from footwork.class_names import class_name, look_alike, read_label
+from footwork.encoder.protocol import FileEncoder, UnitRows
 from footwork.errors import DataError
-from footwork.fewshot.knowledge import spoken
 from footwork.files.paths import path_text
 from footwork.images.finding import (
     FolderReader,
@@ -25,12 +25,12 @@ from footwork.images.finding import (
     natural_key,
     why_missing,
 )
+from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
 from footwork.tables.format import TableFormat
 
 if TYPE_CHECKING:
-    from footwork.prompts.labels import EmbeddedFile
     from footwork.tables.reader import Table
 
 _PATH_COLUMNS = """
@@ -79,15 +79,8 @@ class EmbeddedImages:
 
     images: LabelledImages
     """Without those that cannot be read, which are in its `skipped`."""
-    embeddings: NDArray[np.float32]
+    embeddings: UnitRows
     """Shape (N, D), unit rows."""
-
-
-class FileEncoder(Protocol):
-    """What `footwork.encoder.dual.DualEncoder` does with files."""
-
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
-        """Each file's row or fault, in order."""
 
 
 def read_labelled_images(source: Any) -> LabelledImages:
@@ -123,26 +116,34 @@ def embed_labelled_images(encoder: FileEncoder, images: LabelledImages) -> Embed
     Raises:
         DataError: None can be read.
     """
-    rows, kept, skipped = [], [], list(images.skipped)
-    for number, encoded in enumerate(encoder.encode_files(images.paths)):
+    rows, kept, skipped = embed_files(encoder, images.paths)
+    skipped = (*images.skipped, *skipped)
+    if not kept:
+        raise DataError(
+            f"None of the {len(images.paths)} images of {images.source} can be read. The first: "
+            f"{skipped[0].place}: {skipped[0].reason}."
+        )
+    paths = tuple(images.paths[number] for number in kept)
+    readable = replace(images, paths=paths, targets=images.targets[kept], skipped=skipped)
+    return EmbeddedImages(readable, rows)
+
+
+def embed_files(
+    encoder: FileEncoder, paths: Iterable[Path]
+) -> tuple[UnitRows, list[int], tuple[SkippedImage, ...]]:
+    """Embed N files; those that cannot be read are told.
+
+    Returns:
+        The rows of M that could be read, (M, D), their numbers, and the others.
+    """
+    rows, kept, skipped = [], [], []
+    for number, encoded in enumerate(encoder.encode_files(paths)):
         if encoded.embedding is None:
             skipped.append(SkippedImage(path_text(encoded.path), encoded.fault or "it is no image"))
         else:
             rows.append(encoded.embedding)
             kept.append(number)
-    if not rows:
-        first = skipped[0]
-        raise DataError(
-            f"None of the {len(images.paths)} images of {images.source} can be read. The first: "
-            f"{first.place}: {first.reason}."
-        )
-    readable = replace(
-        images,
-        paths=tuple(images.paths[number] for number in kept),
-        targets=images.targets[kept],
-        skipped=tuple(skipped),
-    )
-    return EmbeddedImages(readable, np.stack(rows))
+    return np.stack(rows) if rows else np.zeros((0, 0), np.float32), kept, tuple(skipped)
 
 
 def _from_folder(folder: Path) -> LabelledImages:
@@ -153,9 +154,8 @@ def _from_folder(folder: Path) -> LabelledImages:
         raise DataError(
             f"The sub-folders of {folder} are splits, not classes ({listed}). Name one."
         )
-    found = read_examples(folder)
-    notes = (*found.notes, *_name_notes(found.class_names))
-    return LabelledImages(str(folder), found.class_names, found.paths, found.labels, notes=notes)
+    images = read_examples(folder)
+    return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
 
 
 def _from_table(table: Table, folder: Path) -> LabelledImages:
@@ -312,22 +312,7 @@ _LAYOUT = "Examples stand in one sub-folder a class: FOLDER/cat/1.jpg, FOLDER/do
 _MEANS_NO_CLASS = frozenset({"none", "none of these", "none of them", "no label"})
 
 
-@dataclass(frozen=True, slots=True)
-class ExampleFiles:
-    """Image files with their classes."""
-
-    folder: Path
-    class_names: tuple[str, ...]
-    """C names of sub-folders, naturally sorted."""
-    paths: tuple[Path, ...]
-    """N files."""
-    labels: NDArray[np.int64]
-    """Shape (N,), class numbers."""
-    notes: tuple[str, ...]
-    """What was passed over, one sentence each."""
-
-
-def read_examples(folder: Path) -> ExampleFiles:
+def read_examples(folder: Path) -> LabelledImages:
     """List the images of each class; nothing is decoded.
 
     Args:
@@ -347,25 +332,6 @@ def read_examples(folder: Path) -> ExampleFiles:
     loose = [entry.name for entry in entries if entry not in classes]
     loose = [name for name in loose if has_image_ending(name)]
     names = tuple(class_name(entry.name) for entry in classes)
-    _require_classes(folder, names, loose)
-    notes = [f"{len(loose)} images beside the class folders belong to no class."] if loose else []
-    paths: list[Path] = []
-    labels: list[int] = []
-    for number, entry in enumerate(classes):
-        try:
-            found = find_images([entry])
-        except DataError as error:
-            raise DataError(
-                f"The class {entry.name!r} is empty. {error} Add images to it, or remove it."
-            ) from error
-        paths.extend(found.paths)
-        labels.extend([number] * len(found.paths))
-        notes.extend(found.notes)
-    numbers = np.array(labels, dtype=np.int64)
-    return ExampleFiles(folder, names, tuple(paths), numbers, tuple(notes))
-
-
-def _require_classes(folder: Path, names: Sequence[str], loose: list[str]) -> None:
     if not names:
         held = f"{len(loose)} images but no sub-folder" if loose else "no image"
         raise DataError(f"{folder} holds {held}. {_LAYOUT}")
@@ -373,16 +339,36 @@ def _require_classes(folder: Path, names: Sequence[str], loose: list[str]) -> No
         raise DataError(
             f"{folder} holds one class, {names[0]!r}: there is nothing to tell it from. {_LAYOUT}"
         )
-    read: dict[str, str] = {}
+    _require_readable_names(names)
+    notes = [f"{len(loose)} images beside the class folders belong to no class."] if loose else []
+    paths: list[Path] = []
+    targets: list[int] = []
+    for number, entry in enumerate(classes):
+        try:
+            images = find_images([entry])
+        except DataError as error:
+            raise DataError(
+                f"The class {entry.name!r} is empty. {error} Add images to it, or remove it."
+            ) from error
+        paths.extend(images.paths)
+        targets.extend([number] * len(images.paths))
+        notes.extend(images.notes)
+    numbers = np.array(targets, dtype=np.int64)
+    return LabelledImages(str(folder), names, tuple(paths), numbers, notes=tuple(notes))
+
+
+def _require_readable_names(names: Sequence[str]) -> None:
+    """Refuse names that a model would read alike, or as no class."""
+    known: dict[str, str] = {}
     for name in names:
-        said = spoken(name).casefold()
-        if said in _MEANS_NO_CLASS:
+        words = spoken(name).casefold()
+        if words in _MEANS_NO_CLASS:
             raise DataError(
                 f"The class {name!r} reads like the answer for images of no class. Rename the "
                 "folder by what it shows, background for one, or remove it."
             )
-        if not said:
+        if not words:
             raise DataError(f"The class {name!r} has no word in its name. Rename the folder.")
-        if said in read:
-            raise DataError(f"The classes {read[said]!r} and {name!r} read the same. Rename one.")
-        read[said] = name
+        if words in known:
+            raise DataError(f"The classes {known[words]!r} and {name!r} read the same. Rename one.")
+        known[words] = name

@@ -7,75 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from footwork.class_names import read_class_names
+from footwork.encoder.protocol import ImageTextEncoder, UnitRows
 from footwork.errors import ConfigError
 from footwork.files.folders import read_manifest
 from footwork.files.paths import path_line
 from footwork.prompts.class_embeddings import OnProgress, unseen
-from zeroshot.classifier import (
-    DEFAULT_MODEL,
-    LabelledImage,
-    ZeroShotClassifier,
-    ZeroShotOptions,
-)
+from zeroshot.classifier import DEFAULT_MODEL, LabelledImage, ZeroShotClassifier, ZeroShotOptions
 from zeroshot.config import is_finetuned
 from zeroshot.options import LabelOptions, ModelOptions, SortingOptions
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
-    from footwork.prompts.labels import ImageTextEncoder
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.taught import TaughtClassifier
-
-
-def check_folders(labels: Sequence[str], options: SortingOptions) -> None:
-    """Tell before the work what labels could not be sorted by.
-
-    Raises:
-        ConfigError: Two would share a folder.
-    """
-    if options.target is not None:
-        from zeroshot.sorting import label_folders
-
-        label_folders(labels)
-
-
-def use_labels(
-    labelled: Sequence[LabelledImage], options: SortingOptions, notify: Callable[[str], None]
-) -> bool:
-    """Write sidecars, copy or move.
-
-    Args:
-        labelled: The files.
-        options: What is done with them.
-        notify: Is told what was done, and what could not be.
-
-    Returns:
-        Whether all of it could be done.
-    """
-    failed = 0
-    if options.xmp:  # first, so that they go along
-        from zeroshot.sidecars import write_sidecars
-
-        sidecars = write_sidecars(labelled)
-        notify(f"{sidecars.written} sidecars say what their images show.")
-        for fault in sidecars.failed:
-            notify(fault)
-        failed += len(sidecars.failed)
-    if options.target is not None:
-        from zeroshot.sorting import apply_plan, plan_sorting
-
-        plan = plan_sorting(labelled, options.target, options.how)
-        if not options.yes:
-            notify(plan.to_text())
-        else:
-            outcome = apply_plan(plan, notify)
-            notify(outcome.to_text())
-            failed += len(outcome.failed)
-    return not failed
 
 
 class Labeller(Protocol):
@@ -94,39 +39,12 @@ class Labeller(Protocol):
 
 
 class VectorLabeller(Labeller, Protocol):
-    """A labeller to which a picture is its vector."""
+    """A labeller to which an image is its vector."""
 
     def label_embeddings(
-        self, embeddings: NDArray[np.float32], paths: Sequence[Path | None] | None = None
+        self, embeddings: UnitRows, paths: Sequence[Path | None] | None = None
     ) -> Iterator[LabelledImage]:
-        """Label pictures that are embedded already, (N, D)."""
-
-
-class Labelling(Iterator[LabelledImage]):
-    """Answers as they come, and what is to be told when all have come.
-
-    Args:
-        answers: Of any number.
-        keeps: Whether they are needed once more, to sort the files.
-    """
-
-    def __init__(self, answers: Iterator[LabelledImage], *, keeps: bool) -> None:
-        self.faults: list[str] = []
-        """Files that could not be read, and why."""
-        self.notes: list[str] = []
-        """What to know of files that could be read."""
-        self.kept: list[LabelledImage] = []
-        self._answers, self._keeps = answers, keeps
-
-    def __next__(self) -> LabelledImage:
-        answer = next(self._answers)
-        if answer.fault is not None:
-            self.faults.append(f"skipped {path_line(answer.path or '-')}: {answer.fault}.")
-        if answer.note is not None:
-            self.notes.append(f"{path_line(answer.path or '-')}: {answer.note}.")
-        if self._keeps:
-            self.kept.append(replace(answer, scores={}))  # by which no file is sorted
-        return answer
+        """Label images that are embedded already, (N, D)."""
 
 
 def open_labeller(
@@ -143,8 +61,8 @@ def open_labeller(
         ConfigError: The labels or the templates cannot be used.
         ModelError: A model cannot be loaded.
     """
-    if what.taught is not None and is_finetuned(read_manifest(Path(what.taught), verify=False)):
-        return open_finetuned(Path(what.taught), model, what.abstain_below)
+    if _is_finetuned(what):
+        return open_finetuned(Path(str(what.taught)), model, what.abstain_below)
     return open_vector_labeller(what, model, on_progress=on_progress)
 
 
@@ -166,18 +84,22 @@ def open_vector_labeller(
         ConfigError: The labels or the templates cannot be used.
         ModelError: A model cannot be loaded, or the labels were not taught on its vectors.
     """
+    if _is_finetuned(what):
+        raise ConfigError(
+            f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so that no "
+            "index can serve it. Leave out --index."
+        )
     if what.taught is not None:
-        if is_finetuned(read_manifest(Path(what.taught), verify=False)):
-            raise ConfigError(
-                f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so "
-                "that no index can serve it. Leave out --index."
-            )
         return open_taught(Path(what.taught), model, what.abstain_below, encoder)
     labels = read_class_names(what.labels, what.labels_file)  # before a model is loaded in vain
     options = ZeroShotOptions(
         templates=what.templates, multi=what.multi, top_k=what.top_k, none_below=what.none_below
     )
     return ZeroShotClassifier(encoder or open_encoder(model), labels, options, on_progress)
+
+
+def _is_finetuned(what: LabelOptions) -> bool:
+    return what.taught is not None and is_finetuned(read_manifest(Path(what.taught), verify=False))
 
 
 def open_finetuned(
@@ -242,3 +164,65 @@ def open_taught(
         named = replace(model, model_id=taught.model_id, revision=taught.revision)
         encoder = open_encoder(named if model.model_id is None else model)
     return TaughtClassifier(taught.knowledge, taught.manifest, thresholds, encoder)
+
+
+class Labelling(Iterator[LabelledImage]):
+    """Answers as they come, and what is to be told when all have come.
+
+    Args:
+        answers: Of any number.
+        keeps: Whether they are needed once more, to sort the files.
+    """
+
+    def __init__(self, answers: Iterator[LabelledImage], *, keeps: bool) -> None:
+        self.faults: list[str] = []
+        """Files that could not be read, and why."""
+        self.notes: list[str] = []
+        """What to know of files that could be read."""
+        self.kept: list[LabelledImage] = []
+        self._answers, self._keeps = answers, keeps
+
+    def __next__(self) -> LabelledImage:
+        answer = next(self._answers)
+        if answer.fault is not None:
+            self.faults.append(f"skipped {path_line(answer.path or '-')}: {answer.fault}.")
+        if answer.note is not None:
+            self.notes.append(f"{path_line(answer.path or '-')}: {answer.note}.")
+        if self._keeps:
+            self.kept.append(replace(answer, scores={}))  # by which no file is sorted
+        return answer
+
+
+def use_labels(
+    labelled: Sequence[LabelledImage], options: SortingOptions, notify: Callable[[str], None]
+) -> bool:
+    """Write sidecars, copy or move.
+
+    Args:
+        labelled: The files.
+        options: What is done with them.
+        notify: Is told what was done, and what could not be.
+
+    Returns:
+        Whether all of it could be done.
+    """
+    failed = 0
+    if options.xmp:  # first, so that they go along
+        from zeroshot.sidecars import write_sidecars
+
+        sidecars = write_sidecars(labelled)
+        notify(f"{sidecars.written} sidecars say what their images show.")
+        for fault in sidecars.failed:
+            notify(fault)
+        failed += len(sidecars.failed)
+    if options.target is not None:
+        from zeroshot.sorting import apply_plan, plan_sorting
+
+        plan = plan_sorting(labelled, options.target, options.how)
+        if not options.yes:
+            notify(plan.to_text())
+        else:
+            outcome = apply_plan(plan, notify)
+            notify(outcome.to_text())
+            failed += len(outcome.failed)
+    return not failed

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError
-from footwork.help_page import INDEX, LABELS, MODEL
-from footwork.options import EncoderConfig
-from search.options import FilterOptions, StoreOptions
+from footwork.fewshot.methods import (
+    LearnOptions,
+    MethodName,  # noqa: F401 - inherited annotations are evaluated here
+)
+from footwork.help_page import INDEX, LABELS, METHOD, MODEL
+from footwork.options import (
+    EncoderConfig,
+    Precision,  # noqa: F401 - inherited annotations are evaluated here
+)
+from search.options import (  # `from_environment`: inherited annotations are evaluated here
+    FilterOptions,
+    StoreOptions,
+    from_environment,  # noqa: F401
+)
 from zeroshot.classifier import ZeroShotOptions
 
 
@@ -144,3 +155,31 @@ class SortingOptions:
     def how(self) -> Literal["copy", "move"]:
         """What is done with each file."""
         return "copy" if self.copy_to else "move"
+
+
+@METHOD
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeachOptions(LearnOptions):
+    """How a classifier of images is taught."""
+
+    templates: str | None = None
+    """imagenet, short, one template, a file of them, or a .json file of prompts by label: what
+    class names are put into; if not given, the usual one of the model."""
+    unlabelled: tuple[Path, ...] = ()
+    """Images without a label, in folders or by name, to choose from which to label next."""
+    suggestions: int = 10
+    """How many of them to name."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        LearnOptions.__post_init__(self)
+        if self.suggestions < 0:
+            raise ConfigError(f"`suggestions` must be at least 0, got {self.suggestions}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting by name, as JSON takes it."""
+        return asdict(self) | {"unlabelled": [str(path) for path in self.unlabelled]}

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.class_names import checked_class_names, class_name
+from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.logits import FloatArray
-from footwork.fewshot.knowledge import spoken
 from footwork.help_page import METHOD
 from footwork.prompts.class_embeddings import EmbeddingCache, prompt_embeddings, unit_rows
-from footwork.prompts.labels import ImageTextEncoder, Scorer
+from footwork.prompts.labels import Scorer
 from footwork.prompts.none_of_these import NONE_BELOW
-from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
+from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts, spoken
 from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
 
 TAUGHT = "the taught classifier"

@@ -15,22 +15,24 @@ Row = Mapping[str, Any]
 NONE = "(none of these)"
 _LABEL_WIDTH = 24  # characters
 FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
-COLUMNS = ("path", "label", "score", "labels", "standing", "fault", "scores")
+COLUMNS = ("path", "label", "score", "labels", "z_score", "fault", "scores")
 """Of `label_row`; in a table `s:LABEL` of each label in place of the last."""
+FORMER_COLUMNS = ("standing",)
+"""What the first version called `z_score`: its tables are replaced as ours are."""
 
 
 def label_row(answer: LabelledImage) -> dict[str, Any]:
-    """One picture's row: `path`, `label`, `score`, `scores`, and how they came about.
+    """One image's row: `path`, `label`, `score`, `scores`, and how they came about.
 
-    `label` is None where none of the labels fits, or the picture cannot be read: then `fault` says
-    why. `labels` are all that are given, `standing` is what `none_below` is compared with.
+    `label` is None where none of the labels fits, or the image cannot be read: then `fault` says
+    why. `labels` are all that are given, `z_score` is what `none_below` is compared with.
     """
     return {
         "path": None if answer.path is None else path_text(answer.path),
         "label": answer.label,
         "score": answer.score,
         "labels": list(answer.labels),
-        "standing": answer.standing,
+        "z_score": answer.z_score,
         "fault": answer.fault,
         "scores": answer.scores,
     }
@@ -55,13 +57,7 @@ def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Any]:
 def write_label_rows(
     rows: Iterable[Row], path: Path, labels: Sequence[str], *, raw_cells: bool = False
 ) -> None:
-    """Write rows to a file that is complete or absent: .csv, .tsv, .jsonl or .parquet.
-
-    Args:
-        rows: Of `label_row`.
-        path: Of the file.
-        labels: As of `flat_row`.
-        raw_cells: As of `write_rows`.
+    """Write rows of `label_row` to a file that is complete or absent, as `write_rows` does.
 
     Raises:
         ConfigError: `path` has another ending.
@@ -76,19 +72,15 @@ def write_label_rows(
 
 def table_lines(rows: Iterable[Row], labels: Sequence[str]) -> Iterator[str]:
     """A table for the eye, line by line as the rows come."""
-    longest = max(map(len, (*labels, NONE)))
-    width = min(longest, _LABEL_WIDTH)
+    width = min(max(map(len, (*labels, NONE))), _LABEL_WIDTH)
     yield f"{'label':<{width}}  score  path"
     for row in rows:
         if row["fault"] is not None:
             yield f"{'–':<{width}}      –  {row['path']}: {row['fault']}"
             continue
         label = ", ".join(row["labels"]) or NONE
-        yield f"{_cut(label, width):<{width}}  {row['score']:5.3f}  {row['path']}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+        label = label if len(label) <= width else label[: width - 1] + "…"
+        yield f"{label:<{width}}  {row['score']:5.3f}  {row['path']}"
 
 
 def _schema(row: Row) -> Any:

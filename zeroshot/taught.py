@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import ModelError
 from footwork.evaluation.logits import FloatArray
 from footwork.fewshot.knowledge import (
@@ -22,7 +23,6 @@ from footwork.fewshot.knowledge import (
     save_knowledge,
 )
 from footwork.files.folders import MANIFEST, read_manifest, write_json
-from footwork.prompts.labels import ImageTextEncoder
 from zeroshot.classifier import LabelledImage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _TOGETHER = 64  # files whose answers come at once
 
 @dataclass(frozen=True, slots=True)
 class TaughtImage(LabelledImage):
-    """The answer for one picture; `standing` is left open."""
+    """The answer for one image; `z_score` is left open."""
 
     familiarity: float | None = None
     """How like the examples it is: 0 is usual, less is stranger."""
@@ -109,16 +109,15 @@ class TaughtClassifier:
             raise ModelError(message)
         try:
             knowledge = read_knowledge(folder, manifest["knowledge"])
-            found = Thresholds(**manifest["thresholds"])
-            list(
-                cls(knowledge, manifest, found).label_embeddings(knowledge.familiarity.middle[None])
-            )
+            stated = Thresholds(**manifest["thresholds"])
+            taught = cls(knowledge, manifest, stated)
+            list(taught.label_embeddings(knowledge.familiarity.middle[None]))
         except ModelError:
             raise
         except Exception as error:
             message = f"{folder} cannot be used: {type(error).__name__}: {error}. Teach it again."
             raise ModelError(message) from error
-        return cls(knowledge, manifest, thresholds or found, encoder)
+        return cls(knowledge, manifest, thresholds or stated, encoder)
 
     def save(self, folder: Path) -> None:
         """Write weights and manifest into a folder that exists."""
@@ -133,11 +132,10 @@ class TaughtClassifier:
         """
         taught = self.manifest["model"]["fingerprint"]
         if encoder.fingerprint != taught:
-            name = getattr(encoder, "model_id", "another model")
             raise ModelError(
-                f"This classifier was taught on embeddings of {self.model_id} ({taught}), but "
-                f"the images are embedded by {name} ({encoder.fingerprint}). Use the first, or "
-                "teach again with the second."
+                f"This classifier was taught on embeddings of {self.model_id} ({taught}), but the "
+                f"images are embedded by {encoder.model_id} ({encoder.fingerprint}). Use the "
+                "first, or teach again with the second."
             )
 
     @cached_property
@@ -156,7 +154,7 @@ class TaughtClassifier:
         return loaded
 
     def predict(self, images: Sequence[Path | Image.Image]) -> list[TaughtImage]:
-        """Label pictures, in their order.
+        """Label images, in their order.
 
         Raises:
             ImageError: One cannot be read.
@@ -168,15 +166,15 @@ class TaughtClassifier:
         """Label files of any number in bounded memory, in their order; none of them raises."""
         stream = self.encoder.encode_files(paths)
         while batch := list(islice(stream, _TOGETHER)):
-            rows = [one.embedding for one in batch if one.embedding is not None]
-            read = [one.path for one in batch if one.embedding is not None]
+            rows = [file.embedding for file in batch if file.embedding is not None]
+            read = [file.path for file in batch if file.embedding is not None]
             answers = self.label_embeddings(np.stack(rows), read) if rows else iter(())
-            for one in batch:
-                if one.embedding is None:
-                    yield TaughtImage(one.path, None, fault=one.fault)
+            for file in batch:
+                if file.embedding is None:
+                    yield TaughtImage(file.path, None, fault=file.fault)
                 else:
                     answer = next(answers)
-                    yield replace(answer, note=one.note) if one.note else answer
+                    yield replace(answer, note=file.note) if file.note else answer
 
     def predict_proba(self, embeddings: NDArray[Any]) -> FloatArray:
         """Calibrated probabilities, (N, C), of embeddings (N, D), unit rows."""
@@ -196,7 +194,7 @@ class TaughtClassifier:
     def label_embeddings(
         self, embeddings: NDArray[Any], paths: Sequence[Path | None] | None = None
     ) -> Iterator[TaughtImage]:
-        """Label pictures that are embedded already, by the encoder it was taught with.
+        """Label images that are embedded already, by the encoder it was taught with.
 
         Args:
             embeddings: Shape (N, D), unit rows.
@@ -216,9 +214,12 @@ class TaughtClassifier:
     def _answer(
         self, path: Path | None, probabilities: list[float], familiarity: float
     ) -> TaughtImage:
-        best = max(probabilities)
-        label = self.labels[probabilities.index(best)]
-        doubt = self._doubt(best, familiarity)
+        best, doubt = max(probabilities), None
+        label, thresholds = self.labels[probabilities.index(best)], self.thresholds
+        if thresholds.familiar_from is not None and familiarity < thresholds.familiar_from:
+            doubt = "unfamiliar"
+        elif thresholds.abstain_below is not None and best < thresholds.abstain_below:
+            doubt = "unsure"
         return TaughtImage(
             path=path,
             label=None if doubt else label,
@@ -229,11 +230,3 @@ class TaughtClassifier:
             familiarity=familiarity,
             doubt=doubt,
         )
-
-    def _doubt(self, probability: float, familiarity: float) -> str | None:
-        bars = self.thresholds
-        if bars.familiar_from is not None and familiarity < bars.familiar_from:
-            return "unfamiliar"
-        if bars.abstain_below is not None and probability < bars.abstain_below:
-            return "unsure"
-        return None

@@ -7,30 +7,31 @@ folder that is named appears only when all of it has succeeded.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.encoder.protocol import ImageTextEncoder, UnitRows
 from footwork.errors import DataError
 from footwork.fewshot.examples import SAME_COSINE, Examples
-from footwork.fewshot.forecast import forecast_manifest, forecast_text
-from footwork.fewshot.knowledge import embed_words, knowledge_manifest
+from footwork.fewshot.forecast import forecast_text
+from footwork.fewshot.knowledge import Words, knowledge_manifest
 from footwork.fewshot.lesson import Lesson, learn, lesson_notes
-from footwork.fewshot.methods import METHOD
-from footwork.fewshot.options import TeachOptions
-from footwork.fewshot.suggestions import Candidates, Suggestion, suggest
+from footwork.fewshot.methods import METHODS
+from footwork.fewshot.suggestions import Candidates, suggest
 from footwork.files.folders import published_folder, require_free
+from footwork.files.paths import path_text
 from footwork.images.finding import find_images
-from footwork.prompts.labels import ImageTextEncoder
+from footwork.prompts.labels import embed_labels
+from footwork.prompts.templates import spoken
 from search.update.crew import Crew, launched_crew
-from zeroshot.classifier import DEFAULT_MODEL
-from zeroshot.labelled_images import ExampleFiles, read_examples
+from zeroshot.classifier import DEFAULT_MODEL, label_prompts
+from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
+from zeroshot.options import TeachOptions
 from zeroshot.taught import APPLICATION, TaughtClassifier
 
 DEFAULTS = TeachOptions()
@@ -38,12 +39,12 @@ LIBRARIES = ("footwork", "numpy", "torch", "transformers", "scikit-learn", "safe
 
 
 @dataclass(frozen=True, slots=True)
-class SkippedImage:
-    """A file that was left out."""
+class Suggestion:
+    """An image whose label would teach much."""
 
     path: Path
     reason: str
-    """A clause such as "it is truncated"."""
+    """A clause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +65,16 @@ class TaughtRun:
     def to_text(self) -> str:
         """What to expect of it, and what to label next, for people."""
         counts = self.manifest["data"]["examples"]
-        title = METHOD[self.manifest["method"]].title
+        title = METHODS[self.manifest["method"]].title
         lines = [
             f"{self.folder} was taught {len(counts)} classes by {sum(counts.values())} images: "
             f"{title}.",
-            forecast_text(self.manifest["forecast"], self.manifest["thresholds"]),
+            forecast_text(self.manifest["forecast"], self.manifest["thresholds"], "images"),
         ]
         if self.suggestions:
             lines.append("Label these next:")
-            lines.extend(f"  {one.path}: {one.reason}" for one in self.suggestions)
+            lines.extend(f"  {next_one.path}: {next_one.reason}" for next_one in self.suggestions)
         return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Files that could be read, and those that could not."""
-
-    paths: tuple[Path, ...]
-    rows: NDArray[np.float32]
-    """Shape (N, D), unit rows."""
-    kept: NDArray[np.bool_]
-    """Which of the files were read, in their order."""
-    skipped: tuple[SkippedImage, ...]
 
 
 def teach(
@@ -113,16 +102,16 @@ def teach(
         ModelError: The model cannot be loaded.
     """
     require_free(Path(out), overwrite, (examples, model_id, *options.unlabelled))
-    files = read_examples(Path(examples))  # before a model is loaded in vain
+    images = read_examples(Path(examples))  # before a model is loaded in vain
     from footwork.encoder.dual import DualEncoder
 
     encoder = DualEncoder.load(model_id, revision)
-    return teach_files(encoder, files, Path(out), options, overwrite=overwrite)
+    return teach_files(encoder, images, Path(out), options, overwrite=overwrite)
 
 
 def teach_files(
     encoder: ImageTextEncoder,
-    files: ExampleFiles,
+    images: LabelledImages,
     out: Path,
     options: TeachOptions,
     *,
@@ -133,7 +122,7 @@ def teach_files(
 
     Args:
         encoder: Embeds images and class names.
-        files: The examples.
+        images: The examples.
         out: The folder to publish.
         options: How it is taught.
         overwrite: Replace `out` if it exists.
@@ -144,106 +133,91 @@ def teach_files(
         ConfigError: `out` exists, or a setting is wrong.
         DataError: There is nothing to learn from.
     """
-    embedded = _embed(encoder, files.paths)
-    examples = _examples(files, embedded)
-    words, notes = None, files.notes
+    rows, kept, skipped = embed_files(encoder, images.paths)
+    _require_every_class(images, kept, skipped)
+    examples = Examples(rows, images.targets[kept], len(images.class_names))
+    words, notes = None, images.notes
     if options.words != 0.0:
-        words, said = embed_words(encoder, files.class_names, options.templates)
-        notes = (*notes, *said)
+        names = [spoken(name) for name in images.class_names]
+        embedded = embed_labels(encoder, names, label_prompts(encoder, options.templates))
+        words = Words(embedded.classes, embedded.references, encoder.logit_scale)
+        notes += embedded.notes
     lesson = learn(examples, words, options)
-    names = [f"{path.parent.name}/{path.name}" for path in embedded.paths]
-    notes = (*notes, *lesson_notes(lesson, files.class_names, names, options))
-    manifest = _manifest(encoder, files, lesson, options)
+    files = [f"{path.parent.name}/{path.name}" for path in map(images.paths.__getitem__, kept)]
+    notes += lesson_notes(lesson, images.class_names, files, options, "image")
+    manifest = _manifest(encoder, images, lesson, options)
     classifier = TaughtClassifier(lesson.knowledge, manifest, lesson.thresholds, encoder)
-    suggestions, more = _suggestions(classifier, encoder, embedded, options)
-    next_ones = [{"path": str(one.path), "reason": one.reason} for one in suggestions]
-    manifest["label_next"] = next_ones
+    suggestions, not_read = _suggestions(classifier, encoder, rows, options)
+    manifest["label_next"] = [
+        {"path": str(next_one.path), "reason": next_one.reason} for next_one in suggestions
+    ]
     crew = launched_crew() if crew is None else crew
     if crew.is_main:
-        _publish(classifier, out, overwrite=overwrite)
+        with published_folder(out, overwrite) as folder:
+            classifier.save(folder)
     crew.from_main(None)  # none goes on before it is there
-    skipped = (*embedded.skipped, *more)
-    return TaughtRun(out, manifest, classifier, lesson, suggestions, notes, skipped)
+    return TaughtRun(out, manifest, classifier, lesson, suggestions, notes, (*skipped, *not_read))
 
 
-def _embed(encoder: ImageTextEncoder, paths: Iterable[Path]) -> Embedded:
-    found = list(encoder.encode_files(paths))
-    rows = [one.embedding for one in found if one.embedding is not None]
-    kept = [one.embedding is not None for one in found]
-    return Embedded(
-        tuple(one.path for one in found if one.embedding is not None),
-        np.stack(rows) if rows else np.zeros((0, encoder.width), np.float32),
-        np.array(kept, dtype=bool),
-        tuple(SkippedImage(one.path, one.fault or "") for one in found if one.embedding is None),
-    )
-
-
-def _examples(files: ExampleFiles, embedded: Embedded) -> Examples:
-    labels = files.labels[embedded.kept]
-    examples = Examples(embedded.rows, labels, len(files.class_names))
-    for number in np.nonzero(examples.counts == 0)[0].tolist():
-        paths = [p for p, label in zip(files.paths, files.labels, strict=True) if label == number]
-        first = next(one for one in embedded.skipped if one.path in paths)
+def _require_every_class(
+    images: LabelledImages, kept: list[int], skipped: tuple[SkippedImage, ...]
+) -> None:
+    counts = np.bincount(images.targets[kept], minlength=len(images.class_names))
+    for number in np.nonzero(counts == 0)[0].tolist():
+        first = path_text(images.paths[int((images.targets == number).argmax())])
+        reason = next(skip.reason for skip in skipped if skip.place == first)
         raise DataError(
-            f"No image of the class {files.class_names[number]!r} can be read: {first.path}: "
-            f"{first.reason}. Replace it, or remove the class."
+            f"No image of the class {images.class_names[number]!r} can be read: {first}: {reason}. "
+            "Replace it, or remove the class."
         )
-    return examples
 
 
 def _suggestions(
     classifier: TaughtClassifier,
     encoder: ImageTextEncoder,
-    embedded: Embedded,
+    examples: UnitRows,
     options: TeachOptions,
 ) -> tuple[tuple[Suggestion, ...], tuple[SkippedImage, ...]]:
     if not options.unlabelled:
         return (), ()
-    found = _embed(encoder, find_images(options.unlabelled).paths)
-    new = (found.rows @ embedded.rows.T).max(axis=1, initial=-1.0) <= SAME_COSINE
-    rows = found.rows[new]
+    paths = find_images(options.unlabelled).paths
+    rows, kept, skipped = embed_files(encoder, paths)
+    if not kept:
+        return (), skipped
+    new = (rows @ examples.T).max(axis=1) <= SAME_COSINE
+    rows, numbers = rows[new], np.array(kept)[new].tolist()
     answers = classifier.answers(rows)
-    bar = classifier.thresholds.familiar_from
-    candidates = Candidates(
-        [path for path, fresh in zip(found.paths, new, strict=True) if fresh],
-        rows,
-        answers.probabilities,
-        answers.familiarities < (-np.inf if bar is None else bar),
-    )
-    chosen = suggest(candidates, embedded.rows, classifier.labels, options.suggestions)
-    return chosen, found.skipped
+    familiar_from = classifier.thresholds.familiar_from
+    unfamiliar = answers.familiarities < (-np.inf if familiar_from is None else familiar_from)
+    candidates = Candidates(rows, answers.probabilities, unfamiliar)
+    chosen = suggest(candidates, examples, classifier.labels, options.suggestions)
+    return tuple(Suggestion(paths[numbers[row]], reason) for row, reason in chosen), skipped
 
 
 def _manifest(
-    encoder: ImageTextEncoder, files: ExampleFiles, lesson: Lesson, options: TeachOptions
+    encoder: ImageTextEncoder, images: LabelledImages, lesson: Lesson, options: TeachOptions
 ) -> dict[str, Any]:
     rows = np.ascontiguousarray(lesson.examples.embeddings, dtype="<f4")
-    counts = zip(files.class_names, lesson.examples.counts.tolist(), strict=True)
-    bars = lesson.thresholds
+    counts = zip(images.class_names, lesson.examples.counts.tolist(), strict=True)
     return {
         "footwork": version("footwork"),
         "application": APPLICATION,
-        "labels": list(files.class_names),
+        "labels": list(images.class_names),
         "method": options.method,
         "model": {
-            "id": getattr(encoder, "model_id", None),
+            "id": encoder.model_id,
             "revision": getattr(encoder, "revision", None),
             "fingerprint": encoder.fingerprint,
         },
         "data": {
-            "path": str(files.folder),
+            "path": images.source,
             "examples": dict(counts),
             "embeddings_sha256": sha256(rows.tobytes()).hexdigest(),
         },
-        "forecast": forecast_manifest(lesson, files.class_names),
+        "forecast": lesson.forecast(images.class_names),
         "knowledge": knowledge_manifest(options.method, lesson.knowledge),
-        "thresholds": {"abstain_below": bars.abstain_below, "familiar_from": bars.familiar_from},
+        "thresholds": asdict(lesson.thresholds),
         "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
         "seed": options.seed,
         "options": options.to_dict(),
     }
-
-
-def _publish(classifier: TaughtClassifier, out: Path, *, overwrite: bool) -> None:
-    with published_folder(out, overwrite) as folder:
-        classifier.save(folder)

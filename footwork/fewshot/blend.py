@@ -1,6 +1,6 @@
 """How much the words say, how much the examples, and how sure the two are together.
 
-The answer to an image is a softmax over `temperature * (share * words + (1 - share) * examples)`,
+The answer to an input is a softmax over `(share * words + (1 - share) * examples) / temperature`,
 where `words` are the logits of zero-shot and `examples` the scores of the taught head, stretched to
 the same spread. Share, temperature and the one setting of a method are chosen together, as those
 under which the true classes of examples left out are likeliest (Wolpert 1992, Stacked
@@ -12,7 +12,7 @@ an example and a half of each class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from footwork.evaluation.logits import FloatArray, log_softmax
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
-TEMPERATURES = tuple(float(2.0**power) for power in np.arange(-4.0, 5.5, 0.5))
+TEMPERATURES = tuple(float(2.0**power) for power in np.arange(4.0, -5.5, -0.5))
 
 WORDS_WORTH = 1.5
 """Examples a class that words that are better than chance are taken to be worth. On real vectors
@@ -51,23 +51,15 @@ class Blend:
     share: float
     """Of the words, 0 to 1."""
     temperature: float
-    """Multiplies the sum: above 1 is surer. Where textclf divides, this multiplies."""
+    """Divides the sum: above 1 is less sure."""
     stretch: float
     """Multiplies the head's scores, so that they spread as the words' logits do."""
 
     def logits(self, words: FloatArray | None, scores: FloatArray) -> FloatArray:
-        """Add up.
-
-        Args:
-            words: Shape (N, C), zero-shot logits; None where there are none.
-            scores: Shape (N, C), of the head.
-
-        Returns:
-            Shape (N, C).
-        """
+        """Add up zero-shot logits, if there are any, and scores of the head, all (N, C)."""
         examples = (1.0 - self.share) * self.stretch * scores
         summed = examples if words is None else self.share * words + examples
-        return self.temperature * summed
+        return summed / self.temperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +76,7 @@ class HeldOut:
     """Shape (N,), whether the class of a row kept an example when the row was left out."""
     folds: NDArray[np.int64]
     """Shape (N,): rows of one number were left out together."""
-    pictures: NDArray[np.int64]
+    groups: NDArray[np.int64]
     """Shape (N,): rows of one number are copies, which are one piece of evidence."""
 
     def filled(self) -> FloatArray:
@@ -117,20 +109,27 @@ def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, 
         shares = SHARES[1:]  # nothing is left out that could tell whether words help
     if words is None or (share is None and not better_than_chance(words, held_out)):
         words, shares = None, (0.0,)
-    stretches = _stretches(words, scores)
-    cells = list(_cells(stretches, shares))
+    stretches = _stretches(words, scores).tolist()
+    blends = [
+        Blend(setting, share, temperature, stretch)
+        for share in shares
+        for setting, stretch in enumerate(stretches)
+        for temperature in TEMPERATURES
+    ]
     per_class = len(held_out.labels) / scores.shape[2]
-    priors = np.array([_log_prior(blend, per_class, free=len(shares) > 1) for blend in cells])
-    rows = _looked_at(held_out)
-    likelihoods = np.stack([_log_likelihoods(blend, held_out, scores, rows) for blend in cells])
-    best = _choose(cells, priors, likelihoods)
+    priors = np.array([_log_prior(blend, per_class, free=len(shares) > 1) for blend in blends])
+    rows = np.nonzero(held_out.judged)[0]
+    if len(rows) > (most := max(_FIT_ROWS, _FIT_CELLS // scores.shape[2])):
+        rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    likelihoods = np.stack([_log_likelihoods(blend, held_out, scores, rows) for blend in blends])
+    best = _choose(blends, priors, likelihoods)
     logits = best.logits(words, scores[best.setting])
     for number in np.unique(held_out.folds[rows]):
         away = held_out.folds[rows] == number
-        without = _choose(cells, priors, likelihoods[:, ~away])
-        one = rows[away]
-        known = None if words is None else words[one]
-        logits[one] = without.logits(known, scores[without.setting, one])
+        without = _choose(blends, priors, likelihoods[:, ~away])
+        left_out = rows[away]
+        words_there = None if words is None else words[left_out]
+        logits[left_out] = without.logits(words_there, scores[without.setting, left_out])
     alone = ~held_out.judged
     if share != 1.0 or words is None:
         logits[alone] = np.nan if words is None else words[alone]
@@ -144,7 +143,7 @@ def better_than_chance(words: FloatArray, held_out: HeldOut) -> bool:
     orders, and more examples must be right than by guessing. Very few examples can show nothing:
     three of as many classes have but 6 orders.
     """
-    _, firsts = np.unique(held_out.pictures, return_index=True)
+    _, firsts = np.unique(held_out.groups, return_index=True)
     words, labels = words[firsts], held_out.labels[firsts]
     if (words.argmax(axis=1) == labels).mean() <= 1.0 / words.shape[1]:
         return False
@@ -162,14 +161,7 @@ def _stretches(words: FloatArray | None, scores: FloatArray) -> FloatArray:
     return np.where(told, wanted / np.where(told, spreads, 1.0), 0.0)
 
 
-def _cells(stretches: FloatArray, shares: Sequence[float]) -> Iterator[Blend]:
-    for share in shares:
-        for setting, stretch in enumerate(stretches.tolist()):
-            for temperature in TEMPERATURES:
-                yield Blend(setting, share, temperature, stretch)
-
-
-def _choose(cells: Sequence[Blend], priors: FloatArray, likelihoods: FloatArray) -> Blend:
+def _choose(blends: Sequence[Blend], priors: FloatArray, likelihoods: FloatArray) -> Blend:
     """Take the first setting without words, unless others are better.
 
     Words are where they make the true classes likelier at all, since they are better than chance
@@ -177,7 +169,7 @@ def _choose(cells: Sequence[Blend], priors: FloatArray, likelihoods: FloatArray)
     Classification and Regression Trees, section 3.4.3.
     """
     totals = likelihoods.sum(axis=1) + priors
-    kinds = np.array([(cell.share > 0.0, cell.setting) for cell in cells])
+    kinds = np.array([(blend.share > 0.0, blend.setting) for blend in blends])
     best, *others = (
         int(np.where((kinds == kind).all(axis=1), totals, -np.inf).argmax())
         for kind in np.unique(kinds, axis=0)
@@ -186,27 +178,19 @@ def _choose(cells: Sequence[Blend], priors: FloatArray, likelihoods: FloatArray)
         gains = likelihoods[other] - likelihoods[best]
         total = float(gains.sum())
         variance = float((gains**2).sum()) - total**2 / max(1, len(gains))
-        words_first = cells[other].share > 0.0 == cells[best].share
+        words_first = blends[other].share > 0.0 == blends[best].share
         if total > (0.0 if words_first else np.sqrt(max(0.0, variance))):
             best = other
-    return cells[best]
+    return blends[best]
 
 
 def _log_prior(blend: Blend, per_class: float, *, free: bool) -> float:
-    found = -0.5 * (np.log2(blend.temperature) / _TEMPERATURE_SPREAD) ** 2
+    prior = -0.5 * (np.log2(blend.temperature) / _TEMPERATURE_SPREAD) ** 2
     if free and blend.share > 0.0:
         middle = WORDS_WORTH / (WORDS_WORTH + per_class)
-        found += _PRIOR_ROWS * middle * np.log(blend.share / middle)
-        found += _PRIOR_ROWS * (1.0 - middle) * np.log((1.0 - blend.share) / (1.0 - middle))
-    return float(found)
-
-
-def _looked_at(held_out: HeldOut) -> NDArray[np.int64]:
-    rows = np.nonzero(held_out.judged)[0]
-    most = max(_FIT_ROWS, _FIT_CELLS // held_out.scores.shape[2])
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+        prior += _PRIOR_ROWS * middle * np.log(blend.share / middle)
+        prior += _PRIOR_ROWS * (1.0 - middle) * np.log((1.0 - blend.share) / (1.0 - middle))
+    return float(prior)
 
 
 def _log_likelihoods(
@@ -214,5 +198,5 @@ def _log_likelihoods(
 ) -> FloatArray:
     words = None if held_out.words is None else held_out.words[rows]
     logits = blend.logits(words, scores[blend.setting, rows])
-    found: FloatArray = log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]
-    return found
+    likelihoods: FloatArray = log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]
+    return likelihoods

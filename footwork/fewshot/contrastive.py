@@ -27,7 +27,7 @@ _MOST_ROWS = 512
 
 
 def fit(examples: Examples, steps: float, seed: int = 0) -> ProjectionHead:
-    """Train the projection, on one thread of the processor, the same for the same seed.
+    """Train the projection, on one thread of the CPU, the same for the same seed.
 
     Args:
         examples: At least one.

@@ -14,7 +14,7 @@ from footwork.evaluation.logits import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """N embedded images with their classes."""
+    """N embedded inputs (texts or images) with their classes."""
 
     embeddings: NDArray[np.floating[Any]]
     """Shape (N, D), unit rows."""
@@ -73,14 +73,14 @@ class Examples:
 Folds = Sequence[NDArray[np.int64]]
 
 SAME_COSINE = 0.9999
-"""Above it two embeddings are of one picture: a copy, or one saved again in another quality. With
+"""Above it two embeddings are of one input: a copy, or one saved again in another quality. With
 real vectors of CLIP ViT-B/32, different photographs of one scene stay below 0.95."""
 
 _BLOCK = 2048  # rows compared with all others at once
 
 
-def same_pictures(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Number the pictures that rows show: equal numbers are (nearly) one picture.
+def group_copies(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Number the groups of copies: rows of one number are (nearly) one input.
 
     Args:
         embeddings: Shape (N, D), unit rows.
@@ -102,18 +102,14 @@ def same_pictures(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def leave_one_out(pictures: NDArray[np.int64]) -> Folds:
-    """One fold a picture: all rows that show it.
-
-    Args:
-        pictures: Shape (N,), as `same_pictures` numbers them.
-    """
-    order = np.argsort(pictures, kind="stable")
-    ends = np.nonzero(np.diff(pictures[order]))[0] + 1
+def leave_one_out(groups: NDArray[np.int64]) -> Folds:
+    """One fold a group of copies, as `group_copies` numbers them, (N,)."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.nonzero(np.diff(groups[order]))[0] + 1
     return [fold for fold in np.split(order, ends) if len(fold)]
 
 
-def make_folds(examples: Examples, pictures: NDArray[np.int64], most: int) -> Folds:
+def make_folds(examples: Examples, groups: NDArray[np.int64], most: int) -> Folds:
     """Leave out one example of every class at a time, or more where that would be too often.
 
     One alone would be too little: without it its class knows less than all the others, and so
@@ -124,10 +120,10 @@ def make_folds(examples: Examples, pictures: NDArray[np.int64], most: int) -> Fo
 
     Args:
         examples: N.
-        pictures: Shape (N,); rows of one picture stay together.
+        groups: Shape (N,); rows of one group stay together.
         most: Folds.
     """
-    singles = leave_one_out(pictures)
+    singles = leave_one_out(groups)
     of_class = np.bincount([examples.labels[fold[0]] for fold in singles])
     most = min(most, max(2, int(of_class.max())))
     keys = [(examples.labels[f[0]], *examples.embeddings[f[0]].tolist()) for f in singles]

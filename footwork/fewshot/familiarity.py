@@ -1,6 +1,6 @@
-"""Whether an image looks like any of the classes at all.
+"""Whether an input is like any of the classes at all.
 
-A softmax over classes always names one. Two things tell an image of none of them: it does not lean
+A softmax over classes always names one. Two things tell an input of none of them: it does not lean
 towards the examples of any class, seen from the middle of all classes (the raw cosines of two
 photographs are large whatever they show), and no class name stands above unrelated words (see
 `footwork.prompts.none_of_these`). Both are measured on examples left out, put on one scale and
@@ -17,8 +17,8 @@ against the two:
     Mahalanobis distance of the discriminant   0.66  0.71  0.75  0.78
     highest probability                        0.72  0.75  0.77  0.81
 
-The bar is the conformal one (Vovk et al. 2005): of images of the classes, drawn as the examples
-were, at most the stated share falls below it.
+The threshold is the conformal one (Vovk et al. 2005): of inputs of the classes, drawn as the
+examples were, at most the stated share falls below it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SMALLEST_SPREAD = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Familiarity:
-    """How much an image is like what was taught."""
+    """How much an input is like what was taught."""
 
     middle: Float32
     """Shape (D,), the mean of the class means."""
@@ -47,29 +47,29 @@ class Familiarity:
     """Shape (C, D), from the middle to each class, unit rows."""
     leaning: tuple[float, float]
     """Mean and standard deviation over examples left out."""
-    standing: tuple[float, float]
-    """The same of the best class name's standing; (0, 0) where there are no words."""
+    z_score: tuple[float, float]
+    """The same of the best class name's z-score; (0, 0) where there are no words."""
 
-    def scores(self, embeddings: NDArray[Any], standing: FloatArray | None) -> FloatArray:
-        """How familiar each image is, (N,): 0 is usual for an example, less is stranger.
+    def scores(self, embeddings: NDArray[Any], z_scores: FloatArray | None) -> FloatArray:
+        """How familiar each input is, (N,): 0 is usual for an example, less is stranger.
 
         Args:
             embeddings: Shape (N, D), unit rows.
-            standing: Shape (N,), of the best class name; None where there are no words.
+            z_scores: Shape (N,), of the best class name; None where there are no words.
         """
-        found = _standardised(_leaning(embeddings, self.middle, self.directions), self.leaning)
-        return found if standing is None else found + _standardised(standing, self.standing)
+        leaning = _standardised(_leaning(embeddings, self.middle, self.directions), self.leaning)
+        return leaning if z_scores is None else leaning + _standardised(z_scores, self.z_score)
 
 
 def learn_familiarity(
-    examples: Examples, folds: Folds, standing: FloatArray | None
+    examples: Examples, folds: Folds, z_scores: FloatArray | None
 ) -> tuple[Familiarity, FloatArray]:
     """Learn it, and say how familiar each example is to the others.
 
     Args:
         examples: N, of at least two classes.
         folds: Rows that are left out together.
-        standing: Shape (N,), of the best class name; None where there are no words.
+        z_scores: Shape (N,), of the best class name; None where there are no words.
 
     Returns:
         And shape (N,); NaN for an example without another of its class.
@@ -83,24 +83,20 @@ def learn_familiarity(
             kept = known[examples.labels[fold]]
             leaning[fold] = np.where(kept, _leaning(examples.embeddings[fold], *view), np.nan)
     judged = np.isfinite(leaning)
-    middle, directions = _view(examples.class_means()[examples.counts > 0])
-    learned = Familiarity(
-        middle,
-        directions,
-        _moments(leaning[judged]),
-        (0.0, 0.0) if standing is None else _moments(standing[judged]),
-    )
-    found = _standardised(leaning, learned.leaning)
-    return learned, found if standing is None else found + _standardised(standing, learned.standing)
+    words = (0.0, 0.0) if z_scores is None else _moments(z_scores[judged])
+    view = _view(examples.class_means()[examples.counts > 0])
+    learned = Familiarity(*view, _moments(leaning[judged]), words)
+    scores = _standardised(leaning, learned.leaning)
+    return learned, scores if z_scores is None else scores + _standardised(z_scores, words)
 
 
-def familiarity_bar(familiarities: FloatArray, refused: float) -> float | None:
+def familiarity_threshold(familiarities: FloatArray, refused: float) -> float | None:
     """What is less familiar than this is none of the classes.
 
     Args:
         familiarities: Shape (N,), of examples left out; NaN where unknown.
-        refused: Share of images of the classes that may fall below. With fewer than 1 / `refused`
-            examples the bar is the strangest of them, and refuses 1 in N + 1.
+        refused: Share of inputs of the classes that may fall below. With fewer than 1 / `refused`
+            examples the threshold is the strangest of them, and refuses 1 in N + 1.
 
     Returns:
         None where no example is known.
@@ -117,10 +113,11 @@ def _view(means: FloatArray) -> tuple[Float32, Float32]:
 
 
 def _leaning(embeddings: NDArray[Any], middle: Float32, directions: Float32) -> FloatArray:
+    """Highest cosine with a direction, seen from the middle, (N,)."""
     away = embeddings.astype(np.float64) - middle
     lengths = np.maximum(np.linalg.norm(away, axis=1), _SMALLEST_SPREAD)
-    found: FloatArray = (away @ directions.T.astype(np.float64)).max(axis=1) / lengths
-    return found
+    cosines: FloatArray = (away @ directions.T.astype(np.float64)).max(axis=1) / lengths
+    return cosines
 
 
 def _moments(values: FloatArray) -> tuple[float, float]:

@@ -1,13 +1,14 @@
 """What a method leaves behind: arrays, and how they score embeddings.
 
 Arrays are float32 as soon as they exist, and sums are taken in float64, so that a head scores the
-same before it is saved and after it was loaded.
+same before it is saved and after it was loaded. Only differences within a row of scores mean
+something.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,6 @@ from footwork.errors import ModelError
 from footwork.evaluation.logits import FloatArray
 
 Float32 = NDArray[np.float32]
-
-
-class Head(Protocol):
-    """Scores embeddings for each class; only differences within a row mean something."""
-
-    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
-        """Shape (N, C) for embeddings (N, D)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +29,7 @@ class LinearHead:
     """Shape (C,)."""
 
     def scores(self, embeddings: NDArray[Any]) -> FloatArray:
-        """Inner products with the weights, plus the bias."""
+        """Inner products with the weights, plus the bias, (N, C)."""
         return embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
 
 
@@ -51,7 +45,7 @@ class CacheHead:
     """Shape (1,): a vote falls by e when the cosine falls by 1 / sharpness."""
 
     def scores(self, embeddings: NDArray[Any]) -> FloatArray:
-        """Votes a class."""
+        """Votes a class, (N, C)."""
         cosines = embeddings.astype(np.float64) @ self.keys.T.astype(np.float64)
         return np.exp(self.sharpness * (cosines - 1.0)) @ self.values.astype(np.float64)
 
@@ -66,7 +60,7 @@ class ProjectionHead:
     """Shape (C, R), unit rows."""
 
     def scores(self, embeddings: NDArray[Any]) -> FloatArray:
-        """Cosines with the prototypes."""
+        """Cosines with the prototypes, (N, C)."""
         projected = embeddings.astype(np.float64) @ self.projection.T.astype(np.float64)
         lengths = np.linalg.norm(projected, axis=1, keepdims=True)
         unit = projected / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,17 @@ from footwork.evaluation.logits import FloatArray, log_softmax
 from footwork.fewshot.blend import Blend
 from footwork.fewshot.familiarity import Familiarity
 from footwork.fewshot.heads import AnyHead, Float32, head_from_tensors, head_tensors
-from footwork.fewshot.methods import METHOD
+from footwork.fewshot.methods import METHODS
 from footwork.files.plain_files import open_plain
-from footwork.prompts.labels import ImageTextEncoder, embed_labels
-from footwork.prompts.none_of_these import standings
+from footwork.prompts.none_of_these import z_scores
+
+WEIGHTS = "taught.safetensors"
+_LARGEST = 1e9  # that an honest weight may be
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Class names and unrelated words, embedded."""
+    """Class names and reference prompts, embedded."""
 
     classes: Float32
     """Shape (C, D), unit rows."""
@@ -36,44 +37,15 @@ class Words:
         """Zero-shot logits, (N, C), of embeddings (N, D)."""
         return self.scale * _cosines(embeddings, self.classes)
 
-    def standing(self, embeddings: NDArray[Any]) -> FloatArray:
-        """How far the best class name stands above unrelated words, (N,)."""
+    def z_scores(self, embeddings: NDArray[Any]) -> FloatArray:
+        """How far the best class name stands above the reference prompts, (N,)."""
         cosines = _cosines(embeddings, self.classes), _cosines(embeddings, self.references)
-        return standings(*cosines).max(axis=1)
-
-
-def embed_words(
-    encoder: ImageTextEncoder, class_names: Sequence[str], templates: str | None
-) -> tuple[Words, tuple[str, ...]]:
-    """Embed class names as zero-shot does.
-
-    Args:
-        encoder: The model.
-        class_names: C folder names; `_` and `-` are read as spaces.
-        templates: Of `load_prompts`; None takes the usual one of the model.
-
-    Raises:
-        ConfigError: The templates cannot be used.
-
-    Returns:
-        And notes on names that say little, one sentence each.
-    """
-    found = embed_labels(encoder, [spoken(name) for name in class_names], templates)
-    return Words(found.classes, found.references, encoder.logit_scale), found.notes
-
-
-def spoken(folder_name: str) -> str:
-    """A folder's name as it reads in a sentence: `t-shirt_long` is "t shirt long"."""
-    return " ".join(folder_name.replace("_", " ").replace("-", " ").split())
+        return z_scores(*cosines).max(axis=1)
 
 
 def _cosines(embeddings: NDArray[Any], rows: Float32) -> FloatArray:
-    found: FloatArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
-    return found
-
-
-WEIGHTS = "taught.safetensors"
-_LARGEST = 1e9  # that an honest weight may be
+    cosines: FloatArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
+    return cosines
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +55,7 @@ class Thresholds:
     abstain_below: float | None = None
     """Probability of the best class; None never abstains."""
     familiar_from: float | None = None
-    """Familiarity, 0 for a usual example and less for a stranger one; None takes any image."""
+    """Familiarity, 0 for a usual example and less for a stranger one; None takes any input."""
 
     def __post_init__(self) -> None:
         """Check the probability.
@@ -99,7 +71,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is thought of N images, before a label is given."""
+    """What is thought of N inputs, before a label is given."""
 
     probabilities: FloatArray
     """Shape (N, C)."""
@@ -119,23 +91,24 @@ class Knowledge:
     def answers(self, embeddings: NDArray[Any]) -> Answers:
         """Judge embeddings, (N, D), unit rows."""
         words = None if self.words is None else self.words.logits(embeddings)
-        standing = None if self.words is None else self.words.standing(embeddings)
+        of_words = None if self.words is None else self.words.z_scores(embeddings)
         logits = self.blend.logits(words, self.head.scores(embeddings))
-        familiarities = self.familiarity.scores(embeddings, standing)
-        return Answers(np.exp(log_softmax(logits)), familiarities)
+        return Answers(np.exp(log_softmax(logits)), self.familiarity.scores(embeddings, of_words))
 
 
 def knowledge_manifest(method: str, knowledge: Knowledge) -> dict[str, Any]:
-    """The numbers of `Knowledge` that JSON holds; arrays go to the weights."""
-    familiarity, words = knowledge.familiarity, knowledge.words
+    """The numbers of `Knowledge` that JSON holds; arrays go to the weights.
+
+    The first version wrote a factor `temperature` in place of the divisor `softmax_temperature`,
+    and `standing` in place of `z_score`: `read_knowledge` takes both.
+    """
+    familiarity, blend = knowledge.familiarity, asdict(knowledge.blend)
+    blend["softmax_temperature"] = blend.pop("temperature")
     return {
         "method": method,
-        "blend": asdict(knowledge.blend),
-        "familiarity": {
-            "leaning": list(familiarity.leaning),
-            "standing": list(familiarity.standing),
-        },
-        "words_scale": None if words is None else words.scale,
+        "blend": blend,
+        "familiarity": {name: list(getattr(familiarity, name)) for name in ("leaning", "z_score")},
+        "words_scale": None if knowledge.words is None else knowledge.words.scale,
     }
 
 
@@ -143,7 +116,14 @@ def save_knowledge(folder: Path, knowledge: Knowledge) -> None:
     """Write the arrays into a folder that exists."""
     from safetensors.numpy import save_file
 
-    save_file(_tensors(knowledge), folder / WEIGHTS)
+    tensors = {f"head.{name}": array for name, array in head_tensors(knowledge.head).items()}
+    tensors["familiarity.middle"] = knowledge.familiarity.middle
+    tensors["familiarity.directions"] = knowledge.familiarity.directions
+    if knowledge.words is not None:
+        tensors["words.classes"] = knowledge.words.classes
+        tensors["words.references"] = knowledge.words.references
+    ordered = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    save_file(ordered, folder / WEIGHTS)
 
 
 def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
@@ -163,39 +143,31 @@ def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
     try:
         with open_plain(path) as file:
             tensors = load(file.read())
-        scale = parts["words_scale"]
-        words = None
+        scale, words = parts["words_scale"], None
         if scale is not None:
             words = Words(tensors["words.classes"], tensors["words.references"], scale)
-        learned = Familiarity(
+        learned = dict(parts["familiarity"])
+        z_score = learned["z_score"] if "z_score" in learned else learned["standing"]
+        familiarity = Familiarity(
             tensors["familiarity.middle"],
             tensors["familiarity.directions"],
-            *(tuple(parts["familiarity"][name]) for name in ("leaning", "standing")),
+            tuple(learned["leaning"]),
+            tuple(z_score),
         )
         own = {name.removeprefix("head."): array for name, array in tensors.items()}
-        head = head_from_tensors(METHOD[parts["method"]].head, own)
-        blend = Blend(**parts["blend"])
-        numbers = (*astuple(blend), *learned.leaning, *learned.standing, scale or 0)
-        possible = all(_are_possible(one) for one in (*tensors.values(), np.array(numbers)))
+        head = head_from_tensors(METHODS[parts["method"]].head, own)
+        numbers = dict(parts["blend"])
+        factor = numbers.pop("temperature", None)
+        divisor = numbers.pop("softmax_temperature") if factor is None else 1.0 / factor
+        blend = Blend(**numbers, temperature=divisor)
+        moments = (*familiarity.leaning, *familiarity.z_score)
+        stated = np.array((*astuple(blend), 1.0 / divisor, *moments, scale or 0.0))
+        # False of what is no number, too.
+        possible = all((np.abs(array) < _LARGEST).all() for array in (*tensors.values(), stated))
         sound = possible and blend.temperature > 0 and 0 <= blend.share <= 1
-        knowledge = Knowledge(head, blend, learned, words)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         message = f"Cannot read {path}: {error}. Teach it again, or copy the folder again."
         raise ModelError(message) from error
     if not sound:
         raise ModelError(f"{folder} holds impossible numbers. Teach it again.")
-    return knowledge
-
-
-def _are_possible(numbers: NDArray[Any]) -> bool:
-    return bool((np.abs(numbers) < _LARGEST).all())  # false of what is no number, too
-
-
-def _tensors(knowledge: Knowledge) -> dict[str, Float32]:
-    named = {f"head.{name}": array for name, array in head_tensors(knowledge.head).items()}
-    named["familiarity.middle"] = knowledge.familiarity.middle
-    named["familiarity.directions"] = knowledge.familiarity.directions
-    if knowledge.words is not None:
-        named["words.classes"] = knowledge.words.classes
-        named["words.references"] = knowledge.words.references
-    return {name: np.ascontiguousarray(array) for name, array in named.items()}
+    return Knowledge(head, blend, familiarity, words)

@@ -1,17 +1,20 @@
-"""The methods by name: how each is fitted, what it searches, how it is judged on the examples."""
+"""The methods by name: how each is fitted, what it searches, how it is judged; and all settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
+from footwork.errors import ConfigError
 from footwork.evaluation.logits import FloatArray
 from footwork.fewshot import discriminant, ensemble, linear_probe, prototypes, tip_adapter
 from footwork.fewshot.examples import Examples, Folds
 from footwork.fewshot.heads import AnyHead, CacheHead, LinearHead, ProjectionHead
 
+MethodName = Literal["ensemble", "gda", "prototypes", "linear-probe", "tip-adapter", "siamese"]
 Setting = float | str
 
 SIAMESE_STEPS = (0.0, 5.0, 15.0, 40.0)
@@ -43,26 +46,23 @@ class Method:
         # All of them see inner products alone: on the span the answers are the same.
         reduced = examples.embeddings @ examples.basis().T
         examples = Examples(reduced, examples.labels, examples.num_classes)
-        shape = (len(self.settings), len(examples), examples.num_classes)
-        scores = np.full(shape, np.nan)
+        scores = np.full((len(self.settings), len(examples), examples.num_classes), np.nan)
         for fold in folds:
             rest = examples.without(fold)
-            if not len(rest):
-                continue
-            known = rest.counts > 0
-            for number, head in enumerate(self.fit_all(rest, seed)):
-                found = head.scores(examples.embeddings[fold])
-                scores[number, fold] = np.where(known, found, np.nan)
+            heads = self.fit_all(rest, seed) if len(rest) else ()
+            for number, head in enumerate(heads):
+                of_fold = head.scores(examples.embeddings[fold])
+                scores[number, fold] = np.where(rest.counts > 0, of_fold, np.nan)
         return scores
 
 
 def _fit_siamese(examples: Examples, seed: int) -> Sequence[AnyHead]:
-    from footwork.fewshot import contrastive as siamese  # torch, for this method alone
+    from footwork.fewshot import contrastive  # torch, for this method alone
 
-    return [siamese.fit(examples, steps, seed) for steps in SIAMESE_STEPS]
+    return [contrastive.fit(examples, steps, seed) for steps in SIAMESE_STEPS]
 
 
-METHOD = {
+METHODS: dict[str, Method] = {
     "ensemble": Method(
         "discriminant and logistic regression together",
         LinearHead,
@@ -99,11 +99,48 @@ METHOD = {
         "sharpness",
     ),
     "siamese": Method(
-        "Siamese head",
-        ProjectionHead,
-        _fit_siamese,
-        SIAMESE_STEPS,
-        "steps",
-        most_folds=5,
+        "Siamese head", ProjectionHead, _fit_siamese, SIAMESE_STEPS, "steps", most_folds=5
     ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnOptions:
+    """How a classifier learns from examples."""
+
+    method: MethodName = "ensemble"
+    """ensemble: Gaussian discriminant analysis and logistic regression together; gda: the former;
+    linear-probe: the latter; prototypes: the nearest class mean; tip-adapter: votes of similar
+    examples; siamese: a head trained to tell same from different."""
+    words: float | None = None
+    """Share of the class names in the answer, from 0 (examples alone) to 1 (words alone); if not
+    given, it is found on examples that are left out, and is 0 where names are not seen to be any
+    better than chance, and to help."""
+    target_accuracy: float | None = 0.95
+    """Give no label below the probability from which this share of labels is right, if there are
+    examples enough to know it (59 at the least for 0.95); `none` always gives one."""
+    refused: float | None = 0.05
+    """Share of inputs of the classes that may be taken for none of them; `none` lets that
+    happen to none."""
+    compare: bool = False
+    """Estimate the other methods too."""
+    seed: int = 0
+    """Of the siamese head, where it looks at a part of the examples at a time."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if self.method not in get_args(MethodName):
+            message = f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}."
+            raise ConfigError(message)
+        if self.words is not None and not 0 <= self.words <= 1:
+            raise ConfigError(f"`words` is a share from 0 to 1, got {self.words}.")
+        for name in ("target_accuracy", "refused"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ConfigError(f"`{name}` is a share between 0 and 1, got {value}.")
+        if self.seed < 0:
+            raise ConfigError(f"`seed` must be at least 0, got {self.seed}.")

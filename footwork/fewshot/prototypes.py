@@ -2,7 +2,7 @@
 
 Source: prototypical networks on a frozen embedding, Snell et al. 2017 (arXiv:1703.05175), with the
 cosine taken from the middle of the classes, as in SimpleShot, Wang et al. 2019 (arXiv:1911.04623).
-All images share a direction that tells no class; on real CLIP vectors of nine classes leaving it
+All inputs share a direction that tells no class; on real CLIP vectors of nine classes leaving it
 out raised the accuracy from 0.52 to 0.62 with one example each, from 0.67 to 0.75 with two and from
 0.86 to 0.88 with eight.
 """
@@ -20,7 +20,7 @@ _SHORTEST = 1e-24  # squared
 
 
 def fit(examples: Examples) -> LinearHead:
-    """Cosines with the class means, from their middle, but for the length of the image's own row.
+    """Cosines with the class means, from their middle, but for the length of the input's own row.
 
     Args:
         examples: At least one.

@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.encoder.protocol import TextEncoder, UnitRows
 from footwork.home import cache_folder
 from footwork.prompts.templates import Prompts
-
-FloatArray = NDArray[np.float32]
 
 FILE_NAME = "class_embeddings.sqlite"
 MOST_ROWS = 100_000  # 200 MB at 512 numbers a row
@@ -44,7 +42,7 @@ class EmbeddingCache:
         self.note: str | None = None
         """Why nothing is kept, None as long as all is well."""
 
-    def read(self, keys: Sequence[bytes], rows: FloatArray) -> NDArray[np.bool_]:
+    def read(self, keys: Sequence[bytes], rows: UnitRows) -> NDArray[np.bool_]:
         """Fill in what is there of N keys.
 
         Args:
@@ -58,14 +56,14 @@ class EmbeddingCache:
         if self.note is None:
             with self._forgiving(), closing(self._connected()) as connection:
                 for place, key in enumerate(keys):
-                    found = connection.execute(_READ, (key,)).fetchone()
-                    if found and len(found[0]) == rows[place].nbytes:
-                        rows[place] = np.frombuffer(found[0], "<f4")
+                    numbers = (connection.execute(_READ, (key,)).fetchone() or (b"",))[0]
+                    if len(numbers) == rows[place].nbytes:
+                        rows[place] = np.frombuffer(numbers, "<f4")
                         known[place] = True
         lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         return known & (np.abs(lengths - 1) < _UNIT)  # False for NaN, too
 
-    def write(self, keys: Sequence[bytes], rows: FloatArray) -> None:
+    def write(self, keys: Sequence[bytes], rows: UnitRows) -> None:
         """Keep N rows, (N, D), all or none of them."""
         pairs = [(key, row.astype("<f4").tobytes()) for key, row in zip(keys, rows, strict=True)]
         if self.note is None:
@@ -81,9 +79,17 @@ class EmbeddingCache:
         except (OSError, RuntimeError, sqlite3.Error) as error:
             # An OperationalError is about access or space: deleting would not help.
             if self._path and not isinstance(error, OSError | sqlite3.OperationalError):
-                self._remove(self._path)
-            else:
-                self._give_up(error)
+                try:
+                    for damaged in (self._path, self._path.with_name(f"{self._path.name}-journal")):
+                        damaged.unlink(missing_ok=True)
+                except OSError as refused:
+                    error = refused
+                else:
+                    return
+            self.note = (
+                f"The vectors of the labels cannot be kept in {self._path or 'the home folder'} "
+                f"({error}), so every run makes them again. FOOTWORK_HOME names another folder."
+            )
 
     def _connected(self) -> sqlite3.Connection:
         if self._path is None:
@@ -98,28 +104,9 @@ class EmbeddingCache:
             raise
         return connection
 
-    def _remove(self, path: Path) -> None:
-        try:
-            for damaged in (path, path.with_name(f"{path.name}-journal")):
-                damaged.unlink(missing_ok=True)
-        except OSError as error:
-            self._give_up(error)
-
-    def _give_up(self, error: Exception) -> None:
-        place = self._path or "the home folder"
-        self.note = (
-            f"The vectors of the labels cannot be kept in {place} ({error}), so every run makes "
-            "them again. FOOTWORK_HOME names another folder."
-        )
-
 
 def cache_key(fingerprint: str, prompts: Sequence[str]) -> bytes:
-    """What tells one class embedding from another: the model, and every prompt.
-
-    Args:
-        fingerprint: Of the encoder.
-        prompts: Of one class.
-    """
+    """What tells one class embedding from another: the encoder, and every prompt of the class."""
     digest = hashlib.sha256(f"{len(prompts)}\0{fingerprint}".encode())
     for prompt in prompts:
         digest.update(b"\0" + prompt.encode("utf-8", "surrogatepass"))
@@ -136,27 +123,9 @@ def unseen(done: int, of: int) -> None:
     """Progress that nobody watches."""
 
 
-class TextEncoder(Protocol):
-    """The text side of a two-tower model."""
-
-    @property
-    def width(self) -> int:
-        """D."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the model, its revision and how it reads."""
-
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Unit rows, (N, D)."""
-
-    def cut_texts(self, texts: Sequence[str]) -> list[int]:
-        """Which texts are longer than the model reads."""
-
-
 def class_embeddings(
     encoder: TextEncoder, class_names: Sequence[str], templates: Sequence[str]
-) -> FloatArray:
+) -> UnitRows:
     """Average each class over prompt templates.
 
     Source: prompt ensembling, Radford et al. 2021, section 3.1.4 (arXiv:2103.00020).
@@ -178,7 +147,7 @@ def prompt_embeddings(
     prompts: Prompts,
     cache: EmbeddingCache,
     on_progress: OnProgress = unseen,
-) -> FloatArray:
+) -> UnitRows:
     """Average each class over its own prompts: unit rows, their mean, made unit again.
 
     Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what
@@ -202,17 +171,20 @@ def prompt_embeddings(
     for chunk in _chunks(sizes):
         on_progress(done, every)
         places = lacking[chunk]
-        rows[places] = _means(encoder, [prompts.of(class_names[place]) for place in places])
+        texts = [prompt for place in places for prompt in prompts.of(class_names[place])]
+        encoded, ends = encoder.encode_texts(texts), np.cumsum([0, *sizes[chunk]])
+        means = [encoded[start:end].mean(axis=0) for start, end in pairwise(ends)]
+        rows[places] = unit_rows(np.stack(means))
         cache.write([keys[place] for place in places], rows[places])
         done += sum(sizes[chunk])
     return rows
 
 
-def unit_rows(rows: NDArray[np.floating]) -> FloatArray:
+def unit_rows(rows: NDArray[np.floating]) -> UnitRows:
     """Divide each row by its length, in float32; a row of zeros stays."""
     single = rows.astype(np.float32, copy=False)
     lengths = np.linalg.norm(single, axis=1, keepdims=True)
-    unit: FloatArray = single / np.maximum(lengths, np.finfo(np.float32).tiny)
+    unit: UnitRows = single / np.maximum(lengths, np.finfo(np.float32).tiny)
     return unit
 
 
@@ -226,9 +198,3 @@ def _chunks(sizes: Sequence[int]) -> Iterator[slice]:
         total += size
     if sizes:
         yield slice(start, len(sizes))
-
-
-def _means(encoder: TextEncoder, class_prompts: Sequence[Sequence[str]]) -> FloatArray:
-    rows = encoder.encode_texts([prompt for each in class_prompts for prompt in each])
-    ends = np.cumsum([0, *map(len, class_prompts)])
-    return unit_rows(np.stack([rows[start:end].mean(axis=0) for start, end in pairwise(ends)]))

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.evaluation.logits import log_softmax, sigmoid
+from footwork.encoder.protocol import TextEncoder, UnitRows
+from footwork.evaluation.logits import FloatArray, log_softmax, sigmoid
 from footwork.prompts.class_embeddings import (
     CHUNK,
     EmbeddingCache,
     OnProgress,
-    TextEncoder,
     prompt_embeddings,
     unseen,
 )
 from footwork.prompts.none_of_these import reference_words
-from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-FloatArray = NDArray[np.float64]
+from footwork.prompts.templates import Prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +51,9 @@ class Scorer:
         return np.exp(log_softmax(logits)) if self.bias is None else sigmoid(logits)
 
 
-UnitRows = NDArray[np.float32]
-
 NEAR = 0.25
 """Distance (1 - cosine) between two labels that are nearly the same, as a share of the median
-distance between two reference words. The share is of the model's own geometry, since templates
+distance between two reference prompts. The share is of the model's own geometry, since templates
 and towers draw all texts together by different amounts.
 
 Measured on real vectors of CLIP ViT-B/32, where it is a cosine of 0.95: of 125 photographs, 67 %
@@ -102,17 +94,35 @@ def label_notes(
         class_names: C names.
         prompts: What stands for each.
         embeddings: Of the labels, (C, D).
-        references: Of the reference words, (R, D).
+        references: Of the reference prompts, (R, D).
     """
     cut: list[str] = []
     for start in range(0, len(class_names), CHUNK):
         names = class_names[start : start + CHUNK]
         cut += [names[index] for index in encoder.cut_texts(list(map(prompts.longest, names)))]
-    notes = [_cut_note(cut)] if cut else []
+    notes = []
+    if cut:
+        shown = [f"{name[:60]}…" if len(name) > 60 else name for name in cut[:LISTED]]
+        more = f"; {len(cut) - LISTED} more" if len(cut) > LISTED else ""
+        notes.append(
+            "Longer than the model reads, with the longest prompt around it: "
+            f"{'; '.join(map(repr, shown))}{more}. The end is ignored: shorten the label or the "
+            "template."
+        )
     if len(class_names) > MOST_COMPARED:
-        return (*notes, f"More than {MOST_COMPARED:,} labels are not compared with one another.")
+        notes.append(f"More than {MOST_COMPARED:,} labels are not compared with one another.")
+        return tuple(notes)
     pairs, number = near_pairs(class_names, embeddings, near_cosine(references))
-    return (*notes, _near_note(pairs, number)) if pairs else tuple(notes)
+    if pairs:
+        listed = "; ".join(
+            f"{pair.first!r} and {pair.second!r} (cosine {pair.cosine:.2f})" for pair in pairs
+        )
+        more = f"; {number - len(pairs):,} more pairs" if number > len(pairs) else ""
+        notes.append(
+            f"Nearly the same to the model: {listed}{more}. It chooses between them almost by "
+            "chance: keep one, or say in the label what differs."
+        )
+    return tuple(notes)
 
 
 def near_cosine(references: UnitRows) -> float:
@@ -145,92 +155,20 @@ def near_pairs(
             near = cosines >= bound
             if column == row:
                 near = np.triu(near, 1)
-            found = int(np.count_nonzero(near))
-            if found:
-                number += found
-                nearest = _nearest(nearest, cosines, near, (row, column))
-    return tuple(
-        NearPair(class_names[i], class_names[j], cosine) for cosine, i, j in nearest
-    ), number
-
-
-def _nearest(
-    known: Sequence[tuple[float, int, int]],
-    cosines: UnitRows,
-    near: NDArray[np.bool_],
-    corner: tuple[int, int],
-) -> list[tuple[float, int, int]]:
-    """The `LISTED` nearest of the pairs known and those of a block."""
-    if len(known) == LISTED:
-        near = near & (cosines >= known[-1][0])
-    rows, columns = np.nonzero(near)
-    values = cosines[rows, columns]
-    best = np.lexsort((columns, rows, -values))[:LISTED]
-    places = (rows + corner[0])[best].tolist(), (columns + corner[1])[best].tolist()
-    pairs = list(zip(values[best].tolist(), *places, strict=True))
-    return sorted([*known, *pairs], key=lambda pair: (-pair[0], *pair[1:]))[:LISTED]
-
-
-def _near_note(pairs: Sequence[NearPair], number: int) -> str:
-    listed = "; ".join(
-        f"{pair.first!r} and {pair.second!r} (cosine {pair.cosine:.2f})" for pair in pairs
-    )
-    more = f"; {number - len(pairs):,} more pairs" if number > len(pairs) else ""
-    return (
-        f"Nearly the same to the model: {listed}{more}. It chooses between them almost by "
-        "chance: keep one, or say in the label what differs."
-    )
-
-
-def _cut_note(names: Sequence[str]) -> str:
-    listed = "; ".join(repr(f"{name[:60]}…" if len(name) > 60 else name) for name in names[:LISTED])
-    more = f"; {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return (
-        f"Longer than the model reads, with the longest prompt around it: {listed}{more}. "
-        "The end is ignored: shorten the label or the template."
-    )
-
-
-class EmbeddedFile(Protocol):
-    """A file and its vector, or why it has none: what `footwork.encoder.dual.EncodedImage` is."""
-
-    @property
-    def path(self) -> Path:
-        """As it was given."""
-
-    @property
-    def embedding(self) -> UnitRows | None:
-        """Shape (D,), of length 1."""
-
-    @property
-    def fault(self) -> str | None:
-        """A clause such as "it is truncated"."""
-
-    @property
-    def note(self) -> str | None:
-        """What to know of a picture that could be read, a clause."""
-
-
-class ImageTextEncoder(TextEncoder, Protocol):
-    """A two-tower model: what `footwork.encoder.dual.DualEncoder` is, or that of an index."""
-
-    @property
-    def model_id(self) -> str:
-        """As it was asked for."""
-
-    @property
-    def logit_scale(self) -> float:
-        """Multiplies the cosine."""
-
-    @property
-    def logit_bias(self) -> float | None:
-        """Added to it; None for a model with a softmax."""
-
-    def encode_images(self, images: Sequence[Path | Image.Image]) -> UnitRows:
-        """Unit rows, (N, D)."""
-
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EmbeddedFile]:
-        """Each file's row or fault, in order."""
+            number += int(np.count_nonzero(near))
+            if len(nearest) == LISTED:
+                near &= cosines >= nearest[-1][0]
+            rows_near, columns_near = np.nonzero(near)
+            values = cosines[rows_near, columns_near]
+            best = np.lexsort((columns_near, rows_near, -values))[:LISTED]
+            firsts, seconds = (
+                (rows_near + row)[best].tolist(),
+                (columns_near + column)[best].tolist(),
+            )
+            nearest += zip(values[best].tolist(), firsts, seconds, strict=True)
+            nearest = sorted(nearest, key=lambda pair: (-pair[0], *pair[1:]))[:LISTED]
+    pairs = (NearPair(class_names[i], class_names[j], cosine) for cosine, i, j in nearest)
+    return tuple(pairs), number
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,30 +178,28 @@ class EmbeddedLabels:
     classes: UnitRows
     """Shape (C, D)."""
     references: UnitRows
-    """Shape (R, D), of words that have nothing to do with most pictures."""
+    """Shape (R, D), of reference prompts: words that have nothing to do with most inputs."""
     notes: tuple[str, ...]
     """What to know before the labels are used, one sentence or two each."""
 
 
 def embed_labels(
-    encoder: ImageTextEncoder,
+    encoder: TextEncoder,
     class_names: Sequence[str],
-    templates: str | None,
+    prompts: Prompts,
     on_progress: OnProgress = unseen,
 ) -> EmbeddedLabels:
-    """Embed labels and reference words in the same templates.
+    """Embed labels, and reference prompts in the same templates.
 
     Args:
         encoder: The model.
         class_names: C names, as they read in a sentence.
-        templates: Of `load_prompts`; None takes the usual one of the model.
+        prompts: What stands for each.
         on_progress: Told how many prompts are encoded, and of how many.
 
     Raises:
-        ConfigError: The templates cannot be used.
+        ConfigError: Prompts are those of a class that is not there.
     """
-    default = DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT
-    prompts = load_prompts(templates, default)
     prompts.require_known(class_names)
     cache = EmbeddingCache()
     classes = prompt_embeddings(encoder, class_names, prompts, cache, on_progress)

@@ -1,8 +1,8 @@
 """The sentences that labels are put into before a model reads them.
 
-`imagenet` and `short` are the 80 templates of the CLIP paper, and the 7 of them that a forward
-selection on ImageNet kept. Source: Radford et al. 2021, section 3.1.4 (arXiv:2103.00020), with the
-notebook `Prompt_Engineering_for_ImageNet` of its repository (openai/CLIP).
+`imagenet.txt` and `short.txt` are the 80 templates of the CLIP paper, and the 7 of them that a
+forward selection on ImageNet kept. Source: Radford et al. 2021, section 3.1.4 (arXiv:2103.00020),
+with the notebook `Prompt_Engineering_for_ImageNet` of its repository (openai/CLIP).
 """
 
 from __future__ import annotations
@@ -17,106 +17,20 @@ from footwork.errors import ConfigError
 from footwork.tables.source import Entry, read_entries, read_text
 
 DEFAULT = ("a photo of a {}.",)
-"""For models with a softmax, CLIP and its family."""
+"""Of images, for models with a softmax: CLIP and its family."""
 SIGMOID_DEFAULT = ("This is a photo of {}.",)
-"""For models with a sigmoid, SigLIP and its family."""
+"""Of images, for models with a sigmoid: SigLIP and its family."""
 SLOT = "{}"
 
-_SHORT = """
-itap of a {}.
-a bad photo of the {}.
-a origami {}.
-a photo of the large {}.
-a {} in a video game.
-art of the {}.
-a photo of the small {}.
-"""
-_IMAGENET = """
-a bad photo of a {}.
-a photo of many {}.
-a sculpture of a {}.
-a photo of the hard to see {}.
-a low resolution photo of the {}.
-a rendering of a {}.
-graffiti of a {}.
-a bad photo of the {}.
-a cropped photo of the {}.
-a tattoo of a {}.
-the embroidered {}.
-a photo of a hard to see {}.
-a bright photo of a {}.
-a photo of a clean {}.
-a photo of a dirty {}.
-a dark photo of the {}.
-a drawing of a {}.
-a photo of my {}.
-the plastic {}.
-a photo of the cool {}.
-a close-up photo of a {}.
-a black and white photo of the {}.
-a painting of the {}.
-a painting of a {}.
-a pixelated photo of the {}.
-a sculpture of the {}.
-a bright photo of the {}.
-a cropped photo of a {}.
-a plastic {}.
-a photo of the dirty {}.
-a jpeg corrupted photo of a {}.
-a blurry photo of the {}.
-a photo of the {}.
-a good photo of the {}.
-a rendering of the {}.
-a {} in a video game.
-a photo of one {}.
-a doodle of a {}.
-a close-up photo of the {}.
-a photo of a {}.
-the origami {}.
-the {} in a video game.
-a sketch of a {}.
-a doodle of the {}.
-a origami {}.
-a low resolution photo of a {}.
-the toy {}.
-a rendition of the {}.
-a photo of the clean {}.
-a photo of a large {}.
-a rendition of a {}.
-a photo of a nice {}.
-a photo of a weird {}.
-a blurry photo of a {}.
-a cartoon {}.
-art of a {}.
-a sketch of the {}.
-a embroidered {}.
-a pixelated photo of a {}.
-itap of the {}.
-a jpeg corrupted photo of the {}.
-a good photo of a {}.
-a plushie {}.
-a photo of the nice {}.
-a photo of the small {}.
-a photo of the weird {}.
-the cartoon {}.
-art of the {}.
-a drawing of the {}.
-a photo of the large {}.
-a black and white photo of a {}.
-the plushie {}.
-a dark photo of a {}.
-itap of a {}.
-graffiti of the {}.
-a toy {}.
-itap of my {}.
-a photo of a cool {}.
-a photo of a small {}.
-a tattoo of the {}.
-"""
 NAMED = {
-    name: tuple(block.strip().splitlines())
-    for name, block in (("imagenet", _IMAGENET), ("short", _SHORT))
+    name: tuple(Path(__file__).with_name(f"{name}.txt").read_text("utf-8").splitlines())
+    for name in ("imagenet", "short")
 }
+
+
+def spoken(name: str) -> str:
+    """A name as it reads in a sentence: `t-shirt_long` is "t shirt long"."""
+    return " ".join(name.replace("_", " ").replace("-", " ").split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,27 +131,25 @@ def _checked(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def _read_prompts(path: Path) -> dict[str, tuple[str, ...]]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ConfigError(f"{path} names a class twice. Put all its prompts into one list.")
+        return dict(pairs)
+
     try:
-        document = json.loads(read_text(path), object_pairs_hook=lambda pairs: _unique(path, pairs))
+        document = json.loads(read_text(path), object_pairs_hook=unique)
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}.") from error
     if not isinstance(document, dict) or not document:
         raise ConfigError(f'{path} must hold one object, {{"label": ["prompt", …], …}}.')
-    return {name.strip(): _class_prompts(path, name, found) for name, found in document.items()}
+    return {name.strip(): _class_prompts(path, name, value) for name, value in document.items()}
 
 
-def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ConfigError(f"{path} names a class twice. Put all its prompts into one list.")
-    return found
-
-
-def _class_prompts(path: Path, name: str, found: Any) -> tuple[str, ...]:
-    listed = found if isinstance(found, list) else []
-    if not listed or not all(isinstance(each, str) and each.strip() for each in listed):
-        raise ConfigError(f"{path}: {name!r} must have a list of at least one prompt, got {found}.")
-    for prompt in listed:
+def _class_prompts(path: Path, name: str, value: Any) -> tuple[str, ...]:
+    prompts = value if isinstance(value, list) else []
+    if not prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
+        raise ConfigError(f"{path}: {name!r} must have a list of at least one prompt, got {value}.")
+    for prompt in prompts:
         if prompt.count(SLOT) > 1:
             raise ConfigError(f"{path}: a prompt has at most one {SLOT}; {prompt!r} has more.")
-    return tuple(dict.fromkeys(prompt.strip() for prompt in listed))
+    return tuple(dict.fromkeys(prompt.strip() for prompt in prompts))

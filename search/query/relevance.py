@@ -53,7 +53,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.evaluation.logits import FloatArray
-from footwork.prompts.none_of_these import reference_words, standings
+from footwork.prompts.none_of_these import reference_words, z_scores
 
 Vectors = NDArray[np.floating[Any]]
 
@@ -175,8 +175,8 @@ class Yardstick:
     def _logits(self, term: Evidence, vectors: Vectors) -> FloatArray:
         if term.kind == "text":
             cosines = vectors @ term.direction
-            standing = standings(cosines[:, None], vectors @ self._words.T)[:, 0]
-            return TEXT_SLOPE * (standing - TEXT_BAR)
+            above = z_scores(cosines[:, None], vectors @ self._words.T)[:, 0]
+            return TEXT_SLOPE * (above - TEXT_BAR)
         result: FloatArray = _unit(vectors @ self._span) @ (term.direction @ self._span)
         return IMAGE_SLOPE * (result - IMAGE_BAR)
 

@@ -47,8 +47,8 @@ def test_a_picture_gets_the_label_that_it_shows_or_none() -> None:
         assert answer.score == max(answer.scores.values())
         assert sum(answer.scores.values()) == pytest.approx(1)
         assert list(answer.scores) == LABELS
-        assert answer.standing is not None
-        assert (answer.label is None) == (answer.standing < NONE_BELOW)
+        assert answer.z_score is not None
+        assert (answer.label is None) == (answer.z_score < NONE_BELOW)
 
 
 def test_one_label_alone_is_not_given_to_every_picture() -> None:
@@ -80,7 +80,7 @@ def test_every_way_in_gives_the_same_answers(bias: float | None, multi: bool) ->
         for one, other in zip(way, answers, strict=True):
             assert one.labels == other.labels
             assert one.scores == pytest.approx(other.scores, abs=1e-5)
-            assert one.standing == pytest.approx(other.standing, abs=1e-4)
+            assert one.z_score == pytest.approx(other.z_score, abs=1e-4)
     np.testing.assert_allclose(proba, [list(a.scores.values()) for a in answers], atol=1e-9)
 
 

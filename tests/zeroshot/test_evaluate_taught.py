@@ -9,11 +9,11 @@ import pytest
 
 from footwork.errors import DataError, ModelError
 from footwork.evaluation.text import display_width
-from footwork.fewshot.options import TeachOptions
 from tests.zeroshot.labelled import collection, evaluate
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot.evaluate import EvaluateOptions, evaluate_images
 from zeroshot.labelled_images import LabelledImages, read_examples
+from zeroshot.options import TeachOptions
 from zeroshot.taught import TaughtClassifier
 from zeroshot.teach import teach_files
 

@@ -28,7 +28,7 @@ def require_same(found: list[Any], expected: list[Any]) -> None:
         other = by_path[row["path"]]
         assert other["labels"] == row["labels"]
         assert other["scores"] == pytest.approx(row["scores"], abs=NEAR)
-        assert other["standing"] == pytest.approx(row["standing"], abs=1e-3)
+        assert other["z_score"] == pytest.approx(row["z_score"], abs=1e-3)
 
 
 @pytest.fixture

@@ -13,12 +13,14 @@ from safetensors.numpy import load_file
 
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.fewshot.forecast import forecast_text
-from footwork.fewshot.knowledge import WEIGHTS, Thresholds, spoken
-from footwork.fewshot.options import METHODS, TeachOptions
+from footwork.fewshot.knowledge import WEIGHTS, Thresholds
+from footwork.fewshot.methods import METHODS
 from footwork.fewshot.suggestions import Candidates, suggest
 from footwork.files.folders import MANIFEST
+from footwork.prompts.templates import spoken
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot.labelled_images import read_examples
+from zeroshot.options import TeachOptions
 from zeroshot.taught import TaughtClassifier
 from zeroshot.teach import TaughtRun, teach, teach_files
 
@@ -103,7 +105,7 @@ def test_the_manifest_says_what_was_done(folder: Path) -> None:
 
 def test_the_forecast_stands_next_to_zero_shot(folder: Path) -> None:
     run = taught(folder, TeachOptions(compare=True))
-    said = forecast_text(run.manifest["forecast"], run.manifest["thresholds"])
+    said = forecast_text(run.manifest["forecast"], run.manifest["thresholds"], "images")
     lines = {line.split()[0]: line for line in said.splitlines()[1:8]}
     assert set(lines) == {"zero-shot", *METHODS}
     # The words know none of `robin`, `lion`; the examples do.
@@ -195,7 +197,7 @@ def test_an_unreadable_example_is_left_out_and_listed(folder: Path) -> None:
     (folder / "whale" / "broken.jpg").touch()
     run = taught(folder)
     [skipped] = run.skipped
-    assert skipped.path.name == "broken.jpg"
+    assert Path(skipped.place).name == "broken.jpg"
     assert skipped.reason == "it ends too early"
     assert run.manifest["data"]["examples"]["whale"] == 4
 
@@ -225,7 +227,7 @@ def test_it_says_which_images_to_label_next(folder: Path) -> None:
     run = taught(folder, TeachOptions(unlabelled=(folder.parent / "new",), suggestions=2))
     assert [one.path.stem for one in run.suggestions] == ["robin next to lion", "a toaster"]
     assert run.suggestions[1].reason.startswith("like none of the classes; nearest to")
-    assert [one.path.name for one in run.skipped] == ["broken.jpg"]
+    assert [Path(one.place).name for one in run.skipped] == ["broken.jpg"]
     said = run.to_text()
     assert said.startswith(f"{run.folder} was taught 3 classes by 12 images: discriminant")
     assert f"Label these next:\n  {run.suggestions[0].path}: " in said
@@ -237,10 +239,10 @@ def test_it_says_which_images_to_label_next(folder: Path) -> None:
 def test_a_suggestion_is_no_repetition_of_an_earlier_one() -> None:
     rows = np.eye(4)[[0, 0, 1, 2]]
     halves = np.tile([0.5, 0.5], (4, 1))
-    candidates = Candidates([Path(n) for n in "abcd"], rows, halves, np.zeros(4, dtype=bool))
+    candidates = Candidates(rows, halves, np.zeros(4, dtype=bool))
     chosen = suggest(candidates, np.eye(4)[3:], ("cat", "dog"), 10)
-    assert [one.path.name for one in chosen] == ["a", "c", "d"]
-    assert chosen[0].reason == "cat (50%) or dog (50%)"
+    assert [number for number, _ in chosen] == [0, 2, 3]
+    assert chosen[0][1] == "cat (50%) or dog (50%)"
 
 
 @pytest.mark.parametrize(
@@ -284,3 +286,21 @@ def test_teaching_costs_no_torch_to_import() -> None:
     heavy = "{'torch', 'sklearn', 'scipy', 'PIL'}"
     code = f"import sys, zeroshot.teach; assert not {heavy} & {{*sys.modules}}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_of_the_first_version_answers_the_same(folder: Path) -> None:
+    run = taught(folder)
+    expected = run.classifier.predict_proba(StandInEncoder().encode_images(MORE))
+    manifest = json.loads((run.folder / MANIFEST).read_text("utf-8"))
+    del manifest["sha256"]
+    blend, familiarity = manifest["knowledge"]["blend"], manifest["knowledge"]["familiarity"]
+    blend["temperature"] = 1.0 / blend.pop("softmax_temperature")  # it multiplied then
+    familiarity["standing"] = familiarity.pop("z_score")
+    (run.folder / MANIFEST).write_text(json.dumps(manifest))
+    again = TaughtClassifier.load(run.folder, StandInEncoder())
+    np.testing.assert_allclose(
+        again.predict_proba(StandInEncoder().encode_images(MORE)), expected, rtol=1e-9
+    )
+    paths = new_pictures(folder)
+    pairs = zip(again.predict(paths), run.classifier.predict(paths), strict=True)
+    assert all(old.familiarity == new.familiarity for old, new in pairs)

@@ -9,14 +9,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from footwork.errors import ConfigError
-from footwork.fewshot import estimate
+from footwork.fewshot import forecast
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, leave_one_out
-from footwork.fewshot.familiarity import familiarity_bar, learn_familiarity
+from footwork.fewshot.familiarity import familiarity_threshold, learn_familiarity
 from footwork.fewshot.knowledge import Words
 from footwork.fewshot.lesson import learn, lesson_notes
-from footwork.fewshot.options import METHODS, TeachOptions
+from footwork.fewshot.methods import METHODS
 from tests.zeroshot.clouds import WIDTH, accuracy, clouds, round_clouds, words_for
+from zeroshot.options import TeachOptions
 
 DEFAULTS = TeachOptions()
 NEW = clouds((200, 200, 200), seed=1, apart=0.4)
@@ -28,7 +29,7 @@ WORDS = words_for(clouds((50, 50, 50), seed=7, apart=0.4))
 def notes_of(examples: Examples, options: TeachOptions = DEFAULTS) -> str:
     files = [f"{number}.jpg" for number in range(len(examples))]
     names = ("cat", "dog", "owl", "elk")[: examples.num_classes]
-    return "\n".join(lesson_notes(learn(examples, WORDS, options), names, files, options))
+    return "\n".join(lesson_notes(learn(examples, WORDS, options), names, files, options, "image"))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -143,7 +144,7 @@ def test_words_below_chance_are_not_heard_and_that_is_said() -> None:
         examples = clouds((per_class,) * 3, apart=0.4)
         lesson = learn(examples, wrong, DEFAULTS)
         assert lesson.knowledge.blend.share == 0.0
-        notes = lesson_notes(lesson, "abc", [""] * len(examples), DEFAULTS)
+        notes = lesson_notes(lesson, "abc", [""] * len(examples), DEFAULTS, "image")
         said = f"The class names get no weight: {3 * per_class} examples do not show them to be"
         assert any(said in note for note in notes)
     asked = learn(examples, wrong, TeachOptions(words=0.5))
@@ -154,7 +155,7 @@ def test_many_rows_and_classes_are_judged_by_fewer_classifiers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 5
-    monkeypatch.setattr(estimate, "_CELLS", 100)
+    monkeypatch.setattr(forecast, "_CELLS", 100)
     assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 3
 
 
@@ -172,14 +173,14 @@ def test_copies_do_not_raise_the_forecast() -> None:
     assert first is not None
     assert second is not None
     assert second.value <= first.value + 0.1
-    assert "24 examples show 12 pictures more than once" in notes_of(twice)
+    assert "24 examples show 12 images more than once" in notes_of(twice)
 
 
 def test_a_picture_under_two_labels_is_told() -> None:
     rows = FIVE.embeddings.copy()
     rows[12] = rows[1]
     said = notes_of(Examples(rows, FIVE.labels, 3))
-    assert "One picture has several labels: 1.jpg (cat), 12.jpg (owl). Keep the right one." in said
+    assert "One image has several labels: 1.jpg (cat), 12.jpg (owl). Keep the right one." in said
 
 
 def test_a_wrong_label_is_doubted() -> None:
@@ -213,7 +214,7 @@ def test_an_example_alone_of_its_class_is_judged_by_the_words() -> None:
     np.testing.assert_array_equal(trial.logits[0], WORDS.logits(examples.embeddings)[0])
     assert "Classes with one example (cat) are judged by the words alone" in notes_of(examples)
     silent = learn(examples, None, TeachOptions()).trial
-    assert silent.recalls(3)[0] is None
+    assert silent.recalls()[0] is None
     assert silent.answered.sum() == 18
 
 
@@ -247,7 +248,7 @@ def test_images_of_no_class_are_less_familiar() -> None:
     known, strange = clouds((30, 30, 30)), clouds((1, 1, 1, 60), seed=3)
     others = strange.embeddings[strange.labels == 3]
     learned, held_out = learn_familiarity(known, leave_one_out(np.arange(90)), None)
-    bar = familiarity_bar(held_out, 0.05)
+    bar = familiarity_threshold(held_out, 0.05)
     assert bar is not None
     assert (learned.scores(clouds((200,) * 3, seed=1).embeddings, None) < bar).mean() < 0.12
     assert (learned.scores(others, None) < bar).mean() > 0.5
@@ -255,11 +256,11 @@ def test_images_of_no_class_are_less_familiar() -> None:
 
 def test_the_bar_refuses_no_more_examples_than_it_may() -> None:
     values = np.random.default_rng(0).normal(size=199)
-    bar = familiarity_bar(values, 0.05)
+    bar = familiarity_threshold(values, 0.05)
     assert bar is not None
     assert (values < bar).sum() == 9
-    assert familiarity_bar(values[:8], 0.05) == values[:8].min()
-    assert familiarity_bar(np.array([np.nan]), 0.05) is None
+    assert familiarity_threshold(values[:8], 0.05) == values[:8].min()
+    assert familiarity_threshold(np.array([np.nan]), 0.05) is None
 
 
 @pytest.mark.parametrize(

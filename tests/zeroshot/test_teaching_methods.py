@@ -8,10 +8,9 @@ import torch
 
 from footwork.fewshot import contrastive as siamese
 from footwork.fewshot import discriminant, prototypes, tip_adapter
-from footwork.fewshot.examples import Examples, leave_one_out, make_folds, same_pictures
+from footwork.fewshot.examples import Examples, group_copies, leave_one_out, make_folds
 from footwork.fewshot.heads import head_from_tensors, head_tensors
-from footwork.fewshot.methods import METHOD
-from footwork.fewshot.options import METHODS
+from footwork.fewshot.methods import METHODS
 from footwork.prompts.class_embeddings import unit_rows
 from tests.zeroshot.clouds import accuracy, clouds
 
@@ -24,7 +23,7 @@ def centred(scores: np.ndarray) -> np.ndarray:
 
 @EVERY_METHOD
 def test_new_images_are_told_apart(name: str) -> None:
-    method = METHOD[name]
+    method = METHODS[name]
     new = clouds((100, 100, 100), seed=1)
     head = method.fit_all(clouds((12, 12, 12)), 0)[-1]
     assert accuracy(head.scores(new.embeddings), new.labels) > 0.9
@@ -32,7 +31,7 @@ def test_new_images_are_told_apart(name: str) -> None:
 
 @EVERY_METHOD
 def test_the_order_of_the_examples_changes_nothing(name: str) -> None:
-    method, examples, new = METHOD[name], clouds((6, 9, 4)), clouds((20, 20, 20), seed=1)
+    method, examples, new = METHODS[name], clouds((6, 9, 4)), clouds((20, 20, 20), seed=1)
     order = np.random.default_rng(3).permutation(len(examples))
     other = Examples(examples.embeddings[order], examples.labels[order], 3)
     first, second = (
@@ -40,7 +39,7 @@ def test_the_order_of_the_examples_changes_nothing(name: str) -> None:
     )
     np.testing.assert_allclose(centred(first), centred(second), atol=2e-3 * np.abs(first).max())
     folds = [
-        make_folds(e, same_pictures(e.embeddings), method.most_folds) for e in (examples, other)
+        make_folds(e, group_copies(e.embeddings), method.most_folds) for e in (examples, other)
     ]
     held_out = [
         method.held_out_scores(e, f, 0) for e, f in zip((examples, other), folds, strict=True)
@@ -52,7 +51,7 @@ def test_the_order_of_the_examples_changes_nothing(name: str) -> None:
 
 @EVERY_METHOD
 def test_a_label_that_is_left_out_is_not_known(name: str) -> None:
-    method, examples = METHOD[name], clouds((6, 6, 6))
+    method, examples = METHODS[name], clouds((6, 6, 6))
     folds = [np.array([0, 7]), *(np.array([i]) for i in range(1, 18) if i != 7)]
     changed = examples.labels.copy()
     changed[[0, 7]] = 2, 0
@@ -66,7 +65,7 @@ def test_a_label_that_is_left_out_is_not_known(name: str) -> None:
 
 @EVERY_METHOD
 def test_a_head_survives_being_taken_apart(name: str) -> None:
-    method, examples = METHOD[name], clouds((5, 5))
+    method, examples = METHODS[name], clouds((5, 5))
     head = method.fit_all(examples, 0)[0]
     again = head_from_tensors(method.head, head_tensors(head))
     np.testing.assert_array_equal(
@@ -77,14 +76,14 @@ def test_a_head_survives_being_taken_apart(name: str) -> None:
 
 @EVERY_METHOD
 def test_one_example_a_class_is_enough_to_answer(name: str) -> None:
-    method, new = METHOD[name], clouds((50, 50, 50), seed=1, apart=3.0)
+    method, new = METHODS[name], clouds((50, 50, 50), seed=1, apart=3.0)
     head = method.fit_all(clouds((1, 1, 1), apart=3.0), 0)[-1]
     assert accuracy(head.scores(new.embeddings), new.labels) > 0.8
 
 
 @EVERY_METHOD
 def test_a_class_left_without_an_example_has_no_score(name: str) -> None:
-    method, examples = METHOD[name], clouds((1, 4, 4))
+    method, examples = METHODS[name], clouds((1, 4, 4))
     folds = leave_one_out(np.arange(9))
     scores = method.held_out_scores(examples, folds, 0)
     assert np.isnan(scores[:, 0, 0]).all()
@@ -135,7 +134,7 @@ def test_the_nearest_mean_is_sought_from_the_middle_of_the_classes() -> None:
 
 @EVERY_METHOD
 def test_many_classes_of_few_examples_are_learned_in_silence(name: str) -> None:
-    method, new = METHOD[name], clouds((4,) * 30, seed=1, apart=3.0)
+    method, new = METHODS[name], clouds((4,) * 30, seed=1, apart=3.0)
     head = method.fit_all(clouds((1,) * 30, apart=3.0), 0)[-1]
     assert accuracy(head.scores(new.embeddings), new.labels) > 0.8
 
@@ -151,7 +150,7 @@ def test_near_copies_are_one_picture_and_stay_together() -> None:
     rows = examples.embeddings.copy()
     noise = np.random.default_rng(0).normal(size=rows.shape[1]) * 1e-4
     rows[5] = unit_rows((rows[2] + noise)[None])[0]
-    pictures = same_pictures(rows)
+    pictures = group_copies(rows)
     assert pictures[5] == pictures[2]
     assert len(set(pictures.tolist())) == 7
     assert any(set(fold.tolist()) == {2, 5} for fold in leave_one_out(pictures))

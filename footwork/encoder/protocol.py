@@ -1,0 +1,79 @@
+"""What is asked of an encoder: texts and images as unit vectors of one space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+UnitRows = NDArray[np.float32]
+
+
+class TextEncoder(Protocol):
+    """A text model, or the text side of a two-tower model."""
+
+    @property
+    def model_id(self) -> str:
+        """As it was asked for."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model, its revision and how it reads."""
+
+    @property
+    def width(self) -> int:
+        """D."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Multiplies the cosine."""
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Added to it; None for a model with a softmax."""
+
+    def encode_texts(self, texts: Sequence[str]) -> UnitRows:
+        """Unit rows, (N, D)."""
+
+    def cut_texts(self, texts: Sequence[str]) -> list[int]:
+        """Which texts are longer than the model reads."""
+
+
+class EncodedFile(Protocol):
+    """A file and its vector, or why it has none: what `footwork.encoder.dual.EncodedImage` is."""
+
+    @property
+    def path(self) -> Path:
+        """As it was given."""
+
+    @property
+    def embedding(self) -> UnitRows | None:
+        """Shape (D,), of length 1."""
+
+    @property
+    def fault(self) -> str | None:
+        """A clause such as "it is truncated"."""
+
+    @property
+    def note(self) -> str | None:
+        """What to know of a file that could be read, a clause."""
+
+
+class FileEncoder(Protocol):
+    """Embeds files, in bounded memory."""
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedFile]:
+        """Each file's row or fault, in order."""
+
+
+class ImageTextEncoder(TextEncoder, FileEncoder, Protocol):
+    """A two-tower model: what `footwork.encoder.dual.DualEncoder` is, or that of an index."""
+
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> UnitRows:
+        """Unit rows, (N, D)."""
