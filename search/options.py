@@ -14,8 +14,7 @@ from footwork.options import (
     Flag,
     Precision,  # noqa: F401 - inherited annotations are evaluated here
 )
-from search.dates import day_bounds
-from search.filters import Filter
+from search.filters import Filter, day_bounds
 from search.paths import absolute_path
 
 

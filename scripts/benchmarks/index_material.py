@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from footwork.encoder.dual import DualEncoder
-from search.index_folder import IndexFolder
+from search.place.folder import IndexFolder
 from search.query.relevance import Yardstick
 from search.query.texts import embedder_of, prepare_texts
 from search.records import ImageRecord, file_state

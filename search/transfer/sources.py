@@ -21,7 +21,7 @@ from footwork.files.folders import read_json
 from footwork.files.paths import path_line, shell_word
 from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
-from search.places import Place
+from search.place.places import Place
 from search.records import DATE_SOURCES, ImageRecord
 from search.store.protocol import Embedded, Embedder, FloatArray
 from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema

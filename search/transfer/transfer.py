@@ -17,9 +17,9 @@ from footwork.errors import ConfigError, DataError, ModelError, StoreError
 from footwork.files.faults import Fault
 from footwork.files.folders import renewed_folder
 from footwork.files.paths import path_line, path_text
-from search.index_folder import find_index
 from search.options import ModelOptions, StoreOptions
-from search.places import Place, find_place
+from search.place.folder import find_index
+from search.place.places import Place, find_place
 from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord

@@ -14,7 +14,7 @@ from footwork.images.finding import is_folder
 from search.exclusions import Exclusions
 from search.options import ModelOptions
 from search.paths import is_at_or_below
-from search.places import Place
+from search.place.places import Place
 from search.query.relevance import Yardstick
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Embedder, Store

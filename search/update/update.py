@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from footwork.errors import ImageError
 from footwork.files.faults import counted
-from footwork.files.paths import path_line
+from footwork.files.paths import path_line, path_text
+from footwork.images.finding import unread_notes
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, FloatArray, Store
 from search.update.differences import (
@@ -33,6 +34,8 @@ BATCH = 256
 BATCH_SECONDS = 5.0
 """After which a batch is written, however small."""
 _MOVED_AT_ONCE = 4096
+AGAIN = 5_000
+"""Milliseconds until an update that could not be made is tried again, where folders are watched."""
 _MINUTES = 100.0  # seconds from which time is told in minutes
 
 
@@ -269,3 +272,44 @@ def _count(batch: Changes, changed: set[str], summary: Summary) -> None:
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+_COUNTED = ("added", "changed", "moved", "returned", "removed", "excluded", "unchanged", "vanished")
+
+
+def summary_text(summary: Summary, place: str) -> str:
+    """Two lines: what was done, and how long it took."""
+    where = f"The index is in {path_line(place)}"
+    if summary.is_put_off:
+        return f"Put off; tried again every {AGAIN / 1000:.0f} s\n{where}"
+    counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTED if getattr(summary, name)]
+    if summary.unreadable:
+        counts.append(f"{len(summary.unreadable):,} unreadable")
+    rate = summary.embedded / summary.seconds if summary.seconds else 0.0
+    pace = f" ({summary.embedded:,} embedded, {rate:.1f} a second)" if summary.embedded else ""
+    return f"{', '.join(counts) or 'no images'}, in {summary.seconds:.1f} s{pace}\n{where}"
+
+
+def summary_notes(summary: Summary) -> Iterator[str]:
+    """What is to be known, and every file that could not be read, one line each."""
+    yield from summary.notes
+    yield from unread_notes(summary.unread)
+    for record in summary.unreadable:
+        yield f"skipped {path_line(record.path)}: {record.fault}."
+
+
+def summary_document(summary: Summary, place: str) -> dict[str, Any]:
+    """The same for programs."""
+    counts: dict[str, Any] = {name: getattr(summary, name) for name in _COUNTED}
+    unreadable = [
+        {"path": path_text(record.path), "fault": record.fault} for record in summary.unreadable
+    ]
+    return counts | {
+        "embedded": summary.embedded,
+        "unreadable": unreadable,
+        "not_read": dict(summary.unread.most_common()),
+        "missing_roots": [path_text(root) for root in summary.missing_roots],
+        "notes": list(summary.notes),
+        "seconds": summary.seconds,
+        "index": path_text(place),
+    }

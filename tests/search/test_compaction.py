@@ -15,7 +15,7 @@ from footwork.errors import StoreError
 from search.store.embedded import EmbeddedStore, compaction
 from search.store.embedded.compaction import compact
 from search.store.embedded.repair import inspect_folder
-from search.store.embedded.vector_file import VectorFile
+from search.store.embedded.vectors import VectorFile
 from search.store.protocol import Changes
 from tests.search.collections import held
 from tests.search.store_contract import EmbeddedEngine, known, vector_of, write_images

@@ -17,11 +17,11 @@ from PIL import Image, ImageFilter
 from footwork.cli import main
 from footwork.errors import ConfigError
 from footwork.images.thumbnails import Thumbnails
+from search.duplicates.duplicates import Duplicates, find_duplicates
+from search.duplicates.page import write_duplicates_page
+from search.duplicates.pca_bound import Shadows, near_rows
+from search.duplicates.rows import duplicates_lines, spare_paths
 from search.store.protocol import Changes, Embedded
-from search.upkeep.duplicate_rows import duplicates_lines, spare_paths
-from search.upkeep.duplicates import Duplicates, find_duplicates
-from search.upkeep.duplicates_page import write_duplicates_page
-from search.upkeep.shadows import Shadows, near_rows
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, clustered, record, unit
 

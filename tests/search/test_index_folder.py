@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from footwork.errors import ConfigError, StoreError
-from search.index_folder import IndexFolder, find_index
 from search.options import ModelOptions
+from search.place.folder import IndexFolder, find_index
 from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import open_catalog
@@ -132,7 +132,7 @@ def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
     place = IndexFolder(index)
     with place.writing():
         script = (
-            "import sys, pathlib; from search.index_folder import IndexFolder\n"
+            "import sys, pathlib; from search.place.folder import IndexFolder\n"
             "with IndexFolder(pathlib.Path(sys.argv[1])).writing(): pass"
         )
         done = subprocess.run(
@@ -146,7 +146,7 @@ def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
 
 def test_a_lock_ends_with_its_process(index: Path) -> None:
     script = (
-        "import os, signal, sys, pathlib; from search.index_folder import IndexFolder\n"
+        "import os, signal, sys, pathlib; from search.place.folder import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -290,7 +290,7 @@ def test_what_may_not_be_read_is_told_as_that(index: Path, monkeypatch: pytest.M
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with closing(IndexFolder(index).open()) as store:
-        monkeypatch.setattr("search.store.embedded.vector_file.np.memmap", refuse)
+        monkeypatch.setattr("search.store.embedded.vectors.np.memmap", refuse)
         with pytest.raises(StoreError, match=r"vectors\.f32 may not be read\. Give yourself the "):
             store.sample(3)
     monkeypatch.setattr("search.store.embedded.catalog.sqlite3.connect", closed)
@@ -342,8 +342,8 @@ def test_which_index_is_meant_is_found_or_asked(
     [
         "search.store.embedded.catalog.sqlite3.connect",
         "search.store.embedded.store.open_catalog",
-        "search.index_folder.EmbeddedStore.open",
-        "search.index_folder.write_json",
+        "search.place.folder.EmbeddedStore.open",
+        "search.place.folder.write_json",
     ],
 )
 def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
@@ -351,7 +351,7 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 ) -> None:
     script = (
         "import os, sys, pathlib, pkgutil\n"
-        "from search.index_folder import IndexFolder\n"
+        "from search.place.folder import IndexFolder\n"
         "from tests.search.collections import EMBEDDER\n"
         "owner, name = sys.argv[2].rsplit('.', 1)\n"
         "setattr(pkgutil.resolve_name(owner), name, lambda *_, **__: os._exit(9))\n"
@@ -372,7 +372,7 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 def test_an_index_of_nothing_is_not_among_those_that_may_be_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.index_folder._indexes", lambda: tmp_path / "indexes")
+    monkeypatch.setattr("search.place.folder._indexes", lambda: tmp_path / "indexes")
     for name in ("empty", "full"):
         place = IndexFolder(tmp_path / "indexes" / name)
         with place.writing(), closing(place.begin(EMBEDDER)) as store:
@@ -388,7 +388,7 @@ def test_a_medium_that_cannot_be_written_is_told(
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("search.index_folder.exclusive_lock", refuse)
+    monkeypatch.setattr("search.place.folder.exclusive_lock", refuse)
     with (
         pytest.raises(StoreError, match=r"cannot be written: Read-only file system\. Make"),
         IndexFolder(index).writing(),

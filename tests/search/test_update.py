@@ -13,8 +13,7 @@ import pytest
 from footwork.errors import DataError
 from search.store.embedded import EmbeddedStore
 from search.update.reading import FileReading, read_whole
-from search.update.summary_text import summary_document, summary_text
-from search.update.update import update
+from search.update.update import summary_document, summary_text, update
 from tests.search.collections import (
     ThumbEncoder,
     finds_itself,
@@ -206,7 +205,7 @@ def test_a_full_disk_loses_nothing_that_was_written(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("search.store.embedded.vector_file.os.pwrite", full)
+        patched.setattr("search.store.embedded.vectors.os.pwrite", full)
         with pytest.raises(StoreError, match=r"No space left.*what was written before is kept"):
             indexed(store, tmp_path / "photos")
     assert held(store) == before

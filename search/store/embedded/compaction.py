@@ -13,7 +13,7 @@ from footwork.errors import StoreError
 from footwork.files.folders import flush
 from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
 from search.store.embedded.catalog_copy import drop_copy
-from search.store.embedded.vector_file import VectorFile
+from search.store.embedded.vectors import VectorFile
 from search.store.protocol import FloatArray
 
 FEWEST_HOLES = 10_000

@@ -22,7 +22,7 @@ from footwork.errors import StoreError
 from footwork.files.faults import counted
 from search.findings import Finding
 from search.paths import real_path
-from search.store.embedded import file_rows
+from search.store.embedded import rows as file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
 from search.store.embedded.catalog import (
     FILE_NAME,
@@ -38,7 +38,7 @@ from search.store.embedded.catalog import (
 )
 from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, keep_copy
 from search.store.embedded.compaction import compact
-from search.store.embedded.vector_file import VectorFile, checksums_of, spoilt_rows
+from search.store.embedded.vectors import VectorFile, checksums_of, spoilt_rows
 
 _BLOCK = 16_384
 _TOLD = 20  # faults that SQLite is asked to list

@@ -15,10 +15,9 @@ from footwork.errors import StoreError
 from footwork.files.paths import files_bytes
 from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
-from search.path_words import words_of
-from search.paths import stored_text
+from search.paths import stored_text, words_of
 from search.records import ImageRecord
-from search.store.embedded import file_rows
+from search.store.embedded import rows as file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
 from search.store.embedded.catalog import (
     FILE_NAME,
@@ -28,9 +27,9 @@ from search.store.embedded.catalog import (
     open_catalog,
 )
 from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, keep_copy
-from search.store.embedded.conditions import condition_of
 from search.store.embedded.nearest import Searcher
-from search.store.embedded.vector_file import VectorFile, checksums_of, sound_rows
+from search.store.embedded.rows import condition_of
+from search.store.embedded.vectors import VectorFile, checksums_of, sound_rows
 from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
 
 _SCANNED = 4096  # images of a block

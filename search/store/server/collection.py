@@ -12,15 +12,15 @@ from footwork.errors import StoreError
 from footwork.files.paths import shell_word
 from search.paths import stored_text
 from search.store.protocol import Embedder
-from search.store.server.connection import Connection, no_collection
-from search.store.server.expressions import any_path, literal
-from search.store.server.options import INDEXES, ServerOptions
+from search.store.server.connection import INDEXES, Connection, ServerOptions, no_collection
 from search.store.server.rows import (
     FORMAT_VERSION,
     WITH_WORDS,
     Row,
+    any_path,
     description_of,
     last_of_each,
+    literal,
     schema_of,
 )
 

@@ -15,9 +15,15 @@ import numpy as np
 from search.filters import Filter
 from search.store.protocol import FloatArray, Found
 from search.store.server.collection import MOST_ROWS, Collection
-from search.store.server.expressions import present_images
-from search.store.server.options import BREADTH_NAMES, ServerOptions
-from search.store.server.rows import LABEL_FIELDS, RECORD_FIELDS, Row, record_of, vectors_of
+from search.store.server.connection import BREADTH_NAMES, ServerOptions
+from search.store.server.rows import (
+    LABEL_FIELDS,
+    RECORD_FIELDS,
+    Row,
+    present_images,
+    record_of,
+    vectors_of,
+)
 
 _FIELDS = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
 _UNCOUNTED = 256  # rows that an index brings without being asked how many there are

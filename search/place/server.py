@@ -13,8 +13,7 @@ from footwork.home import cache_folder
 from search.options import NewStoreOptions, StoreOptions
 from search.store.protocol import Embedder
 from search.store.server import ServerStore
-from search.store.server.connection import Connection
-from search.store.server.options import ServerOptions
+from search.store.server.connection import Connection, ServerOptions
 
 _DIGITS = 12
 

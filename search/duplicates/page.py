@@ -16,9 +16,9 @@ from footwork.images.ahead import decoded_ahead
 from footwork.images.thumbnails import Thumbnails
 from search.answers.contact_sheet_style import STYLE
 from search.answers.rows import date_text
+from search.duplicates.duplicates import Duplicates
+from search.duplicates.rows import duplicates_sum, what_was_done
 from search.records import ImageRecord
-from search.upkeep.duplicate_rows import duplicates_sum, what_was_done
-from search.upkeep.duplicates import Duplicates
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _WORKERS = 4

@@ -1,7 +1,7 @@
 """Images that an index holds more than once: byte for byte, or as altered versions of one.
 
 Embeddings tell what may be alike, a glance at both pictures what is worth a closer look, and that
-what was done to which (`search.upkeep.alterations`). Embeddings alone would not do: with `tiny`,
+what was done to which (`alterations`). Embeddings alone would not do: with `tiny`,
 100 pairs of 250 different photos agree to a cosine of 0.95 or more, and of those turned by 90°
 only a third agree so well with themselves. So pictures are opened from 0.9 on; what is turned,
 cropped or framed may still be missed, where the model minds.
@@ -20,14 +20,12 @@ from typing import Literal
 import numpy as np
 
 from footwork.errors import ConfigError
+from search.duplicates.keepers import Keepers, Progress, distinct_files, holds_as_known, state_of
+from search.duplicates.pca_bound import Shadows
 from search.filters import EVERYTHING, Filter
-from search.missing import NO_ANSWER, missing_files
-from search.paths import is_at_or_below
+from search.paths import NO_ANSWER, is_at_or_below, missing_files
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
-from search.upkeep.keepers import Keepers, Progress
-from search.upkeep.same_files import distinct_files, holds_as_known, state_of
-from search.upkeep.shadows import Shadows
 
 SEEN_COSINE, UNSEEN_COSINE = 0.9, 0.985
 """Least cosines where pictures are opened, and where they are not."""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text, size_text
 from search.answers.rows import date_text
+from search.duplicates.duplicates import Duplicate, Duplicates, Group
 from search.records import ImageRecord
-from search.upkeep.duplicates import Duplicate, Duplicates, Group
 
 
 def duplicates_document(found: Duplicates) -> dict[str, Any]:
