@@ -332,8 +332,8 @@ def _find_duplicates(
 
 
 def _write_page(found: Duplicates, path: Path) -> None:
-    from search.answers.contact_sheet import kept_thumbnails
-    from search.duplicates.page import write_duplicates_page
+    from search.pages.duplicates import write_duplicates_page
+    from search.pages.images import kept_thumbnails
 
     write_duplicates_page(found, path, kept_thumbnails())
     note(f"The pictures are on {path_line(path)}")

@@ -23,9 +23,8 @@ OF_NAMES = (
     *("footwork/files/paths.py", "search/paths.py", "search/exclusions.py"),
     *("footwork/tables/", "footwork/files/faults.py", "footwork/errors.py", "search/store/"),
     *("search/answers/rows.py", "search/duplicates/rows.py", "zeroshot/rows.py"),
-    *("search/answers/contact_sheet.py", "search/answers/answer.py", "search/query/asking.py"),
+    *("search/pages/", "footwork/pages/", "search/answers/answer.py", "search/query/asking.py"),
     *("search/records.py", "footwork/console.py", "footwork/streams.py"),
-    "search/duplicates/page.py",
 )
 """Rooms that make text or rows of what is known of a file, and touch none."""
 GUARDS = frozenset(

@@ -49,7 +49,7 @@ NOT_RUN = {
     "source .venv/bin/activate": "the tests run in it",
     "accelerate launch": "it needs several GPUs",
     "torchrun": "tests/textclf/test_cli.py starts several processes by hand",
-    "python -m scripts.measure_tiny": "minutes, on data that are not here",
+    "python -m scripts.tiny.measure_": "minutes, on data that are not here",
     "pip install 'footwork[milvus]'": "it needs a package registry",
     "--store http://HOST:19530": "it needs a server; tests/search has a stand-in",
 }

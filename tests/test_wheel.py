@@ -20,6 +20,7 @@ from tests.hub import Hub
 from tests.models import FREQUENT, build_base
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("footwork", "search", "textclf", "zeroshot")
 COMMANDS = """
 import sys
 from footwork.cli import main
@@ -41,7 +42,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for package in ("footwork", "search", "textclf", "zeroshot"):
+    for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     built = [sys.executable, "-W", "ignore", "-c", build, str(place)]
@@ -170,3 +171,19 @@ def test_no_extra_is_in_the_way(python: Path) -> None:
     names = ("matplotlib", "pymilvus", "pillow_heif", "pytest", "ruff")
     run = [python, "-c", script, *names]
     assert subprocess.check_output(run, text=True).strip() == str([None] * len(names))
+
+
+def test_templates_and_all_other_data_files_are_in_it(python: Path) -> None:
+    installed = next((python.parents[1] / "lib").glob("python*/site-packages"))
+    data = {
+        path.relative_to(ROOT)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert Path("footwork/pages/page.css") in data
+    assert not [path for path in data if not (installed / path).is_file()]
+    script = "from footwork.pages.templates import load_template as t; print(t(sys.argv[1]).name)"
+    name = "search/pages/contact_sheet.html"
+    run = [python, "-c", f"import sys; {script}", name]
+    assert subprocess.check_output(run, text=True).strip() == name

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.tables.columns import find_name, label_names, possible_names
-from footwork.tables.reader import SkippedRow, Table
+from footwork.tables.reader import Table
 from textclf.classifier import ClassifierOptions, TextClassifier
 from textclf.data.columns import Columns, StatedColumns, choose_columns, find_text_columns
 from textclf.data.loading import load_table, read_examples
 from textclf.data.options import LabelOptions
-from textclf.evaluate import evaluate_logits
-from textclf.evaluation import Evaluation
 from textclf.predict import require_text_count
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What a table says of a classifier."""
-
-    evaluation: Evaluation
-    """Its calibration is the classifier's own, judged on these rows; nothing is fitted on them."""
-    notes: tuple[str, ...]
-    skipped: tuple[SkippedRow, ...]
 
 
 def assess(

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.evaluation.logits import FloatArray
-from textclf.evaluate import evaluate_logits
-from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
+from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from textclf.data.loading import Examples, LabelledData
@@ -61,7 +61,7 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
         name: evaluate_logits(data.task, data.labels, split.targets, values)
         for name, values in logits.items()
     }
-    found["linear"] = replace(found["linear"], notes=(*found["linear"].notes, *notes))
+    found["linear"] = replace(found["linear"], remarks=notes)
     return found
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.errors import ConfigError, DataError, ModelError
+from footwork.evaluation.decision import DecisionRule, Prediction, rule_of
 from footwork.options import Precision
-from textclf.decision import DecisionRule, Prediction, rule_of
 from textclf.windows import LongTexts, TextEncoder, TextPair, WindowedTexts
 
 UNSTATED_MAX_LENGTH = 512

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
+from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.methods.table import METHODS, recipe_for
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
+from footwork.tables.labels import REGRESSION
 from textclf.data.options import DataOptions
-from textclf.evaluation import METRICS, PRIMARY_METRIC, REGRESSION
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"
 

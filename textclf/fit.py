@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from footwork.accelerator import compute_device, gather_shares, process_share, resolve_precision
+from footwork.evaluation.result import quick_metrics
 from footwork.inference.features import compute_features, head_logits, head_only
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, tokenize
@@ -28,7 +29,6 @@ from footwork.training.memory import frozen_weights_in, pruned_vocabulary
 from footwork.training.order import FILLER
 from textclf.config import TrainConfig
 from textclf.data.loading import Examples, LabelledData
-from textclf.evaluate import quick_metrics
 
 
 def row_loss(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.decision import rule_of
 from footwork.files.folders import (
     MANIFEST,
     published_folder,
@@ -14,7 +15,6 @@ from footwork.files.folders import (
     require_free,
     write_json,
 )
-from textclf.decision import rule_of
 
 LARGEST_DIFFERENCE = 1e-4
 _KEPT = ("README.md", "report")

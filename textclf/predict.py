@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from footwork.errors import ConfigError, DataError
+from footwork.evaluation.decision import Prediction
 from footwork.tables.columns import ID_NAMES, find_column, normalise_name
 from footwork.tables.format import Expected
 from footwork.tables.json_rows import json_rows
@@ -24,7 +25,6 @@ from footwork.tables.reader import (
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
 from textclf.data.columns import find_text_columns
 from textclf.data.rows import text_fault
-from textclf.decision import Prediction
 
 if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow

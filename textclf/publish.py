@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from footwork.evaluation.result import Evaluation
 from footwork.files.folders import MANIFEST, write_json
 from footwork.models.checkpoints import save_model
 from footwork.training.job import TrainingOutcome
-from textclf.evaluation import Evaluation
 from textclf.fit import Learner
 from textclf.report.report import Report, write_report
 

@@ -21,6 +21,7 @@ from footwork.accelerator import (
     wait_for_everyone,
 )
 from footwork.errors import DataError, HubUnreachable
+from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.files.folders import discard_folder, published_folder, read_manifest
 from footwork.inference.features import require_features
 from footwork.inference.tokens import room_for_texts, tokenize
@@ -47,8 +48,6 @@ from textclf.audit.audit import Audit, CostInput, audit_data
 from textclf.baselines import fit_baselines
 from textclf.config import DEFAULT_MODEL, TrainConfig
 from textclf.data.loading import Examples, LabelledData, load_data
-from textclf.evaluate import evaluate_logits
-from textclf.evaluation import Evaluation
 from textclf.fit import Learner, Notify, fit, split_logits
 from textclf.publish import Result, write_classifier
 from textclf.reload import prove_reload

@@ -14,11 +14,11 @@ from footwork.evaluation.intervals import (
     bootstrap_sums,
     paired_difference,
     percentile_interval,
+    share_interval,
     wilson_interval,
 )
 from footwork.evaluation.logits import FloatArray, log_softmax, sigmoid
 from footwork.evaluation.metrics import (
-    Interval,
     class_counts,
     confusion_counts,
     single_label_scores,
@@ -112,15 +112,15 @@ def _way_score(answers: Answers, targets: NDArray[np.int64], seed: int) -> WaySc
     samples = single_label_scores(bootstrap_class_counts(confusion, generator))
     recall = float(single_label_scores(class_counts(confusion))["balanced_accuracy"])
     ranks = _true_ranks(logits, targets)
-    metrics = {"top_1": _share(ranks == 0, samples["accuracy"])}
+    rows = len(targets)
+    metrics = {"top_1": share_interval(int((ranks == 0).sum()), rows, samples["accuracy"])}
     if num_classes > TOP:
-        found = ranks < TOP
-        metrics["top_5"] = _share(
-            found, bootstrap_sums(found[:, None], generator)[:, 0] / len(found)
-        )
-    drawn = percentile_interval(recall, samples["balanced_accuracy"])
+        among = ranks < TOP
+        drawn = bootstrap_sums(among[:, None], generator)[:, 0] / rows
+        metrics["top_5"] = share_interval(int(among.sum()), rows, drawn)
+    interval = percentile_interval(recall, samples["balanced_accuracy"])
     # Where all or none are right there is no spread to resample.
-    metrics["macro_recall"] = drawn if drawn and 0 < recall < 1 else metrics["top_1"]
+    metrics["macro_recall"] = interval if interval and 0 < recall < 1 else metrics["top_1"]
     return WayScore(answers.name, metrics, None)
 
 
@@ -130,13 +130,6 @@ def _true_ranks(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.in
     named_before = np.arange(logits.shape[1]) < targets[:, None]
     ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & named_before)).sum(axis=1)
     return ranks
-
-
-def _share(hits: NDArray[np.bool_], samples: FloatArray) -> Interval:
-    interval = percentile_interval(float(hits.mean()), samples)
-    if interval is None or hits.all() or not hits.any():
-        return wilson_interval(int(hits.sum()), len(hits))
-    return interval
 
 
 def _majority(labels: Sequence[str], targets: NDArray[np.int64]) -> tuple[str, float]:

@@ -66,6 +66,18 @@ def wilson_interval(hits: float, rows: int, z: float = 1.96) -> Interval:
     return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
+def share_interval(hits: int, rows: int, samples: FloatArray) -> Interval:
+    """The bootstrap's interval of a share; Wilson's where all rows count, or none: no spread.
+
+    Args:
+        hits: Rows that count.
+        rows: All rows, at least 1.
+        samples: Shape (R,), the share in each resample.
+    """
+    drawn = percentile_interval(hits / rows, samples) if 0 < hits < rows else None
+    return drawn or wilson_interval(hits, rows)
+
+
 def bootstrap_class_counts(
     confusion: NDArray[np.int64], generator: np.random.Generator, resamples: int = RESAMPLES
 ) -> ClassCounts:

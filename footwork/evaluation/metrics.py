@@ -14,6 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.evaluation.logits import FloatArray
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+METRICS: dict[str, tuple[str, ...]] = {
+    SINGLE_LABEL: ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "log_loss", "loss"),
+    MULTI_LABEL: ("micro_f1", "macro_f1", "accuracy", "mean_average_precision", "loss"),
+    REGRESSION: ("mae", "rmse", "r2", "pearson", "spearman", "loss"),
+}
+"""By task, what a checkpoint may be chosen by."""
+PRIMARY_METRIC: dict[str, str] = {
+    SINGLE_LABEL: "accuracy",
+    MULTI_LABEL: "micro_f1",
+    REGRESSION: "mae",
+}
+"""By task, what comparisons go by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from footwork.evaluation.calibration import Calibration
+
+if TYPE_CHECKING:
+    from footwork.evaluation.result import ClassScore, Evaluation
 
 WIDTH = 100
 LABEL_WIDTH = 32
@@ -18,6 +22,9 @@ _PAIRS = 10
 _READABLE = 8
 """Columns that a heading needs to be told from the others; with less, numbers stand for it."""
 _CORNER = "true, predicted"
+ALL_CLASSES = 20
+"""With more classes only the worst are listed."""
+WORST = 10
 
 
 def number(value: float | None) -> str:
@@ -164,3 +171,45 @@ def _matrix_rows(labels: Sequence[str], confusion: NDArray[np.int64]) -> list[li
         rows = [f"{head:>2} {row}" for head, row in zip(heads, rows, strict=True)]
     cells = [[str(count) for count in line] for line in confusion.tolist()]
     return [[_CORNER, *heads], *([r, *c] for r, c in zip(rows, cells, strict=True))]
+
+
+def evaluation_text(evaluation: Evaluation) -> str:
+    """Lay out the figures, the classes, the confusions and the calibration."""
+    noun = evaluation.noun
+    kind = f", {len(evaluation.labels)} classes" if evaluation.labels else ""
+    metrics = [["metric", "value", "95 % interval"]]
+    for name, interval in evaluation.metrics.items():
+        ends = f"{number(interval.low)} to {number(interval.high)}"
+        metrics.append([name, number(interval.value), ends])
+    raw = ["log_loss is of the probabilities before the temperature"]
+    blocks = [
+        [f"{evaluation.rows:,} {noun}{kind}"],
+        aligned(metrics) + (raw if "log_loss" in evaluation.metrics else []),
+    ]
+    if evaluation.per_class:
+        blocks.append(_class_lines(evaluation.per_class, noun))
+    if evaluation.confusion is not None:
+        blocks.append(confusion_lines(evaluation.labels, evaluation.confusion, noun))
+    if evaluation.calibration is not None:
+        blocks.append(calibration_lines(evaluation.calibration, noun))
+    if evaluation.notes:
+        blocks.append([line for note in evaluation.notes for line in wrapped_note(note)])
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def worst_classes(scores: Sequence[ClassScore], most: int) -> list[ClassScore]:
+    """Return the classes of lowest F1 among those that have rows, larger ones first on a tie."""
+    judged = [score for score in scores if score.support]
+    return sorted(judged, key=lambda score: (score.f1 or 0.0, -score.support))[:most]
+
+
+def _class_lines(scores: tuple[ClassScore, ...], noun: str) -> list[str]:
+    few = len(scores) <= ALL_CLASSES
+    shown = scores if few else worst_classes(scores, WORST)
+    rows = [["class", "precision", "recall", "F1", noun, "predicted"]]
+    for score in shown:
+        figures = [number(v) for v in (score.precision, score.recall, score.f1)]
+        counts = [f"{score.support:,}", f"{score.predicted:,}"]
+        rows.append([shorten(score.label, LABEL_WIDTH), *figures, *counts])
+    title = [] if few else [f"the {len(shown)} classes of lowest F1, of {len(scores)}"]
+    return title + aligned(rows)

@@ -365,10 +365,13 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
 
 
 def _require_base(file: Path, base_id: str) -> None:
-    if not Path(base_id).is_absolute() or (Path(base_id) / "config.json").exists():
-        return
     folder, place = file.parent, "write its new place under `base_model_name_or_path` in"
-    repository = repository_of(folder)
+    repository, path = repository_of(folder), Path(base_id)
+    is_path = path.is_absolute() or base_id.startswith((".", "~")) or base_id.count("/") > 1
+    # What stands under a relative path of the Hub's here is something else.
+    here = (path / "config.json").exists() and (path.is_absolute() or repository is None)
+    if here or not is_path:
+        return
     if repository is not None:
         raise ModelError(
             f"{repository} is an adapter over a model that only its maker's machine has, in "

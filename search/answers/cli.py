@@ -76,7 +76,8 @@ def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
     if output.out is not None:
         write_hits(answers, output.out, raw_cells=output.raw_cells)
     if output.html is not None:
-        from search.answers.contact_sheet import kept_thumbnails, write_contact_sheet
+        from search.pages.contact_sheet import write_contact_sheet
+        from search.pages.images import kept_thumbnails
 
         write_contact_sheet(answers, output.html, kept_thumbnails())
         note(f"The pictures are on {path_line(output.html)}")
@@ -100,8 +101,8 @@ def _print_table(answer: Answer, *, heads: bool) -> None:
 
 def _preview(answer: Answer) -> None:
     """Draw the hits into the terminal."""
-    from search.answers.contact_sheet import kept_thumbnails
     from search.answers.terminal_pictures import picture_protocol, picture_sequence
+    from search.pages.images import kept_thumbnails
 
     protocol = picture_protocol(os.environ, sys.stdout.isatty())
     if protocol is None:

@@ -185,6 +185,7 @@ def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path
             "/home/maker/base",
             r"^some/adapter is an adapter over .* only its maker's machine has, in /h",
         ),
+        ("./base", r"^some/adapter is an adapter over .* only its maker's machine has, in \./base"),
         (
             "some/far",
             r"^some/adapter is an adapter over some/far .*holds no copy of some/far.*merged",
@@ -192,8 +193,9 @@ def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path
     ],
 )
 def test_an_adapter_of_the_hub_says_which_base_it_lacks(
-    base: str, message: str, hub: Hub, tmp_path: Path
+    base: str, message: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where another `base` stands
     adapter = build_adapter(tmp_path / "adapter", build_base(tmp_path / "base", "bert"))
     settings = json.loads((adapter / "adapter_config.json").read_text())
     settings["base_model_name_or_path"] = base

@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.caption_pictures import full_caption, varied_caption
-from scripts.draw_pictures import Scene, draw, draw_as_found, random_scene
-from scripts.measure_tiny_clip import EMBEDDED, SEED, Embedder, measure, measure_teaching
-from scripts.shape_outlines import OUTLINES, SHAPES, UNSEEN_SHAPES
+from footwork.models.checkpoints import TINY_CLIP
+from scripts.tiny.captions import full_caption, varied_caption
+from scripts.tiny.drawing import (
+    OUTLINES,
+    SHAPES,
+    UNSEEN_SHAPES,
+    Scene,
+    draw,
+    draw_as_found,
+    random_scene,
+)
+from scripts.tiny.measure_clip import SEED, Embedder, measure, measure_teaching
 
 LARGEST = 4_000_000  # bytes, all files together
 PICTURES = 512
@@ -22,7 +30,7 @@ SCENE = Scene("star", "blue", "plain", "small", 2, "yellow")
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return Embedder(EMBEDDED)
+    return Embedder(TINY_CLIP)
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
@@ -80,10 +88,10 @@ def test_the_shapes_to_be_taught_by_example_are_never_spoken_of() -> None:
 
 
 def test_the_folder_is_small_and_plain_clip() -> None:
-    files = {path.name: path.stat().st_size for path in EMBEDDED.iterdir()}
+    files = {path.name: path.stat().st_size for path in TINY_CLIP.iterdir()}
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} < set(files)
     assert sum(files.values()) <= LARGEST
-    config = json.loads((EMBEDDED / "config.json").read_text("utf-8"))
+    config = json.loads((TINY_CLIP / "config.json").read_text("utf-8"))
     assert (config["model_type"], config["dtype"]) == ("clip", "float16")
     assert config["text_config"]["max_position_embeddings"] == 77
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scripts.draw_pictures import Scene, draw
+from scripts.tiny.drawing import Scene, draw
 from tests.tables import sentiment_rows, sentiment_table, write_table
 
 TAKEN = 1_715_940_000.0  # 2024-05-17, 10:00 UTC

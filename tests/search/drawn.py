@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from scripts.draw_pictures import Scene, draw
+from scripts.tiny.drawing import Scene, draw
 
 COLOURS = ("red", "blue", "green")
 SHAPES = ("circle", "star", "triangle", "square")

@@ -14,7 +14,7 @@ from footwork.errors import DataError
 from footwork.images.decoding import decode_image
 from footwork.images.thumbnails import Thumbnails
 from search.answers.answer import Answer, Hit
-from search.answers.contact_sheet import write_contact_sheet
+from search.pages.contact_sheet import write_contact_sheet
 from tests.pictures import difference, encoded, quarters
 from tests.search.found import answer, hit
 

@@ -160,7 +160,7 @@ def test_degenerate_vectors_give_numbers() -> None:
 
 def test_the_embedded_model_finds_shapes_and_says_where_there_are_none() -> None:
     from footwork.encoder.dual import DualEncoder
-    from scripts.draw_pictures import Scene, draw
+    from scripts.tiny.drawing import Scene, draw
 
     generator = random.Random(0)
     kinds = [("red", "circle"), ("blue", "star"), ("green", "triangle"), ("yellow", "heart")]

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.finetuning.card import public_data_name, public_model_id
-from textclf.evaluate import evaluate_logits
-from textclf.evaluation import Evaluation
 from textclf.report.model_card import model_card, verdict
 from textclf.report.report import Report, write_report
 
@@ -235,7 +234,7 @@ def test_the_example_of_a_pair_has_two_texts() -> None:
 
 
 def test_notes_and_baseline_notes_are_told() -> None:
-    linear = replace(evaluation(40), notes=("The linear baseline was fitted on 5 rows.",))
+    linear = replace(evaluation(40), remarks=("The linear baseline was fitted on 5 rows.",))
     card = model_card(
         report(notes=("3 rows were *skipped*.",), baselines={"linear": linear}, history=[])
     )

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import textclf.training as training_module
+from footwork.evaluation.result import evaluate_logits
 from textclf import cli
 from textclf.config import TrainConfig
-from textclf.evaluate import evaluate_logits
 from textclf.report.model_card import verdict
 from textclf.training import TrainedRun
 

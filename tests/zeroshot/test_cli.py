@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from footwork.cli import main
-from scripts.draw_pictures import Scene, draw
+from scripts.tiny.drawing import Scene, draw
 
 SHAPES = ("circle", "star", "triangle")
 WORDS = ["--model", "tiny", "--labels", ",".join(SHAPES)]

@@ -55,6 +55,9 @@ class Examples:
     skipped: tuple[SkippedRow, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self.texts)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
@@ -77,6 +80,12 @@ class LabelledData:
     """Validation was split off the training rows."""
     blocking: tuple[SkippedRow, ...] = ()
     """Bad rows at which training would stop; only with `keep_going`."""
+
+    @property
+    def splits(self) -> dict[str, Examples]:
+        """`train`, `validation` and perhaps `test`."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def load_data(data: str, options: DataOptions = FIND_OUT) -> LabelledData:

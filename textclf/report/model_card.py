@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footwork.evaluation.metrics import Interval
-from footwork.evaluation.text import calibration_lines, confused_pairs, number
+from footwork.evaluation.result import Evaluation
+from footwork.evaluation.text import (
+    ALL_CLASSES,
+    WORST,
+    calibration_lines,
+    confused_pairs,
+    number,
+    worst_classes,
+)
 from footwork.files.faults import shortened
 from footwork.finetuning.card import (
     PLACE,
@@ -20,8 +28,7 @@ from footwork.finetuning.card import (
 )
 from footwork.methods.table import METHODS
 from footwork.options import LOWER_IS_BETTER
-from textclf.evaluation import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Evaluation
-from textclf.report.evaluation_text import worst_classes
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from textclf.report.report import Report
@@ -129,9 +136,6 @@ def _values(evaluation: Evaluation) -> dict[str, float]:
     return {name: interval.value for name, interval in evaluation.metrics.items()}
 
 
-_ALL_CLASSES = 20
-"""With more classes only the worst are listed."""
-_WORST = 10
 _LISTED_LABELS = 30
 
 _TASK_WORDS = {
@@ -302,18 +306,18 @@ def _classes(evaluation: Evaluation) -> list[str]:
     scores = evaluation.per_class
     if not scores:
         return []
-    few = len(scores) <= _ALL_CLASSES
+    few = len(scores) <= ALL_CLASSES
     table = [["class", "precision", "recall", "F1", "rows"]]
-    for score in scores if few else worst_classes(scores, _WORST):
+    for score in scores if few else worst_classes(scores, WORST):
         figures = [number(value) for value in (score.precision, score.recall, score.f1)]
         table.append([_plain(score.label), *figures, f"{score.support:,}"])
-    parts = [] if few else [f"The {_WORST} classes of lowest F1, of {len(scores)}:"]
+    parts = [] if few else [f"The {WORST} classes of lowest F1, of {len(scores)}:"]
     parts.append(_table(table))
     if not few and evaluation.confusion is not None:
         rows = [
             [_plain(true), _plain(predicted), str(count)]
             for true, predicted, count in confused_pairs(
-                evaluation.labels, evaluation.confusion, _WORST
+                evaluation.labels, evaluation.confusion, WORST
             )
         ]
         if rows:

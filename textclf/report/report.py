@@ -12,9 +12,9 @@ import numpy as np
 
 from footwork.errors import ConfigError
 from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliability
+from footwork.evaluation.result import Evaluation
 from footwork.files.folders import write_json
 from footwork.methods.table import METHODS, Adapter
-from textclf.evaluation import Evaluation
 from textclf.report.model_card import model_card
 
 

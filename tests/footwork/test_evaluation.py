@@ -7,10 +7,9 @@ import pytest
 
 from footwork.errors import DataError, ModelError
 from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.text import aligned, confused_pairs, display_width, shorten
-from textclf.evaluate import evaluate_logits, quick_metrics
-from textclf.evaluation import METRICS, Evaluation
-from textclf.report.evaluation_text import worst_classes
+from footwork.evaluation.metrics import METRICS
+from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.evaluation.text import aligned, confused_pairs, display_width, shorten, worst_classes
 
 reference = pytest.importorskip("sklearn.metrics")
 

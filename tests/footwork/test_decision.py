@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from footwork.errors import ConfigError, ModelError
-from textclf.decision import DecisionRule, rule_of
+from footwork.evaluation.decision import DecisionRule, rule_of
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 

@@ -22,7 +22,7 @@ from transformers import DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Tokeniz
 
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.deberta import accelerate_attention
-from scripts.write_opinions import Review, write_reviews
+from scripts.tiny.opinions import Review, write_reviews
 
 VOCABULARY = 6000
 SEQUENCE = 64  # tokens; texts to classify are short, and attention is quadratic

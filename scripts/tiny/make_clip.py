@@ -1,6 +1,6 @@
 """Train the embedded CLIP: a byte-level BPE of its own, then contrastive learning.
 
-    python -m scripts.make_tiny_clip FOLDER [MINUTES]
+    python -m scripts.tiny.make_clip FOLDER [MINUTES]
 
 It learns from drawn pictures and what can be said of them, and from nothing else: it knows
 shapes, colours, textures, sizes, counts and backgrounds. Photographs are out of its scope. The
@@ -26,8 +26,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from scripts.caption_pictures import PROPERTIES, Caption, full_caption, varied_caption, wrapped
-from scripts.draw_pictures import Scene, draw_as_found, random_scene
+from scripts.tiny.captions import PROPERTIES, Caption, full_caption, varied_caption, wrapped
+from scripts.tiny.drawing import Scene, draw_as_found, random_scene
 
 SIDE = 64  # pixels
 WIDTH = 96
@@ -42,7 +42,7 @@ MATRIX_RATE = 5e-3  # peak rate of the layers' matrices
 OTHER_RATE = 2e-3
 WARM_UP = 200  # steps
 LARGEST_SCALE = math.log(100)
-NOTE = "Trained on drawn shapes only (scripts/make_tiny_clip.py); photographs are out of its scope."
+NOTE = "Trained on drawn shapes only (scripts/tiny/make_clip.py); photographs are out of its scope."
 
 
 def train_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:

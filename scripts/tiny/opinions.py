@@ -10,11 +10,22 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.fill_in import fill_in
+CHOICE = re.compile(r"\(([^()]*)\)")
+
+
+def fill_in(pattern: str, named: Mapping[str, str], draw: random.Random) -> str:
+    """Put in what the names stand for, which may hold choices, and choose every part."""
+    for name, part in named.items():
+        pattern = pattern.replace(name, part)
+    while found := CHOICE.search(pattern):
+        chosen = draw.choice(found[1].split("|"))
+        pattern = pattern[: found.start()] + chosen + pattern[found.end() :]
+    return pattern
+
 
 SENTENCES = (1, 1, 2, 3, 4)  # of a review, drawn from
 TURNED_SHARE = 0.25  # of the sentences name what the thing is not

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,12 @@ from footwork.evaluation.intervals import (
     bootstrap_sums,
     percentile_interval,
     row_weights,
+    share_interval,
 )
 from footwork.evaluation.logits import FloatArray, log_softmax
 from footwork.evaluation.metrics import (
+    METRICS,
+    PRIMARY_METRIC,
     ClassCounts,
     Interval,
     average_precision,
@@ -37,20 +40,114 @@ from footwork.evaluation.metrics import (
     single_label_scores,
     spearman,
 )
-from textclf.evaluation import (
-    METRICS,
-    MULTI_LABEL,
-    PRIMARY_METRIC,
-    REGRESSION,
-    SINGLE_LABEL,
-    Evaluation,
-    Scores,
-    class_scores,
-    evaluation_notes,
-)
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
+Scores = dict[str, Interval | None]
+"""By metric; None where it is undefined."""
+
+_FEW_ROWS = 100
 _RANKED_CELLS = 50_000_000
 """Sorted numbers that an interval by re-ranking may touch: about 2 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class among the others; None where no row or no prediction defines the figure."""
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+    """Rows that carry the label."""
+    predicted: int
+    """Rows that were given the label."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Evaluation:
+    """What one split says of one classifier."""
+
+    task: str
+    labels: tuple[str, ...]
+    rows: int
+    metrics: dict[str, Interval]
+    """Each with its 95 % bootstrap interval; undefined ones are absent, and `notes` says so. All
+    are of the raw logits, `log_loss` too: a model and its baselines are compared before any
+    temperature."""
+    per_class: tuple[ClassScore, ...] = ()
+    confusion: NDArray[np.int64] | None = None
+    """Shape (C, C), true by predicted; single-label only."""
+    calibration: Calibration | None = None
+    """None for a regression."""
+    noun: str = "rows"
+    """What was judged."""
+    remarks: tuple[str, ...] = ()
+    """What the figures do not tell of themselves, one sentence each."""
+
+    @property
+    def primary_metric(self) -> str:
+        """The figure that comparisons go by: accuracy, micro-F1 or mean absolute error."""
+        return PRIMARY_METRIC[self.task]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know: few rows, classes without one, what is undefined."""
+        notes = []
+        if self.rows < _FEW_ROWS:
+            notes.append(
+                f"Only {self.rows} {self.noun}: every figure is rough, and so are the intervals."
+            )
+        accuracy = self.metrics.get("accuracy")
+        if accuracy and accuracy.value in (0.0, 1.0):
+            which = "right" if accuracy.value else "wrong"
+            notes.append(
+                f"All {self.noun} are {which}, so there is nothing to resample: the interval of "
+                "the accuracy is Wilson's."
+            )
+        empty = [score.label for score in self.per_class if not score.support]
+        if empty:
+            named = ", ".join(empty[:5]) + (" …" if len(empty) > 5 else "")
+            notes.append(
+                f"No row of {len(empty)} of {len(self.labels)} classes ({named}): not judged."
+            )
+        undefined = [n for n in METRICS[self.task] if n not in self.metrics and n != "loss"]
+        if undefined:
+            notes.append(
+                f"Undefined on this split, and left out: {', '.join(undefined)} (targets or "
+                "predictions do not vary, or no label occurs)."
+            )
+        return (*notes, *self.remarks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold, without NaN."""
+        return {
+            "task": self.task,
+            "labels": list(self.labels),
+            "rows": self.rows,
+            "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
+            "per_class": [asdict(score) for score in self.per_class],
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    def to_text(self) -> str:
+        """Lay it out for a terminal of 100 columns."""
+        from footwork.evaluation.text import evaluation_text
+
+        return evaluation_text(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a table or a folder says of a classifier that is trained already."""
+
+    evaluation: Evaluation
+    """Its calibration is the classifier's own, judged on these rows; nothing is fitted on them."""
+    notes: tuple[str, ...]
+    skipped: tuple[Any, ...]
+    """Rows or images that were left out, with a reason each."""
 
 
 def evaluate_logits(
@@ -83,23 +180,30 @@ def evaluate_logits(
         ModelError: A logit is NaN or infinite.
     """
     logits = _checked(task, len(labels), targets, logits)
-    if task == SINGLE_LABEL:
-        targets = targets.astype(np.int64)
-        calibration = _calibration(targets, logits, seed, given)
-        return replace(_single_label(labels, targets, logits, seed), calibration=calibration)
-    if task == MULTI_LABEL:
-        calibration = _calibration(np.asarray(targets, np.float64), logits, seed, given)
-        judged = _multi_label(labels, np.asarray(targets) > 0.5, logits, seed)
-        return replace(judged, calibration=calibration)
-    return _regression(np.asarray(targets, dtype=np.float64).ravel(), logits[:, 0], seed)
-
-
-def _calibration(
-    targets: NDArray[Any], logits: FloatArray, seed: int, given: GivenCalibration | None
-) -> Calibration:
-    if given is not None:
-        return judge_calibration(logits, targets, given)
-    return calibrate(logits, targets, seed)
+    if task == REGRESSION:
+        return _regression(np.asarray(targets, dtype=np.float64).ravel(), logits[:, 0], seed)
+    single = task == SINGLE_LABEL
+    targets = np.asarray(targets, np.int64 if single else np.float64)
+    calibration = (
+        calibrate(logits, targets, seed)
+        if given is None
+        else judge_calibration(logits, targets, given)
+    )
+    if single:
+        confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
+        counts, scores = _single_label(targets, logits, confusion, seed)
+    else:
+        confusion = None
+        counts, scores = _multi_label(targets > 0.5, logits, seed)
+    return Evaluation(
+        task=task,
+        labels=labels,
+        rows=len(logits),
+        metrics=_defined(scores),
+        per_class=_class_scores(labels, counts),
+        confusion=confusion,
+        calibration=calibration,
+    )
 
 
 def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
@@ -125,7 +229,17 @@ def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dic
         scores = single_label_scores(class_counts(confusion))
         scores["log_loss"] = scores["loss"] = _cross_entropies(targets, logits).mean()
     elif task == MULTI_LABEL:
-        scores = _quick_multi_label(np.asarray(targets) > 0.5, logits)
+        wanted = np.asarray(targets) > 0.5
+        values = _decisions(wanted, logits)
+        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
+        scores = {
+            **multi_label_scores(_multi_label_counts(values.sum(axis=0), width)),
+            "accuracy": values[:, -1].mean(),
+            "mean_average_precision": _average_precisions(
+                wanted, logits, np.ones((len(logits), 1))
+            )[0],
+            "loss": (softplus - logits * wanted).mean(),
+        }
     else:
         moments = centred_moments(targets, logits[:, 0]).sum(axis=0)
         scores = regression_scores(moments, len(targets))
@@ -135,23 +249,11 @@ def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dic
     return {name: float(np.nan_to_num(scores[name])) for name in METRICS[task]}
 
 
-def _quick_multi_label(targets: NDArray[np.bool_], logits: FloatArray) -> dict[str, Any]:
-    values = _decisions(targets, logits)
-    precisions = _average_precisions(targets, logits, np.ones((len(logits), 1)))
-    softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
-    return {
-        **multi_label_scores(_multi_label_counts(values.sum(axis=0), logits.shape[1])),
-        "accuracy": values[:, -1].mean(),
-        "mean_average_precision": precisions[0],
-        "loss": (softplus - logits * targets).mean(),
-    }
-
-
 def _checked(
     task: str, num_classes: int, targets: NDArray[Any], logits: NDArray[Any]
 ) -> FloatArray:
-    if task not in PRIMARY_METRIC:
-        raise ValueError(f"`task` must be one of {', '.join(PRIMARY_METRIC)}, got {task!r}.")
+    if task not in TASKS:
+        raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
     if not len(logits):
         raise DataError("There is no row to evaluate on. Give a split with at least one row.")
     logits = np.asarray(logits, dtype=np.float64).reshape(len(logits), -1)
@@ -172,21 +274,19 @@ def _checked(
 
 
 def _single_label(
-    labels: tuple[str, ...], targets: NDArray[np.int64], logits: FloatArray, seed: int
-) -> Evaluation:
-    confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
+    targets: NDArray[np.int64], logits: FloatArray, confusion: NDArray[np.int64], seed: int
+) -> tuple[ClassCounts, Scores]:
     cells, sums = np.random.default_rng(seed).spawn(2)
     counts = class_counts(confusion)
-    scores = _intervals(
-        single_label_scores(counts), single_label_scores(bootstrap_class_counts(confusion, cells))
-    )
+    samples = single_label_scores(bootstrap_class_counts(confusion, cells))
+    scores = _intervals(single_label_scores(counts), samples)
+    right = int(np.trace(confusion))
+    scores["accuracy"] = share_interval(right, len(targets), samples["accuracy"])
     losses = _cross_entropies(targets, logits)
     scores["log_loss"] = percentile_interval(
         float(losses.mean()), bootstrap_sums(losses, sums)[:, 0] / len(losses)
     )
-    return replace(
-        _evaluation(SINGLE_LABEL, len(targets), scores, labels, counts), confusion=confusion
-    )
+    return counts, scores
 
 
 def _cross_entropies(targets: NDArray[np.int64], logits: FloatArray) -> FloatArray:
@@ -195,22 +295,21 @@ def _cross_entropies(targets: NDArray[np.int64], logits: FloatArray) -> FloatArr
 
 
 def _multi_label(
-    labels: tuple[str, ...], targets: NDArray[np.bool_], logits: FloatArray, seed: int
-) -> Evaluation:
-    values = _decisions(targets, logits)
+    targets: NDArray[np.bool_], logits: FloatArray, seed: int
+) -> tuple[ClassCounts, Scores]:
+    values, num_classes = _decisions(targets, logits), logits.shape[1]
     sums, ranks = np.random.default_rng(seed).spawn(2)
-    counts = _multi_label_counts(values.sum(axis=0), len(labels))
+    counts = _multi_label_counts(values.sum(axis=0), num_classes)
     drawn = bootstrap_sums(values, sums)
     scores = _intervals(
-        multi_label_scores(counts), multi_label_scores(_multi_label_counts(drawn, len(labels)))
+        multi_label_scores(counts), multi_label_scores(_multi_label_counts(drawn, num_classes))
     )
-    scores["accuracy"] = percentile_interval(
-        float(values[:, -1].mean()), drawn[:, -1] / len(values)
-    )
+    right = int(values[:, -1].sum())
+    scores["accuracy"] = share_interval(right, len(values), drawn[:, -1] / len(values))
     scores["mean_average_precision"] = _reranked(
         lambda weights: _average_precisions(targets, logits, weights), logits.shape, ranks
     )
-    return _evaluation(MULTI_LABEL, len(targets), scores, labels, counts)
+    return counts, scores
 
 
 def _decisions(targets: NDArray[np.bool_], logits: FloatArray) -> NDArray[np.bool_]:
@@ -241,7 +340,7 @@ def _regression(targets: FloatArray, predictions: FloatArray, seed: int) -> Eval
         regression_scores(bootstrap_sums(moments, sums), rows),
     )
     scores["spearman"] = _reranked(lambda w: spearman(targets, predictions, w), (rows, 1), ranks)
-    return _evaluation(REGRESSION, rows, scores)
+    return Evaluation(task=REGRESSION, labels=(), rows=rows, metrics=_defined(scores))
 
 
 def _reranked(
@@ -265,20 +364,12 @@ def _intervals(values: Mapping[str, FloatArray], samples: Mapping[str, FloatArra
     return {name: percentile_interval(float(values[name]), samples[name]) for name in values}
 
 
-def _evaluation(
-    task: str,
-    rows: int,
-    scores: Scores,
-    labels: tuple[str, ...] = (),
-    counts: ClassCounts | None = None,
-) -> Evaluation:
-    return Evaluation(
-        task=task,
-        labels=labels,
-        rows=rows,
-        metrics={name: interval for name, interval in scores.items() if interval is not None},
-        per_class=() if counts is None else class_scores(labels, counts),
-        confusion=None,
-        calibration=None,
-        notes=evaluation_notes(labels, counts, scores, rows),
-    )
+def _defined(scores: Scores) -> dict[str, Interval]:
+    return {name: interval for name, interval in scores.items() if interval is not None}
+
+
+def _class_scores(labels: tuple[str, ...], counts: ClassCounts) -> tuple[ClassScore, ...]:
+    columns = (counts.precision, counts.recall, counts.f1)
+    figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
+    rows = zip(labels, *figures, counts.targets.tolist(), counts.predicted.tolist(), strict=True)
+    return tuple(ClassScore(*row) for row in rows)

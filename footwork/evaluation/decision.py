@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.models.heads import task_of
-from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
 
 FloatArray = NDArray[np.floating[Any]]
-_TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 _HOTTEST = 1e6
 LIKELY = 0.5
 """Probability from which a label holds (multi-label)."""
@@ -49,7 +48,7 @@ class DecisionRule:
     """Probability; None never abstains."""
 
     def __post_init__(self) -> None:
-        if self.task not in _TASKS:
+        if self.task not in TASKS:
             raise ValueError(f"`task` must be a problem_type of transformers, got {self.task!r}.")
         if not self.temperature > 0:
             raise ConfigError(f"`temperature` must be above 0, got {self.temperature}.")
@@ -135,7 +134,7 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
             "temperature": float(temperature) | int(temperature),
             "abstain_below": None | float() | int() as bar,
         } if (
-            task in _TASKS
+            task in TASKS
             and all(isinstance(label, str) for label in labels)
             and (task == REGRESSION or len(labels) == config.num_labels)
             and 0 < temperature < _HOTTEST

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from scripts.draw_pictures import Scene
+from scripts.tiny.drawing import Scene
 
 PROPERTIES = tuple(field.name for field in fields(Scene))
 LIKELY = {"colour": 0.6, "texture": 0.45, "size": 0.45, "count": 0.5, "background": 0.4}

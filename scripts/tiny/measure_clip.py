@@ -1,6 +1,6 @@
 """How well a CLIP knows freshly drawn pictures, through transformers alone.
 
-python -m scripts.measure_tiny_clip FOLDER [PICTURES [SEED]]
+python -m scripts.tiny.measure_clip FOLDER [PICTURES [SEED]]
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
-from scripts.caption_pictures import full_caption
-from scripts.draw_pictures import COLOURS, Scene, draw, draw_as_found, random_scene
-from scripts.shape_outlines import OUTLINES, SHAPES
+from scripts.tiny.captions import full_caption
+from scripts.tiny.drawing import COLOURS, OUTLINES, SHAPES, Scene, draw, draw_as_found, random_scene
 
-EMBEDDED = Path(__file__).parents[1] / "footwork" / "tiny" / "clip"
 AMONG = 256  # captions that a picture is looked for among
 EXAMPLES = 5  # a class
 SEED = 1_000_003  # no seed of the training

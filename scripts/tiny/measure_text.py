@@ -1,6 +1,6 @@
 """Measure what fine-tuning gains from the embedded text encoder over random weights.
 
-    python -m scripts.measure_tiny_text TABLE OUT [OPTION...]
+    python -m scripts.tiny.measure_text TABLE OUT [OPTION...]
 
 Trains on TABLE twice, from `tiny` and from the same architecture with random weights, with the
 options of `footwork textclf train`, and prints both accuracies as one JSON line.

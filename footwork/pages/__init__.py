@@ -1,0 +1,1 @@
+"""What is written for the eye: pages and cards, from Jinja2 templates."""
