@@ -36,7 +36,7 @@ from search.options import (
     QueryOptions,
     StoreOptions,
 )
-from search.update.crew import ALONE, launched_crew
+from search.update.processes import ALONE, launched_processes
 
 if TYPE_CHECKING:
     from cyclopts import Token
@@ -115,10 +115,10 @@ def index(
     from search.update.update import summary_document, summary_notes, summary_text
     from search.update.watching import watched_updates
 
-    crew = launched_crew() if launched else ALONE
+    processes = launched_processes() if launched else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
     line = ProgressLine()
-    indexer = Indexer(place, model, crew, lambda progress: line.show(progress.to_text()))
+    indexer = Indexer(place, model, processes, lambda progress: line.show(progress.to_text()))
     summary = indexer.index(roots, exclude, include, recheck=recheck)
     line.clear()
     note_all(summary_notes(summary))

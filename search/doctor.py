@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from search.findings import Finding, Report
 from search.place.folder import IndexFolder
 from search.place.places import Place
 from search.query.texts import KIND, Texts, load_model, prepare_texts
-from search.records import ImageRecord
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog_copy import drop_copy
 from search.store.embedded.repair import (
@@ -30,11 +30,23 @@ from search.store.embedded.repair import (
     restore_catalog,
 )
 from search.store.protocol import Embedder, Store, wrong_lengths
-from search.update.differences import Differences, find_differences
+from search.update.differences import find_differences
 
 _REPAIR = "footwork search doctor --repair"
 _ITS_WORK = ("folders", "texts", "changed files", "new files", "missing files", "returned files")
 """Kinds of findings that an update does away with."""
+_BLOCKING = ("manifest", "catalog")
+"""Kinds of findings with which nothing else can be told."""
+_UPDATE = "footwork search index brings them up to date"
+_KINDS = {
+    "changed files": f"changed or touched since they were indexed; {_UPDATE}",
+    "new files": f"not indexed yet; {_UPDATE}",
+    "missing files": f"moved or deleted since; {_UPDATE}",
+    "returned files": f"there again; {_UPDATE}",
+    "unreadable files": "no images, or damaged; footwork search index lists why",
+}
+"""Kind of finding → what it says of files that have changed on the disk."""
+_PREPARE = "footwork search doctor --repair prepares them anew; no image is embedded again"
 
 
 def folder_findings(place: IndexFolder) -> Iterator[Finding]:
@@ -56,7 +68,10 @@ def folder_findings(place: IndexFolder) -> Iterator[Finding]:
     else:
         yield from inspect_folder(generation)
     yield from _other_generations(place, generation)
-    yield from _left_over(place)
+    left_over = tuple(map(str, place.left_over()))
+    if left_over:
+        what = f"left by a process that was killed; {_REPAIR} deletes them, or the next update"
+        yield Finding("temporary", len(left_over), what, left_over)
 
 
 def as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -92,7 +107,10 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     done, kinds = [], {finding.kind for finding in findings}
     generation = _meant(place)
     if "catalog" in kinds:
-        done.append(restore_catalog(generation, _stated_model(place)))
+        stated: Any = None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            stated = dict(read_object(place.path / MANIFEST)["model"])
+        done.append(restore_catalog(generation, stated))
         findings = [*findings, *inspect_folder(generation)]
     if "manifest" in kinds:
         with closing(EmbeddedStore.open(generation)) as store:
@@ -103,12 +121,13 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
         drop_copy(generation)
     note = mend_folder(generation, shrink="catalog" not in kinds)
     done += [note] if note else []
+    told = {"manifest", "catalog", "unfinished generation", "damaged catalog"}
+    told |= {"no copy of the catalog"} | ({"holes"} if "catalog" in kinds else set())
     for finding in findings:
         if finding.kind == "old generations":
-            _delete_folders(finding.paths)
-        unmended = {"manifest", "catalog", "unfinished generation", "damaged catalog"}
-        unmended |= {"no copy of the catalog"}
-        if finding.kind not in (unmended | {"holes"} if "catalog" in kinds else unmended):
+            for path in filter(os.path.isdir, finding.paths):
+                shutil.rmtree(path, ignore_errors=True)
+        if finding.kind not in told:
             done.append(f"{finding.kind}: {finding.count:,}.")
     return done
 
@@ -142,12 +161,6 @@ def _meant(place: IndexFolder) -> Path:
     return generations[0]
 
 
-def _stated_model(place: IndexFolder) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return dict(read_object(place.path / MANIFEST)["model"])
-    return None
-
-
 def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
     every = place.generations()
     old = [str(path) for path in every[: every.index(current)]] if current in every else []
@@ -159,23 +172,6 @@ def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
             model = store.embedder.model_id
             what = f"of {model}; footwork search index --model {shell_word(model)} completes it"
             yield Finding("unfinished generation", 1, what, (str(path),), is_fault=False)
-
-
-def _left_over(place: IndexFolder) -> Iterator[Finding]:
-    paths = tuple(map(str, place.left_over()))
-    if paths:
-        what = f"left by a process that was killed; {_REPAIR} deletes them, or the next update"
-        yield Finding("temporary", len(paths), what, paths)
-
-
-def _delete_folders(paths: Sequence[str]) -> None:
-    for path in paths:
-        if Path(path).is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-_UPDATE = "footwork search index brings them up to date"
-_PREPARE = "footwork search doctor --repair prepares them anew; no image is embedded again"
 
 
 def examine(place: Place, *, with_model: bool) -> Report:
@@ -229,10 +225,6 @@ def repair(place: Place, *, with_model: bool) -> Report:
     return Report(str(place), (*broken, *contents), tuple(done), tuple(left))
 
 
-_BLOCKING = ("manifest", "catalog")
-"""Kinds of findings with which nothing else can be told."""
-
-
 def _contents(place: Place, with_model: bool) -> Iterator[Finding]:
     with closing(place.open()) as store:
         yield from _files(store)
@@ -248,35 +240,21 @@ def _files(store: Store) -> Iterator[Finding]:
     roots = store.roots()
     if not roots:
         yield Finding("folders", 1, "none is known; name one: footwork search index FOLDER")
-    every = []
+    paths: dict[str, list[str]] = {kind: [] for kind in _KINDS}
     for root in roots:
         try:
-            every.append(find_differences(store, [root]))
+            differences = find_differences(store, [root])
         except DataError as error:
             yield Finding("folder", 1, str(error).rstrip("."), (root,))
-    for kind, (what, records_of) in _KINDS.items():
-        paths = tuple(record.path for found in every for record in records_of(found))
-        if paths:
-            yield Finding(kind, len(paths), what, paths, is_fault=kind != _UNREADABLE)
-
-
-_UNREADABLE = "unreadable files"
-_KINDS: dict[str, tuple[str, Callable[[Differences], list[ImageRecord]]]] = {
-    "changed files": (
-        f"changed or touched since they were indexed; {_UPDATE}",
-        lambda one: one.changed,
-    ),
-    "new files": (f"not indexed yet; {_UPDATE}", lambda one: one.added),
-    "missing files": (f"moved or deleted since; {_UPDATE}", lambda one: one.missing),
-    "returned files": (
-        f"there again; {_UPDATE}",
-        lambda one: [move.record for move in one.returned],
-    ),
-    _UNREADABLE: (
-        "no images, or damaged; footwork search index lists why",
-        lambda one: one.still_unreadable,
-    ),
-}
+            continue
+        returned = [move.record for move in differences.returned]
+        groups = (differences.changed, differences.added, differences.missing, returned)
+        for kind, records in zip(_KINDS, (*groups, differences.still_unreadable), strict=True):
+            paths[kind] += [record.path for record in records]
+    for kind, what in _KINDS.items():
+        if paths[kind]:
+            is_fault = kind != "unreadable files"
+            yield Finding(kind, len(paths[kind]), what, tuple(paths[kind]), is_fault=is_fault)
 
 
 def _vectors(store: Store) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ from footwork.errors import ConfigError
 from footwork.fewshot.options import TeachOptions
 from footwork.files.paths import path_line, shell_word
 from footwork.options import Flag, Flat
-from search.update.crew import ALONE, Crew, launched_crew
+from search.update.processes import ALONE, ProcessGroup, launched_processes
 from zeroshot.finetuning.config import FinetuneConfig
 from zeroshot.options import (
     IndexOptions,
@@ -275,8 +275,8 @@ def finetune(
     return exit_code(all_done=not done.skipped)
 
 
-def _crew() -> Crew:
-    return launched_crew() if "RANK" in os.environ else ALONE
+def _crew() -> ProcessGroup:
+    return launched_processes() if "RANK" in os.environ else ALONE
 
 
 def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:

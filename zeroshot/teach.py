@@ -28,7 +28,7 @@ from footwork.fewshot.suggestions import Candidates, Suggestion, suggest
 from footwork.files.folders import published_folder, require_free
 from footwork.images.finding import find_images
 from footwork.prompts.labels import ImageTextEncoder
-from search.update.crew import Crew, launched_crew
+from search.update.processes import ProcessGroup, launched_processes
 from zeroshot.classifier import DEFAULT_MODEL
 from zeroshot.labelled_images import ExampleFiles, read_examples
 from zeroshot.taught import APPLICATION, TaughtClassifier
@@ -127,7 +127,7 @@ def teach_files(
     options: TeachOptions,
     *,
     overwrite: bool = False,
-    crew: Crew | None = None,
+    crew: ProcessGroup | None = None,
 ) -> TaughtRun:
     """Teach a classifier on the embeddings of a model that is loaded.
 
@@ -158,7 +158,7 @@ def teach_files(
     suggestions, more = _suggestions(classifier, encoder, embedded, options)
     next_ones = [{"path": str(one.path), "reason": one.reason} for one in suggestions]
     manifest["label_next"] = next_ones
-    crew = launched_crew() if crew is None else crew
+    crew = launched_processes() if crew is None else crew
     if crew.is_main:
         _publish(classifier, out, overwrite=overwrite)
     crew.from_main(None)  # none goes on before it is there

@@ -14,7 +14,7 @@ from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text
 from footwork.images.finding import unread_notes
 from search.records import ImageRecord
-from search.store.protocol import Changes, Embedded, FloatArray, Store
+from search.store.protocol import Changes, Embedded, Store
 from search.update.differences import (
     Differences,
     Recognised,
@@ -160,7 +160,7 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     todo = surroundings.from_main(known.rest)
     if todo:
         changed = {record.path for record in found.changed}
-        for batch in _batches(_still_there(_embedded(todo, surroundings, summary.notes), summary)):
+        for batch in _batches(_embedded(todo, surroundings, summary), summary):
             store.write(batch)
             _count(batch, changed, summary)
     if summary.vanished:
@@ -174,7 +174,7 @@ def assist(surroundings: Surroundings) -> None:
     """The part of a process that is not the main one of several: it embeds its share."""
     todo = surroundings.from_main(None)
     if todo:
-        for _ in _embedded(todo, surroundings, []):
+        for _ in _embedded(todo, surroundings, Summary()):
             pass  # the main process writes
 
 
@@ -211,7 +211,7 @@ def _write_copies(store: Store, found: Differences, known: Recognised, summary: 
 
 
 def _embedded(
-    todo: Sequence[ImageRecord], surroundings: Surroundings, notes: list[str]
+    todo: Sequence[ImageRecord], surroundings: Surroundings, summary: Summary
 ) -> Iterator[Embedded | ImageRecord | None]:
     """Every file as it is to be written; None for one that is gone meanwhile."""
     encoder = surroundings.open_encoder()
@@ -219,38 +219,34 @@ def _embedded(
     readings = (FileReading(record) for record in todo)
     for done, (reading, outcome) in enumerate(encoder.encode_sources(readings), 1):
         if reading.note is not None:
-            notes.append(f"{path_line(reading.path)}: {reading.note}.")
-        yield _entry(reading, outcome)
+            summary.notes.append(f"{path_line(reading.path)}: {reading.note}.")
+        record = reading.decoded or reading.found
+        if not isinstance(outcome, ImageError):
+            yield Embedded(record, outcome)
+        elif _is_gone(record.path):
+            yield None
+        else:
+            yield replace(record, fault=outcome.reason)
         surroundings.on_progress(Progress(done, len(todo), time.monotonic() - begin))
 
 
-def _entry(reading: FileReading, outcome: FloatArray | ImageError) -> Embedded | ImageRecord | None:
-    if not isinstance(outcome, ImageError):
-        return Embedded(reading.record, outcome)
+def _is_gone(path: str) -> bool:
     try:
-        os.lstat(reading.record.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        pass  # it is there, and cannot be read
-    return replace(reading.record, fault=outcome.reason)
+        os.lstat(path)
+    except OSError as error:  # else it is there, and cannot be read
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
-def _still_there(
+def _batches(
     entries: Iterable[Embedded | ImageRecord | None], summary: Summary
-) -> Iterator[Embedded | ImageRecord]:
-    """Leave out the files that are gone, and count them."""
+) -> Iterator[Changes]:
+    """What is to be written together; files that are gone are only counted."""
+    embedded, unreadable, begin = list[Embedded](), list[ImageRecord](), time.monotonic()
     for entry in entries:
         if entry is None:
             summary.vanished += 1
-        else:
-            yield entry
-
-
-def _batches(entries: Iterable[Embedded | ImageRecord]) -> Iterator[Changes]:
-    embedded, unreadable, begin = list[Embedded](), list[ImageRecord](), time.monotonic()
-    for entry in entries:
-        if isinstance(entry, Embedded):
+        elif isinstance(entry, Embedded):
             embedded.append(entry)
         else:
             unreadable.append(entry)
