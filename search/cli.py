@@ -307,7 +307,11 @@ def duplicates(
             print_text(text)
     note_all(duplicates_notes(found))
     if html is not None:
-        _write_page(found, html)
+        from search.pages.duplicates import write_duplicates_page
+        from search.pages.images import kept_thumbnails
+
+        write_duplicates_page(found, html, kept_thumbnails())
+        note(f"The pictures are on {path_line(html)}")
     return exit_code(all_done=not (found.unseen or found.changed))
 
 
@@ -329,14 +333,6 @@ def _find_duplicates(
         if not found.images:
             note_all(unknown_values(store, filters.filter()))
     return found
-
-
-def _write_page(found: Duplicates, path: Path) -> None:
-    from search.pages.duplicates import write_duplicates_page
-    from search.pages.images import kept_thumbnails
-
-    write_duplicates_page(found, path, kept_thumbnails())
-    note(f"The pictures are on {path_line(path)}")
 
 
 @app.command

@@ -113,7 +113,7 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
         done.append(restore_catalog(generation, stated))
         findings = [*findings, *inspect_folder(generation)]
     if "manifest" in kinds:
-        with closing(EmbeddedStore.open(generation)) as store:
+        with closing(EmbeddedStore(generation)) as store:
             place.name_current(generation, store.embedder)
         done.append(f"{MANIFEST} was written again, for {generation.name}.")
     # The vectors that a damaged catalog named stay as long as there is hope to read it after all.
@@ -168,7 +168,7 @@ def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
         what = f"of models that another has followed; {_REPAIR} deletes them"
         yield Finding("old generations", len(old), what, tuple(old))
     for path in every[len(old) + 1 :]:
-        with suppress(FootworkError), closing(EmbeddedStore.open(path)) as store:
+        with suppress(FootworkError), closing(EmbeddedStore(path)) as store:
             model = store.embedder.model_id
             what = f"of {model}; footwork search index --model {shell_word(model)} completes it"
             yield Finding("unfinished generation", 1, what, (str(path),), is_fault=False)

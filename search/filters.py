@@ -32,18 +32,15 @@ def day_bounds(text: str) -> tuple[int, int]:
     year, month, day = (None if part is None else int(part) for part in parts.groups())
     try:
         first = datetime(year or 0, 1 if month is None else month, 1 if day is None else day)
-        if day is not None:
-            days = 1
-        else:
-            days = _days_of(first.year) if month is None else monthrange(first.year, month)[1]
+        days = 1
+        if month is None:
+            days = 366 if isleap(first.year) else 365
+        elif day is None:
+            days = monthrange(first.year, month)[1]
     except ValueError as error:
         raise ConfigError(f"{text!r} is no date: {error}. Name one of the calendar.") from error
     begin = int((first - datetime(1970, 1, 1)).total_seconds())
     return begin, begin + days * _DAY
-
-
-def _days_of(year: int) -> int:
-    return 366 if isleap(year) else 365
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,8 +105,13 @@ def missing_files(paths: Iterable[str], roots: Sequence[str] = ()) -> dict[str, 
     for path in dict.fromkeys(paths):
         by_root[next((one for one in roots if is_at_or_below(path, one)), None)].append(path)
     answers: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
+
+    def look(paths: Sequence[str]) -> None:
+        for path in paths:
+            answers.put((path, why_missing(Path(path))))
+
     for some in by_root.values():
-        Thread(target=_look, args=(some, answers), daemon=True).start()
+        Thread(target=look, args=(some,), daemon=True).start()
     missing = {path: NO_ANSWER for some in by_root.values() for path in some}
     end = time.monotonic() + _LONGEST
     for _ in range(len(missing)):
@@ -119,8 +124,3 @@ def missing_files(paths: Iterable[str], roots: Sequence[str] = ()) -> dict[str, 
         else:
             missing[path] = reason
     return missing
-
-
-def _look(paths: Sequence[str], answers: SimpleQueue[tuple[str, str | None]]) -> None:
-    for path in paths:
-        answers.put((path, why_missing(Path(path))))

@@ -26,7 +26,14 @@ from search.duplicates.pca_bound import near_rows
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
 
+_BLOCK = 1024
+_CANDIDATES = 32  # images whose embeddings an image's is compared with
+_OPENED = 256  # images that are kept open
+_COMPARED = 8  # kept images that an image itself is compared with
+
 State = Literal["as known", "changed", "gone"]
+Progress = Callable[[int, int], None]
+"""Told how many images are done, of how many."""
 
 
 def state_of(record: ImageRecord) -> State:
@@ -63,8 +70,8 @@ def distinct_files(records: Iterable[ImageRecord]) -> list[ImageRecord]:
     for record in records:
         key = _file_of(record.path)
         known = files.setdefault(key, record)
-        if known is not record and _is_link(known.path) and not _is_link(record.path):
-            files[key] = record
+        if known is not record and os.path.realpath(known.path) != known.path:
+            files[key] = record if os.path.realpath(record.path) == record.path else known
     return list(files.values())
 
 
@@ -75,19 +82,6 @@ def _file_of(path: str) -> object:
         why(error)
         return path
     return state.st_dev, state.st_ino
-
-
-def _is_link(path: str) -> bool:
-    return os.path.realpath(path) != path
-
-
-_BLOCK = 1024
-_CANDIDATES = 32  # images whose embeddings an image's is compared with
-_OPENED = 256  # pictures that are kept open
-_COMPARED = 8  # kept images that an image itself is compared with
-
-Progress = Callable[[int, int], None]
-"""Told how many images are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +101,14 @@ class Keepers:
     Args:
         store: Has their vectors.
         records: Of the contents.
-        shadows: Shape (N, W), of the contents.
+        projected: Shape (N, W), of the contents.
         cosine: Least one of those that are compared.
         look: Whether pictures are opened; else all that agree are similar.
     """
 
     store: Store
     records: Sequence[ImageRecord]
-    shadows: FloatArray
+    projected: FloatArray
     cosine: float
     look: bool
     members: dict[int, dict[int, Joined]] = field(default_factory=dict)
@@ -144,7 +138,7 @@ class Keepers:
 
     def _pairs(self, rows: range) -> dict[int, dict[int, float]]:
         """Contents of a block, with those before them that their embeddings agree with."""
-        block, before = self.shadows[rows.start : rows.stop], self.shadows[: rows.start]
+        block, before = self.projected[rows.start : rows.stop], self.projected[: rows.start]
         likely: dict[int, list[tuple[float, int]]] = {}
         for row, found, bounds in near_rows(block, before, self.cosine, _CANDIDATES):
             pairs = zip(bounds.tolist(), found.tolist(), strict=True)
@@ -198,7 +192,8 @@ class Keepers:
                 continue
             if said.kept == "second":
                 self.similar.pop(row, None)
-                self._join(row, kept, cosine, said.changes)
+                self._kept_by[row] = kept
+                self.members.setdefault(kept, {})[row] = Joined(row, cosine, said.changes)
                 return
             if said.kept == "first" and row not in self._ousted:
                 taken.append(kept)
@@ -227,16 +222,10 @@ class Keepers:
             self._pictures[row] = Picture(self.records[row], self._looks[row])
         return self._pictures[row]
 
-    def _join(self, row: int, kept: int, cosine: float, changes: tuple[str, ...]) -> None:
-        self._kept_by[row] = kept
-        self.members.setdefault(kept, {})[row] = Joined(row, cosine, changes)
-
     def _oust(self, kept: int, better: int, cosine: float) -> None:
         """Give the place of a kept content to another, of which it can be made."""
-        freed = {
-            kept: cosine,
-            **{one.row: one.cosine for one in self.members.pop(kept, {}).values()},
-        }
+        joined = self.members.pop(kept, {}).values()
+        freed = {kept: cosine, **{one.row: one.cosine for one in joined}}
         self._ousted |= freed.keys()
         self.similar.pop(kept, None)
         before: dict[int, float] = {better: 1.0}

@@ -57,11 +57,7 @@ class IndexFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write.
-
-        Raises:
-            StoreError: Another process holds it (named in the message), or it cannot be written.
-        """
+        """Hold the right to write."""
         with ExitStack() as held:
             try:
                 self._require_own()
@@ -91,29 +87,21 @@ class IndexFolder:
         return lock_holder(self.path / _LOCK)
 
     def open(self) -> EmbeddedStore:
-        """The generation that is searched.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
-        """
+        """The generation that is searched."""
         generation = self.current()
         try:
-            return EmbeddedStore.open(generation)
+            return EmbeddedStore(generation)
         except StoreError:
             if self.current() == generation:
                 raise
-            return EmbeddedStore.open(self.current())  # which was published in between
+            return EmbeddedStore(self.current())  # which was published in between
 
     def begin(self, embedder: Embedder) -> EmbeddedStore:
-        """The generation of a model, made or taken up again.
-
-        Raises:
-            StoreError: The folder holds something else, or cannot be written.
-        """
+        """The generation of a model, made or taken up again."""
         generation = self._generation_of(embedder) or self._made(embedder)
         if not self.exists:  # searched while it grows
             self.name_current(generation, embedder)
-        return EmbeddedStore.open(generation)
+        return EmbeddedStore(generation)
 
     def _made(self, embedder: Embedder) -> Path:
         """A new generation, which appears whole: one that lacks anything could not be opened."""
@@ -152,7 +140,7 @@ class IndexFolder:
 
     def _generation_of(self, embedder: Embedder) -> Path | None:
         for generation in self.generations():
-            with closing(EmbeddedStore.open(generation)) as store:
+            with closing(EmbeddedStore(generation)) as store:
                 if store.embedder.fingerprint == embedder.fingerprint:
                     return generation
         return None

@@ -15,7 +15,7 @@ from search.exclusions import Exclusions
 from search.options import ModelOptions
 from search.paths import is_at_or_below
 from search.place.places import Place
-from search.query.relevance import Yardstick
+from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Embedder, Store
 from search.update.differences import absolute_roots, require_roots
@@ -115,7 +115,7 @@ class Indexer:
             note = self._prepare(folder, store.embedder)
         summary = update(store, roots, self._surroundings(store.embedder, recheck))
         note = self._prepare(folder, store.embedder) or note
-        directions = Yardstick(Texts(folder, store.embedder).references).directions
+        directions = Relevance(Texts(folder, store.embedder).references).directions
         summary.notes += filter(None, [note, store.finish(directions)])
         if replaced is not None:
             self.place.publish(store.embedder)

@@ -176,16 +176,16 @@ def test_a_model_that_takes_over_while_an_index_is_opened_is_the_one_that_is_ope
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, later = IndexFolder(index), replace(EMBEDDER, fingerprint="thumb-2")
-    really_open = EmbeddedStore.open
+    opening = "search.place.folder.EmbeddedStore"
 
     def publish_first(folder: Path) -> EmbeddedStore:
         if folder.name == "generation-1":
-            monkeypatch.setattr(EmbeddedStore, "open", really_open)
+            monkeypatch.setattr(opening, EmbeddedStore)
             place.publish(later)
-        return really_open(folder)
+        return EmbeddedStore(folder)
 
     place.begin(later).close()
-    monkeypatch.setattr(EmbeddedStore, "open", publish_first)
+    monkeypatch.setattr(opening, publish_first)
     with closing(place.open()) as store:
         assert store.embedder == later
     assert [path.name for path in index.glob("*generation*")] == ["generation-2"]
@@ -214,16 +214,16 @@ def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
     index: Path, later: tuple[str, ...]
 ) -> None:
     catalog = index / "generation-1" / "catalog.sqlite"
-    with closing(EmbeddedStore.open(catalog.parent)) as store:
+    with closing(EmbeddedStore(catalog.parent)) as store:
         before, vectors = list(store.files()), store.sample(10)
     with closing(sqlite3.connect(catalog)) as connection:
         for column in later:
             connection.execute(f"ALTER TABLE files DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
-    with closing(EmbeddedStore.open(catalog.parent)) as store:
+    with closing(EmbeddedStore(catalog.parent)) as store:
         assert list(store.files()) == [replace(record, ctime_ns=None) for record in before]
         assert (store.sample(10) == vectors).all()
-    with closing(EmbeddedStore.open(catalog.parent)) as store:
+    with closing(EmbeddedStore(catalog.parent)) as store:
         summary = indexed(store, index.parent / "photos")
         assert (summary.embedded, summary.unchanged) == (0, len(before))
         assert list(store.files()) == before
@@ -238,9 +238,9 @@ def test_an_older_index_that_cannot_be_written_says_so(
     def refuse(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
-    monkeypatch.setattr("search.store.embedded.catalog.upgrade_tables", refuse)
+    monkeypatch.setattr("search.store.embedded.catalog._written", refuse)
     with pytest.raises(StoreError, match=r"is of an earlier version, and cannot be written here"):
-        EmbeddedStore.open(index / "generation-1")
+        EmbeddedStore(index / "generation-1")
 
 
 def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
@@ -249,7 +249,7 @@ def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
     opened.run("PRAGMA user_version = 7")
     opened.connection.close()
     with pytest.raises(StoreError, match=r"has format 7; .* reads format 2\. Move it away"):
-        EmbeddedStore.open(index / "generation-1")
+        EmbeddedStore(index / "generation-1")
     manifest = index / "footwork.json"
     told = json.loads(manifest.read_text("utf-8"))
     manifest.write_text(json.dumps(told | {"format": 9}), "utf-8")
@@ -342,7 +342,7 @@ def test_which_index_is_meant_is_found_or_asked(
     [
         "search.store.embedded.catalog.sqlite3.connect",
         "search.store.embedded.store.open_catalog",
-        "search.place.folder.EmbeddedStore.open",
+        "search.store.embedded.store.EmbeddedStore.__init__",
         "search.place.folder.write_json",
     ],
 )

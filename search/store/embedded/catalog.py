@@ -77,58 +77,6 @@ _OTHERS = ("names_", "sqlite_")
 """Tables of SQLite's own making: in which a virtual one lies, or its statistics."""
 
 
-def create_tables(connection: sqlite3.Connection) -> None:
-    """Make them in an empty file."""
-    version = f"PRAGMA user_version = {FORMAT};"
-    connection.executescript(f"BEGIN; {_SCHEMA} {_added(0)} {version} COMMIT;")
-
-
-def upgrade_tables(connection: sqlite3.Connection) -> None:
-    """Bring those of format 1 up to date; `are_ours` tells whether they are that now."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if connection.execute("PRAGMA user_version").fetchone() == (1,):  # still: another may have
-            known = next((n for n in range(len(_LATER)) if _has_tables(connection, n)), None)
-            if known is not None:
-                for statement in filter(str.strip, _added(known).split(";")):
-                    connection.execute(statement)
-                connection.execute(_DATES_FROM)
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def are_ours(connection: sqlite3.Connection) -> bool:
-    """Whether a file has these tables and nothing else, as its own schema tells.
-
-    A trigger, a view or a column that computes would do what whoever made the file pleases.
-    """
-    return _has_tables(connection, len(_LATER))
-
-
-def _has_tables(connection: sqlite3.Connection, later: int) -> bool:
-    """The same of tables with so many of the later columns."""
-    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    found = {
-        _one_line(str(sql))
-        for kind, name, sql in rows.fetchall()
-        if not (kind == "table" and str(name).startswith(_OTHERS))
-    }
-    columns = ", ".join(("slot INTEGER ", *_LATER[:later])) + ")"
-    schema = (_one_line(one) for one in _SCHEMA.split(";") if one.strip())
-    return found == {one.replace("slot INTEGER )", columns) for one in schema}
-
-
-def _added(known: int) -> str:
-    return "".join(f"ALTER TABLE files ADD COLUMN {column};" for column in _LATER[known:])
-
-
-def _one_line(statement: str) -> str:
-    return " ".join(statement.split())
-
-
 FILE_NAME = "catalog.sqlite"
 SlotArray = NDArray[np.int64]
 """Rows of the vector file, ascending."""
@@ -177,14 +125,8 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[Catalog]:
         """Within the block everything is written, or nothing."""
-        with translated(self.path):
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self
-                self.connection.commit()
-            except BaseException:
-                self.connection.rollback()
-                raise
+        with translated(self.path), _written(self.connection):
+            yield self
 
     @property
     def embedder(self) -> Embedder:
@@ -298,7 +240,9 @@ def create_catalog(path: Path) -> None:
     """
     with translated(path), closing(_connect(path, "rwc")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        create_tables(connection)
+        added = "".join(f"ALTER TABLE files ADD COLUMN {column};" for column in _LATER)
+        version = f"PRAGMA user_version = {FORMAT};"
+        connection.executescript(f"BEGIN; {_SCHEMA} {added} {version} COMMIT;")
 
 
 def open_catalog(path: Path, *, to_write: bool) -> Catalog:
@@ -322,7 +266,7 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
                 f"format {FORMAT}. Move it away and index the photos anew, or take the version "
                 "that made it."
             )
-        if not are_ours(connection):
+        if not _has_our_tables(connection):
             raise spoilt_catalog(path, "its tables are not those of an index")
         held.pop_all()
     return Catalog(path, connection)
@@ -339,21 +283,49 @@ def open_copy(path: Path) -> Catalog:
         connection = _connect(path, "ro&immutable=1")
         held.callback(connection.close)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != FORMAT or not are_ours(connection):
+        if version != FORMAT or not _has_our_tables(connection):
             raise spoilt_catalog(path, "its tables are not those of an index of this version")
         held.pop_all()
     return Catalog(path, connection)
 
 
 def _upgrade(path: Path) -> None:
+    """Bring tables of format 1 up to date; whether they are that now, `_has_our_tables` tells."""
     try:
-        with closing(_connect(path, "rw")) as connection:
-            upgrade_tables(connection)
+        with closing(_connect(path, "rw")) as connection, _written(connection):
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            counts = range(len(_LATER)) if version == 1 else ()  # else another has done it
+            known = next((n for n in counts if _has_our_tables(connection, n)), None)
+            if known is not None:
+                for column in _LATER[known:]:
+                    connection.execute(f"ALTER TABLE files ADD COLUMN {column}")
+                connection.execute(_DATES_FROM)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
     except sqlite3.OperationalError as error:
         raise StoreError(
             f"The index in {path.parent} is of an earlier version, and cannot be written here "
             f"({error}). footwork search status, where it can be, brings it up to date."
         ) from error
+
+
+def _has_our_tables(connection: sqlite3.Connection, later: int = len(_LATER)) -> bool:
+    """Whether a file has these tables and nothing else, as its own schema tells.
+
+    A trigger, a view or a column that computes would do what whoever made the file pleases.
+
+    Args:
+        connection: To the file.
+        later: How many of the later columns it is to have.
+    """
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    statements = {
+        " ".join(str(sql).split())
+        for kind, name, sql in rows.fetchall()
+        if not (kind == "table" and str(name).startswith(_OTHERS))
+    }
+    columns = ", ".join(("slot INTEGER ", *_LATER[:later])) + ")"
+    ours = (" ".join(sql.split()) for sql in _SCHEMA.split(";") if sql.strip())
+    return statements == {sql.replace("slot INTEGER )", columns) for sql in ours}
 
 
 def require_plain_catalog(path: Path) -> None:
@@ -409,6 +381,17 @@ def _connect(path: Path, mode: str, *statements: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def _written(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 @contextmanager

@@ -165,7 +165,7 @@ class Searcher:
         if not known or len(slots) <= _NARROW:
             return nearest_among(self.vectors, queries, top_k, slots)
         count = max(_FILTERED, _SPARE * top_k)
-        found = self.approximate.all_candidates(queries, count)
+        found = self.approximate.candidates(queries, count, all_lists=True)
         passed = [self._passing(slots, condition, values, known) for slots in found]
         if all(np.count_nonzero(slots < known) >= top_k for slots in passed):
             pairs = zip(queries, passed, strict=True)
@@ -179,7 +179,8 @@ class Searcher:
         only = np.zeros(len(self.vectors), bool)
         only[slots] = True
         late = slots[slots >= known]
-        found = self.approximate.all_candidates(queries, _SPARE * top_k, only)
+        count = _SPARE * top_k
+        found = self.approximate.candidates(queries, count, all_lists=True, only=only)
         return [
             self._rescored(query, np.union1d(near[near >= 0], late), top_k)
             for query, near in zip(queries, found, strict=True)

@@ -74,22 +74,13 @@ class EmbeddedStore:
             catalog.set_fact("vectors", "vectors.f32")
         return cls(folder)
 
-    @classmethod
-    def open(cls, folder: Path) -> EmbeddedStore:
-        """Open an index that exists; `StoreError` where there is none that can be read."""
-        return cls(folder)
-
     @property
     def embedder(self) -> Embedder:
         """The model whose vectors it holds."""
         return self._embedder
 
     def write(self, changes: Changes) -> None:
-        """Make a batch durable: what has returned survives a kill and a power cut.
-
-        Raises:
-            StoreError: It cannot be written; nothing of the batch is then found.
-        """
+        """Make a batch durable: what has returned survives a kill and a power cut."""
         with self._written() as catalog:
             first, checksums = catalog.slot_count, list[int]()
             if changes.embedded:

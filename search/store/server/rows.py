@@ -222,7 +222,9 @@ def literal(text: str) -> str:
     Args:
         text: Of `stored_text`.
     """
-    return '"' + "".join(_escaped(character) for character in text) + '"'
+    codes = (*range(32), 127)
+    escapes = {code: f"\\{code:03o}" for code in codes} | {34: '\\"', 92: "\\\\"}
+    return f'"{text.translate(escapes)}"'
 
 
 def any_path(texts: Iterable[str]) -> Iterator[str]:
@@ -262,19 +264,17 @@ def known_files(under: str | None) -> str:
 
 def present_images(where: Filter) -> str:
     """A condition that holds for the present images that a filter lets through."""
-    return " and ".join([f"state == {State.PRESENT:d}", *_conditions(where)])
-
-
-def _conditions(where: Filter) -> Iterator[str]:
+    parts = [f"state == {State.PRESENT:d}"]
     if where.folders:
-        yield _any(map(_at_or_below, where.folders))
+        parts.append(f"({' or '.join(map(_at_or_below, where.folders))})")
     if where.cameras:
-        yield _any(_starts("camera_key", name.casefold()) for name in where.cameras)
+        begins = (_starts("camera_key", name.casefold()) for name in where.cameras)
+        parts.append(f"({' or '.join(begins)})")
     if where.formats:
-        yield f"format in [{_list([name.lower() for name in where.formats])}]"
+        parts.append(f"format in [{_list([name.lower() for name in where.formats])}]")
     if where.labels:
-        yield f"array_contains_any(labels, [{_list(where.labels)}])"
-    yield from _bounds(where)
+        parts.append(f"array_contains_any(labels, [{_list(where.labels)}])")
+    return " and ".join([*parts, *_bounds(where)])
 
 
 def _bounds(where: Filter) -> Iterator[str]:
@@ -310,15 +310,5 @@ def _starts(field: str, prefix: str) -> str:
     return f"({field} >= {literal(prefix)} and {field} < {literal(prefix[:-1] + chr(after))})"
 
 
-def _any(conditions: Iterable[str]) -> str:
-    return f"({' or '.join(conditions)})"
-
-
 def _list(texts: Sequence[str]) -> str:
     return ", ".join(literal(stored_text(text)) for text in texts)
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return f"\\{character}"
-    return f"\\{ord(character):03o}" if ord(character) < 32 or character == "\x7f" else character

@@ -94,9 +94,6 @@ class ServerStore:
 
         A batch that ends midway is written in part; written again, it is whole. Nothing is deleted
         before what takes its place is written.
-
-        Raises:
-            StoreError: It cannot be written.
         """
         written: dict[str, Row] = {}
 
