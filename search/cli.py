@@ -13,9 +13,21 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Group, Parameter
 
 from footwork.cli import Literal
-from footwork.console import DONE, Progress, exit_code, note_all, print_document, print_text
+from footwork.console import (
+    DONE,
+    SKIPPED,
+    Progress,
+    exit_code,
+    note,
+    note_all,
+    print_csv,
+    print_document,
+    print_text,
+)
 from footwork.errors import ConfigError
-from footwork.help_page import IMAGES, INDEX, RUN
+from footwork.files.faults import fault_lines
+from footwork.files.paths import path_line, path_text
+from footwork.help_page import IMAGES, INDEX, METHOD, RUN
 from footwork.options import Flag, Flat
 from search.options import (
     FilterOptions,
@@ -25,11 +37,12 @@ from search.options import (
     QueryOptions,
     StoreOptions,
 )
-from search.update.crew import ALONE, launched_crew
+from search.update.processes import ALONE, launched_processes
 
 if TYPE_CHECKING:
     from cyclopts import Token
 
+    from search.duplicates.duplicates import Duplicates
     from search.query.terms import Query
 
 app = App(
@@ -96,21 +109,19 @@ def index(
     if launched and (watch or from_ is not None):
         raise ConfigError("--watch and --from are for one process: leave the launcher out.")
     if from_ is not None:
-        from search.transfer.cli import copy_from
-
         if roots or watch or recheck or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return copy_from(from_, where, model, json)
-    from search.places import find_place
+    from search.place.places import find_place
     from search.update.differences import absolute_roots
     from search.update.indexing import Indexer
-    from search.update.summary_text import summary_document, summary_notes, summary_text
+    from search.update.update import summary_document, summary_notes, summary_text
     from search.update.watching import watched_updates
 
-    crew = launched_crew() if launched else ALONE
+    processes = launched_processes() if launched else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
     progress = Progress("reading", "images")
-    indexer = Indexer(place, model, crew, progress.show)
+    indexer = Indexer(place, model, processes, progress.show)
     with progress:
         summary = indexer.index(roots, exclude, include, recheck=recheck)
     note_all(summary_notes(summary))
@@ -167,7 +178,7 @@ def query(
         answers = looked_for(found.answer(asked, options, filters.filter()), found.store.roots())
         note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
         if not any(answer.nearest for answer in answers):
-            from search.unknown_values import unknown_values  # which no other query needs
+            from search.query.unknown_values import unknown_values  # which no other query needs
 
             note_all(unknown_values(found.store, filters.filter()))
     show_answers(answers, output)
@@ -186,8 +197,8 @@ def status(
         where: The index.
         json: Print one JSON document.
     """
-    from search.places import find_place
-    from search.upkeep.status import read_status
+    from search.place.places import find_place
+    from search.status import read_status
 
     found = read_status(find_place(where))
     if json:
@@ -214,8 +225,8 @@ def remove(
         where: The index.
         json: Print one JSON document.
     """
-    from search.places import find_place
-    from search.upkeep.removal import remove_images
+    from search.place.places import find_place
+    from search.removal import remove_images
 
     removed = remove_images(find_place(where), paths, gone=gone)
     if json:
@@ -236,12 +247,179 @@ def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> li
     return read_queries(file, sys.stdin.buffer)
 
 
-for _room, _name, _help in (
-    ("upkeep", "duplicates", "Find images that are there more than once; nothing is deleted."),
-    ("upkeep", "doctor", "Examine an index; tell what is wrong with it, and mend it."),
-    (
-        *("transfer", "export"),
-        "Write all images with their embeddings to a file that other programs read.",
-    ),
-):
-    app.command(f"search.{_room}.cli:{_name}", name=_name, help=_help)
+@app.command
+def duplicates(
+    *,
+    near: Annotated[float | None, METHOD] = None,
+    look: Annotated[bool, METHOD] = True,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
+    paths: Flag = False,
+    null: Annotated[bool, Parameter(name=["--null", "-0"], negative="")] = False,
+    csv: Flag = False,
+    raw_cells: Flag = False,
+    json: Flag = False,
+    html: Path | None = None,
+    config: Path | None = None,
+) -> int:
+    """Find images that are there more than once, and say which to keep; nothing is deleted.
+
+    Copies and versions that can be made of the one that is kept (rotated, mirrored, cropped,
+    bordered, grey, re-encoded, smaller) are duplicates; what is only similar is told as such.
+
+    Args:
+        near: Least cosine of images that are compared; 1 takes only those of the same bytes. If
+            not given, 0.9, or 0.985 with --no-look.
+        look: Open pictures that are alike by their embeddings, and compare them; --no-look is for
+            images that are not on this machine, of which nothing can be verified.
+        where: The index.
+        filters: Which images are compared.
+        paths: Print the paths alone of those that need not be kept, one a line: exact copies and
+            versions that were verified just now, file by file; never what is only similar.
+        null: The same, each ended by NUL in place of a line end: for xargs -0.
+        csv: Print CSV.
+        raw_cells: In CSV, leave alone what begins like a formula (=, +, -, @): otherwise a ' is
+            put before it, so that no spreadsheet runs the name of a file.
+        json: Print one JSON document.
+        html: File for one page that shows all groups.
+        config: TOML file of settings; the command line wins.
+    """
+    del config  # read by the root command, before the settings are built
+    from footwork.files.outputs import require_page
+    from search.duplicates.rows import (
+        duplicate_cells,
+        duplicates_document,
+        duplicates_lines,
+        duplicates_notes,
+        spare_paths,
+    )
+
+    if sum((csv, json, paths or null)) > 1:
+        raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
+    require_page(html)
+    found = _find_duplicates(where, filters, near, look)
+    if json:
+        print_document(duplicates_document(found))
+    elif csv:
+        print_csv(duplicate_cells(found), dict, raw_cells=raw_cells)
+    elif paths or null:
+        for path in spare_paths(found, b"\0" if null else b"\n"):
+            sys.stdout.buffer.write(path)
+    else:
+        for text in duplicates_lines(found):
+            print_text(text)
+    note_all(duplicates_notes(found))
+    if html is not None:
+        from search.pages.duplicates import write_duplicates_page
+        from search.pages.images import kept_thumbnails
+
+        write_duplicates_page(found, html, kept_thumbnails())
+        note(f"The pictures are on {path_line(html)}")
+    return exit_code(all_done=not (found.unseen or found.changed))
+
+
+def _find_duplicates(
+    where: StoreOptions, filters: FilterOptions, near: float | None, look: bool
+) -> Duplicates:
+    from search.duplicates.duplicates import find_duplicates
+    from search.place.places import find_place
+    from search.query.unknown_values import unknown_values
+
+    with closing(find_place(where).open()) as store:
+        with Progress("comparing", "images") as progress:
+            found = find_duplicates(
+                store, near, filters.filter(), look=look, on_progress=progress.show
+            )
+        if not found.images:
+            note_all(unknown_values(store, filters.filter()))
+    return found
+
+
+@app.command
+def doctor(
+    *,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    repair: Flag = False,
+    model: bool = True,
+    json: Flag = False,
+) -> int:
+    """Examine an index; tell what is wrong with it, and what to do.
+
+    The exit code is 0 where all is well, 3 where something is to be mended, or was, and 1 where
+    the index cannot be read at all.
+
+    Args:
+        where: The index.
+        repair: Mend what can be mended; no image file is touched, and no embedding is lost that
+            could be kept. A damaged catalog is set aside: the copy of it that `index` last made
+            takes its place, or an empty one where that is damaged, too.
+        model: Load the model and see whether it is still the one that the index was made with;
+            only if it is on this machine.
+        json: Print one JSON document.
+    """
+    from search import doctor
+    from search.place.places import find_place
+
+    work = doctor.repair if repair else doctor.examine
+    report = work(find_place(where), with_model=model)
+    if json:
+        print_document(report.to_dict())
+    else:
+        print_text(report.to_text())
+    return DONE if report.is_well else SKIPPED
+
+
+@app.command
+def export(
+    out: Path,
+    /,
+    *,
+    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    filters: Annotated[FilterOptions, Flat] = FilterOptions(),  # noqa: B008 - frozen
+    json: Flag = False,
+    config: Path | None = None,
+) -> int:
+    """Write all images with their embeddings to a file that other programs read.
+
+    Args:
+        out: A .parquet file; or a .npy file of embeddings alone, beside which the images stand in
+            a .jsonl file of the same name, row by row, and the model in a .json file. Files of
+            these names are replaced only if an export wrote them.
+        where: The index.
+        filters: Which images are written.
+        json: Print one JSON document.
+        config: TOML file of settings; the command line wins.
+    """
+    del config
+    from search.place.places import find_place
+    from search.query.unknown_values import unknown_values
+    from search.transfer.export import export_images, require_exportable
+
+    require_exportable(out)
+    with closing(find_place(where).open()) as store:
+        count = export_images(store, out, filters.filter())
+        if not count:
+            note_all(unknown_values(store, filters.filter()))
+    if json:
+        print_document({"images": count, "out": path_text(out)})
+    else:
+        print_text(f"{count:,} images with their embeddings in {path_line(out)}")
+    return DONE
+
+
+def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
+    """The command `index --from`."""
+    from search.place.places import find_place
+    from search.transfer.transfer import copy_index, find_source
+
+    source = find_source(named, where)
+    place = find_place(where, tuple(source.roots))
+    with Progress("copying", "files") as progress:
+        done = copy_index(source, place, model, lambda count: progress.show(count, None))
+    note_all(done.notes)
+    if json:
+        print_document(done.to_dict(str(place)))
+    else:
+        print_text(done.to_text(str(place)))
+    note_all(fault_lines(done.skipped, "Skipped, as they are no images"))
+    return exit_code(all_done=not done.skipped)

@@ -13,9 +13,9 @@ from footwork.files.paths import path_line
 from footwork.options import EncoderConfig
 from search.answers.answer import Answer
 from search.filters import EVERYTHING, Filter
-from search.index_folder import find_index
 from search.options import ModelOptions, QueryOptions, StoreOptions
-from search.places import Place, find_place
+from search.place.folder import find_index
+from search.place.places import Place, find_place
 from search.query.asking import Asker
 from search.query.terms import Query, parse_query
 from search.query.texts import load_model, open_texts

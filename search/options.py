@@ -11,9 +11,12 @@ from cyclopts import Parameter
 
 from footwork.errors import ConfigError
 from footwork.help_page import IMAGES, INDEX, MODEL
-from footwork.options import EncoderConfig, Flag
-from search.dates import day_bounds
-from search.filters import Filter
+from footwork.options import (
+    EncoderConfig,
+    Flag,
+    Precision,  # noqa: F401 - inherited annotations are evaluated here
+)
+from search.filters import Filter, day_bounds
 from search.paths import absolute_path
 
 
@@ -107,7 +110,7 @@ class FilterOptions:
         Raises:
             ConfigError: One is out of range.
         """
-        for name in ("min_width", "min_height", "min_bytes", "max_bytes"):
+        for name in _NUMBERS:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= _LARGEST:
                 raise ConfigError(f"`{name}` must be from 0 to {_LARGEST:,}, got {value}.")
@@ -125,25 +128,21 @@ class FilterOptions:
         if first is not None and last is not None and first >= last:
             message = f"--since {self.since} is after --until {self.until}: no image can be found."
             raise ConfigError(message)
+        endings = [name.lower().removeprefix(".") for name in self.format]
         return Filter(
             folders=tuple(map(absolute_path, self.in_)),
             since=first,
             until=last,
-            formats=tuple(map(_format, self.format)),
+            formats=tuple(_FORMATS.get(name, name) for name in endings),
             cameras=self.camera,
             labels=self.label,
             **{name: getattr(self, name) for name in _NUMBERS},
         )
 
 
-def _format(name: str) -> str:
-    """As an image library calls it, from a name or an ending."""
-    name = name.lower().removeprefix(".")
-    return _FORMATS.get(name, name)
-
-
 _LARGEST = 2**63 - 1  # that a store can hold
 _FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
+"""Ending → what an image library calls it."""
 _NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
 
 

@@ -1,11 +1,33 @@
-"""Files as an index calls them: absolute, and as text that every store can hold."""
+"""Files as an index calls them: absolute, as text that every store can hold."""
 
 from __future__ import annotations
 
 import os
+import re
+import time
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from itertools import islice, product
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from footwork.images.finding import why_missing
+
+_WORD = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def words_of(text: str) -> list[str]:
+    """Words in order, lower-case, without accents: `Été/BeachDay_9.JPG` → ete beach day 9 jpg.
+
+    Args:
+        text: A path, or what is looked for in paths.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return [word.lower() for part in _WORD.findall(plain) for word in _CAMEL.split(part)]
+
 
 _SURROGATES = range(0xDC80, 0xDD00)
 """What Python makes of bytes that are no UTF-8 (PEP 383)."""
@@ -57,3 +79,48 @@ def stored_text(path: str) -> str:
 def real_path(text: str) -> str:
     """The path that `stored_text` was given."""
     return text if text.isascii() else text.translate(_REAL)
+
+
+NO_ANSWER = "its drive does not answer"
+_PATIENCE = 2.0
+"""Seconds without a word from any drive, after which the rest is taken for missing."""
+_LONGEST = 10.0
+"""Seconds in all: a drive may be slow, and files many."""
+
+
+def missing_files(paths: Iterable[str], roots: Sequence[str] = ()) -> dict[str, str]:
+    """Look for files.
+
+    A question to a dead network drive may never come back, and cannot be called off. So each
+    folder that was indexed is asked by a thread of its own, and those that hang are left behind.
+
+    Args:
+        paths: Absolute, of any number.
+        roots: Indexed folders, which may lie on different drives.
+
+    Returns:
+        Those that are not there, in no order, each with the reason: a clause.
+    """
+    by_root: dict[str | None, list[str]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        by_root[next((one for one in roots if is_at_or_below(path, one)), None)].append(path)
+    answers: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
+
+    def look(paths: Sequence[str]) -> None:
+        for path in paths:
+            answers.put((path, why_missing(Path(path))))
+
+    for some in by_root.values():
+        Thread(target=look, args=(some,), daemon=True).start()
+    missing = {path: NO_ANSWER for some in by_root.values() for path in some}
+    end = time.monotonic() + _LONGEST
+    for _ in range(len(missing)):
+        try:
+            path, reason = answers.get(timeout=max(0.0, min(_PATIENCE, end - time.monotonic())))
+        except Empty:
+            break
+        if reason is None:
+            del missing[path]
+        else:
+            missing[path] = reason
+    return missing

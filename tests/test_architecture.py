@@ -18,6 +18,7 @@ MAY_IMPORT = {
 }
 PACKAGES = sorted(name for name in MAY_IMPORT if (ROOT / name / "__init__.py").is_file())
 TOP_FOLDERS = [*PACKAGES, "scripts", "tests"]
+WITHOUT_CIRCLES = ("search",)
 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 TORCH_SIGNATURES = {"footwork/training/dropout.py"}  # functions that stand in for torch's own
@@ -37,6 +38,16 @@ def imported_names(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
+
+
+def imported_pairs(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Module and name of each `from module import name`, but for types alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((node.module, alias.name) for alias in node.names)
+        yield from imported_pairs(node)
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -80,6 +91,25 @@ def test_imports_within_a_package_name_it(package: str) -> None:
 def test_a_name_says_what_a_file_holds() -> None:
     names = [named(path) for path in python_files(*TOP_FOLDERS)]
     assert not [name for name in names if EMPTY_NAMES & set(Path(name).with_suffix("").parts)]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # Imports inside functions count: what needs each other to be understood is one thing.
+    modules = {named(path)[:-3].replace("/", "."): path for path in python_files(*WITHOUT_CIRCLES)}
+    needs = {
+        module: {
+            name
+            for pair in imported_pairs(ast.parse(path.read_bytes()))
+            for name in (".".join(pair), pair[0])
+            if name in modules and name != module
+        }
+        for module, path in modules.items()
+    }
+    free = {name for name, needed in needs.items() if not needed}
+    while free:
+        needs = {name: needed - free for name, needed in needs.items() if name not in free}
+        free = {name for name, needed in needs.items() if not needed}
+    assert not needs, "a circle, and what imports it"
 
 
 def test_no_function_takes_two_booleans() -> None:

@@ -20,9 +20,9 @@ VICTIM = "victim.png"
 ROOT = Path(__file__).parents[1]
 ROOMS = tuple(f"{ROOT / name}/" for name in ("footwork", "search", "zeroshot"))
 OF_NAMES = (
-    *("footwork/files/paths.py", "search/paths.py", "search/path_words.py", "search/exclusions.py"),
+    *("footwork/files/paths.py", "search/paths.py", "search/exclusions.py"),
     *("footwork/tables/", "footwork/files/faults.py", "footwork/errors.py", "search/store/"),
-    *("search/answers/rows.py", "search/upkeep/duplicate_rows.py", "zeroshot/rows.py"),
+    *("search/answers/rows.py", "search/duplicates/rows.py", "zeroshot/rows.py"),
     *("search/pages/", "footwork/pages/", "search/answers/answer.py", "search/query/asking.py"),
     *("search/records.py", "footwork/console.py", "footwork/streams.py"),
 )

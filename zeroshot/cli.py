@@ -30,7 +30,7 @@ from footwork.errors import ConfigError
 from footwork.files.paths import path_line, shell_word
 from footwork.help_page import RUN
 from footwork.options import Flag, Flat
-from search.update.crew import ALONE, Crew, launched_crew
+from search.update.processes import ALONE, ProcessGroup, launched_processes
 from zeroshot.config import FinetuneConfig
 from zeroshot.options import (
     IndexOptions,
@@ -321,8 +321,8 @@ def _told_skipped(skipped: Iterable[SkippedImage]) -> int:
     return exit_code(all_done=not images)
 
 
-def _crew() -> Crew:
-    return launched_crew() if "RANK" in os.environ else ALONE
+def _crew() -> ProcessGroup:
+    return launched_processes() if "RANK" in os.environ else ALONE
 
 
 def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:

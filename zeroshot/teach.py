@@ -28,7 +28,7 @@ from footwork.files.paths import path_text
 from footwork.images.finding import find_images
 from footwork.prompts.labels import embed_labels
 from footwork.prompts.templates import spoken
-from search.update.crew import Crew, launched_crew
+from search.update.processes import ProcessGroup, launched_processes
 from zeroshot.classifier import DEFAULT_MODEL, label_prompts
 from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
 from zeroshot.options import TeachOptions
@@ -116,7 +116,7 @@ def teach_files(
     options: TeachOptions,
     *,
     overwrite: bool = False,
-    crew: Crew | None = None,
+    crew: ProcessGroup | None = None,
 ) -> TaughtRun:
     """Teach a classifier on the embeddings of a model that is loaded.
 
@@ -151,7 +151,7 @@ def teach_files(
     manifest["label_next"] = [
         {"path": str(next_one.path), "reason": next_one.reason} for next_one in suggestions
     ]
-    crew = launched_crew() if crew is None else crew
+    crew = launched_processes() if crew is None else crew
     if crew.is_main:
         with published_folder(out, overwrite) as folder:
             classifier.save(folder)

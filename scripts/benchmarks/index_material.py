@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from footwork.encoder.dual import DualEncoder
-from search.index_folder import IndexFolder
-from search.query.relevance import Yardstick
+from search.place.folder import IndexFolder
+from search.query.relevance import Relevance
 from search.query.texts import embedder_of, prepare_texts
 from search.records import ImageRecord, file_state
 from search.store.protocol import Changes, Embedded, Embedder, FloatArray
@@ -34,7 +34,7 @@ def build_index(folder: Path, encoder: DualEncoder, count: int) -> IndexFolder:
         store.write(Changes(embedded=list(map(Embedded, records, vectors))))
         first += len(vectors)
     references = np.load(place.texts_folder(store.embedder) / "references.npy")
-    store.finish(Yardstick(references).directions)
+    store.finish(Relevance(references).directions)
     store.close()
     return place
 

@@ -17,8 +17,8 @@ from scripts.benchmarks.image_material import MEGAPIXELS_12, save_clip, save_pho
 from scripts.benchmarks.index_material import register_files
 from scripts.benchmarks.labelling import processing_bound, timed
 from scripts.benchmarks.options import Options
-from search.index_folder import IndexFolder
 from search.options import ModelOptions
+from search.place.folder import IndexFolder
 from search.update.indexing import Indexer
 
 PHOTOS, PEER_PHOTOS = 64, 16

@@ -21,7 +21,7 @@ from scripts.benchmarks.options import Options
 from scripts.benchmarks.startup import median_seconds
 from search.filters import EVERYTHING, Filter
 from search.index import ImageIndex
-from search.index_folder import IndexFolder
+from search.place.folder import IndexFolder
 from search.query.terms import parse_query
 from search.store.protocol import FloatArray, Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from search.missing import missing_files
+from search.paths import missing_files
 from search.records import ImageRecord
 
 RELEVANT = 0.5

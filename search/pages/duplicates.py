@@ -9,10 +9,10 @@ from typing import Any
 from footwork.images.ahead import decoded_ahead
 from footwork.images.thumbnails import Thumbnails
 from footwork.pages.templates import write_page
+from search.duplicates.duplicates import Duplicates
+from search.duplicates.rows import duplicates_sum, what_was_done
 from search.pages.images import WORKERS, page_image
 from search.records import ImageRecord
-from search.upkeep.duplicate_rows import duplicates_sum, what_was_done
-from search.upkeep.duplicates import Duplicates
 
 _Shown = tuple[ImageRecord, str, int]
 """An image, what is said of it, and the group that it opens, 0 for none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from footwork.errors import ImageError, StoreError
 from search.answers.answer import RELEVANT, Answer, Hit
 from search.filters import EVERYTHING, Filter
 from search.options import QueryOptions
-from search.query.relevance import Evidence, Yardstick
+from search.query.relevance import Evidence, Relevance
 from search.query.terms import Query, Term
 from search.query.texts import Texts
 from search.records import ImageRecord
@@ -95,25 +95,29 @@ class Asker:
         asked = np.stack([one.vector for one in measured]).astype(np.float32)
         count = options.top_k + min(_TIMES * options.top_k + _MORE, _MOST_MORE)
         answers = []
-        for query, one, nearest in zip(
-            queries, measured, self._nearest(asked, count, where), strict=True
-        ):
-            hits = self._left(one, nearest, options.top_k, where)
-            if options.hybrid and query.words:
-                by_name = self._judged(one, self.store.find_words(query.words, count, where))
-                answers.append(_fused(str(query), hits, by_name, options))
-            else:
-                answers.append(_answer(str(query), hits, options))
-        return answers
-
-    def _nearest(self, asked: FloatArray, count: int, where: Filter) -> Iterator[Found]:
         for start in range(0, len(asked), _TOGETHER):
-            yield from self.store.search(asked[start : start + _TOGETHER], count, where)
+            part = slice(start, start + _TOGETHER)
+            for query, terms, nearest in zip(
+                queries[part],
+                measured[part],
+                self.store.search(asked[part], count, where),
+                strict=True,
+            ):
+                hits = self._left(terms, nearest, options.top_k, where)
+                if options.hybrid and query.words:
+                    by_name = self._judged(terms, self.store.find_words(query.words, count, where))
+                    answers.append(_fused(str(query), hits, by_name, options))
+                else:
+                    answers.append(_answer(str(query), hits, options))
+        return answers
 
     def _left(self, measured: _Measured, found: Found, top_k: int, where: Filter) -> dict[str, Hit]:
         """What is left of the nearest; farther ones are looked at if much of them is excluded."""
         hits, seen = self._judged(measured, found), len(found.records)
-        while measured.excluded and len(hits) < top_k and self._goes_on(measured, found):
+        while measured.excluded and len(hits) < top_k:
+            last = self._relevance.of(measured.wanted, found.vectors[-1:])
+            if not (last >= RELEVANT).any():  # what is farther shows nothing that is wanted
+                break
             asked = measured.vector[None].astype(np.float32)
             [found] = self.store.search(asked, min(4 * seen, _FARTHEST), where)
             hits = self._judged(measured, found)
@@ -122,20 +126,15 @@ class Asker:
             seen = len(found.records)
         return hits
 
-    def _goes_on(self, measured: _Measured, found: Found) -> bool:
-        """Whether the last image still shows what is wanted."""
-        last = self._yardstick.relevance(measured.wanted, found.vectors[-1:])
-        return bool((last >= RELEVANT).any())
-
     def _judged(self, measured: _Measured, found: Found) -> dict[str, Hit]:
         """What is found and shows nothing that is not wanted, by path, in the order found.
 
         Relevance is multiplied by the probability that an image shows nothing unwanted.
         """
-        relevance = self._yardstick.relevance(measured.wanted, found.vectors)
+        relevance = self._relevance.of(measured.wanted, found.vectors)
         keep = np.ones(len(relevance), bool)
-        for one in measured.excluded:
-            shown = self._yardstick.relevance([one], found.vectors)
+        for term in measured.excluded:
+            shown = self._relevance.of([term], found.vectors)
             keep &= shown < RELEVANT
             relevance = relevance * (1 - shown)
         scores = found.vectors @ measured.vector
@@ -146,13 +145,13 @@ class Asker:
 
     def _measured(self, query: Query, vectors: Mapping[Term, FloatArray]) -> _Measured:
         def evidence(term: Term) -> Evidence:
-            make = self._yardstick.image if term.is_image else self._yardstick.text
+            make = self._relevance.image if term.is_image else self._relevance.text
             return make(vectors[term], term.weight)
 
         wanted = [evidence(term) for term in query.wanted]
         sample = self._collection if len(wanted) > 1 else self.texts.references[:0]
         excluded = [evidence(term) for term in query.excluded]
-        return _Measured(wanted, excluded, self._yardstick.search_vector(wanted, sample))
+        return _Measured(wanted, excluded, self._relevance.search_vector(wanted, sample))
 
     def _vectors(
         self, queries: Sequence[Query]
@@ -164,15 +163,20 @@ class Asker:
         if texts:
             rows = self.texts.encoder.encode_texts([term.text for term in texts])
             vectors.update(zip(texts, rows, strict=True))
-        pictures = [term for term in terms if term.is_image]
-        found = self._picture_vectors(pictures) if pictures else {}
-        faults = {term: one for term, one in found.items() if isinstance(one, ImageError)}
-        sound = {term: one for term, one in found.items() if not isinstance(one, ImageError)}
-        return vectors | sound, faults
+        faults: dict[Term, ImageError] = {}
+        images = [term for term in terms if term.is_image]
+        if images:
+            by_path = self._image_vectors([term.text for term in images])
+            for term in images:
+                vector = by_path[term.text]
+                if isinstance(vector, ImageError):
+                    faults[term] = vector
+                else:
+                    vectors[term] = vector
+        return vectors, faults
 
-    def _picture_vectors(self, terms: Sequence[Term]) -> dict[Term, FloatArray | ImageError]:
+    def _image_vectors(self, paths: Sequence[str]) -> dict[str, FloatArray | ImageError]:
         """From the store where the file is as it was indexed, else from the model."""
-        paths = [term.text for term in terms]
         known = {
             path
             for path, record in self.store.records(paths).items()
@@ -186,21 +190,18 @@ class Asker:
         except ImageError:  # one of them cannot be read: which?
             from footwork.images.ahead import attempt  # which few queries need
 
-            found |= {one: attempt(self._encode_image, one) for one in unknown}
-        return {term: found[term.text] for term in terms}
-
-    def _encode_image(self, path: str) -> FloatArray:
-        row: FloatArray = self.encode_images([Path(path)])[0]
-        return row
+            for path in unknown:
+                found[path] = attempt(lambda one: self.encode_images([Path(one)])[0], path)
+        return found
 
     @cached_property
-    def _yardstick(self) -> Yardstick:
+    def _relevance(self) -> Relevance:
         if not len(self.texts.references):
             raise StoreError(
                 "The index lacks the words that answers are measured by. "
                 "footwork search doctor --repair prepares them anew."
             )
-        return Yardstick(self.texts.references)
+        return Relevance(self.texts.references)
 
     @cached_property
     def _collection(self) -> FloatArray:

@@ -18,18 +18,18 @@ whose presence was judged by eye, 115 of them there (369 pairs), 122 not. Areas 
 (pairs; is there any), mean average precision of the ranking, how often the first is right:
 
     cosine                                     0.877  0.787  0.555  0.565
-    standing of the text as it is              0.951  0.854
-    z-score of the cosine in the collection    0.846  0.633  0.555  0.565
-    standing of the direction, as here         0.955  0.897  0.813  0.843
+    z-score of the text as it is               0.951  0.854
+    the same of the cosine in the collection   0.846  0.633  0.555  0.565
+    z-score of the direction, as here          0.955  0.897  0.813  0.843
     cosine with the direction (the search)     0.956  0.904  0.805  0.826
-    the standing's z-score in the collection   0.947  0.778
-    standing and z-score, a quarter of it      0.957  0.893
+    its own z-score in the collection          0.947  0.778
+    both z-scores, a quarter of the latter     0.957  0.893
 
 A null that is drawn from the collection made everything worse: what is in many images raises it. At
-the bar of 2.8, 78 % of what is there is found at all (of main subjects, 93 %), 82 % of what is not
-there answers "nothing" (0.3 hits each), 70 % of the hits are right, and 56 % of the right images
-are hits. With 20 images at random 61 % and 94 %, precision 88 %. Pizzas stand at 4.9 to 5.8, all
-else below 1.4. Of `tiny`, the best bars for drawn shapes lie between 2.5 and 2.95.
+the threshold of 2.8, 78 % of what is there is found at all (of main subjects, 93 %), 82 % of what
+is not there answers "nothing" (0.3 hits each), 70 % of the hits are right, and 56 % of the right
+images are hits. With 20 images at random 61 % and 94 %, precision 88 %. Pizzas stand at 4.9 to
+5.8, all else below 1.4. Of `tiny`, the best thresholds for drawn shapes lie between 2.5 and 2.95.
 
 Image to image, photographs of one main subject judged by eye (30 subjects):
 
@@ -57,12 +57,12 @@ from footwork.prompts.none_of_these import reference_words, z_scores
 
 Vectors = NDArray[np.floating[Any]]
 
-TEXT_BAR = 2.8
-"""Standing at which relevance is 0.5: best harmonic mean of precision and recall. A logistic
+TEXT_THRESHOLD = 2.8
+"""z-score at which relevance is 0.5: best harmonic mean of precision and recall. A logistic
 regression of the pairs above, of which 1 in 85 fits, has 3.4 (bootstrap, 95 %: 2.4 to 3.7)."""
 TEXT_SLOPE = 1.95
 """Of that regression; the 95 % interval is 1.7 to 3.2."""
-IMAGE_BAR = 0.6
+IMAGE_THRESHOLD = 0.6
 """Cosine within the span; its regression has 0.63."""
 IMAGE_SLOPE = 21.6
 
@@ -77,7 +77,7 @@ def reference_prompts(model_id: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """A term of a query, to be measured by; made by `Yardstick.text` and `Yardstick.image`."""
+    """A term of a query, to be measured by; made by `Relevance.text` and `Relevance.image`."""
 
     kind: Literal["text", "image"]
     vector: FloatArray
@@ -88,7 +88,7 @@ class Evidence:
     """Against the query's other terms; above 0."""
 
 
-class Yardstick:
+class Relevance:
     """What the terms of queries and the images of an index are measured by.
 
     Args:
@@ -145,7 +145,7 @@ class Yardstick:
         )
         return _unit(np.asarray(total))
 
-    def relevance(self, terms: Sequence[Evidence], vectors: Vectors) -> FloatArray:
+    def of(self, terms: Sequence[Evidence], vectors: Vectors) -> FloatArray:
         """Estimated probability that an image is what is wanted: results end below 0.5.
 
         Of several terms it is the weighted geometric mean, so that none can stand in for another.
@@ -176,9 +176,9 @@ class Yardstick:
         if term.kind == "text":
             cosines = vectors @ term.direction
             above = z_scores(cosines[:, None], vectors @ self._words.T)[:, 0]
-            return TEXT_SLOPE * (above - TEXT_BAR)
+            return TEXT_SLOPE * (above - TEXT_THRESHOLD)
         result: FloatArray = _unit(vectors @ self._span) @ (term.direction @ self._span)
-        return IMAGE_SLOPE * (result - IMAGE_BAR)
+        return IMAGE_SLOPE * (result - IMAGE_THRESHOLD)
 
     def _growth(self, kind: str, sample: Vectors) -> float:
         """Of the logit with the cosine of a term's direction, for a usual image."""

@@ -83,9 +83,17 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
         ConfigError: Nothing is asked for, or a term is empty.
     """
     terms: list[Term] = []
-    for sign, group in _grouped([part for word in words for part in _parts(word)]):
+    groups: list[tuple[str, list[str]]] = [("+", [])]
+    for part in (part for word in words for part in _parts(word)):
+        if part in ("+", "-"):
+            groups.append((part, []))
+        else:
+            groups[-1][1].append(part)
+    for sign, group in groups if groups[0][1] else groups[1:]:
         terms.append(_term(" ".join(group).strip(), is_excluded=sign == "-"))
-    terms += [_picture(text) for text in like]
+    for text in like:
+        weight, path = (1.0, text) if Path(text).exists() else _weighted(text)
+        terms.append(Term(_path_of(path), is_image=True, weight=weight))
     if all(term.is_excluded for term in terms):
         raise ConfigError(
             "Nothing is asked for. Name words, or a picture: footwork search query "
@@ -143,30 +151,15 @@ def _parts(word: str) -> list[str]:
     return parts
 
 
-def _grouped(words: Sequence[str]) -> list[tuple[str, list[str]]]:
-    groups: list[tuple[str, list[str]]] = [("+", [])]
-    for word in words:
-        if word in ("+", "-"):
-            groups.append((word, []))
-        else:
-            groups[-1][1].append(word)
-    return groups if groups[0][1] else groups[1:]
-
-
 def _term(text: str, *, is_excluded: bool) -> Term:
     weight, text = _weighted(text)
     if not text:
         raise ConfigError("A term is empty: words or a picture must follow each `+` and `-`.")
     if text.startswith(_PATH_BEGINNINGS):
         return Term(_path_of(text), is_image=True, weight=weight, is_excluded=is_excluded)
-    if not _is_text(text):
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # a byte that could not be read
         raise ConfigError(f"The words {path_line(text)} are no UTF-8. Type them anew.")
     return Term(text, weight=weight, is_excluded=is_excluded)
-
-
-def _picture(text: str) -> Term:
-    weight, path = (1.0, text) if Path(text).exists() else _weighted(text)
-    return Term(_path_of(path), is_image=True, weight=weight)
 
 
 def _weighted(text: str) -> tuple[float, str]:
@@ -177,11 +170,6 @@ def _weighted(text: str) -> tuple[float, str]:
     if not 0.0 < weight <= _HEAVIEST:
         raise ConfigError(f"A weight must be above 0 and at most {_HEAVIEST:,}, got {text!r}.")
     return weight, text[stated.end() :]
-
-
-def _is_text(text: str) -> bool:
-    """Whether it holds no byte that could not be read, which stands for itself as half a pair."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _path_of(text: str) -> str:

@@ -75,8 +75,12 @@ class Texts:
         Raises:
             ModelError: It is damaged, or the whole model cannot be loaded.
         """
-        if self._encoder is None:
-            self._encoder = self._loaded()
+        if self._encoder is None and self.has_tower:
+            from footwork.encoder.onnx_text import OnnxTextTower
+
+            self._encoder = OnnxTextTower.load(self._folder / _TOWER)
+        elif self._encoder is None:
+            self._encoder = load_model(self._embedder)
         return self._encoder
 
     @property
@@ -101,13 +105,6 @@ class Texts:
         if whole and not np.abs(found - self.references).max() < _CLOSE:
             return "the text half of the model answers otherwise than when it was made"
         return None
-
-    def _loaded(self) -> TextEncoder:
-        if self.has_tower:
-            from footwork.encoder.onnx_text import OnnxTextTower
-
-            return OnnxTextTower.load(self._folder / _TOWER)
-        return load_model(self._embedder)
 
 
 def _references(folder: Path, width: int) -> FloatArray:

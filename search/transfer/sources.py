@@ -7,8 +7,8 @@ import math
 import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from footwork.files.folders import read_json
 from footwork.files.paths import path_line, shell_word
 from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
-from search.places import Place
+from search.place.places import Place
 from search.records import DATE_SOURCES, ImageRecord
 from search.store.protocol import Embedded, Embedder, FloatArray
 from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
@@ -198,7 +198,7 @@ class NumpySource:
                 f"{path_line(self._beside.name)}, a line like "
                 f'{{"path": "/photos/a.jpg"}} for each row'
                 + (f", not in {path_line(others[0].name)}. Make it:\n" if others else ".")
-                + "".join(_conversion(one) for one in others[:1])
+                + "".join(map(_conversion, others[:1]))
             )
         count = sum(1 for _ in self._rows())
         if count != len(self._array()):
@@ -288,20 +288,14 @@ def _plain(batch: Any) -> Any:
 
 
 def _told(value: Any, path: Path) -> tuple[Embedder, tuple[str, ...]]:
-    try:
+    with suppress(KeyError, TypeError, ValueError, RecursionError):
         value = json.loads(value) if isinstance(value, bytes) else value
         embedder, roots = Embedder(**value["model"]), tuple(value["roots"])
         texts = [embedder.model_id, embedder.revision or "", embedder.fingerprint, *roots]
         proper = type(embedder.width) is int and all(isinstance(text, str) for text in texts)
         if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
             return embedder, roots
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DataError(_foreign(path)) from error
-    raise DataError(_foreign(path))
-
-
-def _foreign(path: Path) -> str:
-    return (
+    raise DataError(
         f"{path_line(path)} was not written by footwork search export of this version. Without "
         "it, the model is named with --model."
     )
@@ -317,9 +311,12 @@ def _batch(
     nameless = np.flatnonzero([not _has_path(row) for row in rows])
     if len(nameless):
         raise _wrong_rows(source.path, first + nameless, "have no path that a file can have")
-    read = _exported_record if source.embedder is not None else _foreign_record
     try:
-        records = [read(row) for row in rows]
+        if source.embedder is not None:
+            records = [_exported_record(row) for row in rows]
+        else:  # only the path is known; it counts as absent until it is looked at
+            bare = ImageRecord(path="", size=0, mtime_ns=0, present=False, labels={})
+            records = [replace(bare, path=absolute_path(_path_of(row))) for row in rows]
     except _NOT_EXPORTED as error:
         raise DataError(
             f"{path_line(source.path)}: rows from {first:,} on are not as footwork search export "
@@ -415,12 +412,6 @@ def _exported_record(row: Mapping[str, Any]) -> ImageRecord:
         camera=None if camera is None else real_path(camera),
         labels=labels,
     )
-
-
-def _foreign_record(row: Mapping[str, Any]) -> ImageRecord:
-    """A file of which only the path is known; it counts as absent until it is looked at."""
-    path = absolute_path(_path_of(row))
-    return ImageRecord(path=path, size=0, mtime_ns=0, present=False, labels={})
 
 
 def _path_of(row: Mapping[str, Any]) -> str:

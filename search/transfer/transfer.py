@@ -17,10 +17,10 @@ from footwork.errors import ConfigError, DataError, ModelError, StoreError
 from footwork.files.faults import Fault
 from footwork.files.folders import renewed_folder
 from footwork.files.paths import path_line, path_text
-from search.index_folder import find_index
 from search.options import ModelOptions, StoreOptions
-from search.places import Place, find_place
-from search.query.relevance import Yardstick
+from search.place.folder import find_index
+from search.place.places import Place, find_place
+from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
@@ -121,8 +121,13 @@ def copy_index(
     """
     if isinstance(source, IndexSource) and _is_same(source.place, place):
         raise ConfigError(f"{place} cannot be copied from itself. Name another with --index.")
-    embedder = _embedder(source, model)
-    transfer = Transfer()
+    embedder, transfer = source.embedder, Transfer()
+    if embedder is None:
+        if model.model_id is None:
+            raise ConfigError("What made these embeddings? Name the model with --model.")
+        from footwork.encoder.dual import DualEncoder
+
+        embedder = embedder_of(DualEncoder.load(model.model_id, model.revision, model))
     with (
         _begun(source, embedder) as batches,
         place.writing(),
@@ -140,7 +145,7 @@ def copy_index(
         folder = place.texts_folder(embedder)
         _copy_texts(source, folder, embedder, transfer)
         if is_prepared(folder, embedder):
-            typical = Yardstick(Texts(folder, embedder).references).directions
+            typical = Relevance(Texts(folder, embedder).references).directions
         transfer.notes += filter(None, [store.finish(typical)])
     return transfer
 
@@ -150,16 +155,6 @@ def _is_same(one: Place, other: Place) -> bool:
     if all(isinstance(path, Path) and path.exists() for path in paths):
         return paths[0].samefile(paths[1])  # type: ignore[union-attr]
     return str(one) == str(other)
-
-
-def _embedder(source: Source, model: ModelOptions) -> Embedder:
-    if source.embedder is not None:
-        return source.embedder
-    if model.model_id is None:
-        raise ConfigError("What made these embeddings? Name the model with --model.")
-    from footwork.encoder.dual import DualEncoder
-
-    return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from footwork.images.finding import is_folder
 from search.exclusions import Exclusions
 from search.options import ModelOptions
 from search.paths import is_at_or_below
-from search.places import Place
-from search.query.relevance import Yardstick
+from search.place.places import Place
+from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Embedder, Store
-from search.update.crew import ALONE, Crew
 from search.update.differences import absolute_roots, require_roots
+from search.update.processes import ALONE, ProcessGroup
 from search.update.update import Summary, Surroundings, assist, update
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ class Indexer:
     Args:
         place: Of the index, which need not exist.
         model: What to embed with.
-        crew: The processes that take part.
+        processes: Those that take part.
         on_progress: Told after every image how many are read, and of how many.
     """
 
     place: Place
     model: ModelOptions = MODEL
-    crew: Crew = ALONE
+    processes: ProcessGroup = ALONE
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
     _encoder: DualEncoder | None = field(default=None, init=False)
 
@@ -69,8 +69,9 @@ class Indexer:
             ModelError: The model cannot be loaded, or is no longer what it was.
             StoreError: The index cannot be read or written.
         """
-        if not self.crew.is_main:
-            return self._assist()
+        if not self.processes.is_main:
+            assist(self._surroundings(self.processes.from_main(None)))
+            return Summary()
         named = absolute_roots(roots)
         Exclusions().with_patterns(exclude)  # before anything is begun
         if not self.place.exists:  # else what is missing may be known
@@ -107,34 +108,29 @@ class Indexer:
     ) -> Summary:
         known = [] if replaced is None else replaced.roots()
         roots = absolute_roots([*named, *known] or store.roots())
-        self.crew.from_main(store.embedder)
+        self.processes.from_main(store.embedder)
         folder = self.place.texts_folder(store.embedder)
         note = None
         if self._encoder is not None:  # words find what is there while the index grows
             note = self._prepare(folder, store.embedder)
         summary = update(store, roots, self._surroundings(store.embedder, recheck))
         note = self._prepare(folder, store.embedder) or note
-        directions = Yardstick(Texts(folder, store.embedder).references).directions
+        directions = Relevance(Texts(folder, store.embedder).references).directions
         summary.notes += filter(None, [note, store.finish(directions)])
         if replaced is not None:
             self.place.publish(store.embedder)
         return summary
 
     def _prepare(self, folder: Path, embedder: Embedder) -> str | None:
-        return (
-            None if is_prepared(folder, embedder) else prepare_texts(self._load(embedder), folder)
-        )
-
-    def _assist(self) -> Summary:
-        embedder = self.crew.from_main(None)
-        assist(self._surroundings(embedder))
-        return Summary()
+        if is_prepared(folder, embedder):
+            return None
+        return prepare_texts(self._load(embedder), folder)
 
     def _surroundings(self, embedder: Embedder, recheck: bool = False) -> Surroundings:
         return Surroundings(
             open_encoder=lambda: self._load(embedder),
             on_progress=self.on_progress,
-            from_main=self.crew.from_main,
+            from_main=self.processes.from_main,
             recheck=recheck,
         )
 

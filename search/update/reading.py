@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from footwork.errors import ImageError
 from footwork.files.plain_files import content_of
@@ -26,20 +27,26 @@ by parts."""
 
 @dataclass(slots=True)
 class FileReading:
-    """A file to be embedded; `record` tells what it was like when its bytes were read."""
+    """A file to be embedded.
 
-    record: ImageRecord
-    """As it was found, and once it is decoded all that is known."""
+    One thread decodes it, others may read `found` meanwhile: that never changes. `decoded` and
+    `note` are for who waited until it was decoded.
+    """
+
+    found: ImageRecord
+    """As its folder tells of it."""
+    decoded: ImageRecord | None = None
+    """All that is known, of the very bytes that were read."""
     note: str | None = None
-    """What to know of the picture, though it could be decoded; a clause."""
-    path: Path = field(init=False)
+    """What to know of the image, though it could be decoded; a clause."""
 
-    def __post_init__(self) -> None:
-        """Take the path from the record."""
-        self.path = Path(self.record.path)
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return Path(self.found.path)
 
     def decode(self, side: int) -> Image:
-        """Decode the very bytes that the record is about.
+        """Decode the bytes that `decoded` tells of.
 
         Args:
             side: Pixels that the shorter side is needed for.
@@ -47,11 +54,10 @@ class FileReading:
         Raises:
             ImageError: The file is no picture, or does not hold still.
         """
-        picture, content, found = _read(self.path, side)
-        facts, self.note = picture.facts, picture.note
-        state = file_state(found)
-        self.record = ImageRecord(
-            path=self.record.path,
+        image, content, as_read = _read(self.path, side)
+        facts, self.note, state = image.facts, image.note, file_state(as_read)
+        self.decoded = ImageRecord(
+            path=self.found.path,
             **state,
             content=content,
             format=facts.format,
@@ -61,16 +67,19 @@ class FileReading:
             date_from="file" if facts.date is None else "picture",
             camera=facts.camera,
         )
-        return picture.image
+        return image.image
 
 
 def _read(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
-    """A picture, the SHA-256 of its file, and the state of that."""
-    if _size_of(path) > HELD_BYTES:
+    """An image, the SHA-256 of its file, and the state of that."""
+    is_held = True
+    with suppress(OSError, ValueError):  # whoever opens it says why
+        is_held = path.stat().st_size <= HELD_BYTES
+    if not is_held:
         return _read_twice(path, side)
-    data, found = read_whole(path)
+    data, state = read_whole(path)
     try:
-        return read_image(data, side), hashlib.sha256(data).hexdigest(), found
+        return read_image(data, side), hashlib.sha256(data).hexdigest(), state
     except ImageError as error:
         raise ImageError(str(path), error.reason) from error
 
@@ -127,19 +136,8 @@ def looked_at(record: ImageRecord) -> ImageRecord:
             if record.content:
                 return record
             stream.seek(0)
-            content = _digest(stream)
+            content = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     except Exception as error:  # noqa: BLE001 - Pillow's readers raise whatever a bad file brings
         kept = ImageRecord(path=record.path, size=record.size, mtime_ns=record.mtime_ns)
         return replace(kept, fault=reason_of(error), labels={})
     return replace(record, **state, content=content, present=True)
-
-
-def _digest(stream: IO[bytes]) -> str:
-    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return 0  # whoever opens it says why

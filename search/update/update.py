@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from footwork.errors import ImageError
 from footwork.files.faults import counted
-from footwork.files.paths import path_line
+from footwork.files.paths import path_line, path_text
+from footwork.images.finding import unread_notes
 from search.records import ImageRecord
-from search.store.protocol import Changes, Embedded, FloatArray, Store
+from search.store.protocol import Changes, Embedded, Store
 from search.update.differences import (
     Differences,
     Recognised,
@@ -33,6 +34,8 @@ BATCH = 256
 BATCH_SECONDS = 5.0
 """After which a batch is written, however small."""
 _MOVED_AT_ONCE = 4096
+AGAIN = 5_000
+"""Milliseconds until an update that could not be made is tried again, where folders are watched."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +128,7 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     todo = surroundings.from_main(known.rest)
     if todo:
         changed = {record.path for record in found.changed}
-        for batch in _batches(_still_there(_embedded(todo, surroundings, summary.notes), summary)):
+        for batch in _batches(_embedded(todo, surroundings, summary), summary):
             store.write(batch)
             _count(batch, changed, summary)
     if summary.vanished:
@@ -139,7 +142,7 @@ def assist(surroundings: Surroundings) -> None:
     """The part of a process that is not the main one of several: it embeds its share."""
     todo = surroundings.from_main(None)
     if todo:
-        for _ in _embedded(todo, surroundings, []):
+        for _ in _embedded(todo, surroundings, Summary()):
             pass  # the main process writes
 
 
@@ -176,45 +179,41 @@ def _write_copies(store: Store, found: Differences, known: Recognised, summary: 
 
 
 def _embedded(
-    todo: Sequence[ImageRecord], surroundings: Surroundings, notes: list[str]
+    todo: Sequence[ImageRecord], surroundings: Surroundings, summary: Summary
 ) -> Iterator[Embedded | ImageRecord | None]:
     """Every file as it is to be written; None for one that is gone meanwhile."""
     encoder = surroundings.open_encoder()
     readings = (FileReading(record) for record in todo)
     for done, (reading, outcome) in enumerate(encoder.encode_sources(readings), 1):
         if reading.note is not None:
-            notes.append(f"{path_line(reading.path)}: {reading.note}.")
-        yield _entry(reading, outcome)
+            summary.notes.append(f"{path_line(reading.path)}: {reading.note}.")
+        record = reading.decoded or reading.found
+        if not isinstance(outcome, ImageError):
+            yield Embedded(record, outcome)
+        elif _is_gone(record.path):
+            yield None
+        else:
+            yield replace(record, fault=outcome.reason)
         surroundings.on_progress(done, len(todo))
 
 
-def _entry(reading: FileReading, outcome: FloatArray | ImageError) -> Embedded | ImageRecord | None:
-    if not isinstance(outcome, ImageError):
-        return Embedded(reading.record, outcome)
+def _is_gone(path: str) -> bool:
     try:
-        os.lstat(reading.record.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        pass  # it is there, and cannot be read
-    return replace(reading.record, fault=outcome.reason)
+        os.lstat(path)
+    except OSError as error:  # else it is there, and cannot be read
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
-def _still_there(
+def _batches(
     entries: Iterable[Embedded | ImageRecord | None], summary: Summary
-) -> Iterator[Embedded | ImageRecord]:
-    """Leave out the files that are gone, and count them."""
+) -> Iterator[Changes]:
+    """What is to be written together; files that are gone are only counted."""
+    embedded, unreadable, begin = list[Embedded](), list[ImageRecord](), time.monotonic()
     for entry in entries:
         if entry is None:
             summary.vanished += 1
-        else:
-            yield entry
-
-
-def _batches(entries: Iterable[Embedded | ImageRecord]) -> Iterator[Changes]:
-    embedded, unreadable, begin = list[Embedded](), list[ImageRecord](), time.monotonic()
-    for entry in entries:
-        if isinstance(entry, Embedded):
+        elif isinstance(entry, Embedded):
             embedded.append(entry)
         else:
             unreadable.append(entry)
@@ -236,3 +235,44 @@ def _count(batch: Changes, changed: set[str], summary: Summary) -> None:
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+_COUNTED = ("added", "changed", "moved", "returned", "removed", "excluded", "unchanged", "vanished")
+
+
+def summary_text(summary: Summary, place: str) -> str:
+    """Two lines: what was done, and how long it took."""
+    where = f"The index is in {path_line(place)}"
+    if summary.is_put_off:
+        return f"Put off; tried again every {AGAIN / 1000:.0f} s\n{where}"
+    counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTED if getattr(summary, name)]
+    if summary.unreadable:
+        counts.append(f"{len(summary.unreadable):,} unreadable")
+    rate = summary.embedded / summary.seconds if summary.seconds else 0.0
+    pace = f" ({summary.embedded:,} embedded, {rate:.1f} a second)" if summary.embedded else ""
+    return f"{', '.join(counts) or 'no images'}, in {summary.seconds:.1f} s{pace}\n{where}"
+
+
+def summary_notes(summary: Summary) -> Iterator[str]:
+    """What is to be known, and every file that could not be read, one line each."""
+    yield from summary.notes
+    yield from unread_notes(summary.unread)
+    for record in summary.unreadable:
+        yield f"skipped {path_line(record.path)}: {record.fault}."
+
+
+def summary_document(summary: Summary, place: str) -> dict[str, Any]:
+    """The same for programs."""
+    counts: dict[str, Any] = {name: getattr(summary, name) for name in _COUNTED}
+    unreadable = [
+        {"path": path_text(record.path), "fault": record.fault} for record in summary.unreadable
+    ]
+    return counts | {
+        "embedded": summary.embedded,
+        "unreadable": unreadable,
+        "not_read": dict(summary.unread.most_common()),
+        "missing_roots": [path_text(root) for root in summary.missing_roots],
+        "notes": list(summary.notes),
+        "seconds": summary.seconds,
+        "index": path_text(place),
+    }

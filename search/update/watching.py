@@ -7,19 +7,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from footwork.errors import DataError, StoreError
-from search.index_folder import IndexFolder
 from search.paths import absolute_path
-from search.places import Place
+from search.place.folder import IndexFolder
+from search.place.places import Place
 from search.update.indexing import Indexer
-from search.update.update import Summary
+from search.update.update import AGAIN, Summary
 
 QUIET = 2_000
 """Milliseconds without a change before the index is brought up to date: a copy that is under way
 is not read half."""
 _LONGEST = 60_000
 """Milliseconds after which it is, quiet or not."""
-AGAIN = 5_000
-"""Milliseconds until an update that could not be made is tried again."""
 
 
 def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]:

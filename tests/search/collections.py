@@ -32,7 +32,7 @@ class ThumbEncoder:
 
     def encode_sources(self, sources: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         for source in sources:
-            self.seen.append(source.record.path)
+            self.seen.append(source.found.path)
             time.sleep(self.seconds)
             try:
                 grey = source.decode(4).convert("L").resize((4, 4))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from footwork.files.checksums import write_checksums
+from search import doctor
 from search.findings import Report
-from search.index_folder import IndexFolder
-from search.upkeep import doctor
+from search.place.folder import IndexFolder
 from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_pictures
 
 PHOTOS = 40

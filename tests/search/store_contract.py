@@ -54,7 +54,7 @@ class EmbeddedEngine:
         return EmbeddedStore.create(self._folder / str(self._made), embedder(width))
 
     def reopen(self) -> Store:
-        return EmbeddedStore.open(self._folder / str(self._made))
+        return EmbeddedStore(self._folder / str(self._made))
 
 
 class ServerEngine:

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from footwork.cli import main
-from search.missing import NO_ANSWER
-from search.upkeep.duplicate_rows import duplicates_lines, duplicates_notes, spare_paths
-from search.upkeep.duplicates import find_duplicates
+from search.duplicates.duplicates import find_duplicates
+from search.duplicates.rows import duplicates_lines, duplicates_notes, spare_paths
+from search.paths import NO_ANSWER
 from tests.search.places import index_of
 from tests.search.test_duplicates import found_in, groups_of, save, scene
 
@@ -203,9 +203,10 @@ def test_a_drive_that_does_not_answer_is_not_waited_for(
     shutil.copy2(first, photos / "bb.png")
     place = index_of(tmp_path / "index", photos)
     monkeypatch.setattr(
-        "search.upkeep.duplicates.missing_files", lambda paths, _: dict.fromkeys(paths, NO_ANSWER)
+        "search.duplicates.duplicates.missing_files",
+        lambda paths, _: dict.fromkeys(paths, NO_ANSWER),
     )
-    monkeypatch.setattr("search.upkeep.duplicates.state_of", pytest.fail)
+    monkeypatch.setattr("search.duplicates.duplicates.state_of", pytest.fail)
     with closing(place.open()) as store:
         found = find_duplicates(store)
     assert (found.groups, found.unseen) == ([], 2)

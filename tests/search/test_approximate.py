@@ -123,7 +123,7 @@ def test_a_damaged_one_is_passed_over_and_made_again(many: EmbeddedStore) -> Non
     (file,) = many.folder.glob("approximate-*.faiss")
     whole = file.stat().st_size
     file.write_bytes(b"damaged")
-    with closing(EmbeddedStore.open(many.folder)) as store:
+    with closing(EmbeddedStore(many.folder)) as store:
         assert recall(store) == 1.0
         store.finish(TYPICAL)
         assert file.stat().st_size == whole

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from footwork.errors import StoreError
-from search.index_folder import IndexFolder
+from search.place.folder import IndexFolder
+from search.removal import remove_images
+from search.status import read_status
 from search.store.embedded import catalog_copy
 from search.store.embedded.catalog import empty_log
 from search.store.embedded.compaction import compact
 from search.store.embedded.repair import mend_folder, restore_catalog
 from search.store.protocol import Changes
-from search.upkeep.removal import remove_images
-from search.upkeep.status import read_status
 from tests.mutations import mutations
 from tests.search.collections import (
     EMBEDDER,
@@ -234,7 +234,7 @@ def test_a_kill_during_the_copy_leaves_the_last_good_one(place: IndexFolder, mom
         "import os, sys, pathlib\n"
         "from search.store.embedded import catalog_copy\n"
         "from tests.search.test_catalog_copy import TYPICAL\n"
-        "from search.index_folder import IndexFolder\n"
+        "from search.place.folder import IndexFolder\n"
         f"catalog_copy.{moment} = lambda *_, **__: os._exit(9)\n"
         "IndexFolder(pathlib.Path(sys.argv[1])).open().finish(TYPICAL)"
     )

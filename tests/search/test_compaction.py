@@ -15,7 +15,7 @@ from footwork.errors import StoreError
 from search.store.embedded import EmbeddedStore, compaction
 from search.store.embedded.compaction import compact
 from search.store.embedded.repair import inspect_folder
-from search.store.embedded.vector_file import VectorFile
+from search.store.embedded.vectors import VectorFile
 from search.store.protocol import Changes
 from tests.search.collections import held
 from tests.search.store_contract import EmbeddedEngine, known, vector_of, write_images
@@ -28,7 +28,7 @@ def test_compaction_keeps_every_vector_and_open_readers_go_on(tmp_path: Path) ->
         write_images(store, *paths)
         store.write(Changes(forgotten=paths[::2], absent=paths[1::20]))
         before, files = held(store), known(store)
-        with closing(EmbeddedStore.open(store.folder)) as reader:
+        with closing(EmbeddedStore(store.folder)) as reader:
             half = reader.scan()
             first = next(half)
             assert compact(store.folder) == 2500
@@ -108,7 +108,7 @@ def test_a_reader_whose_vectors_move_away_before_it_opens_them_finds_the_new_one
         write_images(store, *(f"/p/{n}" for n in range(5)))
         store.write(Changes(forgotten=["/p/0", "/p/1", "/p/2"]))
         monkeypatch.setattr("search.store.embedded.store.VectorFile", compact_first)
-        with closing(EmbeddedStore.open(store.folder)) as reader:
+        with closing(EmbeddedStore(store.folder)) as reader:
             assert ask(reader)
     assert opened == ["vectors.f32", "vectors-2.f32"]
 
@@ -136,7 +136,7 @@ def test_a_thread_that_began_before_a_compaction_keeps_its_vectors_while_others_
         write_images(store, *(f"/p/{n}" for n in range(5)))
         store.write(Changes(forgotten=["/p/0", "/p/1", "/p/2"]))
         monkeypatch.setattr("search.store.embedded.store.VectorFile", Interrupted)
-        with closing(EmbeddedStore.open(tmp_path / "1")) as reader:
+        with closing(EmbeddedStore(tmp_path / "1")) as reader:
             reader.vectors(["/p/3"])
             waiting.append(compact_and_read)
             for _ in range(2):  # before, and after

@@ -17,11 +17,11 @@ from PIL import Image, ImageFilter
 from footwork.cli import main
 from footwork.errors import ConfigError
 from footwork.images.thumbnails import Thumbnails
+from search.duplicates.duplicates import Duplicates, find_duplicates
+from search.duplicates.pca_bound import PcaBound, near_rows
+from search.duplicates.rows import duplicates_lines, spare_paths
 from search.pages.duplicates import write_duplicates_page
 from search.store.protocol import Changes, Embedded
-from search.upkeep.duplicate_rows import duplicates_lines, spare_paths
-from search.upkeep.duplicates import Duplicates, find_duplicates
-from search.upkeep.shadows import Shadows, near_rows
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, clustered, record, unit
 
@@ -211,18 +211,18 @@ def test_an_empty_index_has_no_duplicates(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("width", [8, 96, 512])
-def test_shadows_never_hide_a_pair(width: int) -> None:
+def test_projected_never_hide_a_pair(width: int) -> None:
     vectors = clustered(600, width)
     vectors[300:] = unit(vectors[:300] + 0.02 * vectors[::-1][:300])
-    shadows = Shadows(vectors[:100]).of(vectors)
+    projected = PcaBound(vectors[:100]).project(vectors)
     pairs = {
         (row, int(other))
-        for row, others, _ in near_rows(shadows, shadows, 0.95, len(vectors))
+        for row, others, _ in near_rows(projected, projected, 0.95, len(vectors))
         for other in others
     }
     cosines = vectors @ vectors.T
     assert set(zip(*map(np.ndarray.tolist, np.nonzero(cosines >= 0.95)), strict=True)) <= pairs
-    for row, others, most in near_rows(shadows, shadows, 0.95, len(vectors)):
+    for row, others, most in near_rows(projected, projected, 0.95, len(vectors)):
         assert (cosines[row, others] <= most + 1e-4).all()
 
 

@@ -12,10 +12,10 @@ import pytest
 from footwork.cli import main
 from footwork.errors import ConfigError, StoreError
 from search.exclusions import Exclusions
-from search.index_folder import IndexFolder
+from search.place.folder import IndexFolder
+from search.removal import remove_images
 from search.store.protocol import Changes, Counts
 from search.update.indexing import Indexer
-from search.upkeep.removal import remove_images
 from tests.search.collections import save_picture
 from tests.search.places import catalog, holdings, index_of
 from tests.search.store_contract import Engine, fault, found_paths, paths_of, write_images

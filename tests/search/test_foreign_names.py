@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from footwork.errors import FootworkError, StoreError
-from search.index_folder import IndexFolder
+from search.place.folder import IndexFolder
 from search.query.texts import prepare_texts
 from search.store.embedded import compaction
 from search.store.embedded.compaction import compact

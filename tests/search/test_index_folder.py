@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from footwork.errors import ConfigError, StoreError
-from search.index_folder import IndexFolder, find_index
 from search.options import ModelOptions
+from search.place.folder import IndexFolder, find_index
 from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import open_catalog
@@ -132,7 +132,7 @@ def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
     place = IndexFolder(index)
     with place.writing():
         script = (
-            "import sys, pathlib; from search.index_folder import IndexFolder\n"
+            "import sys, pathlib; from search.place.folder import IndexFolder\n"
             "with IndexFolder(pathlib.Path(sys.argv[1])).writing(): pass"
         )
         done = subprocess.run(
@@ -146,7 +146,7 @@ def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
 
 def test_a_lock_ends_with_its_process(index: Path) -> None:
     script = (
-        "import os, signal, sys, pathlib; from search.index_folder import IndexFolder\n"
+        "import os, signal, sys, pathlib; from search.place.folder import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -176,16 +176,16 @@ def test_a_model_that_takes_over_while_an_index_is_opened_is_the_one_that_is_ope
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, later = IndexFolder(index), replace(EMBEDDER, fingerprint="thumb-2")
-    really_open = EmbeddedStore.open
+    opening = "search.place.folder.EmbeddedStore"
 
     def publish_first(folder: Path) -> EmbeddedStore:
         if folder.name == "generation-1":
-            monkeypatch.setattr(EmbeddedStore, "open", really_open)
+            monkeypatch.setattr(opening, EmbeddedStore)
             place.publish(later)
-        return really_open(folder)
+        return EmbeddedStore(folder)
 
     place.begin(later).close()
-    monkeypatch.setattr(EmbeddedStore, "open", publish_first)
+    monkeypatch.setattr(opening, publish_first)
     with closing(place.open()) as store:
         assert store.embedder == later
     assert [path.name for path in index.glob("*generation*")] == ["generation-2"]
@@ -214,16 +214,16 @@ def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
     index: Path, later: tuple[str, ...]
 ) -> None:
     catalog = index / "generation-1" / "catalog.sqlite"
-    with closing(EmbeddedStore.open(catalog.parent)) as store:
+    with closing(EmbeddedStore(catalog.parent)) as store:
         before, vectors = list(store.files()), store.sample(10)
     with closing(sqlite3.connect(catalog)) as connection:
         for column in later:
             connection.execute(f"ALTER TABLE files DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
-    with closing(EmbeddedStore.open(catalog.parent)) as store:
+    with closing(EmbeddedStore(catalog.parent)) as store:
         assert list(store.files()) == [replace(record, ctime_ns=None) for record in before]
         assert (store.sample(10) == vectors).all()
-    with closing(EmbeddedStore.open(catalog.parent)) as store:
+    with closing(EmbeddedStore(catalog.parent)) as store:
         summary = indexed(store, index.parent / "photos")
         assert (summary.embedded, summary.unchanged) == (0, len(before))
         assert list(store.files()) == before
@@ -238,9 +238,9 @@ def test_an_older_index_that_cannot_be_written_says_so(
     def refuse(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
-    monkeypatch.setattr("search.store.embedded.catalog.upgrade_tables", refuse)
+    monkeypatch.setattr("search.store.embedded.catalog._written", refuse)
     with pytest.raises(StoreError, match=r"is of an earlier version, and cannot be written here"):
-        EmbeddedStore.open(index / "generation-1")
+        EmbeddedStore(index / "generation-1")
 
 
 def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
@@ -249,7 +249,7 @@ def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
     opened.run("PRAGMA user_version = 7")
     opened.connection.close()
     with pytest.raises(StoreError, match=r"has format 7; .* reads format 2\. Move it away"):
-        EmbeddedStore.open(index / "generation-1")
+        EmbeddedStore(index / "generation-1")
     manifest = index / "footwork.json"
     told = json.loads(manifest.read_text("utf-8"))
     manifest.write_text(json.dumps(told | {"format": 9}), "utf-8")
@@ -290,7 +290,7 @@ def test_what_may_not_be_read_is_told_as_that(index: Path, monkeypatch: pytest.M
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with closing(IndexFolder(index).open()) as store:
-        monkeypatch.setattr("search.store.embedded.vector_file.np.memmap", refuse)
+        monkeypatch.setattr("search.store.embedded.vectors.np.memmap", refuse)
         with pytest.raises(StoreError, match=r"vectors\.f32 may not be read\. Give yourself the "):
             store.sample(3)
     monkeypatch.setattr("search.store.embedded.catalog.sqlite3.connect", closed)
@@ -342,8 +342,8 @@ def test_which_index_is_meant_is_found_or_asked(
     [
         "search.store.embedded.catalog.sqlite3.connect",
         "search.store.embedded.store.open_catalog",
-        "search.index_folder.EmbeddedStore.open",
-        "search.index_folder.write_json",
+        "search.store.embedded.store.EmbeddedStore.__init__",
+        "search.place.folder.write_json",
     ],
 )
 def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
@@ -351,7 +351,7 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 ) -> None:
     script = (
         "import os, sys, pathlib, pkgutil\n"
-        "from search.index_folder import IndexFolder\n"
+        "from search.place.folder import IndexFolder\n"
         "from tests.search.collections import EMBEDDER\n"
         "owner, name = sys.argv[2].rsplit('.', 1)\n"
         "setattr(pkgutil.resolve_name(owner), name, lambda *_, **__: os._exit(9))\n"
@@ -372,7 +372,7 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 def test_an_index_of_nothing_is_not_among_those_that_may_be_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.index_folder._indexes", lambda: tmp_path / "indexes")
+    monkeypatch.setattr("search.place.folder._indexes", lambda: tmp_path / "indexes")
     for name in ("empty", "full"):
         place = IndexFolder(tmp_path / "indexes" / name)
         with place.writing(), closing(place.begin(EMBEDDER)) as store:
@@ -388,7 +388,7 @@ def test_a_medium_that_cannot_be_written_is_told(
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("search.index_folder.exclusive_lock", refuse)
+    monkeypatch.setattr("search.place.folder.exclusive_lock", refuse)
     with (
         pytest.raises(StoreError, match=r"cannot be written: Read-only file system\. Make"),
         IndexFolder(index).writing(),

@@ -12,8 +12,8 @@ import pytest
 
 from footwork.errors import FootworkError
 from search import ImageIndex
-from search.index_folder import IndexFolder
 from search.options import QueryOptions
+from search.place.folder import IndexFolder
 from search.query.texts import open_texts
 from search.store.embedded import approximate
 from search.store.protocol import FloatArray

@@ -23,7 +23,7 @@ from search.store.embedded import EmbeddedStore
 from tests.search.collections import ThumbEncoder, surroundings
 search.update.update.BATCH = 4
 print("ready", flush=True)
-store = EmbeddedStore.open(Path(sys.argv[1]))
+store = EmbeddedStore(Path(sys.argv[1]))
 search.update.update.update(store, [sys.argv[2]], surroundings(ThumbEncoder(0.004)))
 print("done", flush=True)
 """
@@ -58,7 +58,7 @@ def test_after_any_kill_the_updated_index_equals_a_fresh_one(tmp_path: Path) -> 
         new_store(index).close()
         for _ in range(2):  # the second one goes on from the first
             killed += kill_while_indexing(index, photos, moment.uniform(0.0, 0.35))
-        with closing(EmbeddedStore.open(index)) as store:
+        with closing(EmbeddedStore(index)) as store:
             left = held(store)
             assert left.items() <= expected.items()
             assert finds_itself(store)

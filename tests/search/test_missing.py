@@ -12,11 +12,11 @@ import pytest
 
 from footwork.cli import main
 from footwork.errors import DataError
-from search import missing
+from search import paths as missing
 from search.answers.answer import looked_for
 from search.answers.rows import answer_document, answer_lines
-from search.index_folder import IndexFolder
-from search.missing import NO_ANSWER, missing_files
+from search.paths import NO_ANSWER, missing_files
+from search.place.folder import IndexFolder
 from search.update.indexing import Indexer
 from tests.search.collections import save_pictures
 from tests.search.found import answer, hit

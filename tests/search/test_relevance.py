@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from search.query.relevance import Evidence, Yardstick, reference_prompts
+from search.query.relevance import Evidence, Relevance, reference_prompts
 
 Rows = NDArray[np.float64]
 WIDTH, SIDES, WORDS, SUBJECTS = 256, 60, 120, 12
@@ -31,7 +31,7 @@ class World:
         self.meanings = unit(generator.normal(size=(WORDS + SUBJECTS, SIDES)) @ sides)
         self.texts = unit(self._text_cone / 10 + self.meanings)
         self.references, self.queries = self.texts[:WORDS], self.texts[WORDS:]
-        self.yardstick = Yardstick(self.references)
+        self.yardstick = Relevance(self.references)
 
     def images(self, subject: int, count: int) -> Rows:
         noise = unit(self._generator.normal(size=(count, WIDTH)))
@@ -49,7 +49,7 @@ def world() -> World:
 def test_what_is_shown_is_relevant_and_what_is_not_is_nothing(world: World) -> None:
     shown = np.concatenate([world.images(subject, 5) for subject in range(6)])
     for subject in range(SUBJECTS):
-        relevant = world.yardstick.relevance([world.text(subject)], shown) >= 0.5
+        relevant = world.yardstick.of([world.text(subject)], shown) >= 0.5
         expected = np.zeros(30, bool)
         expected[5 * subject : 5 * subject + 5] = True
         assert_array_equal(relevant, expected)
@@ -57,16 +57,16 @@ def test_what_is_shown_is_relevant_and_what_is_not_is_nothing(world: World) -> N
 
 def test_a_folder_of_nothing_else_is_relevant_as_a_whole(world: World) -> None:
     everything = world.images(3, 40)
-    assert (world.yardstick.relevance([world.text(3)], everything) >= 0.5).all()
+    assert (world.yardstick.of([world.text(3)], everything) >= 0.5).all()
     alike = world.yardstick.image(everything[0])
-    assert (world.yardstick.relevance([alike], everything) >= 0.5).all()
+    assert (world.yardstick.of([alike], everything) >= 0.5).all()
 
 
 def test_an_image_is_judged_alike_alone_and_among_others(world: World) -> None:
     images = np.concatenate([world.images(0, 3), world.images(7, 30)])
     for term in (world.text(0), world.yardstick.image(images[1])):
-        together = world.yardstick.relevance([term], images)
-        alone = [world.yardstick.relevance([term], row[None]).item() for row in images]
+        together = world.yardstick.of([term], images)
+        alone = [world.yardstick.of([term], row[None]).item() for row in images]
         assert_allclose(together, alone, rtol=1e-9)
 
 
@@ -74,14 +74,14 @@ def test_more_of_what_is_wanted_is_more_relevant(world: World) -> None:
     middle = world.images(5, 1)[0]
     for term in (world.text(2), world.yardstick.image(world.images(2, 1)[0])):
         steps = np.linspace(0, 2, 9)[:, None]
-        found = world.yardstick.relevance([term], unit(middle + steps * term.direction))
+        found = world.yardstick.of([term], unit(middle + steps * term.direction))
         assert (np.diff(found) > 0).all()
 
 
 def test_an_image_is_most_like_itself(world: World) -> None:
     images = np.concatenate([world.images(subject, 4) for subject in range(SUBJECTS)])
     for row, image in enumerate(images):
-        found = world.yardstick.relevance([world.yardstick.image(image)], images)
+        found = world.yardstick.of([world.yardstick.image(image)], images)
         assert found.argmax() == row
         assert found[row] > 0.99
 
@@ -89,20 +89,20 @@ def test_an_image_is_most_like_itself(world: World) -> None:
 def test_what_all_texts_have_in_common_does_not_matter(world: World) -> None:
     images = world.images(4, 10)
     shift = np.random.default_rng(1).normal(size=WIDTH)
-    moved = Yardstick(world.references + shift)
-    expected = world.yardstick.relevance([world.text(4)], images)
+    moved = Relevance(world.references + shift)
+    expected = world.yardstick.of([world.text(4)], images)
     term = moved.text(world.queries[4] + shift)
-    assert_allclose(moved.relevance([term], images), expected, rtol=1e-9)
+    assert_allclose(moved.of([term], images), expected, rtol=1e-9)
 
 
 def test_neither_the_height_nor_the_scale_of_the_cosines_matters(world: World) -> None:
     images = world.images(4, 10)
     term = world.text(4)
-    expected = world.yardstick.relevance([term], images)
-    assert_allclose(world.yardstick.relevance([term], 0.3 * images), expected, rtol=1e-9)
+    expected = world.yardstick.of([term], images)
+    assert_allclose(world.yardstick.of([term], 0.3 * images), expected, rtol=1e-9)
     axis = np.linalg.svd(world.references - world.references.mean(axis=0))[2][-1]
     assert np.abs(axis @ term.direction) < 1e-9  # a direction that no text has
-    assert_allclose(world.yardstick.relevance([term], images + axis), expected, rtol=1e-9)
+    assert_allclose(world.yardstick.of([term], images + axis), expected, rtol=1e-9)
 
 
 def test_a_single_term_searches_by_itself(world: World) -> None:
@@ -122,7 +122,7 @@ def test_several_terms_find_what_shows_all_of_them(world: World) -> None:
     for terms in pairs:
         vector = world.yardstick.search_vector(terms, images)
         assert set(np.argsort(-images @ vector)[:10]) >= {16, 17, 18, 19}
-        assert set(np.argsort(-world.yardstick.relevance(terms, images))[:4]) == {16, 17, 18, 19}
+        assert set(np.argsort(-world.yardstick.of(terms, images))[:4]) == {16, 17, 18, 19}
 
 
 def test_the_order_of_terms_does_not_matter_and_their_weights_do(world: World) -> None:
@@ -133,7 +133,7 @@ def test_the_order_of_terms_does_not_matter_and_their_weights_do(world: World) -
         doubled = [replace(term, weight=2 * term.weight) for term in terms]
         assert_allclose(measure(terms, images), measure(doubled, images), rtol=1e-9)
     heavier = [replace(terms[0], weight=30.0), *terms[1:]]
-    more = world.yardstick.relevance(heavier, images) - world.yardstick.relevance(terms, images)
+    more = world.yardstick.of(heavier, images) - world.yardstick.of(terms, images)
     assert (more[:3] > 0).all()
 
 
@@ -143,7 +143,7 @@ def test_the_smallest_collections_give_numbers(world: World, count: int) -> None
     terms = [world.text(0), world.yardstick.image(world.images(1, 1)[0])]
     vector = world.yardstick.search_vector(terms, images)
     assert np.linalg.norm(vector) == pytest.approx(1)
-    found = world.yardstick.relevance(terms, images)
+    found = world.yardstick.of(terms, images)
     assert found.shape == (count,)
     assert ((found >= 0) & (found <= 1)).all()
 
@@ -151,11 +151,11 @@ def test_the_smallest_collections_give_numbers(world: World, count: int) -> None
 def test_degenerate_vectors_give_numbers() -> None:
     one = np.ones((1, 8)) / np.sqrt(8)
     for references in (one, np.repeat(one, 5, axis=0)):
-        yardstick = Yardstick(references)
+        yardstick = Relevance(references)
         terms = [yardstick.text(one[0]), yardstick.image(one[0])]
         images = np.repeat(one, 3, axis=0)
         assert np.isfinite(yardstick.search_vector(terms, images)).all()
-        assert np.isfinite(yardstick.relevance(terms, images)).all()
+        assert np.isfinite(yardstick.of(terms, images)).all()
 
 
 def test_the_embedded_model_finds_shapes_and_says_where_there_are_none() -> None:
@@ -167,11 +167,11 @@ def test_the_embedded_model_finds_shapes_and_says_where_there_are_none() -> None
     scenes = [Scene(shape, colour, "plain", "large", 1, "gray") for colour, shape in kinds * 4]
     encoder = DualEncoder.load("tiny")
     images = encoder.encode_images([draw(scene, generator) for scene in scenes])
-    yardstick = Yardstick(encoder.encode_texts(reference_prompts("tiny")))
+    yardstick = Relevance(encoder.encode_texts(reference_prompts("tiny")))
 
     def found(text: str) -> set[tuple[str, str]]:
         term = yardstick.text(encoder.encode_texts([text])[0])
-        relevant = yardstick.relevance([term], images) >= 0.5
+        relevant = yardstick.of([term], images) >= 0.5
         assert relevant.sum() % 4 == 0
         return {(scenes[row].colour, scenes[row].shape) for row in np.nonzero(relevant)[0]}
 

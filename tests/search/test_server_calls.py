@@ -13,9 +13,8 @@ import pytest
 from footwork.errors import ConfigError, StoreError
 from search.filters import Filter
 from search.store.server import ServerOptions, ServerStore, connection
-from search.store.server.connection import Connection, is_transient
-from search.store.server.expressions import any_path, any_size, literal, present_images
-from search.store.server.options import INDEXES
+from search.store.server.connection import INDEXES, Connection, is_transient
+from search.store.server.rows import any_path, any_size, literal, present_images
 
 pytest.importorskip("pymilvus")
 OPTIONS = ServerOptions(url="http://127.0.0.1:19530", timeout=5, patience=20)

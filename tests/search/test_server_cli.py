@@ -14,7 +14,7 @@ import pytest
 from footwork.cli import main
 from search.index import ImageIndex
 from search.options import ModelOptions, StoreOptions
-from search.server_place import ServerPlace
+from search.place.server import ServerPlace
 from search.update.indexing import Indexer
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import held, save_pictures

@@ -22,7 +22,7 @@ from footwork.cli import main
 from footwork.errors import StoreError
 from search.filters import Filter
 from search.options import StoreOptions
-from search.server_place import ServerPlace
+from search.place.server import ServerPlace
 from search.store.protocol import Changes, Embedded
 from search.store.server import ServerOptions, ServerStore
 from search.store.server.rows import root_row, row_of, schema_of

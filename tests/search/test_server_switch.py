@@ -11,7 +11,7 @@ import pytest
 
 from footwork.errors import StoreError
 from search.options import StoreOptions
-from search.server_place import ServerPlace
+from search.place.server import ServerPlace
 from tests.search.collections import EMBEDDER, WIDTH, indexed, save_pictures
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import ServerEngine

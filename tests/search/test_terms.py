@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from footwork.errors import ConfigError
-from search.dates import day_bounds
-from search.path_words import words_of
-from search.paths import real_path, spellings, stored_text
+from search.filters import day_bounds
+from search.paths import real_path, spellings, stored_text, words_of
 from search.query.terms import Term, parse_query, read_queries
 
 

@@ -16,11 +16,10 @@ from footwork.encoder.dual import DualEncoder
 from footwork.errors import StoreError
 from footwork.files import checksums
 from footwork.files.checksums import damage_in, write_checksums
-from search import ImageIndex
-from search.index_folder import IndexFolder
+from search import ImageIndex, doctor
 from search.options import QueryOptions
+from search.place.folder import IndexFolder
 from search.query.texts import Texts, embedder_of, open_texts, prepare_texts
-from search.upkeep import doctor
 from tests.search.drawn import draw_photos
 
 pytestmark = pytest.mark.usefixtures("exported_once")

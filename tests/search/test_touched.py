@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from search.answers.rows import date_text
+from search.duplicates.keepers import state_of
 from search.records import ImageRecord, file_date, file_state
 from search.store.protocol import Changes, Move, Store
 from search.update.update import Summary, update
-from search.upkeep.same_files import state_of
 from tests.search.collections import (
     ThumbEncoder,
     held,

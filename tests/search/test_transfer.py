@@ -16,8 +16,8 @@ import pytest
 
 from footwork.cli import main
 from footwork.errors import ConfigError, DataError, StoreError
-from search.index_folder import IndexFolder
 from search.options import ModelOptions, StoreOptions
+from search.place.folder import IndexFolder
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from search.transfer.export import export_images

@@ -12,8 +12,8 @@ import pytest
 
 from footwork.cli import main
 from search.filters import Filter
+from search.query.unknown_values import unknown_values
 from search.store.protocol import Store
-from search.unknown_values import unknown_values
 from tests.search.drawn import draw_photos
 from tests.search.store_contract import Engine, paths_of, write_images
 
@@ -76,7 +76,7 @@ def test_names_are_found_in_either_spelling(engine: Engine, stored: str, asked: 
 def test_what_only_some_images_were_asked_for_is_not_said_of_all(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.unknown_values._LOOKED_AT", 2)
+    monkeypatch.setattr("search.query.unknown_values._LOOKED_AT", 2)
     store.write_labels([("/photos/2024/b.jpg", {})])
     asked = []
 
@@ -104,7 +104,9 @@ def test_the_commands_tell_it_and_end_as_before(
     ):
         assert main(["search", *command, *index, *wrong]) == 0
         assert "--format gif lets no image through; the index knows png." in capsys.readouterr().err
-    monkeypatch.setattr("search.unknown_values.unknown_values", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(
+        "search.query.unknown_values.unknown_values", lambda *_: pytest.fail("asked")
+    )
     assert main(["search", "query", "a red star", *index, "--format", "png"]) == 0
     assert main(["search", "query", "a yellow heart", *index]) == 0  # nothing matches, but is there
     assert capsys.readouterr().err == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 
 from footwork.errors import DataError
+from search.records import ImageRecord
 from search.store.embedded import EmbeddedStore
 from search.update.reading import FileReading, read_whole
-from search.update.summary_text import summary_document, summary_text
-from search.update.update import update
+from search.update.update import summary_document, summary_text, update
 from tests.search.collections import (
     ThumbEncoder,
     finds_itself,
@@ -206,7 +207,7 @@ def test_a_full_disk_loses_nothing_that_was_written(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("search.store.embedded.vector_file.os.pwrite", full)
+        patched.setattr("search.store.embedded.vectors.os.pwrite", full)
         with pytest.raises(StoreError, match=r"No space left.*what was written before is kept"):
             indexed(store, tmp_path / "photos")
     assert held(store) == before
@@ -214,13 +215,15 @@ def test_a_full_disk_loses_nothing_that_was_written(
     assert finds_itself(store)
 
 
-def test_a_record_becomes_known_only_when_decoded(tmp_path: Path) -> None:
-    from search.records import ImageRecord
-
+def test_what_others_read_of_a_file_stays_while_a_thread_decodes_it(tmp_path: Path) -> None:
     [path] = save_pictures(tmp_path, 1)
-    reading = FileReading(ImageRecord(path=str(path), size=0, mtime_ns=0))
-    assert np.asarray(reading.decode(4)).shape == (48, 64, 3)
-    assert reading.record.size == path.stat().st_size
+    found = ImageRecord(path=str(path), size=0, mtime_ns=0)
+    reading = FileReading(found)
+    with ThreadPoolExecutor(1) as pool:
+        assert np.asarray(pool.submit(reading.decode, 4).result()).shape == (48, 64, 3)
+    assert reading.found is found
+    assert reading.decoded is not None
+    assert (reading.decoded.path, reading.decoded.size) == (str(path), path.stat().st_size)
 
 
 def test_a_file_too_large_to_be_held_is_read_by_parts(

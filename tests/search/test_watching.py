@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from search.index_folder import IndexFolder
+from search.place.folder import IndexFolder
 from search.update import watching
 from search.update.indexing import Indexer
-from search.update.summary_text import summary_text
+from search.update.update import summary_text
 from search.update.watching import watched_updates
 from tests.search.collections import save_pictures
 from tests.search.places import holdings, index_of

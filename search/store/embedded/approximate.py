@@ -90,27 +90,35 @@ class ApproximateIndex:
             return 0
         return build.slots if self._index(build, state.width) is not None else 0
 
-    def candidates(self, queries: FloatArray, count: int) -> SlotArray:
-        """The nearest, all but surely.
-
-        Returns:
-            Shape (Q, count); -1 where there are no more.
-        """
-        build, index = self._opened()
-        return self._ask(index, queries, count, build.probes)
-
-    def all_candidates(
-        self, queries: FloatArray, count: int, only: NDArray[np.bool_] | None = None
+    def candidates(
+        self,
+        queries: FloatArray,
+        count: int,
+        *,
+        all_lists: bool = False,
+        only: NDArray[np.bool_] | None = None,
     ) -> SlotArray:
-        """The nearest by their 8 bits a number, every list looked into.
+        """The nearest by their 8 bits a number; `covers` comes first.
 
         Args:
             queries: Shape (Q, D).
             count: Of each query.
+            all_lists: Whether to look into every list; else the nearest are all but surely found.
             only: Shape (N,), which slots count; None takes all.
+
+        Returns:
+            Shape (Q, count); -1 where there are no more.
         """
-        _, index = self._opened()
-        return self._ask(index, queries, count, index.nlist, only)
+        assert self._open is not None
+        (build, index), faiss = self._open, _faiss()
+        options: dict[str, Any] = {"nprobe": index.nlist if all_lists else build.probes}
+        if only is not None:
+            bits: Any = np.packbits(only[: index.ntotal], bitorder="little")
+            options["sel"] = faiss.IDSelectorBitmap(bits)
+        parameters = faiss.SearchParametersIVF(**options)
+        _, slots = index.search(np.ascontiguousarray(queries), count, params=parameters)
+        nearest: SlotArray = np.where(slots < index.ntotal, slots, -1)
+        return nearest
 
     def refresh(self, vectors: FloatArray, typical: FloatArray, state: Covered) -> None:
         """Build or extend it where that is worth while.
@@ -137,18 +145,15 @@ class ApproximateIndex:
         for start in range(covered, len(vectors), _ADDED):
             index.add(np.ascontiguousarray(vectors[start : start + _ADDED]))
         probes, recall = _tuned(index, vectors, typical)
-        name = f"approximate-{len(vectors)}.faiss"
-        self._publish(
-            index,
-            Build(
-                file=name,
-                vectors=state.vectors,
-                slots=len(vectors),
-                trained=trained,
-                probes=probes,
-                recall=recall,
-            ),
+        build = Build(
+            file=f"approximate-{len(vectors)}.faiss",
+            vectors=state.vectors,
+            slots=len(vectors),
+            trained=trained,
+            probes=probes,
+            recall=recall,
         )
+        self._publish(index, build)
 
     def details(self) -> dict[str, str]:
         """What `status` tells of it."""
@@ -184,36 +189,12 @@ class ApproximateIndex:
         except (OSError, KeyError, TypeError):
             return True
 
-    def _opened(self) -> tuple[Build, Any]:
-        assert self._open is not None, "`covers` comes first"
-        return self._open
-
-    def _ask(
-        self,
-        index: Any,
-        queries: FloatArray,
-        count: int,
-        probes: int,
-        only: NDArray[np.bool_] | None = None,
-    ) -> SlotArray:
-        faiss = _faiss()
-        options: dict[str, Any] = {"nprobe": probes}
-        if only is not None:
-            bits: Any = np.packbits(only[: index.ntotal], bitorder="little")
-            options["sel"] = faiss.IDSelectorBitmap(bits)
-        parameters = faiss.SearchParametersIVF(**options)
-        _, slots = index.search(np.ascontiguousarray(queries), count, params=parameters)
-        found: SlotArray = np.where(slots < index.ntotal, slots, -1)
-        return found
-
     def _publish(self, index: Any, build: Build) -> None:
         path = self._folder / build.file
         try:
-            for one in (path, self._folder / _RECORD):
-                require_no_link(one)
-            with published_file(
-                path
-            ) as temporary:  # a mapped file that ends early kills its reader
+            require_no_link(path)
+            require_no_link(self._folder / _RECORD)
+            with published_file(path) as temporary:  # one mapped that ends early kills its reader
                 _faiss().write_index(index, str(temporary))
             told = replace(build, checksums=file_checksums(path))
             write_json(self._folder / _RECORD, asdict(told))
@@ -275,24 +256,17 @@ def _tuned(index: Any, vectors: FloatArray, typical: FloatArray) -> tuple[int, f
     if len(typical):
         kinds.append(np.ascontiguousarray(typical[:_TRIED]))
 
-    def found(queries: FloatArray, probes: int) -> SlotArray:
-        slots: SlotArray = index.search(
-            queries, _TOP, params=faiss.SearchParametersIVF(nprobe=probes)
-        )[1]
-        return slots
+    def nearest(queries: FloatArray, probes: int) -> list[set[int]]:
+        parameters = faiss.SearchParametersIVF(nprobe=probes)
+        return [set(row) for row in index.search(queries, _TOP, params=parameters)[1].tolist()]
 
-    truth = [found(queries, index.nlist) for queries in kinds]
+    truth = [nearest(queries, index.nlist) for queries in kinds]
     recall = 0.0
     for probes in _PROBES:
         recall = min(
-            _overlap(found(queries, probes), best)
+            sum(map(len, map(set.intersection, nearest(queries, probes), best))) / _TOP / len(best)
             for queries, best in zip(kinds, truth, strict=True)
         )
         if recall >= _RECALL:
             return probes, recall
     return _PROBES[-1], recall
-
-
-def _overlap(found: SlotArray, truth: SlotArray) -> float:
-    pairs = zip(found.tolist(), truth.tolist(), strict=True)
-    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in pairs]))

@@ -1,4 +1,4 @@
-"""The SQLite file that says what is known of each image, and which row of the vector file is its.
+"""What an index knows of its files, in SQLite: its tables, opened and checked.
 
 A transaction commits after the vectors that it names are on the disk: so what the catalog names is
 always there, and what it does not name may be overwritten.
@@ -19,13 +19,63 @@ from numpy.typing import NDArray
 
 from footwork.errors import StoreError
 from footwork.files.plain_files import require_no_link
-from search.store.embedded.tables import (
-    FORMAT,
-    are_ours,
-    create_tables,
-    upgrade_tables,
-)
 from search.store.protocol import Embedder
+
+FORMAT = 2
+"""Of the tables below. A change of them counts it up, and `open_catalog` says how to go on."""
+
+_SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    content TEXT NOT NULL,
+    format TEXT,
+    width INTEGER,
+    height INTEGER,
+    date INTEGER,
+    camera TEXT,
+    camera_folded TEXT,
+    fault TEXT,
+    present INTEGER NOT NULL,
+    slot INTEGER
+);
+CREATE UNIQUE INDEX files_by_slot ON files (slot);
+CREATE INDEX files_by_size ON files (size);
+CREATE INDEX files_by_path ON files (path, slot) WHERE present AND slot IS NOT NULL;
+CREATE INDEX files_by_date ON files (date, slot) WHERE present AND slot IS NOT NULL;
+CREATE INDEX files_by_camera ON files (
+    camera_folded, date, width, height, size, format, slot
+) WHERE present AND slot IS NOT NULL;
+CREATE INDEX files_by_format ON files (
+    format, width, height, size, date, camera_folded, slot
+) WHERE present AND slot IS NOT NULL;
+CREATE INDEX files_absent ON files (slot) WHERE NOT present;
+CREATE TABLE holes (slot INTEGER PRIMARY KEY);
+CREATE TABLE labels (
+    label TEXT NOT NULL,
+    file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    score REAL NOT NULL,
+    PRIMARY KEY (label, file)
+) WITHOUT ROWID;
+CREATE INDEX labels_by_file ON labels (file);
+CREATE VIRTUAL TABLE names USING fts5 (words, tokenize = 'unicode61 remove_diacritics 2');
+"""
+_LATER = ("checksum INTEGER", "ctime_ns INTEGER", "date_from TEXT")
+"""Columns that `files` has got since; a catalog of format 1 has none, or the first."""
+_DATES_FROM = """
+UPDATE files SET date_from = CASE
+    WHEN date = CAST(strftime('%s', mtime_ns / 1000000000, 'unixepoch', 'localtime') AS INTEGER)
+    THEN 'file' ELSE 'picture' END
+WHERE format IS NOT NULL
+"""
+"""A guess, as format 1 made it at every update; which files were changed meanwhile is not known."""
+_OTHERS = ("names_", "sqlite_")
+"""Tables of SQLite's own making: in which a virtual one lies, or its statistics."""
+
 
 FILE_NAME = "catalog.sqlite"
 SlotArray = NDArray[np.int64]
@@ -75,14 +125,8 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[Catalog]:
         """Within the block everything is written, or nothing."""
-        with translated(self.path):
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self
-                self.connection.commit()
-            except BaseException:
-                self.connection.rollback()
-                raise
+        with translated(self.path), _written(self.connection):
+            yield self
 
     @property
     def embedder(self) -> Embedder:
@@ -196,7 +240,9 @@ def create_catalog(path: Path) -> None:
     """
     with translated(path), closing(_connect(path, "rwc")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        create_tables(connection)
+        added = "".join(f"ALTER TABLE files ADD COLUMN {column};" for column in _LATER)
+        version = f"PRAGMA user_version = {FORMAT};"
+        connection.executescript(f"BEGIN; {_SCHEMA} {added} {version} COMMIT;")
 
 
 def open_catalog(path: Path, *, to_write: bool) -> Catalog:
@@ -220,7 +266,7 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
                 f"format {FORMAT}. Move it away and index the photos anew, or take the version "
                 "that made it."
             )
-        if not are_ours(connection):
+        if not _has_our_tables(connection):
             raise spoilt_catalog(path, "its tables are not those of an index")
         held.pop_all()
     return Catalog(path, connection)
@@ -237,21 +283,49 @@ def open_copy(path: Path) -> Catalog:
         connection = _connect(path, "ro&immutable=1")
         held.callback(connection.close)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != FORMAT or not are_ours(connection):
+        if version != FORMAT or not _has_our_tables(connection):
             raise spoilt_catalog(path, "its tables are not those of an index of this version")
         held.pop_all()
     return Catalog(path, connection)
 
 
 def _upgrade(path: Path) -> None:
+    """Bring tables of format 1 up to date; whether they are that now, `_has_our_tables` tells."""
     try:
-        with closing(_connect(path, "rw")) as connection:
-            upgrade_tables(connection)
+        with closing(_connect(path, "rw")) as connection, _written(connection):
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            counts = range(len(_LATER)) if version == 1 else ()  # else another has done it
+            known = next((n for n in counts if _has_our_tables(connection, n)), None)
+            if known is not None:
+                for column in _LATER[known:]:
+                    connection.execute(f"ALTER TABLE files ADD COLUMN {column}")
+                connection.execute(_DATES_FROM)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
     except sqlite3.OperationalError as error:
         raise StoreError(
             f"The index in {path.parent} is of an earlier version, and cannot be written here "
             f"({error}). footwork search status, where it can be, brings it up to date."
         ) from error
+
+
+def _has_our_tables(connection: sqlite3.Connection, later: int = len(_LATER)) -> bool:
+    """Whether a file has these tables and nothing else, as its own schema tells.
+
+    A trigger, a view or a column that computes would do what whoever made the file pleases.
+
+    Args:
+        connection: To the file.
+        later: How many of the later columns it is to have.
+    """
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    statements = {
+        " ".join(str(sql).split())
+        for kind, name, sql in rows.fetchall()
+        if not (kind == "table" and str(name).startswith(_OTHERS))
+    }
+    columns = ", ".join(("slot INTEGER ", *_LATER[:later])) + ")"
+    ours = (" ".join(sql.split()) for sql in _SCHEMA.split(";") if sql.strip())
+    return statements == {sql.replace("slot INTEGER )", columns) for sql in ours}
 
 
 def require_plain_catalog(path: Path) -> None:
@@ -307,6 +381,17 @@ def _connect(path: Path, mode: str, *statements: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def _written(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from footwork.errors import StoreError
 from footwork.files.folders import flush
 from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
 from search.store.embedded.catalog_copy import drop_copy
-from search.store.embedded.vector_file import VectorFile
-from search.store.protocol import FloatArray
+from search.store.embedded.vectors import VectorFile
 
 FEWEST_HOLES = 10_000
 WORST_SHARE = 0.25
@@ -50,7 +48,9 @@ def compact(folder: Path) -> int:
         if len(slots) == before and not catalog.one("SELECT count(*) FROM holes"):
             return 0
         old = folder / catalog.vectors_name
-        new = _free_name(folder, old.name)
+        # Never a name that was used lately: what was built for a file is known by its name.
+        number = old.name.removeprefix("vectors-").removesuffix(".f32")
+        new = folder / f"vectors-{int(number) + 1 if number.isdigit() else 2}.f32"
         _copy_vectors(old, new, slots, catalog.embedder.width)
         _renumber(catalog, slots)
         catalog.set_fact("vectors", new.name)
@@ -64,7 +64,8 @@ def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
     try:
         new.unlink(missing_ok=True)  # of a process that was killed, or a link
         with new.open("xb") as file:
-            for part in _parts(vectors, slots):
+            for start in range(0, len(slots), _COPIED):
+                part = vectors[slots[start : start + _COPIED]]
                 file.write(np.ascontiguousarray(part, "<f4").tobytes())
             file.flush()
             os.fsync(file.fileno())
@@ -75,20 +76,9 @@ def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
         raise StoreError(message) from error
 
 
-def _parts(vectors: FloatArray, slots: SlotArray) -> Iterator[FloatArray]:
-    for start in range(0, len(slots), _COPIED):
-        yield vectors[slots[start : start + _COPIED]]
-
-
 def _renumber(catalog: Catalog, slots: SlotArray) -> None:
     # Upwards: what a vector moves to was left, or never used, by the time that it does.
     moved = ((new, int(old)) for new, old in enumerate(slots.tolist()) if new != old)
     catalog.run_many("UPDATE files SET slot = ? WHERE slot = ?", moved)
     catalog.run("DELETE FROM holes")
     catalog.set_fact("slots", len(slots))
-
-
-def _free_name(folder: Path, old: str) -> Path:
-    """Never one that was used lately: what was built for a file is known by its name."""
-    number = old.removeprefix("vectors-").removesuffix(".f32")
-    return folder / f"vectors-{int(number) + 1 if number.isdigit() else 2}.f32"

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -22,13 +22,12 @@ from footwork.errors import StoreError
 from footwork.files.faults import counted
 from search.findings import Finding
 from search.paths import real_path
-from search.store.embedded import file_rows
+from search.store.embedded import rows as file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
 from search.store.embedded.catalog import (
     FILE_NAME,
     VECTORS,
     Catalog,
-    SlotArray,
     create_catalog,
     embedder_of_fact,
     empty_log,
@@ -38,7 +37,7 @@ from search.store.embedded.catalog import (
 )
 from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, keep_copy
 from search.store.embedded.compaction import compact
-from search.store.embedded.vector_file import VectorFile, checksums_of, spoilt_rows
+from search.store.embedded.vectors import VectorFile, checksums_of, spoilt_rows
 
 _BLOCK = 16_384
 _TOLD = 20  # faults that SQLite is asked to list
@@ -49,9 +48,11 @@ _OURS = re.compile(
 """Names that only this engine gives."""
 _NEW, _ASIDE = ".catalog-repaired.sqlite", "catalog-damaged.sqlite"
 _COPY_ASIDE = "catalog-damaged-copy.sqlite"
+_APPROXIMATE = "approximate.json"
+_UNCHECKED = "slot IS NOT NULL AND checksum IS NULL"
+_ODD_LABEL = "typeof(label) != 'text' OR typeof(score) != 'real'"
 COPY_FAULT = "copy of the catalog"
 _NO_VECTOR = "lost embeddings"
-_SPOILT = "not what was written, or not of length 1"
 _LOST = "they are forgotten, and the next footwork search index embeds them again"
 
 
@@ -78,39 +79,30 @@ def copy_damage(folder: Path) -> str | None:
 
 
 def _damage(catalog: Catalog) -> str | None:
+    """Every row is read as who answers would read it."""
     try:
-        with closing(catalog.connection) as connection:
-            rows = connection.execute(f"PRAGMA integrity_check({_TOLD})").fetchall()
-            words, files = (
-                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                for table in ("names", "files")
-            )
-            unused = _read_all(catalog)
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    faults = [line for (text,) in rows if text != "ok" for line in str(text).splitlines()]
+        with closing(catalog.connection), catalog.snapshot():
+            rows = catalog.run(f"PRAGMA integrity_check({_TOLD})").fetchall()
+            faults = [line for (text,) in rows if text != "ok" for line in str(text).splitlines()]
+            words = catalog.one("SELECT count(*) FROM names")
+            _ = (catalog.embedder, catalog.vectors_name, catalog.slot_count, catalog.dead_slots())
+            _ = (file_rows.read_roots(catalog), file_rows.read_exclusions(catalog))
+            _ = catalog.slots("slot IS NOT NULL", ())
+            files = sum(1 for _ in file_rows.read_files(catalog, "true"))
+            if wrong := file_rows.wrong_words(catalog):
+                raise catalog.spoilt(f"the words of {wrong:,} files are not those of their paths")
+            if catalog.one(f"SELECT count(*) FROM labels WHERE {_ODD_LABEL}"):
+                raise catalog.spoilt("a label is no text, or its score no number")
+            unused = catalog.one("SELECT count(*) FROM holes JOIN files ON files.slot = holes.slot")
+    except StoreError as error:
+        if isinstance(error.__cause__, sqlite3.DatabaseError):
+            return str(error.__cause__)
+        raise
     if unused:
         faults.append(f"{unused:,} vectors count as unused that are used")
     if words != files:
         faults.append(f"{files:,} files, but the words of {words:,}")
     return "; ".join(faults[:3]) or None
-
-
-def _read_all(catalog: Catalog) -> int:
-    """Read every row as who answers would; returns how many used vectors count as unused."""
-    with catalog.snapshot():
-        told = [catalog.embedder, catalog.vectors_name, catalog.slot_count]
-        told += [file_rows.read_roots(catalog), catalog.dead_slots()]
-        told += [file_rows.read_exclusions(catalog)]
-        told += [catalog.slots("slot IS NOT NULL", ())]
-        for record in file_rows.read_files(catalog, "true"):
-            told[0] = record
-        if wrong := file_rows.wrong_words(catalog):
-            raise catalog.spoilt(f"the words of {wrong:,} files are not those of their paths")
-        odd = "SELECT count(*) FROM labels WHERE typeof(label) != 'text' OR typeof(score) != 'real'"
-        if catalog.one(odd):
-            raise catalog.spoilt("a label is no text, or its score no number")
-        return int(catalog.one("SELECT count(*) FROM holes JOIN files ON files.slot = holes.slot"))
 
 
 def prospect(folder: Path) -> str:
@@ -158,7 +150,7 @@ def restore_catalog(folder: Path, embedder: Mapping[str, Any] | None) -> str:
             catalog.run("PRAGMA journal_mode = WAL")
             with catalog.transaction():
                 done = _went_back(catalog, folder) if is_copy else _begun(catalog, folder, embedder)
-            _drop_stale(folder, catalog)
+            _drop_stale(catalog, folder)
             catalog.run("PRAGMA wal_checkpoint(TRUNCATE)")
         if _set_aside(folder, with_copy=not is_copy):
             done += f" The damaged one is {folder / _ASIDE}."
@@ -170,8 +162,8 @@ def restore_catalog(folder: Path, embedder: Mapping[str, Any] | None) -> str:
 
 
 def _went_back(catalog: Catalog, folder: Path) -> str:
-    rows = catalog.run("SELECT path FROM files WHERE slot IS NOT NULL AND checksum IS NULL")
-    unproven = [real_path(path) for (path,) in rows.fetchall()]
+    rows = catalog.run(f"SELECT path FROM files WHERE {_UNCHECKED}").fetchall()
+    unproven = [real_path(path) for (path,) in rows]
     for path in unproven:  # whether the vectors there are still theirs, nothing would tell
         file_rows.delete_file(catalog, path)
     lost = f", without {counted(len(unproven), 'file')} of no checksum" if unproven else ""
@@ -244,29 +236,55 @@ def inspect_folder(folder: Path) -> list[Finding]:
     Raises:
         StoreError: The catalog cannot be read.
     """
-    found = _inspected(folder)
+
+    def inspected() -> list[Finding]:
+        catalog = open_catalog(folder / FILE_NAME, to_write=False)
+        with closing(catalog.connection), catalog.snapshot():
+            return [*_of_vectors(catalog, folder), *_of_files(catalog, folder)]
+
+    findings = inspected()
     # A writer may have compacted between a look at the catalog and one at its vectors.
-    return _inspected(folder) if any(one.kind == _NO_VECTOR for one in found) else found
+    return inspected() if any(one.kind == _NO_VECTOR for one in findings) else findings
 
 
-def _inspected(folder: Path) -> list[Finding]:
-    catalog = open_catalog(folder / FILE_NAME, to_write=False)
-    with closing(catalog.connection), catalog.snapshot():
-        lost, spoilt = _lost_slots(catalog, folder)
-        found = [
-            *_found(_NO_VECTOR, _paths(catalog, lost), "the vector file ends before", _LOST),
-            *_found("spoilt embeddings", _paths(catalog, spoilt), _SPOILT, _LOST),
-            *_found("shared embeddings", _shared(catalog), "two files have one", _LOST),
-            *_found("no embedding", _unfinished(catalog), "and no reason why not", _LOST),
-            *_miscounted(catalog, folder),
-            *_holes(catalog),
-            *_unchecked(catalog),
-            *_aside(folder, catalog.vectors_name),
-            *_approximate(folder, catalog),
-            *_copy(folder),
-        ]
-        found += _left_over(folder, catalog.vectors_name)
-    return found
+def _of_vectors(catalog: Catalog, folder: Path) -> Iterator[Finding]:
+    for kind, (paths, what) in _unsound(catalog, folder).items():
+        if paths:
+            yield Finding(kind, len(paths), f"{what}; with --repair {_LOST}", tuple(paths))
+    count, last = catalog.slot_count, catalog.one("SELECT max(slot) FROM files")
+    used = 0 if last is None else last + 1
+    if used > count:
+        yield Finding("miscounted vectors", 1, "more are named than counted; --repair counts anew")
+    elif count > max(_vector_file(catalog, folder).stored(), used):
+        yield Finding("miscounted vectors", 1, "fewer are there than counted; --repair counts anew")
+    holes = count - catalog.one("SELECT count(*) FROM files WHERE slot IS NOT NULL")
+    if holes > 0:
+        what = "places of vectors that nothing names any more; --repair gives them back to the disk"
+        yield Finding("holes", holes, what, is_fault=False)
+    unchecked = catalog.one(f"SELECT count(*) FROM files WHERE {_UNCHECKED}")
+    if unchecked:
+        what = "vectors of an earlier version, whose damage cannot be seen; --repair adds them"
+        yield Finding("missing checksums", unchecked, what, is_fault=False)
+
+
+def _of_files(catalog: Catalog, folder: Path) -> Iterator[Finding]:
+    kept = _kept_aside(folder, catalog.vectors_name)
+    if kept:
+        size = sum(path.stat().st_size for path in kept)
+        what = f"of {size / 1e6:,.1f} MB, kept by a repair; delete it once nothing is missed"
+        yield Finding("damaged catalog", 1, what, tuple(map(str, kept)), is_fault=False)
+    if _is_stale(catalog, folder):
+        what = "of other vectors, or damaged, so that searches are slow; an update builds it anew"
+        yield Finding("approximate index", 1, what)
+    if not os.path.lexists(folder / COPY_NAME):
+        what = "to go back to if the catalog breaks; footwork search index makes one"
+        yield Finding("no copy of the catalog", 1, what, is_fault=False)
+    elif damage := copy_damage(folder):
+        yield Finding(COPY_FAULT, 1, f"damaged ({damage}); --repair makes it anew")
+    left_over = tuple(map(str, _left_over(folder, catalog.vectors_name)))
+    if left_over:
+        what = "files that nothing names any more; --repair deletes them"
+        yield Finding("left over", len(left_over), what, left_over)
 
 
 def mend_folder(folder: Path, *, shrink: bool) -> str | None:
@@ -284,154 +302,96 @@ def mend_folder(folder: Path, *, shrink: bool) -> str | None:
     """
     catalog = open_catalog(folder / FILE_NAME, to_write=True)
     with closing(catalog.connection), catalog.transaction():
-        lost, spoilt = _lost_slots(catalog, folder)
-        gone = [*_paths(catalog, lost), *_paths(catalog, spoilt)]
-        for path in [*gone, *_shared(catalog), *_unfinished(catalog)]:
-            file_rows.delete_file(catalog, path)
+        for paths, _ in _unsound(catalog, folder).values():
+            for path in paths:
+                file_rows.delete_file(catalog, path)
         last = catalog.one("SELECT max(slot) FROM files")
         used = 0 if last is None else last + 1
         if used < catalog.slot_count:
             drop_copy(folder)
         catalog.set_fact("slots", used)
-        catalog.run("DELETE FROM holes WHERE slot >= ?", catalog.slot_count)
+        catalog.run("DELETE FROM holes WHERE slot >= ?", used)
         _add_checksums(catalog, folder)
     if shrink:
         compact(folder)
     catalog = open_catalog(folder / FILE_NAME, to_write=False)
     with closing(catalog.connection):
-        vectors = catalog.vectors_name
-        _drop_stale(folder, catalog)
-    for finding in _left_over(folder, vectors):
-        for name in finding.paths:
-            Path(name).unlink(missing_ok=True)
+        _drop_stale(catalog, folder)
+        for unnamed in _left_over(folder, catalog.vectors_name):
+            unnamed.unlink(missing_ok=True)
     empty_log(folder / FILE_NAME)
     return keep_copy(folder)
 
 
-def _lost_slots(catalog: Catalog, folder: Path) -> tuple[SlotArray, SlotArray]:
-    """Slots of files beyond the vector file's end, and of vectors that are none."""
-    slots = catalog.slots("slot IS NOT NULL", ())
-    file = VectorFile(folder / catalog.vectors_name, catalog.embedder.width)
+def _unsound(catalog: Catalog, folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Kind of finding → images that have no vector of their own, and why."""
+    slots, file = catalog.slots("slot IS NOT NULL", ()), _vector_file(catalog, folder)
     stored = file.stored()
-    lost, kept = slots[slots >= stored], slots[slots < stored]
+    kept = slots[slots < stored]
     vectors = file.rows(int(kept[-1]) + 1 if len(kept) else 0)
-    spoilt = []
+    spoilt = list[int]()
     for start in range(0, len(kept), _BLOCK):
-        found, checksums = file_rows.checksums_at(catalog, kept[start : start + _BLOCK].tolist())
-        part = np.array(found, np.int64)
-        spoilt.append(part[spoilt_rows(vectors[part], checksums)])
-    return lost, np.concatenate([np.zeros(0, np.int64), *spoilt])
+        known, checksums = file_rows.checksums_at(catalog, kept[start : start + _BLOCK].tolist())
+        part = np.array(known, np.int64)
+        spoilt += part[spoilt_rows(vectors[part], checksums)].tolist()
+
+    def paths(condition: str, *values: Any) -> list[str]:
+        # Not through the index, which forbids that two have one slot.
+        rows = catalog.run(
+            f"SELECT path FROM files NOT INDEXED WHERE {condition} ORDER BY path", *values
+        )
+        return [real_path(path) for (path,) in rows]
+
+    listed, beyond = "slot IN (SELECT value FROM json_each(?))", slots[slots >= stored].tolist()
+    twice = "SELECT slot FROM files NOT INDEXED WHERE slot NOT NULL GROUP BY slot"
+    return {
+        _NO_VECTOR: (paths(listed, json.dumps(beyond)), "the vector file ends before"),
+        "spoilt embeddings": (
+            paths(listed, json.dumps(spoilt)),
+            "not what was written, or not of length 1",
+        ),
+        "shared embeddings": (
+            paths(f"slot IN ({twice} HAVING count(*) > 1)"),
+            "two files have one",
+        ),
+        "no embedding": (paths("slot IS NULL AND fault IS NULL"), "and no reason why not"),
+    }
+
+
+def _vector_file(catalog: Catalog, folder: Path) -> VectorFile:
+    return VectorFile(folder / catalog.vectors_name, catalog.embedder.width)
 
 
 def _add_checksums(catalog: Catalog, folder: Path) -> None:
     """To vectors that were written without one: they are of length 1, and no more is known."""
-    file = VectorFile(folder / catalog.vectors_name, catalog.embedder.width)
-    slots = catalog.slots("slot IS NOT NULL AND checksum IS NULL", ())
-    vectors = file.rows(catalog.slot_count if len(slots) else 0)
+    slots = catalog.slots(_UNCHECKED, ())
+    vectors = _vector_file(catalog, folder).rows(catalog.slot_count if len(slots) else 0)
     for start in range(0, len(slots), _BLOCK):
         part = slots[start : start + _BLOCK]
         pairs = zip(checksums_of(vectors[part]), part.tolist(), strict=True)
         catalog.run_many("UPDATE files SET checksum = ? WHERE slot = ?", pairs)
 
 
-def _paths(catalog: Catalog, slots: SlotArray) -> list[str]:
-    listed = json.dumps(slots.tolist())
-    rows = catalog.run(
-        "SELECT path FROM files WHERE slot IN (SELECT value FROM json_each(?)) ORDER BY path",
-        listed,
-    )
-    return [real_path(path) for (path,) in rows]
-
-
-def _shared(catalog: Catalog) -> list[str]:
-    # Not through the index, which forbids what is looked for.
-    twice = (
-        "SELECT slot FROM files NOT INDEXED WHERE slot NOT NULL GROUP BY slot HAVING count(*) > 1"
-    )
-    rows = catalog.run(f"SELECT path FROM files NOT INDEXED WHERE slot IN ({twice}) ORDER BY path")
-    return [real_path(path) for (path,) in rows]
-
-
-def _unfinished(catalog: Catalog) -> list[str]:
-    rows = catalog.run("SELECT path FROM files WHERE slot IS NULL AND fault IS NULL ORDER BY path")
-    return [real_path(path) for (path,) in rows]
-
-
-def _found(kind: str, paths: Sequence[str], what: str, remedy: str) -> Iterator[Finding]:
-    if paths:
-        yield Finding(kind, len(paths), f"{what}; with --repair {remedy}", tuple(paths))
-
-
-def _miscounted(catalog: Catalog, folder: Path) -> Iterator[Finding]:
-    last = catalog.one("SELECT max(slot) FROM files")
-    stored = VectorFile(folder / catalog.vectors_name, catalog.embedder.width).stored()
-    if last is not None and last >= catalog.slot_count:
-        yield Finding("miscounted vectors", 1, "more are named than counted; --repair counts anew")
-    elif catalog.slot_count > max(stored, -1 if last is None else last + 1):
-        yield Finding("miscounted vectors", 1, "fewer are there than counted; --repair counts anew")
-
-
-def _holes(catalog: Catalog) -> Iterator[Finding]:
-    named = catalog.one("SELECT count(*) FROM files WHERE slot IS NOT NULL")
-    holes = catalog.slot_count - named
-    if holes > 0:
-        what = "places of vectors that nothing names any more; --repair gives them back to the disk"
-        yield Finding("holes", holes, what, is_fault=False)
-
-
-def _unchecked(catalog: Catalog) -> Iterator[Finding]:
-    count = catalog.one("SELECT count(*) FROM files WHERE slot IS NOT NULL AND checksum IS NULL")
-    if count:
-        what = "vectors of an earlier version, whose damage cannot be seen; --repair adds them"
-        yield Finding("missing checksums", count, what, is_fault=False)
-
-
-def _approximate(folder: Path, catalog: Catalog) -> Iterator[Finding]:
-    if not (folder / "approximate.json").exists():
-        return
+def _is_stale(catalog: Catalog, folder: Path) -> bool:
+    """Whether there is an approximate index of other vectors, or a damaged one."""
     state = Covered(catalog.vectors_name, catalog.slot_count, catalog.embedder.width)
-    if not ApproximateIndex(folder).covers(state):
-        what = "of other vectors, or damaged, so that searches are slow; an update builds it anew"
-        yield Finding("approximate index", 1, what)
+    return (folder / _APPROXIMATE).exists() and not ApproximateIndex(folder).covers(state)
 
 
-def _drop_stale(folder: Path, catalog: Catalog) -> None:
-    """Give up an approximate index of other vectors, before new ones can come in their places."""
-    if any(_approximate(folder, catalog)):
-        (folder / "approximate.json").unlink(missing_ok=True)
+def _drop_stale(catalog: Catalog, folder: Path) -> None:
+    """Give it up before new vectors can come in the places of those that it knows."""
+    if _is_stale(catalog, folder):
+        (folder / _APPROXIMATE).unlink(missing_ok=True)
 
 
-def _left_over(folder: Path, vectors: str) -> list[Finding]:
+def _left_over(folder: Path, vectors: str) -> list[Path]:
     """Files that a killed process left, or that nothing names any more."""
-    named = {vectors, "approximate.json", *(f"{FILE_NAME}{end}" for end in ("", "-wal", "-shm"))}
-    named |= {path.name for path in folder.glob("approximate-*.faiss")} if _built(folder) else set()
-    named |= {COPY_NAME, *(path.name for path in _kept_aside(folder, vectors))}
-    paths = sorted(
-        str(path)
+    named = {vectors, COPY_NAME, *(path.name for path in _kept_aside(folder, vectors))}
+    named |= {FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", _APPROXIMATE}
+    if (folder / _APPROXIMATE).exists():
+        named |= {path.name for path in folder.glob("approximate-*.faiss")}
+    return sorted(
+        path
         for path in folder.iterdir()
         if path.is_file() and _OURS.fullmatch(path.name) and path.name not in named
     )
-    what = "files that nothing names any more; --repair deletes them"
-    return [Finding("left over", len(paths), what, tuple(paths))] if paths else []
-
-
-def _aside(folder: Path, vectors: str) -> Iterator[Finding]:
-    kept = _kept_aside(folder, vectors)
-    if kept:
-        size = sum(path.stat().st_size for path in kept)
-        what = f"of {size / 1e6:,.1f} MB, kept by a repair; delete it once nothing is missed"
-        yield Finding("damaged catalog", 1, what, tuple(map(str, kept)), is_fault=False)
-
-
-def _copy(folder: Path) -> Iterator[Finding]:
-    """What is amiss with the copy of a sound catalog."""
-    damage = copy_damage(folder)
-    if not os.path.lexists(folder / COPY_NAME):
-        what = "to go back to if the catalog breaks; footwork search index makes one"
-        yield Finding("no copy of the catalog", 1, what, is_fault=False)
-    elif damage:
-        yield Finding(COPY_FAULT, 1, f"damaged ({damage}); --repair makes it anew")
-
-
-def _built(folder: Path) -> bool:
-    return (folder / "approximate.json").exists()

@@ -15,10 +15,9 @@ from footwork.errors import StoreError
 from footwork.files.paths import files_bytes
 from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
-from search.path_words import words_of
-from search.paths import stored_text
+from search.paths import stored_text, words_of
 from search.records import ImageRecord
-from search.store.embedded import file_rows
+from search.store.embedded import rows as file_rows
 from search.store.embedded.approximate import ApproximateIndex, Covered
 from search.store.embedded.catalog import (
     FILE_NAME,
@@ -28,9 +27,9 @@ from search.store.embedded.catalog import (
     open_catalog,
 )
 from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, keep_copy
-from search.store.embedded.conditions import condition_of
 from search.store.embedded.nearest import Searcher
-from search.store.embedded.vector_file import VectorFile, checksums_of, sound_rows
+from search.store.embedded.rows import condition_of
+from search.store.embedded.vectors import VectorFile, checksums_of, sound_rows
 from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
 
 _SCANNED = 4096  # images of a block
@@ -75,22 +74,13 @@ class EmbeddedStore:
             catalog.set_fact("vectors", "vectors.f32")
         return cls(folder)
 
-    @classmethod
-    def open(cls, folder: Path) -> EmbeddedStore:
-        """Open an index that exists; `StoreError` where there is none that can be read."""
-        return cls(folder)
-
     @property
     def embedder(self) -> Embedder:
         """The model whose vectors it holds."""
         return self._embedder
 
     def write(self, changes: Changes) -> None:
-        """Make a batch durable: what has returned survives a kill and a power cut.
-
-        Raises:
-            StoreError: It cannot be written; nothing of the batch is then found.
-        """
+        """Make a batch durable: what has returned survives a kill and a power cut."""
         with self._written() as catalog:
             first, checksums = catalog.slot_count, list[int]()
             if changes.embedded:

@@ -12,15 +12,15 @@ from footwork.errors import StoreError
 from footwork.files.paths import shell_word
 from search.paths import stored_text
 from search.store.protocol import Embedder
-from search.store.server.connection import Connection, no_collection
-from search.store.server.expressions import any_path, literal
-from search.store.server.options import INDEXES, ServerOptions
+from search.store.server.connection import INDEXES, Connection, ServerOptions, no_collection
 from search.store.server.rows import (
     FORMAT_VERSION,
     WITH_WORDS,
     Row,
+    any_path,
     description_of,
     last_of_each,
+    literal,
     schema_of,
 )
 
@@ -68,7 +68,16 @@ class Collection:
         told = connection.read("describe_collection", name)
         _read_description(told["description"], options)
         if not connection.read("list_indexes", name):
-            connection.write("create_index", name, _index_params(options), timeout=60.0)
+            from pymilvus import MilvusClient
+
+            params = MilvusClient.prepare_index_params()
+            params.add_index(
+                "vector",
+                index_type=options.index,
+                metric_type="IP",  # of unit rows, the cosine
+                params={**INDEXES[options.index], **options.index_params},
+            )
+            connection.write("create_index", name, params, timeout=60.0)
 
     @classmethod
     def open(cls, connection: Connection, options: ServerOptions) -> Collection:
@@ -156,12 +165,8 @@ class Collection:
 
     def search(self, **settings: Any) -> Any:
         """Search through the index."""
-        return self._connection.read(
-            "search",
-            self._name,
-            consistency_level=self._consistency,
-            **settings,
-        )
+        settings["consistency_level"] = self._consistency
+        return self._connection.read("search", self._name, **settings)
 
     def put(self, rows: Iterable[Row]) -> None:
         """Write rows, each in place of the one with its path.
@@ -210,20 +215,14 @@ class Collection:
         """Close growing segments, wait a while for their index, and until all can be found."""
         self._connection.write("flush", self._name, timeout=_INDEXING)
         ends = time.monotonic() + _INDEXING
-        while self._rows_to_index() and time.monotonic() < ends:
+        while time.monotonic() < ends:
+            told = self._connection.read("describe_index", self._name, "vector")
+            if not int(told.get("pending_index_rows", 0)):
+                break
             time.sleep(0.1)
-        self._connection.read(
-            "query",
-            self._name,
-            filter=_NOBODY,
-            output_fields=["path"],
-            consistency_level="Strong",
-        )
+        self._wrote_deletion_last = True  # so that the next one waits until all is there
+        self.fetch(_NOBODY, ["path"])
         self._wrote_deletion_last = False
-
-    def _rows_to_index(self) -> int:
-        told = self._connection.read("describe_index", self._name, "vector")
-        return int(told.get("pending_index_rows", 0))
 
     def details(self) -> dict[str, str]:
         """What `status` tells of the server's side."""
@@ -247,19 +246,6 @@ class Collection:
 
 def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _index_params(options: ServerOptions) -> Any:
-    from pymilvus import MilvusClient
-
-    params = MilvusClient.prepare_index_params()
-    params.add_index(
-        "vector",
-        index_type=options.index,
-        metric_type="IP",  # of unit rows, the cosine
-        params={**INDEXES[options.index], **options.index_params},
-    )
-    return params
 
 
 def _read_description(text: str, options: ServerOptions) -> dict[str, Any]:

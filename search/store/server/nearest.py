@@ -15,9 +15,15 @@ import numpy as np
 from search.filters import Filter
 from search.store.protocol import FloatArray, Found
 from search.store.server.collection import MOST_ROWS, Collection
-from search.store.server.expressions import present_images
-from search.store.server.options import BREADTH_NAMES, ServerOptions
-from search.store.server.rows import LABEL_FIELDS, RECORD_FIELDS, Row, record_of, vectors_of
+from search.store.server.connection import BREADTH_NAMES, ServerOptions
+from search.store.server.rows import (
+    LABEL_FIELDS,
+    RECORD_FIELDS,
+    Row,
+    present_images,
+    record_of,
+    vectors_of,
+)
 
 _FIELDS = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
 _UNCOUNTED = 256  # rows that an index brings without being asked how many there are
@@ -70,6 +76,11 @@ def _through_index(
 ) -> Iterator[Found]:
     """More than enough through the index, then ordered by their very vectors."""
     limit = min(MOST_ROWS, top_k + top_k // 2 + 16)
+    params, name = dict[str, int](), BREADTH_NAMES.get(collection.index)
+    if name is not None:
+        # An index of lists has its own breadth; any other has to look at more than it brings.
+        wide = breadth if name == "nprobe" else min(_WIDEST, max(breadth, 2 * limit))
+        params[name] = wide
     row_bytes = _ROW_BYTES + 4 * collection.embedder.width
     at_once = max(1, _ANSWER_BYTES // (limit * row_bytes))
     for start in range(0, len(queries), at_once):
@@ -79,29 +90,14 @@ def _through_index(
             filter=condition,
             limit=limit,
             output_fields=_FIELDS,
-            search_params={
-                "metric_type": "IP",
-                "params": _params(collection.index, breadth, limit),
-            },
+            search_params={"metric_type": "IP", "params": params},
         )
         for query, hits in zip(some, answers, strict=True):
-            yield _found([dict(hit["entity"]) for hit in hits], query, top_k)
-
-
-def _params(index: str, breadth: int, limit: int) -> dict[str, int]:
-    name = BREADTH_NAMES.get(index)
-    if name is None:
-        return {}
-    # An index of lists has its own breadth; any other has to look at more than it brings.
-    return {name: breadth if name == "nprobe" else min(_WIDEST, max(breadth, 2 * limit))}
-
-
-def _found(rows: Sequence[Row], query: FloatArray, top_k: int) -> Found:
-    vectors = vectors_of(rows, len(query))
-    cosines = vectors @ query
-    order = _best_first(cosines, [row["path"] for row in rows])[:top_k]
-    records = [record_of(rows[place]) for place in order]
-    return Found(records, cosines[order], vectors[order])
+            rows: list[Row] = [dict(hit["entity"]) for hit in hits]
+            vectors = vectors_of(rows, len(query))
+            cosines = vectors @ query
+            order = _best_first(cosines, [row["path"] for row in rows])[:top_k]
+            yield Found([record_of(rows[row]) for row in order], cosines[order], vectors[order])
 
 
 def _one_by_one(

@@ -14,10 +14,8 @@ from search.paths import real_path
 from search.records import ImageRecord
 from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
 from search.store.server.collection import Collection
-from search.store.server.connection import Connection
-from search.store.server.expressions import any_size, known_files, present_images
+from search.store.server.connection import Connection, ServerOptions
 from search.store.server.nearest import find_nearest
-from search.store.server.options import ServerOptions
 from search.store.server.rows import (
     LABEL_FIELDS,
     LOTS,
@@ -27,7 +25,10 @@ from search.store.server.rows import (
     ROOT_PREFIX,
     Row,
     State,
+    any_size,
+    known_files,
     labelled,
+    present_images,
     record_of,
     root_row,
     row_of,
@@ -93,9 +94,6 @@ class ServerStore:
 
         A batch that ends midway is written in part; written again, it is whole. Nothing is deleted
         before what takes its place is written.
-
-        Raises:
-            StoreError: It cannot be written.
         """
         written: dict[str, Row] = {}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ProcessGroup:
     """What a process knows of the others."""
 
     is_main: bool
@@ -16,11 +16,11 @@ class Crew:
     """Gives every process what the main one has; all of them must call it."""
 
 
-ALONE = Crew(is_main=True, from_main=lambda value: value)
+ALONE = ProcessGroup(is_main=True, from_main=lambda value: value)
 
 
-def launched_crew() -> Crew:
-    """The processes that `accelerate launch` or torchrun started."""
+def launched_processes() -> ProcessGroup:
+    """Those that `accelerate launch` or torchrun started."""
     from footwork.accelerator import is_main_process, share_from_main
 
-    return Crew(is_main=is_main_process(), from_main=share_from_main)
+    return ProcessGroup(is_main=is_main_process(), from_main=share_from_main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,13 +43,16 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
         (field, value)
         for field in _VALUES
         for value in dict.fromkeys(map(composed, getattr(where, field)))
-        if not _lets_through(store, field, value)
+        if not _some_images(store, 1, Filter(**{field: (value,)}))  # type: ignore[arg-type]
     ]
     images = _some_images(store, _LOOKED_AT, Filter()) if unknown else ()
     for field, value in unknown:
         option, values_of = _VALUES[field]
         there = {composed(one) for image in images for one in values_of(image) if one}
-        others = get_close_matches(value, there, _TOLD) or _most_telling(store, field, there)
+        others = get_close_matches(value, there, _TOLD)
+        if not others:
+            every = list(map(composed, store.roots())) if field == "folders" else sorted(there)
+            others = [*every[:_TOLD], *(["…"] if len(every) > _TOLD else [])]
         known = ""
         if others:
             known = f"; the index knows {', '.join(map(path_line, others))}"
@@ -59,16 +61,6 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
         yield f"{option} {path_line(value)} lets no image through{known}."
 
 
-def _lets_through(store: Store, field: str, value: str) -> bool:
-    alone: dict[str, Any] = {field: (value,)}
-    return bool(_some_images(store, 1, Filter(**alone)))
-
-
 def _some_images(store: Store, count: int, where: Filter) -> Sequence[ImageRecord]:
     anything = np.full((1, store.embedder.width), store.embedder.width**-0.5, np.float32)
     return store.search(anything, count, where)[0].records
-
-
-def _most_telling(store: Store, field: str, there: Iterable[str]) -> Sequence[str]:
-    every = list(map(composed, store.roots())) if field == "folders" else sorted(there)
-    return [*every[:_TOLD], *(["…"] if len(every) > _TOLD else [])]

@@ -1,7 +1,7 @@
 """Images that an index holds more than once: byte for byte, or as altered versions of one.
 
 Embeddings tell what may be alike, a glance at both pictures what is worth a closer look, and that
-what was done to which (`search.upkeep.alterations`). Embeddings alone would not do: with `tiny`,
+what was done to which (`alterations`). Embeddings alone would not do: with `tiny`,
 100 pairs of 250 different photos agree to a cosine of 0.95 or more, and of those turned by 90°
 only a third agree so well with themselves. So pictures are opened from 0.9 on; what is turned,
 cropped or framed may still be missed, where the model minds.
@@ -20,14 +20,12 @@ from typing import Literal
 import numpy as np
 
 from footwork.errors import ConfigError
+from search.duplicates.keepers import Keepers, Progress, distinct_files, holds_as_known, state_of
+from search.duplicates.pca_bound import PcaBound
 from search.filters import EVERYTHING, Filter
-from search.missing import NO_ANSWER, missing_files
-from search.paths import is_at_or_below
+from search.paths import NO_ANSWER, is_at_or_below, missing_files
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
-from search.upkeep.keepers import Keepers, Progress
-from search.upkeep.same_files import distinct_files, holds_as_known, state_of
-from search.upkeep.shadows import Shadows
 
 SEEN_COSINE, UNSEEN_COSINE = 0.9, 0.985
 """Least cosines where pictures are opened, and where they are not."""
@@ -115,7 +113,7 @@ def find_duplicates(
     if not 0 < cosine <= 1:
         raise ConfigError(f"`near` must be a cosine above 0, at most 1, got {near}.")
     gathered = _gather(store, where)
-    keepers = Keepers(store, gathered.records, gathered.shadows, cosine, look)
+    keepers = Keepers(store, gathered.records, gathered.projected, cosine, look)
     if cosine < 1:
         keepers.run(on_progress)
     drafts = list(_drafts(gathered, keepers))
@@ -138,7 +136,7 @@ class _Gathered:
     """The best image of each content."""
     copies: dict[str, list[ImageRecord]]
     """Images of the same content, the best first, by the path of the best."""
-    shadows: FloatArray
+    projected: FloatArray
     """Shape (N, W), of the contents."""
     images: int
     unasked: int
@@ -146,9 +144,9 @@ class _Gathered:
 
 
 def _gather(store: Store, where: Filter) -> _Gathered:
-    caster = Shadows(store.sample(_SAMPLE))
+    bound = PcaBound(store.sample(_SAMPLE))
     every: list[ImageRecord] = []
-    parts = [np.zeros((0, caster.width), np.float32)]
+    parts = [np.zeros((0, bound.width), np.float32)]
     roots, unasked = store.roots(), 0
     # A question to a drive that does not answer may never come back.
     silent = [root for root, why in missing_files(roots, roots).items() if why == NO_ANSWER]
@@ -159,7 +157,7 @@ def _gather(store: Store, where: Filter) -> _Gathered:
             if not any(is_at_or_below(one.path, root) for root in silent)
         ]
         every += [block.records[row] for row in rows]
-        parts.append(caster.of(block.vectors[rows]))
+        parts.append(bound.project(block.vectors[rows]))
         unasked += len(block.records) - len(rows)
     contents: dict[str, list[int]] = {}
     for row in sorted(range(len(every)), key=lambda row: _worth(every[row])):
@@ -170,8 +168,8 @@ def _gather(store: Store, where: Filter) -> _Gathered:
             same.sort(key=lambda row: state_of(every[row]) != "as known")
             copies[every[same[0]].path] = [every[row] for row in same[1:]]
         firsts.append(same[0])
-    shadows = np.concatenate(parts)[firsts]
-    return _Gathered([every[row] for row in firsts], copies, shadows, len(every), unasked)
+    projected = np.concatenate(parts)[firsts]
+    return _Gathered([every[row] for row in firsts], copies, projected, len(every), unasked)
 
 
 def _worth(record: ImageRecord) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """What is seen of a picture at a glance, and whether another may have been made of it.
 
-A glance is cheap and may be mistaken: `search.upkeep.alterations` looks closely at what it lets
+A glance is cheap and may be mistaken: `search.duplicates.alterations` looks closely at what it lets
 through.
 """
 

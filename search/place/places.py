@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from search.index_folder import find_index
 from search.options import StoreOptions
+from search.place.folder import find_index
 from search.store.protocol import Embedder, Store
 
 
@@ -61,6 +61,6 @@ def find_place(options: StoreOptions, roots: tuple[str, ...] = ()) -> Place:
     """
     if options.store is None:
         return find_index(options.index, roots)
-    from search.server_place import ServerPlace
+    from search.place.server import ServerPlace
 
     return ServerPlace(options)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text, size_text
 from search.answers.rows import date_text
+from search.duplicates.duplicates import Duplicate, Duplicates
 from search.records import ImageRecord
-from search.upkeep.duplicates import Duplicate, Duplicates, Group
 
 
 def duplicates_document(found: Duplicates) -> dict[str, Any]:
@@ -19,7 +19,20 @@ def duplicates_document(found: Duplicates) -> dict[str, Any]:
     A duplicate that is not `verified` is not to be removed unseen.
     """
     return {
-        "groups": [_group_document(group) for group in found.groups],
+        "groups": [
+            {
+                "keep": _facts(group.kept),
+                "why": group.why,
+                "duplicates": [
+                    _facts(one.record)
+                    | {"kind": one.kind, "changes": list(one.changes), "cosine": one.cosine}
+                    | {"verified": one.verified}
+                    for one in group.duplicates
+                ],
+                "bytes": group.bytes,
+            }
+            for group in found.groups
+        ],
         "images": found.images,
         "duplicates": sum(len(group.spare) for group in found.groups),
         "similar": sum(len(group.duplicates) - len(group.spare) for group in found.groups),
@@ -95,20 +108,6 @@ def duplicates_notes(found: Duplicates) -> Iterator[str]:
             f"Left out, since they could not be opened: {counted(found.unseen, 'image')} that may "
             "have duplicates (is a drive away?). --no-look goes by the index alone."
         )
-
-
-def _group_document(group: Group) -> dict[str, Any]:
-    return {
-        "keep": _facts(group.kept),
-        "why": group.why,
-        "duplicates": [
-            _facts(one.record)
-            | {"kind": one.kind, "changes": list(one.changes), "cosine": one.cosine}
-            | {"verified": one.verified}
-            for one in group.duplicates
-        ],
-        "bytes": group.bytes,
-    }
 
 
 def _facts(record: ImageRecord) -> dict[str, Any]:

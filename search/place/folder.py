@@ -22,19 +22,16 @@ from footwork.files.plain_files import read_object, require_no_link
 from footwork.home import data_folder
 from search.paths import absolute_path, is_at_or_below
 from search.store.embedded import EmbeddedStore
+from search.store.embedded.catalog_copy import COPY_NAME
 from search.store.protocol import Embedder
 
 KIND, FORMAT = "index", 1
 _LOCK = "writer.lock"
 _TEXTS = "texts"
 _GENERATION = "generation-"
-_TEMPORARY = (
-    f".{MANIFEST}.*",
-    f".{_GENERATION}*",
-)
-_TEMPORARY_INSIDE = (
-    *(f".{_TEXTS}.*", ".approximate.json.*", ".approximate-*.faiss.*"),
-    ".catalog-copy.sqlite.*",
+_TEMPORARY = (f".{MANIFEST}.*", f".{_GENERATION}*")
+_TEMPORARY_INSIDE = tuple(
+    f".{name}.*" for name in (_TEXTS, "approximate.json", "approximate-*.faiss", COPY_NAME)
 )
 _NUMBERED = re.compile(f"{_GENERATION}[0-9]{{1,9}}")
 _NAME = 40  # characters of a root's name in the name of its index
@@ -60,32 +57,25 @@ class IndexFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write.
-
-        Raises:
-            StoreError: Another process holds it (named in the message), or it cannot be written.
-        """
+        """Hold the right to write."""
         with ExitStack() as held:
-            self._lock(held)
+            try:
+                self._require_own()
+                followed(self.path).mkdir(parents=True, exist_ok=True)
+                held.enter_context(exclusive_lock(self.path / _LOCK))
+                require_no_link(self.path / MANIFEST)
+                for path in self.left_over():
+                    is_folder = path.is_dir() and not path.is_symlink()
+                    shutil.rmtree(path) if is_folder else path.unlink()
+            except LockedByOther as error:
+                message = f"The index in {self.path} is being written by {error}. Wait for its end."
+                raise StoreError(message) from error
+            except OSError as error:  # a medium that cannot be written among them
+                raise StoreError(
+                    f"The index in {self.path} cannot be written: {error.strerror}. Make it "
+                    "writable, or name another with --index."
+                ) from error
             yield
-
-    def _lock(self, held: ExitStack) -> None:
-        try:
-            self._require_own()
-            followed(self.path).mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive_lock(self.path / _LOCK))
-            require_no_link(self.path / MANIFEST)
-            for path in self.left_over():
-                is_folder = path.is_dir() and not path.is_symlink()
-                shutil.rmtree(path) if is_folder else path.unlink()
-        except LockedByOther as error:
-            message = f"The index in {self.path} is being written by {error}. Wait for it to end."
-            raise StoreError(message) from error
-        except OSError as error:  # a medium that cannot be written among them
-            raise StoreError(
-                f"The index in {self.path} cannot be written: {error.strerror}. Make it "
-                "writable, or name another with --index."
-            ) from error
 
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""
@@ -97,29 +87,21 @@ class IndexFolder:
         return lock_holder(self.path / _LOCK)
 
     def open(self) -> EmbeddedStore:
-        """The generation that is searched.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
-        """
+        """The generation that is searched."""
         generation = self.current()
         try:
-            return EmbeddedStore.open(generation)
+            return EmbeddedStore(generation)
         except StoreError:
             if self.current() == generation:
                 raise
-            return EmbeddedStore.open(self.current())  # which was published in between
+            return EmbeddedStore(self.current())  # which was published in between
 
     def begin(self, embedder: Embedder) -> EmbeddedStore:
-        """The generation of a model, made or taken up again.
-
-        Raises:
-            StoreError: The folder holds something else, or cannot be written.
-        """
+        """The generation of a model, made or taken up again."""
         generation = self._generation_of(embedder) or self._made(embedder)
         if not self.exists:  # searched while it grows
             self.name_current(generation, embedder)
-        return EmbeddedStore.open(generation)
+        return EmbeddedStore(generation)
 
     def _made(self, embedder: Embedder) -> Path:
         """A new generation, which appears whole: one that lacks anything could not be opened."""
@@ -158,7 +140,7 @@ class IndexFolder:
 
     def _generation_of(self, embedder: Embedder) -> Path | None:
         for generation in self.generations():
-            with closing(EmbeddedStore.open(generation)) as store:
+            with closing(EmbeddedStore(generation)) as store:
                 if store.embedder.fingerprint == embedder.fingerprint:
                     return generation
         return None
@@ -253,7 +235,8 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
         StoreError: Which one is meant cannot be told, or there is none.
     """
     if named is not None:
-        return _named(named)
+        index, of_root = IndexFolder(named), default_index(absolute_path(named))
+        return of_root if not index.exists and of_root.exists else index
     if roots:
         known = [one for one in _known() if set(roots) & set(_roots(one))]
         return known[0] if known else default_index(roots[0])
@@ -270,20 +253,13 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     raise StoreError(f"Which index? Name one with --index: {listed}.")
 
 
-def _named(path: Path) -> IndexFolder:
-    index, of_root = IndexFolder(path), default_index(absolute_path(path))
-    return of_root if not index.exists and of_root.exists else index
-
-
 def _indexes() -> Path:
     return data_folder() / "indexes"
 
 
 def _known() -> list[IndexFolder]:
-    if not _indexes().is_dir():
-        return []
-    every = [IndexFolder(path) for path in sorted(_indexes().iterdir())]
-    return [one for one in every if one.exists]
+    every = sorted(_indexes().iterdir()) if _indexes().is_dir() else []
+    return [index for index in map(IndexFolder, every) if index.exists]
 
 
 def _is_void(index: IndexFolder) -> bool:

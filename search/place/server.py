@@ -13,8 +13,7 @@ from footwork.home import cache_folder
 from search.options import NewStoreOptions, StoreOptions
 from search.store.protocol import Embedder
 from search.store.server import ServerStore
-from search.store.server.connection import Connection
-from search.store.server.options import ServerOptions
+from search.store.server.connection import Connection, ServerOptions
 
 _DIGITS = 12
 
@@ -47,11 +46,7 @@ class ServerPlace:
 
     @property
     def exists(self) -> bool:
-        """Whether there is an index.
-
-        Raises:
-            StoreError: The server cannot be reached.
-        """
+        """Whether there is an index."""
         with closing(Connection.open(self._options)) as connection:
             return bool(connection.read("has_collection", self._options.collection))
 
@@ -61,19 +56,11 @@ class ServerPlace:
         yield
 
     def open(self) -> ServerStore:
-        """The generation that is searched.
-
-        Raises:
-            StoreError: There is none, or the server cannot be reached.
-        """
+        """The generation that is searched."""
         return ServerStore.open(self._options)
 
     def begin(self, embedder: Embedder) -> ServerStore:
-        """The generation of a model, made or taken up again; the first one is searched at once.
-
-        Raises:
-            StoreError: The server cannot be reached, or refuses.
-        """
+        """The generation of a model, made or taken up again; the first one is searched at once."""
         with ExitStack() as held:
             store = held.enter_context(closing(ServerStore.create(self._of(embedder), embedder)))
             if not self.exists:
@@ -82,11 +69,7 @@ class ServerPlace:
         return store
 
     def publish(self, embedder: Embedder) -> None:
-        """Have the generation of a model searched, and delete the one before.
-
-        Raises:
-            StoreError: The server cannot be reached, or refuses.
-        """
+        """Have the generation of a model searched, and delete the one before."""
         complete = self._of(embedder).collection
         with closing(Connection.open(self._options)) as connection:
             before = connection.read("describe_collection", self._alias)["collection_name"]

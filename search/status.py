@@ -9,8 +9,8 @@ from typing import Any
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line, path_text
 from search.exclusions import Exclusions
-from search.missing import missing_files
-from search.places import Place
+from search.paths import missing_files
+from search.place.places import Place
 from search.store.protocol import Counts, Embedder
 
 _LISTED = 5  # removed paths that the text names

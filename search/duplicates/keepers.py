@@ -1,4 +1,4 @@
-"""Which images are kept, and which join one that is kept.
+"""Which image of each group of duplicates to keep.
 
 Each image is compared with kept ones alone, and joins one of which it can be made itself: a chain
 of likenesses never joins two different photos. One of which a kept image can be made takes its
@@ -7,26 +7,81 @@ place; what had joined that is compared anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from footwork.errors import ImageError
 from footwork.files.faults import why
+from footwork.files.plain_files import content_of
+from footwork.images.ahead import DISK_READERS, decoded_ahead
+from search.duplicates.alterations import Picture, Verdict, verdict
+from search.duplicates.looks import Look, looks_of
+from search.duplicates.pca_bound import near_rows
 from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
-from search.upkeep.alterations import Picture, Verdict, verdict
-from search.upkeep.looks import Look, looks_of
-from search.upkeep.same_files import State, state_of
-from search.upkeep.shadows import near_rows
 
 _BLOCK = 1024
 _CANDIDATES = 32  # images whose embeddings an image's is compared with
-_OPENED = 256  # pictures that are kept open
+_OPENED = 256  # images that are kept open
 _COMPARED = 8  # kept images that an image itself is compared with
 
+State = Literal["as known", "changed", "gone"]
 Progress = Callable[[int, int], None]
 """Told how many images are done, of how many."""
+
+
+def state_of(record: ImageRecord) -> State:
+    """Whether a file is there, and of the size and times that the index knows."""
+    try:
+        found = os.stat(record.path)  # noqa: PTH116 - of many
+    except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+        why(error)
+        return "gone"
+    known = record.is_state_of(found) and stat.S_ISREG(found.st_mode)
+    return "as known" if known else "changed"
+
+
+def holds_as_known(records: Iterable[ImageRecord]) -> dict[str, bool]:
+    """Whether files hold the bytes that the index knows, by path; each is read whole."""
+    every = {record.path: record.content for record in records}
+    found = decoded_ahead(every, lambda path: content_of(Path(path)), DISK_READERS)
+    return {
+        path: not isinstance(content, ImageError) and content == every[path]
+        for path, content in found
+    }
+
+
+def distinct_files(records: Iterable[ImageRecord]) -> list[ImageRecord]:
+    """Each file once, in order: by its own name rather than by that of a link to it.
+
+    Who deletes the other name of a file that is kept deletes the file, or nothing but a link.
+
+    Args:
+        records: Of any number; those that are not on this machine are all taken for files of
+            their own.
+    """
+    files: dict[object, ImageRecord] = {}
+    for record in records:
+        key = _file_of(record.path)
+        known = files.setdefault(key, record)
+        if known is not record and os.path.realpath(known.path) != known.path:
+            files[key] = record if os.path.realpath(record.path) == record.path else known
+    return list(files.values())
+
+
+def _file_of(path: str) -> object:
+    try:
+        state = os.stat(path)  # noqa: PTH116 - of many
+    except Exception as error:  # noqa: BLE001 - the same
+        why(error)
+        return path
+    return state.st_dev, state.st_ino
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +101,14 @@ class Keepers:
     Args:
         store: Has their vectors.
         records: Of the contents.
-        shadows: Shape (N, W), of the contents.
+        projected: Shape (N, W), of the contents.
         cosine: Least one of those that are compared.
         look: Whether pictures are opened; else all that agree are similar.
     """
 
     store: Store
     records: Sequence[ImageRecord]
-    shadows: FloatArray
+    projected: FloatArray
     cosine: float
     look: bool
     members: dict[int, dict[int, Joined]] = field(default_factory=dict)
@@ -83,7 +138,7 @@ class Keepers:
 
     def _pairs(self, rows: range) -> dict[int, dict[int, float]]:
         """Contents of a block, with those before them that their embeddings agree with."""
-        block, before = self.shadows[rows.start : rows.stop], self.shadows[: rows.start]
+        block, before = self.projected[rows.start : rows.stop], self.projected[: rows.start]
         likely: dict[int, list[tuple[float, int]]] = {}
         for row, found, bounds in near_rows(block, before, self.cosine, _CANDIDATES):
             pairs = zip(bounds.tolist(), found.tolist(), strict=True)
@@ -137,7 +192,8 @@ class Keepers:
                 continue
             if said.kept == "second":
                 self.similar.pop(row, None)
-                self._join(row, kept, cosine, said.changes)
+                self._kept_by[row] = kept
+                self.members.setdefault(kept, {})[row] = Joined(row, cosine, said.changes)
                 return
             if said.kept == "first" and row not in self._ousted:
                 taken.append(kept)
@@ -166,16 +222,10 @@ class Keepers:
             self._pictures[row] = Picture(self.records[row], self._looks[row])
         return self._pictures[row]
 
-    def _join(self, row: int, kept: int, cosine: float, changes: tuple[str, ...]) -> None:
-        self._kept_by[row] = kept
-        self.members.setdefault(kept, {})[row] = Joined(row, cosine, changes)
-
     def _oust(self, kept: int, better: int, cosine: float) -> None:
         """Give the place of a kept content to another, of which it can be made."""
-        freed = {
-            kept: cosine,
-            **{one.row: one.cosine for one in self.members.pop(kept, {}).values()},
-        }
+        joined = self.members.pop(kept, {}).values()
+        freed = {kept: cosine, **{one.row: one.cosine for one in joined}}
         self._ousted |= freed.keys()
         self.similar.pop(kept, None)
         before: dict[int, float] = {better: 1.0}

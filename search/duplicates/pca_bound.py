@@ -14,7 +14,7 @@ _CHUNK = 16_384  # rows compared at once with a block
 _ROUNDING = 1e-4  # of float32, in a cosine
 
 
-class Shadows:
+class PcaBound:
     """Projections onto the directions in which a collection differs most.
 
     A projection never makes a distance longer, so the cosine that it allows is never lower than
@@ -32,20 +32,20 @@ class Shadows:
 
     @property
     def width(self) -> int:
-        """Of a shadow."""
+        """Of a projection, with what distances are computed by."""
         return self._basis.shape[1] + 2
 
-    def of(self, vectors: FloatArray) -> FloatArray:
+    def project(self, vectors: FloatArray) -> FloatArray:
         """Shape (N, width), from (N, D)."""
-        cast = vectors @ self._basis
-        halves = -np.einsum("nd,nd->n", cast, cast)[:, None] / 2
-        return np.concatenate([cast, halves, np.ones_like(halves)], axis=1)
+        rows = vectors @ self._basis
+        halves = -np.einsum("nd,nd->n", rows, rows)[:, None] / 2
+        return np.concatenate([rows, halves, np.ones_like(halves)], axis=1)
 
 
 def near_rows(
     block: FloatArray, others: FloatArray, cosine: float, most: int
 ) -> Iterator[tuple[int, NDArray[np.intp], FloatArray]]:
-    """Which shadows allow a cosine with those of a block.
+    """Which projections allow a cosine with those of a block.
 
     Args:
         block: Shape (B, width).

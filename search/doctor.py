@@ -1,0 +1,322 @@
+"""Examine an index, and mend it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from footwork.errors import DataError, FootworkError, ModelError, StoreError
+from footwork.files.checksums import has_checksums, write_checksums
+from footwork.files.folders import MANIFEST
+from footwork.files.paths import shell_word
+from footwork.files.plain_files import read_object
+from search.findings import Finding, Report
+from search.place.folder import IndexFolder
+from search.place.places import Place
+from search.query.texts import KIND, Texts, load_model, prepare_texts
+from search.store.embedded import EmbeddedStore
+from search.store.embedded.catalog_copy import drop_copy
+from search.store.embedded.repair import (
+    COPY_FAULT,
+    catalog_damage,
+    inspect_folder,
+    mend_folder,
+    prospect,
+    restore_catalog,
+)
+from search.store.protocol import Embedder, Store, wrong_lengths
+from search.update.differences import find_differences
+
+_REPAIR = "footwork search doctor --repair"
+_ITS_WORK = ("folders", "texts", "changed files", "new files", "missing files", "returned files")
+"""Kinds of findings that an update does away with."""
+_BLOCKING = ("manifest", "catalog")
+"""Kinds of findings with which nothing else can be told."""
+_UPDATE = "footwork search index brings them up to date"
+_KINDS = {
+    "changed files": f"changed or touched since they were indexed; {_UPDATE}",
+    "new files": f"not indexed yet; {_UPDATE}",
+    "missing files": f"moved or deleted since; {_UPDATE}",
+    "returned files": f"there again; {_UPDATE}",
+    "unreadable files": "no images, or damaged; footwork search index lists why",
+}
+"""Kind of finding → what it says of files that have changed on the disk."""
+_PREPARE = "footwork search doctor --repair prepares them anew; no image is embedded again"
+
+
+def folder_findings(place: IndexFolder) -> Iterator[Finding]:
+    """What is wrong with the manifest, the generations and their files.
+
+    Beside a process that writes, `as_seen_beside` says what of it is that one's doing.
+
+    Raises:
+        StoreError: There is no index, or one that this version cannot read.
+    """
+    fault = _manifest_fault(place)
+    if fault is not None:
+        yield Finding("manifest", 1, f"{fault}; {_REPAIR} writes it again")
+    generation = _meant(place)
+    damage = catalog_damage(generation)
+    if damage is not None:
+        what = f"damaged ({damage}); {prospect(generation)}"
+        yield Finding("catalog", 1, what, (str(generation / "catalog.sqlite"),))
+    else:
+        yield from inspect_folder(generation)
+    yield from _other_generations(place, generation)
+    left_over = tuple(map(str, place.left_over()))
+    if left_over:
+        what = f"left by a process that was killed; {_REPAIR} deletes them, or the next update"
+        yield Finding("temporary", len(left_over), what, left_over)
+
+
+def as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings as they are where a process is writing: nothing of its is left over.
+
+    Args:
+        writer: Who; None for nobody.
+        findings: Of any kind.
+    """
+    for finding in findings:
+        if writer and finding.kind in ("temporary", "left over"):
+            what = f"being written by {writer}"
+            finding = replace(finding, kind="unfinished files", what=what, is_fault=False)
+        elif writer and finding.kind in _ITS_WORK:
+            what = f"not yet seen to by {writer}"
+            finding = replace(finding, what=what, is_fault=False)
+        yield finding
+
+
+def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
+    """Mend an index that this process holds the right to write.
+
+    Args:
+        place: Of the index.
+        findings: Of `folder_findings`.
+
+    Returns:
+        What was done, a sentence each.
+
+    Raises:
+        StoreError: Nothing can be saved, or something cannot be written.
+    """
+    done, kinds = [], {finding.kind for finding in findings}
+    generation = _meant(place)
+    if "catalog" in kinds:
+        stated: Any = None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            stated = dict(read_object(place.path / MANIFEST)["model"])
+        done.append(restore_catalog(generation, stated))
+        findings = [*findings, *inspect_folder(generation)]
+    if "manifest" in kinds:
+        with closing(EmbeddedStore(generation)) as store:
+            place.name_current(generation, store.embedder)
+        done.append(f"{MANIFEST} was written again, for {generation.name}.")
+    # The vectors that a damaged catalog named stay as long as there is hope to read it after all.
+    if COPY_FAULT in kinds:
+        drop_copy(generation)
+    note = mend_folder(generation, shrink="catalog" not in kinds)
+    done += [note] if note else []
+    told = {"manifest", "catalog", "unfinished generation", "damaged catalog"}
+    told |= {"no copy of the catalog"} | ({"holes"} if "catalog" in kinds else set())
+    for finding in findings:
+        if finding.kind == "old generations":
+            for path in filter(os.path.isdir, finding.paths):
+                shutil.rmtree(path, ignore_errors=True)
+        if finding.kind not in told:
+            done.append(f"{finding.kind}: {finding.count:,}.")
+    return done
+
+
+def _manifest_fault(place: IndexFolder) -> str | None:
+    if not place.exists:
+        if not place.generations():
+            place.current()  # says that there is no index
+        return "missing"
+    try:
+        current = place.current()
+    except StoreError as error:
+        if error.__cause__ is not None:
+            return "damaged"
+        raise
+    return None if current.is_dir() else f"it names {current.name}, which is missing"
+
+
+def _meant(place: IndexFolder) -> Path:
+    """The generation that is searched.
+
+    Where the manifest does not tell, it is the first: a second one takes its place only when it is
+    complete.
+    """
+    if _manifest_fault(place) is None:
+        return place.current()
+    generations = place.generations()
+    if not generations:
+        message = f"{place.path} holds no generation. Move it away, and index anew."
+        raise StoreError(message)
+    return generations[0]
+
+
+def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
+    every = place.generations()
+    old = [str(path) for path in every[: every.index(current)]] if current in every else []
+    if old:
+        what = f"of models that another has followed; {_REPAIR} deletes them"
+        yield Finding("old generations", len(old), what, tuple(old))
+    for path in every[len(old) + 1 :]:
+        with suppress(FootworkError), closing(EmbeddedStore(path)) as store:
+            model = store.embedder.model_id
+            what = f"of {model}; footwork search index --model {shell_word(model)} completes it"
+            yield Finding("unfinished generation", 1, what, (str(path),), is_fault=False)
+
+
+def examine(place: Place, *, with_model: bool) -> Report:
+    """Look for everything that can be wrong with an index.
+
+    Args:
+        place: Of the index.
+        with_model: Whether to load its model, if that is on this machine, and compare.
+
+    Raises:
+        StoreError: The index cannot be read at all.
+    """
+    if not isinstance(place, IndexFolder):
+        return Report(str(place), tuple(_contents(place, with_model)))
+    before = place.writer()  # or one that begins meanwhile
+    found = tuple(folder_findings(place))
+    broken = tuple(as_seen_beside(before or place.writer(), found))
+    if any(finding.kind in _BLOCKING for finding in broken):
+        return Report(str(place), broken)
+    contents = tuple(_contents(place, with_model))
+    seen = as_seen_beside(before or place.writer(), contents)
+    return Report(str(place), (*broken, *seen))
+
+
+def repair(place: Place, *, with_model: bool) -> Report:
+    """Look for everything that can be wrong, and mend what can be mended.
+
+    A server mends its own files; of its index the text half lies on this machine.
+
+    Args:
+        place: Of the index.
+        with_model: As of `examine`.
+
+    Raises:
+        StoreError: The index cannot be read at all, or is being written.
+    """
+    broken, done = list[Finding](), list[str]()
+    with place.writing():
+        if isinstance(place, IndexFolder):
+            broken += folder_findings(place)
+            try:
+                done += mend_index(place, broken)
+            except OSError as error:
+                message = (
+                    f"{error.filename or place} stands in the way: {error.strerror}. Move it away."
+                )
+                raise StoreError(message) from error
+        contents = list(_contents(place, with_model))
+        left = [one for one in contents if not _mended(one, place, done)]
+        left += folder_findings(place) if isinstance(place, IndexFolder) else ()
+    return Report(str(place), (*broken, *contents), tuple(done), tuple(left))
+
+
+def _contents(place: Place, with_model: bool) -> Iterator[Finding]:
+    with closing(place.open()) as store:
+        yield from _files(store)
+        if not isinstance(place, IndexFolder):  # else its vectors were looked at, one and all
+            yield from _vectors(store)
+        yield from _texts(place, store.embedder)
+        if with_model:
+            yield from _model(store.embedder)
+
+
+def _files(store: Store) -> Iterator[Finding]:
+    """What has happened on the disk since an update last looked."""
+    roots = store.roots()
+    if not roots:
+        yield Finding("folders", 1, "none is known; name one: footwork search index FOLDER")
+    paths: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    for root in roots:
+        try:
+            differences = find_differences(store, [root])
+        except DataError as error:
+            yield Finding("folder", 1, str(error).rstrip("."), (root,))
+            continue
+        returned = [move.record for move in differences.returned]
+        groups = (differences.changed, differences.added, differences.missing, returned)
+        for kind, records in zip(_KINDS, (*groups, differences.still_unreadable), strict=True):
+            paths[kind] += [record.path for record in records]
+    for kind, what in _KINDS.items():
+        if paths[kind]:
+            is_fault = kind != "unreadable files"
+            yield Finding(kind, len(paths[kind]), what, tuple(paths[kind]), is_fault=is_fault)
+
+
+def _vectors(store: Store) -> Iterator[Finding]:
+    spoilt = []
+    for block in store.scan():
+        spoilt += [block.records[row].path for row in wrong_lengths(block.vectors).tolist()]
+    if spoilt:
+        what = "not of length 1; footwork search remove forgets them, then index them again"
+        yield Finding("spoilt embeddings", len(spoilt), what, tuple(spoilt))
+
+
+def _texts(place: Place, embedder: Embedder) -> Iterator[Finding]:
+    folder = place.texts_folder(embedder)
+    try:
+        fault = Texts(folder, embedder).damage()
+    except FootworkError as error:
+        fault = f"missing or damaged ({str(error).partition('. ')[0]})"
+    if fault is not None:
+        yield Finding("texts", 1, f"{fault}; {_PREPARE}")
+    elif not has_checksums(folder):
+        what = "of an older version, whose damage could not be seen; --repair adds checksums"
+        yield Finding("unchecked texts", 1, what, is_fault=False)
+
+
+def _mended(finding: Finding, place: Place, done: list[str]) -> bool:
+    """Give the text half checksums, or prepare it anew where the model is on this machine."""
+    if finding.kind not in ("texts", "unchecked texts"):
+        return False
+    with closing(place.open()) as store:
+        embedder = store.embedder
+    folder = place.texts_folder(embedder)
+    try:
+        if finding.kind == "unchecked texts":
+            write_checksums(folder, KIND)
+            done.append("the text half of the model was given checksums.")
+            return True
+        if not is_on_this_machine(embedder.model_id, embedder.revision):
+            return False
+        note = prepare_texts(load_model(embedder), folder)
+    except (ModelError, OSError):
+        return False  # the finding stays
+    done += ["the text half of the model was prepared anew.", *([note] if note else [])]
+    return True
+
+
+def _model(embedder: Embedder) -> Iterator[Finding]:
+    if not is_on_this_machine(embedder.model_id, embedder.revision):
+        what = f"{embedder.model_id} is not on this machine, so that it was not compared"
+        yield Finding("model", 1, what, is_fault=False)
+        return
+    try:
+        load_model(embedder)
+    except ModelError as error:
+        yield Finding("model", 1, str(error).rstrip("."))
+
+
+def is_on_this_machine(model_id: str, revision: str | None) -> bool:
+    """Whether a model can be loaded without the Hub."""
+    if model_id == "tiny" or Path(model_id).is_dir():
+        return True
+    from footwork.models.hub import cached_model
+
+    with suppress(ValueError):  # no id of the Hub
+        return cached_model(model_id, revision, "weights") is not None
+    return False

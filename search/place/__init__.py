@@ -1,0 +1,1 @@
+"""Where an index is: in a folder, or on a server."""

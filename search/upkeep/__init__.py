@@ -1,1 +1,0 @@
-"""What keeps an index well: its duplicates, its health, what it holds."""
