@@ -263,7 +263,7 @@ class TextClassifier:
 
 def merged(model: Any) -> Any:
     """`model` with its adapter added into the weights, where its method can be."""
-    from footwork.methods.table import adaptation_of
+    from footwork.methods.adaptation import adaptation_of
 
     return adaptation_of(model).merged(model)
 

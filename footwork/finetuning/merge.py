@@ -19,7 +19,8 @@ from footwork.files.folders import (
 )
 from footwork.finetuning.card import merged_card
 from footwork.finetuning.task import Task
-from footwork.methods.table import adaptation_of, adapter_in
+from footwork.methods.adaptation import adaptation_of
+from footwork.methods.table import adapter_in
 from footwork.models.checkpoints import save_model
 from footwork.models.hub import trained_folder
 

@@ -198,3 +198,9 @@ def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         kept = merged.setdefault(group["weight_decay"], {**group, "params": []})
         kept["params"] += group["params"]
     return list(merged.values())
+
+
+def adaptation_of(model: Any) -> Adaptation:
+    """The code that saves and merges a model: that of the adapters in it, or of plain models."""
+    codes = (method.adaptation for method in METHODS.values() if method.adapter is not None)
+    return next((code for code in codes if code.holds(model)), Adaptation())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from math import ceil, inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -218,14 +218,6 @@ def adapter_in(folder: Path) -> tuple[Path, Method] | None:
         if method.adapter is not None and (folder / method.adapter.file).exists():
             return folder / method.adapter.file, method
     return None
-
-
-def adaptation_of(model: Any) -> "Adaptation":
-    """The code that saves and merges a model: that of the adapters in it, or of plain models."""
-    from footwork.methods.adaptation import Adaptation
-
-    codes = (method.adaptation for method in METHODS.values() if method.adapter is not None)
-    return next((code for code in codes if code.holds(model)), Adaptation())
 
 
 MIN_STEPS = (

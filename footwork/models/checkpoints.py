@@ -29,7 +29,8 @@ from footwork.errors import ConfigError, ModelError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
-from footwork.methods.table import adaptation_of, adapter_in
+from footwork.methods.adaptation import adaptation_of
+from footwork.methods.table import adapter_in
 from footwork.models.deberta import accelerate_attention
 from footwork.models.downloads import damaged_file
 from footwork.models.heads import HeadOrigin, set_labels, settle_head

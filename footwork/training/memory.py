@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from footwork.methods.table import adaptation_of
+from footwork.methods.adaptation import adaptation_of
 from footwork.models.checkpoints import token_table
 
 
