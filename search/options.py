@@ -11,11 +11,7 @@ from cyclopts import Parameter
 
 from footwork.errors import ConfigError
 from footwork.help_page import IMAGES, INDEX, MODEL
-from footwork.options import (
-    EncoderConfig,
-    Flag,
-    Precision,  # noqa: F401 - inherited annotations are evaluated here
-)
+from footwork.options import EncoderConfig, Flag
 from search.filters import Filter, day_bounds
 from search.paths import absolute_path
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal  # noqa: F401 - inherited annotations are evaluated here
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import MODEL
-from footwork.tables.format import TableFormat  # noqa: F401 - inherited annotations are evaluated here
 from textclf.data.options import DataOptions
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"

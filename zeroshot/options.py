@@ -9,20 +9,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError
-from footwork.fewshot.methods import (
-    LearnOptions,
-    MethodName,  # noqa: F401 - inherited annotations are evaluated here
-)
+from footwork.fewshot.methods import LearnOptions
 from footwork.help_page import INDEX, LABELS, METHOD, MODEL
-from footwork.options import (
-    EncoderConfig,
-    Precision,  # noqa: F401 - inherited annotations are evaluated here
-)
-from search.options import (  # `from_environment`: inherited annotations are evaluated here
-    FilterOptions,
-    StoreOptions,
-    from_environment,  # noqa: F401
-)
+from footwork.options import EncoderConfig
+from search.options import FilterOptions, StoreOptions
 from zeroshot.classifier import ZeroShotOptions
 
 

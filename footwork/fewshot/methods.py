@@ -1,6 +1,6 @@
 """The methods by name: how each is fitted, what it searches, how it is judged; and all settings."""
 
-from __future__ import annotations
+# No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

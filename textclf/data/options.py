@@ -1,6 +1,6 @@
 """What the user may state of a data set; empty and None are found out."""
 
-from __future__ import annotations
+# No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from dataclasses import dataclass
 from pathlib import Path
