@@ -1,4 +1,4 @@
-"""Find pictures by what they show: embed once, query by words, by picture, by both."""
+"""Find images by what they show: embed once, query by words, by image, by both."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="search",
-    help="Find pictures by what they show: embed once, query by words, by picture, by both.",
+    help="Find images by what they show: embed once, query by words, by image, by both.",
     help_format="plaintext",
     group_parameters=RUN,
 )
@@ -154,8 +154,8 @@ def query(
     Args:
         words: What they show: a dog + "at night" - people. `+` adds a term, `-` leaves out what
             shows it, 0.5: before a term is its weight, unless a digit follows as in 16:9, and
-            ./photo.jpg is a picture. A word that begins with a dash of its own stands after --.
-        like: A picture that they are like; any file of this machine.
+            ./photo.jpg is an image. A word that begins with a dash of its own stands after --.
+        like: An image that they are like; any file of this machine.
         queries: A file of queries, one a line, or `-` for standard input; a line that begins with
             # is a comment, one with \# a query that does.
         where: The index.
@@ -270,7 +270,7 @@ def duplicates(
     Args:
         near: Least cosine of images that are compared; 1 takes only those of the same bytes. If
             not given, 0.9, or 0.985 with --no-look.
-        look: Open pictures that are alike by their embeddings, and compare them; --no-look is for
+        look: Open images that are alike by their embeddings, and compare them; --no-look is for
             images that are not on this machine, of which nothing can be verified.
         where: The index.
         filters: Which images are compared.
@@ -314,7 +314,7 @@ def duplicates(
         from search.pages.images import kept_thumbnails
 
         write_duplicates_page(found, html, kept_thumbnails())
-        note(f"The pictures are on {path_line(html)}")
+        note(f"The images are on {path_line(html)}")
     return exit_code(all_done=not (found.unseen or found.changed))
 
 

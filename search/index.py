@@ -31,7 +31,7 @@ class ImageIndex:
     Args:
         place: Where it is.
         store: Its engine, open.
-        config: How pictures that are asked by are encoded.
+        config: How images that are asked by are encoded.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ImageIndex:
             FootworkError: Something cannot be read, written or loaded.
         """
         from search.update.indexing import (
-            Indexer,  # which reads pictures; a query in words does not
+            Indexer,  # which reads images; a query in words does not
         )
 
         return Indexer(self.place).index(roots)
@@ -113,12 +113,12 @@ class ImageIndex:
 
         Args:
             words: What they show; `+`, `-` and weights as on the command line.
-            like: Pictures that they are like.
+            like: Images that they are like.
             options: How many, and which.
             where: Which images are asked for.
 
         Raises:
-            FootworkError: The query is empty, a picture cannot be read, or the index cannot.
+            FootworkError: The query is empty, an image cannot be read, or the index cannot.
         """
         query = parse_query(words.split(), [str(path) for path in like])
         return self.answer([query], options, where)[0]
@@ -132,7 +132,7 @@ class ImageIndex:
         """Answer several queries in one pass.
 
         Raises:
-            FootworkError: A picture cannot be read, or the index cannot.
+            FootworkError: An image cannot be read, or the index cannot.
         """
         try:
             return self._asker.answer(queries, options, where)

@@ -187,7 +187,7 @@ class OutputOptions:
     copy_to: Path | None = None
     """Folder to copy the images into; nothing there is overwritten."""
     preview: Flag = False
-    """Show the pictures in the terminal."""
+    """Show the images in the terminal."""
 
     def __post_init__(self) -> None:
         """Check what goes together.

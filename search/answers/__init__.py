@@ -1,1 +1,1 @@
-"""What is done with what was found: rows, pages, copies, pictures in a terminal."""
+"""What is done with what was found: rows, pages, copies, images in a terminal."""

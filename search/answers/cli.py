@@ -80,7 +80,7 @@ def keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
         from search.pages.images import kept_thumbnails
 
         write_contact_sheet(answers, output.html, kept_thumbnails())
-        note(f"The pictures are on {path_line(output.html)}")
+        note(f"The images are on {path_line(output.html)}")
     if output.copy_to is not None:
         from search.answers.copies import copy_hits
 
@@ -106,7 +106,7 @@ def _preview(answer: Answer) -> None:
 
     protocol = picture_protocol(os.environ, sys.stdout.isatty())
     if protocol is None:
-        note("This terminal shows no pictures. --html FILE makes a page of them.")
+        note("This terminal shows no images. --html FILE makes a page of them.")
         return
     thumbnails = kept_thumbnails()
     for hit in answer.hits:

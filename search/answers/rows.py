@@ -41,7 +41,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
     """
     fault = {} if answer.fault is None else {"fault": answer.fault}
     return fault | {
-        "query": path_text(answer.query),  # it may name a picture
+        "query": path_text(answer.query),  # it may name an image
         "hits": [hit_row(hit) for hit in answer.hits],
         "nothing_matches": answer.nothing_matches,
     }

@@ -1,4 +1,4 @@
-"""Pictures between the lines of a terminal: by kitty's protocol, else in characters.
+"""Images between the lines of a terminal: by kitty's protocol, else in characters.
 
 Which one a terminal knows is told by what it leaves in the environment: asking it would take its
 keyboard. Source: sw.kovidgoyal.net/kitty/graphics-protocol.
@@ -18,18 +18,18 @@ PictureProtocol = Literal["kitty", "blocks"]
 """`blocks` are characters in two colours each, for any terminal of 16 million colours."""
 
 _KITTY_TERMS = ("xterm-kitty", "xterm-ghostty")
-# Their pictures would have to be passed through, which they mostly refuse; characters they take.
+# Their images would have to be passed through, which they mostly refuse; characters they take.
 _MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")
 
 _ESCAPE, _END = "\x1b", "\x1b\\"
 _KITTY_CHUNK = 4096  # characters, the most it takes at once
-_ROW_PIXELS = 20  # of a usual terminal; where it has more or fewer, the picture is so much smaller
+_ROW_PIXELS = 20  # of a usual terminal; where it has more or fewer, the image is so much smaller
 
 
 def picture_protocol(
     environment: Mapping[str, str], is_terminal: bool = True
 ) -> PictureProtocol | None:
-    """How pictures can be shown; None if not at all.
+    """How images can be shown; None if not at all.
 
     Args:
         environment: Of the process, as `os.environ`.
@@ -47,7 +47,7 @@ def picture_protocol(
 
 
 def picture_sequence(picture: bytes, protocol: PictureProtocol, rows: int = 10) -> str:
-    """What to print so that a terminal shows a picture; it ends before the end of its last line.
+    """What to print so that a terminal shows an image; it ends before the end of its last line.
 
     Args:
         picture: JPEG or PNG, small.
@@ -55,7 +55,7 @@ def picture_sequence(picture: bytes, protocol: PictureProtocol, rows: int = 10) 
         rows: Height in lines of the terminal.
 
     Raises:
-        ImageError: It is no picture.
+        ImageError: It is no image.
     """
     if rows < 1:
         raise ValueError(f"`rows` must be at least 1, got {rows}.")

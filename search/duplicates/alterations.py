@@ -1,7 +1,7 @@
 """Whether an image is another one that was altered, and how.
 
-A picture can be made of another if the other shows all of it, at least as well: laid over it, with
-its tones adjusted, it leaves nothing but what compression and resizing leave. A picture taken a
+An image can be made of another if the other shows all of it, at least as well: laid over it, with
+its tones adjusted, it leaves nothing but what compression and resizing leave. An image taken a
 second later cannot, nor can one with a word written on it.
 
 Measured on 30 photos with 28 alterations each: where one was made of the other, blocks of 10 pixels
@@ -43,7 +43,7 @@ the part that it leaves of what is in the block."""
 _LEFT_COLOUR = 14.0  # levels of colour, of which compression keeps little
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _BUSY, _BUSY_BLOCKS = 4.0, 0.2
-"""Grey levels in a block, and part of such blocks, from which a picture is no plain drawing."""
+"""Grey levels in a block, and part of such blocks, from which an image is no plain drawing."""
 _TONE = 5.0  # grey levels that tones differ, to be told
 _COLOUR = 3.0  # grey levels of colour, that are some
 _NO_COLOUR = 0.7  # grey levels of colour, that are none
@@ -76,7 +76,7 @@ def _curve(source: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def richer_tones(first: FloatArray, second: FloatArray) -> Literal["first", "second"] | None:
-    """Which of two pictures of the same has tones that the other has lost, if one has."""
+    """Which of two images of the same has tones that the other has lost, if one has."""
     cut = [float(((one < 2) | (one > 253)).mean()) for one in (first, second)]
     if abs(cut[0] - cut[1]) > _CUT:
         return "first" if cut[0] < cut[1] else "second"
@@ -90,13 +90,13 @@ def richer_tones(first: FloatArray, second: FloatArray) -> Literal["first", "sec
 
 
 def is_plain(picture: FloatArray) -> bool:
-    """Whether so little is drawn that it may be a picture of its own when it is turned or cut."""
+    """Whether so little is drawn that it may be an image of its own when it is turned or cut."""
     busy = _blocks(picture @ _GREY).std(axis=(1, 3)) > _BUSY
     return float(busy.mean()) < _BUSY_BLOCKS
 
 
 def is_left_over(rest: FloatArray, of: FloatArray) -> bool:
-    """Whether what is left of a picture is more than an alteration leaves."""
+    """Whether what is left of an image is more than an alteration leaves."""
     grey = rest @ _GREY
     allowed = _LEFT + _LEFT_OF * _blocks(of @ _GREY).std(axis=(1, 3))
     left = _strength(grey[..., None]) > allowed
@@ -117,7 +117,7 @@ def _blocks(values: FloatArray) -> FloatArray:
 
 
 def toned(before: FloatArray, after: FloatArray) -> list[str]:
-    """What was done to the tones of a picture, if anything."""
+    """What was done to the tones of an image, if anything."""
     colour = [np.ptp(one, axis=-1).mean() for one in (before, after)]
     if colour[0] > _COLOUR and colour[1] < _COLOUR:
         return ["grey"]
@@ -133,7 +133,7 @@ _Greys = NDArray[np.uint8]
 
 _PART = 1024  # pixels of a side that are looked at
 _DETAIL, _NO_DETAIL = 0.36, 0.12
-"""What a picture shows beyond a smaller one, to what that shows beyond its own half: from here on
+"""What an image shows beyond a smaller one, to what that shows beyond its own half: from here on
 it shows more, and up to here it only has more pixels.
 
 Measured on 37 photos and their smaller versions, saved as JPEG: 0.32 and more for sharp ones, 0.14
@@ -141,7 +141,7 @@ and more for soft ones; at most 0.35 for what was enlarged by 1.3 to 3, saved ba
 0.67 where pixels were repeated; at most 0.24 for what was blurred before it was enlarged.
 """
 _ON_GRID = 0.015
-"""How much nearer the frequencies of a picture lie to the steps of another file than by chance.
+"""How much nearer the frequencies of an image lie to the steps of another file than by chance.
 
 Measured on 16 photos, saved twice with qualities of 60 to 97: 0.008 at most where the second saving
 was the coarser one, 0.03 and more where the first was. Half of it and more is doubtful."""
@@ -152,7 +152,7 @@ _LOSSLESS = frozenset({"png", "bmp", "tiff", "ppm", "tga", "qoi"})
 
 
 def adds_detail(large: _Greys, small: _Greys) -> bool | None:
-    """Whether a picture shows more than a smaller one of the same; None if that cannot be told."""
+    """Whether an image shows more than a smaller one of the same; None if that cannot be told."""
     from PIL.Image import Resampling, fromarray
 
     much, little = (fromarray(np.ascontiguousarray(one)) for one in (large, small))
@@ -165,7 +165,7 @@ def adds_detail(large: _Greys, small: _Greys) -> bool | None:
 
 
 def _beyond(large: Image, small: Image) -> float:
-    """Grey levels, root mean square, that a picture shows beyond a smaller one."""
+    """Grey levels, root mean square, that an image shows beyond a smaller one."""
     from PIL.Image import Resampling
 
     kernels = (Resampling.NEAREST, Resampling.BILINEAR, Resampling.BICUBIC, Resampling.LANCZOS)
@@ -277,11 +277,11 @@ _TURNED = {
     6: "mirrored upside down",
     7: "mirrored and rotated 90°",
 }
-"""What was done to a picture, by how it is to be turned to lie as it lay before."""
+"""What was done to an image, by how it is to be turned to lie as it lay before."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class OpenedImage:
     """A file, looked at closely."""
 
     record: ImageRecord
@@ -317,7 +317,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What two pictures have to do with each other."""
+    """What two images have to do with each other."""
 
     kept: Literal["first", "second"] | None
     """Which one the other can be made of; None if they are similar, and no more can be told."""
@@ -325,8 +325,8 @@ class Verdict:
     """What was done to the other: "rotated 180°", "cropped"."""
 
 
-def verdict(first: Picture, second: Picture) -> Verdict | None:
-    """Compare two pictures; None if they are different ones.
+def verdict(first: OpenedImage, second: OpenedImage) -> Verdict | None:
+    """Compare two images; None if they are different ones.
 
     Raises:
         ImageError: One can no longer be read.
@@ -343,8 +343,8 @@ def verdict(first: Picture, second: Picture) -> Verdict | None:
     return _compared(first, second, within)
 
 
-def _compared(inner: Picture, outer: Picture, placing: Placing) -> Verdict | None:
-    """The verdict on a picture and one in which it may lie."""
+def _compared(inner: OpenedImage, outer: OpenedImage, placing: Placing) -> Verdict | None:
+    """The verdict on an image and one in which it may lie."""
     overlay = _Overlay(inner, outer, placing)
     if not overlay.matches:
         # What is like a part of another is not yet like it, least of all if both are plain.
@@ -369,9 +369,9 @@ def _compared(inner: Picture, outer: Picture, placing: Placing) -> Verdict | Non
 
 
 class _Overlay:
-    """A picture laid over another in which it lies."""
+    """An image laid over another in which it lies."""
 
-    def __init__(self, inner: Picture, outer: Picture, placing: Placing) -> None:
+    def __init__(self, inner: OpenedImage, outer: OpenedImage, placing: Placing) -> None:
         from PIL import Image, ImageFilter
 
         self.inner, self.outer = inner, outer
@@ -396,7 +396,7 @@ class _Overlay:
 
     @property
     def plain(self) -> bool:
-        """Whether so little is drawn that turned or cropped it may be a picture of its own."""
+        """Whether so little is drawn that turned or cropped it may be an image of its own."""
         return is_plain(self._pixels[1])
 
     @property

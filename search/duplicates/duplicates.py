@@ -1,9 +1,9 @@
 """Images that an index holds more than once: byte for byte, or as altered versions of one.
 
-Embeddings tell what may be alike, a glance at both pictures what is worth a closer look, and that
+Embeddings tell what may be alike, a glance at both images what is worth a closer look, and that
 what was done to which (`alterations`). Embeddings alone would not do: with `tiny`,
 100 pairs of 250 different photos agree to a cosine of 0.95 or more, and of those turned by 90°
-only a third agree so well with themselves. So pictures are opened from 0.9 on; what is turned,
+only a third agree so well with themselves. So images are opened from 0.9 on; what is turned,
 cropped or framed may still be missed, where the model minds.
 
 What an index knows may be out of date. An image that is named to be removed, and the one that is
@@ -28,7 +28,7 @@ from search.records import ImageRecord
 from search.store.protocol import FloatArray, Store
 
 SEEN_COSINE, UNSEEN_COSINE = 0.9, 0.985
-"""Least cosines where pictures are opened, and where they are not."""
+"""Least cosines where images are opened, and where they are not."""
 _SAMPLE = 4096
 
 
@@ -102,7 +102,7 @@ def find_duplicates(
         near: Least cosine of near duplicates, above 0; 1 finds exact ones only. None is 0.9, or
             0.985 without `look`.
         where: Which images are compared.
-        look: Whether to open pictures whose embeddings agree; else they are similar at most.
+        look: Whether to open images whose embeddings agree; else they are similar at most.
         on_progress: Told after each block.
 
     Raises:

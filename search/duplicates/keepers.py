@@ -20,7 +20,7 @@ from footwork.errors import ImageError
 from footwork.files.faults import why
 from footwork.files.plain_files import content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
-from search.duplicates.alterations import Picture, Verdict, verdict
+from search.duplicates.alterations import OpenedImage, Verdict, verdict
 from search.duplicates.looks import Look, looks_of
 from search.duplicates.pca_bound import near_rows
 from search.records import ImageRecord
@@ -103,7 +103,7 @@ class Keepers:
         records: Of the contents.
         projected: Shape (N, W), of the contents.
         cosine: Least one of those that are compared.
-        look: Whether pictures are opened; else all that agree are similar.
+        look: Whether images are opened; else all that agree are similar.
     """
 
     store: Store
@@ -122,7 +122,7 @@ class Keepers:
     _kept_by: dict[int, int] = field(default_factory=dict)
     _ousted: set[int] = field(default_factory=set)
     _looks: dict[int, Look] = field(default_factory=dict)
-    _pictures: dict[int, Picture] = field(default_factory=dict)
+    _opened: dict[int, OpenedImage] = field(default_factory=dict)
 
     def run(self, on_progress: Progress) -> None:
         """Go through them all."""
@@ -209,18 +209,18 @@ class Keepers:
             self.unread.add(kept)
             return None
         try:
-            return verdict(self._picture(row), self._picture(kept))
+            return verdict(self._image(row), self._image(kept))
         except Exception as error:  # noqa: BLE001 - gone or spoilt since it was looked at
             why(error)
             self.unread.add(row)
             return None
 
-    def _picture(self, row: int) -> Picture:
-        if row not in self._pictures:
-            if len(self._pictures) >= _OPENED:
-                self._pictures.clear()
-            self._pictures[row] = Picture(self.records[row], self._looks[row])
-        return self._pictures[row]
+    def _image(self, row: int) -> OpenedImage:
+        if row not in self._opened:
+            if len(self._opened) >= _OPENED:
+                self._opened.clear()
+            self._opened[row] = OpenedImage(self.records[row], self._looks[row])
+        return self._opened[row]
 
     def _oust(self, kept: int, better: int, cosine: float) -> None:
         """Give the place of a kept content to another, of which it can be made."""

@@ -1,4 +1,4 @@
-"""What is seen of a picture at a glance, and whether another may have been made of it.
+"""What is seen of an image at a glance, and whether another may have been made of it.
 
 A glance is cheap and may be mistaken: `search.duplicates.alterations` looks closely at what it lets
 through.
@@ -29,18 +29,18 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 TURNS = 8
-"""Ways to lay a picture on another: 0 to 3 quarters counter-clockwise, then the same mirrored."""
+"""Ways to lay an image on another: 0 to 3 quarters counter-clockwise, then the same mirrored."""
 _ALIKE = 0.8
 """Agreement from which a closer look is worth it."""
 _SURE = 0.985
-"""Agreement of whole pictures from which no crop is looked for."""
+"""Agreement of whole images from which no crop is looked for."""
 _SEEN = 128  # pixels of the longer side, in which a border is looked for
 _SIDE, _CELLS = 32, 16  # pixels of the longer side that are kept; cells of a side
-_FLAT = 2.0  # grey levels: a picture with less in it looks like any other of its kind
+_FLAT = 2.0  # grey levels: an image with less in it looks like any other of its kind
 _SMALLEST = 0.6  # of a side, that a crop leaves
 _STEP = 0.04  # between the sizes of crops that are tried
 _SHAPES = 1.12
-"""Ratio of two ratios of width to height, at most, of pictures that show all of each other."""
+"""Ratio of two ratios of width to height, at most, of images that show all of each other."""
 _EVEN, _OTHER = 8, 16  # grey levels that a border differs within itself at most, from all else
 _MOSTLY = 0.95  # of a line of a border; compression blurs its edge
 _WIDEST = 0.3  # of a side, that a border takes
@@ -51,7 +51,7 @@ _WORKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A picture without its border, at a glance."""
+    """An image without its border, at a glance."""
 
     greys: NDArray[np.uint8]
     """Shape (H, W), the longer one 32."""
@@ -63,7 +63,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """Where one picture may lie in another."""
+    """Where one image may lie in another."""
 
     agreement: float
     turn: int = 0
@@ -73,7 +73,7 @@ class Placing:
 
 
 def looks_of(paths: Iterable[str]) -> dict[str, Look | None]:
-    """What is seen of pictures at a glance, by path; None where the file cannot be read."""
+    """What is seen of images at a glance, by path; None where the file cannot be read."""
     return {
         path: None if isinstance(look, ImageError) else look
         for path, look in decoded_ahead(paths, _look_of, _WORKERS)
@@ -81,7 +81,7 @@ def looks_of(paths: Iterable[str]) -> dict[str, Look | None]:
 
 
 def best_placing(inner: Look, outer: Look) -> Placing | None:
-    """Where a picture lies in another that it may be made of, if anywhere."""
+    """Where an image lies in another that it may be made of, if anywhere."""
     if not (inner.cells.any() and outer.cells.any()):
         return None
     whole = _whole(inner, outer)
@@ -92,13 +92,13 @@ def best_placing(inner: Look, outer: Look) -> Placing | None:
 
 
 def turned(pixels: NDArray[Kind], turn: int) -> NDArray[Kind]:
-    """A picture of shape (H, W, …), turned."""
+    """An image of shape (H, W, …), turned."""
     quarters = np.rot90(pixels, turn % 4)
     return quarters if turn < 4 else quarters[:, ::-1]
 
 
 def content_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """A picture without the border that was put around it.
+    """An image without the border that was put around it.
 
     A border is of one colour, and what it frames begins at an edge: the margin of a drawing is
     none.
@@ -128,7 +128,7 @@ def content_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 
 def laid_over(inner: Image, outer: Image, placing: Placing, most: int) -> Box:
-    """Where a picture lies in another, in pixels of that, by least squares.
+    """Where an image lies in another, in pixels of that, by least squares.
 
     Args:
         inner: Turned as the outer one lies.

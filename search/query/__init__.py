@@ -1,1 +1,1 @@
-"""From words and pictures to what shows them: terms, their vectors, and relevance."""
+"""From words and images to what shows them: terms, their vectors, and relevance."""

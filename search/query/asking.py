@@ -44,7 +44,7 @@ class Asker:
     Args:
         store: To be searched.
         texts: Of its model.
-        encode_images: Embeds pictures that the store does not know.
+        encode_images: Embeds images that the store does not know.
     """
 
     store: Store
@@ -59,7 +59,7 @@ class Asker:
     ) -> list[Answer]:
         """Answer queries, in their order, hundreds in one pass over the store.
 
-        Of several, one that asks by a picture that cannot be read is answered with its `fault`.
+        Of several, one that asks by an image that cannot be read is answered with its `fault`.
 
         Args:
             queries: At least one.
@@ -67,7 +67,7 @@ class Asker:
             where: Which images are asked for.
 
         Raises:
-            ImageError: A picture that the only query asks by cannot be read.
+            ImageError: An image that the only query asks by cannot be read.
             ModelError: The model cannot be loaded.
             StoreError: The index cannot be read.
         """
@@ -156,7 +156,7 @@ class Asker:
     def _vectors(
         self, queries: Sequence[Query]
     ) -> tuple[Mapping[Term, FloatArray], Mapping[Term, ImageError]]:
-        """A unit vector for each term of all queries, or why a picture has none."""
+        """A unit vector for each term of all queries, or why an image has none."""
         terms = list(dict.fromkeys(term for query in queries for term in query.terms))
         texts = [term for term in terms if not term.is_image]
         vectors: dict[Term, FloatArray] = {}

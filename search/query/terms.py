@@ -1,4 +1,4 @@
-"""What a query is made of: words and pictures, with weights, some of them unwanted."""
+"""What a query is made of: words and images, with weights, some of them unwanted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Term:
     """One thing that is asked for."""
 
     text: str
-    """Words, or the path of a picture."""
+    """Words, or the path of an image."""
     is_image: bool = False
     weight: float = 1.0
     """Against the other wanted terms; above 0."""
@@ -55,7 +55,7 @@ class Query:
 
     @property
     def words(self) -> str:
-        """The wanted words, without the pictures."""
+        """The wanted words, without the images."""
         return " ".join(term.text for term in self.wanted if not term.is_image)
 
     def __str__(self) -> str:
@@ -76,8 +76,8 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
             `-` excludes one, with or without a space after it (`\-` begins a word with a dash of
             its own), `0.5:` before a term is its weight, unless a digit follows: `16:9` is a word.
             A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file: address is a
-            picture.
-        like: Pictures, each with a weight if need be.
+            image.
+        like: Images, each with a weight if need be.
 
     Raises:
         ConfigError: Nothing is asked for, or a term is empty.
@@ -96,7 +96,7 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
         terms.append(Term(_path_of(path), is_image=True, weight=weight))
     if all(term.is_excluded for term in terms):
         raise ConfigError(
-            "Nothing is asked for. Name words, or a picture: footwork search query "
+            "Nothing is asked for. Name words, or an image: footwork search query "
             '"a red bicycle" or --like photo.jpg. Only what is asked for can be narrowed by `-`; '
             "words with a dash of their own stand after --."
         )

@@ -1,4 +1,4 @@
-"""Words as vectors of an index, without loading what embedded its pictures."""
+"""Words as vectors of an index, without loading what embedded its images."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Texts:
         if fault := damage_in(folder, KIND, whole=False):
             raise StoreError(f"{folder} is damaged: {fault}. {_PREPARE}")
         self.references: FloatArray = _references(folder, embedder.width)
-        """Vectors of everyday words, (R, D): what a picture is measured against."""
+        """Vectors of everyday words, (R, D): what an image is measured against."""
 
     @property
     def encoder(self) -> TextEncoder:

@@ -121,13 +121,7 @@ def copy_index(
     """
     if isinstance(source, IndexSource) and _is_same(source.place, place):
         raise ConfigError(f"{place} cannot be copied from itself. Name another with --index.")
-    embedder, transfer = source.embedder, Transfer()
-    if embedder is None:
-        if model.model_id is None:
-            raise ConfigError("What made these embeddings? Name the model with --model.")
-        from footwork.encoder.dual import DualEncoder
-
-        embedder = embedder_of(DualEncoder.load(model.model_id, model.revision, model))
+    embedder, transfer = source.embedder or _stated_embedder(model), Transfer()
     with (
         _begun(source, embedder) as batches,
         place.writing(),
@@ -155,6 +149,14 @@ def _is_same(one: Place, other: Place) -> bool:
     if all(isinstance(path, Path) and path.exists() for path in paths):
         return paths[0].samefile(paths[1])  # type: ignore[union-attr]
     return str(one) == str(other)
+
+
+def _stated_embedder(model: ModelOptions) -> Embedder:
+    if model.model_id is None:
+        raise ConfigError("What made these embeddings? Name the model with --model.")
+    from footwork.encoder.dual import DualEncoder
+
+    return embedder_of(DualEncoder.load(model.model_id, model.revision, model))
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class FileReading:
             side: Pixels that the shorter side is needed for.
 
         Raises:
-            ImageError: The file is no picture, or does not hold still.
+            ImageError: The file is no image, or does not hold still.
         """
         image, content, as_read = _read(self.path, side)
         facts, self.note, state = image.facts, image.note, file_state(as_read)

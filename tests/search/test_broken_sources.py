@@ -132,7 +132,7 @@ def test_a_table_that_is_damaged_is_told(tmp_path: Path) -> None:
 def test_no_index_is_begun_for_a_file_whose_first_rows_are_wrong(
     tmp_path: Path, embeddings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.transfer.transfer._embedder", lambda *_: model(8))
+    monkeypatch.setattr("search.transfer.transfer._stated_embedder", lambda *_: model(8))
     target = IndexFolder(tmp_path / "target")
     with pytest.raises(DataError, match=r"have no embedding|gives embeddings 8 wide, but"):
         copy_index(find_source(str(table(tmp_path, embeddings)), StoreOptions()), target)

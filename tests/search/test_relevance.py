@@ -128,7 +128,7 @@ def test_several_terms_find_what_shows_all_of_them(world: World) -> None:
 def test_the_order_of_terms_does_not_matter_and_their_weights_do(world: World) -> None:
     images = np.concatenate([world.images(subject, 3) for subject in range(4)])
     terms = [world.text(0, 3.0), world.yardstick.image(images[4]), world.text(2)]
-    for measure in (world.yardstick.relevance, world.yardstick.search_vector):
+    for measure in (world.yardstick.of, world.yardstick.search_vector):
         assert_allclose(measure(terms, images), measure(terms[::-1], images), rtol=1e-9)
         doubled = [replace(term, weight=2 * term.weight) for term in terms]
         assert_allclose(measure(terms, images), measure(doubled, images), rtol=1e-9)

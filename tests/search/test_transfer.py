@@ -187,7 +187,7 @@ def test_vectors_of_others_are_normalised_and_their_model_named(
     target = IndexFolder(tmp_path / "target")
     with pytest.raises(ConfigError, match="Name the model with --model"):
         copy_index(NumpySource(path), target)
-    monkeypatch.setattr("search.transfer.transfer._embedder", lambda *_: EMBEDDER)
+    monkeypatch.setattr("search.transfer.transfer._stated_embedder", lambda *_: EMBEDDER)
     copy_index(NumpySource(path), target, ModelOptions(model_id="thumb"))
     with closing(target.open()) as store:
         assert np.allclose(store.vectors([str(photo)])[str(photo)], 0.25)

@@ -246,7 +246,7 @@ def _trained(vectors: FloatArray) -> Any:
 
 
 def _tuned(index: Any, vectors: FloatArray, typical: FloatArray) -> tuple[int, float]:
-    """The fewest lists that find 99 % of the first ten, for texts and for pictures; and how many.
+    """The fewest lists that find 99 % of the first ten, for texts and for images; and how many.
 
     The truth is what all lists together bring; it differs from the exact answer in few ranks.
     """
