@@ -179,7 +179,13 @@ READ_GERMAN = {"Wie  war-es": ["so, gut", "so, so"], "Klasse": ["a", "b"], "2019
 STRAY = "Quality\t#1 String\t#2 String" + '\n1\t"whom he called\tsaid "so" and went' * 5
 LABELLED = "".join(f"{i % 2} it is {i}, or not\n" for i in range(12)) + "1\n0 \n"
 MEANT: list[tuple[str, str, TableFormat | Expected, dict[str, list[Any]], str]] = [
-    ("t.csv", "v1,v2,,\n" + "ham,so,,\nspam,no,,\n" * 4, DETECT, {"column_4": [""] * 8}, ""),
+    (
+        "t.csv",
+        "v1,v2,,\n" + "".join(f"{'sh'[i % 2]},a text of number {i},,\n" for i in range(9)),
+        DETECT,
+        {"v1": [*"shshshshs"], "column_4": [""] * 9},
+        "",
+    ),
     (
         "t.csv",
         "text,label,text\na,b,c\n",

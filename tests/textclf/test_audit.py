@@ -14,11 +14,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from footwork.errors import ConfigError
+from footwork.evaluation.text import display_width
 from footwork.tables.reader import TableFormat, write_rows
 from tests.models import build_tokenizer
 from textclf.audit import tokens
-from textclf.audit.audit import Audit, CostInput, _columns, audit_data
-from textclf.audit.cost import estimate_cost
+from textclf.audit.audit import Audit, audit_data
+from textclf.audit.cost import CostInput, estimate_cost
 from textclf.audit.findings import Finding
 from textclf.audit.tokens import count_tokens
 from textclf.data.loading import DataOptions, Examples, load_data
@@ -233,7 +234,7 @@ def test_the_report_fits_a_terminal_and_json_has_all_rows(tmp_path: Path, tokeni
     train = [(f"some {word} film", label) for word in ("good", "bad") * 40 for label in ("a", wide)]
     audit = audited(tmp_path, tokenizer, max_length=4, train=train, dev=train[:3])
     text = audit.to_text()
-    assert max(map(_columns, text.splitlines())) <= 100
+    assert max(map(display_width, text.splitlines())) <= 100
     assert "and 150 more" in text
     document = audit.to_dict()
     rows = {one["kind"]: one["rows"] for one in document["findings"]}

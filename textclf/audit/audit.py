@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from footwork.errors import ConfigError
-from footwork.files.faults import shortened
+from footwork.evaluation.text import WIDTH, aligned, display_width, shorten
+from footwork.files.faults import counted, shortened
 from footwork.tables.labels import REGRESSION
 from textclf.audit.cost import Cost, CostInput, estimate_cost
 from textclf.audit.findings import (
@@ -63,7 +63,7 @@ class Audit:
 
     def to_text(self) -> str:
         """A report of at most 100 columns, with the first rows of each finding."""
-        return audit_as_text(self.to_dict())
+        return _as_text(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that JSON has."""
@@ -126,26 +126,20 @@ def _summary(data: LabelledData, name: str, tokens: TokenCounts, max_length: int
     )
 
 
-__all__ = ["Audit", "CostInput", "Finding", "SplitSummary", "audit_data"]
+__all__ = ["Audit", "CostInput", "SplitSummary", "audit_data"]
 
-
-_WIDTH = 100
 _SHOWN_ROWS = 10
 _SHOWN_CLASSES = 30
 _LABEL_WIDTH = 40
 _MARGIN = 11
 
 
-def audit_as_text(audit: Mapping[str, Any]) -> str:
-    """A report of at most 100 columns.
-
-    Args:
-        audit: As `Audit.to_dict` gives it.
-    """
+def _as_text(audit: Mapping[str, Any]) -> str:
+    task, count = audit["task"].replace("_", " "), len(audit["labels"])
     lines = [
-        _title(audit),
+        f"{task}, {counted(count, 'label')}" if count else task,
         "",
-        *_table(_split_rows(audit)),
+        *_indented(_split_rows(audit)),
         *_class_lines(audit),
         "",
         *_finding_lines(audit["findings"]),
@@ -157,12 +151,6 @@ def audit_as_text(audit: Mapping[str, Any]) -> str:
         "Usable: yes." if audit["usable"] else "Usable: no. Mend the errors first.",
     ]
     return "\n".join(lines)
-
-
-def _title(audit: Mapping[str, Any]) -> str:
-    task = audit["task"].replace("_", " ")
-    count = len(audit["labels"])
-    return f"{task}, {count} label{'s' * (count != 1)}" if count else task
 
 
 def _split_rows(audit: Mapping[str, Any]) -> list[list[str]]:
@@ -194,9 +182,9 @@ def _class_lines(audit: Mapping[str, Any]) -> Iterator[str]:
     for label in ordered[:_SHOWN_CLASSES]:
         share = train["counts"][label] / max(train["rows"], 1)
         counts = [f"{one['counts'][label]:,}" for one in splits.values()]
-        rows.append([_shortened(label, _LABEL_WIDTH), f"{share:.1%}", *counts])
+        rows.append([shorten(label, _LABEL_WIDTH), f"{share:.1%}", *counts])
     yield ""
-    yield from _table(rows)
+    yield from _indented(rows)
     if len(labels) > _SHOWN_CLASSES:
         yield f"and {len(labels) - _SHOWN_CLASSES} smaller classes"
 
@@ -226,38 +214,16 @@ def _cost_lines(cost: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"  tokens an epoch  {cost['tokens']:,}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """First column to the left, the others to the right."""
-    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
-    for first, *rest in rows:
-        cells = [first + " " * (widths[0] - _columns(first))]
-        cells += [
-            " " * (width - _columns(c)) + c for c, width in zip(rest, widths[1:], strict=True)
-        ]
-        yield "  " + "  ".join(cells).rstrip()
-
-
-def _columns(text: str) -> int:
-    """Columns of a terminal: letters of East Asia take two, combining marks none."""
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
-
-
-def _shortened(text: str, width: int) -> str:
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    if _columns(printable) <= width:
-        return printable
-    while _columns(printable) > width - 1:
-        printable = printable[:-1]
-    return f"{printable}…"
+def _indented(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"  {line}" for line in aligned(rows)]
 
 
 def _wrapped(text: str, first: str) -> list[str]:
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     wrapper = textwrap.TextWrapper(
-        width=_WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
+        width=WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
     )
     # East Asian letters are two columns wide.
-    if _columns(printable) > len(printable):
-        wrapper.width = len(first) + (_WIDTH - len(first)) // 2
+    if display_width(printable) > len(printable):
+        wrapper.width = len(first) + (WIDTH - len(first)) // 2
     return wrapper.wrap(printable) or [first]
