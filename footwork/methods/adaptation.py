@@ -20,8 +20,8 @@ _BELOW_LAYERS = re.compile(r"embed|\.pre_?la?y")  # CLIP normalises its embeddin
 class Adaptation:
     """What a method does to a classifier; as it stands here, every weight trains.
 
-    A method overrides what it does otherwise. All but `holds` and those after it serve every
-    method; these serve one that publishes an adapter.
+    A method overrides what it does otherwise; one that publishes an adapter, also `holds` and all
+    that follow.
     """
 
     def require(self, model: PreTrainedModel) -> None:
@@ -32,11 +32,7 @@ class Adaptation:
         """
 
     def adapt(
-        self,
-        model: Any,
-        config: AdaptationConfig,
-        base_id: str,
-        revision: str | None,
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
     ) -> Any:
         """As `adapt` below."""
         return model

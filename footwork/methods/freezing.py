@@ -20,11 +20,7 @@ class Head(Adaptation):
     """The head alone, on a frozen encoder."""
 
     def adapt(
-        self,
-        model: Any,
-        config: AdaptationConfig,
-        base_id: str,
-        revision: str | None,
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
     ) -> Any:
         """Freeze the encoder."""
         encoder_of(model).requires_grad_(False)

@@ -31,11 +31,7 @@ class Peft(Adaptation):
         self._called, self._configured = called, configured
 
     def require(self, model: PreTrainedModel) -> None:
-        """See that there is something to adapt.
-
-        Raises:
-            ModelError: The encoder has no repeated layers with linear maps.
-        """
+        """As `targets` does."""
         self.targets(model)
 
     def targets(self, model: PreTrainedModel) -> str:
@@ -46,7 +42,7 @@ class Peft(Adaptation):
         (arXiv:2303.10512).
 
         Raises:
-            ModelError: As `require`.
+            ModelError: The encoder has no repeated layers with linear maps.
         """
         heads = tuple(f"{name}." for name in head_names(model))
         patterns = {

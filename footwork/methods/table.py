@@ -42,8 +42,8 @@ class Adapter:
     """What a method publishes that changes a base, and is nothing without it."""
 
     file: str
-    """JSON beside the weights by which such a folder is known. It names the base under
-    `base_model_name_or_path`, and the base's commit under `revision`."""
+    """JSON by which such a folder is known, beside its weights, `adapter_model.safetensors`. It
+    names the base under `base_model_name_or_path`, and the base's commit under `revision`."""
     library: str
     """Loads it, says the model card: `peft`, or `footwork` alone."""
     called: str
@@ -220,9 +220,8 @@ def adapter_in(folder: Path) -> tuple[Path, Method] | None:
     return None
 
 
-MIN_STEPS = (
-    300  # fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5)
-)
+# Fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5).
+MIN_STEPS = 300
 MAX_EPOCHS = 30
 
 
