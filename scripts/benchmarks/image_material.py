@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
+from footwork.encoder.dual import DualEncoder
 from footwork.images.decoding import decode_image
 from footwork.images.finding import find_images
 from footwork.models.checkpoints import TINY_CLIP
+from scripts.benchmarks.suite import Setting, seconds
 
 SEED = 0
 MEGAPIXELS_12 = (4000, 3000)
@@ -20,11 +25,14 @@ QUALITY = 92  # of phones and cameras
 GRAIN = 5.0  # standard deviation of sensor noise, of 255
 
 
-def save_clip(folder: Path) -> Path:
+def save_clip(setting: Setting) -> Path:
     """Random weights of the default sizes of transformers' CLIP, which are ViT-B/32's.
 
     The tokenizer is the embedded model's: words have about as many tokens, and are as quickly cut.
     """
+    if setting.miniature:
+        return TINY_CLIP
+    folder = setting.folder / "clip"
     tokenizer = AutoTokenizer.from_pretrained(str(TINY_CLIP))
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
     config = CLIPConfig(text_config={**ends, "pad_token_id": tokenizer.pad_token_id})
@@ -35,8 +43,11 @@ def save_clip(folder: Path) -> Path:
     return folder
 
 
-def save_photos(folder: Path, count: int, size: tuple[int, int], source: Path | None) -> list[Path]:
+def save_photos(setting: Setting, count: int, size: tuple[int, int]) -> list[Path]:
     """JPEGs of one size: photographs blown up, or soft clouds of colour with grain."""
+    folder, source = setting.folder / "photos", setting.photos
+    if setting.miniature:
+        size = SMALL  # grain of 12 million pixels takes most of a second
     folder.mkdir(parents=True, exist_ok=True)
     found = list(find_images([source]).paths)[:count] if source is not None else []
     random = np.random.default_rng(SEED)
@@ -72,3 +83,23 @@ def label_names(count: int) -> list[str]:
         syllables[n % size] + syllables[n // size % size] + syllables[n // size**2 % size]
         for n in range(count)
     ]
+
+
+def processing_bound(encoder: DualEncoder, photos: Sequence[Path]) -> float:
+    """Images a second of decoding alone and of the model alone, each on all cores, added."""
+    side, cores = encoder.image_size, torch.get_num_threads()
+    decoding = seconds(lambda: spread(lambda path: decode_image(path, side), photos))
+    prepared = [encoder._preprocessing.prepare(decode_image(path, side)) for path in photos]
+    size = len(prepared) // cores
+    batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
+    computing = seconds(lambda: spread(encoder._images.embed, batches))
+    return len(photos) / (decoding + computing)
+
+
+def spread(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Do the work in as many threads as torch has, each of which has one of torch's."""
+    cores = torch.get_num_threads()
+    with ThreadPoolExecutor(cores, initializer=lambda: torch.set_num_threads(1)) as pool:
+        done = list(pool.map(work, items))
+    torch.set_num_threads(cores)
+    return done

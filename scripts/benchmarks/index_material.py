@@ -49,6 +49,7 @@ def register_files(index: Path, photos: Path, count: int) -> None:
             for number in range(start, min(start + _AT_ONCE, count))
         ]
         vectors = numbers.normal(size=(len(records), 8)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         store.write(Changes(embedded=list(map(Embedded, records, vectors))))
     store.set_roots([str(photos)])
     texts = place.texts_folder(store.embedder)

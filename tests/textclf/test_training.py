@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts.benchmarks.steps import Course, train_with_footwork
 
 import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, DataError, ModelError
-from scripts.benchmarks.steps import Course, train_with_footwork
 from tests.models import build_adapter, build_base, build_classifier, build_tokenizer
 from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table

@@ -1,4 +1,4 @@
-"""What the text benchmarks run on: texts, a tokenizer of 128,001 entries, DeBERTa-v3 shapes.
+"""What the text benchmarks run on: texts, a tokenizer of 128,001 entries, shapes of DeBERTa-v3.
 
 All of it is made here, from a seed. Lengths follow SST-2's: a gamma distribution with a mean of
 18.5 words and a standard deviation of 9.4; words follow Zipf's law, so 6,920 texts touch about as
@@ -20,6 +20,7 @@ ZIPF = 1.0
 TELLING = 40  # words of each class that tell it
 TELLING_SHARE = 0.15  # of a text's words
 SEED = 0
+LABELS = ("negative", "positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +30,13 @@ class Shape:
     width: int
     layers: int
     heads: int
+    words: int = VOCABULARY
+    """Entries of the tokenizer."""
 
 
 SMALL = Shape(768, 6, 12)  # DeBERTa-v3-small
 NARROW = Shape(128, 2, 4)  # learns something in a minute
-
-
-def sst2_like_lengths(rows: int, random: np.random.Generator) -> np.ndarray:
-    """Words of each text."""
-    shape = (MEAN_WORDS / DEVIATION_WORDS) ** 2
-    drawn = random.gamma(shape, MEAN_WORDS / shape, rows)
-    return np.clip(np.rint(drawn), 1, LONGEST).astype(int)
-
-
-def mixed_lengths(rows: int, random: np.random.Generator) -> np.ndarray:
-    """Words of each text: as many between 4 and 8 as between 128 and 256."""
-    return np.rint(np.exp(random.uniform(np.log(4), np.log(256), rows))).astype(int)
+MINIATURE = Shape(32, 2, 4, words=2_000)
 
 
 def make_texts(lengths: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> list[str]:
@@ -58,29 +50,37 @@ def make_texts(lengths: np.ndarray, labels: np.ndarray, random: np.random.Genera
     return [" ".join(f"w{word}" for word in part) for part in parts]
 
 
-def write_sst2_like(path: Path, rows: int) -> Path:
-    """A table of `text` and `label`, two classes."""
-    random = np.random.default_rng(SEED)
+def write_table(path: Path, rows: int, words: tuple[int, int] | None = None) -> Path:
+    """A table of `text` and `label`, two classes, with SST-2's lengths or those given."""
+    random = np.random.default_rng([SEED, *path.name.encode()])
     labels = random.integers(2, size=rows)
-    texts = make_texts(sst2_like_lengths(rows, random), labels, random)
+    shape = (MEAN_WORDS / DEVIATION_WORDS) ** 2
+    drawn = random.gamma(shape, MEAN_WORDS / shape, rows)
+    lengths = np.clip(np.rint(drawn), 1, LONGEST).astype(int)
+    if words is not None:
+        lengths = random.integers(words[0], words[1] + 1, rows)
+    texts = make_texts(lengths, labels, random)
+    path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("text", "label"))
-        writer.writerows(zip(texts, np.array(["negative", "positive"])[labels], strict=True))
+        writer.writerows(zip(texts, np.array(LABELS)[labels], strict=True))
     return path
 
 
 def mixed_texts(rows: int) -> list[str]:
+    """As many of 4 to 8 words as of 128 to 256."""
     random = np.random.default_rng(SEED)
-    return make_texts(mixed_lengths(rows, random), random.integers(2, size=rows), random)
+    lengths = np.rint(np.exp(random.uniform(np.log(4), np.log(256), rows))).astype(int)
+    return make_texts(lengths, random.integers(2, size=rows), random)
 
 
-def save_tokenizer(folder: Path) -> None:
-    """One entry a word, as many entries as DeBERTa-v3's."""
+def save_tokenizer(folder: Path, size: int) -> None:
+    """One entry a word."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    entries = [*SPECIAL, *(f"w{word}" for word in range(VOCABULARY - len(SPECIAL)))]
+    entries = [*SPECIAL, *(f"w{word}" for word in range(size - len(SPECIAL)))]
     vocabulary = {entry: index for index, entry in enumerate(entries)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -96,13 +96,13 @@ def save_tokenizer(folder: Path) -> None:
     wrapped.save_pretrained(folder)
 
 
-def save_classifier(folder: Path, shape: Shape, labels: list[str], tokenizer: Path | None) -> Path:
+def save_classifier(folder: Path, shape: Shape) -> Path:
     """Random weights in a plain folder, head included, so that every peer starts alike."""
     import torch
-    from transformers import AutoTokenizer, DebertaV2Config, DebertaV2ForSequenceClassification
+    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
     config = DebertaV2Config(
-        vocab_size=128_100,
+        vocab_size=shape.words + 99,
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
@@ -115,14 +115,11 @@ def save_classifier(folder: Path, shape: Shape, labels: list[str], tokenizer: Pa
         pos_att_type=["p2c", "c2p"],
         position_biased_input=False,
         type_vocab_size=0,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: index for index, label in enumerate(LABELS)},
         problem_type="single_label_classification",
     )
     torch.manual_seed(SEED)
     DebertaV2ForSequenceClassification(config).save_pretrained(folder)
-    if tokenizer is None:
-        save_tokenizer(folder)
-    else:
-        AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+    save_tokenizer(folder, shape.words)
     return folder

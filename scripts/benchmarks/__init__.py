@@ -1,1 +1,0 @@
-"""Benchmarks against what a user would otherwise run; `scripts/bench` starts them."""
