@@ -109,12 +109,20 @@ class Peft(Adaptation):
     def merged(self, model: Any) -> Any:
         """The base with the adapter in its weights; `model` where it has nothing to do with them.
 
-        Prompts are learned inputs, not changes of weights.
+        Raises:
+            ModelError: peft fails at it, as it does (0.21) for LoHa beside layers that are kept.
         """
+        if not hasattr(model, "merge_and_unload"):
+            return model  # prompts are learned inputs, not changes of weights
         try:
             return model.merge_and_unload()
-        except (AttributeError, NotImplementedError, ValueError):
+        except (NotImplementedError, ValueError):
             return model
+        except AttributeError as error:
+            message = (
+                f"peft fails to merge this {self.kind(model)} adapter ({error}). Use it as it is."
+            )
+            raise ModelError(message) from error
 
     def kind(self, model: Any) -> str:
         """Of the adapter in a model, as peft calls it."""

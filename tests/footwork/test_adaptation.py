@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import (
     adapt,
     encoder_of,
@@ -17,7 +17,7 @@ from footwork.methods.adaptation import (
     trainable,
 )
 from footwork.methods.freezing import GRADUAL
-from footwork.methods.peft import LORA
+from footwork.methods.peft import LORA, Peft
 from footwork.methods.table import AdaptationConfig
 from tests.models import FAMILIES
 from tests.toy_training import build_toy_model
@@ -125,3 +125,21 @@ def test_lower_layers_learn_more_slowly() -> None:
 def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         AdaptationConfig(**settings)
+
+
+def test_an_adapter_that_peft_fails_to_merge_is_told_as_that() -> None:
+    from peft import LoHaConfig
+
+    loha = Peft("LoHa", lambda _, shared: LoHaConfig(r=2, **shared))
+    adapted = loha.adapt(build_toy_model("bert"), AdaptationConfig(), "base", None)
+    with pytest.raises(ModelError, match="peft fails to merge this LOHA adapter"):
+        loha.merged(adapted)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
+def test_prompts_have_no_weights_to_merge() -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    prompts = PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2)
+    model = get_peft_model(build_toy_model("bert"), prompts)
+    assert LORA.merged(model) is model
