@@ -14,7 +14,7 @@ from footwork.files.folders import MANIFEST, write_json
 from footwork.finetuning.report import Report, write_report
 from footwork.finetuning.task import SPLITS, LabelledData, Learner
 from footwork.models.checkpoints import save_model
-from footwork.training.job import TrainingOutcome
+from footwork.training.run import TrainingOutcome
 
 LIBRARIES = ("footwork", "torch", "transformers", "peft", "accelerate", "scikit-learn")
 

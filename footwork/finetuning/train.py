@@ -43,11 +43,18 @@ from footwork.models.uploads import (
     writable_repository,
 )
 from footwork.tables.held import data_name
-from footwork.training.job import TrainingJob, TrainingOutcome
+from footwork.training.job import TrainingJob, balanced_weights, row_loss
 from footwork.training.loop import run_training
-from footwork.training.loss import balanced_weights, row_loss
 from footwork.training.memory import frozen_weights_in
-from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
+from footwork.training.run import (
+    Existing,
+    RunPlace,
+    TrainingOutcome,
+    begin_run,
+    check_run,
+    held,
+    resumable,
+)
 
 PROOF_ROWS = 64
 
@@ -230,9 +237,9 @@ def fit(
     config, data, method = learner.config, rows.data, METHODS[learner.config.method]
     config.require_settled()
     device, train_rows = compute_device(), data.splits["train"]
-    classes = len(data.labels)
-    balanced = balanced_weights(data.task, train_rows.targets, classes)
-    weights = balanced if config.class_weights == "balanced" else None
+    weights = None
+    if config.class_weights == "balanced":
+        weights = balanced_weights(data.task, train_rows.targets, len(data.labels))
     every_job: dict[str, Any] = {
         "targets": torch.from_numpy(train_rows.targets),
         "numbers": train_rows.rows,

@@ -11,7 +11,7 @@ weight decay, rate times decay of its length a step; left out, it stays as it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,18 +49,6 @@ def frozen_weights_in(model: nn.Module, dtype: torch.dtype) -> Iterator[int]:
     finally:
         for module, weight in originals.items():
             module.weight = weight
-
-
-@contextmanager
-def without_gradient(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Within the block `parameters` take no gradient; an optimizer then leaves them alone."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 class PrunedEmbedding(nn.Module):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from footwork.training.order import FILLER, LengthBuckets
+from footwork.training.job import FILLER, LengthBuckets
 
 LENGTHS = np.random.default_rng(0).integers(3, 80, 1003)
 
@@ -28,7 +28,7 @@ def test_batches_hold_rows_of_like_length() -> None:
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         buckets = LengthBuckets(LENGTHS, 8, seed, complete=False)
-        buckets.set_epoch(epoch)
+        buckets.epoch = epoch
         return list(buckets)
 
     assert order(0, 1) == order(0, 1)

@@ -14,8 +14,7 @@ import pytest
 import footwork.finetuning.train as train_module
 from footwork.errors import ConfigError, Interrupted
 from footwork.files.folders import MANIFEST, write_json
-from footwork.training.run import SETTINGS, check_run, held, resumable
-from footwork.training.state import newest_checkpoint
+from footwork.training.run import SETTINGS, check_run, held, newest_checkpoint, resumable
 from tests.models import build_base
 from tests.tables import sentiment_rows, sentiment_table
 from textclf import TextClassifier, TrainConfig, train

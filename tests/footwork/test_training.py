@@ -10,8 +10,7 @@ import torch
 
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.options import LoopConfig
-from footwork.training.job import TrainingOutcome
-from footwork.training.state import checkpoints, newest_checkpoint
+from footwork.training.run import TrainingOutcome, checkpoints, newest_checkpoint
 from tests.toy_training import at_forward, logged, train_toy
 
 Trained = tuple[Any, TrainingOutcome]
@@ -176,7 +175,7 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: Any) -> None:
-    import footwork.training.state as training_state
+    import footwork.training.run as training_state
 
     save, calls = training_state.save_file, [0]
 
