@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from footwork.arrays import IntArray
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -62,7 +63,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
 
     def __init__(
         self,
-        lengths: Sequence[int] | NDArray[np.int64],
+        lengths: Sequence[int] | IntArray,
         batch_size: int,
         seed: int,
         *,
@@ -82,7 +83,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
         noisy = self.lengths * random.uniform(1 - JITTER, 1 + JITTER, len(self.lengths))
         full = len(rows) // self.batch_size * self.batch_size
         pool = POOL * self.batch_size
-        batches: list[NDArray[np.int64]] = []
+        batches: list[IntArray] = []
         for start in range(0, full, pool):
             part = rows[start : min(start + pool, full)]
             part = part[np.argsort(-noisy[part], kind="stable")]
