@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from footwork.arrays import IntArray
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.metrics import Interval
-
-if TYPE_CHECKING:
-    from footwork.evaluation.result import ClassScore, Evaluation
 
 WIDTH = 100
 LABEL_WIDTH = 32
@@ -173,44 +169,3 @@ def _matrix_rows(labels: Sequence[str], confusion: IntArray) -> list[list[str]]:
         rows = [f"{head:>2} {row}" for head, row in zip(heads, rows, strict=True)]
     cells = [[str(count) for count in line] for line in confusion.tolist()]
     return [[_CORNER, *heads], *([r, *c] for r, c in zip(rows, cells, strict=True))]
-
-
-def evaluation_text(evaluation: Evaluation) -> str:
-    """Lay out the figures, the classes, the confusions and the calibration."""
-    noun = evaluation.noun
-    kind = f", {len(evaluation.labels)} classes" if evaluation.labels else ""
-    metrics = [["metric", "value", "95 % interval"]]
-    for name, interval in evaluation.metrics.items():
-        metrics.append([name, number(interval.value), ends(interval)])
-    raw = ["log_loss is of the probabilities before the temperature"]
-    blocks = [
-        [f"{evaluation.rows:,} {noun}{kind}"],
-        aligned(metrics) + (raw if "log_loss" in evaluation.metrics else []),
-    ]
-    if evaluation.per_class:
-        blocks.append(_class_lines(evaluation.per_class, noun))
-    if evaluation.confusion is not None:
-        blocks.append(confusion_lines(evaluation.labels, evaluation.confusion, noun))
-    if evaluation.calibration is not None:
-        blocks.append(calibration_lines(evaluation.calibration, noun))
-    if evaluation.notes:
-        blocks.append([line for note in evaluation.notes for line in wrapped_note(note)])
-    return "\n\n".join("\n".join(block) for block in blocks)
-
-
-def worst_classes(scores: Sequence[ClassScore], most: int) -> list[ClassScore]:
-    """Return the classes of lowest F1 among those that have rows, larger ones first on a tie."""
-    judged = [score for score in scores if score.support]
-    return sorted(judged, key=lambda score: (score.f1 or 0.0, -score.support))[:most]
-
-
-def _class_lines(scores: tuple[ClassScore, ...], noun: str) -> list[str]:
-    few = len(scores) <= ALL_CLASSES
-    shown = scores if few else worst_classes(scores, WORST)
-    rows = [["class", "precision", "recall", "F1", noun, "predicted"]]
-    for score in shown:
-        figures = [number(v) for v in (score.precision, score.recall, score.f1)]
-        counts = [f"{score.support:,}", f"{score.predicted:,}"]
-        rows.append([shorten(score.label, LABEL_WIDTH), *figures, *counts])
-    title = [] if few else [f"the {len(shown)} classes of lowest F1, of {len(scores)}"]
-    return title + aligned(rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footwork.evaluation.metrics import Interval
-from footwork.evaluation.result import Evaluation
+from footwork.evaluation.result import Evaluation, worst_classes
 from footwork.evaluation.text import (
     ALL_CLASSES,
     WORST,
@@ -19,7 +19,6 @@ from footwork.evaluation.text import (
     confused_pairs,
     ends,
     number,
-    worst_classes,
 )
 from footwork.files.faults import shortened
 from footwork.methods.table import METHODS, Adapter

@@ -35,20 +35,6 @@ Notify = Callable[[str], None]
 SPLITS = ("train", "validation", "test")
 
 
-class Examples(Protocol):
-    """N rows of one split."""
-
-    @property
-    def targets(self) -> NDArray[Any]:
-        """(N,) class numbers, (N, C) zeros and ones, or (N,) amounts."""
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """What each row is called, from 1: its place in a file, say."""
-
-    def __len__(self) -> int: ...
-
-
 class LabelledData(Protocol):
     """All splits, as they were read."""
 
@@ -62,7 +48,11 @@ class LabelledData(Protocol):
 
     @property
     def splits(self) -> Mapping[str, Any]:
-        """`Examples` of `train`, `validation` and perhaps `test`."""
+        """`train`, `validation` and perhaps `test`.
+
+        Each has a length, `targets`, (N,) class numbers, (N, C) zeros and ones, or (N,) amounts,
+        and `rows`: what each is called, from 1, its place in a file, say.
+        """
 
     @property
     def held_out(self) -> bool:
@@ -83,7 +73,7 @@ class LabelledData(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """`Examples` that are whatever a task reads."""
+    """N rows of one split: whatever a task reads, and its targets."""
 
     inputs: tuple[Any, ...]
     targets: NDArray[Any]
@@ -104,7 +94,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class InputData:
-    """`LabelledData` of such examples."""
+    """`LabelledData` of such rows."""
 
     task: str
     labels: tuple[str, ...]
@@ -123,6 +113,8 @@ class Learner:
     model: PreTrainedModel
     preparation: Any
     """What makes inputs of rows: a tokenizer, an image processor."""
+    source: str
+    """The rows, as the user named them."""
     data: LabelledData
     config: FinetuningConfig
     base_id: str
@@ -292,15 +284,17 @@ class Task(ABC):
         rates = METHODS[config.method].rates[self.kind]
         return recipe_for(rates, self.encoder_size(model), rows, config.batch_size)
 
-    def settle(self, config: Any, preparation: Any, model: Any) -> tuple[Any, tuple[str, ...]]:
-        """What else the configuration leaves to the model, and what is to be said of it.
+    def settle(
+        self, config: Any, preparation: Any, model: Any
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Settings that the configuration leaves to the model, and what is to be said of them.
 
         Args:
-            config: Rates, length and precision are settled.
+            config: As the user states it.
             preparation: As `open` gives it.
             model: For its shape alone; its weights may be on the meta device.
         """
-        return config, ()
+        return {}, ()
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """Look the rows over before anything is written; refuses what cannot be learned from."""

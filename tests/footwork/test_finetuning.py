@@ -116,17 +116,14 @@ def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(
 def test_a_model_that_reloads_differently_is_not_published(
     case: Case, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = train_module.write_folder
+    save = train_module.save_model
 
-    def write_another(folder: Path, result: Any) -> Any:
-        bias = result.model.classifier.bias
+    def save_another(folder: Path, model: Any, *, merge: bool) -> None:
         with torch.no_grad():
-            bias += torch.arange(float(len(bias)))
-            notes = write(folder, result)
-            bias -= torch.arange(float(len(bias)))
-        return notes
+            model.classifier.bias += torch.arange(float(len(model.classifier.bias)))
+        save(folder, model, merge=merge)
 
-    monkeypatch.setattr(train_module, "write_folder", write_another)
+    monkeypatch.setattr(train_module, "save_model", save_another)
     config = case.config(base, method="full", num_epochs=1)
     with pytest.raises(ModelError, match=r"logits differ by .* Nothing was published"):
         case.train_here(data, tmp_path / "out", config)

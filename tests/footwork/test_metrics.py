@@ -12,23 +12,21 @@ from footwork.evaluation.calibration import (
     judge_calibration,
     reliability_bins,
 )
-from footwork.evaluation.intervals import (
-    bootstrap_class_counts,
-    bootstrap_sums,
-    percentile_interval,
-    row_weights,
-    wilson_interval,
-)
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.evaluation.metrics import (
     Interval,
     average_precision,
+    bootstrap_class_counts,
+    bootstrap_sums,
     centred_moments,
     class_counts,
     confusion_counts,
+    percentile_interval,
     regression_scores,
+    row_weights,
     single_label_scores,
     spearman,
+    wilson_interval,
 )
 
 reference = pytest.importorskip("sklearn.metrics")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from footwork.evaluation.intervals import PairedDifference, paired_difference
+from footwork.evaluation.metrics import PairedDifference, paired_difference
 
 
 def compared(won: int, lost: int, alike: int, comparisons: int = 1) -> PairedDifference:
