@@ -85,7 +85,7 @@ def wrapped_note(text: str) -> list[str]:
 def confused_pairs(
     labels: Sequence[str], confusion: IntArray, most: int
 ) -> list[tuple[str, str, int]]:
-    """The true label, the predicted label and the number of the commonest mistakes.
+    """The true label, the predicted label and the number of the `most` commonest mistakes.
 
     Args:
         labels: C names.
@@ -100,47 +100,42 @@ def confused_pairs(
 
 
 def confusion_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
-    """The matrix, or of many classes the most confused pairs.
-
-    Args:
-        labels: C names.
-        confusion: Shape (C, C), true by predicted.
-        noun: What is counted.
-    """
-    if len(labels) <= MATRIX_CLASSES:
-        return aligned(_matrix_rows(labels, confusion))
-    return pair_lines(labels, confusion, noun)
+    """The matrix, (C, C), true by predicted; of many classes the most confused pairs."""
+    if len(labels) > MATRIX_CLASSES:
+        return pair_lines(labels, confusion, noun)
+    names = [shorten(label, LABEL_WIDTH) for label in labels]
+    room = (WIDTH - max(map(display_width, names)) - len(_CORNER)) // len(labels) - 2
+    if room >= _READABLE:
+        digits = len(str(confusion.max()))
+        heads = [shorten(label, min(16, max(room, digits))) for label in labels]
+    else:
+        heads = [str(place) for place in range(1, len(labels) + 1)]
+        names = [f"{head:>2} {name}" for head, name in zip(heads, names, strict=True)]
+    rows = [
+        [name, *map(str, counts)] for name, counts in zip(names, confusion.tolist(), strict=True)
+    ]
+    return aligned([[_CORNER, *heads], *rows])
 
 
 def pair_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
-    """The most confused pairs.
-
-    Args:
-        labels: C names.
-        confusion: Shape (C, C), true by predicted.
-        noun: What is counted.
-    """
+    """The most confused pairs of a matrix, (C, C), true by predicted."""
     pairs = confused_pairs(labels, confusion, _PAIRS)
+    if not pairs:
+        return [f"none of the {noun} is wrong"]
     rows = [["true", "predicted", noun]]
-    rows += [[*(shorten(name, LABEL_WIDTH) for name in (i, j)), str(n)] for i, j, n in pairs]
-    return (
-        ["the most confused pairs", *aligned(rows)] if pairs else [f"none of the {noun} is wrong"]
-    )
+    for true, predicted, count in pairs:
+        rows.append([shorten(true, LABEL_WIDTH), shorten(predicted, LABEL_WIDTH), str(count)])
+    return ["the most confused pairs", *aligned(rows)]
 
 
 def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]:
-    """Say what the probabilities are worth.
-
-    Args:
-        calibration: As measured.
-        noun: What was judged.
-    """
+    """Say what the probabilities of what was judged, a noun, are worth."""
     after, fitted = calibration.ece_after, calibration.fitted
+    told = f", {number(after)} after" if after is not None else ""
     lines = [
         f"temperature {number(calibration.temperature)}; expected calibration error "
-        f"{number(calibration.ece_before)} before"
-        + (f", {number(after)} after" if after is not None else "")
-        + (" (cross-fitted)" if fitted and after is not None else "")
+        f"{number(calibration.ece_before)} before{told}"
+        f"{' (cross-fitted)' if fitted and told else ''}"
     ]
     if calibration.note:
         lines.append(calibration.note)
@@ -156,16 +151,3 @@ def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]
         f"the {subject} {'found on these same' if fitted else 'not found on these'} {noun}"
     )
     return lines
-
-
-def _matrix_rows(labels: Sequence[str], confusion: IntArray) -> list[list[str]]:
-    rows = [shorten(label, LABEL_WIDTH) for label in labels]
-    room = (WIDTH - max(map(display_width, rows)) - len(_CORNER)) // len(labels) - 2
-    digits = len(str(confusion.max()))
-    if room >= _READABLE:
-        heads = [shorten(label, min(16, max(room, digits))) for label in labels]
-    else:
-        heads = [str(place) for place in range(1, len(labels) + 1)]
-        rows = [f"{head:>2} {row}" for head, row in zip(heads, rows, strict=True)]
-    cells = [[str(count) for count in line] for line in confusion.tolist()]
-    return [[_CORNER, *heads], *([r, *c] for r, c in zip(rows, cells, strict=True))]

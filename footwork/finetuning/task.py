@@ -196,10 +196,8 @@ class EncodedRows(ABC):
             model(**batch)
             return read.pop()
 
-        try:
+        with hook:
             return torch.from_numpy(self._answers(model, split, rows, precision, answer))
-        finally:
-            hook.remove()
 
     def head_alone(self, model: Any) -> AbstractContextManager[nn.Module]:
         """Within the block a model that takes `head_inputs`: its encoder left out."""
@@ -235,12 +233,12 @@ class EncodedRows(ABC):
                 return answer(inputs).float().cpu().numpy()
 
         model.eval()
-        found, start = [], rows.start
+        answers, start = [np.zeros((0, 1), np.float32)] if not rows else [], rows.start
         while start < rows.stop:
             part = range(start, min(start + batch.size, rows.stop))
-            found.append(batch.run(forward, part))
+            answers.append(batch.run(forward, part))
             start += len(part)
-        return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+        return np.concatenate(answers)
 
 
 class Task(ABC):
@@ -325,7 +323,7 @@ class Task(ABC):
 
 
 class HeadAlone(nn.Module):
-    """A classifier without its encoder: features in, logits out."""
+    """A classifier without its encoder."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -348,11 +346,10 @@ def head_of(model: PreTrainedModel) -> nn.Module:
         ModelError: There are several.
     """
     heads = head_names(model)
-    if not has_one_head(model):
-        message = (
+    if len(heads) != 1:
+        raise ModelError(
             f"The head of {type(model).__name__} is no single module ({', '.join(heads)}), so its "
             "features cannot be kept. Use --method "
             f"{methods_where(lambda method: not method.features_once)}."
         )
-        raise ModelError(message)
     return model.get_submodule(heads[0])

@@ -40,7 +40,7 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner, Notify, Task
-from footwork.methods.adaptation import adapt, parameter_groups
+from footwork.methods.adaptation import parameter_groups
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import model_commit, resolve_model_id, save_model
 from footwork.models.uploads import (
@@ -272,7 +272,7 @@ def fit(
         layer_decay=config.layer_decay,
     )
     judged = partial(quick_metrics, data.task, data.splits["validation"].targets)
-    model = adapt(learner.model, config, learner.base_id, learner.revision)
+    model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if method.features_once:
         model.to(device)
         notify("computing the encoder's features, once for all epochs")

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from footwork.methods.adaptation import adapt, trainable
+from footwork.methods.adaptation import trainable
+from footwork.methods.peft import LORA
 from footwork.methods.table import AdaptationConfig
 from footwork.training.memory import frozen_weights_in
 from tests.toy_training import build_toy_model
@@ -16,7 +17,7 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 @pytest.mark.parametrize("variant", ["plain", "dora"])
 def test_frozen_weights_cast_once_give_what_autocast_gives(variant: Any) -> None:
     config = AdaptationConfig(lora_variant=variant)
-    model = adapt(build_toy_model("bert"), config, "base", None).eval()
+    model = LORA.adapt(build_toy_model("bert"), config, "base", None).eval()
 
     def gradients() -> dict[str, torch.Tensor]:
         model.zero_grad()
@@ -35,6 +36,6 @@ def test_frozen_weights_cast_once_give_what_autocast_gives(variant: Any) -> None
 
 
 def test_nothing_is_cast_in_float32() -> None:
-    model = adapt(build_toy_model("bert"), AdaptationConfig(), "base", None)
+    model = LORA.adapt(build_toy_model("bert"), AdaptationConfig(), "base", None)
     with frozen_weights_in(model, torch.float32) as cast:
         assert cast == 0
