@@ -51,6 +51,7 @@ from footwork.evaluation.text import (
     shorten,
     wrapped_note,
 )
+from footwork.files.faults import shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
 _FEW_ROWS = 100
@@ -115,9 +116,9 @@ class Evaluation:
             )
         empty = [score.label for score in self.per_class if not score.support]
         if empty:
-            named = ", ".join(empty[:5]) + (" …" if len(empty) > 5 else "")
             notes.append(
-                f"No row of {len(empty)} of {len(self.labels)} classes ({named}): not judged."
+                f"No row of {len(empty)} of {len(self.labels)} classes ({shortened(empty, 5)}): "
+                "not judged."
             )
         undefined = [n for n in METRICS[self.task] if n not in self.metrics and n != "loss"]
         if undefined:
