@@ -176,10 +176,7 @@ def expected_calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:
 
 
 def abstention_threshold(
-    probabilities: DoubleArray,
-    hits: BoolArray,
-    target_accuracy: float = 0.95,
-    risk: float = 0.05,
+    probabilities: DoubleArray, hits: BoolArray, target_accuracy: float = 0.95, risk: float = 0.05
 ) -> Abstention | None:
     """Find the smallest probability at and above which predictions can be trusted.
 

@@ -357,10 +357,7 @@ class PairedDifference:
 
 
 def paired_difference(
-    hits: BoolArray,
-    other_hits: BoolArray,
-    generator: np.random.Generator,
-    comparisons: int = 1,
+    hits: BoolArray, other_hits: BoolArray, generator: np.random.Generator, comparisons: int = 1
 ) -> PairedDifference:
     """Resample rows, each with the answers of both classifiers.
 

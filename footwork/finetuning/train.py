@@ -342,12 +342,7 @@ def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evalu
 
 
 def publish(
-    place: RunPlace,
-    learner: Learner,
-    rows: EncodedRows,
-    model: Any,
-    report: Report,
-    notify: Notify,
+    place: RunPlace, learner: Learner, rows: EncodedRows, model: Any, report: Report, notify: Notify
 ) -> tuple[str, ...]:
     """Write the folder, prove that it answers as the model does, and put it into its place.
 

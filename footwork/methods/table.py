@@ -121,10 +121,7 @@ METHODS: dict[str, Method] = {
         settings=("lora_rank", "lora_alpha", "lora_dropout", "lora_variant"),
     ),
     "full": Method(
-        code="footwork.methods.adaptation:FULL",
-        trains="every weight",
-        share=1,
-        rates=_FULL_RATES,
+        code="footwork.methods.adaptation:FULL", trains="every weight", share=1, rates=_FULL_RATES
     ),
     "head": Method(
         code="footwork.methods.adaptation:HEAD",

@@ -62,12 +62,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
     """
 
     def __init__(
-        self,
-        lengths: Sequence[int] | IntArray,
-        batch_size: int,
-        seed: int,
-        *,
-        complete: bool,
+        self, lengths: Sequence[int] | IntArray, batch_size: int, seed: int, *, complete: bool
     ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size, self.seed, self.complete = batch_size, seed, complete

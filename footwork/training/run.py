@@ -126,10 +126,7 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
 
 
 def begin_run(
-    place: RunPlace,
-    settings: dict[str, Any],
-    existing: Existing,
-    notify: Callable[[str], None],
+    place: RunPlace, settings: dict[str, Any], existing: Existing, notify: Callable[[str], None]
 ) -> Path | None:
     """Make the run folder, or take it up again.
 
