@@ -141,13 +141,9 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
-    """Sort rows into 15 bins of equal width by their probability; empty bins are left out.
+    """Sort rows by probability, and whether it was so, (N,), into 15 bins of equal width, none empty.
 
     Source: Guo et al. 2017, section 2 (arXiv:1706.04599).
-
-    Args:
-        probabilities: Shape (N,).
-        hits: Shape (N,), whether what has that probability was so.
     """
     index = np.clip(np.ceil(probabilities * BINS).astype(int) - 1, 0, BINS - 1)
     rows = np.bincount(index, minlength=BINS)
@@ -222,16 +218,11 @@ def abstention_threshold(
 
 
 def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Calibration:
-    """Measure calibration, and mend it with one temperature.
+    """Measure calibration, and mend it with one temperature; the seed decides the five folds.
 
     With a softmax the judged event is "the predicted class is right". With sigmoids it is "the
     label holds", over all rows and labels together, so the many easy negatives weigh most; no
-    abstention is offered there.
-
-    Args:
-        logits: Shape (N, C), finite, N at least 1.
-        targets: Shape (N,), class numbers, or shape (N, C), 0 or 1.
-        seed: Decides the five folds of the cross-fitted error.
+    abstention is offered there. Shapes as for `fit_temperature`, with at least one row.
     """
     rows, temperature = len(logits), fit_temperature(logits, targets)
     before = reliability_bins(*_events(logits, targets))
@@ -261,11 +252,8 @@ def judge_calibration(
 ) -> Calibration:
     """Measure what a temperature and a threshold from elsewhere are worth; fits nothing.
 
-    Args:
-        logits: Shape (N, C), finite and raw, N at least 1.
-        targets: Shape (N,), class numbers, or shape (N, C), 0 or 1; there a row is right if its
-            whole set of labels is.
-        given: Chosen on other rows.
+    Shapes as for `calibrate`, of raw logits. With sigmoids a row is right if its whole set of
+    labels is.
     """
     scaled = logits / given.temperature
     before, after = (reliability_bins(*_events(each, targets)) for each in (logits, scaled))

@@ -105,14 +105,10 @@ def class_counts(confusion: NDArray[Any]) -> ClassCounts:
 
 
 def single_label_scores(counts: ClassCounts) -> dict[str, DoubleArray]:
-    """Score single-label predictions.
+    """`accuracy`, `macro_f1`, `balanced_accuracy` and `mcc`, shapes (...), of counts (..., C).
 
     Averages run over the classes that occur among the targets or (F1) the predictions, as
-    scikit-learn's do.
-
-    Returns:
-        `accuracy`, `macro_f1`, `balanced_accuracy` and `mcc` (Matthews correlation; NaN where
-        targets or predictions are constant), shapes (...).
+    scikit-learn's do. Matthews correlation is NaN where targets or predictions are constant.
     """
     rows = counts.targets.sum(axis=-1).astype(np.float64)
     hits = counts.hits.sum(axis=-1).astype(np.float64)
@@ -138,12 +134,9 @@ def multi_label_scores(counts: ClassCounts) -> dict[str, DoubleArray]:
 
 
 def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> DoubleArray:
-    """Prepare the row values whose sums `regression_scores` needs, of (N,) numbers each.
+    """What `regression_scores` needs sums of, (N, 7): |error|, error², t, p, t * t, p * p, t * p.
 
     Both are centred first: sums of squares of large, close numbers lose their digits.
-
-    Returns:
-        Shape (N, 7): absolute error, squared error, t, p, t * t, p * p, t * p.
     """
     error = predictions.astype(np.float64) - targets
     t, p = (values - values.astype(np.float64).mean() for values in (targets, predictions))
@@ -153,9 +146,8 @@ def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> DoubleA
 def regression_scores(sums: DoubleArray, rows: int) -> dict[str, DoubleArray]:
     """Score a regression from the sums of `centred_moments`, (..., 7), over its rows.
 
-    Returns:
-        `mae` and `rmse` in the target's unit, `r2` (NaN for constant targets), `pearson` (NaN
-        where either is constant), shapes (...).
+    `mae` and `rmse` are in the target's unit; `r2` is NaN for constant targets, `pearson` where
+    either is constant.
     """
     absolute, squared, t, p, tt, pp, tp = np.moveaxis(sums / rows, -1, 0)
     # What rounding leaves of a variance that is 0 is cleared.
@@ -175,15 +167,9 @@ def regression_scores(sums: DoubleArray, rows: int) -> dict[str, DoubleArray]:
 def spearman(
     targets: NDArray[Any], predictions: NDArray[Any], weights: NDArray[Any]
 ) -> DoubleArray:
-    """Correlate ranks, ties at their middle; a weight w counts a row w times.
+    """Correlate ranks, (N,), ties at their middle; a weight w, of (N, R), counts a row w times.
 
-    Args:
-        targets: Shape (N,).
-        predictions: Shape (N,).
-        weights: Shape (N, R), whole numbers.
-
-    Returns:
-        Shape (R,); NaN where either is constant.
+    Shape (R,); NaN where either is constant.
     """
     centred = []
     for values in (targets, predictions):
@@ -202,13 +188,8 @@ def average_precision(
 ) -> DoubleArray:
     """Average the precision over the positives of one label, ties taken together.
 
-    Args:
-        targets: Shape (N,), True for the rows that carry the label.
-        scores: Shape (N,), higher for more likely.
-        weights: Shape (N, R), how often each row counts.
-
-    Returns:
-        Shape (R,); NaN without a positive row.
+    Of targets and scores, (N,), and how often each row counts, (N, R): shape (R,), NaN without a
+    positive row.
     """
     order = np.argsort(-scores, kind="stable")
     positives = np.nonzero(targets[order])[0]
@@ -233,17 +214,12 @@ def average_precision(
 def percentile_interval(
     value: float, samples: DoubleArray, confidence: float = 0.95
 ) -> Interval | None:
-    """Put the percentile bootstrap interval around a value.
+    """Put the percentile bootstrap interval around a value; None where it is undefined, NaN.
 
-    Resamples in which the metric is undefined are left out. The interval is widened to hold the
-    value, which a skewed metric on few rows can otherwise leave.
+    Samples, (R,), in which the metric is undefined are left out. The interval is widened to hold
+    the value, which a skewed metric on few rows can otherwise leave.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
-
-    Args:
-        value: The metric on all rows; NaN where it is undefined.
-        samples: Shape (R,), the metric on each resample.
-        confidence: Share of the resamples inside the interval.
     """
     if not np.isfinite(value):
         return None
@@ -259,11 +235,6 @@ def wilson_interval(hits: float, rows: int, z: float = 1.96) -> Interval:
     """Bound a proportion, also at 0 and 1, where a bootstrap interval has no width.
 
     Source: Wilson 1927, Journal of the American Statistical Association 22.
-
-    Args:
-        hits: Rows that count.
-        rows: All rows, at least 1.
-        z: Normal quantile; 1.96 gives 95 %.
     """
     share, square = hits / rows, z * z / rows
     middle = (share + square / 2) / (1 + square)
@@ -280,15 +251,10 @@ def share_interval(hits: int, rows: int, samples: DoubleArray) -> Interval:
 def bootstrap_class_counts(
     confusion: IntArray, generator: np.random.Generator, resamples: int = RESAMPLES
 ) -> ClassCounts:
-    """Resample the rows behind a confusion matrix.
+    """Resample the rows behind a confusion matrix, (C, C), which has one at least: shapes (R, C).
 
     Drawing N rows with replacement draws the cells from a multinomial: exact, and independent
     of N in time.
-
-    Args:
-        confusion: Shape (C, C), with at least one row.
-        generator: Source of randomness.
-        resamples: R; the counts are of shapes (R, C).
     """
     num_classes = len(confusion)
     true, predicted = np.nonzero(confusion)
@@ -307,16 +273,10 @@ def bootstrap_class_counts(
 def row_weights(
     rows: int, generator: np.random.Generator, resamples: int = RESAMPLES, width: int = 1
 ) -> Iterator[DoubleArray]:
-    """Draw how often each row is in each resample, in chunks that fit in memory.
+    """Draw how often each row is in each resample, in chunks (r, N) that fit in memory.
 
-    Args:
-        rows: N.
-        generator: Source of randomness.
-        resamples: R.
-        width: Numbers that the caller will hold for each row of each resample.
-
-    Yields:
-        Shape (r, N), each line summing to N; the r sum to R.
+    The caller will hold `width` numbers for each row of each resample. Each line sums to N, the r
+    to R.
     """
     chunk = max(1, min(resamples, _CHUNK_CELLS // (rows * width)))
     for start in range(0, resamples, chunk):
@@ -359,18 +319,12 @@ class PairedDifference:
 def paired_difference(
     hits: BoolArray, other_hits: BoolArray, generator: np.random.Generator, comparisons: int = 1
 ) -> PairedDifference:
-    """Resample rows, each with the answers of both classifiers.
+    """Resample rows, each with whether it was right by both classifiers, (N,) each, N at least 1.
 
     Only three counts matter (won, lost, alike), so the resamples are drawn from a multinomial:
-    exact, and independent of N in time. Several comparisons share the 5 % of error (Bonferroni).
-    Of classifiers equally good, 0 to 6 % were called different (1,500 simulated pairs for each of
-    20, 67, 150 and 1,000 rows, of which they answered 2 to 30 % differently).
-
-    Args:
-        hits: Shape (N,), rows that this one has right; N at least 1.
-        other_hits: Shape (N,), rows that the other one has right.
-        generator: Source of randomness.
-        comparisons: How many are made and looked at together.
+    exact, and independent of N in time. Comparisons that are looked at together share the 5 % of
+    error (Bonferroni). Of classifiers equally good, 0 to 6 % were called different (1,500 simulated
+    pairs for each of 20, 67, 150 and 1,000 rows, of which they answered 2 to 30 % differently).
     """
     rows = len(hits)
     won, lost = int((hits & ~other_hits).sum()), int((~hits & other_hits).sum())

@@ -34,12 +34,9 @@ _SMOOTHED_FROM = 40
 
 
 def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) -> None:
-    """Draw loss, validation metrics and learning rate by step.
+    """Draw loss, validation metrics and learning rate of Trainer's `state.log_history` by step.
 
-    Args:
-        history: Trainer's `state.log_history`.
-        path: PNG to write.
-        metrics: Which of the `eval_` figures to draw; the first two by default.
+    Of the `eval_` figures those named, or the first two.
 
     Raises:
         ConfigError: Matplotlib is not installed.
@@ -81,14 +78,10 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
 
 
 def plot_confusion(confusion: IntArray, labels: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix, coloured by the share of each true class.
+    """Draw a confusion matrix, (C, C), true by predicted, coloured by the share of each true class.
 
-    Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map.
-
-    Args:
-        confusion: Shape (C, C), rows true, columns predicted.
-        labels: C names; long ones are shortened.
-        path: PNG to write.
+    Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map. Long labels are
+    shortened.
 
     Raises:
         ConfigError: Matplotlib is not installed.
@@ -128,11 +121,6 @@ def plot_reliability(
     """Draw accuracy against probability, before and after the temperature, and the rows of each.
 
     Source: the reliability diagram of Guo et al. 2017, figure 1 (arXiv:1706.04599).
-
-    Args:
-        before: Bins of the raw probabilities.
-        after: Bins of the calibrated ones; may be empty.
-        path: PNG to write.
 
     Raises:
         ConfigError: Matplotlib is not installed.

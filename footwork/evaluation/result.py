@@ -256,14 +256,8 @@ def evaluate_logits(
 def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
     """Give the values of `evaluate_logits` without intervals, for use while training.
 
-    Args:
-        task: As transformers' `problem_type`.
-        targets: As for `evaluate_logits`.
-        logits: As for `evaluate_logits`.
-
-    Returns:
-        By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or
-        squared error. What is undefined is 0: a checkpoint has to be chosen all the same.
+    By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or squared
+    error. What is undefined is 0: a checkpoint has to be chosen all the same.
 
     Raises:
         DataError: There is no row.

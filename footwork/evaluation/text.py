@@ -94,13 +94,7 @@ def wrapped_note(text: str) -> list[str]:
 def confused_pairs(
     labels: Sequence[str], confusion: IntArray, most: int
 ) -> list[tuple[str, str, int]]:
-    """The true label, the predicted label and the number of the `most` commonest mistakes.
-
-    Args:
-        labels: C names.
-        confusion: Shape (C, C), true by predicted.
-        most: How many.
-    """
+    """True label, predicted label and number of the commonest mistakes of a matrix, (C, C)."""
     mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:most]

@@ -124,15 +124,10 @@ def verdicts(
 
 
 def verdict(evaluation: Evaluation, baseline: Evaluation, called: str) -> str:
-    """Compare a model with a baseline on the same rows.
+    """Compare a model with a baseline, `called` so in a sentence, on the same rows.
 
     Two intervals that overlap do not prove a difference; that they were resampled apart makes
     this the careful side, because the rows are the same.
-
-    Args:
-        evaluation: Of the model.
-        baseline: Of what it must beat.
-        called: The baseline, in a sentence.
     """
     name = evaluation.primary_metric
     own, other = evaluation.metrics.get(name), baseline.metrics.get(name)
@@ -335,12 +330,7 @@ def public_data_name(facts: Mapping[str, Any]) -> str:
 
 
 def public_text(text: str, facts: Mapping[str, Any]) -> str:
-    """Take the folders of the local data out of a text that names it, leaving its name.
-
-    Args:
-        text: A note, say.
-        facts: `path`, the data as the user named it.
-    """
+    """Take the folders of the local data, of which `facts` have the path, out of a text."""
     path = Path(str(facts.get("path", "")))
     if not path.name:
         return text
@@ -352,11 +342,7 @@ def public_text(text: str, facts: Mapping[str, Any]) -> str:
 
 
 def public_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `footwork.json` or `report/metrics.json` may be published: no path of this machine.
-
-    Args:
-        document: With `model`, `data`, `config` and maybe `notes`, as Footwork wrote it.
-    """
+    """What of `footwork.json` or `metrics.json` may be published: no path of this machine."""
     public = dict(document)
     facts = document.get("data") or {}
     if facts:

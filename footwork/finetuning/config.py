@@ -42,7 +42,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
     def settled(
         self, task: str, recipe: Recipe, length: str, others: Mapping[str, Any]
     ) -> tuple[Self, str]:
-        """Fill in what was left open.
+        """Fill in what was left open, and say in one sentence where the values come from.
 
         Args:
             task: A `problem_type` of transformers.
@@ -52,9 +52,6 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
         Raises:
             ConfigError: A setting means nothing for the task.
-
-        Returns:
-            The configuration, and one sentence on where its values come from.
         """
         if self.best_metric is not None and self.best_metric not in METRICS[task]:
             raise ConfigError(

@@ -116,12 +116,8 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
 def write_report(folder: Path, report: Report) -> tuple[str, ...]:
     """Write `README.md` and, below `report/`, `metrics.json` and what pictures there are.
 
-    Args:
-        folder: Of the trained model; not yet published, so that half a report is never seen.
-        report: What to tell.
-
-    Returns:
-        What could not be written and how to have it, a sentence each.
+    Into the folder of a trained model that is not yet published, so that half a report is never
+    seen. Returns what could not be written and how to have it, a sentence each.
     """
     target = folder / "report"
     target.mkdir(parents=True, exist_ok=True)

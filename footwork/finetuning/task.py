@@ -285,13 +285,7 @@ class Task(ABC):
     def settle(
         self, config: Any, preparation: Any, model: Any
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Settings that the configuration leaves to the model, and what is to be said of them.
-
-        Args:
-            config: As the user states it.
-            preparation: As `open` gives it.
-            model: For its shape alone; its weights may be on the meta device.
-        """
+        """Settings that it leaves to the model, whose shape is enough, and what to say of them."""
         return {}, ()
 
     def audit(self, learner: Learner, notify: Notify) -> None:

@@ -215,12 +215,7 @@ def settle(
 ) -> tuple[Any, tuple[str, ...]]:
     """Fill in what the configuration leaves to the data, to the model and to this machine.
 
-    Args:
-        task: What the application brings.
-        data: All splits.
-        config: As the user states it.
-        preparation: As `Task.open` gives it.
-        model: For its shape alone; its weights may be on the meta device.
+    Of the model the shape is enough: its weights may be on the meta device.
 
     Returns:
         The configuration of the run, and what is to be said of it, one sentence each.
@@ -240,14 +235,7 @@ def settle(
 def fit(
     learner: Learner, rows: EncodedRows, run: Path, resume: Path | None, notify: Notify
 ) -> tuple[Any, TrainingOutcome]:
-    """Train by the configuration's method.
-
-    Args:
-        learner: Model, data and settings.
-        rows: Of the same data.
-        run: Folder of the checkpoints.
-        resume: Checkpoint to go on from.
-        notify: Takes progress, one line each.
+    """Train by the configuration's method, from a checkpoint on where there is one.
 
     Returns:
         The trained model, as the method adapted it, and how training went.
@@ -346,16 +334,7 @@ def publish(
 ) -> tuple[str, ...]:
     """Write the folder, prove that it answers as the model does, and put it into its place.
 
-    Args:
-        place: The run's, whose checkpoints go.
-        learner: What was trained.
-        rows: Of the same data.
-        model: As it was trained.
-        report: What is told of it.
-        notify: Takes progress, one line each.
-
-    Returns:
-        What could not be written and how to have it, a sentence each.
+    Returns what could not be written and how to have it, a sentence each.
     """
     sample = range(min(PROOF_ROWS, len(rows.data.splits["validation"])))
     # Before anything is merged.

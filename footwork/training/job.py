@@ -52,13 +52,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
 
     Less padding, the same rows. The order is a function of the seed and the epoch alone. Every
     `batch_size` consecutive indices are one optimizer step, however many processes and
-    micro-batches share it.
-
-    Args:
-        lengths: Tokens of each of N rows.
-        batch_size: Rows a step, over all processes.
-        seed: Of the order.
-        complete: Fill the last batch up with `FILLER`.
+    micro-batches share it; where it must be `complete`, `FILLER` fills the last one up.
     """
 
     def __init__(
@@ -116,12 +110,9 @@ class JobRows(torch.utils.data.Dataset[int]):
 def row_loss(
     task: str, label_smoothing: float = 0.0, weights: torch.Tensor | None = None
 ) -> LossFunction:
-    """The loss of a task, one value a row.
+    """The loss of a task, a `problem_type` of transformers, one value a row.
 
-    Args:
-        task: A `problem_type` of transformers.
-        label_smoothing: Probability spread evenly over all classes, 0 to 1.
-        weights: Factor for each of C classes, averaging 1 over the training rows.
+    Smoothing spreads so much probability over all classes; weights, (C,), average 1 over the rows.
     """
 
     def single(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -144,15 +135,10 @@ def row_loss(
 
 
 def balanced_weights(task: str, targets: NDArray[np.generic], classes: int) -> torch.Tensor:
-    """Weights that let every class count the same.
+    """Weights that let every class count the same, for targets (N,) or (N, C).
 
     Single label: rows / (classes x rows of the class), as scikit-learn's "balanced". Multi-label:
-    the rows without a label for each row with it.
-
-    Args:
-        task: A `problem_type` of transformers, not a regression, which has no classes.
-        targets: (N,) class indices or (N, C) of 0 and 1.
-        classes: C.
+    the rows without a label for each row with it. A regression has no classes.
     """
     if task == SINGLE_LABEL:
         counts = np.bincount(targets.astype(np.int64), minlength=classes)

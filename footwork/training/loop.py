@@ -67,7 +67,7 @@ def run_training(
 
     Args:
         job: What to train.
-        config: How; every rate and length is resolved.
+        config: How; every rate and length is settled.
         run: Folder of the checkpoints.
         resume: Checkpoint to go on from.
 

@@ -128,16 +128,13 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
 def begin_run(
     place: RunPlace, settings: dict[str, Any], existing: Existing, notify: Callable[[str], None]
 ) -> Path | None:
-    """Make the run folder, or take it up again.
+    """Make the run folder, or take it up again: at the checkpoint to go on from, if there is one.
 
     Args:
         place: The run's.
         settings: All that determines the run: the resolved configuration, the data's hash.
         existing: What to do with what stands there.
         notify: Takes what the user should know, one line each.
-
-    Returns:
-        The checkpoint to go on from, None for a run without one.
 
     Raises:
         ConfigError: The run to resume was started with other settings.
