@@ -141,7 +141,7 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
-    """Sort rows by probability, and whether it was so, (N,), into 15 bins of equal width, none empty.
+    """Sort rows by probability, and whether it was so, (N,), into 15 bins of equal width.
 
     Source: Guo et al. 2017, section 2 (arXiv:1706.04599).
     """
