@@ -18,9 +18,8 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 
-from footwork.encoder.dual import DualEncoder
+from footwork.encoder.dual import DualEncoder, TextTower
 from footwork.encoder.onnx_text import GRAPH, OUTPUT, TOKENIZER, OnnxTextTower, TextSettings
-from footwork.encoder.towers import TextTower
 from footwork.errors import ModelError
 from footwork.prompts.none_of_these import REFERENCE_WORDS
 

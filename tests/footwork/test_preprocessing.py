@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from footwork.encoder import preprocessing
-from footwork.encoder.preprocessing import Preprocessing
+from footwork.encoder.streaming import Preprocessing
 from footwork.inference.halving import SMALLEST_SHARE, shares
 
 SQUASH = {"height": 30, "width": 20}
