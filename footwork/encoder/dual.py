@@ -29,6 +29,7 @@ from transformers import (
 
 from footwork.accelerator import compute_device, has_bf16, has_fp16, resolve_precision
 from footwork.arrays import FloatArray
+from footwork.encoder.protocol import EncodedImage
 from footwork.encoder.streaming import (
     Outcome,
     PictureFile,
@@ -245,19 +246,6 @@ class TextTower:
         lowered = [text.lower() if self.lowers else text for text in texts]
         with self._turn:
             return self.tokenizer(lowered, **options)
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
-    """A file and its embedding, or why it has none."""
-
-    path: Path
-    embedding: FloatArray | None
-    """Shape (D,), of length 1."""
-    fault: str | None
-    """A clause such as "it is truncated"."""
-    note: str | None = None
-    """What to know of a picture that could be read, a clause."""
 
 
 class DualEncoder:
