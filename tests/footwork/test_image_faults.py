@@ -22,7 +22,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from footwork.errors import ImageError
-from footwork.images import opening
+from footwork.images import decoding
 from footwork.images.decoding import decode_image, read_image
 from tests.pictures import FORMATS, HEIGHT, WIDTH, difference, encoded, quarters, reason
 
@@ -51,13 +51,13 @@ def test_the_limit_does_not_hang_on_the_one_that_others_set_in_pillow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    monkeypatch.setattr(opening, "MAX_PIXELS", 6000)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 6000)
     assert "over the limit" in reason(encoded(quarters(), "PNG"))
 
 
 def test_a_large_jpeg_of_which_a_part_will_do_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "MAX_PIXELS", 4000)
-    monkeypatch.setattr(opening, "MAX_PIXELS_IN_PART", 8000)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 4000)
+    monkeypatch.setattr(decoding, "MAX_PIXELS_IN_PART", 8000)
     content = encoded(quarters(), "JPEG")
     assert "over the limit" in reason(content)
     assert "over the limit" in reason(content, side=40)  # no fraction leaves 80 pixels
@@ -259,7 +259,7 @@ def test_a_file_that_may_not_be_read_is_told(
 
     path = tmp_path / "x.jpg"
     path.write_bytes(b"secret")
-    monkeypatch.setattr(opening, "open_plain", refuse)  # root may read every file
+    monkeypatch.setattr(decoding, "open_plain", refuse)  # root may read every file
     assert reason(path) == "it cannot be read: permission denied"
 
 
