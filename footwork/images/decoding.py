@@ -30,7 +30,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
-from footwork.errors import ImageError
+from footwork.errors import ImageError, error_text
 from footwork.files.plain_files import open_plain
 from footwork.images.colours import to_rgb
 from footwork.images.facts import ImageFacts, read_facts
@@ -140,7 +140,7 @@ def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
 
 def reason_of(error: Exception) -> str:
     """Why a file ends as no picture: a clause such as "it is truncated"."""
-    text = " ".join(str(error).split())
+    text = error_text(error)
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
@@ -152,7 +152,7 @@ def reason_of(error: Exception) -> str:
         return f"it cannot be read: {error.strerror.lower()}"
     if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
         return _TRUNCATED
-    return f"it cannot be decoded: {text[:_LONGEST_REASON] or type(error).__name__}"
+    return f"it cannot be decoded: {text[:_LONGEST_REASON]}"
 
 
 def read_source(source: Path | bytes) -> IO[bytes]:

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
@@ -451,11 +451,11 @@ _NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?:
 
 def _known_reason(error: Exception, auto_class: Any, folder: Path) -> str:
     """Why a part cannot be loaded, and what to do: transformers' words where they are right."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = error_text(error)
     if isinstance(error, ImportError):
         # The packages are what the user is to install; before them stands a class.
         packages = {"".join(found).lower().strip("`") for found in _PACKAGE.findall(text)}
-        needed = f"Install it: pip install {' '.join(sorted(packages))}" if packages else text
+        needed = f"Install it: pip install {' '.join(sorted(packages))}" if packages else f"{text}."
         return f"it needs a package that is not installed. {needed}"
     if found := re.search("model type `(.+?)` but Transformers", text):
         return (
@@ -483,7 +483,7 @@ def _known_reason(error: Exception, auto_class: Any, folder: Path) -> str:
         )
     elif repository is not None:
         advice = f"That is how {page_of(repository)} has it: take another model or revision."
-    return f"{text.rstrip('.')}. {advice}"
+    return f"{text}. {advice}"
 
 
 def _pointer_reason(folder: Path) -> str | None:

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, is_local, public_document
@@ -208,9 +208,8 @@ def _answering(repository: str) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """What an error says, or the Hub in it, on one line, as a sentence."""
-    said = getattr(error, "server_message", None) or str(error) or type(error).__name__
-    return f"{' '.join(said.split()).rstrip('.')}."
+    """What an error says, or the Hub in it, as a sentence."""
+    return f"{error_text(getattr(error, 'server_message', None) or error)}."
 
 
 def _require_public_base(model_id: str, method: Method) -> None:
