@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from transformers import (
     MODEL_MAPPING,
     AutoConfig,
@@ -40,6 +39,7 @@ from footwork.encoder.streaming import (
 )
 from footwork.errors import ImageError, ModelError
 from footwork.files.plain_files import content_hash
+from footwork.inference.frozen import cast_linear_weights
 from footwork.inference.halving import ElasticBatch, unit_rows
 from footwork.inference.tokens import of_one_length
 from footwork.models.checkpoints import (
@@ -160,11 +160,9 @@ class ImageTower:
         # On a processor every thread computes; an accelerator computes one batch after another.
         on_cpu = model.device.type == "cpu"
         self._turn = nullcontext() if on_cpu else threading.Lock()
-        # Once, and not in each call as autocast would; the text half stays in float32.
-        halves = (half for name, half in model.named_children() if not name.startswith("text_"))
-        for module in (module for half in halves for module in half.modules() if self._lowered):
-            if type(module) is nn.Linear:
-                module.weight = nn.Parameter(module.weight.detach().to(dtype), requires_grad=False)
+        for name, child in model.named_children():
+            if self._lowered and not name.startswith("text_"):  # texts stay in float32
+                cast_linear_weights(child, dtype)
 
     def embed(self, pictures: Sequence[PixelArrays]) -> FloatArray:
         """Pictures of equal shapes to unit rows, (B, D)."""

@@ -122,12 +122,17 @@ def frozen_model(model: nn.Module, dtype: torch.dtype, *, packed: bool = False) 
         # The encoder alone: the head reads one token a row, and its rounding is all bias.
         whole = frozen.get_base_model() if hasattr(frozen, "get_base_model") else frozen  # of peft
         encoder = getattr(whole, "base_model", whole)
-        for module in encoder.modules():
-            if type(module) is nn.Linear:
-                module.weight = nn.Parameter(module.weight.detach().bfloat16(), requires_grad=False)
+        cast_linear_weights(encoder, dtype)
         in_bf16 = torch.autocast(device, torch.bfloat16)(encoder.forward)
         encoder.forward = convert_outputs_to_fp32(in_bf16)
     return frozen
+
+
+def cast_linear_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Once, in place, and not in each call as autocast would; nothing trains them any more."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.weight = nn.Parameter(module.weight.detach().to(dtype), requires_grad=False)
 
 
 def _copied(model: nn.Module) -> Any:
