@@ -100,12 +100,17 @@ class TaughtClassifier:
             ModelError: The folder is none of `teach`, is damaged, or was taught with another
                 encoder.
         """
-        from footwork.models.hub import trained_folder
+        from footwork.models.hub import repository_of, trained_folder
 
         name, folder = folder, trained_folder(folder, revision)
         manifest = read_manifest(folder)
         if manifest.get("application") != APPLICATION:
+            name = repository_of(folder) or name
             message = f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
+            if manifest.get("application") == "textclf":
+                message = (
+                    f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
+                )
             raise ModelError(message)
         try:
             knowledge = read_knowledge(folder, manifest["knowledge"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -29,7 +32,8 @@ from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
-from footwork.methods.adaptation import adaptation_of
+from footwork.files.plain_files import read_object
+from footwork.methods.adaptation import adaptation_of, head_names
 from footwork.methods.table import adapter_in
 from footwork.models.deberta import accelerate_attention
 from footwork.models.downloads import damaged_file
@@ -171,9 +175,6 @@ def load_classifier(
     config = copy.deepcopy(former)
     set_labels(config, list(labels) or ["score"], task)
     model, report = load_to_train(AutoModelForSequenceClassification, model_id, config, revision)
-    prefix, missing = f"{model.base_model_prefix}.", report["missing_keys"]
-    encoder = (key for key in missing if key.startswith(prefix) and ".pooler." not in key)
-    require_weights(model, encoder, model_id)
     return _prepared(model), settle_head(model, former, report)
 
 
@@ -197,10 +198,11 @@ def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
         with torch.device("meta"):
             return auto_class.from_config(config, trust_remote_code=False)
     except (ValueError, ImportError) as error:
+        reason = _first_line(error)
+        told = "" if "Unrecognized configuration class" in reason else f": {reason.rstrip('.')}"
         raise ModelError(
             f"{model_id} is a {config.model_type}, of which transformers cannot make a model for "
-            f"{auto_class.__name__.removeprefix('AutoModelFor')}: {_first_line(error)} "
-            "Name another model."
+            f"{auto_class.__name__.removeprefix('AutoModelFor')}{told}. Name another model."
         ) from error
 
 
@@ -211,10 +213,18 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
         ModelError: The folder holds no classifier, or its base cannot be reached.
     """
     folder = Path(folder)
+    name = repository_of(folder) or folder
+    if not folder.exists():
+        raise ModelError(f"There is no folder {folder}. Train one: footwork textclf train DATA OUT")
     if not (folder / "config.json").exists():
         raise ModelError(
-            f"{folder} holds no trained classifier (no config.json). "
+            f"{name} holds no trained classifier (no config.json). "
             "Train one: footwork textclf train DATA OUT."
+        )
+    if (folder / "preprocessor_config.json").exists():
+        raise ModelError(
+            f"{name} is a model of images, not of texts: footwork zeroshot label PHOTOS --taught "
+            f"{shell_word(name)}"
         )
     tokenizer = load_tokenizer(str(folder))
     load = load_adapter if adapter_in(folder) else load_complete
@@ -228,40 +238,48 @@ def load_to_train(
     revision: str | None,
     presets: Mapping[str, str] = TEXT_PRESETS,
 ) -> tuple[Any, dict[str, Any]]:
-    """A model in float32 with the labels of `config`, new where it has no weights of its shape.
+    """A model in float32 with the labels of `config`; its head is new where none of its shape is.
 
     Returns:
-        The model, and what transformers reports of its weights: the caller checks the encoder's.
+        The model, and what transformers reports of its weights.
+
+    Raises:
+        ModelError: It cannot be reached, or lacks weights of the encoder.
     """
     options = {
         "config": config,
         "revision": revision,
-        "output_loading_info": True,
         # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
         "dtype": torch.float32,
-        "ignore_mismatched_sizes": True,
     }
-    loaded: tuple[Any, dict[str, Any]] = _load_whole(auto_class, model_id, presets, options)
-    return loaded
+    return _load_whole(auto_class, model_id, presets, options)
 
 
 def _load_whole(
     auto_class: Any, model_id: str, presets: Mapping[str, str], options: dict[str, Any]
-) -> Any:
-    """`load_part` of a model; an adapter, here or on the Hub, gives it with itself merged in."""
+) -> tuple[Any, dict[str, Any]]:
+    """A model whose head may be new; an adapter, here or on the Hub, gives its base with it merged.
+
+    Raises:
+        ModelError: It cannot be reached, or lacks weights of the encoder.
+    """
     folder = _folder_of(model_id, options["revision"])
+    options = options | {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if not adapter_in(folder):
-        return load_part(auto_class, model_id, **options)
-    adapted = load_adapter(folder, auto_class, presets)
-    merged = adaptation_of(adapted).merged(adapted)
-    if merged is adapted:
-        raise ModelError(
-            f"{model_id} is an adapter of a kind that cannot be merged into its base, so it cannot "
-            "be trained on. Name its base."
-        )
-    options = options | {"revision": None, "state_dict": merged.state_dict()}
-    with quiet_transformers():
-        return type(merged).from_pretrained(None, **options)
+        model, report = load_part(auto_class, model_id, **options)
+    else:
+        adapted = load_adapter(folder, auto_class, presets)
+        merged = adaptation_of(adapted).merged(adapted)
+        if merged is adapted:
+            raise ModelError(
+                f"{model_id} is an adapter of a kind that cannot be merged into its base, so it "
+                "cannot be trained on. Name its base."
+            )
+        options |= {"revision": None, "state_dict": merged.state_dict()}
+        with quiet_transformers():
+            model, report = type(merged).from_pretrained(None, **options)
+    require_weights(model, report, model_id, new=head_names(model))
+    return model, report
 
 
 def _folder_of(model_id: str, revision: str | None, parts: Parts = "weights") -> Path:
@@ -278,7 +296,11 @@ def load_complete(folder: Path, auto_class: Any) -> Any:
         ModelError: Some are not.
     """
     model, report = load_part(
-        auto_class, str(folder), dtype=torch.float32, output_loading_info=True
+        auto_class,
+        str(folder),
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])[0]
@@ -288,6 +310,7 @@ def load_complete(folder: Path, auto_class: Any) -> Any:
                 f"Train one on it: --model {repository}"
             )
         raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
+    require_weights(model, report, repository_of(folder) or str(folder))
     return model
 
 
@@ -324,10 +347,9 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
         "revision": adapter.get("revision"),
         "config": load_part(AutoConfig, str(folder)),
         "dtype": torch.float32,
-        "ignore_mismatched_sizes": True,  # the adapter brings its own head
     }
-    try:
-        base = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
+    try:  # the adapter brings its own head
+        base, _ = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
     except (ConfigError, ModelError) as error:
         reason = str(error).replace(
             f"{ANOTHER_MODEL}; `tiny` is embedded",
@@ -340,7 +362,9 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     try:
         return method.adaptation.load(folder, base)
     except Exception as error:
-        reason = _pointer_reason(folder) or f"{_first_line(error)} Check its files."
+        lacking = isinstance(error, KeyError)
+        told = f"its files lack {error}." if lacking else f"{_first_line(error)} Check its files."
+        reason = _pointer_reason(folder) or told
         raise ModelError(f"Cannot load the adapter in {name}: {reason}") from error
 
 
@@ -376,16 +400,36 @@ def _prepared(model: Any) -> Any:
     return model
 
 
-def require_weights(model: Any, missing: Iterable[str], model_id: str) -> None:
-    """Refuse a checkpoint that lacks weights of the encoder; `missing` leaves out the head's.
+def require_weights(
+    model: Any, report: Mapping[str, Any], model_id: str, new: Sequence[str] = ()
+) -> None:
+    """Refuse a checkpoint in whose place random weights would stand.
+
+    Args:
+        model: Just loaded, with `ignore_mismatched_sizes`.
+        report: What transformers says of the loading.
+        model_id: As the user names it.
+        new: Modules that may be new.
 
     Raises:
-        ModelError: One is missing.
+        ModelError: A weight is missing, or has another shape than the configuration says.
     """
-    if names := sorted(missing):
+
+    def is_pretrained(key: str) -> bool:
+        return not key.startswith(tuple(f"{name}." for name in new))
+
+    if names := sorted(filter(is_pretrained, report["missing_keys"])):
         raise ModelError(
             f"{model_id} lacks {counted(len(names), 'weight')} of the encoder, {names[0]} among "
             f"them: its files do not fit a {type(model).__name__}. Check the model id."
+        )
+    if others := sorted(each for each in report["mismatched_keys"] if is_pretrained(each[0])):
+        name, stored, stated = others[0]
+        shapes = (" × ".join(map(str, shape)) for shape in (stored, stated))
+        raise ModelError(
+            f"The weights of {model_id} do not fit its config.json, which says another shape of "
+            f"{counted(len(others), 'weight')}: {name} is {' and not '.join(shapes)}. Take the two "
+            "from one place, or another model."
         )
 
 
@@ -416,8 +460,9 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
         ) from error
     part = found[0] if isinstance(found, tuple) else found
     if auto_class is AutoTokenizer and len(part) <= len(set(part.all_special_tokens)):
-        # transformers makes an empty one where it finds no files.
-        raise ModelError(f"Cannot load the model {model_id!r}: {_NO_TOKENIZER}")
+        # transformers makes an empty one where it finds no files, or knows no class for them.
+        reason = _tokenizer_reason(Path(folder))
+        raise ModelError(f"Cannot load the model {model_id!r}: {reason}")
     if hasattr(part, "name_or_path"):
         part.name_or_path = resolved  # what is saved names the model, not a folder of the cache
     return found
@@ -427,6 +472,7 @@ _NO_TOKENIZER = (
     "it has no tokenizer (tokenizer.json, vocab.txt, spm.model or the like). Take a model that "
     "has one, or a local folder to which you have added it."
 )
+_VOCABULARIES = ("vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model")
 _NO_PROCESSOR = (
     "it has no preprocessor_config.json, so nothing says how its images are prepared. Take a model "
     "that has one, or a local folder to which you have added it."
@@ -444,6 +490,11 @@ _PICKLED_CODE = (
     "its weights are a pickle that holds more than weights, or is broken, and Footwork runs no "
     "code that comes with a model. Take a model with model.safetensors."
 )
+_NO_PROCESSOR_CLASS = (
+    "its preprocessor_config.json names no image processor that transformers knows. Take another "
+    "model, or a local folder in which you have put it right."
+)
+_LONGEST_REASON = 400  # characters; some of transformers' messages list all that it knows
 _LONGEST_POINTER = 1024  # bytes, by its specification
 _PACKAGE = re.compile(r"requires the (\S+) library|need to install (\S+) to|pip install ([\w-]+)")
 _NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?: (AutoModel\w*)\.")
@@ -468,13 +519,15 @@ def _known_reason(error: Exception, auto_class: Any, folder: Path) -> str:
     unprepared = not names & {"preprocessor_config.json", "processor_config.json"}
     for known, lacking in (
         ("Weights only load failed" in text or "weights_only" in text, _PICKLED_CODE),
-        (auto_class is AutoTokenizer and "backend tokenizer" in text, _NO_TOKENIZER),
+        (auto_class is AutoTokenizer and "backend tokenizer" in text, _tokenizer_reason(folder)),
         (unprepared and "processor" in text, _NO_PROCESSOR),
+        ("Unrecognized image processor" in text, _NO_PROCESSOR_CLASS),
         ("trust_remote_code" in text, _OWN_CODE),
         ("Should have a `model_type` key" in text, _NO_TYPE),
     ):
         if known:
             return lacking
+    text = _broken_file(folder) or textwrap.shorten(text, _LONGEST_REASON, placeholder=" …")
     advice, repository = "Check its files.", repository_of(folder)
     if repository is not None and (damaged := damaged_file(folder)):
         advice = (
@@ -484,6 +537,34 @@ def _known_reason(error: Exception, auto_class: Any, folder: Path) -> str:
     elif repository is not None:
         advice = f"That is how {page_of(repository)} has it: take another model or revision."
     return f"{text}. {advice}"
+
+
+def _tokenizer_reason(folder: Path) -> str:
+    """Why a model has no tokenizer that can be used."""
+    vocabulary = next((name for name in _VOCABULARIES if (folder / name).exists()), None)
+    name = None
+    with suppress(OSError, ValueError):
+        name = read_object(folder / "tokenizer_config.json").get("tokenizer_class")
+    if name is None or vocabulary is None:
+        return _NO_TOKENIZER
+    return (
+        f"its tokenizer_config.json names a class, {name}, with which transformers "
+        f"{transformers.__version__} makes no tokenizer of its {vocabulary}. Take another model."
+    )
+
+
+def _broken_file(folder: Path) -> str | None:
+    """Which file of a model is not of the kind that its name says, and why; a clause."""
+    for path in sorted(folder.iterdir()):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_bytes())
+            elif path.suffix == ".safetensors":
+                with safe_open(path, "np"):
+                    pass
+        except (OSError, ValueError, SafetensorError) as error:
+            return f"its {path.name} cannot be read ({error_text(error).rstrip('.')})"
+    return None
 
 
 def _pointer_reason(folder: Path) -> str | None:

@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import httpx2
+from filelock import Timeout
 from huggingface_hub import constants, get_hf_file_metadata, get_session, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
@@ -34,6 +36,8 @@ _LONGEST_PAUSE = 60
 REFUSALS = (401, 403, 404)
 """What the Hub answers where it does not give something; all else is no answer."""
 _WORTH_TELLING = 1_000_000  # bytes
+_PATIENT = 2.0
+"""Seconds of waiting for another process until it is told."""
 
 
 class Patience:
@@ -129,13 +133,24 @@ def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
         for name, fact, blob in zip(missing, facts, blobs, strict=True):
             for folder in (locks, blob.parent, (snapshot / name).parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            # The Hub's own lock: of two processes one downloads.
-            with WeakFileLock(locks / f"{blob.name}.lock"):
+            with _turn(locks / f"{blob.name}.lock", repo_id):
                 if not blob.exists():
                     _download(hf_hub_url(repo_id, name, revision=commit), blob, fact.size, progress)
                 if not (snapshot / name).is_file():
                     _link(snapshot / name, blob)
         progress.close()
+
+
+@contextmanager
+def _turn(lock: Path, repo_id: str) -> Iterator[None]:
+    """Within the block of the Hub's own lock: of two processes one downloads, the other waits."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(WeakFileLock(lock, timeout=_PATIENT))
+        except Timeout:
+            note(f"another process downloads {repo_id}; waiting for it")
+            stack.enter_context(WeakFileLock(lock))
+        yield
 
 
 def _facts(repo_id: str, commit: str, name: str) -> HfFileMetadata:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HTTPError,
@@ -24,7 +25,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from footwork.console import note
 from footwork.errors import ConfigError, HubUnreachable, ModelError
 from footwork.files.faults import shortened
-from footwork.files.folders import MANIFEST, published_file
+from footwork.files.folders import MANIFEST, published_file, read_manifest
 from footwork.files.plain_files import read_object
 from footwork.models.downloads import (
     REFUSALS,
@@ -72,6 +73,7 @@ def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "s
         HubUnreachable: The Hub gives no answer, and this machine has no copy.
         ModelError: The Hub refuses, or the repository holds no model that can be loaded.
     """
+    require_address()
     asked = (constants.ENDPOINT, constants.HF_HUB_CACHE, model_id, revision)
     revision = _COMMITS.get(asked, revision)
     cached = cached_model(model_id, revision, parts)
@@ -115,6 +117,15 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
             f"{ANOTHER_MODEL}; `tiny` is embedded", "name a folder that is here"
         )
         raise HubUnreachable(f"There is no folder {model} here. {said}") from error
+    if (found / MANIFEST).is_file():
+        try:
+            read_manifest(found)
+        except ModelError as error:
+            raise ModelError(
+                f"{page_of(str(model))} is not as Footwork published it, at commit "
+                f"{found.name[:12]}: {str(error).split('. ')[0].replace(f'{found}/', '')}. Take "
+                "another revision, or tell its owners."
+            ) from error
     note(f"{model} is no folder here: taken from the Hub, at commit {found.name[:12]}.")
     return found
 
@@ -185,9 +196,13 @@ def refusal(error: HfHubHTTPError, repo_id: str, revision: str | None, kind: str
             f"{'unset HF_TOKEN' if 'HF_TOKEN' in place else 'hf auth logout'}"
         )
     if status == 403:
-        return f"{constants.ENDPOINT} forbids {repo_id} to your token: {said or 'no reason given'}."
+        whom = "those who are not logged in (hf auth login)" if token is None else "your token"
+        return f"{constants.ENDPOINT} forbids {repo_id} to {whom}: {said or 'no reason given'}."
     if status == 404 and not isinstance(error, RepositoryNotFoundError):
-        return f"{page} is not there: {constants.ENDPOINT} is no model hub. Check HF_ENDPOINT."
+        file = error.response.request.url.path.rpartition("/")[2]
+        listed = f"lists {file}, and does not have it. Try again, or take another revision."
+        no_hub = f"is not there: {constants.ENDPOINT} is no model hub. Check HF_ENDPOINT."
+        return f"{page} {listed if isinstance(error, EntryNotFoundError) else no_hub}"
     login = "log in with an account that may read it: hf auth login"
     if token is not None:
         login = "your token must be of an account that may read it (hf auth whoami tells which)"
@@ -223,8 +238,9 @@ def _ask_and_download(
         return _download(model_id, commit, names, parts, revision)
     except (HTTPError, ValueError) as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code in REFUSALS:
-            copy = " HF_HUB_OFFLINE=1 takes the copy that this machine holds." if cached else ""
-            raise ModelError(refusal(error, model_id, revision) + copy) from error
+            reason = refusal(error, model_id, revision)
+            copy = f"{reason.rstrip('.')}. HF_HUB_OFFLINE=1 takes the copy that this machine holds."
+            raise ModelError(copy if cached else reason) from error
         no_json = f"{constants.ENDPOINT} does not answer as a model hub does"
         reason = failure_text(error) if isinstance(error, HTTPError) else no_json
     except HubUnreachable as error:
@@ -289,25 +305,30 @@ def _download(
         wanted = [name for name in wanted if not {"", ".", ".."} & set(re.split(r"[/\\]", name))]
     # The file that tells what the folder is comes last: where it is, the others are.
     download_files(model_id, commit, sorted(wanted, key=lambda name: (name == last, name)))
-    if parts != "small" and not published:
-        files = weight_files(folder, names)
-        if not files:
-            index = next((name for name in names if name in _INDEXES), None)
-            lacking = f"; {index} names others, which are missing" if index else ""
-            renamed = (
-                "; or, where they only have another name or place: "
-                f"hf download {model_id} --local-dir FOLDER, rename them, and name FOLDER"
-            )
-            elsewhere = any(name.endswith((".safetensors", ".bin")) for name in names)
-            raise ModelError(
-                f"{model_id} does not hold all of its weights in a format that torch reads "
-                f"(model.safetensors, pytorch_model.bin); it holds {_listed(names)}{lacking}. Take "
-                f"another model{renamed if elsewhere and not index else ''}."
-            )
-        download_files(model_id, commit, files)
+    if not published:
+        # Asked for a tokenizer alone, too: who asks for that is to load the weights next.
+        files = weight_files(folder, names) or _refuse_weights(model_id, names)
+        if parts != "small":
+            download_files(model_id, commit, files)
     if revision != commit:
         _remember(home / "refs" / (revision or "main"), commit)
     return folder
+
+
+def _refuse_weights(model_id: str, names: list[str]) -> NoReturn:
+    index = next((name for name in names if name in _INDEXES), None)
+    lacking = f"; {index} names others, which are missing" if index else ""
+    renamed = ""
+    if not index and any(name.endswith((".safetensors", ".bin")) for name in names):
+        renamed = (
+            "; or, where they only have another name or place: "
+            f"hf download {model_id} --local-dir FOLDER, rename them, and name FOLDER"
+        )
+    raise ModelError(
+        f"{model_id} does not hold all of its weights in a format that torch reads "
+        f"(model.safetensors, pytorch_model.bin); it holds {_listed(names)}{lacking}. Take "
+        f"another model{renamed}."
+    )
 
 
 def _remember(ref: Path, commit: str) -> None:
@@ -331,11 +352,26 @@ def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:
     # A commit is mostly what a branch was taken for, and no name that the user gave.
     at = f" at revision {revision!r}" if revision and not _COMMIT.fullmatch(revision) else ""
     hint = f"Run it once with a connection, or {ANOTHER_MODEL}"
+    if " answers " in reason:
+        hint = f"Try again later, or {ANOTHER_MODEL}"
     if constants.is_offline_mode():
         hint = f"Unset {offline_switch()} to download it, or {ANOTHER_MODEL}"
     raise HubUnreachable(
         f"{reason}, and this machine holds {held} of {model_id}{at}. {hint}; `tiny` is embedded."
     )
+
+
+def require_address() -> None:
+    """Refuse an address of the Hub that is none.
+
+    Raises:
+        ConfigError: It does not begin with https:// or http://.
+    """
+    if not constants.ENDPOINT.startswith(("https://", "http://")):
+        raise ConfigError(
+            f"HF_ENDPOINT must be an address that begins with https:// or http://, got "
+            f"{constants.ENDPOINT!r}."
+        )
 
 
 def offline_switch() -> str:

@@ -17,7 +17,6 @@ from transformers import (
 )
 
 from footwork.errors import ConfigError
-from footwork.methods.adaptation import head_names
 from footwork.methods.table import adapter_in
 from footwork.models.checkpoints import (
     IMAGE_PRESETS,
@@ -25,7 +24,6 @@ from footwork.models.checkpoints import (
     load_complete,
     load_part,
     load_to_train,
-    require_weights,
     resolve_model_id,
     shape_of,
 )
@@ -58,9 +56,6 @@ def load_image_classifier(
     model, report = load_to_train(
         AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
     )
-    heads = tuple(f"{name}." for name in head_names(model))
-    missing = (key for key in report["missing_keys"] if not key.startswith(heads))
-    require_weights(model, missing, model_id)
     head = settle_head(model, former, report, unfit)
     freeze_statistics(model)
     return model, head

@@ -154,9 +154,11 @@ def push_folder(folder: Path, repository: str) -> str:
             upload = huggingface_hub.HfApi().upload_folder
             ask_hub(repository, partial(upload, repo_id=repository, folder_path=name))
     except (OSError, HTTPError, RuntimeError, ValueError) as error:
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        when = "Log in (hf auth login), then" if status in (401, 403) else "Try again later"
         raise ModelError(
             f"{folder} is finished, but could not be uploaded to {repository}: {_said(error)} "
-            f"Log in (hf auth login), then: hf upload {repository} {shell_word(folder)}. That "
+            f"{when}: hf upload {repository} {shell_word(folder)}. That "
             f"uploads {' and '.join(_WITH_PATHS)} as they are, local paths included."
         ) from error
     return address
