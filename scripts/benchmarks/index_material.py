@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from footwork.encoder.dual import DualEncoder
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.query.relevance import Relevance
 from search.query.texts import embedder_of, prepare_texts
 from search.records import ImageRecord, file_state

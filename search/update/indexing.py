@@ -1,32 +1,38 @@
-"""Make an index, bring it up to date, or switch it to another model."""
+"""Make an index, bring it up to date, switch it to another model, or follow its folders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, DataError, StoreError
 from footwork.files.paths import path_line
 from footwork.images.finding import is_folder
 from search.exclusions import Exclusions
 from search.options import ModelOptions
-from search.paths import is_at_or_below
-from search.place.places import Place
+from search.paths import absolute_path, is_at_or_below
+from search.place import IndexFolder, Place
 from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Embedder, Store
-from search.update.differences import absolute_roots, require_roots
+from search.update.differences import Summary, absolute_roots, require_roots
 from search.update.processes import ALONE, ProcessGroup
-from search.update.update import Summary, Surroundings, assist, update
+from search.update.update import AGAIN, Surroundings, assist, update
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 MODEL = ModelOptions()
+QUIET = 2_000
+"""Milliseconds without a change before the index is brought up to date: a copy that is under way
+is not read half."""
+_LONGEST = 60_000
+"""Milliseconds after which it is, quiet or not."""
 
 
 @dataclass(slots=True)
@@ -149,11 +155,11 @@ class Indexer:
 def _settle_exclusions(
     stores: Sequence[Store], named: Sequence[str], exclude: Sequence[str], include: Sequence[str]
 ) -> None:
-    """Keep what is left out from now on.
+    """Keep what is left out from now on; `named` is taken in again.
 
     Args:
         stores: That which is updated, and that which it is to replace, whose word counts.
-        named: Absolute; they are taken in again.
+        named: Absolute.
         exclude: As of `Indexer.index`.
         include: The same.
     """
@@ -171,3 +177,84 @@ def _settle_exclusions(
     for store in stores:
         if store.exclusions() != exclusions:
             store.set_exclusions(exclusions)
+
+
+def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]:
+    """Index what changes below some roots, until the caller is interrupted.
+
+    What changed before it began, while an update was running or while a root was away, is found
+    first.
+
+    Args:
+        indexer: Of the index.
+        roots: Absolute; those that go may come back.
+
+    Yields:
+        What each update did; those that changed nothing are left out, unless one before them was
+        put off.
+    """
+    is_put_off, told = False, ""
+    for is_due in _moments(roots, own_files(indexer.place)):
+        if not (is_due or is_put_off):
+            continue
+        was_put_off = is_put_off
+        try:
+            summary = indexer.index(roots)
+        except (DataError, StoreError) as error:  # a drive may come back, another process may write
+            summary = Summary(notes=[str(error)], is_put_off=True)
+        is_put_off = summary.is_put_off
+        is_news = bool(summary.notes) and str(summary.notes) != told
+        if summary.has_changes or is_news or (was_put_off and not is_put_off):
+            yield summary
+        told = str(summary.notes)
+
+
+def _moments(roots: Sequence[str], ignored: Sequence[str | Path]) -> Iterator[bool]:
+    """Wait for changes, again and again.
+
+    Yields:
+        Whether something may have changed; false where a while went by without.
+    """
+    while True:
+        try:
+            yield from _moments_of_one_watch(roots, ignored)
+        except FileNotFoundError:  # a folder that went just as it was to be watched
+            time.sleep(AGAIN / 1000)
+
+
+def _moments_of_one_watch(roots: Sequence[str], ignored: Sequence[str | Path]) -> Iterator[bool]:
+    """The same until a root is another than before: a watch hangs on a folder, not on its name."""
+    from watchfiles import Change, DefaultFilter, watch
+
+    before = [_identity(root) for root in roots]
+    here = [root for root, identity in zip(roots, before, strict=True) if identity is not None]
+    is_first = True  # what changed while nothing was watched
+    for changes in watch(
+        *map(Path, here),
+        watch_filter=DefaultFilter(ignore_paths=ignored),
+        step=QUIET,
+        debounce=_LONGEST,
+        rust_timeout=AGAIN,
+        yield_on_timeout=True,
+        ignore_permission_denied=True,  # such a folder is noted by the update
+    ):
+        gone = {path for change, path in changes if change is Change.deleted}
+        # The number of a deleted folder may at once be given to the next one.
+        if not gone.isdisjoint(roots) or [_identity(root) for root in roots] != before:
+            return
+        yield is_first or bool(changes)
+        is_first = False
+
+
+def _identity(root: str) -> tuple[int, int] | None:
+    """What tells a folder from another of the same name; None where there is none."""
+    try:
+        found = Path(root).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def own_files(place: Place) -> list[str | Path]:
+    """What an update writes itself, maybe below a root; it must not call for the next one."""
+    return [f"{absolute_path(place.path)}/"] if isinstance(place, IndexFolder) else []

@@ -54,7 +54,10 @@ class FileReading:
         Raises:
             ImageError: The file is no image, or does not hold still.
         """
-        image, content, as_read = _read(self.path, side)
+        is_held = True
+        with suppress(OSError, ValueError):  # whoever opens it says why
+            is_held = self.path.stat().st_size <= HELD_BYTES
+        image, content, as_read = (_read_once if is_held else _read_twice)(self.path, side)
         facts, self.note, state = image.facts, image.note, file_state(as_read)
         self.decoded = ImageRecord(
             path=self.found.path,
@@ -70,13 +73,8 @@ class FileReading:
         return image.image
 
 
-def _read(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
+def _read_once(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
     """An image, the SHA-256 of its file, and the state of that."""
-    is_held = True
-    with suppress(OSError, ValueError):  # whoever opens it says why
-        is_held = path.stat().st_size <= HELD_BYTES
-    if not is_held:
-        return _read_twice(path, side)
     data, state = read_whole(path)
     try:
         return read_image(data, side), hashlib.sha256(data).hexdigest(), state

@@ -13,7 +13,8 @@ from PIL import Image
 from footwork.errors import ImageError
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Embedder, Store
-from search.update.update import Summary, Surroundings, update
+from search.update.differences import Summary
+from search.update.update import Surroundings, update
 
 WIDTH = 16
 EMBEDDER = Embedder(model_id="thumb", revision=None, fingerprint="thumb-1", width=WIDTH)

@@ -13,7 +13,7 @@ import pytest
 
 from footwork.errors import DataError
 from search.options import StoreOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.transfer.sources import NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.filled import model

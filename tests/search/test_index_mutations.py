@@ -13,9 +13,9 @@ import pytest
 from footwork.errors import FootworkError
 from search import ImageIndex
 from search.options import QueryOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.query.texts import open_texts
-from search.store.embedded import approximate
+from search.store.embedded import nearest
 from search.store.protocol import FloatArray
 from tests.mutations import deadline, mutations, outcomes
 from tests.search.collections import held
@@ -119,7 +119,7 @@ def test_a_spoilt_cache_is_passed_over(
 ) -> None:
     from tests.search.test_approximate import add, vectors_of
 
-    monkeypatch.setattr(approximate, "FEWEST", 1000)
+    monkeypatch.setattr(nearest, "FEWEST", 1000)
     vectors = vectors_of(range(8000))
     place = IndexFolder(tmp_path / "index")
     with closing(place.begin(embedder(16))) as store:

@@ -14,7 +14,7 @@ import pytest
 from footwork.cli import main
 from search.index import ImageIndex
 from search.options import ModelOptions, StoreOptions
-from search.place.server import ServerPlace
+from search.place import ServerPlace
 from search.update.indexing import Indexer
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import held, save_pictures
@@ -31,7 +31,7 @@ def where(
 ) -> Callable[[str], list[str]]:
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FOOTWORK_STORE_TOKEN", TOKEN)
-    return lambda name: ["--store", milvus_server.options("any").url, "--collection", name]
+    return lambda name: ["--store", milvus_server.options("any").store, "--collection", name]
 
 
 def document(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_a_switch_of_model_changes_what_is_searched_at_its_end(
     milvus_server: ServerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
-    at = StoreOptions(store=milvus_server.options("any").url, token=TOKEN, collection="switched")
+    at = StoreOptions(store=milvus_server.options("any").store, token=TOKEN, collection="switched")
     save_pictures(tmp_path / "photos", 3)
     vectors = []
     for seed in (1, 2):

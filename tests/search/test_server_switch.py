@@ -11,7 +11,7 @@ import pytest
 
 from footwork.errors import StoreError
 from search.options import StoreOptions
-from search.place.server import ServerPlace
+from search.place import ServerPlace
 from tests.search.collections import EMBEDDER, WIDTH, indexed, save_pictures
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import ServerEngine
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.server
 def test_a_reader_is_never_answered_with_the_vectors_of_another_model(
     milvus_server: ServerEngine, tmp_path: Path
 ) -> None:
-    url = milvus_server.options("any").url
+    url = milvus_server.options("any").store
     place = ServerPlace(StoreOptions(store=url, collection="overtaken", token=TOKEN))
     save_pictures(tmp_path / "photos", 3)
     other = replace(EMBEDDER, model_id="another", fingerprint="another")

@@ -16,7 +16,8 @@ from search.answers.rows import date_text
 from search.duplicates.keepers import state_of
 from search.records import ImageRecord, file_date, file_state
 from search.store.protocol import Changes, Move, Store
-from search.update.update import Summary, update
+from search.update.differences import Summary
+from search.update.update import update
 from tests.search.collections import (
     ThumbEncoder,
     held,

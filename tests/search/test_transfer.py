@@ -17,7 +17,7 @@ import pytest
 from footwork.cli import main
 from footwork.errors import ConfigError, DataError, StoreError
 from search.options import ModelOptions, StoreOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from search.transfer.export import export_images

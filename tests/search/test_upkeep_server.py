@@ -34,7 +34,7 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 def test_an_index_moves_to_a_server_and_back_and_is_examined_there(
     milvus_server: ServerEngine, tmp_path: Path, said: Said
 ) -> None:
-    url = milvus_server.options("moved").url
+    url = milvus_server.options("moved").store
     photos, index = draw_photos(tmp_path / "photos"), tmp_path / "index"
     (photos / "copy.png").write_bytes((photos / "red" / "star.png").read_bytes())
     said("index", photos, "--index", index, "--model", "tiny")
