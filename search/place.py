@@ -63,11 +63,7 @@ class IndexFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write.
-
-        Raises:
-            StoreError: Another process holds it (named in the message), or it cannot be written.
-        """
+        """Hold the right to write; `StoreError` where another process does, or nobody can."""
         with ExitStack() as held:
             try:
                 self._require_own()
@@ -103,11 +99,7 @@ class IndexFolder:
         return lock_holder(self.path / _LOCK)
 
     def open(self) -> EmbeddedStore:
-        """The generation that is searched.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
-        """
+        """The generation that is searched; `StoreError` where there is none that can be read."""
         generation = self.current()
         try:
             return EmbeddedStore(generation)
@@ -166,11 +158,7 @@ class IndexFolder:
         return None
 
     def current(self) -> Path:
-        """The folder of the generation that is searched.
-
-        Raises:
-            StoreError: There is none, or the manifest cannot be read.
-        """
+        """The folder of the generation that is searched; `StoreError` where none is told."""
         if not self.exists:
             message = f"No index in {self.path}. Make one: footwork search index FOLDER"
             raise StoreError(message)
@@ -297,15 +285,7 @@ def _digest(embedder: Embedder) -> str:
 
 
 def find_place(options: StoreOptions, roots: tuple[str, ...] = ()) -> Place:
-    """The index that a command means.
-
-    Args:
-        options: What the command says of it.
-        roots: As of `find_index`.
-
-    Raises:
-        StoreError: Which one is meant cannot be told, or there is none.
-    """
+    """The index that a command means; `roots` are as of `find_index`, and so are errors."""
     return find_index(options.index, roots) if options.store is None else ServerPlace(options)
 
 

@@ -37,19 +37,14 @@ _LONGEST = 60_000
 
 @dataclass(slots=True)
 class Indexer:
-    """Updates an index as often as it is asked to; a model that was loaded stays so.
-
-    Args:
-        place: Of the index, which need not exist.
-        model: What to embed with.
-        processes: Those that take part.
-        on_progress: Told after every image how many are read, and of how many.
-    """
+    """Updates an index as often as it is asked to; a model that was loaded stays so."""
 
     place: Place
+    """Of the index, which need not exist."""
     model: ModelOptions = MODEL
     processes: ProcessGroup = ALONE
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    """Told after every image how many are read, and of how many."""
     _encoder: DualEncoder | None = field(default=None, init=False)
 
     def index(
@@ -155,13 +150,9 @@ class Indexer:
 def _settle_exclusions(
     stores: Sequence[Store], named: Sequence[str], exclude: Sequence[str], include: Sequence[str]
 ) -> None:
-    """Keep what is left out from now on; `named` is taken in again.
+    """Keep what is left out from now on; `named`, absolute, is taken in again.
 
-    Args:
-        stores: That which is updated, and that which it is to replace, whose word counts.
-        named: Absolute.
-        exclude: As of `Indexer.index`.
-        include: The same.
+    Where a store is to replace another, the word of that, the last, counts.
     """
     exclusions = stores[-1].exclusions().without(include).with_patterns(exclude)
     removed = tuple(path for path in exclusions.removed if path not in named)
@@ -183,15 +174,11 @@ def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]
     """Index what changes below some roots, until the caller is interrupted.
 
     What changed before it began, while an update was running or while a root was away, is found
-    first.
+    first. Updates that changed nothing are left out, unless one before them was put off.
 
     Args:
         indexer: Of the index.
         roots: Absolute; those that go may come back.
-
-    Yields:
-        What each update did; those that changed nothing are left out, unless one before them was
-        put off.
     """
     is_put_off, told = False, ""
     for is_due in _moments(roots, own_files(indexer.place)):
@@ -210,11 +197,7 @@ def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]
 
 
 def _moments(roots: Sequence[str], ignored: Sequence[str | Path]) -> Iterator[bool]:
-    """Wait for changes, again and again.
-
-    Yields:
-        Whether something may have changed; false where a while went by without.
-    """
+    """Wait, again and again, until something may have changed; false where a while went by."""
     while True:
         try:
             yield from _moments_of_one_watch(roots, ignored)

@@ -46,13 +46,9 @@ class FileReading:
         return Path(self.found.path)
 
     def decode(self, side: int) -> Image:
-        """Decode the bytes that `decoded` tells of.
+        """Decode the bytes that `decoded` tells of, the shorter side to at least so many pixels.
 
-        Args:
-            side: Pixels that the shorter side is needed for.
-
-        Raises:
-            ImageError: The file is no image, or does not hold still.
+        `ImageError` where the file is no image, or does not hold still.
         """
         is_held = True
         with suppress(OSError, ValueError):  # whoever opens it says why
@@ -96,11 +92,7 @@ def _read_twice(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_resul
 
 
 def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
-    """What a file holds, and its state at that moment.
-
-    Raises:
-        ImageError: It cannot be read, or changes all the while.
-    """
+    """What a file holds, and its state then; `ImageError` where it cannot be read or changes."""
     try:
         for _ in range(_ATTEMPTS):
             with read_source(path) as stream:

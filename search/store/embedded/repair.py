@@ -61,8 +61,7 @@ _LOST = "they are forgotten, and the next footwork search index embeds them agai
 def catalog_damage(folder: Path) -> str | None:
     """What is broken in a catalog, by SQLite's own account; None for nothing.
 
-    Raises:
-        StoreError: It is of another format, or not to be read.
+    `StoreError` where it is of another format, or not to be read.
     """
     try:
         return _damage(open_catalog(folder / FILE_NAME, "read"))
@@ -238,11 +237,7 @@ def _kept_aside(folder: Path, vectors: str) -> list[Path]:
 
 
 def inspect_folder(folder: Path) -> list[Finding]:
-    """What is wrong beside a sound catalog.
-
-    Raises:
-        StoreError: The catalog cannot be read.
-    """
+    """What is wrong beside a sound catalog; `StoreError` where that cannot be read."""
 
     def inspected() -> list[Finding]:
         with reading(folder / FILE_NAME) as catalog:
@@ -300,10 +295,7 @@ def mend_folder(folder: Path, *, shrink: bool) -> str | None:
         shrink: Whether to close holes.
 
     Returns:
-        As `keep_copy`.
-
-    Raises:
-        StoreError: Something cannot be read or written.
+        As `keep_copy`; what cannot be read or written otherwise is a `StoreError`.
     """
     with writing(folder / FILE_NAME) as catalog:
         for paths, _ in _unsound(catalog, folder).values():

@@ -149,11 +149,8 @@ def read_by_size(catalog: Catalog, sizes: Iterable[int]) -> Iterator[ImageRecord
 def read_by_slot(catalog: Catalog, slots: Sequence[int]) -> tuple[list[ImageRecord], list[Any]]:
     """Files whose vectors lie at some places, in their order, without labels.
 
-    Returns:
-        The files, and the checksums of their vectors; None for one that has none.
-
-    Raises:
-        StoreError: The catalog knows no file of one.
+    With them come the checksums of the vectors, None for one without. `StoreError` where the
+    catalog knows no file of one.
     """
     rows = catalog.run(
         f"SELECT {_READ}, checksum, slot FROM files WHERE slot IN ({_LISTED})",

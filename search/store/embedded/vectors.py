@@ -48,8 +48,7 @@ class VectorFile:
     def rows(self, count: int) -> FloatArray:
         """The first `count` vectors, (count, D), mapped and not copied.
 
-        Raises:
-            StoreError: The file is missing, shorter, or not to be read.
+        `StoreError` where the file is missing, shorter, or not to be read.
         """
         mapped = self._mapped  # which other threads may replace at any moment
         if count > len(mapped):
@@ -68,11 +67,7 @@ class VectorFile:
         return mapped[:count]
 
     def write(self, slot: int, vectors: FloatArray) -> None:
-        """Put vectors from `slot` on, and wait until they are on the disk.
-
-        Raises:
-            StoreError: They cannot be written.
-        """
+        """Put vectors from `slot` on, and wait until they are on the disk; else `StoreError`."""
         is_new = not self.path.exists()
         waiting = memoryview(np.ascontiguousarray(vectors, "<f4").tobytes())
         offset = slot * self.width * _BYTES

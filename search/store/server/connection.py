@@ -42,11 +42,7 @@ class Connection:
 
     @classmethod
     def open(cls, options: StoreOptions) -> Connection:
-        """Connect.
-
-        Raises:
-            StoreError: pymilvus is missing, nobody answers, or the answer is a refusal.
-        """
+        """Connect; `StoreError` where pymilvus is missing, nobody answers, or somebody refuses."""
         try:
             from pymilvus import MilvusClient
         except ImportError as error:
@@ -79,19 +75,11 @@ class Connection:
         return cls(client, options)
 
     def read(self, method: str, *arguments: Any, **settings: Any) -> Any:
-        """Call a method of the client that changes nothing.
-
-        Raises:
-            StoreError: It failed for good, or `TIMEOUT` ran out.
-        """
+        """Call a method that changes nothing; `StoreError` if it fails, or `TIMEOUT` runs out."""
         return self._call(TIMEOUT, method, arguments, settings)
 
     def write(self, method: str, *arguments: Any, **settings: Any) -> Any:
-        """Call a method of the client that may be repeated without harm.
-
-        Raises:
-            StoreError: It failed for good, or `PATIENCE` ran out.
-        """
+        """Call a method that may be repeated without harm; the same, where `PATIENCE` runs out."""
         return self._call(PATIENCE, method, arguments, settings)
 
     def _call(
@@ -116,11 +104,7 @@ class Connection:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same call may succeed a little later.
-
-    Args:
-        error: Of pymilvus or gRPC.
-    """
+    """Whether the call that ended so may succeed a little later."""
     code, message = _code_and_message(error)
     if getattr(error, "is_input_error", False):
         return False

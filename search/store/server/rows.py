@@ -73,12 +73,7 @@ ROOT_PREFIX, PATTERN_PREFIX, REMOVED_PREFIX = "root:", "exclude:", "removed:"
 
 
 def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
-    """A row without labels.
-
-    Args:
-        record: Of a readable or an unreadable file.
-        vector: Shape (D,); zeros for an unreadable one, which is found by no query.
-    """
+    """A row without labels; an unreadable file, which no query finds, has a vector of zeros."""
     if record.fault is None:
         state = State.PRESENT if record.present else State.ABSENT
     else:
@@ -101,11 +96,7 @@ def root_row(root: str, width: int, prefix: str = ROOT_PREFIX) -> Row:
 
 
 def labelled(row: Row, labels: Mapping[str, float]) -> Row:
-    """The row with these labels in place of its own.
-
-    Raises:
-        StoreError: There are more than Milvus can hold.
-    """
+    """The row with these labels in place of its own; `StoreError` for more than Milvus holds."""
     if len(labels) > MOST_ENTRIES:
         raise StoreError(
             f"{real_path(row['path'])} has {len(labels):,} labels; at most {MOST_ENTRIES:,} can be "

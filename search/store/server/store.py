@@ -353,11 +353,7 @@ class ServerStore:
         ]
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:  # noqa: ARG002
-        """Not on a server.
-
-        Raises:
-            ConfigError: Always.
-        """
+        """Not on a server: always a `ConfigError`."""
         raise ConfigError(
             f"The names of files cannot be searched on a Milvus server, as {self._options.store} "
             "is one. Leave --hybrid out: what images show is found there all the same."
@@ -451,9 +447,6 @@ class ServerStore:
         """Write rows, each in place of the one with its path; of two of a path, the last.
 
         Milvus acknowledges what its log has, from which it recovers whatever happens to its nodes.
-
-        Raises:
-            StoreError: It fails, or the collection is divided into partitions.
         """
         self._require_undivided()
         size = max(1, min(1000, _REQUEST_NUMBERS // self.embedder.width))
@@ -465,12 +458,12 @@ class ServerStore:
             self._wrote_deletion_last = False
 
     def _delete(self, paths: Iterable[str]) -> None:
-        """Delete rows by path; errors are those of `put`."""
+        """Delete rows by path."""
         for condition in any_path(map(stored_text, paths)):
             self._delete_where(condition)
 
     def _delete_where(self, condition: str) -> None:
-        """Delete the rows that meet a condition; errors are those of `put`."""
+        """Delete the rows that meet a condition."""
         self._require_undivided()
         self._connection.write("delete", self._name, filter=condition)
         self._wrote_deletion_last = True
