@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.metrics import Interval
 
@@ -58,6 +58,15 @@ def shorten(text: str, width: int) -> str:
     return line + "…"
 
 
+def tail(path: str, width: int) -> str:
+    """The end of a path in at most `width` columns: it tells more than the beginning."""
+    if display_width(path) <= width:
+        return path
+    while path and display_width(path) > width - 1:
+        path = path[1:]
+    return "…" + path
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns: the first to the left, the others to the right."""
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
@@ -87,7 +96,7 @@ def wrapped_note(text: str) -> list[str]:
 
 
 def confused_pairs(
-    labels: Sequence[str], confusion: NDArray[np.int64], most: int
+    labels: Sequence[str], confusion: IntArray, most: int
 ) -> list[tuple[str, str, int]]:
     """The true label, the predicted label and the number of the commonest mistakes.
 
@@ -103,9 +112,7 @@ def confused_pairs(
     return [(labels[i], labels[j], int(mistakes[i, j])) for i, j in cells if mistakes[i, j]]
 
 
-def confusion_lines(
-    labels: Sequence[str], confusion: NDArray[np.int64], noun: str = "rows"
-) -> list[str]:
+def confusion_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
     """The matrix, or of many classes the most confused pairs.
 
     Args:
@@ -118,9 +125,7 @@ def confusion_lines(
     return pair_lines(labels, confusion, noun)
 
 
-def pair_lines(
-    labels: Sequence[str], confusion: NDArray[np.int64], noun: str = "rows"
-) -> list[str]:
+def pair_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
     """The most confused pairs.
 
     Args:
@@ -166,7 +171,7 @@ def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]
     return lines
 
 
-def _matrix_rows(labels: Sequence[str], confusion: NDArray[np.int64]) -> list[list[str]]:
+def _matrix_rows(labels: Sequence[str], confusion: IntArray) -> list[list[str]]:
     rows = [shorten(label, LABEL_WIDTH) for label in labels]
     room = (WIDTH - max(map(display_width, rows)) - len(_CORNER)) // len(labels) - 2
     digits = len(str(confusion.max()))

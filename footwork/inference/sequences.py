@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Barrier
@@ -17,22 +17,16 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from footwork.accelerator import (
-    compute_device,
-    free_cached_memory,
-    is_out_of_memory,
-    settled_precision,
-)
+from footwork.accelerator import compute_device, settled_precision
+from footwork.arrays import FloatArray, IntArray
 from footwork.errors import ConfigError, ModelError
 from footwork.inference.frozen import frozen_model
+from footwork.inference.halving import run_in_parts
 from footwork.inference.rounding import Closeness, RoundingError
 from footwork.inference.tokens import TokenizedTexts
 from footwork.options import PRECISIONS, Precision
-
-FloatArray = NDArray[np.float32]
 
 LEAST_TOKENS = 128
 """Of a batch, where there is a choice: fewer use a processor badly."""
@@ -125,7 +119,7 @@ class SequenceModel:
         lengths = np.array(sequences.lengths, np.int64)
         answers = fast.copy()
 
-        def make_again(rows: NDArray[np.int64]) -> None:
+        def make_again(rows: IntArray) -> None:
             if len(rows):
                 rows = rows[longest_first(lengths[rows])]
                 answers[rows] = self._run(self._exact, sequences, rows)
@@ -139,15 +133,13 @@ class SequenceModel:
         make_again(self._error.within_reach(closeness, answers))
         return answers
 
-    def _run(
-        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
-    ) -> FloatArray:
+    def _run(self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray) -> FloatArray:
         """Answer the sequences in `rows`, given longest first; (R, C) in the order of `rows`."""
         lengths = np.array(sequences.lengths, np.int64)[rows]
         tokens = self._even_tokens(int(lengths.sum()))
         batches = [rows[batch] for batch in plan_batches(lengths, tokens)]
 
-        def answer(batch: NDArray[np.int64]) -> FloatArray | None:
+        def answer(batch: IntArray) -> FloatArray | None:
             try:
                 return self._answer(model, sequences, batch)
             except ModelError:  # the others may hold the memory: once more when they have ended
@@ -174,42 +166,29 @@ class SequenceModel:
         even = math.ceil(tokens / max(1, rounds * self._worker_count))
         return min(max(even, LEAST_TOKENS), self._batch_tokens)
 
-    def _answer(
-        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
-    ) -> FloatArray:
+    def _answer(self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray) -> FloatArray:
         """One batch, in parts where it does not fit into memory; shape (R, C)."""
-        logits = self._attempt(model, sequences, rows)
-        if logits is not None:
-            return logits
-        half = len(rows) // 2
-        fitting = half * int(np.array(sequences.lengths)[rows].max())
-        self._batch_tokens = max(1, min(self._batch_tokens, fitting))
-        parts = (rows[:half], rows[half:])
-        return np.concatenate([self._answer(model, sequences, part) for part in parts])
 
-    def _attempt(
-        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
-    ) -> FloatArray | None:
-        """One batch; None if memory ran out and a smaller batch may do."""
-        try:
+        def forward(part: Sequence[int]) -> FloatArray:
             inputs = {
                 name: tensor.to(self.device)
-                for name, tensor in sequences.batch(rows.tolist(), self._multiple).items()
+                for name, tensor in sequences.batch(part, self._multiple).items()
             }
             with torch.inference_mode():
-                logits = model(**inputs).logits
+                logits: torch.Tensor = model(**inputs).logits
             return logits.float().cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(rows) == 1:
-                message = (
-                    f"One text of {sequences.lengths[rows[0]]} tokens does not fit into the "
-                    f"memory of {self.device}. Lower --max-length, or use --long windows."
-                )
-                raise ModelError(message) from error
-        free_cached_memory()
-        return None
+
+        def shrink(part: Sequence[int]) -> None:
+            fitting = len(part) * max(sequences.lengths[row] for row in part)
+            self._batch_tokens = max(1, min(self._batch_tokens, fitting))
+
+        def refusal(row: int) -> str:
+            return (
+                f"One text of {sequences.lengths[row]} tokens does not fit into the memory of "
+                f"{self.device}. Lower --max-length, or use --long windows."
+            )
+
+        return run_in_parts(forward, rows.tolist(), shrink, refusal)
 
 
 def single_threads(count: int) -> ThreadPoolExecutor | None:
@@ -223,7 +202,7 @@ def single_threads(count: int) -> ThreadPoolExecutor | None:
     return pool
 
 
-def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np.int64]]:
+def plan_batches(lengths: IntArray, tokens: int) -> Iterator[IntArray]:
     """Cut rows of descending length into batches of at most `tokens` padded tokens.
 
     A batch also ends where padding would eat an eighth of it, once it is large enough (a quarter
@@ -250,7 +229,7 @@ def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np
         start = end
 
 
-def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def longest_first(lengths: IntArray) -> IntArray:
     """The order that sorts `lengths` descending; equal ones stay as they are."""
     return np.argsort(-lengths, kind="stable")
 

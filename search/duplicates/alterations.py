@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import ByteArray, DoubleArray, FloatArray
 from footwork.errors import ImageError
 from footwork.images.decoding import decode_image
 from search.duplicates.looks import (
@@ -31,7 +31,6 @@ from search.duplicates.looks import (
     turned,
 )
 from search.records import ImageRecord
-from search.store.protocol import FloatArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,8 +128,6 @@ def toned(before: FloatArray, after: FloatArray) -> list[str]:
     return ["toned"] if np.sqrt((difference**2).mean()) > _TONE else []
 
 
-_Greys = NDArray[np.uint8]
-
 _PART = 1024  # pixels of a side that are looked at
 _DETAIL, _NO_DETAIL = 0.36, 0.12
 """What an image shows beyond a smaller one, to what that shows beyond its own half: from here on
@@ -151,7 +148,7 @@ _LOW = 8  # of 14, the sum of both frequencies that are looked at
 _LOSSLESS = frozenset({"png", "bmp", "tiff", "ppm", "tga", "qoi"})
 
 
-def adds_detail(large: _Greys, small: _Greys) -> bool | None:
+def adds_detail(large: ByteArray, small: ByteArray) -> bool | None:
     """Whether an image shows more than a smaller one of the same; None if that cannot be told."""
     from PIL.Image import Resampling, fromarray
 
@@ -177,7 +174,7 @@ def _beyond(large: Image, small: Image) -> float:
 
 
 def made_of_other(
-    greys: tuple[_Greys, _Greys], records: tuple[ImageRecord, ImageRecord], turn: int
+    greys: tuple[ByteArray, ByteArray], records: tuple[ImageRecord, ImageRecord], turn: int
 ) -> Literal["first", "second", "equal"] | None:
     """Which of two files of as many pixels was made of the other.
 
@@ -226,7 +223,7 @@ def made_of_other(
     return "second" if made else "first"
 
 
-def _steps(record: ImageRecord) -> NDArray[np.float64] | None:
+def _steps(record: ImageRecord) -> DoubleArray | None:
     """Of each frequency of brightness, shape (8, 8): 0 if it is lossless, None if unknown."""
     from footwork.images.opening import open_picture, read_source
 
@@ -240,7 +237,7 @@ def _steps(record: ImageRecord) -> NDArray[np.float64] | None:
     return None if table is None else np.array(table, np.float64).reshape(8, 8)
 
 
-def _frequencies(greys: _Greys) -> NDArray[np.float64]:
+def _frequencies(greys: ByteArray) -> DoubleArray:
     """Shape (N, 8, 8), of N blocks."""
     height, width = (min(side, _PART) // 8 for side in greys.shape)
     blocks = greys[: height * 8, : width * 8].reshape(height, 8, width, 8).astype(np.float64)
@@ -251,7 +248,7 @@ def _frequencies(greys: _Greys) -> NDArray[np.float64]:
     return np.asarray(found).reshape(-1, 8, 8)
 
 
-def _distance(frequencies: NDArray[np.float64], steps: NDArray[np.float64]) -> float | None:
+def _distance(frequencies: DoubleArray, steps: DoubleArray) -> float | None:
     """Of low frequencies to the nearest step, in steps; by chance about 0.25; None of too few."""
     sums = np.add.outer(np.arange(8), np.arange(8))
     u, v = np.nonzero((sums < _LOW) & (sums > 0) & (steps > 1))
@@ -469,7 +466,7 @@ class _Overlay:
             found.append("re-encoded")
         return found
 
-    def _files(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _files(self) -> tuple[ByteArray, ByteArray]:
         """All pixels of both, in grey, shape (H, W), the inner one turned as the outer lies."""
         inner, outer = (
             np.asarray(decode_image(Path(one.record.path)).convert("L"))

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import ImageError
 from footwork.files.faults import why
 from footwork.files.plain_files import content_of
@@ -24,7 +25,7 @@ from search.duplicates.alterations import OpenedImage, Verdict, verdict
 from search.duplicates.looks import Look, looks_of
 from search.duplicates.pca_bound import near_rows
 from search.records import ImageRecord
-from search.store.protocol import FloatArray, Store
+from search.store.protocol import Store
 
 _BLOCK = 1024
 _CANDIDATES = 32  # images whose embeddings an image's is compared with

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from footwork.arrays import ByteArray, DoubleArray, FloatArray
 from footwork.errors import ImageError
 from footwork.images.ahead import decoded_ahead
 from footwork.images.decoding import decode_image
-from search.store.protocol import FloatArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,7 +53,7 @@ _WORKERS = 4
 class Look:
     """An image without its border, at a glance."""
 
-    greys: NDArray[np.uint8]
+    greys: ByteArray
     """Shape (H, W), the longer one 32."""
     cells: FloatArray
     """Shape (16, 16), of length 1; zeros where nothing is to be seen."""
@@ -97,7 +97,7 @@ def turned(pixels: NDArray[Kind], turn: int) -> NDArray[Kind]:
     return quarters if turn < 4 else quarters[:, ::-1]
 
 
-def content_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+def content_box(pixels: ByteArray) -> tuple[int, int, int, int]:
     """An image without the border that was put around it.
 
     A border is of one colour, and what it frames begins at an edge: the margin of a drawing is
@@ -149,7 +149,7 @@ def laid_over(inner: Image, outer: Image, placing: Placing, most: int) -> Box:
     return left, top, right, bottom
 
 
-def _fitted(sought: FloatArray, field: Image, box: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fitted(sought: FloatArray, field: Image, box: DoubleArray) -> DoubleArray:
     """Gauss-Newton steps of the four sides of a box."""
     size, limit = sought.shape[::-1], np.array([field.width, field.height] * 2, np.float64)
     for _ in range(_STEPS):
@@ -173,7 +173,7 @@ def _normal(picture: Image) -> FloatArray:
     return greys / (greys.std() or 1)
 
 
-def _border(lines: NDArray[np.uint8]) -> int:
+def _border(lines: ByteArray) -> int:
     most = int(len(lines) * _WIDEST)
     seen = lines[: most + 1].astype(np.int16)
     colour = np.median(seen[0], axis=0)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.errors import DataError, FootworkError
 from footwork.files.folders import read_json
 from footwork.files.paths import path_line, shell_word
@@ -23,7 +23,7 @@ from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
 from search.place import Place
 from search.records import DATE_SOURCES, ImageRecord
-from search.store.protocol import Embedded, Embedder, FloatArray
+from search.store.protocol import Embedded, Embedder
 from search.transfer.export import FORMAT, KIND, METADATA, SAME, parquet_schema
 from search.update.reading import looked_at
 
@@ -32,8 +32,6 @@ BATCH = 4096
 
 Batch = tuple[list[Embedded], list[ImageRecord]]
 """Images with their embeddings, and files that are none; with their labels."""
-FloatRows = NDArray[np.floating[Any]]
-"""Shape (N, D), of any precision."""
 
 _UNIT = 1e-3  # how far from 1 the length of an exported vector may be
 _WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
@@ -102,7 +100,7 @@ class FileSource:
     def _begin(self) -> None:
         raise NotImplementedError
 
-    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], FloatRows, int]]:
+    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
         """Rows without embeddings, at least one, these, and the number of the first."""
         raise NotImplementedError
 
@@ -130,7 +128,7 @@ class FileSource:
             "Without it, the model is named with --model."
         )
 
-    def _batch(self, rows: Sequence[Mapping[str, Any]], vectors: FloatRows, first: int) -> Batch:
+    def _batch(self, rows: Sequence[Mapping[str, Any]], vectors: RealArray, first: int) -> Batch:
         units = self._unit_rows(vectors, first)
         nameless = np.flatnonzero([not _has_path(row) for row in rows])
         if len(nameless):
@@ -159,7 +157,7 @@ class FileSource:
             [one for one, _ in last.values() if one.fault is not None],
         )
 
-    def _unit_rows(self, vectors: FloatRows, first: int) -> FloatArray:
+    def _unit_rows(self, vectors: RealArray, first: int) -> FloatArray:
         with np.errstate(over="ignore", invalid="ignore"):  # what is no float64 is no number here
             exact = vectors.astype(np.float64)
         largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
@@ -206,7 +204,7 @@ class ParquetSource(FileSource):
         if told is not None:
             self._tell(told, self.path)
 
-    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], FloatRows, int]]:
+    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
         import pyarrow as pa
         import pyarrow.parquet
 
@@ -222,7 +220,7 @@ class ParquetSource(FileSource):
         except (OSError, ValueError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
 
-    def _vectors_of(self, embeddings: Any, first: int) -> FloatRows:
+    def _vectors_of(self, embeddings: Any, first: int) -> RealArray:
         import pyarrow.compute
 
         nulls = np.flatnonzero(embeddings.is_null().to_numpy(zero_copy_only=False))
@@ -234,7 +232,7 @@ class ParquetSource(FileSource):
                 f"{path_line(self.path)}: embeddings from row {first:,} on differ in width. Leave "
                 "out those of another model."
             )
-        flat: FloatRows = embeddings.flatten().to_numpy(zero_copy_only=False)
+        flat: RealArray = embeddings.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(embeddings), widths[0])
 
 
@@ -264,16 +262,16 @@ class NumpySource(FileSource):
                 f"{count:,} paths. Write a line for each row."
             )
 
-    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], FloatRows, int]]:
+    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
         array, rows, first = self._array(), self._rows(), 0
         while part := list(islice(rows, BATCH)):
             yield part, array[first : first + len(part)], first + 1
             first += len(part)
 
-    def _array(self) -> FloatRows:
+    def _array(self) -> RealArray:
         try:
             # Never unpickled: an array of objects is refused.
-            array: FloatRows = np.lib.format.open_memmap(self.path, mode="r")
+            array: RealArray = np.lib.format.open_memmap(self.path, mode="r")
         except Exception as error:
             raise _unreadable(self.path, error) from error
         if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > _WIDEST:
@@ -319,7 +317,7 @@ def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> Da
     return DataError(f"Cannot read {path_line(path)}: {reason}. {advice}")
 
 
-def _wrong_rows(path: Path, rows: NDArray[np.int64], what: str) -> DataError:
+def _wrong_rows(path: Path, rows: IntArray, what: str) -> DataError:
     listed = ", ".join(f"{row:,}" for row in rows[:10].tolist())
     return DataError(
         f"{path_line(path)}: rows {listed} {what}, {len(rows):,} in this part. Leave them out."

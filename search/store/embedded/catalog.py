@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.errors import StoreError
 from footwork.files.folders import published_file
 from footwork.files.plain_files import require_no_link
@@ -86,8 +86,6 @@ APART, FEW = 600.0, 1000
 hundred, stays: `index --watch` updates whenever a photo comes, and for a million it has 0.6 GB."""
 VECTORS = re.compile(r"vectors(-[0-9]{1,9})?\.f32")
 """What a vector file may be called."""
-SlotArray = NDArray[np.int64]
-"""Rows of the vector file, ascending."""
 
 _WIDEST, _MOST_SLOTS = 1 << 16, 1 << 40
 _WAIT = 10.0  # seconds for another process to end its transaction
@@ -203,7 +201,7 @@ class Catalog:
         values: Sequence[Any] = (),
         limit: int = -1,
         source: str = "files",
-    ) -> SlotArray:
+    ) -> IntArray:
         """Where the vectors of files lie that fulfil a condition.
 
         Args:
@@ -216,11 +214,11 @@ class Catalog:
         # A million numbers as one text take a third of the time that a million rows take.
         return self._numbers(self.one(f"SELECT group_concat(slot) FROM ({chosen})", *values))
 
-    def dead_slots(self) -> SlotArray:
+    def dead_slots(self) -> IntArray:
         """Rows of the vector file that no present image has."""
         return np.sort(np.concatenate([self._numbers(row[0]) for row in self.run(_SLOTS)]))
 
-    def _numbers(self, joined: str | None) -> SlotArray:
+    def _numbers(self, joined: str | None) -> IntArray:
         if not joined:
             return np.zeros(0, np.int64)
         if joined.encode().translate(None, b"0123456789,"):

@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, FloatArray, IntArray
 from footwork.errors import StoreError
 from footwork.files.checksums import file_checksums, file_damage
 from footwork.files.folders import published_file, write_json
 from footwork.files.plain_files import open_plain, read_object, require_no_link
 from search.filters import Filter
-from search.store.embedded.catalog import Catalog, SlotArray
+from search.store.embedded.catalog import Catalog
 from search.store.embedded.rows import condition_of
-from search.store.protocol import FloatArray
 
-Nearest = tuple[SlotArray, FloatArray]
+Nearest = tuple[IntArray, FloatArray]
 """Slots (K,) and cosines (K,), best first."""
 
 _BLOCK = 65_536  # rows: their cosines stay in the processor's cache
@@ -42,7 +41,7 @@ _FILTERED = 1024
 # By slot: where a filter is broad, its own index would lead through most of the table.
 _LISTED = "(SELECT value AS listed FROM json_each(?)) CROSS JOIN files ON slot = listed"
 _BY_SLOT = "files INDEXED BY files_by_slot"
-_NO_SLOTS: SlotArray = np.zeros(0, np.int64)
+_NO_SLOTS: IntArray = np.zeros(0, np.int64)
 
 RECORD = "approximate.json"
 FEWEST = 500_000
@@ -63,8 +62,8 @@ def nearest_exactly(
     vectors: FloatArray,
     queries: FloatArray,
     top_k: int,
-    slots: SlotArray | None = None,
-    dead: SlotArray = _NO_SLOTS,
+    slots: IntArray | None = None,
+    dead: IntArray = _NO_SLOTS,
 ) -> list[Nearest]:
     """The best of some rows, or of all but some; of equal ones the older.
 
@@ -163,8 +162,8 @@ class ApproximateIndex:
         count: int,
         *,
         all_lists: bool = False,
-        only: NDArray[np.bool_] | None = None,
-    ) -> SlotArray:
+        only: BoolArray | None = None,
+    ) -> IntArray:
         """The nearest by their 8 bits a number; `covers` comes first.
 
         Args:
@@ -184,7 +183,7 @@ class ApproximateIndex:
             options["sel"] = faiss.IDSelectorBitmap(bits)
         parameters = faiss.SearchParametersIVF(**options)
         _, slots = index.search(np.ascontiguousarray(queries), count, params=parameters)
-        nearest: SlotArray = np.where(slots < index.ntotal, slots, -1)
+        nearest: IntArray = np.where(slots < index.ntotal, slots, -1)
         return nearest
 
     def refresh(self, catalog: Catalog, vectors: FloatArray, typical: FloatArray) -> None:
@@ -326,8 +325,8 @@ class Searcher:
         self,
         queries: FloatArray,
         top_k: int,
-        near: Sequence[SlotArray],
-        late: Sequence[SlotArray],
+        near: Sequence[IntArray],
+        late: Sequence[IntArray],
     ) -> list[Nearest]:
         """The best of what FAISS brought for each query, and of what has come since."""
         slots = map(np.union1d, near, late)
@@ -336,7 +335,7 @@ class Searcher:
             for query, some in zip(queries, slots, strict=True)
         ]
 
-    def _slots(self, condition: str, values: Sequence[object], **how: Any) -> SlotArray:
+    def _slots(self, condition: str, values: Sequence[object], **how: Any) -> IntArray:
         slots = self.catalog.slots(condition, values, **how)
         if len(slots) and slots[-1] >= len(self.vectors):
             raise self.catalog.spoilt(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from footwork.files.paths import files_bytes
 from search.exclusions import Exclusions
@@ -38,7 +39,7 @@ from search.store.embedded.vectors import (
     has_many_holes,
     sound_rows,
 )
-from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
+from search.store.protocol import Block, Changes, Counts, Embedder, Found
 
 _SCANNED = 4096  # images of a block
 _LABELLED = 10_000  # images at once

@@ -13,18 +13,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray, IntArray
 from footwork.errors import StoreError
 from footwork.files.folders import flush
 from footwork.files.plain_files import open_plain, open_to_write
-from search.store.embedded.catalog import (
-    FILE_NAME,
-    Catalog,
-    SlotArray,
-    drop_copy,
-    spoilt_catalog,
-    writing,
-)
-from search.store.protocol import FloatArray, wrong_lengths
+from search.store.embedded.catalog import FILE_NAME, Catalog, drop_copy, spoilt_catalog, writing
+from search.store.protocol import wrong_lengths
 
 FEWEST_HOLES = 10_000
 WORST_SHARE = 0.25
@@ -114,7 +108,7 @@ def spoilt_rows(vectors: FloatArray, checksums: Sequence[int | None]) -> NDArray
 def sound_rows(
     folder: Path,
     vectors: FloatArray,
-    slots: Sequence[int] | SlotArray,
+    slots: Sequence[int] | IntArray,
     checksums: Sequence[int | None],
 ) -> FloatArray:
     """Copies of rows of (N, D), (K, D), seen to be what was written.
@@ -181,7 +175,7 @@ def compact(folder: Path) -> int:
     return int(before - len(slots))
 
 
-def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
+def _copy_vectors(old: Path, new: Path, slots: IntArray, width: int) -> None:
     vectors = VectorFile(old, width).rows(int(slots[-1]) + 1 if len(slots) else 0)
     try:
         new.unlink(missing_ok=True)  # of a process that was killed, or a link
@@ -198,7 +192,7 @@ def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
         raise StoreError(message) from error
 
 
-def _renumber(catalog: Catalog, slots: SlotArray) -> None:
+def _renumber(catalog: Catalog, slots: IntArray) -> None:
     # Upwards: what a vector moves to was left, or never used, by the time that it does.
     moved = ((new, int(old)) for new, old in enumerate(slots.tolist()) if new != old)
     catalog.run_many("UPDATE files SET slot = ? WHERE slot = ?", moved)

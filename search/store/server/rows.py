@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from search.filters import Filter
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
-from search.store.protocol import Embedder, FloatArray
+from search.store.protocol import Embedder
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, StoreError
 from footwork.files.paths import shell_word
 from search.exclusions import Exclusions
@@ -24,7 +25,7 @@ from search.filters import EVERYTHING, Filter
 from search.options import NewStoreOptions, StoreOptions
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
-from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
+from search.store.protocol import Block, Changes, Counts, Embedder, Found
 from search.store.server.connection import Connection, no_collection
 from search.store.server.rows import (
     FORMAT_VERSION,
