@@ -354,7 +354,7 @@ def test_a_spoilt_copy_changes_no_answer_is_told_and_is_made_anew(
     place: IndexFolder, tmp_path: Path
 ) -> None:
     before, sound = holdings(place), shutil.copytree(place.path, tmp_path / "sound")
-    for mutation in mutations(copy(place), count=20):
+    for mutation in mutations(copy(place), count=12):
         shutil.rmtree(place.path)
         shutil.copytree(sound, place.path)
         mutation.apply(copy(place))
@@ -373,7 +373,7 @@ def test_a_repair_from_a_spoilt_copy_gives_every_row_its_own_vector(
     place: IndexFolder, tmp_path: Path, original: Path, seed: int
 ) -> None:
     right, sound = holdings(place), shutil.copytree(place.path, tmp_path / "sound")
-    for mutation in mutations(copy(place), seed=seed, count=20):
+    for mutation in mutations(copy(place), seed=seed, count=12):
         shutil.rmtree(place.path)
         shutil.copytree(sound, place.path)
         mutation.apply(copy(place))
