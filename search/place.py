@@ -303,19 +303,18 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     if named is not None:
         index, of_root = IndexFolder(named), default_index(absolute_path(named))
         return of_root if not index.exists and of_root.exists else index
+    inside = {index: _look_into(index) for index in _known()}
     if roots:
-        known = [one for one in _known() if set(roots) & set(_roots(one))]
+        known = [index for index, (its, _) in inside.items() if set(roots) & set(its)]
         return known[0] if known else default_index(roots[0])
-    every = _known()
-    if len(every) > 1:
-        every = [one for one in every if not _is_void(one)]
+    every = [index for index, (_, is_used) in inside.items() if is_used or len(inside) == 1]
     here = str(Path.cwd())
-    around = [one for one in every if any(is_at_or_below(here, root) for root in _roots(one))]
+    around = [one for one in every if any(is_at_or_below(here, root) for root in inside[one][0])]
     if len(around) == 1 or len(every) == 1:
         return (around if len(around) == 1 else every)[0]
     if not every:
         raise StoreError("There is no index yet. Make one: footwork search index FOLDER")
-    listed = "; ".join(f"{one} of {', '.join(_roots(one))}" for one in every)
+    listed = "; ".join(f"{one} of {', '.join(inside[one][0])}" for one in every)
     raise StoreError(f"Which index? Name one with --index: {listed}.")
 
 
@@ -335,18 +334,11 @@ def _known() -> list[IndexFolder]:
     return [index for index in map(IndexFolder, every) if index.exists]
 
 
-def _is_void(index: IndexFolder) -> bool:
-    """Whether nothing is known of anything: it was begun for a folder without an image."""
+def _look_into(index: IndexFolder) -> tuple[list[str], bool]:
+    """Its roots, and whether it knows of anything: some are begun for a folder without an image."""
     try:
         with closing(index.open()) as store:
-            return not store.roots() and next(store.files(), None) is None
+            roots = list(store.roots())
+            return roots, bool(roots) or next(store.files(), None) is not None
     except FootworkError:
-        return False
-
-
-def _roots(index: IndexFolder) -> list[str]:
-    try:
-        with closing(index.open()) as store:
-            return list(store.roots())
-    except FootworkError:
-        return []
+        return [], True

@@ -21,7 +21,7 @@ from search.query.texts import Texts, embedder_of, is_prepared, load_model, prep
 from search.store.protocol import Embedder, Store
 from search.update.differences import Summary, absolute_roots, require_roots
 from search.update.processes import ALONE, ProcessGroup
-from search.update.update import AGAIN, Surroundings, assist, update
+from search.update.update import AGAIN, assist, update
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
@@ -62,7 +62,7 @@ class Indexer:
                 comes back where it is named itself.
             exclude: Patterns of what is left out from now on, as of `Exclusions.patterns`.
             include: Those of them that are taken back, and paths that were removed.
-            recheck: As of `Surroundings`.
+            recheck: As of `update`.
 
         Raises:
             ConfigError: No roots are named or known, or one of them is left out.
@@ -71,7 +71,8 @@ class Indexer:
             StoreError: The index cannot be read or written.
         """
         if not self.processes.is_main:
-            assist(self._surroundings(self.processes.from_main(None)))
+            from_main, embedder = self.processes.from_main, self.processes.from_main(None)
+            assist(lambda: self._load(embedder), from_main, self.on_progress)
             return Summary()
         named = absolute_roots(roots)
         Exclusions().with_patterns(exclude)  # before anything is begun
@@ -114,7 +115,14 @@ class Indexer:
         note = None
         if self._encoder is not None:  # words find what is there while the index grows
             note = self._prepare(folder, store.embedder)
-        summary = update(store, roots, self._surroundings(store.embedder, recheck))
+        summary = update(
+            store,
+            roots,
+            lambda: self._load(store.embedder),
+            on_progress=self.on_progress,
+            from_main=self.processes.from_main,
+            recheck=recheck,
+        )
         note = self._prepare(folder, store.embedder) or note
         directions = Relevance(Texts(folder, store.embedder).references).directions
         summary.notes += filter(None, [note, store.finish(directions)])
@@ -126,14 +134,6 @@ class Indexer:
         if is_prepared(folder, embedder):
             return None
         return prepare_texts(self._load(embedder), folder)
-
-    def _surroundings(self, embedder: Embedder, recheck: bool = False) -> Surroundings:
-        return Surroundings(
-            open_encoder=lambda: self._load(embedder),
-            on_progress=self.on_progress,
-            from_main=self.processes.from_main,
-            recheck=recheck,
-        )
 
     def _load(self, embedder: Embedder | None) -> DualEncoder:
         """The model that is asked for, or the one that an index was made with."""

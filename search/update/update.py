@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from footwork.errors import ImageError
 from footwork.files.faults import counted
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
 T = TypeVar("T")
+OpenEncoder: TypeAlias = "Callable[[], DualEncoder]"
 
 BATCH = 256
 """Images at most that are written at once."""
@@ -39,44 +40,43 @@ _MOVED_AT_ONCE = 4096
 _COUNTED = (*CHANGES, "unchanged", "vanished")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What an update needs beside a store."""
-
-    open_encoder: Callable[[], DualEncoder]
-    """Called only if there is something to embed."""
-    on_progress: Callable[[int, int], None]
-    """Told how many images are read, and of how many."""
-    from_main: Callable[[Any], Any]
-    """Gives every process of several what the main one has."""
-    recheck: bool = False
-    """Whether to compare every known file by its content, and to try unreadable ones again."""
-
-
-def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Summary:
+def update(
+    store: Store,
+    roots: Sequence[str],
+    open_encoder: OpenEncoder,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    from_main: Callable[[Any], Any] = lambda value: value,
+    recheck: bool = False,
+) -> Summary:
     """Index what is new below some roots, forget what is gone, and keep all that is known.
 
     Args:
         store: Open, to be written by this process.
         roots: Of `absolute_roots`.
-        surroundings: The model, and who wants to know.
+        open_encoder: Called only if there is something to embed.
+        on_progress: Told how many images are read, and of how many.
+        from_main: Gives every process of several what the main one has.
+        recheck: Whether to compare every known file by its content, and to try unreadable ones
+            again.
 
     Raises:
         DataError: A root that is new does not exist, or none does; nothing was changed.
         StoreError: Something cannot be written; what was written before is kept.
     """
     begin = time.monotonic()
-    found = find_differences(store, roots, recheck=surroundings.recheck)
-    recognise(store, found, surroundings.on_progress)
+    found = find_differences(store, roots, recheck=recheck)
+    recognise(store, found, on_progress)
     summary = found.summary
     changed = {record.path for record in found.changed}
     for batch in _known_batches(store, found):
         store.write(batch)
         _count(batch, changed, summary)
     store.set_roots(absolute_roots([*store.roots(), *roots]))
-    todo = surroundings.from_main(found.unknown)
+    todo = from_main(found.unknown)
     if todo:
-        for batch in _batches(_embedded(todo, surroundings, summary), summary):
+        embedded = _embedded(todo, open_encoder(), summary, on_progress)
+        for batch in _batches(embedded, summary):
             store.write(batch)
             _count(batch, changed, summary)
             summary.embedded += len(batch.embedded)
@@ -87,11 +87,15 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     return summary
 
 
-def assist(surroundings: Surroundings) -> None:
+def assist(
+    open_encoder: OpenEncoder,
+    from_main: Callable[[Any], Any],
+    on_progress: Callable[[int, int], None],
+) -> None:
     """The part of a process that is not the main one of several: it embeds its share."""
-    todo = surroundings.from_main(None)
+    todo = from_main(None)
     if todo:
-        for _ in _embedded(todo, surroundings, Summary()):
+        for _ in _embedded(todo, open_encoder(), Summary(), on_progress):
             pass  # the main process writes
 
 
@@ -117,10 +121,12 @@ def _known_batches(store: Store, found: Differences) -> Iterator[Changes]:
 
 
 def _embedded(
-    todo: Sequence[ImageRecord], surroundings: Surroundings, summary: Summary
+    todo: Sequence[ImageRecord],
+    encoder: DualEncoder,
+    summary: Summary,
+    on_progress: Callable[[int, int], None],
 ) -> Iterator[Embedded | ImageRecord | None]:
     """Every file as it is to be written; None for one that is gone meanwhile."""
-    encoder = surroundings.open_encoder()
     readings = (FileReading(record) for record in todo)
     for done, (reading, outcome) in enumerate(encoder.encode_sources(readings), 1):
         if reading.note is not None:
@@ -132,7 +138,7 @@ def _embedded(
             yield None
         else:
             yield replace(record, fault=outcome.reason)
-        surroundings.on_progress(done, len(todo))
+        on_progress(done, len(todo))
 
 
 def _is_gone(path: str) -> bool:

@@ -20,8 +20,7 @@ from search.store.protocol import Embedder, Store
 from search.transfer.export import export_images
 from search.transfer.sources import IndexSource, NumpySource
 from search.transfer.transfer import copy_index, find_source
-from search.update.update import update
-from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
+from tests.search.collections import EMBEDDER, again, indexed, save_pictures
 from tests.search.filled import filled, model
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, known
@@ -128,7 +127,7 @@ def test_what_was_copied_is_not_embedded_again(tmp_path: Path) -> None:
     target = IndexFolder(tmp_path / "target")
     copy_index(IndexSource(index_of(tmp_path / "index", tmp_path / "photos")), target)
     with closing(target.open()) as store:
-        assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 5
+        assert again(store, tmp_path / "photos").unchanged == 5
         save_pictures(tmp_path / "photos", 2, first=50)
         assert indexed(store, tmp_path / "photos").embedded == 2
 
@@ -188,7 +187,7 @@ def test_vectors_of_others_are_normalised_and_their_model_named(
             str(photo): True,
             "/gone.jpg": False,
         }
-        assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
+        assert again(store, tmp_path / "photos").unchanged == 1
 
 
 def test_the_command_skips_and_tells_what_is_no_image(

@@ -11,13 +11,11 @@ import pytest
 
 from footwork.errors import DataError
 from search.store.embedded import EmbeddedStore
-from search.update.differences import Summary
-from search.update.update import update
 from tests.search.collections import (
+    again,
     finds_itself,
     held,
     indexed,
-    no_encoder,
     save_picture,
     save_pictures,
 )
@@ -29,11 +27,6 @@ def photos(store: EmbeddedStore, tmp_path: Path) -> Path:
     save_pictures(tmp_path / "photos" / "a", 3)
     indexed(store, tmp_path / "photos")
     return tmp_path / "photos"
-
-
-def again(store: EmbeddedStore, photos: Path) -> Summary:
-    """An update in which nothing may be embedded."""
-    return update(store, [str(photos)], no_encoder())
 
 
 def move(folder: Path) -> None:
