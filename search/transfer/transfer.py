@@ -203,9 +203,7 @@ def _is_known(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:
     there = known.get(record.path)
     if there is None or (record.fault is None and not record.content):
         return False
-    return replace(there, labels=None) == replace(record, labels=None) and (
-        dict(there.labels or {}) == dict(record.labels or {})
-    )
+    return replace(there, labels=there.labels or {}) == replace(record, labels=record.labels or {})
 
 
 def _require_width(embedder: Embedder, images: Sequence[Embedded]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -128,30 +127,24 @@ def test_an_index_that_cannot_be_opened_is_let_go_of(
     assert open_connections() == 0
 
 
-def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
-    place = IndexFolder(index)
-    with place.writing():
-        script = (
-            "import sys, pathlib; from search.place import IndexFolder\n"
-            "with IndexFolder(pathlib.Path(sys.argv[1])).writing(): pass"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(index)], capture_output=True, text=True, check=False
-        )
-        assert f"is being written by process {os.getpid()} on " in done.stderr
-        assert len(holdings(place)) == 6
-    with place.writing():
-        pass
-
-
-def test_a_lock_ends_with_its_process(index: Path) -> None:
+def test_only_one_writes_others_are_told_who_and_its_lock_ends_with_it(index: Path) -> None:
     script = (
-        "import os, signal, sys, pathlib; from search.place import IndexFolder\n"
+        "import sys, pathlib; from search.place import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)"
+        "    print('held', flush=True); sys.stdin.read()"
     )
-    subprocess.run([sys.executable, "-c", script, str(index)], check=False)
-    with IndexFolder(index).writing():
+    place, command = IndexFolder(index), [sys.executable, "-c", script, str(index)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "held\n"
+        told = f"is being written by process {writer.pid} on "
+        with pytest.raises(StoreError, match=told), place.writing():
+            pass
+        assert len(holdings(place)) == 6
+        writer.kill()
+    with place.writing():
         pass
 
 
