@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from select import select
 from typing import Any
 
 import numpy as np
@@ -345,23 +346,9 @@ def test_the_server_ends_with_the_tests_however_they_end(
         pid = int(tests.stdout.readline())
         assert tests.stdout.readline() == "up\n"
         tests.kill()
-    descriptor = pidfd(pid)
-    if descriptor is not None:
-        signal_readable(descriptor)
-
-
-def pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None  # it has ended
-
-
-def signal_readable(descriptor: int) -> None:
-    """Wait until the process has ended."""
-    from select import select
-
-    try:
-        assert select([descriptor], [], [], 20)[0]
-    finally:
-        os.close(descriptor)
+    with suppress(ProcessLookupError):  # it has ended
+        descriptor = os.pidfd_open(pid)
+        try:
+            assert select([descriptor], [], [], 20)[0]
+        finally:
+            os.close(descriptor)
