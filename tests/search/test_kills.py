@@ -14,7 +14,7 @@ from pathlib import Path
 from search.store.embedded import EmbeddedStore
 from tests.search.collections import finds_itself, held, indexed, new_store, save_pictures
 
-MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "8"))
+MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "5"))
 CHILD = """
 import sys
 from pathlib import Path
