@@ -209,10 +209,7 @@ class IndexFolder:
 class ServerPlace:
     """An index on a Milvus server: a collection a generation, and an alias for the one searched.
 
-    Methods are as those of `IndexFolder`.
-
-    Args:
-        options: Of the command; `store` is given.
+    Methods are as those of `IndexFolder`. Of the options of a command, `store` is given.
     """
 
     def __init__(self, options: StoreOptions) -> None:

@@ -174,11 +174,8 @@ def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]
     """Index what changes below some roots, until the caller is interrupted.
 
     What changed before it began, while an update was running or while a root was away, is found
-    first. Updates that changed nothing are left out, unless one before them was put off.
-
-    Args:
-        indexer: Of the index.
-        roots: Absolute; those that go may come back.
+    first. Updates that changed nothing are left out, unless one before them was put off. Roots are
+    absolute; those that go may come back.
     """
     is_put_off, told = False, ""
     for is_due in _moments(roots, own_files(indexer.place)):

@@ -424,11 +424,8 @@ def keep_copy(folder: Path) -> str | None:
     which so stay what they were, until somebody counts fewer of them or has another file named:
     who does that drops the copy first.
 
-    Args:
-        folder: Of an embedded index, which no other process updates.
-
-    Returns:
-        What kept it from being renewed, in sentences; the one before is still there then.
+    No other process may update meanwhile. Returned is what kept it from being renewed, in
+    sentences; the one before is still there then.
     """
     path, copy = folder / FILE_NAME, folder / COPY_NAME
     try:

@@ -189,13 +189,8 @@ class ApproximateIndex:
     def refresh(self, catalog: Catalog, vectors: FloatArray, typical: FloatArray) -> None:
         """Build or extend it where that is worth while.
 
-        Args:
-            catalog: Of the vectors.
-            vectors: All of the file.
-            typical: Shape (Q, D), vectors of texts as they will be asked for.
-
-        Raises:
-            StoreError: It cannot be written.
+        It is tuned by `typical`, (Q, D), vectors of texts as they will be asked for. `StoreError`
+        where it cannot be written.
         """
         covered = self.covers(catalog)
         if len(vectors) < FEWEST and not covered:

@@ -49,11 +49,7 @@ _TRIED = 64  # vectors looked at before the first answer: 1.5 ms; all of few ima
 class EmbeddedStore:
     """An index engine for one machine: any number of readers while one writes.
 
-    Args:
-        folder: That `create` made.
-
-    Raises:
-        StoreError: There is no index, or it cannot be read.
+    It opens the folder that `create` made; `StoreError` where there is none that can be read.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -28,12 +28,7 @@ _COPIED = 16_384  # vectors at once
 
 
 class VectorFile:
-    """Vectors by slot, read through the page cache.
-
-    Args:
-        path: The file; need not exist as long as nothing is read.
-        width: Of a vector.
-    """
+    """Vectors by slot, read through the page cache; need not exist as long as nothing is read."""
 
     def __init__(self, path: Path, width: int) -> None:
         self.path, self.width = path, width
@@ -94,9 +89,7 @@ def checksums_of(vectors: FloatArray) -> list[int]:
 def spoilt_rows(vectors: FloatArray, checksums: Sequence[int | None]) -> NDArray[np.intp]:
     """Which rows of (N, D) are not what was written, or no unit vectors.
 
-    Args:
-        vectors: As they were read.
-        checksums: N; None for a vector that was written without one.
+    Of N checksums those are None whose vectors were written without one.
     """
     wrong = np.zeros(len(vectors), bool)  # `np.union1d` would import masked arrays, in 15 ms
     wrong[wrong_lengths(vectors)] = True
@@ -147,10 +140,8 @@ def compact(folder: Path) -> int:
     """Write the vectors that are used into a new file, and have the catalog name that one.
 
     Readers may still have the old file open. Killed at any moment it leaves the old state or the
-    new one, and at worst a file that nobody names. Labels that are written meanwhile wait.
-
-    Args:
-        folder: Of an embedded index, which no other process updates.
+    new one, and at worst a file that nobody names. No other process may update meanwhile; labels
+    that are written wait.
 
     Returns:
         How many vectors were given up, because nothing named them.
