@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -96,6 +97,23 @@ def test_a_model_without_a_head_is_told_by_its_name(hub: Hub, tmp_path: Path) ->
     hub.add("some/model", build_base(tmp_path / "base", "bert"))
     with pytest.raises(ModelError, match=r"^some/model is no finished classifier: .*--model some"):
         TextClassifier.load("some/model")
+
+
+def test_what_was_changed_on_the_hub_or_is_of_another_kind_is_told_by_its_name(
+    hub: Hub, adapter: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((adapter / "footwork.json").read_text()) | {"application": "textclf"}
+    (adapter / "footwork.json").write_text(json.dumps(manifest))
+    hub.add("owner/texts", adapter)
+    with pytest.raises(ModelError, match="owner/texts classifies texts, not images: footwork text"):
+        TaughtClassifier.load("owner/texts")
+    folder = Path(shutil.copytree(adapter, tmp_path / "changed"))
+    changed = manifest | {"files": {"config.json": "0" * 64}}
+    (folder / "footwork.json").write_text(json.dumps(changed))
+    hub.add("owner/changed", folder)
+    said = r"/owner/changed is not as Footwork published it, .*: config\.json is not .* tell its ow"
+    with pytest.raises(ModelError, match=said):
+        TextClassifier.load("owner/changed")
 
 
 @pytest.mark.parametrize(("name", "revision"), [("owner/none", None), ("owner/reviews", "v9")])

@@ -25,8 +25,10 @@ from footwork.models.checkpoints import (
     resolve_model_id,
 )
 from footwork.models.hub import fetch_model
+from footwork.models.image_classifiers import load_image_classifier
 from tests.hub import Hub
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
+from tests.zeroshot.image_towers import build_tower
 
 TASK = "single_label_classification"
 
@@ -90,6 +92,51 @@ def test_an_encoder_without_its_weights_is_refused(base: Path) -> None:
         load(base)
 
 
+def restate(folder: Path, **facts: object) -> None:
+    """Let a config.json say something else."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | facts))
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(
+    base: Path, tmp_path: Path
+) -> None:
+    tower = build_tower(tmp_path / "vit", "vit")
+    adapter = build_adapter(tmp_path / "adapter", Path(shutil.copytree(base, tmp_path / "own")))
+    plain = build_classifier(tmp_path / "plain", "bert")
+    for folder in (base, adapter, plain, tower):
+        width = json.loads((folder / "config.json").read_text())["intermediate_size"]
+        restate(folder, intermediate_size=2 * width)
+    said = r"do not fit its config\.json, which .* shape of \d+ weights: .* is \d+ and not \d+"
+    with pytest.raises(ModelError, match=said):
+        load(base)
+    with pytest.raises(ModelError, match=said):
+        load_image_classifier(str(tower), labels=["a", "b"])
+    for folder in (adapter, plain):
+        with pytest.raises(ModelError, match=said):
+            load_trained(folder)
+
+
+def test_the_file_that_cannot_be_read_is_named(base: Path) -> None:
+    whole = (base / "tokenizer.json").read_bytes()
+    (base / "tokenizer.json").write_bytes(whole[:-9])
+    with pytest.raises(ModelError, match=r"its tokenizer\.json cannot be read \("):
+        load_tokenizer(str(base))
+    (base / "tokenizer.json").write_bytes(whole)
+    (base / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:-9])
+    with pytest.raises(ModelError, match=r"its model\.safetensors cannot be read \("):
+        load(base)
+
+
+def test_a_tokenizer_of_an_unknown_class_is_named(base: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (base / name).unlink(missing_ok=True)
+    (base / "vocab.txt").write_text("[UNK]\n[PAD]\na\n")
+    (base / "tokenizer_config.json").write_text('{"tokenizer_class": "FooTokenizer"}')
+    with pytest.raises(ModelError, match=r"names a class, FooTokenizer, .* of its vocab\.txt"):
+        load_tokenizer(str(base))
+
+
 @pytest.mark.parametrize(
     "model_id",
     ["./nowhere", "models/", "a/b/c", "my model", "not a name!", "owner/name@main", "C:\\a", ""],
@@ -117,6 +164,13 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         resolve_model_id(str(tmp_path))
     with pytest.raises(ModelError, match="holds no trained classifier"):
         load_trained(tmp_path)
+    with pytest.raises(ModelError, match=r"There is no folder .*/nowhere\. Train one"):
+        load_trained(tmp_path / "nowhere")
+    tower = build_tower(tmp_path / "vit", "vit")
+    with pytest.raises(ModelError, match="vit is a model of images, not of texts: footwork zeros"):
+        load_trained(tower)
+    with pytest.raises(ModelError, match=r"is a vit, of .* SequenceClassification\. Name another"):
+        load_shape(str(tower))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -70,6 +70,10 @@ def test_missing_weights_and_such_that_are_no_numbers_are_refused(
         ModelError, match=r"lacks 1 weight of the encoder, visual_projection\.weight among them"
     ):
         DualEncoder.load(str(copy))
+    weights["visual_projection.weight"] = torch.zeros(3, 3)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"of 1 weight: visual_projection\.weight is 3 × 3 and"):
+        DualEncoder.load(str(copy))
     weights["visual_projection.weight"] = torch.full_like(projection, float("nan"))
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     encoder = DualEncoder.load(str(copy))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfFileMetadata, constants, get_hf_file_metadata
+from huggingface_hub.utils import WeakFileLock
 
 import footwork.models.hub
-from footwork.errors import HubUnreachable, ModelError
+from footwork.errors import ConfigError, HubUnreachable, ModelError
 from footwork.models import downloads
 from footwork.models.hub import fetch_model
 from tests.hub import OTHER_TOKEN, Hub
@@ -311,8 +315,46 @@ def test_a_repository_without_a_model_says_what_it_holds_and_what_helps(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
     hub.add("some/model", tmp_path)
-    with pytest.raises(ModelError, match=message):
-        fetch_model("some/model", parts="weights")
+    with pytest.raises(ModelError, match=message):  # before a tokenizer of it is of any use
+        fetch_model("some/model")
+
+
+def test_what_the_hub_does_not_give_is_told_as_it_is(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("some/model", lay_out(tmp_path))
+    hub.fail("/resolve/", 403)
+    with pytest.raises(ModelError, match=r"forbids some/model to those who are not logged in \("):
+        fetch_model("some/model")
+    hub.faults.clear()
+    hub.fail("/api/", 503)
+    monkeypatch.setattr("footwork.models.downloads._PAUSES", (0,))
+    with pytest.raises(HubUnreachable, match=r"answers 503 .* holds no copy .*Try again later"):
+        fetch_model("some/other")
+    monkeypatch.setattr(constants, "ENDPOINT", "127.0.0.1:9")
+    with pytest.raises(ConfigError, match="HF_ENDPOINT must be an address that begins with http"):
+        fetch_model("some/other")
+
+
+def test_a_download_that_another_process_makes_is_waited_for_and_told(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("footwork.models.downloads._PATIENT", 0.01)
+    hub.add("some/model", lay_out(tmp_path))
+    waiting = threading.Thread(target=fetch_model, args=("some/model",))
+    locks = Path(constants.HF_HUB_CACHE, ".locks", "models--some--model")
+    locks.mkdir(parents=True)
+    small = {path.read_bytes() for path in tmp_path.glob("*.json")}
+    names = {hashlib.sha256(content).hexdigest() for content in small}
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(WeakFileLock(locks / f"{name}.lock"))
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
+    waiting.join()
+    assert "another process downloads some/model; waiting for it" in capsys.readouterr().err
+    assert fetch_model("some/model").is_dir()
 
 
 def test_offline_the_cache_serves_or_says_what_it_lacks(

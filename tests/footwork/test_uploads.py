@@ -218,8 +218,14 @@ def test_a_run_that_may_not_push_reads_no_data_and_leaves_no_folder(
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_a_hub_that_cannot_be_reached_leaves_the_folder(tmp_path: Path) -> None:
+def test_a_hub_that_cannot_be_reached_leaves_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = build_classifier(tmp_path / "model")
-    with pytest.raises(ModelError, match="is finished, but could not be uploaded to owner/name"):
+    with pytest.raises(ModelError, match=r"is finished, but .* to owner/name: .*Try again later:"):
+        push_folder(folder, "owner/name")
+    monkeypatch.setattr("huggingface_hub.HfApi", StandInApi)
+    monkeypatch.setattr(StandInApi, "refusal", refused(403))
+    with pytest.raises(ModelError, match=r"Log in \(hf auth login\), then: hf upload owner/name"):
         push_folder(folder, "owner/name")
     assert (folder / "footwork.json").exists()
