@@ -82,15 +82,14 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
     Raises:
         ConfigError: Nothing is asked for, or a term is empty.
     """
-    terms: list[Term] = []
     groups: list[tuple[str, list[str]]] = [("+", [])]
     for part in (part for word in words for part in _parts(word)):
         if part in ("+", "-"):
             groups.append((part, []))
         else:
             groups[-1][1].append(part)
-    for sign, group in groups if groups[0][1] else groups[1:]:
-        terms.append(_term(" ".join(group).strip(), is_excluded=sign == "-"))
+    said = groups if groups[0][1] else groups[1:]
+    terms = [_term(" ".join(group).strip(), is_excluded=sign == "-") for sign, group in said]
     for text in like:
         weight, path = (1.0, text) if Path(text).exists() else _weighted(text)
         terms.append(Term(_path_of(path), is_image=True, weight=weight))
@@ -107,7 +106,7 @@ def read_queries(file: Path, standard_input: BinaryIO) -> list[Query]:
     """Queries, one a line, read as `parse_query` reads what is typed.
 
     Args:
-        file: Of `footwork.tables.source`; `-` for standard input.
+        file: `-` for standard input.
         standard_input: Where that is.
 
     Raises:

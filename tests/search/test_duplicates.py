@@ -20,7 +20,7 @@ from footwork.images.thumbnails import Thumbnails
 from search.duplicates.duplicates import Duplicates, find_duplicates
 from search.duplicates.pca_bound import PcaBound, near_rows
 from search.duplicates.rows import duplicates_lines, spare_paths
-from search.pages.duplicates import write_duplicates_page
+from search.pages.image_pages import write_duplicates_page
 from search.store.protocol import Changes, Embedded
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, clustered, record, unit

@@ -14,14 +14,15 @@ from footwork.errors import ConfigError
 from footwork.evaluation.text import display_width
 from footwork.files.paths import path_text
 from footwork.tables.reader import read_table
-from search.answers.rows import (
+from search.answers.answer import (
     answer_document,
     answer_lines,
-    date_text,
-    flat_rows,
+    flat_row,
+    hit_rows,
     path_bytes,
     write_hits,
 )
+from search.records import date_text
 from tests.search.found import answer, hit
 
 ODD = os.fsdecode(b"/photos/caf\xe9\n\x1b[31m.jpg")
@@ -74,19 +75,19 @@ def test_a_document_is_valid_json_for_any_name_and_any_kind_of_float() -> None:
 
 def test_rows_of_several_answers_name_their_query() -> None:
     one, other = answer(hit("/a.jpg"), hit("/b.jpg")), answer(hit("/c.jpg"), query="a cat")
-    rows = list(flat_rows([one, answer(query="none"), other]))
+    rows = list(hit_rows([one, answer(query="none"), other]))
     assert [(row["query"], row["path"]) for row in rows] == [
         ("a dog", "/a.jpg"),
         ("a dog", "/b.jpg"),
         ("a cat", "/c.jpg"),
     ]
     assert len({tuple(row) for row in rows}) == 1
-    assert "query" not in next(flat_rows([one]))
+    assert "query" not in next(hit_rows([one]))
 
 
 def test_labels_of_a_flat_row_stand_in_one_cell_the_best_first() -> None:
     found = hit("/a.jpg", labels={"cat": 0.2, "dog": 0.7})
-    assert next(flat_rows([answer(found)]))["labels"] == "dog; cat"
+    assert flat_row(next(hit_rows([answer(found)])))["labels"] == "dog; cat"
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".jsonl"])
