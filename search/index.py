@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from footwork.arrays import FloatArray
 from footwork.errors import ImageError, StoreError
 from footwork.files.paths import path_line
 from footwork.options import EncoderConfig
@@ -19,7 +20,7 @@ from search.place.places import Place, find_place
 from search.query.asking import Asker
 from search.query.terms import Query, parse_query
 from search.query.texts import load_model, open_texts
-from search.store.protocol import Counts, FloatArray, Store
+from search.store.protocol import Counts, Store
 
 if TYPE_CHECKING:
     from search.update.update import Summary

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import footwork.finetuning.train as train_module
+from footwork.arrays import FloatArray
 from footwork.errors import ModelError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.train import TrainedRun
@@ -40,7 +39,7 @@ class Case:
     """The labelled rows below a folder."""
     configure: Callable[..., FinetuningConfig]
     train: Callable[..., TrainedRun]
-    logits: Callable[[Path, Path], NDArray[np.float32]]
+    logits: Callable[[Path, Path], FloatArray]
     """Of a trained folder for rows of the material, in float32."""
 
     def config(self, base: Path | str, **settings: Any) -> Any:
@@ -53,12 +52,12 @@ class Case:
             return self.train(data, out, config, **options)
 
 
-def _text_logits(folder: Path, _: Path) -> NDArray[np.float32]:
+def _text_logits(folder: Path, _: Path) -> FloatArray:
     texts = [text for text, _ in sentiment_rows(8)]
     return TextClassifier.load(folder, ClassifierOptions(precision="float32")).logits(texts)
 
 
-def _image_logits(folder: Path, data: Path) -> NDArray[np.float32]:
+def _image_logits(folder: Path, data: Path) -> FloatArray:
     images = sorted((data / "navy").iterdir())
     return FinetunedClassifier.load(folder, FinetunedOptions(precision="float32")).logits(images)
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from footwork.arrays import FloatArray
 from footwork.evaluation.baselines import majority_logits
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.evaluation.splits import hold_out
@@ -124,7 +124,7 @@ class NumberTask(Task):
         with torch.inference_mode():
             return model(torch.eye(8, WIDTH)).logits
 
-    def answer(self, folder: Path, question: Any) -> NDArray[np.float32]:
+    def answer(self, folder: Path, question: Any) -> FloatArray:
         model, prepare = self.load_trained(folder)
         with torch.inference_mode():
             return model(**prepare(question)).logits.numpy()

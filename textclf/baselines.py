@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray, IntArray
 from footwork.evaluation.baselines import label_models, majority_logits
-from footwork.evaluation.logits import FloatArray
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -67,8 +67,8 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
 
 
 def _linear_logits(
-    data: LabelledData, split: Examples, fallback: FloatArray
-) -> tuple[FloatArray, tuple[str, ...]]:
+    data: LabelledData, split: Examples, fallback: DoubleArray
+) -> tuple[DoubleArray, tuple[str, ...]]:
     """Return logits of the rows of `split`, and what a reader should know."""
     chosen = _affordable_rows(data)
     targets = data.train.targets[chosen]
@@ -90,7 +90,7 @@ def _linear_logits(
     return logits, tuple(notes)
 
 
-def _affordable_rows(data: LabelledData) -> NDArray[np.int64]:
+def _affordable_rows(data: LabelledData) -> IntArray:
     """Choose the training rows: all, or a random part where they would take minutes."""
     train = data.train
     sizes = [min(len(text), _TEXT_CHARACTERS) for text in train.texts]
@@ -102,9 +102,7 @@ def _affordable_rows(data: LabelledData) -> NDArray[np.int64]:
     return np.sort(order[: max(1, min(by_text, by_class))])
 
 
-def _features(
-    train: Examples, chosen: NDArray[np.int64], split: Examples
-) -> tuple[Any, Any] | None:
+def _features(train: Examples, chosen: IntArray, split: Examples) -> tuple[Any, Any] | None:
     """Return the sparse rows of the chosen training texts and of the split, if there are words."""
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -146,7 +144,7 @@ def _side_by_side(table: Any) -> Any:
 
 def _softmax_logits(
     features: tuple[Any, Any], targets: NDArray[Any], num_classes: int
-) -> FloatArray:
+) -> DoubleArray:
     """Fit one softmax; classes without a training row get the odds of one row in N + C."""
     from sklearn.linear_model import LogisticRegression
 
@@ -161,7 +159,9 @@ def _softmax_logits(
     return logits
 
 
-def _label_logits(features: tuple[Any, Any], targets: NDArray[Any], num_classes: int) -> FloatArray:
+def _label_logits(
+    features: tuple[Any, Any], targets: NDArray[Any], num_classes: int
+) -> DoubleArray:
     """Fit one logistic regression a label, classes balanced so that 0 is a fair threshold."""
     logits = np.empty((features[1].shape[0], num_classes))
     for label, model in enumerate(label_models(features[0], targets, REGULARISATION)):
@@ -170,7 +170,7 @@ def _label_logits(features: tuple[Any, Any], targets: NDArray[Any], num_classes:
     return logits
 
 
-def _ridge(features: tuple[Any, Any], targets: NDArray[Any], num_classes: int) -> FloatArray:
+def _ridge(features: tuple[Any, Any], targets: NDArray[Any], num_classes: int) -> DoubleArray:
     from sklearn.linear_model import Ridge
 
     model = Ridge(alpha=1.0).fit(features[0], targets.astype(np.float64))

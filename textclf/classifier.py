@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.evaluation.decision import DecisionRule, Prediction, rule_of
 from footwork.help_page import METHOD, SPEED
@@ -154,9 +154,7 @@ class TextClassifier:
         """Longest sequence, in tokens."""
         return self._encoder.max_length
 
-    def logits(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None
-    ) -> NDArray[np.float32]:
+    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> FloatArray:
         """What the model says, before the temperature.
 
         Returns:
@@ -167,9 +165,7 @@ class TextClassifier:
         width = max(len(self.labels), 1)
         return np.stack(answers) if answers else np.zeros((0, width), np.float32)
 
-    def predict_proba(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None
-    ) -> NDArray[np.floating[Any]]:
+    def predict_proba(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> RealArray:
         """Calibrated probabilities: a softmax, or a sigmoid a label (multi-label).
 
         Returns:
@@ -224,12 +220,12 @@ class TextClassifier:
         with published_folder(Path(folder), overwrite) as staging:
             shutil.copytree(self._folder, staging, dirs_exist_ok=True)
 
-    def _prediction(self, row: TextRow, logits: NDArray[np.float32]) -> Prediction:
+    def _prediction(self, row: TextRow, logits: FloatArray) -> Prediction:
         return self.rule.predictions([row.id], logits[None])[0]
 
     def _answer(
         self, rows: Iterable[TextRow], first_window: int
-    ) -> Iterator[tuple[TextRow, NDArray[np.float32]]]:
+    ) -> Iterator[tuple[TextRow, FloatArray]]:
         from footwork.inference.sequences import encoded_ahead, windows_of
 
         def size(row: TextRow) -> int:
@@ -251,8 +247,8 @@ class TextClassifier:
             )
         return row
 
-    def _run(self, encoded: WindowedTexts) -> NDArray[np.float32]:
-        def closeness(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _run(self, encoded: WindowedTexts) -> FloatArray:
+        def closeness(logits: FloatArray) -> DoubleArray:
             return np.repeat(self.rule.closeness(encoded.pooled(logits)), encoded.counts)
 
         return encoded.pooled(self._model.logits(encoded.sequences, closeness))

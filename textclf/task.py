@@ -11,8 +11,8 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray
 from footwork.errors import DataError, HubUnreachable
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.card import PLACE
@@ -20,7 +20,6 @@ from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Ta
 from footwork.finetuning.train import TrainedRun, settle
 from footwork.finetuning.train import train as train_task
 from footwork.inference.features import compute_features, head_only, require_features
-from footwork.inference.halving import FloatArray
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
@@ -275,7 +274,7 @@ class TextTask(Task):
             logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         return logits.float()
 
-    def answer(self, folder: Path, question: Any) -> NDArray[np.float32]:
+    def answer(self, folder: Path, question: Any) -> FloatArray:
         """As `textclf predict` would answer in float32."""
         from textclf.classifier import ClassifierOptions, TextClassifier
 

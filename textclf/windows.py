@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from footwork.errors import ConfigError
 from footwork.inference.tokens import (
     TokenizedTexts,
@@ -31,14 +31,14 @@ class WindowedTexts:
 
     sequences: TokenizedTexts
     """S sequences; those of one text follow each other."""
-    counts: NDArray[np.int64]
+    counts: IntArray
     """Sequences of each text, (N,), at least 1."""
-    weights: NDArray[np.float64]
+    weights: DoubleArray
     """Tokens of the text in each sequence, special ones not counted, (S,), at least 1."""
-    cut: NDArray[np.bool_]
+    cut: BoolArray
     """Which texts lost tokens, (N,)."""
 
-    def pooled(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def pooled(self, logits: FloatArray) -> FloatArray:
         """Average the logits of each text's windows, (S, C) to (N, C).
 
         A window weighs as many tokens as it holds: the last one is as short as chance leaves it,
@@ -48,7 +48,7 @@ class WindowedTexts:
             return logits
         starts = np.cumsum(self.counts) - self.counts
         weighted = np.add.reduceat(logits * self.weights[:, None], starts, axis=0)
-        pooled: NDArray[np.float64] = weighted / np.add.reduceat(self.weights, starts)[:, None]
+        pooled: DoubleArray = weighted / np.add.reduceat(self.weights, starts)[:, None]
         return pooled.astype(np.float32)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, DoubleArray
 from footwork.class_names import checked_class_names
 from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
 from footwork.errors import ConfigError
-from footwork.evaluation.logits import FloatArray
 from footwork.prompts.class_embeddings import OnProgress, unit_rows, unseen
 from footwork.prompts.labels import Scorer, embed_labels
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
@@ -172,7 +172,7 @@ class ZeroShotClassifier:
         paths = [image if isinstance(image, Path) else None for image in images]
         return list(self.label_embeddings(embeddings, paths))
 
-    def predict_proba(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+    def predict_proba(self, images: Sequence[Path | Image.Image]) -> DoubleArray:
         """The score of every label: see `Scorer`, and `presence` for `multi` with a softmax model.
 
         Returns:
@@ -215,7 +215,7 @@ class ZeroShotClassifier:
             part = [None] * len(rows) if paths is None else paths[start : start + step]
             yield from self._answers(part, *self._judge(rows))
 
-    def _judge(self, embeddings: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    def _judge(self, embeddings: NDArray[Any]) -> tuple[DoubleArray, DoubleArray]:
         """Scores and z-scores, both (N, C)."""
         rows = unit_rows(embeddings)
         cosines = rows @ self.class_embeddings.T
@@ -230,7 +230,7 @@ class ZeroShotClassifier:
         return NONE_BELOW if none_below is None else none_below
 
     def _answers(
-        self, paths: Sequence[Path | None], scores: FloatArray, above: FloatArray
+        self, paths: Sequence[Path | None], scores: DoubleArray, above: DoubleArray
     ) -> Iterator[LabelledImage]:
         """From scores and z-scores, (N, C), to what is given."""
         rows, best = np.arange(len(scores)), above.argmax(axis=1)
@@ -261,7 +261,7 @@ class ZeroShotClassifier:
                 z_score=z_score,
             )
 
-    def _named(self, scores: FloatArray, above: FloatArray) -> Iterator[dict[str, float]]:
+    def _named(self, scores: DoubleArray, above: DoubleArray) -> Iterator[dict[str, float]]:
         """The scores that are told of each image: all, or the best `top_k`."""
         if self.options.top_k is None:
             for row in scores:
@@ -274,7 +274,7 @@ class ZeroShotClassifier:
             yield dict(pairs[:count])
 
     def _ranked(
-        self, chosen: NDArray[np.bool_], scores: FloatArray, above: FloatArray
+        self, chosen: BoolArray, scores: DoubleArray, above: DoubleArray
     ) -> Iterator[list[tuple[str, float]]]:
         """The labels chosen for each image, the best first, each with its score."""
         images, labels = np.nonzero(chosen)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray, IntArray
 from footwork.encoder.protocol import ImageTextEncoder
 from footwork.evaluation.calibration import calibrate
 from footwork.evaluation.intervals import (
@@ -18,7 +18,7 @@ from footwork.evaluation.intervals import (
     share_interval,
     wilson_interval,
 )
-from footwork.evaluation.logits import FloatArray, log_softmax, sigmoid
+from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.evaluation.metrics import (
     class_counts,
     confusion_counts,
@@ -111,7 +111,7 @@ def _judge(
     )
 
 
-def _set_score(answers: Answers, targets: NDArray[np.int64], seed: int) -> SetScore:
+def _set_score(answers: Answers, targets: IntArray, seed: int) -> SetScore:
     logits, num_classes = answers.logits, answers.logits.shape[1]
     generator = np.random.default_rng(seed)
     confusion = confusion_counts(targets, logits.argmax(axis=1), num_classes)
@@ -130,15 +130,15 @@ def _set_score(answers: Answers, targets: NDArray[np.int64], seed: int) -> SetSc
     return SetScore(answers.name, metrics, None)
 
 
-def _true_ranks(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.int64]:
+def _true_ranks(logits: DoubleArray, targets: IntArray) -> IntArray:
     """How many labels stand before the right one, which of equals are those named before it."""
     own = np.take_along_axis(logits, targets[:, None], axis=1)
     named_before = np.arange(logits.shape[1]) < targets[:, None]
-    ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & named_before)).sum(axis=1)
+    ranks: IntArray = ((logits > own) | ((logits == own) & named_before)).sum(axis=1)
     return ranks
 
 
-def _class_recalls(labels: Sequence[str], confusion: NDArray[np.int64]) -> tuple[ClassRecall, ...]:
+def _class_recalls(labels: Sequence[str], confusion: IntArray) -> tuple[ClassRecall, ...]:
     counts = class_counts(confusion)
     columns = (counts.hits.tolist(), counts.targets.tolist(), counts.predicted.tolist())
     return tuple(
@@ -150,8 +150,8 @@ def _class_recalls(labels: Sequence[str], confusion: NDArray[np.int64]) -> tuple
 def _wrong_images(
     embedded: EmbeddedImages,
     sets: PromptSets,
-    targets: NDArray[np.int64],
-    logits: FloatArray,
+    targets: IntArray,
+    logits: DoubleArray,
 ) -> tuple[WrongImage, ...]:
     ranks = _true_ranks(logits, targets)
     rows = np.nonzero(ranks)[0]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.intervals import PairedDifference
@@ -118,7 +118,7 @@ class ImageEvaluation:
     majority: tuple[str, float]
     """The commonest class, and its share of the images: what a constant answer has right."""
     per_class: tuple[ClassRecall, ...]
-    confusion: NDArray[np.int64]
+    confusion: IntArray
     """Shape (C, C), true by given."""
     calibration: Calibration
     """Of the model's own probabilities, and after a temperature."""

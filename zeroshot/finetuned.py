@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from footwork.accelerator import compute_device, resolve_precision
+from footwork.arrays import FloatArray, RealArray
 from footwork.encoder.preprocessing import PixelArrays, Preprocessing
 from footwork.encoder.streaming import PictureFile, PictureStream
 from footwork.encoder.towers import ImageTower
 from footwork.errors import ConfigError, ImageError, ModelError
 from footwork.evaluation.decision import LIKELY, DecisionRule, rule_of
 from footwork.files.folders import read_manifest
-from footwork.inference.halving import FloatArray
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
 from footwork.options import EncoderConfig
@@ -167,7 +166,7 @@ class FinetunedClassifier:
         width = len(self.labels)
         return np.stack(rows) if rows else np.zeros((0, width), np.float32), kept, faults
 
-    def predict_proba(self, images: Sequence[Path | Image.Image]) -> NDArray[np.floating[Any]]:
+    def predict_proba(self, images: Sequence[Path | Image.Image]) -> RealArray:
         """Calibrated probabilities, (N, C).
 
         Raises:

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError, ImageError, StoreError
 from footwork.files.faults import why
 from footwork.files.paths import shell_word
@@ -23,7 +24,7 @@ from search.paths import absolute_path
 from search.place.places import Place, find_place
 from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
-from search.store.protocol import Embedder, FloatArray, Store
+from search.store.protocol import Embedder, Store
 from zeroshot.classifier import LabelledImage
 from zeroshot.labelling import VectorLabeller
 from zeroshot.options import IndexOptions, ModelOptions

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray, IntArray
 from footwork.class_names import class_name, look_alike, read_label
-from footwork.encoder.protocol import FileEncoder, UnitRows
+from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError
 from footwork.files.paths import path_text
 from footwork.images.finding import (
@@ -66,7 +66,7 @@ class LabelledImages:
     class_names: tuple[str, ...]
     """C names, as they are written, naturally sorted."""
     paths: tuple[Path, ...]
-    targets: NDArray[np.int64]
+    targets: IntArray
     """Shape (N,), class numbers."""
     skipped: tuple[SkippedImage, ...] = ()
     notes: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class EmbeddedImages:
 
     images: LabelledImages
     """Without those that cannot be read, which are in its `skipped`."""
-    embeddings: UnitRows
+    embeddings: FloatArray
     """Shape (N, D), unit rows."""
 
 
@@ -130,7 +130,7 @@ def embed_labelled_images(encoder: FileEncoder, images: LabelledImages) -> Embed
 
 def embed_files(
     encoder: FileEncoder, paths: Iterable[Path]
-) -> tuple[UnitRows, list[int], tuple[SkippedImage, ...]]:
+) -> tuple[FloatArray, list[int], tuple[SkippedImage, ...]]:
     """Embed N files; those that cannot be read are told.
 
     Returns:

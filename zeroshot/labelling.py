@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from footwork.arrays import FloatArray
 from footwork.class_names import read_class_names
-from footwork.encoder.protocol import ImageTextEncoder, UnitRows
+from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import ConfigError
 from footwork.files.folders import read_manifest
 from footwork.files.paths import path_line
@@ -42,7 +43,7 @@ class VectorLabeller(Labeller, Protocol):
     """A labeller to which an image is its vector."""
 
     def label_embeddings(
-        self, embeddings: UnitRows, paths: Sequence[Path | None] | None = None
+        self, embeddings: FloatArray, paths: Sequence[Path | None] | None = None
     ) -> Iterator[LabelledImage]:
         """Label images that are embedded already, (N, D)."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from footwork.accelerator import available_cores, gather_shares, is_main_process
+from footwork.arrays import FloatArray, IntArray
 from footwork.encoder.preprocessing import Preprocessing
 from footwork.encoder.streaming import prepare_picture
 from footwork.errors import ImageError, ModelError
@@ -38,14 +39,14 @@ class Levels:
         self.scale = np.float32(processor.rescale_factor) / deviation
         self.shift = mean / deviation
 
-    def of(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def of(self, pixels: FloatArray) -> FloatArray:
         """Levels, 0 to 255 where the processor did nothing else, (..., 3, H, W)."""
-        levels: NDArray[np.float32] = (pixels + self.shift) / self.scale
+        levels: FloatArray = (pixels + self.shift) / self.scale
         return levels
 
-    def pixels(self, levels: NDArray[np.generic]) -> NDArray[np.float32]:
+    def pixels(self, levels: NDArray[np.generic]) -> FloatArray:
         """Normalised pixels, (..., 3, H, W)."""
-        pixels: NDArray[np.float32] = levels.astype(np.float32) * self.scale
+        pixels: FloatArray = levels.astype(np.float32) * self.scale
         pixels -= self.shift
         return pixels
 
@@ -67,7 +68,7 @@ class PixelFile:
     def __len__(self) -> int:
         return len(self._stored)
 
-    def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
+    def batch(self, rows: Sequence[int] | IntArray) -> torch.Tensor:
         """Pictures (B, 3, H, W), normalised, in float32."""
         stored = self._stored[np.asarray(rows)]
         return torch.from_numpy(self._levels.pixels(stored) if self._levels else stored)
@@ -120,7 +121,7 @@ def _write(
 
 def _decoded(
     paths: Sequence[Path], processor: Any, faults: dict[Path, str]
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[FloatArray]:
     preprocessing = Preprocessing(processor)
 
     for path, found in made_ahead(
@@ -139,14 +140,14 @@ def _levels_of(processor: Any) -> Levels | None:
     return Levels(processor) if all(getattr(processor, step, None) for step in steps) else None
 
 
-def _is_exact(levels: Levels, pixels: NDArray[np.float32]) -> bool:
+def _is_exact(levels: Levels, pixels: FloatArray) -> bool:
     found = levels.of(pixels)
     whole = np.rint(found)
     close = np.abs(found - whole).max() < 255 * _EXACT
     return bool(close and whole.min() >= 0 and whole.max() <= 255)
 
 
-def _required_shape(pixels: NDArray[np.float32], shape: tuple[int, ...]) -> tuple[int, ...]:
+def _required_shape(pixels: FloatArray, shape: tuple[int, ...]) -> tuple[int, ...]:
     if pixels.ndim != 3 or pixels.shape != shape:
         raise ModelError(_no_fixed_shape(f"shapes such as {pixels.shape}"))
     return shape

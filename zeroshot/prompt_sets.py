@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, DoubleArray, FloatArray
 from footwork.class_names import checked_class_names, class_name
 from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import ConfigError, DataError
-from footwork.evaluation.logits import FloatArray
 from footwork.help_page import METHOD
 from footwork.prompts.class_embeddings import EmbeddingCache, prompt_embeddings, unit_rows
 from footwork.prompts.labels import Scorer
@@ -65,7 +65,7 @@ class Taught(Protocol):
     def require_encoder(self, encoder: ImageTextEncoder) -> None:
         """Refuse another encoder than the one it was taught with."""
 
-    def predict_proba(self, embeddings: NDArray[Any]) -> FloatArray:
+    def predict_proba(self, embeddings: NDArray[Any]) -> DoubleArray:
         """Probabilities, (N, C), for embeddings (N, D)."""
 
     def label_embeddings(self, embeddings: NDArray[Any]) -> Iterator[LabelledImage]:
@@ -77,9 +77,9 @@ class Answers:
     """What a prompt set makes of N images."""
 
     name: str
-    logits: FloatArray
+    logits: DoubleArray
     """Shape (N, C)."""
-    labelled: NDArray[np.bool_] | None = None
+    labelled: BoolArray | None = None
     """Shape (N,), which images get a label where "none of these" is an answer; None: all do."""
     notes: tuple[str, ...] = ()
 
@@ -140,7 +140,7 @@ class PromptSets:
         """How many stand beside the first."""
         return len(self.prompts) - (self._taught is None)
 
-    def answers(self, embeddings: NDArray[np.float32]) -> Iterator[Answers]:
+    def answers(self, embeddings: FloatArray) -> Iterator[Answers]:
         """What each makes of the images, the one to be judged in detail first.
 
         Args:
@@ -157,7 +157,7 @@ class PromptSets:
             texts = prompt_embeddings(self._encoder, self._spoken, self.prompts[name], cache)
             yield Answers(name, scorer.logits(rows @ texts.T))
 
-    def _in_detail(self, embeddings: NDArray[np.float32], name: str) -> Answers:
+    def _in_detail(self, embeddings: FloatArray, name: str) -> Answers:
         classifier = ZeroShotClassifier(self._encoder, self._spoken, self._asked)
         scorer = Scorer(self._encoder.logit_scale, self._encoder.logit_bias)
         logits = scorer.logits(unit_rows(embeddings) @ classifier.class_embeddings.T)
@@ -166,14 +166,14 @@ class PromptSets:
         return Answers(name, logits, None if always else labelled, classifier.notes)
 
 
-def _taught_answers(taught: Taught, embeddings: NDArray[np.float32]) -> Answers:
+def _taught_answers(taught: Taught, embeddings: FloatArray) -> Answers:
     rows = unit_rows(embeddings)
     probabilities = np.maximum(taught.predict_proba(rows), np.finfo(np.float64).tiny)
     labelled = _labelled(taught.label_embeddings(rows))
     return Answers(TAUGHT, np.log(probabilities), None if labelled.all() else labelled)
 
 
-def _labelled(answers: Iterator[LabelledImage]) -> NDArray[np.bool_]:
+def _labelled(answers: Iterator[LabelledImage]) -> BoolArray:
     return np.array([answer.label is not None for answer in answers])
 
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from footwork.accelerator import (
     compute_device,
@@ -19,10 +18,10 @@ from footwork.accelerator import (
     is_main_process,
     wait_for_everyone,
 )
+from footwork.arrays import DoubleArray, FloatArray
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.evaluation.baselines import label_models, majority_logits
 from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.logits import FloatArray
 from footwork.evaluation.result import Assessment, Evaluation, evaluate_logits
 from footwork.fewshot import linear_probe
 from footwork.fewshot.examples import Examples
@@ -222,7 +221,7 @@ class DecodedImages(EncodedRows):
         }
 
 
-def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> FloatArray | None:
+def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:
     """By the names of the classes alone; None for a model that reads no texts, or none of these."""
     from footwork.encoder.dual import DualEncoder
 
@@ -236,7 +235,7 @@ def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> Float
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
 
 
-def fit_probe(features: NDArray[np.float32], data: InputData) -> LinearHead:
+def fit_probe(features: FloatArray, data: InputData) -> LinearHead:
     """Logistic regression on what the pretrained tower says, no weight of it moved.
 
     Args:
@@ -335,7 +334,7 @@ class ImageTask(Task):
             logits: torch.Tensor = model(pixel_values=inputs["pixel_values"]).logits
         return logits.float()
 
-    def answer(self, folder: Path, question: Any) -> NDArray[np.float32]:
+    def answer(self, folder: Path, question: Any) -> FloatArray:
         """As `zeroshot label --taught` would answer in float32."""
         paths = [Path(os.fsdecode(bytes.fromhex(name))) for name in question]
         classifier = FinetunedClassifier.load(folder, FinetunedOptions(precision="float32"))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray
 from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import ModelError
-from footwork.evaluation.logits import FloatArray
 from footwork.fewshot.knowledge import (
     Answers,
     Knowledge,
@@ -176,7 +176,7 @@ class TaughtClassifier:
                     answer = next(answers)
                     yield replace(answer, note=file.note) if file.note else answer
 
-    def predict_proba(self, embeddings: NDArray[Any]) -> FloatArray:
+    def predict_proba(self, embeddings: NDArray[Any]) -> DoubleArray:
         """Calibrated probabilities, (N, C), of embeddings (N, D), unit rows."""
         return self.answers(embeddings).probabilities
 

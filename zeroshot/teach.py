@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from footwork.encoder.protocol import ImageTextEncoder, UnitRows
+from footwork.arrays import FloatArray
+from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import DataError
 from footwork.fewshot.examples import SAME_COSINE, Examples
 from footwork.fewshot.forecast import forecast_text
@@ -175,7 +176,7 @@ def _require_every_class(
 def _suggestions(
     classifier: TaughtClassifier,
     encoder: ImageTextEncoder,
-    examples: UnitRows,
+    examples: FloatArray,
     options: TeachOptions,
 ) -> tuple[tuple[Suggestion, ...], tuple[SkippedImage, ...]]:
     if not options.unlabelled:

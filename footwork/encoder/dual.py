@@ -25,11 +25,11 @@ from transformers import (
 )
 
 from footwork.accelerator import compute_device, has_bf16, has_fp16, resolve_precision
+from footwork.arrays import FloatArray
 from footwork.encoder.preprocessing import Preprocessing
 from footwork.encoder.streaming import Outcome, PictureFile, PictureStream, Source
 from footwork.encoder.towers import ImageTower, TextTower
 from footwork.errors import ImageError, ModelError
-from footwork.inference.halving import FloatArray
 from footwork.models.checkpoints import (
     IMAGE_PRESETS,
     load_part,

@@ -17,8 +17,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray
 from footwork.errors import ModelError
 from footwork.files.plain_files import open_plain, read_object
 from footwork.inference.tokens import of_one_length
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Encoding, Tokenizer
 
-FloatArray = NDArray[np.float32]
 
 GRAPH, TOKENIZER, SETTINGS = "text.onnx", "tokenizer.json", "text.json"
 """The files of a folder; the weights lie beside the graph, in `text.onnx.data`."""

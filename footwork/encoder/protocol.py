@@ -6,13 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from footwork.arrays import FloatArray
 
 if TYPE_CHECKING:
     from PIL import Image
-
-UnitRows = NDArray[np.float32]
 
 
 class TextEncoder(Protocol):
@@ -38,7 +35,7 @@ class TextEncoder(Protocol):
     def logit_bias(self) -> float | None:
         """Added to it; None for a model with a softmax."""
 
-    def encode_texts(self, texts: Sequence[str]) -> UnitRows:
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Unit rows, (N, D)."""
 
     def cut_texts(self, texts: Sequence[str]) -> list[int]:
@@ -53,7 +50,7 @@ class EncodedFile(Protocol):
         """As it was given."""
 
     @property
-    def embedding(self) -> UnitRows | None:
+    def embedding(self) -> FloatArray | None:
         """Shape (D,), of length 1."""
 
     @property
@@ -75,5 +72,5 @@ class FileEncoder(Protocol):
 class ImageTextEncoder(TextEncoder, FileEncoder, Protocol):
     """A two-tower model: what `footwork.encoder.dual.DualEncoder` is, or that of an index."""
 
-    def encode_images(self, images: Sequence[Path | Image.Image]) -> UnitRows:
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
         """Unit rows, (N, D)."""

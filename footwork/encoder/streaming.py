@@ -12,12 +12,13 @@ import torch
 from PIL import Image, ImageOps
 
 from footwork.accelerator import available_cores, gather_shares, number_of_processes, process_share
+from footwork.arrays import FloatArray
 from footwork.encoder.preprocessing import PixelArrays, Preprocessing
 from footwork.errors import ImageError
 from footwork.images.ahead import attempt, made_ahead
 from footwork.images.colours import to_rgb
 from footwork.images.decoding import decode_image, read_image
-from footwork.inference.halving import ElasticBatch, FloatArray, shares
+from footwork.inference.halving import ElasticBatch, shares
 
 
 class PictureSource(Protocol):

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from footwork.arrays import FloatArray
 from footwork.encoder.preprocessing import PixelArrays
-from footwork.inference.halving import ElasticBatch, FloatArray, unit_rows
+from footwork.inference.halving import ElasticBatch, unit_rows
 from footwork.inference.tokens import of_one_length
 from footwork.models.checkpoints import position_limit, quiet_transformers
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import DoubleArray
 from footwork.tables.labels import REGRESSION, SINGLE_LABEL
 
 
-def majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: int) -> FloatArray:
+def majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: int) -> DoubleArray:
     """The same logits for every row: smoothed log-frequencies, or the mean.
 
     Args:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray, log_softmax, sigmoid
+from footwork.arrays import BoolArray, DoubleArray
+from footwork.evaluation.logits import log_softmax, sigmoid
 
 _SHARPEST, _FLATTEST = 0.01, 100.0
 """Bounds of a temperature."""
@@ -64,7 +65,7 @@ def bound_note(temperature: float) -> str | None:
     return f"the temperature is at the end of its search: {found}"
 
 
-def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> Callable[[float], float]:
+def _softmax_slope(logits: DoubleArray, targets: NDArray[Any]) -> Callable[[float], float]:
     """By 1 / temperature, increasing."""
     centred = logits - logits.mean(axis=1, keepdims=True)
     share = 1.0 / (len(logits) + 2.0)
@@ -78,7 +79,7 @@ def _softmax_slope(logits: FloatArray, targets: NDArray[Any]) -> Callable[[float
     return slope
 
 
-def _sigmoid_slope(logits: FloatArray, targets: NDArray[Any]) -> Callable[[float], float]:
+def _sigmoid_slope(logits: DoubleArray, targets: NDArray[Any]) -> Callable[[float], float]:
     share = 1.0 / (len(logits) + 2.0)
     wanted = targets.astype(np.float64) * (1.0 - 2.0 * share) + share
     return lambda inverse: float(((sigmoid(inverse * logits) - wanted) * logits).mean())
@@ -194,8 +195,8 @@ def expected_calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:
 
 
 def abstention_threshold(
-    probabilities: FloatArray,
-    hits: NDArray[np.bool_],
+    probabilities: DoubleArray,
+    hits: BoolArray,
     target_accuracy: float = 0.95,
     risk: float = 0.05,
 ) -> Abstention | None:
@@ -302,12 +303,12 @@ def judge_calibration(
     )
 
 
-def _sets_right(logits: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = ((logits >= 0) == (targets > 0.5)).all(axis=1)
+def _sets_right(logits: NDArray[Any], targets: NDArray[Any]) -> BoolArray:
+    right: BoolArray = ((logits >= 0) == (targets > 0.5)).all(axis=1)
     return right
 
 
-def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[DoubleArray, BoolArray]:
     """Flatten into probabilities and whether what they speak of was so."""
     if targets.ndim == 2:
         return sigmoid(logits).ravel(), (targets > 0.5).ravel()
@@ -316,7 +317,7 @@ def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[FloatArray, ND
 
 def _cross_fitted(
     logits: NDArray[Any], targets: NDArray[Any], seed: int
-) -> tuple[FloatArray, NDArray[np.bool_]]:
+) -> tuple[DoubleArray, BoolArray]:
     rows = len(logits)
     fold = np.random.default_rng(seed).permutation(rows) % min(FOLDS, rows)
     parts = []

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import RealArray
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.models.heads import task_of
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
 
-FloatArray = NDArray[np.floating[Any]]
 _HOTTEST = 1e6
 LIKELY = 0.5
 """Probability from which a label holds (multi-label)."""
@@ -62,7 +61,7 @@ class DecisionRule:
         """Whether the answer is a choice that a small error can tip over."""
         return self.task != REGRESSION
 
-    def probabilities(self, logits: FloatArray) -> FloatArray:
+    def probabilities(self, logits: RealArray) -> RealArray:
         """Calibrated probabilities, (N, C), of logits (N, C); none for regression: (N, 0)."""
         scores = np.asarray(logits, np.float64) / self.temperature
         if self.task == REGRESSION:
@@ -71,7 +70,7 @@ class DecisionRule:
             return sigmoid(scores)
         return np.exp(log_softmax(scores))
 
-    def closeness(self, logits: FloatArray) -> FloatArray:
+    def closeness(self, logits: RealArray) -> RealArray:
         """How far each row is from another answer, in logits, (N,)."""
         logits = np.asarray(logits, np.float64)
         if not logits.size or not self.decides:
@@ -89,7 +88,7 @@ class DecisionRule:
         to_threshold = np.abs(self.temperature * log_odds - self._logit(self.abstain_below))
         return np.minimum(nearest, to_threshold)
 
-    def predictions(self, ids: list[str], logits: FloatArray) -> list[Prediction]:
+    def predictions(self, ids: list[str], logits: RealArray) -> list[Prediction]:
         """The answers to N rows of logits, (N, C)."""
         if self.task == REGRESSION:
             values = np.asarray(logits, np.float64)[:, 0].tolist()

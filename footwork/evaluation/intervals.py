@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import BoolArray, DoubleArray, IntArray
 from footwork.evaluation.metrics import ClassCounts, Interval
 
 RESAMPLES = 1000
@@ -20,7 +20,7 @@ _CHUNK_CELLS = 4_000_000
 
 
 def percentile_interval(
-    value: float, samples: FloatArray, confidence: float = 0.95
+    value: float, samples: DoubleArray, confidence: float = 0.95
 ) -> Interval | None:
     """Put the percentile bootstrap interval around a value.
 
@@ -66,7 +66,7 @@ def wilson_interval(hits: float, rows: int, z: float = 1.96) -> Interval:
     return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
-def share_interval(hits: int, rows: int, samples: FloatArray) -> Interval:
+def share_interval(hits: int, rows: int, samples: DoubleArray) -> Interval:
     """The bootstrap's interval of a share; Wilson's where all rows count, or none: no spread.
 
     Args:
@@ -79,7 +79,7 @@ def share_interval(hits: int, rows: int, samples: FloatArray) -> Interval:
 
 
 def bootstrap_class_counts(
-    confusion: NDArray[np.int64], generator: np.random.Generator, resamples: int = RESAMPLES
+    confusion: IntArray, generator: np.random.Generator, resamples: int = RESAMPLES
 ) -> ClassCounts:
     """Resample the rows behind a confusion matrix.
 
@@ -110,7 +110,7 @@ def bootstrap_class_counts(
 
 def row_weights(
     rows: int, generator: np.random.Generator, resamples: int = RESAMPLES, width: int = 1
-) -> Iterator[FloatArray]:
+) -> Iterator[DoubleArray]:
     """Draw how often each row is in each resample, in chunks that fit in memory.
 
     Args:
@@ -132,7 +132,7 @@ def row_weights(
 
 def bootstrap_sums(
     values: NDArray[Any], generator: np.random.Generator, resamples: int = RESAMPLES
-) -> FloatArray:
+) -> DoubleArray:
     """Resample rows and add them up.
 
     Args:
@@ -170,8 +170,8 @@ class PairedDifference:
 
 
 def paired_difference(
-    hits: NDArray[np.bool_],
-    other_hits: NDArray[np.bool_],
+    hits: BoolArray,
+    other_hits: BoolArray,
     generator: np.random.Generator,
     comparisons: int = 1,
 ) -> PairedDifference:

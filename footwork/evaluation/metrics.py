@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import BoolArray, DoubleArray, IntArray
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -47,25 +47,23 @@ class Interval:
         return self.low <= other.high and other.low <= self.high
 
 
-def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> FloatArray:
+def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> DoubleArray:
     """Divide, with NaN and without a warning where the denominator is not above 0."""
     top, bottom = np.broadcast_arrays(
         np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     )
-    result: FloatArray = np.full(top.shape, np.nan)
+    result: DoubleArray = np.full(top.shape, np.nan)
     np.divide(top, bottom, out=result, where=bottom > 0)
     return result
 
 
-def mean_defined(values: FloatArray) -> FloatArray:
+def mean_defined(values: DoubleArray) -> DoubleArray:
     """Average the last axis over what is not NaN; NaN where nothing is left."""
     defined = np.isfinite(values)
     return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
 
-def confusion_counts(
-    targets: NDArray[np.int64], predictions: NDArray[np.int64], num_classes: int
-) -> NDArray[np.int64]:
+def confusion_counts(targets: IntArray, predictions: IntArray, num_classes: int) -> IntArray:
     """Count rows by true (first axis) and predicted (second axis) class.
 
     Args:
@@ -89,17 +87,17 @@ class ClassCounts:
     predicted: NDArray[Any]
 
     @property
-    def precision(self) -> FloatArray:
+    def precision(self) -> DoubleArray:
         """Share of the predicted that is right; NaN for a class never predicted."""
         return ratio(self.hits, self.predicted)
 
     @property
-    def recall(self) -> FloatArray:
+    def recall(self) -> DoubleArray:
         """Share of the true that is found; NaN for a class without a row."""
         return ratio(self.hits, self.targets)
 
     @property
-    def f1(self) -> FloatArray:
+    def f1(self) -> DoubleArray:
         """Harmonic mean of the two; NaN for a class neither present nor predicted."""
         return ratio(2.0 * self.hits, self.targets + self.predicted)
 
@@ -109,7 +107,7 @@ def class_counts(confusion: NDArray[Any]) -> ClassCounts:
     return ClassCounts(np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0))
 
 
-def single_label_scores(counts: ClassCounts) -> dict[str, FloatArray]:
+def single_label_scores(counts: ClassCounts) -> dict[str, DoubleArray]:
     """Score single-label predictions.
 
     Averages run over the classes that occur among the targets or (F1) the predictions, as
@@ -137,7 +135,7 @@ def single_label_scores(counts: ClassCounts) -> dict[str, FloatArray]:
     }
 
 
-def multi_label_scores(counts: ClassCounts) -> dict[str, FloatArray]:
+def multi_label_scores(counts: ClassCounts) -> dict[str, DoubleArray]:
     """Score multi-label decisions: `micro_f1` over all, `macro_f1` over the labels that occur."""
     total = ClassCounts(
         *(part.sum(axis=-1) for part in (counts.hits, counts.targets, counts.predicted))
@@ -145,7 +143,7 @@ def multi_label_scores(counts: ClassCounts) -> dict[str, FloatArray]:
     return {"micro_f1": total.f1, "macro_f1": mean_defined(counts.f1)}
 
 
-def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> FloatArray:
+def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> DoubleArray:
     """Prepare the row values whose sums `regression_scores` needs.
 
     Both are centred first: sums of squares of large, close numbers lose their digits.
@@ -162,7 +160,7 @@ def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> FloatAr
     return np.stack((np.abs(error), error**2, t, p, t * t, p * p, t * p), axis=1)
 
 
-def regression_scores(sums: FloatArray, rows: int) -> dict[str, FloatArray]:
+def regression_scores(sums: DoubleArray, rows: int) -> dict[str, DoubleArray]:
     """Score a regression from the sums of `centred_moments` over its rows.
 
     Args:
@@ -184,12 +182,14 @@ def regression_scores(sums: FloatArray, rows: int) -> dict[str, FloatArray]:
     }
 
 
-def _positive(variance: FloatArray, scale: FloatArray) -> FloatArray:
+def _positive(variance: DoubleArray, scale: DoubleArray) -> DoubleArray:
     """Clear what rounding leaves of a variance that is 0."""
     return np.where(variance > 1e-12 * scale, variance, 0.0)
 
 
-def spearman(targets: NDArray[Any], predictions: NDArray[Any], weights: NDArray[Any]) -> FloatArray:
+def spearman(
+    targets: NDArray[Any], predictions: NDArray[Any], weights: NDArray[Any]
+) -> DoubleArray:
     """Correlate ranks, ties at their middle; a weight w counts a row w times.
 
     Args:
@@ -206,18 +206,18 @@ def spearman(targets: NDArray[Any], predictions: NDArray[Any], weights: NDArray[
     return ratio(xy, np.sqrt(xx * yy))
 
 
-def _weighted_ranks(values: NDArray[Any], weights: NDArray[Any]) -> FloatArray:
+def _weighted_ranks(values: NDArray[Any], weights: NDArray[Any]) -> DoubleArray:
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     in_group = np.add.reduceat(weights[np.argsort(group, kind="stable")], starts, axis=0)
     middle = np.cumsum(in_group, axis=0, dtype=np.float64) - (in_group - 1.0) / 2.0
-    ranks: FloatArray = middle[group]
+    ranks: DoubleArray = middle[group]
     return ranks
 
 
 def average_precision(
-    targets: NDArray[np.bool_], scores: NDArray[Any], weights: NDArray[Any]
-) -> FloatArray:
+    targets: BoolArray, scores: NDArray[Any], weights: NDArray[Any]
+) -> DoubleArray:
     """Average the precision over the positives of one label, ties taken together.
 
     Args:

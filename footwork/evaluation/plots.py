@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.errors import ConfigError
 from footwork.evaluation.calibration import ReliabilityBin
 from footwork.files.folders import published_file
@@ -72,7 +73,7 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
     _save(figure, path)
 
 
-def plot_confusion(confusion: NDArray[np.int64], labels: Sequence[str], path: Path) -> None:
+def plot_confusion(confusion: IntArray, labels: Sequence[str], path: Path) -> None:
     """Draw a confusion matrix, coloured by the share of each true class.
 
     Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map.
@@ -236,7 +237,7 @@ def _shortened(label: str) -> str:
     return line if len(line) <= _LABEL_CHARACTERS else line[: _LABEL_CHARACTERS - 1] + "…"
 
 
-def _write_cells(axis: Axes, confusion: NDArray[np.int64], share: NDArray[Any]) -> None:
+def _write_cells(axis: Axes, confusion: IntArray, share: NDArray[Any]) -> None:
     digits = len(str(confusion.max()))
     size = min(10.0, 26.0 / max(digits, 2))
     for (row, column), count in np.ndenumerate(confusion):

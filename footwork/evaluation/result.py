@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, DoubleArray, IntArray
 from footwork.errors import DataError, ModelError
 from footwork.evaluation.calibration import (
     Calibration,
@@ -24,7 +25,7 @@ from footwork.evaluation.intervals import (
     row_weights,
     share_interval,
 )
-from footwork.evaluation.logits import FloatArray, log_softmax
+from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import (
     METRICS,
     PRIMARY_METRIC,
@@ -76,7 +77,7 @@ class Evaluation:
     are of the raw logits, `log_loss` too: a model and its baselines are compared before any
     temperature."""
     per_class: tuple[ClassScore, ...] = ()
-    confusion: NDArray[np.int64] | None = None
+    confusion: IntArray | None = None
     """Shape (C, C), true by predicted; single-label only."""
     calibration: Calibration | None = None
     """None for a regression."""
@@ -251,7 +252,7 @@ def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dic
 
 def _checked(
     task: str, num_classes: int, targets: NDArray[Any], logits: NDArray[Any]
-) -> FloatArray:
+) -> DoubleArray:
     if task not in TASKS:
         raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
     if not len(logits):
@@ -274,7 +275,7 @@ def _checked(
 
 
 def _single_label(
-    targets: NDArray[np.int64], logits: FloatArray, confusion: NDArray[np.int64], seed: int
+    targets: IntArray, logits: DoubleArray, confusion: IntArray, seed: int
 ) -> tuple[ClassCounts, Scores]:
     cells, sums = np.random.default_rng(seed).spawn(2)
     counts = class_counts(confusion)
@@ -289,14 +290,12 @@ def _single_label(
     return counts, scores
 
 
-def _cross_entropies(targets: NDArray[np.int64], logits: FloatArray) -> FloatArray:
+def _cross_entropies(targets: IntArray, logits: DoubleArray) -> DoubleArray:
     """Return the loss of each row, shape (N, 1)."""
     return -np.take_along_axis(log_softmax(logits), targets[:, None], axis=1)
 
 
-def _multi_label(
-    targets: NDArray[np.bool_], logits: FloatArray, seed: int
-) -> tuple[ClassCounts, Scores]:
+def _multi_label(targets: BoolArray, logits: DoubleArray, seed: int) -> tuple[ClassCounts, Scores]:
     values, num_classes = _decisions(targets, logits), logits.shape[1]
     sums, ranks = np.random.default_rng(seed).spawn(2)
     counts = _multi_label_counts(values.sum(axis=0), num_classes)
@@ -312,7 +311,7 @@ def _multi_label(
     return counts, scores
 
 
-def _decisions(targets: NDArray[np.bool_], logits: FloatArray) -> NDArray[np.bool_]:
+def _decisions(targets: BoolArray, logits: DoubleArray) -> BoolArray:
     """Return what multi-label counts are sums of, shape (N, 3C + 1), the last being "all right"."""
     given = logits >= 0  # a probability of 0.5 or more
     exact = (given == targets).all(axis=1, keepdims=True)
@@ -325,13 +324,13 @@ def _multi_label_counts(sums: NDArray[Any], num_classes: int) -> ClassCounts:
 
 
 def _average_precisions(
-    targets: NDArray[np.bool_], logits: FloatArray, weights: NDArray[Any]
-) -> FloatArray:
+    targets: BoolArray, logits: DoubleArray, weights: NDArray[Any]
+) -> DoubleArray:
     columns = zip(targets.T, logits.T, strict=True)
     return mean_defined(np.stack([average_precision(*c, weights) for c in columns], axis=1))
 
 
-def _regression(targets: FloatArray, predictions: FloatArray, seed: int) -> Evaluation:
+def _regression(targets: DoubleArray, predictions: DoubleArray, seed: int) -> Evaluation:
     rows = len(targets)
     moments = centred_moments(targets, predictions)
     sums, ranks = np.random.default_rng(seed).spawn(2)
@@ -344,7 +343,7 @@ def _regression(targets: FloatArray, predictions: FloatArray, seed: int) -> Eval
 
 
 def _reranked(
-    score: Callable[[NDArray[Any]], FloatArray],
+    score: Callable[[NDArray[Any]], DoubleArray],
     shape: tuple[int, ...],
     generator: np.random.Generator,
 ) -> Interval | None:
@@ -360,7 +359,7 @@ def _reranked(
     return percentile_interval(float(score(np.ones((rows, 1)))[0]), samples)
 
 
-def _intervals(values: Mapping[str, FloatArray], samples: Mapping[str, FloatArray]) -> Scores:
+def _intervals(values: Mapping[str, DoubleArray], samples: Mapping[str, DoubleArray]) -> Scores:
     return {name: percentile_interval(float(values[name]), samples[name]) for name in values}
 
 

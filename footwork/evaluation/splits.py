@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, IntArray
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 
 _AMOUNT_BINS = 10
 
 
-def hold_out(
-    groups: NDArray[np.int64], classes: NDArray[np.int64], share: float, seed: int
-) -> NDArray[np.bool_]:
+def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> BoolArray:
     """Choose the rows of validation.
 
     Whole groups are drawn at random from each class until its share is reached. The last group
@@ -35,7 +34,7 @@ def hold_out(
     """
     order = np.argsort(groups, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    by_class: dict[int, list[NDArray[np.int64]]] = {}
+    by_class: dict[int, list[IntArray]] = {}
     for rows in members:
         by_class.setdefault(int(classes[rows[0]]), []).append(rows)
     held = np.zeros(len(groups), dtype=bool)
@@ -57,7 +56,7 @@ def hold_out(
     return held
 
 
-def _quotas(by_class: dict[int, list[NDArray[np.int64]]], share: float) -> dict[int, int]:
+def _quotas(by_class: dict[int, list[IntArray]], share: float) -> dict[int, int]:
     """Rows to draw of each class, by largest remainder, so that they sum up to the share."""
     exact = {name: share * sum(map(len, drawn)) for name, drawn in by_class.items()}
     quotas = {name: int(amount) for name, amount in exact.items()}
@@ -68,7 +67,7 @@ def _quotas(by_class: dict[int, list[NDArray[np.int64]]], share: float) -> dict[
     return quotas
 
 
-def _draw(groups: Sequence[NDArray[np.int64]], quota: int, held: NDArray[np.bool_]) -> None:
+def _draw(groups: Sequence[IntArray], quota: int, held: BoolArray) -> None:
     taken = 0
     for rows in groups[:-1]:
         if taken >= quota:
@@ -79,7 +78,7 @@ def _draw(groups: Sequence[NDArray[np.int64]], quota: int, held: NDArray[np.bool
             taken += len(rows)
 
 
-def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.int64]:
+def strata(targets: NDArray[np.generic], task: str) -> IntArray:
     """Which rows are alike in their labels, (N,).
 
     Args:
@@ -99,8 +98,8 @@ def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.int64]:
 
 
 def return_unseen(
-    held: NDArray[np.bool_], groups: NDArray[np.int64], targets: NDArray[np.generic], task: str
-) -> NDArray[np.bool_]:
+    held: BoolArray, groups: IntArray, targets: NDArray[np.generic], task: str
+) -> BoolArray:
     """Give rows back to training until it has every class of validation.
 
     Args:
@@ -120,9 +119,9 @@ def return_unseen(
     return held
 
 
-def _presence(targets: NDArray[np.generic], task: str) -> NDArray[np.bool_]:
+def _presence(targets: NDArray[np.generic], task: str) -> BoolArray:
     if task == MULTI_LABEL:
         return targets.astype(np.float64) > 0
     classes = targets.astype(np.int64)
-    present: NDArray[np.bool_] = classes[:, None] == np.arange(classes.max(initial=-1) + 1)
+    present: BoolArray = classes[:, None] == np.arange(classes.max(initial=-1) + 1)
     return present

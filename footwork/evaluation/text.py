@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.metrics import Interval
 
@@ -87,7 +87,7 @@ def wrapped_note(text: str) -> list[str]:
 
 
 def confused_pairs(
-    labels: Sequence[str], confusion: NDArray[np.int64], most: int
+    labels: Sequence[str], confusion: IntArray, most: int
 ) -> list[tuple[str, str, int]]:
     """The true label, the predicted label and the number of the commonest mistakes.
 
@@ -103,9 +103,7 @@ def confused_pairs(
     return [(labels[i], labels[j], int(mistakes[i, j])) for i, j in cells if mistakes[i, j]]
 
 
-def confusion_lines(
-    labels: Sequence[str], confusion: NDArray[np.int64], noun: str = "rows"
-) -> list[str]:
+def confusion_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
     """The matrix, or of many classes the most confused pairs.
 
     Args:
@@ -118,9 +116,7 @@ def confusion_lines(
     return pair_lines(labels, confusion, noun)
 
 
-def pair_lines(
-    labels: Sequence[str], confusion: NDArray[np.int64], noun: str = "rows"
-) -> list[str]:
+def pair_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
     """The most confused pairs.
 
     Args:
@@ -166,7 +162,7 @@ def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]
     return lines
 
 
-def _matrix_rows(labels: Sequence[str], confusion: NDArray[np.int64]) -> list[list[str]]:
+def _matrix_rows(labels: Sequence[str], confusion: IntArray) -> list[list[str]]:
     rows = [shorten(label, LABEL_WIDTH) for label in labels]
     room = (WIDTH - max(map(display_width, rows)) - len(_CORNER)) // len(labels) - 2
     digits = len(str(confusion.max()))

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray, log_softmax
+from footwork.arrays import BoolArray, DoubleArray, IntArray
+from footwork.evaluation.logits import log_softmax
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 TEMPERATURES = tuple(float(2.0**power) for power in np.arange(4.0, -5.5, -0.5))
@@ -55,7 +55,7 @@ class Blend:
     stretch: float
     """Multiplies the head's scores, so that they spread as the words' logits do."""
 
-    def logits(self, words: FloatArray | None, scores: FloatArray) -> FloatArray:
+    def logits(self, words: DoubleArray | None, scores: DoubleArray) -> DoubleArray:
         """Add up zero-shot logits, if there are any, and scores of the head, all (N, C)."""
         examples = (1.0 - self.share) * self.stretch * scores
         summed = examples if words is None else self.share * words + examples
@@ -66,20 +66,20 @@ class Blend:
 class HeldOut:
     """What is known of N examples from classifiers that did not know them."""
 
-    labels: NDArray[np.int64]
+    labels: IntArray
     """Shape (N,)."""
-    words: FloatArray | None
+    words: DoubleArray | None
     """Shape (N, C), zero-shot logits."""
-    scores: FloatArray
+    scores: DoubleArray
     """Shape (S, N, C), for each setting; NaN for a class that was left without an example."""
-    judged: NDArray[np.bool_]
+    judged: BoolArray
     """Shape (N,), whether the class of a row kept an example when the row was left out."""
-    folds: NDArray[np.int64]
+    folds: IntArray
     """Shape (N,): rows of one number were left out together."""
-    groups: NDArray[np.int64]
+    groups: IntArray
     """Shape (N,): rows of one number are copies, which are one piece of evidence."""
 
-    def filled(self) -> FloatArray:
+    def filled(self) -> DoubleArray:
         """Scores with the row's mean for a class without an example: it says nothing of it."""
         known = np.isfinite(self.scores)
         sums = np.where(known, self.scores, 0.0).sum(axis=2, keepdims=True)
@@ -87,7 +87,7 @@ class HeldOut:
         return np.where(known, self.scores, means)
 
 
-def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, FloatArray]:
+def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, DoubleArray]:
     """Choose share, temperature and setting on examples left out.
 
     The words are heard only where they are seen to be better than chance. Each example is also
@@ -136,7 +136,7 @@ def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, 
     return best, logits
 
 
-def better_than_chance(words: FloatArray, held_out: HeldOut) -> bool:
+def better_than_chance(words: DoubleArray, held_out: HeldOut) -> bool:
     """Say whether examples show that the words know the classes: a permutation test.
 
     The true classes must have higher logits than the same labels in all but one in twenty other
@@ -153,7 +153,7 @@ def better_than_chance(words: FloatArray, held_out: HeldOut) -> bool:
     return float((others >= own - 1e-9 * abs(own)).mean()) <= _CHANCE
 
 
-def _stretches(words: FloatArray | None, scores: FloatArray) -> FloatArray:
+def _stretches(words: DoubleArray | None, scores: DoubleArray) -> DoubleArray:
     """One for each setting; 0 for scores that tell no class from another."""
     wanted = _ALONE_SPREAD if words is None else float(words.std(axis=1).mean())
     spreads = scores.std(axis=2).mean(axis=1)
@@ -161,7 +161,7 @@ def _stretches(words: FloatArray | None, scores: FloatArray) -> FloatArray:
     return np.where(told, wanted / np.where(told, spreads, 1.0), 0.0)
 
 
-def _choose(blends: Sequence[Blend], priors: FloatArray, likelihoods: FloatArray) -> Blend:
+def _choose(blends: Sequence[Blend], priors: DoubleArray, likelihoods: DoubleArray) -> Blend:
     """Take the first setting without words, unless others are better.
 
     Words are where they make the true classes likelier at all, since they are better than chance
@@ -194,9 +194,9 @@ def _log_prior(blend: Blend, per_class: float, *, free: bool) -> float:
 
 
 def _log_likelihoods(
-    blend: Blend, held_out: HeldOut, scores: FloatArray, rows: NDArray[np.int64]
-) -> FloatArray:
+    blend: Blend, held_out: HeldOut, scores: DoubleArray, rows: IntArray
+) -> DoubleArray:
     words = None if held_out.words is None else held_out.words[rows]
     logits = blend.logits(words, scores[blend.setting, rows])
-    likelihoods: FloatArray = log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]
+    likelihoods: DoubleArray = log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]
     return likelihoods

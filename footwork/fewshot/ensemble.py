@@ -14,9 +14,8 @@ spreads: where an axis is told by few, standardising it does more harm than good
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import DoubleArray, FloatArray
 from footwork.fewshot import discriminant, linear_probe
 from footwork.fewshot.examples import Examples
 from footwork.fewshot.heads import LinearHead
@@ -55,7 +54,7 @@ def fit_all(examples: Examples) -> tuple[LinearHead, ...]:
     )
 
 
-def _levelled(examples: Examples, common_rows: int) -> tuple[Examples, NDArray[np.float32]]:
+def _levelled(examples: Examples, common_rows: int) -> tuple[Examples, FloatArray]:
     """Divide each axis by its spread, drawn towards that of all axes; and the divisors, (D,)."""
     spreads = examples.embeddings.var(axis=0, dtype=np.float64)
     common = max(float(spreads.mean()), np.finfo(np.float64).tiny)
@@ -65,7 +64,7 @@ def _levelled(examples: Examples, common_rows: int) -> tuple[Examples, NDArray[n
     return level, scale.astype(np.float32)
 
 
-def _sum(parts: tuple[LinearHead, ...], level: Examples, scale: NDArray[np.float32]) -> LinearHead:
+def _sum(parts: tuple[LinearHead, ...], level: Examples, scale: FloatArray) -> LinearHead:
     """Add up heads that were brought to scores of one spread, and undo the levelling."""
     spreads = [_spread(part.scores(level.embeddings)) for part in parts]
     told = [(part, spread) for part, spread in zip(parts, spreads, strict=True) if spread > 1e-12]
@@ -76,5 +75,5 @@ def _sum(parts: tuple[LinearHead, ...], level: Examples, scale: NDArray[np.float
     return LinearHead(weights / scale, bias)
 
 
-def _spread(scores: FloatArray) -> float:
+def _spread(scores: DoubleArray) -> float:
     return float(scores.std(axis=1).mean())

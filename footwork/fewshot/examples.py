@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import DoubleArray, IntArray, RealArray
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
     """N embedded inputs (texts or images) with their classes."""
 
-    embeddings: NDArray[np.floating[Any]]
+    embeddings: RealArray
     """Shape (N, D), unit rows."""
-    labels: NDArray[np.int64]
+    labels: IntArray
     """Shape (N,), class numbers below `num_classes`."""
     num_classes: int
     """C; a class may be without an example."""
@@ -37,27 +35,27 @@ class Examples:
         return len(self.labels)
 
     @property
-    def counts(self) -> NDArray[np.int64]:
+    def counts(self) -> IntArray:
         """Examples of each class, (C,)."""
         return np.bincount(self.labels, minlength=self.num_classes)
 
-    def without(self, rows: NDArray[np.int64]) -> Examples:
+    def without(self, rows: IntArray) -> Examples:
         """All examples but some."""
         kept = np.ones(len(self), dtype=bool)
         kept[rows] = False
         return Examples(self.embeddings[kept], self.labels[kept], self.num_classes)
 
-    def class_means(self) -> FloatArray:
+    def class_means(self) -> DoubleArray:
         """Mean embedding of each class, (C, D); zeros for one without an example."""
         from scipy.sparse import csr_array
 
         places = (self.labels, np.arange(len(self)))
         shape = (self.num_classes, len(self))
         shares = csr_array((1.0 / self.counts[self.labels], places), shape=shape)
-        means: FloatArray = shares @ self.embeddings.astype(np.float64)
+        means: DoubleArray = shares @ self.embeddings.astype(np.float64)
         return means
 
-    def basis(self) -> FloatArray:
+    def basis(self) -> DoubleArray:
         """Orthonormal rows that span the examples, (R, D) with R at most D.
 
         A method that looks at examples through their inner products alone may work on R numbers
@@ -66,11 +64,11 @@ class Examples:
         if 2 * len(self) >= self.embeddings.shape[1]:
             return np.eye(self.embeddings.shape[1])
         _, sizes, rows = np.linalg.svd(self.embeddings.astype(np.float64), full_matrices=False)
-        kept: FloatArray = rows[sizes > 1e-7 * sizes.max(initial=0.0)]
+        kept: DoubleArray = rows[sizes > 1e-7 * sizes.max(initial=0.0)]
         return kept
 
 
-Folds = Sequence[NDArray[np.int64]]
+Folds = Sequence[IntArray]
 
 SAME_COSINE = 0.9999
 """Above it two embeddings are of one input: a copy, or one saved again in another quality. With
@@ -79,7 +77,7 @@ real vectors of CLIP ViT-B/32, different photographs of one scene stay below 0.9
 _BLOCK = 2048  # rows compared with all others at once
 
 
-def group_copies(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+def group_copies(embeddings: RealArray) -> IntArray:
     """Number the groups of copies: rows of one number are (nearly) one input.
 
     Args:
@@ -102,14 +100,14 @@ def group_copies(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def leave_one_out(groups: NDArray[np.int64]) -> Folds:
+def leave_one_out(groups: IntArray) -> Folds:
     """One fold a group of copies, as `group_copies` numbers them, (N,)."""
     order = np.argsort(groups, kind="stable")
     ends = np.nonzero(np.diff(groups[order]))[0] + 1
     return [fold for fold in np.split(order, ends) if len(fold)]
 
 
-def make_folds(examples: Examples, groups: NDArray[np.int64], most: int) -> Folds:
+def make_folds(examples: Examples, groups: IntArray, most: int) -> Folds:
     """Leave out one example of every class at a time, or more where that would be too often.
 
     One alone would be too little: without it its class knows less than all the others, and so

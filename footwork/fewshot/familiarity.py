@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import DoubleArray
 from footwork.fewshot.examples import Examples, Folds
 from footwork.fewshot.heads import Float32
 from footwork.prompts.class_embeddings import unit_rows
@@ -50,7 +50,7 @@ class Familiarity:
     z_score: tuple[float, float]
     """The same of the best class name's z-score; (0, 0) where there are no words."""
 
-    def scores(self, embeddings: NDArray[Any], z_scores: FloatArray | None) -> FloatArray:
+    def scores(self, embeddings: NDArray[Any], z_scores: DoubleArray | None) -> DoubleArray:
         """How familiar each input is, (N,): 0 is usual for an example, less is stranger.
 
         Args:
@@ -62,8 +62,8 @@ class Familiarity:
 
 
 def learn_familiarity(
-    examples: Examples, folds: Folds, z_scores: FloatArray | None
-) -> tuple[Familiarity, FloatArray]:
+    examples: Examples, folds: Folds, z_scores: DoubleArray | None
+) -> tuple[Familiarity, DoubleArray]:
     """Learn it, and say how familiar each example is to the others.
 
     Args:
@@ -90,7 +90,7 @@ def learn_familiarity(
     return learned, scores if z_scores is None else scores + _standardised(z_scores, words)
 
 
-def familiarity_threshold(familiarities: FloatArray, refused: float) -> float | None:
+def familiarity_threshold(familiarities: DoubleArray, refused: float) -> float | None:
     """What is less familiar than this is none of the classes.
 
     Args:
@@ -107,23 +107,23 @@ def familiarity_threshold(familiarities: FloatArray, refused: float) -> float | 
     return float(known[max(1, int((len(known) + 1) * refused)) - 1])
 
 
-def _view(means: FloatArray) -> tuple[Float32, Float32]:
+def _view(means: DoubleArray) -> tuple[Float32, Float32]:
     middle = means.mean(axis=0)
     return middle.astype(np.float32), unit_rows(means - middle)
 
 
-def _leaning(embeddings: NDArray[Any], middle: Float32, directions: Float32) -> FloatArray:
+def _leaning(embeddings: NDArray[Any], middle: Float32, directions: Float32) -> DoubleArray:
     """Highest cosine with a direction, seen from the middle, (N,)."""
     away = embeddings.astype(np.float64) - middle
     lengths = np.maximum(np.linalg.norm(away, axis=1), _SMALLEST_SPREAD)
-    cosines: FloatArray = (away @ directions.T.astype(np.float64)).max(axis=1) / lengths
+    cosines: DoubleArray = (away @ directions.T.astype(np.float64)).max(axis=1) / lengths
     return cosines
 
 
-def _moments(values: FloatArray) -> tuple[float, float]:
+def _moments(values: DoubleArray) -> tuple[float, float]:
     return (float(values.mean()), float(values.std())) if len(values) else (0.0, 0.0)
 
 
-def _standardised(values: FloatArray, moments: tuple[float, float]) -> FloatArray:
+def _standardised(values: DoubleArray, moments: tuple[float, float]) -> DoubleArray:
     mean, spread = moments
     return (values - mean) / max(spread, _SMALLEST_SPREAD)

@@ -7,11 +7,11 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, DoubleArray, IntArray
 from footwork.evaluation.calibration import Abstention, abstention_threshold
 from footwork.evaluation.intervals import wilson_interval
-from footwork.evaluation.logits import FloatArray, log_softmax
+from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import Interval, confusion_counts
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, make_folds
@@ -40,27 +40,27 @@ class Trial:
     method: str
     setting: Setting
     blend: Blend
-    logits: FloatArray
+    logits: DoubleArray
     """Shape (N, C), each row by a classifier and a blend that did not know it; NaN where an
     example was alone of its class and there are no words."""
-    labels: NDArray[np.int64]
-    judged: NDArray[np.bool_]
+    labels: IntArray
+    judged: BoolArray
     """Shape (N,): the class had another example. The others are judged by the words."""
-    groups: NDArray[np.int64]
+    groups: IntArray
     """Shape (N,): rows of one number are copies."""
     folds: int
     """Classifiers that were fitted."""
 
     @property
-    def answered(self) -> NDArray[np.bool_]:
+    def answered(self) -> BoolArray:
         """Rows that anything is known of, (N,)."""
-        known: NDArray[np.bool_] = np.isfinite(self.logits[:, 0])
+        known: BoolArray = np.isfinite(self.logits[:, 0])
         return known
 
     @property
-    def hits(self) -> NDArray[np.bool_]:
+    def hits(self) -> BoolArray:
         """Whether the answer was right, (N,)."""
-        right: NDArray[np.bool_] = (self.logits.argmax(axis=1) == self.labels) & self.answered
+        right: BoolArray = (self.logits.argmax(axis=1) == self.labels) & self.answered
         return right
 
     @property
@@ -81,7 +81,7 @@ class Trial:
         growth = (_reached(per_class) / _reached(known)) ** fitted
         return Interval(*(_grown(value, 1.0 / num_classes, growth) for value in astuple(share)))
 
-    def probabilities(self) -> FloatArray:
+    def probabilities(self) -> DoubleArray:
         """Of the rows, (N, C)."""
         return np.exp(log_softmax(self.logits))
 
@@ -137,8 +137,8 @@ class Trial:
 def try_method(
     name: str,
     examples: Examples,
-    groups: NDArray[np.int64],
-    words: FloatArray | None,
+    groups: IntArray,
+    words: DoubleArray | None,
     options: LearnOptions,
 ) -> Trial:
     """Choose a method's settings on examples left out, and judge each without it.
@@ -176,14 +176,12 @@ def try_method(
     )
 
 
-def zero_shot_accuracy(
-    words: FloatArray, labels: NDArray[np.int64], groups: NDArray[np.int64]
-) -> Interval:
+def zero_shot_accuracy(words: DoubleArray, labels: IntArray, groups: IntArray) -> Interval:
     """Of zero-shot logits, (N, C), on the same examples."""
     return _share(words.argmax(axis=1) == labels, groups)
 
 
-def _share(hits: NDArray[np.bool_], groups: NDArray[np.int64], z: float = _Z) -> Interval:
+def _share(hits: BoolArray, groups: IntArray, z: float = _Z) -> Interval:
     """Share of hits; copies of an input tell no more than one of them does."""
     rows = len(np.unique(groups))
     return wilson_interval(float(hits.mean()) * rows, rows, z)

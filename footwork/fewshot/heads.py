@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray, FloatArray
 from footwork.errors import ModelError
-from footwork.evaluation.logits import FloatArray
 
-Float32 = NDArray[np.float32]
+Float32 = FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class LinearHead:
     bias: Float32
     """Shape (C,)."""
 
-    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
+    def scores(self, embeddings: NDArray[Any]) -> DoubleArray:
         """Inner products with the weights, plus the bias, (N, C)."""
         return embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
 
@@ -44,7 +44,7 @@ class CacheHead:
     sharpness: Float32
     """Shape (1,): a vote falls by e when the cosine falls by 1 / sharpness."""
 
-    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
+    def scores(self, embeddings: NDArray[Any]) -> DoubleArray:
         """Votes a class, (N, C)."""
         cosines = embeddings.astype(np.float64) @ self.keys.T.astype(np.float64)
         return np.exp(self.sharpness * (cosines - 1.0)) @ self.values.astype(np.float64)
@@ -59,7 +59,7 @@ class ProjectionHead:
     prototypes: Float32
     """Shape (C, R), unit rows."""
 
-    def scores(self, embeddings: NDArray[Any]) -> FloatArray:
+    def scores(self, embeddings: NDArray[Any]) -> DoubleArray:
         """Cosines with the prototypes, (N, C)."""
         projected = embeddings.astype(np.float64) @ self.projection.T.astype(np.float64)
         lengths = np.linalg.norm(projected, axis=1, keepdims=True)

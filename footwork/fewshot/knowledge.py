@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray
 from footwork.errors import ConfigError, ModelError
-from footwork.evaluation.logits import FloatArray, log_softmax
+from footwork.evaluation.logits import log_softmax
 from footwork.fewshot.blend import Blend
 from footwork.fewshot.familiarity import Familiarity
 from footwork.fewshot.heads import AnyHead, Float32, head_from_tensors, head_tensors
@@ -33,18 +34,18 @@ class Words:
     scale: float
     """What the model multiplies cosines by."""
 
-    def logits(self, embeddings: NDArray[Any]) -> FloatArray:
+    def logits(self, embeddings: NDArray[Any]) -> DoubleArray:
         """Zero-shot logits, (N, C), of embeddings (N, D)."""
         return self.scale * _cosines(embeddings, self.classes)
 
-    def z_scores(self, embeddings: NDArray[Any]) -> FloatArray:
+    def z_scores(self, embeddings: NDArray[Any]) -> DoubleArray:
         """How far the best class name stands above the reference prompts, (N,)."""
         cosines = _cosines(embeddings, self.classes), _cosines(embeddings, self.references)
         return z_scores(*cosines).max(axis=1)
 
 
-def _cosines(embeddings: NDArray[Any], rows: Float32) -> FloatArray:
-    cosines: FloatArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
+def _cosines(embeddings: NDArray[Any], rows: Float32) -> DoubleArray:
+    cosines: DoubleArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
     return cosines
 
 
@@ -73,9 +74,9 @@ class Thresholds:
 class Answers:
     """What is thought of N inputs, before a label is given."""
 
-    probabilities: FloatArray
+    probabilities: DoubleArray
     """Shape (N, C)."""
-    familiarities: FloatArray
+    familiarities: DoubleArray
     """Shape (N,)."""
 
 

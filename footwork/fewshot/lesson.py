@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.evaluation.calibration import Abstention
 from footwork.evaluation.metrics import Interval
 from footwork.fewshot.examples import Examples, group_copies, leave_one_out
@@ -26,7 +26,7 @@ class Lesson:
     """What was learned from N examples."""
 
     examples: Examples
-    groups: NDArray[np.int64]
+    groups: IntArray
     """Shape (N,): rows of one number are copies."""
     knowledge: Knowledge
     trial: Trial

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from footwork.arrays import DoubleArray
 from footwork.errors import ConfigError
-from footwork.evaluation.logits import FloatArray
 from footwork.fewshot import discriminant, ensemble, linear_probe, prototypes, tip_adapter
 from footwork.fewshot.examples import Examples, Folds
 from footwork.fewshot.heads import AnyHead, CacheHead, LinearHead, ProjectionHead
@@ -37,7 +37,7 @@ class Method:
     most_folds: int = 10
     """More refits would take more than seconds."""
 
-    def held_out_scores(self, examples: Examples, folds: Folds, seed: int) -> FloatArray:
+    def held_out_scores(self, examples: Examples, folds: Folds, seed: int) -> DoubleArray:
         """Score each example by heads that were fitted without its fold, for every setting.
 
         Returns:

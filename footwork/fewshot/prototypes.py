@@ -10,9 +10,8 @@ out raised the accuracy from 0.52 to 0.62 with one example each, from 0.67 to 0.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import BoolArray, DoubleArray
 from footwork.fewshot.examples import Examples
 from footwork.fewshot.heads import LinearHead
 
@@ -31,8 +30,8 @@ def fit(examples: Examples) -> LinearHead:
 
 
 def from_the_middle(
-    means: FloatArray, weighted: FloatArray, known: NDArray[np.bool_]
-) -> tuple[FloatArray, FloatArray]:
+    means: DoubleArray, weighted: DoubleArray, known: BoolArray
+) -> tuple[DoubleArray, DoubleArray]:
     """Weights of equal length from the middle of the known classes to each, and their biases.
 
     Args:
@@ -46,7 +45,7 @@ def from_the_middle(
     """
     middle = means[known].mean(axis=0)
     away = np.where(known[:, None], means - middle, 0.0)
-    weights: FloatArray = np.where(known[:, None], weighted - weighted[known].mean(axis=0), 0.0)
+    weights: DoubleArray = np.where(known[:, None], weighted - weighted[known].mean(axis=0), 0.0)
     squares = np.einsum("cd,cd->c", weights, away)[:, None]
     weights = weights / np.sqrt(np.maximum(squares, _SHORTEST))
     return weights, -(weights @ middle)

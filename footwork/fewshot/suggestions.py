@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import BoolArray, DoubleArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class Candidates:
 
     embeddings: NDArray[Any]
     """Shape (M, D), unit rows."""
-    probabilities: FloatArray
+    probabilities: DoubleArray
     """Shape (M, C)."""
-    unfamiliar: NDArray[np.bool_]
+    unfamiliar: BoolArray
     """Shape (M,), whether it is like none of the classes."""
 
 

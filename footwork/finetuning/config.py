@@ -64,7 +64,8 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         rate = self.learning_rate or recipe.learning_rate
         epochs = self.num_epochs or recipe.num_epochs
         metric = self.best_metric or PRIMARY_METRIC[task]
-        lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} epochs of {length}"
+        unit = "epoch" if epochs == 1 else "epochs"
+        lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} {unit} of {length}"
         said = f"{self.method}: rate {rate:g}, {lasts} ({recipe.source})"
         return replace(self, learning_rate=rate, num_epochs=epochs, best_metric=metric), said
 

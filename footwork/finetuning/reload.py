@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray
 from footwork.errors import ModelError
 from footwork.files.folders import MANIFEST, read_json, write_json
 from footwork.finetuning.task import Task
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3
 """Largest difference of a logit: other padding costs 1e-5, a lost weight 1e-2 and more."""
 
 
-def prove_reload(task: Task, folder: Path, question: Any, expected: NDArray[np.float32]) -> float:
+def prove_reload(task: Task, folder: Path, question: Any, expected: FloatArray) -> float:
     """Compare a fresh process with the trained model, and note the difference in the manifest.
 
     Args:
@@ -53,7 +53,7 @@ def prove_reload(task: Task, folder: Path, question: Any, expected: NDArray[np.f
     return difference
 
 
-def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> NDArray[np.float32]:
+def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> FloatArray:
     """What a model that is loaded anew answers."""
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name) / "asked.json", Path(name) / "answered.json"

@@ -22,10 +22,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from footwork.accelerator import resolve_precision
+from footwork.arrays import FloatArray
 from footwork.errors import ModelError
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.config import FinetuningConfig
-from footwork.inference.halving import ElasticBatch, FloatArray
+from footwork.inference.halving import ElasticBatch
 from footwork.methods.adaptation import encoder_of, head_names
 from footwork.methods.table import METHODS, Recipe, methods_where, recipe_for
 from footwork.models.heads import HeadOrigin
@@ -317,7 +318,7 @@ class Task(ABC):
         """Logits, in float32, (8, C), of inputs that are always the same, to compare models by."""
 
     @abstractmethod
-    def answer(self, folder: Path, question: Any) -> NDArray[np.float32]:
+    def answer(self, folder: Path, question: Any) -> FloatArray:
         """Logits of a published folder in float32 for `EncodedRows.question`, (N, C)."""
 
     def manifest(self, data: LabelledData, config: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from footwork.accelerator import (
     settled_precision,
     wait_for_everyone,
 )
+from footwork.arrays import FloatArray
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
 from footwork.files.folders import discard_folder, published_folder, read_manifest
 from footwork.files.paths import shell_word
@@ -32,7 +33,6 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.manifest import Result, write_folder
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner, Notify, Task
-from footwork.inference.halving import FloatArray
 from footwork.methods.adaptation import adapt, parameter_groups
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import model_commit, resolve_model_id

@@ -7,9 +7,10 @@ from io import BytesIO
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import TiffImageFile
+
+from footwork.arrays import FloatArray
 
 _HARDLY = 8  # of 255, for any colour: profiles that call themselves sRGB differ by some
 _TIFF_BITS = 258  # BitsPerSample
@@ -126,7 +127,7 @@ def _unknown_value(picture: TiffImageFile) -> float | None:
         return None
 
 
-def _black_and_white(picture: Image.Image, values: NDArray[np.float32]) -> tuple[float, float]:
+def _black_and_white(picture: Image.Image, values: FloatArray) -> tuple[float, float]:
     """The values that are to be black and white.
 
     They are told by nearly all of the pixels: a few glaring ones shall not make the others black.

@@ -9,13 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from footwork.accelerator import free_cached_memory, is_out_of_memory
+from footwork.arrays import FloatArray
 from footwork.errors import ModelError
 
 Item = TypeVar("Item")
-FloatArray = NDArray[np.float32]
 
 SMALLEST_SHARE = 4
 """Fewer pictures a batch would take longer: each batch reads all the weights."""

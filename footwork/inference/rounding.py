@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-Closeness = Callable[[FloatArray], NDArray[np.float64]]
+from footwork.arrays import DoubleArray, FloatArray, IntArray
+
+Closeness = Callable[[FloatArray], DoubleArray]
 """(N, C) logits → (N,) distances, in logits, to where a decision changes."""
 
 SAMPLE = 16
@@ -42,7 +42,7 @@ class RoundingError:
         mean: FloatArray = np.mean(list(self._samples.values()), axis=0)
         return mean
 
-    def to_measure(self, texts: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+    def to_measure(self, texts: Sequence[tuple[int, ...]]) -> IntArray:
         """The rows of different texts, (S,), that are to be measured: at most `wanted`.
 
         Of the shorter half, if it has so many: the error hardly depends on length, the cost does.
@@ -62,7 +62,7 @@ class RoundingError:
             if len(self._samples) < MOST_SAMPLES:
                 self._samples.setdefault(text, error)
 
-    def within_reach(self, closeness: Closeness, answers: FloatArray) -> NDArray[np.int64]:
+    def within_reach(self, closeness: Closeness, answers: FloatArray) -> IntArray:
         """The rows of `answers` (N, C), without bias, that lie within reach of another decision.
 
         How far errors move the decision of each row is tried out: what moves all labels alike moves

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from footwork.accelerator import (
@@ -26,13 +25,12 @@ from footwork.accelerator import (
     is_out_of_memory,
     settled_precision,
 )
+from footwork.arrays import FloatArray, IntArray
 from footwork.errors import ConfigError, ModelError
 from footwork.inference.frozen import frozen_model
 from footwork.inference.rounding import Closeness, RoundingError
 from footwork.inference.tokens import TokenizedTexts
 from footwork.options import PRECISIONS, Precision
-
-FloatArray = NDArray[np.float32]
 
 LEAST_TOKENS = 128
 """Of a batch, where there is a choice: fewer use a processor badly."""
@@ -125,7 +123,7 @@ class SequenceModel:
         lengths = np.array(sequences.lengths, np.int64)
         answers = fast.copy()
 
-        def make_again(rows: NDArray[np.int64]) -> None:
+        def make_again(rows: IntArray) -> None:
             if len(rows):
                 rows = rows[longest_first(lengths[rows])]
                 answers[rows] = self._run(self._exact, sequences, rows)
@@ -139,15 +137,13 @@ class SequenceModel:
         make_again(self._error.within_reach(closeness, answers))
         return answers
 
-    def _run(
-        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
-    ) -> FloatArray:
+    def _run(self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray) -> FloatArray:
         """Answer the sequences in `rows`, given longest first; (R, C) in the order of `rows`."""
         lengths = np.array(sequences.lengths, np.int64)[rows]
         tokens = self._even_tokens(int(lengths.sum()))
         batches = [rows[batch] for batch in plan_batches(lengths, tokens)]
 
-        def answer(batch: NDArray[np.int64]) -> FloatArray | None:
+        def answer(batch: IntArray) -> FloatArray | None:
             try:
                 return self._answer(model, sequences, batch)
             except ModelError:  # the others may hold the memory: once more when they have ended
@@ -174,9 +170,7 @@ class SequenceModel:
         even = math.ceil(tokens / max(1, rounds * self._worker_count))
         return min(max(even, LEAST_TOKENS), self._batch_tokens)
 
-    def _answer(
-        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
-    ) -> FloatArray:
+    def _answer(self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray) -> FloatArray:
         """One batch, in parts where it does not fit into memory; shape (R, C)."""
         logits = self._attempt(model, sequences, rows)
         if logits is not None:
@@ -188,7 +182,7 @@ class SequenceModel:
         return np.concatenate([self._answer(model, sequences, part) for part in parts])
 
     def _attempt(
-        self, model: nn.Module, sequences: TokenizedTexts, rows: NDArray[np.int64]
+        self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray
     ) -> FloatArray | None:
         """One batch; None if memory ran out and a smaller batch may do."""
         try:
@@ -223,7 +217,7 @@ def single_threads(count: int) -> ThreadPoolExecutor | None:
     return pool
 
 
-def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np.int64]]:
+def plan_batches(lengths: IntArray, tokens: int) -> Iterator[IntArray]:
     """Cut rows of descending length into batches of at most `tokens` padded tokens.
 
     A batch also ends where padding would eat an eighth of it, once it is large enough (a quarter
@@ -250,7 +244,7 @@ def plan_batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np
         start = end
 
 
-def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def longest_first(lengths: IntArray) -> IntArray:
     """The order that sorts `lengths` descending; equal ones stay as they are."""
     return np.argsort(-lengths, kind="stable")
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
 
-def of_one_length(lengths: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+def of_one_length(lengths: IntArray, size: int) -> Iterator[IntArray]:
     """Rows in batches of at most `size`, equally long, so that none is padded for another's sake.
 
     Args:

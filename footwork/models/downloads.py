@@ -23,7 +23,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from footwork.console import Progress, note
 from footwork.errors import HubUnreachable, ModelError
+from footwork.files.folders import published_file
 from footwork.files.paths import size_text
+from footwork.files.plain_files import content_hash
 
 Answer = TypeVar("Answer")
 _PAUSES = (1, 2, 4, 8)
@@ -104,7 +106,7 @@ def damaged_file(snapshot: Path) -> str | None:
     """
     for path in sorted(snapshot.iterdir()):
         blob = path.resolve()
-        if path.is_file() and not _sha256(path).startswith(blob.name):
+        if path.is_file() and not content_hash(path).startswith(blob.name):
             head = f"blob {_size_of(blob)}\0".encode()
             if hashlib.sha1(head + blob.read_bytes()).hexdigest() != blob.name:
                 return path.name
@@ -166,9 +168,8 @@ def _link(path: Path, blob: Path) -> None:
     try:
         path.symlink_to(os.path.relpath(blob, path.parent))
     except OSError:  # a file system without links
-        copy = path.with_name(f"{path.name}.incomplete")
-        shutil.copyfile(blob, copy)
-        copy.replace(path)
+        with published_file(path) as sibling:
+            shutil.copyfile(blob, sibling)
 
 
 def _download(url: str, blob: Path, size: int | None, progress: _Download) -> None:
@@ -187,7 +188,7 @@ def _download(url: str, blob: Path, size: int | None, progress: _Download) -> No
         )
     progress.find(start)
     _fill(url, part, size, progress)
-    if start and len(blob.name) == 64 and _sha256(part) != blob.name:
+    if start and len(blob.name) == 64 and content_hash(part) != blob.name:
         part.unlink()  # what was found there was something else
         progress.find(-(size or 0))
         _fill(url, part, size, progress)
@@ -247,11 +248,6 @@ def _part(blob: Path) -> Path:
 
 def _size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Download(Progress):

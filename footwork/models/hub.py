@@ -5,7 +5,6 @@ Whoever loads one loads that folder, so that this file alone asks the Hub, once 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -25,7 +24,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from footwork.console import note
 from footwork.errors import ConfigError, HubUnreachable, ModelError
 from footwork.files.faults import shortened
-from footwork.files.folders import MANIFEST
+from footwork.files.folders import MANIFEST, published_file
+from footwork.files.plain_files import read_object
 from footwork.models.downloads import (
     REFUSALS,
     ask_hub,
@@ -335,15 +335,13 @@ def _remember(ref: Path, commit: str) -> None:
         if ref.is_file() and ref.read_text() == commit:
             return
         ref.parent.mkdir(parents=True, exist_ok=True)
-        new = ref.with_name(f"{ref.name}.{os.getpid()}.new")
-        new.write_text(commit)
-        new.replace(ref)
+        with published_file(ref) as sibling:
+            sibling.write_text(commit)
 
 
 def _json_of(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        return found if isinstance(found, dict) else {}
+        return read_object(path)
     return {}
 
 
@@ -355,7 +353,8 @@ def _has_reader(folder: Path) -> bool:
 def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:
     part = cached_model(model_id, revision, "small")
     held = "only a part" if part else "no copy"
-    at = f" at revision {revision!r}" if revision else ""
+    # A commit is mostly what a branch was taken for, and no name that the user gave.
+    at = f" at revision {revision!r}" if revision and not _COMMIT.fullmatch(revision) else ""
     hint = f"Run it once with a connection, or {ANOTHER_MODEL}"
     if constants.is_offline_mode():
         hint = f"Unset {offline_switch()} to download it, or {ANOTHER_MODEL}"

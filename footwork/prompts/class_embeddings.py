@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.encoder.protocol import TextEncoder, UnitRows
+from footwork.arrays import BoolArray, FloatArray
+from footwork.encoder.protocol import TextEncoder
 from footwork.home import cache_folder
 from footwork.prompts.templates import Prompts
 
@@ -42,7 +43,7 @@ class EmbeddingCache:
         self.note: str | None = None
         """Why nothing is kept, None as long as all is well."""
 
-    def read(self, keys: Sequence[bytes], rows: UnitRows) -> NDArray[np.bool_]:
+    def read(self, keys: Sequence[bytes], rows: FloatArray) -> BoolArray:
         """Fill in what is there of N keys.
 
         Args:
@@ -63,7 +64,7 @@ class EmbeddingCache:
         lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         return known & (np.abs(lengths - 1) < _UNIT)  # False for NaN, too
 
-    def write(self, keys: Sequence[bytes], rows: UnitRows) -> None:
+    def write(self, keys: Sequence[bytes], rows: FloatArray) -> None:
         """Keep N rows, (N, D), all or none of them."""
         pairs = [(key, row.astype("<f4").tobytes()) for key, row in zip(keys, rows, strict=True)]
         if self.note is None:
@@ -125,7 +126,7 @@ def unseen(done: int, of: int) -> None:
 
 def class_embeddings(
     encoder: TextEncoder, class_names: Sequence[str], templates: Sequence[str]
-) -> UnitRows:
+) -> FloatArray:
     """Average each class over prompt templates.
 
     Source: prompt ensembling, Radford et al. 2021, section 3.1.4 (arXiv:2103.00020).
@@ -147,7 +148,7 @@ def prompt_embeddings(
     prompts: Prompts,
     cache: EmbeddingCache,
     on_progress: OnProgress = unseen,
-) -> UnitRows:
+) -> FloatArray:
     """Average each class over its own prompts: unit rows, their mean, made unit again.
 
     Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what
@@ -180,11 +181,11 @@ def prompt_embeddings(
     return rows
 
 
-def unit_rows(rows: NDArray[np.floating]) -> UnitRows:
+def unit_rows(rows: NDArray[np.floating]) -> FloatArray:
     """Divide each row by its length, in float32; a row of zeros stays."""
     single = rows.astype(np.float32, copy=False)
     lengths = np.linalg.norm(single, axis=1, keepdims=True)
-    unit: UnitRows = single / np.maximum(lengths, np.finfo(np.float32).tiny)
+    unit: FloatArray = single / np.maximum(lengths, np.finfo(np.float32).tiny)
     return unit
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.encoder.protocol import TextEncoder, UnitRows
-from footwork.evaluation.logits import FloatArray, log_softmax, sigmoid
+from footwork.arrays import DoubleArray, FloatArray, RealArray
+from footwork.encoder.protocol import TextEncoder
+from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.prompts.class_embeddings import (
     CHUNK,
     EmbeddingCache,
@@ -40,12 +39,12 @@ class Scorer:
     bias: float | None = None
     """Added to it: SigLIP's own; None makes the scores a softmax."""
 
-    def logits(self, cosines: NDArray[np.floating[Any]]) -> FloatArray:
+    def logits(self, cosines: RealArray) -> DoubleArray:
         """What the model calls `logits_per_image`, of the same shape."""
-        logits: FloatArray = cosines.astype(np.float64) * self.scale + (self.bias or 0.0)
+        logits: DoubleArray = cosines.astype(np.float64) * self.scale + (self.bias or 0.0)
         return logits
 
-    def scores(self, cosines: NDArray[np.floating[Any]]) -> FloatArray:
+    def scores(self, cosines: RealArray) -> DoubleArray:
         """From 0 to 1, shape (N, C) as the cosines; over all C labels at once."""
         logits = self.logits(cosines)
         return np.exp(log_softmax(logits)) if self.bias is None else sigmoid(logits)
@@ -84,8 +83,8 @@ def label_notes(
     encoder: TextEncoder,
     class_names: Sequence[str],
     prompts: Prompts,
-    embeddings: UnitRows,
-    references: UnitRows,
+    embeddings: FloatArray,
+    references: FloatArray,
 ) -> tuple[str, ...]:
     """Say which labels are cut, and which are nearly the same to the model.
 
@@ -125,7 +124,7 @@ def label_notes(
     return tuple(notes)
 
 
-def near_cosine(references: UnitRows) -> float:
+def near_cosine(references: FloatArray) -> float:
     """The cosine from which two labels are nearly the same.
 
     Args:
@@ -137,7 +136,7 @@ def near_cosine(references: UnitRows) -> float:
 
 
 def near_pairs(
-    class_names: Sequence[str], embeddings: UnitRows, bound: float
+    class_names: Sequence[str], embeddings: FloatArray, bound: float
 ) -> tuple[tuple[NearPair, ...], int]:
     """Pairs at or above a cosine: the nearest `LISTED` of them, and how many there are.
 
@@ -175,9 +174,9 @@ def near_pairs(
 class EmbeddedLabels:
     """A set of labels as one model sees it; all rows are unit rows."""
 
-    classes: UnitRows
+    classes: FloatArray
     """Shape (C, D)."""
-    references: UnitRows
+    references: FloatArray
     """Shape (R, D), of reference prompts: words that have nothing to do with most inputs."""
     notes: tuple[str, ...]
     """What to know before the labels are used, one sentence or two each."""

@@ -40,12 +40,11 @@ nothing in the rule depends on the scale of the cosines.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray, sigmoid
+from footwork.arrays import DoubleArray, RealArray
+from footwork.evaluation.logits import sigmoid
 
 REFERENCE_WORDS = tuple(
     word
@@ -77,9 +76,7 @@ alike; the 95 % interval over resampled photographs is 2.4 to 3.4."""
 _SMALLEST_SPREAD = 1e-6  # cosine: words that a model cannot tell apart make no yardstick
 
 
-def z_scores(
-    cosines: NDArray[np.floating[Any]], reference_cosines: NDArray[np.floating[Any]]
-) -> FloatArray:
+def z_scores(cosines: RealArray, reference_cosines: RealArray) -> DoubleArray:
     """How far each label stands above the reference prompts, in their standard deviations.
 
     Args:
@@ -91,11 +88,11 @@ def z_scores(
     """
     null = reference_cosines.astype(np.float64)
     spread = np.maximum(null.std(axis=1, keepdims=True), _SMALLEST_SPREAD)
-    result: FloatArray = (cosines - null.mean(axis=1, keepdims=True)) / spread
+    result: DoubleArray = (cosines - null.mean(axis=1, keepdims=True)) / spread
     return result
 
 
-def presence(z_scores: FloatArray, threshold: float) -> FloatArray:
+def presence(z_scores: DoubleArray, threshold: float) -> DoubleArray:
     """Probability, label by label, that it is in the input: 0.5 at the threshold.
 
     At 2.1 this is the logistic regression for labels of which one in seven is in the image; a

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from footwork.arrays import IntArray
 
 FILLER = -1  # stands for no row: completes the last batch where several processes need equal shares
 POOL = 50  # batches whose rows are sorted together; transformers' group_by_length uses the same
@@ -29,7 +30,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
 
     def __init__(
         self,
-        lengths: Sequence[int] | NDArray[np.int64],
+        lengths: Sequence[int] | IntArray,
         batch_size: int,
         seed: int,
         *,
@@ -55,7 +56,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
         noisy = self.lengths * random.uniform(1 - JITTER, 1 + JITTER, len(self.lengths))
         full = len(rows) // self.batch_size * self.batch_size
         pool = POOL * self.batch_size
-        batches: list[NDArray[np.int64]] = []
+        batches: list[IntArray] = []
         for start in range(0, full, pool):
             part = rows[start : min(start + pool, full)]
             part = part[np.argsort(-noisy[part], kind="stable")]

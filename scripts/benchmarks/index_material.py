@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.encoder.dual import DualEncoder
 from search.place.folder import IndexFolder
 from search.query.relevance import Relevance
 from search.query.texts import embedder_of, prepare_texts
 from search.records import ImageRecord, file_state
-from search.store.protocol import Changes, Embedded, Embedder, FloatArray
+from search.store.protocol import Changes, Embedded, Embedder
 
 SEED = 0
 _AT_ONCE = 20_000

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from footwork.accelerator import compute_device, has_bf16
+from footwork.arrays import FloatArray
 from footwork.encoder.dual import DualEncoder
 from scripts.benchmarks.image_material import (
     MEGAPIXELS_12,
@@ -40,7 +41,7 @@ from search.index import ImageIndex
 from search.options import ModelOptions
 from search.place.folder import IndexFolder
 from search.query.terms import parse_query
-from search.store.protocol import FloatArray, Store
+from search.store.protocol import Store
 from search.update.indexing import Indexer
 
 BATCH, RCLIPS_BATCH = 32, 8

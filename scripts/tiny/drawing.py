@@ -19,8 +19,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from footwork.arrays import FloatArray
 
 Points = list[tuple[float, float]]
 
@@ -97,8 +98,6 @@ OUTLINES = {name: fitted(outlines) for name, outlines in DRAWN.items()}
 UNSEEN_SHAPES = ("bolt", "crescent")
 SHAPES = tuple(name for name in OUTLINES if name not in UNSEEN_SHAPES)
 
-
-FloatArray = NDArray[np.float32]
 
 COLOURS = {
     "red": (214, 32, 38),

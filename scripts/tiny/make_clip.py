@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
+from footwork.arrays import ByteArray
 from scripts.tiny.captions import PROPERTIES, Caption, full_caption, varied_caption, wrapped
 from scripts.tiny.drawing import Scene, draw_as_found, random_scene
 
@@ -118,7 +118,7 @@ def image_processor() -> CLIPImageProcessorPil:
     )
 
 
-def draw_pool(count: int, seed: int) -> tuple[NDArray[np.uint8], list[Scene]]:
+def draw_pool(count: int, seed: int) -> tuple[ByteArray, list[Scene]]:
     """Pictures as the model sees them but for the normalisation, shape (N, 3, SIDE, SIDE)."""
     generator = random.Random(seed)
     processor = image_processor()
@@ -190,7 +190,7 @@ def step_loss(
     return torch.stack(losses).mean()
 
 
-def normalised(rows: NDArray[np.uint8], generator: np.random.Generator) -> torch.Tensor:
+def normalised(rows: ByteArray, generator: np.random.Generator) -> torch.Tensor:
     """What the processor hands to the model, shape (B, 3, SIDE, SIDE); half of it mirrored."""
     processor = image_processor()
     mean = torch.tensor(processor.image_mean)[:, None, None]
@@ -219,7 +219,7 @@ def optimizers(model: CLIPModel) -> list[torch.optim.Optimizer]:
 def train(
     model: CLIPModel,
     tokenizer: CLIPTokenizer,
-    pool: tuple[NDArray[np.uint8], list[Scene]],
+    pool: tuple[ByteArray, list[Scene]],
     minutes: float,
 ) -> None:
     """Train for so many minutes of processor time; the rates fall with it, so every run decays."""

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Tokenizer
 
+from footwork.arrays import IntArray
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.deberta import accelerate_attention
 from scripts.tiny.opinions import Review, write_reviews
@@ -107,7 +108,7 @@ class Rated:
     ids: list[list[int]]
     praises: torch.Tensor
 
-    def batch(self, picked: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, picked: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens of some reviews (B, T), padded, and whether they praise (B)."""
         rows = [torch.tensor(self.ids[row]) for row in picked]
         padded = torch.nn.utils.rnn.pad_sequence(
@@ -154,7 +155,7 @@ class Objective:
         self.mask_id = mask_id
         self.generator = torch.Generator().manual_seed(0)
 
-    def draw(self, count: int) -> NDArray[np.int64]:
+    def draw(self, count: int) -> IntArray:
         """The rows of a batch, of so many."""
         return torch.randint(count, (BATCH,), generator=self.generator).numpy()
 

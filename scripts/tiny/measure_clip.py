@@ -12,18 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
+from footwork.arrays import FloatArray
 from scripts.tiny.captions import full_caption
 from scripts.tiny.drawing import COLOURS, OUTLINES, SHAPES, Scene, draw, draw_as_found, random_scene
 
 AMONG = 256  # captions that a picture is looked for among
 EXAMPLES = 5  # a class
 SEED = 1_000_003  # no seed of the training
-
-FloatArray = NDArray[np.float32]
 
 
 class Embedder:

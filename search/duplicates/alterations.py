@@ -17,18 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import ByteArray, DoubleArray, FloatArray
 from footwork.errors import ImageError
 from footwork.images.decoding import decode_image
 from search.duplicates.looks import Placing, content_box, laid_over, scaled, turned
 from search.records import ImageRecord
-from search.store.protocol import FloatArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_Greys = NDArray[np.uint8]
 
 _SIDE = 320  # pixels of the longer side that are decoded
 _COMPARED = 160  # pixels of the longer side that are compared
@@ -237,7 +234,7 @@ class _Overlay:
             changes.append("re-encoded")
         return changes
 
-    def _files(self) -> tuple[_Greys, _Greys]:
+    def _files(self) -> tuple[ByteArray, ByteArray]:
         """All pixels of both, in grey, shape (H, W), the inner one turned as the outer lies."""
         inner, outer = (
             np.asarray(decode_image(Path(image.record.path)).convert("L")) for image in self.images
@@ -341,7 +338,7 @@ def _change_of_tones(before: FloatArray, after: FloatArray) -> list[str]:
 # Detail, and traces of savings.
 
 
-def adds_detail(large: _Greys, small: _Greys) -> bool | None:
+def adds_detail(large: ByteArray, small: ByteArray) -> bool | None:
     """Whether an image shows more than a smaller one of the same; None if that cannot be told."""
     from PIL.Image import Resampling, fromarray
 
@@ -367,7 +364,7 @@ def _beyond(large: Image, small: Image) -> float:
 
 
 def _made_of_other(
-    greys: tuple[_Greys, _Greys], records: tuple[ImageRecord, ImageRecord], turn: int
+    greys: tuple[ByteArray, ByteArray], records: tuple[ImageRecord, ImageRecord], turn: int
 ) -> int | Literal["equal"] | None:
     """Which of two files of as many pixels was made of the other.
 
@@ -410,7 +407,7 @@ def _made_of_other(
     return 1 - coarse if nearer > _ON_GRID else coarse
 
 
-def _steps(record: ImageRecord) -> NDArray[np.float64] | None:
+def _steps(record: ImageRecord) -> DoubleArray | None:
     """Of each frequency of brightness, shape (8, 8): 0 if it is lossless, None if unknown."""
     from footwork.images.opening import open_picture, read_source
 
@@ -424,7 +421,7 @@ def _steps(record: ImageRecord) -> NDArray[np.float64] | None:
     return None if table is None else np.array(table, np.float64).reshape(8, 8)
 
 
-def _frequencies(greys: _Greys) -> NDArray[np.float64]:
+def _frequencies(greys: ByteArray) -> DoubleArray:
     """Shape (N, 8, 8), of N blocks."""
     height, width = (min(side, _PART) // 8 for side in greys.shape)
     blocks = greys[: height * 8, : width * 8].reshape(height, 8, width, 8).astype(np.float64)
@@ -435,7 +432,7 @@ def _frequencies(greys: _Greys) -> NDArray[np.float64]:
     return np.asarray(found).reshape(-1, 8, 8)
 
 
-def _distance(frequencies: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
+def _distance(frequencies: DoubleArray, steps: DoubleArray) -> float:
     """Of low frequencies to the nearest step, in steps; by chance about 0.25; nan of too few."""
     sums = np.add.outer(np.arange(8), np.arange(8))
     u, v = np.nonzero((sums < _LOW) & (sums > 0) & (steps > 1))

@@ -21,16 +21,22 @@ from typing import Literal
 
 import numpy as np
 
+<<<<<<< HEAD
 from footwork.errors import ConfigError, ImageError
 from footwork.files.faults import why
 from footwork.files.plain_files import content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from search.duplicates.keepers import Keepers, OnProgress
+=======
+from footwork.arrays import FloatArray
+from footwork.errors import ConfigError
+from search.duplicates.keepers import Keepers, Progress, distinct_files, holds_as_known, state_of
+>>>>>>> main
 from search.duplicates.pca_bound import PcaBound
 from search.filters import EVERYTHING, Filter
 from search.paths import NO_ANSWER, is_at_or_below, missing_files
 from search.records import ImageRecord
-from search.store.protocol import FloatArray, Store
+from search.store.protocol import Store
 
 SEEN_COSINE, UNSEEN_COSINE = 0.9, 0.985
 """Least cosines where images are opened, and where they are not."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import ImageError
 from footwork.files.faults import why
 from footwork.images.ahead import decoded_ahead
@@ -20,7 +21,7 @@ from search.duplicates.alterations import OpenedImage, Verdict, open_image, verd
 from search.duplicates.looks import Look, best_placing, look_of
 from search.duplicates.pca_bound import near_rows
 from search.records import ImageRecord
-from search.store.protocol import FloatArray, Store
+from search.store.protocol import Store
 
 _BLOCK = 1024
 _CANDIDATES = 32  # images whose embeddings an image's is compared with

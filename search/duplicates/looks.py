@@ -15,8 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from footwork.arrays import ByteArray, FloatArray
 from footwork.images.decoding import decode_image
-from search.store.protocol import FloatArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,7 +50,7 @@ _STEPS, _STILL = 12, 0.03  # pixels, of a step that is the last
 class Look:
     """An image without its border, at a glance."""
 
-    greys: NDArray[np.uint8]
+    greys: ByteArray
     """Shape (H, W), the longer one 32."""
     cells: FloatArray
     """Shape (16, 16), of length 1; zeros where nothing is to be seen."""
@@ -149,7 +149,7 @@ def scaled(ratio: float, side: float) -> tuple[int, int]:
     return max(1, round(width)), max(1, round(height))
 
 
-def content_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+def content_box(pixels: ByteArray) -> tuple[int, int, int, int]:
     """An image, of shape (H, W, 3), without the border that was put around it.
 
     A border is of one colour, and what it frames begins at an edge: the margin of a drawing is
@@ -177,7 +177,7 @@ def content_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return box if np.mean(edges) >= _EDGE else whole
 
 
-def _border_width(lines: NDArray[np.uint8]) -> int:
+def _border_width(lines: ByteArray) -> int:
     seen = lines[: int(len(lines) * _WIDEST) + 1].astype(np.int16)
     colour = np.median(seen[0], axis=0)
     same = (np.abs(seen - colour).max(axis=2) <= _EVEN).mean(axis=1) >= _MOSTLY

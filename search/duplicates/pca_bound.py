@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from search.store.protocol import FloatArray
+from footwork.arrays import FloatArray
 
 _WIDTH = 64
 _CHUNK = 16_384  # rows compared at once with a block

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray, FloatArray
 from footwork.errors import ImageError, StoreError
 from search.answers.answer import RELEVANT, Answer, Hit
 from search.filters import EVERYTHING, Filter
@@ -19,7 +19,7 @@ from search.query.relevance import Evidence, Relevance
 from search.query.terms import Query, Term
 from search.query.texts import Texts
 from search.records import ImageRecord
-from search.store.protocol import FloatArray, Found, Store
+from search.store.protocol import Found, Store
 
 _SAMPLED = 1000
 """Images of the collection that terms are balanced by."""
@@ -200,7 +200,7 @@ class _Measured:
 
     wanted: Sequence[Evidence]
     excluded: Sequence[Evidence]
-    vector: NDArray[np.float64]
+    vector: DoubleArray
     """Shape (D,): whose nearest images are looked at."""
 
 

@@ -47,15 +47,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.evaluation.logits import FloatArray
+from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.prompts.none_of_these import reference_words, z_scores
-
-Vectors = NDArray[np.floating[Any]]
 
 TEXT_THRESHOLD = 2.8
 """z-score at which relevance is 0.5: best harmonic mean of precision and recall. A logistic
@@ -80,9 +77,9 @@ class Evidence:
     """A term of a query, to be measured by; made by `Relevance.text` and `Relevance.image`."""
 
     kind: Literal["text", "image"]
-    vector: FloatArray
+    vector: DoubleArray
     """Shape (D,), of length 1, as the model gave it."""
-    direction: FloatArray
+    direction: DoubleArray
     """Shape (D,), of length 1: what is its own in it."""
     weight: float = 1.0
     """Against the query's other terms; above 0."""
@@ -95,27 +92,27 @@ class Relevance:
         references: Shape (R, D), unit rows: the vectors of `reference_prompts`.
     """
 
-    def __init__(self, references: Vectors) -> None:
+    def __init__(self, references: RealArray) -> None:
         rows = references.astype(np.float64)
         self._middle = rows.mean(axis=0)
         self._words = _unit(rows - self._middle)
 
     @property
-    def directions(self) -> NDArray[np.float32]:
+    def directions(self) -> FloatArray:
         """Shape (R, D), unit rows: what is searched by for each of the words, typical queries."""
         return self._words.astype(np.float32)
 
-    def text(self, vector: Vectors, weight: float = 1.0) -> Evidence:
+    def text(self, vector: RealArray, weight: float = 1.0) -> Evidence:
         """A term that says what to find; its vector of shape (D,), of length 1."""
         own = vector.astype(np.float64)
         return Evidence("text", own, _unit(own - self._middle), weight)
 
-    def image(self, vector: Vectors, weight: float = 1.0) -> Evidence:
+    def image(self, vector: RealArray, weight: float = 1.0) -> Evidence:
         """A term that shows what to find; its vector of shape (D,), of length 1."""
         own = vector.astype(np.float64)
         return Evidence("image", own, _unit(own @ self._span @ self._span.T), weight)
 
-    def search_vector(self, terms: Sequence[Evidence], sample: Vectors) -> FloatArray:
+    def search_vector(self, terms: Sequence[Evidence], sample: RealArray) -> DoubleArray:
         """The one vector whose nearest images are those to be judged.
 
         Cosines of texts and of images live on two scales; each term counts by its weight and by
@@ -134,7 +131,7 @@ class Relevance:
         parts = [weight * term.direction for weight, term in zip(weights, terms, strict=True)]
         return _unit(np.sum(parts, axis=0))
 
-    def of(self, terms: Sequence[Evidence], vectors: Vectors) -> FloatArray:
+    def of(self, terms: Sequence[Evidence], vectors: RealArray) -> DoubleArray:
         """Estimated probability that an image is what is wanted: results end below 0.5.
 
         Of several terms it is the weighted geometric mean, so that none can stand in for another.
@@ -152,13 +149,13 @@ class Relevance:
         return np.asarray(np.exp(-(shares * np.logaddexp(0, -logits)).sum(axis=0)))
 
     @cached_property
-    def _span(self) -> FloatArray:
+    def _span(self) -> DoubleArray:
         """Orthonormal columns, (D, S): the directions in which words differ."""
         _, sizes, directions = np.linalg.svd(self._words, full_matrices=False)
         held = np.cumsum(sizes**2) / max(float((sizes**2).sum()), _SMALLEST)
         return np.asarray(directions[: int(np.searchsorted(held, _VARIED)) + 1].T)
 
-    def _logits(self, term: Evidence, vectors: Vectors) -> FloatArray:
+    def _logits(self, term: Evidence, vectors: RealArray) -> DoubleArray:
         if term.kind == "text":
             cosines = vectors @ term.direction
             above = z_scores(cosines[:, None], vectors @ self._words.T)[:, 0]
@@ -166,7 +163,7 @@ class Relevance:
         likeness = _unit(vectors @ self._span) @ (term.direction @ self._span)
         return np.asarray(IMAGE_SLOPE * (likeness - IMAGE_THRESHOLD))
 
-    def _growth(self, kind: str, sample: Vectors) -> float:
+    def _growth(self, kind: str, sample: RealArray) -> float:
         """Of the logit with the cosine of a term's direction, for a usual image."""
         if len(sample) == 0:
             return 1.0
@@ -177,6 +174,6 @@ class Relevance:
         return IMAGE_SLOPE / max(length, _SMALLEST)
 
 
-def _unit(rows: Vectors) -> FloatArray:
+def _unit(rows: RealArray) -> DoubleArray:
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.maximum(norms, _SMALLEST))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, ModelError, StoreError
 from footwork.files.checksums import damage_in, has_checksums, write_checksums
 from footwork.files.folders import followed, remove_staging, renewed_folder
@@ -18,7 +19,7 @@ from footwork.files.paths import shell_word
 from footwork.files.plain_files import open_plain, require_no_link
 from footwork.options import EncoderConfig
 from search.query.relevance import reference_prompts
-from search.store.protocol import Embedder, FloatArray, wrong_lengths
+from search.store.protocol import Embedder, wrong_lengths
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder

@@ -12,11 +12,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray
 from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.records import ImageRecord
 
-FloatArray = NDArray[np.float32]
 _LENGTH_ERROR = 1e-3
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.errors import DataError, FootworkError
 from footwork.files.folders import read_json
 from footwork.files.paths import path_line, shell_word
@@ -23,7 +23,7 @@ from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
 from search.place.places import Place
 from search.records import DATE_SOURCES, ImageRecord
-from search.store.protocol import Embedded, Embedder, FloatArray
+from search.store.protocol import Embedded, Embedder
 from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
 from search.update.reading import looked_at
 
@@ -154,7 +154,7 @@ class ParquetSource:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
 
-    def _vectors_of(self, embeddings: Any, first: int) -> NDArray[np.floating[Any]]:
+    def _vectors_of(self, embeddings: Any, first: int) -> RealArray:
         import pyarrow.compute
 
         nulls = np.flatnonzero(embeddings.is_null().to_numpy(zero_copy_only=False))
@@ -166,7 +166,7 @@ class ParquetSource:
                 f"{path_line(self.path)}: embeddings from row {first:,} on differ in width. Leave "
                 "out those of another model."
             )
-        flat: NDArray[np.floating[Any]] = embeddings.flatten().to_numpy(zero_copy_only=False)
+        flat: RealArray = embeddings.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(embeddings), widths[0])
 
 
@@ -218,10 +218,10 @@ class NumpySource:
     def _beside(self) -> Path:
         return self.path.with_suffix(".jsonl")
 
-    def _array(self) -> NDArray[np.floating[Any]]:
+    def _array(self) -> RealArray:
         try:
             # Never unpickled: an array of objects is refused.
-            array: NDArray[np.floating[Any]] = np.lib.format.open_memmap(self.path, mode="r")
+            array: RealArray = np.lib.format.open_memmap(self.path, mode="r")
         except Exception as error:
             raise _unreadable(self.path, error) from error
         if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > _WIDEST:
@@ -256,7 +256,7 @@ def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> Da
     return DataError(f"Cannot read {path_line(path)}: {reason}. {advice}")
 
 
-def _wrong_rows(path: Path, rows: NDArray[np.int64], what: str) -> DataError:
+def _wrong_rows(path: Path, rows: IntArray, what: str) -> DataError:
     listed = ", ".join(f"{row:,}" for row in rows[:10].tolist())
     return DataError(
         f"{path_line(path)}: rows {listed} {what}, {len(rows):,} in this part. Leave them out."
@@ -304,7 +304,7 @@ def _told(value: Any, path: Path) -> tuple[Embedder, tuple[str, ...]]:
 def _batch(
     source: ParquetSource | NumpySource,
     rows: Sequence[Mapping[str, Any]],
-    vectors: NDArray[np.floating[Any]],
+    vectors: RealArray,
     first: int,
 ) -> Batch:
     units = _unit_rows(source, vectors, first)
@@ -336,9 +336,7 @@ def _batch(
     )
 
 
-def _unit_rows(
-    source: ParquetSource | NumpySource, vectors: NDArray[np.floating[Any]], first: int
-) -> FloatArray:
+def _unit_rows(source: ParquetSource | NumpySource, vectors: RealArray, first: int) -> FloatArray:
     with np.errstate(over="ignore", invalid="ignore"):  # what is no float64 is no number here
         exact = vectors.astype(np.float64)
     largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)

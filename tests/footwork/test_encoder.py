@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+from footwork.arrays import FloatArray
 from footwork.encoder.dual import DualEncoder
-from footwork.inference.halving import FloatArray
 from footwork.options import EncoderConfig
 from tests.dual_encoders import FAMILIES, SIGLIP_TOKENS, build_dual_encoder, draw_image
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray, FloatArray
 from footwork.inference.rounding import DEVIATIONS, MOST_SAMPLES, SAMPLE, RoundingError
 
 MARGINS = np.linspace(0.01, 1.0, 100)
@@ -15,11 +15,11 @@ def texts(count: int, start: int = 0) -> list[tuple[int, ...]]:
     return [(1,) * (start + i) for i in range(1, count + 1)]
 
 
-def margin(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def margin(logits: FloatArray) -> DoubleArray:
     return np.abs(logits[:, 1] - logits[:, 0]).astype(np.float64)
 
 
-def within_reach(errors: NDArray[np.float64], distances: NDArray[np.float64]) -> set[int]:
+def within_reach(errors: DoubleArray, distances: DoubleArray) -> set[int]:
     """Which of two-label rows with such margins may be turned by such errors, (S, 2)."""
     answers = np.stack([np.zeros_like(distances), distances], axis=1).astype(np.float32)
     error = RoundingError()
@@ -52,7 +52,7 @@ def test_the_mean_of_windows_errs_less_but_not_nothing() -> None:
     error = RoundingError()
     error.add(texts(SAMPLE), one)
 
-    def pooled(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    def pooled(logits: FloatArray) -> DoubleArray:
         return np.repeat(margin(logits.reshape(-1, SAMPLE, 2).mean(1)), SAMPLE)
 
     far, near = 0.5, 0.02

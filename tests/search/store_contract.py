@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from search.records import ImageRecord
 from search.store.embedded import EmbeddedStore
-from search.store.protocol import Changes, Embedded, Embedder, FloatArray, Found, Store
+from search.store.protocol import Changes, Embedded, Embedder, Found, Store
 from search.store.server import ServerOptions, ServerStore
 
 WIDTH = 8

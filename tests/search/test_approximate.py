@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from search.filters import EVERYTHING, Filter
 from search.store.embedded import EmbeddedStore, approximate, compaction, nearest
-from search.store.protocol import Changes, Embedded, FloatArray
+from search.store.protocol import Changes, Embedded
 from tests.search.store_contract import embedder, record, unit
 
 COUNT, WIDTH, TOP_K = 8000, 16, 10

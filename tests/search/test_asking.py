@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from search.options import QueryOptions
 from search.query import asking
 from search.query.asking import Asker
 from search.query.terms import parse_query
 from search.store.embedded import EmbeddedStore
-from search.store.protocol import Changes, Embedded, FloatArray
+from search.store.protocol import Changes, Embedded
 from tests.search.collections import WIDTH, indexed, save_pictures
 from tests.search.store_contract import embedder, record, unit, vector_of
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from footwork.arrays import FloatArray
 from footwork.errors import FootworkError
 from search import ImageIndex
 from search.options import QueryOptions
 from search.place.folder import IndexFolder
 from search.query.texts import open_texts
 from search.store.embedded import approximate
-from search.store.protocol import FloatArray
 from tests.mutations import deadline, mutations, outcomes
 from tests.search.collections import held
 from tests.search.drawn import draw_photos

@@ -8,15 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray
 from search.query.relevance import Evidence, Relevance, reference_prompts
 
-Rows = NDArray[np.float64]
 WIDTH, SIDES, WORDS, SUBJECTS = 256, 60, 120, 12
 
 
-def unit(rows: Rows) -> Rows:
+def unit(rows: DoubleArray) -> DoubleArray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
@@ -33,7 +32,7 @@ class World:
         self.references, self.queries = self.texts[:WORDS], self.texts[WORDS:]
         self.yardstick = Relevance(self.references)
 
-    def images(self, subject: int, count: int) -> Rows:
+    def images(self, subject: int, count: int) -> DoubleArray:
         noise = unit(self._generator.normal(size=(count, WIDTH)))
         return unit(self._image_cone / 10 + self.meanings[WORDS + subject] + 0.5 * noise)
 

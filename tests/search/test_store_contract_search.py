@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError
 from search.filters import Filter
-from search.store.protocol import Changes, Embedded, FloatArray, Move, Store
+from search.store.protocol import Changes, Embedded, Move, Store
 from tests.search.store_contract import (
     WIDTH,
     EmbeddedEngine,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import DoubleArray, IntArray
 from footwork.fewshot.examples import Examples
 from footwork.fewshot.knowledge import Words
 from footwork.prompts.class_embeddings import unit_rows
@@ -50,5 +50,5 @@ def words_for(examples: Examples, seed: int = 5) -> Words:
     return Words(unit_rows(away + noise), references, 20.0)
 
 
-def accuracy(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def accuracy(scores: DoubleArray, labels: IntArray) -> float:
     return float((scores.argmax(axis=1) == labels).mean())

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from footwork.arrays import DoubleArray, FloatArray
 
 WIDTH = 256
-FloatArray = NDArray[np.float32]
 
 
 @dataclass
@@ -65,7 +65,7 @@ def _vector(text: str, modality: str) -> FloatArray:
 
 
 @cache
-def _direction(word: str) -> NDArray[np.float64]:
+def _direction(word: str) -> DoubleArray:
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
     row = np.random.default_rng(seed).normal(size=WIDTH)
     return row / np.linalg.norm(row)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, IntArray
 from footwork.files.faults import counted
 from footwork.inference.tokens import whole_characters
 from textclf.audit.findings import Finding
@@ -25,15 +25,15 @@ _UNKNOWN = 1 << 32  # one number holds a word's tokens and, times this, how many
 class TokenCounts:
     """Tokens of N texts, special tokens included, before truncation."""
 
-    lengths: NDArray[np.int64]
-    unknown: NDArray[np.int64]
+    lengths: IntArray
+    unknown: IntArray
     """How many are the unknown token."""
     special: int
     """Of each text: how many the tokenizer adds."""
     proven: int = 0
     """Texts on which adding words up gave the same, where that was done; else 0."""
 
-    def lost(self, max_length: int) -> NDArray[np.int64]:
+    def lost(self, max_length: int) -> IntArray:
         """Tokens of each text beyond `max_length`, (N,)."""
         return np.maximum(self.lengths - max_length, 0)
 
@@ -82,14 +82,14 @@ class _Counter:
         self._leading: dict[str, int] = {}
         """What a word has more where it begins a text."""
 
-    def count_whole(self, texts: Sequence[str]) -> NDArray[np.int64]:
+    def count_whole(self, texts: Sequence[str]) -> IntArray:
         """Tokenize each text as it stands."""
         whole = [whole_characters(text) for text in texts]
         encoded = self._backend.encode_batch_fast(whole, add_special_tokens=False)
         ids = (one.ids for one in encoded)
         return np.array([len(i) + _UNKNOWN * i.count(self._unknown_id) for i in ids], np.int64)
 
-    def add_words(self, texts: Sequence[str]) -> NDArray[np.int64]:
+    def add_words(self, texts: Sequence[str]) -> IntArray:
         """Add the words of each text up, if it is words with one space between."""
         rows = [text.split() for text in texts]
         odd = [
@@ -158,7 +158,7 @@ def token_findings(
 def _truncated(
     data: LabelledData,
     tokens: Mapping[str, TokenCounts],
-    lost: Mapping[str, NDArray[np.int64]],
+    lost: Mapping[str, IntArray],
     rows: Mapping[str, Sequence[int]],
     max_length: int,
 ) -> Finding:
@@ -187,9 +187,7 @@ def _truncated(
     return Finding("truncated", "warning" if share > 0.01 else "note", message, rows, details)
 
 
-def _rows_where(
-    data: LabelledData, chosen: Mapping[str, NDArray[np.bool_]]
-) -> dict[str, list[int]]:
+def _rows_where(data: LabelledData, chosen: Mapping[str, BoolArray]) -> dict[str, list[int]]:
     """The row numbers of what is chosen, of each split that has any."""
     splits = data.splits
     return {

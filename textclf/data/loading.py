@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.splits import hold_out, return_unseen, strata
@@ -335,7 +336,7 @@ def _with_validation(
     return _take(train, ~held), _take(train, held), (note,)
 
 
-def _take(examples: Examples, mask: NDArray[np.bool_]) -> Examples:
+def _take(examples: Examples, mask: BoolArray) -> Examples:
     chosen = np.flatnonzero(mask)
     return replace(
         examples,

@@ -12,8 +12,8 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.files.faults import shortened
 from footwork.tables.columns import find_column
 from footwork.tables.labels import REGRESSION, Cell, Fault, LabelKind, label_cells, split_cell
@@ -152,7 +152,7 @@ def normalise_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def text_groups(texts: Sequence[str], pairs: Sequence[str] | None) -> NDArray[np.int64]:
+def text_groups(texts: Sequence[str], pairs: Sequence[str] | None) -> IntArray:
     """A number for each row, the same for rows with the same normalised text.
 
     Args:

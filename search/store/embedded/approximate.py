@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, FloatArray, IntArray
 from footwork.errors import StoreError
 from footwork.files.checksums import file_checksums, file_damage
 from footwork.files.folders import published_file, write_json
 from footwork.files.plain_files import open_plain, read_object, require_no_link
-from search.store.embedded.catalog import SlotArray
-from search.store.protocol import FloatArray
 
 FEWEST = 500_000
 """Vectors below which exact search answers soon enough."""
@@ -96,8 +94,8 @@ class ApproximateIndex:
         count: int,
         *,
         all_lists: bool = False,
-        only: NDArray[np.bool_] | None = None,
-    ) -> SlotArray:
+        only: BoolArray | None = None,
+    ) -> IntArray:
         """The nearest by their 8 bits a number; `covers` comes first.
 
         Args:
@@ -117,7 +115,7 @@ class ApproximateIndex:
             options["sel"] = faiss.IDSelectorBitmap(bits)
         parameters = faiss.SearchParametersIVF(**options)
         _, slots = index.search(np.ascontiguousarray(queries), count, params=parameters)
-        nearest: SlotArray = np.where(slots < index.ntotal, slots, -1)
+        nearest: IntArray = np.where(slots < index.ntotal, slots, -1)
         return nearest
 
     def refresh(self, vectors: FloatArray, typical: FloatArray, state: Covered) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import IntArray
 from footwork.errors import StoreError
 from footwork.files.plain_files import require_no_link
 from search.store.protocol import Embedder
@@ -78,8 +78,6 @@ _OTHERS = ("names_", "sqlite_")
 
 
 FILE_NAME = "catalog.sqlite"
-SlotArray = NDArray[np.int64]
-"""Rows of the vector file, ascending."""
 
 _WAIT = 10.0  # seconds for another process to end its transaction
 
@@ -196,7 +194,7 @@ class Catalog:
 
     def slots(
         self, condition: str, values: Sequence[Any], limit: int = -1, source: str = "files"
-    ) -> SlotArray:
+    ) -> IntArray:
         """Where the vectors of files lie that fulfil a condition.
 
         Args:
@@ -209,11 +207,11 @@ class Catalog:
         # A million numbers as one text take a third of the time that a million rows take.
         return self._numbers(self.one(f"SELECT group_concat(slot) FROM ({chosen})", *values))
 
-    def dead_slots(self) -> SlotArray:
+    def dead_slots(self) -> IntArray:
         """Rows of the vector file that no present image has."""
         return np.sort(np.concatenate([self._numbers(row[0]) for row in self.run(_SLOTS)]))
 
-    def _numbers(self, joined: str | None) -> SlotArray:
+    def _numbers(self, joined: str | None) -> IntArray:
         if not joined:
             return np.zeros(0, np.int64)
         if joined.encode().translate(None, b"0123456789,"):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from footwork.arrays import IntArray
 from footwork.errors import StoreError
 from footwork.files.folders import flush
-from search.store.embedded.catalog import FILE_NAME, Catalog, SlotArray, open_catalog
+from search.store.embedded.catalog import FILE_NAME, Catalog, open_catalog
 from search.store.embedded.catalog_copy import drop_copy
 from search.store.embedded.vectors import VectorFile
 
@@ -59,7 +60,7 @@ def compact(folder: Path) -> int:
     return int(before - len(slots))
 
 
-def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
+def _copy_vectors(old: Path, new: Path, slots: IntArray, width: int) -> None:
     vectors = VectorFile(old, width).rows(int(slots[-1]) + 1 if len(slots) else 0)
     try:
         new.unlink(missing_ok=True)  # of a process that was killed, or a link
@@ -76,7 +77,7 @@ def _copy_vectors(old: Path, new: Path, slots: SlotArray, width: int) -> None:
         raise StoreError(message) from error
 
 
-def _renumber(catalog: Catalog, slots: SlotArray) -> None:
+def _renumber(catalog: Catalog, slots: IntArray) -> None:
     # Upwards: what a vector moves to was left, or never used, by the time that it does.
     moved = ((new, int(old)) for new, old in enumerate(slots.tolist()) if new != old)
     catalog.run_many("UPDATE files SET slot = ? WHERE slot = ?", moved)

@@ -8,25 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray, IntArray
 from footwork.errors import StoreError
 from search.filters import Filter
 from search.store.embedded.approximate import ApproximateIndex, Covered
-from search.store.embedded.catalog import Catalog, SlotArray
+from search.store.embedded.catalog import Catalog
 from search.store.embedded.rows import condition_of
-from search.store.protocol import FloatArray
 
 _BLOCK = 65_536  # rows: their cosines stay in the processor's cache
 _DENSE = 4
 """Gathering a row costs about so much more than reading past it."""
 
-Nearest = tuple[SlotArray, FloatArray]
+Nearest = tuple[IntArray, FloatArray]
 """Slots (K,) and cosines (K,), best first."""
 
 
 def nearest_among_all(
-    vectors: FloatArray, queries: FloatArray, top_k: int, dead: SlotArray
+    vectors: FloatArray, queries: FloatArray, top_k: int, dead: IntArray
 ) -> list[Nearest]:
     """The best of all rows but some.
 
@@ -47,7 +46,7 @@ def nearest_among_all(
 
 
 def nearest_among(
-    vectors: FloatArray, queries: FloatArray, top_k: int, slots: SlotArray
+    vectors: FloatArray, queries: FloatArray, top_k: int, slots: IntArray
 ) -> list[Nearest]:
     """The best of some rows.
 
@@ -76,7 +75,7 @@ class _Best:
         self._slots = np.zeros((queries, 0), np.int64)
         self._cosines = np.zeros((queries, 0), np.float32)
 
-    def add(self, slots: SlotArray, cosines: FloatArray) -> None:
+    def add(self, slots: IntArray, cosines: FloatArray) -> None:
         """Take in a block: slots (B,), cosines (Q, B)."""
         if cosines.shape[1] > self._top_k:
             kept = np.argpartition(cosines, -self._top_k, axis=1)[:, -self._top_k :]
@@ -101,7 +100,7 @@ class _Best:
         return answers
 
 
-def _cosines(queries: FloatArray, rows: NDArray[np.float32]) -> FloatArray:
+def _cosines(queries: FloatArray, rows: FloatArray) -> FloatArray:
     """Shape (Q, B)."""
     if len(queries) == 1:  # a product with a vector reads memory at full speed
         return (rows @ queries[0])[None]
@@ -173,7 +172,7 @@ class Searcher:
         return self._masked(queries, top_k, self._slots(condition, values), known)
 
     def _masked(
-        self, queries: FloatArray, top_k: int, slots: SlotArray, known: int
+        self, queries: FloatArray, top_k: int, slots: IntArray, known: int
     ) -> list[Nearest]:
         """Where a filter is broad, but not where the query looks."""
         only = np.zeros(len(self.vectors), bool)
@@ -187,8 +186,8 @@ class Searcher:
         ]
 
     def _passing(
-        self, slots: SlotArray, condition: str, values: list[object], known: int
-    ) -> SlotArray:
+        self, slots: IntArray, condition: str, values: list[object], known: int
+    ) -> IntArray:
         """Candidates that a filter lets through, and all that came later of which it does."""
         listed = json.dumps(slots[slots >= 0].tolist())
         early = self._slots(condition, [listed, *values], source=_LISTED)
@@ -197,7 +196,7 @@ class Searcher:
         late = self._slots(f"slot >= ? AND {condition}", [known, *values], source=_BY_SLOT)
         return np.union1d(early, late)
 
-    def _slots(self, condition: str, values: Sequence[object], **how: Any) -> SlotArray:
+    def _slots(self, condition: str, values: Sequence[object], **how: Any) -> IntArray:
         slots = self.catalog.slots(condition, values, **how)
         if len(slots) and slots[-1] >= len(self.vectors):
             raise self.catalog.spoilt(
@@ -205,7 +204,7 @@ class Searcher:
             )
         return slots
 
-    def _rescored(self, query: FloatArray, slots: SlotArray, top_k: int) -> Nearest:
+    def _rescored(self, query: FloatArray, slots: IntArray, top_k: int) -> Nearest:
         return nearest_among(self.vectors, query[None], top_k, slots)[0]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from footwork.files.paths import files_bytes
 from search.exclusions import Exclusions
@@ -30,7 +31,7 @@ from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, 
 from search.store.embedded.nearest import Searcher
 from search.store.embedded.rows import condition_of
 from search.store.embedded.vectors import VectorFile, checksums_of, sound_rows
-from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
+from search.store.protocol import Block, Changes, Counts, Embedder, Found
 
 _SCANNED = 4096  # images of a block
 _LABELLED = 10_000  # images at once

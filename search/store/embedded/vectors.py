@@ -13,11 +13,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray, IntArray
 from footwork.errors import StoreError
 from footwork.files.folders import flush
 from footwork.files.plain_files import open_plain, open_to_write
-from search.store.embedded.catalog import FILE_NAME, SlotArray, spoilt_catalog
-from search.store.protocol import FloatArray, wrong_lengths
+from search.store.embedded.catalog import FILE_NAME, spoilt_catalog
+from search.store.protocol import wrong_lengths
 
 _BYTES = 4  # of a number
 
@@ -111,7 +112,7 @@ def spoilt_rows(vectors: FloatArray, checksums: Sequence[int | None]) -> NDArray
 def sound_rows(
     folder: Path,
     vectors: FloatArray,
-    slots: Sequence[int] | SlotArray,
+    slots: Sequence[int] | IntArray,
     checksums: Sequence[int | None],
 ) -> FloatArray:
     """Copies of rows of (N, D), (K, D), seen to be what was written.

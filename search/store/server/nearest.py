@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from search.filters import Filter
-from search.store.protocol import FloatArray, Found
+from search.store.protocol import Found
 from search.store.server.collection import MOST_ROWS, Collection
 from search.store.server.connection import BREADTH_NAMES, ServerOptions
 from search.store.server.rows import (

@@ -17,13 +17,13 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from search.filters import Filter
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
-from search.store.protocol import Embedder, FloatArray
+from search.store.protocol import Embedder
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema
@@ -170,9 +170,7 @@ def vectors_of(rows: Sequence[Mapping[str, Any]], width: int) -> FloatArray:
     """The vectors of B rows, shape (B, D)."""
     if not rows:
         return np.zeros((0, width), np.float32)
-    flat: NDArray[np.float32] = np.concatenate(
-        [np.asarray(row["vector"], np.float32) for row in rows]
-    )
+    flat: FloatArray = np.concatenate([np.asarray(row["vector"], np.float32) for row in rows])
     return flat.reshape(len(rows), width)
 
 

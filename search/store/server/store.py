@@ -7,12 +7,13 @@ from math import sqrt
 
 import numpy as np
 
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError
 from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.paths import real_path
 from search.records import ImageRecord
-from search.store.protocol import Block, Changes, Counts, Embedder, FloatArray, Found
+from search.store.protocol import Block, Changes, Counts, Embedder, Found
 from search.store.server.collection import Collection
 from search.store.server.connection import Connection, ServerOptions
 from search.store.server.nearest import find_nearest
