@@ -21,17 +21,12 @@ from typing import Literal
 
 import numpy as np
 
-<<<<<<< HEAD
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, ImageError
 from footwork.files.faults import why
 from footwork.files.plain_files import content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from search.duplicates.keepers import Keepers, OnProgress
-=======
-from footwork.arrays import FloatArray
-from footwork.errors import ConfigError
-from search.duplicates.keepers import Keepers, Progress, distinct_files, holds_as_known, state_of
->>>>>>> main
 from search.duplicates.pca_bound import PcaBound
 from search.filters import EVERYTHING, Filter
 from search.paths import NO_ANSWER, is_at_or_below, missing_files
