@@ -121,7 +121,7 @@ def find_duplicates(
     cosine = near if near is not None else SEEN_COSINE if look else UNSEEN_COSINE
     if not 0 < cosine <= 1:
         raise ConfigError(f"`near` must be a cosine above 0, at most 1, got {near}.")
-    contents = _gather(store, where)
+    contents, changed = _gather(store, where), set[str]()
     records = contents.records
 
     def is_known(row: int) -> bool:
@@ -131,7 +131,6 @@ def find_duplicates(
             changed.add(records[row].path)
         return state == "as known"
 
-    changed: set[str] = set()
     keepers = Keepers(store, records, contents.projected, cosine, is_known if look else None)
     if cosine < 1:
         keepers.run(on_progress)

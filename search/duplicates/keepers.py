@@ -104,13 +104,13 @@ class Keepers:
             row: by_path[path] for row in asked if (path := self.records[row].path) in by_path
         }
         agreeing = {}
-        for row, others in chosen.items():
-            there = [other for other in others if other in vectors]  # else forgotten meanwhile
+        for row, candidates in chosen.items():
+            there = [other for other in candidates if other in vectors]  # else forgotten meanwhile
             if there and row in vectors:
                 cosines = np.stack([vectors[other] for other in there]) @ vectors[row]
                 told = zip(there, cosines.tolist(), strict=True)
                 agreeing[row] = {other: cosine for other, cosine in told if cosine >= self.cosine}
-        return {row: others for row, others in agreeing.items() if others}
+        return {row: some for row, some in agreeing.items() if some}
 
     def _look_at(self, rows: set[int]) -> None:
         assert self.may_open is not None

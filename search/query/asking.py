@@ -207,7 +207,7 @@ class _Measured:
 def _answer(
     query: Query,
     by_look: Mapping[str, Hit],
-    by_name: Mapping[str, Hit] | None,
+    by_name: dict[str, Hit] | None,
     options: QueryOptions,
 ) -> Answer:
     """Images by what they show; in a hybrid query also by what they are called, joined by rank.

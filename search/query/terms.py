@@ -75,7 +75,7 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
         words: `a dog + "at night" - people`, split as a shell does or not at all: `+` adds a term,
             `-` excludes one, with or without a space after it (`\-` begins a word with a dash of
             its own), `0.5:` before a term is its weight, unless a digit follows: `16:9` is a word.
-            A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file: address is a
+            A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file: address is an
             image.
         like: Images, each with a weight if need be.
 
@@ -172,6 +172,7 @@ def _weighted(text: str) -> tuple[float, str]:
 
 
 def _path_of(text: str) -> str:
+    """Absolute, of a path or a file: address."""
     if not text.startswith(_ADDRESSES):
         return absolute_path(Path(text).expanduser())
     address = urlsplit(text)
