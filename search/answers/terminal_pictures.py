@@ -67,7 +67,7 @@ def _kitty(image: Image, rows: int) -> str:
     _fitted(image, 2 * rows * _ROW_PIXELS).save(stream, "PNG")  # the only file it reads
     data = b64encode(stream.getvalue()).decode()
     chunks = [data[i : i + _KITTY_CHUNK] for i in range(0, len(data), _KITTY_CHUNK)]
-    parts = []
+    parts: list[str] = []
     for left, chunk in zip(range(len(chunks) - 1, -1, -1), chunks, strict=True):
         begin = "" if parts else f"a=T,f=100,q=2,r={rows},"
         parts.append(f"{_ESCAPE}_G{begin}m={int(left > 0)};{chunk}{_END}")

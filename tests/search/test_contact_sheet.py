@@ -63,9 +63,12 @@ class Page(HTMLParser):
         return [decode_image(b64decode(source, validate=True)) for source in sources]
 
 
+THUMBNAILS = Thumbnails(480)
+
+
 def page_of(tmp_path: Path, *answers: Answer) -> Page:
     path = tmp_path / "sheet.html"
-    write_contact_sheet(answers, path, Thumbnails(480))
+    write_contact_sheet(answers, path, THUMBNAILS)
     return Page(path.read_text("utf-8"))
 
 
@@ -187,7 +190,7 @@ def test_a_page_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monkey
     path.write_text("before")
     monkeypatch.setattr(Thumbnails, "of", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_contact_sheet([answer(hit("/a.jpg"))], path, Thumbnails(480))
+        write_contact_sheet([answer(hit("/a.jpg"))], path, THUMBNAILS)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [
         ("sheet.html", "before")
     ]
@@ -197,11 +200,11 @@ def test_where_no_page_can_be_written_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"Cannot write .*/no/sheet\.html: no such file or dir.* Name a file in"
     ):
-        write_contact_sheet([answer()], tmp_path / "no" / "sheet.html", Thumbnails(480))
+        write_contact_sheet([answer()], tmp_path / "no" / "sheet.html", THUMBNAILS)
     with pytest.raises(DataError, match=r"Cannot write .*: is a directory\."):
-        write_contact_sheet([answer()], tmp_path, Thumbnails(480))
+        write_contact_sheet([answer()], tmp_path, THUMBNAILS)
 
 
 def test_a_page_without_answers_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one answer"):
-        write_contact_sheet([], tmp_path / "sheet.html", Thumbnails(480))
+        write_contact_sheet([], tmp_path / "sheet.html", THUMBNAILS)
