@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from footwork.arrays import IntArray
 from footwork.errors import ConfigError
 from footwork.evaluation.calibration import ReliabilityBin
+from footwork.evaluation.text import shorten
 from footwork.files.folders import published_file
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _NUMBERED_CLASSES = 30
 """With more classes the matrix is a heat map without numbers."""
 _NAMED_CLASSES = 100
 """With more classes the axes carry no names."""
-_LABEL_CHARACTERS = 24
+_LABEL_COLUMNS = 24
 _NO_METRIC = ("loss", "runtime", "samples_per_second", "steps_per_second")
 _SMOOTHED_FROM = 40
 """Logged losses from which a running mean is drawn over them."""
@@ -220,7 +221,7 @@ def _draw_series(axis: Axes, history: LogHistory, key: str, colour: str) -> None
 def _name_classes(axis: Axes, labels: Sequence[str]) -> None:
     if len(labels) > _NAMED_CLASSES:
         return
-    names = [_shortened(label) for label in labels]
+    names = [shorten(label, _LABEL_COLUMNS) for label in labels]
     size = 9.0 if len(labels) <= _NUMBERED_CLASSES else 460.0 / len(labels)
     places = range(len(names))
     axis.set_xticks(places, names, parse_math=False, fontsize=size)
@@ -230,11 +231,6 @@ def _name_classes(axis: Axes, labels: Sequence[str]) -> None:
         for tick in axis.get_xticklabels():
             tick.set(rotation=90 if upright else 40, rotation_mode="anchor", ha="right")
             tick.set_verticalalignment("center" if upright else "top")
-
-
-def _shortened(label: str) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in label).split())
-    return line if len(line) <= _LABEL_CHARACTERS else line[: _LABEL_CHARACTERS - 1] + "…"
 
 
 def _write_cells(axis: Axes, confusion: IntArray, share: NDArray[Any]) -> None:

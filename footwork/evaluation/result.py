@@ -41,6 +41,7 @@ from footwork.evaluation.metrics import (
     single_label_scores,
     spearman,
 )
+from footwork.files.faults import shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
 Scores = dict[str, Interval | None]
@@ -108,9 +109,9 @@ class Evaluation:
             )
         empty = [score.label for score in self.per_class if not score.support]
         if empty:
-            named = ", ".join(empty[:5]) + (" …" if len(empty) > 5 else "")
             notes.append(
-                f"No row of {len(empty)} of {len(self.labels)} classes ({named}): not judged."
+                f"No row of {len(empty)} of {len(self.labels)} classes ({shortened(empty, 5)}): "
+                "not judged."
             )
         undefined = [n for n in METRICS[self.task] if n not in self.metrics and n != "loss"]
         if undefined:

@@ -58,6 +58,15 @@ def shorten(text: str, width: int) -> str:
     return line + "…"
 
 
+def tail(path: str, width: int) -> str:
+    """The end of a path in at most `width` columns: it tells more than the beginning."""
+    if display_width(path) <= width:
+        return path
+    while path and display_width(path) > width - 1:
+        path = path[1:]
+    return "…" + path
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns: the first to the left, the others to the right."""
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
