@@ -108,10 +108,9 @@ def _folder_findings(place: IndexFolder) -> Iterator[Finding]:
     Raises:
         StoreError: There is no index, or one that this version cannot read.
     """
-    fault = _manifest_fault(place)
+    generation, fault = _current(place)
     if fault is not None:
         yield Finding("manifest", 1, f"{fault}; {_REPAIR} writes it again")
-    generation = _meant(place)
     damage = catalog_damage(generation)
     if damage is not None:
         what = f"damaged ({damage}); {prospect(generation)}"
@@ -134,33 +133,28 @@ def _folder_findings(place: IndexFolder) -> Iterator[Finding]:
         yield Finding("temporary", len(left_over), what, left_over)
 
 
-def _manifest_fault(place: IndexFolder) -> str | None:
-    if not place.exists:
-        if not place.generations():
-            place.current()  # says that there is no index
-        return "missing"
-    try:
-        current = place.current()
-    except StoreError as error:
-        if error.__cause__ is not None:
-            return "damaged"
-        raise
-    return None if current.is_dir() else f"it names {current.name}, which is missing"
-
-
-def _meant(place: IndexFolder) -> Path:
-    """The generation that is searched.
+def _current(place: IndexFolder) -> tuple[Path, str | None]:
+    """The generation that is searched, and what is wrong with the manifest, a clause.
 
     Where the manifest does not tell, it is the first: a second one takes its place only when it is
     complete.
     """
-    if _manifest_fault(place) is None:
-        return place.current()
-    generations = place.generations()
+    generations, fault = place.generations(), "missing"
+    if place.exists or not generations:  # else says that there is no index
+        try:
+            current = place.current()
+        except StoreError as error:
+            if error.__cause__ is None:
+                raise
+            fault = "damaged"
+        else:
+            if current.is_dir():
+                return current, None
+            fault = f"it names {current.name}, which is missing"
     if not generations:
         message = f"{place.path} holds no generation. Move it away, and index anew."
         raise StoreError(message)
-    return generations[0]
+    return generations[0], fault
 
 
 def _as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -182,7 +176,7 @@ def _mend_folder(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
         StoreError: Nothing can be saved, or something cannot be written.
     """
     done, kinds = [], {finding.kind for finding in findings}
-    generation = _meant(place)
+    generation, _ = _current(place)
     if "catalog" in kinds:
         stated: Any = None
         with suppress(OSError, ValueError, KeyError, TypeError):
