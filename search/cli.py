@@ -115,11 +115,10 @@ def index(
         if roots or watch or recheck or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return _copy_from(from_, where, model, json)
-    from search.place.places import find_place
+    from search.place import find_place
     from search.update.differences import absolute_roots
-    from search.update.indexing import Indexer
+    from search.update.indexing import Indexer, watched_updates
     from search.update.update import summary_document, summary_notes, summary_text
-    from search.update.watching import watched_updates
 
     processes = launched_processes() if launched else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
@@ -142,7 +141,7 @@ def index(
 
 
 def _copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
-    from search.place.places import find_place
+    from search.place import find_place
     from search.transfer.transfer import copy_index, find_source
 
     source = find_source(named, where)
@@ -307,7 +306,7 @@ def status(
         where: The index.
         json: Print one JSON document.
     """
-    from search.place.places import find_place
+    from search.place import find_place
     from search.status import read_status
 
     found = read_status(find_place(where))
@@ -335,7 +334,7 @@ def remove(
         where: The index.
         json: Print one JSON document.
     """
-    from search.place.places import find_place
+    from search.place import find_place
     from search.removal import remove_images
 
     removed = remove_images(find_place(where), paths, gone=gone)
@@ -387,7 +386,7 @@ def duplicates(
     del config  # read by the root command, before the settings are built
     from search.duplicates import rows
     from search.duplicates.duplicates import find_duplicates
-    from search.place.places import find_place
+    from search.place import find_place
 
     if sum((csv, json, paths or null)) > 1:
         raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
@@ -439,7 +438,7 @@ def doctor(
         json: Print one JSON document.
     """
     from search import doctor
-    from search.place.places import find_place
+    from search.place import find_place
 
     work = doctor.repair if repair else doctor.examine
     report = work(find_place(where), with_model=model)
@@ -472,7 +471,7 @@ def export(
         config: TOML file of settings; the command line wins.
     """
     del config
-    from search.place.places import find_place
+    from search.place import find_place
     from search.transfer.export import export_images, require_exportable
 
     require_exportable(out)

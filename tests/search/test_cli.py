@@ -17,7 +17,7 @@ import pytest
 
 from footwork.cli import main
 from search import ImageIndex
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from tests.search.drawn import COLOURS, SHAPES, draw_photos
 from tests.towers import Exports
 

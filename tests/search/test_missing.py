@@ -15,7 +15,7 @@ from footwork.errors import DataError
 from search import paths as missing
 from search.answers.answer import answer_document, answer_lines, looked_for
 from search.paths import NO_ANSWER, missing_files
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.update.indexing import Indexer
 from tests.search.collections import save_pictures
 from tests.search.found import answer, hit
