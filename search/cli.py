@@ -402,7 +402,8 @@ def duplicates(
     elif csv:
         print_csv(rows.duplicate_cells(found), dict, raw_cells=raw_cells)
     elif paths or null:
-        sys.stdout.buffer.writelines(rows.spare_paths(found, b"\0" if null else b"\n"))
+        for path in rows.spare_paths(found, b"\0" if null else b"\n"):
+            sys.stdout.buffer.write(path)
     else:
         for text in rows.duplicates_lines(found):
             print_text(text)
