@@ -229,7 +229,7 @@ def _print_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
     elif output.csv:
         print_csv(hit_rows(answers), flat_row, raw_cells=output.raw_cells)
     elif output.paths or output.null:
-        sys.stdout.buffer.writelines(path_bytes(answers, b"\0" if output.null else b"\n"))
+        _write_paths(path_bytes(answers, b"\0" if output.null else b"\n"))
     else:
         # A terminal that says it has no width leaves paths whole.
         width = (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
@@ -239,6 +239,11 @@ def _print_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
                 print_text(line)
             if output.preview:
                 _preview(answer)
+
+
+def _write_paths(paths: Iterable[bytes]) -> None:
+    for path in paths:
+        sys.stdout.buffer.write(path)
 
 
 def _preview(answer: Answer) -> None:
@@ -402,8 +407,7 @@ def duplicates(
     elif csv:
         print_csv(rows.duplicate_cells(found), dict, raw_cells=raw_cells)
     elif paths or null:
-        for path in rows.spare_paths(found, b"\0" if null else b"\n"):
-            sys.stdout.buffer.write(path)
+        _write_paths(rows.spare_paths(found, b"\0" if null else b"\n"))
     else:
         for text in rows.duplicates_lines(found):
             print_text(text)
