@@ -237,14 +237,14 @@ class TextTask(Task):
 
     def settle(
         self, config: TrainConfig, preparation: Any, model: Any
-    ) -> tuple[TrainConfig, tuple[str, ...]]:
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The longest text: no longer than the positions of the model."""
         room_for_texts(preparation, config.max_length)
         limit = position_limit(model)
         if limit is None or config.max_length <= limit:
-            return config, ()
+            return {}, ()
         cut = f"`max_length` is {limit}, the positions of this model, not {config.max_length}."
-        return replace(config, max_length=limit), (cut,)
+        return {"max_length": limit}, (cut,)
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """Tell what the texts and their labels are like; errors end the run here."""

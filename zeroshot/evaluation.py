@@ -14,8 +14,7 @@ import numpy as np
 from footwork.arrays import IntArray
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.calibration import Calibration
-from footwork.evaluation.intervals import PairedDifference
-from footwork.evaluation.metrics import Interval
+from footwork.evaluation.metrics import Interval, PairedDifference
 from footwork.evaluation.text import (
     ALL_CLASSES,
     LABEL_WIDTH,

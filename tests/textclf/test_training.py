@@ -17,7 +17,6 @@ from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from tests.tasks import stopped_before_writing
 from textclf import TextClassifier, TrainConfig, train
-from textclf.data.loading import load_data
 from textclf.task import TextTask, audit_for, audit_table
 
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
@@ -153,10 +152,7 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     table = write_table(tmp_path / "t.csv", rows, ("text", "label"))
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
-    task = TextTask()
-    learner = train_module.plan(
-        task, load_data(str(table), config), config, task.open(config), said.append
-    )
+    learner = train_module.plan(TextTask(), str(table), config, said.append)
     before = audit_for(learner.data, learner.preparation, learner.model, learner.config)
     alone = audit_table(table, config)
     assert alone.max_length == before.max_length == 128
@@ -196,8 +192,7 @@ def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Pa
 
 def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path: Path) -> None:
     task, config = TextTask(), TrainConfig(model_id=base, learning_rate=1e-3, max_steps=1)
-    labelled = load_data(str(data), config)
-    learner = train_module.plan(task, labelled, config, task.open(config), lambda _: None)
+    learner = train_module.plan(task, str(data), config, lambda _: None)
     assert learner.config.mixed_precision in ("bf16", "float32")
     learner.config.require_settled()
     rows = task.encode(learner, tmp_path, lambda _: None)
