@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,13 @@ from footwork.console import (
     note_all,
     print_csv,
     print_document,
+    print_json_lines,
+    print_picture,
     print_text,
 )
-from footwork.errors import ConfigError
-from footwork.files.faults import fault_lines
+from footwork.errors import ConfigError, ImageError
+from footwork.files.faults import Fault, fault_lines
+from footwork.files.outputs import require_makeable, require_page
 from footwork.files.paths import path_line, path_text
 from footwork.help_page import IMAGES, INDEX, METHOD, RUN
 from footwork.options import Flag, Flat
@@ -42,8 +45,8 @@ from search.update.processes import ALONE, launched_processes
 if TYPE_CHECKING:
     from cyclopts import Token
 
-    from search.duplicates.duplicates import Duplicates
-    from search.query.terms import Query
+    from search.answers.answer import Answer
+    from search.store.protocol import Store
 
 app = App(
     name="search",
@@ -111,7 +114,7 @@ def index(
     if from_ is not None:
         if roots or watch or recheck or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
-        return copy_from(from_, where, model, json)
+        return _copy_from(from_, where, model, json)
     from search.place import find_place
     from search.update.differences import absolute_roots
     from search.update.indexing import Indexer, watched_updates
@@ -135,6 +138,23 @@ def index(
             progress.end()
             note_all((*summary_notes(changed), summary_text(changed, str(place))))
     return exit_code(all_done=summary.is_whole)
+
+
+def _copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
+    from search.place import find_place
+    from search.transfer.transfer import copy_index, find_source
+
+    source = find_source(named, where)
+    place = find_place(where, tuple(source.roots))
+    with Progress("copying", "files") as progress:
+        done = copy_index(source, place, model, lambda count: progress.show(count, None))
+    note_all(done.notes)
+    if json:
+        print_document(done.to_dict(str(place)))
+    else:
+        print_text(done.to_text(str(place)))
+    note_all(fault_lines(done.skipped, "Skipped, as they are no images"))
+    return exit_code(all_done=not done.skipped)
 
 
 @app.command
@@ -165,23 +185,118 @@ def query(
     """
     del config
     from search.answers.answer import looked_for
-    from search.answers.cli import check_outputs, keep_answers, show_answers
     from search.index import ImageIndex
+    from search.query.terms import parse_query, read_queries
 
     # As a short option it would take -0.5:dog to pieces, of which -o is one, too.
-    if _NULL in words:
+    typed = [word for word in words if word != _NULL]
+    if len(typed) < len(words):
         output = replace(output, null=True)
-    asked = _queries([word for word in words if word != _NULL], like, queries)
-    check_outputs(output, (*like, queries))
+    if queries is None:
+        asked = [parse_query(typed, like)]
+    elif typed or like:
+        raise ConfigError("--queries brings its own queries; leave out words and --like.")
+    else:
+        asked = read_queries(queries, sys.stdin.buffer)
+    _check_outputs(output, (*like, queries))
     with ImageIndex.connect(where) as found:
         answers = looked_for(found.answer(asked, options, filters.filter()), found.store.roots())
         note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
         if not any(answer.nearest for answer in answers):
-            from search.query.unknown_values import unknown_values  # which no other query needs
+            _note_unknown_values(found.store, filters)
+    _print_answers(answers, output)
+    return _keep_answers(answers, output)
 
-            note_all(unknown_values(found.store, filters.filter()))
-    show_answers(answers, output)
-    return keep_answers(answers, output)
+
+def _check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) -> None:
+    """See that files can be written, before anything is asked."""
+    if output.out is not None:
+        from footwork.tables.writer import require_table  # which few queries need
+        from search.answers.answer import COLUMNS
+
+        require_table(output.out, COLUMNS, inputs, "query")
+    require_page(output.html)
+    require_makeable(output.copy_to)
+
+
+def _print_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
+    from search.answers.answer import answer_document, answer_lines, flat_row, hit_rows, path_bytes
+
+    if output.json and len(answers) == 1:
+        print_document(answer_document(answers[0]))
+    elif output.json:
+        print_json_lines(map(answer_document, answers))
+    elif output.csv:
+        print_csv(hit_rows(answers), flat_row, raw_cells=output.raw_cells)
+    elif output.paths or output.null:
+        _write_paths(path_bytes(answers, b"\0" if output.null else b"\n"))
+    else:
+        # A terminal that says it has no width leaves paths whole.
+        width = (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
+        for answer in answers:
+            heads = [path_line(answer.query)] if len(answers) > 1 else []
+            for line in (*heads, *answer_lines(answer, width)):
+                print_text(line)
+            if output.preview:
+                _preview(answer)
+
+
+def _write_paths(paths: Iterable[bytes]) -> None:
+    for path in paths:
+        sys.stdout.buffer.write(path)
+
+
+def _preview(answer: Answer) -> None:
+    """Draw the hits into the terminal."""
+    from search.answers.terminal_pictures import picture_protocol, picture_sequence
+    from search.pages.image_pages import kept_thumbnails
+
+    protocol = picture_protocol(os.environ, sys.stdout.isatty())
+    if protocol is None:
+        note("This terminal shows no images. --html FILE makes a page of them.")
+        return
+    thumbnails = kept_thumbnails()
+    for hit in answer.hits:
+        try:
+            picture = thumbnails.of(Path(hit.record.path), hit.record.content, hit.missing)
+        except ImageError as error:
+            note(str(error))
+            continue
+        print_picture(picture_sequence(picture, protocol))
+        print_text(path_line(hit.record.path))
+
+
+def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
+    """Write files, and tell what is not there; returns the exit code."""
+    hits = [hit for answer in answers for hit in answer.hits]
+    faults = {one.query: one.fault for one in answers if one.fault is not None}
+    note_all(f"skipped {path_line(query)}: {path_line(fault)}." for query, fault in faults.items())
+    missing = {hit.record.path: hit.missing for hit in hits if hit.missing}
+    gone = [Fault(Path(path), reason) for path, reason in missing.items()]
+    note_all(fault_lines(gone, "Found, but not there"))
+    if output.out is not None:
+        from search.answers.answer import write_hits
+
+        write_hits(answers, output.out, raw_cells=output.raw_cells)
+    if output.html is not None:
+        from search.pages.image_pages import kept_thumbnails, write_contact_sheet
+
+        write_contact_sheet(answers, output.html, kept_thumbnails())
+        note(f"The images are on {path_line(output.html)}")
+    if output.copy_to is None:
+        return exit_code(all_done=not faults)
+    from search.answers.copies import copy_hits
+
+    outcome = copy_hits(hits, output.copy_to)
+    note(outcome.to_text())
+    return exit_code(all_done=not (faults or outcome.failed))
+
+
+def _note_unknown_values(store: Store, filters: FilterOptions) -> None:
+    """Where nothing was found: a filter may ask for what no image has."""
+    from search.query.unknown_values import unknown_values
+
+    note_all(unknown_values(store, filters.filter()))
 
 
 @app.command
@@ -236,16 +351,6 @@ def remove(
     return DONE
 
 
-def _queries(words: Sequence[str], like: Sequence[str], file: Path | None) -> list[Query]:
-    from search.query.terms import parse_query, read_queries
-
-    if file is None:
-        return [parse_query(words, like)]
-    if words or like:
-        raise ConfigError("--queries brings its own queries; leave out words and --like.")
-    return read_queries(file, sys.stdin.buffer)
-
-
 @app.command
 def duplicates(
     *,
@@ -284,54 +389,35 @@ def duplicates(
         config: TOML file of settings; the command line wins.
     """
     del config  # read by the root command, before the settings are built
-    from footwork.files.outputs import require_page
-    from search.duplicates.rows import (
-        duplicate_cells,
-        duplicates_document,
-        duplicates_lines,
-        duplicates_notes,
-        spare_paths,
-    )
+    from search.duplicates import rows
+    from search.duplicates.duplicates import find_duplicates
+    from search.place import find_place
 
     if sum((csv, json, paths or null)) > 1:
         raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
     require_page(html)
-    found = _find_duplicates(where, filters, near, look)
+    with closing(find_place(where).open()) as store:
+        with Progress("comparing", "images") as progress:
+            chosen, show = filters.filter(), progress.show
+            found = find_duplicates(store, near, chosen, look=look, on_progress=show)
+        if not found.images:
+            _note_unknown_values(store, filters)
     if json:
-        print_document(duplicates_document(found))
+        print_document(rows.duplicates_document(found))
     elif csv:
-        print_csv(duplicate_cells(found), dict, raw_cells=raw_cells)
+        print_csv(rows.duplicate_cells(found), dict, raw_cells=raw_cells)
     elif paths or null:
-        for path in spare_paths(found, b"\0" if null else b"\n"):
-            sys.stdout.buffer.write(path)
+        _write_paths(rows.spare_paths(found, b"\0" if null else b"\n"))
     else:
-        for text in duplicates_lines(found):
+        for text in rows.duplicates_lines(found):
             print_text(text)
-    note_all(duplicates_notes(found))
+    note_all(rows.duplicates_notes(found))
     if html is not None:
-        from search.pages.duplicates import write_duplicates_page
-        from search.pages.images import kept_thumbnails
+        from search.pages.image_pages import kept_thumbnails, write_duplicates_page
 
         write_duplicates_page(found, html, kept_thumbnails())
         note(f"The images are on {path_line(html)}")
     return exit_code(all_done=not (found.unseen or found.changed))
-
-
-def _find_duplicates(
-    where: StoreOptions, filters: FilterOptions, near: float | None, look: bool
-) -> Duplicates:
-    from search.duplicates.duplicates import find_duplicates
-    from search.place import find_place
-    from search.query.unknown_values import unknown_values
-
-    with closing(find_place(where).open()) as store:
-        with Progress("comparing", "images") as progress:
-            found = find_duplicates(
-                store, near, filters.filter(), look=look, on_progress=progress.show
-            )
-        if not found.images:
-            note_all(unknown_values(store, filters.filter()))
-    return found
 
 
 @app.command
@@ -391,34 +477,15 @@ def export(
     """
     del config
     from search.place import find_place
-    from search.query.unknown_values import unknown_values
     from search.transfer.export import export_images, require_exportable
 
     require_exportable(out)
     with closing(find_place(where).open()) as store:
         count = export_images(store, out, filters.filter())
         if not count:
-            note_all(unknown_values(store, filters.filter()))
+            _note_unknown_values(store, filters)
     if json:
         print_document({"images": count, "out": path_text(out)})
     else:
         print_text(f"{count:,} images with their embeddings in {path_line(out)}")
     return DONE
-
-
-def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
-    """The command `index --from`."""
-    from search.place import find_place
-    from search.transfer.transfer import copy_index, find_source
-
-    source = find_source(named, where)
-    place = find_place(where, tuple(source.roots))
-    with Progress("copying", "files") as progress:
-        done = copy_index(source, place, model, lambda count: progress.show(count, None))
-    note_all(done.notes)
-    if json:
-        print_document(done.to_dict(str(place)))
-    else:
-        print_text(done.to_text(str(place)))
-    note_all(fault_lines(done.skipped, "Skipped, as they are no images"))
-    return exit_code(all_done=not done.skipped)

@@ -48,38 +48,116 @@ _KINDS = {
 _PREPARE = "footwork search doctor --repair prepares them anew; no image is embedded again"
 
 
-def folder_findings(place: IndexFolder) -> Iterator[Finding]:
+def examine(place: Place, *, with_model: bool) -> Report:
+    """Look for everything that can be wrong with an index.
+
+    Args:
+        place: Of the index.
+        with_model: Whether to load its model, if that is on this machine, and compare.
+
+    Raises:
+        StoreError: The index cannot be read at all.
+    """
+    if not isinstance(place, IndexFolder):
+        return Report(str(place), tuple(_contents(place, with_model)))
+    before = place.writer()  # or one that begins meanwhile
+    found = tuple(_folder_findings(place))
+    broken = tuple(_as_seen_beside(before or place.writer(), found))
+    if any(finding.kind in _BLOCKING for finding in broken):
+        return Report(str(place), broken)
+    contents = tuple(_contents(place, with_model))
+    seen = _as_seen_beside(before or place.writer(), contents)
+    return Report(str(place), (*broken, *seen))
+
+
+def repair(place: Place, *, with_model: bool) -> Report:
+    """Look for everything that can be wrong, and mend what can be mended.
+
+    A server mends its own files; of its index the text half lies on this machine.
+
+    Args:
+        place: Of the index.
+        with_model: As of `examine`.
+
+    Raises:
+        StoreError: The index cannot be read at all, or is being written.
+    """
+    broken, done = list[Finding](), list[str]()
+    with place.writing():
+        if isinstance(place, IndexFolder):
+            broken += _folder_findings(place)
+            try:
+                done += _mend_folder(place, broken)
+            except OSError as error:
+                message = (
+                    f"{error.filename or place} stands in the way: {error.strerror}. Move it away."
+                )
+                raise StoreError(message) from error
+        contents = list(_contents(place, with_model))
+        left = [finding for finding in contents if not _mended_texts(finding, place, done)]
+        left += _folder_findings(place) if isinstance(place, IndexFolder) else ()
+    return Report(str(place), (*broken, *contents), tuple(done), tuple(left))
+
+
+def _folder_findings(place: IndexFolder) -> Iterator[Finding]:
     """What is wrong with the manifest, the generations and their files.
 
-    Beside a process that writes, `as_seen_beside` says what of it is that one's doing.
+    Beside a process that writes, `_as_seen_beside` says what of it is that one's doing.
 
     Raises:
         StoreError: There is no index, or one that this version cannot read.
     """
-    fault = _manifest_fault(place)
+    generation, fault = _current(place)
     if fault is not None:
         yield Finding("manifest", 1, f"{fault}; {_REPAIR} writes it again")
-    generation = _meant(place)
     damage = catalog_damage(generation)
     if damage is not None:
         what = f"damaged ({damage}); {prospect(generation)}"
         yield Finding("catalog", 1, what, (str(generation / "catalog.sqlite"),))
     else:
         yield from inspect_folder(generation)
-    yield from _other_generations(place, generation)
+    every = place.generations()
+    old = tuple(map(str, every[: every.index(generation)])) if generation in every else ()
+    if old:
+        what = f"of models that another has followed; {_REPAIR} deletes them"
+        yield Finding("old generations", len(old), what, old)
+    for path in every[len(old) + 1 :]:
+        with suppress(FootworkError), closing(EmbeddedStore(path)) as store:
+            model = store.embedder.model_id
+            what = f"of {model}; footwork search index --model {shell_word(model)} completes it"
+            yield Finding("unfinished generation", 1, what, (str(path),), is_fault=False)
     left_over = tuple(map(str, place.left_over()))
     if left_over:
         what = f"left by a process that was killed; {_REPAIR} deletes them, or the next update"
         yield Finding("temporary", len(left_over), what, left_over)
 
 
-def as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Findings as they are where a process is writing: nothing of its is left over.
+def _current(place: IndexFolder) -> tuple[Path, str | None]:
+    """The generation that is searched, and what is wrong with the manifest, a clause.
 
-    Args:
-        writer: Who; None for nobody.
-        findings: Of any kind.
+    Where the manifest does not tell, it is the first: a second one takes its place only when it is
+    complete.
     """
+    generations, fault = place.generations(), "missing"
+    if place.exists or not generations:  # else says that there is no index
+        try:
+            current = place.current()
+        except StoreError as error:
+            if error.__cause__ is None:
+                raise
+            fault = "damaged"
+        else:
+            if current.is_dir():
+                return current, None
+            fault = f"it names {current.name}, which is missing"
+    if not generations:
+        message = f"{place.path} holds no generation. Move it away, and index anew."
+        raise StoreError(message)
+    return generations[0], fault
+
+
+def _as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings as they are where a process, if any, is writing: nothing of its is left over."""
     for finding in findings:
         if writer and finding.kind in ("temporary", "left over"):
             what = f"being written by {writer}"
@@ -90,21 +168,14 @@ def as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator[
         yield finding
 
 
-def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
-    """Mend an index that this process holds the right to write.
-
-    Args:
-        place: Of the index.
-        findings: Of `folder_findings`.
-
-    Returns:
-        What was done, a sentence each.
+def _mend_folder(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
+    """Mend what `_folder_findings` found, holding the right to write; what was done, in sentences.
 
     Raises:
         StoreError: Nothing can be saved, or something cannot be written.
     """
     done, kinds = [], {finding.kind for finding in findings}
-    generation = _meant(place)
+    generation, _ = _current(place)
     if "catalog" in kinds:
         stated: Any = None
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -131,104 +202,17 @@ def mend_index(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     return done
 
 
-def _manifest_fault(place: IndexFolder) -> str | None:
-    if not place.exists:
-        if not place.generations():
-            place.current()  # says that there is no index
-        return "missing"
-    try:
-        current = place.current()
-    except StoreError as error:
-        if error.__cause__ is not None:
-            return "damaged"
-        raise
-    return None if current.is_dir() else f"it names {current.name}, which is missing"
-
-
-def _meant(place: IndexFolder) -> Path:
-    """The generation that is searched.
-
-    Where the manifest does not tell, it is the first: a second one takes its place only when it is
-    complete.
-    """
-    if _manifest_fault(place) is None:
-        return place.current()
-    generations = place.generations()
-    if not generations:
-        message = f"{place.path} holds no generation. Move it away, and index anew."
-        raise StoreError(message)
-    return generations[0]
-
-
-def _other_generations(place: IndexFolder, current: Path) -> Iterator[Finding]:
-    every = place.generations()
-    old = [str(path) for path in every[: every.index(current)]] if current in every else []
-    if old:
-        what = f"of models that another has followed; {_REPAIR} deletes them"
-        yield Finding("old generations", len(old), what, tuple(old))
-    for path in every[len(old) + 1 :]:
-        with suppress(FootworkError), closing(EmbeddedStore(path)) as store:
-            model = store.embedder.model_id
-            what = f"of {model}; footwork search index --model {shell_word(model)} completes it"
-            yield Finding("unfinished generation", 1, what, (str(path),), is_fault=False)
-
-
-def examine(place: Place, *, with_model: bool) -> Report:
-    """Look for everything that can be wrong with an index.
-
-    Args:
-        place: Of the index.
-        with_model: Whether to load its model, if that is on this machine, and compare.
-
-    Raises:
-        StoreError: The index cannot be read at all.
-    """
-    if not isinstance(place, IndexFolder):
-        return Report(str(place), tuple(_contents(place, with_model)))
-    before = place.writer()  # or one that begins meanwhile
-    found = tuple(folder_findings(place))
-    broken = tuple(as_seen_beside(before or place.writer(), found))
-    if any(finding.kind in _BLOCKING for finding in broken):
-        return Report(str(place), broken)
-    contents = tuple(_contents(place, with_model))
-    seen = as_seen_beside(before or place.writer(), contents)
-    return Report(str(place), (*broken, *seen))
-
-
-def repair(place: Place, *, with_model: bool) -> Report:
-    """Look for everything that can be wrong, and mend what can be mended.
-
-    A server mends its own files; of its index the text half lies on this machine.
-
-    Args:
-        place: Of the index.
-        with_model: As of `examine`.
-
-    Raises:
-        StoreError: The index cannot be read at all, or is being written.
-    """
-    broken, done = list[Finding](), list[str]()
-    with place.writing():
-        if isinstance(place, IndexFolder):
-            broken += folder_findings(place)
-            try:
-                done += mend_index(place, broken)
-            except OSError as error:
-                message = (
-                    f"{error.filename or place} stands in the way: {error.strerror}. Move it away."
-                )
-                raise StoreError(message) from error
-        contents = list(_contents(place, with_model))
-        left = [one for one in contents if not _mended(one, place, done)]
-        left += folder_findings(place) if isinstance(place, IndexFolder) else ()
-    return Report(str(place), (*broken, *contents), tuple(done), tuple(left))
-
-
 def _contents(place: Place, with_model: bool) -> Iterator[Finding]:
     with closing(place.open()) as store:
         yield from _files(store)
+        spoilt = list[str]()
         if not isinstance(place, IndexFolder):  # else its vectors were looked at, one and all
-            yield from _vectors(store)
+            for block in store.scan():
+                rows = wrong_lengths(block.vectors).tolist()
+                spoilt += [block.records[row].path for row in rows]
+        if spoilt:
+            what = "not of length 1; footwork search remove forgets them, then index them again"
+            yield Finding("spoilt embeddings", len(spoilt), what, tuple(spoilt))
         yield from _texts(place, store.embedder)
         if with_model:
             yield from _model(store.embedder)
@@ -256,15 +240,6 @@ def _files(store: Store) -> Iterator[Finding]:
             yield Finding(kind, len(paths[kind]), what, tuple(paths[kind]), is_fault=is_fault)
 
 
-def _vectors(store: Store) -> Iterator[Finding]:
-    spoilt = []
-    for block in store.scan():
-        spoilt += [block.records[row].path for row in wrong_lengths(block.vectors).tolist()]
-    if spoilt:
-        what = "not of length 1; footwork search remove forgets them, then index them again"
-        yield Finding("spoilt embeddings", len(spoilt), what, tuple(spoilt))
-
-
 def _texts(place: Place, embedder: Embedder) -> Iterator[Finding]:
     folder = place.texts_folder(embedder)
     try:
@@ -278,7 +253,7 @@ def _texts(place: Place, embedder: Embedder) -> Iterator[Finding]:
         yield Finding("unchecked texts", 1, what, is_fault=False)
 
 
-def _mended(finding: Finding, place: Place, done: list[str]) -> bool:
+def _mended_texts(finding: Finding, place: Place, done: list[str]) -> bool:
     """Give the text half checksums, or prepare it anew where the model is on this machine."""
     if finding.kind not in ("texts", "unchecked texts"):
         return False

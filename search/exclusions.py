@@ -52,10 +52,7 @@ class Exclusions:
         )
 
     def without(self, named: Sequence[str]) -> Exclusions:
-        """With some taken back.
-
-        Args:
-            named: Each a pattern as it was written, or the path of what was removed.
+        """With some taken back: patterns as they were written, or paths of what was removed.
 
         Raises:
             ConfigError: One of them is not left out.
@@ -88,7 +85,7 @@ class Exclusions:
             folder = os.path.dirname(path)  # noqa: PTH120 - of many
             while folder not in found and is_at_or_below(folder, root):
                 above.append(folder)
-                folder = os.path.dirname(folder)  # noqa: PTH120
+                folder = os.path.dirname(folder)  # noqa: PTH120 - the same
             known = found.get(folder, False)
             for folder in reversed(above):
                 known = found[folder] = known or names(folder, is_folder=True)

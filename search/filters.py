@@ -64,19 +64,18 @@ class Filter:
     labels: tuple[str, ...] = ()
     """Given by `zeroshot label --index`."""
     min_width: int | None = None
-    """Pixels."""
     min_height: int | None = None
     """Pixels."""
     min_bytes: int | None = None
-    """Of the file."""
     max_bytes: int | None = None
     """Of the file."""
 
     def __post_init__(self) -> None:
-        """Add the other spellings of names."""
         for name in ("folders", "cameras", "labels"):
-            spelt = dict.fromkeys(one for text in getattr(self, name) for one in spellings(text))
-            object.__setattr__(self, name, tuple(spelt))
+            every = dict.fromkeys(
+                as_spelt for t in getattr(self, name) for as_spelt in spellings(t)
+            )
+            object.__setattr__(self, name, tuple(every))
 
     @property
     def is_empty(self) -> bool:

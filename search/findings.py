@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from footwork.files.faults import first_lines
@@ -33,13 +33,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """For programs: all paths are listed."""
-        return {
-            "kind": self.kind,
-            "count": self.count,
-            "what": self.what,
-            "paths": [path_text(path) for path in self.paths],
-            "is_fault": self.is_fault,
-        }
+        return asdict(self) | {"paths": [path_text(path) for path in self.paths]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +55,16 @@ class Report:
 
     def to_text(self) -> str:
         """For people."""
-        lines = [f"The index in {path_line(self.place)}"]
-        for finding in self.findings:
-            lines += finding.to_lines()
-        lines += [f"repaired: {text}" for text in self.repaired]
-        faults = [finding for finding in self.left or () if finding.is_fault]
-        if faults:
-            lines.append("What is left:")
-        for finding in faults:
-            lines += finding.to_lines()
-        if self.is_well:
-            lines.append("All is well.")
-        return "\n".join(lines)
+        left = [line for one in self.left or () if one.is_fault for line in one.to_lines()]
+        return "\n".join(
+            [
+                f"The index in {path_line(self.place)}",
+                *(line for finding in self.findings for line in finding.to_lines()),
+                *(f"repaired: {text}" for text in self.repaired),
+                *(["What is left:", *left] if left else []),
+                *(["All is well."] if self.is_well else []),
+            ]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from footwork.arrays import FloatArray
@@ -53,8 +52,7 @@ class ImageIndex:
         Raises:
             StoreError: There is none, or it cannot be read.
         """
-        place = find_index(None if index is None else Path(index))
-        return cls(place, place.open())
+        return cls.connect(StoreOptions(index=None if index is None else Path(index)))
 
     @classmethod
     def connect(cls, options: StoreOptions) -> ImageIndex:
@@ -88,17 +86,12 @@ class ImageIndex:
         return cls(place, place.open())
 
     def update(self, roots: Sequence[str | Path] = ()) -> Summary:
-        """Bring it up to date with the disk.
-
-        Args:
-            roots: Folders of images; none takes all that were indexed before.
+        """Bring it up to date with the disk: folders of images, or all that were indexed before.
 
         Raises:
             FootworkError: Something cannot be read, written or loaded.
         """
-        from search.update.indexing import (
-            Indexer,  # which reads images; a query in words does not
-        )
+        from search.update.indexing import Indexer  # reads images: a query in words does not
 
         return Indexer(self.place).index(roots)
 
@@ -157,20 +150,11 @@ class ImageIndex:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _follow(self) -> bool:
-        """Ask the model that has taken over since it was opened.
-
-        Returns:
-            Whether there was one to follow.
-        """
+        """Ask the model that has taken over since it was opened; whether there was one."""
         store = self.place.open()
         if store.embedder == self.store.embedder:
             store.close()

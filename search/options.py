@@ -55,11 +55,6 @@ class StoreOptions:
     """In place of user and password."""
 
     def __post_init__(self) -> None:
-        """Check what goes together.
-
-        Raises:
-            ConfigError: Something does not.
-        """
         if self.index is not None and self.store is not None:
             raise ConfigError("--index and --store exclude each other. Take one.")
         if self.store is not None:
@@ -144,11 +139,6 @@ class FilterOptions:
     """Greatest size of the file."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         for name in _NUMBERS:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= _LARGEST:
@@ -199,11 +189,6 @@ class QueryOptions:
     --store."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         if self.top_k < 1:
             raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
 
@@ -233,11 +218,6 @@ class OutputOptions:
     """Show the images in the terminal."""
 
     def __post_init__(self) -> None:
-        """Check what goes together.
-
-        Raises:
-            ConfigError: Something does not.
-        """
         printed = [n for n in ("paths", "null", "csv", "json", "preview") if getattr(self, n)]
         if len(printed) > 1 and printed != ["paths", "null"]:
             flags = " and ".join(f"--{name}" for name in printed)

@@ -6,10 +6,14 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
+
+from footwork.files.paths import path_text
 
 DateSource = Literal["picture", "file"]
 DATE_SOURCES: tuple[DateSource, ...] = get_args(DateSource)
+_BEGINNING = datetime(1970, 1, 1)
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1  # nanoseconds: what every store can hold
 
 
@@ -68,12 +72,9 @@ def file_state(found: os.stat_result) -> dict[str, Any]:
 
 
 def file_date(mtime_ns: int) -> int | None:
-    """The time of a file by the clock on the wall of this machine, as `ImageRecord.date`.
+    """The time of a file, of `file_state`, by this machine's clock, as `ImageRecord.date`.
 
     None beyond the years 1678 to 2261, as spoilt times are.
-
-    Args:
-        mtime_ns: Of `file_state`.
     """
     if not _EARLIEST < mtime_ns < _LATEST:
         return None
@@ -83,3 +84,28 @@ def file_date(mtime_ns: int) -> int | None:
 
 def _cut(nanoseconds: int) -> int:
     return min(max(nanoseconds, _EARLIEST), _LATEST)
+
+
+def date_text(date: int | None) -> str | None:
+    """A date of an image in ISO 8601, without a time zone; None beyond the years 1 to 9999."""
+    try:
+        return None if date is None else (_BEGINNING + timedelta(seconds=date)).isoformat()
+    except OverflowError:
+        return None
+
+
+def pixels_text(record: ImageRecord) -> str:
+    """Width and height for people; empty where they are not known."""
+    return f"{record.width:,} × {record.height:,}" if record.width and record.height else ""
+
+
+def record_row(record: ImageRecord) -> dict[str, Any]:
+    """What is known of an image, for programs."""
+    return {
+        "path": path_text(record.path),
+        "format": record.format,
+        "width": record.width,
+        "height": record.height,
+        "bytes": record.size,
+        "date": date_text(record.date),
+    }

@@ -21,20 +21,12 @@ class Folder:
     """A folder that was indexed, as it is now."""
 
     path: str
-    counts: Counts
-    """Of what the index knows below it."""
+    images: int
+    """That are there, as far as the index knows."""
+    absent: int
+    """Images that are not there."""
     missing: str | None
-    """Why it is not there, a clause; None if it is."""
-
-    @property
-    def images(self) -> int:
-        """That are there, as far as the index knows."""
-        return 0 if self.missing else self.counts.present
-
-    @property
-    def absent(self) -> int:
-        """Images that are not there."""
-        return self.counts.absent + (self.counts.present if self.missing else 0)
+    """Why the folder itself is not there, a clause; None if it is."""
 
     def to_text(self) -> str:
         """A line."""
@@ -53,13 +45,11 @@ class Status:
     embedder: Embedder
     folders: tuple[Folder, ...]
     counts: Counts
+    images: int
+    """That are there."""
+    absent: int
+    """Images that are not there, those of missing folders among them."""
     exclusions: Exclusions
-
-    @property
-    def absent(self) -> int:
-        """Images that are not there, those of missing folders among them."""
-        of_missing = sum(one.counts.present for one in self.folders if one.missing)
-        return self.counts.absent + of_missing
 
     def to_text(self) -> str:
         """For people."""
@@ -69,7 +59,7 @@ class Status:
             f"index        {path_line(self.place)}",
             *(f"folder       {folder.to_text()}" for folder in self.folders),
             f"model        {model.model_id}{revision}, {model.width} wide",
-            f"images       {counts.present + counts.absent - self.absent:,}",
+            f"images       {self.images:,}",
             f"not there    {self.absent:,}",
             f"unreadable   {counts.unreadable:,}",
         ]
@@ -85,24 +75,19 @@ class Status:
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""
-        folders = [
-            {
-                "path": path_text(one.path),
-                "images": one.images,
-                "absent": one.absent,
-                "missing": one.missing,
-            }
-            for one in self.folders
-        ]
+        paths = [path_text(folder.path) for folder in self.folders]
         return {
             "index": path_text(self.place),
-            "roots": [path_text(one.path) for one in self.folders],
-            "folders": folders,
+            "roots": paths,
+            "folders": [
+                {"path": path, "images": one.images, "absent": one.absent, "missing": one.missing}
+                for path, one in zip(paths, self.folders, strict=True)
+            ],
             "model": self.embedder.model_id,
             "revision": self.embedder.revision,
             "fingerprint": self.embedder.fingerprint,
             "width": self.embedder.width,
-            "images": self.counts.present + self.counts.absent - self.absent,
+            "images": self.images,
             "absent": self.absent,
             "unreadable": self.counts.unreadable,
             "excluded": [path_text(pattern) for pattern in self.exclusions.patterns],
@@ -121,5 +106,20 @@ def read_status(place: Place) -> Status:
     with closing(place.open()) as store:
         roots = tuple(store.roots())
         missing = missing_files(roots, roots)
-        folders = tuple(Folder(one, store.counts(one), missing.get(one)) for one in roots)
-        return Status(str(place), store.embedder, folders, store.counts(), store.exclusions())
+        folders, away = [], 0
+        for root in roots:
+            below, reason = store.counts(root), missing.get(root)
+            gone = below.present if reason else 0
+            away += gone
+            folders.append(Folder(root, below.present - gone, below.absent + gone, reason))
+        counts = store.counts()
+        images, absent = counts.present - away, counts.absent + away
+        return Status(
+            place=str(place),
+            embedder=store.embedder,
+            folders=tuple(folders),
+            counts=counts,
+            images=images,
+            absent=absent,
+            exclusions=store.exclusions(),
+        )

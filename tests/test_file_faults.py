@@ -22,7 +22,7 @@ ROOMS = tuple(f"{ROOT / name}/" for name in ("footwork", "search", "zeroshot"))
 OF_NAMES = (
     *("footwork/files/paths.py", "search/paths.py", "search/exclusions.py"),
     *("footwork/tables/", "footwork/files/faults.py", "footwork/errors.py", "search/store/"),
-    *("search/answers/rows.py", "search/duplicates/rows.py", "zeroshot/rows.py"),
+    *("search/duplicates/rows.py", "zeroshot/rows.py"),
     *("search/pages/", "footwork/pages/", "search/answers/answer.py", "search/query/asking.py"),
     *("search/records.py", "footwork/console.py", "footwork/streams.py"),
 )
@@ -35,7 +35,7 @@ GUARDS = frozenset(
         *("FolderReader._entries.<locals>.<lambda>", "_Finder._add_file", "<lambda>"),
         *("_compare", "_place", "_renewed", "_worth", "_pixels", "fspath", "_path_normpath"),
         "_path_splitroot_ex",  # of Python 3.13
-        *("_state_of", "_digest", "_file_of", "_Check._counts"),
+        *("_state_of", "_digest"),
     }
 )
 """Where whatever is raised within is caught; and what asks for a name, or what is known, alone."""

@@ -1,15 +1,31 @@
-"""What a query brings."""
+"""What a query brings, and how it is told to programs and to people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
+from footwork.files.paths import path_line, path_text
 from search.paths import missing_files
-from search.records import ImageRecord
+from search.records import ImageRecord, record_row
+
+Row = Mapping[str, Any]
 
 RELEVANT = 0.5
 """Relevance at which results end."""
+_HEAD = "rank  relevance   score  path"
+_NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
+_NOT_THERE = "  (not there)"
+_SCORES = ("score", "relevance")
+_SIZES = ("width", "height", "bytes")
+COLUMNS = (
+    *("path", *_SCORES, "format", *_SIZES),
+    *("date", "date_from", "camera", "labels", "missing"),
+)
+"""Of `hit_row`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +59,8 @@ class Answer:
 
 
 def looked_for(answers: Sequence[Answer], roots: Sequence[str]) -> list[Answer]:
-    """The same answers, which tell what of them is not there.
-
-    Args:
-        answers: Of any number.
-        roots: The indexed folders.
-    """
-    shown = [hit for one in answers for hit in (one.hits or filter(None, [one.nearest]))]
+    """The same answers, which tell what of them is not there, below the indexed folders."""
+    shown = [hit for answer in answers for hit in answer.hits or filter(None, [answer.nearest])]
     missing = missing_files((hit.record.path for hit in shown), roots)
 
     def told(hit: Hit) -> Hit:
@@ -57,9 +68,123 @@ def looked_for(answers: Sequence[Answer], roots: Sequence[str]) -> list[Answer]:
 
     return [
         replace(
-            one,
-            hits=tuple(map(told, one.hits)),
-            nearest=None if one.nearest is None else told(one.nearest),
+            answer,
+            hits=tuple(map(told, answer.hits)),
+            nearest=None if answer.nearest is None else told(answer.nearest),
         )
-        for one in answers
+        for answer in answers
     ]
+
+
+def answer_document(answer: Answer) -> dict[str, Any]:
+    """An answer for programs: `query`, `hits`, `nothing_matches`; valid JSON for any file name.
+
+    Of a query that could not be asked also `fault`: why.
+    """
+    fault = {} if answer.fault is None else {"fault": answer.fault}
+    return fault | {
+        "query": path_text(answer.query),  # it may name an image
+        "hits": [hit_row(hit) for hit in answer.hits],
+        "nothing_matches": answer.nothing_matches,
+    }
+
+
+def hit_row(hit: Hit) -> dict[str, Any]:
+    r"""One image: `path`, `score`, `relevance`, and what is known of its file.
+
+    `missing` says whether the file was looked for, and is not there.
+    Bytes of a path that are no UTF-8 stand as `\xNN`; `path_bytes` gives them as they are.
+    """
+    record = hit.record
+    found = {"path": "", "score": float(hit.score), "relevance": float(hit.relevance)}
+    return found | {
+        **record_row(record),
+        "date_from": record.date_from,
+        "camera": record.camera,
+        "labels": None if record.labels is None else dict(record.labels),
+        "missing": hit.missing is not None,
+    }
+
+
+def hit_rows(answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
+    """The hits of all answers, led by their `query` where there are several."""
+    for answer in answers:
+        query = {"query": path_text(answer.query)} if len(answers) > 1 else {}
+        yield from (query | hit_row(hit) for hit in answer.hits)
+
+
+def flat_row(row: Row) -> Row:
+    """One of these as cells: labels stand in one, the best first."""
+    return {**row, "labels": "; ".join(best_labels(row["labels"]))}
+
+
+def best_labels(labels: Mapping[str, float] | None) -> list[str]:
+    """The labels of an image, the best first."""
+    scores = labels or {}
+    return sorted(scores, key=lambda name: -scores[name])
+
+
+def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False) -> None:
+    """Write the hits of all answers to a file that is complete or absent.
+
+    Args:
+        answers: Of any number; with several, rows are led by their `query`.
+        path: Ends in .csv, .tsv, .parquet, or in .jsonl, where labels keep their scores.
+        raw_cells: As of `write_rows`.
+
+    Raises:
+        ConfigError: `path` has another ending.
+        DataError: The file cannot be written.
+    """
+    from footwork.tables.writer import write_rows
+
+    def schema(row: Row) -> Any:
+        import pyarrow
+
+        kinds = dict.fromkeys(_SCORES, pyarrow.float64()) | dict.fromkeys(_SIZES, pyarrow.int64())
+        kinds["missing"] = pyarrow.bool_()
+        return pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in row])
+
+    rows: Iterable[Row] = hit_rows(answers)
+    if path.suffix.lower() != ".jsonl":
+        rows = map(flat_row, rows)
+    columns = COLUMNS if len(answers) == 1 else ("query", *COLUMNS)
+    write_rows(rows, path, schema, columns, raw_cells=raw_cells)
+
+
+def path_bytes(answers: Iterable[Answer], end: Literal[b"\n", b"\0"]) -> Iterator[bytes]:
+    """The path of each hit as the file system has it, byte for byte, and `end` behind it."""
+    return (os.fsencode(hit.record.path) + end for answer in answers for hit in answer.hits)
+
+
+def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
+    """A table for the eye; where nothing matches, a sentence that says so.
+
+    Args:
+        answer: To be shown.
+        width: Columns of the terminal, which shorten a long path from its beginning; None keeps
+            paths whole, to be copied or read by programs.
+    """
+    if answer.fault is not None:
+        yield f"Not asked: {path_line(answer.fault)}."
+    if answer.nothing_matches:
+        yield _nothing_line(answer)
+    if not answer.hits:
+        return
+    from footwork.evaluation.text import tail  # a table alone needs it
+
+    yield _HEAD
+    room = None if width is None else max(width - _HEAD.index("path"), _NARROWEST_PATH)
+    for rank, hit in enumerate(answer.hits, start=1):
+        path, mark = path_line(hit.record.path), _NOT_THERE if hit.missing else ""
+        shown = path if room is None else tail(path, max(room - len(mark), _NARROWEST_PATH))
+        yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {shown}{mark}"
+
+
+def _nothing_line(answer: Answer) -> str:
+    told = f"Nothing here matches “{path_line(answer.query)}”"
+    best = answer.nearest
+    if best is None:
+        return f"{told}."
+    path, mark = path_line(best.record.path), _NOT_THERE.lstrip() + ", " if best.missing else ""
+    return f"{told}; the nearest is {path}, {mark}with relevance {best.relevance:.2f}."

@@ -57,10 +57,11 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
     except OSError as error:
         raise unusable(folder, why(error)) from error
     copied: list[tuple[Path, Path]] = []
-    failed: list[Fault] = []
     missing = {Path(hit.record.path): hit.missing for hit in hits}
-    failed += [Fault(path, why) for path, why in missing.items() if why is not None]
-    sources = [path for path, why in missing.items() if why is None]  # a drive may never answer
+    failed = [Fault(path, reason) for path, reason in missing.items() if reason is not None]
+    sources = [
+        path for path, reason in missing.items() if reason is None
+    ]  # others may never answer
     place = folder.resolve()
     outside = [path for path in sources if path.parent.resolve() != place]
     there = len(sources) - len(outside)

@@ -29,12 +29,7 @@ _ROW_PIXELS = 20  # of a usual terminal; where it has more or fewer, the image i
 def picture_protocol(
     environment: Mapping[str, str], is_terminal: bool = True
 ) -> PictureProtocol | None:
-    """How images can be shown; None if not at all.
-
-    Args:
-        environment: Of the process, as `os.environ`.
-        is_terminal: Whether output goes to one.
-    """
+    """How images can be shown by this environment, where output goes to a terminal at all."""
     term = environment.get("TERM", "")
     if not is_terminal or term == "dumb":
         return None
@@ -51,7 +46,7 @@ def picture_sequence(picture: bytes, protocol: PictureProtocol, rows: int = 10) 
 
     Args:
         picture: JPEG or PNG, small.
-        protocol: Of `picture_protocol`.
+        protocol: One that the terminal knows.
         rows: Height in lines of the terminal.
 
     Raises:
@@ -67,43 +62,35 @@ def picture_sequence(picture: bytes, protocol: PictureProtocol, rows: int = 10) 
     return _kitty(decoded, rows) if protocol == "kitty" else _blocks(decoded, rows)
 
 
-def _kitty(picture: Image, rows: int) -> str:
+def _kitty(image: Image, rows: int) -> str:
     stream = BytesIO()
-    _fitted(picture, 2 * rows * _ROW_PIXELS).save(stream, "PNG")  # the only file it reads
+    _fitted(image, 2 * rows * _ROW_PIXELS).save(stream, "PNG")  # the only file it reads
     data = b64encode(stream.getvalue()).decode()
     chunks = [data[i : i + _KITTY_CHUNK] for i in range(0, len(data), _KITTY_CHUNK)]
-    said = []
-    for number, chunk in enumerate(chunks, start=1):
-        begin = f"a=T,f=100,q=2,r={rows}," if number == 1 else ""
-        more = int(number < len(chunks))
-        said.append(f"{_ESCAPE}_G{begin}m={more};{chunk}{_END}")
-    return "".join(said)
+    parts: list[str] = []
+    for left, chunk in zip(range(len(chunks) - 1, -1, -1), chunks, strict=True):
+        begin = "" if parts else f"a=T,f=100,q=2,r={rows},"
+        parts.append(f"{_ESCAPE}_G{begin}m={int(left > 0)};{chunk}{_END}")
+    return "".join(parts)
 
 
-def _blocks(picture: Image, rows: int) -> str:
+def _blocks(image: Image, rows: int) -> str:
     """Each character is two pixels, its upper half in the colour of writing."""
-    fitted = _fitted(picture, 2 * rows)
-    width, height = fitted.size
-    pixels = fitted.tobytes()
+    import numpy as np
 
-    def colour(x: int, y: int) -> str:
-        start = 3 * (y * width + x)
-        return "{};{};{}".format(*pixels[start : start + 3])
-
+    pixels = np.asarray(_fitted(image, 2 * rows)).tolist()
     lines = []
-    for y in range(0, height, 2):
-        cells = (
-            f"{_ESCAPE}[38;2;{colour(x, y)};48;2;{colour(x, y + 1)}m▀"
-            if y + 1 < height
-            else f"{_ESCAPE}[38;2;{colour(x, y)};49m▀"
-            for x in range(width)
-        )
+    for y in range(0, len(pixels), 2):
+        cells = []
+        for x, above in enumerate(pixels[y]):
+            below = "48;2;{};{};{}".format(*pixels[y + 1][x]) if y + 1 < len(pixels) else "49"
+            cells.append("{}[38;2;{};{};{};{}m▀".format(_ESCAPE, *above, below))
         lines.append("".join(cells) + f"{_ESCAPE}[0m")
     return "\n".join(lines)
 
 
-def _fitted(picture: Image, height: int) -> Image:
+def _fitted(image: Image, height: int) -> Image:
     """At most so many pixels high, and no wider than three times that."""
-    fitted = picture.copy()
+    fitted = image.copy()
     fitted.thumbnail((3 * height, height))
     return fitted

@@ -1,10 +1,10 @@
 """Images that an index holds more than once: byte for byte, or as altered versions of one.
 
-Embeddings tell what may be alike, a glance at both images what is worth a closer look, and that
-what was done to which (`alterations`). Embeddings alone would not do: with `tiny`,
-100 pairs of 250 different photos agree to a cosine of 0.95 or more, and of those turned by 90°
-only a third agree so well with themselves. So images are opened from 0.9 on; what is turned,
-cropped or framed may still be missed, where the model minds.
+Embeddings tell what may be alike (`pca_bound`), a glance at both images what is worth a closer look
+(`looks`), and that what was done to which (`alterations`); `keepers` goes through all images so.
+Embeddings alone would not do: with `tiny`, 100 pairs of 250 different photos agree to a cosine of
+0.95 or more, and of those turned by 90° only a third agree so well with themselves. So images are
+opened from 0.9 on; what is turned, cropped or framed may still be missed, where the model minds.
 
 What an index knows may be out of date. An image that is named to be removed, and the one that is
 kept for it, are there, are two files, and are as they were indexed, or they are not named.
@@ -13,15 +13,20 @@ kept for it, are there, are two files, and are as they were indexed, or they are
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from footwork.arrays import FloatArray
-from footwork.errors import ConfigError
-from search.duplicates.keepers import Keepers, Progress, distinct_files, holds_as_known, state_of
+from footwork.errors import ConfigError, ImageError
+from footwork.files.faults import why
+from footwork.files.plain_files import content_of
+from footwork.images.ahead import DISK_READERS, decoded_ahead
+from search.duplicates.keepers import Keepers, OnProgress
 from search.duplicates.pca_bound import PcaBound
 from search.filters import EVERYTHING, Filter
 from search.paths import NO_ANSWER, is_at_or_below, missing_files
@@ -31,6 +36,9 @@ from search.store.protocol import Store
 SEEN_COSINE, UNSEEN_COSINE = 0.9, 0.985
 """Least cosines where images are opened, and where they are not."""
 _SAMPLE = 4096
+
+State = Literal["as known", "changed", "gone"]
+"""Of a file, against what the index knows of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ def find_duplicates(
     where: Filter = EVERYTHING,
     *,
     look: bool = True,
-    on_progress: Progress = lambda _done, _total: None,
+    on_progress: OnProgress = lambda _done, _total: None,
 ) -> Duplicates:
     """Group the present images that are the same; no file is touched.
 
@@ -113,25 +121,40 @@ def find_duplicates(
     cosine = near if near is not None else SEEN_COSINE if look else UNSEEN_COSINE
     if not 0 < cosine <= 1:
         raise ConfigError(f"`near` must be a cosine above 0, at most 1, got {near}.")
-    gathered = _gather(store, where)
-    keepers = Keepers(store, gathered.records, gathered.projected, cosine, look)
+    contents, changed = _gather(store, where), set[str]()
+    records = contents.records
+
+    def is_known(row: int) -> bool:
+        """Whether an image may be opened: what changed meanwhile is not judged."""
+        state = state_of(records[row])
+        if state == "changed":
+            changed.add(records[row].path)
+        return state == "as known"
+
+    keepers = Keepers(store, records, contents.projected, cosine, is_known if look else None)
     if cosine < 1:
         keepers.run(on_progress)
-    drafts = list(_drafts(gathered, keepers))
-    check = _Check(gathered, {keepers.records[row].path for row in keepers.unread}, look)
-    for row, state in keepers.states.items():
-        if state == "changed":
-            check.changed.add(keepers.records[row].path)
-    groups = check.settled(drafts)
+    drafts = list(_drafts(contents, keepers))
+    states = _states(drafts, contents.copies)
+    changed |= {path for path, state in states.items() if state == "changed"}
+    unseen = {records[row].path for row in keepers.unread}
+    left_out = {"changed"}
+    if look:
+        unseen |= {path for path, state in states.items() if state == "gone"}
+        left_out.add("gone")
+    groups = []
+    for kept, duplicates in drafts:
+        there = [one for one in duplicates if states[one.record.path] not in left_out]
+        if states[kept.path] not in left_out and (group := _group(kept, there, states)):
+            groups.append(group)
     groups.sort(key=lambda group: (-group.bytes, group.kept.path))
-    unseen = check.unseen - check.changed
-    not_seen = len(unseen) + gathered.unasked
-    return Duplicates(groups, gathered.images, not_seen, len(check.changed))
+    unseen_count = len(unseen - changed) + contents.unasked
+    return Duplicates(groups, contents.images, unseen_count, len(changed))
 
 
-@dataclass(slots=True)
-class _Gathered:
-    """Contents, the best to keep first."""
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What is compared, the best to keep first."""
 
     records: list[ImageRecord]
     """The best image of each content."""
@@ -144,7 +167,7 @@ class _Gathered:
     """Images on drives that do not answer."""
 
 
-def _gather(store: Store, where: Filter) -> _Gathered:
+def _gather(store: Store, where: Filter) -> _Contents:
     bound = PcaBound(store.sample(_SAMPLE))
     every: list[ImageRecord] = []
     parts = [np.zeros((0, bound.width), np.float32)]
@@ -154,8 +177,8 @@ def _gather(store: Store, where: Filter) -> _Gathered:
     for block in store.scan(where):
         rows = [
             row
-            for row, one in enumerate(block.records)
-            if not any(is_at_or_below(one.path, root) for root in silent)
+            for row, record in enumerate(block.records)
+            if not any(is_at_or_below(record.path, root) for root in silent)
         ]
         every += [block.records[row] for row in rows]
         parts.append(bound.project(block.vectors[rows]))
@@ -170,19 +193,13 @@ def _gather(store: Store, where: Filter) -> _Gathered:
             copies[every[same[0]].path] = [every[row] for row in same[1:]]
         firsts.append(same[0])
     projected = np.concatenate(parts)[firsts]
-    return _Gathered([every[row] for row in firsts], copies, projected, len(every), unasked)
+    return _Contents([every[row] for row in firsts], copies, projected, len(every), unasked)
 
 
-def _worth(record: ImageRecord) -> tuple[object, ...]:
-    """What is smaller for the image that is rather kept."""
-    date = float("inf") if record.date is None else record.date
-    return -_pixels(record), -record.size, date, len(record.path), record.path
-
-
-def _drafts(gathered: _Gathered, keepers: Keepers) -> Iterator[tuple[ImageRecord, list[Duplicate]]]:
+def _drafts(contents: _Contents, keepers: Keepers) -> Iterator[tuple[ImageRecord, list[Duplicate]]]:
     """Every content that is kept, with its copies and all that joined it or is similar."""
-    records, copies = gathered.records, gathered.copies
-    joined = {row for members in keepers.members.values() for row in members}
+    records, copies = contents.records, contents.copies
+    joined = {one.row for members in keepers.members.values() for one in members}
     similar: dict[int, list[tuple[int, float]]] = {}
     listed: set[int] = set()
     for row, (kept, cosine) in sorted(keepers.similar.items()):
@@ -193,70 +210,48 @@ def _drafts(gathered: _Gathered, keepers: Keepers) -> Iterator[tuple[ImageRecord
     for row, first in enumerate(records):
         if row in joined or row in listed:
             continue
-        found = [Duplicate(one, "exact", 1.0) for one in copies.get(first.path, ())]
-        for one in keepers.members.get(row, {}).values():
+        duplicates = [Duplicate(copy, "exact", 1.0) for copy in copies.get(first.path, ())]
+        for one in keepers.members.get(row, ()):
             same = [records[one.row], *copies.get(records[one.row].path, ())]
-            found += [Duplicate(each, "near", one.cosine, one.changes) for each in same]
+            duplicates += [Duplicate(record, "near", one.cosine, one.changes) for record in same]
         for other, cosine in similar.get(row, ()):
-            found.append(Duplicate(records[other], "similar", cosine, verified=False))
-        if found:
-            yield first, found
+            duplicates.append(Duplicate(records[other], "similar", cosine, verified=False))
+        if duplicates:
+            yield first, duplicates
 
 
-@dataclass(slots=True)
-class _Check:
-    """Looks at the files of groups once more, last of all."""
+def _states(
+    drafts: Iterable[tuple[ImageRecord, Sequence[Duplicate]]],
+    copies: Mapping[str, Sequence[ImageRecord]],
+) -> dict[str, State]:
+    """Look at all files once more, last of all, by path; of exact copies every byte is read."""
+    every = [record for kept, some in drafts for record in (kept, *(one.record for one in some))]
+    twins = {path for first, same in copies.items() for path in (first, *(r.path for r in same))}
+    read = {r.path: r.content for r in every if r.path in twins and state_of(r) == "as known"}
+    spoilt = {
+        path
+        for path, content in decoded_ahead(read, lambda path: content_of(Path(path)), DISK_READERS)
+        if isinstance(content, ImageError) or content != read[path]
+    }
+    states = {record.path: state_of(record) for record in every}
+    return states | {path: "changed" for path in spoilt if states[path] == "as known"}
 
-    gathered: _Gathered
-    unseen: set[str]
-    """Paths of images that could not be read."""
-    look: bool
-    changed: set[str] = field(default_factory=set)
-    """Paths of files that are not as they were indexed."""
 
-    def settled(self, drafts: Sequence[tuple[ImageRecord, Sequence[Duplicate]]]) -> list[Group]:
-        """The groups whose files bear out what is said of them."""
-        copies = self.gathered.copies
-        held = holds_as_known(
-            one
-            for kept, found in drafts
-            for first in (kept, *(each.record for each in found))
-            if first.path in copies
-            for one in (first, *copies[first.path])
-            if state_of(one) == "as known"
-        )
-        groups = (self._group(kept, found, held) for kept, found in drafts)
-        return [group for group in groups if group is not None]
-
-    def _group(
-        self, kept: ImageRecord, found: Sequence[Duplicate], held: Mapping[str, bool]
-    ) -> Group | None:
-        by_path = {one.record.path: one for one in found}
-        there = [one for one in (kept, *(one.record for one in found)) if self._counts(one, held)]
-        if kept not in there:
-            return None
-        best = sorted(there[1:], key=_worth)
-        first, *others = distinct_files([kept, *best])
-        # The file that a kept link points to stands for it, and is as like the others as it was.
-        seen = state_of(first) == "as known"
-        duplicates = tuple(
-            one if seen and state_of(one.record) == "as known" else replace(one, verified=False)
-            for other in others
-            if not os.path.islink(other.path)  # noqa: PTH114 - of many
-            for one in (by_path[other.path],)
-        )
-        return Group(first, _why(first, duplicates), duplicates) if duplicates else None
-
-    def _counts(self, record: ImageRecord, held: Mapping[str, bool]) -> bool:
-        """Whether a file may be in a group; those that may not are counted."""
-        state = state_of(record)
-        if state == "changed" or (state == "as known" and not held.get(record.path, True)):
-            self.changed.add(record.path)
-            return False
-        if state == "gone" and self.look:
-            self.unseen.add(record.path)
-            return False
-        return True
+def _group(
+    kept: ImageRecord, there: Iterable[Duplicate], states: Mapping[str, State]
+) -> Group | None:
+    by_path = {one.record.path: one for one in there}
+    best = sorted((one.record for one in by_path.values()), key=_worth)
+    first, *others = distinct_files([kept, *best])
+    # The file that a kept link points to stands for it, and is as like the others as it was.
+    seen = states[first.path] == "as known"
+    duplicates = tuple(
+        one if seen and states[other.path] == "as known" else replace(one, verified=False)
+        for other in others
+        if not os.path.islink(other.path)  # noqa: PTH114 - of many
+        for one in (by_path[other.path],)
+    )
+    return Group(first, _why(first, duplicates), duplicates) if duplicates else None
 
 
 def _why(kept: ImageRecord, duplicates: Sequence[Duplicate]) -> str:
@@ -274,5 +269,42 @@ def _why(kept: ImageRecord, duplicates: Sequence[Duplicate]) -> str:
     return "its path comes first"
 
 
+def _worth(record: ImageRecord) -> tuple[object, ...]:
+    """What is smaller for the image that is rather kept."""
+    date = float("inf") if record.date is None else record.date
+    return -_pixels(record), -record.size, date, len(record.path), record.path
+
+
 def _pixels(record: ImageRecord) -> int:
     return (record.width or 0) * (record.height or 0)
+
+
+def state_of(record: ImageRecord) -> State:
+    """Whether a file is there, and of the size and times that the index knows."""
+    try:
+        found = os.stat(record.path)  # noqa: PTH116 - of many
+    except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+        why(error)
+        return "gone"
+    known = record.is_state_of(found) and stat.S_ISREG(found.st_mode)
+    return "as known" if known else "changed"
+
+
+def distinct_files(records: Iterable[ImageRecord]) -> list[ImageRecord]:
+    """Each file once, in order: by its own name rather than by that of a link to it.
+
+    Who deletes the other name of a file that is kept deletes the file, or nothing but a link. Those
+    that are not on this machine are all taken for files of their own.
+    """
+    files: dict[object, ImageRecord] = {}
+    for record in records:
+        key: object = record.path
+        try:
+            state = os.stat(record.path)  # noqa: PTH116 - of many
+            key = state.st_dev, state.st_ino
+        except Exception as error:  # noqa: BLE001 - the same
+            why(error)
+        known = files.setdefault(key, record)
+        if known is not record and os.path.realpath(known.path) != known.path:
+            files[key] = record if os.path.realpath(record.path) == record.path else known
+    return list(files.values())

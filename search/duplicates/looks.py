@@ -6,8 +6,8 @@ through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,9 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from footwork.arrays import ByteArray, DoubleArray, FloatArray
-from footwork.errors import ImageError
-from footwork.images.ahead import decoded_ahead
+from footwork.arrays import ByteArray, FloatArray
 from footwork.images.decoding import decode_image
 
 if TYPE_CHECKING:
@@ -46,7 +44,6 @@ _MOSTLY = 0.95  # of a line of a border; compression blurs its edge
 _WIDEST = 0.3  # of a side, that a border takes
 _EDGE = 0.5  # of the line beside a border, that differs from it
 _STEPS, _STILL = 12, 0.03  # pixels, of a step that is the last
-_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +67,74 @@ class Placing:
     """Of the inner one, to lie as the outer one does."""
     box: Box = (0, 0, 1, 1)
     """In the outer one without its border, in parts of its sides."""
+    swapped: bool = False
+    """Whether the second of those that were compared is the inner one."""
 
 
-def looks_of(paths: Iterable[str]) -> dict[str, Look | None]:
-    """What is seen of images at a glance, by path; None where the file cannot be read."""
-    return {
-        path: None if isinstance(look, ImageError) else look
-        for path, look in decoded_ahead(paths, _look_of, _WORKERS)
-    }
+def look_of(path: str) -> Look:
+    """A glance at a file.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    from PIL.Image import Resampling
+
+    image = decode_image(Path(path), _SEEN // 2)
+    image.thumbnail((_SEEN, _SEEN), Resampling.BICUBIC)
+    image = image.crop(content_box(np.asarray(image)))
+    ratio = image.width / image.height
+    grey = image.convert("L")
+    small = np.asarray(grey.resize(scaled(ratio, _SIDE), Resampling.BOX))
+    cells = np.asarray(grey.resize((_CELLS, _CELLS), Resampling.BOX), np.float32)
+    cells = cells - cells.mean()
+    cells = np.zeros_like(cells) if cells.std() < _FLAT else cells / np.linalg.norm(cells)
+    return Look(small, cells, ratio)
 
 
-def best_placing(inner: Look, outer: Look) -> Placing | None:
-    """Where an image lies in another that it may be made of, if anywhere."""
-    if not (inner.cells.any() and outer.cells.any()):
+def best_placing(first: Look, second: Look) -> Placing | None:
+    """Where one of two images lies in the other, of which it may be made, if anywhere."""
+    if not (first.cells.any() and second.cells.any()):
         return None
-    whole = _whole(inner, outer)
-    sure = whole is not None and whole.agreement >= _SURE
-    part = None if sure else _part(inner, outer)
-    found = [one for one in (whole, part) if one is not None and one.agreement >= _ALIKE]
-    return max(found, key=lambda one: one.agreement, default=None)
+    placings = []
+    for swapped, inner, outer in ((False, first, second), (True, second, first)):
+        whole = list(_whole(inner, outer))
+        is_sure = any(placing.agreement >= _SURE for placing in whole)
+        crops = () if is_sure else _crops(inner, outer)
+        placings += [replace(placing, swapped=swapped) for placing in (*whole, *crops)]
+    best = max(placings, key=lambda placing: placing.agreement, default=None)
+    return best if best is not None and best.agreement >= _ALIKE else None
+
+
+def _whole(inner: Look, outer: Look) -> Iterator[Placing]:
+    for turn in range(TURNS):
+        ratio = outer.ratio / (1 / inner.ratio if turn % 2 else inner.ratio)
+        if 1 / _SHAPES <= ratio <= _SHAPES:
+            yield Placing(float(np.vdot(turned(inner.cells, turn), outer.cells)), turn)
+
+
+def _crops(inner: Look, outer: Look) -> Iterator[Placing]:
+    """Where an upright crop agrees best, by normalised correlation, at several sizes."""
+    from PIL.Image import Resampling, fromarray
+
+    height, width = outer.greys.shape
+    widest = min(1.0, inner.ratio / outer.ratio)  # of the outer width, with all of a side
+    field, image = outer.greys.astype(np.float32), fromarray(inner.greys)
+    for scale in np.arange(1 - _STEP / 2, _SMALLEST, -_STEP):
+        w = round(width * widest * scale)
+        h = round(width * widest * scale / inner.ratio)
+        if not (_SMALLEST * width <= w <= width and _SMALLEST * height <= h <= height):
+            continue
+        sought = np.asarray(image.resize((w, h), Resampling.BOX), np.float32)
+        sought = sought - sought.mean()
+        places = sliding_window_view(field, (h, w)).reshape(-1, h * w)
+        squares = np.einsum("pc,pc->p", places, places) - places.sum(axis=1) ** 2 / (h * w)
+        agreements = (
+            places @ sought.ravel() / np.sqrt(squares.clip(1) * (np.vdot(sought, sought) or 1))
+        )
+        best = int(np.argmax(agreements))
+        y, x = divmod(best, width - w + 1)
+        box = (x / width, y / height, (x + w) / width, (y + h) / height)
+        yield Placing(float(agreements[best]), 0, box)
 
 
 def turned(pixels: NDArray[Kind], turn: int) -> NDArray[Kind]:
@@ -97,34 +143,46 @@ def turned(pixels: NDArray[Kind], turn: int) -> NDArray[Kind]:
     return quarters if turn < 4 else quarters[:, ::-1]
 
 
+def scaled(ratio: float, side: float) -> tuple[int, int]:
+    """Width and height in pixels of this ratio, the longer one `side`."""
+    width, height = (side, side / ratio) if ratio >= 1 else (side * ratio, side)
+    return max(1, round(width)), max(1, round(height))
+
+
 def content_box(pixels: ByteArray) -> tuple[int, int, int, int]:
-    """An image without the border that was put around it.
+    """An image, of shape (H, W, 3), without the border that was put around it.
 
     A border is of one colour, and what it frames begins at an edge: the margin of a drawing is
     none.
-
-    Args:
-        pixels: Shape (H, W, 3).
     """
     height, width = pixels.shape[:2]
-    lines = [pixels, pixels[::-1], pixels.transpose(1, 0, 2), pixels[:, ::-1].transpose(1, 0, 2)]
-    top, bottom, left, right = (_border(side) for side in lines)
-    whole = (0, 0, width, height)
+    columns = pixels.transpose(1, 0, 2)
+    sides = (pixels, pixels[::-1], columns, columns[::-1])
+    top, bottom, left, right = map(_border_width, sides)
     box = (left, top, width - right, height - bottom)
+    whole = (0, 0, width, height)
     if box == whole or box[2] - box[0] < 8 or box[3] - box[1] < 8:
         return whole
     inside = pixels[box[1] : box[3], box[0] : box[2]].astype(np.int16)
     edges = [
         (np.abs(line - ring).max(axis=-1) > _OTHER).mean()
-        for width_, line, ring in (
+        for border, line, ring in (
             (top, inside[1], pixels[0, width // 2]),
             (bottom, inside[-2], pixels[-1, width // 2]),
             (left, inside[:, 1], pixels[height // 2, 0]),
             (right, inside[:, -2], pixels[height // 2, -1]),
         )
-        if width_
+        if border
     ]
     return box if np.mean(edges) >= _EDGE else whole
+
+
+def _border_width(lines: ByteArray) -> int:
+    seen = lines[: int(len(lines) * _WIDEST) + 1].astype(np.int16)
+    colour = np.median(seen[0], axis=0)
+    same = (np.abs(seen - colour).max(axis=2) <= _EVEN).mean(axis=1) >= _MOSTLY
+    # The line where they meet is a blend of both.
+    return 0 if same.all() or not same[0] else int(np.argmin(same)) + 1
 
 
 def laid_over(inner: Image, outer: Image, placing: Placing, most: int) -> Box:
@@ -136,106 +194,32 @@ def laid_over(inner: Image, outer: Image, placing: Placing, most: int) -> Box:
         placing: Where about it lies.
         most: Pixels of the longer side that are compared.
     """
-    sides = np.array([outer.width, outer.height] * 2, np.float64)
-    parts = np.array(placing.box, np.float64)
+    box = np.array(placing.box, np.float64)
     for side in (most // 4, most):
         size = scaled(inner.width / inner.height, min(side, max(inner.size)))
         field = outer.copy().convert("L")
         field.thumbnail((2 * side, 2 * side))
         limit = np.array([field.width, field.height] * 2, np.float64)
-        sought = _normal(inner.convert("L").resize(size))
-        parts = _fitted(sought, field, parts * limit) / limit
-    left, top, right, bottom = (parts * sides).tolist()
+        sought = _standardised(inner.convert("L").resize(size))
+        box *= limit
+        for _ in range(_STEPS):  # of Gauss-Newton, of all four sides
+            here = _standardised(field.resize(size, box=tuple(box)))
+            slopes = []
+            for moved in np.diag([0.5, 0.5, -0.5, -0.5]):
+                there = _standardised(field.resize(size, box=tuple(box + moved)))
+                slopes.append((there - here).ravel() / moved.sum())
+            step, *_ = np.linalg.lstsq(np.stack(slopes, 1), (sought - here).ravel(), rcond=None)
+            box = np.clip(box + step.clip(-4, 4), 0, limit)
+            box[2:] = np.clip(box[2:], box[:2] + 8, limit[2:])
+            box[:2] = np.clip(box[:2], 0, box[2:] - 8)
+            if np.abs(step).max() < _STILL:
+                break
+        box /= limit
+    left, top, right, bottom = (box * ([outer.width, outer.height] * 2)).tolist()
     return left, top, right, bottom
 
 
-def _fitted(sought: FloatArray, field: Image, box: DoubleArray) -> DoubleArray:
-    """Gauss-Newton steps of the four sides of a box."""
-    size, limit = sought.shape[::-1], np.array([field.width, field.height] * 2, np.float64)
-    for _ in range(_STEPS):
-        here = _normal(field.resize(size, box=tuple(box)))
-        slopes = []
-        for moved in np.diag([0.5, 0.5, -0.5, -0.5]):
-            there = _normal(field.resize(size, box=tuple(box + moved)))
-            slopes.append((there - here).ravel() / moved.sum())
-        step, *_ = np.linalg.lstsq(np.stack(slopes, 1), (sought - here).ravel(), rcond=None)
-        box = np.clip(box + step.clip(-4, 4), 0, limit)
-        box[2:] = np.clip(box[2:], box[:2] + 8, limit[2:])
-        box[:2] = np.clip(box[:2], 0, box[2:] - 8)
-        if np.abs(step).max() < _STILL:
-            break
-    return box
-
-
-def _normal(picture: Image) -> FloatArray:
-    greys = np.asarray(picture, np.float32)
+def _standardised(image: Image) -> FloatArray:
+    greys = np.asarray(image, np.float32)
     greys = greys - greys.mean()
     return greys / (greys.std() or 1)
-
-
-def _border(lines: ByteArray) -> int:
-    most = int(len(lines) * _WIDEST)
-    seen = lines[: most + 1].astype(np.int16)
-    colour = np.median(seen[0], axis=0)
-    same = (np.abs(seen - colour).max(axis=2) <= _EVEN).mean(axis=1) >= _MOSTLY
-    # The line where they meet is a blend of both.
-    return 0 if same.all() or not same[0] else int(np.argmin(same)) + 1
-
-
-def _look_of(path: str) -> Look:
-    from PIL import Image
-
-    picture = decode_image(Path(path), _SEEN // 2)
-    picture.thumbnail((_SEEN, _SEEN), Image.Resampling.BICUBIC)
-    picture = picture.crop(content_box(np.asarray(picture)))
-    ratio = picture.width / picture.height
-    grey = picture.convert("L")
-    size = scaled(ratio, _SIDE)
-    small = np.asarray(grey.resize(size, Image.Resampling.BOX))
-    cells = np.asarray(grey.resize((_CELLS, _CELLS), Image.Resampling.BOX), np.float32)
-    cells = cells - cells.mean()
-    cells = np.zeros_like(cells) if cells.std() < _FLAT else cells / np.linalg.norm(cells)
-    return Look(small, cells, ratio)
-
-
-def scaled(ratio: float, side: float) -> tuple[int, int]:
-    """Width and height in pixels of this ratio, the longer one `side`."""
-    width, height = (side, side / ratio) if ratio >= 1 else (side * ratio, side)
-    return max(1, round(width)), max(1, round(height))
-
-
-def _whole(inner: Look, outer: Look) -> Placing | None:
-    found = []
-    for turn in range(TURNS):
-        ratio = outer.ratio / (1 / inner.ratio if turn % 2 else inner.ratio)
-        if 1 / _SHAPES <= ratio <= _SHAPES:
-            agreement = float(np.vdot(turned(inner.cells, turn), outer.cells))
-            found.append(Placing(agreement, turn))
-    return max(found, key=lambda one: one.agreement, default=None)
-
-
-def _part(inner: Look, outer: Look) -> Placing | None:
-    """Where an upright crop agrees best, by normalised correlation at several sizes."""
-    from PIL import Image
-
-    height, width = outer.greys.shape
-    widest = min(1.0, inner.ratio / outer.ratio)  # of the outer width, with all of a side
-    field = outer.greys.astype(np.float32)
-    picture, found = Image.fromarray(inner.greys), []
-    for scale in np.arange(1 - _STEP / 2, _SMALLEST, -_STEP):
-        w = round(width * widest * scale)
-        h = round(width * widest * scale / inner.ratio)
-        if not (_SMALLEST * width <= w <= width and _SMALLEST * height <= h <= height):
-            continue
-        sought = np.asarray(picture.resize((w, h), Image.Resampling.BOX), np.float32)
-        sought = sought - sought.mean()
-        places = sliding_window_view(field, (h, w)).reshape(-1, h * w)
-        squares = np.einsum("pc,pc->p", places, places) - places.sum(axis=1) ** 2 / (h * w)
-        agreements = (
-            places @ sought.ravel() / np.sqrt(squares.clip(1) * (np.vdot(sought, sought) or 1))
-        )
-        best = int(np.argmax(agreements))
-        y, x = divmod(best, width - w + 1)
-        box = (x / width, y / height, (x + w) / width, (y + h) / height)
-        found.append(Placing(float(agreements[best]), 0, box))
-    return max(found, key=lambda one: one.agreement, default=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,11 +61,6 @@ class Asker:
 
         Of several, one that asks by an image that cannot be read is answered with its `fault`.
 
-        Args:
-            queries: At least one.
-            options: How many images, and which.
-            where: Which images are asked for.
-
         Raises:
             ImageError: An image that the only query asks by cannot be read.
             ModelError: The model cannot be loaded.
@@ -76,13 +71,50 @@ class Asker:
         if len(queries) == 1 and wrong[0] is not None:
             raise wrong[0]
         sound = [query for query, fault in zip(queries, wrong, strict=True) if fault is None]
-        answers = iter(self._answered(sound, vectors, options, where) if sound else ())
+        answers = iter(self._answered(sound, vectors, options, where))
         return [
             next(answers)
             if fault is None
             else Answer(str(query), (), nothing_matches=False, fault=fault.reason)
             for query, fault in zip(queries, wrong, strict=True)
         ]
+
+    def _vectors(
+        self, queries: Iterable[Query]
+    ) -> tuple[dict[Term, FloatArray], dict[Term, ImageError]]:
+        """A unit vector for each term of all queries, or why an image has none."""
+        terms = list(dict.fromkeys(term for query in queries for term in query.terms))
+        words = [term for term in terms if not term.is_image]
+        images = [term for term in terms if term.is_image]
+        vectors: dict[Term, FloatArray] = {}
+        faults: dict[Term, ImageError] = {}
+        if words:
+            rows = self.texts.encoder.encode_texts([term.text for term in words])
+            vectors.update(zip(words, rows, strict=True))
+        by_path = self._image_vectors([term.text for term in images]) if images else {}
+        for term in images:
+            vector = by_path[term.text]
+            if isinstance(vector, ImageError):
+                faults[term] = vector
+            else:
+                vectors[term] = vector
+        return vectors, faults
+
+    def _image_vectors(self, paths: Sequence[str]) -> dict[str, FloatArray | ImageError]:
+        """From the store where the file is as it was indexed, else from the model."""
+        records = self.store.records(paths)
+        known = [p for p, one in records.items() if one.fault is None and _is_unchanged(one)]
+        vectors: dict[str, FloatArray | ImageError] = {**self.store.vectors(sorted(known))}
+        unknown = sorted({path for path in paths if path not in vectors})
+        try:
+            rows = self.encode_images(list(map(Path, unknown))) if unknown else ()
+            vectors |= dict(zip(unknown, rows, strict=True))
+        except ImageError:  # one of them cannot be read: which?
+            from footwork.images.ahead import attempt  # which few queries need
+
+            for path in unknown:
+                vectors[path] = attempt(lambda path: self.encode_images([Path(path)])[0], path)
+        return vectors
 
     def _answered(
         self,
@@ -92,24 +124,29 @@ class Asker:
         where: Filter,
     ) -> list[Answer]:
         measured = [self._measured(query, vectors) for query in queries]
-        asked = np.stack([one.vector for one in measured]).astype(np.float32)
         count = options.top_k + min(_TIMES * options.top_k + _MORE, _MOST_MORE)
         answers = []
-        for start in range(0, len(asked), _TOGETHER):
+        for start in range(0, len(queries), _TOGETHER):
             part = slice(start, start + _TOGETHER)
-            for query, terms, nearest in zip(
-                queries[part],
-                measured[part],
-                self.store.search(asked[part], count, where),
-                strict=True,
-            ):
-                hits = self._left(terms, nearest, options.top_k, where)
+            asked = np.stack([terms.vector for terms in measured[part]]).astype(np.float32)
+            nearest = self.store.search(asked, count, where)
+            for query, terms, found in zip(queries[part], measured[part], nearest, strict=True):
+                by_look = self._left(terms, found, options.top_k, where)
+                by_name = None
                 if options.hybrid and query.words:
                     by_name = self._judged(terms, self.store.find_words(query.words, count, where))
-                    answers.append(_fused(str(query), hits, by_name, options))
-                else:
-                    answers.append(_answer(str(query), hits, options))
+                answers.append(_answer(query, by_look, by_name, options))
         return answers
+
+    def _measured(self, query: Query, vectors: Mapping[Term, FloatArray]) -> _Measured:
+        def evidence(term: Term) -> Evidence:
+            make = self._relevance.image if term.is_image else self._relevance.text
+            return make(vectors[term], term.weight)
+
+        wanted, excluded = map(evidence, query.wanted), map(evidence, query.excluded)
+        terms = list(wanted)
+        sample = self._collection if len(terms) > 1 else self.texts.references[:0]
+        return _Measured(terms, list(excluded), self._relevance.search_vector(terms, sample))
 
     def _left(self, measured: _Measured, found: Found, top_k: int, where: Filter) -> dict[str, Hit]:
         """What is left of the nearest; farther ones are looked at if much of them is excluded."""
@@ -143,57 +180,6 @@ class Asker:
             for i in np.flatnonzero(keep).tolist()
         }
 
-    def _measured(self, query: Query, vectors: Mapping[Term, FloatArray]) -> _Measured:
-        def evidence(term: Term) -> Evidence:
-            make = self._relevance.image if term.is_image else self._relevance.text
-            return make(vectors[term], term.weight)
-
-        wanted = [evidence(term) for term in query.wanted]
-        sample = self._collection if len(wanted) > 1 else self.texts.references[:0]
-        excluded = [evidence(term) for term in query.excluded]
-        return _Measured(wanted, excluded, self._relevance.search_vector(wanted, sample))
-
-    def _vectors(
-        self, queries: Sequence[Query]
-    ) -> tuple[Mapping[Term, FloatArray], Mapping[Term, ImageError]]:
-        """A unit vector for each term of all queries, or why an image has none."""
-        terms = list(dict.fromkeys(term for query in queries for term in query.terms))
-        texts = [term for term in terms if not term.is_image]
-        vectors: dict[Term, FloatArray] = {}
-        if texts:
-            rows = self.texts.encoder.encode_texts([term.text for term in texts])
-            vectors.update(zip(texts, rows, strict=True))
-        faults: dict[Term, ImageError] = {}
-        images = [term for term in terms if term.is_image]
-        if images:
-            by_path = self._image_vectors([term.text for term in images])
-            for term in images:
-                vector = by_path[term.text]
-                if isinstance(vector, ImageError):
-                    faults[term] = vector
-                else:
-                    vectors[term] = vector
-        return vectors, faults
-
-    def _image_vectors(self, paths: Sequence[str]) -> dict[str, FloatArray | ImageError]:
-        """From the store where the file is as it was indexed, else from the model."""
-        known = {
-            path
-            for path, record in self.store.records(paths).items()
-            if record.fault is None and _is_unchanged(record)
-        }
-        found: dict[str, FloatArray | ImageError] = {**self.store.vectors(sorted(known))}
-        unknown = sorted({path for path in paths if path not in found})
-        try:
-            rows = self.encode_images(list(map(Path, unknown))) if unknown else ()
-            found |= dict(zip(unknown, rows, strict=True))
-        except ImageError:  # one of them cannot be read: which?
-            from footwork.images.ahead import attempt  # which few queries need
-
-            for path in unknown:
-                found[path] = attempt(lambda one: self.encode_images([Path(one)])[0], path)
-        return found
-
     @cached_property
     def _relevance(self) -> Relevance:
         if not len(self.texts.references):
@@ -218,38 +204,32 @@ class _Measured:
     """Shape (D,): whose nearest images are looked at."""
 
 
-def _answer(query: str, judged: Mapping[str, Hit], options: QueryOptions) -> Answer:
-    hits = sorted(judged.values(), key=lambda hit: -hit.relevance)
-    relevant = [hit for hit in hits if hit.relevance >= RELEVANT]
-    shown = hits if options.all_ else relevant
-    return Answer(
-        query,
-        tuple(shown[: options.top_k]),
-        nothing_matches=not relevant,
-        nearest=hits[0] if hits else None,
-    )
-
-
-def _fused(
-    query: str, by_look: Mapping[str, Hit], by_name: Mapping[str, Hit], options: QueryOptions
+def _answer(
+    query: Query,
+    by_look: Mapping[str, Hit],
+    by_name: dict[str, Hit] | None,
+    options: QueryOptions,
 ) -> Answer:
-    """Images by what they show and by what they are called, joined by rank.
+    """Images by what they show; in a hybrid query also by what they are called, joined by rank.
 
     An image whose name holds the words is a result whatever it shows.
     """
-    alone = _answer(query, by_look, QueryOptions(top_k=max(1, len(by_look)), all_=options.all_))
-    looks = {hit.record.path: hit for hit in alone.hits}
-    points: dict[str, float] = defaultdict(float)
-    for ranked in (looks, by_name):
-        for rank, path in enumerate(ranked, 1):
-            points[path] += 1 / (_FUSED + rank)
-    every = {**looks, **by_name}
-    best = [every[path] for path in sorted(points, key=lambda path: -points[path])]
+    best = sorted(by_look.values(), key=lambda hit: -hit.relevance)
+    relevant = [hit for hit in best if hit.relevance >= RELEVANT]
+    shown, nearest = best if options.all_ else relevant, best[:1]
+    if by_name is not None:
+        every = {hit.record.path: hit for hit in shown} | by_name
+        points: dict[str, float] = defaultdict(float)
+        for ranked in ([hit.record.path for hit in shown], by_name):
+            for rank, path in enumerate(ranked, 1):
+                points[path] += 1 / (_FUSED + rank)
+        shown = sorted(every.values(), key=lambda hit: -points[hit.record.path])
+        nearest = shown[:1] or nearest
     return Answer(
-        query,
-        tuple(best[: options.top_k]),
-        nothing_matches=alone.nothing_matches and not by_name,
-        nearest=best[0] if best else alone.nearest,
+        str(query),
+        tuple(shown[: options.top_k]),
+        nothing_matches=not (relevant or by_name),
+        nearest=next(iter(nearest), None),
     )
 
 

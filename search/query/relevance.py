@@ -103,22 +103,12 @@ class Relevance:
         return self._words.astype(np.float32)
 
     def text(self, vector: RealArray, weight: float = 1.0) -> Evidence:
-        """A term that says what to find.
-
-        Args:
-            vector: Shape (D,), of length 1.
-            weight: Above 0.
-        """
+        """A term that says what to find; its vector of shape (D,), of length 1."""
         own = vector.astype(np.float64)
         return Evidence("text", own, _unit(own - self._middle), weight)
 
     def image(self, vector: RealArray, weight: float = 1.0) -> Evidence:
-        """A term that shows what to find.
-
-        Args:
-            vector: Shape (D,), of length 1.
-            weight: Above 0.
-        """
+        """A term that shows what to find; its vector of shape (D,), of length 1."""
         own = vector.astype(np.float64)
         return Evidence("image", own, _unit(own @ self._span @ self._span.T), weight)
 
@@ -137,10 +127,9 @@ class Relevance:
         """
         if len(terms) == 1:
             return terms[0].direction if terms[0].kind == "text" else terms[0].vector
-        total = sum(
-            term.weight * self._growth(term.kind, sample) * term.direction for term in terms
-        )
-        return _unit(np.asarray(total))
+        weights = (term.weight * self._growth(term.kind, sample) for term in terms)
+        parts = [weight * term.direction for weight, term in zip(weights, terms, strict=True)]
+        return _unit(np.sum(parts, axis=0))
 
     def of(self, terms: Sequence[Evidence], vectors: RealArray) -> DoubleArray:
         """Estimated probability that an image is what is wanted: results end below 0.5.
@@ -157,25 +146,22 @@ class Relevance:
         weights = np.array([term.weight for term in terms])
         logits = np.stack([self._logits(term, vectors) for term in terms])
         shares = (weights / weights.sum())[:, None]
-        result: DoubleArray = np.exp(-(shares * np.logaddexp(0, -logits)).sum(axis=0))
-        return result
+        return np.asarray(np.exp(-(shares * np.logaddexp(0, -logits)).sum(axis=0)))
 
     @cached_property
     def _span(self) -> DoubleArray:
         """Orthonormal columns, (D, S): the directions in which words differ."""
         _, sizes, directions = np.linalg.svd(self._words, full_matrices=False)
         held = np.cumsum(sizes**2) / max(float((sizes**2).sum()), _SMALLEST)
-        count = int(np.searchsorted(held, _VARIED)) + 1
-        result: DoubleArray = directions[:count].T
-        return result
+        return np.asarray(directions[: int(np.searchsorted(held, _VARIED)) + 1].T)
 
     def _logits(self, term: Evidence, vectors: RealArray) -> DoubleArray:
         if term.kind == "text":
             cosines = vectors @ term.direction
             above = z_scores(cosines[:, None], vectors @ self._words.T)[:, 0]
             return TEXT_SLOPE * (above - TEXT_THRESHOLD)
-        result: DoubleArray = _unit(vectors @ self._span) @ (term.direction @ self._span)
-        return IMAGE_SLOPE * (result - IMAGE_THRESHOLD)
+        likeness = _unit(vectors @ self._span) @ (term.direction @ self._span)
+        return np.asarray(IMAGE_SLOPE * (likeness - IMAGE_THRESHOLD))
 
     def _growth(self, kind: str, sample: RealArray) -> float:
         """Of the logit with the cosine of a term's direction, for a usual image."""
@@ -190,5 +176,4 @@ class Relevance:
 
 def _unit(rows: RealArray) -> DoubleArray:
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    result: DoubleArray = rows / np.maximum(norms, _SMALLEST)
-    return result
+    return np.asarray(rows / np.maximum(norms, _SMALLEST))

@@ -75,22 +75,21 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
         words: `a dog + "at night" - people`, split as a shell does or not at all: `+` adds a term,
             `-` excludes one, with or without a space after it (`\-` begins a word with a dash of
             its own), `0.5:` before a term is its weight, unless a digit follows: `16:9` is a word.
-            A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file: address is a
+            A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file: address is an
             image.
         like: Images, each with a weight if need be.
 
     Raises:
         ConfigError: Nothing is asked for, or a term is empty.
     """
-    terms: list[Term] = []
     groups: list[tuple[str, list[str]]] = [("+", [])]
     for part in (part for word in words for part in _parts(word)):
         if part in ("+", "-"):
             groups.append((part, []))
         else:
             groups[-1][1].append(part)
-    for sign, group in groups if groups[0][1] else groups[1:]:
-        terms.append(_term(" ".join(group).strip(), is_excluded=sign == "-"))
+    said = groups if groups[0][1] else groups[1:]
+    terms = [_term(" ".join(group).strip(), is_excluded=sign == "-") for sign, group in said]
     for text in like:
         weight, path = (1.0, text) if Path(text).exists() else _weighted(text)
         terms.append(Term(_path_of(path), is_image=True, weight=weight))
@@ -107,7 +106,7 @@ def read_queries(file: Path, standard_input: BinaryIO) -> list[Query]:
     """Queries, one a line, read as `parse_query` reads what is typed.
 
     Args:
-        file: Of `footwork.tables.source`; `-` for standard input.
+        file: `-` for standard input.
         standard_input: Where that is.
 
     Raises:
@@ -173,6 +172,7 @@ def _weighted(text: str) -> tuple[float, str]:
 
 
 def _path_of(text: str) -> str:
+    """Absolute, of a path or a file: address."""
     if not text.startswith(_ADDRESSES):
         return absolute_path(Path(text).expanduser())
     address = urlsplit(text)

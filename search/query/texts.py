@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -63,26 +64,23 @@ class Texts:
 
     def __init__(self, folder: Path, embedder: Embedder) -> None:
         self._folder, self._embedder = folder, embedder
-        self._encoder: TextEncoder | None = None
         if fault := damage_in(folder, KIND, whole=False):
             raise StoreError(f"{folder} is damaged: {fault}. {_PREPARE}")
         self.references: FloatArray = _references(folder, embedder.width)
         """Vectors of everyday words, (R, D): what an image is measured against."""
 
-    @property
+    @cached_property
     def encoder(self) -> TextEncoder:
         """Loaded when it is first asked for.
 
         Raises:
             ModelError: It is damaged, or the whole model cannot be loaded.
         """
-        if self._encoder is None and self.has_tower:
-            from footwork.encoder.onnx_text import OnnxTextTower
+        if not self.has_tower:
+            return load_model(self._embedder)
+        from footwork.encoder.onnx_text import OnnxTextTower
 
-            self._encoder = OnnxTextTower.load(self._folder / _TOWER)
-        elif self._encoder is None:
-            self._encoder = load_model(self._embedder)
-        return self._encoder
+        return OnnxTextTower.load(self._folder / _TOWER)
 
     @property
     def has_tower(self) -> bool:

@@ -145,12 +145,12 @@ def test_bf16_close_calls_are_answered_in_float32() -> None:
     np.testing.assert_array_equal(fast[close], exact[close])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_texts_asked_one_at_a_time_get_the_decisions_of_float32(seed: int) -> None:
     torch.manual_seed(seed)
-    model, texts = MeanOfEmbeddings(), sequences([5] * 600, seed)
+    model, texts = MeanOfEmbeddings(), sequences([5] * 300, seed)
     exact, runner = answers(model, texts), auto(model)
-    alone = np.concatenate([runner.logits(texts.take(slice(i, i + 1)), gap) for i in range(600)])
+    alone = np.concatenate([runner.logits(texts.take(slice(i, i + 1)), gap) for i in range(300)])
     np.testing.assert_array_equal(alone.argmax(1), exact.argmax(1))
 
 

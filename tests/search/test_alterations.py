@@ -49,11 +49,10 @@ def test_the_picture_is_kept_and_what_was_done_to_the_other_is_told(
     save(alter(Image.open(original)), photos / "a.jpg", quality=80)
     if changes == ("darkened",):  # of which nothing but the time tells that it was not brightened
         os.utime(original, (1_000_000_000, 1_000_000_000))
-    with closing(index_of(tmp_path / "index", photos).open()) as store:
-        found = find_duplicates(store, 0.3)
+    found = found_in(photos, 0.3)
     (group,) = found.groups
     assert Path(group.kept.path).name == "the-original.jpg"
-    ((one,),) = [group.duplicates]
+    (one,) = group.duplicates
     assert (one.kind, one.changes, one.verified) == ("near", changes, True)
     assert any(f"; {', '.join(changes)})" in line for line in duplicates_lines(found))
 
@@ -66,8 +65,7 @@ def test_a_picture_that_was_only_enlarged_goes_and_its_half_does_as_well(tmp_pat
     os.utime(original, (1_000_000_000, 1_000_000_000))  # its grain is too fine to tell it by
     save(picture.resize((640, 480)), photos / "a.jpg", quality=90)
     save(picture.resize((160, 120)), photos / "b.jpg", quality=90)
-    with closing(index_of(tmp_path / "index", photos).open()) as store:
-        (group,) = find_duplicates(store, 0.5).groups
+    (group,) = found_in(photos, 0.5).groups
     assert Path(group.kept.path).name == "the-original.png"
     assert {Path(one.record.path).name: one.changes for one in group.duplicates} == {
         "a.jpg": ("enlarged", "re-encoded"),
@@ -115,8 +113,7 @@ def test_a_plain_drawing_turned_or_in_another_colour_is_no_duplicate(tmp_path: P
         picture = Image.new("RGB", (240, 240), "white")
         picture.paste(colour, box)
         save(picture, photos / f"{name}.png")
-    with closing(index_of(tmp_path / "index", photos).open()) as store:
-        assert not any(group.spare for group in find_duplicates(store, 0.3).groups)
+    assert not any(group.spare for group in found_in(photos, 0.3).groups)
 
 
 def test_all_that_go_were_compared_with_the_one_that_is_kept(tmp_path: Path) -> None:
@@ -125,8 +122,7 @@ def test_all_that_go_were_compared_with_the_one_that_is_kept(tmp_path: Path) -> 
     save(wide.crop((0, 0, 300, 240)), photos / "left.png")
     save(wide.crop((90, 0, 390, 240)), photos / "middle.png")
     save(wide.crop((180, 0, 480, 240)), photos / "right.png")
-    with closing(index_of(tmp_path / "index", photos).open()) as store:
-        assert not any(group.spare for group in find_duplicates(store, 0.1).groups)
+    assert not any(group.spare for group in found_in(photos, 0.1).groups)
 
 
 @pytest.mark.parametrize("fate", ["deleted", "overwritten", "touched", "a folder"])
@@ -212,34 +208,27 @@ def test_a_drive_that_does_not_answer_is_not_waited_for(
     assert (found.groups, found.unseen) == ([], 2)
 
 
+def blurred(picture: Image.Image) -> Image.Image:
+    return picture.filter(ImageFilter.GaussianBlur(2)).resize((640, 480))
+
+
 @pytest.mark.parametrize(
-    "alter",
+    ("alter", "original_time", "time"),
     [
-        lambda one: one.point(lambda value: int(value * 0.8)),
-        lambda one: one.filter(ImageFilter.GaussianBlur(2)).resize((640, 480)),
-        lambda one: ImageOps.expand(one.resize((640, 480)), 40, "white"),
+        (lambda one: one.point(lambda value: int(value * 0.8)), 1_600_000_000, 1_600_000_000),
+        (blurred, 1_600_000_000, 1_600_000_000),
+        (lambda one: ImageOps.expand(one.resize((640, 480)), 40, "white"), 16 * 10**8, 16 * 10**8),
+        (blurred, 1_000_000_000, 1_600_000_000),  # an older file never goes for a larger one
     ],
 )
-def test_an_original_stays_where_no_time_tells_which_it_is(tmp_path: Path, alter: Alter) -> None:
+def test_an_original_stays_where_no_time_tells_that_it_is_the_later_one(
+    tmp_path: Path, alter: Alter, original_time: int, time: int
+) -> None:
     photos = tmp_path / "photos"
     grain = Image.effect_noise((320, 240), 60).convert("RGB")
     picture = Image.blend(scene(3), grain, 0.3)
-    paths = save(picture, photos / "the-original.png"), save(alter(picture), photos / "a.png")
-    for path in paths:
-        os.utime(path, (1_600_000_000, 1_600_000_000))
-    with closing(index_of(tmp_path / "index", photos).open()) as store:
-        found = find_duplicates(store, 0.1)
-    assert str(paths[0]) not in {one.record.path for group in found.groups for one in group.spare}
-
-
-def test_an_older_file_never_goes_for_what_may_be_made_of_it(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    first = save(scene(0), photos / "a.png")
-    os.utime(first, (1_000_000_000, 1_000_000_000))
-    with Image.open(first) as original:
-        blurred = original.filter(ImageFilter.GaussianBlur(2))
-        blurred.resize((2 * original.width, 2 * original.height)).save(photos / "larger.png")
-    place = index_of(tmp_path / "index", photos)
-    with closing(place.open()) as store:
-        found = find_duplicates(store, 0.1)
-    assert not any(one.record.path == str(first) for group in found.groups for one in group.spare)
+    original = save(picture, photos / "the-original.png")
+    os.utime(original, (original_time, original_time))
+    os.utime(save(alter(picture), photos / "a.png"), (time, time))
+    found = found_in(photos, 0.1)
+    assert str(original) not in {one.record.path for group in found.groups for one in group.spare}

@@ -14,7 +14,7 @@ from footwork.errors import DataError
 from footwork.images.decoding import decode_image
 from footwork.images.thumbnails import Thumbnails
 from search.answers.answer import Answer, Hit
-from search.pages.contact_sheet import write_contact_sheet
+from search.pages.image_pages import write_contact_sheet
 from tests.pictures import difference, encoded, quarters
 from tests.search.found import answer, hit
 
@@ -57,15 +57,17 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
     def pictures(self) -> list[Image.Image]:
-        sources = [
-            image["src"].removeprefix("data:image/jpeg;base64,") for image in self.all("img")
-        ]
+        begin = "data:image/jpeg;base64,"
+        sources = [str(image["src"]).removeprefix(begin) for image in self.all("img")]
         return [decode_image(b64decode(source, validate=True)) for source in sources]
+
+
+THUMBNAILS = Thumbnails(480)
 
 
 def page_of(tmp_path: Path, *answers: Answer) -> Page:
     path = tmp_path / "sheet.html"
-    write_contact_sheet(answers, path)
+    write_contact_sheet(answers, path, THUMBNAILS)
     return Page(path.read_text("utf-8"))
 
 
@@ -138,10 +140,9 @@ def test_that_nothing_matches_is_said_plainly(tmp_path: Path) -> None:
     assert "Nothing here matches “a dog”." in page.texts
     assert not page.all("ol")
     page = page_of(tmp_path, answer(planted(tmp_path / "a.jpg", 0.1), nothing_matches=True))
-    said, nearest = map(
-        page.texts.index, ("Nothing here matches “a dog”.", "The nearest all the same")
-    )
-    assert said < nearest < page.texts.index("a.jpg")
+    told = ("Nothing here matches “a dog”.", "The nearest all the same", "a.jpg")
+    places = [page.texts.index(text) for text in told]
+    assert places == sorted(places)
 
 
 def test_several_queries_are_sections_with_a_table_of_contents(tmp_path: Path) -> None:
@@ -187,21 +188,16 @@ def test_a_page_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monkey
     path.write_text("before")
     monkeypatch.setattr(Thumbnails, "of", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_contact_sheet([answer(hit("/a.jpg"))], path)
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [
-        ("sheet.html", "before")
-    ]
+        write_contact_sheet([answer(hit("/a.jpg"))], path, THUMBNAILS)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 
 def test_where_no_page_can_be_written_that_is_said(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"Cannot write .*/no/sheet\.html: no such file or dir.* Name a file in"
-    ):
-        write_contact_sheet([answer()], tmp_path / "no" / "sheet.html")
+    nowhere = tmp_path / "no" / "sheet.html"
+    told = r"Cannot write .*/no/sheet\.html: no such file or dir.* Name a file in"
+    with pytest.raises(DataError, match=told):
+        write_contact_sheet([answer()], nowhere, THUMBNAILS)
     with pytest.raises(DataError, match=r"Cannot write .*: is a directory\."):
-        write_contact_sheet([answer()], tmp_path)
-
-
-def test_a_page_without_answers_is_none(tmp_path: Path) -> None:
+        write_contact_sheet([answer()], tmp_path, THUMBNAILS)
     with pytest.raises(ValueError, match="at least one answer"):
-        write_contact_sheet([], tmp_path / "sheet.html")
+        write_contact_sheet([], tmp_path / "sheet.html", THUMBNAILS)

@@ -19,24 +19,14 @@ from footwork.errors import ModelError, StoreError
 from search import doctor
 from search.place import IndexFolder
 from search.store.protocol import Changes, Embedder
-from tests.search.collections import (
-    EMBEDDER,
-    WIDTH,
-    finds_itself,
-    indexed,
-    save_picture,
-    save_pictures,
-)
-from tests.search.places import (
-    PHOTOS,
-    age,
-    catalog,
-    examined,
-    faults,
-    holdings,
-    index_of,
-    vectors,
-)
+from tests.search import collections, places
+from tests.search.collections import EMBEDDER, WIDTH, finds_itself, indexed, save_picture
+from tests.search.places import PHOTOS, age, catalog, examined, faults, holdings, vectors
+
+
+def execute(place: IndexFolder, statement: str) -> None:
+    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
+        connection.execute(statement)
 
 
 def test_a_sound_index_is_well_and_stays_as_it_is(place: IndexFolder) -> None:
@@ -98,8 +88,8 @@ def test_a_manifest_is_written_again(place: IndexFolder, text: str | None) -> No
 
 
 def test_what_happened_to_the_files_is_told(tmp_path: Path) -> None:
-    photos = save_pictures(tmp_path / "photos", 4)
-    place = index_of(tmp_path / "index", tmp_path / "photos")
+    photos = collections.save_pictures(tmp_path / "photos", 4)
+    place = places.index_of(tmp_path / "index", tmp_path / "photos")
     photos[0].unlink()
     save_picture(photos[1], 99)
     age(photos[1])
@@ -112,12 +102,8 @@ def test_what_happened_to_the_files_is_told(tmp_path: Path) -> None:
 
 def test_files_that_nobody_names_are_deleted(place: IndexFolder) -> None:
     generation = catalog(place).parent
-    left = [
-        generation / "vectors-2.f32",
-        generation / "approximate-9.faiss",
-        generation / ".approximate-9.faiss.12",
-        place.path / ".footwork.json.abc",
-    ]
+    names = ("vectors-2.f32", "approximate-9.faiss", ".approximate-9.faiss.12")
+    left = [*(generation / name for name in names), place.path / ".footwork.json.abc"]
     for path in left:
         path.write_bytes(b"left")
     (generation / ".texts.footwork-abc").mkdir()
@@ -140,10 +126,8 @@ def test_an_older_generation_is_deleted_and_an_unfinished_one_kept(place: IndexF
     generation = place.path / "generation-1"
     shutil.copytree(generation, place.path / "generation-2")
     assert examined(place).is_well
-    assert [one.kind for one in examined(place).findings] == [
-        "unfinished generation",
-        "unreadable files",
-    ]
+    kinds = [finding.kind for finding in examined(place).findings]
+    assert kinds == ["unfinished generation", "unreadable files"]
     place.name_current(place.path / "generation-2", EMBEDDER)
     assert faults(examined(place)) == {"old generations": 1}
     examined(place, repair=True)
@@ -157,8 +141,7 @@ def test_a_text_half_that_is_missing_is_told(place: IndexFolder) -> None:
 
 
 def test_rows_that_two_files_share_or_that_have_none_are_forgotten(place: IndexFolder) -> None:
-    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute("UPDATE files SET slot = NULL WHERE slot = 5")
+    execute(place, "UPDATE files SET slot = NULL WHERE slot = 5")
     assert faults(examined(place)) == {"no embedding": 1}
     examined(place, repair=True)
     assert len(holdings(place)) == PHOTOS - 1
@@ -222,13 +205,8 @@ def test_one_flipped_bit_of_a_vector_is_seen(place: IndexFolder) -> None:
 
 
 def test_a_catalog_of_another_format_is_told_and_left_alone(place: IndexFolder) -> None:
-    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute("PRAGMA user_version = 7")
-    for work in (
-        lambda: place.open(),
-        lambda: examined(place),
-        lambda: examined(place, repair=True),
-    ):
+    execute(place, "PRAGMA user_version = 7")
+    for work in (place.open, lambda: examined(place), lambda: examined(place, repair=True)):
         with pytest.raises(StoreError, match="has format 7; this version of Footwork reads format"):
             work()
 
@@ -237,8 +215,7 @@ def test_vectors_and_texts_without_checksums_are_given_them(
     place: IndexFolder, original: Path
 ) -> None:
     before = holdings(place)
-    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute("UPDATE files SET checksum = NULL")
+    execute(place, "UPDATE files SET checksum = NULL")
     (catalog(place).parent / "texts" / "footwork.json").unlink()
     with closing(place.open()) as store:
         assert finds_itself(store)
@@ -315,9 +292,7 @@ def test_beside_a_writer_what_it_has_not_come_to_is_no_fault(
 
 def test_vectors_that_were_never_written_are_not_counted(place: IndexFolder) -> None:
     before = holdings(place)
-    with closing(sqlite3.connect(catalog(place))) as connection:
-        connection.execute("UPDATE facts SET value = '1000' WHERE name = 'slots'")
-        connection.commit()
+    execute(place, "UPDATE facts SET value = '1000' WHERE name = 'slots'")
     assert faults(examined(place)) == {"miscounted vectors": 1}
     examined(place, repair=True)
     assert holdings(place) == before

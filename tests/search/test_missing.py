@@ -13,8 +13,7 @@ import pytest
 from footwork.cli import main
 from footwork.errors import DataError
 from search import paths as missing
-from search.answers.answer import looked_for
-from search.answers.rows import answer_document, answer_lines
+from search.answers.answer import answer_document, answer_lines, looked_for
 from search.paths import NO_ANSWER, missing_files
 from search.place import IndexFolder
 from search.update.indexing import Indexer

@@ -59,39 +59,28 @@ def test_a_folder_within_one_that_is_indexed_is_not_counted_twice(
     assert len(held(store)) == 2
 
 
-def test_filters_and_pictures_are_named_from_where_one_is(
+def test_filters_pictures_and_removed_images_are_named_from_where_one_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    first, second = save_pictures(tmp_path / "photos", 2)
+    place = index_of(tmp_path / "index", tmp_path / "photos")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert FilterOptions(in_=(Path("../x"),)).filter().folders == (str(tmp_path / "x"),)
     (term,) = parse_query((), ["../x/a.jpg"]).terms
     assert term.text == str(tmp_path / "x" / "a.jpg")
-
-
-def test_removed_images_are_named_from_where_one_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = save_pictures(tmp_path / "photos", 2)
-    (tmp_path / "here").mkdir()
-    place = index_of(tmp_path / "index", tmp_path / "photos")
-    monkeypatch.chdir(tmp_path / "here")
     assert remove_images(place, [Path("..") / "photos" / first.name], gone=False) == 1
     assert set(holdings(place)) == {str(second)}
 
 
 def test_a_removed_folder_is_followed_no_more_nor_what_lies_in_it(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "photos" / "one", 1)
-    save_pictures(tmp_path / "photos" / "two", 1)
-    place = index_of(tmp_path / "index", tmp_path / "photos" / "one", tmp_path / "photos" / "two")
+    folders = [tmp_path / "photos" / name for name in ("one", "two")]
+    for folder in folders:
+        save_pictures(folder, 1)
+    place = index_of(tmp_path / "index", *folders)
     assert remove_images(place, [tmp_path / "photos"], gone=False) == 2
     with closing(place.open()) as store:
         assert store.roots() == []
-
-
-def test_an_unknown_path_is_told_with_where_to_look(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "photos", 1)
-    place = index_of(tmp_path / "index", tmp_path / "photos")
     with pytest.raises(StoreError, match=r"knows nothing of /nowhere\. .*search status"):
         remove_images(place, ["/nowhere"], gone=False)
     with pytest.raises(ConfigError, match="Name files or folders, or --gone"):

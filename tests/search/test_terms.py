@@ -27,20 +27,35 @@ def test_signs_and_weights_make_terms() -> None:
     assert query.words == "a dog at night snow"
 
 
-def test_a_sign_within_a_word_is_a_part_of_it() -> None:
-    assert parse_query(["a", "t-shirt", "C++", "10:30", "4:3"]).terms == (
-        Term("a t-shirt C++ 10:30 4:3"),
-    )
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("a t-shirt C++ 10:30 4:3", "10:30 at the station", "16:9", "3:2 ratio", "2.35:1 film"),
+        *("note: x", "12: a sign", "0.5:1", "Paris \u2013 the tower"),
+    ],
+)
+def test_signs_within_words_times_and_ratios_are_words(words: str) -> None:
+    assert parse_query([words]).terms == (Term(words),)
+    assert parse_query(["a clock", "-", words]).excluded == (Term(words, is_excluded=True),)
 
 
-def test_a_whole_query_may_be_one_word_of_the_shell() -> None:
-    apart = parse_query(["a", "dog", "+", "0.5:night", "-", "people", "-", "./a.jpg"])
-    assert parse_query(["a dog + 0.5:night - people - ./a.jpg"]) == apart
-    assert (
-        parse_query(["a dog", "-", "./day - night  2.jpg"])
-        .excluded[0]
-        .text.endswith("/day - night  2.jpg")
-    )
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        (["a", "cat", "-0.5:dog"], "a cat - 0.5:dog"),
+        (["a", "cat", "-dog"], "a cat - dog"),
+        (["a", "cat", "-two words"], "a cat - two words"),
+        (["a", "cat", "+dog", "-", "0.5:x"], "a cat + dog - 0.5:x"),
+        (["a well-known cat -./a b.jpg"], f"a well-known cat - {Path('a').absolute()} b.jpg"),
+        (["a dog + 0.5:night - people - /a.jpg"], "a dog + 0.5:night - people - /a.jpg"),
+        (["a dog", "-", "/day - night  2.jpg"], "a dog - /day - night  2.jpg"),
+        (["\\-heart"], "-heart"),
+        (["\\-5 degrees - \\--sinse x"], "-5 degrees - --sinse x"),
+        (["a \\-n"], "a -n"),
+    ],
+)
+def test_a_sign_may_stand_at_its_term_and_all_in_one_word(words: list[str], read: str) -> None:
+    assert str(parse_query(words)) == read
 
 
 def test_pictures_are_told_from_words(tmp_path: Path) -> None:
@@ -104,20 +119,6 @@ def test_files_of_queries(tmp_path: Path) -> None:
         read_queries(tmp_path / "none", io.BytesIO())
 
 
-@pytest.mark.parametrize(
-    ("words", "read"),
-    [
-        (["a", "cat", "-0.5:dog"], "a cat - 0.5:dog"),
-        (["a", "cat", "-dog"], "a cat - dog"),
-        (["a", "cat", "-two words"], "a cat - two words"),
-        (["a", "cat", "+dog", "-", "0.5:x"], "a cat + dog - 0.5:x"),
-        (["a well-known cat -./a b.jpg"], f"a well-known cat - {Path('a').absolute()} b.jpg"),
-    ],
-)
-def test_a_sign_may_stand_at_its_term(words: list[str], read: str) -> None:
-    assert str(parse_query(words)) == read
-
-
 @pytest.mark.parametrize("word", ["--topk", "-n"])
 def test_a_word_like_an_option_is_refused(word: str) -> None:
     with pytest.raises(ConfigError, match=f"{word} looks like an option.*: - "):
@@ -149,25 +150,10 @@ def test_every_name_is_stored_and_read_back(name: str) -> None:
     assert real_path(stored) == name
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["10:30 at the station", "16:9", "3:2 ratio", "2.35:1 film", "note: x", "12: a sign", "0.5:1"],
-)
-def test_times_and_ratios_are_words(words: str) -> None:
-    assert parse_query([words]).terms == (Term(words),)
-    assert parse_query(["a clock", "-", words]).excluded == (Term(words, is_excluded=True),)
-
-
-@pytest.mark.parametrize("words", [["\\-heart"], ["\\-5 degrees - \\--sinse x"], ["a \\-n"]])
-def test_a_dash_may_be_its_words_own(words: list[str]) -> None:
-    assert str(parse_query(words)) == " ".join(words).replace("\\", "")
-
-
 @pytest.mark.parametrize("word", ["\u2014since", "\u2013heart", "\u2212heart"])
 def test_a_dash_that_a_word_processor_made_is_told(word: str) -> None:
     with pytest.raises(ConfigError, match=f"{word} begins with a dash that no option"):
         parse_query(["a dog", word])
-    assert parse_query(["Paris \u2013 the tower"]).terms == (Term("Paris \u2013 the tower"),)
 
 
 def test_a_name_is_spelt_composed_and_decomposed() -> None:

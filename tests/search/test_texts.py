@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ ALL = QueryOptions(all_=True)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """The text half of `tiny`."""
     prepare_texts(DualEncoder.load("tiny"), tmp_path / "texts")
     return tmp_path / "texts"
 
@@ -100,28 +102,20 @@ def test_what_a_killed_process_left_is_cleared_and_a_living_one_waited_for(folde
         "    staging = folder.with_name('.texts.footwork-abc'); staging.mkdir()\n"
         "    print('begun', flush=True); time.sleep(60)"
     )
-    writer = subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == "begun\n"
-    again = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, pathlib; from footwork.encoder.dual import DualEncoder\n"
-            "from search.query.texts import prepare_texts\n"
-            "prepare_texts(DualEncoder.load('tiny'), pathlib.Path(sys.argv[1]))",
-            str(folder),
-        ]
-    )
-    time.sleep(1)
-    assert again.poll() is None
-    assert folder.with_name(".texts.footwork-abc").is_dir()
-    writer.kill()
-    writer.communicate()
-    assert again.wait() == 0
+    command = [sys.executable, "-c", script, str(folder)]
+    encoder = DualEncoder.load("tiny")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "begun\n"
+        again = Thread(target=prepare_texts, args=(encoder, folder))
+        again.start()
+        again.join(0.3)
+        assert again.is_alive()
+        assert folder.with_name(".texts.footwork-abc").is_dir()
+        writer.kill()
+    again.join()
     assert sorted(path.name for path in folder.parent.iterdir()) == ["texts", "texts.lock"]
+    assert damage_in(folder, "texts", whole=True) is None
 
 
 def test_a_file_changed_after_its_manifest_is_read_whole_another_in_part(

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from search.answers.rows import date_text
-from search.duplicates.keepers import state_of
-from search.records import ImageRecord, file_date, file_state
+from search.duplicates.duplicates import state_of
+from search.records import ImageRecord, date_text, file_date, file_state
 from search.store.protocol import Changes, Move, Store
 from search.update.differences import Summary
 from tests.search.collections import (
