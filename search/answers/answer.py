@@ -171,14 +171,15 @@ def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
         yield _nothing_line(answer)
     if not answer.hits:
         return
-    from footwork.evaluation.text import tail  # a table alone needs it
-
     yield _HEAD
     room = None if width is None else max(width - _HEAD.index("path"), _NARROWEST_PATH)
     for rank, hit in enumerate(answer.hits, start=1):
         path, mark = path_line(hit.record.path), _NOT_THERE if hit.missing else ""
-        shown = path if room is None else tail(path, max(room - len(mark), _NARROWEST_PATH))
-        yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {shown}{mark}"
+        if room is not None:
+            from footwork.evaluation.text import tail  # a terminal alone needs it
+
+            path = tail(path, max(room - len(mark), _NARROWEST_PATH))
+        yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {path}{mark}"
 
 
 def _nothing_line(answer: Answer) -> str:
