@@ -4,17 +4,26 @@ Annotations are evaluated here: cyclopts would evaluate inherited ones in the mo
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self, get_args
 
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.help_page import METHOD, OUTPUT, RATE, SPEED
+from footwork.help_page import METHOD, MODEL, OUTPUT, RATE, SPEED
 from footwork.methods.table import METHODS, AdaptationConfig
 
 Precision = Literal["auto", "bf16", "float32"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+Decode = Literal["draft", "exact"]
+DECODINGS: tuple[str, ...] = get_args(Decode)
+EXACT_MARK = "-exact"
+"""How the fingerprint of an encoder ends that decodes every pixel."""
+
+
+def decoding_of(fingerprint: str) -> Decode:
+    """How images were decoded for the embeddings that a fingerprint names."""
+    return "exact" if fingerprint.endswith(EXACT_MARK) else "draft"
 
 
 Flat = Parameter(name="*")
@@ -25,7 +34,7 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """How an image model is run; nothing here changes an answer beyond rounding."""
+    """How an image model is run; but for `decode` nothing changes an answer beyond rounding."""
 
     precision: Annotated[Precision, SPEED] = "auto"
     """Dtype of the image tower; auto: bf16 or float16 where the hardware multiplies it. The text
@@ -34,6 +43,10 @@ class EncoderConfig:
     """Images at once; if not given, 16 a thread on a CPU, 64 on an accelerator."""
     workers: Annotated[int | None, SPEED] = None
     """Threads that decode, and on a CPU compute; if not given, one a core."""
+    decode: Annotated[Decode | None, MODEL] = None
+    """draft: a large JPEG at a fraction that leaves twice the pixels that the model needs, or more,
+    which takes a fraction of the time; exact: every pixel, as other programs decode it. If not
+    given, as what is used was made, and else draft."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -48,6 +61,26 @@ class EncoderConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` must be at least 1, got {value}.")
+        if self.decode is not None and self.decode not in DECODINGS:
+            message = f"`decode` must be one of {', '.join(DECODINGS)}, got {self.decode!r}."
+            raise ConfigError(message)
+
+    def decoding_as(self, made: Decode, what: str) -> Self:
+        """With the decoding that something was made with.
+
+        Args:
+            made: That decoding.
+            what: Was made with it: begins a sentence.
+
+        Raises:
+            ConfigError: The other one is asked for.
+        """
+        if self.decode not in (None, made):
+            raise ConfigError(
+                f"{what} was made with `--decode {made}`, but --decode {self.decode} is asked "
+                "for: vectors of the two are never mixed. Leave it out, or make it anew."
+            )
+        return replace(self, decode=made)
 
 
 @dataclass(frozen=True, kw_only=True)

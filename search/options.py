@@ -24,8 +24,8 @@ class ModelOptions(EncoderConfig):
 
     model_id: Annotated[str | None, Parameter(name=["--model", "--model-id"]), MODEL] = None
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`; if not given, the
-    index's, and for a new index openai/clip-vit-base-patch32. Another than the index's makes a
-    second index beside it, which takes its place when it is complete."""
+    index's, and for a new index openai/clip-vit-base-patch32. Another than the index's, or another
+    --decode, makes a second index beside it, which takes its place when it is complete."""
     revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit of the model on the Hub."""
 

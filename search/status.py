@@ -8,6 +8,7 @@ from typing import Any
 
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line, path_text
+from footwork.options import decoding_of
 from search.exclusions import Exclusions
 from search.paths import missing_files
 from search.place import Place
@@ -55,10 +56,11 @@ class Status:
         """For people."""
         counts, model, left_out = self.counts, self.embedder, self.exclusions
         revision = f", revision {model.revision}" if model.revision else ""
+        exact = ", every pixel decoded" if decoding_of(model.fingerprint) == "exact" else ""
         lines = [
             f"index        {path_line(self.place)}",
             *(f"folder       {folder.to_text()}" for folder in self.folders),
-            f"model        {model.model_id}{revision}, {model.width} wide",
+            f"model        {model.model_id}{revision}, {model.width} wide{exact}",
             f"images       {self.images:,}",
             f"not there    {self.absent:,}",
             f"unreadable   {counts.unreadable:,}",

@@ -12,6 +12,7 @@ from footwork.evaluation.metrics import METRICS
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, METHOD, MODEL
 from footwork.methods.table import METHODS
+from footwork.options import DECODINGS, Decode
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from zeroshot.classifier import DEFAULT_MODEL
 
@@ -50,6 +51,10 @@ class FinetuneConfig(FinetuningConfig):
     commas between them."""
     label_separator: Annotated[str | None, DATA] = None
     """What divides the labels of one cell; found out if not given."""
+    decode: Annotated[Decode, DATA] = "draft"
+    """draft: a large JPEG at a fraction that leaves twice the pixels that the model needs, or more,
+    which takes a fraction of the time; exact: every pixel, as other programs decode it. What is
+    published decodes alike."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -63,6 +68,9 @@ class FinetuneConfig(FinetuningConfig):
             raise ConfigError(message)
         if self.features_from is not None and self.features_from < 1:
             raise ConfigError(f"`features_from` must be at least 1, got {self.features_from}.")
+        if self.decode not in DECODINGS:
+            message = f"`decode` must be one of {', '.join(DECODINGS)}, got {self.decode!r}."
+            raise ConfigError(message)
         if self.task not in (None, "single", "multi"):
             raise ConfigError(f"`task` must be single or multi, got {self.task!r}.")
         metrics = dict.fromkeys((*METRICS[SINGLE_LABEL], *METRICS[MULTI_LABEL]))

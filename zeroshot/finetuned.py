@@ -20,7 +20,7 @@ from footwork.evaluation.decision import LIKELY, DecisionRule, rule_of
 from footwork.files.folders import read_manifest
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
-from footwork.options import EncoderConfig
+from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import MULTI_LABEL
 from zeroshot.classifier import LabelledImage
 from zeroshot.config import is_finetuned
@@ -86,7 +86,8 @@ class FinetunedClassifier:
         dtype = resolve_precision(options.precision, device)
         size = options.batch_size or (16 if device.type == "cpu" else 64)
         tower = LogitTower(model.to(device), dtype, size)
-        self._pictures = PictureStream(Preprocessing(processor), tower, options.workers, device)
+        preprocessing = Preprocessing(processor, options.decode or "draft")
+        self._pictures = PictureStream(preprocessing, tower, options.workers, device)
 
     @classmethod
     def load(
@@ -104,6 +105,7 @@ class FinetunedClassifier:
             revision: Branch, tag or commit on the Hub.
 
         Raises:
+            ConfigError: Another decoding than that of its training is asked for.
             ModelError: The folder is none of `finetune`, or is damaged.
         """
         folder = trained_folder(folder, revision)
@@ -111,6 +113,10 @@ class FinetunedClassifier:
         if not is_finetuned(manifest):
             message = f"{folder} holds no fine-tuned model. Make one: footwork zeroshot finetune."
             raise ModelError(message)
+        config = manifest.get("config")  # older ones knew no other decoding
+        is_exact = isinstance(config, dict) and config.get("decode") == "exact"
+        made: Decode = "exact" if is_exact else "draft"
+        options = options.decoding_as(made, f"The fine-tuned model in {folder}")
         model, processor = load_trained_image_classifier(folder), load_image_processor(str(folder))
         return cls(model, processor, manifest, rule_of(manifest, model.config), options)
 

@@ -18,7 +18,7 @@ from footwork.files.paths import shell_word
 from footwork.files.plain_files import content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from footwork.images.decoding import require_image
-from footwork.options import EncoderConfig
+from footwork.options import EncoderConfig, decoding_of
 from search.filters import EVERYTHING, Filter
 from search.paths import absolute_path
 from search.place import Place, find_place
@@ -151,7 +151,7 @@ def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEn
         model: How images that it does not know are encoded; may name the index's model.
 
     Raises:
-        ConfigError: `model` names another model than the index's.
+        ConfigError: `model` names another model than the index's, or another decoding.
         StoreError: There is no such index, or it cannot be read.
     """
     if not where.is_named:
@@ -167,6 +167,7 @@ def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEn
 
 
 def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -> None:
+    model.decoding_as(decoding_of(embedder.fingerprint), f"The index at {place}")
     stated = resolved = model.model_id or embedder.model_id
     if stated != embedder.model_id:
         from footwork.models.checkpoints import (  # torch, for this alone

@@ -123,6 +123,7 @@ def open_finetuned(
         precision=model.precision,
         batch_size=model.batch_size,
         workers=model.workers,
+        decode=model.decode,
     )
     return FinetunedClassifier.load(folder, options)
 
@@ -153,6 +154,7 @@ def open_taught(
         encoder: The model, where it is there already.
 
     Raises:
+        ConfigError: Another decoding than that of its examples is asked for.
         ModelError: The folder is none of `teach`, or the model cannot be loaded or is another.
     """
     from zeroshot.taught import TaughtClassifier
@@ -161,6 +163,7 @@ def open_taught(
     thresholds = taught.thresholds
     if abstain_below is not None:
         thresholds = replace(thresholds, abstain_below=abstain_below)
+    model = model.decoding_as(taught.decode, f"What was taught in {folder}")
     if encoder is None:
         named = replace(model, model_id=taught.model_id, revision=taught.revision)
         encoder = open_encoder(named if model.model_id is None else model)

@@ -17,6 +17,7 @@ from footwork.arrays import FloatArray, IntArray
 from footwork.encoder.streaming import Preprocessing, prepare_picture
 from footwork.errors import ImageError, ModelError
 from footwork.images.ahead import made_ahead
+from footwork.options import Decode
 
 SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""
@@ -74,7 +75,7 @@ class PixelFile:
 
 
 def decode_once(
-    paths: Sequence[Path], processor: Any, target: Path
+    paths: Sequence[Path], processor: Any, target: Path, decode: Decode = "draft"
 ) -> tuple[PixelFile, dict[Path, str]]:
     """Decode files into one; on the main process, for all of them.
 
@@ -82,6 +83,7 @@ def decode_once(
         paths: Of pictures.
         processor: The model's own.
         target: The file to write.
+        decode: How files are decoded.
 
     Returns:
         What could be read, in order, and why the rest could not, by path.
@@ -90,20 +92,20 @@ def decode_once(
         ModelError: The model takes pictures of no fixed shape.
         ImageError: None can be read.
     """
-    told = _write(paths, processor, target) if is_main_process() else None
+    told = _write(paths, processor, target, decode) if is_main_process() else None
     shape, exact, faults = gather_shares(told)[0]
     return PixelFile(target, shape, Levels(processor) if exact else None), faults
 
 
 def _write(
-    paths: Sequence[Path], processor: Any, target: Path
+    paths: Sequence[Path], processor: Any, target: Path, decode: Decode
 ) -> tuple[tuple[int, ...], bool, dict[Path, str]]:
     """Shape of what is stored, whether in 8 bits, and the faults."""
     faults: dict[Path, str] = {}
     shape: tuple[int, ...] | None = None
     levels, count = _levels_of(processor), 0
     with target.open("wb") as file:
-        for pixels in _decoded(paths, processor, faults):
+        for pixels in _decoded(paths, Preprocessing(processor, decode), faults):
             if shape is None:
                 shape = _required_shape(pixels, pixels.shape)
                 if levels is not None and not _is_exact(levels, pixels):
@@ -119,10 +121,8 @@ def _write(
 
 
 def _decoded(
-    paths: Sequence[Path], processor: Any, faults: dict[Path, str]
+    paths: Sequence[Path], preprocessing: Preprocessing, faults: dict[Path, str]
 ) -> Iterator[FloatArray]:
-    preprocessing = Preprocessing(processor)
-
     for path, found in made_ahead(
         paths, partial(prepare_picture, preprocessing), available_cores()
     ):

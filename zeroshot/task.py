@@ -52,6 +52,7 @@ from footwork.models.image_classifiers import (
     load_image_shape,
     load_trained_image_classifier,
 )
+from footwork.options import EncoderConfig
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
@@ -158,7 +159,7 @@ class DecodedImages(EncodedRows):
         paths = [path for part in parts.values() for path in part.inputs]
         notify(f"decoding {len(paths)} images, once for all epochs")
         self._file: PixelFile
-        self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES)
+        self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
         super().__init__(readable(cast("InputData", learner.data), faults))
         sizes = [len(part) for part in self.data.splits.values()]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
@@ -225,9 +226,10 @@ def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> Doubl
     """By the names of the classes alone; None for a model that reads no texts, or none of these."""
     from footwork.encoder.dual import DualEncoder
 
-    config = learner.config
+    config = cast("FinetuneConfig", learner.config)
     try:
-        encoder = DualEncoder.load(config.model_id, config.revision)
+        how = EncoderConfig(decode=config.decode)
+        encoder = DualEncoder.load(config.model_id, config.revision, how)
         classifier = ZeroShotClassifier(encoder, data.labels, ZeroShotOptions(none_below=None))
     except (ModelError, ConfigError):
         return None

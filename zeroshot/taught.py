@@ -23,6 +23,7 @@ from footwork.fewshot.knowledge import (
     save_knowledge,
 )
 from footwork.files.folders import MANIFEST, read_manifest, write_json
+from footwork.options import decoding_of
 from zeroshot.classifier import LabelledImage
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class TaughtClassifier:
         """C names, in the order of the scores."""
         self.model_id: str = manifest["model"]["id"]
         self.revision: str | None = manifest["model"]["revision"]
+        self.decode = decoding_of(manifest["model"]["fingerprint"])
+        """How its examples were decoded, and images are."""
         self._given = encoder
         if encoder is not None:
             self.require_encoder(encoder)
@@ -153,8 +156,9 @@ class TaughtClassifier:
         if self._given is not None:
             return self._given
         from footwork.encoder.dual import DualEncoder
+        from footwork.options import EncoderConfig
 
-        loaded = DualEncoder.load(self.model_id, self.revision)
+        loaded = DualEncoder.load(self.model_id, self.revision, EncoderConfig(decode=self.decode))
         self.require_encoder(loaded)
         return loaded
 

@@ -263,7 +263,7 @@ class DualEncoder:
         self.logit_scale, self.logit_bias = towers.logit_scale, towers.logit_bias
         self._towers = towers
         self.text_tower = TextTower(towers.model, towers.tokenizer)
-        self._preprocessing = Preprocessing(towers.processor)
+        self._preprocessing = Preprocessing(towers.processor, config.decode or "draft")
         dtype = resolve_precision(config.precision, device)
         if config.precision == "auto" and has_fp16(device) and not has_bf16(device):
             dtype = torch.float16

@@ -24,12 +24,13 @@ from footwork.images.ahead import attempt, made_ahead
 from footwork.images.colours import to_rgb
 from footwork.images.decoding import decode_image, read_image
 from footwork.inference.halving import ElasticBatch, shares
+from footwork.options import EXACT_MARK, Decode
 
 PixelArrays = dict[str, NDArray[Any]]
 """Input of the image tower → what one picture gives for it, without the batch axis."""
 
 DRAFT = "jpeg-draft-2"
-"""How files are decoded for a model: part of what a stored embedding depends on."""
+"""How files are decoded by default: part of what a stored embedding depends on."""
 
 _KNOWN_STEPS = (
     *("preprocess", "_preprocess", "process_image"),
@@ -45,22 +46,25 @@ class Preprocessing:
     In less time where it is known how.
     """
 
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
+    def __init__(self, processor: Any, decode: Decode = "draft") -> None:
+        self._processor, self._decode = processor, decode
         self.side = _target_side(processor)
         """Pixels of the shorter side that the model needs of a picture."""
+        self.decoded_side = self.side if decode == "draft" else None
+        """The same, of which a file may be decoded at a fraction; None decodes all pixels."""
         known = _resize_and_crop(processor)
         self.prepare: Callable[[Image.Image], PixelArrays] = known or self.prepare_by_processor
         """RGB picture → arrays."""
 
     @property
     def name(self) -> str:
-        """Names the processor and, by a hash, its settings."""
+        """Names the processor, by a hash its settings, and how files are decoded for it."""
         settings = self._processor.to_dict()
         settings.pop("processor_class", None)
         text = json.dumps([settings, DRAFT], sort_keys=True, default=str)
         kind = type(self._processor).__name__
-        return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        mark = EXACT_MARK if self._decode == "exact" else ""
+        return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}{mark}"
 
     def prepare_by_processor(self, picture: Image.Image) -> PixelArrays:
         """What the processor itself makes of an RGB picture."""
@@ -134,8 +138,11 @@ def _resized(picture: Image.Image, size: Any, crop: Any, resample: int) -> Image
 class PictureSource(Protocol):
     """Where a picture comes from, if not simply from a file; it may keep what it learns."""
 
-    def decode(self, side: int) -> Image.Image:
+    def decode(self, side: int | None) -> Image.Image:
         """An upright RGB picture, its shorter side at least `side` pixels if it ever was.
+
+        Args:
+            side: None decodes all pixels.
 
         Raises:
             ImageError: There is none.
@@ -150,7 +157,7 @@ class PictureFile:
     note: str | None = None
     """Once it is decoded: what is odd about it, a clause."""
 
-    def decode(self, side: int) -> Image.Image:
+    def decode(self, side: int | None) -> Image.Image:
         """The picture, as `PictureSource` says."""
         picture = read_image(self.path, side)
         self.note = picture.note
@@ -262,7 +269,7 @@ def prepare_picture(preprocessing: Preprocessing, image: AnyPicture) -> PixelArr
     """A picture as the model takes it, or why it is none."""
     if isinstance(image, Image.Image):
         return preprocessing.prepare(to_rgb(ImageOps.exif_transpose(image)))
-    side = preprocessing.side
+    side = preprocessing.decoded_side
 
     def prepare(source: Path | PictureSource) -> PixelArrays:
         decoded = decode_image(source, side) if isinstance(source, Path) else source.decode(side)

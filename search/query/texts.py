@@ -18,7 +18,7 @@ from footwork.files.folders import followed, remove_staging, renewed_folder
 from footwork.files.locks import exclusive_lock
 from footwork.files.paths import shell_word
 from footwork.files.plain_files import open_plain, require_no_link
-from footwork.options import EncoderConfig
+from footwork.options import EncoderConfig, decoding_of
 from search.query.relevance import reference_prompts
 from search.store.protocol import Embedder, wrong_lengths
 
@@ -187,15 +187,18 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
 
 
 def load_model(embedder: Embedder, config: EncoderConfig | None = None) -> DualEncoder:
-    """The model of an index, whole.
+    """The model of an index, whole; it decodes images as those of the index were.
 
     Raises:
+        ConfigError: `config` asks for another decoding.
         ModelError: It cannot be loaded, or is no longer what it was.
     """
     from footwork.encoder.dual import DualEncoder
 
+    made = decoding_of(embedder.fingerprint)
+    config = (config or EncoderConfig()).decoding_as(made, "The index")
     try:
-        encoder = DualEncoder.load(embedder.model_id, embedder.revision, config or EncoderConfig())
+        encoder = DualEncoder.load(embedder.model_id, embedder.revision, config)
     except ConfigError as error:  # no fault of the command, which did not name it
         message = f"The index was made with {embedder.model_id}, which is not there. {error}"
         raise ModelError(message) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from footwork.errors import ConfigError, DataError, StoreError
 from footwork.files.paths import path_line
 from footwork.images.finding import is_folder
+from footwork.options import decoding_of
 from search.exclusions import Exclusions
 from search.options import ModelOptions
 from search.paths import absolute_path, is_at_or_below
@@ -92,7 +93,7 @@ class Indexer:
         store = held.enter_context(closing(self.place.open()))
         if self._is_meant(store.embedder):
             return store, None
-        embedder = embedder_of(self._load(None))
+        embedder = embedder_of(self._load(None, store.embedder))
         if embedder.fingerprint == store.embedder.fingerprint:
             return store, None
         return held.enter_context(closing(self.place.begin(embedder))), store
@@ -100,6 +101,8 @@ class Indexer:
     def _is_meant(self, embedder: Embedder) -> bool:
         """Whether a model need not be loaded to know that it is the index's own."""
         stated = self.model.model_id
+        if self.model.decode not in (None, decoding_of(embedder.fingerprint)):
+            return False
         if stated is None:
             return True
         changeable = Path(stated).expanduser().is_dir()
@@ -135,15 +138,22 @@ class Indexer:
             return None
         return prepare_texts(self._load(embedder), folder)
 
-    def _load(self, embedder: Embedder | None) -> DualEncoder:
-        """The model that is asked for, or the one that an index was made with."""
+    def _load(self, embedder: Embedder | None, former: Embedder | None = None) -> DualEncoder:
+        """The model that an index was made with; for None the one that is asked for.
+
+        `former`, of the index that it replaces, settles what is not said.
+        """
         if self._encoder is None and embedder is not None:
             self._encoder = load_model(embedder, self.model)
         elif self._encoder is None:
             from footwork.encoder.dual import DualEncoder
 
-            model_id = self.model.model_id or DEFAULT_MODEL
-            self._encoder = DualEncoder.load(model_id, self.model.revision, self.model)
+            model = self.model
+            if former is not None:
+                model = replace(model, decode=model.decode or decoding_of(former.fingerprint))
+            if former is not None and model.model_id is None:
+                model = replace(model, model_id=former.model_id, revision=former.revision)
+            self._encoder = DualEncoder.load(model.model_id or DEFAULT_MODEL, model.revision, model)
         return self._encoder
 
 

@@ -51,10 +51,10 @@ class FileReading:
         """Of the file."""
         return Path(self.found.path)
 
-    def decode(self, side: int) -> Image:
+    def decode(self, side: int | None) -> Image:
         """Decode the bytes that `decoded` tells of, the shorter side to at least so many pixels.
 
-        `ImageError` where the file is no image, or does not hold still.
+        None decodes all. `ImageError` where the file is no image, or does not hold still.
         """
         is_held = True
         with suppress(OSError, ValueError):  # whoever opens it says why
@@ -75,7 +75,7 @@ class FileReading:
         return image.image
 
 
-def _read_once(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
+def _read_once(path: Path, side: int | None) -> tuple[DecodedImage, str, os.stat_result]:
     """An image, the SHA-256 of its file, and the state of that."""
     data, state = read_whole(path)
     try:
@@ -84,7 +84,7 @@ def _read_once(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result
         raise ImageError(str(path), error.reason) from error
 
 
-def _read_twice(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
+def _read_twice(path: Path, side: int | None) -> tuple[DecodedImage, str, os.stat_result]:
     """The same of a file that may not fit into memory."""
     try:
         before = path.stat()
