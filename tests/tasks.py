@@ -23,7 +23,8 @@ from tests.zeroshot.image_towers import QUICK, build_tower, draw_classes
 from textclf import TextClassifier, TrainConfig, train
 from textclf.classifier import ClassifierOptions
 from zeroshot import FinetuneConfig, finetune
-from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
+from zeroshot.finetuned import FinetunedClassifier
+from zeroshot.options import FinetunedOptions
 
 
 @dataclass(frozen=True)

@@ -168,9 +168,9 @@ def test_an_exception_at_any_step_of_finetuning_is_the_fault_of_its_file(
     drawn: Path, tmp_path: Path
 ) -> None:
     from footwork.models.image_classifiers import load_image_processor
-    from zeroshot.config import FinetuneConfig
-    from zeroshot.pixels import decode_once
-    from zeroshot.splits import read_images, readable
+    from zeroshot.options import FinetuneConfig
+    from zeroshot.pixels import decode_once, readable
+    from zeroshot.task import read_images
 
     processor = load_image_processor("tiny")
     paths = sorted((drawn / "photos").rglob("*.png"))

@@ -26,8 +26,8 @@ from tests.toy_method import FILE, ROWS, WEIGHTS
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
 from textclf import TextClassifier, TrainConfig, train
 from textclf.task import TextTask, audit_table
-from zeroshot.config import FinetuneConfig
 from zeroshot.finetuned import FinetunedClassifier
+from zeroshot.options import FinetuneConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -27,13 +27,11 @@ from tests.zeroshot.stand_in import StandInEncoder
 from tests.zeroshot.trees import labelled, planted, tree
 from textclf import TextClassifier
 from textclf.classifier import ClassifierOptions
-from zeroshot.config import FinetuneConfig
-from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
+from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import read_examples
-from zeroshot.options import TeachOptions
+from zeroshot.options import FinetuneConfig, FinetunedOptions, TeachOptions
 from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
-from zeroshot.taught import TaughtClassifier
-from zeroshot.teach import teach_files
+from zeroshot.teach import TaughtClassifier, teach_files
 
 Answer = Callable[[], NDArray[Any]]
 

@@ -7,13 +7,11 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from zeroshot.classifier import LabelledImage, ZeroShotClassifier, ZeroShotOptions
-    from zeroshot.config import FinetuneConfig
+    from zeroshot.classifier import LabelledImage, ZeroShotClassifier
     from zeroshot.finetuned import FinetunedClassifier
-    from zeroshot.options import TeachOptions
+    from zeroshot.options import FinetuneConfig, TeachOptions, ZeroShotOptions
     from zeroshot.task import FinetunedRun, finetune
-    from zeroshot.taught import TaughtClassifier
-    from zeroshot.teach import TaughtRun, teach
+    from zeroshot.teach import TaughtClassifier, TaughtRun, teach
 
 __all__ = [
     "FinetuneConfig",
@@ -30,15 +28,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FinetuneConfig": "zeroshot.config",
+    "FinetuneConfig": "zeroshot.options",
     "FinetunedClassifier": "zeroshot.finetuned",
     "FinetunedRun": "zeroshot.task",
     "LabelledImage": "zeroshot.classifier",
-    "TaughtClassifier": "zeroshot.taught",
+    "TaughtClassifier": "zeroshot.teach",
     "TaughtRun": "zeroshot.teach",
     "TeachOptions": "zeroshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
-    "ZeroShotOptions": "zeroshot.classifier",
+    "ZeroShotOptions": "zeroshot.options",
     "finetune": "zeroshot.task",
     "teach": "zeroshot.teach",
 }

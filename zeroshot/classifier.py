@@ -2,63 +2,35 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, DoubleArray
+from footwork.arrays import BoolArray, DoubleArray, RealArray
 from footwork.class_names import checked_class_names
 from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
-from footwork.errors import ConfigError
-from footwork.prompts.class_embeddings import OnProgress, unit_rows, unseen
-from footwork.prompts.labels import Scorer, embed_labels
+from footwork.options import EncoderConfig
+from footwork.prompts.class_embeddings import OnProgress, Scorer, embed_labels, unit_rows, unseen
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
 from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
+from zeroshot.options import DEFAULT_MODEL, ModelOptions, ZeroShotOptions
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from footwork.options import EncoderConfig
+    from footwork.encoder.dual import DualEncoder
 
-DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 MANY = 1000
 """Labels up to which every score is given unless `top_k` says otherwise; of more only the best
 `BEST` are: all scores of 50,000 labels are 2 MB an image that nobody reads."""
 BEST = 10
+DEFAULTS = ZeroShotOptions()
 _CELLS = 1 << 20  # scores that are in memory together
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZeroShotOptions:
-    """How labels are put to the model, and when they are given."""
-
-    templates: str | None = None
-    """imagenet (80), short (7), one template such as "a sketch of a {}.", a file of them, or a
-    .json file of prompts {label: [prompt, …]}; if not given, the usual one of the model."""
-    multi: bool = False
-    """Judge each label by itself: an image may have several."""
-    top_k: int | None = None
-    """How many scores to give, the best first; if not given, all, in the order of the labels, and
-    of more than 1,000 labels the best 10."""
-    none_below: float | None = NONE_BELOW
-    """Give no label that stands less above unrelated words than this, in their standard
-    deviations: more is stricter. `none` always gives one."""
-
-    def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
-        if self.none_below is not None and not np.isfinite(self.none_below):
-            raise ConfigError(f"`none_below` must be a number, got {self.none_below}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +58,83 @@ class LabelledImage:
 
 
 def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
-    """The prompts of `load_prompts`; None takes the usual ones of the model.
-
-    Raises:
-        ConfigError: The templates cannot be used.
-    """
+    """The prompts of `load_prompts`; None takes the usual ones of the model."""
     return load_prompts(templates, DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT)
 
 
-class ZeroShotClassifier:
+Answer = TypeVar("Answer", bound=LabelledImage)
+
+
+class VectorLabeller(ABC, Generic[Answer]):
+    """Labels images, to each of which its vector is all there is."""
+
+    labels: tuple[str, ...]
+    """C names, in the order of the scores."""
+    notes: tuple[str, ...] = ()
+    """What to know before it is used."""
+    width: int
+    """D, of an embedding."""
+    together = 1
+    """Files whose answers come at once."""
+    chunk: int
+    """Rows that are judged at once."""
+
+    @property
+    @abstractmethod
+    def encoder(self) -> ImageTextEncoder:
+        """Embeds files."""
+
+    @abstractmethod
+    def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[Answer]:
+        """Judge embeddings, (N, D)."""
+
+    def predict(self, images: Sequence[Path | Image.Image]) -> list[Answer]:
+        """Label images, in their order; an `ImageError` where one cannot be read."""
+        embeddings = self.encoder.encode_images(images)
+        paths = [image if isinstance(image, Path) else None for image in images]
+        return list(self.label_embeddings(embeddings, paths))
+
+    def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
+        """Label files of any number in bounded memory, in their order; none of them raises."""
+        stream = self.encoder.encode_files(paths)
+        while batch := list(islice(stream, self.together)):
+            rows = [file.embedding for file in batch if file.embedding is not None]
+            read = [file.path for file in batch if file.embedding is not None]
+            answers = self.label_embeddings(np.stack(rows), read) if rows else iter(())
+            for file in batch:
+                if file.embedding is None:
+                    yield LabelledImage(file.path, None, fault=file.fault)
+                else:
+                    answer = next(answers)
+                    yield replace(answer, note=file.note) if file.note else answer
+
+    def label_embeddings(
+        self, embeddings: RealArray, paths: Sequence[Path | None] | None = None
+    ) -> Iterator[Answer]:
+        """Label images that are embedded already, by this model.
+
+        Args:
+            embeddings: Shape (N, D), unit rows.
+            paths: N paths to answer with.
+
+        Raises:
+            ValueError: The shapes do not fit.
+        """
+        self._require_width(embeddings)
+        if paths is not None and len(paths) != len(embeddings):
+            raise ValueError(f"`paths` must be {len(embeddings)}, got {len(paths)}.")
+        for start in range(0, len(embeddings), self.chunk):
+            rows = np.asarray(embeddings[start : start + self.chunk])
+            part = [None] * len(rows) if paths is None else paths[start : start + self.chunk]
+            yield from self._answers(rows, part)
+
+    def _require_width(self, embeddings: RealArray) -> None:
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.width:
+            message = f"must have shape (N, {self.width}), got {embeddings.shape}."
+            raise ValueError(f"`embeddings` {message}")
+
+
+class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     """Chooses among labels that it reads for the first time.
 
     Args:
@@ -111,17 +151,17 @@ class ZeroShotClassifier:
         self,
         encoder: ImageTextEncoder,
         labels: Sequence[str],
-        options: ZeroShotOptions = ZeroShotOptions(),
+        options: ZeroShotOptions = DEFAULTS,
         on_progress: OnProgress = unseen,
     ) -> None:
         self.labels = checked_class_names(labels)
-        """C names, in the order of the scores."""
         prompts = label_prompts(encoder, options.templates)
         embedded = embed_labels(encoder, self.labels, prompts, on_progress)
         self.class_embeddings = embedded.classes
         """Shape (C, D), unit rows."""
+        self.width = self.class_embeddings.shape[1]
+        self.chunk = max(1, _CELLS // max(len(self.labels), len(embedded.references)))
         self.notes = embedded.notes
-        """What to know of these labels before they are used."""
         if options.top_k is None and len(self.labels) > MANY:
             options = replace(options, top_k=BEST)
             self.notes += (
@@ -129,6 +169,8 @@ class ZeroShotClassifier:
                 "given; --top-k sets how many.",
             )
         self.options = options
+        none_below = options.none_below
+        self._threshold = NONE_BELOW if none_below is None else none_below
         self._references = embedded.references
         self._encoder = encoder
         self._scorer = Scorer(encoder.logit_scale, encoder.logit_bias)
@@ -138,7 +180,7 @@ class ZeroShotClassifier:
         cls,
         model_id: str = DEFAULT_MODEL,
         labels: Sequence[str] = (),
-        options: ZeroShotOptions = ZeroShotOptions(),
+        options: ZeroShotOptions = DEFAULTS,
         revision: str | None = None,
         config: EncoderConfig | None = None,
     ) -> ZeroShotClassifier:
@@ -156,66 +198,25 @@ class ZeroShotClassifier:
             ModelError: The model cannot be loaded.
         """
         from footwork.encoder.dual import DualEncoder
-        from footwork.options import EncoderConfig
 
         labels = checked_class_names(labels)  # before a model is loaded in vain
         encoder = DualEncoder.load(model_id, revision, config or EncoderConfig())
         return cls(encoder, labels, options)
 
-    def predict(self, images: Sequence[Path | Image.Image]) -> list[LabelledImage]:
-        """Label images, in their order.
-
-        Raises:
-            ImageError: One cannot be read.
-        """
-        embeddings = self._encoder.encode_images(images)
-        paths = [image if isinstance(image, Path) else None for image in images]
-        return list(self.label_embeddings(embeddings, paths))
+    @property
+    def encoder(self) -> ImageTextEncoder:
+        """Embeds images and texts."""
+        return self._encoder
 
     def predict_proba(self, images: Sequence[Path | Image.Image]) -> DoubleArray:
-        """The score of every label: see `Scorer`, and `presence` for `multi` with a softmax model.
-
-        Returns:
-            Shape (N, C).
+        """The score of every label, (N, C): of a `Scorer`, or `presence` for `multi` and a softmax.
 
         Raises:
             ImageError: One cannot be read.
         """
         return self._judge(self._encoder.encode_images(images))[0]
 
-    def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
-        """Label files of any number in bounded memory, in their order; none of them raises."""
-        for encoded in self._encoder.encode_files(paths):
-            if encoded.embedding is None:
-                yield LabelledImage(encoded.path, None, fault=encoded.fault)
-            else:
-                for answer in self.label_embeddings(encoded.embedding[None], [encoded.path]):
-                    yield replace(answer, note=encoded.note) if encoded.note else answer
-
-    def label_embeddings(
-        self, embeddings: NDArray[Any], paths: Sequence[Path | None] | None = None
-    ) -> Iterator[LabelledImage]:
-        """Label images that are embedded already, by this model.
-
-        Args:
-            embeddings: Shape (N, D), of any length.
-            paths: N paths to answer with.
-
-        Raises:
-            ValueError: The shapes do not fit.
-        """
-        width = self.class_embeddings.shape[1]
-        if embeddings.ndim != 2 or embeddings.shape[1] != width:
-            raise ValueError(f"`embeddings` must have shape (N, {width}), got {embeddings.shape}.")
-        if paths is not None and len(paths) != len(embeddings):
-            raise ValueError(f"`paths` must be {len(embeddings)}, got {len(paths)}.")
-        step = max(1, _CELLS // max(len(self.labels), len(self._references)))
-        for start in range(0, len(embeddings), step):
-            rows = np.asarray(embeddings[start : start + step])
-            part = [None] * len(rows) if paths is None else paths[start : start + step]
-            yield from self._answers(part, *self._judge(rows))
-
-    def _judge(self, embeddings: NDArray[Any]) -> tuple[DoubleArray, DoubleArray]:
+    def _judge(self, embeddings: RealArray) -> tuple[DoubleArray, DoubleArray]:
         """Scores and z-scores, both (N, C)."""
         rows = unit_rows(embeddings)
         cosines = rows @ self.class_embeddings.T
@@ -224,16 +225,9 @@ class ZeroShotClassifier:
             return presence(above, self._threshold), above
         return self._scorer.scores(cosines), above
 
-    @property
-    def _threshold(self) -> float:
-        none_below = self.options.none_below
-        return NONE_BELOW if none_below is None else none_below
-
-    def _answers(
-        self, paths: Sequence[Path | None], scores: DoubleArray, above: DoubleArray
-    ) -> Iterator[LabelledImage]:
-        """From scores and z-scores, (N, C), to what is given."""
-        rows, best = np.arange(len(scores)), above.argmax(axis=1)
+    def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[LabelledImage]:
+        scores, above = self._judge(rows)
+        numbers, best = np.arange(len(scores)), above.argmax(axis=1)
         given = above >= self._threshold
         first = np.arange(above.shape[1]) == best[:, None]
         if self.options.none_below is None:
@@ -245,8 +239,8 @@ class ZeroShotClassifier:
             paths,
             self._named(scores, above),
             self._ranked(given, scores, above),
-            scores[rows, best].tolist(),
-            above[rows, best].tolist(),
+            scores[numbers, best].tolist(),
+            above[numbers, best].tolist(),
             strict=True,
         )
         for path, named, pairs, score, z_score in answers:
@@ -283,3 +277,10 @@ class ZeroShotClassifier:
         pairs = list(zip(names, scores[images, labels][order].tolist(), strict=True))
         ends = np.cumsum(np.count_nonzero(chosen, axis=1)).tolist()
         return (pairs[start:end] for start, end in pairwise([0, *ends]))
+
+
+def open_encoder(model: ModelOptions) -> DualEncoder:
+    """Load the model that a command names."""
+    from footwork.encoder.dual import DualEncoder
+
+    return DualEncoder.load(model.model_id or DEFAULT_MODEL, model.revision, model)

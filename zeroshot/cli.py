@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -31,22 +31,26 @@ from footwork.files.paths import path_line, shell_word
 from footwork.help_page import RUN
 from footwork.options import Flag, Flat
 from search.update.processes import ALONE, ProcessGroup, launched_processes
-from zeroshot.config import FinetuneConfig
 from zeroshot.options import (
+    EvaluateOptions,
+    FinetuneConfig,
     IndexOptions,
     LabelledIndexOptions,
     LabelOptions,
     ModelOptions,
     SortingOptions,
     TeachOptions,
+    ZeroShotOptions,
+    is_finetuned,
 )
-from zeroshot.prompt_sets import EvaluateOptions
 
 if TYPE_CHECKING:
+    from footwork.encoder.protocol import ImageTextEncoder
     from footwork.images.finding import FoundImages
-    from zeroshot.classifier import LabelledImage
+    from footwork.prompts.class_embeddings import OnProgress
+    from zeroshot.classifier import LabelledImage, VectorLabeller
+    from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.labelled_images import SkippedImage
-    from zeroshot.labelling import Labeller
 
 app = App(
     name="zeroshot",
@@ -91,37 +95,41 @@ def label(
     del config  # read by the root command, before the settings are built
     from footwork.tables.writer import require_table
     from zeroshot.indexed import keep_labels, label_images, only_images, opened_index
-    from zeroshot.labelling import Labelling, open_labeller, open_vector_labeller, use_labels
     from zeroshot.rows import COLUMNS, FORMER_COLUMNS
     from zeroshot.sorting import label_folders
 
-    inputs = (what.labels_file, what.templates, what.taught, "-" if "-" in images else None)
-    require_table(out, (*COLUMNS, *FORMER_COLUMNS), inputs, "s:")
-    found, progress = _found(images, where), Progress("reading", "prompts")
-    what, model = _found_taught(what, model)
+    require_table(
+        out,
+        (*COLUMNS, *FORMER_COLUMNS),
+        (what.labels_file, what.templates, what.taught, "-" if "-" in images else None),
+        "s:",
+    )
+    named = _named_images(images, where)
+    what, model = _located(what, model)
+    reading = partial(_reading, progress := Progress("reading", "prompts"))
     with opened_index(where, model) as index:
-        labeller: Labeller
+        labeller: VectorLabeller[Any] | FinetunedClassifier
         if index is None:
-            labeller = open_labeller(what, model, partial(_reading, progress))
-            answers = labeller.label_files(found.paths)
+            labeller = _open_labeller(what, model, reading)
+            answers = labeller.label_files(named.paths)
         else:
-            labeller = vectors = open_vector_labeller(
-                what, model, index, partial(_reading, progress)
-            )
-            answers = label_images(vectors, index, found.paths, where.filter())
+            labeller = vectors = _open_vector_labeller(what, model, index, reading)
+            answers = label_images(vectors, index, named.paths, where.filter())
             answers = only_images(answers) if sorting.wanted else answers
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
         progress.end()
-        note_all((*found.remarks, *labeller.notes))
+        note_all((*named.remarks, *labeller.notes))
         if sorting.target is not None:
             label_folders(labeller.labels)  # tells before the work what could not be sorted by
-        labelling = Labelling(answers, keeps=sorting.wanted)
         if not _crew().is_main:
-            deque(labelling, maxlen=0)  # a share of the work is in them
+            deque(answers, maxlen=0)  # a share of the work is in them
             return DONE
-        _write_answers(labelling, labeller.labels, out, as_json=json, raw_cells=raw_cells)
-    note_all((*labelling.notes, *labelling.faults))
-    return exit_code(all_done=use_labels(labelling.kept, sorting, note) and not labelling.faults)
+        told = _Told(keeps=sorting.wanted)
+        _write_answers(
+            told.passing(answers), labeller.labels, out, as_json=json, raw_cells=raw_cells
+        )
+    note_all((*told.notes, *told.faults))
+    return exit_code(all_done=_use_labels(told.kept, sorting) and not told.faults)
 
 
 @app.command
@@ -166,18 +174,17 @@ def evaluate(
         json: Print one JSON document.
     """
     del config
-    from footwork.files.folders import read_manifest
-    from zeroshot.config import is_finetuned
+    from zeroshot.classifier import open_encoder
     from zeroshot.evaluate import evaluate_images
     from zeroshot.evaluation import require_report_place
     from zeroshot.indexed import opened_index
     from zeroshot.labelled_images import read_labelled_images
-    from zeroshot.labelling import open_encoder, open_taught
+    from zeroshot.teach import open_taught
 
     if report is not None:  # before the work
         require_report_place(report, (folder, taught, model.model_id, where.index))
-    what, model = _found_taught(LabelOptions(taught=taught), model)
-    if what.taught is not None and is_finetuned(read_manifest(Path(what.taught), verify=False)):
+    what, model = _located(LabelOptions(taught=taught), model)
+    if what.taught is not None and _holds_finetuned(what.taught):
         if report is not None or where.is_named:
             raise ConfigError(
                 f"{taught} is a fine-tuned model, which is judged by itself, on the images: leave "
@@ -226,9 +233,9 @@ def teach(
     """
     del config
     from footwork.files.folders import require_free
+    from zeroshot.classifier import open_encoder
     from zeroshot.indexed import opened_index
     from zeroshot.labelled_images import read_examples
-    from zeroshot.labelling import open_encoder
     from zeroshot.teach import teach_files
 
     require_free(out, overwrite, (examples, *options.unlabelled, model.model_id, where.index))
@@ -242,8 +249,7 @@ def teach(
     else:
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {shell_word(done.folder)}")
-    note_all(f"skipped {path_line(skipped.place)}: {skipped.reason}." for skipped in done.skipped)
-    return exit_code(all_done=not done.skipped)
+    return _told_skipped(done.skipped)
 
 
 @app.command
@@ -302,8 +308,71 @@ def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: b
     return DONE
 
 
+@dataclass(slots=True)
+class _Told:
+    """What is to be told when all answers have come, and those that files are sorted by."""
+
+    keeps: bool
+    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    kept: list[LabelledImage] = field(default_factory=list)
+
+    def passing(self, answers: Iterable[LabelledImage]) -> Iterator[LabelledImage]:
+        for answer in answers:
+            if answer.fault is not None:
+                self.faults.append(f"skipped {path_line(answer.path or '-')}: {answer.fault}.")
+            if answer.note is not None:
+                self.notes.append(f"{path_line(answer.path or '-')}: {answer.note}.")
+            if self.keeps:
+                self.kept.append(replace(answer, scores={}))  # by which no file is sorted
+            yield answer
+
+
+def _open_labeller(
+    what: LabelOptions, model: ModelOptions, on_progress: OnProgress
+) -> VectorLabeller[Any] | FinetunedClassifier:
+    """Load the model, and make the labels known to it."""
+    if what.taught is None or not _holds_finetuned(what.taught):
+        return _open_vector_labeller(what, model, None, on_progress)
+    from zeroshot.finetuned import open_finetuned
+
+    return open_finetuned(Path(what.taught), model, what.abstain_below)
+
+
+def _open_vector_labeller(
+    what: LabelOptions,
+    model: ModelOptions,
+    encoder: ImageTextEncoder | None,
+    on_progress: OnProgress,
+) -> VectorLabeller[Any]:
+    """The same of labels that vectors tell, which `encoder`, that of an index, may embed."""
+    from footwork.class_names import read_class_names
+    from zeroshot.classifier import ZeroShotClassifier, open_encoder
+
+    if what.taught is not None and _holds_finetuned(what.taught):
+        raise ConfigError(
+            f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so that no "
+            "index can serve it. Leave out --index."
+        )
+    if what.taught is not None:
+        from zeroshot.teach import open_taught
+
+        return open_taught(Path(what.taught), model, what.abstain_below, encoder)
+    labels = read_class_names(what.labels, what.labels_file)  # before a model is loaded in vain
+    options = ZeroShotOptions(
+        templates=what.templates, multi=what.multi, top_k=what.top_k, none_below=what.none_below
+    )
+    return ZeroShotClassifier(encoder or open_encoder(model), labels, options, on_progress)
+
+
+def _holds_finetuned(folder: str) -> bool:
+    from footwork.files.folders import read_manifest
+
+    return is_finetuned(read_manifest(Path(folder), verify=False))
+
+
 def _judge_finetuned(folder: Path, taught: Path, model: ModelOptions, *, json: bool) -> int:
-    from zeroshot.labelling import open_finetuned
+    from zeroshot.finetuned import open_finetuned
     from zeroshot.task import assess
 
     judged = assess(folder, open_finetuned(taught, model, None))
@@ -325,7 +394,7 @@ def _crew() -> ProcessGroup:
     return launched_processes() if "RANK" in os.environ else ALONE
 
 
-def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
+def _named_images(sources: Sequence[str], where: IndexOptions) -> FoundImages:
     """The images that are named; none where those of an index are meant."""
     from footwork.images.finding import FoundImages, find_images, listed_paths
 
@@ -338,7 +407,7 @@ def _found(sources: Sequence[str], where: IndexOptions) -> FoundImages:
     return find_images(named, listed=set(listed))
 
 
-def _found_taught(what: LabelOptions, model: ModelOptions) -> tuple[LabelOptions, ModelOptions]:
+def _located(what: LabelOptions, model: ModelOptions) -> tuple[LabelOptions, ModelOptions]:
     """Both as they are meant: what was taught as a folder, a revision where it belongs."""
     from footwork.models.hub import trained_folder
 
@@ -377,3 +446,25 @@ def _write_answers(
             print_text(line)
     else:
         print_csv(rows, lambda row: flat_row(row, labels), raw_cells=raw_cells)
+
+
+def _use_labels(labelled: Sequence[LabelledImage], options: SortingOptions) -> bool:
+    """Write sidecars, copy or move; gives whether all of it could be done."""
+    failed = 0
+    if options.xmp:  # first, so that they go along
+        from zeroshot.sorting.sidecars import write_sidecars
+
+        sidecars = write_sidecars(labelled)
+        note_all((f"{sidecars.written} sidecars say what their images show.", *sidecars.failed))
+        failed += len(sidecars.failed)
+    if options.target is not None:
+        from zeroshot.sorting import apply_plan, plan_sorting
+
+        plan = plan_sorting(labelled, options.target, options.how)
+        if not options.yes:
+            note(plan.to_text())
+        else:
+            outcome = apply_plan(plan, note)
+            note(outcome.to_text())
+            failed += len(outcome.failed)
+    return not failed

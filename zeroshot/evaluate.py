@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from footwork.arrays import DoubleArray, IntArray
-from footwork.encoder.protocol import ImageTextEncoder
+from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from footwork.class_names import checked_class_names, class_name
+from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
+from footwork.errors import DataError
 from footwork.evaluation.calibration import calibrate
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.evaluation.metrics import (
+    Interval,
     bootstrap_class_counts,
     bootstrap_sums,
     class_counts,
@@ -22,21 +27,40 @@ from footwork.evaluation.metrics import (
     single_label_scores,
     wilson_interval,
 )
+from footwork.files.faults import shortened
+from footwork.prompts.class_embeddings import EmbeddingCache, Scorer, prompt_embeddings, unit_rows
+from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts, spoken
+from zeroshot.classifier import LabelledImage, ZeroShotClassifier
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, SetScore, WrongImage
-from zeroshot.labelled_images import EmbeddedImages, LabelledImages, embed_labelled_images
-from zeroshot.prompt_sets import Answers, EvaluateOptions, PromptSets, Taught
+from zeroshot.labelled_images import LabelledImages, embed_labelled_images
+from zeroshot.options import EvaluateOptions, ZeroShotOptions
 
-__all__ = ["EvaluateOptions", "evaluate_embedded", "evaluate_images"]
+if TYPE_CHECKING:
+    from zeroshot.teach import TaughtClassifier
 
+TAUGHT = "the taught classifier"
 DEFAULTS = EvaluateOptions()
+_LISTED = 5
 _FEW_IMAGES = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What a prompt set makes of N images."""
+
+    name: str
+    logits: DoubleArray
+    """Shape (N, C)."""
+    labelled: BoolArray | None = None
+    """Shape (N,), which images get a label where "none of these" is an answer; None: all do."""
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_images(
     encoder: ImageTextEncoder,
     images: LabelledImages,
     options: EvaluateOptions = DEFAULTS,
-    taught: Taught | None = None,
+    taught: TaughtClassifier | None = None,
 ) -> ImageEvaluation:
     """Embed labelled images once, and judge template sets, or a taught classifier, on them.
 
@@ -44,55 +68,43 @@ def evaluate_images(
         encoder: Embeds pictures and texts.
         images: As `read_labelled_images` finds them.
         options: Which templates.
-        taught: Judged in place of the templates, and compared with them.
+        taught: Judged in detail in place of the templates, and compared with them: all choose
+            among its labels.
 
     Raises:
         ConfigError: Templates or class names cannot be used.
         DataError: No image can be read, there is one class only, or one that was not taught.
         ModelError: `taught` was taught with another encoder.
     """
-    sets = PromptSets(encoder, images.class_names, options, taught)  # before images cost time
-    return _judge(sets, encoder, embed_labelled_images(encoder, images), options.seed)
-
-
-def evaluate_embedded(
-    encoder: ImageTextEncoder,
-    embedded: EmbeddedImages,
-    options: EvaluateOptions = DEFAULTS,
-    taught: Taught | None = None,
-) -> ImageEvaluation:
-    """As `evaluate_images`, of images that are embedded already, by this model."""
-    sets = PromptSets(encoder, embedded.images.class_names, options, taught)
-    return _judge(sets, encoder, embedded, options.seed)
-
-
-def _judge(
-    sets: PromptSets, encoder: ImageTextEncoder, embedded: EmbeddedImages, seed: int
-) -> ImageEvaluation:
-    images, labels = embedded.images, sets.labels
+    labels = tuple(map(class_name, images.class_names if taught is None else taught.labels))
+    names = checked_class_names([spoken(label) for label in labels])
+    _require_comparable(images.class_names, labels)
+    if taught is not None:
+        taught.require_encoder(encoder)
+    sets = _prompt_sets(encoder, names, options)  # before images cost time
+    images, embeddings = embed_labelled_images(encoder, images)
     places = {label: place for place, label in enumerate(labels)}
     targets = np.array([places[name] for name in images.class_names])[images.targets]
-    every = sets.answers(embedded.embeddings)
+    every = _answers(encoder, names, sets, options, taught, embeddings)
     detailed = next(every)
-    given = detailed.logits.argmax(axis=1)
-    hits = given == targets
-    confusion = confusion_counts(targets, given, len(labels))
-    scores = [_set_score(detailed, targets, seed)]
+    logits, hits = detailed.logits, detailed.logits.argmax(axis=1) == targets
+    scores = [_set_score(detailed, targets, options.seed)]
     for place, other in enumerate(every, start=1):
         difference = paired_difference(
             other.logits.argmax(axis=1) == targets,
             hits,
-            np.random.default_rng([seed, place]),
-            sets.comparisons,
+            np.random.default_rng([options.seed, place]),
+            len(sets) - (taught is None),
         )
-        scores.append(replace(_set_score(other, targets, seed), difference=difference))
+        scores.append(replace(_set_score(other, targets, options.seed), difference=difference))
+    # A model with a sigmoid judges each label by itself; a taught classifier does not.
+    is_sigmoid = encoder.logit_bias is not None and taught is None
+    shares = sigmoid if is_sigmoid else lambda rows: np.exp(log_softmax(rows))
+    wanted = np.eye(len(labels), dtype=np.int64)[targets] if is_sigmoid else targets
     counts = np.bincount(targets, minlength=len(labels))
     majority = labels[int(counts.argmax())], float(counts.max() / len(targets))
-    answered = None
-    if (kept := detailed.labelled) is not None:
-        right = float(hits[kept].mean()) if kept.any() else None
-        answered = Answered(float(kept.mean()), right)
-    wanted = np.eye(len(labels), dtype=np.int64)[targets] if sets.sigmoid else targets
+    confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
+    notes = _notes(scores[0].metrics["top_1"], majority, len(targets), is_sigmoid=is_sigmoid)
     return ImageEvaluation(
         source=images.source,
         fingerprint=encoder.fingerprint,
@@ -101,12 +113,81 @@ def _judge(
         majority=majority,
         per_class=_class_recalls(labels, confusion),
         confusion=confusion,
-        calibration=calibrate(detailed.logits, wanted, seed),
-        answered=answered,
-        wrong=_wrong_images(embedded, sets, targets, detailed.logits),
+        calibration=calibrate(logits, wanted, options.seed),
+        answered=_answered(detailed.labelled, hits),
+        wrong=_wrong_images(images.paths, labels, targets, logits, shares),
         skipped=images.skipped,
-        notes=(*images.notes, *detailed.notes, *_notes(sets, scores[0], majority, images)),
+        notes=(*images.notes, *detailed.notes, *notes, *_choice_notes(sets, taught, images.source)),
     )
+
+
+def _require_comparable(class_names: Sequence[str], labels: Sequence[str]) -> None:
+    if len(labels) < 2:
+        raise DataError(
+            f"All images are of one class, {labels[0]!r}: every answer would be right. Add images "
+            "of other classes."
+        )
+    known = set(labels)
+    unknown = [name for name in class_names if name not in known]
+    if unknown:
+        lacking, taught = (shortened(map(repr, names), _LISTED) for names in (unknown, labels))
+        raise DataError(
+            f"The taught classifier does not know {lacking}; it was taught {taught}. Rename these "
+            "classes, leave them out, or teach them."
+        )
+
+
+def _prompt_sets(
+    encoder: TextEncoder, names: Sequence[str], options: EvaluateOptions
+) -> dict[str, Prompts]:
+    """By name: the options' `templates`, the usual ones of the model, and those to compare with."""
+    default = DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT
+    sets: dict[str, Prompts] = {}
+    for wanted in (options.templates, None, *options.compare):
+        prompts = load_prompts(wanted, default)
+        prompts.require_known(names)
+        if prompts not in sets.values():
+            sets[default[0] if wanted is None else wanted] = prompts
+    return sets
+
+
+def _answers(
+    encoder: ImageTextEncoder,
+    names: Sequence[str],
+    sets: Mapping[str, Prompts],
+    options: EvaluateOptions,
+    taught: TaughtClassifier | None,
+    embeddings: FloatArray,
+) -> Iterator[Answers]:
+    """What each set makes of the images, (N, D), the one to be judged in detail first."""
+    rows, cache = unit_rows(embeddings), EmbeddingCache()
+    scorer = Scorer(encoder.logit_scale, encoder.logit_bias)
+    waiting = list(sets)
+    if taught is None:
+        asked = ZeroShotOptions(templates=options.templates, top_k=1, none_below=options.none_below)
+        classifier = ZeroShotClassifier(encoder, names, asked)
+        labelled = _labelled(classifier.label_embeddings(embeddings))
+        logits = scorer.logits(rows @ classifier.class_embeddings.T)
+        always = options.none_below is None
+        yield Answers(waiting.pop(0), logits, None if always else labelled, classifier.notes)
+    else:
+        probabilities = np.maximum(taught.predict_proba(rows), np.finfo(np.float64).tiny)
+        labelled = _labelled(taught.label_embeddings(rows))
+        yield Answers(TAUGHT, np.log(probabilities), None if labelled.all() else labelled)
+    for name in waiting:
+        texts = prompt_embeddings(encoder, names, sets[name], cache)
+        yield Answers(name, scorer.logits(rows @ texts.T))
+
+
+def _labelled(answers: Iterable[LabelledImage]) -> BoolArray:
+    return np.array([answer.label is not None for answer in answers])
+
+
+def _answered(labelled: BoolArray | None, hits: BoolArray) -> Answered | None:
+    if labelled is None:
+        return None
+    right = float(hits[labelled].mean()) if labelled.any() else None
+    return Answered(float(labelled.mean()), right)
 
 
 def _set_score(answers: Answers, targets: IntArray, seed: int) -> SetScore:
@@ -146,26 +227,27 @@ def _class_recalls(labels: Sequence[str], confusion: IntArray) -> tuple[ClassRec
 
 
 def _wrong_images(
-    embedded: EmbeddedImages,
-    sets: PromptSets,
+    paths: Sequence[Path],
+    labels: Sequence[str],
     targets: IntArray,
     logits: DoubleArray,
+    shares: Callable[[DoubleArray], DoubleArray],
 ) -> tuple[WrongImage, ...]:
+    """The worst first; `shares` makes probabilities of logits."""
     ranks = _true_ranks(logits, targets)
     rows = np.nonzero(ranks)[0]
     own, best = logits[rows, targets[rows]], logits[rows].max(axis=1)
     rows = rows[np.argsort(own - best, kind="stable")]
-    scores = sigmoid(logits[rows]) if sets.sigmoid else np.exp(log_softmax(logits[rows]))
     wrong = []
-    for row, score in zip(rows.tolist(), scores, strict=True):
+    for row, probabilities in zip(rows.tolist(), shares(logits[rows]), strict=True):
         label, given = int(targets[row]), int(logits[row].argmax())
         wrong.append(
             WrongImage(
-                path=embedded.images.paths[row],
-                label=sets.labels[label],
-                given=sets.labels[given],
-                probability=float(score[given]),
-                label_probability=float(score[label]),
+                path=paths[row],
+                label=labels[label],
+                given=labels[given],
+                probability=float(probabilities[given]),
+                label_probability=float(probabilities[label]),
                 rank=int(ranks[row]) + 1,
             )
         )
@@ -173,33 +255,42 @@ def _wrong_images(
 
 
 def _notes(
-    sets: PromptSets, score: SetScore, majority: tuple[str, float], images: LabelledImages
+    top_1: Interval, majority: tuple[str, float], images: int, *, is_sigmoid: bool
 ) -> list[str]:
-    notes, top_1 = [], score.metrics["top_1"]
-    if len(images.paths) < _FEW_IMAGES:
-        notes.append(
-            f"Only {len(images.paths)} images: every figure is rough, and so are the intervals."
-        )
+    notes = []
+    if images < _FEW_IMAGES:
+        notes.append(f"Only {images} images: every figure is rough, and so are the intervals.")
     if top_1.low <= majority[1]:
         notes.append(
             f"It is not clearly better than to answer {majority[0]!r} every time, which has "
             f"{majority[1]:.1%} right."
         )
-    if sets.sigmoid:
+    if is_sigmoid:
         notes.append(
             "The model judges each label by itself, and so does the calibration, over all images "
             "and labels together: the many labels that do not hold weigh most."
         )
-    if len(sets.prompts) > 1:
+    return notes
+
+
+def _choice_notes(
+    sets: Mapping[str, Prompts], taught: TaughtClassifier | None, source: str
+) -> list[str]:
+    """What figures are worth by which something was chosen."""
+    notes = []
+    if len(sets) > 1:
         notes.append(
-            f"The best of {len(sets.prompts)} template sets, chosen by these images, looks better "
+            f"The best of {len(sets)} template sets, chosen by these images, looks better "
             "on them than it is: judge the choice on others."
         )
-    if sets.taught_by(images.source):
+    if taught is None:
+        return notes
+    examples = taught.manifest.get("data", {}).get("path")
+    if examples is not None and Path(examples).resolve() == Path(source).resolve():
         notes.append(
             "These are the examples that it was taught by: the figures say nothing of new images. "
             "Its own forecast, of examples left out, does."
         )
-    elif score.name not in sets.prompts:
+    else:
         notes.append("These figures hold only if none of these images was among the examples.")
     return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -41,6 +41,8 @@ REPORT = "zeroshot evaluate"
 """The `application` in the manifest of a report."""
 TOP = 5
 """Labels that `top_5` looks at."""
+_METRICS = {"top_1": "top-1", "top_5": "top-5", "macro_recall": "macro recall"}
+_NAME_WIDTH, _SHORT_LABEL_WIDTH = 24, 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class SetScore:
     """Of `top_1`, from the set that is reported; None for that one itself."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """As JSON takes it."""
         return {
             "name": self.name,
             "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
@@ -84,7 +86,6 @@ class WrongImage:
     label: str
     """What it shows."""
     given: str
-    """What it was taken for."""
     probability: float
     """Of the label given; for SigLIP's sigmoids, that this label holds."""
     label_probability: float
@@ -141,7 +142,12 @@ class ImageEvaluation:
         return self.sets[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """As JSON takes it; of the confusion only cells that are not 0, which are few of many."""
+        names = self.labels
+        confusion = {
+            name: {names[j]: int(row[j]) for j in np.nonzero(row)[0]}
+            for name, row in zip(names, self.confusion, strict=True)
+        }
         return {
             "source": self.source,
             "model": self.fingerprint,
@@ -151,7 +157,7 @@ class ImageEvaluation:
             "majority": {"label": self.majority[0], "accuracy": self.majority[1]},
             "chance": 1.0 / len(self.labels),
             "per_class": [asdict(each) for each in self.per_class],
-            "confusion": self._confusion_by_name(),
+            "confusion": confusion,
             "calibration": self.calibration.to_dict(),
             "answered": asdict(self.answered) if self.answered else None,
             "wrong": [self._wrong_row(each) for each in self.wrong],
@@ -161,20 +167,49 @@ class ImageEvaluation:
 
     def to_text(self) -> str:
         """Lay it out for a terminal of 100 columns."""
-        return evaluation_text(self)
+        labels, matrix = self.labels, self.confusion
+        skipped = f" ({len(self.skipped):,} skipped)" if self.skipped else ""
+        name = _set_name(self.reported.name, WIDTH)
+        heading = f"{self.images:,} images{skipped}, {len(labels)} classes, by {name}"
+        majority, share = self.majority
+        metrics = [["metric", "value", "95 % interval"]]
+        for metric, interval in self.reported.metrics.items():
+            metrics.append([_METRICS[metric], number(interval.value), ends(interval)])
+        metrics.append([f"always {shorten(majority, LABEL_WIDTH)!r}", number(share), ""])
+        metrics.append(["chance", number(1.0 / len(labels)), ""])
+        confusion = confusion_lines(labels, matrix, "images")
+        if len(labels) <= MATRIX_CLASSES and self.wrong:
+            confusion += ["", *pair_lines(labels, matrix, "images")]
+        calibration = calibration_lines(self.calibration, "images")
+        if answered := self.answered:
+            accuracy = answered.accuracy
+            right = "" if accuracy is None else f", {accuracy:.1%} of them the right one"
+            calibration.append(
+                f'where "none of these" is an answer, {answered.share:.1%} of the images get a '
+                f"label{right}"
+            )
+        blocks = [
+            [shorten(heading, WIDTH)],
+            aligned(metrics),
+            _comparison_lines(self.sets),
+            _class_lines(self.per_class),
+            confusion,
+            _wrong_lines(self.wrong, Path(self.source)),
+            calibration,
+            [line for note in self.notes for line in wrapped_note(note)],
+        ]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def write_report(self, folder: Path) -> tuple[str, ...]:
-        """Write `metrics.json`, `wrong.csv` and what pictures there are.
-
-        Args:
-            folder: Appears whole; an earlier report is replaced.
+        """Write `metrics.json`, `wrong.csv` and what pictures there are; the folder appears whole.
 
         Returns:
             What could not be written and how to have it, a sentence each.
 
         Raises:
-            ConfigError: Something else stands there.
+            ConfigError: Something else than an earlier report stands there.
         """
+        from footwork.evaluation.plots import plot_confusion, plot_reliability
         from footwork.files.folders import MANIFEST, published_folder, write_json
         from footwork.tables.writer import write_rows
 
@@ -184,28 +219,12 @@ class ImageEvaluation:
             write_rows(map(self._wrong_row, self.wrong), staging / "wrong.csv")
             write_json(staging / MANIFEST, {"footwork": version("footwork"), "application": REPORT})
             try:
-                for name, draw in self._drawings().items():
-                    draw(staging / name)
+                bins = self.calibration.bins_before, self.calibration.bins_after
+                plot_confusion(self.confusion, self.labels, staging / "confusion.png")
+                plot_reliability(*bins, staging / "reliability.png")
             except ConfigError as error:
                 return (f"No pictures in {folder}. {error}",)
         return ()
-
-    def _drawings(self) -> dict[str, Callable[[Path], None]]:
-        from footwork.evaluation.plots import plot_confusion, plot_reliability
-
-        bins = self.calibration.bins_before, self.calibration.bins_after
-        return {
-            "confusion.png": lambda path: plot_confusion(self.confusion, self.labels, path),
-            "reliability.png": lambda path: plot_reliability(*bins, path),
-        }
-
-    def _confusion_by_name(self) -> dict[str, dict[str, int]]:
-        """The cells that are not 0: a matrix of 1,000 classes is nearly all zeros."""
-        names, rows = self.labels, self.confusion
-        return {
-            name: {names[j]: int(row[j]) for j in np.nonzero(row)[0]}
-            for name, row in zip(names, rows, strict=True)
-        }
 
     def _wrong_row(self, wrong: WrongImage) -> dict[str, Any]:
         return asdict(wrong) | {"path": path_text(wrong.path)}
@@ -214,12 +233,8 @@ class ImageEvaluation:
 def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
     """See that a report can be written, before there is anything to report.
 
-    Args:
-        folder: To hold it.
-        inputs: What is read meanwhile.
-
     Raises:
-        ConfigError: The folder holds something else than an earlier report, or an input.
+        ConfigError: The folder holds something else than an earlier report, or one of the `inputs`.
     """
     from footwork.files.folders import read_manifest, require_free
 
@@ -230,46 +245,6 @@ def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ())
     if others and manifest.get("application") != REPORT:
         raise ConfigError(f"{folder} holds something else than a report. Name a new folder.")
     require_free(folder, True, inputs)
-
-
-_METRICS = {"top_1": "top-1", "top_5": "top-5", "macro_recall": "macro recall"}
-_NAME_WIDTH, _SHORT_LABEL_WIDTH = 24, 18
-
-
-def evaluation_text(evaluation: ImageEvaluation) -> str:
-    """Lay out the figures, the comparison, the classes, the mistakes and the calibration."""
-    labels, matrix = evaluation.labels, evaluation.confusion
-    skipped = f" ({len(evaluation.skipped):,} skipped)" if evaluation.skipped else ""
-    name = _set_name(evaluation.reported.name, WIDTH)
-    heading = f"{evaluation.images:,} images{skipped}, {len(labels)} classes, by {name}"
-    majority, share = evaluation.majority
-    metrics = [["metric", "value", "95 % interval"]]
-    for metric, interval in evaluation.reported.metrics.items():
-        metrics.append([_METRICS[metric], number(interval.value), ends(interval)])
-    metrics.append([f"always {shorten(majority, LABEL_WIDTH)!r}", number(share), ""])
-    metrics.append(["chance", number(1.0 / len(labels)), ""])
-    confusion = confusion_lines(labels, matrix, "images")
-    if len(labels) <= MATRIX_CLASSES and evaluation.wrong:
-        confusion += ["", *pair_lines(labels, matrix, "images")]
-    calibration = calibration_lines(evaluation.calibration, "images")
-    if answered := evaluation.answered:
-        accuracy = answered.accuracy
-        right = "" if accuracy is None else f", {accuracy:.1%} of them the right one"
-        calibration.append(
-            f'where "none of these" is an answer, {answered.share:.1%} of the images get a label'
-            f"{right}"
-        )
-    blocks = [
-        [shorten(heading, WIDTH)],
-        aligned(metrics),
-        _comparison_lines(evaluation.sets),
-        _class_lines(evaluation.per_class),
-        confusion,
-        _wrong_lines(evaluation.wrong, Path(evaluation.source)),
-        calibration,
-        [line for note in evaluation.notes for line in wrapped_note(note)],
-    ]
-    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def _comparison_lines(sets: Sequence[SetScore]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,12 @@ from footwork.evaluation.decision import LIKELY, DecisionRule, rule_of
 from footwork.files.folders import read_manifest
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
-from footwork.options import Decode, EncoderConfig
+from footwork.options import Decode
 from footwork.tables.labels import MULTI_LABEL
 from zeroshot.classifier import LabelledImage
-from zeroshot.config import is_finetuned
+from zeroshot.options import FinetunedOptions, ModelOptions, is_finetuned
 
-
-@dataclass(frozen=True, kw_only=True)
-class FinetunedOptions(EncoderConfig):
-    """How it is run, and when it gives no label."""
-
-    abstain_below: float | None = None
-    """Give no label below this probability; None takes what was calibrated, 0 always gives one."""
-
-    def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
-        EncoderConfig.__post_init__(self)
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ConfigError(
-                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
-            )
+DEFAULTS = FinetunedOptions()
 
 
 class LogitTower(ImageTower):
@@ -52,7 +34,7 @@ class LogitTower(ImageTower):
     def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
         device, lowered = next(self._model.parameters()).device, self._dtype is not torch.float32
         inputs = {
-            name: torch.from_numpy(np.stack([one[name] for one in pictures])).to(device)
+            name: torch.from_numpy(np.stack([picture[name] for picture in pictures])).to(device)
             for name in pictures[0]
         }
         in_dtype = torch.autocast(device.type, self._dtype, enabled=lowered)
@@ -61,15 +43,10 @@ class LogitTower(ImageTower):
 
 
 class FinetunedClassifier:
-    """Labels images with the classes that its tower was fine-tuned on.
+    """Labels images with the classes that its tower was fine-tuned on; see `load`."""
 
-    Args:
-        model: A classifier.
-        processor: Its image processor.
-        manifest: What `footwork.json` holds.
-        rule: What its logits mean.
-        options: How it answers.
-    """
+    notes: tuple[str, ...] = ()
+    """What to know before it is used: nothing that its report does not say."""
 
     def __init__(
         self,
@@ -77,7 +54,7 @@ class FinetunedClassifier:
         processor: Any,
         manifest: dict[str, Any],
         rule: DecisionRule,
-        options: FinetunedOptions = FinetunedOptions(),
+        options: FinetunedOptions = DEFAULTS,
     ) -> None:
         device = compute_device()
         self.manifest, self.options = manifest, options
@@ -93,7 +70,7 @@ class FinetunedClassifier:
     def load(
         cls,
         folder: Path | str,
-        options: FinetunedOptions = FinetunedOptions(),
+        options: FinetunedOptions = DEFAULTS,
         *,
         revision: str | None = None,
     ) -> FinetunedClassifier:
@@ -130,20 +107,10 @@ class FinetunedClassifier:
         """Probability below which no label is given; None always gives one."""
         return self.rule.abstain_below
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to know before it is used: nothing that its report does not say."""
-        return ()
-
     def predict(self, images: Sequence[Path | Image.Image]) -> list[LabelledImage]:
-        """Label pictures, in their order.
-
-        Raises:
-            ImageError: One cannot be read.
-        """
+        """Label pictures, in their order; an `ImageError` where one cannot be read."""
         paths = [image if isinstance(image, Path) else None for image in images]
-        rows = self._pictures.rows(images)
-        return [self._answer(path, row) for path, row in zip(paths, rows, strict=True)]
+        return [self._answer(*pair) for pair in zip(paths, self.logits(images), strict=True)]
 
     def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
         """Label files of any number in bounded memory, in their order; none of them raises."""
@@ -168,24 +135,17 @@ class FinetunedClassifier:
             else:
                 rows.append(outcome)
                 kept.append(place)
-        width = len(self.labels)
-        return np.stack(rows) if rows else np.zeros((0, width), np.float32), kept, faults
+        return self._stacked(rows), kept, faults
 
     def predict_proba(self, images: Sequence[Path | Image.Image]) -> RealArray:
-        """Calibrated probabilities, (N, C).
-
-        Raises:
-            ImageError: One cannot be read.
-        """
+        """Calibrated probabilities, (N, C); an `ImageError` where one cannot be read."""
         return self.rule.probabilities(self.logits(images))
 
     def logits(self, images: Sequence[Path | Image.Image]) -> FloatArray:
-        """What the model says, before the temperature, (N, C).
+        """What the model says, before the temperature, (N, C); as `predict_proba`."""
+        return self._stacked(self._pictures.rows(images))
 
-        Raises:
-            ImageError: One cannot be read.
-        """
-        rows = self._pictures.rows(images)
+    def _stacked(self, rows: Sequence[FloatArray]) -> FloatArray:
         return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
 
     def _answer(self, path: Path | None, logits: FloatArray) -> LabelledImage:
@@ -204,3 +164,26 @@ class FinetunedClassifier:
             labels=tuple(label for _, label in given),
             label_scores=tuple(probability for probability, _ in given),
         )
+
+
+def open_finetuned(
+    folder: Path, model: ModelOptions, abstain_below: float | None
+) -> FinetunedClassifier:
+    """Load what `finetune` published.
+
+    Raises:
+        ConfigError: Another model is named, or another decoding.
+        ModelError: The folder is damaged.
+    """
+    if model.model_id is not None:
+        raise ConfigError(
+            f"{folder} holds a model of its own, fine-tuned; leave out --model {model.model_id}."
+        )
+    options = FinetunedOptions(
+        abstain_below=abstain_below,
+        precision=model.precision,
+        batch_size=model.batch_size,
+        workers=model.workers,
+        decode=model.decode,
+    )
+    return FinetunedClassifier.load(folder, options)

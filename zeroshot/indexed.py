@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from footwork.arrays import FloatArray
 from footwork.encoder.protocol import EncodedImage
@@ -26,13 +26,13 @@ from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from zeroshot.classifier import LabelledImage
-from zeroshot.labelling import VectorLabeller
 from zeroshot.options import IndexOptions, ModelOptions
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from footwork.encoder.dual import DualEncoder
+    from zeroshot.classifier import VectorLabeller
 
 DEFAULTS = EncoderConfig()
 _TOGETHER = 1024  # files that are looked up at once
@@ -40,14 +40,10 @@ _WRITTEN = 20_000  # images and labels of theirs that are written at once
 
 
 class IndexedEncoder:
-    """A two-tower model that encodes no image whose vector an index has.
+    """A two-tower model that encodes no image whose vector an index, which is open, has.
 
-    Its text half is loaded when a text is to be encoded, the whole model when an image is.
-
-    Args:
-        place: Where the index is.
-        store: The index, open.
-        config: How images that it does not know are encoded.
+    Its text half is loaded when a text is to be encoded, the whole model when an image is, which
+    `config` is about.
     """
 
     def __init__(self, place: Place, store: Store, config: EncoderConfig = DEFAULTS) -> None:
@@ -78,12 +74,7 @@ class IndexedEncoder:
         return self._text_half.cut_texts(texts)
 
     def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
-        """Unit rows, (N, D), by the model, whatever the index knows.
-
-        Raises:
-            ImageError: One cannot be read.
-            ModelError: The model cannot be loaded, or is no longer what it was.
-        """
+        """Unit rows, (N, D), by the model, whatever the index knows."""
         return self._model.encode_images(images)
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
@@ -146,10 +137,6 @@ class IndexedEncoder:
 def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEncoder | None]:
     """The index that a command names, if it names one, closed when the block ends.
 
-    Args:
-        where: The index.
-        model: How images that it does not know are encoded; may name the index's model.
-
     Raises:
         ConfigError: `model` names another model than the index's, or another decoding.
         StoreError: There is no such index, or it cannot be read.
@@ -158,12 +145,9 @@ def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEn
         yield None
         return
     place = find_place(where)
-    store = place.open()
-    try:
+    with closing(place.open()) as store:
         _require_same_model(place, store.embedder, model)
         yield IndexedEncoder(place, store, model)
-    finally:
-        store.close()
 
 
 def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -> None:
@@ -187,7 +171,7 @@ def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -
 
 
 def label_images(
-    labeller: VectorLabeller,
+    labeller: VectorLabeller[Any],
     index: IndexedEncoder,
     paths: Sequence[Path],
     where: Filter = EVERYTHING,
@@ -246,9 +230,8 @@ def keep_labels(answers: Iterable[LabelledImage], index: IndexedEncoder) -> Iter
     An image that was given no label loses those that it had; one that cannot be read keeps them.
     What has passed is written at the latest when all have.
 
-    Args:
-        answers: Of any number; those of files that the index does not know are not kept.
-        index: That another process may read meanwhile, but not write.
+    Answers of files that the index does not know are not kept. Another process may read the index
+    meanwhile, but not write.
 
     Raises:
         StoreError: The index cannot be written.

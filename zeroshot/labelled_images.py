@@ -74,16 +74,6 @@ class LabelledImages:
     """What a reader of the figures should know, one sentence each."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddedImages:
-    """The readable ones of N labelled images, as vectors."""
-
-    images: LabelledImages
-    """Without those that cannot be read, which are in its `skipped`."""
-    embeddings: FloatArray
-    """Shape (N, D), unit rows."""
-
-
 def read_labelled_images(source: Any) -> LabelledImages:
     """Find the images of each class; none is opened.
 
@@ -103,7 +93,15 @@ def read_labelled_images(source: Any) -> LabelledImages:
         return _from_table(gathered(held_rows(source, skip_bad_rows=True)), Path())
     source = Path(source)
     if source.is_dir():
-        return _from_folder(source)
+        _, entries = next(FolderReader().walk(source), (source, []))
+        below = [entry.name for entry in entries if is_folder(entry)]
+        if below and {name.lower() for name in below} <= set(_SPLITS.split()):
+            raise DataError(
+                f"The sub-folders of {source} are splits, not classes ({', '.join(below)}). Name "
+                "one."
+            )
+        images = read_examples(source)
+        return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
     if not source.exists():
         raise DataError(f"Cannot find {str(source)!r}. {_HOW}")
     if has_image_ending(source.name):
@@ -111,8 +109,13 @@ def read_labelled_images(source: Any) -> LabelledImages:
     return _from_table(_read_table(source), source.parent)
 
 
-def embed_labelled_images(encoder: FileEncoder, images: LabelledImages) -> EmbeddedImages:
+def embed_labelled_images(
+    encoder: FileEncoder, images: LabelledImages
+) -> tuple[LabelledImages, FloatArray]:
     """Embed every image once; those that cannot be read become `skipped`.
+
+    Returns:
+        The N readable images, and their unit rows (N, D).
 
     Raises:
         DataError: None can be read.
@@ -125,8 +128,7 @@ def embed_labelled_images(encoder: FileEncoder, images: LabelledImages) -> Embed
             f"{skipped[0].place}: {skipped[0].reason}."
         )
     paths = tuple(images.paths[number] for number in kept)
-    readable = replace(images, paths=paths, targets=images.targets[kept], skipped=skipped)
-    return EmbeddedImages(readable, rows)
+    return replace(images, paths=paths, targets=images.targets[kept], skipped=skipped), rows
 
 
 def embed_files(
@@ -145,18 +147,6 @@ def embed_files(
             rows.append(encoded.embedding)
             kept.append(number)
     return np.stack(rows) if rows else np.zeros((0, 0), np.float32), kept, tuple(skipped)
-
-
-def _from_folder(folder: Path) -> LabelledImages:
-    _, entries = next(FolderReader().walk(folder), (folder, []))
-    below = [entry.name for entry in entries if is_folder(entry)]
-    if below and {name.lower() for name in below} <= set(_SPLITS.split()):
-        listed = ", ".join(below)
-        raise DataError(
-            f"The sub-folders of {folder} are splits, not classes ({listed}). Name one."
-        )
-    images = read_examples(folder)
-    return replace(images, notes=(*images.notes, *_name_notes(images.class_names)))
 
 
 def _from_table(table: Table, folder: Path) -> LabelledImages:
@@ -202,11 +192,7 @@ def _place(folder: Path, image: str) -> Path:
 def read_image_table(
     path: Path, label_columns: Sequence[str] = ()
 ) -> tuple[Table, list[Path | None], list[list[Any]]]:
-    """A table of images whose labels are the caller's to read.
-
-    Args:
-        path: As for `read_labelled_images`.
-        label_columns: As stated; none takes the one that `read_labelled_images` would.
+    """A table of images whose labels are the caller's to read, in columns as stated.
 
     Returns:
         The table, the image of each row (None where it names none), and the label columns.
@@ -252,10 +238,9 @@ def _find_columns(table: Table) -> tuple[str, str]:
     labels = _named(rest, _LABEL_COLUMNS, lambda _: True) or only
     if images is None or labels is None:
         lacking = "images" if images is None else "labels"
-        listed = ", ".join(map(repr, table.columns))
         raise DataError(
-            f"It is not clear which column of {table.source} holds the {lacking}; it has {listed}. "
-            "Name them `path` and `label`."
+            f"It is not clear which column of {table.source} holds the {lacking}; it has "
+            f"{', '.join(map(repr, table.columns))}. Name them `path` and `label`."
         )
     return images, labels
 
@@ -267,8 +252,8 @@ def _named(
 ) -> str | None:
     """The column with the first of `names`; one that fits goes before one that does not."""
     by_key = {normalise_name(name): name for name in reversed(list(columns))}
-    found = [by_key[name] for name in names.split() if name in by_key]
-    return next((name for name in found if fits(columns[name])), found[0] if found else None)
+    known = [by_key[name] for name in names.split() if name in by_key]
+    return next((name for name in known if fits(columns[name])), known[0] if known else None)
 
 
 def _name_images(cells: Sequence[Any]) -> bool:
@@ -295,18 +280,13 @@ def _name_notes(class_names: Sequence[str]) -> list[str]:
     """Classes that say nothing to a model that reads, and those that look like one another."""
     notes = [
         "Classes that differ only in case, spaces, dashes or how a value is written: "
-        f"{_listed(names)}."
+        f"{shortened(map(repr, names), _LISTED)}."
         for names in look_alike(class_names)
     ]
-    if codes := [name for name in class_names if _CODE.fullmatch(name)]:
-        notes.append(
-            f"Classes named by numbers say nothing to a model that reads: {_listed(codes)}."
-        )
+    if codes := [repr(name) for name in class_names if _CODE.fullmatch(name)]:
+        named = shortened(codes, _LISTED)
+        notes.append(f"Classes named by numbers say nothing to a model that reads: {named}.")
     return notes
-
-
-def _listed(names: Sequence[str]) -> str:
-    return shortened(map(repr, names), _LISTED)
 
 
 _LAYOUT = "Examples stand in one sub-folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg."

@@ -1,19 +1,27 @@
-"""The settings of the commands, each with its type, default, help and check."""
+"""The settings of the commands, each with its type, default, help and check.
 
-from __future__ import annotations
+Annotations are evaluated here: cyclopts would evaluate inherited ones in the module of the heir.
+"""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError
+from footwork.evaluation.metrics import METRICS
 from footwork.fewshot.methods import LearnOptions
-from footwork.help_page import INDEX, LABELS, METHOD, MODEL
-from footwork.options import EncoderConfig
+from footwork.finetuning.config import FinetuningConfig
+from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
+from footwork.methods.table import METHODS
+from footwork.options import DECODINGS, Decode, EncoderConfig
+from footwork.prompts.none_of_these import NONE_BELOW
+from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
-from zeroshot.classifier import ZeroShotOptions
+
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +58,6 @@ class LabelledIndexOptions(IndexOptions, FilterOptions):
     of those that these images had."""
 
     def __post_init__(self) -> None:
-        """Check every value, and what goes together.
-
-        Raises:
-            ConfigError: One is out of range, or there is no index that it could be about.
-        """
         IndexOptions.__post_init__(self)
         FilterOptions.__post_init__(self)
         if self.is_named:
@@ -68,6 +71,29 @@ class LabelledIndexOptions(IndexOptions, FilterOptions):
             )
         if not self.keep:
             raise ConfigError("--no-keep is about the labels of an index. Name one with --index.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotOptions:
+    """How labels are put to the model, and when they are given."""
+
+    templates: str | None = None
+    """imagenet (80), short (7), one template such as "a sketch of a {}.", a file of them, or a
+    .json file of prompts {label: [prompt, …]}; if not given, the usual one of the model."""
+    multi: bool = False
+    """Judge each label by itself: an image may have several."""
+    top_k: int | None = None
+    """How many scores to give, the best first; if not given, all, in the order of the labels, and
+    of more than 1,000 labels the best 10."""
+    none_below: float | None = NONE_BELOW
+    """Give no label that stands less above unrelated words than this, in their standard
+    deviations: more is stricter. `none` always gives one."""
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
+        if self.none_below is not None and not np.isfinite(self.none_below):
+            raise ConfigError(f"`none_below` must be a number, got {self.none_below}.")
 
 
 @LABELS
@@ -87,11 +113,6 @@ class LabelOptions(ZeroShotOptions):
     """With --taught: give no label below this probability; if not given, what was calibrated."""
 
     def __post_init__(self) -> None:
-        """Check every value, and what goes together.
-
-        Raises:
-            ConfigError: One is out of range, or contradicts another.
-        """
         ZeroShotOptions.__post_init__(self)
         if self.taught is None and self.abstain_below is not None:
             raise ConfigError("--abstain-below goes with --taught; for words it is --none-below.")
@@ -121,11 +142,6 @@ class SortingOptions:
     them; the image itself is not touched."""
 
     def __post_init__(self) -> None:
-        """Check what goes together.
-
-        Raises:
-            ConfigError: Something does not.
-        """
         if self.copy_to is not None and self.move_to is not None:
             raise ConfigError("--copy-to and --move-to exclude each other. Take one.")
         if self.yes and not self.target:
@@ -149,6 +165,27 @@ class SortingOptions:
 
 @METHOD
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions:
+    """What is judged, and what it is compared with."""
+
+    templates: str | None = None
+    """Judged in detail: imagenet, short, one template, a file of them, or a .json file of prompts
+    by label; if not given, the usual one of the model."""
+    compare: tuple[str, ...] = ("{}", "short", "imagenet")
+    """Template sets to compare it with, beside the usual one. imagenet costs 80 texts a class,
+    once."""
+    none_below: float | None = NONE_BELOW
+    """As for `label`: what "none of these" would cost is told. `none` always gives a label."""
+    seed: int = 0
+    """Of the resamples and folds."""
+
+    def __post_init__(self) -> None:  # the rest is checked where it is read
+        if self.seed < 0:
+            raise ConfigError(f"`seed` must be at least 0, got {self.seed}.")
+
+
+@METHOD
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeachOptions(LearnOptions):
     """How a classifier of images is taught."""
 
@@ -161,11 +198,6 @@ class TeachOptions(LearnOptions):
     """How many of them to name."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         LearnOptions.__post_init__(self)
         if self.suggestions < 0:
             raise ConfigError(f"`suggestions` must be at least 0, got {self.suggestions}.")
@@ -173,3 +205,80 @@ class TeachOptions(LearnOptions):
     def to_dict(self) -> dict[str, Any]:
         """Every setting by name, as JSON takes it."""
         return asdict(self) | {"unlabelled": [str(path) for path in self.unlabelled]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(FinetuningConfig):
+    """Everything that determines a fine-tuning run."""
+
+    model_id: Annotated[str, Parameter(name=["--model", "--model-id"]), MODEL] = DEFAULT_MODEL
+    """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`: any image classifier
+    or two-tower model of transformers."""
+    features_from: Annotated[int | None, METHOD] = None
+    """Read the features after so many layers (of a ResNet or ConvNeXt: stages) from below, for
+    images far from what the model knows; if not given, after all."""
+    validation_share: Annotated[float, DATA] = 0.2
+    """Share of the images held out to judge by, where the folder has no `validation` of its own."""
+    augment: Annotated[bool, DATA] = True
+    """Show each image mirrored or cropped at random; off where left and right tell the classes
+    apart. What computes features once never does."""
+    task: Annotated[Literal["single", "multi"] | None, DATA] = None
+    """multi: an image may have several labels, or none, as a table says of it; if not given, what
+    the labels are."""
+    label_column: Annotated[str | None, DATA] = None
+    """Column of a table that holds the labels; several of 0 and 1, one a label, are named with
+    commas between them."""
+    label_separator: Annotated[str | None, DATA] = None
+    """What divides the labels of one cell; found out if not given."""
+    decode: Annotated[Decode, DATA] = "draft"
+    """draft: a large JPEG at a fraction that leaves twice the pixels that the model needs, or more,
+    which takes a fraction of the time; exact: every pixel, as other programs decode it. What is
+    published decodes alike."""
+
+    def __post_init__(self) -> None:
+        FinetuningConfig.__post_init__(self)
+        if not 0 < self.validation_share < 1:
+            message = f"`validation_share` must be between 0 and 1, got {self.validation_share}."
+            raise ConfigError(message)
+        if self.features_from is not None and self.features_from < 1:
+            raise ConfigError(f"`features_from` must be at least 1, got {self.features_from}.")
+        if self.task not in (None, "single", "multi"):
+            raise ConfigError(f"`task` must be single or multi, got {self.task!r}.")
+        metrics = dict.fromkeys((*METRICS[SINGLE_LABEL], *METRICS[MULTI_LABEL]))
+        for name, allowed in (("best_metric", metrics), ("decode", DECODINGS)):
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                message = f"`{name}` must be one of {', '.join(allowed)}, got {value!r}."
+                raise ConfigError(message)
+
+    @property
+    def augments(self) -> bool:
+        """Whether each step sees its pictures changed at random."""
+        return self.augment and not METHODS[self.method].features_once
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetunedOptions(EncoderConfig):
+    """How a fine-tuned classifier is run, and when it gives no label."""
+
+    abstain_below: float | None = None
+    """Give no label below this probability; None takes what was calibrated, 0 always gives one."""
+
+    def __post_init__(self) -> None:
+        EncoderConfig.__post_init__(self)
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ConfigError(
+                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
+            )
+
+
+APPLICATION, FINETUNED = "zeroshot", "finetuned"
+
+
+def is_finetuned(manifest: Any) -> bool:
+    """Whether a `footwork.json` is that of a fine-tuned image classifier."""
+    return (
+        isinstance(manifest, dict)
+        and manifest.get("application") == APPLICATION
+        and manifest.get("kind") == FINETUNED
+    )

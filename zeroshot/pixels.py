@@ -1,35 +1,63 @@
-"""Pictures as a model takes them, decoded once into a file that is mapped into memory."""
+"""Pictures as a model takes them, decoded once into a file: the rows of a fine-tuning."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from footwork.accelerator import available_cores, gather_shares, is_main_process
-from footwork.arrays import FloatArray, IntArray
+from footwork.accelerator import (
+    available_cores,
+    compute_device,
+    gather_shares,
+    is_main_process,
+    wait_for_everyone,
+)
+from footwork.arrays import DoubleArray, FloatArray, IntArray
 from footwork.encoder.streaming import Preprocessing, prepare_picture
-from footwork.errors import ImageError, ModelError
+from footwork.errors import ConfigError, DataError, ImageError, ModelError
+from footwork.evaluation.baselines import label_models, majority_logits
+from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.fewshot.examples import Examples
+from footwork.fewshot.heads import LinearHead
+from footwork.fewshot.methods import linear_probe
+from footwork.files.paths import path_text
+from footwork.finetuning.task import (
+    EncodedRows,
+    InputData,
+    Inputs,
+    Learner,
+    Notify,
+    has_one_head,
+    head_of,
+)
+from footwork.finetuning.train import features_of
 from footwork.images.ahead import made_ahead
-from footwork.options import Decode
+from footwork.options import Decode, EncoderConfig
+from footwork.tables.labels import SINGLE_LABEL
+from zeroshot.classifier import ZeroShotClassifier
+from zeroshot.labelled_images import SkippedImage
+from zeroshot.options import FinetuneConfig, ZeroShotOptions
 
 SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""
+INVERSE_PENALTY = 100.0
+"""Of the linear probe. Fixed, so that nothing is chosen on the images it is judged on."""
 _EXACT = 1e-4  # levels of 255: what rounding may lose where a picture is kept in 8 bits
+_PICTURES = "pictures.bin"
 
 
 class Levels:
-    """Between normalised pixels and the 8-bit levels that they were computed from.
-
-    Args:
-        processor: The model's own.
-    """
+    """Between normalised pixels and the 8-bit levels that a processor computed them from."""
 
     def __init__(self, processor: Any) -> None:
         mean, deviation = (
@@ -50,14 +78,18 @@ class Levels:
         pixels -= self.shift
         return pixels
 
+    def keep(self, pixels: FloatArray) -> bool:
+        """Whether 8 bits hold a picture exactly."""
+        levels = self.of(pixels)
+        whole = np.rint(levels)
+        close = np.abs(levels - whole).max() < 255 * _EXACT
+        return bool(close and whole.min() >= 0 and whole.max() <= 255)
+
 
 class PixelFile:
-    """N pictures of one shape on the disk, read as they are needed.
+    """N pictures of one shape, (N, 3, H, W), on the disk, read as they are needed.
 
-    Args:
-        path: Of the file.
-        shape: (N, 3, H, W).
-        levels: How 8-bit levels become pixels; None where pixels are stored as they are.
+    `levels` make pixels of what is stored in 8 bits; None where pixels are stored as they are.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], levels: Levels | None) -> None:
@@ -77,13 +109,7 @@ class PixelFile:
 def decode_once(
     paths: Sequence[Path], processor: Any, target: Path, decode: Decode = "draft"
 ) -> tuple[PixelFile, dict[Path, str]]:
-    """Decode files into one; on the main process, for all of them.
-
-    Args:
-        paths: Of pictures.
-        processor: The model's own.
-        target: The file to write.
-        decode: How files are decoded.
+    """Decode files into one, for a model's image processor; on the main process, for all of them.
 
     Returns:
         What could be read, in order, and why the rest could not, by path.
@@ -92,69 +118,46 @@ def decode_once(
         ModelError: The model takes pictures of no fixed shape.
         ImageError: None can be read.
     """
-    told = _write(paths, processor, target, decode) if is_main_process() else None
+    preprocessing = Preprocessing(processor, decode)
+    told = _write(paths, preprocessing, processor, target) if is_main_process() else None
     shape, exact, faults = gather_shares(told)[0]
     return PixelFile(target, shape, Levels(processor) if exact else None), faults
 
 
 def _write(
-    paths: Sequence[Path], processor: Any, target: Path, decode: Decode
+    paths: Sequence[Path], preprocessing: Preprocessing, processor: Any, target: Path
 ) -> tuple[tuple[int, ...], bool, dict[Path, str]]:
     """Shape of what is stored, whether in 8 bits, and the faults."""
     faults: dict[Path, str] = {}
-    shape: tuple[int, ...] | None = None
-    levels, count = _levels_of(processor), 0
+    shape: tuple[int, ...] = ()
+    steps = ("do_rescale", "do_normalize")
+    levels = Levels(processor) if all(getattr(processor, s, None) for s in steps) else None
+    count, prepare = 0, partial(prepare_picture, preprocessing)
     with target.open("wb") as file:
-        for pixels in _decoded(paths, Preprocessing(processor, decode), faults):
-            if shape is None:
-                shape = _required_shape(pixels, pixels.shape)
-                if levels is not None and not _is_exact(levels, pixels):
-                    levels = None
-            _required_shape(pixels, shape)
+        for path, prepared in made_ahead(paths, prepare, available_cores()):
+            if isinstance(prepared, ImageError):
+                faults[path] = prepared.reason
+                continue
+            if set(prepared) != {"pixel_values"}:
+                raise ModelError(_no_fixed_shape(", ".join(prepared)))
+            pixels = prepared["pixel_values"].astype(np.float32, copy=False)
+            if not count:
+                shape = pixels.shape
+                levels = levels if levels is not None and levels.keep(pixels) else None
+            if pixels.ndim != 3 or pixels.shape != shape:
+                raise ModelError(_no_fixed_shape(f"shapes such as {pixels.shape}"))
             stored = pixels if levels is None else np.rint(levels.of(pixels)).astype(np.uint8)
             file.write(np.ascontiguousarray(stored).tobytes())
             count += 1
-    if shape is None:
+    if not count:
         first = next(iter(faults))
         raise ImageError(str(first), f"{faults[first]}; none of {len(paths)} files can be read")
     return (count, *shape), levels is not None, faults
 
 
-def _decoded(
-    paths: Sequence[Path], preprocessing: Preprocessing, faults: dict[Path, str]
-) -> Iterator[FloatArray]:
-    for path, found in made_ahead(
-        paths, partial(prepare_picture, preprocessing), available_cores()
-    ):
-        if isinstance(found, ImageError):
-            faults[path] = found.reason
-        elif set(found) != {"pixel_values"}:
-            raise ModelError(_no_fixed_shape(", ".join(found)))
-        else:
-            yield found["pixel_values"].astype(np.float32, copy=False)
-
-
-def _levels_of(processor: Any) -> Levels | None:
-    steps = ("do_rescale", "do_normalize")
-    return Levels(processor) if all(getattr(processor, step, None) for step in steps) else None
-
-
-def _is_exact(levels: Levels, pixels: FloatArray) -> bool:
-    found = levels.of(pixels)
-    whole = np.rint(found)
-    close = np.abs(found - whole).max() < 255 * _EXACT
-    return bool(close and whole.min() >= 0 and whole.max() <= 255)
-
-
-def _required_shape(pixels: FloatArray, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if pixels.ndim != 3 or pixels.shape != shape:
-        raise ModelError(_no_fixed_shape(f"shapes such as {pixels.shape}"))
-    return shape
-
-
-def _no_fixed_shape(found: str) -> str:
+def _no_fixed_shape(told: str) -> str:
     return (
-        f"This model takes pictures of no fixed shape ({found}), which cannot be trained on here. "
+        f"This model takes pictures of no fixed shape ({told}), which cannot be trained on here. "
         "Take one of a fixed resolution."
     )
 
@@ -168,21 +171,176 @@ def augmented(pictures: torch.Tensor, seeds: Sequence[tuple[int, ...]]) -> torch
     Args:
         pictures: Shape (B, 3, H, W).
         seeds: B of them; the same gives the same picture, whatever stands beside it.
-
-    Returns:
-        The same shape.
     """
-    changed = [_changed(one, seed) for one, seed in zip(pictures, seeds, strict=True)]
+    height, width = pictures.shape[2:]
+    changed = []
+    for picture, seed in zip(pictures, seeds, strict=True):
+        share, top, left, mirrored = np.random.default_rng(seed).random(4).tolist()
+        share = SMALLEST_CROP + (1 - SMALLEST_CROP) * share
+        rows, columns = max(1, round(share * height)), max(1, round(share * width))
+        y, x = round(top * (height - rows)), round(left * (width - columns))
+        cut = picture[None, :, y : y + rows, x : x + columns]
+        whole = functional.interpolate(cut, (height, width), mode="bilinear", align_corners=False)
+        changed.append(whole[0].flip(-1) if mirrored < 0.5 else whole[0])
     return torch.stack(changed)
 
 
-def _changed(picture: torch.Tensor, seed: tuple[int, ...]) -> torch.Tensor:
-    random = np.random.default_rng(seed)
-    height, width = picture.shape[1:]
-    share, top, left, mirrored = random.random(4).tolist()
-    share = SMALLEST_CROP + (1 - SMALLEST_CROP) * share
-    rows, columns = max(1, round(share * height)), max(1, round(share * width))
-    y, x = round(top * (height - rows)), round(left * (width - columns))
-    cropped = picture[None, :, y : y + rows, x : x + columns]
-    whole = functional.interpolate(cropped, (height, width), mode="bilinear", align_corners=False)
-    return whole[0].flip(-1) if mirrored < 0.5 else whole[0]
+def require_usable(data: InputData) -> None:
+    """Refuse a class without a training image, and a split without any: a `DataError`."""
+    why = f" {data.skipped[0].place}: {data.skipped[0].reason}." if data.skipped else ""
+    for name, part in data.splits.items():
+        if not len(part):
+            raise DataError(f"No image of the {name} split is left.{why}")
+    if len(data.labels) < 2 and data.task == SINGLE_LABEL:
+        raise DataError(f"All images are of one class, {data.labels[0]!r}: add others.")
+    targets = data.splits["train"].targets
+    single = data.task == SINGLE_LABEL
+    counts = np.bincount(targets, minlength=len(data.labels)) if single else targets.sum(axis=0)
+    for number in np.flatnonzero(counts == 0).tolist():
+        raise DataError(
+            f"The class {data.labels[number]!r} has no image to train on.{why} "
+            "Add images to it, or remove it."
+        )
+
+
+def readable(data: InputData, faults: dict[Path, str]) -> InputData:
+    """Without the files that ended as no image."""
+    splits = {
+        name: part.take(np.array([path not in faults for path in part.inputs], dtype=bool))
+        for name, part in data.splits.items()
+    }
+    lost = tuple(SkippedImage(path_text(path), reason) for path, reason in faults.items())
+    kept = replace(data, splits=splits, skipped=(*data.skipped, *lost))
+    require_usable(kept)
+    return kept
+
+
+class DecodedImages(EncodedRows):
+    """Pictures decoded once, in a file of a run; made with what the pretrained model says of them.
+
+    The baselines are judged before the training, which changes the model; a new head begins as the
+    linear probe.
+    """
+
+    data: InputData
+    noun = "image"
+
+    def __init__(self, learner: Learner, run: Path, notify: Notify) -> None:
+        config = cast("FinetuneConfig", learner.config)
+        parts = cast("InputData", learner.data).splits
+        paths = [path for part in parts.values() for path in part.inputs]
+        notify(f"decoding {len(paths)} images, once for all epochs")
+        self._file: PixelFile
+        self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
+        super().__init__(readable(cast("InputData", learner.data), faults))
+        sizes = [len(part) for part in self.data.splits.values()]
+        firsts = np.cumsum([0, *sizes[:-1]]).tolist()
+        self._first = dict(zip(self.data.splits, firsts, strict=True))
+        self._seed = config.seed if config.augments else None
+        learner.model.to(compute_device())
+        self._baselines = self._judge_pretrained(learner, notify)
+
+    def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Pixels, normalised."""
+        first = self._first[split]
+        return {"pixel_values": self._file.batch([first + row for row in rows])}
+
+    def training_batch(self, rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
+        """Pixels, changed at random where that is wanted; by the epoch and the row alone."""
+        pixels = self.inputs("train", rows)["pixel_values"]
+        if self._seed is not None:
+            pixels = augmented(pixels, [(self._seed, epoch, row) for row in rows])
+        return {"pixel_values": pixels}
+
+    def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
+        """The commonest answer, class names alone, and a linear probe, as they were judged."""
+        return self._baselines
+
+    def question(self, split: str, rows: range) -> Any:
+        """Paths; bytes of a name that are no UTF-8 cannot stand in JSON."""
+        paths = self.data.splits[split].inputs[rows.start : rows.stop]
+        return [os.fsencode(path.absolute()).hex() for path in paths]
+
+    def _judge_pretrained(self, learner: Learner, notify: Notify) -> dict[str, Evaluation]:
+        data, model = self.data, learner.model
+        reported = "test" if "test" in data.splits else "validation"
+        notify(
+            "judging the pretrained model: by class names, and by a linear probe of its features"
+        )
+        train, judged = data.splits["train"], data.splits[reported]
+        logits = {
+            "majority": majority_logits(data.task, len(data.labels), train.targets, len(judged))
+        }
+        if is_main_process() and data.task == SINGLE_LABEL:
+            named = _logits_by_names(data, judged, learner)
+            logits |= {} if named is None else {"zero_shot": named}
+        if has_one_head(model):
+            kept, wanted = (
+                features_of(self, model, split, learner.config.mixed_precision).flatten(1).numpy()
+                for split in ("train", reported)
+            )
+            probe = gather_shares(fit_probe(kept, data) if is_main_process() else None)[0]
+            if not learner.head.kept:
+                _start_head(model, probe)
+            logits["linear_probe"] = probe.scores(wanted)
+        wait_for_everyone()
+        if not is_main_process():
+            return {}
+        return {
+            name: replace(
+                evaluate_logits(data.task, data.labels, judged.targets, each), noun="images"
+            )
+            for name, each in logits.items()
+        }
+
+
+def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:
+    """By the names of the classes alone; None for a model that reads no texts, or none of these."""
+    from footwork.encoder.dual import DualEncoder
+
+    config = cast("FinetuneConfig", learner.config)
+    how = EncoderConfig(decode=config.decode)
+    try:
+        encoder = DualEncoder.load(config.model_id, config.revision, how)
+        classifier = ZeroShotClassifier(encoder, data.labels, ZeroShotOptions(none_below=None))
+    except (ModelError, ConfigError):
+        return None
+    probabilities = classifier.predict_proba(judged.inputs)
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+
+
+def fit_probe(features: FloatArray, data: InputData) -> LinearHead:
+    """Logistic regression on what the pretrained tower says of the training images, (N, D)."""
+    targets = data.splits["train"].targets
+    # To a mean length of 1, for which the penalty is meant; the weights take it back.
+    scale = np.float32(np.linalg.norm(features, axis=1).mean() or 1.0)
+    rows = features / scale
+    if data.task == SINGLE_LABEL:
+        head = linear_probe(Examples(rows, targets, len(data.labels)), INVERSE_PENALTY)
+        return LinearHead(head.weights / scale, head.bias)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a baseline that has not converged is still a baseline
+        models = label_models(rows, targets, INVERSE_PENALTY)
+    weights = np.zeros((len(models), rows.shape[1]), np.float32)
+    bias = np.zeros(len(models), np.float32)
+    for number, model in enumerate(models):
+        if isinstance(model, float):
+            bias[number] = model
+        else:
+            weights[number], bias[number] = model.coef_[0], model.intercept_[0]
+    return LinearHead(weights / scale, bias)
+
+
+def _start_head(model: Any, probe: LinearHead) -> None:
+    """Let the head begin as a linear probe, where it is linear: a random one spoils the tower.
+
+    Source: LP-FT, Kumar et al. 2022, section 3 (arXiv:2202.10054).
+    """
+    layers = [
+        part for part in head_of(model).modules() if any(True for _ in part.parameters(False))
+    ]
+    if len(layers) != 1 or type(layers[0]) is not torch.nn.Linear or layers[0].bias is None:
+        return
+    with torch.no_grad():
+        layers[0].weight.copy_(torch.from_numpy(probe.weights))
+        layers[0].bias.copy_(torch.from_numpy(probe.bias))

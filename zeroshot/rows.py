@@ -44,9 +44,7 @@ def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Any]:
 
     Of more than `MANY` labels the scores that were given stand in one column `scores`, as JSON.
 
-    Args:
-        row: Of `label_row`.
-        labels: All that were asked for; where only the best were given, the others are empty.
+    `labels` are all that were asked for; where only the best were given, the others are empty.
     """
     flat = {name: value for name, value in row.items() if name != "scores"}
     flat["labels"] = "; ".join(row["labels"])

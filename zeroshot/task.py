@@ -1,47 +1,42 @@
-"""Images as a task of fine-tuning: a labelled folder in, a tower that was trained on it out."""
+"""Images as a task of fine-tuning: a labelled folder in, a tower that was trained on it out.
+
+They are read once and split once; never is the same file on two sides.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from footwork.accelerator import (
-    compute_device,
-    gather_shares,
-    is_main_process,
-    wait_for_everyone,
-)
-from footwork.arrays import DoubleArray, FloatArray
-from footwork.errors import ConfigError, DataError, ModelError
-from footwork.evaluation.baselines import label_models, majority_logits
+from footwork.arrays import FloatArray
+from footwork.errors import ConfigError, DataError
 from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.result import Assessment, Evaluation, evaluate_logits
-from footwork.fewshot import linear_probe
-from footwork.fewshot.examples import Examples
-from footwork.fewshot.heads import LinearHead
+from footwork.evaluation.result import Assessment, evaluate_logits
+from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
 from footwork.files.paths import path_text
+from footwork.files.plain_files import content_of
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.task import (
+    SPLITS,
     CardWords,
-    EncodedRows,
     InputData,
     Inputs,
     Learner,
     Notify,
     Task,
-    has_one_head,
     head_of,
 )
-from footwork.finetuning.train import TrainedRun, features_of
+from footwork.finetuning.train import TrainedRun
 from footwork.finetuning.train import train as train_task
+from footwork.images.finding import is_folder, is_visible
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import IMAGE_PRESETS
@@ -52,28 +47,32 @@ from footwork.models.image_classifiers import (
     load_image_shape,
     load_trained_image_classifier,
 )
-from footwork.options import EncoderConfig
+from footwork.tables.label_kinds import infer_kind
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
+    Fault,
+    LabelKind,
     encode_targets,
+    label_cells,
+    name_classes,
+    split_cell,
 )
 from footwork.training.run import Existing
-from zeroshot.classifier import ZeroShotClassifier, ZeroShotOptions
-from zeroshot.config import KIND, FinetuneConfig
-from zeroshot.finetuned import FinetunedClassifier, FinetunedOptions
-from zeroshot.labelled_images import (
-    SkippedImage,
-)
-from zeroshot.pixels import PixelFile, augmented, decode_once
-from zeroshot.splits import read_images, read_part, readable
+from zeroshot.finetuned import FinetunedClassifier
+from zeroshot.labelled_images import SkippedImage, read_image_table, read_labelled_images
+from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
+from zeroshot.pixels import DecodedImages, require_usable
 
 __all__ = ["FinetunedRun", "ImageTask", "assess", "finetune"]
 
 FinetunedRun = TrainedRun
-INVERSE_PENALTY = 100.0
-"""Of the linear probe. Fixed, so that nothing is chosen on the images it is judged on."""
-_PICTURES = "pictures.bin"
+_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+"""Split → what a sub-folder of it may be called."""
 
 
 def finetune(
@@ -102,11 +101,11 @@ def finetune(
 
 
 def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
-    """Judge a fine-tuned classifier on images whose labels are known.
+    """Judge a fine-tuned classifier, as it was published, on images whose labels are known.
 
     Args:
         source: As for `finetune`, without splits.
-        classifier: Judged with the temperature and the threshold that it was published with.
+        classifier: With its own temperature and threshold.
 
     Raises:
         DataError: None can be read, or a label is not among the classifier's.
@@ -138,149 +137,162 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
     return Assessment(evaluation, part.notes, (*part.skipped, *lost))
 
 
-class DecodedImages(EncodedRows):
-    """Pictures decoded once, in a file; made with what the pretrained model says of them.
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """The images of one split as they were found, with the names of their labels."""
 
-    The baselines are judged before the training, which changes the model; a new head begins as the
-    linear probe.
+    paths: tuple[Path, ...]
+    labels: list[list[str]]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+    skipped: tuple[SkippedImage, ...]
+    task: str = SINGLE_LABEL
 
-    Args:
-        learner: Its images.
-        run: Where the file lies.
-        notify: Takes progress.
+
+def read_images(source: Path, config: FinetuneConfig) -> InputData:
+    """Find the images of every split; none is decoded.
+
+    Raises:
+        DataError: There is nothing to learn from.
     """
-
-    data: InputData
-    noun = "image"
-
-    def __init__(self, learner: Learner, run: Path, notify: Notify) -> None:
-        config = cast("FinetuneConfig", learner.config)
-        parts = cast("InputData", learner.data).splits
-        paths = [path for part in parts.values() for path in part.inputs]
-        notify(f"decoding {len(paths)} images, once for all epochs")
-        self._file: PixelFile
-        self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
-        super().__init__(readable(cast("InputData", learner.data), faults))
-        sizes = [len(part) for part in self.data.splits.values()]
-        firsts = np.cumsum([0, *sizes[:-1]]).tolist()
-        self._first = dict(zip(self.data.splits, firsts, strict=True))
-        self._seed = config.seed if config.augments else None
-        learner.model.to(compute_device())
-        self._baselines = self._judge_pretrained(learner, notify)
-
-    def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Pixels, normalised."""
-        first = self._first[split]
-        return {"pixel_values": self._file.batch([first + row for row in rows])}
-
-    def training_batch(self, rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
-        """Pixels, changed at random where that is wanted; by the epoch and the row alone."""
-        pixels = self.inputs("train", rows)["pixel_values"]
-        if self._seed is not None:
-            pixels = augmented(pixels, [(self._seed, epoch, row) for row in rows])
-        return {"pixel_values": pixels}
-
-    def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
-        """The commonest answer, class names alone, and a linear probe, as they were judged."""
-        return self._baselines
-
-    def question(self, split: str, rows: range) -> Any:
-        """Paths; bytes of a name that are no UTF-8 cannot stand in JSON."""
-        paths = self.data.splits[split].inputs[rows.start : rows.stop]
-        return [os.fsencode(path.absolute()).hex() for path in paths]
-
-    def _judge_pretrained(self, learner: Learner, notify: Notify) -> dict[str, Evaluation]:
-        data, model = self.data, learner.model
-        reported = "test" if "test" in data.splits else "validation"
-        notify(
-            "judging the pretrained model: by class names, and by a linear probe of its features"
+    parts = {name: read_part(path, config) for name, path in _split_folders(source).items()}
+    train = parts["train"]
+    splits: dict[str, Inputs] = {}
+    for name, part in parts.items():
+        unknown = [label for label in part.class_names if label not in train.class_names]
+        if unknown or part.task != train.task:
+            what = f"the class {unknown[0]!r}" if unknown else "another number of labels an image"
+            raise DataError(
+                f"{source / name} has {what}, which the training images lack. Add it there, or "
+                "remove it."
+            )
+        splits[name] = Inputs(
+            part.paths, encode_targets(part.labels, train.class_names, train.task)
         )
-        train, judged = data.splits["train"], data.splits[reported]
-        logits = {
-            "majority": majority_logits(data.task, len(data.labels), train.targets, len(judged))
-        }
-        if is_main_process() and data.task == SINGLE_LABEL:
-            named = _logits_by_names(data, judged, learner)
-            logits |= {} if named is None else {"zero_shot": named}
-        if has_one_head(model):
-            kept, wanted = (
-                features_of(self, model, split, learner.config.mixed_precision).flatten(1).numpy()
-                for split in ("train", reported)
+    # SHA-256 of a file; of its name where it cannot be read: decoding will say why.
+    digests = {
+        path: content_of(path) or f"unreadable {path}"
+        for part in splits.values()
+        for path in part.inputs
+    }
+    notes = [note for part in parts.values() for note in part.notes]
+    held_out = "validation" not in splits
+    if held_out:
+        every = splits["train"]
+        _, groups = np.unique([digests[path] for path in every.inputs], return_inverse=True)
+        groups = groups.astype(np.int64)
+        classes = strata(every.targets, train.task)
+        held = hold_out(groups, classes, config.validation_share, config.seed)
+        if train.task == MULTI_LABEL:
+            held = return_unseen(held, groups, every.targets, train.task)
+        splits |= {"train": every.take(~held), "validation": every.take(held)}
+    known = {digests[path] for path in splits["train"].inputs}
+    total = hashlib.sha256()
+    for name, split in sorted(splits.items()):
+        again = sum(digests[path] in known for path in split.inputs)
+        if name != "train" and again:
+            notes.append(
+                f"{again} of the {len(split)} {name} images are among the training images too: "
+                "the figures are better than the classifier."
             )
-            probe = gather_shares(fit_probe(kept, data) if is_main_process() else None)[0]
-            if not learner.head.kept:
-                _start_head(model, probe)
-            logits["linear_probe"] = probe.scores(wanted)
-        wait_for_everyone()
-        if not is_main_process():
-            return {}
-        return {
-            name: replace(
-                evaluate_logits(data.task, data.labels, judged.targets, each), noun="images"
-            )
-            for name, each in logits.items()
-        }
+        for path, target in zip(split.inputs, split.targets.tolist(), strict=True):
+            label = target if train.task == MULTI_LABEL else train.class_names[target]
+            total.update(os.fsencode(f"{name}\0{label}\0{digests[path]}\n"))
+    data = InputData(
+        task=train.task,
+        labels=train.class_names,
+        splits={name: splits[name] for name in SPLITS if name in splits},
+        held_out=held_out,
+        sha256=total.hexdigest(),
+        notes=tuple(notes),
+        skipped=tuple(skipped for part in parts.values() for skipped in part.skipped),
+    )
+    require_usable(data)
+    return data
 
 
-def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:
-    """By the names of the classes alone; None for a model that reads no texts, or none of these."""
-    from footwork.encoder.dual import DualEncoder
+def _split_folders(source: Path) -> dict[str, Path]:
+    """Split → its folder; all of `source` is `train` where its sub-folders are classes."""
+    below = (
+        [entry for entry in source.iterdir() if is_visible(entry.name) and is_folder(entry)]
+        if source.is_dir()
+        else []
+    )
+    split_of = {name: split for split, names in _FOLDERS.items() for name in names}
+    named = {entry: split_of.get(entry.name.lower()) for entry in below}
+    if not below or None in named.values():
+        return {"train": source}
+    folders: dict[str, Path] = {}
+    for entry, split in named.items():
+        if split in folders:
+            raise DataError(f"{folders[split]} and {entry} are the same split. Remove one.")
+        folders[str(split)] = entry
+    if "train" not in folders:
+        raise DataError(f"{source} has no sub-folder `train` to learn from.")
+    return folders
 
-    config = cast("FinetuneConfig", learner.config)
-    try:
-        how = EncoderConfig(decode=config.decode)
-        encoder = DualEncoder.load(config.model_id, config.revision, how)
-        classifier = ZeroShotClassifier(encoder, data.labels, ZeroShotOptions(none_below=None))
-    except (ModelError, ConfigError):
+
+def read_part(source: Path, config: FinetuneConfig) -> ImagePart:
+    """The images of a folder or a table; of a table they may have several labels each."""
+    if source.is_file():
+        part = _read_several(source, config)
+        if part is not None:
+            return part
+    if config.task == "multi" or config.label_column or config.label_separator:
+        raise ConfigError(
+            "Only a table says which images have several labels (`task`, `label_column`, "
+            f"`label_separator`), and {source} is a folder. Name a table, or leave them out."
+        )
+    images = read_labelled_images(source)
+    labels = [[images.class_names[target]] for target in images.targets.tolist()]
+    return ImagePart(images.paths, labels, images.class_names, images.notes, images.skipped)
+
+
+def _read_several(path: Path, config: FinetuneConfig) -> ImagePart | None:
+    """A table of images with any number of labels each; None for one label each."""
+    columns = tuple(filter(None, (config.label_column or "").split(",")))
+    table, places, labels = read_image_table(path, columns)
+    cells = label_cells(labels)
+    stated = config.task == "multi" or config.label_column or config.label_separator
+    lists = any(isinstance(cell, list) for cell in cells)
+    if not stated and (config.task == "single" or not lists):
         return None
-    probabilities = classifier.predict_proba(judged.inputs)
-    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-
-
-def fit_probe(features: FloatArray, data: InputData) -> LinearHead:
-    """Logistic regression on what the pretrained tower says, no weight of it moved.
-
-    Args:
-        features: Of the training images, (N, D).
-        data: Whose labels they have.
-    """
-    targets = data.splits["train"].targets
-    # To a mean length of 1, for which the penalty is meant; the weights take it back.
-    scale = np.float32(np.linalg.norm(features, axis=1).mean() or 1.0)
-    rows = features / scale
-    if data.task == SINGLE_LABEL:
-        head = linear_probe.fit(Examples(rows, targets, len(data.labels)), INVERSE_PENALTY)
-        return LinearHead(head.weights / scale, head.bias)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a baseline that has not converged is still a baseline
-        models = label_models(rows, targets, INVERSE_PENALTY)
-    weights = np.zeros((len(models), rows.shape[1]), np.float32)
-    bias = np.zeros(len(models), np.float32)
-    for number, model in enumerate(models):
-        if isinstance(model, float):
-            bias[number] = model
+    names = columns if len(columns) > 1 else ()
+    kind: LabelKind = infer_kind(cells, table, config.task, config.label_separator, names)
+    if kind.task not in (MULTI_LABEL, SINGLE_LABEL):
+        raise DataError(f"The labels of {path} are amounts. Images are told apart by classes.")
+    skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
+    chosen: dict[Path, list[str]] = {}
+    for row, place, cell in zip(table.rows, places, cells, strict=True):
+        labelled = split_cell(cell, kind)
+        if place is None or isinstance(labelled, Fault):
+            reason = labelled.reason if isinstance(labelled, Fault) else "it names no image file"
+        elif chosen.setdefault(place, labelled) == labelled:
+            continue
         else:
-            weights[number], bias[number] = model.coef_[0], model.intercept_[0]
-    return LinearHead(weights / scale, bias)
-
-
-def _start_head(model: Any, probe: LinearHead) -> None:
-    """Let the head begin as a linear probe, where it is linear: a random one spoils the tower.
-
-    Source: LP-FT, Kumar et al. 2022, section 3 (arXiv:2202.10054).
-    """
-    layers = [one for one in head_of(model).modules() if any(True for _ in one.parameters(False))]
-    if len(layers) != 1 or type(layers[0]) is not torch.nn.Linear or layers[0].bias is None:
-        return
-    with torch.no_grad():
-        layers[0].weight.copy_(torch.from_numpy(probe.weights))
-        layers[0].bias.copy_(torch.from_numpy(probe.bias))
+            reason = f"{place.name} has other labels already"
+        skipped.append(SkippedImage(f"{path}, row {row}", reason))
+    if not chosen:
+        raise DataError(f"{path} names no image with labels: {skipped[0].reason}.")
+    class_names, gaps = (
+        (kind.vector, ())
+        if kind.vector
+        else name_classes(label for several in chosen.values() for label in several)
+    )
+    return ImagePart(
+        paths=tuple(chosen),
+        labels=list(chosen.values()),
+        class_names=class_names,
+        notes=(*kind.notes, *gaps),
+        skipped=tuple(skipped),
+        task=kind.task,
+    )
 
 
 class ImageTask(Task):
     """Images that have a class, or several labels."""
 
-    application = "zeroshot"
+    application = APPLICATION
     kind = "image"
     noun = "images"
     presets = IMAGE_PRESETS
@@ -331,7 +343,7 @@ class ImageTask(Task):
         from PIL import Image
 
         noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
-        inputs = preparation(images=[Image.fromarray(one) for one in noise], return_tensors="pt")
+        inputs = preparation(images=list(map(Image.fromarray, noise)), return_tensors="pt")
         with torch.inference_mode():
             logits: torch.Tensor = model(pixel_values=inputs["pixel_values"]).logits
         return logits.float()
@@ -344,7 +356,7 @@ class ImageTask(Task):
 
     def manifest(self, data: Any, config: FinetuneConfig) -> dict[str, Any]:
         """What kind of taught classifier it is, and how many images were left out."""
-        return {"kind": KIND, "data": {"skipped": len(data.skipped)}}
+        return {"kind": FINETUNED, "data": {"skipped": len(data.skipped)}}
 
     def words(self, manifest: Mapping[str, Any]) -> CardWords:
         """Of photos."""

@@ -7,36 +7,234 @@ folder that is named appears only when all of it has succeeded.
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from footwork.arrays import FloatArray
+from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.encoder.protocol import ImageTextEncoder
-from footwork.errors import DataError
+from footwork.errors import DataError, ModelError
 from footwork.fewshot.examples import SAME_COSINE, Examples
-from footwork.fewshot.forecast import forecast_text
-from footwork.fewshot.knowledge import Words, knowledge_manifest
-from footwork.fewshot.lesson import Lesson, learn, lesson_notes
+from footwork.fewshot.forecast import Candidates, forecast_text, suggest
+from footwork.fewshot.knowledge import (
+    Answers,
+    Knowledge,
+    Lesson,
+    Thresholds,
+    Words,
+    knowledge_manifest,
+    learn,
+    lesson_notes,
+    read_knowledge,
+    save_knowledge,
+)
 from footwork.fewshot.methods import METHODS
-from footwork.fewshot.suggestions import Candidates, suggest
-from footwork.files.folders import published_folder, require_free
+from footwork.files.folders import (
+    MANIFEST,
+    published_folder,
+    read_manifest,
+    require_free,
+    write_json,
+)
 from footwork.files.paths import path_text
 from footwork.images.finding import find_images
-from footwork.prompts.labels import embed_labels
+from footwork.options import EncoderConfig, decoding_of
+from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
 from search.update.processes import ProcessGroup, launched_processes
-from zeroshot.classifier import DEFAULT_MODEL, label_prompts
+from zeroshot.classifier import LabelledImage, VectorLabeller, label_prompts, open_encoder
 from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
-from zeroshot.options import TeachOptions
-from zeroshot.taught import APPLICATION, TaughtClassifier
+from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
 
+if TYPE_CHECKING:
+    pass
+
+APPLICATION = "zeroshot teach"
 DEFAULTS = TeachOptions()
 LIBRARIES = ("footwork", "numpy", "torch", "transformers", "scikit-learn", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtImage(LabelledImage):
+    """The answer for one image; `z_score` is left open."""
+
+    familiarity: float | None = None
+    """How like the examples it is: 0 is usual, less is stranger."""
+    doubt: str | None = None
+    """Why no label is given: `unsure` between classes, or `unfamiliar` to all of them."""
+
+
+class TaughtClassifier(VectorLabeller[TaughtImage]):
+    """Labels images as it was taught.
+
+    `encoder` embeds files; None loads the model that the manifest names when it is needed.
+
+    Raises:
+        ModelError: It was taught with another encoder.
+    """
+
+    together = 64
+    chunk = 4096
+
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        manifest: dict[str, Any],
+        thresholds: Thresholds,
+        encoder: ImageTextEncoder | None = None,
+    ) -> None:
+        self.knowledge = knowledge
+        self.manifest = manifest
+        self.thresholds = thresholds
+        self.labels = tuple(manifest["labels"])
+        self.width = knowledge.familiarity.middle.shape[0]
+        self.model_id: str = manifest["model"]["id"]
+        self.revision: str | None = manifest["model"]["revision"]
+        self.decode = decoding_of(manifest["model"]["fingerprint"])
+        """How its examples were decoded, and images are."""
+        self._encoder = encoder
+        if encoder is not None:
+            self.require_encoder(encoder)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        encoder: ImageTextEncoder | None = None,
+        thresholds: Thresholds | None = None,
+        *,
+        revision: str | None = None,
+    ) -> TaughtClassifier:
+        """Load what `teach` published.
+
+        Args:
+            folder: Of `teach`, or the Hub id (owner/name) that it was pushed to.
+            encoder: Embeds files; None loads the model that the folder names when it is needed.
+            thresholds: When no label is given; None takes those that were found when it was taught.
+            revision: Branch, tag or commit on the Hub.
+
+        Raises:
+            ModelError: The folder is none of `teach`, is damaged, or was taught with another
+                encoder.
+        """
+        from footwork.models.hub import repository_of, trained_folder
+
+        name, folder = folder, trained_folder(folder, revision)
+        manifest = read_manifest(folder)
+        if manifest.get("application") != APPLICATION:
+            name = repository_of(folder) or name
+            message = f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
+            if manifest.get("application") == "textclf":
+                message = (
+                    f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
+                )
+            raise ModelError(message)
+        try:
+            knowledge = read_knowledge(folder, manifest["knowledge"])
+            stated = Thresholds(**manifest["thresholds"])
+            taught = cls(knowledge, manifest, stated)
+            list(taught.label_embeddings(knowledge.familiarity.middle[None]))
+        except ModelError:
+            raise
+        except Exception as error:
+            message = f"{folder} cannot be used: {type(error).__name__}: {error}. Teach it again."
+            raise ModelError(message) from error
+        return cls(knowledge, manifest, thresholds or stated, encoder)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and manifest into a folder that exists."""
+        save_knowledge(folder, self.knowledge)
+        write_json(folder / MANIFEST, self.manifest)
+
+    def require_encoder(self, encoder: ImageTextEncoder) -> None:
+        """Refuse an encoder whose embeddings are not those of the examples: a `ModelError`."""
+        taught = self.manifest["model"]["fingerprint"]
+        if encoder.fingerprint != taught:
+            raise ModelError(
+                f"This classifier was taught on embeddings of {self.model_id} ({taught}), but the "
+                f"images are embedded by {encoder.model_id} ({encoder.fingerprint}). Use the "
+                "first, or teach again with the second."
+            )
+
+    @property
+    def encoder(self) -> ImageTextEncoder:
+        """Embeds files; a `ModelError` where it cannot be loaded, or has changed."""
+        if self._encoder is None:
+            from footwork.encoder.dual import DualEncoder
+
+            how = EncoderConfig(decode=self.decode)
+            loaded = DualEncoder.load(self.model_id, self.revision, how)
+            self.require_encoder(loaded)
+            self._encoder = loaded
+        return self._encoder
+
+    def predict_proba(self, embeddings: RealArray) -> DoubleArray:
+        """Calibrated probabilities, (N, C), of embeddings (N, D), unit rows."""
+        return self.answers(embeddings).probabilities
+
+    def answers(self, embeddings: RealArray) -> Answers:
+        """Judge embeddings, (N, D), unit rows, of the encoder it was taught with."""
+        self._require_width(embeddings)
+        return self.knowledge.answers(embeddings)
+
+    def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[TaughtImage]:
+        answers = self.knowledge.answers(rows)
+        lists = answers.probabilities.tolist(), answers.familiarities.tolist()
+        return map(self._answer, paths, *lists)
+
+    def _answer(
+        self, path: Path | None, probabilities: list[float], familiarity: float
+    ) -> TaughtImage:
+        best, doubt = max(probabilities), None
+        label, thresholds = self.labels[probabilities.index(best)], self.thresholds
+        if thresholds.familiar_from is not None and familiarity < thresholds.familiar_from:
+            doubt = "unfamiliar"
+        elif thresholds.abstain_below is not None and best < thresholds.abstain_below:
+            doubt = "unsure"
+        return TaughtImage(
+            path=path,
+            label=None if doubt else label,
+            score=best,
+            scores=dict(zip(self.labels, probabilities, strict=True)),
+            labels=() if doubt else (label,),
+            label_scores=() if doubt else (best,),
+            familiarity=familiarity,
+            doubt=doubt,
+        )
+
+
+def open_taught(
+    folder: Path,
+    model: ModelOptions,
+    abstain_below: float | None = None,
+    encoder: ImageTextEncoder | None = None,
+) -> TaughtClassifier:
+    """Load a taught classifier and the model that it was taught with, unless `encoder` is that.
+
+    Args:
+        folder: Of `teach`; it names the model.
+        model: How that is run.
+        abstain_below: Probability below which no label is given; None takes the folder's.
+        encoder: That of an index.
+
+    Raises:
+        ConfigError: Another decoding than that of its examples is asked for.
+        ModelError: The folder is none of `teach`, or the model cannot be loaded or is another.
+    """
+    taught = TaughtClassifier.load(folder)
+    thresholds = taught.thresholds
+    if abstain_below is not None:
+        thresholds = replace(thresholds, abstain_below=abstain_below)
+    model = model.decoding_as(taught.decode, f"What was taught in {folder}")
+    if encoder is None:
+        named = replace(model, model_id=taught.model_id, revision=taught.revision)
+        encoder = open_encoder(named if model.model_id is None else model)
+    return TaughtClassifier(taught.knowledge, taught.manifest, thresholds, encoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +319,22 @@ def teach_files(
 ) -> TaughtRun:
     """Teach a classifier on the embeddings of a model that is loaded.
 
-    Args:
-        encoder: Embeds images and class names.
-        images: The examples.
-        out: The folder to publish.
-        options: How it is taught.
-        overwrite: Replace `out` if it exists.
-        crew: The processes that teach it together, of which one writes; None takes those that were
-            launched.
+    Of the processes of `crew` that teach it together one writes; None takes those that were
+    launched.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
         DataError: There is nothing to learn from.
     """
     rows, kept, skipped = embed_files(encoder, images.paths)
-    _require_every_class(images, kept, skipped)
+    counts = np.bincount(images.targets[kept], minlength=len(images.class_names))
+    for number in np.nonzero(counts == 0)[0].tolist():
+        first = path_text(images.paths[int((images.targets == number).argmax())])
+        reason = next(skip.reason for skip in skipped if skip.place == first)
+        raise DataError(
+            f"No image of the class {images.class_names[number]!r} can be read: {first}: {reason}. "
+            "Replace it, or remove the class."
+        )
     examples = Examples(rows, images.targets[kept], len(images.class_names))
     words, notes = None, images.notes
     if options.words != 0.0:
@@ -158,19 +357,6 @@ def teach_files(
             classifier.save(folder)
     crew.from_main(None)  # none goes on before it is there
     return TaughtRun(out, manifest, classifier, lesson, suggestions, notes, (*skipped, *not_read))
-
-
-def _require_every_class(
-    images: LabelledImages, kept: list[int], skipped: tuple[SkippedImage, ...]
-) -> None:
-    counts = np.bincount(images.targets[kept], minlength=len(images.class_names))
-    for number in np.nonzero(counts == 0)[0].tolist():
-        first = path_text(images.paths[int((images.targets == number).argmax())])
-        reason = next(skip.reason for skip in skipped if skip.place == first)
-        raise DataError(
-            f"No image of the class {images.class_names[number]!r} can be read: {first}: {reason}. "
-            "Replace it, or remove the class."
-        )
 
 
 def _suggestions(

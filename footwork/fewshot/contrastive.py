@@ -37,10 +37,18 @@ def fit(examples: Examples, steps: float, seed: int = 0) -> ProjectionHead:
     basis = examples.basis()
     rows = torch.from_numpy(examples.embeddings @ basis.T).to(torch.float32)
     labels = torch.from_numpy(examples.labels)
+    projection = torch.eye(rows.shape[1], requires_grad=True)
+    optimizer = torch.optim.SGD([projection], lr=_LEARNING_RATE, momentum=_MOMENTUM)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        projection = _train(rows, labels, int(steps))
-    learned = (projection.numpy().astype(np.float64) @ basis).astype(np.float32)
+        for _ in range(int(steps)):
+            every = len(rows) <= _MOST_ROWS
+            chosen = slice(None) if every else torch.randperm(len(rows))[:_MOST_ROWS]
+            loss = contrastive_loss(normalize(rows[chosen] @ projection.T, dim=1), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    learned = (projection.detach().numpy().astype(np.float64) @ basis).astype(np.float32)
     projected = unit_rows(examples.embeddings @ learned.T)
     means = Examples(projected, examples.labels, examples.num_classes).class_means()
     return ProjectionHead(learned, unit_rows(means))
@@ -49,13 +57,8 @@ def fit(examples: Examples, steps: float, seed: int = 0) -> ProjectionHead:
 def contrastive_loss(embedded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over pairs of one class plus mean over pairs of two, so that both weigh alike.
 
-    Args:
-        embedded: Shape (B, R), unit rows.
-        labels: Shape (B,).
-
-    Returns:
-        Squared distance of the former, squared lack of distance of the latter; a kind of pair that
-        does not occur adds nothing.
+    Of unit rows, (B, R), the squared distance of the former, the squared lack of distance of the
+    latter; a kind of pair that does not occur adds nothing.
     """
     square = (2.0 - 2.0 * embedded @ embedded.T).clamp_min(1e-12)
     same = labels[:, None] == labels
@@ -64,15 +67,3 @@ def contrastive_loss(embedded: torch.Tensor, labels: torch.Tensor) -> torch.Tens
     lack = (MARGIN - square.sqrt()).clamp_min(0.0) ** 2
     near = (square * same).sum() / same.sum().clamp_min(1)
     return near + (lack * other).sum() / other.sum().clamp_min(1)
-
-
-def _train(rows: torch.Tensor, labels: torch.Tensor, steps: int) -> torch.Tensor:
-    projection = torch.eye(rows.shape[1], requires_grad=True)
-    optimizer = torch.optim.SGD([projection], lr=_LEARNING_RATE, momentum=_MOMENTUM)
-    for _ in range(steps):
-        chosen = torch.randperm(len(rows))[:_MOST_ROWS] if len(rows) > _MOST_ROWS else slice(None)
-        loss = contrastive_loss(normalize(rows[chosen] @ projection.T, dim=1), labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return projection.detach()

@@ -17,7 +17,7 @@ class Examples:
     embeddings: RealArray
     """Shape (N, D), unit rows."""
     labels: IntArray
-    """Shape (N,), class numbers below `num_classes`."""
+    """Shape (N,)."""
     num_classes: int
     """C; a class may be without an example."""
 
@@ -78,14 +78,7 @@ _BLOCK = 2048  # rows compared with all others at once
 
 
 def group_copies(embeddings: RealArray) -> IntArray:
-    """Number the groups of copies: rows of one number are (nearly) one input.
-
-    Args:
-        embeddings: Shape (N, D), unit rows.
-
-    Returns:
-        Shape (N,), from 0.
-    """
+    """Number the groups of copies among unit rows (N, D): those of one are (nearly) one input."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -114,12 +107,8 @@ def make_folds(examples: Examples, groups: IntArray, most: int) -> Folds:
     loses. With two examples each of ten digits, the accuracy of the discriminant on examples that
     were left out alone was 0.61; that of classifiers of one each 0.64, and of two each 0.76.
 
-    Which row goes where depends on the rows and not on their order.
-
-    Args:
-        examples: N.
-        groups: Shape (N,); rows of one group stay together.
-        most: Folds.
+    Which row goes where depends on the rows and not on their order. Rows of one group, as
+    `group_copies` numbers them, stay together.
     """
     singles = leave_one_out(groups)
     of_class = np.bincount([examples.labels[fold[0]] for fold in singles])

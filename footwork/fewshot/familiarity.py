@@ -24,14 +24,11 @@ examples were, at most the stated share falls below it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import DoubleArray
+from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.fewshot.examples import Examples, Folds
-from footwork.fewshot.heads import Float32
 from footwork.prompts.class_embeddings import unit_rows
 
 _SMALLEST_SPREAD = 1e-6
@@ -41,21 +38,19 @@ _SMALLEST_SPREAD = 1e-6
 class Familiarity:
     """How much an input is like what was taught."""
 
-    middle: Float32
+    middle: FloatArray
     """Shape (D,), the mean of the class means."""
-    directions: Float32
+    directions: FloatArray
     """Shape (C, D), from the middle to each class, unit rows."""
     leaning: tuple[float, float]
     """Mean and standard deviation over examples left out."""
     z_score: tuple[float, float]
     """The same of the best class name's z-score; (0, 0) where there are no words."""
 
-    def scores(self, embeddings: NDArray[Any], z_scores: DoubleArray | None) -> DoubleArray:
-        """How familiar each input is, (N,): 0 is usual for an example, less is stranger.
+    def scores(self, embeddings: RealArray, z_scores: DoubleArray | None) -> DoubleArray:
+        """How familiar each of N unit rows is, (N,): 0 is usual for an example, less is stranger.
 
-        Args:
-            embeddings: Shape (N, D), unit rows.
-            z_scores: Shape (N,), of the best class name; None where there are no words.
+        `z_scores`, (N,), are of the best class name; None where there are no words.
         """
         leaning = _standardised(_leaning(embeddings, self.middle, self.directions), self.leaning)
         return leaning if z_scores is None else leaning + _standardised(z_scores, self.z_score)
@@ -64,15 +59,10 @@ class Familiarity:
 def learn_familiarity(
     examples: Examples, folds: Folds, z_scores: DoubleArray | None
 ) -> tuple[Familiarity, DoubleArray]:
-    """Learn it, and say how familiar each example is to the others.
-
-    Args:
-        examples: N, of at least two classes.
-        folds: Rows that are left out together.
-        z_scores: Shape (N,), of the best class name; None where there are no words.
+    """Learn it from at least two classes, leaving out rows of a fold together.
 
     Returns:
-        And shape (N,); NaN for an example without another of its class.
+        And how familiar each example is to the others, (N,): NaN without another of its class.
     """
     leaning = np.full(len(examples), np.nan)
     for fold in folds:
@@ -91,15 +81,12 @@ def learn_familiarity(
 
 
 def familiarity_threshold(familiarities: DoubleArray, refused: float) -> float | None:
-    """What is less familiar than this is none of the classes.
+    """What is less familiar than this is none of the classes; None where no example is known.
 
     Args:
         familiarities: Shape (N,), of examples left out; NaN where unknown.
         refused: Share of inputs of the classes that may fall below. With fewer than 1 / `refused`
             examples the threshold is the strangest of them, and refuses 1 in N + 1.
-
-    Returns:
-        None where no example is known.
     """
     known = np.sort(familiarities[np.isfinite(familiarities)])
     if not len(known):
@@ -107,12 +94,12 @@ def familiarity_threshold(familiarities: DoubleArray, refused: float) -> float |
     return float(known[max(1, int((len(known) + 1) * refused)) - 1])
 
 
-def _view(means: DoubleArray) -> tuple[Float32, Float32]:
+def _view(means: DoubleArray) -> tuple[FloatArray, FloatArray]:
     middle = means.mean(axis=0)
     return middle.astype(np.float32), unit_rows(means - middle)
 
 
-def _leaning(embeddings: NDArray[Any], middle: Float32, directions: Float32) -> DoubleArray:
+def _leaning(embeddings: RealArray, middle: FloatArray, directions: FloatArray) -> DoubleArray:
     """Highest cosine with a direction, seen from the middle, (N,)."""
     away = embeddings.astype(np.float64) - middle
     lengths = np.maximum(np.linalg.norm(away, axis=1), _SMALLEST_SPREAD)

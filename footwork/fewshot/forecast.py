@@ -1,4 +1,4 @@
-"""What to expect of a classifier on new inputs, told from examples that it did not know."""
+"""What to expect of a classifier, by examples that it did not know; and what to label next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from footwork.arrays import BoolArray, DoubleArray, IntArray
+from footwork.arrays import BoolArray, DoubleArray, IntArray, RealArray
 from footwork.evaluation.calibration import Abstention, abstention_threshold
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import Interval, confusion_counts, wilson_interval
@@ -53,8 +53,7 @@ class Trial:
     @property
     def answered(self) -> BoolArray:
         """Rows that anything is known of, (N,)."""
-        known: BoolArray = np.isfinite(self.logits[:, 0])
-        return known
+        return np.isfinite(self.logits[:, 0])
 
     @property
     def hits(self) -> BoolArray:
@@ -250,3 +249,60 @@ def forecast_text(forecast: dict[str, Any], thresholds: dict[str, Any], inputs: 
         )
         lines.append(f"Commonest errors: {named}.")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """M inputs without a label, as the taught classifier sees them."""
+
+    embeddings: RealArray
+    """Shape (M, D), unit rows."""
+    probabilities: DoubleArray
+    """Shape (M, C)."""
+    unfamiliar: BoolArray
+    """Shape (M,), whether it is like none of the classes."""
+
+
+def suggest(
+    candidates: Candidates, known: RealArray, class_names: Sequence[str], count: int
+) -> list[tuple[int, str]]:
+    """Choose inputs that the classifier is unsure of, and that differ from what it has seen.
+
+    One after the other, the largest product of the two: how small the lead of the first class over
+    the second is, and how far, in cosine, the nearest example or earlier choice. Uncertainty alone
+    would name ten views of one thing; distance alone (k-center, Sener and Savarese 2018,
+    arXiv:1708.00489) would name what is of no class.
+
+    Args:
+        candidates: M inputs.
+        known: Shape (N, D), unit rows, of the examples.
+        class_names: C.
+        count: How many, at most.
+
+    Returns:
+        The number of each, and a clause that says why.
+    """
+    embeddings, probabilities = candidates.embeddings, candidates.probabilities
+    best = np.sort(probabilities, axis=1)[:, ::-1]
+    unsure = 1.0 - (best[:, 0] - best[:, 1])
+    nearest = np.full(len(embeddings), -1.0)
+    for row in known:
+        np.maximum(nearest, embeddings @ row, out=nearest)
+    chosen: list[tuple[int, str]] = []
+    free = np.ones(len(nearest), dtype=bool)
+    for _ in range(min(count, len(nearest))):
+        worth = np.where(free, unsure * np.maximum(1.0 - nearest, 0.0), -1.0)
+        number = int(worth.argmax())
+        if worth[number] <= 0.0:
+            break
+        free[number] = False
+        np.maximum(nearest, embeddings @ embeddings[number], out=nearest)
+        first, second = np.argsort(-probabilities[number], kind="stable")[:2].tolist()
+        reason = " or ".join(
+            f"{class_names[label]} ({probabilities[number, label]:.0%})"
+            for label in (first, second)
+        )
+        if candidates.unfamiliar[number]:
+            reason = f"like none of the classes; nearest to {class_names[first]}"
+        chosen.append((number, reason))
+    return chosen

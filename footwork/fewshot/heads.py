@@ -8,27 +8,23 @@ something.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import DoubleArray, FloatArray
+from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.errors import ModelError
-
-Float32 = FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
     """A weight vector and a bias a class."""
 
-    weights: Float32
+    weights: FloatArray
     """Shape (C, D)."""
-    bias: Float32
+    bias: FloatArray
     """Shape (C,)."""
 
-    def scores(self, embeddings: NDArray[Any]) -> DoubleArray:
+    def scores(self, embeddings: RealArray) -> DoubleArray:
         """Inner products with the weights, plus the bias, (N, C)."""
         return embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
 
@@ -37,14 +33,14 @@ class LinearHead:
 class CacheHead:
     """Examples vote for their class, the more the nearer they are."""
 
-    keys: Float32
+    keys: FloatArray
     """Shape (N, D), the examples."""
-    values: Float32
+    values: FloatArray
     """Shape (N, C), the vote of each."""
-    sharpness: Float32
+    sharpness: FloatArray
     """Shape (1,): a vote falls by e when the cosine falls by 1 / sharpness."""
 
-    def scores(self, embeddings: NDArray[Any]) -> DoubleArray:
+    def scores(self, embeddings: RealArray) -> DoubleArray:
         """Votes a class, (N, C)."""
         cosines = embeddings.astype(np.float64) @ self.keys.T.astype(np.float64)
         return np.exp(self.sharpness * (cosines - 1.0)) @ self.values.astype(np.float64)
@@ -54,12 +50,12 @@ class CacheHead:
 class ProjectionHead:
     """Nearest class in a space that was learned."""
 
-    projection: Float32
+    projection: FloatArray
     """Shape (R, D)."""
-    prototypes: Float32
+    prototypes: FloatArray
     """Shape (C, R), unit rows."""
 
-    def scores(self, embeddings: NDArray[Any]) -> DoubleArray:
+    def scores(self, embeddings: RealArray) -> DoubleArray:
         """Cosines with the prototypes, (N, C)."""
         projected = embeddings.astype(np.float64) @ self.projection.T.astype(np.float64)
         lengths = np.linalg.norm(projected, axis=1, keepdims=True)
@@ -70,17 +66,13 @@ class ProjectionHead:
 AnyHead = LinearHead | CacheHead | ProjectionHead
 
 
-def head_tensors(head: AnyHead) -> dict[str, Float32]:
+def head_tensors(head: AnyHead) -> dict[str, FloatArray]:
     """The arrays of a head by name."""
     return {field.name: getattr(head, field.name) for field in fields(head)}
 
 
-def head_from_tensors(kind: type[AnyHead], tensors: dict[str, Float32]) -> AnyHead:
-    """The head that `head_tensors` took apart.
-
-    Raises:
-        ModelError: An array is missing.
-    """
+def head_from_tensors(kind: type[AnyHead], tensors: dict[str, FloatArray]) -> AnyHead:
+    """The head that `head_tensors` took apart; a `ModelError` where an array is missing."""
     names = [field.name for field in fields(kind)]
     missing = [name for name in names if name not in tensors]
     if missing:

@@ -1,50 +1,56 @@
-"""All that a taught classifier computes with, in memory and on disk: words and examples."""
+"""All that a taught classifier computes with, words and examples: learned, in memory, on disk."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import DoubleArray
+from footwork.arrays import DoubleArray, FloatArray, IntArray, RealArray
 from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.calibration import Abstention
 from footwork.evaluation.logits import log_softmax
+from footwork.evaluation.metrics import Interval
 from footwork.fewshot.blend import Blend
-from footwork.fewshot.familiarity import Familiarity
-from footwork.fewshot.heads import AnyHead, Float32, head_from_tensors, head_tensors
-from footwork.fewshot.methods import METHODS
+from footwork.fewshot.examples import Examples, group_copies, leave_one_out
+from footwork.fewshot.familiarity import Familiarity, familiarity_threshold, learn_familiarity
+from footwork.fewshot.forecast import Trial, try_method, zero_shot_accuracy
+from footwork.fewshot.heads import AnyHead, head_from_tensors, head_tensors
+from footwork.fewshot.methods import METHODS, LearnOptions
+from footwork.files.faults import shortened
 from footwork.files.plain_files import open_plain
 from footwork.prompts.none_of_these import z_scores
 
 WEIGHTS = "taught.safetensors"
 _LARGEST = 1e9  # that an honest weight may be
+_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """Class names and reference prompts, embedded."""
 
-    classes: Float32
+    classes: FloatArray
     """Shape (C, D), unit rows."""
-    references: Float32
+    references: FloatArray
     """Shape (R, D), unit rows, of words that have nothing to do with the classes."""
     scale: float
     """What the model multiplies cosines by."""
 
-    def logits(self, embeddings: NDArray[Any]) -> DoubleArray:
+    def logits(self, embeddings: RealArray) -> DoubleArray:
         """Zero-shot logits, (N, C), of embeddings (N, D)."""
         return self.scale * _cosines(embeddings, self.classes)
 
-    def z_scores(self, embeddings: NDArray[Any]) -> DoubleArray:
+    def z_scores(self, embeddings: RealArray) -> DoubleArray:
         """How far the best class name stands above the reference prompts, (N,)."""
         cosines = _cosines(embeddings, self.classes), _cosines(embeddings, self.references)
         return z_scores(*cosines).max(axis=1)
 
 
-def _cosines(embeddings: NDArray[Any], rows: Float32) -> DoubleArray:
+def _cosines(embeddings: RealArray, rows: FloatArray) -> DoubleArray:
     cosines: DoubleArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
     return cosines
 
@@ -59,11 +65,6 @@ class Thresholds:
     """Familiarity, 0 for a usual example and less for a stranger one; None takes any input."""
 
     def __post_init__(self) -> None:
-        """Check the probability.
-
-        Raises:
-            ConfigError: It is none.
-        """
         if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
             raise ConfigError(
                 f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
@@ -89,7 +90,7 @@ class Knowledge:
     familiarity: Familiarity
     words: Words | None
 
-    def answers(self, embeddings: NDArray[Any]) -> Answers:
+    def answers(self, embeddings: RealArray) -> Answers:
         """Judge embeddings, (N, D), unit rows."""
         words = None if self.words is None else self.words.logits(embeddings)
         of_words = None if self.words is None else self.words.z_scores(embeddings)
@@ -128,11 +129,7 @@ def save_knowledge(folder: Path, knowledge: Knowledge) -> None:
 
 
 def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
-    """What `save_knowledge` wrote.
-
-    Args:
-        folder: Holds the arrays.
-        parts: The numbers, of `knowledge_manifest`.
+    """What `save_knowledge` wrote, and `knowledge_manifest` gave as `parts`.
 
     Raises:
         ModelError: Something is missing or damaged.
@@ -172,3 +169,135 @@ def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
     if not sound:
         raise ModelError(f"{folder} holds impossible numbers. Teach it again.")
     return Knowledge(head, blend, familiarity, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What was learned from N examples."""
+
+    examples: Examples
+    groups: IntArray
+    """Shape (N,): rows of one number are copies."""
+    knowledge: Knowledge
+    trial: Trial
+    """Of the method that was chosen."""
+    others: tuple[Trial, ...]
+    """Of the other methods, where they are compared."""
+    zero_shot: Interval | None
+    """Accuracy of the words alone on the same examples; None where there are none."""
+    abstention: Abstention | None
+    thresholds: Thresholds
+
+    def forecast(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """All that examples left out tell, as JSON takes it."""
+        trial = self.trial
+        return {
+            "method": trial.to_dict(),
+            "zero_shot": self.zero_shot.to_dict() if self.zero_shot else None,
+            "others": {other.method: other.to_dict() for other in self.others},
+            "class_recall": dict(zip(class_names, trial.recalls(), strict=True)),
+            "confusions": trial.confusions(class_names),
+            "abstention": asdict(self.abstention) if self.abstention else None,
+            "examples": len(self.examples),
+            "distinct_examples": int(self.groups.max()) + 1,
+            "judged": int(trial.judged.sum()),
+        }
+
+
+def learn(examples: Examples, words: Words | None, options: LearnOptions) -> Lesson:
+    """Learn from at least one example of each class, and from the class names unless None."""
+    groups = group_copies(examples.embeddings)
+    logits = None if words is None else words.logits(examples.embeddings)
+    z_scores = None if words is None else words.z_scores(examples.embeddings)
+    others = [name for name in METHODS if name != options.method] if options.compare else []
+    trial, *compared = (
+        try_method(name, examples, groups, logits, options) for name in (options.method, *others)
+    )
+    head = METHODS[options.method].fit_all(examples, options.seed)[trial.blend.setting]
+    familiarity, familiarities = learn_familiarity(examples, leave_one_out(groups), z_scores)
+    target, refused = options.target_accuracy, options.refused
+    abstention = None if target is None else trial.abstention(target)
+    return Lesson(
+        examples=examples,
+        groups=groups,
+        knowledge=Knowledge(head, trial.blend, familiarity, words),
+        trial=trial,
+        others=tuple(compared),
+        zero_shot=None if logits is None else zero_shot_accuracy(logits, examples.labels, groups),
+        abstention=abstention,
+        thresholds=Thresholds(
+            abstention.threshold if abstention else None,
+            None if refused is None else familiarity_threshold(familiarities, refused),
+        ),
+    )
+
+
+def lesson_notes(
+    lesson: Lesson,
+    class_names: Sequence[str],
+    names: Sequence[str],
+    options: LearnOptions,
+    input_name: str,
+) -> tuple[str, ...]:
+    """What the user should know, one sentence each.
+
+    Args:
+        lesson: Of N examples.
+        class_names: C.
+        names: N names of the examples, such as those of files.
+        options: Of the lesson.
+        input_name: What an example is, such as "image".
+    """
+    trial, labels = lesson.trial, lesson.examples.labels
+    labelled = [f"{name} ({class_names[n]})" for name, n in zip(names, labels, strict=True)]
+    notes = _copies(lesson, labelled, input_name)
+    alone = np.unique(labels[~trial.judged]).tolist()
+    if alone and not trial.judged.any():
+        known = "nothing tells what the examples add"
+        if lesson.zero_shot is not None:
+            known += ": the accuracy of zero-shot is the best guess, and the words weigh most"
+        notes.append(
+            f"Each class has one example, so {known}. Two a class are the least for a forecast."
+        )
+    elif alone:
+        named = shortened((class_names[label] for label in alone), _LISTED)
+        judged = "are judged by the words alone" if lesson.zero_shot else "are not judged"
+        notes.append(
+            f"Classes with one example ({named}) {judged} in the forecast. Give them a second."
+        )
+    if lesson.knowledge.words is not None and options.words is None and not trial.blend.share:
+        notes.append(
+            f"The class names get no weight: {len(labels)} examples do not show them to "
+            "be better than chance. A `words` of 0.5 would give them half of it."
+        )
+    if options.target_accuracy is not None and lesson.abstention is None and trial.judged.any():
+        notes.append(
+            f"{int(trial.judged.sum())} examples do not show a probability from which "
+            f"{options.target_accuracy:.0%} of the labels are right, so none is withheld as unsure."
+        )
+    doubted = trial.mistaken()
+    notes += [
+        f"{names[row]} is labelled {class_names[labels[row]]}, but the other examples say "
+        f"{class_names[label]} ({probability:.0%}). Look at it."
+        for row, label, probability in doubted[:_LISTED]
+    ]
+    if len(doubted) > _LISTED:
+        notes.append(f"{len(doubted) - _LISTED} more labels are doubted.")
+    return tuple(notes)
+
+
+def _copies(lesson: Lesson, labelled: Sequence[str], input_name: str) -> list[str]:
+    copies = [fold for fold in leave_one_out(lesson.groups) if len(fold) > 1]
+    if not copies:
+        return []
+    notes = [
+        f"{sum(map(len, copies))} examples show {len(copies)} {input_name}s more than once (near "
+        "enough to be copies); copies are left out together, or the forecast would be too good."
+    ]
+    mixed = [fold for fold in copies if len(set(lesson.examples.labels[fold].tolist())) > 1]
+    for fold in mixed[:_LISTED]:
+        named = ", ".join(labelled[row] for row in fold)
+        notes.append(f"One {input_name} has several labels: {named}. Keep the right one.")
+    if len(mixed) > _LISTED:
+        notes.append(f"{len(mixed) - _LISTED} more {input_name}s have several labels.")
+    return notes

@@ -79,12 +79,7 @@ _SMALLEST_SPREAD = 1e-6  # cosine: words that a model cannot tell apart make no 
 def z_scores(cosines: RealArray, reference_cosines: RealArray) -> DoubleArray:
     """How far each label stands above the reference prompts, in their standard deviations.
 
-    Args:
-        cosines: Shape (N, C), of inputs and labels.
-        reference_cosines: Shape (N, R), of the same inputs and the reference prompts.
-
-    Returns:
-        Shape (N, C).
+    Of the cosines of N inputs with C labels, (N, C), and with R reference prompts, (N, R).
     """
     null = reference_cosines.astype(np.float64)
     spread = np.maximum(null.std(axis=1, keepdims=True), _SMALLEST_SPREAD)
@@ -97,9 +92,5 @@ def presence(z_scores: DoubleArray, threshold: float) -> DoubleArray:
 
     At 2.1 this is the logistic regression for labels of which one in seven is in the image; a
     higher threshold is for rarer ones.
-
-    Args:
-        z_scores: Any shape.
-        threshold: What counts as even.
     """
     return sigmoid(SLOPE * (z_scores - threshold))

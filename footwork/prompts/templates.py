@@ -58,11 +58,7 @@ class Prompts:
         return max(self.templates, key=len).replace(SLOT, class_name)  # each has one slot
 
     def require_known(self, class_names: Sequence[str]) -> None:
-        """Refuse prompts of classes that are not there.
-
-        Raises:
-            ConfigError: A class of `by_class` is none of `class_names`.
-        """
+        """Refuse prompts of classes that are not there, by a `ConfigError`."""
         unknown = sorted(self.by_class.keys() - set(class_names))
         if unknown:
             raise ConfigError(
@@ -75,26 +71,35 @@ def load_prompts(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> 
     """Templates for all classes, or the prompts of single ones from a `.json` file.
 
     Such a file holds one object, {label: [prompt, …]}. A `{}` in a prompt stands for the label and
-    may be left out; labels that the file does not name take the default template.
-
-    Args:
-        name_or_path: `imagenet`, `short`, a template, or a file; None takes the default.
-        default: For classes without prompts of their own.
+    may be left out; labels that the file does not name take the default templates.
 
     Raises:
         ConfigError: The file cannot be read or used.
     """
-    if name_or_path is not None and name_or_path.lower().endswith(".json"):
-        return Prompts(tuple(default), _read_prompts(Path(name_or_path)))
-    return Prompts(load_templates(name_or_path, default))
+    if name_or_path is None or not name_or_path.lower().endswith(".json"):
+        return Prompts(load_templates(name_or_path, default))
+    path = Path(name_or_path)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ConfigError(f"{path} names a class twice. Put all its prompts into one list.")
+        return dict(pairs)
+
+    try:
+        document = json.loads(read_text(path), object_pairs_hook=unique)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(document, dict) or not document:
+        raise ConfigError(f'{path} must hold one object, {{"label": ["prompt", …], …}}.')
+    of_class = {name.strip(): _class_prompts(path, name, value) for name, value in document.items()}
+    return Prompts(tuple(default), of_class)
 
 
 def load_templates(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> tuple[str, ...]:
     """Templates by name, one as it stands, or a file of them; `{}` alone is the bare label.
 
     Args:
-        name_or_path: `imagenet`, `short`, a template, or a file with one a line; None takes the
-            default.
+        name_or_path: `imagenet`, `short`, a template, or a file with one a line.
         default: What None stands for.
 
     Raises:
@@ -104,18 +109,15 @@ def load_templates(name_or_path: str | None, default: Sequence[str] = DEFAULT) -
         return tuple(default)
     if name_or_path in NAMED:
         return NAMED[name_or_path]
-    path = Path(name_or_path)
-    if path.exists():
-        return _checked(read_entries(path))
-    if SLOT in name_or_path:
-        return _checked([Entry(name_or_path.strip(), "--templates")])
-    raise ConfigError(
-        f"There are no templates {name_or_path!r}. Give {', '.join(NAMED)}, a template with one "
-        f"{SLOT}, such as {DEFAULT[0]!r}, or a file with one a line."
-    )
-
-
-def _checked(entries: Sequence[Entry]) -> tuple[str, ...]:
+    if (path := Path(name_or_path)).exists():
+        entries: Sequence[Entry] = read_entries(path)
+    elif SLOT in name_or_path:
+        entries = [Entry(name_or_path.strip(), "--templates")]
+    else:
+        raise ConfigError(
+            f"There are no templates {name_or_path!r}. Give {', '.join(NAMED)}, a template with "
+            f"one {SLOT}, such as {DEFAULT[0]!r}, or a file with one a line."
+        )
     places: dict[str, str] = {}
     for entry in entries:
         slots = entry.text.count(SLOT)
@@ -128,21 +130,6 @@ def _checked(entries: Sequence[Entry]) -> tuple[str, ...]:
             raise ConfigError(f"{entry.place} repeats {places[entry.text]}. Keep one.")
         places[entry.text] = entry.place
     return tuple(places)
-
-
-def _read_prompts(path: Path) -> dict[str, tuple[str, ...]]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ConfigError(f"{path} names a class twice. Put all its prompts into one list.")
-        return dict(pairs)
-
-    try:
-        document = json.loads(read_text(path), object_pairs_hook=unique)
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(document, dict) or not document:
-        raise ConfigError(f'{path} must hold one object, {{"label": ["prompt", …], …}}.')
-    return {name.strip(): _class_prompts(path, name, value) for name, value in document.items()}
 
 
 def _class_prompts(path: Path, name: str, value: Any) -> tuple[str, ...]:

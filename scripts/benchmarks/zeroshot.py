@@ -29,7 +29,7 @@ from scripts.benchmarks.image_material import (
 )
 from scripts.benchmarks.suite import Benchmark, Contest, Peer, Setting, seconds
 from scripts.benchmarks.training import watched
-from zeroshot.classifier import ZeroShotClassifier, ZeroShotOptions
+from zeroshot import ZeroShotClassifier, ZeroShotOptions
 
 TEMPLATE = "a photo of a {}."
 ALWAYS = ZeroShotOptions(templates=TEMPLATE, none_below=None, top_k=1)

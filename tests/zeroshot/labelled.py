@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.zeroshot.stand_in import StandInEncoder
-from zeroshot.evaluate import EvaluateOptions, evaluate_images
+from zeroshot.evaluate import evaluate_images
 from zeroshot.evaluation import ImageEvaluation
 from zeroshot.labelled_images import LabelledImages, read_labelled_images
+from zeroshot.options import EvaluateOptions
 
 EASY = {
     "cat": ["cat 1", "cat 2", "cat 3"],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from footwork.errors import ConfigError
-from footwork.prompts.labels import LISTED, near_cosine, near_pairs
+from footwork.prompts.class_embeddings import LISTED, near_cosine, near_pairs
 from footwork.prompts.none_of_these import NONE_BELOW
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
 from zeroshot.classifier import (
@@ -20,7 +20,6 @@ from zeroshot.classifier import (
     ZeroShotClassifier,
     ZeroShotOptions,
 )
-from zeroshot.labelling import Labelling
 from zeroshot.rows import flat_row, label_row
 
 LABELS = ["cat", "dog", "fire truck"]
@@ -86,9 +85,9 @@ def test_every_way_in_gives_the_same_answers(bias: float | None, multi: bool) ->
 
 def test_many_rows_are_answered_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings = np.random.default_rng(0).normal(size=(50, WIDTH))
-    asked = classifier()
-    whole = list(asked.label_embeddings(embeddings))
+    whole = list(classifier().label_embeddings(embeddings))
     monkeypatch.setattr("zeroshot.classifier._CELLS", 1000)
+    asked = classifier()
     for one, other in zip(asked.label_embeddings(embeddings), whole, strict=True):
         assert one.label == other.label
         assert one.scores == pytest.approx(other.scores, abs=1e-5)
@@ -154,16 +153,6 @@ def test_of_very_many_labels_the_best_scores_are_given_and_the_note_says_so() ->
     assert len(classifier(names[:MANY]).predict(PICTURES[:1])[0].scores) == MANY
 
 
-def test_what_is_kept_to_sort_the_files_has_no_scores() -> None:
-    labelling = Labelling(classifier().label_files(PICTURES), keeps=True)
-    assert all(answer.scores for answer in labelling)
-    assert [(answer.label, answer.scores) for answer in labelling.kept] == [
-        ("cat", {}),
-        ("fire truck", {}),
-        (None, {}),
-    ]
-
-
 def test_a_file_that_cannot_be_read_is_an_answer_too() -> None:
     answers = list(classifier().label_files([Path("cat.jpg"), Path("broken.jpg"), Path("dog.jpg")]))
     assert given(answers) == ["cat", None, "dog"]
@@ -199,7 +188,7 @@ def test_labels_that_are_nearly_the_same_are_named_before_the_run() -> None:
 def test_too_many_labels_are_not_compared_and_the_note_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("footwork.prompts.labels.MOST_COMPARED", 2)
+    monkeypatch.setattr("footwork.prompts.class_embeddings.MOST_COMPARED", 2)
     (note,) = classifier(["cat", "truck of fire", "fire truck"]).notes
     assert note == "More than 2 labels are not compared with one another."
 
@@ -227,7 +216,7 @@ def test_near_pairs_are_the_same_however_they_are_cut(monkeypatch: pytest.Monkey
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     names = [str(n) for n in range(60)]
     whole, number = near_pairs(names, rows, 0.9)
-    monkeypatch.setattr("footwork.prompts.labels._BLOCK", 7)
+    monkeypatch.setattr("footwork.prompts.class_embeddings._BLOCK", 7)
     assert near_pairs(names, rows, 0.9) == (whole, number)
     near = sorted(
         (
@@ -239,15 +228,14 @@ def test_near_pairs_are_the_same_however_they_are_cut(monkeypatch: pytest.Monkey
         reverse=True,
     )
     assert number == len(near) > LISTED
-    assert {(p.first, p.second) for p in whole} == {(i, j) for _, i, j in near[:LISTED]}
-    assert [p.cosine for p in whole] == sorted((p.cosine for p in whole), reverse=True)
+    assert list(whole) == [(i, j, pytest.approx(near)) for near, i, j in near[:LISTED]]
 
 
 def test_of_many_labels_that_are_the_same_the_first_pairs_are_told() -> None:
     count = 2500  # more than a block
     pairs, number = near_pairs([str(n) for n in range(count)], np.ones((count, 1), np.float32), 0.9)
     assert number == count * (count - 1) // 2
-    assert [(pair.first, pair.second) for pair in pairs] == [("0", str(n)) for n in range(1, 6)]
+    assert [pair[:2] for pair in pairs] == [("0", str(n)) for n in range(1, 6)]
 
 
 def test_near_is_a_share_of_the_usual_distance() -> None:

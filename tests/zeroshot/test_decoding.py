@@ -30,9 +30,8 @@ from zeroshot import (
     ZeroShotClassifier,
     ZeroShotOptions,
 )
-from zeroshot.finetuned import FinetunedOptions
 from zeroshot.labelled_images import read_examples
-from zeroshot.options import TeachOptions
+from zeroshot.options import FinetunedOptions, TeachOptions
 from zeroshot.teach import teach_files
 
 SHAPES = ("circle", "star")

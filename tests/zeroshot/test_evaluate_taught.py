@@ -11,11 +11,10 @@ from footwork.errors import DataError, ModelError
 from footwork.evaluation.text import display_width
 from tests.zeroshot.labelled import collection, evaluate
 from tests.zeroshot.stand_in import StandInEncoder
-from zeroshot.evaluate import EvaluateOptions, evaluate_images
+from zeroshot.evaluate import evaluate_images
 from zeroshot.labelled_images import LabelledImages, read_examples
-from zeroshot.options import TeachOptions
-from zeroshot.taught import TaughtClassifier
-from zeroshot.teach import teach_files
+from zeroshot.options import EvaluateOptions, TeachOptions
+from zeroshot.teach import TaughtClassifier, teach_files
 
 # The stand-in sees the words of a file's name: these say nothing of the class.
 EXAMPLES = {

@@ -11,9 +11,9 @@ import pytest
 from footwork.errors import ConfigError
 from footwork.evaluation.text import display_width
 from tests.zeroshot.labelled import MIXED, collection, evaluate, many
-from zeroshot.evaluate import EvaluateOptions
 from zeroshot.evaluation import require_report_place
 from zeroshot.labelled_images import LabelledImages
+from zeroshot.options import EvaluateOptions
 
 
 @pytest.fixture

@@ -184,11 +184,11 @@ def test_the_folder_above_the_splits_is_refused(tmp_path: Path) -> None:
 
 def test_images_that_cannot_be_read_do_not_count(tmp_path: Path) -> None:
     folder = touch(tmp_path / "all", "cat/cat.jpg", "cat/broken.jpg", "dog/dog.jpg")
-    embedded = embed_labelled_images(StandInEncoder(), read_labelled_images(folder))
-    assert [path.name for path in embedded.images.paths] == ["cat.jpg", "dog.jpg"]
-    assert embedded.images.targets.tolist() == [0, 1]
-    assert len(embedded.embeddings) == 2
-    [skipped] = embedded.images.skipped
+    images, rows = embed_labelled_images(StandInEncoder(), read_labelled_images(folder))
+    assert [path.name for path in images.paths] == ["cat.jpg", "dog.jpg"]
+    assert images.targets.tolist() == [0, 1]
+    assert len(rows) == 2
+    [skipped] = images.skipped
     assert skipped.place == str(folder / "cat" / "broken.jpg")
     assert skipped.reason == "it ends too early"
 

@@ -10,9 +10,9 @@ from footwork.encoder.streaming import Preprocessing
 from footwork.images.decoding import decode_image
 from footwork.models.image_classifiers import load_image_processor
 from tests.zeroshot.image_towers import build_tower, draw_classes
-from zeroshot.config import FinetuneConfig
+from zeroshot.options import FinetuneConfig
 from zeroshot.pixels import augmented, decode_once
-from zeroshot.splits import read_images
+from zeroshot.task import read_images
 
 
 @pytest.mark.parametrize("family", ["clip", "vit", "resnet"])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
-from footwork.prompts.labels import Scorer
+from footwork.prompts.class_embeddings import Scorer
 
 TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 TEXT |= {"num_attention_heads": 4, "vocab_size": 99}

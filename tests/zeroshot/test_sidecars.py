@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from footwork.errors import DataError
-from zeroshot.sidecars import XmpPacket, sidecars_of, write_sidecar, write_sidecars
+from zeroshot.sorting.sidecars import XmpPacket, sidecars_of, write_sidecar, write_sidecars
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 

@@ -12,17 +12,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from footwork.errors import ConfigError, DataError, ModelError
-from footwork.fewshot.forecast import forecast_text
+from footwork.fewshot.forecast import Candidates, forecast_text, suggest
 from footwork.fewshot.knowledge import WEIGHTS, Thresholds
 from footwork.fewshot.methods import METHODS
-from footwork.fewshot.suggestions import Candidates, suggest
 from footwork.files.folders import MANIFEST
 from footwork.prompts.templates import spoken
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot.labelled_images import read_examples
 from zeroshot.options import TeachOptions
-from zeroshot.taught import TaughtClassifier
-from zeroshot.teach import TaughtRun, teach, teach_files
+from zeroshot.teach import TaughtClassifier, TaughtRun, teach, teach_files
 
 DEFAULTS = TeachOptions()
 
@@ -78,7 +76,7 @@ def test_a_fresh_process_predicts_the_same(folder: Path) -> None:
     np.save(folder.parent / "new.npy", embeddings)
     code = (
         "import sys, json, numpy as np\n"
-        "from zeroshot.taught import TaughtClassifier\n"
+        "from zeroshot.teach import TaughtClassifier\n"
         "loaded = TaughtClassifier.load(sys.argv[1])\n"
         "print(json.dumps(loaded.predict_proba(np.load(sys.argv[2])).tolist()))\n"
         "assert 'torch' not in sys.modules\n"
@@ -171,9 +169,10 @@ def test_embeddings_of_another_width_are_refused(folder: Path) -> None:
 def test_a_folder_that_was_not_taught_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no taught classifier"):
         TaughtClassifier.load(folder)
-    (tmp_path / MANIFEST).write_text('{"application": "textclf"}')
-    with pytest.raises(ModelError, match="holds no taught classifier"):
-        TaughtClassifier.load(tmp_path)
+    for other, said in (("else", "holds no taught"), ("textclf", "classifies texts, not images")):
+        (tmp_path / MANIFEST).write_text(json.dumps({"application": other}))
+        with pytest.raises(ModelError, match=said):
+            TaughtClassifier.load(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "lacking"])

@@ -13,8 +13,7 @@ from footwork.fewshot import forecast
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, leave_one_out
 from footwork.fewshot.familiarity import familiarity_threshold, learn_familiarity
-from footwork.fewshot.knowledge import Words
-from footwork.fewshot.lesson import learn, lesson_notes
+from footwork.fewshot.knowledge import Words, learn, lesson_notes
 from footwork.fewshot.methods import METHODS
 from tests.zeroshot.clouds import WIDTH, accuracy, clouds, round_clouds, words_for
 from zeroshot.options import TeachOptions
@@ -98,7 +97,7 @@ def test_the_forecast_comes_true_and_its_interval_holds(per_class: int) -> None:
     assert np.mean(held) >= 0.9  # 0.95, and what 40 draws may miss it by
 
 
-@pytest.mark.parametrize("per_class", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("per_class", [1, 4, 16])
 @pytest.mark.parametrize(("width", "apart"), [(12, 0.6), (48, 0.4), (200, 0.3)])
 def test_it_does_not_lose_to_logistic_regression(per_class: int, width: int, apart: float) -> None:
     gains = []

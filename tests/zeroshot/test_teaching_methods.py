@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from footwork.fewshot import contrastive as siamese
-from footwork.fewshot import discriminant, prototypes, tip_adapter
+from footwork.fewshot.discriminant import discriminants, prototypes
 from footwork.fewshot.examples import Examples, group_copies, leave_one_out, make_folds
 from footwork.fewshot.heads import head_from_tensors, head_tensors
-from footwork.fewshot.methods import METHODS
+from footwork.fewshot.methods import METHODS, tip_adapter
 from footwork.prompts.class_embeddings import unit_rows
 from tests.zeroshot.clouds import accuracy, clouds
 
@@ -99,16 +99,16 @@ def test_the_discriminant_comes_near_the_best_possible_answer() -> None:
     rows = centres[labels] + generator.normal(size=(6000, 6)) * shape
     distances = (((rows[:, None] - centres) / shape) ** 2).sum(axis=2)
     best = accuracy(-distances, labels)
-    head = discriminant.fit(Examples(rows[:1500], labels[:1500], 3))
+    head = discriminants(Examples(rows[:1500], labels[:1500], 3))[0]
     reached = accuracy(head.scores(rows[1500:]), labels[1500:])
-    nearest = prototypes.fit(Examples(rows[:1500], labels[:1500], 3))
+    nearest = prototypes(Examples(rows[:1500], labels[:1500], 3))
     assert reached > best - 0.015
     assert accuracy(nearest.scores(rows[1500:]), labels[1500:]) < best - 0.05
 
 
 def test_the_discriminant_does_not_favour_the_larger_class() -> None:
     examples, new = clouds((3, 60)), clouds((300, 300), seed=1)
-    taken = discriminant.fit(examples).scores(new.embeddings).argmax(axis=1)
+    taken = discriminants(examples)[0].scores(new.embeddings).argmax(axis=1)
     assert 0.35 < taken.mean() < 0.65
 
 
@@ -117,17 +117,15 @@ def test_copies_of_one_image_leave_no_scatter_and_the_nearest_mean_decides() -> 
     rows = np.repeat(once.embeddings, 3, axis=0)
     copies = Examples(rows, np.repeat(once.labels, 3), 3)
     new = clouds((40, 40, 40), seed=1, apart=3.0).embeddings
-    scores = discriminant.fit(copies).scores(new)
-    np.testing.assert_allclose(
-        centred(scores), centred(prototypes.fit(once).scores(new)), atol=1e-5
-    )
+    scores = discriminants(copies)[0].scores(new)
+    np.testing.assert_allclose(centred(scores), centred(prototypes(once).scores(new)), atol=1e-5)
 
 
 def test_the_nearest_mean_is_sought_from_the_middle_of_the_classes() -> None:
     # What all images share must not count: the first class is longest in that direction.
     shared, first, second = np.eye(3)
     means = unit_rows(np.stack([3 * shared + 0.2 * first, 3 * shared + second]))
-    head = prototypes.fit(Examples(means, np.array([0, 1]), 2))
+    head = prototypes(Examples(means, np.array([0, 1]), 2))
     new = unit_rows(np.stack([3 * shared + 0.3 * second, 3 * shared + 0.9 * second]))
     assert head.scores(new).argmax(axis=1).tolist() == [0, 1]
 
@@ -141,7 +139,7 @@ def test_many_classes_of_few_examples_are_learned_in_silence(name: str) -> None:
 
 def test_votes_of_a_class_are_averaged() -> None:
     examples = clouds((2, 40), apart=0.0)
-    scores = tip_adapter.fit(examples, 4.0).scores(clouds((50, 50), seed=1, apart=0.0).embeddings)
+    scores = tip_adapter(examples, 4.0).scores(clouds((50, 50), seed=1, apart=0.0).embeddings)
     assert 0.9 < scores[:, 0].mean() / scores[:, 1].mean() < 1.1
 
 

@@ -21,7 +21,7 @@ from tests.zeroshot.trees import (
     tree,
     two_disks,
 )
-from zeroshot.sorting import apply_plan, execution, plan_sorting, undo_sorting
+from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
 from zeroshot.sorting.record import UndoRecord
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -47,7 +47,7 @@ def put_back(root: Path) -> None:
 def test_a_kill_at_any_moment_can_be_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: How, number: int, block: int
 ) -> None:
-    monkeypatch.setattr(execution, "_BLOCK", block)
+    monkeypatch.setattr("zeroshot.sorting.plan._BLOCK", block)
     before = tree(planted(tmp_path / "before", FILES))
     moments = 0
     with disks(number):
@@ -80,7 +80,7 @@ def test_a_line_that_a_kill_cut_short_is_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: How
 ) -> None:
     before = tree(planted(tmp_path / "before", FILES))
-    monkeypatch.setattr(execution, "_BLOCK", 1)
+    monkeypatch.setattr("zeroshot.sorting.plan._BLOCK", 1)
     write = UndoRecord.write
 
     def torn(record: UndoRecord, steps: object) -> None:

@@ -1,8 +1,13 @@
 """Files in folders by their label: planned first, then done, and undone if it was not wanted."""
 
 from footwork.files.placing import How
-from zeroshot.sorting.execution import SortingOutcome, apply_plan
-from zeroshot.sorting.plan import SortingPlan, label_folders, plan_sorting
+from zeroshot.sorting.plan import (
+    SortingOutcome,
+    SortingPlan,
+    apply_plan,
+    label_folders,
+    plan_sorting,
+)
 from zeroshot.sorting.undo import UndoOutcome, undo_sorting
 
 __all__ = [

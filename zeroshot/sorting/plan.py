@@ -1,4 +1,4 @@
-"""What sorting would do: a value to look at before anything is done."""
+"""What sorting would do, a value to look at before anything is done; and the doing of it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,31 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, DataError
 from footwork.files.faults import Fault, counted, fault_lines, first_lines, shortened, why
-from footwork.files.paths import path_line
-from footwork.files.placing import How, TargetFolder, name_key
+from footwork.files.paths import path_line, shell_word
+from footwork.files.placing import How, TargetFolder, name_key, part_name, place_file, take_back
+from footwork.files.plain_files import content_hash
+from footwork.images.ahead import DISK_READERS, decoded_ahead
 from footwork.images.finding import is_visible
-from zeroshot.sidecars import companions_of, sidecar_beside, sidecars_of
-from zeroshot.sorting.record import recorded_copies
+from zeroshot.sorting.record import (
+    FILE_NAME,
+    SortedFile,
+    Step,
+    UndoRecord,
+    opened_record,
+    recorded_copies,
+)
+from zeroshot.sorting.sidecars import companions_of, sidecar_beside, sidecars_of
+
+if TYPE_CHECKING:
+    from zeroshot.classifier import LabelledImage
 
 NONE_FOLDER = "none of these"
 """Holds the images that got no label."""
@@ -26,6 +38,9 @@ _LONGEST = 100  # bytes; names may have 255, and Windows wants whole paths below
 _FORBIDDEN = frozenset('\\/:*?"<>|')
 # Devices of Windows, with whatever ending.
 _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+_LISTED = 10  # files that the text names, of each kind
+_BLOCK = 100  # images whose steps are recorded, and flushed to the disk, together
+_TOLD = 1000  # images from one note to the next
 
 
 def label_folders(labels: Iterable[str]) -> dict[str | None, str]:
@@ -48,20 +63,18 @@ class FolderNames:
         self._owners: dict[str, str | None] = {}
 
     def of(self, label: str | None) -> str:
-        """The name of its folder.
-
-        Raises:
-            ConfigError: It is the folder of another label.
-        """
-        known = self._names.get(label)
-        if known is not None:
-            return known
+        """The name of its folder; a `ConfigError` if that is the folder of another label."""
+        if label in self._names:
+            return self._names[label]
         name = NONE_FOLDER if label is None else folder_name(label)
         owner = self._owners.setdefault(name_key(name), label)
         if owner != label:
+            first, second = (
+                "The images of no label" if one is None else f"The label {one!r}"
+                for one in (owner, label)
+            )
             raise ConfigError(
-                f"{_named(owner)} and {_named(label)} would share the folder {name!r}. "
-                "Rename a label."
+                f"{first} and {second} would share the folder {name!r}. Rename a label."
             )
         return self._names.setdefault(label, name)
 
@@ -77,29 +90,6 @@ def folder_name(label: str) -> str:
     if not name or _RESERVED.fullmatch(name) or not is_visible(name):
         return f"_{name}"
     return name
-
-
-def _named(label: str | None) -> str:
-    return "The images of no label" if label is None else f"The label {label!r}"
-
-
-_LISTED = 10  # files that the text names, of each kind
-
-
-class Labelled(Protocol):
-    """What sorting must know of an image: `zeroshot.classifier.LabelledImage` does."""
-
-    @property
-    def path(self) -> Path | None:
-        """Where it stands."""
-
-    @property
-    def label(self) -> str | None:
-        """None where no label fits."""
-
-    @property
-    def fault(self) -> str | None:
-        """Why it cannot be read, and stays where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +112,7 @@ class PlannedImage:
 
 @dataclass(frozen=True, slots=True)
 class SortingPlan:
-    """All that sorting would do; `apply_plan` does it.
-
-    A command prints `to_text()`, and goes on to `apply_plan` where `--yes` is given.
-    """
+    """All that sorting would do; `apply_plan` does it."""
 
     target: Path
     """The folder to sort into; its sub-folders are named after the labels."""
@@ -143,46 +130,31 @@ class SortingPlan:
 
     def to_text(self) -> str:
         """What would happen: counts for each folder, the first files, and what stays."""
-        return "\n".join([*self._counts(), *self._first_files(), *self._staying(), self._ending()])
-
-    def _counts(self) -> Iterator[str]:
-        if not self.images:
-            return
-        counts = Counter(path_line(Path(image.target.parent.name)) for image in self.images)
-        into = path_line(self.target)
-        yield f"Would {self.how} {counted(len(self.images), 'image')} into {into}:"
-        width = max(map(len, counts))
-        for name, number in counts.most_common():
-            yield f"  {name:<{width}}  {number:>7,}"
-        sidecars = sum(len(image.sidecars) for image in self.images)
-        if sidecars:
-            yield f"and with them {counted(sidecars, 'sidecar')} (.xmp)."
-
-    def _first_files(self) -> Iterator[str]:
-        yield from first_lines(
-            [f"{path_line(one.source)} → {path_line(one.target)}" for one in self.images], _LISTED
+        lines = []
+        if self.images:
+            counts = Counter(path_line(Path(image.target.parent.name)) for image in self.images)
+            into, width = path_line(self.target), max(map(len, counts))
+            lines.append(f"Would {self.how} {counted(len(self.images), 'image')} into {into}:")
+            lines += [f"  {name:<{width}}  {number:>7,}" for name, number in counts.most_common()]
+            if sidecars := sum(len(image.sidecars) for image in self.images):
+                lines.append(f"and with them {counted(sidecars, 'sidecar')} (.xmp).")
+        ways = [f"{path_line(image.source)} → {path_line(image.target)}" for image in self.images]
+        lines += first_lines(ways, _LISTED)
+        lines += _companion_lines(self.images)
+        staying = {
+            "stood there already, with the same content.": self.there,
+            f"in sub-folders of {path_line(self.target)} stay: they count as sorted.": self.inside,
+            "stay: copies that an earlier run made.": self.copies,
+        }
+        lines += [f"{counted(count, 'image')} {said}" for said, count in staying.items() if count]
+        lines += fault_lines(self.faults, "Staying where they are")
+        done = (
+            "Nothing is done yet: add --yes to do it." if self.images else "There is nothing to do."
         )
-
-    def _staying(self) -> Iterator[str]:
-        yield from companion_lines(self.images)
-        if self.there:
-            yield f"{counted(self.there, 'image')} stood there already, with the same content."
-        if self.inside:
-            yield (
-                f"{counted(self.inside, 'image')} in sub-folders of {path_line(self.target)} "
-                "stay: they count as sorted."
-            )
-        if self.copies:
-            yield f"{counted(self.copies, 'image')} stay: copies that an earlier run made."
-        yield from fault_lines(self.faults, "Staying where they are")
-
-    def _ending(self) -> str:
-        if not self.images:
-            return "There is nothing to do."
-        return "Nothing is done yet: add --yes to do it."
+        return "\n".join([*lines, done])
 
 
-def companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
+def _companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
     """Name the files that stay though their names are those of images that go."""
     staying = [path for image in images for path in image.companions]
     if staying:
@@ -190,7 +162,7 @@ def companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
         yield f"{counted(len(staying), 'file')} of the same names stay: {named}."
 
 
-def plan_sorting(labelled: Iterable[Labelled], target: Path, how: How) -> SortingPlan:
+def plan_sorting(labelled: Iterable[LabelledImage], target: Path, how: How) -> SortingPlan:
     """Decide for each image in which folder and under which name it goes; nothing is changed.
 
     An image without a label goes into `none of these`; one that cannot be read stays. With several
@@ -238,26 +210,24 @@ class _Planner:
         self._recorded: dict[Path, frozenset[Path]] = {}
         self._names_there: dict[Path, defaultdict[str, list[str]]] = {}
 
-    def add(self, row: Labelled) -> None:
+    def add(self, row: LabelledImage) -> None:
         """Decide on one image."""
-        if row.path is None:
+        path, fault = row.path, row.fault
+        if path is None:
             raise ValueError("An image without a path cannot be sorted.")
         try:
-            if (fault := self._fault(row.path, row.fault)) is not None:
-                self.faults.append(Fault(row.path, fault))
-            elif self._lies_inside(row.path.parent):
+            if fault is None and self._how == "move" and path.is_symlink():
+                fault = "it is a link, which would lead nowhere: copy it, or move what it leads to"
+            if fault is not None:
+                self.faults.append(Fault(path, fault))
+            elif self._lies_inside(path.parent):
                 self.inside += 1
-            elif self._is_own_copy(row.path):
+            elif self._is_own_copy(path):
                 self.copies += 1
             else:
-                self._place(row.path, self._folder(row.label))
+                self._place(path, self._folder(row.label))
         except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
-            self.faults.append(Fault(row.path, why(error)))
-
-    def _fault(self, path: Path, fault: str | None) -> str | None:
-        if fault is None and self._how == "move" and path.is_symlink():
-            return "it is a link, which would lead nowhere: copy it, or move what it leads to"
-        return fault
+            self.faults.append(Fault(path, why(error)))
 
     def _place(self, path: Path, folder: TargetFolder) -> None:
         sidecars = sidecars_of(path)
@@ -265,7 +235,7 @@ class _Planner:
         # belongs to another.
         target = folder.place(
             path,
-            lambda target: [sidecar_beside(target, path, one) for one in sidecars or (None,)],
+            lambda target: [sidecar_beside(target, path, own) for own in sidecars or (None,)],
         )
         if target is None:
             self.there += 1
@@ -304,3 +274,130 @@ class _Planner:
         if folder not in self._inside:
             self._inside[folder] = self._root in folder.resolve().parents
         return self._inside[folder]
+
+
+@dataclass(frozen=True, slots=True)
+class SortingOutcome:
+    """What came of a plan."""
+
+    failed: tuple[Fault, ...]
+    """Files that were left where they are, and why."""
+    how: How
+    undo_file: Path | None
+    """None if there was nothing to do."""
+    placed: tuple[PlannedImage, ...] = ()
+    """The images that stand at their target."""
+
+    @property
+    def done(self) -> int:
+        """How many these are."""
+        return len(self.placed)
+
+    def to_text(self) -> str:
+        """What was done, what was not, and how it is undone."""
+        verb = "copied" if self.how == "copy" else "moved"
+        lines = [f"{counted(self.done, 'image')} {verb}."]
+        lines += fault_lines(self.failed, f"Not {verb}")
+        lines += _companion_lines(self.placed)
+        if self.undo_file is not None:
+            command = f"footwork zeroshot undo {shell_word(self.undo_file)}"
+            lines.append(f"To put everything back: {command}")
+        return "\n".join(lines)
+
+
+def apply_plan(plan: SortingPlan, notify: Callable[[str], None] | None = None) -> SortingOutcome:
+    """Copy or move each file of a plan, each wholly or not at all.
+
+    What cannot be done is listed, and the others go on. Before anything is done it is recorded in
+    `footwork-undo.jsonl` of the target folder: whenever this ends, be it by a kill, `undo_sorting`
+    puts everything back. (A kill before the first file may leave the target folder, empty.)
+
+    Raises:
+        ConfigError: Another process sorts into the same folder.
+        DataError: The target folder, or the undo file in it, cannot be written.
+    """
+    if not plan.images:
+        return SortingOutcome((), plan.how, None)
+    absolute = plan.target.absolute()
+    made = [path for path in (absolute, *absolute.parents) if not path.exists()]
+    try:
+        plan.target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"Cannot make the folder {path_line(plan.target)}: {why(error)}."
+        ) from error
+    with opened_record(plan.target / FILE_NAME) as record:
+        try:
+            record.write(Step("folder", os.path.relpath(path, plan.target)) for path in made[::-1])
+        except OSError as error:
+            raise DataError(f"Cannot write {path_line(record.path)}: {why(error)}.") from error
+        execution = _Execution(plan, record)
+        for start in range(0, len(plan.images), _BLOCK):
+            if notify is not None and start and start % _TOLD == 0:
+                notify(f"{start:,} of {len(plan.images):,} images")
+            execution.run(plan.images[start : start + _BLOCK])
+    return SortingOutcome(tuple(execution.failed), plan.how, record.path, tuple(execution.placed))
+
+
+class _Execution:
+    """Does a plan block by block."""
+
+    def __init__(self, plan: SortingPlan, record: UndoRecord) -> None:
+        self.placed: list[PlannedImage] = []
+        self.failed: list[Fault] = []
+        self._plan, self._record = plan, record
+        self._folders: set[Path] = set()
+
+    def run(self, images: Sequence[PlannedImage]) -> None:
+        """Record the steps of some images, then do them."""
+        steps = {}
+        for image, files in decoded_ahead(images, self._sorted_files, DISK_READERS):
+            if isinstance(files, tuple):
+                steps[image] = files
+            else:
+                self.failed.append(Fault(image.source, files.reason))
+        try:
+            self._record.write(self._steps(steps))
+        except OSError as error:
+            reason = f"the undo file cannot be written: {why(error)}"
+            self.failed += [Fault(image.source, reason) for image in steps]
+            return
+        for image, files in steps.items():
+            fault = self._place(image.target.parent, files)
+            if fault is None:
+                self.placed.append(image)
+            else:
+                self.failed.append(fault)
+
+    def _sorted_files(self, image: PlannedImage) -> tuple[SortedFile, ...]:
+        """What the record says of an image and its sidecars, whose bytes are read."""
+        files = []
+        for source, target in image.files():
+            place = target.relative_to(self._plan.target).as_posix()
+            absolute = os.path.join(os.path.realpath(source.parent), source.name)  # noqa: PTH118
+            files.append(SortedFile(absolute, place, content_hash(source), part_name()))
+        return tuple(files)
+
+    def _steps(self, steps: dict[PlannedImage, tuple[SortedFile, ...]]) -> Iterator[Step]:
+        for image, files in steps.items():
+            folder = image.target.parent
+            if folder not in self._folders and not folder.exists():
+                yield Step("folder", folder.name)
+            self._folders.add(folder)
+            yield Step(self._plan.how, files=files)
+
+    def _place(self, folder: Path, files: Sequence[SortedFile]) -> Fault | None:
+        """Place an image and its sidecars: all of them, or none."""
+        done: list[tuple[Path, Path]] = []
+        for file in files:
+            source, target = Path(file.source), self._plan.target / file.target
+            try:
+                folder.mkdir(exist_ok=True)
+                place_file(source, target, self._plan.how, file.part)
+            except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
+                for placed, origin in reversed(done):
+                    with suppress(OSError):  # the undo file knows of it
+                        take_back(placed, origin, self._plan.how)
+                return Fault(source, why(error))
+            done.append((target, source))
+        return None

@@ -115,8 +115,8 @@ def own_key() -> bytes:
                 file.write(os.urandom(_KEY_BYTES))
         for pause in (0.0, 0.2):  # another process may be about to write it
             time.sleep(pause)
-            with open_plain(path) as found:
-                if key := found.read():
+            with open_plain(path) as kept:
+                if key := kept.read():
                     break
     except OSError as error:
         raise DataError(
@@ -154,13 +154,7 @@ def _file_of(value: Any) -> SortedFile:
 
 
 class UndoRecord:
-    """An undo file that this process alone has open.
-
-    Args:
-        path: Where it stands.
-        file: Open for reading and appending, unbuffered.
-        key: Signs lines.
-    """
+    """An undo file that this process alone has open, for reading and appending, unbuffered."""
 
     def __init__(self, path: Path, file: FileIO, key: bytes) -> None:
         self.path = path
@@ -175,7 +169,8 @@ class UndoRecord:
         Raises:
             OSError: They cannot be written.
         """
-        rest, before = b"".join(step.to_line(self.key) for step in steps), self._size
+        rest = b"".join(step.to_line(self.key) for step in steps)
+        before = os.fstat(self._file.fileno()).st_size
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -184,10 +179,6 @@ class UndoRecord:
             with suppress(OSError):
                 self._file.truncate(before)
             raise
-
-    @property
-    def _size(self) -> int:
-        return os.fstat(self._file.fileno()).st_size
 
 
 @contextmanager
@@ -212,7 +203,10 @@ def opened_record(path: Path) -> Iterator[UndoRecord]:
             ) from error
         except OSError:  # no locks here, as on some network storages
             pass
-        if not _is_there(path, file):  # whoever had the lock has put another in its place
+        is_there = False
+        with suppress(OSError):
+            is_there = os.path.samestat(os.stat(path), os.fstat(file.fileno()))  # noqa: PTH116
+        if not is_there:  # whoever had the lock has put another in its place
             raise ConfigError(
                 f"Another command has just changed {path_line(path)}. Run this one again."
             )
@@ -233,7 +227,7 @@ def recorded_copies(folder: Path) -> frozenset[Path]:
         for line in file:
             with suppress(ValueError):
                 step, _ = Step.from_line(line, b"")
-                copies.update(folder / one.target for one in step.files if step.step == "copy")
+                copies.update(folder / copy.target for copy in step.files if step.step == "copy")
     return frozenset(copies)
 
 
@@ -246,12 +240,6 @@ def _opened(path: str, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _is_there(path: Path, file: FileIO) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))  # noqa: PTH116
-    return False
 
 
 def _cut_torn(file: FileIO) -> list[bytes]:

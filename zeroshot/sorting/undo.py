@@ -15,8 +15,8 @@ from footwork.files.folders import published_file
 from footwork.files.paths import path_line
 from footwork.files.placing import are_identical, place_file
 from footwork.files.plain_files import content_hash
-from zeroshot.sidecars import sidecar_beside, sidecars_of
 from zeroshot.sorting.record import FILE_NAME, SortedFile, Step, UndoRecord, opened_record
+from zeroshot.sorting.sidecars import sidecar_beside, sidecars_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,9 @@ class UndoOutcome:
 
     def to_text(self) -> str:
         """What was put back, and what was not."""
-        said = f"{counted(self.moved_back, 'file')} moved back, "
-        said += f"{counted(self.deleted, 'copy', 'copies')} deleted."
+        back, deleted = counted(self.moved_back, "file"), counted(self.deleted, "copy", "copies")
         lines = fault_lines(self.failed, "Left as they are")
-        return "\n".join([said, *lines])
+        return "\n".join([f"{back} moved back, {deleted} deleted.", *lines])
 
 
 def undo_sorting(undo_file: Path, *, trust: bool = False) -> UndoOutcome:
@@ -178,23 +177,23 @@ class _Undoing:
         """Move back, or delete; gives why that could not be done, where nothing was."""
         returns = list(self._returns(step))
         moved: list[_Return] = []
-        for one in returns:
+        for file in returns:
             try:
-                if not one.doubled:
-                    one.source.parent.mkdir(parents=True, exist_ok=True)
-                    place_file(one.target, one.source, "move", one.part)
-                    moved.append(one)
+                if not file.doubled:
+                    file.source.parent.mkdir(parents=True, exist_ok=True)
+                    place_file(file.target, file.source, "move", file.part)
+                    moved.append(file)
             except OSError as error:
                 for back in reversed(moved):
                     with suppress(OSError):
                         place_file(back.source, back.target, "move", back.part)
                 return why(error)
         self._moved_back += len(moved)
-        for one in returns:
-            if one.doubled:  # looked at once more: the last may have been its original
-                if (reason := _reason_of_both(one.target, one.source)) is not None:
+        for file in returns:
+            if file.doubled:  # looked at once more: the last may have been its original
+                if (reason := _reason_of_both(file.target, file.source)) is not None:
                     return reason
-                one.target.unlink()
+                file.target.unlink()
                 self._deleted += 1
         return None
 

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from footwork.class_names import class_name
 from footwork.errors import DataError
@@ -34,6 +34,9 @@ from footwork.files.faults import why
 from footwork.files.folders import published_file
 from footwork.files.paths import path_line
 from footwork.images.finding import has_image_ending
+
+if TYPE_CHECKING:
+    from zeroshot.classifier import LabelledImage
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _DESCRIPTION, _ITEM, _BAG = f"{RDF}Description", f"{RDF}li", f"{RDF}Bag"
@@ -54,20 +57,15 @@ class KeywordList:
     """What stands for that sign in a label, which is one level."""
 
     def __post_init__(self) -> None:
-        """Check its form.
-
-        Raises:
-            ValueError: The property is there, but is no list.
-        """
         for description in self.rdf.findall(_DESCRIPTION):
-            found = description.findall(self.name)
-            if self.name in description.attrib or not all(map(_containers, found)):
+            properties = description.findall(self.name)
+            if self.name in description.attrib or not all(map(_containers, properties)):
                 raise ValueError(f"its {self.name.rpartition('}')[2]} is no list")
 
     @property
     def items(self) -> list[str]:
         """All keywords, each with all of its levels."""
-        return [item.text or "" for one in self._containers() for item in one.findall(_ITEM)]
+        return [item.text or "" for bag in self._containers() for item in bag.findall(_ITEM)]
 
     def entry(self, label: str) -> str:
         """A label as it is written here."""
@@ -82,10 +80,14 @@ class KeywordList:
         """Add those that it does not hold."""
         missing = [label for label in dict.fromkeys(labels) if not self.holds(label)]
         if missing:
-            container = next(iter(self._containers()), None)
-            container = self._made() if container is None else container
+            containers = self._containers()
+            if not containers:
+                description = self.rdf.find(_DESCRIPTION)
+                if description is None:
+                    description = ET.SubElement(self.rdf, _DESCRIPTION, {f"{RDF}about": ""})
+                containers = [ET.SubElement(ET.SubElement(description, self.name), _BAG)]
             for label in missing:
-                ET.SubElement(container, _ITEM).text = self.entry(label)
+                ET.SubElement(containers[0], _ITEM).text = self.entry(label)
 
     def remove(self, labels: Sequence[str]) -> None:
         """Take out labels, where they are no level of a longer keyword."""
@@ -98,23 +100,17 @@ class KeywordList:
     def drop_empty(self) -> None:
         """Take out the property if nothing is left in it."""
         for description in self.rdf.findall(_DESCRIPTION):
-            for found in description.findall(self.name):
-                if not any(len(container) for container in _containers(found)):
-                    description.remove(found)
+            for stated in description.findall(self.name):
+                if not any(len(container) for container in _containers(stated)):
+                    description.remove(stated)
 
     def _containers(self) -> list[ET.Element]:
-        found = self.rdf.findall(f"{_DESCRIPTION}/{self.name}")
-        return [container for one in found for container in _containers(one)]
-
-    def _made(self) -> ET.Element:
-        description = self.rdf.find(_DESCRIPTION)
-        if description is None:
-            description = ET.SubElement(self.rdf, _DESCRIPTION, {f"{RDF}about": ""})
-        return ET.SubElement(ET.SubElement(description, self.name), _BAG)
+        stated = self.rdf.findall(f"{_DESCRIPTION}/{self.name}")
+        return [container for each in stated for container in _containers(each)]
 
 
-def _containers(found: ET.Element) -> list[ET.Element]:
-    return [child for child in found if child.tag in _CONTAINERS]
+def _containers(stated: ET.Element) -> list[ET.Element]:
+    return [child for child in stated if child.tag in _CONTAINERS]
 
 
 _DUBLIN_CORE = "http://purl.org/dc/elements/1.1/"
@@ -137,14 +133,7 @@ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>"""
 
 
 class XmpPacket:
-    """An XMP packet whose labels can be set.
-
-    Args:
-        content: XML.
-
-    Raises:
-        ValueError: It is no XMP, or its keywords are no lists.
-    """
+    """An XMP packet whose labels can be set; a `ValueError` where it is none, or holds no lists."""
 
     def __init__(self, content: bytes = _EMPTY) -> None:
         builder = _Builder()
@@ -170,17 +159,18 @@ class XmpPacket:
 
     def set_labels(self, labels: Sequence[str]) -> None:
         """Put labels in the place of those that were set before; the same again changes nothing."""
-        former, trees = self._labels.items, [one for one in self._trees if one.items]
+        former, trees = self._labels.items, [tree for tree in self._trees if tree.items]
         lists = [self._subject, *trees]
-        for one in (self._labels, *lists):
-            one.remove(former)
-        self._labels.add([label for label in labels if not any(one.holds(label) for one in lists)])
-        for one in lists:
-            one.add(labels)
+        for keywords in (self._labels, *lists):
+            keywords.remove(former)
+        added = [label for label in labels if not any(own.holds(label) for own in lists)]
+        self._labels.add(added)
+        for keywords in lists:
+            keywords.add(labels)
         if labels and not trees:
             self._tree.add(self._subject.items)
-        for one in (self._labels, *lists):
-            one.drop_empty()
+        for keywords in (self._labels, *lists):
+            keywords.drop_empty()
 
     def to_bytes(self) -> bytes:
         """The packet in UTF-8, indented, with the prefixes it came with."""
@@ -207,22 +197,6 @@ class _Builder(ET.TreeBuilder):
 _ENDING = ".xmp"
 
 
-class LabelledFile(Protocol):
-    """What a sidecar says of an image: `zeroshot.classifier.LabelledImage` does."""
-
-    @property
-    def path(self) -> Path | None:
-        """Where the image stands."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All that are given, the best first."""
-
-    @property
-    def fault(self) -> str | None:
-        """Why it cannot be read, and its sidecar stays as it is."""
-
-
 @dataclass(frozen=True, slots=True)
 class SidecarOutcome:
     """What came of writing sidecars."""
@@ -233,7 +207,7 @@ class SidecarOutcome:
     """What could not be written and why, one sentence each."""
 
 
-def write_sidecars(labelled: Iterable[LabelledFile]) -> SidecarOutcome:
+def write_sidecars(labelled: Iterable[LabelledImage]) -> SidecarOutcome:
     """Write the labels of each image into its sidecar; those that cannot be written are listed.
 
     Where files are sorted as well, sidecars come first, and go along.
@@ -257,12 +231,9 @@ def write_sidecars(labelled: Iterable[LabelledFile]) -> SidecarOutcome:
 def write_sidecar(image: Path, labels: Sequence[str]) -> Path | None:
     """Write labels as keywords into the sidecar of an image, which may not exist yet.
 
-    Labels that were written before are replaced; other keywords, and all else in the sidecar,
-    stay. A sidecar that says it already is not written again. The image is never touched.
-
-    Args:
-        image: Its file.
-        labels: Printable texts; none takes out what was written before.
+    Labels that were written before are replaced, or taken out where there are none; other keywords,
+    and all else in the sidecar, stay. A sidecar that says it already is not written again. The
+    image is never touched.
 
     Returns:
         The sidecar; None if there is none, and no label to write.
@@ -299,9 +270,12 @@ def sidecars_of(image: Path) -> tuple[Path, ...]:
     """The sidecars that are an image's own; the first one says what its labels are."""
     full, short = image.with_name(f"{image.name}{_ENDING}"), image.with_suffix(_ENDING)
     # `os.path` takes a name that is too long for one that is not there.
-    found = (full,) if os.path.isfile(full) else ()  # noqa: PTH113
-    is_there = os.path.isfile(short)  # noqa: PTH113
-    return (*found, short) if is_there and _stand_alone(image, short) else found
+    own = (full,) if os.path.isfile(full) else ()  # noqa: PTH113
+    if os.path.isfile(short):  # noqa: PTH113
+        with suppress(OSError), os.scandir(image.parent) as entries:
+            alike = {entry.name for entry in entries if PurePath(entry.name).stem == image.stem}
+            return (*own, short) if alike <= {image.name, short.name} else own
+    return own
 
 
 def sidecar_beside(target: Path, image: Path, sidecar: Path | None) -> Path:
@@ -314,11 +288,8 @@ def companions_of(image: Path, beside: Iterable[str]) -> tuple[Path, ...]:
     """Files that belong to an image by their names, no images and none of its own sidecars.
 
     Such are the video of a live photo, its raw file, and what programs noted of it: IMG_1.mov,
-    IMG_1.cr2, IMG_1.aae and IMG_1.jpg.json of IMG_1.jpg.
-
-    Args:
-        image: Its file.
-        beside: Names of files in its folder whose first part, up to a dot, is that of its name.
+    IMG_1.cr2, IMG_1.aae and IMG_1.jpg.json of IMG_1.jpg. `beside` are the names of files in its
+    folder whose first part, up to a dot, is that of its name.
     """
     own = sidecars_of(image)
     companions = (
@@ -327,11 +298,4 @@ def companions_of(image: Path, beside: Iterable[str]) -> tuple[Path, ...]:
         if not has_image_ending(name)
         and (PurePath(name).stem == image.stem or name.startswith(f"{image.name}."))
     )
-    return tuple(one for one in companions if one not in own and one != image)
-
-
-def _stand_alone(image: Path, sidecar: Path) -> bool:
-    with suppress(OSError), os.scandir(image.parent) as entries:
-        alike = {entry.name for entry in entries if PurePath(entry.name).stem == image.stem}
-        return alike <= {image.name, sidecar.name}
-    return False
+    return tuple(path for path in companions if path not in own and path != image)
