@@ -25,7 +25,6 @@ from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import (
-    TEXT_PRESETS,
     load_classifier,
     load_shape,
     load_tokenizer,
@@ -34,6 +33,7 @@ from footwork.models.checkpoints import (
     token_table,
 )
 from footwork.models.heads import HeadOrigin
+from footwork.models.hub import TEXT_PRESETS
 from footwork.options import Precision
 from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing

@@ -180,10 +180,7 @@ def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEn
 def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -> None:
     stated = resolved = model.model_id or embedder.model_id
     if stated != embedder.model_id:
-        from footwork.models.checkpoints import (  # torch, for this alone
-            IMAGE_PRESETS,
-            resolve_model_id,
-        )
+        from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 
         resolved = resolve_model_id(stated, IMAGE_PRESETS)
     if resolved == embedder.model_id and model.revision in (None, embedder.revision):

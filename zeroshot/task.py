@@ -44,8 +44,8 @@ from footwork.finetuning.train import TrainedRun, features_of
 from footwork.finetuning.train import train as train_task
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS
-from footwork.models.checkpoints import IMAGE_PRESETS
 from footwork.models.heads import HeadOrigin
+from footwork.models.hub import IMAGE_PRESETS
 from footwork.models.image_classifiers import (
     load_image_classifier,
     load_image_processor,

@@ -30,13 +30,8 @@ from footwork.encoder.preprocessing import Preprocessing
 from footwork.encoder.streaming import Outcome, PictureFile, PictureStream, Source
 from footwork.encoder.towers import ImageTower, TextTower
 from footwork.errors import ImageError, ModelError
-from footwork.models.checkpoints import (
-    IMAGE_PRESETS,
-    load_part,
-    model_commit,
-    require_weights,
-    resolve_model_id,
-)
+from footwork.models.checkpoints import load_part, model_commit, require_weights
+from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 from footwork.options import EncoderConfig
 
 SUPPORTED = (

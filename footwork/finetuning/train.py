@@ -35,7 +35,8 @@ from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner, Notify, Task
 from footwork.methods.adaptation import adapt, parameter_groups
 from footwork.methods.table import METHODS
-from footwork.models.checkpoints import model_commit, resolve_model_id
+from footwork.models.checkpoints import model_commit
+from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
     push_folder,

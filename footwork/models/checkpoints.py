@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -36,10 +34,13 @@ from footwork.models.downloads import damaged_file
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
 from footwork.models.hub import (
     ANOTHER_MODEL,
+    TEXT_PRESETS,
     Parts,
     fetch_model,
+    model_folder,
     page_of,
     repository_of,
+    resolve_model_id,
     weight_files,
 )
 
@@ -89,57 +90,6 @@ def _first_position(table: nn.Module) -> int:
 
 
 MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
-TINY_TEXT = Path(__file__).parents[1] / "tiny" / "text"
-TEXT_PRESETS = {
-    "tiny": str(TINY_TEXT),
-    "fast": "microsoft/deberta-v3-xsmall",
-    "accurate": "microsoft/deberta-v3-large",
-    "multilingual": "microsoft/mdeberta-v3-base",
-}
-TINY_CLIP = Path(__file__).parents[1] / "tiny" / "clip"
-IMAGE_PRESETS = {
-    "tiny": str(TINY_CLIP),
-    "fast": "google/siglip2-base-patch32-256",
-    "accurate": "google/siglip2-so400m-patch14-384",
-    "multilingual": "google/siglip2-base-patch16-224",
-}
-
-
-def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
-    """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
-
-    Raises:
-        ConfigError: It can be neither.
-        ModelError: The folder holds no model.
-    """
-    if model_id in presets:
-        return presets[model_id]
-    path = Path(model_id).expanduser()
-    if model_id and path.is_dir():
-        if not (path / "config.json").exists():
-            message = f"{model_id} is a folder without config.json, so it holds no model."
-            raise ModelError(message)
-        for each in path.iterdir():
-            if each.exists() and not (each.is_file() or each.is_dir()):
-                raise ModelError(f"{each} is a pipe or a device: no model has any. Remove it.")
-        return str(path.resolve())
-    _require_hub_id(model_id, path)
-    return model_id
-
-
-def _require_hub_id(model_id: str, path: Path) -> None:
-    allowed = "Name a folder, a Hub id (owner/name) or `tiny`."
-    if path.is_file():
-        raise ConfigError(f"{model_id} is a file. Name the folder that holds the whole model.")
-    if "://" in model_id:
-        words = model_id.split("/")[3:5]
-        hint = f"Name the Hub id alone: {'/'.join(words)}" if len(words) > 1 else allowed
-        raise ConfigError(f"{model_id} is an address. {hint}")
-    try:
-        validate_repo_id(model_id)
-    except HFValidationError as error:
-        message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
-        raise ConfigError(message) from error
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -265,7 +215,7 @@ def _load_whole(
     auto_class: Any, model_id: str, presets: Mapping[str, str], options: dict[str, Any]
 ) -> Any:
     """`load_part` of a model; an adapter, here or on the Hub, gives it with itself merged in."""
-    folder = _folder_of(model_id, options["revision"])
+    folder = model_folder(model_id, options["revision"])
     if not adapter_in(folder):
         return load_part(auto_class, model_id, **options)
     adapted = load_adapter(folder, auto_class, presets)
@@ -278,13 +228,6 @@ def _load_whole(
     options = options | {"revision": None, "state_dict": merged.state_dict()}
     with quiet_transformers():
         return type(merged).from_pretrained(None, **options)
-
-
-def _folder_of(model_id: str, revision: str | None, parts: Parts = "weights") -> Path:
-    resolved = resolve_model_id(model_id)
-    return (
-        Path(resolved) if Path(resolved).is_dir() else fetch_model(resolved, revision, parts=parts)
-    )
 
 
 def load_complete(folder: Path, auto_class: Any) -> Any:
@@ -423,7 +366,7 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
         load_part(AutoConfig, model_id, revision=options.get("revision"))
     # Models alone, of all that is loaded, can be made from a configuration, too.
     parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
-    folder = str(_folder_of(resolved, options.pop("revision", None), parts))
+    folder = str(model_folder(resolved, options.pop("revision", None), parts))
     if parts == "weights":
         found = weight_files(Path(folder), [path.name for path in Path(folder).iterdir()])
         if found and found[0].endswith(".bin"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,12 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     HTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from footwork.console import note
 from footwork.errors import ConfigError, HubUnreachable, ModelError
@@ -57,6 +59,70 @@ _WITH_A_COPY = 5
 """Seconds to wait for the Hub where there is a copy to take instead."""
 ANOTHER_MODEL = "give a local folder with config.json, weights and tokenizer"
 ADAPTER_CONFIG = "adapter_config.json"
+
+
+TINY_TEXT = Path(__file__).parents[1] / "tiny" / "text"
+TEXT_PRESETS = {
+    "tiny": str(TINY_TEXT),
+    "fast": "microsoft/deberta-v3-xsmall",
+    "accurate": "microsoft/deberta-v3-large",
+    "multilingual": "microsoft/mdeberta-v3-base",
+}
+TINY_CLIP = Path(__file__).parents[1] / "tiny" / "clip"
+IMAGE_PRESETS = {
+    "tiny": str(TINY_CLIP),
+    "fast": "google/siglip2-base-patch32-256",
+    "accurate": "google/siglip2-so400m-patch14-384",
+    "multilingual": "google/siglip2-base-patch16-224",
+}
+
+
+def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
+    """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
+
+    Raises:
+        ConfigError: It can be neither.
+        ModelError: The folder holds no model.
+    """
+    if model_id in presets:
+        return presets[model_id]
+    path = Path(model_id).expanduser()
+    if model_id and path.is_dir():
+        if not (path / "config.json").exists():
+            message = f"{model_id} is a folder without config.json, so it holds no model."
+            raise ModelError(message)
+        for each in path.iterdir():
+            if each.exists() and not (each.is_file() or each.is_dir()):
+                raise ModelError(f"{each} is a pipe or a device: no model has any. Remove it.")
+        return str(path.resolve())
+    _require_hub_id(model_id, path)
+    return model_id
+
+
+def _require_hub_id(model_id: str, path: Path) -> None:
+    allowed = "Name a folder, a Hub id (owner/name) or `tiny`."
+    if path.is_file():
+        raise ConfigError(f"{model_id} is a file. Name the folder that holds the whole model.")
+    if "://" in model_id:
+        words = model_id.split("/")[3:5]
+        hint = f"Name the Hub id alone: {'/'.join(words)}" if len(words) > 1 else allowed
+        raise ConfigError(f"{model_id} is an address. {hint}")
+    try:
+        validate_repo_id(model_id)
+    except HFValidationError as error:
+        message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
+        raise ConfigError(message) from error
+
+
+def model_folder(model_id: str, revision: str | None = None, parts: Parts = "small") -> Path:
+    """Where a model of texts lies, downloaded first if it is the Hub's and not yet here.
+
+    Raises:
+        ConfigError, ModelError: As `resolve_model_id` and `fetch_model`.
+    """
+    resolved = resolve_model_id(model_id)
+    folder = Path(resolved)
+    return folder if folder.is_dir() else fetch_model(resolved, revision, parts=parts)
 
 
 def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "small") -> Path:
