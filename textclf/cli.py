@@ -83,7 +83,7 @@ def audit(
         json: Print one JSON document, with the numbers of all rows.
     """
     del config
-    from textclf.task import audit_table
+    from textclf.audit.audit import audit_table
 
     found = audit_table(data, settings)
     if json:

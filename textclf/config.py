@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 from cyclopts import Parameter
 
@@ -34,3 +34,10 @@ class TrainConfig(DataOptions, FinetuningConfig):
         FinetuningConfig.__post_init__(self)
         if self.max_length < 4:
             raise ConfigError(f"`max_length` must be at least 4 tokens, got {self.max_length}.")
+
+    def within(self, positions: int | None) -> tuple[Self, tuple[str, ...]]:
+        """No longer than the positions that a model has, and what is to be said of that."""
+        if positions is None or self.max_length <= positions:
+            return self, ()
+        cut = f"`max_length` is {positions}, the positions of this model, not {self.max_length}."
+        return replace(self, max_length=positions), (cut,)

@@ -114,7 +114,7 @@ def _require_hub_id(model_id: str, path: Path) -> None:
         raise ConfigError(message) from error
 
 
-def model_folder(model_id: str, revision: str | None = None, parts: Parts = "small") -> Path:
+def model_folder(model_id: str, revision: str | None = None, parts: Parts = "weights") -> Path:
     """Where a model of texts lies, downloaded first if it is the Hub's and not yet here.
 
     Raises:

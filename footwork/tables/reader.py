@@ -28,6 +28,7 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".txt", *JSON_ENDINGS, *PARQUET_ENDINGS)
 """Endings of the files that hold a table; any other text file is read as well if it is named."""
 
+_SHORT, _SHARED = 40, 10_000  # characters of a cell, and such cells
 _FOREIGN_FILES = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
@@ -135,6 +136,7 @@ def gathered(stream: RowStream) -> Table:
         DataError: There are none, or one cannot be read (unless bad rows are to be skipped).
     """
     rows: list[int] = []
+    shared, spare = dict[str, str](), _SHARED  # labels recur, and are held once
     columns = {name: list[Any]() for name in stream.layout.columns} if stream.layout else {}
     for row, cells in stream:
         for name in cells:
@@ -142,7 +144,10 @@ def gathered(stream: RowStream) -> Table:
                 columns[name] = [None] * len(rows)
         rows.append(row)
         for name, column in columns.items():
-            column.append(cells.get(name))
+            value = cells.get(name)
+            if type(value) is str and len(value) <= _SHORT and (value in shared or spare > 0):
+                value, spare = shared.setdefault(value, value), _SHARED - len(shared)
+            column.append(value)
     if not rows:
         raise DataError(_no_rows(stream))
     return Table(stream.source, columns, rows, tuple(stream.skipped), stream.notes, stream.layout)

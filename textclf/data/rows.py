@@ -95,7 +95,9 @@ def read_rows(
     """
     texts, *second = (_column(table, name) for name in columns.text)
     pairs = second[0] if second else None
-    labels = [split_cell(cell, kind) for cell in cells]
+    # Labels recur: each text is read once, and rows share its list.
+    known = {cell: split_cell(cell, kind) for cell in {c for c in cells if isinstance(c, str)}}
+    labels = [known[c] if isinstance(c, str) else split_cell(c, kind) for c in cells]
     reasons = [
         _reason(dict(zip(columns.text, parts, strict=True)), label)
         for parts, label in zip(zip(texts, *second, strict=True), labels, strict=True)
@@ -162,6 +164,8 @@ def text_groups(texts: Sequence[str], pairs: Sequence[str] | None) -> IntArray:
     keys = map(normalise_text, texts)
     if pairs is not None:
         keys = map("{}\0{}".format, keys, map(normalise_text, pairs))
-    numbers: dict[bytes, int] = {}
-    digests = (blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16) for key in keys)
-    return np.array([numbers.setdefault(d.digest(), len(numbers)) for d in digests], dtype=np.int64)
+    digests = (blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8) for key in keys)
+    # Numbers, not an object a text; groups are numbered as they first come.
+    hashes = np.fromiter((int.from_bytes(one.digest()) for one in digests), np.uint64, len(texts))
+    _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[groups]
