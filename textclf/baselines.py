@@ -21,7 +21,7 @@ from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
-    from textclf.data.loading import Examples, LabelledData
+    from textclf.data import Examples, LabelledData
 
 REGULARISATION = 4.0
 """Inverse strength C of the logistic regression. Fixed: on four public sets (sentiment, questions,

@@ -19,8 +19,7 @@ from footwork.console import (
 from footwork.help_page import DATA, MODEL, RUN
 from footwork.options import Flag, Flat
 from textclf.classifier import ClassifierOptions
-from textclf.config import TrainConfig
-from textclf.data.options import LabelOptions, TextOptions
+from textclf.config import LabelOptions, TextOptions, TrainConfig
 from textclf.predict import InputFormat
 
 app = App(

@@ -39,7 +39,7 @@ from textclf.audit.audit import audit_data
 from textclf.audit.model import AuditedModel
 from textclf.baselines import fit_baselines
 from textclf.config import TrainConfig
-from textclf.data.loading import Examples, LabelledData, load_data
+from textclf.data import Examples, LabelledData, load_data
 
 __all__ = ["TextTask", "TrainedRun", "train"]
 
@@ -56,7 +56,7 @@ def train(
 
     Args:
         data: A table, a folder of tables or a Hub data set id; or a table or splits in memory,
-            as `textclf.data.sources.read_tables` takes them.
+            as `textclf.sources.read_tables` takes them.
         out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
         config: Every setting.
         existing: What to do where `out` or an unfinished run of it exists.

@@ -15,13 +15,13 @@ from footwork.files.paths import path_text
 from footwork.files.plain_files import content_of
 from footwork.finetuning.task import SPLITS, InputData, Inputs
 from footwork.images.finding import is_folder, is_visible
-from footwork.tables.label_kinds import infer_kind
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
     Fault,
     LabelKind,
     encode_targets,
+    infer_kind,
     label_cells,
     name_classes,
     split_cell,

@@ -9,8 +9,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from footwork.tables.format import Dialect
 from footwork.tables.source import line_fault
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the cells of a delimited line are told apart."""
+
+    delimiter: str
+    quoted: bool = True
+    """Quote characters enclose cells; False leaves them in the text."""
+    escaped: bool = False
+    """A backslash before a quote keeps it in the cell."""
 
 
 class Record(NamedTuple):

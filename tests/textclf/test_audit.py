@@ -21,7 +21,8 @@ from footwork.evaluation.text import display_width
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import load_shape, load_tokenizer
-from footwork.tables.reader import TableFormat, write_rows
+from footwork.tables.layout import TableFormat
+from footwork.tables.writer import write_rows
 from tests.models import build_base, build_tokenizer
 from textclf.audit import tokens
 from textclf.audit.audit import Audit, audit_data
@@ -30,7 +31,7 @@ from textclf.audit.findings import Finding
 from textclf.audit.model import AuditedModel, open_model
 from textclf.audit.tokens import Vocabulary, count_tokens
 from textclf.config import TrainConfig
-from textclf.data.loading import DataOptions, Examples, load_data
+from textclf.data import DataOptions, Examples, load_data
 
 SIZE = ModelSize(parameters=3_000_000, embedding_parameters=1_000_000, encoder_parameters=1_900_000)
 RUN = TrainConfig(

@@ -19,7 +19,7 @@ from tests.tasks import stopped_before_writing
 from textclf import TextClassifier, TrainConfig, train
 from textclf.audit.audit import audit_data, audit_table
 from textclf.audit.model import AuditedModel
-from textclf.data.loading import load_data
+from textclf.data import load_data
 from textclf.task import TextTask
 
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}

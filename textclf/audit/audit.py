@@ -28,7 +28,7 @@ from textclf.audit.findings import (
 from textclf.audit.model import open_model
 from textclf.audit.tokens import TokenCounts, Vocabulary, count_tokens, token_findings
 from textclf.config import DEFAULT_MODEL, TrainConfig
-from textclf.data.loading import LabelledData, load_data
+from textclf.data import LabelledData, load_data
 
 
 @dataclass(frozen=True, slots=True)

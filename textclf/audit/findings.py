@@ -14,8 +14,7 @@ from footwork.class_names import look_alike
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.tables.reader import SkippedRow
-from textclf.data.loading import Examples, LabelledData
-from textclf.data.rows import UNSEEN_LABEL, text_groups
+from textclf.data import UNSEEN_LABEL, Examples, LabelledData, text_groups
 
 _FEW_ROWS = 10
 _IMBALANCE = 10

@@ -12,7 +12,7 @@ from footwork.arrays import BoolArray, IntArray
 from footwork.files.faults import counted
 from footwork.inference.tokens import whole_characters
 from textclf.audit.findings import Finding
-from textclf.data.loading import Examples, LabelledData
+from textclf.data import Examples, LabelledData
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
