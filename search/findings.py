@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from footwork.files.faults import first_lines
 from footwork.files.paths import path_line, path_text
 
 _LISTED = 5
@@ -28,9 +29,7 @@ class Finding:
     def to_lines(self) -> Iterator[str]:
         """For people: the first paths are listed."""
         yield f"{self.kind}: {self.count:,}, {self.what}."
-        yield from (f"  {path_line(path)}" for path in self.paths[:_LISTED])
-        if len(self.paths) > _LISTED:
-            yield f"  … and {len(self.paths) - _LISTED:,} more"
+        yield from first_lines([path_line(path) for path in self.paths], _LISTED)
 
     def to_dict(self) -> dict[str, Any]:
         """For programs: all paths are listed."""

@@ -89,7 +89,7 @@ def stopped_before_writing() -> Iterator[None]:
     """Within the block a run fails when it is trained, and before anything of it is written."""
     failure = ModelError("stopped here")
     with (
-        patch.object(train_module, "write_folder", side_effect=failure),
+        patch.object(train_module, "save_model", side_effect=failure),
         pytest.raises(ModelError, match="stopped here"),
     ):
         yield

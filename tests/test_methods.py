@@ -163,12 +163,12 @@ def test_what_cannot_be_merged_is_refused_merging_before_all_work() -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_a_plain_folder_of_a_new_method_loads_in_a_fresh_process(tmp_path: Path) -> None:
+def test_a_plain_folder_of_a_new_method_has_nothing_to_merge(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", "bert")
     data = sentiment_table(tmp_path / "data.csv")
     config = TrainConfig(model_id=str(base), method="biases", merge=True, **LEARNS)
     said: list[str] = []
-    done = train(data, tmp_path / "out", config, notify=said.append)
+    done = train_here(data, tmp_path / "out", config, notify=said.append)
     assert "--merge has no adapter to merge: biases gives a plain folder." in said
     assert done.manifest["reload_difference"] < 1e-4
     assert (tmp_path / "out" / "model.safetensors").exists()

@@ -13,8 +13,9 @@ from footwork.inference.tokens import tokenize
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.deberta import accelerate_attention
 from footwork.options import LoopConfig
-from footwork.training.job import TrainingJob, TrainingOutcome
+from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
+from footwork.training.run import TrainingOutcome
 from tests.models import build_config, build_tokenizer
 
 ROWS = 45  # no multiple of the batch size: the last step of an epoch is a short one

@@ -2,9 +2,9 @@
 
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -128,9 +128,9 @@ class TrainConfig(DataOptions, FinetuningConfig):
         if self.max_length < 4:
             raise ConfigError(f"`max_length` must be at least 4 tokens, got {self.max_length}.")
 
-    def within(self, positions: int | None) -> tuple[Self, tuple[str, ...]]:
-        """No longer than the positions that a model has, and what is to be said of that."""
+    def within(self, positions: int | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The longest text where a model has fewer positions, and what is to be said of that."""
         if positions is None or self.max_length <= positions:
-            return self, ()
+            return {}, ()
         cut = f"`max_length` is {positions}, the positions of this model, not {self.max_length}."
-        return replace(self, max_length=positions), (cut,)
+        return {"max_length": positions}, (cut,)

@@ -181,7 +181,7 @@ class TextTask(Task):
 
     def settle(
         self, config: TrainConfig, preparation: Any, model: Any
-    ) -> tuple[TrainConfig, tuple[str, ...]]:
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The longest text: no longer than the positions of the model."""
         room_for_texts(preparation, config.max_length)
         return config.within(position_limit(model))

@@ -10,19 +10,17 @@ import numpy as np
 from footwork.arrays import DoubleArray, IntArray
 from footwork.encoder.protocol import ImageTextEncoder
 from footwork.evaluation.calibration import calibrate
-from footwork.evaluation.intervals import (
+from footwork.evaluation.logits import log_softmax, sigmoid
+from footwork.evaluation.metrics import (
     bootstrap_class_counts,
     bootstrap_sums,
+    class_counts,
+    confusion_counts,
     paired_difference,
     percentile_interval,
     share_interval,
-    wilson_interval,
-)
-from footwork.evaluation.logits import log_softmax, sigmoid
-from footwork.evaluation.metrics import (
-    class_counts,
-    confusion_counts,
     single_label_scores,
+    wilson_interval,
 )
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, SetScore, WrongImage
 from zeroshot.labelled_images import EmbeddedImages, LabelledImages, embed_labelled_images

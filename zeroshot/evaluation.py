@@ -14,8 +14,7 @@ import numpy as np
 from footwork.arrays import IntArray
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.calibration import Calibration
-from footwork.evaluation.intervals import PairedDifference
-from footwork.evaluation.metrics import Interval
+from footwork.evaluation.metrics import Interval, PairedDifference
 from footwork.evaluation.text import (
     ALL_CLASSES,
     LABEL_WIDTH,
@@ -30,6 +29,7 @@ from footwork.evaluation.text import (
     number,
     pair_lines,
     shorten,
+    tail,
     wrapped,
     wrapped_note,
 )
@@ -340,7 +340,7 @@ def _wrong_lines(wrong: Sequence[WrongImage], source: Path) -> list[str]:
         rows.append([path_text(path), *labels, *figures])
     columns = list(zip(*rows, strict=True))[1:]
     room = WIDTH - sum(2 + max(map(display_width, column)) for column in columns)
-    rows = [[_tail(row[0], room), *row[1:]] for row in rows]
+    rows = [[tail(row[0], room), *row[1:]] for row in rows]
     many = len(wrong) > WORST
     return [f"the worst of {len(wrong):,} mistakes" if many else "the mistakes", *aligned(rows)]
 
@@ -351,12 +351,3 @@ def _set_name(name: str, width: int) -> str:
     if name == SLOT:
         return "the bare label"
     return repr(shorten(name, width - 2)) if SLOT in name else shorten(name, width)
-
-
-def _tail(text: str, width: int) -> str:
-    """Keep the end of a path, which tells more than its beginning."""
-    if display_width(text) <= width:
-        return text
-    while display_width(text) > width - 1:
-        text = text[1:]
-    return "…" + text

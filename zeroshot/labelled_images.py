@@ -15,6 +15,7 @@ from footwork.arrays import FloatArray, IntArray
 from footwork.class_names import class_name, look_alike, read_label
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError
+from footwork.files.faults import shortened
 from footwork.files.paths import path_text
 from footwork.images.finding import (
     FolderReader,
@@ -305,7 +306,7 @@ def _name_notes(class_names: Sequence[str]) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:_LISTED])) + (" …" if len(names) > _LISTED else "")
+    return shortened(map(repr, names), _LISTED)
 
 
 _LAYOUT = "Examples stand in one sub-folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg."

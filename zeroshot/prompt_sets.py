@@ -14,6 +14,7 @@ from footwork.arrays import BoolArray, DoubleArray, FloatArray
 from footwork.class_names import checked_class_names, class_name
 from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import ConfigError, DataError
+from footwork.files.faults import shortened
 from footwork.help_page import METHOD
 from footwork.prompts.class_embeddings import EmbeddingCache, prompt_embeddings, unit_rows
 from footwork.prompts.labels import Scorer
@@ -186,8 +187,7 @@ def _require_comparable(class_names: Sequence[str], labels: Sequence[str]) -> No
     known = set(labels)
     unknown = [name for name in class_names if name not in known]
     if unknown:
-        listed = ", ".join(map(repr, unknown[:_LISTED])) + (" …" if len(unknown) > _LISTED else "")
-        taught = ", ".join(map(repr, labels[:_LISTED])) + (" …" if len(labels) > _LISTED else "")
+        listed, taught = (shortened(map(repr, names), _LISTED) for names in (unknown, labels))
         raise DataError(
             f"The taught classifier does not know {listed}; it was taught {taught}. Rename these "
             "classes, leave them out, or teach them."

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from footwork.evaluation.text import shorten
 from footwork.files.paths import path_text
 from zeroshot.classifier import MANY, LabelledImage
 
@@ -78,8 +79,7 @@ def table_lines(rows: Iterable[Row], labels: Sequence[str]) -> Iterator[str]:
         if row["fault"] is not None:
             yield f"{'–':<{width}}      –  {row['path']}: {row['fault']}"
             continue
-        label = ", ".join(row["labels"]) or NONE
-        label = label if len(label) <= width else label[: width - 1] + "…"
+        label = shorten(", ".join(row["labels"]) or NONE, width)
         yield f"{label:<{width}}  {row['score']:5.3f}  {row['path']}"
 
 

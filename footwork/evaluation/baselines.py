@@ -12,17 +12,10 @@ from footwork.tables.labels import REGRESSION, SINGLE_LABEL
 
 
 def majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: int) -> DoubleArray:
-    """The same logits for every row: smoothed log-frequencies, or the mean.
+    """The same logits, (rows, C), for every row: smoothed log-frequencies of the training targets.
 
-    Args:
-        task: A `problem_type` of transformers.
-        num_classes: C.
-        targets: Of the training rows.
-        rows: R, to be answered.
-
-    Returns:
-        Shape (R, C): the commonest class, the commonest set of labels whole (multi-label), or the
-        mean (regression).
+    The commonest class wins, the commonest set of labels whole (multi-label), or the mean is given
+    (regression).
     """
     if task == REGRESSION:
         return np.full((rows, 1), targets.astype(np.float64).mean())
@@ -45,14 +38,13 @@ def label_models(
 ) -> list[Any]:
     """One logistic regression a label, its two classes balanced so that 0 is a fair threshold.
 
+    For a label that all rows have, or none, its constant logit stands in the place of a model.
+
     Args:
         features: Shape (N, D), sparse or not.
         targets: Shape (N, C), zeros and ones.
         inverse_penalty: C of scikit-learn.
         tolerance: At which it has converged.
-
-    Returns:
-        C models; for a label that all rows have, or none, its constant logit.
     """
     from sklearn.linear_model import LogisticRegression
 

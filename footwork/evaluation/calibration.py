@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,77 +13,8 @@ from footwork.evaluation.logits import log_softmax, sigmoid
 
 _SHARPEST, _FLATTEST = 0.01, 100.0
 """Bounds of a temperature."""
-
 _FIT_CELLS = 500_000
 """Logits that a fit looks at: with more, a random part of the rows tells the same number."""
-
-
-def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Find the one number to divide logits by, so that probabilities are most likely.
-
-    The negative log-likelihood is convex in 1 / temperature, so its slope crosses 0 once. Each
-    target gives 1 / (N + 2) of its mass to the alternatives, as Platt scaling does, so that a split
-    without an error does not ask for infinite confidence.
-
-    Source: Guo et al. 2017, section 4.2 (arXiv:1706.04599); the smoothing from Platt 1999.
-
-    Args:
-        logits: Shape (N, C), finite.
-        targets: Shape (N,), class numbers, for a softmax; shape (N, C), 0 or 1, for sigmoids.
-
-    Returns:
-        Between 0.01 and 100; 1 where no temperature is better than another.
-    """
-    from scipy.optimize import brentq
-
-    if not logits.size:
-        return 1.0
-    most = max(1000, _FIT_CELLS // logits.shape[1])
-    if len(logits) > most:
-        chosen = np.random.default_rng(0).choice(len(logits), most, replace=False)
-        logits, targets = logits[chosen], targets[chosen]
-    slope = (_softmax_slope if targets.ndim == 1 else _sigmoid_slope)(
-        logits.astype(np.float64), targets
-    )
-    low, high = slope(1.0 / _FLATTEST), slope(1.0 / _SHARPEST)
-    if low == high:
-        return 1.0
-    if low >= 0 or high <= 0:
-        return _FLATTEST if low >= 0 else _SHARPEST
-    ends = np.log((_SHARPEST, _FLATTEST))
-    return float(np.exp(brentq(lambda log: slope(np.exp(-log)), *ends, xtol=1e-10)))
-
-
-def bound_note(temperature: float) -> str | None:
-    """What a temperature says that the search for it ended at; None for any other."""
-    if _SHARPEST < temperature < _FLATTEST:
-        return None
-    flat = "the classifier is hardly better than chance"
-    sharp = "the logits hardly differ from row to row"
-    found = flat if temperature >= _FLATTEST else sharp
-    return f"the temperature is at the end of its search: {found}"
-
-
-def _softmax_slope(logits: DoubleArray, targets: NDArray[Any]) -> Callable[[float], float]:
-    """By 1 / temperature, increasing."""
-    centred = logits - logits.mean(axis=1, keepdims=True)
-    share = 1.0 / (len(logits) + 2.0)
-    # The spread of the smoothing has mean logit 0 after centring.
-    wanted = (1.0 - share) * centred[np.arange(len(logits)), targets].mean()
-
-    def slope(inverse: float) -> float:
-        expected = (np.exp(log_softmax(inverse * centred)) * centred).sum(axis=1)
-        return float(expected.mean() - wanted)
-
-    return slope
-
-
-def _sigmoid_slope(logits: DoubleArray, targets: NDArray[Any]) -> Callable[[float], float]:
-    share = 1.0 / (len(logits) + 2.0)
-    wanted = targets.astype(np.float64) * (1.0 - 2.0 * share) + share
-    return lambda inverse: float(((sigmoid(inverse * logits) - wanted) * logits).mean())
-
-
 BINS = 15
 FOLDS = 5
 
@@ -117,7 +47,7 @@ class Abstention:
 
 @dataclass(frozen=True, slots=True)
 class GivenCalibration:
-    """A temperature and a threshold that were chosen on other rows."""
+    """A temperature, and a threshold, that were chosen on other rows."""
 
     temperature: float = 1.0
     abstain_below: float | None = None
@@ -151,22 +81,69 @@ class Calibration:
 
     @property
     def note(self) -> str | None:
-        """What is to be known before the probabilities are used, in one clause."""
-        return bound_note(self.temperature)
+        """What a temperature says that the search for it ended at; None for any other."""
+        if _SHARPEST < self.temperature < _FLATTEST:
+            return None
+        flat = "the classifier is hardly better than chance"
+        sharp = "the logits hardly differ from row to row"
+        why = flat if self.temperature >= _FLATTEST else sharp
+        return f"the temperature is at the end of its search: {why}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """What JSON can hold."""
         return {**asdict(self), "abstain_below": self.abstain_below, "note": self.note}
 
 
-def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
-    """Sort rows into 15 bins of equal width by their probability; empty bins are left out.
+def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Find the one number to divide logits by, so that probabilities are most likely.
 
-    Source: Guo et al. 2017, section 2 (arXiv:1706.04599).
+    The negative log-likelihood is convex in 1 / temperature, so its slope crosses 0 once. Each
+    target gives 1 / (N + 2) of its mass to the alternatives, as Platt scaling does, so that a split
+    without an error does not ask for infinite confidence.
+
+    Source: Guo et al. 2017, section 4.2 (arXiv:1706.04599); the smoothing from Platt 1999.
 
     Args:
-        probabilities: Shape (N,).
-        hits: Shape (N,), whether the event with that probability happened.
+        logits: Shape (N, C), finite.
+        targets: Shape (N,), class numbers, for a softmax; shape (N, C), 0 or 1, for sigmoids.
+
+    Returns:
+        Between 0.01 and 100; 1 where no temperature is better than another.
+    """
+    from scipy.optimize import brentq
+
+    if not logits.size:
+        return 1.0
+    most = max(1000, _FIT_CELLS // logits.shape[1])
+    if len(logits) > most:
+        chosen = np.random.default_rng(0).choice(len(logits), most, replace=False)
+        logits, targets = logits[chosen], targets[chosen]
+    logits, share = logits.astype(np.float64), 1.0 / (len(logits) + 2.0)
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    # The spread of the smoothing has mean logit 0 after centring.
+    of_targets = centred[np.arange(len(logits)), targets] if targets.ndim == 1 else None
+    soft = targets.astype(np.float64) * (1.0 - 2.0 * share) + share
+
+    def slope(inverse: float) -> float:
+        """By 1 / temperature, increasing."""
+        if of_targets is None:
+            return float(((sigmoid(inverse * logits) - soft) * logits).mean())
+        expected = (np.exp(log_softmax(inverse * centred)) * centred).sum(axis=1)
+        return float(expected.mean() - (1.0 - share) * of_targets.mean())
+
+    low, high = slope(1.0 / _FLATTEST), slope(1.0 / _SHARPEST)
+    if low == high:
+        return 1.0
+    if low >= 0 or high <= 0:
+        return _FLATTEST if low >= 0 else _SHARPEST
+    ends = np.log((_SHARPEST, _FLATTEST))
+    return float(np.exp(brentq(lambda log: slope(np.exp(-log)), *ends, xtol=1e-10)))
+
+
+def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
+    """Sort rows by probability, and whether it was so, (N,), into 15 bins of equal width.
+
+    Source: Guo et al. 2017, section 2 (arXiv:1706.04599).
     """
     index = np.clip(np.ceil(probabilities * BINS).astype(int) - 1, 0, BINS - 1)
     rows = np.bincount(index, minlength=BINS)
@@ -174,8 +151,8 @@ def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[R
     right = np.bincount(index, hits, minlength=BINS)
     return tuple(
         ReliabilityBin(
-            low=i / BINS,
-            high=(i + 1) / BINS,
+            i / BINS,
+            (i + 1) / BINS,
             probability=float(total[i] / rows[i]),
             accuracy=float(right[i] / rows[i]),
             rows=int(rows[i]),
@@ -195,10 +172,7 @@ def expected_calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:
 
 
 def abstention_threshold(
-    probabilities: DoubleArray,
-    hits: BoolArray,
-    target_accuracy: float = 0.95,
-    risk: float = 0.05,
+    probabilities: DoubleArray, hits: BoolArray, target_accuracy: float = 0.95, risk: float = 0.05
 ) -> Abstention | None:
     """Find the smallest probability at and above which predictions can be trusted.
 
@@ -244,21 +218,23 @@ def abstention_threshold(
 
 
 def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Calibration:
-    """Measure calibration, and mend it with one temperature.
+    """Measure calibration, and mend it with one temperature; the seed decides the five folds.
 
     With a softmax the judged event is "the predicted class is right". With sigmoids it is "the
     label holds", over all rows and labels together, so the many easy negatives weigh most; no
-    abstention is offered there.
-
-    Args:
-        logits: Shape (N, C), finite, N at least 1.
-        targets: Shape (N,), class numbers, or shape (N, C), 0 or 1.
-        seed: Decides the five folds of the cross-fitted error.
+    abstention is offered there. Shapes as for `fit_temperature`, with at least one row.
     """
-    temperature = fit_temperature(logits, targets)
+    rows, temperature = len(logits), fit_temperature(logits, targets)
     before = reliability_bins(*_events(logits, targets))
-    after = reliability_bins(*_cross_fitted(logits, targets, seed)) if len(logits) > 1 else ()
-    single = targets.ndim == 1
+    after: tuple[ReliabilityBin, ...] = ()
+    if rows > 1:
+        folds = np.random.default_rng(seed).permutation(rows) % min(FOLDS, rows)
+        judged = []
+        for fold in range(folds.max() + 1):
+            held = folds == fold
+            divisor = fit_temperature(logits[~held], targets[~held])
+            judged.append(_events(logits[held] / divisor, targets[held]))
+        after = reliability_bins(*map(np.concatenate, zip(*judged, strict=True)))
     return Calibration(
         temperature=temperature,
         ece_before=expected_calibration_error(before),
@@ -266,7 +242,7 @@ def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Cal
         bins_before=before,
         bins_after=after,
         abstention=abstention_threshold(*_events(logits / temperature, targets))
-        if single
+        if targets.ndim == 1
         else None,
     )
 
@@ -276,19 +252,18 @@ def judge_calibration(
 ) -> Calibration:
     """Measure what a temperature and a threshold from elsewhere are worth; fits nothing.
 
-    Args:
-        logits: Shape (N, C), finite and raw, N at least 1.
-        targets: Shape (N,), class numbers, or shape (N, C), 0 or 1; there a row is right if its
-            whole set of labels is.
-        given: Chosen on other rows.
+    Shapes as for `calibrate`, of raw logits. With sigmoids a row is right if its whole set of
+    labels is.
     """
     scaled = logits / given.temperature
     before, after = (reliability_bins(*_events(each, targets)) for each in (logits, scaled))
     abstention = None
     if given.abstain_below is not None:
-        single = targets.ndim == 1
-        top = _events(scaled, targets)[0] if single else sigmoid(scaled).max(axis=1)
-        right = logits.argmax(axis=1) == targets if single else _sets_right(logits, targets)
+        if targets.ndim == 1:
+            top, right = _events(scaled, targets)
+        else:
+            top = sigmoid(scaled).max(axis=1)
+            right = ((logits >= 0) == (targets > 0.5)).all(axis=1)
         kept = top >= given.abstain_below
         accuracy = float(right[kept].mean()) if kept.any() else None
         abstention = Abstention(given.abstain_below, float(kept.mean()), accuracy, None)
@@ -303,26 +278,8 @@ def judge_calibration(
     )
 
 
-def _sets_right(logits: NDArray[Any], targets: NDArray[Any]) -> BoolArray:
-    right: BoolArray = ((logits >= 0) == (targets > 0.5)).all(axis=1)
-    return right
-
-
 def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[DoubleArray, BoolArray]:
     """Flatten into probabilities and whether what they speak of was so."""
     if targets.ndim == 2:
         return sigmoid(logits).ravel(), (targets > 0.5).ravel()
     return np.exp(log_softmax(logits).max(axis=1)), logits.argmax(axis=1) == targets
-
-
-def _cross_fitted(
-    logits: NDArray[Any], targets: NDArray[Any], seed: int
-) -> tuple[DoubleArray, BoolArray]:
-    rows = len(logits)
-    fold = np.random.default_rng(seed).permutation(rows) % min(FOLDS, rows)
-    parts = []
-    for number in range(fold.max() + 1):
-        held = fold == number
-        temperature = fit_temperature(logits[~held], targets[~held])
-        parts.append(_events(logits[held] / temperature, targets[held]))
-    return np.concatenate([p for p, _ in parts]), np.concatenate([h for _, h in parts])

@@ -115,10 +115,6 @@ class DecisionRule:
 def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
     """The rule that a folder states, in its manifest or, made elsewhere, in its config.
 
-    Args:
-        manifest: `footwork.json`, empty for a folder that Footwork did not make.
-        config: The model's config.
-
     Raises:
         ModelError: The manifest states what is no rule, or that of another model.
     """

@@ -1,4 +1,4 @@
-"""Metrics from counts and sums, in numpy alone.
+"""Metrics from counts and sums, and how much they could have been others on other rows.
 
 Every metric here is a function of counts, so that one function gives the value and, fed with
 resampled counts, its interval. What is undefined (a recall without a row of the class, a
@@ -7,6 +7,7 @@ correlation with a constant) is NaN inside this module and `None` where it leave
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +29,11 @@ PRIMARY_METRIC: dict[str, str] = {
     REGRESSION: "mae",
 }
 """By task, what comparisons go by."""
+RESAMPLES = 1000
+"""Bootstrap resamples of an interval."""
+
+_CHUNK_CELLS = 4_000_000
+"""Numbers held at once while resampling: 32 MB as float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,11 @@ class Interval:
     high: float
 
     def to_dict(self) -> dict[str, float]:
-        """Return the three numbers by name."""
+        """The three numbers by name."""
         return asdict(self)
 
     def overlaps(self, other: Interval) -> bool:
-        """Say whether the two intervals share a point."""
+        """Whether they share a point."""
         return self.low <= other.high and other.low <= self.high
 
 
@@ -64,16 +70,7 @@ def mean_defined(values: DoubleArray) -> DoubleArray:
 
 
 def confusion_counts(targets: IntArray, predictions: IntArray, num_classes: int) -> IntArray:
-    """Count rows by true (first axis) and predicted (second axis) class.
-
-    Args:
-        targets: Shape (N,), class numbers.
-        predictions: Shape (N,), class numbers.
-        num_classes: C.
-
-    Returns:
-        Shape (C, C).
-    """
+    """Count rows of class numbers, (N,) each, by true and predicted class: (C, C)."""
     cells = np.bincount(targets * num_classes + predictions, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes).astype(np.int64)
 
@@ -108,17 +105,10 @@ def class_counts(confusion: NDArray[Any]) -> ClassCounts:
 
 
 def single_label_scores(counts: ClassCounts) -> dict[str, DoubleArray]:
-    """Score single-label predictions.
+    """`accuracy`, `macro_f1`, `balanced_accuracy` and `mcc`, shapes (...), of counts (..., C).
 
     Averages run over the classes that occur among the targets or (F1) the predictions, as
-    scikit-learn's do.
-
-    Args:
-        counts: Shapes (..., C).
-
-    Returns:
-        `accuracy`, `macro_f1`, `balanced_accuracy` and `mcc` (Matthews correlation; NaN where
-        targets or predictions are constant), shapes (...).
+    scikit-learn's do. Matthews correlation is NaN where targets or predictions are constant.
     """
     rows = counts.targets.sum(axis=-1).astype(np.float64)
     hits = counts.hits.sum(axis=-1).astype(np.float64)
@@ -144,16 +134,9 @@ def multi_label_scores(counts: ClassCounts) -> dict[str, DoubleArray]:
 
 
 def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> DoubleArray:
-    """Prepare the row values whose sums `regression_scores` needs.
+    """What `regression_scores` needs sums of, (N, 7): |error|, error², t, p, t * t, p * p, t * p.
 
     Both are centred first: sums of squares of large, close numbers lose their digits.
-
-    Args:
-        targets: Shape (N,).
-        predictions: Shape (N,).
-
-    Returns:
-        Shape (N, 7): absolute error, squared error, t, p, t * t, p * p, t * p.
     """
     error = predictions.astype(np.float64) - targets
     t, p = (values - values.astype(np.float64).mean() for values in (targets, predictions))
@@ -161,19 +144,18 @@ def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> DoubleA
 
 
 def regression_scores(sums: DoubleArray, rows: int) -> dict[str, DoubleArray]:
-    """Score a regression from the sums of `centred_moments` over its rows.
+    """Score a regression from the sums of `centred_moments`, (..., 7), over its rows.
 
-    Args:
-        sums: Shape (..., 7).
-        rows: N.
-
-    Returns:
-        `mae` and `rmse` in the target's unit, `r2` (NaN for constant targets), `pearson` (NaN
-        where either is constant), shapes (...).
+    `mae` and `rmse` are in the target's unit; `r2` is NaN for constant targets, `pearson` where
+    either is constant.
     """
     absolute, squared, t, p, tt, pp, tp = np.moveaxis(sums / rows, -1, 0)
-    target_variance = _positive(tt - t * t, tt)
-    spread = target_variance * _positive(pp - p * p, pp)
+    # What rounding leaves of a variance that is 0 is cleared.
+    target_variance, variance = (
+        np.where(squares - mean * mean > 1e-12 * squares, squares - mean * mean, 0.0)
+        for squares, mean in ((tt, t), (pp, p))
+    )
+    spread = target_variance * variance
     return {
         "mae": absolute,
         "rmse": np.sqrt(squared),
@@ -182,37 +164,23 @@ def regression_scores(sums: DoubleArray, rows: int) -> dict[str, DoubleArray]:
     }
 
 
-def _positive(variance: DoubleArray, scale: DoubleArray) -> DoubleArray:
-    """Clear what rounding leaves of a variance that is 0."""
-    return np.where(variance > 1e-12 * scale, variance, 0.0)
-
-
 def spearman(
     targets: NDArray[Any], predictions: NDArray[Any], weights: NDArray[Any]
 ) -> DoubleArray:
-    """Correlate ranks, ties at their middle; a weight w counts a row w times.
+    """Correlate ranks, (N,), ties at their middle; a weight w, of (N, R), counts a row w times.
 
-    Args:
-        targets: Shape (N,).
-        predictions: Shape (N,).
-        weights: Shape (N, R), whole numbers.
-
-    Returns:
-        Shape (R,); NaN where either is constant.
+    Shape (R,); NaN where either is constant.
     """
-    middle = (weights.sum(axis=0) + 1.0) / 2.0
-    x, y = (_weighted_ranks(values, weights) - middle for values in (targets, predictions))
+    centred = []
+    for values in (targets, predictions):
+        _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+        starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+        in_group = np.add.reduceat(weights[np.argsort(group, kind="stable")], starts, axis=0)
+        ranks = np.cumsum(in_group, axis=0, dtype=np.float64) - (in_group - 1.0) / 2.0
+        centred.append(ranks[group] - (weights.sum(axis=0) + 1.0) / 2.0)
+    x, y = centred
     xx, yy, xy = (np.einsum("nr,nr,nr->r", weights, a, b) for a, b in ((x, x), (y, y), (x, y)))
     return ratio(xy, np.sqrt(xx * yy))
-
-
-def _weighted_ranks(values: NDArray[Any], weights: NDArray[Any]) -> DoubleArray:
-    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    in_group = np.add.reduceat(weights[np.argsort(group, kind="stable")], starts, axis=0)
-    middle = np.cumsum(in_group, axis=0, dtype=np.float64) - (in_group - 1.0) / 2.0
-    ranks: DoubleArray = middle[group]
-    return ranks
 
 
 def average_precision(
@@ -220,13 +188,8 @@ def average_precision(
 ) -> DoubleArray:
     """Average the precision over the positives of one label, ties taken together.
 
-    Args:
-        targets: Shape (N,), True for the rows that carry the label.
-        scores: Shape (N,), higher for more likely.
-        weights: Shape (N, R), how often each row counts.
-
-    Returns:
-        Shape (R,); NaN without a positive row.
+    Of targets and scores, (N,), and how often each row counts, (N, R): shape (R,), NaN without a
+    positive row.
     """
     order = np.argsort(-scores, kind="stable")
     positives = np.nonzero(targets[order])[0]
@@ -243,3 +206,135 @@ def average_precision(
     found = np.cumsum(gained, axis=0, dtype=np.float64)
     precision = np.nan_to_num(ratio(found, seen))
     return ratio((precision * gained).sum(axis=0), found[-1])
+
+
+# Intervals
+
+
+def percentile_interval(
+    value: float, samples: DoubleArray, confidence: float = 0.95
+) -> Interval | None:
+    """Put the percentile bootstrap interval around a value; None where it is undefined, NaN.
+
+    Samples, (R,), in which the metric is undefined are left out. The interval is widened to hold
+    the value, which a skewed metric on few rows can otherwise leave.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    if not np.isfinite(value):
+        return None
+    defined = samples[np.isfinite(samples)]
+    if not len(defined):
+        return Interval(float(value), float(value), float(value))
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(defined, (tail, 1.0 - tail))
+    return Interval(float(value), float(min(low, value)), float(max(high, value)))
+
+
+def wilson_interval(hits: float, rows: int, z: float = 1.96) -> Interval:
+    """Bound a proportion, also at 0 and 1, where a bootstrap interval has no width.
+
+    Source: Wilson 1927, Journal of the American Statistical Association 22.
+    """
+    share, square = hits / rows, z * z / rows
+    middle = (share + square / 2) / (1 + square)
+    half = z / (1 + square) * float(np.sqrt(share * (1 - share) / rows + square / (4 * rows)))
+    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+
+
+def share_interval(hits: int, rows: int, samples: DoubleArray) -> Interval:
+    """The bootstrap's interval of a share; Wilson's where all rows count, or none: no spread."""
+    drawn = percentile_interval(hits / rows, samples) if 0 < hits < rows else None
+    return drawn or wilson_interval(hits, rows)
+
+
+def bootstrap_class_counts(
+    confusion: IntArray, generator: np.random.Generator, resamples: int = RESAMPLES
+) -> ClassCounts:
+    """Resample the rows behind a confusion matrix, (C, C), which has one at least: shapes (R, C).
+
+    Drawing N rows with replacement draws the cells from a multinomial: exact, and independent
+    of N in time.
+    """
+    num_classes = len(confusion)
+    true, predicted = np.nonzero(confusion)
+    cells = confusion[true, predicted]
+    rows, shares = int(cells.sum()), cells / cells.sum()
+    diagonal = true == predicted
+    sums = np.zeros((3, resamples, num_classes))
+    for index in range(resamples):
+        drawn = generator.multinomial(rows, shares)
+        sums[0, index] = np.bincount(true, drawn * diagonal, minlength=num_classes)
+        sums[1, index] = np.bincount(true, drawn, minlength=num_classes)
+        sums[2, index] = np.bincount(predicted, drawn, minlength=num_classes)
+    return ClassCounts(sums[0], sums[1], sums[2])
+
+
+def row_weights(
+    rows: int, generator: np.random.Generator, resamples: int = RESAMPLES, width: int = 1
+) -> Iterator[DoubleArray]:
+    """Draw how often each row is in each resample, in chunks (r, N) that fit in memory.
+
+    The caller will hold `width` numbers for each row of each resample. Each line sums to N, the r
+    to R.
+    """
+    chunk = max(1, min(resamples, _CHUNK_CELLS // (rows * width)))
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        drawn = generator.integers(0, rows, (size, rows), dtype=np.uint32).astype(np.int64)
+        drawn += np.arange(size)[:, None] * rows
+        yield np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(float)
+
+
+def bootstrap_sums(
+    values: NDArray[Any], generator: np.random.Generator, resamples: int = RESAMPLES
+) -> DoubleArray:
+    """Resample rows, (N, K), and add them up: (R, K)."""
+    table = values.astype(np.float64)
+    chunks = row_weights(len(table), generator, resamples)
+    return np.concatenate([weights @ table for weights in chunks])
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """How the accuracy of one classifier differs from that of another on the same rows."""
+
+    interval: Interval
+    """Accuracy minus the other's; of several comparisons all intervals hold together at 95 %."""
+    won: int
+    """Rows that only this one has right."""
+    lost: int
+    """Rows that only the other one has right."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves no room for 0."""
+        return self.interval.low > 0 or self.interval.high < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold."""
+        return {**asdict(self), "clear": self.clear}
+
+
+def paired_difference(
+    hits: BoolArray, other_hits: BoolArray, generator: np.random.Generator, comparisons: int = 1
+) -> PairedDifference:
+    """Resample rows, each with whether it was right by both classifiers, (N,) each, N at least 1.
+
+    Only three counts matter (won, lost, alike), so the resamples are drawn from a multinomial:
+    exact, and independent of N in time. Comparisons that are looked at together share the 5 % of
+    error (Bonferroni). Of classifiers equally good, 0 to 6 % were called different (1,500 simulated
+    pairs for each of 20, 67, 150 and 1,000 rows, of which they answered 2 to 30 % differently).
+    """
+    rows = len(hits)
+    won, lost = int((hits & ~other_hits).sum()), int((~hits & other_hits).sum())
+    if not won + lost:  # nothing to resample, but rows that differ may be rare
+        most = wilson_interval(0, rows).high
+        return PairedDifference(Interval(0.0, -most, most), won, lost)
+    shares = np.array([won, lost, rows - won - lost]) / rows
+    # The ends lie further out the more comparisons there are.
+    drawn = generator.multinomial(rows, shares, 10 * RESAMPLES * comparisons)
+    samples = (drawn[:, 0] - drawn[:, 1]) / rows
+    interval = percentile_interval((won - lost) / rows, samples, 1.0 - 0.05 / comparisons)
+    assert interval is not None
+    return PairedDifference(interval, won, lost)

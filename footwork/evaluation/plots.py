@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from footwork.arrays import IntArray
 from footwork.errors import ConfigError
 from footwork.evaluation.calibration import ReliabilityBin
+from footwork.evaluation.text import shorten
 from footwork.files.folders import published_file
 
 if TYPE_CHECKING:
@@ -27,30 +27,34 @@ _NUMBERED_CLASSES = 30
 """With more classes the matrix is a heat map without numbers."""
 _NAMED_CLASSES = 100
 """With more classes the axes carry no names."""
-_LABEL_CHARACTERS = 24
+_LABEL_WIDTH = 24
 _NO_METRIC = ("loss", "runtime", "samples_per_second", "steps_per_second")
 _SMOOTHED_FROM = 40
 """Logged losses from which a running mean is drawn over them."""
 
 
 def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) -> None:
-    """Draw loss, validation metrics and learning rate by step.
+    """Draw loss, validation metrics and learning rate of Trainer's `state.log_history` by step.
 
-    Args:
-        history: Trainer's `state.log_history`.
-        path: PNG to write.
-        metrics: Which of the `eval_` figures to draw; the first two by default.
+    Of the `eval_` figures those named, or the first two.
 
     Raises:
         ConfigError: Matplotlib is not installed.
     """
-    names = list(metrics) or _logged_metrics(history)[:2]
-    panels: dict[str, list[str]] = {
-        "loss": [key for key in ("loss", "eval_loss") if _series(history, key)[0]],
-        "validation": [f"eval_{name}" for name in names if _series(history, f"eval_{name}")[0]],
-        "learning rate": [key for key in ("learning_rate",) if _series(history, key)[0]],
+    if not metrics:
+        said = dict.fromkeys(key for log in history for key in log if key.startswith("eval_"))
+        names = [key.removeprefix("eval_") for key in said]
+        metrics = [name for name in names if name not in _NO_METRIC][:2]
+    panels = {
+        "loss": ["loss", "eval_loss"],
+        "validation": [f"eval_{name}" for name in metrics],
+        "learning rate": ["learning_rate"],
     }
-    drawn = {title: keys for title, keys in panels.items() if keys}
+    drawn: dict[str, list[str]] = {
+        title: logged
+        for title, keys in panels.items()
+        if (logged := [key for key in keys if _series(history, key)[0]])
+    }
     heights = [0.5 if title == "learning rate" else 1.0 for title in drawn] or [1.0]
     figure = _figure(8.0, 1.2 + 2.4 * sum(heights))
     grid = figure.subplots(
@@ -74,14 +78,10 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
 
 
 def plot_confusion(confusion: IntArray, labels: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix, coloured by the share of each true class.
+    """Draw a confusion matrix, (C, C), true by predicted, coloured by the share of each true class.
 
-    Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map.
-
-    Args:
-        confusion: Shape (C, C), rows true, columns predicted.
-        labels: C names; long ones are shortened.
-        path: PNG to write.
+    Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map. Long labels are
+    shortened.
 
     Raises:
         ConfigError: Matplotlib is not installed.
@@ -102,7 +102,12 @@ def plot_confusion(confusion: IntArray, labels: Sequence[str], path: Path) -> No
     bar.outline.set_visible(False)
     _name_classes(axis, labels)
     if numbered:
-        _write_cells(axis, confusion, share)
+        size = min(10.0, 26.0 / max(len(str(confusion.max())), 2))
+        centred: Any = {"ha": "center", "va": "center"}
+        for (row, column), count in np.ndenumerate(confusion):
+            if count:
+                colour = "white" if share[row, column] > 0.55 else _INK
+                axis.text(column, row, str(count), color=colour, fontsize=size, **centred)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.tick_params(length=0)
@@ -116,11 +121,6 @@ def plot_reliability(
     """Draw accuracy against probability, before and after the temperature, and the rows of each.
 
     Source: the reliability diagram of Guo et al. 2017, figure 1 (arXiv:1706.04599).
-
-    Args:
-        before: Bins of the raw probabilities.
-        after: Bins of the calibrated ones; may be empty.
-        path: PNG to write.
 
     Raises:
         ConfigError: Matplotlib is not installed.
@@ -184,20 +184,10 @@ def _tidy(axis: Axes) -> None:
 
 
 def _series(history: LogHistory, key: str) -> tuple[list[float], list[float]]:
-    """Return steps and finite values of what was logged under a key."""
-    pairs = [
-        (float(log["step"]), float(log[key]))
-        for log in history
-        if "step" in log and isinstance(log.get(key), int | float) and math.isfinite(log[key])
-    ]
-    return [step for step, _ in pairs], [value for _, value in pairs]
-
-
-def _logged_metrics(history: LogHistory) -> list[str]:
-    keys = dict.fromkeys(key for log in history for key in log if key.startswith("eval_"))
-    return [
-        key.removeprefix("eval_") for key in keys if key.removeprefix("eval_") not in _NO_METRIC
-    ]
+    """Steps and finite values of what was logged under a key."""
+    logged = [log for log in history if "step" in log and isinstance(log.get(key), int | float)]
+    finite = [log for log in logged if math.isfinite(log[key])]
+    return [float(log["step"]) for log in finite], [float(log[key]) for log in finite]
 
 
 def _draw_series(axis: Axes, history: LogHistory, key: str, colour: str) -> None:
@@ -220,7 +210,7 @@ def _draw_series(axis: Axes, history: LogHistory, key: str, colour: str) -> None
 def _name_classes(axis: Axes, labels: Sequence[str]) -> None:
     if len(labels) > _NAMED_CLASSES:
         return
-    names = [_shortened(label) for label in labels]
+    names = [shorten(label, _LABEL_WIDTH) for label in labels]
     size = 9.0 if len(labels) <= _NUMBERED_CLASSES else 460.0 / len(labels)
     places = range(len(names))
     axis.set_xticks(places, names, parse_math=False, fontsize=size)
@@ -230,19 +220,3 @@ def _name_classes(axis: Axes, labels: Sequence[str]) -> None:
         for tick in axis.get_xticklabels():
             tick.set(rotation=90 if upright else 40, rotation_mode="anchor", ha="right")
             tick.set_verticalalignment("center" if upright else "top")
-
-
-def _shortened(label: str) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in label).split())
-    return line if len(line) <= _LABEL_CHARACTERS else line[: _LABEL_CHARACTERS - 1] + "…"
-
-
-def _write_cells(axis: Axes, confusion: IntArray, share: NDArray[Any]) -> None:
-    digits = len(str(confusion.max()))
-    size = min(10.0, 26.0 / max(digits, 2))
-    for (row, column), count in np.ndenumerate(confusion):
-        if count:
-            colour = "white" if share[row, column] > 0.55 else _INK
-            axis.text(
-                column, row, str(count), ha="center", va="center", color=colour, fontsize=size
-            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,34 +17,42 @@ from footwork.evaluation.calibration import (
     calibrate,
     judge_calibration,
 )
-from footwork.evaluation.intervals import (
-    RESAMPLES,
-    bootstrap_class_counts,
-    bootstrap_sums,
-    percentile_interval,
-    row_weights,
-    share_interval,
-)
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import (
     METRICS,
     PRIMARY_METRIC,
+    RESAMPLES,
     ClassCounts,
     Interval,
     average_precision,
+    bootstrap_class_counts,
+    bootstrap_sums,
     centred_moments,
     class_counts,
     confusion_counts,
     mean_defined,
     multi_label_scores,
+    percentile_interval,
     regression_scores,
+    row_weights,
+    share_interval,
     single_label_scores,
     spearman,
 )
+from footwork.evaluation.text import (
+    ALL_CLASSES,
+    LABEL_WIDTH,
+    WORST,
+    aligned,
+    calibration_lines,
+    confusion_lines,
+    ends,
+    number,
+    shorten,
+    wrapped_note,
+)
+from footwork.files.faults import shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
-
-Scores = dict[str, Interval | None]
-"""By metric; None where it is undefined."""
 
 _FEW_ROWS = 100
 _RANKED_CELLS = 50_000_000
@@ -88,7 +96,7 @@ class Evaluation:
 
     @property
     def primary_metric(self) -> str:
-        """The figure that comparisons go by: accuracy, micro-F1 or mean absolute error."""
+        """The figure that comparisons go by."""
         return PRIMARY_METRIC[self.task]
 
     @property
@@ -108,9 +116,9 @@ class Evaluation:
             )
         empty = [score.label for score in self.per_class if not score.support]
         if empty:
-            named = ", ".join(empty[:5]) + (" …" if len(empty) > 5 else "")
             notes.append(
-                f"No row of {len(empty)} of {len(self.labels)} classes ({named}): not judged."
+                f"No row of {len(empty)} of {len(self.labels)} classes ({shortened(empty, 5)}): "
+                "not judged."
             )
         undefined = [n for n in METRICS[self.task] if n not in self.metrics and n != "loss"]
         if undefined:
@@ -121,12 +129,12 @@ class Evaluation:
         return (*notes, *self.remarks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold, without NaN."""
+        """What JSON can hold, without NaN."""
         return {
             "task": self.task,
             "labels": list(self.labels),
             "rows": self.rows,
-            "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
+            "metrics": {name: asdict(interval) for name, interval in self.metrics.items()},
             "per_class": [asdict(score) for score in self.per_class],
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
@@ -134,10 +142,43 @@ class Evaluation:
         }
 
     def to_text(self) -> str:
-        """Lay it out for a terminal of 100 columns."""
-        from footwork.evaluation.text import evaluation_text
+        """Figures, classes, confusions and calibration, for a terminal of 100 columns."""
+        kind = f", {len(self.labels)} classes" if self.labels else ""
+        metrics = [["metric", "value", "95 % interval"]]
+        for name, interval in self.metrics.items():
+            metrics.append([name, number(interval.value), ends(interval)])
+        raw = ["log_loss is of the probabilities before the temperature"]
+        blocks = [
+            [f"{self.rows:,} {self.noun}{kind}"],
+            aligned(metrics) + (raw if "log_loss" in self.metrics else []),
+        ]
+        if self.per_class:
+            blocks.append(_class_lines(self.per_class, self.noun))
+        if self.confusion is not None:
+            blocks.append(confusion_lines(self.labels, self.confusion, self.noun))
+        if self.calibration is not None:
+            blocks.append(calibration_lines(self.calibration, self.noun))
+        if self.notes:
+            blocks.append([line for note in self.notes for line in wrapped_note(note)])
+        return "\n\n".join("\n".join(block) for block in blocks)
 
-        return evaluation_text(self)
+
+def worst_classes(scores: Sequence[ClassScore], most: int) -> list[ClassScore]:
+    """The classes of lowest F1 among those that have rows, larger ones first on a tie."""
+    judged = [score for score in scores if score.support]
+    return sorted(judged, key=lambda score: (score.f1 or 0.0, -score.support))[:most]
+
+
+def _class_lines(scores: Sequence[ClassScore], noun: str) -> list[str]:
+    few = len(scores) <= ALL_CLASSES
+    shown = scores if few else worst_classes(scores, WORST)
+    rows = [["class", "precision", "recall", "F1", noun, "predicted"]]
+    for score in shown:
+        figures = [number(value) for value in (score.precision, score.recall, score.f1)]
+        counts = [f"{score.support:,}", f"{score.predicted:,}"]
+        rows.append([shorten(score.label, LABEL_WIDTH), *figures, *counts])
+    title = [] if few else [f"the {len(shown)} classes of lowest F1, of {len(scores)}"]
+    return title + aligned(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +197,8 @@ def evaluate_logits(
     labels: tuple[str, ...],
     targets: NDArray[Any],
     logits: NDArray[Any],
-    seed: int = 0,
     given: GivenCalibration | None = None,
+    noun: str = "rows",
 ) -> Evaluation:
     """Judge predictions on the rows of one split.
 
@@ -172,9 +213,9 @@ def evaluate_logits(
         labels: C names; none for a regression.
         targets: Shape (N,) class numbers, (N, C) of 0 and 1, or (N,) numbers.
         logits: Raw, shape (N, C); (N, 1) or (N,) for a regression.
-        seed: Decides resamples and folds; nothing else is random.
         given: Temperature and threshold of the model, to be judged; None finds both on these
             rows, which is right only where they are to be used on others.
+        noun: What is judged.
 
     Raises:
         DataError: There is no row.
@@ -182,42 +223,41 @@ def evaluate_logits(
     """
     logits = _checked(task, len(labels), targets, logits)
     if task == REGRESSION:
-        return _regression(np.asarray(targets, dtype=np.float64).ravel(), logits[:, 0], seed)
+        amounts = np.asarray(targets, dtype=np.float64).ravel()
+        scores = _regression_intervals(amounts, logits[:, 0])
+        return Evaluation(task=task, labels=(), rows=len(logits), metrics=scores, noun=noun)
     single = task == SINGLE_LABEL
     targets = np.asarray(targets, np.int64 if single else np.float64)
-    calibration = (
-        calibrate(logits, targets, seed)
-        if given is None
-        else judge_calibration(logits, targets, given)
-    )
     if single:
         confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
-        counts, scores = _single_label(targets, logits, confusion, seed)
+        counts = class_counts(confusion)
+        scores = _single_label_intervals(targets, logits, confusion)
     else:
         confusion = None
-        counts, scores = _multi_label(targets > 0.5, logits, seed)
+        counts = _multi_label_counts(_decisions(targets > 0.5, logits).sum(axis=0))
+        scores = _multi_label_intervals(targets > 0.5, logits)
+    columns = (counts.precision, counts.recall, counts.f1)
+    figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
+    rows = zip(labels, *figures, counts.targets.tolist(), counts.predicted.tolist(), strict=True)
     return Evaluation(
         task=task,
         labels=labels,
         rows=len(logits),
-        metrics=_defined(scores),
-        per_class=_class_scores(labels, counts),
+        metrics=scores,
+        per_class=tuple(ClassScore(*row) for row in rows),
         confusion=confusion,
-        calibration=calibration,
+        calibration=calibrate(logits, targets)
+        if given is None
+        else judge_calibration(logits, targets, given),
+        noun=noun,
     )
 
 
 def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
     """Give the values of `evaluate_logits` without intervals, for use while training.
 
-    Args:
-        task: As transformers' `problem_type`.
-        targets: As for `evaluate_logits`.
-        logits: As for `evaluate_logits`.
-
-    Returns:
-        By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or
-        squared error. What is undefined is 0: a checkpoint has to be chosen all the same.
+    By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or squared
+    error. What is undefined is 0: a checkpoint has to be chosen all the same.
 
     Raises:
         DataError: There is no row.
@@ -225,27 +265,25 @@ def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dic
     """
     width = 0 if task == REGRESSION else np.shape(logits)[-1]
     logits = _checked(task, width, targets, logits)
+    once = np.ones((len(logits), 1))
     if task == SINGLE_LABEL:
         confusion = confusion_counts(targets, logits.argmax(axis=1), width)
         scores = single_label_scores(class_counts(confusion))
         scores["log_loss"] = scores["loss"] = _cross_entropies(targets, logits).mean()
     elif task == MULTI_LABEL:
         wanted = np.asarray(targets) > 0.5
-        values = _decisions(wanted, logits)
+        decisions = _decisions(wanted, logits)
         softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
         scores = {
-            **multi_label_scores(_multi_label_counts(values.sum(axis=0), width)),
-            "accuracy": values[:, -1].mean(),
-            "mean_average_precision": _average_precisions(
-                wanted, logits, np.ones((len(logits), 1))
-            )[0],
+            **multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
+            "accuracy": decisions[:, -1].mean(),
+            "mean_average_precision": _average_precisions(wanted, logits, once)[0],
             "loss": (softplus - logits * wanted).mean(),
         }
     else:
         moments = centred_moments(targets, logits[:, 0]).sum(axis=0)
         scores = regression_scores(moments, len(targets))
-        ones = np.ones((len(targets), 1))
-        scores["spearman"] = spearman(targets, logits[:, 0], ones)[0]
+        scores["spearman"] = spearman(targets, logits[:, 0], once)[0]
         scores["loss"] = scores["rmse"] ** 2
     return {name: float(np.nan_to_num(scores[name])) for name in METRICS[task]}
 
@@ -274,53 +312,63 @@ def _checked(
     return logits
 
 
-def _single_label(
-    targets: IntArray, logits: DoubleArray, confusion: IntArray, seed: int
-) -> tuple[ClassCounts, Scores]:
-    cells, sums = np.random.default_rng(seed).spawn(2)
-    counts = class_counts(confusion)
+def _single_label_intervals(
+    targets: IntArray, logits: DoubleArray, confusion: IntArray
+) -> dict[str, Interval]:
+    cells, sums = np.random.default_rng(0).spawn(2)
     samples = single_label_scores(bootstrap_class_counts(confusion, cells))
-    scores = _intervals(single_label_scores(counts), samples)
+    scores = _intervals(single_label_scores(class_counts(confusion)), samples)
     right = int(np.trace(confusion))
     scores["accuracy"] = share_interval(right, len(targets), samples["accuracy"])
     losses = _cross_entropies(targets, logits)
-    scores["log_loss"] = percentile_interval(
-        float(losses.mean()), bootstrap_sums(losses, sums)[:, 0] / len(losses)
+    drawn = bootstrap_sums(losses, sums)[:, 0] / len(losses)
+    return scores | _intervals({"log_loss": losses.mean()}, {"log_loss": drawn})
+
+
+def _multi_label_intervals(targets: BoolArray, logits: DoubleArray) -> dict[str, Interval]:
+    sums, ranks = np.random.default_rng(0).spawn(2)
+    decisions = _decisions(targets, logits)
+    drawn = bootstrap_sums(decisions, sums)
+    scores = _intervals(
+        multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
+        multi_label_scores(_multi_label_counts(drawn)),
     )
-    return counts, scores
+    right = int(decisions[:, -1].sum())
+    scores["accuracy"] = share_interval(right, len(targets), drawn[:, -1] / len(targets))
+    return scores | _reranked_interval(
+        "mean_average_precision",
+        lambda weights: _average_precisions(targets, logits, weights),
+        logits.shape,
+        ranks,
+    )
+
+
+def _regression_intervals(targets: DoubleArray, predictions: DoubleArray) -> dict[str, Interval]:
+    rows, moments = len(targets), centred_moments(targets, predictions)
+    sums, ranks = np.random.default_rng(0).spawn(2)
+    scores = _intervals(
+        regression_scores(moments.sum(axis=0), rows),
+        regression_scores(bootstrap_sums(moments, sums), rows),
+    )
+    return scores | _reranked_interval(
+        "spearman", lambda weights: spearman(targets, predictions, weights), (rows, 1), ranks
+    )
 
 
 def _cross_entropies(targets: IntArray, logits: DoubleArray) -> DoubleArray:
-    """Return the loss of each row, shape (N, 1)."""
+    """The loss of each row, shape (N, 1)."""
     return -np.take_along_axis(log_softmax(logits), targets[:, None], axis=1)
 
 
-def _multi_label(targets: BoolArray, logits: DoubleArray, seed: int) -> tuple[ClassCounts, Scores]:
-    values, num_classes = _decisions(targets, logits), logits.shape[1]
-    sums, ranks = np.random.default_rng(seed).spawn(2)
-    counts = _multi_label_counts(values.sum(axis=0), num_classes)
-    drawn = bootstrap_sums(values, sums)
-    scores = _intervals(
-        multi_label_scores(counts), multi_label_scores(_multi_label_counts(drawn, num_classes))
-    )
-    right = int(values[:, -1].sum())
-    scores["accuracy"] = share_interval(right, len(values), drawn[:, -1] / len(values))
-    scores["mean_average_precision"] = _reranked(
-        lambda weights: _average_precisions(targets, logits, weights), logits.shape, ranks
-    )
-    return counts, scores
-
-
 def _decisions(targets: BoolArray, logits: DoubleArray) -> BoolArray:
-    """Return what multi-label counts are sums of, shape (N, 3C + 1), the last being "all right"."""
+    """What multi-label counts are sums of, shape (N, 3C + 1), the last being "all right"."""
     given = logits >= 0  # a probability of 0.5 or more
     exact = (given == targets).all(axis=1, keepdims=True)
     return np.concatenate((given & targets, targets, given, exact), axis=1)
 
 
-def _multi_label_counts(sums: NDArray[Any], num_classes: int) -> ClassCounts:
-    hits, targets, given = np.split(sums[..., : 3 * num_classes], 3, axis=-1)
-    return ClassCounts(hits, targets, given)
+def _multi_label_counts(sums: NDArray[Any]) -> ClassCounts:
+    return ClassCounts(*np.split(sums[..., :-1], 3, axis=-1))
 
 
 def _average_precisions(
@@ -330,24 +378,21 @@ def _average_precisions(
     return mean_defined(np.stack([average_precision(*c, weights) for c in columns], axis=1))
 
 
-def _regression(targets: DoubleArray, predictions: DoubleArray, seed: int) -> Evaluation:
-    rows = len(targets)
-    moments = centred_moments(targets, predictions)
-    sums, ranks = np.random.default_rng(seed).spawn(2)
-    scores = _intervals(
-        regression_scores(moments.sum(axis=0), rows),
-        regression_scores(bootstrap_sums(moments, sums), rows),
-    )
-    scores["spearman"] = _reranked(lambda w: spearman(targets, predictions, w), (rows, 1), ranks)
-    return Evaluation(task=REGRESSION, labels=(), rows=rows, metrics=_defined(scores))
+def _intervals(
+    values: Mapping[str, Any], samples: Mapping[str, DoubleArray]
+) -> dict[str, Interval]:
+    """Of the metrics that are defined."""
+    drawn = {name: percentile_interval(float(values[name]), samples[name]) for name in values}
+    return {name: interval for name, interval in drawn.items() if interval is not None}
 
 
-def _reranked(
+def _reranked_interval(
+    name: str,
     score: Callable[[NDArray[Any]], DoubleArray],
     shape: tuple[int, ...],
     generator: np.random.Generator,
-) -> Interval | None:
-    """Put an interval around a figure that needs the rows in order, with fewer resamples of many.
+) -> dict[str, Interval]:
+    """Of a figure that needs the rows in order, with fewer resamples of many.
 
     Fewer resamples make the ends rougher, and only where many rows make the interval narrow.
     """
@@ -356,19 +401,4 @@ def _reranked(
     chunks = row_weights(rows, generator, resamples, width=4)
     columns = (np.ascontiguousarray(weights.T, dtype=np.float32) for weights in chunks)
     samples = np.concatenate([score(weights) for weights in columns])
-    return percentile_interval(float(score(np.ones((rows, 1)))[0]), samples)
-
-
-def _intervals(values: Mapping[str, DoubleArray], samples: Mapping[str, DoubleArray]) -> Scores:
-    return {name: percentile_interval(float(values[name]), samples[name]) for name in values}
-
-
-def _defined(scores: Scores) -> dict[str, Interval]:
-    return {name: interval for name, interval in scores.items() if interval is not None}
-
-
-def _class_scores(labels: tuple[str, ...], counts: ClassCounts) -> tuple[ClassScore, ...]:
-    columns = (counts.precision, counts.recall, counts.f1)
-    figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
-    rows = zip(labels, *figures, counts.targets.tolist(), counts.predicted.tolist(), strict=True)
-    return tuple(ClassScore(*row) for row in rows)
+    return _intervals({name: score(np.ones((rows, 1)))[0]}, {name: samples})

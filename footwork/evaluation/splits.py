@@ -15,7 +15,7 @@ _AMOUNT_BINS = 10
 
 
 def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> BoolArray:
-    """Choose the rows of validation.
+    """Choose the rows of validation: True for them, (N,).
 
     Whole groups are drawn at random from each class until its share is reached. The last group
     of a class stays in training.
@@ -25,9 +25,6 @@ def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> Bo
         classes: Of each row: each gives its share, (N,).
         share: Of the rows, above 0 and below 1.
         seed: The same gives the same rows.
-
-    Returns:
-        True for rows of validation, (N,).
 
     Raises:
         DataError: No row can be spared.
@@ -79,12 +76,10 @@ def _draw(groups: Sequence[IntArray], quota: int, held: BoolArray) -> None:
 
 
 def strata(targets: NDArray[np.generic], task: str) -> IntArray:
-    """Which rows are alike in their labels, (N,).
+    """Which rows are alike in their labels, (N,), of targets as `encode_targets` makes them.
 
-    Args:
-        targets: As `encode_targets` makes them.
-        task: For multi-label a row belongs to the rarest of its labels, for regression to a
-            tenth of the amounts.
+    For multi-label a row belongs to the rarest of its labels, for regression to a tenth of the
+    amounts.
     """
     if task == REGRESSION:
         edges = np.quantile(targets.astype(np.float64), np.linspace(0, 1, _AMOUNT_BINS + 1)[1:-1])
@@ -100,13 +95,9 @@ def strata(targets: NDArray[np.generic], task: str) -> IntArray:
 def return_unseen(
     held: BoolArray, groups: IntArray, targets: NDArray[np.generic], task: str
 ) -> BoolArray:
-    """Give rows back to training until it has every class of validation.
+    """Give held rows, with their groups, back until training has every class of validation.
 
-    Args:
-        held: True for rows of validation, (N,).
-        groups: The same for rows that must not be separated, (N,).
-        targets: As `encode_targets` makes them.
-        task: Regression has no classes; nothing is given back.
+    A regression has no classes; nothing is given back.
     """
     if task == REGRESSION:
         return held

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from footwork.arrays import IntArray
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.metrics import Interval
-
-if TYPE_CHECKING:
-    from footwork.evaluation.result import ClassScore, Evaluation
 
 WIDTH = 100
 LABEL_WIDTH = 32
@@ -58,6 +54,15 @@ def shorten(text: str, width: int) -> str:
     return line + "…"
 
 
+def tail(path: str, width: int) -> str:
+    """The end of a path in at most `width` columns: it tells more than the beginning."""
+    if display_width(path) <= width:
+        return path
+    while path and display_width(path) > width - 1:
+        path = path[1:]
+    return "…" + path
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns: the first to the left, the others to the right."""
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
@@ -89,13 +94,7 @@ def wrapped_note(text: str) -> list[str]:
 def confused_pairs(
     labels: Sequence[str], confusion: IntArray, most: int
 ) -> list[tuple[str, str, int]]:
-    """The true label, the predicted label and the number of the commonest mistakes.
-
-    Args:
-        labels: C names.
-        confusion: Shape (C, C), true by predicted.
-        most: How many.
-    """
+    """True label, predicted label and number of the commonest mistakes of a matrix, (C, C)."""
     mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
@@ -104,47 +103,42 @@ def confused_pairs(
 
 
 def confusion_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
-    """The matrix, or of many classes the most confused pairs.
-
-    Args:
-        labels: C names.
-        confusion: Shape (C, C), true by predicted.
-        noun: What is counted.
-    """
-    if len(labels) <= MATRIX_CLASSES:
-        return aligned(_matrix_rows(labels, confusion))
-    return pair_lines(labels, confusion, noun)
+    """The matrix, (C, C), true by predicted; of many classes the most confused pairs."""
+    if len(labels) > MATRIX_CLASSES:
+        return pair_lines(labels, confusion, noun)
+    names = [shorten(label, LABEL_WIDTH) for label in labels]
+    room = (WIDTH - max(map(display_width, names)) - len(_CORNER)) // len(labels) - 2
+    if room >= _READABLE:
+        digits = len(str(confusion.max()))
+        heads = [shorten(label, min(16, max(room, digits))) for label in labels]
+    else:
+        heads = [str(place) for place in range(1, len(labels) + 1)]
+        names = [f"{head:>2} {name}" for head, name in zip(heads, names, strict=True)]
+    rows = [
+        [name, *map(str, counts)] for name, counts in zip(names, confusion.tolist(), strict=True)
+    ]
+    return aligned([[_CORNER, *heads], *rows])
 
 
 def pair_lines(labels: Sequence[str], confusion: IntArray, noun: str = "rows") -> list[str]:
-    """The most confused pairs.
-
-    Args:
-        labels: C names.
-        confusion: Shape (C, C), true by predicted.
-        noun: What is counted.
-    """
+    """The most confused pairs of a matrix, (C, C), true by predicted."""
     pairs = confused_pairs(labels, confusion, _PAIRS)
+    if not pairs:
+        return [f"none of the {noun} is wrong"]
     rows = [["true", "predicted", noun]]
-    rows += [[*(shorten(name, LABEL_WIDTH) for name in (i, j)), str(n)] for i, j, n in pairs]
-    return (
-        ["the most confused pairs", *aligned(rows)] if pairs else [f"none of the {noun} is wrong"]
-    )
+    for true, predicted, count in pairs:
+        rows.append([shorten(true, LABEL_WIDTH), shorten(predicted, LABEL_WIDTH), str(count)])
+    return ["the most confused pairs", *aligned(rows)]
 
 
 def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]:
-    """Say what the probabilities are worth.
-
-    Args:
-        calibration: As measured.
-        noun: What was judged.
-    """
+    """Say what the probabilities of what was judged, a noun, are worth."""
     after, fitted = calibration.ece_after, calibration.fitted
+    told = f", {number(after)} after" if after is not None else ""
     lines = [
         f"temperature {number(calibration.temperature)}; expected calibration error "
-        f"{number(calibration.ece_before)} before"
-        + (f", {number(after)} after" if after is not None else "")
-        + (" (cross-fitted)" if fitted and after is not None else "")
+        f"{number(calibration.ece_before)} before{told}"
+        f"{' (cross-fitted)' if fitted and told else ''}"
     ]
     if calibration.note:
         lines.append(calibration.note)
@@ -160,57 +154,3 @@ def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]
         f"the {subject} {'found on these same' if fitted else 'not found on these'} {noun}"
     )
     return lines
-
-
-def _matrix_rows(labels: Sequence[str], confusion: IntArray) -> list[list[str]]:
-    rows = [shorten(label, LABEL_WIDTH) for label in labels]
-    room = (WIDTH - max(map(display_width, rows)) - len(_CORNER)) // len(labels) - 2
-    digits = len(str(confusion.max()))
-    if room >= _READABLE:
-        heads = [shorten(label, min(16, max(room, digits))) for label in labels]
-    else:
-        heads = [str(place) for place in range(1, len(labels) + 1)]
-        rows = [f"{head:>2} {row}" for head, row in zip(heads, rows, strict=True)]
-    cells = [[str(count) for count in line] for line in confusion.tolist()]
-    return [[_CORNER, *heads], *([r, *c] for r, c in zip(rows, cells, strict=True))]
-
-
-def evaluation_text(evaluation: Evaluation) -> str:
-    """Lay out the figures, the classes, the confusions and the calibration."""
-    noun = evaluation.noun
-    kind = f", {len(evaluation.labels)} classes" if evaluation.labels else ""
-    metrics = [["metric", "value", "95 % interval"]]
-    for name, interval in evaluation.metrics.items():
-        metrics.append([name, number(interval.value), ends(interval)])
-    raw = ["log_loss is of the probabilities before the temperature"]
-    blocks = [
-        [f"{evaluation.rows:,} {noun}{kind}"],
-        aligned(metrics) + (raw if "log_loss" in evaluation.metrics else []),
-    ]
-    if evaluation.per_class:
-        blocks.append(_class_lines(evaluation.per_class, noun))
-    if evaluation.confusion is not None:
-        blocks.append(confusion_lines(evaluation.labels, evaluation.confusion, noun))
-    if evaluation.calibration is not None:
-        blocks.append(calibration_lines(evaluation.calibration, noun))
-    if evaluation.notes:
-        blocks.append([line for note in evaluation.notes for line in wrapped_note(note)])
-    return "\n\n".join("\n".join(block) for block in blocks)
-
-
-def worst_classes(scores: Sequence[ClassScore], most: int) -> list[ClassScore]:
-    """Return the classes of lowest F1 among those that have rows, larger ones first on a tie."""
-    judged = [score for score in scores if score.support]
-    return sorted(judged, key=lambda score: (score.f1 or 0.0, -score.support))[:most]
-
-
-def _class_lines(scores: tuple[ClassScore, ...], noun: str) -> list[str]:
-    few = len(scores) <= ALL_CLASSES
-    shown = scores if few else worst_classes(scores, WORST)
-    rows = [["class", "precision", "recall", "F1", noun, "predicted"]]
-    for score in shown:
-        figures = [number(v) for v in (score.precision, score.recall, score.f1)]
-        counts = [f"{score.support:,}", f"{score.predicted:,}"]
-        rows.append([shorten(score.label, LABEL_WIDTH), *figures, *counts])
-    title = [] if few else [f"the {len(shown)} classes of lowest F1, of {len(scores)}"]
-    return title + aligned(rows)

@@ -10,9 +10,8 @@ import numpy as np
 
 from footwork.arrays import BoolArray, DoubleArray, IntArray
 from footwork.evaluation.calibration import Abstention, abstention_threshold
-from footwork.evaluation.intervals import wilson_interval
 from footwork.evaluation.logits import log_softmax
-from footwork.evaluation.metrics import Interval, confusion_counts
+from footwork.evaluation.metrics import Interval, confusion_counts, wilson_interval
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
 from footwork.fewshot.examples import Examples, make_folds
 from footwork.fewshot.methods import METHODS, LearnOptions, Setting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +47,14 @@ def fault_lines(faults: Iterable[Fault], heading: str) -> Iterator[str]:
     listed = list(faults)
     if listed:
         yield f"{heading} ({counted(len(listed), 'file')}):"
-    for fault in listed[:_LISTED]:
-        yield f"  {path_line(fault.path)}: {fault.reason}"
-    if len(listed) > _LISTED:
-        yield f"  … and {len(listed) - _LISTED:,} more"
+    yield from first_lines([f"{path_line(fault.path)}: {fault.reason}" for fault in listed])
+
+
+def first_lines(lines: Sequence[str], most: int = _LISTED) -> Iterator[str]:
+    """The first of some lines, indented, and how many more there are."""
+    yield from (f"  {line}" for line in lines[:most])
+    if len(lines) > most:
+        yield f"  … and {len(lines) - most:,} more"
 
 
 def shortened(names: Iterable[str], most: int = _LISTED) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from footwork.errors import ConfigError, ModelError
-from footwork.files.plain_files import content_of, open_plain
+from footwork.files.plain_files import content_of, read_document
 
 MANIFEST = "footwork.json"
 _USUAL_FILES = (
@@ -269,9 +269,8 @@ def read_json(path: Path) -> Any:
         ModelError: It is missing or no JSON.
     """
     try:
-        with open_plain(path) as file:
-            return json.loads(file.read().decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_document(path)
+    except (OSError, ValueError) as error:
         message = f"Cannot read {path}: {error}. Train or copy the folder again."
         raise ModelError(message) from error
 

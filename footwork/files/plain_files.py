@@ -77,11 +77,7 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: It is missing, or no regular file.
         ValueError: It holds something else.
     """
-    with open_plain(path) as file:
-        content = file.read(_LONGEST + 1)
-    if len(content) > _LONGEST:
-        raise ValueError(f"it is longer than {_LONGEST:,} bytes")
-    return parse_object(content)
+    return _require_object(read_document(path))
 
 
 def parse_object(content: bytes | str) -> dict[str, Any]:
@@ -90,12 +86,33 @@ def parse_object(content: bytes | str) -> dict[str, Any]:
     Raises:
         ValueError: It is something else.
     """
+    return _require_object(_parse(content))
+
+
+def read_document(path: Path) -> Any:
+    """The JSON that a file holds.
+
+    Raises:
+        OSError: It is missing, or no regular file.
+        ValueError: It holds something else.
+    """
+    with open_plain(path) as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+    return _parse(content)
+
+
+def _parse(content: bytes | str) -> Any:
     try:
-        value = json.loads(content)
+        return json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _require_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - of the text, not of `content`
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - of a text, not of `value`
     return value
 
 

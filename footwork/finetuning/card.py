@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from footwork.evaluation.metrics import Interval
-from footwork.evaluation.result import Evaluation
+from footwork.evaluation.result import Evaluation, worst_classes
 from footwork.evaluation.text import (
     ALL_CLASSES,
     WORST,
@@ -19,7 +19,6 @@ from footwork.evaluation.text import (
     confused_pairs,
     ends,
     number,
-    worst_classes,
 )
 from footwork.files.faults import shortened
 from footwork.methods.table import METHODS, Adapter
@@ -63,16 +62,16 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         pictures: Paths of the PNG files that exist, from the card.
     """
     manifest, evaluation, task = report.manifest, report.evaluation, report.task
-    facts, calibration = manifest["data"], evaluation.calibration
+    facts, calibration, adapter = manifest["data"], evaluation.calibration, _adapter(manifest)
     labels = shortened((f"`{_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
-    settings = {name: value for name, value in manifest["config"].items() if _is_telling(value)}
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
+    many = len(evaluation.per_class) > ALL_CLASSES
     card = load_template("footwork/finetuning/card.md").render(
         front_matter=_front_matter(report),
         title=_plain(report.title),
         gives=gives + (f": {labels}" if labels else ""),
-        kind=adapter.called if (adapter := _adapter(manifest)) else _PLAIN,
+        kind=adapter.called if adapter else _PLAIN,
         base=_base(manifest["model"]),
         method=manifest["method"],
         head=_plain(manifest["head"]["note"] or ""),
@@ -89,10 +88,10 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         verdicts=verdicts(evaluation, report.baselines, task.rivals),
         caveat=caveat(report.split),
         figure_notes=[_plain(note) for note in dict.fromkeys((*evaluation.notes, *remarks))],
-        classes=_class_table(evaluation),
+        classes=_classes(evaluation),
         class_count=len(evaluation.per_class),
-        worst=WORST if len(evaluation.per_class) > ALL_CLASSES else 0,
-        confused=_confused_table(evaluation),
+        worst=WORST if many else 0,
+        confused=_confused(evaluation) if many else "",
         pictures=pictures,
         calibration=calibration,
         divides=_DIVIDES,
@@ -100,20 +99,14 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         never_abstains=manifest["task"] == SINGLE_LABEL
         and calibration is not None
         and calibration.abstain_below is None,
-        settings=_table(
-            [["setting", "value"], *([f"`{n}`", f"`{_cell(v)}`"] for n, v in settings.items())]
-        ),
+        settings=_settings(manifest["config"]),
         versions=", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
     )
     return re.sub(r"\n{3,}", "\n\n", card)  # what is left out leaves its blank lines
 
 
 def caveat(split: str) -> str | None:
-    """Say what weakens the figures of a split: without a test split they flatter.
-
-    Args:
-        split: That is reported, `test` or `validation`.
-    """
+    """Say what weakens the figures of a split: without a test split they flatter."""
     if split == "test":
         return None
     return (
@@ -125,38 +118,23 @@ def caveat(split: str) -> str | None:
 def verdicts(
     evaluation: Evaluation, baselines: Mapping[str, Evaluation], rivals: Mapping[str, str]
 ) -> list[str]:
-    """Compare a model with the baselines that it must beat, a sentence each.
-
-    Args:
-        evaluation: Of the model.
-        baselines: By name, on the same rows.
-        rivals: Names of baselines → what they are called.
-    """
-    return [
-        verdict(evaluation, baselines[name], called)
-        for name, called in rivals.items()
-        if name in baselines
-    ]
+    """Compare a model with the baselines of `Task.rivals`, a sentence each."""
+    there = {name: called for name, called in rivals.items() if name in baselines}
+    return [verdict(evaluation, baselines[name], called) for name, called in there.items()]
 
 
 def verdict(evaluation: Evaluation, baseline: Evaluation, called: str) -> str:
-    """Compare a model with a baseline on the same rows.
+    """Compare a model with a baseline, `called` so in a sentence, on the same rows.
 
     Two intervals that overlap do not prove a difference; that they were resampled apart makes
     this the careful side, because the rows are the same.
-
-    Args:
-        evaluation: Of the model.
-        baseline: Of what it must beat.
-        called: The baseline, in a sentence.
     """
     name = evaluation.primary_metric
     own, other = evaluation.metrics.get(name), baseline.metrics.get(name)
     if own is None or other is None:
         return f"It cannot be compared with {called}: {name} is not defined for both."
     figures = f"`{name}` {number(own.value)} against {number(other.value)}"
-    sign = -1.0 if name in LOWER_IS_BETTER else 1.0
-    gain = sign * (own.value - other.value)
+    gain = other.value - own.value if name in LOWER_IS_BETTER else own.value - other.value
     if gain > 0 and not own.overlaps(other):
         return f"It beats {called}: {figures}, and the intervals do not overlap."
     if gain > 0:
@@ -212,21 +190,18 @@ def _use(task: Task, manifest: Mapping[str, Any], adapter: Adapter | None) -> st
     """
     model = manifest.get("model") or {}
     text = task.kind == "text"
-    return (
-        load_template("footwork/finetuning/usage.md")
-        .render(
-            kind=task.kind,
-            place=PLACE,
-            words=task.words(manifest),
-            adapter=adapter,
-            base=public_model_id(str(model.get("id", ""))),
-            revision=f'"{model["revision"]}"' if model.get("revision") else "None",
-            auto_class=f"AutoModelFor{'Sequence' if text else 'Image'}Classification",
-            preparing="AutoTokenizer" if text else "AutoImageProcessor",
-            part="tokenizer" if text else "image_processor",
-        )
-        .strip()
+    use = load_template("footwork/finetuning/usage.md").render(
+        kind=task.kind,
+        place=PLACE,
+        words=task.words(manifest),
+        adapter=adapter,
+        base=public_model_id(str(model.get("id", ""))),
+        revision=f'"{model["revision"]}"' if model.get("revision") else "None",
+        auto_class=f"AutoModelFor{'Sequence' if text else 'Image'}Classification",
+        preparing="AutoTokenizer" if text else "AutoImageProcessor",
+        part="tokenizer" if text else "image_processor",
     )
+    return use.strip()
 
 
 def _front_matter(report: Report) -> str:
@@ -251,12 +226,11 @@ def _front_matter(report: Report) -> str:
     base, adapter = public_model_id(manifest["model"]["id"]), _adapter(manifest)
     relation = "adapter" if adapter else "finetune"
     based: dict[str, Any] = {"base_model": base, "base_model_relation": relation} if base else {}
-    types = [_HUB_METRICS[metric][0] for metric in report.evaluation.metrics]
     data = ModelCardData(
         library_name=adapter.library if adapter else "transformers",
         pipeline_tag=pipeline,
         tags=[pipeline, "footwork", manifest["method"]],
-        metrics=list(dict.fromkeys(types)),
+        metrics=list(dict.fromkeys(_HUB_METRICS[name][0] for name in report.evaluation.metrics)),
         model_name=report.title,
         eval_results=results or None,
         **based,
@@ -265,50 +239,48 @@ def _front_matter(report: Report) -> str:
 
 
 def _results(report: Report) -> str:
+    def figure(interval: Interval | None) -> str:
+        return f"{number(interval.value)} ({ends(interval)})" if interval else "-"
+
     models = {"this model": report.evaluation}
     for name, baseline in reversed([*report.baselines.items()]):
         models[report.task.baseline_words.get(name, name)] = baseline
-    table = [["metric", *models]]
-    for name in report.evaluation.metrics:
-        table.append([f"`{name}`", *(_figure(each.metrics.get(name)) for each in models.values())])
-    return _table(table)
+    rows = [
+        [f"`{name}`", *(figure(each.metrics.get(name)) for each in models.values())]
+        for name in report.evaluation.metrics
+    ]
+    return _table(["metric", *models], rows)
 
 
-def _class_table(evaluation: Evaluation) -> str:
+def _classes(evaluation: Evaluation) -> str:
     scores: Sequence[Any] = evaluation.per_class
     if len(scores) > ALL_CLASSES:
         scores = worst_classes(scores, WORST)
-    table = [["class", "precision", "recall", "F1", evaluation.noun]]
+    rows = []
     for score in scores:
-        figures = [number(value) for value in (score.precision, score.recall, score.f1)]
-        table.append([_plain(score.label), *figures, f"{score.support:,}"])
-    return _table(table)
+        figures = map(number, (score.precision, score.recall, score.f1))
+        rows.append([_plain(score.label), *figures, f"{score.support:,}"])
+    return _table(["class", "precision", "recall", "F1", evaluation.noun], rows)
 
 
-def _confused_table(evaluation: Evaluation) -> str:
-    if evaluation.confusion is None or len(evaluation.per_class) <= ALL_CLASSES:
+def _confused(evaluation: Evaluation) -> str:
+    if evaluation.confusion is None:
         return ""
     pairs = confused_pairs(evaluation.labels, evaluation.confusion, WORST)
     rows = [[_plain(true), _plain(predicted), str(count)] for true, predicted, count in pairs]
-    return _table([["true", "predicted", evaluation.noun], *rows]) if rows else ""
+    return _table(["true", "predicted", evaluation.noun], rows) if rows else ""
 
 
-def _is_telling(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and value != ())
-
-
-def _cell(value: Any) -> str:
-    """Write a value for a table; of a local path only the name, because a card is public."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
-    return _code(Path(text).name if Path(text).is_absolute() else text).replace("|", "\\|")
-
-
-def _figure(interval: Interval | None) -> str:
-    if interval is None:
-        return "-"
-    return f"{number(interval.value)} ({ends(interval)})"
+def _settings(config: Mapping[str, Any]) -> str:
+    """Those with a value; of a local path only the name, because a card is public."""
+    rows = []
+    for name, value in config.items():
+        if isinstance(value, float):
+            rows.append([f"`{name}`", f"`{value:g}`"])
+        elif isinstance(value, bool | int | str) or (isinstance(value, tuple) and value):
+            text = Path(str(value)).name if Path(str(value)).is_absolute() else str(value)
+            rows.append([f"`{name}`", "`{}`".format(_code(text).replace("|", "\\|"))])
+    return _table(["setting", "value"], rows)
 
 
 def _base(model: Mapping[str, Any]) -> str:
@@ -319,10 +291,9 @@ def _base(model: Mapping[str, Any]) -> str:
     return f"[{model_id}](https://huggingface.co/{model_id}){revision}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = [f"| {' | '.join(row)} |" for row in rows]
-    rule = "|---|" + "---:|" * (len(rows[0]) - 1)
-    return "\n".join((head, rule, *body))
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    first, *others = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join((first, "|---|" + "---:|" * (len(head) - 1), *others))
 
 
 def _plain(text: str) -> str:
@@ -333,6 +304,9 @@ def _plain(text: str) -> str:
 def _code(text: str) -> str:
     """Make a text fit to stand between backticks."""
     return " ".join(text.split()).replace("`", "'")
+
+
+# What may be published
 
 
 def public_model_id(model_id: str) -> str | None:
@@ -351,18 +325,12 @@ def is_local(model_id: str) -> bool:
 def public_data_name(facts: Mapping[str, Any]) -> str:
     """Return a Hub data set's id, or the bare name of a local file or folder: a card is public."""
     path = str(facts.get("path", "")) or "table"
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path) and not Path(path).exists():
-        return path if not Path(path).suffix else Path(path).name
-    return Path(path).name or "table"
+    hub_like = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path) and not Path(path).exists()
+    return path if hub_like and not Path(path).suffix else Path(path).name or "table"
 
 
 def public_text(text: str, facts: Mapping[str, Any]) -> str:
-    """Take the folders of the local data out of a text, leaving its name.
-
-    Args:
-        text: A note, say, that names a file.
-        facts: `path`, the data as the user named it.
-    """
+    """Take the folders of the local data, of which `facts` have the path, out of a text."""
     path = Path(str(facts.get("path", "")))
     if not path.name:
         return text
@@ -374,17 +342,13 @@ def public_text(text: str, facts: Mapping[str, Any]) -> str:
 
 
 def public_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `footwork.json` or `report/metrics.json` may be published: no path of this machine.
-
-    Args:
-        document: With `model`, `data`, `config` and maybe `notes`, as Footwork wrote it.
-    """
+    """What of `footwork.json` or `metrics.json` may be published: no path of this machine."""
     public = dict(document)
     facts = document.get("data") or {}
     if facts:
         public["data"] = {**facts, "path": public_data_name(facts)}
     if model := document.get("model"):
-        public["model"] = {**model, "id": _name_of(model["id"])}
+        public["model"] = {**model, "id": _without_folders(model["id"])}
     if config := document.get("config"):
         public["config"] = _without_folders(config)
     if "notes" in document:
@@ -393,14 +357,10 @@ def public_document(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_folders(value: Any) -> Any:
+    """Of a path from the root or the home its last part, of a document that of each."""
     if isinstance(value, Mapping):
         return {name: _without_folders(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_without_folders(each) for each in value]
-    return _name_of(value) if isinstance(value, str) else value
-
-
-def _name_of(text: str) -> str:
-    """Of a path from the root or the home its last part, any other text as it is."""
-    rooted = text.startswith("~") or Path(text).is_absolute()
-    return Path(text).name or text if rooted else text
+    rooted = isinstance(value, str) and (value.startswith("~") or Path(value).is_absolute())
+    return Path(value).name or value if rooted else value

@@ -2,7 +2,8 @@
 
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
 from footwork.errors import ConfigError
@@ -38,19 +39,19 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)
 
-    def settled(self, task: str, recipe: Recipe, length: str) -> tuple[Self, str]:
-        """Fill in what was left open, but for what the model must be asked.
+    def settled(
+        self, task: str, recipe: Recipe, length: str, others: Mapping[str, Any]
+    ) -> tuple[Self, str]:
+        """Fill in what was left open, and say in one sentence where the values come from.
 
         Args:
             task: A `problem_type` of transformers.
             recipe: For the method, the size of the encoder and the rows.
             length: What an epoch is, "90 rows" for one.
+            others: What was found out of further settings.
 
         Raises:
             ConfigError: A setting means nothing for the task.
-
-        Returns:
-            The configuration, and one sentence on where its values come from.
         """
         if self.best_metric is not None and self.best_metric not in METRICS[task]:
             raise ConfigError(
@@ -64,10 +65,8 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         rate = self.learning_rate or recipe.learning_rate
         epochs = self.num_epochs or recipe.num_epochs
         metric = self.best_metric or PRIMARY_METRIC[task]
-        lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} epochs of {length}"
+        unit = "epoch" if epochs == 1 else "epochs"
+        lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} {unit} of {length}"
         said = f"{self.method}: rate {rate:g}, {lasts} ({recipe.source})"
-        return replace(self, learning_rate=rate, num_epochs=epochs, best_metric=metric), said
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every setting by name, as JSON takes it."""
-        return asdict(self)
+        values = {"learning_rate": rate, "num_epochs": epochs, "best_metric": metric, **others}
+        return replace(self, **values), said

@@ -45,7 +45,7 @@ def merge_adapter(
         model: A trained folder that holds an adapter, or its Hub id.
         out: What to write, complete or not at all.
         overwrite: Replace `out` if it exists.
-        revision: Branch, tag or commit on the Hub.
+        revision: Branch, tag or commit of the adapter on the Hub.
 
     Returns:
         Largest difference of a logit, the temperature apart, once the new folder was loaded again.

@@ -9,9 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ TOLERANCE = 1e-3
 
 
 def prove_reload(task: Task, folder: Path, question: Any, expected: FloatArray) -> float:
-    """Compare a fresh process with the trained model, and note the difference in the manifest.
+    """Compare a fresh process with the trained model: the largest difference of a logit.
 
     Args:
         task: Of the model.
@@ -34,27 +33,27 @@ def prove_reload(task: Task, folder: Path, question: Any, expected: FloatArray) 
         question: N rows, in what JSON can hold.
         expected: Logits of the model in memory, in float32, (N, C).
 
-    Returns:
-        The largest difference of a logit.
-
     Raises:
         ModelError: The folder cannot be loaded, or its answers differ.
     """
-    found = _answer_of_fresh_process(task, folder, question)
-    difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+    logits = _answer_of_fresh_process(task, folder, question)
+    alike = logits.shape == expected.shape
+    difference = float(np.abs(logits - expected).max()) if alike else np.inf
     if not difference <= TOLERANCE:
-        message = (
+        raise ModelError(
             f"The saved model does not answer as the trained one did: logits differ by "
             f"{difference:.2g} (at most {TOLERANCE} is allowed). Nothing was published; "
             "the checkpoints are kept."
         )
-        raise ModelError(message)
     write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "reload_difference": difference})
     return difference
 
 
 def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> FloatArray:
     """What a model that is loaded anew answers."""
+    # Without what makes a process one of several.
+    several = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(several)}
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name) / "asked.json", Path(name) / "answered.json"
         write_json(asked, question)
@@ -62,29 +61,19 @@ def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> FloatAr
         command = [sys.executable, "-P", "-m", __name__]
         command += [f"{type(task).__module__}:{type(task).__qualname__}"]
         command += [str(folder.absolute()), str(asked), str(answered)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=_alone(os.environ)
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            message = (
+            raise ModelError(
                 f"A fresh process cannot load the saved model: {reason[0]}. "
                 "Nothing was published; the checkpoints are kept."
             )
-            raise ModelError(message)
         return np.array(read_json(answered), dtype=np.float32)
-
-
-def _alone(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what makes a process one of several."""
-    several = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
-    return {name: value for name, value in environment.items() if not name.startswith(several)}
 
 
 def main(named: str, folder: str, asked: str, answered: str) -> None:
     """Answer the question of one file into another."""
-    module, _, name = named.partition(":")
-    task: Task = getattr(import_module(module), name)()
+    task: Task = resolve_name(named)()
     logits = task.answer(Path(folder), read_json(Path(asked)))
     write_json(Path(answered), logits.tolist())
 

@@ -1,12 +1,14 @@
-"""What is written about a finished training: figures for programs, pictures, a model card."""
+"""What is written about a finished training: manifest, figures for programs, pictures, a card."""
 
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +17,12 @@ from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliabil
 from footwork.evaluation.result import Evaluation
 from footwork.files.folders import write_json
 from footwork.finetuning.card import model_card
-from footwork.finetuning.task import Task
+from footwork.finetuning.task import SPLITS, LabelledData, Learner, Task
+
+if TYPE_CHECKING:
+    from footwork.training.run import TrainingOutcome
+
+LIBRARIES = ("footwork", "torch", "transformers", "peft", "accelerate", "scikit-learn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +57,67 @@ class Report:
         return self.evaluations[self.split]
 
 
+def manifest_of(
+    learner: Learner,
+    data: LabelledData,
+    outcome: TrainingOutcome,
+    evaluations: Mapping[str, Evaluation],
+    baselines: Mapping[str, Evaluation],
+) -> dict[str, Any]:
+    """What `footwork.json` holds; the difference after a reload is filled in once it is known.
+
+    Args:
+        learner: What was trained.
+        data: What could be read of its rows.
+        outcome: How the training went.
+        evaluations: By split; the last one is reported.
+        baselines: Judged on the reported split.
+    """
+    # Never from the test rows: what was chosen on them says nothing about them.
+    calibration = evaluations["validation"].calibration
+    reported = list(evaluations)[-1]
+    rows = {split: len(data.splits[split]) if split in data.splits else 0 for split in SPLITS}
+    names = (*LIBRARIES, *learner.task.libraries)
+    more = learner.task.manifest(data, learner.config)
+    facts = {
+        "path": learner.source,
+        "sha256": data.sha256,
+        "rows": rows,
+        "validation_held_out": data.held_out,
+        **more.pop("data", {}),
+    }
+    return {
+        "footwork": version("footwork"),
+        "application": learner.task.application,
+        "labels": list(data.labels),
+        "task": data.task,
+        "method": learner.config.method,
+        "model": {"id": learner.base_id, "revision": learner.revision},
+        "head": asdict(learner.head),
+        "data": facts,
+        "evaluated_on": reported,
+        "metrics": _figures(evaluations[reported]),
+        "baselines": {name: _figures(baseline) for name, baseline in baselines.items()},
+        "calibration": calibration.to_dict() if calibration else None,
+        "steps": outcome.steps,
+        "best_step": outcome.best_step,
+        "reload_difference": None,
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
+        "seed": learner.config.seed,
+        "config": asdict(learner.config),
+        **more,
+    }
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    return {name: asdict(interval) for name, interval in evaluation.metrics.items()}
+
+
 def write_report(folder: Path, report: Report) -> tuple[str, ...]:
     """Write `README.md` and, below `report/`, `metrics.json` and what pictures there are.
 
-    Args:
-        folder: Of the trained model; not yet published, so that half a report is never seen.
-        report: What to tell.
-
-    Returns:
-        What could not be written and how to have it, a sentence each.
+    Into the folder of a trained model that is not yet published, so that half a report is never
+    seen. Returns what could not be written and how to have it, a sentence each.
     """
     target = folder / "report"
     target.mkdir(parents=True, exist_ok=True)
@@ -72,26 +131,26 @@ def write_report(folder: Path, report: Report) -> tuple[str, ...]:
         "history": report.history,
     }
     write_json(target / "metrics.json", _json_value(figures))
-    pictures, notes = [], []
+    pictures: list[str] = []
+    notes: tuple[str, ...] = ()
     try:
         for name, draw in _drawings(report).items():
             draw(target / name)
             pictures.append(f"report/{name}")
     except ConfigError as error:
-        notes.append(f"No pictures in {target.name}/. {error}")
-    card = folder / "README.md"
-    card.write_text(model_card(report, pictures), encoding="utf-8")
-    return tuple(notes)
+        notes = (f"No pictures in {target.name}/. {error}",)
+    (folder / "README.md").write_text(model_card(report, pictures), encoding="utf-8")
+    return notes
 
 
 def _drawings(report: Report) -> dict[str, Callable[[Path], None]]:
-    """Return what there is to draw, by file name."""
-    evaluation = report.evaluation
+    """What there is to draw, by file name."""
+    evaluation, history = report.evaluation, report.history
     drawings: dict[str, Callable[[Path], None]] = {}
-    if any("step" in log for log in report.history):
+    if any("step" in log for log in history):
         wanted = (evaluation.primary_metric, "macro_f1")
-        logged = [name for name in wanted if any(f"eval_{name}" in log for log in report.history)]
-        drawings["curves.png"] = lambda path: plot_curves(report.history, path, logged)
+        logged = [name for name in wanted if any(f"eval_{name}" in log for log in history)]
+        drawings["curves.png"] = lambda path: plot_curves(history, path, logged)
     confusion, calibration = evaluation.confusion, evaluation.calibration
     if confusion is not None:
         drawings["confusion.png"] = lambda path: plot_confusion(confusion, evaluation.labels, path)

@@ -35,20 +35,6 @@ Notify = Callable[[str], None]
 SPLITS = ("train", "validation", "test")
 
 
-class Examples(Protocol):
-    """N rows of one split."""
-
-    @property
-    def targets(self) -> NDArray[Any]:
-        """(N,) class numbers, (N, C) zeros and ones, or (N,) amounts."""
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """What each row is called, from 1: its place in a file, say."""
-
-    def __len__(self) -> int: ...
-
-
 class LabelledData(Protocol):
     """All splits, as they were read."""
 
@@ -62,7 +48,11 @@ class LabelledData(Protocol):
 
     @property
     def splits(self) -> Mapping[str, Any]:
-        """`Examples` of `train`, `validation` and perhaps `test`."""
+        """`train`, `validation` and perhaps `test`.
+
+        Each has a length, `targets`, (N,) class numbers, (N, C) zeros and ones, or (N,) amounts,
+        and `rows`: what each is called, from 1, its place in a file, say.
+        """
 
     @property
     def held_out(self) -> bool:
@@ -83,7 +73,7 @@ class LabelledData(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """`Examples` that are whatever a task reads."""
+    """N rows of one split: whatever a task reads, and its targets."""
 
     inputs: tuple[Any, ...]
     targets: NDArray[Any]
@@ -104,7 +94,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class InputData:
-    """`LabelledData` of such examples."""
+    """`LabelledData` of such rows."""
 
     task: str
     labels: tuple[str, ...]
@@ -123,6 +113,8 @@ class Learner:
     model: PreTrainedModel
     preparation: Any
     """What makes inputs of rows: a tokenizer, an image processor."""
+    source: str
+    """The rows, as the user named them."""
     data: LabelledData
     config: FinetuningConfig
     base_id: str
@@ -204,10 +196,8 @@ class EncodedRows(ABC):
             model(**batch)
             return read.pop()
 
-        try:
+        with hook:
             return torch.from_numpy(self._answers(model, split, rows, precision, answer))
-        finally:
-            hook.remove()
 
     def head_alone(self, model: Any) -> AbstractContextManager[nn.Module]:
         """Within the block a model that takes `head_inputs`: its encoder left out."""
@@ -243,12 +233,12 @@ class EncodedRows(ABC):
                 return answer(inputs).float().cpu().numpy()
 
         model.eval()
-        found, start = [], rows.start
+        answers, start = [np.zeros((0, 1), np.float32)] if not rows else [], rows.start
         while start < rows.stop:
             part = range(start, min(start + batch.size, rows.stop))
-            found.append(batch.run(forward, part))
+            answers.append(batch.run(forward, part))
             start += len(part)
-        return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+        return np.concatenate(answers)
 
 
 class Task(ABC):
@@ -292,15 +282,11 @@ class Task(ABC):
         rates = METHODS[config.method].rates[self.kind]
         return recipe_for(rates, self.encoder_size(model), rows, config.batch_size)
 
-    def settle(self, config: Any, preparation: Any, model: Any) -> tuple[Any, tuple[str, ...]]:
-        """What else the configuration leaves to the model, and what is to be said of it.
-
-        Args:
-            config: Rates, length and precision are settled.
-            preparation: As `open` gives it.
-            model: For its shape alone; its weights may be on the meta device.
-        """
-        return config, ()
+    def settle(
+        self, config: Any, preparation: Any, model: Any
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Settings that it leaves to the model, whose shape is enough, and what to say of them."""
+        return {}, ()
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """Look the rows over before anything is written; refuses what cannot be learned from."""
@@ -331,7 +317,7 @@ class Task(ABC):
 
 
 class HeadAlone(nn.Module):
-    """A classifier without its encoder: features in, logits out."""
+    """A classifier without its encoder."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -354,11 +340,10 @@ def head_of(model: PreTrainedModel) -> nn.Module:
         ModelError: There are several.
     """
     heads = head_names(model)
-    if not has_one_head(model):
-        message = (
+    if len(heads) != 1:
+        raise ModelError(
             f"The head of {type(model).__name__} is no single module ({', '.join(heads)}), so its "
             "features cannot be kept. Use --method "
             f"{methods_where(lambda method: not method.features_once)}."
         )
-        raise ModelError(message)
     return model.get_submodule(heads[0])

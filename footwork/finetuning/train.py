@@ -1,7 +1,8 @@
 """A run, from labelled rows to a published, proven folder; read it from top to bottom.
 
-Rows → plan → audit → checkpoints → train → evaluate → save → card, report → reload proof →
-publish → push. The folder that is named appears only when all of it has succeeded.
+Plan → audit → checkpoints → train → evaluate, calibrate → weights (merged if asked), manifest,
+card, report → reload proof → publish → push. The folder that is named appears only when all of it
+has succeeded.
 """
 
 from __future__ import annotations
@@ -26,16 +27,22 @@ from footwork.accelerator import (
 )
 from footwork.arrays import FloatArray
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
-from footwork.files.folders import discard_folder, published_folder, read_manifest
+from footwork.files.folders import (
+    MANIFEST,
+    discard_folder,
+    published_folder,
+    read_manifest,
+    write_json,
+)
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, verdicts
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.manifest import Result, write_folder
 from footwork.finetuning.reload import prove_reload
+from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner, Notify, Task
-from footwork.methods.adaptation import adapt, parameter_groups
+from footwork.methods.adaptation import parameter_groups
 from footwork.methods.table import METHODS
-from footwork.models.checkpoints import model_commit
+from footwork.models.checkpoints import model_commit, save_model
 from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
@@ -44,11 +51,18 @@ from footwork.models.uploads import (
     writable_repository,
 )
 from footwork.tables.held import data_name
-from footwork.training.job import TrainingJob, TrainingOutcome
+from footwork.training.job import TrainingJob, balanced_weights, row_loss
 from footwork.training.loop import run_training
-from footwork.training.loss import balanced_weights, row_loss
 from footwork.training.memory import frozen_weights_in
-from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
+from footwork.training.run import (
+    Existing,
+    RunPlace,
+    TrainingOutcome,
+    begin_run,
+    check_run,
+    held,
+    resumable,
+)
 
 PROOF_ROWS = 64
 
@@ -92,11 +106,10 @@ class TrainedRun:
         said = [*verdicts(self.evaluation, self.baselines, self.task.rivals), caveat(split)]
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
         where = f", and at {self.address}" if self.address else ""
-        lines += ["", f"{self.folder} is published{where}. Use it:"]
         used = shell_word(self.repository or self.folder)
-        return "\n".join((*lines, f"  {self.task.words(self.manifest).predict}")).replace(
-            PLACE, used
-        )
+        command = self.task.words(self.manifest).predict.replace(PLACE, used)
+        lines += ["", f"{self.folder} is published{where}. Use it:", f"  {command}"]
+        return "\n".join(lines)
 
 
 def train(
@@ -125,16 +138,14 @@ def train(
             model did; then nothing is published. Or the upload failed, and the folder stands.
         TrainingError: Training could not go on; its checkpoints stay.
     """
-    out = Path(out)
-    notify = notify if is_main_process() else _silent
+    out, main = Path(out), is_main_process()
+    notify = notify if main else lambda _: None
     require_publishable(config, task.presets.get(config.model_id, config.model_id))
     place = check_run(out, existing, (data_name(source), config.model_id))
-    repository = None
-    if config.push_to_hub is not None and is_main_process():
-        repository = writable_repository(config.push_to_hub)
+    wanted = config.push_to_hub if main else None
+    repository = None if wanted is None else writable_repository(wanted)
     config.require_divisible(number_of_processes())
-    preparation = task.open(config)
-    learner = plan(task, task.read(source, config), config, preparation, notify)
+    learner = plan(task, source, config, notify)
     task.audit(learner, notify)
     identity = {"data": learner.data.sha256, "base_revision": learner.revision}
     with held(place.run), resumable(place.run):
@@ -144,30 +155,43 @@ def train(
         rows = task.encode(learner, place.run, notify)
         model, outcome = fit(learner, rows, place.run, resume, notify)
         evaluations = evaluate(learner, rows, model)
-        result = Result(learner, data_name(source), rows.data, model, outcome, evaluations)
-        done = _finish(place, result, rows, notify)
-    if repository:
-        done = replace(done, repository=repository, address=push_folder(out, repository))
+        split = list(evaluations)[-1]
+        baselines = rows.baselines(split, notify) if main else {}
+        report = Report(
+            task=task,
+            manifest=manifest_of(learner, rows.data, outcome, evaluations, baselines),
+            evaluations=evaluations,
+            baselines=baselines,
+            history=outcome.history,
+            notes=rows.data.notes,
+        )
+        notes = publish(place, learner, rows, model, report, notify) if main else ()
+        wait_for_everyone()
+    address = push_folder(out, repository) if repository else None
     wait_for_everyone()
-    return done
+    return TrainedRun(
+        task=task,
+        folder=place.out,
+        manifest=read_manifest(place.out, verify=False),
+        evaluation=report.evaluation,
+        baselines=baselines,
+        notes=(*rows.data.notes, *notes),
+        skipped=rows.data.skipped,
+        repository=repository,
+        address=address,
+    )
 
 
-def plan(
-    task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any, notify: Notify
-) -> Learner:
-    """Load the model for `data` and settle what the configuration leaves open.
-
-    Args:
-        task: What the application brings.
-        data: All splits.
-        config: As the user states it.
-        preparation: As `Task.open` gives it.
-        notify: Takes what the user should know, one text each.
+def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> Learner:
+    """Read the rows, load the model for them, and settle what the configuration leaves open.
 
     Raises:
         ConfigError: A setting contradicts the task or the model.
+        DataError: The rows cannot be read.
         ModelError: The model cannot be loaded, or its head cannot be trained alone.
     """
+    preparation = task.open(config)
+    data = task.read(source, config)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
     settled, said = settle(task, data, config, preparation, model)
@@ -178,6 +202,7 @@ def plan(
         task=task,
         model=model,
         preparation=preparation,
+        source=data_name(source),
         data=data,
         config=settled,
         base_id="tiny" if config.model_id == "tiny" else base_id,
@@ -191,12 +216,7 @@ def settle(
 ) -> tuple[Any, tuple[str, ...]]:
     """Fill in what the configuration leaves to the data, to the model and to this machine.
 
-    Args:
-        task: What the application brings.
-        data: All splits.
-        config: As the user states it.
-        preparation: As `Task.open` gives it.
-        model: For its shape alone; its weights may be on the meta device.
+    Of the model the shape is enough: its weights may be on the meta device.
 
     Returns:
         The configuration of the run, and what is to be said of it, one sentence each.
@@ -206,89 +226,77 @@ def settle(
     """
     rows = len(data.splits["train"])
     recipe = task.recipe(config, model, rows)
-    settled, said = config.settled(data.task, recipe, f"{rows} {task.noun}")
+    own, more = task.settle(config, preparation, model)
     # Here, so that a run is not resumed elsewhere with other rounding.
-    precision = settled_precision(settled.mixed_precision, model)
-    settled, more = task.settle(replace(settled, mixed_precision=precision), preparation, model)
+    own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
+    settled, said = config.settled(data.task, recipe, f"{rows} {task.noun}", own)
     return settled, (said, *more)
 
 
 def fit(
     learner: Learner, rows: EncodedRows, run: Path, resume: Path | None, notify: Notify
 ) -> tuple[Any, TrainingOutcome]:
-    """Train by the configuration's method.
-
-    Args:
-        learner: Model, data and settings.
-        rows: Of the same data.
-        run: Folder of the checkpoints.
-        resume: Checkpoint to go on from.
-        notify: Takes progress, one line each.
+    """Train by the configuration's method, from a checkpoint on where there is one.
 
     Returns:
         The trained model, as the method adapted it, and how training went.
     """
     config, data, method = learner.config, rows.data, METHODS[learner.config.method]
     config.require_settled()
-    device, train_rows = compute_device(), data.splits["train"]
-    classes = len(data.labels)
-    balanced = balanced_weights(data.task, train_rows.targets, classes)
-    weights = balanced if config.class_weights == "balanced" else None
-    every_job: dict[str, Any] = {
-        "targets": torch.from_numpy(train_rows.targets),
-        "numbers": train_rows.rows,
-        "loss": row_loss(data.task, config.label_smoothing, weights),
-        "notify": notify,
-    }
-
-    def groups(model: torch.nn.Module) -> list[dict[str, Any]]:
-        rate = config.learning_rate or 0.0
-        return parameter_groups(model, rate, config.weight_decay, config.layer_decay)
-
-    def judged(logits: FloatArray) -> dict[str, float]:
-        return quick_metrics(data.task, data.splits["validation"].targets, logits)
-
-    model = adapt(learner.model, config, learner.base_id, learner.revision)
+    device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
+    weights = None
+    if config.class_weights == "balanced":
+        weights = balanced_weights(data.task, train_rows.targets, len(data.labels))
+    job_of = partial(
+        TrainingJob,
+        targets=torch.from_numpy(train_rows.targets),
+        numbers=train_rows.rows,
+        loss=row_loss(data.task, config.label_smoothing, weights),
+        notify=notify,
+    )
+    groups = partial(
+        parameter_groups,
+        learning_rate=config.learning_rate or 0.0,
+        weight_decay=config.weight_decay,
+        layer_decay=config.layer_decay,
+    )
+    judged = partial(quick_metrics, data.task, data.splits["validation"].targets)
+    model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if method.features_once:
         model.to(device)
         notify("computing the encoder's features, once for all epochs")
-        features, held_out = (
-            features_of(rows, model, split, config.mixed_precision)
-            for split in ("train", "validation")
-        )
+        features = features_of(rows, model, "train", precision)
+        held_out = features_of(rows, model, "validation", precision).to(device)
+
+        @torch.inference_mode()
+        def head_logits(head: torch.nn.Module) -> FloatArray:
+            logits: FloatArray = head(**rows.head_inputs(held_out)).logits.float().cpu().numpy()
+            return logits
+
         with rows.head_alone(model) as head:
-            job = TrainingJob(
+            job = job_of(
                 model=head.to(device),
                 batch=lambda chosen, _: rows.head_inputs(features[list(chosen)]),
                 lengths=[1] * len(features),
                 parameter_groups=groups(head),
-                measure=lambda now: judged(_head_logits(rows, now, held_out.to(device))),
-                **every_job,
+                measure=lambda head: judged(head_logits(head)),
             )
             # Nothing is left whose activations could be computed twice.
             alone = replace(config, activation_checkpointing=False)
             return model, run_training(job, alone, run, resume)
-    precision = config.mixed_precision
     with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
         model.to(device)
-        job = TrainingJob(
+        job = job_of(
             model=model,
             batch=rows.training_batch,
             lengths=rows.lengths,
             parameter_groups=groups(model),
-            measure=lambda now: judged(logits_of(rows, now, "validation", precision)),
+            measure=lambda model: judged(logits_of(rows, model, "validation", precision)),
             pad=rows.pad,
             resting=partial(method.adaptation.resting, model),
-            **every_job,
         )
         outcome = run_training(job, config, run, resume)
     return model.to(device), outcome
-
-
-def _head_logits(rows: EncodedRows, head: Any, features: torch.Tensor) -> FloatArray:
-    with torch.inference_mode():
-        logits: FloatArray = head(**rows.head_inputs(features)).logits.float().cpu().numpy()
-    return logits
 
 
 def logits_of(rows: EncodedRows, model: Any, split: str, precision: str) -> FloatArray:
@@ -307,43 +315,37 @@ def features_of(rows: EncodedRows, model: Any, split: str, precision: str) -> to
 
 
 def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evaluation]:
-    """Judge the model on each split: what was found on the validation rows is judged on test's."""
-    data, given = rows.data, None
+    """Judge the model on each split; the last one is reported.
+
+    Temperature and threshold are found on the validation rows, and judged on those of the test.
+    """
+    data, noun, given = rows.data, learner.task.noun, None
     evaluations: dict[str, Evaluation] = {}
     for split in [name for name in SPLITS[1:] if name in data.splits]:
         logits = logits_of(rows, model, split, learner.config.mixed_precision)
         targets = data.splits[split].targets
-        judged = evaluate_logits(data.task, data.labels, targets, logits, given=given)
-        evaluations[split] = replace(judged, noun=learner.task.noun)
+        judged = evaluate_logits(data.task, data.labels, targets, logits, given=given, noun=noun)
         given = judged.calibration.given if judged.calibration else None
+        evaluations[split] = judged
     return evaluations
 
 
-def _finish(place: RunPlace, result: Result, rows: EncodedRows, notify: Notify) -> TrainedRun:
-    """Publish on the main process; the others are told the same, without the baselines."""
-    task = result.learner.task
-    notes: tuple[str, ...] = ()
-    if is_main_process():
-        result = replace(result, baselines=rows.baselines(result.split, notify))
-        sample = range(min(PROOF_ROWS, len(rows.data.splits["validation"])))
-        # Before anything is merged.
-        expected = rows.logits(result.model, "validation", sample, "float32")
-        with published_folder(place.out, overwrite=place.replaces) as staging:
-            notes = write_folder(staging, result)
-            notify("loading the saved folder in a fresh process")
-            prove_reload(task, staging, rows.question("validation", sample), expected)
-        discard_folder(place.run, place.out)
-    wait_for_everyone()
-    return TrainedRun(
-        task=task,
-        folder=place.out,
-        manifest=read_manifest(place.out, verify=False),
-        evaluation=result.evaluation,
-        baselines=result.baselines,
-        notes=(*rows.data.notes, *notes),
-        skipped=rows.data.skipped,
-    )
+def publish(
+    place: RunPlace, learner: Learner, rows: EncodedRows, model: Any, report: Report, notify: Notify
+) -> tuple[str, ...]:
+    """Write the folder, prove that it answers as the model does, and put it into its place.
 
-
-def _silent(_: str) -> None:
-    """Every process but the main one."""
+    Returns what could not be written and how to have it, a sentence each.
+    """
+    sample = range(min(PROOF_ROWS, len(rows.data.splits["validation"])))
+    # Before anything is merged.
+    expected = rows.logits(model, "validation", sample, "float32")
+    with published_folder(place.out, overwrite=place.replaces) as staging:
+        save_model(staging, model, merge=learner.config.merge)
+        learner.preparation.save_pretrained(staging)
+        write_json(staging / MANIFEST, report.manifest)
+        notes = write_report(staging, report)
+        notify("loading the saved folder in a fresh process")
+        prove_reload(learner.task, staging, rows.question("validation", sample), expected)
+    discard_folder(place.run, place.out)
+    return notes

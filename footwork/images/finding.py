@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from footwork.errors import DataError
-from footwork.files.faults import counted
+from footwork.files.faults import counted, shortened
 
 # What systems and network storages put beside the pictures of a user: copies and bins.
 MACHINE_FOLDERS = frozenset(
@@ -315,7 +315,7 @@ class _Finder:
         if not self._sources:
             raise DataError(f"No images are named. {_WHAT_TO_NAME}")
         if not self._paths:
-            where = ", ".join(self._sources[:3]) + ", …" * (len(self._sources) > 3)
+            where = shortened(self._sources, 3)
             endings = ", ".join(IMAGE_ENDINGS)
             said = (f"No image in {where}. Supported: {endings}.", *unread_notes(self._unread))
             raise DataError(" ".join([*said, *notes]))

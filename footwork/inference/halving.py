@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,30 +35,50 @@ class ElasticBatch:
     def run(
         self, forward: Callable[[Sequence[Item]], FloatArray], rows: Sequence[Item]
     ) -> FloatArray:
-        """`forward` over `rows`, halved as often as it takes.
+        """As `run_in_parts`."""
+        one_is_too_many = (
+            f"One {self._kind} does not fit into memory beside the model. Take a smaller model, or "
+            "free memory that other programs hold."
+        )
+        return run_in_parts(forward, rows, self._shrink, lambda _row: one_is_too_many)
 
-        Returns:
-            Shape (R, D), in the order of the rows.
+    def _shrink(self, part: Sequence[Any]) -> None:
+        self.size = min(self.size, len(part))
 
-        Raises:
-            ModelError: A single row does not fit into memory.
-        """
-        try:
-            return forward(rows)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(rows) == 1:
-                message = (
-                    f"One {self._kind} does not fit into memory beside the model. Take a smaller "
-                    "model, or free memory that other programs hold."
-                )
-                raise ModelError(message) from error
-        # Out here nothing refers to the tensors of the attempt any more.
-        free_cached_memory()
-        half = len(rows) // 2
-        self.size = min(self.size, max(half, 1))
-        return np.concatenate([self.run(forward, rows[:half]), self.run(forward, rows[half:])])
+
+def run_in_parts(
+    forward: Callable[[Sequence[Item]], FloatArray],
+    rows: Sequence[Item],
+    shrink: Callable[[Sequence[Item]], None],
+    refusal: Callable[[Item], str],
+) -> FloatArray:
+    """Run a model over some rows, halved as often as it takes for memory to suffice.
+
+    Args:
+        forward: Rows to (R, D).
+        rows: At least one.
+        shrink: Told of a part that is tried in place of the whole, for later batches.
+        refusal: What is said of a single row that does not fit.
+
+    Returns:
+        Shape (R, D), in the order of the rows.
+
+    Raises:
+        ModelError: A single row does not fit into memory.
+    """
+    try:
+        return forward(rows)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(rows) == 1:
+            raise ModelError(refusal(rows[0])) from error
+    # Out here nothing refers to the tensors of the attempt any more.
+    free_cached_memory()
+    half = len(rows) // 2
+    shrink(rows[:half])
+    parts = (rows[:half], rows[half:])
+    return np.concatenate([run_in_parts(forward, part, shrink, refusal) for part in parts])
 
 
 def shares(items: Iterable[Item], workers: int, size: Callable[[], int]) -> Iterator[list[Item]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Barrier
@@ -19,15 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from footwork.accelerator import (
-    compute_device,
-    free_cached_memory,
-    is_out_of_memory,
-    settled_precision,
-)
+from footwork.accelerator import compute_device, settled_precision
 from footwork.arrays import FloatArray, IntArray
 from footwork.errors import ConfigError, ModelError
 from footwork.inference.frozen import frozen_model
+from footwork.inference.halving import run_in_parts
 from footwork.inference.rounding import Closeness, RoundingError
 from footwork.inference.tokens import TokenizedTexts
 from footwork.options import PRECISIONS, Precision
@@ -172,38 +168,27 @@ class SequenceModel:
 
     def _answer(self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray) -> FloatArray:
         """One batch, in parts where it does not fit into memory; shape (R, C)."""
-        logits = self._attempt(model, sequences, rows)
-        if logits is not None:
-            return logits
-        half = len(rows) // 2
-        fitting = half * int(np.array(sequences.lengths)[rows].max())
-        self._batch_tokens = max(1, min(self._batch_tokens, fitting))
-        parts = (rows[:half], rows[half:])
-        return np.concatenate([self._answer(model, sequences, part) for part in parts])
 
-    def _attempt(
-        self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray
-    ) -> FloatArray | None:
-        """One batch; None if memory ran out and a smaller batch may do."""
-        try:
+        def forward(part: Sequence[int]) -> FloatArray:
             inputs = {
                 name: tensor.to(self.device)
-                for name, tensor in sequences.batch(rows.tolist(), self._multiple).items()
+                for name, tensor in sequences.batch(part, self._multiple).items()
             }
             with torch.inference_mode():
-                logits = model(**inputs).logits
+                logits: torch.Tensor = model(**inputs).logits
             return logits.float().cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(rows) == 1:
-                message = (
-                    f"One text of {sequences.lengths[rows[0]]} tokens does not fit into the "
-                    f"memory of {self.device}. Lower --max-length, or use --long windows."
-                )
-                raise ModelError(message) from error
-        free_cached_memory()
-        return None
+
+        def shrink(part: Sequence[int]) -> None:
+            fitting = len(part) * max(sequences.lengths[row] for row in part)
+            self._batch_tokens = max(1, min(self._batch_tokens, fitting))
+
+        def refusal(row: int) -> str:
+            return (
+                f"One text of {sequences.lengths[row]} tokens does not fit into the memory of "
+                f"{self.device}. Lower --max-length, or use --long windows."
+            )
+
+        return run_in_parts(forward, rows.tolist(), shrink, refusal)
 
 
 def single_threads(count: int) -> ThreadPoolExecutor | None:

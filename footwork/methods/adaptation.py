@@ -1,4 +1,4 @@
-"""What a method is, the parts of a classifier, and at what rate each learns."""
+"""What a method is; those that train weights the model has; and at what rate each learns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,17 @@ class Adaptation:
     def adapt(
         self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
     ) -> Any:
-        """As `adapt` below."""
+        """Freeze what stays and make what trains trainable.
+
+        Args:
+            model: A classifier.
+            config: The settings of the method.
+            base_id: What an adapter names as its base: a Hub id, an absolute folder, or `tiny`.
+            revision: Commit of the base on the Hub.
+
+        Returns:
+            `model` itself, or what the method has put around it.
+        """
         return model
 
     def resting(self, model: Any, epoch: int) -> Sequence[nn.Parameter]:
@@ -69,30 +79,40 @@ class Adaptation:
         raise NotImplementedError(type(model).__name__)
 
 
-def adapt(
-    model: PreTrainedModel, config: AdaptationConfig, base_id: str, revision: str | None
-) -> Any:
-    """Freeze what stays and make what trains trainable.
+class Head(Adaptation):
+    """The head alone, on a frozen encoder."""
 
-    Args:
-        model: A classifier.
-        config: The method and its settings.
-        base_id: What an adapter names as its base: a Hub id, an absolute folder, or `tiny`.
-        revision: Commit of the base on the Hub.
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """Freeze the encoder."""
+        encoder_of(model).requires_grad_(False)
+        return model
 
-    Returns:
-        `model` itself, or what the method has put around it.
+
+class Gradual(Adaptation):
+    """The head trains from the first epoch on, and one layer more from the top in each after it.
+
+    The embeddings come last.
+
+    Source: ULMFiT, Howard & Ruder 2018, section 3.3 (arXiv:1801.06146).
     """
-    return METHODS[config.method].adaptation.adapt(model, config, base_id, revision)
+
+    def resting(self, model: Any, epoch: int) -> list[nn.Parameter]:
+        """What is below the layers that have come to train."""
+        depth, heads = number_of_layers(model), tuple(f"{name}." for name in head_names(model))
+        return [
+            parameter
+            for name, parameter in model.named_parameters()
+            if not name.startswith(heads) and layer_of(name, depth) <= depth - epoch
+        ]
+
+
+FULL, HEAD, GRADUAL = Adaptation(), Head(), Gradual()
 
 
 def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: bool) -> None:
-    """Refuse what a model cannot do whatever the data are.
-
-    Args:
-        model: A classifier; its weights may be on the meta device.
-        method: Of `AdaptationConfig`.
-        checkpointing: Whether activations are to be computed twice.
+    """Refuse what a model cannot do whatever the data are; its weights may be on the meta device.
 
     Raises:
         ConfigError: It has no activation checkpointing.
@@ -102,6 +122,15 @@ def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: boo
         name = type(model).__name__
         raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
     METHODS[method].adaptation.require(model)
+
+
+def adaptation_of(model: Any) -> Adaptation:
+    """The code that saves and merges a model: that of the adapters in it, or of plain models."""
+    codes = (method.adaptation for method in METHODS.values() if method.adapter is not None)
+    return next((code for code in codes if code.holds(model)), Adaptation())
+
+
+# The parts of a classifier
 
 
 def encoder_name(model: PreTrainedModel) -> str:
@@ -136,7 +165,7 @@ def head_names(model: PreTrainedModel) -> list[str]:
 def parameter_groups(
     model: nn.Module, learning_rate: float, weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
-    """Optimizer groups: no decay on biases and norms, lower rates for lower layers.
+    """Optimizer groups of what trains: no decay on biases and norms, lower rates for lower layers.
 
     Layer-wise rates: ULMFiT, Howard & Ruder 2018, section 3.2 (arXiv:1801.06146); used with
     ELECTRA and DeBERTa at 0.8–0.95.
@@ -145,23 +174,24 @@ def parameter_groups(
         model: Its trainable parameters are taken.
         learning_rate: Peak rate of the head and the topmost layer.
         weight_decay: For matrices alone.
-        layer_decay: Rate of a layer relative to the one above.
+        layer_decay: Rate of a layer relative to the one above; with 1 layers need no groups of
+            their own.
     """
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     depth = number_of_layers(model)
     for name, parameter in trainable(model):
-        below_top = depth - layer_of(name, depth)
-        decays = parameter.dim() > 1
-        if (below_top, decays) not in groups:
-            groups[below_top, decays] = {
-                "params": [],
-                "lr": learning_rate * layer_decay**below_top,
-                "weight_decay": weight_decay if decays else 0.0,
-            }
-        groups[below_top, decays]["params"].append(parameter)
+        below_top, decays = depth - layer_of(name, depth), parameter.dim() > 1
+        rate = learning_rate * layer_decay**below_top
+        group = {"params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
+        groups.setdefault((below_top, decays), group)["params"].append(parameter)
     if not groups:
         raise ConfigError("Nothing is left to train: every parameter is frozen.")
-    return list(groups.values()) if layer_decay < 1 else _merged(list(groups.values()))
+    # In this order a checkpoint numbers what it has of them.
+    merged: dict[Any, dict[str, Any]] = {}
+    for layer, group in groups.items():
+        of_one_rate = layer if layer_decay < 1 else group["weight_decay"]
+        merged.setdefault(of_one_rate, {**group, "params": []})["params"] += group["params"]
+    return list(merged.values())
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -183,20 +213,5 @@ def layer_of(name: str, depth: int) -> int:
 
 
 def _index(name: str) -> int:
-    found = None if _HEAD.search(name) else re.search(r"\.(\d+)\.", name)
-    return int(found.group(1)) if found else -1
-
-
-def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One group a weight decay: with equal rates, layers need no groups of their own."""
-    merged: dict[float, dict[str, Any]] = {}
-    for group in groups:
-        kept = merged.setdefault(group["weight_decay"], {**group, "params": []})
-        kept["params"] += group["params"]
-    return list(merged.values())
-
-
-def adaptation_of(model: Any) -> Adaptation:
-    """The code that saves and merges a model: that of the adapters in it, or of plain models."""
-    codes = (method.adaptation for method in METHODS.values() if method.adapter is not None)
-    return next((code for code in codes if code.holds(model)), Adaptation())
+    numbered = None if _HEAD.search(name) else re.search(r"\.(\d+)\.", name)
+    return int(numbered.group(1)) if numbered else -1

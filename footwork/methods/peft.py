@@ -31,7 +31,7 @@ class Peft(Adaptation):
         self._called, self._configured = called, configured
 
     def require(self, model: PreTrainedModel) -> None:
-        """As `targets` does."""
+        """Refuse an encoder without `targets`."""
         self.targets(model)
 
     def targets(self, model: PreTrainedModel) -> str:
@@ -45,14 +45,15 @@ class Peft(Adaptation):
             ModelError: The encoder has no repeated layers with linear maps.
         """
         heads = tuple(f"{name}." for name in head_names(model))
-        patterns = {
-            re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name))
+        names = [
+            name
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear)
             and name.startswith(f"{encoder_name(model)}.")
             and not f"{name}.".startswith(heads)
             and re.search(r"\.\d+\.", name)
-        }
+        ]
+        patterns = {re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name)) for name in names}
         if not patterns:
             raise ModelError(
                 f"{type(model).__name__} has no linear layers that {self._called} can adapt here. "
@@ -119,10 +120,9 @@ class Peft(Adaptation):
         except (NotImplementedError, ValueError):
             return model
         except AttributeError as error:
-            message = (
+            raise ModelError(
                 f"peft fails to merge this {self.kind(model)} adapter ({error}). Use it as it is."
-            )
-            raise ModelError(message) from error
+            ) from error
 
     def kind(self, model: Any) -> str:
         """Of the adapter in a model, as peft calls it."""

@@ -8,9 +8,9 @@ Audit, rates, options, help, model cards, uploads and merging read the row.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from math import ceil, inf
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -74,9 +74,8 @@ class Method:
     @property
     def adaptation(self) -> "Adaptation":
         """Its code."""
-        module, _, name = self.code.partition(":")
-        found: Adaptation = getattr(import_module(module), name)
-        return found
+        adaptation: Adaptation = resolve_name(self.code)
+        return adaptation
 
 
 _MEASURED = "measured on the embedded tiny model"
@@ -122,20 +121,17 @@ METHODS: dict[str, Method] = {
         settings=("lora_rank", "lora_alpha", "lora_dropout", "lora_variant"),
     ),
     "full": Method(
-        code="footwork.methods.freezing:FULL",
-        trains="every weight",
-        share=1,
-        rates=_FULL_RATES,
+        code="footwork.methods.adaptation:FULL", trains="every weight", share=1, rates=_FULL_RATES
     ),
     "head": Method(
-        code="footwork.methods.freezing:HEAD",
+        code="footwork.methods.adaptation:HEAD",
         trains="the head alone, on features of the frozen encoder that are computed once",
         share=1 / 50,
         rates={"text": _HEAD_RATES, "image": _HEAD_RATES},
         features_once=True,
     ),
     "gradual": Method(
-        code="footwork.methods.freezing:GRADUAL",
+        code="footwork.methods.adaptation:GRADUAL",
         trains="the head, then one more layer from the top in each epoch",
         share=1,
         rates=_GRADUAL_RATES,
@@ -186,18 +182,13 @@ class AdaptationConfig:
             raise ConfigError(
                 f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}."
             )
-        self._require_own_settings()
-
-    def _require_own_settings(self) -> None:
-        owners: dict[str, list[str]] = {}
-        for name, method in METHODS.items():
-            for setting in method.settings:
-                owners.setdefault(setting, []).append(name)
-        for setting, names in owners.items():
+        own = METHODS[self.method].settings
+        for setting in {each: None for method in METHODS.values() for each in method.settings}:
             value, usual = getattr(self, setting), type(self).__dataclass_fields__[setting].default
-            if self.method not in names and value != usual:
+            if setting not in own and value != usual:
+                owners = [name for name, method in METHODS.items() if setting in method.settings]
                 raise ConfigError(
-                    f"`{setting}` is a setting of --method {' or '.join(names)}, not of "
+                    f"`{setting}` is a setting of --method {' or '.join(owners)}, not of "
                     f"{self.method}, got {value}. Leave it out."
                 )
 
@@ -209,11 +200,7 @@ def methods_where(fits: Callable[[Method], bool]) -> str:
 
 
 def adapter_in(folder: Path) -> tuple[Path, Method] | None:
-    """The file by which a folder is known as an adapter, and a method that loads it; None if plain.
-
-    Args:
-        folder: Of a model, a trained one maybe.
-    """
+    """The file by which a folder is an adapter, and a method that loads it; None if it is plain."""
     for method in METHODS.values():
         if method.adapter is not None and (folder / method.adapter.file).exists():
             return folder / method.adapter.file, method
@@ -226,17 +213,9 @@ MAX_EPOCHS = 30
 
 
 def recipe_for(rates: Rates, encoder_parameters: int, rows: int, batch_size: int) -> Recipe:
-    """The recipe for a size, with more epochs where rows are few.
-
-    Args:
-        rates: Of a method, for a kind of input.
-        encoder_parameters: Without the embeddings.
-        rows: Training rows.
-        batch_size: Rows a step.
-    """
+    """The recipe for a size, in parameters without embeddings; more epochs where rows are few."""
     recipe = next(recipe for bound, recipe in rates if encoder_parameters < bound)
-    steps_an_epoch = ceil(rows / batch_size)
-    enough = ceil(MIN_STEPS / steps_an_epoch)
+    enough = ceil(MIN_STEPS / ceil(rows / batch_size))
     epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
     if epochs == recipe.num_epochs:
         return recipe

@@ -419,7 +419,8 @@ def _has_reader(folder: Path) -> bool:
 def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:
     part = cached_model(model_id, revision, "small")
     held = "only a part" if part else "no copy"
-    at = f" at revision {revision!r}" if revision else ""
+    # A commit is mostly what a branch was taken for, and no name that the user gave.
+    at = f" at revision {revision!r}" if revision and not _COMMIT.fullmatch(revision) else ""
     hint = f"Run it once with a connection, or {ANOTHER_MODEL}"
     if constants.is_offline_mode():
         hint = f"Unset {offline_switch()} to download it, or {ANOTHER_MODEL}"

@@ -10,6 +10,8 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.encoder.protocol import TextEncoder
 from footwork.evaluation.logits import log_softmax, sigmoid
+from footwork.evaluation.text import shorten
+from footwork.files.faults import shortened
 from footwork.prompts.class_embeddings import (
     CHUNK,
     EmbeddingCache,
@@ -101,12 +103,10 @@ def label_notes(
         cut += [names[index] for index in encoder.cut_texts(list(map(prompts.longest, names)))]
     notes = []
     if cut:
-        shown = [f"{name[:60]}…" if len(name) > 60 else name for name in cut[:LISTED]]
-        more = f"; {len(cut) - LISTED} more" if len(cut) > LISTED else ""
+        shown = shortened((repr(shorten(name, 60)) for name in cut), LISTED)
         notes.append(
             "Longer than the model reads, with the longest prompt around it: "
-            f"{'; '.join(map(repr, shown))}{more}. The end is ignored: shorten the label or the "
-            "template."
+            f"{shown}. The end is ignored: shorten the label or the template."
         )
     if len(class_names) > MOST_COMPARED:
         notes.append(f"More than {MOST_COMPARED:,} labels are not compared with one another.")

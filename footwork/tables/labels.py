@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from footwork.class_names import class_name, read_label
 from footwork.errors import ConfigError, DataError
+from footwork.files.faults import shortened
 from footwork.tables.cells import list_of
 from footwork.tables.columns import is_number
 
@@ -406,14 +407,12 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
 
 def _unclear_amounts(odd: Collection[str], cells: Sequence[Cell], table: Table) -> str:
     places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell in odd]
-    shown = [f"{cells[place]!r} (row {table.rows[place]})" for place in places[:SHOWN_CELLS]]
-    if len(places) > SHOWN_CELLS:
-        shown.append(f"and {len(places) - SHOWN_CELLS} more")
+    shown = (f"{cells[place]!r} (row {table.rows[place]})" for place in places)
     return (
         f"The labels of {table.source} look like amounts, but {len(places)} of {len(cells)} are "
-        f"no plain numbers such as 1234.5: {', '.join(shown)}. State --task regression and mend "
-        "these rows or leave them out with --skip-bad-rows; or state --task single if every cell "
-        "is the name of a class."
+        f"no plain numbers such as 1234.5: {shortened(shown, SHOWN_CELLS)}. State --task "
+        "regression and mend these rows or leave them out with --skip-bad-rows; or state --task "
+        "single if every cell is the name of a class."
     )
 
 

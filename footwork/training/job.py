@@ -1,23 +1,25 @@
-"""What the training loop takes, in Trainer's words too, and what it gives back."""
+"""What the training loop takes: a model, its rows in an order of their own, a loss a row."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from transformers import TrainingArguments
+from torch.nn import functional
 
-from footwork.accelerator import number_of_processes, uses_cpu
-from footwork.options import LOWER_IS_BETTER, LoopConfig
-from footwork.training.order import FILLER
+from footwork.arrays import IntArray
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Logits (B, C) and targets (B, …) to one loss a row, (B,)."""
+FILLER = -1  # stands for no row: completes the last batch where several processes need equal shares
+POOL = 50  # batches whose rows are sorted together; transformers' group_by_length uses the same
+JITTER = 0.1  # share of its length by which a row may move in the sort, so that batches differ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +47,47 @@ class TrainingJob:
     """Parameters that an epoch, counted from 0, leaves as they are: no gradient, no decay."""
 
 
-class JobRows(torch.utils.data.Dataset[int]):
-    """The rows of a job for a loader: items are their own numbers, batches belong to an epoch."""
+class LengthBuckets(torch.utils.data.Sampler[int]):
+    """Row indices of an epoch, batch after batch of like length, the batches in random order.
 
-    def __init__(self, job: TrainingJob) -> None:
-        self._job, self._numbers, self._epoch = job, torch.tensor(job.numbers), 0
+    Less padding, the same rows. The order is a function of the seed and the epoch alone. Every
+    `batch_size` consecutive indices are one optimizer step, however many processes and
+    micro-batches share it; where it must be `complete`, `FILLER` fills the last one up.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int] | IntArray, batch_size: int, seed: int, *, complete: bool
+    ) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch_size, self.seed, self.complete = batch_size, seed, complete
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        rows = len(self.lengths)
+        return -(-rows // self.batch_size) * self.batch_size if self.complete else rows
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        rows = random.permutation(len(self.lengths))
+        noisy = self.lengths * random.uniform(1 - JITTER, 1 + JITTER, len(self.lengths))
+        full = len(rows) // self.batch_size * self.batch_size
+        pool = POOL * self.batch_size
+        batches: list[IntArray] = []
+        for start in range(0, full, pool):
+            part = rows[start : min(start + pool, full)]
+            part = part[np.argsort(-noisy[part], kind="stable")]
+            batches += np.split(part, len(part) // self.batch_size)
+        for index in random.permutation(len(batches)):
+            yield from batches[index].tolist()
+        yield from rows[full:].tolist()  # any rows, not the shortest ones
+        yield from [FILLER] * (len(self) - len(rows))
+
+
+class JobRows(torch.utils.data.Dataset[int]):
+    """The rows of a job for a loader: items are their own numbers, batches of an epoch."""
+
+    def __init__(self, job: TrainingJob, order: LengthBuckets) -> None:
+        self._job, self._order, self._numbers = job, order, torch.tensor(job.numbers)
 
     def __len__(self) -> int:
         return len(self._job.lengths)
@@ -57,75 +95,54 @@ class JobRows(torch.utils.data.Dataset[int]):
     def __getitem__(self, index: int) -> int:
         return index
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches are made."""
-        self._epoch = epoch
-
     def collate(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """A batch with `labels`, `row_weight` (1, or 0 for a filler) and `row` (its number)."""
         rows = [max(index, 0) for index in indices]
         real = torch.tensor([index != FILLER for index in indices])
         return {
-            **self._job.batch(rows, self._epoch),
+            **self._job.batch(rows, self._order.epoch),
             "labels": self._job.targets[rows],
             "row_weight": real.float(),
             "row": self._numbers[rows].masked_fill(~real, FILLER),
         }
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingOutcome:
-    """How a training ended."""
+def row_loss(
+    task: str, label_smoothing: float = 0.0, weights: torch.Tensor | None = None
+) -> LossFunction:
+    """The loss of a task, a `problem_type` of transformers, one value a row.
 
-    history: list[dict[str, float]]
-    """What the loop logged: loss and rates by step, metrics by evaluation."""
-    steps: int
-    best_step: int | None
-
-
-LOG_SHARE = 0.01  # of all steps between two log entries
-
-
-def training_arguments(config: LoopConfig, run: Path, rows: int) -> TrainingArguments:
-    """Translate a configuration whose rates and lengths are resolved.
-
-    Args:
-        config: Of the loop.
-        run: Folder of the checkpoints.
-        rows: To train on.
-
-    Raises:
-        ConfigError: The processes cannot share the batch.
+    Smoothing spreads so much probability over all classes; weights, (C,), average 1 over the rows.
     """
-    world = number_of_processes()
-    config.require_divisible(world)
-    return TrainingArguments(
-        output_dir=str(run),
-        per_device_train_batch_size=config.batch_size // world,
-        num_train_epochs=config.num_epochs,
-        max_steps=config.max_steps or -1,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=config.warmup,
-        max_grad_norm=config.max_grad_norm,
-        activation_checkpointing=config.activation_checkpointing,
-        seed=config.seed,
-        eval_strategy="epoch",
-        save_strategy="no",  # Keeper decides when
-        metric_for_best_model=config.best_metric,
-        greater_is_better=config.best_metric not in LOWER_IS_BETTER,
-        logging_steps=_steps_between_entries(config, rows),
-        logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
-        use_cpu=uses_cpu(),
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
+
+    def single(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        loss = functional.cross_entropy(
+            logits, targets, reduction="none", label_smoothing=label_smoothing
+        )
+        return loss if weights is None else loss * weights.to(loss.device)[targets]
+
+    def several(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        soft = targets * (1 - label_smoothing) + label_smoothing / 2
+        factor = None if weights is None else weights.to(logits.device)
+        return functional.binary_cross_entropy_with_logits(
+            logits, soft, pos_weight=factor, reduction="none"
+        ).mean(-1)
+
+    def value(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.mse_loss(logits.squeeze(-1), targets, reduction="none")
+
+    return {SINGLE_LABEL: single, MULTI_LABEL: several, REGRESSION: value}[task]
 
 
-def _steps_between_entries(config: LoopConfig, rows: int) -> int:
-    """A number: given the share, Trainer warns on every resume that its checkpoint differs."""
-    batches = math.ceil(rows / config.batch_size)
-    steps = config.max_steps or math.ceil((config.num_epochs or 0) * batches)
-    return max(1, math.ceil(steps * LOG_SHARE))
+def balanced_weights(task: str, targets: NDArray[np.generic], classes: int) -> torch.Tensor:
+    """Weights that let every class count the same, for targets (N,) or (N, C).
+
+    Single label: rows / (classes x rows of the class), as scikit-learn's "balanced". Multi-label:
+    the rows without a label for each row with it. A regression has no classes.
+    """
+    if task == SINGLE_LABEL:
+        counts = np.bincount(targets.astype(np.int64), minlength=classes)
+        return torch.tensor(len(targets) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
+    positives = targets.astype(np.float64).sum(0)
+    ratio = (len(targets) - positives) / np.maximum(positives, 1)
+    return torch.tensor(np.clip(ratio, 1, 100), dtype=torch.float32)

@@ -11,14 +11,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainerControl
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from footwork.accelerator import (
@@ -28,18 +32,20 @@ from footwork.accelerator import (
     is_main_process,
     is_out_of_memory,
     largest_over_processes,
+    number_of_processes,
     resolve_precision,
     sum_over_processes,
+    uses_cpu,
 )
-from footwork.errors import TrainingError
+from footwork.console import Milestone
+from footwork.errors import Interrupted, TrainingError
 from footwork.methods.table import methods_where
-from footwork.options import LoopConfig
-from footwork.training.callbacks import Keeper, Progress, SignalWatch
+from footwork.options import LOWER_IS_BETTER, LoopConfig
 from footwork.training.dropout import RowDropout
-from footwork.training.job import JobRows, TrainingJob, TrainingOutcome, training_arguments
-from footwork.training.memory import without_gradient
-from footwork.training.order import FILLER, LengthBuckets
-from footwork.training.state import (
+from footwork.training.job import FILLER, JobRows, LengthBuckets, TrainingJob
+from footwork.training.run import (
+    GO_ON,
+    TrainingOutcome,
     checkpoints,
     finished_outcome,
     load_training_state,
@@ -48,8 +54,10 @@ from footwork.training.state import (
     remove_checkpoints,
     require_room,
     save_training_state,
-    set_peak_rates,
+    signals_handled,
 )
+
+LOG_SHARE = 0.01  # of all steps between two log entries
 
 
 def run_training(
@@ -59,7 +67,7 @@ def run_training(
 
     Args:
         job: What to train.
-        config: How; every rate and length is resolved.
+        config: How; every rate and length is settled.
         run: Folder of the checkpoints.
         resume: Checkpoint to go on from.
 
@@ -76,12 +84,16 @@ def run_training(
         load_weights(resume, job.model)
     outcome = finished_outcome(run) if resume is not None else None
     if outcome is None:
-        with SignalWatch() as signals:
-            trainer = GuardedTrainer(job, config, run, signals)
+        with caught_signal() as caught:
+            trainer = GuardedTrainer(job, config, run, caught, resume)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-            signals.agreed()
-            signals.raise_if_caught(trainer.state.global_step)
-        state = trainer.state
+            state = trainer.state
+            if number := caught.agreed():
+                raise Interrupted(
+                    f"{signal.Signals(number).name} after step {state.global_step}: the state is "
+                    f"saved. {GO_ON}",
+                    number,
+                )
         outcome = TrainingOutcome(state.log_history, state.global_step, state.best_global_step)
         if is_main_process():
             record_outcome(run, outcome)  # a run that is resumed later must not train on
@@ -91,37 +103,79 @@ def run_training(
 
 
 class GuardedTrainer(Trainer):
-    """`Trainer` with exact accumulation, finite updates, memory splits and whole checkpoints."""
+    """`Trainer` with exact accumulation, finite updates, memory splits and whole checkpoints.
+
+    Two of its private methods are overridden, each for want of a public way, and none is called.
+    """
 
     def __init__(
-        self, job: TrainingJob, config: LoopConfig, run: Path, signals: SignalWatch
+        self,
+        job: TrainingJob,
+        config: LoopConfig,
+        run: Path,
+        caught: CaughtSignal,
+        resume: Path | None,
     ) -> None:
-        self.job, self.config, self.run, self.signals = job, config, run, signals
-        self.buckets = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=False)
-        rows = JobRows(job)
-        keeper = Keeper(config, signals, self.buckets, rows.begin_epoch, job.notify)
+        world = number_of_processes()
+        self.job, self.config, self.run = job, config, run
+        self.order = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=world > 1)
+        self.rows = JobRows(job, self.order)
+        batches = math.ceil(len(self.rows) / config.batch_size)
+        steps = config.max_steps or math.ceil((config.num_epochs or 0) * batches)
         super().__init__(
             model=job.model,
-            args=training_arguments(config, run, len(job.lengths)),
-            train_dataset=rows,
-            eval_dataset=rows,  # never read: `evaluate` asks the job
-            data_collator=rows.collate,
-            callbacks=[Progress(job.notify), keeper],
+            args=TrainingArguments(
+                output_dir=str(run),
+                per_device_train_batch_size=config.batch_size // world,
+                num_train_epochs=config.num_epochs,
+                max_steps=config.max_steps or -1,
+                learning_rate=config.learning_rate,
+                lr_scheduler_type=config.schedule,
+                warmup_steps=config.warmup,
+                max_grad_norm=config.max_grad_norm,
+                activation_checkpointing=config.activation_checkpointing,
+                seed=config.seed,
+                eval_strategy="epoch",
+                save_strategy="no",  # Keeper decides when
+                metric_for_best_model=config.best_metric,
+                greater_is_better=config.best_metric not in LOWER_IS_BETTER,
+                # A number: given the share, Trainer warns on every resume that its checkpoint
+                # differs.
+                logging_steps=max(1, math.ceil(steps * LOG_SHARE)),
+                logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
+                use_cpu=uses_cpu(),
+                disable_tqdm=True,
+                report_to="none",
+                remove_unused_columns=False,
+                dataloader_pin_memory=torch.cuda.is_available(),
+            ),
+            train_dataset=self.rows,
+            eval_dataset=self.rows,  # never read: `evaluate` asks the job
+            callbacks=[
+                Progress(job.notify),
+                Keeper(config, self.order, caught, resume, job.notify),
+            ],
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
-        self.buckets.complete = self.args.world_size > 1
         self.bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
-        self.share = config.batch_size // self.args.world_size
+        self.share = config.batch_size // world
         self.micro_rows = math.ceil(self.share / config.gradient_accumulation_steps)
 
-    # Data order
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[int]:
+        """In our order: an epoch's is a function of the seed and the epoch, so a run can go on."""
+        loader: torch.utils.data.DataLoader[int] = self.accelerator.prepare(
+            torch.utils.data.DataLoader(
+                self.rows,
+                batch_size=self.args.train_batch_size,
+                sampler=self.order,
+                collate_fn=self.rows.collate,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+        )
+        return loader
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:  # noqa: ARG002
-        """Ours: an epoch's order is a function of the seed and the epoch, so a run can go on."""
-        return self.buckets
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:  # noqa: ARG002
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over the job's groups; the groups carry their own rates and decay."""
         self.optimizer = torch.optim.AdamW(self.job.parameter_groups, fused=True)
         return self.optimizer
@@ -129,20 +183,21 @@ class GuardedTrainer(Trainer):
     # One step
 
     def training_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        num_items_in_batch: Any = None,  # noqa: ARG002
+        self, model: nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Gradients of one whole step, in as many parts as memory asks for."""
+        """Gradients of one whole step, in as many parts as memory asks for, and all finite."""
         model.train()
-        inputs = self._prepare_inputs(self._of_one_length(inputs))
+        if self.job.pad is not None and self.args.world_size > 1:
+            # To the longest row of all processes: a dropout mask has the shape of the batch.
+            inputs = self.job.pad(inputs, largest_over_processes(inputs["input_ids"].shape[1]))
+        inputs = {name: each.to(self.args.device) for name, each in inputs.items()}
         rows = inputs.pop("row").tolist()
         total = sum_over_processes(inputs["row_weight"].sum())
+        resting = self.job.resting(self.order.epoch)
         while True:
             failure = None
             try:
-                with without_gradient(self._resting()):
+                with without_gradient(resting):
                     loss = self._accumulate(model, inputs, total)
                 break
             except (RuntimeError, MemoryError) as error:
@@ -153,8 +208,10 @@ class GuardedTrainer(Trainer):
         loss = sum_over_processes(loss)
         if not torch.isfinite(loss):
             self._stop("loss", float(loss), rows)
-        self._sum_gradients()
-        self.last_rows = rows
+        # Here, before the update: Trainer tells its hooks no norm.
+        norm = nn.utils.get_total_norm(self._summed_gradients(resting))
+        if not torch.isfinite(norm):
+            self._stop("gradient norm", float(norm), rows)
         return loss
 
     def _accumulate(
@@ -165,7 +222,16 @@ class GuardedTrainer(Trainer):
             part = {name: value[start : start + self.micro_rows] for name, value in inputs.items()}
             labels, weight = part.pop("labels"), part.pop("row_weight")
             torch.manual_seed(self.config.seed * 1_000_003 + self.state.global_step)
-            with self._whole_masks(start, len(weight), int(total)), self._no_sync(model):
+            first = self.args.process_index * self.share + start
+            # Where one part is the whole step, its masks are those of the whole step.
+            whole_masks = (
+                nullcontext()
+                if len(weight) == int(total)
+                else RowDropout(first, len(weight), int(total))
+            )
+            # Gradients are added up once a step, by hand: a process that splits a step on its own
+            # would otherwise leave the others waiting inside DDP's reduction.
+            with whole_masks, self.accelerator.no_sync(model):
                 # Not by accelerate, which would leave its autocast in the model's `forward`.
                 with torch.autocast(total.device.type, torch.bfloat16, enabled=self.bf16):
                     logits = model(**part).logits.float()
@@ -174,78 +240,47 @@ class GuardedTrainer(Trainer):
             loss_sum += loss.detach()
         return loss_sum
 
-    def _whole_masks(self, start: int, rows: int, total: int) -> AbstractContextManager[Any]:
-        """Dropout masks of the whole step; free where one part is the whole step."""
-        if rows == total:
-            return nullcontext()
-        return RowDropout(self.args.process_index * self.share + start, rows, total)
-
-    def _no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
-        # Gradients are added up once a step, by hand: a process that splits a step on its own
-        # would otherwise leave the others waiting inside DDP's reduction.
-        return self.accelerator.no_sync(model)
-
-    def _resting(self) -> Sequence[nn.Parameter]:
-        return self.job.resting(self.buckets.epoch)
-
-    def _sum_gradients(self) -> None:
-        if self.args.world_size == 1:
-            return
-        resting = set(map(id, self._resting()))
-        for group in self.job.parameter_groups:
-            for parameter in group["params"]:
-                if id(parameter) in resting:
-                    continue  # a gradient of zeros would let its weight decay
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                sum_over_processes(parameter.grad)
-
-    def _of_one_length(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Pad to the longest row of all processes: a dropout mask has the shape of the batch."""
-        if self.args.world_size == 1 or self.job.pad is None:
-            return inputs
-        longest = largest_over_processes(inputs["input_ids"].shape[1])
-        return self.job.pad(inputs, longest)
+    def _summed_gradients(self, resting: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+        """Every gradient, added up over the processes."""
+        still = set(map(id, resting))
+        gradients = []
+        for parameter in (each for group in self.job.parameter_groups for each in group["params"]):
+            if id(parameter) in still:
+                continue  # a gradient of zeros would let its weight decay
+            if parameter.grad is None and self.args.world_size > 1:
+                parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad is not None:
+                gradients.append(sum_over_processes(parameter.grad))
+        return gradients
 
     def _split(self, failure: str) -> None:
         self.model.zero_grad(set_to_none=True)
         free_cached_memory()
+        step = self.state.global_step + 1
         if self.micro_rows == 1:
-            message = (
-                f"Out of memory at step {self.state.global_step + 1} with a single row: {failure} "
+            raise TrainingError(
+                f"Out of memory at step {step} with a single row: {failure} "
                 "Lower --max-length, add --activation-checkpointing, or use --method "
                 f"{methods_where(lambda method: method.share < 1)}."
             )
-            raise TrainingError(message)
         self.micro_rows = math.ceil(self.micro_rows / 2)
         self.job.notify(
-            f"Out of memory at step {self.state.global_step + 1}: from here on {self.micro_rows} "
-            f"rows at a time. The step still counts {self.config.batch_size} rows."
+            f"Out of memory at step {step}: from here on {self.micro_rows} rows at a time. "
+            f"The step still counts {self.config.batch_size} rows."
         )
-
-    # Guards
-
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """Checked here, where it is known and before the update; the hook after it has no norm."""
-        norm = super()._get_grad_norm(model, grad_norm)
-        if not math.isfinite(norm):
-            self._stop("gradient norm", float(norm), self.last_rows)
-        return norm
 
     def _stop(self, what: str, value: float, rows: list[int]) -> None:
         """Save the last good weights and say where it went wrong, before any update."""
         self.model.zero_grad(set_to_none=True)
-        step = self.state.global_step + 1
         self._save_checkpoint(self.model, None)
+        step = self.state.global_step + 1
         of_all = sorted(row for part in gather_shares(rows) for row in part if row != FILLER)
-        shown = ", ".join(map(str, of_all))
-        message = (
+        raise TrainingError(
             f"The {what} is {value} at step {step}; the update was not made. "
-            f"Rows of that step: {shown}. The weights before it are in "
+            f"Rows of that step: {', '.join(map(str, of_all))}. The weights before it are in "
             f"{self.run / f'checkpoint-{step - 1}'}. Look at those rows, or resume with a lower "
             "--learning-rate."
         )
-        raise TrainingError(message)
 
     # Evaluation and checkpoints
 
@@ -259,8 +294,11 @@ class GuardedTrainer(Trainer):
         )
         return metrics
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002
-        """Complete or absent, and nothing pickled: Trainer writes in place, with pickles."""
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Complete or absent, and nothing pickled.
+
+        The public `save_model` is followed by Trainer's own state, which it writes in place.
+        """
         if is_main_process():
             written = save_training_state(
                 self.run, self.model, self.optimizer, self.lr_scheduler, self.state
@@ -272,14 +310,183 @@ class GuardedTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Nothing: the weights are loaded before the trainer sees the model."""
+        """Nothing: `run_training` has loaded the weights, and refused those of another model.
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """From our checkpoint; a rate that was changed for the rest of the run holds."""
-        if checkpoint is not None:
-            peaks = [group["initial_lr"] for group in self.optimizer.param_groups]
-            load_training_state(Path(checkpoint), self.optimizer, self.lr_scheduler)
-            set_peak_rates(self.optimizer, self.lr_scheduler, peaks)
+        Trainer has no switch for it, and would warn of each frozen weight that is not there.
+        """
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Nothing: every step is seeded on its own."""
+
+class Keeper(TrainerCallback):
+    """Keeps the order of the rows and the state: where to go on, when to save, when to stop."""
+
+    def __init__(
+        self,
+        config: LoopConfig,
+        order: LengthBuckets,
+        caught: CaughtSignal,
+        resume: Path | None,
+        notify: Callable[[str], None],
+    ) -> None:
+        self.every, self.patience = config.save_minutes * 60, config.early_stopping
+        self.order, self.caught, self.notify, self.resume = order, caught, notify, resume
+        self.saved = time.monotonic()
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
+        **_: Any,
+    ) -> None:
+        """Put optimizer and schedule where they stood; Trainer finds none of its own files."""
+        if self.resume is not None:
+            load_training_state(self.resume, optimizer, lr_scheduler)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Choose the epoch's order: accelerate's wrappers hide the sampler from the trainer."""
+        self.order.epoch = int(state.epoch or 0)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Between two steps everything is whole."""
+        stop = bool(self.caught.agreed())
+        # Saving ends in a barrier, so all processes must find it due at the same step.
+        due = bool(largest_over_processes(int(time.monotonic() - self.saved > self.every)))
+        # The last step of an epoch is followed by an evaluation, which saves; a checkpoint before
+        # it would make a resumed run skip that evaluation.
+        control.should_save = _is_amid_epoch(state) and (stop or due)
+        control.should_training_stop = control.should_training_stop or stop
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """A signal within an epoch ends it without the evaluation that belongs to its end."""
+        if self.caught.agreed() and _is_amid_epoch(state):
+            control.should_evaluate = False
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **_: Any,
+    ) -> None:
+        """Note the best step, save, and stop where nothing has become better for long enough."""
+        sign = 1 if args.greater_is_better else -1
+        value = sign * metrics[f"eval_{args.metric_for_best_model}"]
+        if value > (-math.inf if state.best_metric is None else sign * state.best_metric):
+            state.best_global_step = state.global_step
+        control.should_save = True
+        best = state.best_global_step or 0
+        stale = sum("eval_loss" in log and log["step"] > best for log in state.log_history)
+        if self.patience and stale >= self.patience:
+            self.notify(f"Stopped early: no better for {self.patience} evaluations.")
+            control.should_training_stop = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start waiting again."""
+        self.saved = time.monotonic()
+
+
+class Progress(TrainerCallback):
+    """A milestone for every log entry: where training stands and how long it will take."""
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self.notify = notify
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock; a resumed run counts from where it resumes."""
+        self.started, self.first_step = time.monotonic(), state.global_step
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Say what was logged."""
+        logs = logs or {}
+        if not state.is_world_process_zero:
+            return
+        step, steps = state.global_step, state.max_steps
+        done, took = step - self.first_step, time.monotonic() - self.started
+        if "train_runtime" in logs:
+            self.notify(Milestone(f"trained {done} steps in {duration(took)}", step, step))
+        elif "loss" in logs:
+            facts = [
+                f"epoch {state.epoch:.2f}",
+                f"loss {logs['loss']:.4f}",
+                f"rate {logs['learning_rate']:.1e}",
+            ]
+            left = f"{duration(took / max(done, 1) * (steps - step))} left"
+            line = "  ".join([f"step {step}/{steps}", *facts, left])
+            self.notify(Milestone(line, step, steps, ", ".join(facts)))
+        else:
+            shown = "  ".join(
+                f"{name.removeprefix('eval_')} {value:.4f}"
+                for name, value in logs.items()
+                if name.startswith("eval_")
+            )
+            self.notify(Milestone(f"validation after step {step}  {shown}"))
+
+
+@dataclass(slots=True)
+class CaughtSignal:
+    """The first signal that came; 0 for none."""
+
+    number: int = 0
+
+    def agreed(self) -> int:
+        """The one that any process has caught; all processes must ask together."""
+        self.number = largest_over_processes(self.number)
+        return self.number
+
+
+@contextmanager
+def caught_signal() -> Iterator[CaughtSignal]:
+    """Within the block the first SIGINT or SIGTERM is noted; a second takes its usual course."""
+    caught = CaughtSignal()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        caught.number = number
+        signal.signal(number, usual[signal.Signals(number)])
+
+    with signals_handled(note):
+        yield caught
+
+
+@contextmanager
+def without_gradient(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Within the block `parameters` take no gradient; an optimizer then leaves them alone."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_amid_epoch(state: TrainerState) -> bool:
+    return state.epoch is not None and state.epoch % 1 != 0

@@ -11,7 +11,7 @@ weight decay, rate times decay of its length a step; left out, it stays as it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,14 +25,9 @@ from footwork.models.checkpoints import token_table
 
 @contextmanager
 def frozen_weights_in(model: nn.Module, dtype: torch.dtype) -> Iterator[int]:
-    """Within the block frozen weights of linear layers are held in `dtype`.
+    """Within the block frozen weights of linear layers are in autocast's dtype; yields how many.
 
-    Args:
-        model: Enter before it moves to an accelerator: the originals stay where they are.
-        dtype: Of autocast; float32 changes nothing.
-
-    Yields:
-        How many were cast.
+    Enter before the model moves to an accelerator: the originals stay where they are.
     """
     originals: dict[nn.Linear, torch.Tensor] = {}
     if dtype is not torch.float32:
@@ -49,18 +44,6 @@ def frozen_weights_in(model: nn.Module, dtype: torch.dtype) -> Iterator[int]:
     finally:
         for module, weight in originals.items():
             module.weight = weight
-
-
-@contextmanager
-def without_gradient(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Within the block `parameters` take no gradient; an optimizer then leaves them alone."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 class PrunedEmbedding(nn.Module):
@@ -91,13 +74,12 @@ class PrunedEmbedding(nn.Module):
 def pruned_vocabulary(model: Any, used: torch.Tensor) -> Iterator[int]:
     """Within the block `model` has the embeddings of `used` alone; afterwards all, trained.
 
-    Args:
-        model: Its input embedding is replaced, unless it is of an unusual kind. Enter before it
-            moves to an accelerator: the whole embedding stays where it is.
-        used: Ids that occur in any text that the model will see, (K,).
+    An embedding of an unusual kind is left as it is. Enter before the model moves to an
+    accelerator: the whole embedding stays where it is. Yields how many rows were left out.
 
-    Yields:
-        How many rows were left out.
+    Args:
+        model: Its input embedding is replaced.
+        used: Ids that occur in any text that the model will see, (K,).
     """
     embedding = token_table(model)
     if type(embedding) is not nn.Embedding:

@@ -1,40 +1,52 @@
-"""The folder of a training that is not finished: `OUT.training`, beside what it will publish."""
+"""The folder of a training that is not finished: `OUT.training`, beside what it will publish.
+
+It holds the settings of the run, checkpoints, complete or absent and never unpickled, and in the
+end how the training went. A checkpoint is the trainable weights, the optimizer, the schedule and
+the trainer's state. Random numbers need no place in it: the loop seeds every step from the run's
+seed and the step.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import TrainerState
+
 from footwork.accelerator import is_main_process, wait_for_everyone
-from footwork.errors import ConfigError, DataError, Interrupted, ModelError
+from footwork.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError
 from footwork.files.folders import (
     MANIFEST,
     followed,
     read_json,
     remove_staging,
+    renewed_folder,
     require_free,
     write_json,
 )
 from footwork.files.locks import LockedByOther, exclusive_lock
-from footwork.training.state import (
-    checkpoints,
-    finished_outcome,
-    is_complete,
-    newest_checkpoint,
-    remove_checkpoints,
-)
 
 Existing = Literal["refuse", "resume", "overwrite"]
 SETTINGS = "run.json"
+OUTCOME = "outcome.json"
+WEIGHTS = "model.safetensors"
+MOMENTS = "optimizer.safetensors"
+CHECKPOINT_SETTINGS = "training.json"
+TRAINER_STATE = "trainer_state.json"
 MAY_CHANGE = frozenset(
     {
         "gradient_accumulation_steps",
@@ -45,15 +57,9 @@ MAY_CHANGE = frozenset(
     }
 )
 """Settings that change nothing about the result, and the rate: it is what a diverged run needs."""
-
-_OWN_FILES = (SETTINGS, "outcome.json", "checkpoint-*", ".*", "pictures*", "features*")
+_OWN_FILES = (SETTINGS, OUTCOME, "checkpoint-*", ".*", "pictures*", "features*")
 """What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."
-
-
-def run_folder(out: Path) -> Path:
-    """Where the checkpoints of the run that will become `out` lie."""
-    return out.with_name(f"{out.name}.training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,19 @@ class RunPlace:
     out: Path
     replaces: bool
     """Whether what stands at `out` is replaced, as was asked when the run began."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """How a training ended."""
+
+    history: list[dict[str, float]]
+    """What the loop logged: loss and rates by step, metrics by evaluation."""
+    steps: int
+    best_step: int | None
+
+
+# The run
 
 
 def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None] = ()) -> RunPlace:
@@ -78,10 +97,15 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
         ConfigError: Something is in the way, or there is nothing to resume.
     """
     out = followed(out)
-    run = run_folder(out)
-    started = _is_run(run)
+    run = out.with_name(f"{out.name}.training")
+    started = False  # by whom but us, if it holds something else as well
+    with suppress(ModelError):
+        settings = read_json(run / SETTINGS)
+        names = [path.name for path in run.iterdir()]
+        own = all(any(fnmatchcase(name, kind) for kind in _OWN_FILES) for name in names)
+        started = isinstance(settings, dict) and "replaces" in settings and own
     replaces = existing == "overwrite" or (
-        existing == "resume" and started and bool(read_json(run / SETTINGS)["replaces"])
+        existing == "resume" and started and bool(settings["replaces"])
     )
     if existing == "resume" and (out / MANIFEST).exists() and not replaces:
         raise ConfigError(f"{out} is finished: there is nothing to resume.")
@@ -94,40 +118,23 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
             f"name another folder than {out}."
         )
     if existing == "refuse" and started:
-        message = (
+        raise ConfigError(
             f"{run} holds an unfinished run. Add --resume to go on with it, "
             "or --overwrite to start again."
         )
-        raise ConfigError(message)
     return RunPlace(run, out, replaces)
 
 
-def _is_run(folder: Path) -> bool:
-    """Whether a folder is that of an unfinished run, and holds nothing else."""
-    with suppress(ModelError):
-        settings = read_json(folder / SETTINGS)
-        names = [path.name for path in folder.iterdir()]
-        own = all(any(fnmatchcase(name, one) for one in _OWN_FILES) for name in names)
-        return isinstance(settings, dict) and "replaces" in settings and own
-    return False
-
-
 def begin_run(
-    place: RunPlace,
-    settings: dict[str, Any],
-    existing: Existing,
-    notify: Callable[[str], None],
+    place: RunPlace, settings: dict[str, Any], existing: Existing, notify: Callable[[str], None]
 ) -> Path | None:
-    """Make the run folder, or take it up again.
+    """Make the run folder, or take it up again: at the checkpoint to go on from, if there is one.
 
     Args:
         place: The run's.
         settings: All that determines the run: the resolved configuration, the data's hash.
         existing: What to do with what stands there.
         notify: Takes what the user should know, one line each.
-
-    Returns:
-        The checkpoint to go on from, None for a run without one.
 
     Raises:
         ConfigError: The run to resume was started with other settings.
@@ -137,11 +144,24 @@ def begin_run(
         if existing == "overwrite":
             shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True, exist_ok=True)
-        _record(run, json.loads(json.dumps(settings | {"replaces": place.replaces})))
-        found = checkpoints(run)
-        for damaged in [path for path in found if not is_complete(path)]:
+        settings = json.loads(json.dumps(settings | {"replaces": place.replaces}))
+        if not (run / SETTINGS).exists():
+            write_json(run / SETTINGS, settings)
+        former = read_json(run / SETTINGS)
+        changed = [
+            f"{name} was {former.get(name)!r}, is {value!r}"
+            for name, value in settings.items()
+            if former.get(name) != value and name not in MAY_CHANGE
+        ]
+        if changed:
+            raise ConfigError(
+                f"{run} was started with other settings: {'; '.join(changed)}. "
+                "Use the same ones to resume, or --overwrite to start again."
+            )
+        written = checkpoints(run)
+        for damaged in [path for path in written if not is_complete(path)]:
             notify(f"{damaged.name} is damaged and passed over.")
-        remove_checkpoints(run, keep={path.name for path in found})
+        remove_checkpoints(run, keep={path.name for path in written})
         remove_staging(place.out)
     wait_for_everyone()
     return newest_checkpoint(run)
@@ -195,23 +215,34 @@ def resumable(run: Path) -> Iterator[None]:
         raise KeyboardInterrupt
 
     try:
-        with _handled(end):
+        with signals_handled(end):
             yield
     except (Exception, KeyboardInterrupt) as error:  # compiled code makes its own of the latter
+        outcome, newest = finished_outcome(run), newest_checkpoint(run)
         refused = isinstance(error, ConfigError | DataError | ModelError) and not begun_before
-        if refused and is_main_process() and finished_outcome(run) is None and not checkpoints(run):
+        if refused and is_main_process() and outcome is None and not checkpoints(run):
             shutil.rmtree(run, ignore_errors=True)
         # Without settings the run is not begun, or published: there is nothing to go on with.
         if not caught or not (run / SETTINGS).exists():
             raise
-        raise Interrupted(f"{caught[0].name} {_kept(run)} {GO_ON}", caught[0]) from error
+        kept = "before the first checkpoint: nothing is trained yet."
+        if outcome is not None:
+            kept = (
+                "in the final stage (figures, baselines, report, reload proof): all "
+                f"{outcome.steps} steps of the training are done, and the trained weights are "
+                f"kept in {run}."
+            )
+        elif newest is not None:
+            kept = f"before the end of the training: {newest.name} is complete in {run}."
+        raise Interrupted(f"{caught[0].name} {kept} {GO_ON}", caught[0]) from error
 
 
 @contextmanager
-def _handled(end: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def signals_handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM call `handle`."""
     main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-    former = {number: signal.signal(number, end) for number in numbers}
+    former = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
@@ -219,33 +250,145 @@ def _handled(end: Callable[[int, FrameType | None], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _kept(run: Path) -> str:
-    """What a run that was ended at once has left, as the rest of a sentence."""
-    outcome, newest = finished_outcome(run), newest_checkpoint(run)
-    if outcome is not None:
-        return (
-            f"in the final stage (figures, baselines, report, reload proof): all {outcome.steps} "
-            f"steps of the training are done, and the trained weights are kept in {run}."
-        )
-    if newest is not None:
-        return f"before the end of the training: {newest.name} is complete in {run}."
-    return "before the first checkpoint: nothing is trained yet."
-
-
-def _record(run: Path, settings: dict[str, Any]) -> None:
-    path = run / SETTINGS
-    if not path.exists():
-        write_json(path, settings)
-        return
-    former = read_json(path)
-    changed = [
-        f"{name} was {former.get(name)!r}, is {value!r}"
-        for name, value in settings.items()
-        if former.get(name) != value and name not in MAY_CHANGE
+def record_outcome(run: Path, outcome: TrainingOutcome) -> None:
+    """Note that training has ended, and how."""
+    # JSON has no word for what is not a number; a log entry without it says as much.
+    history = [
+        {name: value for name, value in entry.items() if math.isfinite(value)}
+        for entry in outcome.history
     ]
-    if changed:
-        message = (
-            f"{run} was started with other settings: {'; '.join(changed)}. "
-            "Use the same ones to resume, or --overwrite to start again."
+    write_json(run / OUTCOME, asdict(outcome) | {"history": history})
+
+
+def finished_outcome(run: Path) -> TrainingOutcome | None:
+    """How training ended, None while it has not."""
+    path = run / OUTCOME
+    return TrainingOutcome(**read_json(path)) if path.exists() else None
+
+
+# Its checkpoints
+
+
+def save_training_state(
+    run: Path, model: nn.Module, optimizer: Any, scheduler: Any, state: TrainerState
+) -> Path:
+    """Write `checkpoint-<step>` below `run`, complete or not at all.
+
+    Raises:
+        TrainingError: The disk is full or read-only; earlier checkpoints stand.
+    """
+    target = run / f"checkpoint-{state.global_step}"
+    optimizer_state = optimizer.state_dict()
+    moments = {
+        f"{index}.{name}": value.detach().clone().contiguous()
+        for index, of_parameter in optimizer_state["state"].items()
+        for name, value in of_parameter.items()
+        if isinstance(value, torch.Tensor)
+    }
+    try:
+        with renewed_folder(target) as folder:
+            save_file(trainable_weights(model), folder / WEIGHTS)
+            save_file(moments, folder / MOMENTS)
+            state.save_to_json(str(folder / TRAINER_STATE))
+            settings = {
+                "param_groups": optimizer_state["param_groups"],
+                "scheduler": scheduler.state_dict(),
+                "files": {path.name: path.stat().st_size for path in folder.iterdir()},
+            }
+            write_json(folder / CHECKPOINT_SETTINGS, settings)
+    except (OSError, SafetensorError) as error:
+        kept = newest_checkpoint(run)
+        raise TrainingError(
+            f"Cannot write {target}: {error}. "
+            f"{f'{kept.name} is complete' if kept else 'No checkpoint was written before'}; "
+            "make room, then run the same command with --resume."
+        ) from error
+    return target
+
+
+def load_training_state(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
+    """Put optimizer and schedule where they stood; a rate that was changed holds from here on."""
+    peaks = [group["initial_lr"] for group in optimizer.param_groups]
+    settings = read_json(checkpoint / CHECKPOINT_SETTINGS)
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in load_file(checkpoint / MOMENTS).items():
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": settings["param_groups"]})
+    scheduler.load_state_dict(settings["scheduler"])
+    scheduler.base_lrs = peaks
+    for group, peak, share in zip(optimizer.param_groups, peaks, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = peak
+        group["lr"] = peak * share(scheduler.last_epoch)
+
+
+def load_weights(checkpoint: Path, model: nn.Module) -> None:
+    """Put the trainable weights of `model` where they stood.
+
+    Raises:
+        TrainingError: They are those of another model.
+    """
+    weights = load_file(checkpoint / WEIGHTS)
+    expected = trainable_weights(model)
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
+        raise TrainingError(
+            f"{checkpoint} was made by another configuration: its weights do not fit this model. "
+            "Use the command it was made with, or start again with --overwrite."
         )
-        raise ConfigError(message)
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            expected[name].copy_(tensor)
+
+
+def trainable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter that training moves, by name, as views; buffers that it moves as well."""
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    running = {
+        n: b for n, b in model.named_buffers() if n.endswith(("running_mean", "running_var"))
+    }
+    return {name: tensor.contiguous() for name, tensor in {**weights, **running}.items()}
+
+
+def require_room(run: Path, model: nn.Module) -> None:
+    """Check that two checkpoints fit on the disk, before the first step and not after the night.
+
+    Raises:
+        TrainingError: They do not.
+    """
+    weights = sum(t.numel() * t.element_size() for t in trainable_weights(model).values())
+    needed = 2 * 3 * weights  # the weights and AdamW's two moments
+    free = shutil.disk_usage(run).free
+    if free < needed:
+        raise TrainingError(
+            f"{run} has {free / 2**20:,.0f} MiB free; two checkpoints of this run take "
+            f"{needed / 2**20:,.0f} MiB. Make room, or write elsewhere."
+        )
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """All checkpoints below `run`, by step."""
+    named = (path for path in run.glob("checkpoint-*") if path.name.split("-")[1].isdigit())
+    return sorted(named, key=lambda path: int(path.name.split("-")[1]))
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The complete checkpoint with the most steps below `run`."""
+    return next((path for path in reversed(checkpoints(run)) if is_complete(path)), None)
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether every file that it names is there at its full size, and none that is a pickle."""
+    try:
+        files = read_json(checkpoint / CHECKPOINT_SETTINGS)["files"]
+        whole = all((checkpoint / name).stat().st_size == size for name, size in files.items())
+        # Trainer would load an `optimizer.pt` or an `rng_state.pth`.
+        return whole and not any(checkpoint.glob("*.pt*"))
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not complete
+        return False
+
+
+def remove_checkpoints(run: Path, keep: set[str]) -> None:
+    """Delete all checkpoints but those named, and what a killed run left half-written."""
+    unwanted = [path for path in checkpoints(run) if path.name not in keep]
+    for path in (*unwanted, *run.glob(".checkpoint-*.footwork-*")):
+        shutil.rmtree(path, ignore_errors=True)

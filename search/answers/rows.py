@@ -118,10 +118,12 @@ def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
     if not answer.hits:
         return
     yield _HEAD
+    from footwork.evaluation.text import tail  # a table alone needs it
+
     room = None if width is None else max(width - _HEAD.index("path"), _NARROWEST_PATH)
     for rank, hit in enumerate(answer.hits, start=1):
         path, mark = path_line(hit.record.path), _NOT_THERE if hit.missing else ""
-        shown = path if room is None else _end_of(path, max(room - len(mark), _NARROWEST_PATH))
+        shown = path if room is None else tail(path, max(room - len(mark), _NARROWEST_PATH))
         yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {shown}{mark}"
 
 
@@ -164,13 +166,3 @@ def _nothing_line(answer: Answer) -> str:
         return f"{said}."
     path, mark = path_line(best.record.path), _NOT_THERE.lstrip() + ", " if best.missing else ""
     return f"{said}; the nearest is {path}, {mark}with relevance {best.relevance:.2f}."
-
-
-def _end_of(path: str, room: int) -> str:
-    from footwork.evaluation.text import display_width  # a table alone needs it
-
-    if display_width(path) <= room:
-        return path
-    while display_width(path) > room - 1:
-        path = path[1:]
-    return f"…{path}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from footwork.files.faults import shortened
 from footwork.files.paths import path_line
 from search.filters import Filter
 from search.paths import composed
@@ -51,11 +52,10 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
         there = {composed(one) for image in images for one in values_of(image) if one}
         others = get_close_matches(value, there, _TOLD)
         if not others:
-            every = list(map(composed, store.roots())) if field == "folders" else sorted(there)
-            others = [*every[:_TOLD], *(["…"] if len(every) > _TOLD else [])]
+            others = list(map(composed, store.roots())) if field == "folders" else sorted(there)
         known = ""
         if others:
-            known = f"; the index knows {', '.join(map(path_line, others))}"
+            known = f"; the index knows {shortened(map(path_line, others), _TOLD)}"
         elif len(images) < _LOOKED_AT:  # all that there are
             known = "; no image of the index has one"
         yield f"{option} {path_line(value)} lets no image through{known}."

@@ -8,7 +8,8 @@ import torch
 
 from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import (
-    adapt,
+    GRADUAL,
+    HEAD,
     encoder_of,
     head_names,
     layer_of,
@@ -16,7 +17,6 @@ from footwork.methods.adaptation import (
     parameter_groups,
     trainable,
 )
-from footwork.methods.freezing import GRADUAL
 from footwork.methods.peft import LORA, Peft
 from footwork.methods.table import AdaptationConfig
 from tests.models import FAMILIES
@@ -31,7 +31,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lora_adapts_all_six_matrices_of_every_layer(family: str) -> None:
-    adapted = adapt(build_toy_model(family), AdaptationConfig(), "base", None)
+    adapted = LORA.adapt(build_toy_model(family), AdaptationConfig(), "base", None)
     names = {name.split(".lora_A")[0] for name, _ in trainable(adapted) if "lora_A" in name}
     assert len(names) == MATRICES[family] * 2
     assert not any("pooler" in name or "classifier" in name for name in names)
@@ -41,7 +41,7 @@ def test_lora_adapts_all_six_matrices_of_every_layer(family: str) -> None:
 def test_what_is_new_is_trained_and_saved(family: str) -> None:
     model = build_toy_model(family)
     heads = [name.split(".")[-1] for name in head_names(model)]
-    adapted = adapt(model, AdaptationConfig(), "base", None)
+    adapted = LORA.adapt(model, AdaptationConfig(), "base", None)
     for head in heads:
         assert any(f"{head}.modules_to_save" in name for name, _ in trainable(adapted))
     assert adapted.peft_config["default"].base_model_name_or_path == "base"
@@ -54,14 +54,16 @@ def test_the_pattern_of_targets_stays_short_however_deep_the_model() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_head_trains_nothing_of_the_encoder(family: str) -> None:
     model = build_toy_model(family)
-    adapt(model, AdaptationConfig(method="head"), "base", None)
+    HEAD.adapt(model, AdaptationConfig(method="head"), "base", None)
     assert not any(p.requires_grad for p in model.base_model.parameters())
     assert any(True for _ in trainable(model))
 
 
 @pytest.mark.parametrize("variant", ["plain", "dora", "rslora", "pissa", "olora"])
 def test_every_variant_of_lora_takes_a_gradient(variant: Any) -> None:
-    adapted = adapt(build_toy_model("bert"), AdaptationConfig(lora_variant=variant), "base", None)
+    adapted = LORA.adapt(
+        build_toy_model("bert"), AdaptationConfig(lora_variant=variant), "base", None
+    )
     logits = adapted(input_ids=torch.tensor([[5, 6, 7]])).logits
     logits.sum().backward()
     assert all(p.grad is not None for name, p in trainable(adapted) if "lora_B" in name)

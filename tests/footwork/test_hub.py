@@ -361,8 +361,11 @@ def test_offline_the_cache_serves_or_says_what_it_lacks(
     small = fetch_model("some/model")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fetch_model("some/model") == small
-    with pytest.raises(HubUnreachable, match=r"holds only a part of some/model.*Unset HF_HUB_OFF"):
-        fetch_model("some/model", parts="weights")
+    for revision in (None, small.name):  # the commit that None was taken for
+        with pytest.raises(HubUnreachable, match=r"only a part of some/model\. Unset HF_HUB_OFF"):
+            fetch_model("some/model", revision, parts="weights")
+    with pytest.raises(HubUnreachable, match="no copy of some/model at revision 'v1'"):
+        fetch_model("some/model", "v1")
 
 
 def test_a_server_that_is_no_hub_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import footwork.finetuning.train as train_module
 from footwork.errors import ConfigError, Interrupted
 from footwork.files.folders import MANIFEST, write_json
-from footwork.training.run import SETTINGS, check_run, held, resumable
-from footwork.training.state import newest_checkpoint
+from footwork.training.run import SETTINGS, check_run, held, newest_checkpoint, resumable
 from tests.models import build_base
+from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table
 from textclf import TextClassifier, TrainConfig, train
 
@@ -24,19 +23,19 @@ TEXTS = [text for text, _ in sentiment_rows(8)]
 
 
 @pytest.fixture(autouse=True)
-def without_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reload proof starts a process, and is not what these tests are about."""
-    monkeypatch.setattr(train_module, "prove_reload", lambda *_: 0.0)
+def quickly() -> Iterator[None]:
+    with quick_ending():
+        yield
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return build_base(tmp_path / "base", "bert")
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_base(tmp_path_factory.mktemp("base"), "bert")
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return sentiment_table(tmp_path / "data.csv", 40)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sentiment_table(tmp_path_factory.mktemp("data") / "data.csv", 40)
 
 
 def settings(base: Path, method: Any = "full", **others: Any) -> TrainConfig:
@@ -135,9 +134,3 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         held(tmp_path / "file" / "out.training"),
     ):
         pass
-
-
-def test_merging_what_has_no_adapter_is_told(base: Path, data: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    train(data, tmp_path / "out", settings(base, "head", merge=True), notify=said.append)
-    assert "--merge has no adapter to merge: head gives a plain folder." in said

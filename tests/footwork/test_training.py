@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.options import LoopConfig
-from footwork.training.job import TrainingOutcome
-from footwork.training.state import checkpoints, newest_checkpoint
+from footwork.training import run as training_run
+from footwork.training.job import FILLER, LengthBuckets
+from footwork.training.run import TrainingOutcome, checkpoints, newest_checkpoint
 from tests.toy_training import at_forward, logged, train_toy
 
 Trained = tuple[Any, TrainingOutcome]
@@ -27,18 +31,29 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
+def times(factor: float) -> Callable[[Any], Any]:
+    def spoil(output: Any) -> Any:
+        output.logits = output.logits * factor
+        return output
+
+    return spoil
+
+
 def assert_equal_weights(model: Any, other: Any, tolerance: float = 0.0) -> None:
     for name, tensor in weights(other).items():
         torch.testing.assert_close(weights(model)[name], tensor, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("family", ["deberta-v2", "bert", "roberta"])
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize(
+    ("family", "parts"), [("deberta-v2", 2), ("deberta-v2", 3), ("bert", 4), ("roberta", 4)]
+)
 def test_accumulation_changes_neither_loss_nor_gradient_norm(
     family: str, parts: int, tmp_path: Path
 ) -> None:
-    _, one = train_toy(tmp_path / "one", family)
-    _, several = train_toy(tmp_path / "several", family, gradient_accumulation_steps=parts)
+    _, one = train_toy(tmp_path / "one", family, max_steps=8)
+    _, several = train_toy(
+        tmp_path / "several", family, max_steps=8, gradient_accumulation_steps=parts
+    )
     for name in ("loss", "grad_norm"):
         assert logged(several, name) == pytest.approx(logged(one, name), rel=1e-4)
 
@@ -90,17 +105,13 @@ def test_one_row_that_does_not_fit_says_what_to_do(tmp_path: Path) -> None:
         train_toy(tmp_path, hook=hook)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_before_the_update(
     value: float, tmp_path: Path, undisturbed: Trained
 ) -> None:
-    def spoil(output: Any) -> Any:
-        output.logits = output.logits * value
-        return output
-
     run = tmp_path / "run"
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) at step 5.*Rows of that step: \d+"):
-        train_toy(run, hook=at_forward(5, spoil))
+        train_toy(run, hook=at_forward(5, times(value)))
     kept = newest_checkpoint(run)
     assert kept is not None
     assert kept.name == "checkpoint-4"
@@ -117,8 +128,10 @@ def test_a_gradient_that_is_no_number_stops_before_the_update(tmp_path: Path) ->
         train_toy(tmp_path, hook=at_forward(5, spoil))
 
 
-@pytest.mark.parametrize("forward", [1, 3, 6, 7, 9])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("forward", "number"),
+    [(3, signal.SIGTERM), *((forward, signal.SIGINT) for forward in (1, 6, 7, 9))],
+)
 def test_a_signal_saves_and_the_resumed_run_is_the_undisturbed_one(
     forward: int,
     number: int,
@@ -159,13 +172,9 @@ def test_the_two_newest_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None
 def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
     tmp_path: Path, undisturbed: Trained
 ) -> None:
-    def spoil(output: Any) -> Any:
-        output.logits = output.logits * float("nan")
-        return output
-
     run = tmp_path / "b"
     with pytest.raises(TrainingError, match="loss is nan at step 14"):
-        train_toy(run, hook=at_forward(16, spoil))  # two of them are evaluations
+        train_toy(run, hook=at_forward(16, times(math.nan)))  # two of them are evaluations
     newest = newest_checkpoint(run)
     assert newest is not None
     (newest / "model.safetensors").write_bytes(b"cut short")
@@ -176,9 +185,7 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_steps_since_the_one_before(
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: Any) -> None:
-    import footwork.training.state as training_state
-
-    save, calls = training_state.save_file, [0]
+    save, calls = training_run.save_file, [0]
 
     def full(*args: Any, **options: Any) -> None:
         calls[0] += 1
@@ -186,19 +193,15 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: An
             raise OSError(28, "No space left on device")
         save(*args, **options)
 
-    monkeypatch.setattr(training_state, "save_file", full)
+    monkeypatch.setattr(training_run, "save_file", full)
     with pytest.raises(TrainingError, match=r"No space left.*checkpoint-6 is complete.*--resume"):
         train_toy(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-6"]
 
 
 def test_a_diverged_run_goes_on_with_a_lower_rate(tmp_path: Path) -> None:
-    def spoil(output: Any) -> Any:
-        output.logits = output.logits * float("nan")
-        return output
-
     with pytest.raises(TrainingError, match="resume with a lower --learning-rate"):
-        train_toy(tmp_path, hook=at_forward(8, spoil))
+        train_toy(tmp_path, hook=at_forward(8, times(math.nan)))
     kept = newest_checkpoint(tmp_path)
     _, outcome = train_toy(tmp_path, resume=kept, learning_rate=1e-5)
     rates = logged(outcome, "learning_rate")
@@ -240,3 +243,40 @@ def test_a_batch_that_processes_cannot_share_is_refused() -> None:
 def test_a_setting_out_of_range_is_named(setting: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LoopConfig(**{setting: value})
+
+
+LENGTHS = np.random.default_rng(0).integers(3, 80, 1003)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 1003])
+@pytest.mark.parametrize("complete", [True, False])
+def test_every_row_comes_once_an_epoch(rows: int, complete: bool) -> None:
+    order = list(LengthBuckets(LENGTHS[:rows], 8, 0, complete=complete))
+    assert sorted(index for index in order if index != FILLER) == list(range(rows))
+    assert len(order) == len(LengthBuckets(LENGTHS[:rows], 8, 0, complete=complete))
+    assert len(order) % 8 == 0 or not complete
+
+
+def test_batches_hold_rows_of_like_length() -> None:
+    order = np.array(list(LengthBuckets(LENGTHS, 8, 0, complete=False)))[:1000].reshape(-1, 8)
+    padded = LENGTHS[order].max(1).sum() * 8
+    shuffled = np.random.default_rng(1).permutation(1000).reshape(-1, 8)
+    assert padded < 1.15 * LENGTHS[order].sum()
+    assert padded < 0.75 * LENGTHS[shuffled].max(1).sum() * 8
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        buckets = LengthBuckets(LENGTHS, 8, seed, complete=False)
+        buckets.epoch = epoch
+        return list(buckets)
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+
+
+def test_long_batches_do_not_all_come_first() -> None:
+    order = np.array(list(LengthBuckets(LENGTHS, 8, 0, complete=False)))[:1000].reshape(-1, 8)
+    means = LENGTHS[order].mean(1)
+    assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.3

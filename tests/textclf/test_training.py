@@ -155,9 +155,8 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     table = write_table(tmp_path / "t.csv", rows, ("text", "label"))
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
-    task = TextTask()
     labelled = load_data(str(table), config)
-    learner = train_module.plan(task, labelled, config, task.open(config), said.append)
+    learner = train_module.plan(TextTask(), str(table), config, said.append)
     model = AuditedModel.of(learner.model, learner.preparation)
     before = audit_data(labelled, model.vocabulary, 128, (model.size, learner.config))
     alone = audit_table(table, config)
@@ -198,8 +197,7 @@ def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Pa
 
 def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path: Path) -> None:
     task, config = TextTask(), TrainConfig(model_id=base, learning_rate=1e-3, max_steps=1)
-    labelled = load_data(str(data), config)
-    learner = train_module.plan(task, labelled, config, task.open(config), lambda _: None)
+    learner = train_module.plan(task, str(data), config, lambda _: None)
     assert learner.config.mixed_precision in ("bf16", "float32")
     learner.config.require_settled()
     rows = task.encode(learner, tmp_path, lambda _: None)

@@ -101,9 +101,10 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
     rates, rows = METHODS[config.method].rates["text"], len(labelled.train)
     recipe = recipe_for(rates, model.size.encoder_parameters, rows, config.batch_size)
-    settled, how = config.settled(labelled.task, recipe, f"{rows} rows")
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
-    settled, cut = replace(settled, mixed_precision=precision).within(model.size.positions)
+    own, cut = config.within(model.size.positions)
+    own |= {"mixed_precision": precision}
+    settled, how = config.settled(labelled.task, recipe, f"{rows} rows", own)
     labelled = replace(labelled, notes=(*labelled.notes, *said, how, *cut))
     return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))
 

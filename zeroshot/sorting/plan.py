@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from footwork.errors import ConfigError
-from footwork.files.faults import Fault, counted, fault_lines, shortened, why
+from footwork.files.faults import Fault, counted, fault_lines, first_lines, shortened, why
 from footwork.files.paths import path_line
 from footwork.files.placing import How, TargetFolder, name_key
 from footwork.images.finding import is_visible
@@ -159,10 +159,9 @@ class SortingPlan:
             yield f"and with them {counted(sidecars, 'sidecar')} (.xmp)."
 
     def _first_files(self) -> Iterator[str]:
-        for image in self.images[:_LISTED]:
-            yield f"  {path_line(image.source)} → {path_line(image.target)}"
-        if len(self.images) > _LISTED:
-            yield f"  … and {len(self.images) - _LISTED:,} more"
+        yield from first_lines(
+            [f"{path_line(one.source)} → {path_line(one.target)}" for one in self.images], _LISTED
+        )
 
     def _staying(self) -> Iterator[str]:
         yield from companion_lines(self.images)
