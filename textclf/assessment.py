@@ -25,15 +25,9 @@ def assess(
     *,
     revision: str | None = None,
 ) -> Assessment:
-    """Judge a trained folder on labelled texts.
+    """Judge a trained folder, or one of the Hub, on labelled texts.
 
-    Args:
-        model: A trained folder, or its Hub id.
-        data: As `textclf.sources.read_tables` takes it.
-        options: How the table is read; the columns default to those of the training, where the
-            table has them.
-        answering: How the classifier answers.
-        revision: Branch, tag or commit of the classifier on the Hub.
+    The columns default to those of the training, where the table has them.
 
     Raises:
         ModelError: The folder cannot be loaded.

@@ -48,10 +48,6 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
     both texts give columns of their own, and so does the difference between them. A training
     split that would take minutes is sampled, which the evaluation's notes then say.
 
-    Args:
-        data: Fitted on its `train`.
-        split: Judged on, of the same task and labels.
-
     Returns:
         `majority` and `linear`.
     """

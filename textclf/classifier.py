@@ -59,12 +59,6 @@ class WindowedTexts:
 class TextEncoder:
     """A tokenizer with what to do about long texts.
 
-    Args:
-        tokenizer: A fast tokenizer of transformers.
-        max_length: Longest sequence, in tokens, special ones counted.
-        long: `truncate` keeps the beginning; `windows` covers the whole text.
-        overlap: Tokens that neighbouring windows share; None takes a quarter of `max_length`.
-
     Raises:
         ConfigError: A value is out of range.
     """
@@ -242,17 +236,14 @@ class TextClassifier:
     ) -> TextClassifier:
         """Load a trained classifier: an adapter, a plain one, or a plain one made elsewhere.
 
-        Args:
-            folder: A trained folder, or the Hub id (owner/name) that it was pushed to.
-            options: How it answers.
-            revision: Branch, tag or commit on the Hub.
+        `folder` may be a Hub id (owner/name) that it was pushed to, `revision` a commit there.
 
         Raises:
             ModelError: It holds no classifier, or its base cannot be reached.
             ConfigError: An option does not fit the model.
         """
         from footwork.files.folders import read_manifest
-        from footwork.models.checkpoints import load_trained
+        from footwork.models.checkpoints import load_trained, position_limit
         from footwork.models.hub import trained_folder
 
         folder, options = trained_folder(folder, revision), options or ClassifierOptions()
@@ -265,7 +256,8 @@ class TextClassifier:
             case {"max_length": int(stated)}:
                 usual = stated
             case _:
-                usual = _usual_length(model, tokenizer)
+                limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
+                usual = int(min(limit for limit in limits if limit is not None))
         options = replace(options, max_length=options.max_length or usual)
         classifier = cls(merged(model), tokenizer, rule, options)
         classifier._folder = folder
@@ -369,8 +361,11 @@ class TextClassifier:
         def size(row: TextRow) -> int:
             return len(row.text) + len(row.pair or "")
 
+        def encode(rows: list[TextRow]) -> WindowedTexts:
+            return self._encoder.encode([(row.text, row.pair) for row in rows])
+
         windows = windows_of(map(self._fitting, rows), self._config, size, first_window)
-        for window, encoded in encoded_ahead(windows, self._encode):
+        for window, encoded in encoded_ahead(windows, encode):
             self.texts_cut += int(encoded.cut.sum())
             yield from zip(window, self._run(encoded), strict=True)
 
@@ -391,22 +386,12 @@ class TextClassifier:
 
         return encoded.pooled(self._model.logits(encoded.sequences, closeness))
 
-    def _encode(self, rows: list[TextRow]) -> WindowedTexts:
-        return self._encoder.encode([(row.text, row.pair) for row in rows])
-
 
 def merged(model: Any) -> Any:
     """`model` with its adapter added into the weights, where its method can be."""
     from footwork.methods.adaptation import adaptation_of
 
     return adaptation_of(model).merged(model)
-
-
-def _usual_length(model: Any, tokenizer: Any) -> int:
-    from footwork.models.checkpoints import position_limit
-
-    limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
-    return int(min(limit for limit in limits if limit is not None))
 
 
 def _text_pairs(texts: Iterable[str], pairs: Iterable[str] | None) -> list[TextPair]:

@@ -218,12 +218,9 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
 
 
 def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()) -> Table:
-    """Read one split to judge a model on.
+    """Read one split to judge a model on: test if there is one, else validation.
 
-    Args:
-        data: As for `load_data`; of several splits test is taken, else validation.
-        table_format: How text files are read.
-        names: Of columns that are stated or trained on; a first row that holds one is a header.
+    `names` are of columns that are stated or trained on.
 
     Raises:
         DataError: Something cannot be read.
@@ -240,13 +237,6 @@ def read_examples(
     table: Table, columns: Columns, options: LabelOptions, labels: tuple[str, ...], task: str
 ) -> Examples:
     """Take labelled texts out of a table, for a model that is already trained.
-
-    Args:
-        table: As `load_table` gives it.
-        columns: Of the table.
-        options: How its labels are read; the columns are not looked at.
-        labels: The model's, in its order; empty for regression.
-        task: The model's.
 
     Raises:
         DataError: Rows are bad, a label is not among the model's, or no row is left.
@@ -310,7 +300,11 @@ def _label_cells(
             continue
         absent = [name for name in columns.labels if find_name(table.columns, name) is None]
         if split == "test" and absent:
-            _require_names(table, tables["train"].columns, columns.text, absent)
+            # Labels, or texts, may stand under another name.
+            usual = {*map(normalise_name, tables["train"].columns), *ID_NAMES}
+            foreign = any(normalise_name(column) not in usual for column in table.columns)
+            for column in (*columns.text, *(absent if foreign else ())):
+                find_column(table.columns, column, table.source)
             why = f"has no column {absent[0]!r}"
         else:
             own = label_cells_of(table, columns)
@@ -323,16 +317,6 @@ def _label_cells(
                 continue
         notes.append(f"{table.source} {why}, so it is not used; `predict` can label it.")
     return cells, tuple(notes)
-
-
-def _require_names(
-    test: Table, train: Mapping[str, Any], text: Sequence[str], absent: Sequence[str]
-) -> None:
-    """Refuse a table without labels where they, or the texts, may stand under another name."""
-    usual = {*map(normalise_name, train), *ID_NAMES}
-    foreign = any(normalise_name(column) not in usual for column in test.columns)
-    for column in (*text, *(absent if foreign else ())):
-        find_column(test.columns, column, test.source)
 
 
 def _withheld(cells: Sequence[Cell]) -> set[str]:

@@ -95,7 +95,14 @@ def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         )
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
     tables = [file for file in files if file.suffix.lower() in TABLE_ENDINGS]
-    named = {file: _splits_named(file) for file in files}
+    named = {
+        file: [
+            split
+            for split, names in SPLIT_NAMES.items()
+            if not set(re.split(r"[^a-z]+", file.name.lower())).isdisjoint(names)
+        ]
+        for file in files
+    }
     if not any(named.values()):
         if not tables and (folder / "data").is_dir():
             return folder_splits(folder / "data")
@@ -133,11 +140,6 @@ def _settle_shared(found: dict[str, Path], named: Mapping[Path, Sequence[str]]) 
                 "Rename it, or name the training file as DATA."
             )
     return notes
-
-
-def _splits_named(file: Path) -> list[str]:
-    words = set(re.split(r"[^a-z]+", file.name.lower()))
-    return [split for split, names in SPLIT_NAMES.items() if words & set(names)]
 
 
 def _only(folder: Path, split: str, paths: list[Path]) -> Path:
@@ -209,13 +211,9 @@ KIND = "data set"
 
 
 def load_hub_dataset(data: str) -> Any:
-    """All splits of a data set; where the Hub does not answer, from the copy of this machine.
+    """All splits of a data set, as a `datasets.DatasetDict`; `data` may be `owner/name:config`.
 
-    Args:
-        data: Hub id, or `owner/name:config`.
-
-    Returns:
-        A `datasets.DatasetDict`.
+    Where the Hub does not answer, they come from the copy of this machine.
 
     Raises:
         ConfigError: It has several configurations, and `data` names none of them.

@@ -146,12 +146,7 @@ class DialectCheck:
 
 
 def check_dialect(lines: Iterable[str], dialect: Dialect) -> DialectCheck:
-    """Count what would go wrong with a dialect over a whole file.
-
-    Args:
-        lines: With their endings.
-        dialect: To be tried.
-    """
+    """Count what would go wrong with a dialect over a whole file."""
     faults, first_fault, width = 0, None, 0
     for record in read_records(lines, dialect, strict=True):
         width = width or len(record.cells)

@@ -37,6 +37,8 @@ BITS = dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "f
 SHOWN_CELLS, _SHOWN_CHARACTERS = 5, 60
 # Squared, and summed over a batch, it still is a number of float32.
 _LARGEST_TARGET = 1e18
+_BRACKETED = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
+_INTEGER = re.compile("-[0-9]{1,17}|[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ def read_cells(values: Iterable[Any]) -> list[Cell]:
         cells.append(known[value])
     if any(isinstance(cell, list) for cell in cells):
         # Beside lists, [joy] is a list of one label.
-        return [_unwrapped(cell) if isinstance(cell, str) else cell for cell in cells]
+        for place, cell in enumerate(cells):
+            if isinstance(cell, str) and _BRACKETED.fullmatch(cell):
+                cells[place] = [class_name(cell[1:-1])]
     return cells
 
 
@@ -117,10 +121,6 @@ def _read_cell(value: Any) -> Cell:
         )
     texts = [text for one in several if (text := read_label(one)) is not None]
     return texts if several is value else texts[0] if texts else None
-
-
-def _unwrapped(cell: str) -> Cell:
-    return [class_name(cell[1:-1])] if cell[:1] + cell[-1:] in ("[]", "{}") else cell
 
 
 def read_bits(cell: Cell, width: int) -> list[bool] | None:
@@ -143,9 +143,7 @@ def split_label(text: str, separator: str) -> list[str]:
 def split_cell(cell: Cell, kind: LabelKind) -> list[str] | Fault:
     """The labels of one cell: one, any number for multi-label, or a number with a point.
 
-    Args:
-        cell: Empty means no label at all where a text may have several.
-        kind: As inferred from the training split.
+    Empty means no label at all where a text may have several.
     """
     if isinstance(cell, Fault):
         return cell
@@ -200,7 +198,7 @@ def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...
         integers have gaps.
     """
     distinct = set(labels)
-    if not all(_is_integer(label) for label in distinct):
+    if not all(_INTEGER.fullmatch(label) for label in distinct):
         return tuple(sorted(distinct)), ()
     ordered = tuple(sorted(distinct, key=lambda label: (int(label), label)))
     numbers = {int(label) for label in ordered}
@@ -214,19 +212,10 @@ def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...
     return ordered, ()
 
 
-def _is_integer(label: str) -> bool:
-    return label.removeprefix("-").isdecimal() and label.isascii() and len(label) < 19
-
-
 def encode_targets(
     labels: Sequence[Sequence[str]], names: Sequence[str], task: str
 ) -> NDArray[Any]:
-    """Labels as the arrays that losses and metrics take.
-
-    Args:
-        labels: N rows; one label each, or any number for multi-label; all are among `names`.
-        names: C class names; empty for regression.
-        task: One of `TASKS`.
+    """Labels, all among `names`, as the arrays that losses and metrics take.
 
     Returns:
         (N,) int64 for single label, (N, C) float32 of zeros and ones for multi-label,
@@ -270,14 +259,10 @@ def infer_kind(
     separator: str | None = None,
     names: Sequence[str] = (),
 ) -> LabelKind:
-    """Tell the task from the labels, unless it is stated.
+    """Tell the task from the labels of a training split, unless it is stated.
 
-    Args:
-        cells: Of the training split.
-        table: That they stand in, for messages.
-        task: As stated.
-        separator: As stated; means several labels a cell.
-        names: Of the classes by their places in vectors of 0 and 1, as stated.
+    A `separator` means several labels a cell; `names` are those of the classes by their places in
+    vectors of 0 and 1.
 
     Raises:
         DataError: The labels can be read in several ways.
@@ -297,7 +282,8 @@ def infer_kind(
         return _vector_kind(cells, stated, names or [str(place) for place in range(width)])
     _refuse_vectors(cells, table.source)
     if stated == MULTI_LABEL and separator is None:
-        separator = _find_separator(cells) or _only_separator(cells)
+        only = (s for s in SEPARATORS if any(s in text for text in texts))
+        separator = _find_separator(cells) or next(only, None)
     if stated is not None:
         return LabelKind(stated, separator if stated == MULTI_LABEL else None)
     if separator is not None:
@@ -324,7 +310,10 @@ def _separated_kind(texts: Sequence[str], source: str) -> LabelKind | None:
     if found is None:
         return None
     example = max(texts, key=lambda text: text.count(found))
-    if found == "," and _may_be_decimal_commas(texts):
+    # Labels of one or two ids may be numbers, all with as many decimals.
+    decimals = {len(text.partition(",")[2]) for text in texts if "," in text}
+    amounts = len(decimals) == 1 and all(is_number(pointed(text, True)) for text in texts)
+    if found == "," and amounts:
         raise DataError(
             f"Labels of {source} such as {example!r} may be numbers with a decimal comma, or two "
             "labels. State --task regression, --task multi or --task single."
@@ -423,12 +412,6 @@ def _have_decimal_commas(texts: Sequence[str]) -> bool:
     return not points and not all(map(_THOUSANDS.fullmatch, commas))
 
 
-def _may_be_decimal_commas(texts: Sequence[str]) -> bool:
-    """Whether labels of one or two ids may be numbers, all with as many decimals."""
-    decimals = {len(text.partition(",")[2]) for text in texts if "," in text}
-    return len(decimals) == 1 and all(is_number(pointed(text, True)) for text in texts)
-
-
 def _find_separator(cells: Sequence[Cell]) -> str | None:
     """A separator whose parts recur in many combinations; "card, lost" alone is one label."""
     texts = [cell for cell in cells if isinstance(cell, str)]
@@ -457,13 +440,8 @@ def kind_for_model(
 ) -> LabelKind:
     """How cells are read for a model whose labels are known.
 
-    Args:
-        cells: To be read.
-        source: Named in errors.
-        separator: As stated; None takes the one that leaves the fewest unknown labels.
-        labels: The model's.
-        task: The model's.
-        names: Of the classes by their places in vectors of 0 and 1, as stated.
+    Where no separator is stated, it is the one that leaves the fewest unknown labels; `names` are
+    those of the classes by their places in vectors of 0 and 1, as stated.
 
     Raises:
         DataError: The labels are vectors, but not of the model's classes.
@@ -492,8 +470,3 @@ def kind_for_model(
         return sum(isinstance(row, list) and not known.issuperset(row) for row in rows)
 
     return min((LabelKind(task, one) for one in (None, *SEPARATORS)), key=unknown)
-
-
-def _only_separator(cells: Sequence[Cell]) -> str | None:
-    texts = [cell for cell in cells if isinstance(cell, str)]
-    return next((one for one in SEPARATORS if any(one in text for text in texts)), None)

@@ -103,16 +103,14 @@ _SAMPLE_CHARACTERS = 1 << 22
 
 
 def detect_layout(source: TextSource, table_format: TableFormat, expected: Expected) -> Layout:
-    """Choose delimiter, quoting and header of a text file, and name its columns.
-
-    Args:
-        source: Has at least one line that is not blank.
-        table_format: What the user states goes before what is detected.
-        expected: What is known of the table.
-    """
+    """Choose delimiter, quoting and header of a text that is not blank, and name its columns."""
     sample = _sample(source)
-    if expected.beside and (delimiter := _delimiter_beside(sample, expected.beside)):
-        table_format = replace(table_format, delimiter=delimiter, header=False)
+    if beside := expected.beside:
+        divides = beside.dialect and beside.dialect.delimiter
+        if divides and _fit(sample, divides).width != len(beside.columns):
+            divides = None
+        if divides := FIRST_SPACE if beside.kind == FIRST_SPACE else divides:
+            table_format = replace(table_format, delimiter=divides, header=False)
     stated = table_format.delimiter
     if stated == FIRST_SPACE:
         return Layout("first-space", ("label", "text"))
@@ -135,13 +133,6 @@ def detect_layout(source: TextSource, table_format: TableFormat, expected: Expec
         )
         return Layout("first-space", ("label", "text"), notes=(note,))
     return _one_column(source, sample, table_format.header, expected.names)
-
-
-def _delimiter_beside(sample: list[str], beside: Layout) -> str | None:
-    if beside.dialect is None:
-        return FIRST_SPACE if beside.kind == FIRST_SPACE else None
-    delimiter = beside.dialect.delimiter
-    return delimiter if _fit(sample, delimiter).width == len(beside.columns) else None
 
 
 def _sample(source: TextSource) -> list[str]:

@@ -120,12 +120,7 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
 def read_table(
     path: Path, table_format: TableFormat = DETECT, expected: Expected = ANYTHING
 ) -> Table:
-    """Read a table of labelled texts.
-
-    Args:
-        path: CSV, TSV, lines of `label text`, JSON lines, a JSON array or Parquet.
-        table_format: What is stated; the rest is detected, and told in the notes.
-        expected: What is known of it.
+    """Read a table of labelled texts; what is not stated is detected, and told in the notes.
 
     Returns:
         At least one row.

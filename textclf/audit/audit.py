@@ -76,13 +76,9 @@ class Audit:
 
 
 def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
-    """Look a table over without training, every bad row at once.
+    """Look a table over without training, every bad row at once; data is what `train` takes.
 
     Where the default model cannot be reached, the tokens are those of `tiny`, and a note says so.
-
-    Args:
-        data: As for `textclf.train`.
-        config: Of the run that is planned.
 
     Raises:
         ConfigError: A setting is wrong.

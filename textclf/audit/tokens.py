@@ -136,13 +136,7 @@ _WORST_ROWS = 10
 def token_findings(
     data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
 ) -> Iterator[Finding]:
-    """Texts that lose their end, and texts in a script that the tokenizer does not know.
-
-    Args:
-        data: All splits.
-        tokens: Of each split.
-        max_length: Longest input, in tokens.
-    """
+    """Texts that lose their end, and texts in a script that the tokenizer does not know."""
     lost = {name: counts.lost(max_length) for name, counts in tokens.items()}
     if rows := _rows_where(data, {name: cut > 0 for name, cut in lost.items()}):
         yield _truncated(data, tokens, lost, rows, max_length)
