@@ -93,7 +93,7 @@ def find_text_columns(
 ) -> tuple[tuple[str, ...], str | None]:
     """The text columns of a table to be classified: those of the training, else what is obvious.
 
-    `trained` are the model's columns, empty where they are not known, `label` as of `StatedColumns`.
+    `trained` are the model's columns, empty where not known; `label` is as of `StatedColumns`.
 
     Returns:
         One, or two for pairs, and what is to be said of the choice.
