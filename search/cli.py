@@ -112,11 +112,10 @@ def index(
         if roots or watch or recheck or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return copy_from(from_, where, model, json)
-    from search.place.places import find_place
+    from search.place import find_place
     from search.update.differences import absolute_roots
-    from search.update.indexing import Indexer
+    from search.update.indexing import Indexer, watched_updates
     from search.update.update import summary_document, summary_notes, summary_text
-    from search.update.watching import watched_updates
 
     processes = launched_processes() if launched else ALONE
     place = find_place(where, tuple(absolute_roots(roots)))
@@ -197,7 +196,7 @@ def status(
         where: The index.
         json: Print one JSON document.
     """
-    from search.place.places import find_place
+    from search.place import find_place
     from search.status import read_status
 
     found = read_status(find_place(where))
@@ -225,7 +224,7 @@ def remove(
         where: The index.
         json: Print one JSON document.
     """
-    from search.place.places import find_place
+    from search.place import find_place
     from search.removal import remove_images
 
     removed = remove_images(find_place(where), paths, gone=gone)
@@ -322,7 +321,7 @@ def _find_duplicates(
     where: StoreOptions, filters: FilterOptions, near: float | None, look: bool
 ) -> Duplicates:
     from search.duplicates.duplicates import find_duplicates
-    from search.place.places import find_place
+    from search.place import find_place
     from search.query.unknown_values import unknown_values
 
     with closing(find_place(where).open()) as store:
@@ -358,7 +357,7 @@ def doctor(
         json: Print one JSON document.
     """
     from search import doctor
-    from search.place.places import find_place
+    from search.place import find_place
 
     work = doctor.repair if repair else doctor.examine
     report = work(find_place(where), with_model=model)
@@ -391,7 +390,7 @@ def export(
         config: TOML file of settings; the command line wins.
     """
     del config
-    from search.place.places import find_place
+    from search.place import find_place
     from search.query.unknown_values import unknown_values
     from search.transfer.export import export_images, require_exportable
 
@@ -409,7 +408,7 @@ def export(
 
 def copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
     """The command `index --from`."""
-    from search.place.places import find_place
+    from search.place import find_place
     from search.transfer.transfer import copy_index, find_source
 
     source = find_source(named, where)

@@ -16,11 +16,10 @@ from footwork.files.folders import MANIFEST
 from footwork.files.paths import shell_word
 from footwork.files.plain_files import read_object
 from search.findings import Finding, Report
-from search.place.folder import IndexFolder
-from search.place.places import Place
+from search.place import IndexFolder, Place
 from search.query.texts import KIND, Texts, load_model, prepare_texts
 from search.store.embedded import EmbeddedStore
-from search.store.embedded.catalog_copy import drop_copy
+from search.store.embedded.catalog import drop_copy
 from search.store.embedded.repair import (
     COPY_FAULT,
     catalog_damage,
@@ -247,9 +246,9 @@ def _files(store: Store) -> Iterator[Finding]:
         except DataError as error:
             yield Finding("folder", 1, str(error).rstrip("."), (root,))
             continue
-        returned = [move.record for move in differences.returned]
+        returned = [move.record for move in differences.moves]
         groups = (differences.changed, differences.added, differences.missing, returned)
-        for kind, records in zip(_KINDS, (*groups, differences.still_unreadable), strict=True):
+        for kind, records in zip(_KINDS, (*groups, differences.summary.unreadable), strict=True):
             paths[kind] += [record.path for record in records]
     for kind, what in _KINDS.items():
         if paths[kind]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import isleap, monthrange
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,6 +82,19 @@ class Filter:
     def is_empty(self) -> bool:
         """Whether it lets everything through."""
         return self == EVERYTHING
+
+    def bounds(self) -> Iterator[tuple[str, str, int]]:
+        """Field of a record, operator and value of every bound that is set."""
+        for name, operator, value in (
+            ("date", ">=", self.since),
+            ("date", "<", self.until),
+            ("width", ">=", self.min_width),
+            ("height", ">=", self.min_height),
+            ("size", ">=", self.min_bytes),
+            ("size", "<=", self.max_bytes),
+        ):
+            if value is not None:
+                yield name, operator, value
 
 
 EVERYTHING = Filter()

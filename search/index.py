@@ -15,15 +15,14 @@ from footwork.options import EncoderConfig
 from search.answers.answer import Answer
 from search.filters import EVERYTHING, Filter
 from search.options import ModelOptions, QueryOptions, StoreOptions
-from search.place.folder import find_index
-from search.place.places import Place, find_place
+from search.place import Place, find_index, find_place
 from search.query.asking import Asker
 from search.query.terms import Query, parse_query
 from search.query.texts import load_model, open_texts
 from search.store.protocol import Counts, Store
 
 if TYPE_CHECKING:
-    from search.update.update import Summary
+    from search.update.differences import Summary
 
 
 class ImageIndex:

@@ -3,9 +3,11 @@
 Annotations are evaluated here: cyclopts would evaluate inherited ones in the module of the heir.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
@@ -60,6 +62,32 @@ class StoreOptions:
         """
         if self.index is not None and self.store is not None:
             raise ConfigError("--index and --store exclude each other. Take one.")
+        if self.store is not None:
+            _ = self.address
+            if not re.fullmatch(r"[A-Za-z_]\w{0,254}", self.collection, re.ASCII):
+                raise ConfigError(
+                    "`collection` must be letters, digits and _, no digit first, at most 255, "
+                    f"got {self.collection!r}."
+                )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the server; `ConfigError` where `store` names none."""
+        try:
+            parts = urlsplit(self.store or "")
+            port, host = parts.port or _MILVUS_PORT, parts.hostname
+        except ValueError:  # the port is no number
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
+            raise ConfigError(
+                f"A store is named like http://HOST:{_MILVUS_PORT}, got {self.store!r}."
+            )
+        return host, port
+
+
+_MILVUS_PORT = 19530
+INDEX_TYPES = ("HNSW", "IVF_SQ8", "IVF_FLAT", "DISKANN", "FLAT")
+_RANGES = (("shards", 1, 16), ("replicas", 1, 1024))  # as Milvus has them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +100,21 @@ class NewStoreOptions(StoreOptions):
     """With --store: copies in the memory of the query nodes."""
     index_type: Annotated[str, INDEX] = "HNSW"
     """With --store: HNSW, IVF_SQ8, IVF_FLAT, DISKANN or FLAT."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        super().__post_init__()
+        if self.index_type not in INDEX_TYPES:
+            allowed = ", ".join(INDEX_TYPES)
+            raise ConfigError(f"`index_type` must be one of {allowed}, got {self.index_type!r}.")
+        for name, least, most in _RANGES:
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ConfigError(f"`{name}` must be {least:,} to {most:,}, got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from footwork.errors import ConfigError, StoreError
 from footwork.files.paths import path_line
 from search.paths import absolute_path, is_at_or_below, spellings
-from search.place.places import Place
+from search.place import Place
 from search.store.protocol import Changes, Store
 from search.update.differences import absolute_roots
 

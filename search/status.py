@@ -10,7 +10,7 @@ from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line, path_text
 from search.exclusions import Exclusions
 from search.paths import missing_files
-from search.place.places import Place
+from search.place import Place
 from search.store.protocol import Counts, Embedder
 
 _LISTED = 5  # removed paths that the text names

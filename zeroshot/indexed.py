@@ -21,7 +21,7 @@ from footwork.images.decoding import require_image
 from footwork.options import EncoderConfig
 from search.filters import EVERYTHING, Filter
 from search.paths import absolute_path
-from search.place.places import Place, find_place
+from search.place import Place, find_place
 from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store

@@ -102,17 +102,12 @@ def return_unseen(
     if task == REGRESSION:
         return held
     held = held.copy()
-    present = _presence(targets, task)
+    if task == MULTI_LABEL:
+        present = targets.astype(np.float64) > 0
+    else:
+        present = targets.astype(np.int64)[:, None] == np.unique(targets.astype(np.int64))
     for column in np.flatnonzero(present[held].any(axis=0) & ~present[~held].any(axis=0)):
         if not present[~held, column].any():
             row = np.flatnonzero(held & present[:, column])[0]
             held[groups == groups[row]] = False
     return held
-
-
-def _presence(targets: NDArray[np.generic], task: str) -> BoolArray:
-    if task == MULTI_LABEL:
-        return targets.astype(np.float64) > 0
-    classes = targets.astype(np.int64)
-    present: BoolArray = classes[:, None] == np.arange(classes.max(initial=-1) + 1)
-    return present

@@ -233,12 +233,12 @@ class EncodedRows(ABC):
                 return answer(inputs).float().cpu().numpy()
 
         model.eval()
-        answers, start = [np.zeros((0, 1), np.float32)] if not rows else [], rows.start
+        answers, start = [], rows.start
         while start < rows.stop:
             part = range(start, min(start + batch.size, rows.stop))
             answers.append(batch.run(forward, part))
             start += len(part)
-        return np.concatenate(answers)
+        return np.concatenate(answers) if answers else np.zeros((0, 1), np.float32)
 
 
 class Task(ABC):

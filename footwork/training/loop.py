@@ -151,10 +151,7 @@ class GuardedTrainer(Trainer):
             ),
             train_dataset=self.rows,
             eval_dataset=self.rows,  # never read: `evaluate` asks the job
-            callbacks=[
-                Progress(job.notify),
-                Keeper(config, self.order, caught, resume, job.notify),
-            ],
+            callbacks=[Progress(job.notify), Keeper(self, caught, resume)],
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -224,14 +221,11 @@ class GuardedTrainer(Trainer):
             torch.manual_seed(self.config.seed * 1_000_003 + self.state.global_step)
             first = self.args.process_index * self.share + start
             # Where one part is the whole step, its masks are those of the whole step.
-            whole_masks = (
-                nullcontext()
-                if len(weight) == int(total)
-                else RowDropout(first, len(weight), int(total))
-            )
+            whole = len(weight) == int(total)
+            masks = nullcontext() if whole else RowDropout(first, len(weight), int(total))
             # Gradients are added up once a step, by hand: a process that splits a step on its own
             # would otherwise leave the others waiting inside DDP's reduction.
-            with whole_masks, self.accelerator.no_sync(model):
+            with masks, self.accelerator.no_sync(model):
                 # Not by accelerate, which would leave its autocast in the model's `forward`.
                 with torch.autocast(total.device.type, torch.bfloat16, enabled=self.bf16):
                     logits = model(**part).logits.float()
@@ -319,17 +313,10 @@ class GuardedTrainer(Trainer):
 class Keeper(TrainerCallback):
     """Keeps the order of the rows and the state: where to go on, when to save, when to stop."""
 
-    def __init__(
-        self,
-        config: LoopConfig,
-        order: LengthBuckets,
-        caught: CaughtSignal,
-        resume: Path | None,
-        notify: Callable[[str], None],
-    ) -> None:
-        self.every, self.patience = config.save_minutes * 60, config.early_stopping
-        self.order, self.caught, self.notify, self.resume = order, caught, notify, resume
-        self.saved = time.monotonic()
+    def __init__(self, trainer: GuardedTrainer, caught: CaughtSignal, resume: Path | None) -> None:
+        self.every, self.patience = trainer.config.save_minutes * 60, trainer.config.early_stopping
+        self.order, self.notify = trainer.order, trainer.job.notify
+        self.caught, self.resume, self.saved = caught, resume, time.monotonic()
 
     def on_train_begin(
         self,

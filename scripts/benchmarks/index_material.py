@@ -10,7 +10,7 @@ import numpy as np
 
 from footwork.arrays import FloatArray
 from footwork.encoder.dual import DualEncoder
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.query.relevance import Relevance
 from search.query.texts import embedder_of, prepare_texts
 from search.records import ImageRecord, file_state

@@ -39,7 +39,7 @@ from scripts.benchmarks.suite import (
 from search.filters import EVERYTHING, Filter
 from search.index import ImageIndex
 from search.options import ModelOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.query.terms import parse_query
 from search.store.protocol import Store
 from search.update.indexing import Indexer

@@ -125,16 +125,11 @@ class Store(Protocol):
     def write(self, changes: Changes) -> None:
         """Make a batch durable: what has returned survives a kill and a power cut.
 
-        Raises:
-            StoreError: It cannot be written; nothing of the batch is then found.
+        Where it cannot be written, a `StoreError` says so, and nothing of the batch is found.
         """
 
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
-        """Replace the labels of images.
-
-        Args:
-            labels: Path, and every label that is given with its score; of any number.
-        """
+        """Replace the labels of images, of any number: path, and every label with its score."""
 
     def finish(self, typical: FloatArray) -> str | None:
         """Called once after all batches of an update: time to build what makes searches fast.
@@ -147,11 +142,7 @@ class Store(Protocol):
         """
 
     def counts(self, under: str | None = None) -> Counts:
-        """How many files of each kind.
-
-        Args:
-            under: As of `files`.
-        """
+        """How many files of each kind, of those that `files` gives."""
 
     def roots(self) -> Sequence[str]:
         """Absolute folders and files that were indexed."""
@@ -166,10 +157,9 @@ class Store(Protocol):
         """Replace them; what the store knows of files stays as it is."""
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
-        """Everything known, images and faults, present or not, without labels, in any order.
+        """Images and faults that are this path or lie below it, present or not; else all there are.
 
-        Args:
-            under: A path; only what is it or lies below it.
+        They come without labels, in any order.
         """
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
@@ -193,22 +183,14 @@ class Store(Protocol):
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
         """Present images whose folders and names hold the words, best match first.
 
-        Returns:
-            Its `cosines` are all 0: the order is the answer.
-
-        Raises:
-            ConfigError: The engine keeps no index of words.
+        Cosines are all 0: the order is the answer. `ConfigError` where no index of words is kept.
         """
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, in a stable order."""
 
     def sample(self, count: int) -> FloatArray:
-        """At most `count` vectors of present images, the same ones while nothing changes.
-
-        Returns:
-            Shape (S, D).
-        """
+        """At most `count` vectors of present images, (S, D); the same while nothing changes."""
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -27,6 +27,8 @@ METADATA = b"footwork"
 """Key of the schema's metadata in Parquet, whose value is JSON: kind, format, model, roots."""
 NUMPY_ENDINGS = (".npy", ".jsonl", ".json")
 """Of an export's three files: embeddings, images, model."""
+SAME = ("mtime_ns", "ctime_ns", "content", "format", "width", "height", "date", "date_from")
+"""Columns that are called as in a record."""
 
 
 def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
@@ -58,12 +60,7 @@ def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
 
 
 def require_exportable(out: Path) -> None:
-    """See that images can be exported to a file, and that nothing is lost by it.
-
-    Raises:
-        ConfigError: It has another ending, or what no export wrote would be replaced.
-        DataError: It cannot be written.
-    """
+    """See that images can be exported to a file, and nothing is lost; raises as `export_images`."""
     ending = out.suffix.lower()
     if ending not in _WRITERS:
         endings = " or ".join(_WRITERS)
@@ -117,9 +114,7 @@ def _write_parquet(store: Store, out: Path, where: Filter) -> int:
         for block in _labelled_blocks(store, where):
             rows = [_cells(record) for record in block.records]
             columns = [[row[name] for row in rows] for name in schema.names[:-1]]
-            arrays = [
-                pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=False)
-            ]
+            arrays = list(map(pa.array, columns, schema.types))
             flat = pa.array(np.ascontiguousarray(block.vectors, np.float32).reshape(-1))
             arrays.append(pa.FixedSizeListArray.from_arrays(flat, store.embedder.width))
             writer.write_batch(pa.record_batch(arrays, schema=schema))
@@ -140,8 +135,10 @@ def _write_numpy(store: Store, out: Path, where: Filter) -> int:
             for block in _labelled_blocks(store, where):
                 array.write(np.ascontiguousarray(block.vectors, "<f4").tobytes())
                 for record in block.records:
-                    row = _json_row(record)
-                    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    cells = _cells(record) | {"labels": dict(record.labels or {})}
+                    is_text = stored_text(record.path) == record.path
+                    cells["path_bytes"] = None if is_text else cells["path_bytes"].hex()
+                    lines.write(json.dumps(cells, ensure_ascii=False) + "\n")
                 count += len(block.records)
             array.seek(0)
             end = _write_header(array, count, width)
@@ -194,26 +191,11 @@ def _labelled_blocks(store: Store, where: Filter) -> Iterator[Block]:
 
 
 def _cells(record: ImageRecord) -> dict[str, Any]:
-    labels = record.labels
     return {
         "path": path_text(record.path),
         "path_bytes": os.fsencode(record.path),
         "bytes": record.size,
-        "mtime_ns": record.mtime_ns,
-        "ctime_ns": record.ctime_ns,
-        "content": record.content,
-        "format": record.format,
-        "width": record.width,
-        "height": record.height,
-        "date": record.date,
-        "date_from": record.date_from,
+        **{name: getattr(record, name) for name in SAME},
         "camera": None if record.camera is None else stored_text(record.camera),
-        "labels": json.dumps(dict(labels)) if labels else None,
+        "labels": json.dumps(dict(record.labels)) if record.labels else None,
     }
-
-
-def _json_row(record: ImageRecord) -> dict[str, Any]:
-    cells = _cells(record) | {"labels": dict(record.labels or {})}
-    is_text = stored_text(record.path) == record.path
-    cells["path_bytes"] = None if is_text else os.fsencode(record.path).hex()
-    return cells

@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from footwork.files.folders import read_json
 from footwork.files.paths import path_line, shell_word
 from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
-from search.place.places import Place
+from search.place import Place
 from search.records import DATE_SOURCES, ImageRecord
 from search.store.protocol import Embedded, Embedder
-from search.transfer.export import FORMAT, KIND, METADATA, parquet_schema
+from search.transfer.export import FORMAT, KIND, METADATA, SAME, parquet_schema
 from search.update.reading import looked_at
 
 BATCH = 4096
@@ -54,27 +54,12 @@ _NOT_EXPORTED = (KeyError, TypeError, ValueError, AttributeError, OverflowError,
 """What `_exported_record` raises at a row of others."""
 
 
-class Source(Protocol):
-    """Embeddings with what is known of their images."""
-
-    @property
-    def embedder(self) -> Embedder | None:
-        """The model that made them; None where that is not told."""
-
-    @property
-    def roots(self) -> Sequence[str]:
-        """Absolute folders that they come from."""
-
-    def batches(self) -> Generator[Batch, None, None]:
-        """Everything, in any order.
-
-        Raises:
-            DataError: A row is wrong; the message says which.
-        """
-
-
 class IndexSource:
-    """An index, of either engine; it may be searched meanwhile."""
+    """An index, of either engine; it may be searched meanwhile.
+
+    As of every source, `embedder` is the model that made the embeddings, None where that is not
+    told; `roots` are absolute folders that they come from.
+    """
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -84,7 +69,7 @@ class IndexSource:
             self.exclusions = store.exclusions()
 
     def batches(self) -> Generator[Batch, None, None]:
-        """Images, present or not, and unreadable files."""
+        """Images, present or not, and unreadable files, in any order."""
         with closing(self.place.open()) as store:
             every = store.files()
             while part := list(islice(every, BATCH)):
@@ -97,24 +82,105 @@ class IndexSource:
                 )
 
 
-@dataclass(slots=True)
-class ParquetSource:
-    """A Parquet file with a column of paths and one of embeddings.
+class FileSource:
+    """A file of embeddings; what it tells of itself is read at once.
 
     Raises:
         DataError: It is no such file.
     """
 
-    path: Path
-    embedder: Embedder | None = None
-    roots: Sequence[str] = ()
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.embedder: Embedder | None = None
+        self.roots: Sequence[str] = ()
+        if path.exists() and not path.is_file():
+            raise _unreadable(path, OSError("it is no regular file"))
+        self._begin()
 
-    def __post_init__(self) -> None:
-        """Read what it says of itself."""
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
+        """Rows without embeddings, at least one, these, and the number of the first."""
+        raise NotImplementedError
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """Rows as they come.
+
+        Raises:
+            DataError: A row is wrong; the message says which.
+        """
+        for rows, vectors, first in self._parts():
+            yield self._batch(rows, vectors, first)
+
+    def _tell(self, value: Any, path: Path) -> None:
+        """Take in what an export tells of its model."""
+        with suppress(KeyError, TypeError, ValueError, RecursionError):
+            value = json.loads(value) if isinstance(value, bytes) else value
+            embedder, roots = Embedder(**value["model"]), tuple(value["roots"])
+            texts = [embedder.model_id, embedder.revision or "", embedder.fingerprint, *roots]
+            proper = type(embedder.width) is int and all(isinstance(text, str) for text in texts)
+            if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
+                self.embedder, self.roots = embedder, roots
+                return
+        raise DataError(
+            f"{path_line(path)} was not written by footwork search export of this version. "
+            "Without it, the model is named with --model."
+        )
+
+    def _batch(self, rows: Sequence[Mapping[str, Any]], vectors: RealArray, first: int) -> Batch:
+        units = self._unit_rows(vectors, first)
+        nameless = np.flatnonzero([not _has_path(row) for row in rows])
+        if len(nameless):
+            raise _wrong_rows(self.path, first + nameless, "have no path that a file can have")
+        try:
+            if self.embedder is not None:
+                records = [_exported_record(row) for row in rows]
+            else:  # only the path is known; it counts as absent until it is looked at
+                bare = ImageRecord(path="", size=0, mtime_ns=0, present=False, labels={})
+                records = [replace(bare, path=absolute_path(_path_of(row))) for row in rows]
+        except _NOT_EXPORTED as error:
+            raise DataError(
+                f"{path_line(self.path)}: rows from {first:,} on are not as footwork search export "
+                f"writes them ({type(error).__name__}: {error}). Export them anew."
+            ) from error
+        # Of a hundred thousand, a `Path` each would take longer than this.
+        here = [row for row, one in enumerate(records) if os.path.exists(one.path)]  # noqa: PTH110
+        parts = [here[start : start + _LOOKS] for start in range(0, len(here), _LOOKS)]
+        looks = made_ahead(parts, lambda part: [looked_at(records[row]) for row in part], 2)
+        for part, found in looks:
+            for row, record in zip(part, found, strict=True):
+                records[row] = record
+        last = {one.path: (one, units[row]) for row, one in enumerate(records)}  # of a path's rows
+        return (
+            [Embedded(one, unit) for one, unit in last.values() if one.fault is None],
+            [one for one, _ in last.values() if one.fault is not None],
+        )
+
+    def _unit_rows(self, vectors: RealArray, first: int) -> FloatArray:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no float64 is no number here
+            exact = vectors.astype(np.float64)
+        largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
+        bad = np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)))
+        if len(bad):
+            raise _wrong_rows(self.path, first + bad, "are zero or no numbers")
+        exact /= largest  # whose squares might be beyond all numbers
+        lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+        if self.embedder is None:
+            return (exact / lengths).astype(np.float32)
+        bad = np.flatnonzero(np.abs(lengths * largest - 1)[:, 0] > _UNIT)
+        if len(bad):
+            raise _wrong_rows(self.path, first + bad, "are not of length 1, as an export's are")
+        return vectors.astype(np.float32)
+
+
+class ParquetSource(FileSource):
+    """A Parquet file with a column of paths and one of embeddings."""
+
+    def _begin(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet
 
-        _require_regular(self.path)
         try:
             schema = pa.parquet.read_schema(self.path)
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -126,31 +192,31 @@ class ParquetSource:
                 f"{path_line(self.path)} lacks the column {names}, or has it twice. Name the "
                 "columns of paths and of embeddings `path` and `embedding`."
             )
-        _require_floats(schema.field("embedding").type, self.path)
+        column, types = schema.field("embedding").type, pa.types
+        is_list = types.is_list(column) or types.is_large_list(column)
+        is_list = is_list or types.is_fixed_size_list(column)
+        if not (is_list and types.is_floating(column.value_type)):
+            raise DataError(
+                f"{path_line(self.path)}: the column embedding must hold a list of floats a row, "
+                f"got {column}. Save the embeddings as lists of float32."
+            )
         told = (schema.metadata or {}).get(METADATA)
         if told is not None:
-            self.embedder, self.roots = _told(told, self.path)
+            self._tell(told, self.path)
 
-    def batches(self) -> Generator[Batch, None, None]:
-        """Rows as they come."""
-        first = 1
-        for rows, embeddings in self._parts():
-            vectors = self._vectors_of(embeddings, first)
-            yield _batch(self, rows, vectors, first)
-            first += len(rows)
-
-    def _parts(self) -> Iterator[tuple[list[dict[str, Any]], Any]]:
-        """Rows without embeddings, and the column of these; at least a row."""
+    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
         import pyarrow as pa
         import pyarrow.parquet
 
+        told = set() if self.embedder is None else set(parquet_schema(1, {}).names)
+        columns, first = sorted({"path", "path_bytes", "embedding"} | told), 1
         try:
             with pa.parquet.ParquetFile(self.path) as file:
-                told = set() if self.embedder is None else set(parquet_schema(1, {}).names)
-                columns = {"path", "path_bytes", "embedding"} | told
-                for batch in file.iter_batches(BATCH, columns=sorted(columns)):
+                for batch in file.iter_batches(BATCH, columns=columns):
                     if batch.num_rows:
-                        yield _plain(batch).to_pylist(), batch.column("embedding")
+                        vectors = self._vectors_of(batch.column("embedding"), first)
+                        yield _plain(batch).to_pylist(), vectors, first
+                        first += batch.num_rows
         except (OSError, ValueError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
 
@@ -170,25 +236,14 @@ class ParquetSource:
         return flat.reshape(len(embeddings), widths[0])
 
 
-@dataclass(slots=True)
-class NumpySource:
-    """A .npy file of embeddings, and a .jsonl file of their images beside it, a line each.
+class NumpySource(FileSource):
+    """A .npy file of embeddings, and a .jsonl file of their images beside it, a line each."""
 
-    Raises:
-        DataError: Something is missing, or the numbers of rows differ.
-    """
-
-    path: Path
-    embedder: Embedder | None = None
-    roots: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        """Read what it says of itself."""
-        _require_regular(self.path)
-        told = self.path.with_suffix(".json")
+    def _begin(self) -> None:
+        self._beside, told = self.path.with_suffix(".jsonl"), self.path.with_suffix(".json")
         if told.is_file():
             try:
-                self.embedder, self.roots = _told(read_json(told), told)
+                self._tell(read_json(told), told)
             except FootworkError as error:
                 raise DataError(str(error)) from error
         if not self._beside.is_file():
@@ -207,16 +262,11 @@ class NumpySource:
                 f"{count:,} paths. Write a line for each row."
             )
 
-    def batches(self) -> Generator[Batch, None, None]:
-        """Rows as they come."""
+    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
         array, rows, first = self._array(), self._rows(), 0
         while part := list(islice(rows, BATCH)):
-            yield _batch(self, part, array[first : first + len(part)], first + 1)
+            yield part, array[first : first + len(part)], first + 1
             first += len(part)
-
-    @property
-    def _beside(self) -> Path:
-        return self.path.with_suffix(".jsonl")
 
     def _array(self) -> RealArray:
         try:
@@ -233,10 +283,26 @@ class NumpySource:
 
     def _rows(self) -> Iterator[Mapping[str, Any]]:
         try:
-            yield from _json_rows(self._beside)
+            with self._beside.open(encoding="utf-8") as file:
+                for number, line in enumerate(file, 1):
+                    yield _json_object(line, number)
         except (OSError, ValueError, RecursionError) as error:
             advice = f"Write it as UTF-8, a line for each row of {path_line(self.path.name)}."
             raise _unreadable(self._beside, error, advice) from error
+
+
+Source = IndexSource | FileSource
+"""Embeddings with what is known of their images."""
+
+
+def _json_object(line: str, number: int) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number:,} is no JSON ({error.msg})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number:,} is no JSON object")  # noqa: TRY004 - of the file
+    return row
 
 
 def _conversion(path: Path) -> str:
@@ -244,11 +310,6 @@ def _conversion(path: Path) -> str:
     program = f'python3 -c "import csv, json, sys; {_CONVERT[path.suffix]}"'
     made = path.with_suffix(".jsonl")
     return f"  {program} < {shell_word(str(path))} > {shell_word(str(made))}"
-
-
-def _require_regular(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        raise _unreadable(path, OSError("it is no regular file"))
 
 
 def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:
@@ -263,18 +324,6 @@ def _wrong_rows(path: Path, rows: IntArray, what: str) -> DataError:
     )
 
 
-def _require_floats(column: Any, path: Path) -> None:
-    from pyarrow import types
-
-    is_list = types.is_list(column) or types.is_large_list(column)
-    is_list = is_list or types.is_fixed_size_list(column)
-    if not (is_list and types.is_floating(column.value_type)):
-        raise DataError(
-            f"{path_line(path)}: the column embedding must hold a list of floats a row, got "
-            f"{column}. Save the embeddings as lists of float32."
-        )
-
-
 def _plain(batch: Any) -> Any:
     """Without the embeddings; dates as seconds, which may lie beyond Python's."""
     import pyarrow as pa
@@ -285,84 +334,6 @@ def _plain(batch: Any) -> Any:
         return batch
     seconds = batch.column(place).cast(pa.timestamp("s"))  # Parquet knows milliseconds at most
     return batch.set_column(place, "date", seconds.cast(pa.int64()))
-
-
-def _told(value: Any, path: Path) -> tuple[Embedder, tuple[str, ...]]:
-    with suppress(KeyError, TypeError, ValueError, RecursionError):
-        value = json.loads(value) if isinstance(value, bytes) else value
-        embedder, roots = Embedder(**value["model"]), tuple(value["roots"])
-        texts = [embedder.model_id, embedder.revision or "", embedder.fingerprint, *roots]
-        proper = type(embedder.width) is int and all(isinstance(text, str) for text in texts)
-        if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
-            return embedder, roots
-    raise DataError(
-        f"{path_line(path)} was not written by footwork search export of this version. Without "
-        "it, the model is named with --model."
-    )
-
-
-def _batch(
-    source: ParquetSource | NumpySource,
-    rows: Sequence[Mapping[str, Any]],
-    vectors: RealArray,
-    first: int,
-) -> Batch:
-    units = _unit_rows(source, vectors, first)
-    nameless = np.flatnonzero([not _has_path(row) for row in rows])
-    if len(nameless):
-        raise _wrong_rows(source.path, first + nameless, "have no path that a file can have")
-    try:
-        if source.embedder is not None:
-            records = [_exported_record(row) for row in rows]
-        else:  # only the path is known; it counts as absent until it is looked at
-            bare = ImageRecord(path="", size=0, mtime_ns=0, present=False, labels={})
-            records = [replace(bare, path=absolute_path(_path_of(row))) for row in rows]
-    except _NOT_EXPORTED as error:
-        raise DataError(
-            f"{path_line(source.path)}: rows from {first:,} on are not as footwork search export "
-            f"writes them ({type(error).__name__}: {error}). Export them anew."
-        ) from error
-    # Of a hundred thousand, a `Path` each would take longer than this.
-    here = [row for row, one in enumerate(records) if os.path.exists(one.path)]  # noqa: PTH110
-    parts = [here[start : start + _LOOKS] for start in range(0, len(here), _LOOKS)]
-    looks = made_ahead(parts, lambda part: [looked_at(records[row]) for row in part], 2)
-    for part, found in looks:
-        for row, record in zip(part, found, strict=True):
-            records[row] = record
-    last = {one.path: (one, units[row]) for row, one in enumerate(records)}  # of a path's rows
-    return (
-        [Embedded(one, unit) for one, unit in last.values() if one.fault is None],
-        [one for one, _ in last.values() if one.fault is not None],
-    )
-
-
-def _unit_rows(source: ParquetSource | NumpySource, vectors: RealArray, first: int) -> FloatArray:
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no float64 is no number here
-        exact = vectors.astype(np.float64)
-    largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
-    bad = np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)))
-    if len(bad):
-        raise _wrong_rows(source.path, first + bad, "are zero or no numbers")
-    exact /= largest  # whose squares might be beyond all numbers
-    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
-    if source.embedder is None:
-        return (exact / lengths).astype(np.float32)
-    bad = np.flatnonzero(np.abs(lengths * largest - 1)[:, 0] > _UNIT)
-    if len(bad):
-        raise _wrong_rows(source.path, first + bad, "are not of length 1, as an export's are")
-    return vectors.astype(np.float32)
-
-
-def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number:,} is no JSON ({error.msg})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number:,} is no JSON object")  # noqa: TRY004 - of the file
-            yield row
 
 
 def _has_path(row: Mapping[str, Any]) -> bool:
@@ -396,20 +367,9 @@ def _exported_record(row: Mapping[str, Any]) -> ImageRecord:
     if not all(math.isfinite(score) for score in labels.values()):
         raise ValueError("a score is no number")
     "".join((*labels, camera or "")).encode("utf-8", "surrogateescape")
-    return ImageRecord(
-        path=path,
-        size=row["bytes"],
-        mtime_ns=row["mtime_ns"],
-        ctime_ns=row["ctime_ns"],
-        content=row["content"],
-        format=row["format"],
-        width=row["width"],
-        height=row["height"],
-        date=row["date"],
-        date_from=row["date_from"],
-        camera=None if camera is None else real_path(camera),
-        labels=labels,
-    )
+    same = {name: row[name] for name in SAME}
+    camera = None if camera is None else real_path(camera)
+    return ImageRecord(path=path, size=row["bytes"], camera=camera, labels=labels, **same)
 
 
 def _path_of(row: Mapping[str, Any]) -> str:

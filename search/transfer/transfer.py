@@ -18,14 +18,15 @@ from footwork.files.faults import Fault
 from footwork.files.folders import renewed_folder
 from footwork.files.paths import path_line, path_text
 from search.options import ModelOptions, StoreOptions
-from search.place.folder import find_index
-from search.place.places import Place, find_place
+from search.place import Place, find_index, find_place
 from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
 from search.transfer.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
 from search.update.differences import absolute_roots
+
+_KINDS: dict[str, Callable[[Path], Source]] = {".parquet": ParquetSource, ".npy": NumpySource}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,10 +91,8 @@ def find_source(named: str, where: StoreOptions) -> Source:
             f"{path_line(path)}. Save them as Parquet, with the columns `path` (text) and "
             "`embedding` (a list of floats)."
         )
-    kinds: dict[str, Callable[[Path], Source]] = {".parquet": ParquetSource, ".npy": NumpySource}
-    kind = kinds.get(path.suffix.lower())
-    if kind is not None and not path.is_dir():
-        return kind(path)
+    if path.suffix.lower() in _KINDS and not path.is_dir():
+        return _KINDS[path.suffix.lower()](path)
     return IndexSource(find_index(path))
 
 
@@ -204,9 +203,7 @@ def _is_known(record: ImageRecord, known: dict[str, ImageRecord]) -> bool:
     there = known.get(record.path)
     if there is None or (record.fault is None and not record.content):
         return False
-    return replace(there, labels=None) == replace(record, labels=None) and (
-        dict(there.labels or {}) == dict(record.labels or {})
-    )
+    return replace(there, labels=there.labels or {}) == replace(record, labels=record.labels or {})
 
 
 def _require_width(embedder: Embedder, images: Sequence[Embedded]) -> None:

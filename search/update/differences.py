@@ -20,14 +20,63 @@ from search.store.protocol import Move, Store
 
 
 @dataclass(slots=True, kw_only=True)
+class Summary:
+    """What an update does, in files."""
+
+    added: int = 0
+    """New images, copies of known ones among them."""
+    changed: int = 0
+    """Images whose content is another."""
+    moved: int = 0
+    """Images of another path, or another time, with the same content."""
+    returned: int = 0
+    """Images that were away for a while."""
+    removed: int = 0
+    """Images that are no longer there; their vectors are kept for when they come back."""
+    excluded: int = 0
+    """Known files that are left out from now on."""
+    unchanged: int = 0
+    """Those of other rights or links among them."""
+    vanished: int = 0
+    """Files that were found, and gone before they were read."""
+    embedded: int = 0
+    """Images that were decoded."""
+    unreadable: list[ImageRecord] = field(default_factory=list)
+    """Files that are no images, or cannot be read now. Those known from before are among them, and
+    are not tried again until they change."""
+    missing_roots: list[str] = field(default_factory=list)
+    """Folders that are not there; their images stay as they are, and the notes say so."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Files of kinds that are not read, by their endings."""
+    notes: list[str] = field(default_factory=list)
+    """Folders that are missing, could not be read or hold no image, and more, a sentence each."""
+    is_put_off: bool = False
+    """Whether nothing could be done yet, and it is tried again; the notes say why."""
+    seconds: float = 0.0
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether the index is another than before."""
+        return any(getattr(self, name) for name in CHANGES)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for could be read."""
+        return not (self.unreadable or self.vanished or self.missing_roots)
+
+
+CHANGES = ("added", "changed", "moved", "returned", "removed", "excluded")
+"""Counts of a summary that tell of another index than before."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Differences:
     """Files below some roots, compared with what a store knows of them."""
 
-    unchanged: int = 0
-    still_unreadable: list[ImageRecord] = field(default_factory=list)
-    """Known to be no images; not tried again until they change."""
-    returned: list[Move] = field(default_factory=list)
-    """Images that are there again, as they were."""
+    summary: Summary = field(default_factory=Summary)
+    """As far as it is known."""
+    moves: list[Move] = field(default_factory=list)
+    """Images of another path, time or presence than the store knows, and known content."""
     changed: list[ImageRecord] = field(default_factory=list)
     """Known paths whose file is of another size or of other times, if only since its rights or a
     link to it changed; as it is now."""
@@ -36,36 +85,11 @@ class Differences:
     missing: list[ImageRecord] = field(default_factory=list)
     """Images that are no longer there."""
     forgotten: list[str] = field(default_factory=list)
-    """Unreadable files that are no longer there."""
-    excluded: list[str] = field(default_factory=list)
-    """Paths of known files that are left out from now on."""
-    missing_roots: list[str] = field(default_factory=list)
-    """Folders that are not there; nothing is said of their images."""
-    unread: Counter[str] = field(default_factory=Counter)
-    """Files of kinds that are not read, by their endings."""
-    notes: list[str] = field(default_factory=list)
-    """Folders that are missing, could not be read or hold no image, one sentence each."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Recognised:
-    """Files that need no decoding, since their content is known."""
-
-    moves: list[Move] = field(default_factory=list)
-    """Images of another path, time or presence than the index knows; the next three count them."""
-    moved: int = 0
-    """Of another path or time."""
-    returned: int = 0
-    """That were away, and are there again."""
-    unchanged: int = 0
-    """Of other rights or links at most, those that need no move among them."""
+    """Unreadable files that are no longer there, and files that are left out from now on."""
     copied: list[tuple[ImageRecord, str]] = field(default_factory=list)
-    """A new path, and that of an image of the same content."""
-    rest: list[ImageRecord] = field(default_factory=list)
-    """Files that are to be embedded."""
-    unread: list[ImageRecord] = field(default_factory=list)
-    """Images, in size and time as they were, that cannot be read now, with the fault: the store
-    keeps what it knows of them."""
+    """A new path, and that of an image of the same content; once that was looked for."""
+    unknown: list[ImageRecord] = field(default_factory=list)
+    """Files of unknown content, which are to be embedded; once that was looked for."""
 
 
 def absolute_roots(roots: Iterable[str | Path]) -> list[str]:
@@ -104,12 +128,13 @@ def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = Fals
         DataError: A root that is new does not exist, or none does.
     """
     found = Differences()
+    summary = found.summary
     known, exclusions = store.roots(), store.exclusions()
     for root in roots:
         reason = why_missing(Path(root))
         if reason is not None and root in known:
-            found.missing_roots.append(root)
-            found.notes.append(
+            summary.missing_roots.append(root)
+            summary.notes.append(
                 f"Cannot find {path_line(root)}: {reason}. The index keeps its images as they are. "
                 "Mount the drive, or name the new place of the folder; if it is gone for good: "
                 f"footwork search remove {shell_word(root)}"
@@ -118,96 +143,21 @@ def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = Fals
         # Patterns are relative to the folder that is indexed, even if only a part is looked at.
         indexed = next((one for one in known if is_at_or_below(root, one)), root)
         is_excluded = exclusions.below(indexed)
-        here = _files_on_disk(root, found, is_excluded, is_known=root in known)
+        here = _files_on_disk(root, summary, is_excluded, is_known=root in known)
         for record in store.files(root):
             if is_excluded(record.path, False):
-                found.excluded.append(record.path)
+                summary.excluded += 1
+                found.forgotten.append(record.path)
             else:
                 _compare(record, here.pop(record.path, None), found, recheck)
         found.added += here.values()
-    if roots and len(found.missing_roots) == len(roots):
-        raise DataError("\n".join(found.notes))
+    if roots and len(summary.missing_roots) == len(roots):
+        raise DataError("\n".join(summary.notes))
     return found
 
 
-def recognise(
-    store: Store, found: Differences, on_progress: Callable[[int, int], None] = lambda _, __: None
-) -> Recognised:
-    """Tell moved, copied and touched files from new ones, by hashing those of a known size.
-
-    Args:
-        store: As of `find_differences`.
-        found: What that gave.
-        on_progress: Told after each file how many are hashed, and of how many.
-    """
-    done = Recognised()
-    candidates = [*found.added, *found.changed]
-    known: dict[int, list[ImageRecord]] = defaultdict(list)
-    for record in store.same_size({record.size for record in candidates}):
-        known[record.size].append(record)
-    doubtful = [record for record in candidates if record.size in known]
-    done.rest = [record for record in candidates if record.size not in known]
-    gone = {record.path for record in found.missing}
-    taken: set[str] = set()
-    hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
-    for count, (record, content) in enumerate(hashed, 1):
-        on_progress(count, len(doubtful))
-        if isinstance(content, ImageError):
-            before = next((one for one in known[record.size] if one.path == record.path), None)
-            is_kept = before is not None and before.mtime_ns == record.mtime_ns and before.present
-            fault = replace(record, fault=content.reason)
-            (done.unread if is_kept else done.rest).append(fault if is_kept else record)
-            continue
-        same = [one for one in known[record.size] if one.content == content]
-        _place(done, record, same, gone, taken)
-    return done
-
-
-def _place(
-    done: Recognised,
-    record: ImageRecord,
-    same: Sequence[ImageRecord],
-    gone: set[str],
-    taken: set[str],
-) -> None:
-    """Sort a file in by the known images that hold the same."""
-    touched = [one for one in same if one.path == record.path]
-    absent = [
-        one for one in same if one.path not in taken and (one.path in gone or not one.present)
-    ]
-    for one in (*touched, *absent):
-        taken.add(one.path)
-        renewed = _renewed(one, record)
-        if renewed != one:
-            done.moves.append(Move(one.path, renewed))
-        if (one.path, one.mtime_ns) != (record.path, record.mtime_ns):
-            done.moved += 1
-        elif one.present:
-            done.unchanged += 1
-        else:
-            done.returned += 1
-        return
-    if same:
-        done.copied.append((_renewed(same[0], record), same[0].path))
-    else:
-        done.rest.append(record)
-
-
-def _renewed(known: ImageRecord, here: ImageRecord) -> ImageRecord:
-    """What is known of a content, with the path and time of the file that holds it now."""
-    return replace(
-        known,
-        path=here.path,
-        size=here.size,
-        mtime_ns=here.mtime_ns,
-        ctime_ns=here.ctime_ns,
-        date=file_date(here.mtime_ns) if known.date_from == "file" else known.date,
-        present=True,
-    )
-
-
 def _files_on_disk(
-    root: str, found: Differences, is_excluded: IsExcluded, *, is_known: bool
+    root: str, summary: Summary, is_excluded: IsExcluded, *, is_known: bool
 ) -> dict[str, ImageRecord]:
     require_roots([root])
     try:
@@ -215,19 +165,15 @@ def _files_on_disk(
     except DataError:
         if not is_known:
             raise
-        found.notes.append(
+        summary.notes.append(
             f"{path_line(root)} holds no image any more, or none that is not left out. Is a drive "
             "missing?"
         )
         return {}
-    found.notes += images.notes
-    found.unread += images.unread
-    here = {}
-    for path in images.paths:
-        record = _as_found(path)
-        if record is not None:
-            here[record.path] = record
-    return here
+    summary.notes += images.notes
+    summary.unread += images.unread
+    records = filter(None, map(_as_found, images.paths))
+    return {record.path: record for record in records}
 
 
 def _as_found(path: Path) -> ImageRecord | None:
@@ -255,12 +201,81 @@ def _compare(
     elif recheck or _state(record) != _state(here):
         found.changed.append(here)
     elif record.fault is not None:
-        found.still_unreadable.append(record)
+        found.summary.unreadable.append(record)
     elif record.present:
-        found.unchanged += 1
+        found.summary.unchanged += 1
     else:
-        found.returned.append(Move(record.path, replace(record, present=True)))
+        found.summary.returned += 1
+        found.moves.append(Move(record.path, replace(record, present=True)))
 
 
 def _state(record: ImageRecord) -> tuple[int, int, int | None]:
     return record.size, record.mtime_ns, record.ctime_ns
+
+
+def recognise(
+    store: Store, found: Differences, on_progress: Callable[[int, int], None] = lambda _, __: None
+) -> None:
+    """Tell moved, copied and touched files from new ones, by hashing those of a known size.
+
+    Args:
+        store: As of `find_differences`.
+        found: What that gave; it is completed.
+        on_progress: Told after each file how many are hashed, and of how many.
+    """
+    candidates = [*found.added, *found.changed]
+    known: dict[int, list[ImageRecord]] = defaultdict(list)
+    for record in store.same_size({record.size for record in candidates}):
+        known[record.size].append(record)
+    doubtful = [record for record in candidates if record.size in known]
+    found.unknown = [record for record in candidates if record.size not in known]
+    gone, taken = {record.path for record in found.missing}, set[str]()
+    hashed = decoded_ahead(doubtful, lambda one: content_hash(Path(one.path)), DISK_READERS)
+    for count, (record, content) in enumerate(hashed, 1):
+        on_progress(count, len(doubtful))
+        alike = known[record.size]
+        if isinstance(content, ImageError):
+            before = next((one for one in alike if one.path == record.path), None)
+            if before is not None and before.mtime_ns == record.mtime_ns and before.present:
+                # It cannot be read now; the store keeps what it knows of it.
+                found.summary.unreadable.append(replace(record, fault=content.reason))
+            else:
+                found.unknown.append(record)
+            continue
+        same = [one for one in alike if one.content == content]
+        sources = [one for one in same if one.path == record.path]
+        sources += (
+            one for one in same if one.path not in taken and (one.path in gone or not one.present)
+        )
+        if sources:
+            taken.add(sources[0].path)
+            _move(found, sources[0], record)
+        elif same:
+            found.copied.append((_renewed(same[0], record), same[0].path))
+        else:
+            found.unknown.append(record)
+
+
+def _move(found: Differences, known: ImageRecord, here: ImageRecord) -> None:
+    renewed = _renewed(known, here)
+    if renewed != known:
+        found.moves.append(Move(known.path, renewed))
+    if (known.path, known.mtime_ns) != (here.path, here.mtime_ns):
+        found.summary.moved += 1
+    elif known.present:
+        found.summary.unchanged += 1
+    else:
+        found.summary.returned += 1
+
+
+def _renewed(known: ImageRecord, here: ImageRecord) -> ImageRecord:
+    """What is known of a content, with the path and time of the file that holds it now."""
+    return replace(
+        known,
+        path=here.path,
+        size=here.size,
+        mtime_ns=here.mtime_ns,
+        ctime_ns=here.ctime_ns,
+        date=file_date(here.mtime_ns) if known.date_from == "file" else known.date,
+        present=True,
+    )

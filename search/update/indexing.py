@@ -1,49 +1,50 @@
-"""Make an index, bring it up to date, or switch it to another model."""
+"""Make an index, bring it up to date, switch it to another model, or follow its folders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, DataError, StoreError
 from footwork.files.paths import path_line
 from footwork.images.finding import is_folder
 from search.exclusions import Exclusions
 from search.options import ModelOptions
-from search.paths import is_at_or_below
-from search.place.places import Place
+from search.paths import absolute_path, is_at_or_below
+from search.place import IndexFolder, Place
 from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Embedder, Store
-from search.update.differences import absolute_roots, require_roots
+from search.update.differences import Summary, absolute_roots, require_roots
 from search.update.processes import ALONE, ProcessGroup
-from search.update.update import Summary, Surroundings, assist, update
+from search.update.update import AGAIN, assist, update
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 MODEL = ModelOptions()
+QUIET = 2_000
+"""Milliseconds without a change before the index is brought up to date: a copy that is under way
+is not read half."""
+_LONGEST = 60_000
+"""Milliseconds after which it is, quiet or not."""
 
 
 @dataclass(slots=True)
 class Indexer:
-    """Updates an index as often as it is asked to; a model that was loaded stays so.
-
-    Args:
-        place: Of the index, which need not exist.
-        model: What to embed with.
-        processes: Those that take part.
-        on_progress: Told after every image how many are read, and of how many.
-    """
+    """Updates an index as often as it is asked to; a model that was loaded stays so."""
 
     place: Place
+    """Of the index, which need not exist."""
     model: ModelOptions = MODEL
     processes: ProcessGroup = ALONE
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    """Told after every image how many are read, and of how many."""
     _encoder: DualEncoder | None = field(default=None, init=False)
 
     def index(
@@ -61,7 +62,7 @@ class Indexer:
                 comes back where it is named itself.
             exclude: Patterns of what is left out from now on, as of `Exclusions.patterns`.
             include: Those of them that are taken back, and paths that were removed.
-            recheck: As of `Surroundings`.
+            recheck: As of `update`.
 
         Raises:
             ConfigError: No roots are named or known, or one of them is left out.
@@ -70,7 +71,8 @@ class Indexer:
             StoreError: The index cannot be read or written.
         """
         if not self.processes.is_main:
-            assist(self._surroundings(self.processes.from_main(None)))
+            from_main, embedder = self.processes.from_main, self.processes.from_main(None)
+            assist(lambda: self._load(embedder), from_main, self.on_progress)
             return Summary()
         named = absolute_roots(roots)
         Exclusions().with_patterns(exclude)  # before anything is begun
@@ -113,7 +115,14 @@ class Indexer:
         note = None
         if self._encoder is not None:  # words find what is there while the index grows
             note = self._prepare(folder, store.embedder)
-        summary = update(store, roots, self._surroundings(store.embedder, recheck))
+        summary = update(
+            store,
+            roots,
+            lambda: self._load(store.embedder),
+            on_progress=self.on_progress,
+            from_main=self.processes.from_main,
+            recheck=recheck,
+        )
         note = self._prepare(folder, store.embedder) or note
         directions = Relevance(Texts(folder, store.embedder).references).directions
         summary.notes += filter(None, [note, store.finish(directions)])
@@ -125,14 +134,6 @@ class Indexer:
         if is_prepared(folder, embedder):
             return None
         return prepare_texts(self._load(embedder), folder)
-
-    def _surroundings(self, embedder: Embedder, recheck: bool = False) -> Surroundings:
-        return Surroundings(
-            open_encoder=lambda: self._load(embedder),
-            on_progress=self.on_progress,
-            from_main=self.processes.from_main,
-            recheck=recheck,
-        )
 
     def _load(self, embedder: Embedder | None) -> DualEncoder:
         """The model that is asked for, or the one that an index was made with."""
@@ -149,13 +150,9 @@ class Indexer:
 def _settle_exclusions(
     stores: Sequence[Store], named: Sequence[str], exclude: Sequence[str], include: Sequence[str]
 ) -> None:
-    """Keep what is left out from now on.
+    """Keep what is left out from now on; `named`, absolute, is taken in again.
 
-    Args:
-        stores: That which is updated, and that which it is to replace, whose word counts.
-        named: Absolute; they are taken in again.
-        exclude: As of `Indexer.index`.
-        include: The same.
+    Where a store is to replace another, the word of that, the last, counts.
     """
     exclusions = stores[-1].exclusions().without(include).with_patterns(exclude)
     removed = tuple(path for path in exclusions.removed if path not in named)
@@ -171,3 +168,73 @@ def _settle_exclusions(
     for store in stores:
         if store.exclusions() != exclusions:
             store.set_exclusions(exclusions)
+
+
+def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]:
+    """Index what changes below some roots, until the caller is interrupted.
+
+    What changed before it began, while an update was running or while a root was away, is found
+    first. Updates that changed nothing are left out, unless one before them was put off. Roots are
+    absolute; those that go may come back.
+    """
+    is_put_off, told = False, ""
+    for is_due in _moments(roots, own_files(indexer.place)):
+        if not (is_due or is_put_off):
+            continue
+        was_put_off = is_put_off
+        try:
+            summary = indexer.index(roots)
+        except (DataError, StoreError) as error:  # a drive may come back, another process may write
+            summary = Summary(notes=[str(error)], is_put_off=True)
+        is_put_off = summary.is_put_off
+        is_news = bool(summary.notes) and str(summary.notes) != told
+        if summary.has_changes or is_news or (was_put_off and not is_put_off):
+            yield summary
+        told = str(summary.notes)
+
+
+def _moments(roots: Sequence[str], ignored: Sequence[str | Path]) -> Iterator[bool]:
+    """Wait, again and again, until something may have changed; false where a while went by."""
+    while True:
+        try:
+            yield from _moments_of_one_watch(roots, ignored)
+        except FileNotFoundError:  # a folder that went just as it was to be watched
+            time.sleep(AGAIN / 1000)
+
+
+def _moments_of_one_watch(roots: Sequence[str], ignored: Sequence[str | Path]) -> Iterator[bool]:
+    """The same until a root is another than before: a watch hangs on a folder, not on its name."""
+    from watchfiles import Change, DefaultFilter, watch
+
+    before = [_identity(root) for root in roots]
+    here = [root for root, identity in zip(roots, before, strict=True) if identity is not None]
+    is_first = True  # what changed while nothing was watched
+    for changes in watch(
+        *map(Path, here),
+        watch_filter=DefaultFilter(ignore_paths=ignored),
+        step=QUIET,
+        debounce=_LONGEST,
+        rust_timeout=AGAIN,
+        yield_on_timeout=True,
+        ignore_permission_denied=True,  # such a folder is noted by the update
+    ):
+        gone = {path for change, path in changes if change is Change.deleted}
+        # The number of a deleted folder may at once be given to the next one.
+        if not gone.isdisjoint(roots) or [_identity(root) for root in roots] != before:
+            return
+        yield is_first or bool(changes)
+        is_first = False
+
+
+def _identity(root: str) -> tuple[int, int] | None:
+    """What tells a folder from another of the same name; None where there is none."""
+    try:
+        found = Path(root).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def own_files(place: Place) -> list[str | Path]:
+    """What an update writes itself, maybe below a root; it must not call for the next one."""
+    return [f"{absolute_path(place.path)}/"] if isinstance(place, IndexFolder) else []

@@ -46,15 +46,14 @@ class FileReading:
         return Path(self.found.path)
 
     def decode(self, side: int) -> Image:
-        """Decode the bytes that `decoded` tells of.
+        """Decode the bytes that `decoded` tells of, the shorter side to at least so many pixels.
 
-        Args:
-            side: Pixels that the shorter side is needed for.
-
-        Raises:
-            ImageError: The file is no image, or does not hold still.
+        `ImageError` where the file is no image, or does not hold still.
         """
-        image, content, as_read = _read(self.path, side)
+        is_held = True
+        with suppress(OSError, ValueError):  # whoever opens it says why
+            is_held = self.path.stat().st_size <= HELD_BYTES
+        image, content, as_read = (_read_once if is_held else _read_twice)(self.path, side)
         facts, self.note, state = image.facts, image.note, file_state(as_read)
         self.decoded = ImageRecord(
             path=self.found.path,
@@ -70,13 +69,8 @@ class FileReading:
         return image.image
 
 
-def _read(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
+def _read_once(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_result]:
     """An image, the SHA-256 of its file, and the state of that."""
-    is_held = True
-    with suppress(OSError, ValueError):  # whoever opens it says why
-        is_held = path.stat().st_size <= HELD_BYTES
-    if not is_held:
-        return _read_twice(path, side)
     data, state = read_whole(path)
     try:
         return read_image(data, side), hashlib.sha256(data).hexdigest(), state
@@ -98,11 +92,7 @@ def _read_twice(path: Path, side: int) -> tuple[DecodedImage, str, os.stat_resul
 
 
 def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
-    """What a file holds, and its state at that moment.
-
-    Raises:
-        ImageError: It cannot be read, or changes all the while.
-    """
+    """What a file holds, and its state then; `ImageError` where it cannot be read or changes."""
     try:
         for _ in range(_ATTEMPTS):
             with read_source(path) as stream:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from footwork.errors import ImageError
 from footwork.files.faults import counted
@@ -16,8 +15,9 @@ from footwork.images.finding import unread_notes
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Store
 from search.update.differences import (
+    CHANGES,
     Differences,
-    Recognised,
+    Summary,
     absolute_roots,
     find_differences,
     recognise,
@@ -28,109 +28,58 @@ if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
 T = TypeVar("T")
+OpenEncoder: TypeAlias = "Callable[[], DualEncoder]"
 
 BATCH = 256
 """Images at most that are written at once."""
 BATCH_SECONDS = 5.0
 """After which a batch is written, however small."""
-_MOVED_AT_ONCE = 4096
 AGAIN = 5_000
 """Milliseconds until an update that could not be made is tried again, where folders are watched."""
+_MOVED_AT_ONCE = 4096
+_COUNTED = (*CHANGES, "unchanged", "vanished")
 
 
-@dataclass(slots=True, kw_only=True)
-class Summary:
-    """What an update did, in files."""
-
-    added: int = 0
-    """New images, copies of known ones among them."""
-    changed: int = 0
-    """Images whose content is another."""
-    moved: int = 0
-    """Images of another path, or another time, with the same content."""
-    returned: int = 0
-    """Images that were away for a while."""
-    removed: int = 0
-    """Images that are no longer there; their vectors are kept for when they come back."""
-    unchanged: int = 0
-    excluded: int = 0
-    """Known files that are left out from now on."""
-    vanished: int = 0
-    """Files that were found, and gone before they were read."""
-    embedded: int = 0
-    """Images that were decoded."""
-    unreadable: list[ImageRecord] = field(default_factory=list)
-    """Files that are no images, those known from before among them."""
-    missing_roots: list[str] = field(default_factory=list)
-    """Folders that are not there; their images stay as they are, and the notes say so."""
-    unread: Counter[str] = field(default_factory=Counter)
-    """Files of kinds that are not read, by their endings."""
-    notes: list[str] = field(default_factory=list)
-    is_put_off: bool = False
-    """Whether nothing could be done yet, and it is tried again; the notes say why."""
-    seconds: float = 0.0
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether the index is another than before."""
-        counts = (self.added, self.changed, self.moved, self.returned, self.removed, self.excluded)
-        return any(counts)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that was asked for could be read."""
-        return not (self.unreadable or self.vanished or self.missing_roots)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What an update needs beside a store."""
-
-    open_encoder: Callable[[], DualEncoder]
-    """Called only if there is something to embed."""
-    on_progress: Callable[[int, int], None]
-    """Told how many images are read, and of how many."""
-    from_main: Callable[[Any], Any]
-    """Gives every process of several what the main one has."""
-    recheck: bool = False
-    """Whether to compare every known file by its content, and to try unreadable ones again."""
-
-
-def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Summary:
+def update(
+    store: Store,
+    roots: Sequence[str],
+    open_encoder: OpenEncoder,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    from_main: Callable[[Any], Any] = lambda value: value,
+    recheck: bool = False,
+) -> Summary:
     """Index what is new below some roots, forget what is gone, and keep all that is known.
 
     Args:
         store: Open, to be written by this process.
         roots: Of `absolute_roots`.
-        surroundings: The model, and who wants to know.
-
-    Returns:
-        What was done.
+        open_encoder: Called only if there is something to embed.
+        on_progress: Told how many images are read, and of how many.
+        from_main: Gives every process of several what the main one has.
+        recheck: Whether to compare every known file by its content, and to try unreadable ones
+            again.
 
     Raises:
         DataError: A root that is new does not exist, or none does; nothing was changed.
         StoreError: Something cannot be written; what was written before is kept.
     """
     begin = time.monotonic()
-    found = find_differences(store, roots, recheck=surroundings.recheck)
-    known = recognise(store, found, surroundings.on_progress)
-    summary = Summary(
-        unchanged=found.unchanged + known.unchanged,
-        returned=len(found.returned) + known.returned,
-        excluded=len(found.excluded),
-        unreadable=[*found.still_unreadable, *known.unread],
-        missing_roots=found.missing_roots,
-        unread=found.unread,
-        notes=found.notes,
-    )
-    _write_known(store, found, known, summary)
+    found = find_differences(store, roots, recheck=recheck)
+    recognise(store, found, on_progress)
+    summary = found.summary
+    changed = {record.path for record in found.changed}
+    for batch in _known_batches(store, found):
+        store.write(batch)
+        _count(batch, changed, summary)
     store.set_roots(absolute_roots([*store.roots(), *roots]))
-    todo = surroundings.from_main(known.rest)
+    todo = from_main(found.unknown)
     if todo:
-        changed = {record.path for record in found.changed}
-        for batch in _batches(_embedded(todo, surroundings, summary), summary):
+        embedded = _embedded(todo, open_encoder(), summary, on_progress)
+        for batch in _batches(embedded, summary):
             store.write(batch)
             _count(batch, changed, summary)
+            summary.embedded += len(batch.embedded)
     if summary.vanished:
         files = counted(summary.vanished, "file")
         summary.notes.append(f"{files} vanished before being read. Index again when they are back.")
@@ -138,31 +87,21 @@ def update(store: Store, roots: Sequence[str], surroundings: Surroundings) -> Su
     return summary
 
 
-def assist(surroundings: Surroundings) -> None:
+def assist(
+    open_encoder: OpenEncoder,
+    from_main: Callable[[Any], Any],
+    on_progress: Callable[[int, int], None],
+) -> None:
     """The part of a process that is not the main one of several: it embeds its share."""
-    todo = surroundings.from_main(None)
+    todo = from_main(None)
     if todo:
-        for _ in _embedded(todo, surroundings, Summary()):
+        for _ in _embedded(todo, open_encoder(), Summary(), on_progress):
             pass  # the main process writes
 
 
-def _write_known(store: Store, found: Differences, known: Recognised, summary: Summary) -> None:
-    moves = [*found.returned, *known.moves]
-    sources = {move.old_path for move in moves}
-    gone = [record.path for record in found.missing if record.path not in sources]
-    summary.moved, summary.removed = known.moved, len(gone)
-    _write_copies(store, found, known, summary)  # before what they are copies of moves away
-    for part in _parts(moves, _MOVED_AT_ONCE):
-        store.write(Changes(moved=part))
-    for paths in _parts(gone, _MOVED_AT_ONCE):
-        store.write(Changes(absent=paths))
-    for paths in _parts([*found.forgotten, *found.excluded], _MOVED_AT_ONCE):
-        store.write(Changes(forgotten=paths))
-
-
-def _write_copies(store: Store, found: Differences, known: Recognised, summary: Summary) -> None:
-    changed = {record.path for record in found.changed}
-    for copies in _parts(known.copied, _MOVED_AT_ONCE):
+def _known_batches(store: Store, found: Differences) -> Iterator[Changes]:
+    """What is written without a look into a file, each batch after the one before is written."""
+    for copies in _parts(found.copied):  # before what they are copies of moves away
         originals = [original for _, original in copies]
         contents = {path: one.content for path, one in store.records(originals).items()}
         vectors = store.vectors(originals)
@@ -171,18 +110,23 @@ def _write_copies(store: Store, found: Differences, known: Recognised, summary: 
             if contents.get(original) == record.content:
                 images.append(Embedded(record, vectors[original]))
             else:  # files that change names in a ring: the one before has just taken its place
-                known.rest.append(record)
-        batch = Changes(embedded=images)
-        store.write(batch)
-        _count(batch, changed, summary)
-        summary.embedded -= len(images)
+                found.unknown.append(record)
+        yield Changes(embedded=images)
+    sources = {move.old_path for move in found.moves}
+    gone = [record.path for record in found.missing if record.path not in sources]
+    found.summary.removed = len(gone)
+    yield from (Changes(moved=part) for part in _parts(found.moves))
+    yield from (Changes(absent=part) for part in _parts(gone))
+    yield from (Changes(forgotten=part) for part in _parts(found.forgotten))
 
 
 def _embedded(
-    todo: Sequence[ImageRecord], surroundings: Surroundings, summary: Summary
+    todo: Sequence[ImageRecord],
+    encoder: DualEncoder,
+    summary: Summary,
+    on_progress: Callable[[int, int], None],
 ) -> Iterator[Embedded | ImageRecord | None]:
     """Every file as it is to be written; None for one that is gone meanwhile."""
-    encoder = surroundings.open_encoder()
     readings = (FileReading(record) for record in todo)
     for done, (reading, outcome) in enumerate(encoder.encode_sources(readings), 1):
         if reading.note is not None:
@@ -194,7 +138,7 @@ def _embedded(
             yield None
         else:
             yield replace(record, fault=outcome.reason)
-        surroundings.on_progress(done, len(todo))
+        on_progress(done, len(todo))
 
 
 def _is_gone(path: str) -> bool:
@@ -229,15 +173,12 @@ def _count(batch: Changes, changed: set[str], summary: Summary) -> None:
     known = sum(image.record.path in changed for image in batch.embedded)
     summary.changed += known
     summary.added += len(batch.embedded) - known
-    summary.embedded += len(batch.embedded)
     summary.unreadable += batch.unreadable
 
 
-def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-_COUNTED = ("added", "changed", "moved", "returned", "removed", "excluded", "unchanged", "vanished")
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    starts = range(0, len(items), _MOVED_AT_ONCE)
+    return (items[start : start + _MOVED_AT_ONCE] for start in starts)
 
 
 def summary_text(summary: Summary, place: str) -> str:

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ HISTORY = [
 ]
 
 
-def evaluation(wrong: int, task: str = SINGLE, rows: int = 200) -> Evaluation:
-    """Of a model that is wrong on the first so many rows."""
-    generator = np.random.default_rng(0)
+@cache
+def evaluation(wrong: int, task: str = SINGLE) -> Evaluation:
+    """Of a model that is wrong on the first so many of 200 rows."""
+    generator, rows = np.random.default_rng(0), 200
     if task == REGRESSION:
         targets = generator.normal(size=rows)
         return evaluate_logits(task, (), targets, targets + wrong * 0.01)

@@ -155,10 +155,14 @@ def test_a_signal_saves_and_the_resumed_run_is_the_undisturbed_one(
     assert found.best_step == expected.best_step
 
 
-def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_half_written_or_holds_a_pickle_is_passed_over(tmp_path: Path) -> None:
     train_toy(tmp_path, max_steps=8)
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):  # as Trainer would load them
+        (newest / name).touch()
+        assert newest_checkpoint(tmp_path) != newest
+        (newest / name).unlink()
     (newest / "optimizer.safetensors").write_bytes(b"cut short")
     assert newest_checkpoint(tmp_path) != newest
 

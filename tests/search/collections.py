@@ -13,7 +13,8 @@ from PIL import Image
 from footwork.errors import ImageError
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Embedder, Store
-from search.update.update import Summary, Surroundings, update
+from search.update.differences import Summary
+from search.update.update import update
 
 WIDTH = 16
 EMBEDDER = Embedder(model_id="thumb", revision=None, fingerprint="thumb-1", width=WIDTH)
@@ -43,31 +44,25 @@ class ThumbEncoder:
             yield source, row / np.linalg.norm(row)
 
 
-def surroundings(encoder: ThumbEncoder) -> Surroundings:
-    return Surroundings(
-        open_encoder=lambda: encoder,  # type: ignore[arg-type, return-value]
-        on_progress=lambda _done, _total: None,
-        from_main=lambda value: value,
-    )
-
-
-def no_encoder() -> Surroundings:
-    """Fails the test if anything is to be embedded."""
-
-    def fail() -> Any:
-        raise AssertionError("something was embedded")
-
-    return Surroundings(
-        open_encoder=fail, on_progress=lambda _done, _total: None, from_main=lambda value: value
-    )
-
-
 def new_store(folder: Path) -> EmbeddedStore:
     return EmbeddedStore.create(folder, EMBEDDER)
 
 
+def update_with(store: Store, encoder: Any, *roots: Path, recheck: bool = False) -> Summary:
+    return update(store, [str(root) for root in roots], lambda: encoder, recheck=recheck)
+
+
+def again(store: Store, *roots: Path) -> Summary:
+    """An update in which nothing may be embedded."""
+
+    def fail() -> Any:
+        raise AssertionError("something was embedded")
+
+    return update(store, [str(root) for root in roots], fail)
+
+
 def indexed(store: Store, *roots: Path) -> Summary:
-    return update(store, [str(root) for root in roots], surroundings(ThumbEncoder()))
+    return update_with(store, ThumbEncoder(), *roots)
 
 
 def save_picture(path: Path, number: int) -> Path:

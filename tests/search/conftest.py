@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.store.embedded import EmbeddedStore
 from tests.search.collections import new_store
 from tests.search.places import well

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.store.protocol import Changes, Embedded, Embedder, Store
 from tests.search.store_contract import fault, record, vector_of, write_images
 

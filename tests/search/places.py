@@ -11,7 +11,7 @@ import numpy as np
 from footwork.files.checksums import write_checksums
 from search import doctor
 from search.findings import Report
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_pictures
 
 PHOTOS = 40

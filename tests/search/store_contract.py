@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from footwork.arrays import FloatArray
+from search.options import NewStoreOptions
 from search.records import ImageRecord
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Changes, Embedded, Embedder, Found, Store
-from search.store.server import ServerOptions, ServerStore
+from search.store.server import ServerStore
 
 WIDTH = 8
 SHA = "0123456789abcdef" * 4
@@ -64,25 +65,25 @@ class ServerEngine:
     finds_words = False
 
     def __init__(self, url: str, token: str, prefix: str = "each") -> None:
-        self._of_server = {"url": url, "token": token}
+        self._of_server = {"store": url, "token": token}
         self._prefix = prefix
         self._width = WIDTH
 
     def apart(self, prefix: str) -> ServerEngine:
         """The same server, with collections that no other engine empties."""
-        return ServerEngine(**self._of_server, prefix=prefix)
+        return ServerEngine(self._of_server["store"], self._of_server["token"], prefix)
 
-    def options(self, collection: str, **settings: Any) -> ServerOptions:
-        return ServerOptions(collection=collection, **self._of_server, **settings)
+    def options(self, collection: str, **settings: Any) -> NewStoreOptions:
+        return NewStoreOptions(collection=collection, **self._of_server, **settings)
 
     def make(self, width: int = WIDTH) -> Store:
         self._width = width
-        store = ServerStore.create(self.options(self._collection), embedder(width))
+        store = ServerStore(self.options(self._collection), embedder(width))
         empty(store)
         return store
 
     def reopen(self) -> Store:
-        return ServerStore.open(self.options(self._collection))
+        return ServerStore(self.options(self._collection))
 
     @property
     def _collection(self) -> str:
@@ -90,7 +91,7 @@ class ServerEngine:
 
 
 def empty(store: ServerStore) -> None:
-    store._collection.delete_where('path != ""')
+    store._delete_where('path != ""')
 
 
 def record(path: str, **facts: Any) -> ImageRecord:

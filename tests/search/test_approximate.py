@@ -12,7 +12,7 @@ import pytest
 from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from search.filters import EVERYTHING, Filter
-from search.store.embedded import EmbeddedStore, approximate, compaction, nearest
+from search.store.embedded import EmbeddedStore, nearest, vectors
 from search.store.protocol import Changes, Embedded
 from tests.search.store_contract import embedder, record, unit
 
@@ -23,7 +23,7 @@ TYPICAL = np.zeros((0, WIDTH), np.float32)
 @pytest.fixture
 def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedStore]:
     """Enough for lists, in clusters; every fourth lies in /a, the others in /b."""
-    monkeypatch.setattr(approximate, "FEWEST", COUNT // 2)
+    monkeypatch.setattr(nearest, "FEWEST", COUNT // 2)
     monkeypatch.setattr(nearest, "_NARROW", 100)
     monkeypatch.setattr(nearest, "_FILTERED", 100)
     with closing(EmbeddedStore.create(tmp_path / "index", embedder(WIDTH))) as store:
@@ -112,7 +112,7 @@ def test_it_grows_with_the_images_and_follows_a_new_file(
     add(many, range(COUNT, COUNT + 900))
     many.finish(TYPICAL)
     assert built(many).startswith("8,900 vectors")
-    monkeypatch.setattr(compaction, "FEWEST_HOLES", 10)
+    monkeypatch.setattr(vectors, "FEWEST_HOLES", 10)
     many.write(Changes(forgotten=[path_of(n) for n in range(0, COUNT, 3)]))
     many.finish(TYPICAL)
     assert built(many).startswith("6,233 vectors")
@@ -145,7 +145,7 @@ def test_a_full_disk_is_told_and_searches_go_on(
 
 
 def test_where_few_are_left_it_goes(many: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "FEWEST_HOLES", 10)
+    monkeypatch.setattr(vectors, "FEWEST_HOLES", 10)
     many.write(Changes(forgotten=[path_of(n) for n in range(COUNT - 30)]))
     many.finish(TYPICAL)
     assert not list(many.folder.glob("approximate*"))

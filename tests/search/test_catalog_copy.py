@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 
 from footwork.errors import StoreError
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.removal import remove_images
 from search.status import read_status
-from search.store.embedded import catalog_copy
-from search.store.embedded.catalog import empty_log
-from search.store.embedded.compaction import compact
+from search.store.embedded.catalog import empty_log, keep_copy
 from search.store.embedded.repair import mend_folder, restore_catalog
+from search.store.embedded.vectors import compact
 from search.store.protocol import Changes
 from tests.mutations import mutations
 from tests.search.collections import (
@@ -220,7 +219,7 @@ def test_a_copy_is_made_where_something_changed_and_not_for_every_photo(
 
     assert not update(300)  # young, and one photo short
     assert update(301)  # two of 250
-    monkeypatch.setattr(catalog_copy, "APART", 0.0)
+    monkeypatch.setattr("search.store.embedded.catalog.APART", 0.0)
     assert update(302)
     assert not update(None)
     details = read_status(place).counts.details
@@ -232,10 +231,10 @@ def test_a_copy_is_made_where_something_changed_and_not_for_every_photo(
 def test_a_kill_during_the_copy_leaves_the_last_good_one(place: IndexFolder, moment: str) -> None:
     script = (
         "import os, sys, pathlib\n"
-        "from search.store.embedded import catalog_copy\n"
+        "from search.store.embedded import catalog\n"
         "from tests.search.test_catalog_copy import TYPICAL\n"
-        "from search.place.folder import IndexFolder\n"
-        f"catalog_copy.{moment} = lambda *_, **__: os._exit(9)\n"
+        "from search.place import IndexFolder\n"
+        f"catalog.{moment} = lambda *_, **__: os._exit(9)\n"
         "IndexFolder(pathlib.Path(sys.argv[1])).open().finish(TYPICAL)"
     )
     before, kept = holdings(place), copy(place).read_bytes()
@@ -282,7 +281,7 @@ def test_a_full_disk_is_told_and_keeps_the_last_good_copy(place: IndexFolder) ->
 def test_a_damaged_catalog_is_not_copied(place: IndexFolder) -> None:
     kept = copy(place).read_bytes()
     noise(catalog(place))
-    note = catalog_copy.keep_copy(place.current())
+    note = keep_copy(place.current())
     assert note is not None
     assert "The catalog was not copied. " in note
     assert "damaged: footwork search doctor --repair puts its last good copy in" in note
@@ -355,7 +354,7 @@ def test_a_spoilt_copy_changes_no_answer_is_told_and_is_made_anew(
     place: IndexFolder, tmp_path: Path
 ) -> None:
     before, sound = holdings(place), shutil.copytree(place.path, tmp_path / "sound")
-    for mutation in mutations(copy(place), count=20):
+    for mutation in mutations(copy(place), count=12):
         shutil.rmtree(place.path)
         shutil.copytree(sound, place.path)
         mutation.apply(copy(place))
@@ -374,7 +373,7 @@ def test_a_repair_from_a_spoilt_copy_gives_every_row_its_own_vector(
     place: IndexFolder, tmp_path: Path, original: Path, seed: int
 ) -> None:
     right, sound = holdings(place), shutil.copytree(place.path, tmp_path / "sound")
-    for mutation in mutations(copy(place), seed=seed, count=20):
+    for mutation in mutations(copy(place), seed=seed, count=12):
         shutil.rmtree(place.path)
         shutil.copytree(sound, place.path)
         mutation.apply(copy(place))

@@ -317,7 +317,7 @@ def test_what_is_wrong_is_said(
 def test_a_second_writer_is_told_who_writes(
     drawn: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from search.place.folder import IndexFolder
+    from search.place import IndexFolder
 
     with IndexFolder(drawn[1]).writing():
         assert main(["search", "index", "--index", str(drawn[1])]) == 1

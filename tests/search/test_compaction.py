@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from footwork.errors import StoreError
-from search.store.embedded import EmbeddedStore, compaction
-from search.store.embedded.compaction import compact
+from search.store.embedded import EmbeddedStore, vectors
 from search.store.embedded.repair import inspect_folder
-from search.store.embedded.vectors import VectorFile
+from search.store.embedded.vectors import VectorFile, compact
 from search.store.protocol import Changes
 from tests.search.collections import held
 from tests.search.store_contract import EmbeddedEngine, known, vector_of, write_images
@@ -50,7 +49,7 @@ def test_compaction_keeps_every_vector_and_open_readers_go_on(tmp_path: Path) ->
 def test_an_update_compacts_once_a_quarter_is_holes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "FEWEST_HOLES", 5)
+    monkeypatch.setattr(vectors, "FEWEST_HOLES", 5)
     with closing(EmbeddedEngine(tmp_path).make()) as store:
         paths = [f"/p/{n}" for n in range(40)]
         write_images(store, *paths)
@@ -72,7 +71,7 @@ def test_killed_before_the_catalog_names_the_new_file_it_starts_over(
         store.write(Changes(forgotten=["/a"]))
         before = held(store)
         with monkeypatch.context() as patched:
-            patched.setattr(compaction, "_renumber", interrupt)
+            patched.setattr(vectors, "_renumber", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 compact(tmp_path / "1")
         assert held(store) == before
@@ -181,7 +180,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
     with closing(EmbeddedEngine(tmp_path).make()) as store:
         write_images(store, "/a", "/b")
         store.write(Changes(forgotten=["/a"]))
-        monkeypatch.setattr(compaction.os, "fsync", refuse)
+        monkeypatch.setattr(vectors.os, "fsync", refuse)
         with pytest.raises(StoreError, match=r"No space left on device\. Make room"):
             compact(tmp_path / "1")
         assert [path.name for path in (tmp_path / "1").glob("*.f32")] == ["vectors.f32"]

@@ -17,7 +17,7 @@ import pytest
 from footwork.cli import main
 from footwork.errors import ModelError, StoreError
 from search import doctor
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.store.protocol import Changes, Embedder
 from tests.search.collections import (
     EMBEDDER,
@@ -263,7 +263,7 @@ def test_what_a_living_process_writes_is_not_left_over(place: IndexFolder) -> No
     (generation / "vectors-2.f32").write_bytes(b"half")
     assert faults(examined(place)) == {"temporary": 1, "left over": 1}
     script = (
-        "import sys, pathlib; from search.place.folder import IndexFolder\n"
+        "import sys, pathlib; from search.place import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
         "    (pathlib.Path(sys.argv[1]) / 'generation-1' / '.texts.footwork-abc').mkdir()\n"
         "    print('written', flush=True); sys.stdin.read()"

@@ -12,7 +12,7 @@ import pytest
 from footwork.cli import main
 from footwork.errors import ConfigError, StoreError
 from search.exclusions import Exclusions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.removal import remove_images
 from search.store.protocol import Changes, Counts
 from search.update.indexing import Indexer

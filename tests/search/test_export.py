@@ -16,7 +16,7 @@ import pytest
 
 from footwork.errors import ConfigError, DataError, FootworkError, StoreError
 from search.filters import Filter
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.store.protocol import Store
 from search.transfer.export import NUMPY_ENDINGS, export_images
 from tests.search.filled import ODD, filled, model

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from footwork.errors import FootworkError, StoreError
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.query.texts import prepare_texts
-from search.store.embedded import compaction
-from search.store.embedded.compaction import compact
+from search.store.embedded import vectors as vector_files
+from search.store.embedded.vectors import compact
 from search.store.protocol import Changes
 from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_picture
 from tests.search.places import catalog, examined, holdings, vectors
@@ -104,8 +104,8 @@ INDEX: dict[str, Callable[[IndexFolder, Path], object]] = {
 def test_nothing_outside_an_index_is_touched(
     place: IndexFolder, original: Path, outside: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "FEWEST_HOLES", 1)
-    monkeypatch.setattr(compaction, "WORST_SHARE", 0.1)
+    monkeypatch.setattr(vector_files, "FEWEST_HOLES", 1)
+    monkeypatch.setattr(vector_files, "WORST_SHARE", 0.1)
     before = digest(outside)
     INDEX[name](place, outside)
     everything(place, original / "photos")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -21,7 +20,7 @@ import pytest
 
 from footwork.errors import ConfigError, StoreError
 from search.options import ModelOptions
-from search.place.folder import IndexFolder, find_index
+from search.place import IndexFolder, find_index
 from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import open_catalog
@@ -107,7 +106,7 @@ def test_an_index_that_cannot_be_opened_is_let_go_of(
     index: Path, open_connections: Callable[[], int]
 ) -> None:
     def spoil(statement: str) -> None:
-        opened = open_catalog(index / "generation-1" / "catalog.sqlite", to_write=True)
+        opened = open_catalog(index / "generation-1" / "catalog.sqlite", "write")
         with closing(opened.connection):
             opened.run(statement)
 
@@ -128,30 +127,24 @@ def test_an_index_that_cannot_be_opened_is_let_go_of(
     assert open_connections() == 0
 
 
-def test_only_one_writes_and_others_are_told_who(index: Path) -> None:
-    place = IndexFolder(index)
-    with place.writing():
-        script = (
-            "import sys, pathlib; from search.place.folder import IndexFolder\n"
-            "with IndexFolder(pathlib.Path(sys.argv[1])).writing(): pass"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(index)], capture_output=True, text=True, check=False
-        )
-        assert f"is being written by process {os.getpid()} on " in done.stderr
-        assert len(holdings(place)) == 6
-    with place.writing():
-        pass
-
-
-def test_a_lock_ends_with_its_process(index: Path) -> None:
+def test_only_one_writes_others_are_told_who_and_its_lock_ends_with_it(index: Path) -> None:
     script = (
-        "import os, signal, sys, pathlib; from search.place.folder import IndexFolder\n"
+        "import sys, pathlib; from search.place import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)"
+        "    print('held', flush=True); sys.stdin.read()"
     )
-    subprocess.run([sys.executable, "-c", script, str(index)], check=False)
-    with IndexFolder(index).writing():
+    place, command = IndexFolder(index), [sys.executable, "-c", script, str(index)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "held\n"
+        told = f"is being written by process {writer.pid} on "
+        with pytest.raises(StoreError, match=told), place.writing():
+            pass
+        assert len(holdings(place)) == 6
+        writer.kill()
+    with place.writing():
         pass
 
 
@@ -176,7 +169,7 @@ def test_a_model_that_takes_over_while_an_index_is_opened_is_the_one_that_is_ope
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, later = IndexFolder(index), replace(EMBEDDER, fingerprint="thumb-2")
-    opening = "search.place.folder.EmbeddedStore"
+    opening = "search.place.EmbeddedStore"
 
     def publish_first(folder: Path) -> EmbeddedStore:
         if folder.name == "generation-1":
@@ -245,7 +238,7 @@ def test_an_older_index_that_cannot_be_written_says_so(
 
 def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
     catalog = index / "generation-1" / "catalog.sqlite"
-    opened = open_catalog(catalog, to_write=True)
+    opened = open_catalog(catalog, "write")
     opened.run("PRAGMA user_version = 7")
     opened.connection.close()
     with pytest.raises(StoreError, match=r"has format 7; .* reads format 2\. Move it away"):
@@ -343,7 +336,7 @@ def test_which_index_is_meant_is_found_or_asked(
         "search.store.embedded.catalog.sqlite3.connect",
         "search.store.embedded.store.open_catalog",
         "search.store.embedded.store.EmbeddedStore.__init__",
-        "search.place.folder.write_json",
+        "search.place.write_json",
     ],
 )
 def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
@@ -351,7 +344,7 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 ) -> None:
     script = (
         "import os, sys, pathlib, pkgutil\n"
-        "from search.place.folder import IndexFolder\n"
+        "from search.place import IndexFolder\n"
         "from tests.search.collections import EMBEDDER\n"
         "owner, name = sys.argv[2].rsplit('.', 1)\n"
         "setattr(pkgutil.resolve_name(owner), name, lambda *_, **__: os._exit(9))\n"
@@ -372,7 +365,7 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 def test_an_index_of_nothing_is_not_among_those_that_may_be_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.place.folder._indexes", lambda: tmp_path / "indexes")
+    monkeypatch.setattr("search.place._indexes", lambda: tmp_path / "indexes")
     for name in ("empty", "full"):
         place = IndexFolder(tmp_path / "indexes" / name)
         with place.writing(), closing(place.begin(EMBEDDER)) as store:
@@ -388,7 +381,7 @@ def test_a_medium_that_cannot_be_written_is_told(
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("search.place.folder.exclusive_lock", refuse)
+    monkeypatch.setattr("search.place.exclusive_lock", refuse)
     with (
         pytest.raises(StoreError, match=r"cannot be written: Read-only file system\. Make"),
         IndexFolder(index).writing(),

@@ -14,7 +14,7 @@ import pytest
 from footwork.errors import ModelError, StoreError
 from search import ImageIndex
 from search.options import ModelOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.update.indexing import Indexer
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import held, save_pictures

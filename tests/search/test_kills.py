@@ -14,17 +14,17 @@ from pathlib import Path
 from search.store.embedded import EmbeddedStore
 from tests.search.collections import finds_itself, held, indexed, new_store, save_pictures
 
-MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "8"))
+MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "5"))
 CHILD = """
 import sys
 from pathlib import Path
 import search.update.update
 from search.store.embedded import EmbeddedStore
-from tests.search.collections import ThumbEncoder, surroundings
+from tests.search.collections import ThumbEncoder
 search.update.update.BATCH = 4
 print("ready", flush=True)
 store = EmbeddedStore(Path(sys.argv[1]))
-search.update.update.update(store, [sys.argv[2]], surroundings(ThumbEncoder(0.004)))
+search.update.update.update(store, [sys.argv[2]], lambda: ThumbEncoder(0.004))
 print("done", flush=True)
 """
 

@@ -16,7 +16,7 @@ from search import paths as missing
 from search.answers.answer import looked_for
 from search.answers.rows import answer_document, answer_lines
 from search.paths import NO_ANSWER, missing_files
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.update.indexing import Indexer
 from tests.search.collections import save_pictures
 from tests.search.found import answer, hit

@@ -12,12 +12,13 @@ import pytest
 
 from footwork.errors import ConfigError, StoreError
 from search.filters import Filter
-from search.store.server import ServerOptions, ServerStore, connection
-from search.store.server.connection import INDEXES, Connection, is_transient
+from search.options import INDEX_TYPES, NewStoreOptions, StoreOptions
+from search.store.server import Connection, ServerStore, connection
+from search.store.server.connection import PATIENCE, TIMEOUT, is_transient
 from search.store.server.rows import any_path, any_size, literal, present_images
 
 pytest.importorskip("pymilvus")
-OPTIONS = ServerOptions(url="http://127.0.0.1:19530", timeout=5, patience=20)
+OPTIONS = NewStoreOptions(store="http://127.0.0.1:19530")
 
 
 class Flaky:
@@ -122,7 +123,7 @@ def test_patience_ends(clock: Clock) -> None:
     client: Any = Flaky(*(of_grpc("UNAVAILABLE") for _ in range(1000)))
     with pytest.raises(StoreError, match=r"does not answer as it should: it is UNAVAILABLE\. See"):
         Connection(client, OPTIONS).write("upsert", "rows")
-    assert OPTIONS.patience / 2 < clock.now <= 1.5 * OPTIONS.patience
+    assert PATIENCE / 2 < clock.now <= 1.5 * PATIENCE
     assert clock.pauses[-1] > clock.pauses[0]
 
 
@@ -130,7 +131,7 @@ def test_a_query_is_given_up_sooner_than_a_write(clock: Clock) -> None:
     client: Any = Flaky(*(of_grpc("UNAVAILABLE") for _ in range(1000)))
     with pytest.raises(StoreError):
         Connection(client, OPTIONS).read("query", "rows")
-    assert clock.now <= 1.5 * OPTIONS.timeout
+    assert clock.now <= 1.5 * TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_query_is_given_up_sooner_than_a_write(clock: Clock) -> None:
 )
 def test_a_failure_is_told_with_the_address(error: Callable[[], Exception], expected: str) -> None:
     client: Any = Flaky(error())
-    with pytest.raises(StoreError, match=rf"^Milvus at {OPTIONS.url} {expected}"):
+    with pytest.raises(StoreError, match=rf"^Milvus at {OPTIONS.store} {expected}"):
         Connection(client, OPTIONS).read("query", "rows")
 
 
@@ -156,24 +157,27 @@ def test_an_address_where_nobody_listens_is_told(capfd: Any) -> None:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     with pytest.raises(StoreError, match=rf"^Cannot reach Milvus at {url}: connection refused\. S"):
-        ServerStore.open(ServerOptions(url=url))
+        ServerStore(NewStoreOptions(store=url))
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_of_something_else_is_told_in_time(capfd: Any) -> None:
+def test_a_server_of_something_else_is_told_in_time(
+    capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TIMEOUT", 1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(StoreError, match=rf"^Milvus at {url} does not answer as it should: "):
-            ServerStore.open(ServerOptions(url=url, timeout=1))
+            ServerStore(NewStoreOptions(store=url))
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
     with pytest.raises(StoreError, match=r"not installed: pip install 'footwork\[milvus\]'$"):
-        ServerStore.open(OPTIONS)
+        ServerStore(OPTIONS)
 
 
 def test_importing_the_engine_does_not_import_the_library() -> None:
@@ -184,29 +188,26 @@ def test_importing_the_engine_does_not_import_the_library() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"url": "localhost:19530"}, r"named like http://HOST:19530, got 'localhost:19530'"),
-        ({"url": "http://"}, r"named like http://HOST:19530, got 'http://'"),
-        ({"url": "http://host:port"}, r"named like http://HOST:19530, got 'http://host:port'"),
+        ({"store": "localhost:19530"}, r"named like http://HOST:19530, got 'localhost:19530'"),
+        ({"store": "http://"}, r"named like http://HOST:19530, got 'http://'"),
+        ({"store": "http://host:port"}, r"named like http://HOST:19530, got 'http://host:port'"),
         ({"collection": "my photos"}, r"`collection` must be letters, digits and _.*'my photos'"),
         ({"collection": "1st"}, r"`collection` must be letters"),
-        ({"index": "hnsw"}, r"`index` must be one of HNSW, IVF_SQ8.*got 'hnsw'"),
-        ({"consistency": "strong"}, r"`consistency` must be one of Session, .* got 'strong'"),
+        ({"index_type": "hnsw"}, r"`index_type` must be one of HNSW, IVF_SQ8.*got 'hnsw'"),
         ({"shards": 0}, r"`shards` must be 1 to 16, got 0"),
-        ({"exact_rows": 20_000}, r"`exact_rows` must be 0 to 16,384, got 20000"),
-        ({"timeout": 0.0}, r"`timeout` must be 0.1 to 3,600, got 0.0"),
+        ({"replicas": 2000}, r"`replicas` must be 1 to 1,024, got 2000"),
     ],
 )
 def test_options_say_what_is_allowed(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        ServerOptions(**({"url": "http://host"} | settings))
+        NewStoreOptions(**({"store": "http://host"} | settings))
 
 
 def test_a_port_may_be_left_out() -> None:
-    assert ServerOptions(url="http://host").host_and_port == ("host", 19530)
-    assert ServerOptions(url="https://host:443").host_and_port == ("host", 443)
-    assert {index for index in INDEXES if ServerOptions(url="http://host", index=index)} == {
-        *INDEXES
-    }
+    assert StoreOptions(store="http://host").address == ("host", 19530)
+    assert StoreOptions(store="https://host:443").address == ("host", 443)
+    for index_type in INDEX_TYPES:
+        NewStoreOptions(store="http://host", index_type=index_type)
 
 
 def test_a_literal_ends_where_its_text_ends() -> None:

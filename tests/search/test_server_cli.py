@@ -1,23 +1,22 @@
-"""The commands against a Milvus server, as a user runs them."""
+"""An index on a Milvus server, as commands and places use it."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from footwork.cli import main
-from search.index import ImageIndex
-from search.options import ModelOptions, StoreOptions
-from search.place.server import ServerPlace
-from search.update.indexing import Indexer
-from tests.dual_encoders import build_dual_encoder
-from tests.search.collections import held, save_pictures
+from footwork.errors import StoreError
+from search.place import ServerPlace
+from tests.search.collections import EMBEDDER, WIDTH, indexed, save_pictures
 from tests.search.drawn import draw_photos
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import ServerEngine
@@ -31,12 +30,12 @@ def where(
 ) -> Callable[[str], list[str]]:
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FOOTWORK_STORE_TOKEN", TOKEN)
-    return lambda name: ["--store", milvus_server.options("any").url, "--collection", name]
+    return lambda name: ["--store", milvus_server.options("any").store, "--collection", name]
 
 
-def document(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+def document(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
     capsys.readouterr()
-    assert main(["search", *words, "--json"]) == 0
+    assert main(["search", *words, "--json"]) == code
     return dict(json.loads(capsys.readouterr().out))
 
 
@@ -59,35 +58,48 @@ def test_the_same_commands_work_on_a_server(
     assert document(capsys, "query", "a blue star", "--all", "-k", "20", *at)["hits"][8:] == []
 
 
-def test_processes_share_the_work_for_a_server(
+def test_a_reader_is_never_answered_with_the_vectors_of_another_model(
+    milvus_server: ServerEngine, tmp_path: Path
+) -> None:
+    place = ServerPlace(milvus_server.options("overtaken"))
+    save_pictures(tmp_path / "photos", 3)
+    other = replace(EMBEDDER, model_id="another", fingerprint="another")
+    asked = np.eye(1, WIDTH, dtype=np.float32)
+    for embedder in (EMBEDDER, other):
+        with closing(place.begin(embedder)) as store:
+            indexed(store, tmp_path / "photos")
+    with closing(place.open()) as reader:
+        assert reader.embedder == EMBEDDER  # until the other is complete
+        assert len(reader.search(asked, 5)[0].records) == 3
+        place.publish(other)
+        with pytest.raises(StoreError, match="has no collection overtaken"):
+            reader.search(asked, 5)
+    with closing(place.open()) as reader:
+        assert reader.embedder == other
+        assert len(reader.search(asked, 5)[0].records) == 3
+
+
+@pytest.mark.usefixtures("exported_once")
+def test_an_index_moves_to_a_server_and_back_and_is_examined_there(
     where: Callable[[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_pictures(tmp_path / "photos", 7)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    words = ["index", str(tmp_path / "photos"), "--model", "tiny", *where("shared")]
-    done = subprocess.run(
-        [*launcher, "-m", "search", *words, "--json"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout)["added"] == 7
-    assert document(capsys, "status", *where("shared"))["images"] == 7
-
-
-def test_a_switch_of_model_changes_what_is_searched_at_its_end(
-    milvus_server: ServerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
-    at = StoreOptions(store=milvus_server.options("any").url, token=TOKEN, collection="switched")
-    save_pictures(tmp_path / "photos", 3)
-    vectors = []
-    for seed in (1, 2):
-        model = build_dual_encoder(tmp_path / f"model-{seed}", seed=seed)
-        Indexer(ServerPlace(at), ModelOptions(model_id=str(model))).index([tmp_path / "photos"])
-        with ImageIndex.connect(at) as index:
-            assert index.store.embedder.model_id == str(model)
-            vectors.append(held(index.store))
-            assert index.query("a dog").nearest is not None
-    assert set(vectors[0]) == set(vectors[1])
-    assert vectors[0] != vectors[1]
+    said, server = partial(document, capsys), where("moved")
+    photos, index = draw_photos(tmp_path / "photos"), str(tmp_path / "index")
+    (photos / "copy.png").write_bytes((photos / "red" / "star.png").read_bytes())
+    said("index", str(photos), "--index", index, "--model", "tiny")
+    assert said("index", "--from", index, *server)["copied"] == 13
+    assert said("index", "--from", index, *server)["unchanged"] == 13
+    assert said("doctor", *server)["is_well"]
+    (photos / "blue" / "star.png").unlink()
+    kinds = [one["kind"] for one in said("doctor", *server, "--repair", code=3)["findings"]]
+    assert kinds == ["missing files"]
+    (group,) = said("duplicates", *server)["groups"]
+    assert [one["kind"] for one in group["duplicates"]] == ["exact"]
+    assert said("export", str(tmp_path / "all.parquet"), *server)["images"] == 13
+    back = str(tmp_path / "back")
+    assert said("index", "--from", f"{server[1]}/moved", "--index", back)["copied"] == 13
+    hits = [said("query", "a red star", *at)["hits"] for at in (["--index", back], server)]
+    assert [hit["path"] for hit in hits[0]] == [hit["path"] for hit in hits[1]]
 
 
 def test_a_refusal_tells_where_to_put_the_token(

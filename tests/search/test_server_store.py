@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
+from select import select
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ import pytest
 from footwork.cli import main
 from footwork.errors import StoreError
 from search.filters import Filter
-from search.options import StoreOptions
-from search.place.server import ServerPlace
+from search.options import NewStoreOptions, StoreOptions
+from search.place import ServerPlace
 from search.store.protocol import Changes, Embedded
-from search.store.server import ServerOptions, ServerStore
+from search.store.server import ServerStore
 from search.store.server.rows import root_row, row_of, schema_of
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import (
@@ -47,11 +48,12 @@ pytestmark = pytest.mark.server
 WRITER = """
 import sys
 from search.store.protocol import Changes
-from search.store.server import ServerOptions, ServerStore
+from search.options import StoreOptions
+from search.store.server import ServerStore
 from tests.search.store_contract import embedded, record
 
 url, token, collection = sys.argv[1:]
-store = ServerStore.open(ServerOptions(url=url, token=token, collection=collection))
+store = ServerStore(StoreOptions(store=url, token=token, collection=collection))
 for batch in range(10_000):
     records = [record(f"/p/{batch:05}/{number:03}.jpg") for number in range(100)]
     store.write(Changes(embedded=embedded(*records)))
@@ -61,23 +63,23 @@ for batch in range(10_000):
 
 @pytest.fixture
 def store(milvus_server: ServerEngine) -> Iterator[ServerStore]:
-    with closing(ServerStore.create(milvus_server.options("alone"), embedder())) as made:
+    with closing(ServerStore(milvus_server.options("alone"), embedder())) as made:
         empty(made)
         yield made
 
 
 def test_a_wrong_password_is_told(milvus_server: ServerEngine, capfd: Any) -> None:
-    wrong = ServerOptions(url=milvus_server.options("alone").url, user="root", password="wrong")
+    wrong = StoreOptions(store=milvus_server.options("alone").store, user="root", password="wrong")
     with pytest.raises(StoreError, match=r"does not let you in: .* Give a user and password"):
-        ServerStore.open(wrong)
+        ServerStore(wrong)
     assert capfd.readouterr() == ("", "")
     assert "wrong" not in repr(wrong)
 
 
 def test_a_collection_that_is_missing_is_told(milvus_server: ServerEngine, capfd: Any) -> None:
     options = milvus_server.options("nothing")
-    with pytest.raises(StoreError, match=rf"{options.url} has no collection nothing\. Make one: "):
-        ServerStore.open(options)
+    with pytest.raises(StoreError, match=rf"{options.store} has no collection nothing\. Make "):
+        ServerStore(options)
     assert capfd.readouterr() == ("", "")
 
 
@@ -94,21 +96,21 @@ def test_the_collection_of_another_program_is_left_alone(
     from pymilvus import DataType, MilvusClient
 
     options = milvus_server.options("strange")
-    with closing(MilvusClient(options.url, token=options.token)) as client:
+    with closing(MilvusClient(options.store, token=options.token)) as client:
         schema = client.create_schema(description=description)
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=8)
         client.create_collection("strange", schema=schema)
         try:
             with pytest.raises(StoreError, match=expected):
-                ServerStore.open(options)
+                ServerStore(options)
             with pytest.raises(StoreError, match=expected):
-                ServerStore.create(options, embedder())
+                ServerStore(options, embedder())
         finally:
             client.drop_collection("strange")
 
 
-def made_before(options: ServerOptions, divided: bool) -> list[str]:
+def made_before(options: NewStoreOptions, divided: bool) -> list[str]:
     """A collection as the version before made it; returns the paths of its images."""
     from pymilvus import DataType, MilvusClient
 
@@ -116,7 +118,7 @@ def made_before(options: ServerOptions, divided: bool) -> list[str]:
     told |= {"partitions": {"count": 3, "depth": 2}} if divided else {}
     paths = [f"/p/{part}/{number}.jpg" for part in range(3) for number in range(4)]
     rows = [row_of(record(path), vector_of(path)) | {"words": ["p", "jpg"]} for path in paths]
-    with closing(MilvusClient(options.url, token=options.token)) as client:
+    with closing(MilvusClient(options.store, token=options.token)) as client:
         schema = schema_of(embedder(), json.dumps(told))
         words = {"element_type": DataType.VARCHAR, "max_length": 65_535, "max_capacity": 4096}
         schema.add_field("words", DataType.ARRAY, **words)
@@ -135,7 +137,7 @@ def test_a_collection_of_the_version_before_answers_the_same(
 ) -> None:
     options = milvus_server.options(f"before_{divided}")
     paths = made_before(options, divided)
-    with closing(ServerStore.create(options, embedder())) as store:
+    with closing(ServerStore(options, embedder())) as store:
         store.finish(vector_of("typical")[None])
         assert found_paths(store) == paths_of(store.files()) == paths
         assert found_paths(store, folders=("/p/1",)) == paths[4:8]
@@ -148,7 +150,7 @@ def test_a_collection_of_the_version_before_answers_the_same(
 def test_a_collection_of_the_version_before_is_written(milvus_server: ServerEngine) -> None:
     options = milvus_server.options("before_written")
     paths = made_before(options, divided=False)
-    with closing(ServerStore.create(options, embedder())) as store:
+    with closing(ServerStore(options, embedder())) as store:
         write_images(store, "/p/new.jpg", paths[0])
         store.write_labels([(paths[1], {"cat": 0.5})])
         store.write(Changes(absent=[paths[2]], forgotten=[paths[3]]))
@@ -163,7 +165,7 @@ def test_a_collection_in_partitions_is_copied_and_not_written(
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path))
     options = milvus_server.options("before_divided")
     paths = made_before(options, divided=True)
-    with closing(ServerStore.create(options, embedder())) as store:
+    with closing(ServerStore(options, embedder())) as store:
         store.finish(vector_of("typical")[None])
         for change in (
             lambda: write_images(store, paths[0]),
@@ -177,7 +179,7 @@ def test_a_collection_in_partitions_is_copied_and_not_written(
                 change()
         assert found_paths(store) == paths
     assert main(shlex.split(str(told.value).partition("anything: footwork ")[2])) == 0
-    place = ServerPlace(StoreOptions(store=options.url, token=TOKEN, collection="before_divided_2"))
+    place = ServerPlace(replace(options, collection="before_divided_2"))
     with closing(place.open()) as copied:
         write_images(copied, paths[0])
         assert found_paths(copied) == paths
@@ -187,7 +189,7 @@ def test_two_machines_can_make_the_same_store(
     store: ServerStore, milvus_server: ServerEngine
 ) -> None:
     write_images(store, "/p/a.jpg")
-    with closing(ServerStore.create(milvus_server.options("alone"), embedder())) as other:
+    with closing(ServerStore(milvus_server.options("alone"), embedder())) as other:
         write_images(other, "/p/b.jpg")
         assert found_paths(other) == found_paths(store) == ["/p/a.jpg", "/p/b.jpg"]
 
@@ -205,7 +207,7 @@ def test_writers_at_once_lose_nothing(store: ServerStore, milvus_server: ServerE
 
     def write(name: str) -> None:
         try:
-            with closing(ServerStore.open(milvus_server.options("alone"))) as own:
+            with closing(ServerStore(milvus_server.options("alone"))) as own:
                 for batch in range(10):
                     mine = [f"/{name}/{batch}_{number}.jpg" for number in range(20)]
                     shared = [f"/shared/{number}.jpg" for number in range(20)]
@@ -238,7 +240,7 @@ def test_a_record_stands_with_its_own_vector_whoever_writes_at_once(
             own.write_labels((path, {"cat": number / 15}) for path in paths)
 
     embed(0)
-    with closing(ServerStore.open(milvus_server.options("alone"))) as other:
+    with closing(ServerStore(milvus_server.options("alone"))) as other:
         thread = threading.Thread(target=label, args=(other,))
         thread.start()
         for version in range(1, 16):
@@ -255,7 +257,7 @@ def test_what_a_killed_writer_was_told_is_there(
     store: ServerStore, milvus_server: ServerEngine
 ) -> None:
     options = milvus_server.options("alone")
-    arguments = [options.url, options.token, options.collection]
+    arguments = [options.store, options.token, options.collection]
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, *arguments], stdout=subprocess.PIPE, text=True
     ) as writer:
@@ -278,8 +280,8 @@ def test_what_a_killed_writer_was_told_is_there(
 def test_every_image_finds_itself_whatever_the_index(
     milvus_server: ServerEngine, index: str
 ) -> None:
-    options = milvus_server.options(f"index_{index}", index=index, index_params={}, breadth=64)
-    with closing(ServerStore.create(options, embedder())) as store:
+    options = milvus_server.options(f"index_{index}", index_type=index)
+    with closing(ServerStore(options, embedder())) as store:
         paths = [f"/p/{number}.jpg" for number in range(1500)]
         write_images(store, *paths)
         store.finish(vector_of("typical")[None])
@@ -290,7 +292,7 @@ def test_every_image_finds_itself_whatever_the_index(
 
 
 def test_a_store_of_two_shards_answers_the_same(milvus_server: ServerEngine) -> None:
-    with closing(ServerStore.create(milvus_server.options("two", shards=2), embedder())) as store:
+    with closing(ServerStore(milvus_server.options("two", shards=2), embedder())) as store:
         paths = sorted(f"/p/{number}.jpg" for number in range(60))
         write_images(store, *paths)
         store.write(Changes(forgotten=paths[:20]))
@@ -344,23 +346,9 @@ def test_the_server_ends_with_the_tests_however_they_end(
         pid = int(tests.stdout.readline())
         assert tests.stdout.readline() == "up\n"
         tests.kill()
-    descriptor = pidfd(pid)
-    if descriptor is not None:
-        signal_readable(descriptor)
-
-
-def pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None  # it has ended
-
-
-def signal_readable(descriptor: int) -> None:
-    """Wait until the process has ended."""
-    from select import select
-
-    try:
-        assert select([descriptor], [], [], 20)[0]
-    finally:
-        os.close(descriptor)
+    with suppress(ProcessLookupError):  # it has ended
+        descriptor = os.pidfd_open(pid)
+        try:
+            assert select([descriptor], [], [], 20)[0]
+        finally:
+            os.close(descriptor)

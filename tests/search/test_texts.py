@@ -18,7 +18,7 @@ from footwork.files import checksums
 from footwork.files.checksums import damage_in, write_checksums
 from search import ImageIndex, doctor
 from search.options import QueryOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.query.texts import Texts, embedder_of, open_texts, prepare_texts
 from tests.search.drawn import draw_photos
 

@@ -16,15 +16,15 @@ from search.answers.rows import date_text
 from search.duplicates.keepers import state_of
 from search.records import ImageRecord, file_date, file_state
 from search.store.protocol import Changes, Move, Store
-from search.update.update import Summary, update
+from search.update.differences import Summary
 from tests.search.collections import (
     ThumbEncoder,
+    again,
     held,
     indexed,
     new_store,
-    no_encoder,
     save_pictures,
-    surroundings,
+    update_with,
 )
 from tests.search.places import examined, faults, index_of
 
@@ -51,13 +51,8 @@ def store(empty: Store, photos: Path) -> Store:
     return empty
 
 
-def again(store: Store, photos: Path) -> Summary:
-    """An update in which nothing may be embedded."""
-    return update(store, [str(photos)], no_encoder())
-
-
 def rechecked(store: Store, photos: Path) -> Summary:
-    return update(store, [str(photos)], replace(surroundings(ThumbEncoder()), recheck=True))
+    return update_with(store, ThumbEncoder(), photos, recheck=True)
 
 
 def known(store: Store, path: Path) -> ImageRecord:
@@ -135,16 +130,6 @@ def test_what_changes_no_content_is_read_once_and_embeds_nothing(
     assert held(store) == before
     monkeypatch.setattr("search.update.differences.content_hash", None)  # nothing is read any more
     assert again(store, photos).unchanged == 3
-
-
-def test_a_copied_tree_takes_the_vectors_of_its_original(store: Store, photos: Path) -> None:
-    before = sorted(held(store).values())
-    (photos.parent / "copy").mkdir()
-    for path in photos.iterdir():
-        (photos.parent / "copy" / path.name).write_bytes(path.read_bytes())
-    summary = again(store, photos.parent / "copy")
-    assert (summary.added, summary.embedded) == (3, 0)
-    assert sorted(held(store).values()) == sorted(before * 2)
 
 
 def test_an_image_that_cannot_be_read_for_a_while_keeps_its_vector(

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from footwork.cli import main
-from footwork.errors import ConfigError, DataError, StoreError
+from footwork.errors import ConfigError, StoreError
 from search.options import ModelOptions, StoreOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
 from search.transfer.export import export_images
-from search.transfer.sources import IndexSource, NumpySource, ParquetSource
+from search.transfer.sources import IndexSource, NumpySource
 from search.transfer.transfer import copy_index, find_source
-from search.update.update import update
-from tests.search.collections import EMBEDDER, indexed, no_encoder, save_pictures
+from tests.search.collections import EMBEDDER, again, indexed, save_pictures
 from tests.search.filled import filled, model
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, known
@@ -131,7 +127,7 @@ def test_what_was_copied_is_not_embedded_again(tmp_path: Path) -> None:
     target = IndexFolder(tmp_path / "target")
     copy_index(IndexSource(index_of(tmp_path / "index", tmp_path / "photos")), target)
     with closing(target.open()) as store:
-        assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 5
+        assert again(store, tmp_path / "photos").unchanged == 5
         save_pictures(tmp_path / "photos", 2, first=50)
         assert indexed(store, tmp_path / "photos").embedded == 2
 
@@ -172,18 +168,14 @@ def test_an_index_of_another_model_is_not_mixed_in(place: IndexFolder, tmp_path:
         copy_index(IndexSource(other), IndexFolder(other.path))
 
 
-def foreign(folder: Path, vectors: Any, *paths: str) -> Path:
-    np.save(folder / "foreign.npy", np.asarray(vectors, np.float32))
-    lines = (json.dumps({"path": path}) + "\n" for path in paths)
-    (folder / "foreign.jsonl").write_text("".join(lines), "utf-8")
-    return folder / "foreign.npy"
-
-
 def test_vectors_of_others_are_normalised_and_their_model_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photo,) = save_pictures(tmp_path / "photos", 1)
-    path = foreign(tmp_path, np.full((2, 16), 3.0), str(photo), "/gone.jpg")
+    path = tmp_path / "foreign.npy"
+    np.save(path, np.full((2, 16), 3.0))
+    lines = (json.dumps({"path": one}) + "\n" for one in (str(photo), "/gone.jpg"))
+    path.with_suffix(".jsonl").write_text("".join(lines), "utf-8")
     target = IndexFolder(tmp_path / "target")
     with pytest.raises(ConfigError, match="Name the model with --model"):
         copy_index(NumpySource(path), target)
@@ -195,69 +187,7 @@ def test_vectors_of_others_are_normalised_and_their_model_named(
             str(photo): True,
             "/gone.jpg": False,
         }
-        assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
-
-
-def test_a_table_of_others_needs_paths_and_embeddings(tmp_path: Path) -> None:
-    path = tmp_path / "foreign.parquet"
-    rows = pyarrow.table({"path": ["/a"], "embedding": [[3.0, 4.0]]})
-    pyarrow.parquet.write_table(rows, path)
-    ((images, _),) = ParquetSource(path).batches()
-    assert np.allclose(images[0].vector, [0.6, 0.8])
-    pyarrow.parquet.write_table(rows.drop_columns(["path"]), path)
-    with pytest.raises(
-        DataError, match=r"foreign\.parquet lacks the column path, or has it twice\. Name"
-    ):
-        ParquetSource(path)
-
-
-@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
-def test_rows_that_are_no_vectors_are_named(tmp_path: Path, bad: float) -> None:
-    vectors = np.ones((4, 3))
-    vectors[[1, 3]] = bad
-    source = NumpySource(foreign(tmp_path, vectors, "/a", "/b", "/c", "/d"))
-    with pytest.raises(DataError, match=r"rows 2, 4 are zero or no numbers, 2 in this part"):
-        list(source.batches())
-
-
-def test_what_cannot_be_read_is_told_with_what_can(tmp_path: Path) -> None:
-    for kind, name in ((ParquetSource, "a.parquet"), (NumpySource, "a.npy")):
-        (tmp_path / name).write_bytes(b"something else")
-        (tmp_path / "a.jsonl").write_text('{"path": "/a"}\n')
-        with pytest.raises(DataError, match=rf"Cannot read .*/{name}: .*\. Name a file that"):
-            kind(tmp_path / name)
-
-
-def test_paths_and_embeddings_have_to_agree_in_number(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has 2 rows, but beside it stand 1 paths\\. Write a line"):
-        NumpySource(foreign(tmp_path, np.ones((2, 3)), "/a"))
-    (tmp_path / "foreign.jsonl").unlink()
-    with pytest.raises(DataError, match=r'in foreign\.jsonl, a line like {"path": "/photos/a\.jpg'):
-        NumpySource(tmp_path / "foreign.npy")
-
-
-@pytest.mark.parametrize(
-    ("ending", "beside"),
-    [(".csv", 'n,path\n1,"/p/a, b.jpg"\n2,/p/é.jpg\n'), (".txt", "/p/a, b.jpg\n/p/é.jpg\n")],
-)
-def test_a_list_of_paths_that_is_no_jsonl_is_refused_with_what_converts_it(
-    tmp_path: Path, ending: str, beside: str
-) -> None:
-    path = tmp_path / "it's.npy"
-    np.save(path, np.ones((2, 2), np.float32))
-    path.with_suffix(ending).write_text(beside, "utf-8")
-    with pytest.raises(DataError, match=rf"for each row, not in it's\{ending}\. Make it:") as told:
-        find_source(str(path), StoreOptions())
-    subprocess.run(str(told.value).partition("Make it:\n")[2], shell=True, check=True)
-    ((images, _),) = find_source(str(path), StoreOptions()).batches()
-    assert [one.record.path for one in images] == ["/p/a, b.jpg", "/p/é.jpg"]
-
-
-@pytest.mark.parametrize("name", ["vectors.csv", "vectors.TSV", "vectors.txt"])
-def test_a_text_file_of_embeddings_is_refused_with_what_is_read(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("path,embedding\n/a,0.6 0.8\n")
-    with pytest.raises(ConfigError, match=rf"a \.parquet or a \.npy file, not from .*/{name}\. S"):
-        find_source(str(tmp_path / name), StoreOptions())
+        assert again(store, tmp_path / "photos").unchanged == 1
 
 
 def test_the_command_skips_and_tells_what_is_no_image(

@@ -15,17 +15,17 @@ from footwork.errors import DataError
 from search.records import ImageRecord
 from search.store.embedded import EmbeddedStore
 from search.update.reading import FileReading, read_whole
-from search.update.update import summary_document, summary_text, update
+from search.update.update import summary_document, summary_text
 from tests.search.collections import (
     ThumbEncoder,
+    again,
     finds_itself,
     held,
     indexed,
     new_store,
-    no_encoder,
     save_picture,
     save_pictures,
-    surroundings,
+    update_with,
 )
 
 
@@ -40,7 +40,7 @@ def test_every_image_is_found_by_itself(store: EmbeddedStore, tmp_path: Path) ->
 def test_a_second_update_embeds_nothing(store: EmbeddedStore, tmp_path: Path) -> None:
     save_pictures(tmp_path / "photos", 5)
     indexed(store, tmp_path / "photos")
-    summary = update(store, [str(tmp_path / "photos")], no_encoder())
+    summary = again(store, tmp_path / "photos")
     assert summary.unchanged == 5
     assert not summary.has_changes
 
@@ -61,7 +61,7 @@ def test_a_changed_file_is_embedded_again(store: EmbeddedStore, tmp_path: Path) 
     before = held(store)
     save_picture(first, 99)
     encoder = ThumbEncoder()
-    summary = update(store, [str(tmp_path / "photos")], surroundings(encoder))
+    summary = update_with(store, encoder, tmp_path / "photos")
     assert summary.changed == 1
     assert encoder.seen == [str(first)]
     assert held(store)[str(first)] != before[str(first)]
@@ -81,8 +81,8 @@ def test_unreadable_files_are_named_and_not_tried_again_until_they_change(
     assert [(r.path, r.fault) for r in summary.unreadable] == [
         (str(bad), "it is no picture of a known kind")
     ]
-    again = update(store, [str(photos)], no_encoder())
-    assert [record.path for record in again.unreadable] == [str(bad)]
+    known = again(store, photos).unreadable
+    assert [record.path for record in known] == [str(bad)]
     save_picture(bad, 5)
     mended = indexed(store, photos)
     assert (mended.changed, mended.unreadable) == (1, [])
@@ -101,7 +101,7 @@ def test_roots_are_independent(store: EmbeddedStore, tmp_path: Path) -> None:
     indexed(store, tmp_path / "ab")
     assert len(held(store)) == 4
     shutil.rmtree(tmp_path / "ab")
-    update(store, [str(tmp_path / "a")], no_encoder())
+    again(store, tmp_path / "a")
     assert len(held(store)) == 4
     assert list(store.roots()) == [str(tmp_path / "a"), str(tmp_path / "ab")]
 
@@ -111,7 +111,7 @@ def test_names_that_are_not_utf_8(store: EmbeddedStore, tmp_path: Path) -> None:
     save_picture(path, 1)
     indexed(store, tmp_path / "photos")
     assert set(held(store)) == {str(path)}
-    assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
+    assert again(store, tmp_path / "photos").unchanged == 1
     assert Path(next(iter(held(store)))).exists()
 
 
@@ -143,10 +143,10 @@ def test_what_is_recorded_is_what_was_decoded(store: EmbeddedStore, tmp_path: Pa
                 save_picture(path, 50)  # between the look and the leap
                 yield from super().encode_sources([source])
 
-    update(store, [str(tmp_path / "photos")], surroundings(Late()))
+    update_with(store, Late(), tmp_path / "photos")
     record = store.records([str(path)])[str(path)]
     assert record.size == path.stat().st_size
-    assert update(store, [str(tmp_path / "photos")], no_encoder()).unchanged == 1
+    assert again(store, tmp_path / "photos").unchanged == 1
 
 
 def test_a_file_that_goes_before_its_turn_is_no_fault_but_told(
@@ -159,7 +159,7 @@ def test_a_file_that_goes_before_its_turn_is_no_fault_but_told(
             first.unlink(missing_ok=True)
             yield from super().encode_sources(sources)
 
-    summary = update(store, [str(tmp_path / "photos")], surroundings(Late()))
+    summary = update_with(store, Late(), tmp_path / "photos")
     assert (summary.added, summary.unreadable, summary.vanished) == (1, [], 1)
     assert summary.notes == ["1 file vanished before being read. Index again when they are back."]
     assert "1 added, 1 vanished" in summary_text(summary, "index")
@@ -180,7 +180,7 @@ def test_a_folder_that_goes_while_it_is_read_is_told_and_read_when_it_is_back(
                     photos.rename(tmp_path / "away")
                 yield from super().encode_sources([source])
 
-    summary = update(store, [str(photos)], surroundings(Leaving()))
+    summary = update_with(store, Leaving(), photos)
     assert (summary.added, summary.vanished) == (2, 3)
     assert "3 files vanished before being read" in summary.notes[0]
     (tmp_path / "away").rename(photos)

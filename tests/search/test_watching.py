@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from search.place.folder import IndexFolder
-from search.update import watching
-from search.update.indexing import Indexer
+from search.place import IndexFolder
+from search.update import indexing
+from search.update.indexing import Indexer, own_files, watched_updates
 from search.update.update import summary_text
-from search.update.watching import watched_updates
 from tests.search.collections import save_pictures
 from tests.search.places import holdings, index_of
 
@@ -21,8 +20,8 @@ from tests.search.places import holdings, index_of
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[IndexFolder, Path]:
     """An index within the folder that it is of, and its only picture; copies need no model."""
-    monkeypatch.setattr(watching, "QUIET", 20)
-    monkeypatch.setattr(watching, "AGAIN", 100)
+    monkeypatch.setattr(indexing, "QUIET", 20)
+    monkeypatch.setattr(indexing, "AGAIN", 100)
     [picture] = save_pictures(tmp_path / "photos", 1)
     return index_of(tmp_path / "photos" / "index", tmp_path / "photos"), picture
 
@@ -148,6 +147,6 @@ def test_what_was_away_and_comes_back_as_it_was_is_told(
 def test_what_an_update_writes_calls_for_no_other(watched: tuple[IndexFolder, Path]) -> None:
     place, picture = watched
     written = place.path / "generation-1" / "catalog.sqlite-wal"
-    ignored = watching._own_files(place)
+    ignored = own_files(place)
     assert any(str(written).startswith(str(path)) for path in ignored)
     assert not any(str(picture).startswith(str(path)) for path in ignored)

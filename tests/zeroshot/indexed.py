@@ -11,7 +11,7 @@ import pytest
 
 from footwork.cli import main
 from search.filters import Filter
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from tests.zeroshot.test_cli import SHAPES
 
 WORDS = ["--labels", ",".join(SHAPES)]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from footwork.cli import main
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from tests.zeroshot.indexed import ALWAYS, WORDS, answers, complaint, known_labels, labelled
 from tests.zeroshot.test_cli import SHAPES, draw_folder
 

@@ -1,4 +1,4 @@
-"""What an index knows of its files, in SQLite: its tables, opened and checked.
+"""What an index knows of its files, in SQLite: its tables, opened and checked; and their copy.
 
 A transaction commits after the vectors that it names are on the disk: so what the catalog names is
 always there, and what it does not name may be overwritten.
@@ -7,17 +7,21 @@ always there, and what it does not name may be overwritten.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from footwork.arrays import IntArray
 from footwork.errors import StoreError
+from footwork.files.folders import published_file
 from footwork.files.plain_files import require_no_link
 from search.store.protocol import Embedder
 
@@ -76,15 +80,15 @@ WHERE format IS NOT NULL
 _OTHERS = ("names_", "sqlite_")
 """Tables of SQLite's own making: in which a virtual one lies, or its statistics."""
 
-
-FILE_NAME = "catalog.sqlite"
-
-_WAIT = 10.0  # seconds for another process to end its transaction
-
+FILE_NAME, COPY_NAME = "catalog.sqlite", "catalog-copy.sqlite"
+APART, FEW = 600.0, 1000
+"""A copy that is no older than so many seconds, and lacks fewer vectors than that, or than one in a
+hundred, stays: `index --watch` updates whenever a photo comes, and for a million it has 0.6 GB."""
 VECTORS = re.compile(r"vectors(-[0-9]{1,9})?\.f32")
 """What a vector file may be called."""
-_WIDEST, _MOST_SLOTS = 1 << 16, 1 << 40
 
+_WIDEST, _MOST_SLOTS = 1 << 16, 1 << 40
+_WAIT = 10.0  # seconds for another process to end its transaction
 _SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
@@ -97,15 +101,26 @@ SELECT group_concat(slot) FROM files INDEXED BY files_absent WHERE NOT present
 _DAMAGED = (
     "The catalog is damaged: footwork search doctor --repair puts its last good copy in its place."
 )
+_ADVICE = {
+    "SQLITE_FULL": "Free some space on the disk, then run the command again; nothing is lost.",
+    "SQLITE_READONLY": (
+        "The index cannot be written; make its folder writable, or copy it elsewhere."
+    ),
+    **dict.fromkeys(
+        ("SQLITE_CANTOPEN", "SQLITE_PERM"),
+        "See that its folder and the files in it may be read and written, or copy the index "
+        "elsewhere.",
+    ),
+    "SQLITE_BUSY": "Another process writes. Wait for it, then run the command again.",
+}
+"""How SQLite's name of an error begins → what to do."""
+
+Mode = Literal["read", "write", "copy"]
+"""How a catalog is opened; a copy is read as it stands in its file, whatever lies beside it."""
 
 
 class Catalog:
-    """A catalog file, opened to read, or to read and write.
-
-    Args:
-        path: The file.
-        connection: To it.
-    """
+    """A catalog file with a connection to it."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self.connection = path, connection
@@ -128,24 +143,16 @@ class Catalog:
 
     @property
     def embedder(self) -> Embedder:
-        """Whose vectors they are.
-
-        Raises:
-            StoreError: It does not tell.
-        """
+        """Whose vectors they are; `StoreError` if it does not tell, as of the next two."""
         value = self.fact("embedder")
-        found = embedder_of_fact(value)
-        if found is None:
+        embedder = embedder_of_fact(value)
+        if embedder is None:
             raise self.spoilt(f"it tells no model, but {value!r:.300}")
-        return found
+        return embedder
 
     @property
     def vectors_name(self) -> str:
-        """Of the vector file, beside the catalog.
-
-        Raises:
-            StoreError: It tells none.
-        """
+        """Of the vector file, beside the catalog."""
         value = self.fact("vectors")
         if isinstance(value, str) and VECTORS.fullmatch(value):
             return value
@@ -155,11 +162,7 @@ class Catalog:
 
     @property
     def slot_count(self) -> int:
-        """Rows of the vector file that are used, or were.
-
-        Raises:
-            StoreError: It does not tell.
-        """
+        """Rows of the vector file that are used, or were."""
         value = self.fact("slots")
         if type(value) is int and 0 <= value <= _MOST_SLOTS:
             return value
@@ -171,13 +174,13 @@ class Catalog:
             return json.loads(self.one("SELECT value FROM facts WHERE name = ?", name))
         raise self.spoilt(f"it does not tell its {name}")
 
-    def spoilt(self, what: str) -> StoreError:
-        """What is to be raised where the catalog holds what none of ours does."""
-        return spoilt_catalog(self.path, what)
-
     def set_fact(self, name: str, value: Any) -> None:
         """Keep a value under a name."""
         self.run("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, json.dumps(value))
+
+    def spoilt(self, what: str) -> StoreError:
+        """What is to be raised where the catalog holds what none of ours does."""
+        return spoilt_catalog(self.path, what)
 
     def run(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """Execute a statement."""
@@ -193,7 +196,11 @@ class Catalog:
         return row[0] if row else None
 
     def slots(
-        self, condition: str, values: Sequence[Any], limit: int = -1, source: str = "files"
+        self,
+        condition: str = "slot IS NOT NULL",
+        values: Sequence[Any] = (),
+        limit: int = -1,
+        source: str = "files",
     ) -> IntArray:
         """Where the vectors of files lie that fulfil a condition.
 
@@ -231,11 +238,7 @@ def embedder_of_fact(value: Any) -> Embedder | None:
 
 
 def create_catalog(path: Path) -> None:
-    """Make an empty catalog.
-
-    Raises:
-        StoreError: The file cannot be written.
-    """
+    """Make an empty catalog; `StoreError` where it cannot be written."""
     with translated(path), closing(_connect(path, "rwc")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         added = "".join(f"ALTER TABLE files ADD COLUMN {column};" for column in _LATER)
@@ -243,20 +246,18 @@ def create_catalog(path: Path) -> None:
         connection.executescript(f"BEGIN; {_SCHEMA} {added} {version} COMMIT;")
 
 
-def open_catalog(path: Path, *, to_write: bool) -> Catalog:
-    """Open a catalog that exists.
+def open_catalog(path: Path, mode: Mode) -> Catalog:
+    """Open a catalog that exists; one of format 1 is brought up to date.
 
     Raises:
         StoreError: It is missing, damaged, of another format, or cannot be read or written.
     """
-    require_plain_catalog(path)
-    if not path.stat().st_size:  # SQLite would delete its log, of which something may be saved
-        raise spoilt_catalog(path, "it is empty")
+    _require_plain(path)
     with translated(path), ExitStack() as held:
-        connection = _connect(path, "rw") if to_write else _connect_to_read(path)
+        connection = _connected(path, mode)
         held.callback(connection.close)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 1:
+        if version == 1 and mode != "copy":
             _upgrade(path)
         elif version != FORMAT:
             raise StoreError(
@@ -270,21 +271,37 @@ def open_catalog(path: Path, *, to_write: bool) -> Catalog:
     return Catalog(path, connection)
 
 
-def open_copy(path: Path) -> Catalog:
-    """Open the copy of a catalog, to read: as it stands in its file, whatever lies beside that.
+@contextmanager
+def reading(path: Path, mode: Mode = "read") -> Iterator[Catalog]:
+    """A catalog that is open within the block, read as of one moment."""
+    catalog = open_catalog(path, mode)
+    with closing(catalog.connection), catalog.snapshot():
+        yield catalog
 
-    Raises:
-        StoreError: It is missing, damaged, of another format, or cannot be read.
-    """
-    require_plain_catalog(path)
-    with translated(path), ExitStack() as held:
-        connection = _connect(path, "ro&immutable=1")
-        held.callback(connection.close)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != FORMAT or not _has_our_tables(connection):
-            raise spoilt_catalog(path, "its tables are not those of an index of this version")
-        held.pop_all()
-    return Catalog(path, connection)
+
+@contextmanager
+def writing(path: Path) -> Iterator[Catalog]:
+    """A catalog that is open within the block, where everything is written, or nothing."""
+    catalog = open_catalog(path, "write")
+    with closing(catalog.connection), catalog.transaction():
+        yield catalog
+
+
+def _require_plain(path: Path) -> None:
+    """See that a catalog is there, and no link to something else."""
+    if path.parent.is_dir() and not (path.exists() or path.is_symlink()):
+        raise spoilt_catalog(path, "it is missing")
+    if not path.is_file():
+        message = f"No index in {path.parent}. Make one: footwork search index FOLDER."
+        raise StoreError(message)
+    try:
+        for end in ("", "-wal", "-shm"):
+            require_no_link(path.with_name(path.name + end))
+    except OSError as error:
+        message = f"{path} is not opened: {error.strerror}. Put the file in its place."
+        raise StoreError(message) from error
+    if not path.stat().st_size:  # SQLite would delete its log, of which something may be saved
+        raise spoilt_catalog(path, "it is empty")
 
 
 def _upgrade(path: Path) -> None:
@@ -307,13 +324,9 @@ def _upgrade(path: Path) -> None:
 
 
 def _has_our_tables(connection: sqlite3.Connection, later: int = len(_LATER)) -> bool:
-    """Whether a file has these tables and nothing else, as its own schema tells.
+    """Whether a file has these tables, with so many later columns, and nothing else.
 
     A trigger, a view or a column that computes would do what whoever made the file pleases.
-
-    Args:
-        connection: To the file.
-        later: How many of the later columns it is to have.
     """
     rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
     statements = {
@@ -326,33 +339,9 @@ def _has_our_tables(connection: sqlite3.Connection, later: int = len(_LATER)) ->
     return statements == {sql.replace("slot INTEGER )", columns) for sql in ours}
 
 
-def require_plain_catalog(path: Path) -> None:
-    """See that a catalog is there, and no link to something else.
-
-    Raises:
-        StoreError: It is not.
-    """
-    if path.parent.is_dir() and not (path.exists() or path.is_symlink()):
-        raise spoilt_catalog(path, "it is missing")
-    if not path.is_file():
-        message = f"No index in {path.parent}. Make one: footwork search index FOLDER."
-        raise StoreError(message)
-    try:
-        for end in ("", "-wal", "-shm"):
-            require_no_link(path.with_name(path.name + end))
-    except OSError as error:
-        message = f"{path} is not opened: {error.strerror}. Put the file in its place."
-        raise StoreError(message) from error
-
-
-def empty_log(path: Path) -> None:
-    """Bring all into the catalog itself: it may be copied to where nothing can be written."""
-    catalog = open_catalog(path, to_write=True)
-    with translated(path), closing(catalog.connection) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, mode: Mode) -> sqlite3.Connection:
+    if mode != "read":
+        return _connect(path, {"write": "rw", "copy": "ro&immutable=1"}[mode])
     try:
         return _connect(path, "ro", "SELECT count(*) FROM roots")
     except sqlite3.OperationalError:
@@ -364,7 +353,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str, *statements: str) -> sqlite3.Connection:
-    """A connection of a mode, through which some statements have been executed."""
+    """A connection of a mode of SQLite's, through which some statements have been executed."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -394,15 +383,16 @@ def _written(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """SQLite's errors in words that help.
-
-    Raises:
-        StoreError: Any of them.
-    """
+    """SQLite's errors as `StoreError`, in words that help."""
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}. {_advice(error)}") from error
+        advice = "Run the command again; if it fails once more: footwork search doctor."
+        if is_damage(error):
+            advice = _DAMAGED
+        name = getattr(error, "sqlite_errorname", "")
+        advice = next((told for begin, told in _ADVICE.items() if name.startswith(begin)), advice)
+        raise StoreError(f"{path}: {error}. {advice}") from error
 
 
 def spoilt_catalog(path: Path, what: str) -> StoreError:
@@ -420,19 +410,78 @@ def is_damage(error: BaseException | None) -> bool:
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"))
 
 
-def _advice(error: sqlite3.Error) -> str:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL"):
-        return "Free some space on the disk, then run the command again; nothing is lost."
-    if name.startswith("SQLITE_READONLY"):
-        return "The index cannot be written; make its folder writable, or copy it elsewhere."
-    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
+def empty_log(path: Path) -> None:
+    """Bring all into the catalog itself: it may be copied to where nothing can be written."""
+    catalog = open_catalog(path, "write")
+    with translated(path), closing(catalog.connection) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def keep_copy(folder: Path) -> str | None:
+    """Renew the copy, to which a repair goes back, where the catalog has changed, and is sound.
+
+    It names vectors where they lay when it was made. New ones are only ever added behind those,
+    which so stay what they were, until somebody counts fewer of them or has another file named:
+    who does that drops the copy first.
+
+    No other process may update meanwhile. Returned is what kept it from being renewed, in
+    sentences; the one before is still there then.
+    """
+    path, copy = folder / FILE_NAME, folder / COPY_NAME
+    try:
+        require_no_link(copy)
+        catalog = open_catalog(path, "read")
+        with closing(catalog.connection):
+            state = path.stat()
+            if _is_recent(copy, state, catalog):
+                return None
+            with published_file(copy) as temporary:
+                _back_up(catalog, temporary)
+                os.utime(temporary, ns=(state.st_mtime_ns, state.st_mtime_ns))
+    except StoreError as error:
+        return f"The catalog was not copied. {error}"
+    except OSError as error:
         return (
-            "See that its folder and the files in it may be read and written, or copy "
-            "the index elsewhere."
+            f"The catalog was not copied. {copy} cannot be written: {error.strerror}. Make room, "
+            "or what stands there away; the index is complete."
         )
-    if name.startswith("SQLITE_BUSY"):
-        return "Another process writes. Wait for it, then run the command again."
-    if is_damage(error):
-        return _DAMAGED
-    return "Run the command again; if it fails once more: footwork search doctor."
+    return None
+
+
+def drop_copy(folder: Path) -> None:
+    """Delete the copy: something that it names is about to be no longer so."""
+    (folder / COPY_NAME).unlink(missing_ok=True)
+
+
+def copy_time(folder: Path) -> str | None:
+    """When the catalog was last changed before it was copied; None without a copy."""
+    with suppress(OSError, OverflowError, ValueError):  # of the year 10,000
+        changed = (folder / COPY_NAME).stat().st_mtime
+        return f"{datetime.fromtimestamp(changed):%Y-%m-%d %H:%M}"
+    return None
+
+
+def _is_recent(copy: Path, state: os.stat_result, catalog: Catalog) -> bool:
+    try:
+        found = copy.stat()
+    except FileNotFoundError:
+        return False
+    log = catalog.path.with_name(f"{FILE_NAME}-wal")
+    if (found.st_mtime_ns, found.st_size) == (state.st_mtime_ns, state.st_size):
+        return not (log.exists() and log.stat().st_size)
+    with suppress(StoreError), reading(copy, "copy") as opened:
+        known = opened.slot_count
+        is_near = catalog.slot_count - known in range(min(FEW, known // 100))
+        return is_near and 0 <= time.time() - found.st_ctime < APART
+    return False
+
+
+def _back_up(catalog: Catalog, target: Path) -> None:
+    with translated(catalog.path), closing(sqlite3.connect(target, isolation_level=None)) as new:
+        new.execute("PRAGMA journal_mode = OFF")  # of a file that nobody has yet
+        new.execute("PRAGMA synchronous = OFF")
+        catalog.connection.backup(new)
+        new.execute("PRAGMA journal_mode = DELETE")  # so that a reader puts no log beside it
+        (found,) = new.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise spoilt_catalog(catalog.path, str(found))

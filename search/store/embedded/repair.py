@@ -22,23 +22,27 @@ from footwork.errors import StoreError
 from footwork.files.faults import counted
 from search.findings import Finding
 from search.paths import real_path
-from search.store.embedded import rows as file_rows
-from search.store.embedded.approximate import ApproximateIndex, Covered
+from search.store.embedded import rows
 from search.store.embedded.catalog import (
+    COPY_NAME,
     FILE_NAME,
     VECTORS,
     Catalog,
+    copy_time,
     create_catalog,
+    drop_copy,
     embedder_of_fact,
     empty_log,
     is_damage,
+    keep_copy,
     open_catalog,
-    open_copy,
+    reading,
+    writing,
 )
-from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, keep_copy
-from search.store.embedded.compaction import compact
-from search.store.embedded.vectors import VectorFile, checksums_of, spoilt_rows
+from search.store.embedded.nearest import RECORD, ApproximateIndex
+from search.store.embedded.vectors import VectorFile, checksums_of, compact, spoilt_rows
 
+COPY_FAULT = "copy of the catalog"
 _BLOCK = 16_384
 _TOLD = 20  # faults that SQLite is asked to list
 _OURS = re.compile(
@@ -48,10 +52,8 @@ _OURS = re.compile(
 """Names that only this engine gives."""
 _NEW, _ASIDE = ".catalog-repaired.sqlite", "catalog-damaged.sqlite"
 _COPY_ASIDE = "catalog-damaged-copy.sqlite"
-_APPROXIMATE = "approximate.json"
 _UNCHECKED = "slot IS NOT NULL AND checksum IS NULL"
 _ODD_LABEL = "typeof(label) != 'text' OR typeof(score) != 'real'"
-COPY_FAULT = "copy of the catalog"
 _NO_VECTOR = "lost embeddings"
 _LOST = "they are forgotten, and the next footwork search index embeds them again"
 
@@ -59,11 +61,10 @@ _LOST = "they are forgotten, and the next footwork search index embeds them agai
 def catalog_damage(folder: Path) -> str | None:
     """What is broken in a catalog, by SQLite's own account; None for nothing.
 
-    Raises:
-        StoreError: It is of another format, or not to be read.
+    `StoreError` where it is of another format, or not to be read.
     """
     try:
-        return _damage(open_catalog(folder / FILE_NAME, to_write=False))
+        return _damage(open_catalog(folder / FILE_NAME, "read"))
     except StoreError as error:
         if is_damage(error.__cause__):
             return str(error.__cause__)
@@ -73,7 +74,7 @@ def catalog_damage(folder: Path) -> str | None:
 def copy_damage(folder: Path) -> str | None:
     """The same of its copy, which is of no use either where it cannot be read."""
     try:
-        return _damage(open_copy(folder / COPY_NAME))
+        return _damage(open_catalog(folder / COPY_NAME, "copy"))
     except StoreError as error:
         return str(error.__cause__ or error)
 
@@ -82,14 +83,14 @@ def _damage(catalog: Catalog) -> str | None:
     """Every row is read as who answers would read it."""
     try:
         with closing(catalog.connection), catalog.snapshot():
-            rows = catalog.run(f"PRAGMA integrity_check({_TOLD})").fetchall()
-            faults = [line for (text,) in rows if text != "ok" for line in str(text).splitlines()]
+            checks = catalog.run(f"PRAGMA integrity_check({_TOLD})").fetchall()
+            faults = [line for (text,) in checks if text != "ok" for line in str(text).splitlines()]
             words = catalog.one("SELECT count(*) FROM names")
-            _ = (catalog.embedder, catalog.vectors_name, catalog.slot_count, catalog.dead_slots())
-            _ = (file_rows.read_roots(catalog), file_rows.read_exclusions(catalog))
-            _ = catalog.slots("slot IS NOT NULL", ())
-            files = sum(1 for _ in file_rows.read_files(catalog, "true"))
-            if wrong := file_rows.wrong_words(catalog):
+            _ = (catalog.embedder, catalog.vectors_name, catalog.slot_count)
+            _ = (catalog.dead_slots(), catalog.slots())
+            _ = (rows.read_roots(catalog), rows.read_exclusions(catalog))
+            files = sum(1 for _ in rows.read_files(catalog))
+            if wrong := rows.wrong_words(catalog):
                 raise catalog.spoilt(f"the words of {wrong:,} files are not those of their paths")
             if catalog.one(f"SELECT count(*) FROM labels WHERE {_ODD_LABEL}"):
                 raise catalog.spoilt("a label is no text, or its score no number")
@@ -113,8 +114,7 @@ def prospect(folder: Path) -> str:
             f"its copy cannot be taken either ({damage}), so that --repair begins it anew, keeps "
             "it beside with its vectors, and footwork search index embeds every photo again"
         )
-    copy = open_copy(folder / COPY_NAME)
-    with closing(copy.connection):
+    with reading(folder / COPY_NAME, "copy") as copy:
         return (
             f"--repair goes back to its copy of {copy_time(folder)}, with {_counted_rows(copy)}; "
             "what has come since, footwork search index embeds again"
@@ -137,7 +137,7 @@ def restore_catalog(folder: Path, embedder: Mapping[str, Any] | None) -> str:
     Raises:
         StoreError: Nothing tells the model, or it cannot be written; all is as it was.
     """
-    path, new = folder / FILE_NAME, folder / _NEW
+    new = folder / _NEW
     _remove(new)
     is_copy = copy_damage(folder) is None
     try:
@@ -145,7 +145,7 @@ def restore_catalog(folder: Path, embedder: Mapping[str, Any] | None) -> str:
             shutil.copyfile(folder / COPY_NAME, new)
         else:
             create_catalog(new)
-        catalog = open_catalog(new, to_write=True)
+        catalog = open_catalog(new, "write")
         with closing(catalog.connection):
             catalog.run("PRAGMA journal_mode = WAL")
             with catalog.transaction():
@@ -154,7 +154,7 @@ def restore_catalog(folder: Path, embedder: Mapping[str, Any] | None) -> str:
             catalog.run("PRAGMA wal_checkpoint(TRUNCATE)")
         if _set_aside(folder, with_copy=not is_copy):
             done += f" The damaged one is {folder / _ASIDE}."
-        new.replace(path)
+        new.replace(folder / FILE_NAME)
     except BaseException:
         _remove(new)
         raise
@@ -162,10 +162,10 @@ def restore_catalog(folder: Path, embedder: Mapping[str, Any] | None) -> str:
 
 
 def _went_back(catalog: Catalog, folder: Path) -> str:
-    rows = catalog.run(f"SELECT path FROM files WHERE {_UNCHECKED}").fetchall()
-    unproven = [real_path(path) for (path,) in rows]
-    for path in unproven:  # whether the vectors there are still theirs, nothing would tell
-        file_rows.delete_file(catalog, path)
+    # Whether the vectors of files without a checksum are still theirs, nothing would tell.
+    unproven = _paths(catalog, _UNCHECKED)
+    for path in unproven:
+        rows.delete_file(catalog, path)
     lost = f", without {counted(len(unproven), 'file')} of no checksum" if unproven else ""
     return (
         f"the catalog is its copy of {copy_time(folder)} again, with {_counted_rows(catalog)}"
@@ -182,7 +182,7 @@ def _begun(catalog: Catalog, folder: Path, embedder: Mapping[str, Any] | None) -
             "model. Move the index away, and index the photos anew."
         )
     found = [VECTORS.fullmatch(path.name) for path in folder.glob("vectors*.f32")]
-    used = [int((one[1] or "-1")[1:]) for one in found if one]
+    used = [int((name[1] or "-1")[1:]) for name in found if name]
     catalog.set_fact("embedder", asdict(model))
     catalog.set_fact("vectors", f"vectors-{max(used) + 1}.f32" if used else "vectors.f32")
     catalog.set_fact("slots", 0)
@@ -197,6 +197,12 @@ def _counted_rows(catalog: Catalog) -> str:
         catalog.one(f"SELECT count(*) FROM {name}") for name in ("files", "labels", "roots")
     )
     return f"{counted(files, 'file')}, {counted(labels, 'label')} and {counted(roots, 'folder')}"
+
+
+def _paths(catalog: Catalog, condition: str, *values: Any) -> list[str]:
+    # Not through the index, which forbids that two have one slot.
+    statement = f"SELECT path FROM files NOT INDEXED WHERE {condition} ORDER BY path"
+    return [real_path(path) for (path,) in catalog.run(statement, *values).fetchall()]
 
 
 def _set_aside(folder: Path, *, with_copy: bool) -> bool:
@@ -214,32 +220,27 @@ def _set_aside(folder: Path, *, with_copy: bool) -> bool:
     return is_there
 
 
-def _kept_aside(folder: Path, vectors: str) -> list[Path]:
-    """What repairs have kept: the newest catalog, for earlier versions kept one for each."""
-    every = [one for one in folder.glob("catalog-damaged*.sqlite") if one.name != _COPY_ASIDE]
-    kept = sorted(every, key=lambda path: path.lstat().st_mtime_ns)[-1:]
-    kept += [one.with_name(f"{one.name}-wal") for one in kept]
-    kept = [one for one in (*kept, folder / _COPY_ASIDE) if one.exists()]
-    if kept:
-        kept += sorted(one for one in folder.glob("vectors*.f32") if VECTORS.fullmatch(one.name))
-    return [one for one in kept if one.name != vectors]
-
-
 def _remove(path: Path) -> None:
     for end in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + end).unlink(missing_ok=True)
 
 
-def inspect_folder(folder: Path) -> list[Finding]:
-    """What is wrong beside a sound catalog.
+def _kept_aside(folder: Path, vectors: str) -> list[Path]:
+    """What repairs have kept: the newest catalog, for earlier versions kept one for each."""
+    every = [path for path in folder.glob("catalog-damaged*.sqlite") if path.name != _COPY_ASIDE]
+    kept = sorted(every, key=lambda path: path.lstat().st_mtime_ns)[-1:]
+    kept += [path.with_name(f"{path.name}-wal") for path in kept]
+    kept = [path for path in (*kept, folder / _COPY_ASIDE) if path.exists()]
+    if kept:
+        kept += sorted(path for path in folder.glob("vectors*.f32") if VECTORS.fullmatch(path.name))
+    return [path for path in kept if path.name != vectors]
 
-    Raises:
-        StoreError: The catalog cannot be read.
-    """
+
+def inspect_folder(folder: Path) -> list[Finding]:
+    """What is wrong beside a sound catalog; `StoreError` where that cannot be read."""
 
     def inspected() -> list[Finding]:
-        catalog = open_catalog(folder / FILE_NAME, to_write=False)
-        with closing(catalog.connection), catalog.snapshot():
+        with reading(folder / FILE_NAME) as catalog:
             return [*_of_vectors(catalog, folder), *_of_files(catalog, folder)]
 
     findings = inspected()
@@ -251,8 +252,7 @@ def _of_vectors(catalog: Catalog, folder: Path) -> Iterator[Finding]:
     for kind, (paths, what) in _unsound(catalog, folder).items():
         if paths:
             yield Finding(kind, len(paths), f"{what}; with --repair {_LOST}", tuple(paths))
-    count, last = catalog.slot_count, catalog.one("SELECT max(slot) FROM files")
-    used = 0 if last is None else last + 1
+    count, used = catalog.slot_count, _used(catalog)
     if used > count:
         yield Finding("miscounted vectors", 1, "more are named than counted; --repair counts anew")
     elif count > max(_vector_file(catalog, folder).stored(), used):
@@ -295,18 +295,13 @@ def mend_folder(folder: Path, *, shrink: bool) -> str | None:
         shrink: Whether to close holes.
 
     Returns:
-        As `keep_copy`.
-
-    Raises:
-        StoreError: Something cannot be read or written.
+        As `keep_copy`; what cannot be read or written otherwise is a `StoreError`.
     """
-    catalog = open_catalog(folder / FILE_NAME, to_write=True)
-    with closing(catalog.connection), catalog.transaction():
+    with writing(folder / FILE_NAME) as catalog:
         for paths, _ in _unsound(catalog, folder).values():
             for path in paths:
-                file_rows.delete_file(catalog, path)
-        last = catalog.one("SELECT max(slot) FROM files")
-        used = 0 if last is None else last + 1
+                rows.delete_file(catalog, path)
+        used = _used(catalog)
         if used < catalog.slot_count:
             drop_copy(folder)
         catalog.set_fact("slots", used)
@@ -314,8 +309,7 @@ def mend_folder(folder: Path, *, shrink: bool) -> str | None:
         _add_checksums(catalog, folder)
     if shrink:
         compact(folder)
-    catalog = open_catalog(folder / FILE_NAME, to_write=False)
-    with closing(catalog.connection):
+    with reading(folder / FILE_NAME) as catalog:
         _drop_stale(catalog, folder)
         for unnamed in _left_over(folder, catalog.vectors_name):
             unnamed.unlink(missing_ok=True)
@@ -325,37 +319,31 @@ def mend_folder(folder: Path, *, shrink: bool) -> str | None:
 
 def _unsound(catalog: Catalog, folder: Path) -> dict[str, tuple[list[str], str]]:
     """Kind of finding → images that have no vector of their own, and why."""
-    slots, file = catalog.slots("slot IS NOT NULL", ()), _vector_file(catalog, folder)
+    slots, file = catalog.slots(), _vector_file(catalog, folder)
     stored = file.stored()
     kept = slots[slots < stored]
     vectors = file.rows(int(kept[-1]) + 1 if len(kept) else 0)
     spoilt = list[int]()
     for start in range(0, len(kept), _BLOCK):
-        known, checksums = file_rows.checksums_at(catalog, kept[start : start + _BLOCK].tolist())
+        known, checksums = rows.checksums_at(catalog, kept[start : start + _BLOCK].tolist())
         part = np.array(known, np.int64)
         spoilt += part[spoilt_rows(vectors[part], checksums)].tolist()
-
-    def paths(condition: str, *values: Any) -> list[str]:
-        # Not through the index, which forbids that two have one slot.
-        rows = catalog.run(
-            f"SELECT path FROM files NOT INDEXED WHERE {condition} ORDER BY path", *values
-        )
-        return [real_path(path) for (path,) in rows]
-
     listed, beyond = "slot IN (SELECT value FROM json_each(?))", slots[slots >= stored].tolist()
     twice = "SELECT slot FROM files NOT INDEXED WHERE slot NOT NULL GROUP BY slot"
+    shared = _paths(catalog, f"slot IN ({twice} HAVING count(*) > 1)")
+    why_spoilt = "not what was written, or not of length 1"
+    without = _paths(catalog, "slot IS NULL AND fault IS NULL")
     return {
-        _NO_VECTOR: (paths(listed, json.dumps(beyond)), "the vector file ends before"),
-        "spoilt embeddings": (
-            paths(listed, json.dumps(spoilt)),
-            "not what was written, or not of length 1",
-        ),
-        "shared embeddings": (
-            paths(f"slot IN ({twice} HAVING count(*) > 1)"),
-            "two files have one",
-        ),
-        "no embedding": (paths("slot IS NULL AND fault IS NULL"), "and no reason why not"),
+        _NO_VECTOR: (_paths(catalog, listed, json.dumps(beyond)), "the vector file ends before"),
+        "spoilt embeddings": (_paths(catalog, listed, json.dumps(spoilt)), why_spoilt),
+        "shared embeddings": (shared, "two files have one"),
+        "no embedding": (without, "and no reason why not"),
     }
+
+
+def _used(catalog: Catalog) -> int:
+    """Rows of the vector file up to the last that a file has."""
+    return int(catalog.one("SELECT coalesce(max(slot) + 1, 0) FROM files"))
 
 
 def _vector_file(catalog: Catalog, folder: Path) -> VectorFile:
@@ -364,7 +352,7 @@ def _vector_file(catalog: Catalog, folder: Path) -> VectorFile:
 
 def _add_checksums(catalog: Catalog, folder: Path) -> None:
     """To vectors that were written without one: they are of length 1, and no more is known."""
-    slots = catalog.slots(_UNCHECKED, ())
+    slots = catalog.slots(_UNCHECKED)
     vectors = _vector_file(catalog, folder).rows(catalog.slot_count if len(slots) else 0)
     for start in range(0, len(slots), _BLOCK):
         part = slots[start : start + _BLOCK]
@@ -374,21 +362,20 @@ def _add_checksums(catalog: Catalog, folder: Path) -> None:
 
 def _is_stale(catalog: Catalog, folder: Path) -> bool:
     """Whether there is an approximate index of other vectors, or a damaged one."""
-    state = Covered(catalog.vectors_name, catalog.slot_count, catalog.embedder.width)
-    return (folder / _APPROXIMATE).exists() and not ApproximateIndex(folder).covers(state)
+    return (folder / RECORD).exists() and not ApproximateIndex(folder).covers(catalog)
 
 
 def _drop_stale(catalog: Catalog, folder: Path) -> None:
     """Give it up before new vectors can come in the places of those that it knows."""
     if _is_stale(catalog, folder):
-        (folder / _APPROXIMATE).unlink(missing_ok=True)
+        (folder / RECORD).unlink(missing_ok=True)
 
 
 def _left_over(folder: Path, vectors: str) -> list[Path]:
     """Files that a killed process left, or that nothing names any more."""
     named = {vectors, COPY_NAME, *(path.name for path in _kept_aside(folder, vectors))}
-    named |= {FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", _APPROXIMATE}
-    if (folder / _APPROXIMATE).exists():
+    named |= {FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", RECORD}
+    if (folder / RECORD).exists():
         named |= {path.name for path in folder.glob("approximate-*.faiss")}
     return sorted(
         path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -18,19 +18,27 @@ from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.paths import stored_text, words_of
 from search.records import ImageRecord
-from search.store.embedded import rows as file_rows
-from search.store.embedded.approximate import ApproximateIndex, Covered
+from search.store.embedded import rows
 from search.store.embedded.catalog import (
+    COPY_NAME,
     FILE_NAME,
     Catalog,
+    copy_time,
     create_catalog,
+    drop_copy,
     empty_log,
+    keep_copy,
     open_catalog,
+    writing,
 )
-from search.store.embedded.catalog_copy import COPY_NAME, copy_time, drop_copy, keep_copy
-from search.store.embedded.nearest import Searcher
-from search.store.embedded.rows import condition_of
-from search.store.embedded.vectors import VectorFile, checksums_of, sound_rows
+from search.store.embedded.nearest import ApproximateIndex, Searcher
+from search.store.embedded.vectors import (
+    VectorFile,
+    checksums_of,
+    compact,
+    has_many_holes,
+    sound_rows,
+)
 from search.store.protocol import Block, Changes, Counts, Embedder, Found
 
 _SCANNED = 4096  # images of a block
@@ -41,11 +49,7 @@ _TRIED = 64  # vectors looked at before the first answer: 1.5 ms; all of few ima
 class EmbeddedStore:
     """An index engine for one machine: any number of readers while one writes.
 
-    Args:
-        folder: That `create` made.
-
-    Raises:
-        StoreError: There is no index, or it cannot be read.
+    It opens the folder that `create` made; `StoreError` where there is none that can be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,8 +72,7 @@ class EmbeddedStore:
         """
         folder.mkdir(parents=True, exist_ok=True)
         create_catalog(folder / FILE_NAME)
-        catalog = open_catalog(folder / FILE_NAME, to_write=True)
-        with closing(catalog.connection), catalog.transaction():
+        with writing(folder / FILE_NAME) as catalog:
             catalog.set_fact("embedder", asdict(embedder))
             catalog.set_fact("slots", 0)
             catalog.set_fact("vectors", "vectors.f32")
@@ -82,7 +85,7 @@ class EmbeddedStore:
 
     def write(self, changes: Changes) -> None:
         """Make a batch durable: what has returned survives a kill and a power cut."""
-        with self._written() as catalog:
+        with writing(self._path) as catalog:
             first, checksums = catalog.slot_count, list[int]()
             if changes.embedded:
                 vectors = np.stack([image.vector for image in changes.embedded])
@@ -90,44 +93,41 @@ class EmbeddedStore:
                 self._vector_file(catalog).write(first, vectors)
                 catalog.set_fact("slots", first + len(vectors))
             for path in changes.forgotten:
-                file_rows.delete_file(catalog, path)
-            file_rows.hide_files(catalog, changes.absent)
+                rows.delete_file(catalog, path)
+            rows.hide_files(catalog, changes.absent)
             for move in changes.moved:
-                file_rows.move_file(catalog, move.old_path, move.record)
+                rows.move_file(catalog, move.old_path, move.record)
             new = zip(changes.embedded, checksums, strict=True)
             for slot, (image, checksum) in enumerate(new, first):
-                file_rows.insert_file(catalog, image.record, slot, checksum)
+                rows.insert_file(catalog, image.record, slot, checksum)
             for record in changes.unreadable:
-                file_rows.insert_file(catalog, record, None)
+                rows.insert_file(catalog, record, None)
 
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
         """Replace the labels of images."""
-        with self._written() as catalog:
+        with writing(self._path) as catalog:
             waiting = iter(labels)
             while batch := list(islice(waiting, _LABELLED)):
-                file_rows.replace_labels(catalog, batch)
+                rows.replace_labels(catalog, batch)
 
     def finish(self, typical: FloatArray) -> str | None:
         """Give back what many deleted vectors took; build what makes searches among many fast.
 
         Then the copy of the catalog is renewed.
         """
-        from search.store.embedded.compaction import compact, is_worthwhile
-
         with self._reading() as catalog:
-            shrinks = is_worthwhile(catalog)
+            shrinks = has_many_holes(catalog)
         if shrinks:
             compact(self.folder)
         with self._searching() as (catalog, vectors):
-            covered = self._covered(catalog)
-        self._approximate.refresh(vectors, typical, covered)
+            self._approximate.refresh(catalog, vectors, typical)
         empty_log(self._path)
         return keep_copy(self.folder)
 
     def counts(self, under: str | None = None) -> Counts:
         """How many files of each kind."""
         with self._reading() as catalog:
-            images, unreadable, absent = file_rows.count_files(catalog, under)
+            images, unreadable, absent = rows.count_files(catalog, under)
             holes = catalog.one("SELECT count(*) FROM holes")
         details = {"vectors no longer used": f"{holes:,}"} | self._approximate.details()
         aside = files_bytes(self.folder, "catalog-damaged*")
@@ -146,63 +146,62 @@ class EmbeddedStore:
     def roots(self) -> Sequence[str]:
         """Absolute folders and files that were indexed."""
         with self._reading() as catalog:
-            return file_rows.read_roots(catalog)
+            return rows.read_roots(catalog)
 
     def set_roots(self, roots: Sequence[str]) -> None:
         """Replace them."""
         if sorted(roots) == sorted(self.roots()):
             return
-        with self._written() as catalog:
+        with writing(self._path) as catalog:
             catalog.run("DELETE FROM roots")
-            catalog.run_many("INSERT INTO roots VALUES (?)", ((stored_text(r),) for r in roots))
+            catalog.run_many("INSERT INTO roots VALUES (?)", ([stored_text(r)] for r in roots))
 
     def exclusions(self) -> Exclusions:
         """What is left out of it."""
         with self._reading() as catalog:
-            return file_rows.read_exclusions(catalog)
+            return rows.read_exclusions(catalog)
 
     def set_exclusions(self, exclusions: Exclusions) -> None:
         """Replace them; what is known of files stays as it is."""
         drop_copy(self.folder)  # from which what is removed would come back
-        with self._written() as catalog:
-            catalog.set_fact(file_rows.EXCLUSIONS, asdict(exclusions))
+        with writing(self._path) as catalog:
+            catalog.set_fact(rows.EXCLUSIONS, asdict(exclusions))
         keep_copy(self.folder)
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, without labels."""
         with self._reading() as catalog:
-            yield from file_rows.read_below(catalog, under)
+            yield from rows.read_below(catalog, under)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
         """What is known of some paths, with labels; unknown ones are left out."""
         with self._reading() as catalog:
-            known = file_rows.with_labels(catalog, file_rows.read_by_path(catalog, paths))
-        return {record.path: record for record in known}
+            return {record.path: record for record in rows.read_by_path(catalog, paths)}
 
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
         """Images, present or not, of any of these sizes in bytes, without labels."""
         with self._reading() as catalog:
-            yield from file_rows.read_by_size(catalog, sizes)
+            yield from rows.read_by_size(catalog, sizes)
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
         """Vectors of some images by path, present or not; unknown ones are left out."""
-        with self._searching() as (catalog, rows):
-            known, slots, checksums = file_rows.slots_of(catalog, paths)
-            return dict(zip(known, sound_rows(self.folder, rows, slots, checksums), strict=True))
+        with self._searching() as (catalog, every):
+            known, slots, checksums = rows.slots_of(catalog, paths)
+            return dict(zip(known, sound_rows(self.folder, every, slots, checksums), strict=True))
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
         """The present images nearest to each query, by cosine."""
+        if not len(queries):
+            return []
         with self._searching() as (catalog, vectors):
-            searcher = Searcher(catalog, vectors, self._approximate, self._covered(catalog))
-            nearest = searcher.nearest(queries, top_k, where)
-            slots = sorted({int(slot) for found, _ in nearest for slot in found})
-            records, checksums = file_rows.read_by_slot(catalog, slots)
-            sound_rows(self.folder, vectors, slots, checksums)
-            labelled = file_rows.with_labels(catalog, records)
-            by_slot = dict(zip(slots, labelled, strict=True))
+            nearest = Searcher(catalog, vectors, self._approximate).nearest(queries, top_k, where)
+            every = sorted({int(slot) for slots, _ in nearest for slot in slots})
+            records, checksums = rows.read_by_slot(catalog, every)
+            sound_rows(self.folder, vectors, every, checksums)
+            by_slot = dict(zip(every, rows.with_labels(catalog, records), strict=True))
             return [
-                Found([by_slot[int(slot)] for slot in found], cosines, np.array(vectors[found]))
-                for found, cosines in nearest
+                Found([by_slot[int(slot)] for slot in slots], cosines, np.array(vectors[slots]))
+                for slots, cosines in nearest
             ]
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
@@ -211,27 +210,26 @@ class EmbeddedStore:
         Source: BM25, as SQLite's FTS5 computes it.
         """
         asked = " OR ".join(f'"{word}"' for word in words_of(words))
-        condition, values = condition_of(where)
+        condition, values = rows.condition_of(where)
         with self._searching() as (catalog, every):
-            rows = catalog.run(
+            matches = catalog.run(
                 f"SELECT files.slot FROM names JOIN files ON files.id = names.rowid "
                 f"WHERE names MATCH ? AND {condition} ORDER BY bm25(names), files.slot LIMIT ?",
                 *(asked or '""', *values, top_k),
             )
-            slots = [slot for (slot,) in rows]
-            records, checksums = file_rows.read_by_slot(catalog, slots)
+            slots = [slot for (slot,) in matches]
+            records, checksums = rows.read_by_slot(catalog, slots)
             vectors = sound_rows(self.folder, every, slots, checksums)
-            records = file_rows.with_labels(catalog, records)
+            records = rows.with_labels(catalog, records)
         return Found(records, np.zeros(len(slots), np.float32), vectors)
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, in the order in which they came."""
-        condition, values = condition_of(where)
         with self._searching() as (catalog, vectors):
-            slots = catalog.slots(condition, values)
+            slots = catalog.slots(*rows.condition_of(where))
             for start in range(0, len(slots), _SCANNED):
                 part = slots[start : start + _SCANNED]
-                records, checksums = file_rows.read_by_slot(catalog, part.tolist())
+                records, checksums = rows.read_by_slot(catalog, part.tolist())
                 yield Block(records, sound_rows(self.folder, vectors, part, checksums))
 
     def sample(self, count: int) -> FloatArray:
@@ -261,7 +259,7 @@ class EmbeddedStore:
         try:
             catalog = self._idle.pop()
         except IndexError:
-            catalog = open_catalog(self._path, to_write=False)
+            catalog = open_catalog(self._path, "read")
         try:
             with catalog.snapshot():
                 yield catalog
@@ -278,24 +276,18 @@ class EmbeddedStore:
         with ExitStack() as held:
             catalog = held.enter_context(self._reading())
             try:
-                vectors = self._vectors(catalog)
+                vectors = self._vector_file(catalog).rows(catalog.slot_count)
             except StoreError:  # has a writer compacted between the two? Then the next one is whole
                 held.close()
                 catalog = held.enter_context(self._reading())
-                vectors = self._vectors(catalog)
+                vectors = self._vector_file(catalog).rows(catalog.slot_count)
             if not self._is_tried:
                 # Some of all, others each time: what is wrong may come into no answer.
                 drawn = random.sample(range(len(vectors)), min(_TRIED, len(vectors)))
-                slots, checksums = file_rows.checksums_at(catalog, drawn)
+                slots, checksums = rows.checksums_at(catalog, drawn)
                 sound_rows(self.folder, vectors, slots, checksums)
                 self._is_tried = True
             yield catalog, vectors
-
-    @contextmanager
-    def _written(self) -> Iterator[Catalog]:
-        catalog = open_catalog(self._path, to_write=True)
-        with closing(catalog.connection), catalog.transaction():
-            yield catalog
 
     def _vector_file(self, catalog: Catalog) -> VectorFile:
         path = self.folder / catalog.vectors_name
@@ -303,9 +295,3 @@ class EmbeddedStore:
         if file is None or file.path != path:
             file = self._file = VectorFile(path, self._embedder.width)
         return file
-
-    def _vectors(self, catalog: Catalog) -> FloatArray:
-        return self._vector_file(catalog).rows(catalog.slot_count)
-
-    def _covered(self, catalog: Catalog) -> Covered:
-        return Covered(catalog.vectors_name, catalog.slot_count, self._embedder.width)

@@ -17,19 +17,18 @@ from footwork.arrays import FloatArray, IntArray
 from footwork.errors import StoreError
 from footwork.files.folders import flush
 from footwork.files.plain_files import open_plain, open_to_write
-from search.store.embedded.catalog import FILE_NAME, spoilt_catalog
+from search.store.embedded.catalog import FILE_NAME, Catalog, drop_copy, spoilt_catalog, writing
 from search.store.protocol import wrong_lengths
 
+FEWEST_HOLES = 10_000
+WORST_SHARE = 0.25
+"""Of holes among all vectors, from which an update compacts."""
 _BYTES = 4  # of a number
+_COPIED = 16_384  # vectors at once
 
 
 class VectorFile:
-    """Vectors by slot, read through the page cache.
-
-    Args:
-        path: The file; need not exist as long as nothing is read.
-        width: Of a vector.
-    """
+    """Vectors by slot, read through the page cache; need not exist as long as nothing is read."""
 
     def __init__(self, path: Path, width: int) -> None:
         self.path, self.width = path, width
@@ -38,8 +37,7 @@ class VectorFile:
     def rows(self, count: int) -> FloatArray:
         """The first `count` vectors, (count, D), mapped and not copied.
 
-        Raises:
-            StoreError: The file is missing, shorter, or not to be read.
+        `StoreError` where the file is missing, shorter, or not to be read.
         """
         mapped = self._mapped  # which other threads may replace at any moment
         if count > len(mapped):
@@ -58,15 +56,15 @@ class VectorFile:
         return mapped[:count]
 
     def write(self, slot: int, vectors: FloatArray) -> None:
-        """Put vectors from `slot` on, and wait until they are on the disk.
-
-        Raises:
-            StoreError: They cannot be written.
-        """
+        """Put vectors from `slot` on, and wait until they are on the disk; else `StoreError`."""
         is_new = not self.path.exists()
+        waiting = memoryview(np.ascontiguousarray(vectors, "<f4").tobytes())
+        offset = slot * self.width * _BYTES
         try:
             with open_to_write(self.path) as file:
-                self._write_at(file.fileno(), slot, vectors)
+                while waiting:
+                    written = os.pwrite(file.fileno(), waiting, offset)
+                    waiting, offset = waiting[written:], offset + written
                 os.fsync(file)
             if is_new:
                 flush(self.path.parent)
@@ -82,13 +80,6 @@ class VectorFile:
         size = self.path.stat().st_size if self.path.exists() else 0
         return size // (_BYTES * self.width)
 
-    def _write_at(self, descriptor: int, slot: int, vectors: FloatArray) -> None:
-        waiting = memoryview(np.ascontiguousarray(vectors, "<f4").tobytes())
-        offset = slot * self.width * _BYTES
-        while waiting:
-            written = os.pwrite(descriptor, waiting, offset)
-            waiting, offset = waiting[written:], offset + written
-
 
 def checksums_of(vectors: FloatArray) -> list[int]:
     """CRC-32 of each row of (N, D), as it stands in a file."""
@@ -98,9 +89,7 @@ def checksums_of(vectors: FloatArray) -> list[int]:
 def spoilt_rows(vectors: FloatArray, checksums: Sequence[int | None]) -> NDArray[np.intp]:
     """Which rows of (N, D) are not what was written, or no unit vectors.
 
-    Args:
-        vectors: As they were read.
-        checksums: N; None for a vector that was written without one.
+    Of N checksums those are None whose vectors were written without one.
     """
     wrong = np.zeros(len(vectors), bool)  # `np.union1d` would import masked arrays, in 15 ms
     wrong[wrong_lengths(vectors)] = True
@@ -139,3 +128,64 @@ def sound_rows(
             "footwork search index embeds them again."
         )
     return rows
+
+
+def has_many_holes(catalog: Catalog) -> bool:
+    """Whether so many vectors are no longer used that the file should shrink."""
+    holes, slots = catalog.one("SELECT count(*) FROM holes"), catalog.slot_count
+    return bool(holes > FEWEST_HOLES and holes > WORST_SHARE * slots)
+
+
+def compact(folder: Path) -> int:
+    """Write the vectors that are used into a new file, and have the catalog name that one.
+
+    Readers may still have the old file open. Killed at any moment it leaves the old state or the
+    new one, and at worst a file that nobody names. No other process may update meanwhile; labels
+    that are written wait.
+
+    Returns:
+        How many vectors were given up, because nothing named them.
+
+    Raises:
+        StoreError: It cannot be read or written; all is as it was.
+    """
+    with writing(folder / FILE_NAME) as catalog:
+        before = catalog.slot_count
+        slots = catalog.slots()
+        if len(slots) == before and not catalog.one("SELECT count(*) FROM holes"):
+            return 0
+        old = folder / catalog.vectors_name
+        # Never a name that was used lately: what was built for a file is known by its name.
+        number = old.name.removeprefix("vectors-").removesuffix(".f32")
+        new = folder / f"vectors-{int(number) + 1 if number.isdigit() else 2}.f32"
+        _copy_vectors(old, new, slots, catalog.embedder.width)
+        _renumber(catalog, slots)
+        catalog.set_fact("vectors", new.name)
+        drop_copy(folder)
+    old.unlink(missing_ok=True)
+    return int(before - len(slots))
+
+
+def _copy_vectors(old: Path, new: Path, slots: IntArray, width: int) -> None:
+    vectors = VectorFile(old, width).rows(int(slots[-1]) + 1 if len(slots) else 0)
+    try:
+        new.unlink(missing_ok=True)  # of a process that was killed, or a link
+        with new.open("xb") as file:
+            for start in range(0, len(slots), _COPIED):
+                part = vectors[slots[start : start + _COPIED]]
+                file.write(np.ascontiguousarray(part, "<f4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        flush(new.parent)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        message = f"{new} cannot be written: {error.strerror}. Make room; nothing was changed."
+        raise StoreError(message) from error
+
+
+def _renumber(catalog: Catalog, slots: IntArray) -> None:
+    # Upwards: what a vector moves to was left, or never used, by the time that it does.
+    moved = ((new, int(old)) for new, old in enumerate(slots.tolist()) if new != old)
+    catalog.run_many("UPDATE files SET slot = ? WHERE slot = ?", moved)
+    catalog.run("DELETE FROM holes")
+    catalog.set_fact("slots", len(slots))

@@ -1,4 +1,4 @@
-"""What Milvus keeps of a file, and how a collection is laid out.
+"""What Milvus keeps of a file, how a collection is laid out, and conditions in its language.
 
 The path is the key: whoever writes a file writes the same row, so a write can be repeated, and two
 writers of one file end with one row. What is known of a file and its vector are one row and travel
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -37,32 +37,24 @@ collection but to index anew into another."""
 WITH_WORDS = 2
 """The format before, whose rows have a list of `words`, which nobody reads any more."""
 
-MISSING = -(2**62)
-"""A time that is not known."""
 LOTS = 2**62
 """Lots are below it."""
-LONGEST_TEXT = 65_535
-"""Bytes of a string in Milvus."""
-_LONGEST_ENTRY = 4096  # characters of a camera's name or a fault
 MOST_ENTRIES = 4096
 """Of a list in Milvus."""
+_LONGEST_TEXT = 65_535  # bytes of a string in Milvus
+_LONGEST_ENTRY = 4096  # characters of a camera's name or a fault
+_MISSING = -(2**62)  # a time that is not known
+_MOST_VALUES, _MOST_CHARACTERS = 1000, 1_000_000  # of a list in a condition
 
-RECORD_FIELDS = (
-    "path",
-    "state",
-    "size",
-    "mtime_ns",
-    "ctime_ns",
-    "content",
-    "format",
-    "width",
-    "height",
-    "date",
-    "date_from",
-    "camera",
-    "fault",
-)
+_SAME = [one.name for one in fields(ImageRecord) if one.name not in ("path", "present", "labels")]
+RECORD_FIELDS = ("path", "state", *_SAME)
 LABEL_FIELDS = ("labels", "scores")
+_NONE: Mapping[str, int | str] = {
+    **dict.fromkeys(("ctime_ns", "date"), _MISSING),
+    **dict.fromkeys(("width", "height"), -1),
+    **dict.fromkeys(("format", "date_from", "camera", "fault"), ""),
+}
+"""What stands for None: Milvus 2.3 has none."""
 
 
 class State(IntEnum):
@@ -82,58 +74,30 @@ ROOT_PREFIX, PATTERN_PREFIX, REMOVED_PREFIX = "root:", "exclude:", "removed:"
 
 
 def row_of(record: ImageRecord, vector: FloatArray | Sequence[float]) -> Row:
-    """A row without labels.
-
-    Args:
-        record: Of a readable or an unreadable file.
-        vector: Shape (D,); zeros for an unreadable one, which is found by no query.
-    """
+    """A row without labels; an unreadable file, which no query finds, has a vector of zeros."""
     if record.fault is None:
         state = State.PRESENT if record.present else State.ABSENT
     else:
         state = State.UNREADABLE if record.present else State.UNREADABLE_ABSENT
-    camera = record.camera or ""
-    return {
-        **_row(stored_text(record.path), state, vector),
-        "size": record.size,
-        "mtime_ns": record.mtime_ns,
-        "ctime_ns": MISSING if record.ctime_ns is None else record.ctime_ns,
-        "content": record.content,
-        "format": stored_text(record.format or ""),
-        "width": -1 if record.width is None else record.width,
-        "height": -1 if record.height is None else record.height,
-        "date": MISSING if record.date is None else record.date,
-        "date_from": record.date_from or "",
-        "camera": stored_text(camera)[:_LONGEST_ENTRY],
-        "camera_key": stored_text(camera.casefold())[:_LONGEST_ENTRY],
-        "fault": stored_text(record.fault or "")[:_LONGEST_ENTRY],
-    }
+    path = stored_text(record.path)
+    lot = int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest()) % LOTS
+    row: Row = {"path": path, "lot": lot, "state": int(state), "vector": vector}
+    for name in _SAME:
+        value = getattr(record, name)
+        value = _NONE[name] if value is None else value
+        row[name] = stored_text(value)[:_LONGEST_ENTRY] if isinstance(value, str) else value
+    camera_key = stored_text((record.camera or "").casefold())[:_LONGEST_ENTRY]
+    return row | {"camera_key": camera_key, **dict.fromkeys(LABEL_FIELDS, ())}
 
 
 def root_row(root: str, width: int, prefix: str = ROOT_PREFIX) -> Row:
     """A row that tells a folder that was indexed, or what is left out."""
-    return _row(prefix + stored_text(root), State.ROOT, np.zeros(width, np.float32))
-
-
-def _row(path: str, state: State, vector: FloatArray | Sequence[float]) -> Row:
-    lot = int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest()) % LOTS
-    return {
-        "path": path,
-        "lot": lot,
-        "state": int(state),
-        "vector": vector,
-        **dict.fromkeys(("size", "mtime_ns", "ctime_ns", "width", "height", "date"), 0),
-        **dict.fromkeys(("content", "format", "date_from", "camera", "camera_key", "fault"), ""),
-        **dict.fromkeys(LABEL_FIELDS, ()),
-    }
+    nothing = ImageRecord(path=f"{prefix}{root}", size=0, mtime_ns=0)
+    return row_of(nothing, np.zeros(width, np.float32)) | {"state": int(State.ROOT)}
 
 
 def labelled(row: Row, labels: Mapping[str, float]) -> Row:
-    """The row with these labels in place of its own.
-
-    Raises:
-        StoreError: There are more than Milvus can hold.
-    """
+    """The row with these labels in place of its own; `StoreError` for more than Milvus holds."""
     if len(labels) > MOST_ENTRIES:
         raise StoreError(
             f"{real_path(row['path'])} has {len(labels):,} labels; at most {MOST_ENTRIES:,} can be "
@@ -145,33 +109,21 @@ def labelled(row: Row, labels: Mapping[str, float]) -> Row:
 
 def record_of(row: Mapping[str, Any]) -> ImageRecord:
     """What a row tells of a file; with its labels where `LABEL_FIELDS` were asked for."""
+    known: dict[str, Any] = {}
+    for name in _SAME:
+        value = None if row[name] == _NONE.get(name) else row[name]
+        known[name] = real_path(value) if isinstance(value, str) else value
     labels = None
     if "labels" in row:
         labels = dict(zip(map(real_path, row["labels"]), row["scores"], strict=True))
-    return ImageRecord(
-        path=real_path(row["path"]),
-        size=row["size"],
-        mtime_ns=row["mtime_ns"],
-        ctime_ns=None if row["ctime_ns"] == MISSING else row["ctime_ns"],
-        content=row["content"],
-        format=real_path(row["format"]) or None,
-        width=None if row["width"] < 0 else row["width"],
-        height=None if row["height"] < 0 else row["height"],
-        date=None if row["date"] == MISSING else row["date"],
-        date_from=row["date_from"] or None,
-        camera=real_path(row["camera"]) or None,
-        fault=real_path(row["fault"]) or None,
-        present=row["state"] in (State.PRESENT, State.UNREADABLE),
-        labels=labels,
-    )
+    present = row["state"] in (State.PRESENT, State.UNREADABLE)
+    return ImageRecord(path=real_path(row["path"]), present=present, labels=labels, **known)
 
 
 def vectors_of(rows: Sequence[Mapping[str, Any]], width: int) -> FloatArray:
     """The vectors of B rows, shape (B, D)."""
-    if not rows:
-        return np.zeros((0, width), np.float32)
-    flat: FloatArray = np.concatenate([np.asarray(row["vector"], np.float32) for row in rows])
-    return flat.reshape(len(rows), width)
+    vectors = [np.zeros(0, np.float32), *(np.asarray(row["vector"], np.float32) for row in rows)]
+    return np.concatenate(vectors).reshape(len(rows), width)
 
 
 def description_of(embedder: Embedder, index: str) -> str:
@@ -186,7 +138,6 @@ def schema_of(embedder: Embedder, description: str) -> CollectionSchema:
     schema = MilvusClient.create_schema(
         auto_id=False, enable_dynamic_field=False, description=description
     )
-    text = {"datatype": DataType.VARCHAR, "max_length": LONGEST_TEXT}
     # 4096 bytes of a path, each of them maybe 4 long as it is stored.
     schema.add_field("path", DataType.VARCHAR, max_length=16_384, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=embedder.width)
@@ -198,66 +149,48 @@ def schema_of(embedder: Embedder, description: str) -> CollectionSchema:
     for name in ("content", "format", "date_from"):
         schema.add_field(name, DataType.VARCHAR, max_length=256)
     for name in ("camera", "camera_key", "fault"):
-        schema.add_field(name, **text)
+        schema.add_field(name, DataType.VARCHAR, max_length=_LONGEST_TEXT)
     lists = {"datatype": DataType.ARRAY, "max_capacity": MOST_ENTRIES}
-    schema.add_field("labels", element_type=DataType.VARCHAR, max_length=LONGEST_TEXT, **lists)
+    schema.add_field("labels", element_type=DataType.VARCHAR, max_length=_LONGEST_TEXT, **lists)
     schema.add_field("scores", element_type=DataType.DOUBLE, **lists)
     return schema
 
 
-def last_of_each(rows: Iterable[Row]) -> list[Row]:
-    """One row a path: of two in one request, Milvus keeps either."""
-    return list({row["path"]: row for row in rows}.values())
-
-
-_MOST_VALUES = 1000
-_MOST_CHARACTERS = 1_000_000
-
-
 def literal(text: str) -> str:
-    """A string as the filter language writes it.
-
-    Args:
-        text: Of `stored_text`.
-    """
+    """A string, of `stored_text`, as the filter language writes it."""
     codes = (*range(32), 127)
     escapes = {code: f"\\{code:03o}" for code in codes} | {34: '\\"', 92: "\\\\"}
     return f'"{text.translate(escapes)}"'
 
 
 def any_path(texts: Iterable[str]) -> Iterator[str]:
-    """Conditions that together hold for some paths, each short enough for a request.
-
-    Args:
-        texts: The paths as they are stored.
-    """
-    values: list[str] = []
-    length = 0
-    for text in texts:
-        value = literal(text)
-        if values and (len(values) == _MOST_VALUES or length + len(value) > _MOST_CHARACTERS):
-            yield f"path in [{', '.join(values)}]"
-            values, length = [], 0
-        values.append(value)
-        length += len(value)
-    if values:
-        yield f"path in [{', '.join(values)}]"
+    """Conditions that together hold for some paths, as they are stored."""
+    return (f"path in [{part}]" for part in _parts(map(literal, texts)))
 
 
 def any_size(sizes: Iterable[int]) -> Iterator[str]:
     """Conditions that together hold for images, present or not, of some sizes in bytes."""
-    every = sorted(set(sizes))
-    for start in range(0, len(every), _MOST_VALUES):
-        chosen = ", ".join(map(str, every[start : start + _MOST_VALUES]))
-        yield f"state in [{State.PRESENT:d}, {State.ABSENT:d}] and size in [{chosen}]"
+    images = f"state in [{State.PRESENT:d}, {State.ABSENT:d}]"
+    return (f"{images} and size in [{part}]" for part in _parts(map(str, sorted(set(sizes)))))
+
+
+def _parts(values: Iterable[str]) -> Iterator[str]:
+    """Lists of values, each short enough for a request."""
+    part, length = list[str](), 0
+    for value in values:
+        if part and (len(part) == _MOST_VALUES or length + len(value) > _MOST_CHARACTERS):
+            yield ", ".join(part)
+            part, length = [], 0
+        part.append(value)
+        length += len(value)
+    if part:
+        yield ", ".join(part)
 
 
 def known_files(under: str | None) -> str:
     """A condition that holds for every file, or for one path and all below it."""
     files = f"state != {State.ROOT:d}"
-    if under is None:
-        return files
-    return f"{files} and {_at_or_below(under)}"
+    return files if under is None else f"{files} and {_at_or_below(under)}"
 
 
 def present_images(where: Filter) -> str:
@@ -269,25 +202,13 @@ def present_images(where: Filter) -> str:
         begins = (_starts("camera_key", name.casefold()) for name in where.cameras)
         parts.append(f"({' or '.join(begins)})")
     if where.formats:
-        parts.append(f"format in [{_list([name.lower() for name in where.formats])}]")
+        parts.append(f"format in [{_list(name.lower() for name in where.formats)}]")
     if where.labels:
         parts.append(f"array_contains_any(labels, [{_list(where.labels)}])")
-    return " and ".join([*parts, *_bounds(where)])
-
-
-def _bounds(where: Filter) -> Iterator[str]:
     if where.until is not None:
-        yield f"date > {MISSING}"
-    for name, operator, value in (
-        ("date", ">=", where.since),
-        ("date", "<", where.until),
-        ("width", ">=", where.min_width),
-        ("height", ">=", where.min_height),
-        ("size", ">=", where.min_bytes),
-        ("size", "<=", where.max_bytes),
-    ):
-        if value is not None:
-            yield f"{name} {operator} {value}"
+        parts.append(f"date > {_MISSING}")
+    parts += (f"{name} {operator} {value}" for name, operator, value in where.bounds())
+    return " and ".join(parts)
 
 
 def _at_or_below(path: str) -> str:
@@ -308,5 +229,5 @@ def _starts(field: str, prefix: str) -> str:
     return f"({field} >= {literal(prefix)} and {field} < {literal(prefix[:-1] + chr(after))})"
 
 
-def _list(texts: Sequence[str]) -> str:
+def _list(texts: Iterable[str]) -> str:
     return ", ".join(literal(stored_text(text)) for text in texts)

@@ -1,8 +1,11 @@
-"""Files that embeddings cannot be copied from are told as what they are, and no index is begun."""
+"""Files of embeddings by other hands: what an index takes of them, and what is told of the rest."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from footwork.errors import DataError
+from footwork.errors import ConfigError, DataError
 from search.options import StoreOptions
-from search.place.folder import IndexFolder
+from search.place import IndexFolder
 from search.transfer.sources import NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.filled import model
@@ -31,10 +34,10 @@ def table(folder: Path, embeddings: Any, **options: Any) -> Path:
     return path
 
 
-def array(folder: Path, beside: bytes) -> Path:
-    """Two embeddings, and what stands beside them."""
+def array(folder: Path, beside: bytes = PATHS, vectors: Any = ((1.0, 1.0), (1.0, 1.0))) -> Path:
+    """Embeddings, and what stands beside them."""
     path = folder / "foreign.npy"
-    np.save(path, np.ones((2, 2), np.float32))
+    np.save(path, np.asarray(vectors))
     path.with_suffix(".jsonl").write_bytes(beside)
     return path
 
@@ -139,18 +142,9 @@ def test_no_index_is_begun_for_a_file_whose_first_rows_are_wrong(
     assert not target.exists
 
 
-def test_a_damaged_number_is_told_without_a_warning(tmp_path: Path) -> None:
-    path = array(tmp_path, PATHS)
-    signalling = np.array([0x7FA00000] * 4, "<u4").view("<f4").reshape(2, 2)
-    np.save(path, signalling)
-    with pytest.raises(DataError, match="rows 1, 2 are zero or no numbers"):
-        list(NumpySource(path).batches())
-
-
 def test_large_numbers_are_vectors_all_the_same(tmp_path: Path) -> None:
     rows = np.array([[3e300, 4e300], [3e-300, 4e-300]])
-    np.save(array(tmp_path, PATHS), rows)
-    ((images, _),) = NumpySource(tmp_path / "foreign.npy").batches()
+    ((images, _),) = NumpySource(array(tmp_path, PATHS, rows)).batches()
     assert np.allclose([one.vector for one in images], [[0.6, 0.8]] * 2)
 
 
@@ -168,7 +162,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_an_array_that_cannot_be_is_told(tmp_path: Path, header: bytes) -> None:
-    path = array(tmp_path, PATHS)
+    path = array(tmp_path)
     size = len(header).to_bytes(2, "little")
     path.write_bytes(b"\x93NUMPY\1\0" + size + header + bytes(16))
     with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy|must hold numbers of shape"):
@@ -176,7 +170,7 @@ def test_an_array_that_cannot_be_is_told(tmp_path: Path, header: bytes) -> None:
 
 
 def test_a_zip_of_arrays_and_more_than_two_axes_are_told(tmp_path: Path) -> None:
-    path = array(tmp_path, PATHS)
+    path = array(tmp_path)
     with path.open("wb") as file:
         np.savez(file, np.ones((2, 2)))
     with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy"):
@@ -227,3 +221,174 @@ def test_a_column_of_paths_that_holds_no_texts_is_told(tmp_path: Path, paths: An
     pyarrow.parquet.write_table(twice, path)
     with pytest.raises(DataError, match="lacks the column path, or has it twice"):
         ParquetSource(path)
+
+
+def test_a_table_of_others_needs_paths_and_embeddings(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.parquet"
+    rows = pyarrow.table({"path": ["/a"], "embedding": [[3.0, 4.0]]})
+    pyarrow.parquet.write_table(rows, path)
+    ((images, _),) = ParquetSource(path).batches()
+    assert np.allclose(images[0].vector, [0.6, 0.8])
+    pyarrow.parquet.write_table(rows.drop_columns(["path"]), path)
+    with pytest.raises(
+        DataError, match=r"foreign\.parquet lacks the column path, or has it twice\. Name"
+    ):
+        ParquetSource(path)
+
+
+SIGNALLING = np.array([0x7FA00000] * 2, "<u4").view("<f4")
+
+
+@pytest.mark.parametrize("bad", [[0.0], [np.nan], [np.inf], SIGNALLING])
+def test_rows_that_are_no_vectors_are_named_without_a_warning(tmp_path: Path, bad: Any) -> None:
+    vectors = np.ones((4, 2), np.float32)
+    vectors[[1, 3]] = bad
+    source = NumpySource(array(tmp_path, 2 * PATHS, vectors))
+    with pytest.raises(DataError, match=r"rows 2, 4 are zero or no numbers, 2 in this part"):
+        list(source.batches())
+
+
+def test_what_cannot_be_read_is_told_with_what_can(tmp_path: Path) -> None:
+    for kind, name in ((ParquetSource, "a.parquet"), (NumpySource, "a.npy")):
+        (tmp_path / name).write_bytes(b"something else")
+        (tmp_path / "a.jsonl").write_text('{"path": "/a"}\n')
+        with pytest.raises(DataError, match=rf"Cannot read .*/{name}: .*\. Name a file that"):
+            kind(tmp_path / name)
+
+
+def test_paths_and_embeddings_have_to_agree_in_number(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 2 rows, but beside it stand 1 paths\\. Write a line"):
+        NumpySource(array(tmp_path, PATHS[:15]))
+    (tmp_path / "foreign.jsonl").unlink()
+    with pytest.raises(DataError, match=r'in foreign\.jsonl, a line like {"path": "/photos/a\.jpg'):
+        NumpySource(tmp_path / "foreign.npy")
+
+
+@pytest.mark.parametrize(
+    ("ending", "beside"),
+    [(".csv", 'n,path\n1,"/p/a, b.jpg"\n2,/p/é.jpg\n'), (".txt", "/p/a, b.jpg\n/p/é.jpg\n")],
+)
+def test_a_list_of_paths_that_is_no_jsonl_is_refused_with_what_converts_it(
+    tmp_path: Path, ending: str, beside: str
+) -> None:
+    path = tmp_path / "it's.npy"
+    np.save(path, np.ones((2, 2), np.float32))
+    path.with_suffix(ending).write_text(beside, "utf-8")
+    with pytest.raises(DataError, match=rf"for each row, not in it's\{ending}\. Make it:") as told:
+        find_source(str(path), StoreOptions())
+    subprocess.run(str(told.value).partition("Make it:\n")[2], shell=True, check=True)
+    ((images, _),) = find_source(str(path), StoreOptions()).batches()
+    assert [one.record.path for one in images] == ["/p/a, b.jpg", "/p/é.jpg"]
+
+
+@pytest.mark.parametrize("name", ["vectors.csv", "vectors.TSV", "vectors.txt"])
+def test_a_text_file_of_embeddings_is_refused_with_what_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("path,embedding\n/a,0.6 0.8\n")
+    with pytest.raises(ConfigError, match=rf"a \.parquet or a \.npy file, not from .*/{name}\. S"):
+        find_source(str(tmp_path / name), StoreOptions())
+
+
+TOLD = {"kind": "embeddings", "format": 2, "model": asdict(model(2)), "roots": ["/p"]}
+"""What an export says of itself."""
+GOOD: dict[str, Any] = {
+    "path": "/p/a.jpg",
+    "path_bytes": None,
+    "bytes": 5,
+    "mtime_ns": 7,
+    "ctime_ns": None,
+    "content": "ab",
+    "format": "jpeg",
+    "width": 3,
+    "height": 2,
+    "date": 0,
+    "date_from": "picture",
+    "camera": None,
+    "labels": {"cat": 0.5},
+}
+"""A row of an export."""
+
+
+def export(folder: Path, row: Any, vector: Any = (0.6, 0.8), told: Any = TOLD) -> Path:
+    """An export of one row, that other hands may have been at."""
+    path = folder / "crafted.npy"
+    np.save(path, np.array([vector], np.float32))
+    path.with_suffix(".jsonl").write_text(f"{json.dumps(row)}\n", "utf-8")
+    path.with_suffix(".json").write_text(json.dumps(told), "utf-8")
+    return path
+
+
+CRAFTED = [
+    ("path", "p/a.jpg"),
+    ("path", "/p/../a.jpg"),
+    ("bytes", -1),
+    ("bytes", None),
+    ("bytes", 2**63),
+    ("mtime_ns", 1e30),
+    ("ctime_ns", 2**63),
+    ("date_from", "hearsay"),
+    ("content", "../../x"),
+    ("content", None),
+    ("format", 5),
+    ("format", "\x1b[2J"),
+    ("width", 0),
+    ("date", "now"),
+    ("camera", ["x"]),
+    ("camera", "\ud800"),
+    ("labels", [1]),
+    ("labels", {"cat": float("nan")}),
+    ("labels", {"\ud800": 0.5}),
+    ("labels", "[" * 99999),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), CRAFTED)
+def test_values_that_no_export_has_are_refused(tmp_path: Path, column: str, value: Any) -> None:
+    with pytest.raises(DataError, match="rows from 1 on are not as footwork search export writes"):
+        list(NumpySource(export(tmp_path, GOOD | {column: value})).batches())
+    lacking = {name: kept for name, kept in GOOD.items() if name != column}
+    with pytest.raises(DataError, match=r"\(KeyError|have no path"):
+        list(NumpySource(export(tmp_path, lacking)).batches())
+
+
+@pytest.mark.parametrize("vector", [(1e30, 0.0), (1.0, 1.0), (0.1, 0.0)])
+def test_vectors_of_an_export_are_of_length_1(tmp_path: Path, vector: Any) -> None:
+    assert list(NumpySource(export(tmp_path, GOOD)).batches())
+    with pytest.raises(DataError, match="rows 1 are not of length 1"):
+        list(NumpySource(export(tmp_path, GOOD, vector)).batches())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": [1]},
+        {"model": asdict(model(2)) | {"width": "2"}},
+        {"model": asdict(model(2)) | {"model_id": 5}},
+        {"roots": [5]},
+        {"kind": "index"},
+    ],
+)
+def test_an_export_that_tells_of_no_model_is_refused(tmp_path: Path, change: Any) -> None:
+    with pytest.raises(DataError, match="was not written by footwork search export"):
+        NumpySource(export(tmp_path, GOOD, told=TOLD | change))
+
+
+def test_rows_that_lead_to_no_image_are_skipped_and_told(tmp_path: Path) -> None:
+    picture, text, pipe = (tmp_path / name for name in ("a.pgm", "shadow", "pipe.jpg"))
+    picture.write_bytes(b"P5 1 1 255\nx")
+    text.write_text("root:$6$salt$hash:19000:0:99999:7:::\n")
+    os.mkfifo(pipe)
+    paths = [picture, text, pipe, "/dev/zero", tmp_path, "/gone.jpg", f"{tmp_path}/./a.pgm"]
+    np.save(tmp_path / "x.npy", np.ones((len(paths), 2), np.float32))
+    lines = (json.dumps({"path": str(path)}) + "\n" for path in paths)
+    (tmp_path / "x.jsonl").write_text("".join(lines))
+    ((images, faults),) = NumpySource(tmp_path / "x.npy").batches()
+    found = [(one.record.path, one.record.present) for one in images]
+    assert found == [(str(picture), True), ("/gone.jpg", False)]  # a path once, by its last row
+    assert {one.path: one.fault for one in faults} == {
+        str(text): "it is no picture of a known kind",
+        str(pipe): "it is no regular file",
+        "/dev/zero": "it is no regular file",
+        str(tmp_path): "it is a folder",
+    }
+    ((images, faults),) = NumpySource(export(tmp_path, GOOD | {"path": str(text)})).batches()
+    assert (images, len(faults)) == ([], 1)

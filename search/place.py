@@ -1,4 +1,4 @@
-"""An index on this machine's disk: a folder of generations, of which one is searched.
+"""Where an index is: a folder on this machine, or a server; of its generations one is searched.
 
 A generation is a whole index of one model. It is made beside the one that is searched, and takes
 its place when it is complete; a reader that still has the old one open may finish.
@@ -10,20 +10,26 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
 from footwork.errors import FootworkError, StoreError
 from footwork.files.folders import MANIFEST, discard_folder, followed, published_folder, write_json
 from footwork.files.locks import LockedByOther, exclusive_lock, lock_holder
 from footwork.files.plain_files import read_object, require_no_link
-from footwork.home import data_folder
+from footwork.home import cache_folder, data_folder
+from search.options import StoreOptions
 from search.paths import absolute_path, is_at_or_below
 from search.store.embedded import EmbeddedStore
-from search.store.embedded.catalog_copy import COPY_NAME
+from search.store.embedded.catalog import COPY_NAME
 from search.store.protocol import Embedder
+
+if TYPE_CHECKING:
+    from search.store.server import Connection, ServerStore
 
 KIND, FORMAT = "index", 1
 _LOCK = "writer.lock"
@@ -35,14 +41,14 @@ _TEMPORARY_INSIDE = tuple(
 )
 _NUMBERED = re.compile(f"{_GENERATION}[0-9]{{1,9}}")
 _NAME = 40  # characters of a root's name in the name of its index
+_DIGITS = 12  # of a model in the name of what belongs to it
+
+Place: TypeAlias = "IndexFolder | ServerPlace"
+"""An index that is there or may be made there."""
 
 
 class IndexFolder:
-    """An index of the embedded engine.
-
-    Args:
-        path: The folder; need not exist.
-    """
+    """An index in a folder of this machine, which need not exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -57,7 +63,7 @@ class IndexFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write."""
+        """Hold the right to write; `StoreError` where another process does, or nobody can."""
         with ExitStack() as held:
             try:
                 self._require_own()
@@ -77,6 +83,12 @@ class IndexFolder:
                 ) from error
             yield
 
+    def _require_own(self) -> None:
+        others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
+        if others and any(self.path.iterdir()) and not self.generations():
+            message = f"{self.path} holds other files. Name an empty or a new folder with --index."
+            raise StoreError(message)
+
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""
         inside = [one.glob(form) for one in self.generations() for form in _TEMPORARY_INSIDE]
@@ -87,7 +99,7 @@ class IndexFolder:
         return lock_holder(self.path / _LOCK)
 
     def open(self) -> EmbeddedStore:
-        """The generation that is searched."""
+        """The generation that is searched; `StoreError` where there is none that can be read."""
         generation = self.current()
         try:
             return EmbeddedStore(generation)
@@ -97,25 +109,25 @@ class IndexFolder:
             return EmbeddedStore(self.current())  # which was published in between
 
     def begin(self, embedder: Embedder) -> EmbeddedStore:
-        """The generation of a model, made or taken up again."""
-        generation = self._generation_of(embedder) or self._made(embedder)
+        """The generation of a model, made or taken up again; the first one is searched at once.
+
+        Raises:
+            StoreError: The place holds something else, or cannot be written.
+        """
+        generation = self._generation_of(embedder)
+        if generation is None:  # it appears whole: one that lacks anything could not be opened
+            numbers = [int(one.name.removeprefix(_GENERATION)) for one in self.generations()]
+            generation = self.path / f"{_GENERATION}{max(numbers, default=0) + 1}"
+            try:
+                with published_folder(generation) as staging:
+                    EmbeddedStore.create(staging, embedder).close()
+            except OSError as error:
+                raise StoreError(
+                    f"{generation} cannot be written: {error.strerror}. Name another with --index."
+                ) from error
         if not self.exists:  # searched while it grows
             self.name_current(generation, embedder)
         return EmbeddedStore(generation)
-
-    def _made(self, embedder: Embedder) -> Path:
-        """A new generation, which appears whole: one that lacks anything could not be opened."""
-        numbers = [int(one.name.removeprefix(_GENERATION)) for one in self.generations()]
-        generation = self.path / f"{_GENERATION}{max(numbers, default=0) + 1}"
-        try:
-            with published_folder(generation) as staging:
-                EmbeddedStore.create(staging, embedder).close()
-        except OSError as error:
-            message = (
-                f"{generation} cannot be written: {error.strerror}. Name another with --index."
-            )
-            raise StoreError(message) from error
-        return generation
 
     def publish(self, embedder: Embedder) -> None:
         """Have the generation of a model searched, and delete the others."""
@@ -145,18 +157,8 @@ class IndexFolder:
                     return generation
         return None
 
-    def _require_own(self) -> None:
-        others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
-        if others and any(self.path.iterdir()) and not self.generations():
-            message = f"{self.path} holds other files. Name an empty or a new folder with --index."
-            raise StoreError(message)
-
     def current(self) -> Path:
-        """The folder of the generation that is searched.
-
-        Raises:
-            StoreError: There is none, or the manifest cannot be read.
-        """
+        """The folder of the generation that is searched; `StoreError` where none is told."""
         if not self.exists:
             message = f"No index in {self.path}. Make one: footwork search index FOLDER"
             raise StoreError(message)
@@ -200,31 +202,92 @@ class IndexFolder:
 
     def name_current(self, generation: Path, embedder: Embedder) -> None:
         """Have a generation searched."""
-        write_json(
-            self.path / MANIFEST,
-            {
-                "kind": KIND,
-                "format": FORMAT,
-                "generation": generation.name,
-                "model": asdict(embedder),
-                "dtype": "float32",
-            },
-        )
+        told = {"kind": KIND, "format": FORMAT, "generation": generation.name}
+        write_json(self.path / MANIFEST, told | {"model": asdict(embedder), "dtype": "float32"})
 
 
-def default_index(root: str) -> IndexFolder:
-    """Where the index of a root lies unless another place is named: with the user's data.
+class ServerPlace:
+    """An index on a Milvus server: a collection a generation, and an alias for the one searched.
 
-    Args:
-        root: Absolute.
+    Methods are as those of `IndexFolder`. Of the options of a command, `store` is given.
     """
-    name = Path(root).name[:_NAME] or "root"
-    digest = f"{crc32(root.encode('utf-8', 'surrogatepass')):08x}"
-    return IndexFolder(_indexes() / f"{name}-{digest}")
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._options = options
+
+    def __str__(self) -> str:
+        return f"{self._options.store}, collection {self._options.collection}"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an index."""
+        with self._connected() as connection:
+            return bool(connection.read("has_collection", self._options.collection))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Nothing to hold: writers do not harm each other."""
+        yield
+
+    def open(self) -> ServerStore:
+        """The generation that is searched."""
+        from search.store.server import ServerStore
+
+        return ServerStore(self._options)
+
+    def begin(self, embedder: Embedder) -> ServerStore:
+        """The generation of a model, made or taken up again; the first one is searched at once."""
+        from search.store.server import ServerStore
+
+        generation = self._generation_of(embedder)
+        with ExitStack() as held:
+            options = replace(self._options, collection=generation)
+            store = held.enter_context(closing(ServerStore(options, embedder)))
+            try:
+                if not self.exists:
+                    with self._connected() as connection:
+                        connection.write("create_alias", generation, self._options.collection)
+            except StoreError:
+                if not self.exists:  # else another machine was quicker
+                    raise
+            held.pop_all()
+        return store
+
+    def publish(self, embedder: Embedder) -> None:
+        """Have the generation of a model searched, and delete the one before."""
+        complete, alias = self._generation_of(embedder), self._options.collection
+        with self._connected() as connection:
+            before = connection.read("describe_collection", alias)["collection_name"]
+            if before != complete:
+                connection.write("alter_alias", complete, alias)
+                connection.write("drop_collection", before)
+
+    def texts_folder(self, embedder: Embedder) -> Path:
+        """Where the text half of a model lies on this machine, or is to lie."""
+        return cache_folder() / "texts" / _digest(embedder)
+
+    def _generation_of(self, embedder: Embedder) -> str:
+        return f"{self._options.collection}_{_digest(embedder)}"
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        from search.store.server import Connection
+
+        with closing(Connection.open(self._options)) as connection:
+            yield connection
+
+
+def _digest(embedder: Embedder) -> str:
+    return sha256(embedder.fingerprint.encode()).hexdigest()[:_DIGITS]
+
+
+def find_place(options: StoreOptions, roots: tuple[str, ...] = ()) -> Place:
+    """The index that a command means; `roots` are as of `find_index`, and so are errors."""
+    return find_index(options.index, roots) if options.store is None else ServerPlace(options)
 
 
 def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
-    """The index that is meant.
+    """The index of this machine that is meant.
 
     Args:
         named: An index's folder, or a folder of photos that was indexed; None takes the only one
@@ -237,20 +300,26 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     if named is not None:
         index, of_root = IndexFolder(named), default_index(absolute_path(named))
         return of_root if not index.exists and of_root.exists else index
+    inside = {index: _look_into(index) for index in _known()}
     if roots:
-        known = [one for one in _known() if set(roots) & set(_roots(one))]
+        known = [index for index, (its, _) in inside.items() if set(roots) & set(its)]
         return known[0] if known else default_index(roots[0])
-    every = _known()
-    if len(every) > 1:
-        every = [one for one in every if not _is_void(one)]
+    every = [index for index, (_, is_used) in inside.items() if is_used or len(inside) == 1]
     here = str(Path.cwd())
-    around = [one for one in every if any(is_at_or_below(here, root) for root in _roots(one))]
+    around = [one for one in every if any(is_at_or_below(here, root) for root in inside[one][0])]
     if len(around) == 1 or len(every) == 1:
         return (around if len(around) == 1 else every)[0]
     if not every:
         raise StoreError("There is no index yet. Make one: footwork search index FOLDER")
-    listed = "; ".join(f"{one} of {', '.join(_roots(one))}" for one in every)
+    listed = "; ".join(f"{one} of {', '.join(inside[one][0])}" for one in every)
     raise StoreError(f"Which index? Name one with --index: {listed}.")
+
+
+def default_index(root: str) -> IndexFolder:
+    """Where the index of a root, absolute, lies unless another place is named: among user data."""
+    name = Path(root).name[:_NAME] or "root"
+    digest = f"{crc32(root.encode('utf-8', 'surrogatepass')):08x}"
+    return IndexFolder(_indexes() / f"{name}-{digest}")
 
 
 def _indexes() -> Path:
@@ -262,18 +331,11 @@ def _known() -> list[IndexFolder]:
     return [index for index in map(IndexFolder, every) if index.exists]
 
 
-def _is_void(index: IndexFolder) -> bool:
-    """Whether nothing is known of anything: it was begun for a folder without an image."""
+def _look_into(index: IndexFolder) -> tuple[list[str], bool]:
+    """Its roots, and whether it knows of anything: some are begun for a folder without an image."""
     try:
         with closing(index.open()) as store:
-            return not store.roots() and next(store.files(), None) is None
+            roots = list(store.roots())
+            return roots, bool(roots) or next(store.files(), None) is not None
     except FootworkError:
-        return False
-
-
-def _roots(index: IndexFolder) -> list[str]:
-    try:
-        with closing(index.open()) as store:
-            return list(store.roots())
-    except FootworkError:
-        return []
+        return [], True

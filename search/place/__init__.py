@@ -1,1 +1,0 @@
-"""Where an index is: in a folder, or on a server."""
