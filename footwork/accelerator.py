@@ -38,12 +38,12 @@ def _state() -> PartialState:
 @cache
 def _leave_group_at_exit() -> None:
     """A process that ends within its group is now and then aborted by the group's own threads."""
-    atexit.register(_leave_group)
 
+    def leave_group() -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
-def _leave_group() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    atexit.register(leave_group)
 
 
 def compute_device() -> torch.device:
@@ -107,14 +107,8 @@ def has_bf16(device: torch.device) -> bool:
     """Whether `device` multiplies bfloat16 in hardware: faster, and not only smaller."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(
-            capabilities.get("avx512_bf16")
-            or capabilities.get("amx_bf16")
-            or capabilities.get("bf16")
-        )
-    return False
+    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def has_fp16(device: torch.device) -> bool:

@@ -24,12 +24,7 @@ _INVISIBLE = re.compile(
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _VARIANTS = re.compile("[\ufe00-\ufe0f]")
 # What a word processor makes of - ' and ".
-_TYPED = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-") | {
-    0x2018: "'",
-    0x2019: "'",
-    0x201C: '"',
-    0x201D: '"',
-}
+_TYPED = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-") | str.maketrans("‘’“”", "''\"\"")  # noqa: RUF001
 _LOGICAL = {"true": Decimal(1), "false": Decimal(0)}
 
 
@@ -76,10 +71,6 @@ def look_alike(names: Iterable[str]) -> list[list[str]]:
 
 def read_class_names(labels: str | None, labels_file: Path | None) -> tuple[str, ...]:
     """The labels of a command, from the one place or the other.
-
-    Args:
-        labels: Separated by commas; a label with a comma stands in double quotes.
-        labels_file: One label a line, taken as it stands.
 
     Raises:
         ConfigError: Both or neither are given, or they cannot be used.

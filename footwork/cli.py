@@ -56,20 +56,19 @@ _TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: The words after `footwork`; None takes them from the process.
+    """Run one command, of the words after `footwork` or those of the process.
 
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong command, 3 done with skipped inputs, 128 + n
         ended by signal n.
     """
-    words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word != "--debug"]
+    debug, words, end = len(options) < end, options + words[end:], len(options)
     escape_what_cannot_be_encoded()
     try:
         with _raised_signals():
-            end = words.index("--") if "--" in words else len(words)
             result = _app(words[:end])(
                 [*words[:end], *map(Literal, words[end:])],
                 print_error=False,
@@ -88,9 +87,6 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
 
     To take the interpreter apart costs a tenth of a query, and frees what the system frees anyway.
     What torch and its kin have registered to be done at the end is done.
-
-    Args:
-        argv: As of `main`.
     """
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     for number, handler in usual.items():  # `nohup` and the like have them ignored
@@ -143,12 +139,8 @@ def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCol
     """Fill in what the command line left open from the TOML file of `--config`.
 
     It serves every command that has a parameter `config: Path | None = None`. Keys are the names
-    of the command's parameters, with `_` or `-`; the command line wins over the file.
-
-    Args:
-        app: The application whose command runs.
-        commands: The words that led to the command.
-        arguments: What the command takes, with what the command line gave; filled in place.
+    of the command's parameters, with `_` or `-`; the command line wins over the file. `arguments`
+    are filled in place.
 
     Raises:
         ConfigError: The file cannot be read or is not TOML.
@@ -157,10 +149,17 @@ def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCol
     given = [a for a in arguments if "--config" in a.names and a.tokens]
     if not given:
         return
+    import tomllib
+
     from cyclopts.config import Dict
 
     path = Path(given[0].tokens[-1].value)
-    values = _read_toml(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+    except ValueError as error:  # wrong TOML and wrong UTF-8 alike
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     if "config" in values:
         raise ConfigError(f"{path} names another file under `config`. Put all values in one file.")
     Dict(values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
@@ -180,11 +179,7 @@ def what_exists(*, resume: bool, overwrite: bool) -> Existing:
 def tell_run(
     train: Callable[[Callable[[str], None]], TrainedRun], *, json: bool
 ) -> tuple[Any, ...]:
-    """Run a fine-tuning, and say what came of it.
-
-    Args:
-        train: Takes what is told of the progress, one text each.
-        json: Print the manifest.
+    """Run a fine-tuning, which tells of its progress one text each, and say what came of it.
 
     Returns:
         What was left out; on a process that is not the main one nothing, for another exit code
@@ -209,11 +204,7 @@ def tell_run(
 
 
 def _app(optional: Sequence[str]) -> App:
-    """The root command.
-
-    Args:
-        optional: The words that may be options: those before `--`.
-    """
+    """The root command; `optional` are the words that may be options: those before `--`."""
     from functools import partial
 
     from cyclopts import App
@@ -327,24 +318,6 @@ def _version() -> str:
         return version("footwork")
     except PackageNotFoundError:
         return "unknown (not installed: bash scripts/setup)"
-
-
-def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
-    words = list(argv)
-    end = words.index("--") if "--" in words else len(words)
-    options = [word for word in words[:end] if word != "--debug"]
-    return options + words[end:], len(options) < end
-
-
-def _read_toml(path: Path) -> dict[str, object]:
-    import tomllib
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-    except ValueError as error:  # wrong TOML and wrong UTF-8 alike
-        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
 
 
 def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:

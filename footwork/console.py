@@ -58,10 +58,7 @@ def print_json_lines(rows: Iterable[Row]) -> None:
 def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: bool = False) -> None:
     """CSV, as the rows come; the first one's keys are the header.
 
-    Args:
-        rows: Of any number.
-        flat: Makes cells of what is no cell.
-        raw_cells: Leave alone what a spreadsheet would run.
+    `flat` makes cells of what is no cell; `raw_cells` leaves alone what a spreadsheet would run.
     """
     from footwork.tables.cells import cell, csv_writer
 

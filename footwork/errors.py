@@ -71,3 +71,8 @@ class Interrupted(TrainingError):  # noqa: N818 - it is no error
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def error_text(error: object) -> str:
+    """What an error says, on one line and without a full stop; its kind where it says nothing."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -36,12 +36,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
-    """What is said of a failure, and the exit code.
-
-    Args:
-        error: That ended a command.
-        words: Of the command, after `footwork`.
-    """
+    """What is said of what ended a command of some words, and the exit code."""
     from cyclopts import CycloptsError
 
     match error:

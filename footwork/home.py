@@ -14,7 +14,7 @@ def cache_folder() -> Path:
     Raises:
         RuntimeError: The user has no home folder.
     """
-    return _below_home("cache") or _platform_folder("user_cache_path")
+    return _folder("cache")
 
 
 def data_folder() -> Path:
@@ -23,17 +23,14 @@ def data_folder() -> Path:
     Raises:
         RuntimeError: The user has no home folder.
     """
-    return _below_home("data") or _platform_folder("user_data_path")
+    return _folder("data")
 
 
-def _below_home(name: str) -> Path | None:
-    home = os.environ.get("FOOTWORK_HOME")
-    return Path(home).expanduser() / name if home else None
-
-
-def _platform_folder(kind: str) -> Path:
+def _folder(kind: str) -> Path:
+    if home := os.environ.get("FOOTWORK_HOME"):
+        return Path(home).expanduser() / kind
     import platformdirs
 
     Path.home()  # raises where there is none; platformdirs would give a folder named ~
-    folder: Path = getattr(platformdirs, kind)("footwork", appauthor=False)
+    folder: Path = getattr(platformdirs, f"user_{kind}_path")("footwork", appauthor=False)
     return folder

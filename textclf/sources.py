@@ -13,7 +13,7 @@ from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
-from footwork.errors import ConfigError, DataError
+from footwork.errors import ConfigError, DataError, error_text
 from footwork.files.faults import shortened
 from footwork.tables.held import data_name, held_rows, is_held
 from footwork.tables.layout import Expected, TableFormat
@@ -263,7 +263,7 @@ def _ask(name: str, *, patient: bool) -> None:
             raise DataError(refusal(error, name, None, KIND)) from error
         raise
     except ValueError as error:  # no id of the Hub, or no JSON
-        what = " ".join(str(error).split()).rstrip(".")
+        what = error_text(error)
         raise DataError(
             f"There is no file or folder {name}, and {constants.ENDPOINT} gives no data set of "
             f"this name: {what}. Check the path."
@@ -313,7 +313,7 @@ def _reason(error: BaseException) -> str:
         return f"its files differ in their columns: {shortened(wanted, 8)}; {shortened(found, 8)}"
     if isinstance(error, DatasetGenerationError) and inner is not None:
         error = inner
-    return " ".join(str(error).split()).rstrip(".")
+    return error_text(error)
 
 
 def _require_config(name: str, config: str, error: Exception) -> None:

@@ -13,9 +13,8 @@ from PIL import Image
 
 from footwork.accelerator import compute_device, resolve_precision
 from footwork.arrays import FloatArray, RealArray
-from footwork.encoder.preprocessing import PixelArrays, Preprocessing
-from footwork.encoder.streaming import PictureFile, PictureStream
-from footwork.encoder.towers import ImageTower
+from footwork.encoder.dual import ImageTower
+from footwork.encoder.streaming import PictureFile, PictureStream, PixelArrays, Preprocessing
 from footwork.errors import ConfigError, ImageError, ModelError
 from footwork.evaluation.decision import LIKELY, DecisionRule, rule_of
 from footwork.files.folders import read_manifest

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from footwork.arrays import FloatArray
+from footwork.encoder.protocol import EncodedImage
 from footwork.errors import ConfigError, DataError, ImageError, StoreError
 from footwork.files.faults import why
 from footwork.files.paths import shell_word
@@ -33,21 +33,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from footwork.encoder.dual import DualEncoder
-    from footwork.encoder.protocol import EncodedFile
 
 DEFAULTS = EncoderConfig()
 _TOGETHER = 1024  # files that are looked up at once
 _WRITTEN = 20_000  # images and labels of theirs that are written at once
-
-
-@dataclass(frozen=True, slots=True)
-class KnownFile:
-    """A file, and what the index has for it."""
-
-    path: Path
-    embedding: FloatArray | None
-    fault: str | None = None
-    note: str | None = None
 
 
 class IndexedEncoder:
@@ -97,7 +86,7 @@ class IndexedEncoder:
         """
         return self._model.encode_images(images)
 
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedFile]:
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
         """Each file's row or fault, in order.
 
         What the index knows, of a file of this name, size and times, or of one of the same content,
@@ -123,7 +112,7 @@ class IndexedEncoder:
     def _model(self) -> DualEncoder:
         return load_model(self.store.embedder, self._config)
 
-    def _known(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
+    def _known(self, paths: Sequence[Path]) -> dict[Path, EncodedImage]:
         """What the index has for files: of this name, size and times, or of the same content."""
         here: dict[Path, os.stat_result] = {}
         for path in paths:
@@ -147,7 +136,7 @@ class IndexedEncoder:
                 same[path] = alike[size][content]
         vectors = self.store.vectors([record.path for record in same.values()])
         return {
-            path: KnownFile(path, vectors.get(record.path), record.fault)
+            path: EncodedImage(path, vectors.get(record.path), record.fault)
             for path, record in same.items()
             if record.fault is not None or record.path in vectors
         }

@@ -14,8 +14,7 @@ from torch.nn import functional
 
 from footwork.accelerator import available_cores, gather_shares, is_main_process
 from footwork.arrays import FloatArray, IntArray
-from footwork.encoder.preprocessing import Preprocessing
-from footwork.encoder.streaming import prepare_picture
+from footwork.encoder.streaming import Preprocessing, prepare_picture
 from footwork.errors import ImageError, ModelError
 from footwork.images.ahead import made_ahead
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,19 +28,40 @@ from transformers import (
 
 from footwork.accelerator import compute_device, has_bf16, has_fp16, resolve_precision
 from footwork.arrays import FloatArray
-from footwork.encoder.preprocessing import Preprocessing
-from footwork.encoder.streaming import Outcome, PictureFile, PictureStream, Source
-from footwork.encoder.towers import ImageTower, TextTower
+from footwork.encoder.protocol import EncodedImage
+from footwork.encoder.streaming import (
+    Outcome,
+    PictureFile,
+    PictureStream,
+    PixelArrays,
+    Preprocessing,
+    Source,
+)
 from footwork.errors import ImageError, ModelError
-from footwork.models.checkpoints import load_part, model_commit, require_weights
+from footwork.files.plain_files import content_hash
+from footwork.inference.frozen import cast_linear_weights
+from footwork.inference.halving import ElasticBatch, unit_rows
+from footwork.inference.tokens import of_one_length
+from footwork.models.checkpoints import (
+    load_part,
+    model_commit,
+    position_limit,
+    quiet_transformers,
+    require_weights,
+)
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 from footwork.options import EncoderConfig
 
+DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"
+DEFAULTS = EncoderConfig()
 SUPPORTED = (
     "Supported are the two-tower models of transformers, such as CLIP, SigLIP, SigLIP 2, "
     "MetaCLIP 2, AltCLIP and Chinese-CLIP: openai/clip-vit-base-patch32, for one, or `tiny`, the "
     "embedded model."
 )
+PADDED_TEXTS = frozenset({"siglip", "siglip2"})
+"""Model types that read a text from its last position, and were trained on texts of full length."""
+TEXT_BATCH = 64
 _TOWERS = ("get_image_features", "get_text_features")
 _CONTENT = (
     *("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer*.json"),
@@ -80,17 +103,10 @@ class TwoTowers:
         folder = Path(IMAGE_PRESETS.get(self.model_id, self.model_id))
         if not folder.is_dir():
             return f"{self.model_id}@{self.revision or 'main'}"
-        return f"sha256:{hash_of_files(folder)[:16]}"
-
-
-def hash_of_files(folder: Path) -> str:
-    """SHA-256 of the names and bytes of all files that an embedding depends on."""
-    total = hashlib.sha256()
-    for path in sorted({path for pattern in _CONTENT for path in folder.glob(pattern)}):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.name}\0{digest}\0".encode())
-    return total.hexdigest()
+        total = hashlib.sha256()
+        for path in sorted({path for pattern in _CONTENT for path in folder.glob(pattern)}):
+            total.update(f"{path.name}\0{content_hash(path)}\0".encode())
+        return f"sha256:{total.hexdigest()[:16]}"
 
 
 def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
@@ -105,7 +121,13 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     """
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
     config = load_part(AutoConfig, resolved, revision=revision)
-    _require_two_towers(model_id, MODEL_MAPPING.get(type(config), None))
+    model_class: Any = MODEL_MAPPING.get(type(config), None)
+    name = getattr(model_class, "__name__", "model without weights of its own")
+    if not all(hasattr(model_class, method) for method in _TOWERS):
+        message = f"{model_id} is a {name}, which does not embed both images and texts. {SUPPORTED}"
+        raise ModelError(message)
+    if "decoder_input_ids" in inspect.signature(model_class.get_text_features).parameters:
+        raise ModelError(f"{model_id} is a {name}, which writes texts. {SUPPORTED}")
     # All parts come from one commit, whatever is pushed meanwhile.
     revision = model_commit(resolved, revision) or revision
     model, report = load_part(
@@ -121,56 +143,127 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     )
 
 
-def _require_two_towers(model_id: str, model_class: Any) -> None:
-    if not all(hasattr(model_class, name) for name in _TOWERS):
-        name = getattr(model_class, "__name__", "model without weights of its own")
-        message = f"{model_id} is a {name}, which does not embed both images and texts. {SUPPORTED}"
-        raise ModelError(message)
-    if "decoder_input_ids" in inspect.signature(model_class.get_text_features).parameters:
-        message = f"{model_id} is a {model_class.__name__}, which writes texts. {SUPPORTED}"
-        raise ModelError(message)
+class ImageTower:
+    """Embeds prepared pictures; several threads may ask it at once.
+
+    Args:
+        model: On its device. The linear layers of its image half are cast to `dtype`, in place.
+        dtype: Of matrix products; float32, bfloat16 or float16.
+        batch_size: Pictures at once.
+    """
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, batch_size: int) -> None:
+        self._model, self._dtype = model, dtype
+        self._lowered = dtype is not torch.float32
+        self.batch = ElasticBatch(batch_size, "image")
+        # On a processor every thread computes; an accelerator computes one batch after another.
+        on_cpu = model.device.type == "cpu"
+        self._turn = nullcontext() if on_cpu else threading.Lock()
+        for name, child in model.named_children():
+            if self._lowered and not name.startswith("text_"):  # texts stay in float32
+                cast_linear_weights(child, dtype)
+
+    def embed(self, pictures: Sequence[PixelArrays]) -> FloatArray:
+        """Pictures of equal shapes to unit rows, (B, D)."""
+        return self.batch.run(self._forward, pictures)
+
+    def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
+        device = self._model.device
+        inputs = {
+            name: torch.from_numpy(np.stack([picture[name] for picture in pictures])).to(device)
+            for name in pictures[0]
+        }
+        # One context each: they belong to the thread.
+        in_dtype = torch.autocast(device.type, self._dtype, enabled=self._lowered)
+        with self._turn, torch.inference_mode(), in_dtype:
+            return unit_rows(self._model.get_image_features(**inputs).pooler_output)
 
 
-DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"
+class TextTower:
+    """Embeds texts, always in float32, each as if it were alone.
 
+    SigLIP 2 learned from lower-case texts. Its checkpoints of a fixed resolution call themselves
+    SigLIP and bring Gemma's tokenizer, which keeps capitals. All others' tokenizers do what their
+    model needs.
+    """
 
-DEFAULTS = EncoderConfig()
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._turn = threading.Lock()  # a fast tokenizer refuses two threads at once
+        self.batch = ElasticBatch(TEXT_BATCH, "text")
+        kind, gemma = model.config.model_type, "Gemma" in type(tokenizer).__name__
+        self.padded = kind in PADDED_TEXTS
+        """Whether each text is padded to `max_tokens`."""
+        self.lowers = kind == "siglip2" or (kind == "siglip" and gemma)
+        """Whether each is lower-cased before it is tokenized."""
+        self._inputs = inspect.signature(model.get_text_features).parameters
+        config = getattr(model.config, "text_config", None)
+        positions = position_limit(getattr(model, "text_model", model))
+        learned = positions or getattr(config, "max_position_embeddings", None) or 512
+        self.max_tokens = min(tokenizer.model_max_length, learned)
+        """The longest text, in tokens, special ones counted."""
 
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """Texts, cut to `max_tokens`, to unit rows (N, D); N is at least 1."""
+        columns = self.tokenize(texts)
+        encoded = [
+            dict(zip(columns, ids, strict=True)) for ids in zip(*columns.values(), strict=True)
+        ]
+        lengths = np.array([len(text["input_ids"]) for text in encoded])
+        batches = list(of_one_length(lengths, self.batch.size))
+        rows = np.concatenate(
+            [self.batch.run(self._forward, [encoded[row] for row in batch]) for batch in batches]
+        )
+        embeddings = np.empty_like(rows)
+        embeddings[np.concatenate(batches)] = rows
+        return embeddings
 
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
-    """A file and its embedding, or why it has none."""
+    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """What the model is given for N texts, cut to `max_tokens`: N lists each, by input name."""
+        padding = "max_length" if self.padded else False
+        options = {"truncation": True, "max_length": self.max_tokens, "padding": padding}
+        encoded = self._tokenize(texts, **options)
+        return {name: ids for name, ids in encoded.items() if name in self._inputs}
 
-    path: Path
-    embedding: FloatArray | None
-    """Shape (D,), of length 1."""
-    fault: str | None
-    """A clause such as "it is truncated"."""
-    note: str | None = None
-    """What to know of a picture that could be read, a clause."""
+    def cut(self, texts: Sequence[str]) -> list[int]:
+        """Which texts have more than `max_tokens`."""
+        with quiet_transformers():  # it would warn of what is asked here
+            encoded = self._tokenize(texts)
+        return [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) > self.max_tokens]
+
+    def _forward(self, texts: Sequence[dict[str, list[int]]]) -> FloatArray:
+        inputs = {
+            name: torch.tensor([text[name] for text in texts], device=self.model.device)
+            for name in texts[0]
+        }
+        with torch.inference_mode():
+            return unit_rows(self.model.get_text_features(**inputs).pooler_output)
+
+    def _tokenize(self, texts: Sequence[str], **options: Any) -> Any:
+        lowered = [text.lower() if self.lowers else text for text in texts]
+        with self._turn:
+            return self.tokenizer(lowered, **options)
 
 
 class DualEncoder:
     """A two-tower model: what shows in a picture and what a text says, in one space.
 
-    Args:
-        towers: As loaded; its image half may be cast to a lower precision, in place.
-        config: Precision, batch size, threads.
+    The image half of `towers` may be cast to a lower precision, in place.
     """
 
     def __init__(self, towers: TwoTowers, config: EncoderConfig = DEFAULTS) -> None:
         device = compute_device()
-        on_cpu = device.type == "cpu"
         towers.model.to(device)
-        self.model_id = towers.model_id
-        self.revision = towers.revision
-        self.logit_scale = towers.logit_scale
-        self.logit_bias = towers.logit_bias
+        self.model_id, self.revision = towers.model_id, towers.revision
+        self.logit_scale, self.logit_bias = towers.logit_scale, towers.logit_bias
         self._towers = towers
         self.text_tower = TextTower(towers.model, towers.tokenizer)
         self._preprocessing = Preprocessing(towers.processor)
-        dtype = _precision(config.precision, device)
-        self._images = ImageTower(towers.model, dtype, config.batch_size or (16 if on_cpu else 64))
+        dtype = resolve_precision(config.precision, device)
+        if config.precision == "auto" and has_fp16(device) and not has_bf16(device):
+            dtype = torch.float16
+        batch_size = config.batch_size or (16 if device.type == "cpu" else 64)
+        self._images = ImageTower(towers.model, dtype, batch_size)
         self._pictures = PictureStream(self._preprocessing, self._images, config.workers, device)
         self.max_text_tokens = self.text_tower.max_tokens
         self.image_size = self._preprocessing.side
@@ -185,12 +278,7 @@ class DualEncoder:
         revision: str | None = None,
         config: EncoderConfig = DEFAULTS,
     ) -> DualEncoder:
-        """Load a model of CLIP's family.
-
-        Args:
-            model_id: Hub id, local folder, preset or `tiny`.
-            revision: Branch, tag or commit on the Hub.
-            config: Precision, batch size, threads.
+        """As `load_two_towers`.
 
         Raises:
             ModelError: It cannot be reached, is of another kind, or lacks weights.
@@ -209,7 +297,7 @@ class DualEncoder:
             Shape (N, D), unit rows. A row does not depend on the other texts.
         """
         _require_several(texts)
-        return self.text_tower.embed(texts) if texts else self._no_rows()
+        return self.text_tower.embed(texts) if texts else np.zeros((0, self.width), np.float32)
 
     def cut_texts(self, texts: Sequence[str]) -> list[int]:
         """Which of `texts` exceed `max_text_tokens`, so that their end is not read."""
@@ -226,16 +314,13 @@ class DualEncoder:
             ImageError: A file ends as no picture.
         """
         rows = self._pictures.rows(images)
-        return np.stack(rows) if rows else self._no_rows()
+        return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
-        """Embed files; one that ends as no picture is no error but a `fault`.
+        """Embed files, read some batches ahead; one that ends as no picture has a `fault`.
 
         Of several processes each embeds its share and yields all files, so all of them must call
         this with the same paths and go through to the end.
-
-        Args:
-            paths: Read some batches ahead.
 
         Yields:
             A file each, in the order of `paths`.
@@ -253,15 +338,6 @@ class DualEncoder:
             A source each, in order, with its unit row (D,) or its fault.
         """
         yield from self._pictures.files(sources)
-
-    def _no_rows(self) -> FloatArray:
-        return np.zeros((0, self.width), np.float32)
-
-
-def _precision(requested: str, device: torch.device) -> torch.dtype:
-    if requested == "auto" and has_fp16(device) and not has_bf16(device):
-        return torch.float16
-    return resolve_precision(requested, device)
 
 
 def _require_several(texts: Sequence[str]) -> None:

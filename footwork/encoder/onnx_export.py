@@ -18,20 +18,16 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 
-from footwork.encoder.dual import DualEncoder
+from footwork.encoder.dual import DualEncoder, TextTower
 from footwork.encoder.onnx_text import GRAPH, OUTPUT, TOKENIZER, OnnxTextTower, TextSettings
-from footwork.encoder.towers import TextTower
 from footwork.errors import ModelError
 from footwork.prompts.none_of_these import REFERENCE_WORDS
 
 
 def siglip_tokenizer(original: Any) -> Tokenizer:
-    """The equal of a `transformers.SiglipTokenizer`.
+    """The equal of a `transformers.SiglipTokenizer`, which holds SentencePiece's unigrams.
 
     It lower-cases, drops punctuation, makes one space of several, and ends with its end token.
-
-    Args:
-        original: Holds a SentencePiece model of unigrams.
     """
     from sentencepiece import sentencepiece_model_pb2
 
@@ -73,34 +69,20 @@ _IMAGE_HALF = ("vision", "visual", "image")
 
 
 def export_text_tower(encoder: DualEncoder, folder: Path) -> None:
-    """Write the text half of `encoder` into `folder`, and see that it answers as it does.
-
-    Args:
-        encoder: Of any family.
-        folder: Exists and is empty; the caller makes it appear whole.
+    """Write the text half of `encoder` into an empty folder, and see that it answers as it does.
 
     Raises:
         ModelError: Its tokenizer or its text half has no equal outside of transformers; such a
             model is queried through torch.
     """
-    tower = encoder.text_tower
-    settings = _settings(encoder, tower)
-    _tokenizer_file(tower, folder)
-    settings.save(folder)
-    with _silence():
-        _export_graph(tower, settings.inputs, folder)
-    _require_equal(encoder, OnnxTextTower.load(folder))
-
-
-def _settings(encoder: DualEncoder, tower: TextTower) -> TextSettings:
-    tokenizer = tower.tokenizer
+    tower, tokenizer = encoder.text_tower, encoder.text_tower.tokenizer
     padding = {
         "pad_id": tokenizer.pad_token_id,
         "pad_token": tokenizer.pad_token,
         "pad_type_id": tokenizer.pad_token_type_id,
         "direction": tokenizer.padding_side,
     }
-    return TextSettings(
+    settings = TextSettings(
         inputs=tuple(tower.tokenize([_LIKE])),
         max_tokens=tower.max_tokens,
         truncation_side=tokenizer.truncation_side,
@@ -110,6 +92,18 @@ def _settings(encoder: DualEncoder, tower: TextTower) -> TextSettings:
         logit_scale=encoder.logit_scale,
         logit_bias=encoder.logit_bias,
     )
+    _tokenizer_file(tower, folder)
+    settings.save(folder)
+    with _silence():
+        _export_graph(tower, settings.inputs, folder)
+    exported, texts = OnnxTextTower.load(folder), [*_ODD_TEXTS, *REFERENCE_WORDS]
+    differences = np.abs(encoder.encode_texts(texts) - exported.encode_texts(texts)).max(axis=1)
+    if not differences.max() <= CLOSE:
+        text = texts[int(differences.argmax())]
+        reason = f"its answer for {text[:40]!r} differs by {differences.max():.2g}"
+        raise _not_exportable(tower, reason)
+    if exported.cut_texts(texts) != encoder.cut_texts(texts):
+        raise _not_exportable(tower, "it cuts other texts")
 
 
 def _tokenizer_file(tower: TextTower, folder: Path) -> None:
@@ -174,18 +168,6 @@ def _export_graph(tower: TextTower, inputs: Sequence[str], folder: Path) -> None
     except Exception as error:  # whatever a model does that the exporter cannot
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise _not_exportable(tower, reason[0]) from error
-
-
-def _require_equal(encoder: DualEncoder, exported: OnnxTextTower) -> None:
-    texts = [*_ODD_TEXTS, *REFERENCE_WORDS]
-    expected, found = encoder.encode_texts(texts), exported.encode_texts(texts)
-    differences = np.abs(expected - found).max(axis=1)
-    if not differences.max() <= CLOSE:
-        text = texts[int(differences.argmax())]
-        reason = f"its answer for {text[:40]!r} differs by {differences.max():.2g}"
-        raise _not_exportable(encoder.text_tower, reason)
-    if exported.cut_texts(texts) != encoder.cut_texts(texts):
-        raise _not_exportable(encoder.text_tower, "it cuts other texts")
 
 
 def _not_exportable(tower: TextTower, reason: str) -> ModelError:

@@ -63,7 +63,7 @@ class TextSettings:
     format: int = FORMAT
 
     def save(self, folder: Path) -> None:
-        """Write `text.json`."""
+        """As `load` reads it."""
         (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
 
     @classmethod
@@ -103,17 +103,11 @@ class TextSettings:
 class OnnxTextTower:
     """Embeds texts as `DualEncoder.encode_texts` does; several threads may ask it at once.
 
-    Args:
-        settings: Beside the weights.
-        tokenizer: Cuts and pads as the settings say.
-        session: The graph, its output rows of any length.
+    Its tokenizer cuts and pads as the settings say; the graph gives rows of any length.
     """
 
     def __init__(
-        self,
-        settings: TextSettings,
-        tokenizer: Tokenizer,
-        session: InferenceSession,
+        self, settings: TextSettings, tokenizer: Tokenizer, session: InferenceSession
     ) -> None:
         self.logit_scale, self.logit_bias = settings.logit_scale, settings.logit_bias
         self.width = settings.width
@@ -130,8 +124,15 @@ class OnnxTextTower:
         """
         settings = TextSettings.load(folder)
         sessions: list[InferenceSession | ModelError] = []
+
+        def open_beside() -> None:
+            try:
+                sessions.append(_open_session(folder))
+            except ModelError as error:
+                sessions.append(error)
+
         # Neither holds the interpreter while it reads. `concurrent.futures` takes 10 ms to import.
-        beside = Thread(target=_open_beside, args=(folder, sessions))
+        beside = Thread(target=open_beside)
         beside.start()
         try:
             tokenizer = _load_tokenizer(folder, settings)
@@ -205,13 +206,6 @@ def _load_tokenizer(folder: Path, settings: TextSettings) -> Tokenizer:
     except Exception as error:  # it raises nothing more special
         raise _damaged(folder, f"{TOKENIZER}: {error}") from error
     return tokenizer
-
-
-def _open_beside(folder: Path, sessions: list[InferenceSession | ModelError]) -> None:
-    try:
-        sessions.append(_open_session(folder))
-    except ModelError as error:
-        sessions.append(error)
 
 
 def _open_session(folder: Path) -> InferenceSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,30 +43,23 @@ class TextEncoder(Protocol):
         """Which texts are longer than the model reads."""
 
 
-class EncodedFile(Protocol):
-    """A file and its vector, or why it has none: what `footwork.encoder.dual.EncodedImage` is."""
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """A file and its embedding, or why it has none."""
 
-    @property
-    def path(self) -> Path:
-        """As it was given."""
-
-    @property
-    def embedding(self) -> FloatArray | None:
-        """Shape (D,), of length 1."""
-
-    @property
-    def fault(self) -> str | None:
-        """A clause such as "it is truncated"."""
-
-    @property
-    def note(self) -> str | None:
-        """What to know of a file that could be read, a clause."""
+    path: Path
+    embedding: FloatArray | None
+    """Shape (D,), of length 1."""
+    fault: str | None
+    """A clause such as "it is truncated"."""
+    note: str | None = None
+    """What to know of a picture that could be read, a clause."""
 
 
 class FileEncoder(Protocol):
     """Embeds files, in bounded memory."""
 
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedFile]:
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
         """Each file's row or fault, in order."""
 
 

@@ -1,24 +1,134 @@
-"""Pictures through a model: decoded in threads, in order, faults named, shared by processes."""
+"""Pictures through a model: decoded and prepared in threads, in order, shared by processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from transformers.image_processing_backends import PilBackend
 
 from footwork.accelerator import available_cores, gather_shares, number_of_processes, process_share
 from footwork.arrays import FloatArray
-from footwork.encoder.preprocessing import PixelArrays, Preprocessing
 from footwork.errors import ImageError
 from footwork.images.ahead import attempt, made_ahead
 from footwork.images.colours import to_rgb
 from footwork.images.decoding import decode_image, read_image
 from footwork.inference.halving import ElasticBatch, shares
+
+PixelArrays = dict[str, NDArray[Any]]
+"""Input of the image tower → what one picture gives for it, without the batch axis."""
+
+DRAFT = "jpeg-draft-2"
+"""How files are decoded for a model: part of what a stored embedding depends on."""
+
+_KNOWN_STEPS = (
+    *("preprocess", "_preprocess", "process_image"),
+    *("resize", "center_crop", "rescale", "normalize"),
+)
+_LONGEST_STRIP = 16
+"""A resized picture so many times as long as its crop is resized inside the crop alone."""
+
+
+class Preprocessing:
+    """What a model's own image processor, on Pillow, does to a picture.
+
+    In less time where it is known how.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self.side = _target_side(processor)
+        """Pixels of the shorter side that the model needs of a picture."""
+        known = _resize_and_crop(processor)
+        self.prepare: Callable[[Image.Image], PixelArrays] = known or self.prepare_by_processor
+        """RGB picture → arrays."""
+
+    @property
+    def name(self) -> str:
+        """Names the processor and, by a hash, its settings."""
+        settings = self._processor.to_dict()
+        settings.pop("processor_class", None)
+        text = json.dumps([settings, DRAFT], sort_keys=True, default=str)
+        kind = type(self._processor).__name__
+        return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def prepare_by_processor(self, picture: Image.Image) -> PixelArrays:
+        """What the processor itself makes of an RGB picture."""
+        arrays = self._processor(images=picture, return_tensors="np")
+        return {name: array[0] for name, array in arrays.items()}
+
+
+def _target_side(processor: Any) -> int:
+    size = getattr(processor, "size", None)
+    if size and size.shortest_edge:
+        return int(size.shortest_edge)
+    if size and size.height and size.width:
+        return int(max(size.height, size.width))
+    patches = getattr(processor, "max_num_patches", None)
+    if patches:  # any shape of so many patches: its shorter side is at most that of the square
+        return math.ceil(processor.patch_size * math.sqrt(patches))
+    return max((int(value) for value in dict(size or {}).values() if value), default=448)
+
+
+def _resize_and_crop(processor: Any) -> Callable[[Image.Image], PixelArrays] | None:
+    """The arithmetic of `PilBackend` without its conversions; None where it is another's.
+
+    Not one that is overridden in a subclass, and nothing but to resize, crop to the middle,
+    rescale and normalise.
+    """
+    kind = type(processor)
+    plain = all(getattr(kind, name, None) is getattr(PilBackend, name) for name in _KNOWN_STEPS)
+    steps = processor.do_resize and processor.do_rescale and processor.do_normalize
+    if not plain or not steps or getattr(processor, "do_pad", None):
+        return None
+    size, crop = processor.size, processor.crop_size if processor.do_center_crop else None
+    if not size or size.longest_edge or size.max_height or not isinstance(processor.resample, int):
+        return None
+    smallest = size.shortest_edge or min(size.height, size.width)
+    if max(crop.height, crop.width) > smallest if crop else size.shortest_edge:
+        return None  # framed in black, or of any shape
+    mean, deviation = (
+        np.asarray(values, np.float32).reshape(-1, 1, 1)
+        for values in (processor.image_mean, processor.image_std)
+    )
+    scale, shift = np.float32(processor.rescale_factor) / deviation, mean / deviation
+
+    def prepare(picture: Image.Image) -> PixelArrays:
+        resized = _resized(picture, size, crop, processor.resample)
+        pixels = np.asarray(resized).transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels *= scale
+        pixels -= shift
+        return {"pixel_values": pixels}
+
+    return prepare
+
+
+def _resized(picture: Image.Image, size: Any, crop: Any, resample: int) -> Image.Image:
+    width, height = size.width, size.height
+    if shorter := size.shortest_edge:
+        longer = int(shorter * max(picture.size) / min(picture.size))
+        upright = picture.width <= picture.height
+        width, height = (shorter, longer) if upright else (longer, shorter)
+    if not crop:
+        return picture.resize((width, height), resample)
+    left, top = (width - crop.width) // 2, (height - crop.height) // 2
+    box = (left, top, left + crop.width, top + crop.height)
+    if max(width, height) > _LONGEST_STRIP * max(crop.width, crop.height):
+        # A line of a million pixels would fill the memory, to be cut down to its middle.
+        across, down = picture.width / width, picture.height / height
+        part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return picture.resize((crop.width, crop.height), resample, box=part)
+    return picture.resize((width, height), resample).crop(box)
 
 
 class PictureSource(Protocol):
@@ -47,7 +157,8 @@ class PictureFile:
         return picture.image
 
 
-Picture = TypeVar("Picture", bound=Path | Image.Image | PictureSource)
+AnyPicture = Path | Image.Image | PictureSource
+Picture = TypeVar("Picture", bound=AnyPicture)
 Source = TypeVar("Source", bound=Path | PictureSource)
 Outcome = FloatArray | ImageError
 """What the model says of a picture, (D,), or why it is none."""
@@ -126,33 +237,28 @@ class PictureStream:
         On a processor each thread decodes a share and runs the model over it, on one core: so all
         cores are busy whatever decoding and model cost, and no thread waits for another.
         """
-        threads = torch.get_num_threads()
-        todo = shares(images, self._workers, lambda: self._tower.batch.size)
+        threads, workers = torch.get_num_threads(), self._workers
+        todo = shares(images, workers, lambda: self._tower.batch.size)
+
+        def answer(share: Sequence[AnyPicture]) -> list[Outcome]:
+            torch.set_num_threads(1)
+            return self._answer_share(share)
+
         try:
-            for share, outcomes in made_ahead(
-                todo, self._answer_share_on_one_core, self._workers, 2 * self._workers
-            ):
+            for share, outcomes in made_ahead(todo, answer, workers, 2 * workers):
                 yield from zip(share, outcomes, strict=True)
         finally:
             # What a worker sets for itself is also what threads that are yet to come would get.
             torch.set_num_threads(threads)
 
-    def _answer_share_on_one_core(
-        self, images: Sequence[Path | Image.Image | PictureSource]
-    ) -> list[Outcome]:
-        torch.set_num_threads(1)
-        return self._answer_share(images)
-
-    def _answer_share(self, images: Sequence[Path | Image.Image | PictureSource]) -> list[Outcome]:
+    def _answer_share(self, images: Sequence[AnyPicture]) -> list[Outcome]:
         prepared = [prepare_picture(self._preprocessing, image) for image in images]
-        pictures = [one for one in prepared if not isinstance(one, ImageError)]
+        pictures = [picture for picture in prepared if not isinstance(picture, ImageError)]
         rows = iter(self._tower.embed(pictures) if pictures else ())
-        return [one if isinstance(one, ImageError) else next(rows) for one in prepared]
+        return [fault if isinstance(fault, ImageError) else next(rows) for fault in prepared]
 
 
-def prepare_picture(
-    preprocessing: Preprocessing, image: Path | Image.Image | PictureSource
-) -> PixelArrays | ImageError:
+def prepare_picture(preprocessing: Preprocessing, image: AnyPicture) -> PixelArrays | ImageError:
     """A picture as the model takes it, or why it is none."""
     if isinstance(image, Image.Image):
         return preprocessing.prepare(to_rgb(ImageOps.exif_transpose(image)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -50,10 +49,10 @@ def damage_in(folder: Path, kind: str, *, whole: bool) -> str | None:
     if not has_checksums(folder):
         return None
     try:
-        found = read_object(folder / MANIFEST)
-        if (found.get("kind"), found.get("format")) != (kind, FORMAT):
+        manifest = read_object(folder / MANIFEST)
+        if (manifest.get("kind"), manifest.get("format")) != (kind, FORMAT):
             return f"{MANIFEST} is not of this version's {kind}"
-        files, since = dict(found["files"]), (folder / MANIFEST).stat().st_mtime_ns
+        files, since = dict(manifest["files"]), (folder / MANIFEST).stat().st_mtime_ns
         if sorted(files) != _names(folder):
             return f"{MANIFEST} names other files than there are"
         for name, told in files.items():
@@ -77,12 +76,7 @@ def file_checksums(path: Path) -> dict[str, Any]:
 
 
 def file_damage(path: Path, told: dict[str, Any], *, whole: bool) -> str | None:
-    """Compare a file with its checksums.
-
-    Args:
-        path: The file.
-        told: Of `file_checksums`, when it was written.
-        whole: Read every block; else some of them.
+    """Compare a file, or some of its blocks, with its checksums (`told`, of `file_checksums`).
 
     Raises:
         OSError: It cannot be read.
@@ -95,7 +89,9 @@ def file_damage(path: Path, told: dict[str, Any], *, whole: bool) -> str | None:
             return f"has {found:,} bytes in place of {size!s:.20}"
         if len(sums) != -(-found // _BLOCK):
             return "lacks checksums"
-        for number in _looked_at(sums, whole=whole):
+        every = range(len(sums))
+        some = every if whole or len(sums) <= _LOOKED_AT else random.sample(every, _LOOKED_AT)
+        for number in some:
             if crc32(os.pread(file.fileno(), _BLOCK, number * _BLOCK)) != sums[number]:
                 return f"is not what was written, from byte {number * _BLOCK:,} on"
     return None
@@ -107,8 +103,3 @@ def _names(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix() for path in paths if path.name not in DESKTOP_FILES
     )
-
-
-def _looked_at(sums: Sequence[Any], *, whole: bool) -> Iterator[int] | Sequence[int]:
-    every = range(len(sums))
-    return every if whole or len(sums) <= _LOOKED_AT else random.sample(every, _LOOKED_AT)

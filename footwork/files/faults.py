@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from footwork.errors import DataError, FootworkError, ImageError
+from footwork.errors import DataError, FootworkError, ImageError, error_text
 from footwork.files.paths import path_line
 
 _LISTED = 10  # files that the text names
@@ -36,7 +36,7 @@ def why(error: Exception) -> str:
         return error.reason
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    text = " ".join(str(error).split()).rstrip(".")[:_LONGEST]
+    text = error_text(error)[:_LONGEST]
     # What is said of a wrong value, as of a NUL in a name, is said by itself.
     said = isinstance(error, FootworkError | ValueError)
     return text if said else f"{type(error).__name__}: {text}"

@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -42,8 +42,10 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     with _staged(target) as staging:
         yield staging
         if (staging / MANIFEST).is_file():
-            manifest = read_json(staging / MANIFEST) | _hashes(staging)
-            write_json(staging / MANIFEST, sealed(manifest))
+            names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*"))
+            hashes = {name: content_of(staging / name) for name in names if name != MANIFEST}
+            files = {name: content for name, content in hashes.items() if content is not None}
+            write_json(staging / MANIFEST, sealed(read_json(staging / MANIFEST) | {"files": files}))
         require_free(target, overwrite)  # hours may have passed
 
 
@@ -65,8 +67,9 @@ def _staged(target: Path) -> Iterator[Path]:
     try:
         yield staging
         staging.chmod(0o777 & ~_umask())
-        flush_folder(staging)
-        replace_folder(staging, target)
+        for path in (*staging.rglob("*"), staging):
+            flush(path)
+        _replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -98,13 +101,9 @@ def require_free(
 ) -> None:
     """Refuse a target that a command may not write, or may not replace.
 
-    An empty folder is free. Any other is replaced only where that is asked for, if its manifest
-    says that Footwork made it, and if nothing else lies in it.
-
-    Args:
-        target: The folder to publish.
-        overwrite: Whether the user asks to replace it.
-        inputs: What is read meanwhile; those that are no paths of this machine are passed over.
+    An empty folder is free. Any other is replaced only where that is asked for (`overwrite`), if
+    its manifest says that Footwork made it, and if nothing else lies in it. Of `inputs`, which are
+    read meanwhile, those that are no paths of this machine are passed over.
 
     Raises:
         ConfigError: It may not.
@@ -125,8 +124,9 @@ def require_free(
     if (stranger := _stranger(real)) is not None:
         raise ConfigError(f"{target} exists and is not replaced: {stranger}. Name another folder.")
     if not overwrite:
-        message = f"{target} exists. Name another folder, or add --overwrite to replace it."
-        raise ConfigError(message)
+        raise ConfigError(
+            f"{target} exists. Name another folder, or add --overwrite to replace it."
+        )
 
 
 def _stranger(folder: Path) -> str | None:
@@ -140,16 +140,15 @@ def _stranger(folder: Path) -> str | None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("application"), str):
         return "no manifest says that Footwork trained, taught or merged it"
     files = manifest.get("files")
-    known = (MANIFEST, *files) if isinstance(files, dict) else _USUAL_FILES
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if isinstance(files, dict):
+            known = name == MANIFEST or name in files
+        else:
+            known = any(fnmatchcase(name, usual) for usual in _USUAL_FILES)
+        of_a_desktop = path.name in DESKTOP_FILES or path.name.startswith("._")
         is_folder = path.is_dir() and not path.is_symlink()
-        if not (
-            is_folder
-            or path.name in DESKTOP_FILES
-            or path.name[:2] == "._"
-            or _is_among(name, known)
-        ):
+        if not (known or of_a_desktop or is_folder):
             return f"it holds {name!r}, which Footwork did not put there"
     return None
 
@@ -161,10 +160,6 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in manifest.items() if name != _SEAL}
     text = json.dumps(rest, sort_keys=True)
     return rest | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _is_among(name: str, known: Sequence[str]) -> bool:
-    return name in known or (known is _USUAL_FILES and any(fnmatchcase(name, one) for one in known))
 
 
 def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
@@ -185,11 +180,7 @@ def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def plain_name(name: Any, where: Path) -> str:
-    """A name that a file gives of a file in its own folder.
-
-    Args:
-        name: As it was read.
-        where: The file that gives it.
+    """A name that the file `where` gives of a file in its own folder.
 
     Raises:
         ModelError: It leads elsewhere, or is no name.
@@ -202,14 +193,7 @@ def plain_name(name: Any, where: Path) -> str:
     )
 
 
-def _hashes(folder: Path) -> dict[str, dict[str, str]]:
-    """The entry `files` of a manifest: SHA-256 by name, of all files but the manifest."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    hashes = {name: content_of(folder / name) for name in names if name != MANIFEST}
-    return {"files": {name: found for name, found in hashes.items() if found is not None}}
-
-
-def replace_folder(source: Path, target: Path) -> None:
+def _replace_folder(source: Path, target: Path) -> None:
     """Rename `source` to `target`; what stood there is gone only once the new folder stands."""
     if target.is_dir() and any(target.iterdir()):
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -223,13 +207,6 @@ def replace_folder(source: Path, target: Path) -> None:
     else:
         source.rename(target)
     flush(target.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Force every file below `folder` to the disk."""
-    for path in folder.rglob("*"):
-        flush(path)
-    flush(folder)
 
 
 @contextmanager
@@ -249,7 +226,8 @@ def published_file(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
-        temporary.chmod(_mode(target))
+        mode = target.stat().st_mode if target.exists() else 0o666 & ~_umask()
+        temporary.chmod(stat.S_IMODE(mode))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -271,16 +249,13 @@ def read_json(path: Path) -> Any:
     try:
         return read_document(path)
     except (OSError, ValueError) as error:
-        message = f"Cannot read {path}: {error}. Train or copy the folder again."
-        raise ModelError(message) from error
+        raise ModelError(f"Cannot read {path}: {error}. Train or copy the folder again.") from error
 
 
 def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make.
 
-    Args:
-        folder: Published or not.
-        verify: Compare its files with their hashes, before it answers.
+    Where `verify`, before it answers, its files are compared with their hashes.
 
     Raises:
         ModelError: It cannot be read, or a file that it lists is damaged.
@@ -308,13 +283,6 @@ def flush(path: Path) -> None:
 def _short(name: str) -> str:
     """A name to which some bytes may be added: 255 are the most."""
     return os.fsdecode(os.fsencode(name)[:200])
-
-
-def _mode(target: Path) -> int:
-    """Permissions of the file that is to stand at `target`."""
-    with suppress(OSError):
-        return stat.S_IMODE(target.stat().st_mode)
-    return 0o666 & ~_umask()
 
 
 def _umask() -> int:

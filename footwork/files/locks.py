@@ -23,11 +23,7 @@ class LockedByOther(Exception):  # noqa: N818 - whoever asks for the lock says w
 
 @contextmanager
 def exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold `path` within the block; the lock ends with the process at the latest.
-
-    Args:
-        path: A file, made if need be.
-        wait: For whoever holds it to let go.
+    """Hold a file, made if need be, within the block; the lock ends with the process at the latest.
 
     Raises:
         LockedByOther: Another process, or another block of this one, holds it.

@@ -17,12 +17,7 @@ _HEAD = 4096  # bytes of a page
 
 
 def unwritable(path: Path, reason: str) -> DataError:
-    """What is said of a file that cannot be written.
-
-    Args:
-        path: The file.
-        reason: A clause such as "permission denied".
-    """
+    """What is said of a file that cannot be written, for a reason such as "permission denied"."""
     return DataError(
         f"Cannot write {path_line(path)}: {reason}. Name a file in a folder that is there, where "
         "you may write and there is room."
@@ -30,12 +25,7 @@ def unwritable(path: Path, reason: str) -> DataError:
 
 
 def unusable(folder: Path, reason: str) -> DataError:
-    """What is said of a folder that no files can be put into.
-
-    Args:
-        folder: Which may have to be made.
-        reason: A clause.
-    """
+    """What is said of a folder, perhaps to be made, that no files can be put into."""
     return DataError(
         f"Cannot put files into {path_line(folder)}: {reason}. Name a folder that you may write, "
         "or that can be made."
@@ -132,8 +122,7 @@ def require_makeable(folder: Path | None) -> None:
         return
     _require_outside(folder)
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    fault = _fault_of(nearest)
-    if fault is not None:
+    if fault := _fault_of(nearest):
         raise unusable(folder, fault)
 
 

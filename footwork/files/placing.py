@@ -53,7 +53,13 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _move_far(source, target, part)
+        _copy(source, target, part)
+        try:
+            _require_identical(source, target)
+            source.unlink()
+        except OSError:
+            target.unlink()
+            raise
 
 
 def take_back(placed: Path, source: Path, how: How) -> None:
@@ -126,16 +132,6 @@ def _copy_facts(source: int, copy: int) -> None:
         os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
-def _move_far(source: Path, target: Path, part: str) -> None:
-    _copy(source, target, part)
-    try:
-        _require_identical(source, target)
-        source.unlink()
-    except OSError:
-        target.unlink()
-        raise
-
-
 def _require_identical(source: Path, target: Path) -> None:
     if not are_identical(source, target):
         raise OSError(errno.EIO, "the copy differs from its source")
@@ -168,9 +164,6 @@ class TargetFolder:
     Names that differ only in case, or in how accents are composed, count as one, since they are
     one on some file systems.
 
-    Args:
-        path: The folder.
-
     Raises:
         ConfigError: It is no folder, or cannot be listed.
     """
@@ -182,7 +175,9 @@ class TargetFolder:
         self._numbers: defaultdict[str, int] = defaultdict(lambda: 1)
         for standing, size in _standing(path):
             self._taken.add(name_key(standing))
-            for name in _possible_names(standing):
+            numbered = _NUMBERED.fullmatch(standing)
+            # What a source may have been called that stands here under this name.
+            for name in (standing, numbered[1] + (numbered[2] or "")) if numbered else (standing,):
                 sizes = self._there.setdefault(name_key(name), {})
                 sizes.setdefault(size, []).append(standing)
 
@@ -215,21 +210,16 @@ class TargetFolder:
         with suppress(OSError):  # what cannot be read fails when it is placed
             names = sizes.get(source.stat().st_size, [])
             for name in names:
-                if _is_copy(source, self.path / name):
-                    names.remove(name)  # it stands for one source only
-                    return True
+                with suppress(OSError):
+                    if are_identical(source, self.path / name):
+                        names.remove(name)  # it stands for one source only
+                        return True
         return False
 
 
 def name_key(name: str) -> str:
     """The same for names that some file system takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _is_copy(source: Path, standing: Path) -> bool:
-    with suppress(OSError):
-        return are_identical(source, standing)
-    return False
 
 
 def _standing(folder: Path) -> list[tuple[str, int]]:
@@ -245,9 +235,3 @@ def _standing(folder: Path) -> list[tuple[str, int]]:
         raise ConfigError(
             f"Cannot put files into {folder}: {why(error)}. Name another folder, or mend this one."
         ) from error
-
-
-def _possible_names(name: str) -> list[str]:
-    """What a source may have been called that stands here as `name`."""
-    numbered = _NUMBERED.fullmatch(name)
-    return [name, numbered[1] + (numbered[2] or "")] if numbered else [name]

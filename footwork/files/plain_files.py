@@ -127,16 +127,12 @@ def _descriptor(path: Path, flags: int) -> int:
     return descriptor
 
 
-def require_regular(found: os.stat_result, path: Path) -> None:
-    """Refuse what is no file but a folder, a pipe or a device.
-
-    Args:
-        found: What the system says of it.
-        path: For the message.
+def require_regular(state: os.stat_result, path: Path) -> None:
+    """Refuse what is no file but a folder, a pipe or a device, by what the system says of it.
 
     Raises:
         OSError: It is.
     """
-    if not S_ISREG(found.st_mode):
-        kind = "a folder" if S_ISDIR(found.st_mode) else "no regular file"
+    if not S_ISREG(state.st_mode):
+        kind = "a folder" if S_ISDIR(state.st_mode) else "no regular file"
         raise OSError(errno.EINVAL, f"it is {kind}", str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -27,17 +27,19 @@ def decoded_ahead(
 ) -> Generator[tuple[Source, T | ImageError], None, None]:
     """Prepare pictures in threads, a bounded number ahead of the caller.
 
+    Pillow leaves the interpreter to others while it decodes or resizes. Paths, or whatever else
+    `prepare` takes, are taken one by one, as they are needed. Closing it early cancels what has not
+    begun, and waits for what has.
+
     Args:
-        paths: Or whatever else `prepare` takes; taken one by one, as they are needed.
-        prepare: Decodes a picture, and does what else may be done in a thread: Pillow leaves the
-            interpreter to others while it decodes or resizes.
+        paths: In whose order the pictures come.
+        prepare: Decodes a picture, and does what else may be done in a thread.
         workers: Threads.
         ahead: Pictures that may be under way or wait, ready, at once; it bounds the memory. To be
             more than the caller takes between two pauses. None is four a worker.
 
-    Returns:
-        Each path in its order, with what `prepare` made of it, or why it made nothing: whatever it
-        raises. Closing it early cancels what has not begun, and waits for what has.
+    Yields:
+        Each path, with what `prepare` made of it, or why it made nothing: whatever it raises.
 
     Raises:
         MemoryError, FootworkError: As `attempt`, when its turn comes.
@@ -52,12 +54,6 @@ def made_ahead(
     ahead = workers * _AHEAD_PER_WORKER if ahead is None else ahead
     if workers < 1 or ahead < 1:
         raise ValueError(f"`workers` and `ahead` must be at least 1, got {workers} and {ahead}.")
-    return _in_order(iter(sources), make, workers, ahead)
-
-
-def _in_order(
-    sources: Iterator[Source], make: Callable[[Source], T], workers: int, ahead: int
-) -> Generator[tuple[Source, T], None, None]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     waiting: deque[tuple[Source, Future[T]]] = deque()
     try:

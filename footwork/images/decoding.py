@@ -1,18 +1,25 @@
 """Every file ends as an upright RGB image, or as an `ImageError` that says why not.
 
-What every viewer shows and Pillow does not is mended: spoilt remarks in a PNG, a lost end.
-
-All of it takes another attempt at a file that was refused; a sound one is never looked at here.
+Pictures are opened without a word from Pillow. What every viewer shows and Pillow does not is
+mended: spoilt remarks in a PNG, a lost end. All of that takes another attempt at a file that was
+refused; a sound one is never looked at there.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import logging
+import os
 import re
 import struct
+import threading
+import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -20,18 +27,36 @@ from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
-from footwork.errors import ImageError
+from footwork.errors import ImageError, error_text
+from footwork.files.plain_files import open_plain
 from footwork.images.colours import to_rgb
 from footwork.images.facts import ImageFacts, read_facts
-from footwork.images.opening import (
-    MAX_PIXELS,
-    RefusedImage,
-    open_picture,
-    read_source,
-    set_fraction,
+
+MAX_PIXELS = 2**29 // 3
+"""Of a decoded picture: half a GiB of RGB, which is where Pillow draws its line too."""
+MAX_PIXELS_IN_PART = 2 * MAX_PIXELS
+"""Of a JPEG decoded at a fraction. A usual one then needs memory for a few rows, a progressive
+one 2 bytes a sample of the whole: with twice the pixels no more than a PNG at its limit."""
+
+_JPEG = b"\xff\xd8\xff"
+_HEIC_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEAD_BYTES = 64
+# Drawings that another program would run: Ghostscript, or the Windows graphics interface.
+_PROGRAMS = frozenset({"EPS", "WMF", "EMF"})
+
+_INSTALL_HEIC = "pip install 'footwork[heic]'"
+
+_NOISY = ("PIL", "pillow_heif")
+_SILENCE = [("ignore", None, Warning, re.compile(rf"{package}\."), 0) for package in _NOISY]
+_NO_LOG = logging.NullHandler()
+_setting_up = threading.Lock()
+
 
 _TRUNCATED = "it is truncated"
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
@@ -43,6 +68,10 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 )
 _LONGEST_REASON = 120  # characters
 _SIGNS_OF_A_CUT = ("truncated", "unexpected end", "not enough image data", "premature end")
+
+
+class RefusedImage(Exception):  # noqa: N818 - it never reaches a user
+    """A picture that is not even tried; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +109,17 @@ def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
     return read_image(source, side).image
 
 
-def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
-    """Decode a picture as `decode_image` does, and tell what its file says of it, in one pass.
+def require_image(path: Path) -> None:
+    """See that a file decodes as a picture, at the smallest fraction that it allows.
 
-    Args:
-        source: A file, or what one holds.
-        side: As for `decode_image`.
+    Raises:
+        ImageError: It does not.
+    """
+    decode_image(path, 1)
+
+
+def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
+    """As `decode_image`, and tell what the file says of the picture, in one pass.
 
     Raises:
         ImageError: It ends as no picture, for whatever reason.
@@ -104,10 +138,86 @@ def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
             raise ImageError(name, reason) from error
 
 
+def reason_of(error: Exception) -> str:
+    """Why a file ends as no picture: a clause such as "it is truncated"."""
+    text = error_text(error)
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, ImageError):
+        return error.reason
+    if isinstance(error, RefusedImage):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"it cannot be read: {error.strerror.lower()}"
+    if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
+        return _TRUNCATED
+    return f"it cannot be decoded: {text[:_LONGEST_REASON]}"
+
+
+def read_source(source: Path | bytes) -> IO[bytes]:
+    """A stream of what is to be decoded.
+
+    Raises:
+        RefusedImage: It is empty, or no regular file.
+        OSError: It cannot be opened.
+    """
+    if isinstance(source, bytes):
+        if not source:
+            raise RefusedImage("it is empty")
+        return BytesIO(source)
+    try:
+        stream = open_plain(source)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise RefusedImage(error.strerror) from error
+    if os.fstat(stream.fileno()).st_size:
+        return stream
+    stream.close()
+    raise RefusedImage("it is empty")
+
+
+def open_picture(stream: IO[bytes]) -> ImageFile:
+    """Read the header of a picture from a stream that stays open until it is loaded.
+
+    Raises:
+        RefusedImage: It needs a package that is not installed, or would run another program.
+        Exception: Whatever Pillow raises.
+    """
+    _set_up_pillow()
+    head = stream.read(_HEAD_BYTES)
+    stream.seek(0)
+    if head.startswith(_JPEG):
+        # `Image.open` would refuse a large one by its size before draft mode can lower it.
+        return jpeg_factory(stream)
+    if is_heic(head):
+        try:
+            # Not registered with Pillow: what else runs in this process keeps its own choice.
+            from pillow_heif import HeifImageFile
+        except ImportError as error:
+            raise RefusedImage(f"it is HEIC; to read such files: {_INSTALL_HEIC}") from error
+        return HeifImageFile(stream)
+    picture = Image.open(stream)
+    if picture.format in _PROGRAMS:
+        raise RefusedImage(f"it is a drawing ({picture.format}), not a picture of pixels")
+    return picture
+
+
 def _decoded(stream: IO[bytes], side: int | None) -> DecodedImage:
     picture = open_picture(stream)
     declared = picture.size
-    set_fraction(picture, side)
+    limit = MAX_PIXELS
+    if side and isinstance(picture, JpegImageFile):
+        # At a half, a quarter or an eighth, yet at twice `side` or more. Which side is the shorter
+        # does not depend on how the picture is turned.
+        picture.draft(None, (2 * side, 2 * side))
+        if picture.size != declared:
+            limit = MAX_PIXELS_IN_PART
+    if (pixels := declared[0] * declared[1]) > limit:
+        raise RefusedImage(
+            f"it has {pixels / 1e6:.0f} megapixels, over the limit of {limit / 1e6:.0f}"
+        )
     picture.load()
     # Some formats know their size, or turn themselves, only in loading.
     size = declared if isinstance(picture, JpegImageFile) else picture.size
@@ -121,43 +231,50 @@ def _decoded(stream: IO[bytes], side: int | None) -> DecodedImage:
     return DecodedImage(to_rgb(picture), facts)
 
 
-def _mended(
-    source: Path | bytes, side: int | None, error: Exception, *, is_cut: bool
-) -> DecodedImage:
-    """What viewers show of a file that was refused; raises whatever there is, if they do not."""
-    if isinstance(error, (RefusedImage, MemoryError, Image.DecompressionBombError)):
-        raise error
-    with read_source(source) as stream:
-        content = stream.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise error
-    return decode_mended(content, lambda one: _decoded(BytesIO(one), side), is_cut=is_cut)
+def is_heic(head: bytes) -> bool:
+    """Whether a file begins as HEIC does, and not as AVIF, its sibling, which Pillow knows.
 
-
-def require_image(path: Path) -> None:
-    """See that a file decodes as a picture, at the smallest fraction that it allows.
-
-    Raises:
-        ImageError: It does not.
+    Source: ISO/IEC 23008-12, section 10: brands of the file type box.
     """
-    decode_image(path, 1)
+    if head[4:8] != b"ftyp":
+        return False
+    length = int.from_bytes(head[:4], "big")
+    brands = {head[i : i + 4] for i in range(8, min(length, _HEAD_BYTES), 4)}
+    return head[8:12] in _HEIC_BRANDS and not brands & _AVIF_BRANDS
 
 
-def reason_of(error: Exception) -> str:
-    """Why a file ends as no picture: a clause such as "it is truncated"."""
-    text = " ".join(str(error).split())
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
-            return reason
-    if isinstance(error, ImageError):
-        return error.reason
-    if isinstance(error, RefusedImage):
-        return text
-    if isinstance(error, OSError) and error.strerror:
-        return f"it cannot be read: {error.strerror.lower()}"
-    if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
-        return _TRUNCATED
-    return f"it cannot be decoded: {text[:_LONGEST_REASON] or type(error).__name__}"
+def _set_up_pillow() -> None:
+    """Load all of Pillow's formats, and keep its remarks on odd files from the user.
+
+    `warnings.catch_warnings` would not do: it swaps the filters of the whole process, and threads
+    that leave it in another order than they came would leave the wrong ones. So a filter for
+    Pillow's own modules stays. It is looked for each time, as others swap the filters, too.
+
+    One thread at a time: a format that another thread is about to register would be missed.
+    """
+    with _setting_up:
+        Image.init()
+        _silence_libtiff()
+        for package, silence in zip(_NOISY, _SILENCE, strict=True):
+            if silence not in warnings.filters:
+                warnings.filterwarnings("ignore", module=rf"{package}\.")
+            logging.getLogger(package).addHandler(_NO_LOG)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """It writes what it thinks of a file to the standard error of the process, past Python's.
+
+    Source: https://libtiff.gitlab.io/libtiff/functions/TIFFError.html
+    """
+    from PIL import _imaging  # which libtiff is linked with
+
+    with suppress(OSError, AttributeError):  # linked in another way: then it goes on talking
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            setter = library[name]
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
 
 
 LARGEST = 2**28
@@ -166,7 +283,6 @@ MOST_LOST = 0.05
 """Of the pixels. More of them, grey or black, would be labelled and found as if they were there."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
 _RESTART_INTERVAL = b"\xff\xdd\0\4"
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _LONGEST_PIXEL = 4  # bytes that noise takes in a JPEG, at most
@@ -180,36 +296,34 @@ _INTERLACED = (*_PASSES, (0, 1, 1, 2))  # x, y, and the steps of both
 _DIFFERENT = 16  # of 255
 
 
-def decode_mended(
-    content: bytes, decode: Callable[[bytes], DecodedImage], *, is_cut: bool
+def _mended(
+    source: Path | bytes, side: int | None, error: Exception, *, is_cut: bool
 ) -> DecodedImage:
-    """Decode a file that could not be decoded as it is.
-
-    Args:
-        content: Of the file.
-        decode: Raises what it likes.
-        is_cut: Whether it was said to end too early.
-
-    Returns:
-        The picture, which says how much of it is missing: 0 to `MOST_LOST`.
+    """What viewers show of a file that was refused.
 
     Raises:
-        ValueError: There is no way, or too much is missing.
-        Exception: Of `decode`.
+        Exception: Whatever there is, if they show nothing, or too much of it is missing.
     """
+    if isinstance(error, (RefusedImage, MemoryError, Image.DecompressionBombError)):
+        raise error
+    with read_source(source) as stream:
+        content = stream.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise error
     if content.startswith(_PNG):
         whole, lost = _whole_png(content)
-        picture = decode(whole)
+        picture = _decoded(BytesIO(whole), side)
     elif is_cut:
         # What the missing bytes decide differs with what takes their place.
-        picture = decode(_ended(content))
-        other = decode(_ended(content, picture.facts.width * picture.facts.height))
-        pixels, others = (np.asarray(one.image, np.int16) for one in (picture, other))
-        lost = float((np.abs(pixels - others) > _DIFFERENT).any(axis=-1).mean())
+        picture = _decoded(BytesIO(_ended(content)), side)
+        pixels = picture.facts.width * picture.facts.height
+        other = _decoded(BytesIO(_ended(content, pixels)), side)
+        one, another = (np.asarray(each.image, np.int16) for each in (picture, other))
+        lost = float((np.abs(one - another) > _DIFFERENT).any(axis=-1).mean())
     else:
-        raise ValueError("It is of a kind that cannot be mended.")
+        raise error
     if lost > MOST_LOST:
-        raise ValueError(f"{lost:.0%} of it is missing.")
+        raise error
     return replace(picture, missing=lost)
 
 

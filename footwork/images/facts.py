@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PIL.Image import Exif
     from PIL.ImageFile import ImageFile
 
 _ORIENTATION, _MAKE, _MODEL = 0x0112, 0x010F, 0x0110
@@ -58,15 +57,16 @@ class ImageFacts:
 
 
 def read_facts(picture: ImageFile, size: tuple[int, int]) -> ImageFacts:
-    """Gather what is known of a loaded picture; its EXIF data may be spoilt in any way.
+    """Gather what is known of a picture; its EXIF data may be spoilt in any way.
 
     Args:
         picture: Loaded, since some formats keep their EXIF data behind their pixels.
         size: Width and height of the whole picture in pixels, as it lies in the file.
     """
-    width, height = size[::-1] if read_orientation(picture) in _ON_THEIR_SIDE else size
+    tags = _unspoilt(picture.getexif)
+    on_its_side = _value(tags, _ORIENTATION) in _ON_THEIR_SIDE
+    width, height = size[::-1] if on_its_side else size
     name = (picture.format or "").lower()
-    tags = _main_tags(picture)
     return ImageFacts(
         format=_USUAL_NAMES.get(name, name),
         width=width,
@@ -76,34 +76,19 @@ def read_facts(picture: ImageFile, size: tuple[int, int]) -> ImageFacts:
     )
 
 
-def read_orientation(picture: ImageFile) -> int | None:
-    """How a loaded picture is to be turned, 1 to 8; None if it does not tell."""
-    value = _value(_main_tags(picture), _ORIENTATION)
-    return value if isinstance(value, int) else None
-
-
-def _main_tags(picture: ImageFile) -> Exif | None:
+def _unspoilt(read: Callable[[], Any]) -> Any:
+    """What is parsed as it is asked for; None where it is spoilt, which spoils nothing else."""
     try:
-        return picture.getexif()
-    except Exception:  # noqa: BLE001 - spoilt EXIF data do not spoil the pixels
+        return read()
+    except Exception:  # noqa: BLE001 - Pillow raises whatever spoilt data bring
         return None
 
 
-def _directory(tags: Exif | None, tag: int) -> dict[int, Any] | None:
-    try:
-        return None if tags is None else tags.get_ifd(tag)
-    except Exception:  # noqa: BLE001 - nor what else it tells
-        return None
+def _value(tags: Any, tag: int) -> Any:
+    return _unspoilt(lambda: tags.get(tag))
 
 
-def _value(tags: Exif | dict[int, Any] | None, tag: int) -> Any:
-    try:
-        return None if tags is None else tags.get(tag)
-    except Exception:  # noqa: BLE001 - values are parsed as they are asked for
-        return None
-
-
-def _words(tags: Exif | dict[int, Any] | None, tag: int) -> list[str]:
+def _words(tags: Any, tag: int) -> list[str]:
     value = _value(tags, tag)
     if isinstance(value, bytes):
         value = value.decode("latin-1")
@@ -113,22 +98,24 @@ def _words(tags: Exif | dict[int, Any] | None, tag: int) -> list[str]:
     return "".join(c if c.isprintable() else " " for c in text).split()
 
 
-def _dates(picture: ImageFile, tags: Exif | None) -> Iterator[int]:
+def _dates(picture: ImageFile, tags: Any) -> Iterator[int]:
     """The best first: taken, digitized, the same by XMP, changed, by GPS."""
-    details, gps = _directory(tags, _DETAILS), _directory(tags, _GPS)
+    details = _unspoilt(lambda: tags.get_ifd(_DETAILS))
+    gps = _unspoilt(lambda: tags.get_ifd(_GPS))
+    # Hours, minutes and seconds as rationals.
+    clock = _unspoilt(lambda: ":".join(f"{int(part):02}" for part in gps.get(_GPS_TIME)))
     for text in (
         " ".join(_words(details, _TAKEN)),
         " ".join(_words(details, _DIGITIZED)),
         *_xmp_dates(picture, tags),
         " ".join(_words(tags, _CHANGED)),
-        " ".join((*_words(gps, _GPS_DATE), _time_text(_value(gps, _GPS_TIME)))),
+        " ".join((*_words(gps, _GPS_DATE), clock or "")),
     ):
-        date = _seconds(text)
-        if date is not None:
+        if (date := _seconds(text)) is not None:
             yield date
 
 
-def _xmp_dates(picture: ImageFile, tags: Exif | None) -> Iterator[str]:
+def _xmp_dates(picture: ImageFile, tags: Any) -> Iterator[str]:
     """What its XMP packet says; it is not parsed, since a program may have written half of it."""
     told = (picture.info.get("xmp"), picture.info.get("XML:com.adobe.xmp"), _value(tags, _XMP))
     for packet in told:
@@ -136,18 +123,8 @@ def _xmp_dates(picture: ImageFile, tags: Exif | None) -> Iterator[str]:
             packet = packet.encode("utf-8", "replace")
         if not isinstance(packet, bytes):
             continue
-        for name in _XMP_DATES:
-            found = name.search(packet)
-            if found is not None:
-                yield found[1].decode("latin-1")
-
-
-def _time_text(parts: Any) -> str:
-    """Hours, minutes and seconds as rationals; nothing where they are none."""
-    try:
-        return ":".join(f"{int(part):02}" for part in parts)
-    except Exception:  # noqa: BLE001 - spoilt details are absent
-        return ""
+        for written in filter(None, (name.search(packet) for name in _XMP_DATES)):
+            yield written[1].decode("latin-1")
 
 
 def _seconds(text: str) -> int | None:

@@ -12,19 +12,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from footwork.errors import DataError
-from footwork.files.faults import counted, shortened
+from footwork.files.faults import counted, shortened, why
 
 # What systems and network storages put beside the pictures of a user: copies and bins.
 MACHINE_FOLDERS = frozenset(
     {
-        "#recycle",
-        "#snapshot",
-        "$RECYCLE.BIN",
-        "@Recycle",
-        "@eaDir",
-        "System Volume Information",
-        "__MACOSX",
-        "lost+found",
+        *("#recycle", "#snapshot", "$RECYCLE.BIN", "@Recycle", "@eaDir"),
+        *("System Volume Information", "__MACOSX", "lost+found"),
     }
 )
 _DIGITS = re.compile(r"([0-9]+)")
@@ -64,10 +58,14 @@ class FolderReader:
         waiting, links = [root], deque[Path]()
         while waiting or links:
             folder = waiting.pop() if waiting else links.popleft()
-            identity = self._identity(folder)
-            if identity is None or identity in seen:
+            try:
+                state = folder.stat()
+            except OSError as error:
+                self._note(folder, error)
                 continue
-            seen.add(identity)
+            if (state.st_dev, state.st_ino) in seen:
+                continue
+            seen.add((state.st_dev, state.st_ino))
             entries = [
                 entry
                 for entry in self._entries(folder)
@@ -100,14 +98,6 @@ class FolderReader:
                     yield from self._matches(Path(entry.path), parts[1:])
         elif why_missing(folder / parts[0]) is None:
             yield from self._matches(folder / parts[0], parts[1:])
-
-    def _identity(self, folder: Path) -> tuple[int, int] | None:
-        try:
-            found = folder.stat()
-        except OSError as error:
-            self._note(folder, error)
-            return None
-        return found.st_dev, found.st_ino
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         try:
@@ -142,8 +132,6 @@ def why_missing(path: Path) -> str | None:
     except ValueError:  # a NUL character, or half a letter
         return "no file can have such a name"
     except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
-        from footwork.files.faults import why  # 1 ms, which few queries spend
-
         return why(error)
     return None
 
@@ -279,11 +267,7 @@ class _Finder:
         self._real: dict[Path, Path] = {}
 
     def add(self, source: str | Path, *, is_listed: bool) -> None:
-        """Gather the images of one source.
-
-        Raises:
-            DataError: It does not exist, and is not listed.
-        """
+        """Gather the images of one source, which must exist if it is not listed."""
         name, before = str(source), len(self._paths)
         self._sources.append(name)
         fault = why_missing(Path(name)) if name else "it is empty"
@@ -306,11 +290,7 @@ class _Finder:
             self._empty.append(name)
 
     def result(self) -> FoundImages:
-        """What was gathered.
-
-        Raises:
-            DataError: No image.
-        """
+        """What was gathered: at least one image."""
         notes = self._reader.notes
         if not self._sources:
             raise DataError(f"No images are named. {_WHAT_TO_NAME}")
@@ -325,12 +305,11 @@ class _Finder:
     def _add_folder(self, folder: Path) -> None:
         for _, entries in self._reader.walk(folder):
             for entry in entries:
+                ending = PurePath(entry.name).suffix.lower()
                 # A link to nowhere is taken along: decoding says what is wrong with it.
                 if has_image_ending(entry.name) and not is_folder(entry):
                     self._add_file(Path(entry.path))
-                    continue
-                ending = PurePath(entry.name).suffix.lower()
-                if ending in UNREAD_ENDINGS and not is_folder(entry):
+                elif ending in UNREAD_ENDINGS and not is_folder(entry):
                     self._unread[ending] += 1
 
     def _add_matches(self, matches: Iterable[Path]) -> None:

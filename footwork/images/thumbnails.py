@@ -22,9 +22,7 @@ _RECIPE = 3
 def thumbnail_jpeg(source: Path | bytes, side: int) -> bytes:
     """Make a small JPEG of a picture: upright, without metadata, never enlarged.
 
-    Args:
-        source: A file, or what one holds.
-        side: Longest side of the thumbnail in pixels.
+    Its longest side has `side` pixels.
 
     Raises:
         ImageError: It ends as no picture.
@@ -63,33 +61,19 @@ class Thumbnails:
         Raises:
             ImageError: The file ends as no picture.
         """
-        kept = self._place(content)
-        if kept is not None:
+        kept: Path | None = None
+        if self._folder is not None and content.isalnum():
+            kept = self._folder / content[:2] / f"{content}-{self.side}-{_RECIPE}.jpg"
             with suppress(OSError), open_plain(kept) as file:
-                found = file.read()
-                if found[-_CHECKSUM:] == _checksum(found[:-_CHECKSUM]):
-                    return found[:-_CHECKSUM]
+                whole = file.read()
+                if whole[-_CHECKSUM:] == crc32(whole[:-_CHECKSUM]).to_bytes(_CHECKSUM):
+                    return whole[:-_CHECKSUM]
         if missing is not None:
             raise ImageError(path_line(path), missing)
-        if kept is None:
-            return thumbnail_jpeg(path, self.side)
         made = thumbnail_jpeg(path, self.side)
         with suppress(OSError):  # a full disk costs only the time to make it again
-            if content_hash(path) == content:
-                _write(kept, made + _checksum(made))
+            if kept is not None and content_hash(path) == content:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                with published_file(kept) as sibling:
+                    sibling.write_bytes(made + crc32(made).to_bytes(_CHECKSUM))
         return made
-
-    def _place(self, content: str) -> Path | None:
-        if self._folder is None or not content.isalnum():
-            return None
-        return self._folder / content[:2] / f"{content}-{self.side}-{_RECIPE}.jpg"
-
-
-def _checksum(content: bytes) -> bytes:
-    return crc32(content).to_bytes(_CHECKSUM)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with published_file(path) as sibling:
-        sibling.write_bytes(content)

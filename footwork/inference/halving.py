@@ -30,17 +30,16 @@ class ElasticBatch:
 
     def __init__(self, size: int, kind: str) -> None:
         self.size = size
-        self._kind = kind
+        self._refusal = (
+            f"One {kind} does not fit into memory beside the model. Take a smaller model, or free "
+            "memory that other programs hold."
+        )
 
     def run(
         self, forward: Callable[[Sequence[Item]], FloatArray], rows: Sequence[Item]
     ) -> FloatArray:
         """As `run_in_parts`."""
-        one_is_too_many = (
-            f"One {self._kind} does not fit into memory beside the model. Take a smaller model, or "
-            "free memory that other programs hold."
-        )
-        return run_in_parts(forward, rows, self._shrink, lambda _row: one_is_too_many)
+        return run_in_parts(forward, rows, self._shrink, lambda _row: self._refusal)
 
     def _shrink(self, part: Sequence[Any]) -> None:
         self.size = min(self.size, len(part))
@@ -84,10 +83,7 @@ def run_in_parts(
 def shares(items: Iterable[Item], workers: int, size: Callable[[], int]) -> Iterator[list[Item]]:
     """Cut a stream into lists, shorter towards its end, so that all workers end together.
 
-    Args:
-        items: Read as far ahead as two shares a worker.
-        workers: Who take the shares, one after another.
-        size: The largest share, asked for each time.
+    Two shares a worker are read ahead. `size` is the largest share, asked for each time.
     """
     source, waiting = iter(items), deque[Item]()
     while True:
@@ -106,14 +102,14 @@ def unit_rows(features: torch.Tensor) -> FloatArray:
         ModelError: They are no vectors, or some are no finite numbers.
     """
     if features.ndim != 2:
-        shape = tuple(features.shape)
-        message = f"The model gives {shape} where one vector a row is wanted. Take another model."
-        raise ModelError(message)
+        raise ModelError(
+            f"The model gives {tuple(features.shape)} where one vector a row is wanted. Take "
+            "another model."
+        )
     rows = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
     if not np.isfinite(rows).all():
-        message = (
+        raise ModelError(
             "The model gives embeddings that are no numbers: its weights are damaged, or it needs "
             "`precision='float32'`."
         )
-        raise ModelError(message)
     return rows

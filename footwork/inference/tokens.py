@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
 
 
 def of_one_length(lengths: IntArray, size: int) -> Iterator[IntArray]:
-    """Rows in batches of at most `size`, equally long, so that none is padded for another's sake.
-
-    Args:
-        lengths: Tokens of each text, (N,).
-        size: Texts.
-    """
+    """Rows in batches of at most `size`, equally long: none is padded for another's sake."""
     order = np.argsort(lengths, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
         yield from (group[start : start + size] for start in range(0, len(group), size))
@@ -102,18 +98,12 @@ def tokenize(
     tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
 ) -> TokenizedTexts:
     """Cut texts (with their pairs) to `max_length` tokens, special ones counted."""
-    parts = (slice(start, start + _TEXTS_A_CALL) for start in range(0, len(texts), _TEXTS_A_CALL))
-    return assembled(
-        tokenizer,
-        (
-            sequence
-            for part in parts
-            for sequences in sequences_of(
-                tokenizer, texts[part], None if pairs is None else pairs[part], max_length
-            )
-            for sequence in sequences
-        ),
-    )
+    sequences: list[TokenSequence] = []
+    for start in range(0, len(texts), _TEXTS_A_CALL):
+        part = slice(start, start + _TEXTS_A_CALL)
+        seconds = None if pairs is None else pairs[part]
+        sequences += chain.from_iterable(sequences_of(tokenizer, texts[part], seconds, max_length))
+    return assembled(tokenizer, sequences)
 
 
 def sequences_of(
@@ -132,7 +122,7 @@ def sequences_of(
         tokenizer: A fast one of transformers.
         texts: N texts, at least one.
         pairs: N second texts, or None.
-        max_length: Longest sequence, in tokens, special ones counted.
+        max_length: In tokens, special ones counted.
         truncation: What is cut of a pair.
         overlap: Tokens that neighbouring windows share; None keeps the beginning.
     """

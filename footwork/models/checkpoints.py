@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
@@ -77,16 +77,14 @@ def token_table(model: Any) -> nn.Module | None:
 def position_limit(model: nn.Module) -> int | None:
     """Tokens that the model has learned positions for; None where positions are relative."""
     for name, module in model.named_modules():
-        table = getattr(module, "weight", None)
+        table: Any = getattr(module, "weight", None)
         if name.rpartition(".")[2] in _POSITIONS and isinstance(table, torch.Tensor):
-            return len(table) - _first_position(module)
+            # Rows before the first token's: BART says how many, RoBERTa's end with the padding's.
+            padding = getattr(module, "padding_idx", None)
+            return len(table) - int(
+                getattr(module, "offset", 0 if padding is None else padding + 1)
+            )
     return None
-
-
-def _first_position(table: nn.Module) -> int:
-    """Rows before the first token's: BART says how many, RoBERTa counts on from the padding's."""
-    padding = getattr(table, "padding_idx", None)
-    return int(getattr(table, "offset", 0 if padding is None else padding + 1))
 
 
 MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
@@ -100,10 +98,9 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
     """
     tokenizer = load_part(AutoTokenizer, model_id, revision=revision)
     if not tokenizer.is_fast:
-        message = (
+        raise ModelError(
             f"{model_id} has no fast tokenizer; save one as tokenizer.json beside its weights."
         )
-        raise ModelError(message)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -112,16 +109,13 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
 def load_classifier(
     model_id: str, *, labels: Sequence[str], task: str, revision: str | None = None
 ) -> tuple[PreTrainedModel, HeadOrigin]:
-    """An encoder with a classification head, in float32.
+    """An encoder with a classification head, in float32, and where its output layer comes from.
 
     Args:
         model_id: Hub id, local folder, preset or `tiny`.
         labels: C class names in the order of the logits; none for regression.
         task: A `problem_type` of transformers.
         revision: Branch, tag or commit on the Hub.
-
-    Returns:
-        The model, and where its output layer comes from.
 
     Raises:
         ModelError: The checkpoint cannot be reached, or lacks weights of the encoder.
@@ -156,12 +150,11 @@ def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
         with torch.device("meta"):
             return auto_class.from_config(config, trust_remote_code=False)
     except (ValueError, ImportError) as error:
-        message = (
+        raise ModelError(
             f"{model_id} is a {config.model_type}, of which transformers cannot make a model for "
             f"{auto_class.__name__.removeprefix('AutoModelFor')}: {_first_line(error)} "
             "Name another model."
-        )
-        raise ModelError(message) from error
+        ) from error
 
 
 def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -172,17 +165,13 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     """
     folder = Path(folder)
     if not (folder / "config.json").exists():
-        message = (
+        raise ModelError(
             f"{folder} holds no trained classifier (no config.json). "
             "Train one: footwork textclf train DATA OUT."
         )
-        raise ModelError(message)
     tokenizer = load_tokenizer(str(folder))
-    if adapter_in(folder):
-        model = load_adapter(folder, AutoModelForSequenceClassification)
-    else:
-        model = load_complete(folder, AutoModelForSequenceClassification)
-    return _prepared(model).eval(), tokenizer
+    load = load_adapter if adapter_in(folder) else load_complete
+    return _prepared(load(folder, AutoModelForSequenceClassification)).eval(), tokenizer
 
 
 def load_to_train(
@@ -192,23 +181,21 @@ def load_to_train(
     revision: str | None,
     presets: Mapping[str, str] = TEXT_PRESETS,
 ) -> tuple[Any, dict[str, Any]]:
-    """A model in float32, new where the checkpoint has no weights of its shape.
-
-    Args:
-        auto_class: Of transformers.
-        model_id: Hub id or folder.
-        config: Says how many labels.
-        revision: Branch, tag or commit on the Hub.
-        presets: What `tiny` is.
+    """A model in float32 with the labels of `config`, new where it has no weights of its shape.
 
     Returns:
         The model, and what transformers reports of its weights: the caller checks the encoder's.
     """
-    # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
-    exact = {"dtype": torch.float32, "ignore_mismatched_sizes": True}
-    options = {"config": config, "revision": revision, "output_loading_info": True, **exact}
-    found: tuple[Any, dict[str, Any]] = _load_whole(auto_class, model_id, presets, options)
-    return found
+    options = {
+        "config": config,
+        "revision": revision,
+        "output_loading_info": True,
+        # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
+        "dtype": torch.float32,
+        "ignore_mismatched_sizes": True,
+    }
+    loaded: tuple[Any, dict[str, Any]] = _load_whole(auto_class, model_id, presets, options)
+    return loaded
 
 
 def _load_whole(
@@ -265,12 +252,7 @@ def model_commit(model_id: str, revision: str | None = None) -> str | None:
 
 
 def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEXT_PRESETS) -> Any:
-    """An adapter over its base.
-
-    Args:
-        folder: Holds the adapter and the classifier's configuration.
-        auto_class: Of the base.
-        presets: What `tiny` is.
+    """An adapter over its base, from a folder that holds it and the classifier's configuration.
 
     Raises:
         ModelError: The base cannot be reached, or does not fit.
@@ -341,15 +323,10 @@ def _prepared(model: Any) -> Any:
 
 
 def require_weights(model: Any, missing: Iterable[str], model_id: str) -> None:
-    """Refuse a checkpoint that lacks weights of the encoder.
-
-    Args:
-        model: As it was loaded.
-        missing: Names of what is not there, the head's left out.
-        model_id: Named in the error.
+    """Refuse a checkpoint that lacks weights of the encoder; `missing` leaves out the head's.
 
     Raises:
-        ModelError: There is one.
+        ModelError: One is missing.
     """
     if names := sorted(missing):
         raise ModelError(
@@ -378,7 +355,7 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        reason = _pointer_reason(Path(folder)) or _reason(error, auto_class, Path(folder))
+        reason = _pointer_reason(Path(folder)) or _known_reason(error, auto_class, Path(folder))
         name = repository_of(Path(folder)) or model_id
         raise ModelError(
             f"Cannot load the model {name!r}: {reason.replace(folder, str(name))}"
@@ -418,16 +395,14 @@ _PACKAGE = re.compile(r"requires the (\S+) library|need to install (\S+) to|pip 
 _NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?: (AutoModel\w*)\.")
 
 
-def _reason(error: Exception, auto_class: Any, folder: Path) -> str:
+def _known_reason(error: Exception, auto_class: Any, folder: Path) -> str:
     """Why a part cannot be loaded, and what to do: transformers' words where they are right."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = error_text(error)
     if isinstance(error, ImportError):
         # The packages are what the user is to install; before them stands a class.
         packages = {"".join(found).lower().strip("`") for found in _PACKAGE.findall(text)}
-        needed = (
-            f" Install it: pip install {' '.join(sorted(packages))}" if packages else f" {text}"
-        )
-        return f"it needs a package that is not installed.{needed}"
+        needed = f"Install it: pip install {' '.join(sorted(packages))}" if packages else f"{text}."
+        return f"it needs a package that is not installed. {needed}"
     if found := re.search("model type `(.+?)` but Transformers", text):
         return (
             f"its model type, {found[1]}, is unknown to transformers {transformers.__version__}. "
@@ -446,19 +421,15 @@ def _reason(error: Exception, auto_class: Any, folder: Path) -> str:
     ):
         if known:
             return lacking
-    return f"{text.rstrip('.')}. {_advice(folder)}"
-
-
-def _advice(folder: Path) -> str:
-    repository = repository_of(folder)
-    if repository is None:
-        return "Check its files."
-    if damaged := damaged_file(folder):
-        return (
+    advice, repository = "Check its files.", repository_of(folder)
+    if repository is not None and (damaged := damaged_file(folder)):
+        advice = (
             f"{damaged} is not what the Hub announced: delete {folder.parents[1]} to download it "
             "again."
         )
-    return f"That is how {page_of(repository)} has it: take another model or revision."
+    elif repository is not None:
+        advice = f"That is how {page_of(repository)} has it: take another model or revision."
+    return f"{text}. {advice}"
 
 
 def _pointer_reason(folder: Path) -> str | None:

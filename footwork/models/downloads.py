@@ -62,12 +62,7 @@ class Patience:
 
 
 def ask_hub(what: str, ask: Callable[[], Answer], *, patient: bool = True) -> Answer:
-    """What the Hub answers, asked again where it fails.
-
-    Args:
-        what: Is asked for.
-        ask: Sends the request.
-        patient: Else it is asked once.
+    """What the Hub answers to a request for `what`, sent again where it fails, if `patient`.
 
     Raises:
         HTTPError: It refuses, cannot be reached, or fails again and again.
@@ -114,12 +109,7 @@ def damaged_file(snapshot: Path) -> str | None:
 
 
 def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
-    """Put files of a model where they are missing in its snapshot.
-
-    Args:
-        repo_id: Hub id.
-        commit: Of the snapshot.
-        names: Relative to the repository, and within it.
+    """Put files of a model, named within its repository, where its snapshot lacks them.
 
     Raises:
         HTTPError: The Hub refuses, or fails again and again.
@@ -130,7 +120,7 @@ def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
     snapshot = repository_folder(repo_id) / "snapshots" / commit
     missing = [name for name in names if not (snapshot / name).is_file()]
     facts = [_facts(repo_id, commit, name) for name in missing]
-    blobs = [snapshot.parents[1] / "blobs" / _blob_name(fact, repo_id) for fact in facts]
+    blobs = [snapshot.parents[1] / "blobs" / str(fact.etag) for fact in facts]
     wanted = {blob: fact.size or 0 for blob, fact in zip(blobs, facts, strict=True)}
     total = sum(size for blob, size in wanted.items() if not blob.exists())
     kept = sum(min(_size_of(_part(blob)), size) for blob, size in wanted.items())
@@ -149,18 +139,16 @@ def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
 
 
 def _facts(repo_id: str, commit: str, name: str) -> HfFileMetadata:
+    """What the Hub announces of a file: its size in bytes, and a name of its content."""
     url = hf_hub_url(repo_id, name, revision=commit)
     limit = constants.HF_HUB_ETAG_TIMEOUT
-    return ask_hub(f"{repo_id}, {name}", lambda: get_hf_file_metadata(url, timeout=limit))
-
-
-def _blob_name(fact: HfFileMetadata, repo_id: str) -> str:
+    fact = ask_hub(f"{repo_id}, {name}", lambda: get_hf_file_metadata(url, timeout=limit))
     if not re.fullmatch(r"[\w-]+", fact.etag or ""):
         raise HubUnreachable(
             f"{constants.ENDPOINT} does not name the content of {repo_id} as a model hub does. "
             "Check HF_ENDPOINT and the proxy."
         )
-    return str(fact.etag)
+    return fact
 
 
 def _link(path: Path, blob: Path) -> None:

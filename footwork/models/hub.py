@@ -86,21 +86,13 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
     """
     if model_id in presets:
         return presets[model_id]
-    path = Path(model_id).expanduser()
+    path, allowed = Path(model_id).expanduser(), "Name a folder, a Hub id (owner/name) or `tiny`."
     if model_id and path.is_dir():
         if not (path / "config.json").exists():
-            message = f"{model_id} is a folder without config.json, so it holds no model."
-            raise ModelError(message)
-        for each in path.iterdir():
-            if each.exists() and not (each.is_file() or each.is_dir()):
-                raise ModelError(f"{each} is a pipe or a device: no model has any. Remove it.")
+            raise ModelError(f"{model_id} is a folder without config.json, so it holds no model.")
+        if odd := [one for one in path.iterdir() if one.exists() and not _is_plain(one)]:
+            raise ModelError(f"{odd[0]} is a pipe or a device: no model has any. Remove it.")
         return str(path.resolve())
-    _require_hub_id(model_id, path)
-    return model_id
-
-
-def _require_hub_id(model_id: str, path: Path) -> None:
-    allowed = "Name a folder, a Hub id (owner/name) or `tiny`."
     if path.is_file():
         raise ConfigError(f"{model_id} is a file. Name the folder that holds the whole model.")
     if "://" in model_id:
@@ -112,6 +104,11 @@ def _require_hub_id(model_id: str, path: Path) -> None:
     except HFValidationError as error:
         message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
         raise ConfigError(message) from error
+    return model_id
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() or path.is_dir()
 
 
 def model_folder(model_id: str, revision: str | None = None, parts: Parts = "weights") -> Path:
@@ -128,13 +125,8 @@ def model_folder(model_id: str, revision: str | None = None, parts: Parts = "wei
 def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "small") -> Path:
     """The folder of this machine that holds a model of the Hub, downloaded first if need be.
 
-    A commit that is there needs no Hub. Of a branch or tag the Hub is asked which commit it is;
-    where it does not answer, or fails, the copy that this machine holds serves.
-
-    Args:
-        model_id: Hub id.
-        revision: Branch, tag or commit; None is the main branch.
-        parts: Which files are fetched.
+    A commit that is there needs no Hub. Of a branch or tag (without one of the main branch) the Hub
+    is asked which commit it is; where it does not answer, the copy that this machine holds serves.
 
     Returns:
         A snapshot of the Hub's cache; its name is the commit.
@@ -148,7 +140,12 @@ def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "s
     cached = cached_model(model_id, revision, parts)
     if constants.is_offline_mode():
         folder = cached or _unreachable(model_id, revision, f"{offline_switch()} is set")
-    elif cached and _COMMIT.fullmatch(revision or "") and _has_reader(cached):
+    elif (
+        cached
+        and _COMMIT.fullmatch(revision or "")
+        # A tokenizer or processor is there, too: other programs may have fetched weights alone.
+        and any(_READER.fullmatch(path.name) for path in cached.iterdir())
+    ):
         folder = cached
     else:
         folder = _ask_and_download(model_id, revision, parts, cached)
@@ -159,14 +156,8 @@ def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "s
 def trained_folder(model: Path | str, revision: str | None = None) -> Path:
     """Where a trained model lies: a folder of this machine, or the copy of a Hub repository.
 
-    A folder that is there wins, and nothing is asked; what is taken from the Hub is told.
-
-    Args:
-        model: A folder, or a Hub id (owner/name).
-        revision: Branch, tag or commit on the Hub.
-
-    Returns:
-        The folder; that of a repository is called by its commit.
+    A folder that is there wins, and nothing is asked; what is taken from the Hub is told. That
+    folder is called by its commit.
 
     Raises:
         ConfigError: A revision of a folder is asked for.
@@ -192,13 +183,7 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
 
 
 def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | None:
-    """The snapshot that this machine holds of a model, where it has the parts.
-
-    Args:
-        model_id: Hub id.
-        revision: Branch, tag or commit; None is the main branch.
-        parts: Which files are asked for.
-    """
+    """The snapshot that this machine holds of a model, where it has the parts."""
     home = repository_folder(model_id)
     if not (revision and _COMMIT.fullmatch(revision)):
         try:
@@ -217,14 +202,11 @@ def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | No
 
 
 def weight_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """The files of a model's weights, all of one format: the first that is there whole.
+    """The files of a model's weights, all of one format: the first of which `names` has all.
 
     Args:
         folder: Holds the configuration, and the indexes of weights in several files.
         names: Of the files that are there, or on the Hub.
-
-    Returns:
-        Their names; none where no format is whole.
     """
     names = set(names)
     stated = _json_of(folder / "config.json").get("transformers_weights")
@@ -245,13 +227,9 @@ def repository_of(folder: Path) -> str | None:
 
 
 def refusal(error: HfHubHTTPError, repo_id: str, revision: str | None, kind: str = "model") -> str:
-    """Why the Hub does not give a repository, and what to do: sentences.
+    """Why the Hub answers 401, 403 or 404 for a repository, and what to do: sentences.
 
-    Args:
-        error: With the Hub's answer 401, 403 or 404.
-        repo_id: Hub id.
-        revision: Branch, tag or commit.
-        kind: `model` or `data set`.
+    `kind` is `model` or `data set`.
     """
     page = page_of(repo_id, kind)
     status, said = error.response.status_code, error.response.headers.get("X-Error-Message", "")
@@ -331,14 +309,14 @@ def _ask(model_id: str, revision: str | None, *, patient: bool) -> tuple[str, li
     """The commit of a revision, and its files; ValueError where it tells none."""
     limit = constants.HF_HUB_ETAG_TIMEOUT
     timeout = limit if patient else min(limit, _WITH_A_COPY)
-    found = ask_hub(
+    info = ask_hub(
         model_id,
         lambda: HfApi().model_info(model_id, revision=revision, timeout=timeout),
         patient=patient,
     )
-    if not _COMMIT.fullmatch(found.sha or ""):
-        raise ValueError(found.sha)
-    return str(found.sha), [file.rfilename for file in found.siblings or ()]
+    if not _COMMIT.fullmatch(info.sha or ""):
+        raise ValueError(info.sha)
+    return str(info.sha), [file.rfilename for file in info.siblings or ()]
 
 
 def _download(
@@ -398,22 +376,16 @@ def _download(
 def _remember(ref: Path, commit: str) -> None:
     """Which commit a branch or tag is, for when the Hub does not answer."""
     with suppress(OSError):
-        if ref.is_file() and ref.read_text() == commit:
-            return
         ref.parent.mkdir(parents=True, exist_ok=True)
-        with published_file(ref) as sibling:
-            sibling.write_text(commit)
+        if not ref.is_file() or ref.read_text() != commit:
+            with published_file(ref) as sibling:
+                sibling.write_text(commit)
 
 
 def _json_of(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         return read_object(path)
     return {}
-
-
-def _has_reader(folder: Path) -> bool:
-    """Whether a tokenizer or processor is there: other programs may have fetched weights alone."""
-    return any(_READER.fullmatch(path.name) for path in folder.iterdir())
 
 
 def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:

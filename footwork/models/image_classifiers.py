@@ -42,17 +42,9 @@ def load_image_classifier(
     features_from: int | None = None,
     task: str = "single_label_classification",
 ) -> tuple[PreTrainedModel, HeadOrigin]:
-    """A pretrained encoder of pictures with a classification head, in float32.
+    """As `load_classifier`, of an encoder of pictures.
 
-    Args:
-        model_id: Hub id, local folder, preset or `tiny`.
-        labels: C class names in the order of the logits.
-        revision: Branch, tag or commit on the Hub.
-        features_from: Keep so many layers (of a convolutional network: stages) from below.
-        task: A `problem_type` of transformers.
-
-    Returns:
-        The model, and where its output layer comes from.
+    `features_from` keeps so many layers (of a convolutional network: stages) from below.
 
     Raises:
         ConfigError: The model has fewer layers.
@@ -177,20 +169,13 @@ class FrozenBatchNorm2d(FrozenStatistics, nn.BatchNorm2d):
     """Of pictures."""
 
 
-_FROZEN: dict[type, type] = {
-    nn.BatchNorm1d: FrozenBatchNorm1d,
-    nn.BatchNorm2d: FrozenBatchNorm2d,
-}
-
-
-def freeze_statistics(model: nn.Module) -> int:
-    """Keep the running statistics of every batch norm as they are.
-
-    Returns:
-        How many there are.
-    """
-    found = [module for module in model.modules() if type(module) in _FROZEN]
-    for module in found:
-        module.__class__ = _FROZEN[type(module)]
-        module.eval()
-    return len(found)
+def freeze_statistics(model: nn.Module) -> None:
+    """Keep the running statistics of every batch norm as they are."""
+    frozen: dict[type, type] = {
+        nn.BatchNorm1d: FrozenBatchNorm1d,
+        nn.BatchNorm2d: FrozenBatchNorm2d,
+    }
+    for module in model.modules():
+        if kind := frozen.get(type(module)):
+            module.__class__ = kind
+            module.eval()

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from footwork.errors import ConfigError, ModelError
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, is_local, public_document
@@ -22,18 +33,12 @@ _INSTEAD = "Or leave out --push-to-hub, and upload the folder later (hf upload)"
 
 
 def require_publishable(config: PublishConfig, base: str) -> None:
-    """Refuse, before anybody is asked, what could not be pushed.
-
-    Args:
-        config: Says whether, where and what to push; nothing is checked without `push_to_hub`.
-        base: The model that is trained, a preset looked up.
+    """Refuse, before anybody is asked, what could not be pushed where something is to be.
 
     Raises:
-        ConfigError: The name is no Hub repository, or an adapter's base is only on this machine.
+        ConfigError: The name is no Hub repository, or an adapter's base, a model id or folder with
+            presets looked up, is only on this machine.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
     if config.push_to_hub is None:
         return
     try:
@@ -49,23 +54,17 @@ def require_publishable(config: PublishConfig, base: str) -> None:
 def writable_repository(name: str) -> str:
     """Ask the Hub who is there, and whether they may write to a repository.
 
-    Args:
-        name: owner/name, or a name of their own.
-
     Returns:
-        owner/name.
+        owner/name, also where `name` is the latter alone.
 
     Raises:
         ConfigError: Nobody is logged in, or they may not.
         ModelError: The Hub does not answer.
     """
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-
     hub = constants.ENDPOINT
     with _answering(name):
         try:
-            who = ask_hub(name, HfApi().whoami)
+            who = ask_hub(name, huggingface_hub.HfApi().whoami)
         except LocalTokenNotFoundError as error:
             raise ConfigError(
                 f"Nobody is logged in at {hub}, so nothing can be pushed to {name}. Log in with a "
@@ -78,13 +77,17 @@ def writable_repository(name: str) -> str:
                 f"{hub} does not accept the token (HF_TOKEN, or that of hf auth login), so nothing "
                 f"can be pushed to {name}. Log in anew: hf auth login. {_INSTEAD}."
             ) from error
-        _require_writing_token(who, name)
+        if not _may_write((who.get("auth") or {}).get("accessToken") or {}):
+            raise ConfigError(
+                f"The token of {who['name']} may only read, so nothing can be pushed to {name}. "
+                f"Make one that may write ({hub}/settings/tokens), then: hf auth login."
+            )
         user, organisations = who["name"], {each["name"] for each in who.get("orgs") or ()}
         owner, _, own = name.rpartition("/")
         repository = f"{owner or user}/{own}"
         if owner and owner.lower() not in {each.lower() for each in (user, *organisations)}:
             try:
-                ask_hub(name, lambda: HfApi().auth_check(repository, write=True))
+                _require_access(repository)
             except HfHubHTTPError as error:
                 if error.response.status_code >= 500:
                     raise
@@ -96,19 +99,11 @@ def writable_repository(name: str) -> str:
     return repository
 
 
-def _require_writing_token(who: Mapping[str, Any], name: str) -> None:
-    token = (who.get("auth") or {}).get("accessToken") or {}
-    writes = token.get("role") != "read"
+def _may_write(token: dict[str, Any]) -> bool:
     if token.get("role") == "fineGrained" and "scoped" in (token.get("fineGrained") or {}):
         scopes = token["fineGrained"]["scoped"]
-        writes = any("repo.write" in each.get("permissions", ()) for each in scopes)
-    if not writes:
-        from huggingface_hub import constants
-
-        raise ConfigError(
-            f"The token of {who['name']} may only read, so nothing can be pushed to {name}. Make "
-            f"one that may write ({constants.ENDPOINT}/settings/tokens), then: hf auth login."
-        )
+        return any("repo.write" in each.get("permissions", ()) for each in scopes)
+    return token.get("role") != "read"
 
 
 def create_repository(repository: str) -> str:
@@ -121,15 +116,11 @@ def create_repository(repository: str) -> str:
         ConfigError: The Hub refuses.
         ModelError: It does not answer.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
     address = None
     with _answering(repository):
         try:
             address = _make(repository)
-            # There may be one of other people.
-            ask_hub(repository, lambda: HfApi().auth_check(repository, write=True))
+            _require_access(repository)  # there may be one of other people
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status == 404 and address is not None:
@@ -153,9 +144,6 @@ def push_folder(folder: Path, repository: str) -> str:
         ConfigError: It is an adapter whose base is only on this machine.
         ModelError: The Hub cannot be reached or refuses; the folder stays as it is.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-
     if found := adapter_in(folder):
         file, method = found
         _require_public_base(read_json(file)["base_model_name_or_path"], method)
@@ -163,31 +151,31 @@ def push_folder(folder: Path, repository: str) -> str:
         with tempfile.TemporaryDirectory() as name:
             copy_for_upload(folder, Path(name), repository)
             address = _make(repository)
-            upload = partial(HfApi().upload_folder, repo_id=repository, folder_path=name)
-            ask_hub(repository, upload)
+            upload = huggingface_hub.HfApi().upload_folder
+            ask_hub(repository, partial(upload, repo_id=repository, folder_path=name))
     except (OSError, HTTPError, RuntimeError, ValueError) as error:
-        message = (
+        raise ModelError(
             f"{folder} is finished, but could not be uploaded to {repository}: {_said(error)} "
             f"Log in (hf auth login), then: hf upload {repository} {shell_word(folder)}. That "
             f"uploads {' and '.join(_WITH_PATHS)} as they are, local paths included."
-        )
-        raise ModelError(message) from error
+        ) from error
     return address
 
 
 def _make(repository: str) -> str:
-    from huggingface_hub import HfApi
+    create = huggingface_hub.HfApi().create_repo
+    return str(ask_hub(repository, lambda: create(repository, exist_ok=True)))
 
-    return str(ask_hub(repository, lambda: HfApi().create_repo(repository, exist_ok=True)))
+
+def _require_access(repository: str) -> None:
+    check = huggingface_hub.HfApi().auth_check
+    ask_hub(repository, lambda: check(repository, write=True))
 
 
 def copy_for_upload(folder: Path, target: Path, repository: str) -> None:
-    """Fill `target` with links to the files of `folder`, and with public copies of three of them.
+    """Fill an empty folder with links to the files of another, and public copies of three of them.
 
-    Args:
-        folder: Published here.
-        target: An empty folder.
-        repository: What the card calls the folder in its examples.
+    `repository` is what the card calls the folder in its examples.
     """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -205,9 +193,6 @@ def copy_for_upload(folder: Path, target: Path, repository: str) -> None:
 
 @contextmanager
 def _answering(repository: str) -> Iterator[None]:
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
-
     try:
         yield
     except OfflineModeIsEnabled as error:
@@ -223,18 +208,15 @@ def _answering(repository: str) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """What an error says, or the Hub in it, on one line, as a sentence."""
-    said = getattr(error, "server_message", None) or str(error) or type(error).__name__
-    text = " ".join(said.split())
-    return f"{text.rstrip('.')}."
+    """What an error says, or the Hub in it, as a sentence."""
+    return f"{error_text(getattr(error, 'server_message', None) or error)}."
 
 
 def _require_public_base(model_id: str, method: Method) -> None:
     if is_local(model_id):
         merges = method.adapter is not None and method.adapter.merges
         plain = "Publish a plain folder instead: add --merge."
-        instead = plain if merges else "Name a base of the Hub."
         raise ConfigError(
             f"The base of this adapter, {model_id}, is only on this machine, so nobody could load "
-            f"the adapter from the Hub. {instead}"
+            f"the adapter from the Hub. {plain if merges else 'Name a base of the Hub.'}"
         )

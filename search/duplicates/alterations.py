@@ -225,7 +225,7 @@ def made_of_other(
 
 def _steps(record: ImageRecord) -> DoubleArray | None:
     """Of each frequency of brightness, shape (8, 8): 0 if it is lossless, None if unknown."""
-    from footwork.images.opening import open_picture, read_source
+    from footwork.images.decoding import open_picture, read_source
 
     if record.format in _LOSSLESS:
         return np.zeros((8, 8))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from footwork.arrays import FloatArray, IntArray, RealArray
-from footwork.errors import DataError, FootworkError
+from footwork.errors import DataError, FootworkError, error_text
 from footwork.files.folders import read_json
 from footwork.files.paths import path_line, shell_word
 from footwork.images.ahead import made_ahead
@@ -313,7 +313,7 @@ def _conversion(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:
-    reason = " ".join(str(error).split()).rstrip(".")  # pyarrow writes several lines
+    reason = error_text(error)  # pyarrow writes several lines
     return DataError(f"Cannot read {path_line(path)}: {reason}. {advice}")
 
 

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 
 from footwork.errors import ImageError
 from footwork.files.plain_files import content_of
-from footwork.images.decoding import DecodedImage, read_image, reason_of
-from footwork.images.opening import RefusedImage, open_picture, read_source
+from footwork.images.decoding import (
+    DecodedImage,
+    RefusedImage,
+    open_picture,
+    read_image,
+    read_source,
+    reason_of,
+)
 from search.records import ImageRecord, file_date, file_state
 
 if TYPE_CHECKING:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import threading
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 import footwork.models.hub
 from footwork.errors import ConfigError, HubUnreachable, ModelError
@@ -27,6 +30,37 @@ from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 TASK = "single_label_classification"
 
 
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_base(tmp_path_factory.mktemp("bert") / "base", "bert")
+
+
+@pytest.fixture
+def base(bert: Path, tmp_path: Path) -> Path:
+    """A base of one's own, to be spoilt."""
+    return Path(shutil.copytree(bert, tmp_path / "base"))
+
+
+def load(folder: Path | str) -> PreTrainedModel:
+    return load_classifier(str(folder), labels=["a", "b"], task=TASK)[0]
+
+
+def settle(file: Path, **settings: Any) -> None:
+    """Change entries of a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+def keep_weights(folder: Path, wanted: Callable[[str], bool]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if wanted(name)}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+
+
+def pickle_weights(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
 def test_tiny_is_a_useful_size_and_loads_without_the_hub() -> None:
     model, _ = load_classifier("tiny", labels=["a", "b"], task=TASK)
     parameters = sum(p.numel() for p in model.base_model.parameters())
@@ -43,35 +77,21 @@ def test_a_base_gets_a_new_head_with_the_given_labels(family: str, tmp_path: Pat
     assert model.dtype == torch.float32
 
 
-def test_half_precision_files_become_float32(tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "bert")
+def test_half_precision_files_become_float32(base: Path) -> None:
     weights = base / "model.safetensors"
     save_file({k: v.half() for k, v in load_file(weights).items()}, weights, {"format": "pt"})
-    model, _ = load_classifier(str(base), labels=["a", "b"], task=TASK)
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {p.dtype for p in load(base).parameters()} == {torch.float32}
 
 
-def test_an_encoder_without_its_weights_is_refused(tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "bert")
-    weights = base / "model.safetensors"
-    kept = {k: v for k, v in load_file(weights).items() if "layer.1." not in k}
-    save_file(kept, weights, {"format": "pt"})
+def test_an_encoder_without_its_weights_is_refused(base: Path) -> None:
+    keep_weights(base, lambda name: "layer.1." not in name)
     with pytest.raises(ModelError, match=r"lacks \d+ weights of the encoder"):
-        load_classifier(str(base), labels=["a", "b"], task=TASK)
+        load(base)
 
 
 @pytest.mark.parametrize(
     "model_id",
-    [
-        "./nowhere",
-        "models/",
-        "a/b/c",
-        "my model",
-        "not a name!",
-        "owner/name@main",
-        "C:\\models",
-        "",
-    ],
+    ["./nowhere", "models/", "a/b/c", "my model", "not a name!", "owner/name@main", "C:\\a", ""],
 )
 def test_what_can_be_no_model_is_a_wrong_command(model_id: str) -> None:
     with pytest.raises(ConfigError, match=r"There is no folder .* Name a folder, a Hub id"):
@@ -111,74 +131,64 @@ def test_adapters_and_plain_folders_load_alike(family: str, tmp_path: Path) -> N
 
 def test_a_plain_folder_without_its_head_is_refused(tmp_path: Path) -> None:
     folder = build_classifier(tmp_path / "plain", "bert")
-    weights = folder / "model.safetensors"
-    kept = {k: v for k, v in load_file(weights).items() if not k.startswith("classifier")}
-    save_file(kept, weights, {"format": "pt"})
+    keep_weights(folder, lambda name: not name.startswith("classifier"))
     with pytest.raises(ModelError, match=r"lacks weights, classifier\.bias"):
         load_trained(folder)
 
 
-def test_an_adapter_without_its_base_says_where_the_base_was(tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "bert")
+def test_an_adapter_without_its_base_says_where_the_base_was(base: Path, tmp_path: Path) -> None:
     adapter = build_adapter(tmp_path / "adapter", base)
     moved = base.rename(tmp_path / "elsewhere")
     with pytest.raises(ModelError) as caught:
         load_trained(adapter)
     for expected in (str(adapter), str(base), "Move that model back", "base_model_name_or_path"):
         assert expected in str(caught.value)
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    settings["base_model_name_or_path"] = str(moved)
-    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    settle(adapter / "adapter_config.json", base_model_name_or_path=str(moved))
     load_trained(adapter)
 
 
-def test_a_model_of_the_hub_loads_from_the_cache_when_the_hub_fails(
-    hub: Hub, tmp_path: Path
-) -> None:
-    commit = hub.add("some/model", build_base(tmp_path / "base", "bert"))
+def test_a_model_of_the_hub_loads_from_the_cache_when_the_hub_fails(hub: Hub, bert: Path) -> None:
+    commit = hub.add("some/model", bert)
 
-    def load() -> dict[str, torch.Tensor]:
+    def load_anew() -> dict[str, torch.Tensor]:
         footwork.models.hub._COMMITS.clear()  # as a process of its own
         tokenizer = load_tokenizer("some/model")
         assert tokenizer.tokenize("good") == ["good"]
         assert load_shape("some/model").config.model_type == "bert"
-        model, _ = load_classifier("some/model", labels=["a", "b"], task=TASK)
+        model = load("some/model")
         assert tokenizer.name_or_path == model.name_or_path == "some/model"
         assert model_commit("some/model") == commit
         return dict(model.base_model.state_dict())
 
-    online = load()
+    online = load_anew()
     hub.fail("/", 503)
-    for name, tensor in load().items():
+    for name, tensor in load_anew().items():
         if ".pooler." not in name:
             torch.testing.assert_close(tensor, online[name])
 
 
-def test_weights_in_one_old_format_are_all_that_is_fetched(hub: Hub, tmp_path: Path) -> None:
-    folder = build_base(tmp_path / "base", "bert")
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    hub.add("some/model", folder)
-    load_classifier("some/model", labels=["a", "b"], task=TASK)
+def test_weights_in_one_old_format_are_all_that_is_fetched(hub: Hub, base: Path) -> None:
+    pickle_weights(base)
+    hub.add("some/model", base)
+    load("some/model")
     assert not [thread for thread in threading.enumerate() if "conversion" in thread.name]
     asked = {line.split("/")[-1] for line in hub.requests if line.startswith("GET /some")}
     names = {"config.json", "tokenizer.json", "tokenizer_config.json", "pytorch_model.bin"}
     assert asked == names
 
 
-def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "bert")
+def test_an_adapter_names_the_base_that_the_hub_refuses(
+    hub: Hub, base: Path, tmp_path: Path
+) -> None:
     adapter = build_adapter(tmp_path / "adapter", base)
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    settings["base_model_name_or_path"] = "some/gated"
-    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    settle(adapter / "adapter_config.json", base_model_name_or_path="some/gated")
     hub.add("some/gated", base, gated=True)
     with pytest.raises(ModelError, match=r"over some/gated \(`base.*alone\. some/gated is gated"):
         load_trained(adapter)
 
 
 @pytest.mark.parametrize(
-    ("base", "message"),
+    ("base_id", "message"),
     [
         (
             "/home/maker/base",
@@ -192,52 +202,43 @@ def test_an_adapter_names_the_base_that_the_hub_refuses(hub: Hub, tmp_path: Path
     ],
 )
 def test_an_adapter_of_the_hub_says_which_base_it_lacks(
-    base: str, message: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base_id: str, message: str, hub: Hub, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where another `base` stands
-    adapter = build_adapter(tmp_path / "adapter", build_base(tmp_path / "base", "bert"))
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    settings["base_model_name_or_path"] = base
-    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    monkeypatch.chdir(base.parent)  # where another `base` stands
+    adapter = build_adapter(base.parent / "adapter", base)
+    settle(adapter / "adapter_config.json", base_model_name_or_path=base_id)
     hub.add("some/adapter", adapter)
     hub.fail("/some/far", 503)
     with pytest.raises(ModelError, match=message) as caught:
-        load_classifier("some/adapter", labels=["no", "yes"], task=TASK)
+        load("some/adapter")
     assert "tiny" not in str(caught.value)
 
 
-def test_an_adapter_of_the_hub_is_trained_on(hub: Hub, tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "bert")
-    adapter = build_adapter(tmp_path / "adapter", base)
+def test_an_adapter_of_the_hub_is_trained_on(hub: Hub, bert: Path, tmp_path: Path) -> None:
+    adapter = build_adapter(tmp_path / "adapter", bert)
     hub.add("some/adapter", adapter)
-    found, wanted = (
-        load_classifier(name, labels=["no", "yes"], task=TASK)[0]
-        for name in ("some/adapter", str(adapter))
-    )
+    found, wanted = load("some/adapter"), load(adapter)
     weights = wanted.base_model.state_dict()
     assert all(
         torch.equal(tensor, weights[name]) for name, tensor in found.base_model.state_dict().items()
     )
 
 
-def test_an_unknown_kind_of_model_does_not_lack_a_tokenizer(tmp_path: Path) -> None:
-    folder = build_base(tmp_path / "base", "bert")
-    for path in folder.glob("tokenizer*"):
+def test_an_unknown_kind_of_model_says_so_and_does_not_lack_a_tokenizer(base: Path) -> None:
+    for path in base.glob("tokenizer*"):
         path.unlink()
-    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
-    settings = json.loads((folder / "config.json").read_text()) | {"model_type": "bert9"}
-    (folder / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(ModelError, match="its model type, bert9, is unknown to transformers"):
-        load_tokenizer(str(folder))
+    (base / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
+    settle(base / "config.json", model_type="bert9")
+    for part in (load_tokenizer, load_shape):
+        with pytest.raises(ModelError, match=r"bert9, is unknown to transformers [\d.]+\. If a "):
+            part(str(base))
 
 
-def test_whole_weights_are_loaded_beside_a_broken_index(tmp_path: Path) -> None:
-    folder = build_base(tmp_path / "base", "bert")
-    wanted, _ = load_classifier(str(folder), labels=["a", "b"], task=TASK)
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone"}}')
-    found, _ = load_classifier(str(folder), labels=["a", "b"], task=TASK)
+def test_whole_weights_are_loaded_beside_a_broken_index(base: Path) -> None:
+    wanted = load(base)
+    pickle_weights(base)
+    (base / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone"}}')
+    found = load(base)
     for name, tensor in found.base_model.state_dict().items():
         if ".pooler." not in f".{name}":
             torch.testing.assert_close(tensor, wanted.base_model.state_dict()[name])
@@ -247,52 +248,47 @@ POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\ns
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "tokenizer.json"])
-def test_a_pointer_of_git_lfs_is_told_for_what_it_is(name: str, hub: Hub, tmp_path: Path) -> None:
-    folder = build_base(tmp_path / "base", "bert")
+def test_a_pointer_of_git_lfs_is_told_for_what_it_is(name: str, hub: Hub, base: Path) -> None:
     if name == "pytorch_model.bin":
-        (folder / "model.safetensors").unlink()
-    (folder / name).write_text(POINTER)
-    hub.add("some/model", folder)
+        (base / "model.safetensors").unlink()
+    (base / name).write_text(POINTER)
+    hub.add("some/model", base)
     what = rf"its {name} is not the file itself but a pointer of Git LFS to it \({len(POINTER)} by"
-    load = load_tokenizer if "token" in name else partial(load_classifier, labels=["a"], task=TASK)
-    for model, advice in (("some/model", "No download mends that"), (str(folder), "git lfs pull")):
+    load_it: Callable[[str], Any] = load_tokenizer if "token" in name else load
+    for model, advice in (("some/model", "No download mends that"), (str(base), "git lfs pull")):
         with pytest.raises(ModelError, match=rf"{what}.*{advice}"):
-            load(model)
+            load_it(model)
 
 
-def test_a_configuration_without_a_kind_of_model_says_so(tmp_path: Path) -> None:
-    folder = build_base(tmp_path / "base", "bert")
-    (folder / "config.json").write_text("{}")
+def test_a_configuration_without_a_kind_of_model_says_so(base: Path) -> None:
+    (base / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"its config\.json names no `model_type`, so nothing"):
-        load_shape(str(folder))
+        load_shape(str(base))
 
 
-def test_what_is_broken_on_the_hub_is_not_downloaded_again(hub: Hub, tmp_path: Path) -> None:
-    folder = build_base(tmp_path / "base", "bert")
-    cut = (folder / "model.safetensors").read_bytes()[:-1000]
-    (folder / "model.safetensors").write_bytes(cut)
-    hub.add("some/model", folder)
+def test_what_is_broken_on_the_hub_is_not_downloaded_again(hub: Hub, base: Path) -> None:
+    cut = (base / "model.safetensors").read_bytes()[:-1000]
+    (base / "model.safetensors").write_bytes(cut)
+    hub.add("some/model", base)
     with pytest.raises(ModelError, match=r"That is how http\S+/some/model has it: take another"):
-        load_classifier("some/model", labels=["a", "b"], task=TASK)
+        load("some/model")
     kept = fetch_model("some/model") / "model.safetensors"
     kept.resolve().write_bytes(cut[:-1000])
     with pytest.raises(
         ModelError, match=r"model\.safetensors is not what the Hub announced: delete"
     ):
-        load_classifier("some/model", labels=["a", "b"], task=TASK)
+        load("some/model")
 
 
-def test_a_pickle_that_holds_code_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
-    folder = build_base(tmp_path / "base", "bert")
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Path("code"), protocol=4))
+def test_a_pickle_that_holds_code_is_refused_without_advice_to_run_it(base: Path) -> None:
+    (base / "model.safetensors").unlink()
+    (base / "pytorch_model.bin").write_bytes(pickle.dumps(Path("code"), protocol=4))
     with pytest.raises(ModelError, match="a pickle that holds more than weights") as caught:
-        load_classifier(str(folder), labels=["a", "b"], task=TASK)
+        load(base)
     assert "weights_only" not in str(caught.value)
 
 
-def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "bert")
+def test_a_model_without_a_tokenizer_is_refused(base: Path) -> None:
     for path in base.glob("tokenizer*"):
         path.unlink()
     with pytest.raises(ModelError, match=r"it has no tokenizer \(tokenizer\.json, vocab\.txt"):
@@ -317,20 +313,11 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
         (ValueError("The first line.\nAnd the second"), r"The first line\. And the second\. Check"),
     ],
 )
-def test_a_reason_is_told_whole(error: Exception, message: str, tmp_path: Path) -> None:
+def test_a_reason_is_told_whole(error: Exception, message: str, bert: Path) -> None:
     class Part:
         @staticmethod
         def from_pretrained(*_: object, **__: object) -> None:
             raise error
 
-    base = build_base(tmp_path / "base", "bert")
     with pytest.raises(ModelError, match=message):
-        load_part(Part, str(base))
-
-
-def test_a_model_of_an_unknown_kind_says_so(tmp_path: Path) -> None:
-    base = build_base(tmp_path / "base", "bert")
-    settings = json.loads((base / "config.json").read_text())
-    (base / "config.json").write_text(json.dumps(settings | {"model_type": "frobnicator"}))
-    with pytest.raises(ModelError, match=r"frobnicator, is unknown to transformers [\d.]+\. If a "):
-        load_shape(str(base))
+        load_part(Part, str(bert))

@@ -16,11 +16,6 @@ from footwork import cli
 from footwork.failures import explain
 
 
-def run_footwork(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("footwork")), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
-
-
 def boxing_process(folder: Path, *words: str) -> list[str]:
     code = "import sys, footwork.cli as c; c.APPLICATIONS = ('boxing',); sys.exit(c.main())"
     return [
@@ -31,41 +26,34 @@ def boxing_process(folder: Path, *words: str) -> list[str]:
     ]
 
 
-def test_help_names_the_applications_and_the_exit_codes() -> None:
-    done = run_footwork("--help")
-    assert done.returncode == 0
-    assert "textclf" in done.stdout
-    assert "Exit codes: 0 done" in done.stdout
-    assert done.stderr == ""
+def test_the_program_tells_the_installed_version() -> None:
+    program = str(Path(sys.executable).with_name("footwork"))
+    assert subprocess.check_output([program, "--version"], text=True).strip() == version("footwork")
 
 
-def test_version_is_the_installed_one() -> None:
-    assert run_footwork("--version").stdout.strip() == version("footwork")
+def test_an_unknown_application_is_a_wrong_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["textcfl"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith('footwork: error: Unknown command "textcfl".')
+    assert 'Did you mean "textclf"?' in shown.err
 
 
-def test_an_unknown_application_is_a_wrong_command() -> None:
-    done = run_footwork("textcfl")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith('footwork: error: Unknown command "textcfl".')
-    assert 'Did you mean "textclf"?' in done.stderr
-
-
-def test_help_imports_no_application_and_nothing_heavy() -> None:
+def test_help_names_the_applications_and_imports_none_and_nothing_heavy() -> None:
     code = (
         "import sys, footwork.cli as c; c.main(['--help']); "
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", code]
-    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr.split()
-    assert not {"torch", "numpy", "transformers", *cli.APPLICATIONS} & set(loaded)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "textclf" in done.stdout
+    assert "Exit codes: 0 done" in done.stdout
+    assert not {"torch", "numpy", "transformers", *cli.APPLICATIONS} & {*done.stderr.split()}
 
 
-def test_the_package_runs_as_a_module() -> None:
+def test_the_package_runs_as_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "textclf", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout == run_footwork("textclf", "--help").stdout
-    assert done.returncode == 0
+    assert cli.main(["textclf", "--help"]) == 0
+    assert subprocess.check_output(command, text=True) == capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -274,6 +262,19 @@ def test_footwork_has_the_names_of_its_applications() -> None:
         _ = footwork.Boxer
 
 
+def run_beside(name: str, code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a folder that holds a file of the user's."""
+    (folder / name).write_text("")
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{Path(footwork.__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -283,25 +284,12 @@ def test_footwork_has_the_names_of_its_applications() -> None:
     ],
 )
 def test_a_users_file_of_our_name_is_named(code: str, tmp_path: Path) -> None:
-    (tmp_path / "search.py").write_text("")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{Path(footwork.__file__).parents[1]}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_beside("search.py", code, tmp_path)
     assert done.returncode != 0
     assert f"{tmp_path / 'search.py'} hides Footwork's own package `search`" in done.stderr
     assert "fault of Footwork" not in done.stderr
 
 
 def test_a_users_runtime_is_no_trouble(tmp_path: Path) -> None:
-    (tmp_path / "runtime.py").write_text("")
-    subprocess.run(
-        [sys.executable, "-c", "import footwork; footwork.TextClassifier"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{Path(footwork.__file__).parents[1]}"},
-        check=True,
-    )
+    done = run_beside("runtime.py", "import footwork; footwork.TextClassifier", tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -49,9 +49,20 @@ def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def encoders(folders: dict[str, Path]) -> dict[str, DualEncoder]:
+    return {family: load(folder) for family, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def models(folders: dict[str, Path]) -> dict[str, Any]:
+    """As transformers has them."""
+    return {family: AutoModel.from_pretrained(folder).eval() for family, folder in folders.items()}
+
+
 @pytest.fixture
-def clip(folders: dict[str, Path]) -> DualEncoder:
-    return load(folders["clip"])
+def clip(encoders: dict[str, DualEncoder]) -> DualEncoder:
+    return encoders["clip"]
 
 
 def load(folder: Path, **options: Any) -> DualEncoder:
@@ -85,22 +96,21 @@ def pixels_for(folder: Path, paths: Sequence[Path]) -> Any:
 
 
 @torch.inference_mode()
-def test_pictures_of_any_shape_embed_as_transformers_has_it(
-    folders: dict[str, Path], family: str, pictures: list[Path]
+def test_pictures_and_texts_embed_as_transformers_has_it(
+    folders: dict[str, Path],
+    encoders: dict[str, DualEncoder],
+    models: dict[str, Any],
+    family: str,
+    pictures: list[Path],
 ) -> None:
-    model = AutoModel.from_pretrained(folders[family]).eval()
+    model, encoder = models[family], encoders[family]
     expected = unit(model.get_image_features(**pixels_for(folders[family], pictures)))
-    found = load(folders[family]).encode_images(pictures)
+    found = encoder.encode_images(pictures)
     assert_allclose(found, expected, atol=1e-5)
     assert found.dtype == np.float32
     assert (found @ found.T)[0, 1:].max() < 0.999  # the law would hold for equal rows, too
-
-
-@torch.inference_mode()
-def test_texts_embed_as_transformers_has_it(folders: dict[str, Path], family: str) -> None:
-    model = AutoModel.from_pretrained(folders[family]).eval()
     expected = unit(model.get_text_features(**tokens_for(folders[family], TEXTS)))
-    found = load(folders[family]).encode_texts(TEXTS)
+    found = encoder.encode_texts(TEXTS)
     assert_allclose(found, expected, atol=1e-5)
     assert (found @ found.T)[0, 1:].max() < 0.999
 
@@ -108,11 +118,16 @@ def test_texts_embed_as_transformers_has_it(folders: dict[str, Path], family: st
 @torch.inference_mode()
 @pytest.mark.parametrize("family", ["clip", "siglip", "siglip2-naflex"])
 def test_scores_are_the_models_own(
-    folders: dict[str, Path], family: str, pictures: list[Path]
+    folders: dict[str, Path],
+    encoders: dict[str, DualEncoder],
+    models: dict[str, Any],
+    family: str,
+    pictures: list[Path],
 ) -> None:
-    folder, encoder = folders[family], load(folders[family])
-    model = AutoModel.from_pretrained(folder).eval()
-    expected = model(**tokens_for(folder, TEXTS), **pixels_for(folder, pictures)).logits_per_image
+    folder, encoder = folders[family], encoders[family]
+    expected = models[family](
+        **tokens_for(folder, TEXTS), **pixels_for(folder, pictures)
+    ).logits_per_image
     cosines = encoder.encode_images(pictures) @ encoder.encode_texts(TEXTS).T
     scores = encoder.logit_scale * cosines + (encoder.logit_bias or 0)
     assert_allclose(scores, expected, atol=1e-4)
@@ -120,9 +135,9 @@ def test_scores_are_the_models_own(
 
 
 def test_a_text_does_not_depend_on_what_else_is_in_its_batch(
-    folders: dict[str, Path], family: str
+    encoders: dict[str, DualEncoder], family: str
 ) -> None:
-    encoder = load(folders[family])
+    encoder = encoders[family]
     texts = [*TEXTS, "x" * 40, *reversed(TEXTS)]
     together = encoder.encode_texts(texts)
     alone = np.concatenate([encoder.encode_texts([text]) for text in texts])
@@ -130,39 +145,42 @@ def test_a_text_does_not_depend_on_what_else_is_in_its_batch(
 
 
 def test_a_picture_does_not_depend_on_its_batch_nor_on_how_many_threads_there_are(
-    folders: dict[str, Path], pictures: list[Path]
+    folders: dict[str, Path], clip: DualEncoder, pictures: list[Path]
 ) -> None:
-    encoder = load(folders["clip"])
-    alone = np.concatenate([encoder.encode_images([path]) for path in pictures])
+    alone = np.concatenate([clip.encode_images([path]) for path in pictures])
     for settings in ({"batch_size": 5, "workers": 3}, {"batch_size": 100, "workers": 1}):
         found = load(folders["clip"], **settings).encode_images(pictures)
         assert_allclose(found, alone, atol=1e-6)
 
 
 def test_half_precision_hardly_turns_a_picture_and_leaves_texts_alone(
-    folders: dict[str, Path], pictures: list[Path]
+    folders: dict[str, Path], encoders: dict[str, DualEncoder], pictures: list[Path]
 ) -> None:
     for family in ("clip", "siglip"):
-        exact, fast = load(folders[family]), load(folders[family], precision="bf16")
+        exact, fast = encoders[family], load(folders[family], precision="bf16")
         cosines = (exact.encode_images(pictures) * fast.encode_images(pictures)).sum(axis=1)
         assert 0.99 < cosines.min() < 1 - 1e-7
         assert_array_equal(fast.encode_texts(TEXTS), exact.encode_texts(TEXTS))
 
 
 @pytest.mark.parametrize("family", SIGLIPS)
-def test_siglip_reads_capitals_as_it_learned_to(folders: dict[str, Path], family: str) -> None:
-    encoder = load(folders[family])
+def test_siglip_reads_capitals_as_it_learned_to(
+    encoders: dict[str, DualEncoder], family: str
+) -> None:
+    encoder = encoders[family]
     assert_array_equal(encoder.encode_texts(["A Good BOOK"]), encoder.encode_texts(["a good book"]))
 
 
 @torch.inference_mode()
-def test_a_long_text_is_cut_before_its_end_token(folders: dict[str, Path], family: str) -> None:
-    folder, encoder = folders[family], load(folders[family])
+def test_a_long_text_is_cut_before_its_end_token(
+    folders: dict[str, Path], encoders: dict[str, DualEncoder], models: dict[str, Any], family: str
+) -> None:
+    folder, encoder = folders[family], encoders[family]
     long = "the service and the food " * 9
     assert encoder.cut_texts(["a cat", long, "the"]) == [1]
     ids = AutoTokenizer.from_pretrained(folder)(long)["input_ids"]
     cut = torch.tensor([[*ids[: encoder.max_text_tokens - 1], ids[-1]]])
-    expected = unit(AutoModel.from_pretrained(folder).eval().get_text_features(cut))
+    expected = unit(models[family].get_text_features(cut))
     assert_allclose(encoder.encode_texts([long]), expected, atol=1e-5)
 
 

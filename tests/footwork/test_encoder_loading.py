@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import Blip2Config
 
 from footwork.encoder.dual import DualEncoder
@@ -58,25 +59,18 @@ def test_a_tower_that_gives_no_single_vector_is_refused() -> None:
         unit_rows(torch.ones(2, 5, 8))
 
 
-def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
+def test_missing_weights_and_such_that_are_no_numbers_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
     copy = shutil.copytree(folder, tmp_path / "model")
     weights = load_file(copy / "model.safetensors")
-    del weights["visual_projection.weight"]
+    projection = weights.pop("visual_projection.weight")
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
         ModelError, match=r"lacks 1 weight of the encoder, visual_projection\.weight among them"
     ):
         DualEncoder.load(str(copy))
-
-
-def test_weights_that_are_no_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    copy = shutil.copytree(folder, tmp_path / "model")
-    weights = load_file(copy / "model.safetensors")
-    weights["visual_projection.weight"].fill_(float("nan"))
+    weights["visual_projection.weight"] = torch.full_like(projection, float("nan"))
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     encoder = DualEncoder.load(str(copy))
     with pytest.raises(ModelError, match="embeddings that are no numbers"):

@@ -16,8 +16,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from footwork.arrays import FloatArray
-from footwork.encoder.dual import DualEncoder
-from footwork.encoder.towers import ImageTower, TextTower
+from footwork.encoder.dual import DualEncoder, ImageTower, TextTower
 from footwork.errors import ImageError, ModelError
 from footwork.options import EncoderConfig
 from tests.dual_encoders import build_dual_encoder, draw_image

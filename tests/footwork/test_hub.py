@@ -183,7 +183,10 @@ def test_a_download_goes_on_where_it_broke(
     assert "downloaded some/model: 3.0 MB" in said
 
 
-def test_what_came_of_a_download_is_kept_for_the_next_run(hub: Hub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_what_came_of_a_download_is_kept_for_the_next_run(
+    spoilt: bool, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.add("some/model", lay_out(tmp_path))
     fetch_model("some/model")
     hub.fail("GET /some/model", after=1_000_000, times=1)
@@ -192,42 +195,16 @@ def test_what_came_of_a_download_is_kept_for_the_next_run(hub: Hub, tmp_path: Pa
         HubUnreachable, match=r"broke off at 1\.0 MB of 3\.0 MB.*answers 503.*goes on"
     ):
         fetch_model("some/model", parts="weights")
+    assert "downloading some/model: 3.0 MB\n" in capsys.readouterr().err
     hub.faults.clear()
     part = next(Path(constants.HF_HUB_CACHE).rglob("*.incomplete"))
-    kept = part.stat().st_size
-    assert kept == 1_000_000
+    assert part.stat().st_size == 1_000_000
+    if spoilt:  # then all of it comes once more
+        part.write_bytes(bytes(1_000_000))
     folder = fetch_model("some/model", parts="weights")
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert not part.exists()
-
-
-def test_of_a_download_that_goes_on_it_is_told_what_is_left(
-    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hub.add("some/model", lay_out(tmp_path))
-    fetch_model("some/model")
-    hub.fail("GET /some/model", after=1_000_000, times=1)
-    hub.fail("GET /some/model", 503)
-    with pytest.raises(HubUnreachable):
-        fetch_model("some/model", parts="weights")
-    assert "downloading some/model: 3.0 MB\n" in capsys.readouterr().err
-    hub.faults.clear()
-    fetch_model("some/model", parts="weights")
     assert "downloading some/model: 3.0 MB, 2.0 MB of it left\n" in capsys.readouterr().err
-
-
-def test_a_spoilt_part_is_downloaded_from_the_start(hub: Hub, tmp_path: Path) -> None:
-    hub.add("some/model", lay_out(tmp_path))
-    fetch_model("some/model")
-    hub.fail("GET /some/model", after=1_000_000, times=1)
-    hub.fail("GET /some/model", 503)
-    with pytest.raises(HubUnreachable):
-        fetch_model("some/model", parts="weights")
-    hub.faults.clear()
-    part = next(Path(constants.HF_HUB_CACHE).rglob("*.incomplete"))
-    part.write_bytes(b"x" * part.stat().st_size)
-    folder = fetch_model("some/model", parts="weights")
-    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("difference", [1, -1])
@@ -319,33 +296,23 @@ def test_a_missing_revision_is_answered_with_those_that_are_there(hub: Hub, tmp_
 
 
 @pytest.mark.parametrize(
-    ("left_out", "message"),
+    ("names", "message"),
     [
-        ("config.json", r"holds no config\.json, .* it holds README\.md, model\.safetensors"),
-        ("model.safetensors", r"does not hold all of its weights .* it holds README\.md, config"),
+        (["model.safetensors"], r"holds no config\.json, .* it holds model\.safetensors"),
+        (["config.json"], r"does not hold all of its weights .* it holds config\.json"),
+        (["config.json", "model.fp16.safetensors"], r"another model; or, .* hf download some/mod"),
+        (["inner/config.json"], r"hf download some/model --local-dir FOLDER.*/inner\."),
     ],
 )
-def test_a_repository_without_a_model_says_what_it_holds(
-    left_out: str, message: str, hub: Hub, tmp_path: Path
+def test_a_repository_without_a_model_says_what_it_holds_and_what_helps(
+    names: list[str], message: str, hub: Hub, tmp_path: Path
 ) -> None:
-    (lay_out(tmp_path) / left_out).unlink()
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
     hub.add("some/model", tmp_path)
     with pytest.raises(ModelError, match=message):
         fetch_model("some/model", parts="weights")
-
-
-def test_weights_of_another_name_are_told_how_to_be_loaded(hub: Hub, tmp_path: Path) -> None:
-    hub.add("some/model", lay_out(tmp_path, weights="model.fp16.safetensors"))
-    with pytest.raises(ModelError, match=r"Take another model; or, .* hf download some/model --"):
-        fetch_model("some/model", parts="weights")
-
-
-def test_models_in_sub_folders_are_told_how_to_be_loaded(hub: Hub, tmp_path: Path) -> None:
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "config.json").write_text("{}")
-    hub.add("some/model", tmp_path)
-    with pytest.raises(ModelError, match=r"hf download some/model --local-dir FOLDER.*/inner\."):
-        fetch_model("some/model")
 
 
 def test_offline_the_cache_serves_or_says_what_it_lacks(

@@ -135,4 +135,4 @@ def test_nothing_starts_before_the_first_is_asked_for() -> None:
 @pytest.mark.parametrize(("workers", "ahead"), [(0, None), (-1, 4), (2, 0)])
 def test_there_is_at_least_one_worker(workers: int, ahead: int | None) -> None:
     with pytest.raises(ValueError, match="must be at least 1, got"):
-        decoded_ahead(PATHS, lambda path: path, workers, ahead)
+        next(decoded_ahead(PATHS, lambda path: path, workers, ahead))

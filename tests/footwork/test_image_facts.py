@@ -35,25 +35,12 @@ def facts_of(format_name: str = "JPEG", **values: Any) -> ImageFacts:
     return read_image(encoded(quarters(), format_name, exif=exif(**values))).facts
 
 
-def picture_and_facts(
-    source: Path | bytes, side: int | None = None
-) -> tuple[Image.Image, ImageFacts]:
-    decoded = read_image(source, side)
-    return decoded.image, decoded.facts
-
-
 def tagged(tag: int, kind: int, value: bytes) -> bytes:
     """EXIF data with one tag, whatever its type ought to be."""
     directory = b"\x00\x01" + tag.to_bytes(2) + kind.to_bytes(2)
     count = len(value) if kind in (1, 2, 7) else 1
     body = directory + count.to_bytes(4) + (26).to_bytes(4) + bytes(4) + value
     return b"Exif\0\0MM\x00\x2a\x00\x00\x00\x08" + body
-
-
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_a_format_goes_by_its_name_in_lower_case(format_name: str) -> None:
-    found = read_image(encoded(quarters(), format_name)).facts
-    assert found == ImageFacts(format=format_name.lower(), width=WIDTH, height=HEIGHT)
 
 
 def test_a_jpeg_with_another_picture_behind_it_is_a_jpeg() -> None:
@@ -68,9 +55,9 @@ def test_facts_and_picture_come_as_they_would_alone(
 ) -> None:
     path = tmp_path / "picture"
     path.write_bytes(encoded(quarters(), format_name))
-    picture, found = picture_and_facts(path, side)
-    assert picture == decode_image(path, side)
-    assert found == read_image(path.read_bytes()).facts
+    decoded = read_image(path, side)
+    assert decoded.image == decode_image(path.read_bytes(), side)
+    assert decoded.facts == ImageFacts(format=format_name.lower(), width=WIDTH, height=HEIGHT)
 
 
 @pytest.mark.parametrize("format_name", WITH_EXIF)
@@ -80,16 +67,17 @@ def test_sizes_are_those_of_the_whole_picture_upright(
     format_name: str, orientation: int, side: int | None
 ) -> None:
     content = encoded(quarters(), format_name, exif=exif(Orientation=orientation))
-    picture, found = picture_and_facts(content, side)
+    decoded = read_image(content, side)
+    found, picture = decoded.facts, decoded.image
     assert (found.width, found.height) == decode_image(content).size
     assert (found.width > found.height) == (picture.width > picture.height)
 
 
 def test_a_jpeg_decoded_at_a_fraction_keeps_the_size_of_its_file() -> None:
     content = encoded(quarters(1000, 640), "JPEG", exif=exif(Orientation=6))
-    picture, found = picture_and_facts(content, 20)
-    assert picture.size == (80, 125)
-    assert (found.width, found.height) == (640, 1000)
+    decoded = read_image(content, 20)
+    assert decoded.image.size == (80, 125)
+    assert (decoded.facts.width, decoded.facts.height) == (640, 1000)
 
 
 @pytest.mark.parametrize("format_name", WITH_EXIF)
@@ -262,21 +250,24 @@ def test_a_tag_of_another_type_than_it_ought_to_have_spoils_nothing(tag: int, ki
     content = encoded(
         quarters(), "JPEG", exif=tagged(tag, kind, b"\xff\xfe2020:01:01 \x00\x80" * 9)
     )
-    picture, found = picture_and_facts(content)
-    assert picture == decode_image(content)
+    found = read_image(content).facts
     assert {found.width, found.height} == {WIDTH, HEIGHT}
     assert found.date is None
     assert found.camera is None or found.camera.isprintable()
 
 
-@pytest.mark.parametrize("at", range(6, 120, 3))
+@pytest.mark.parametrize("at", range(6, 120, 5))
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP"])
 def test_spoilt_exif_data_spoil_no_picture(format_name: str, at: int) -> None:
     whole = exif(DateTimeOriginal=NEW_YEAR, Make="Canon", Model="EOS", Orientation=1)
     for spoilt in (whole[:at], whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :]):
         content = encoded(quarters(), format_name, exif=spoilt)
-        picture, found = picture_and_facts(content)
-        assert (found.format, *picture.size) == (format_name.lower(), found.width, found.height)
+        decoded = read_image(content)
+        found = decoded.facts
+        assert (found.format, found.width, found.height) == (
+            format_name.lower(),
+            *decoded.image.size,
+        )
 
 
 def test_a_tiff_tells_the_same_of_itself_by_its_own_tags() -> None:

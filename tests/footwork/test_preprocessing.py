@@ -16,8 +16,8 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from footwork.encoder import preprocessing
-from footwork.encoder.preprocessing import Preprocessing
+from footwork.encoder import streaming
+from footwork.encoder.streaming import Preprocessing
 from footwork.inference.halving import SMALLEST_SHARE, shares
 
 SQUASH = {"height": 30, "width": 20}
@@ -89,7 +89,7 @@ def test_a_line_of_pixels_is_not_blown_up_to_fill_the_memory() -> None:
 def test_a_strip_is_resized_inside_its_crop_to_almost_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(preprocessing, "_LONGEST_STRIP", 1)
+    monkeypatch.setattr(streaming, "_LONGEST_STRIP", 1)
     for size in ((301, 200), (199, 450)):
         picture, processor = noise(9, 7).resize(size), CLIPImageProcessorPil()
         found = Preprocessing(processor).prepare(picture)["pixel_values"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray
-from footwork.inference.rounding import DEVIATIONS, MOST_SAMPLES, SAMPLE, RoundingError
+from footwork.inference.sequences import DEVIATIONS, MOST_SAMPLES, SAMPLE, RoundingError
 
 MARGINS = np.linspace(0.01, 1.0, 100)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from footwork.encoder.preprocessing import Preprocessing
+from footwork.encoder.streaming import Preprocessing
 from footwork.images.decoding import decode_image
 from footwork.models.image_classifiers import load_image_processor
 from tests.zeroshot.image_towers import build_tower, draw_classes
