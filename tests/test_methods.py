@@ -25,7 +25,8 @@ from tests.tables import sentiment_rows, sentiment_table
 from tests.toy_method import FILE, ROWS, WEIGHTS
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
 from textclf import TextClassifier, TrainConfig, train
-from textclf.task import TextTask, audit_table
+from textclf.audit.audit import audit_table
+from textclf.task import TextTask
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.options import FinetuneConfig
 

@@ -23,8 +23,7 @@ import pytest
 from footwork.cli import main
 from footwork.finetuning.card import PLACE
 from footwork.methods.table import Recipe, recipe_for
-from footwork.models.checkpoints import TINY_CLIP, TINY_TEXT
-from footwork.models.hub import trained_folder
+from footwork.models.hub import TINY_CLIP, TINY_TEXT, trained_folder
 from tests.hub import StandInApi, keep_repository
 from tests.runs import quick_ending
 from tests.search.drawn import draw_photos

@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from textclf.assessment import assess
+    from textclf.audit.audit import audit_table
     from textclf.classifier import TextClassifier
     from textclf.config import TrainConfig
     from textclf.predict import predict_rows
-    from textclf.task import TrainedRun, audit_table, train
+    from textclf.task import TrainedRun, train
 
 __all__ = [
     "TextClassifier",
@@ -25,7 +26,7 @@ __all__ = [
 
 _HOMES = {
     "assess": "textclf.assessment",
-    "audit_table": "textclf.task",
+    "audit_table": "textclf.audit.audit",
     "predict_rows": "textclf.predict",
     "TextClassifier": "textclf.classifier",
     "TrainConfig": "textclf.config",

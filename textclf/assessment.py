@@ -11,9 +11,9 @@ from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.tables.columns import find_name, label_names, possible_names
 from footwork.tables.reader import Table
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data.columns import Columns, StatedColumns, choose_columns, find_text_columns
-from textclf.data.loading import load_table, read_examples
-from textclf.data.options import LabelOptions
+from textclf.columns import Columns, StatedColumns, choose_columns, find_text_columns
+from textclf.config import LabelOptions
+from textclf.data import load_table, read_examples
 from textclf.predict import require_text_count
 
 
@@ -25,15 +25,9 @@ def assess(
     *,
     revision: str | None = None,
 ) -> Assessment:
-    """Judge a trained folder on labelled texts.
+    """Judge a trained folder, or one of the Hub, on labelled texts.
 
-    Args:
-        model: A trained folder, or its Hub id.
-        data: As `textclf.data.sources.read_tables` takes it.
-        options: How the table is read; the columns default to those of the training, where the
-            table has them.
-        answering: How the classifier answers.
-        revision: Branch, tag or commit of the classifier on the Hub.
+    The columns default to those of the training, where the table has them.
 
     Raises:
         ModelError: The folder cannot be loaded.

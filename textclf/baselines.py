@@ -21,7 +21,7 @@ from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
-    from textclf.data.loading import Examples, LabelledData
+    from textclf.data import Examples, LabelledData
 
 REGULARISATION = 4.0
 """Inverse strength C of the logistic regression. Fixed: on four public sets (sentiment, questions,
@@ -47,10 +47,6 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
     regression, one a label with balanced classes (multi-label), or ridge regression. Of a pair
     both texts give columns of their own, and so does the difference between them. A training
     split that would take minutes is sampled, which the evaluation's notes then say.
-
-    Args:
-        data: Fitted on its `train`.
-        split: Judged on, of the same task and labels.
 
     Returns:
         `majority` and `linear`.

@@ -1,20 +1,152 @@
-"""A trained classifier: load it, ask it."""
+"""A trained classifier: load it, ask it; texts are cut, or seen through a sliding window."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from footwork.arrays import DoubleArray, FloatArray, RealArray
+from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray, RealArray
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.evaluation.decision import DecisionRule, Prediction, rule_of
 from footwork.help_page import METHOD, SPEED
+from footwork.inference.tokens import (
+    TokenizedTexts,
+    TokenSequence,
+    Truncation,
+    assembled,
+    room_for_texts,
+    sequences_of,
+    whole_characters,
+)
 from footwork.options import Precision
-from textclf.windows import LongTexts, TextEncoder, TextPair, WindowedTexts
+
+LongTexts = Literal["truncate", "windows"]
+TextPair = tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowedTexts:
+    """N texts as S sequences, S at least N."""
+
+    sequences: TokenizedTexts
+    """S sequences; those of one text follow each other."""
+    counts: IntArray
+    """Sequences of each text, (N,), at least 1."""
+    weights: DoubleArray
+    """Tokens of the text in each sequence, special ones not counted, (S,), at least 1."""
+    cut: BoolArray
+    """Which texts lost tokens, (N,)."""
+
+    def pooled(self, logits: FloatArray) -> FloatArray:
+        """Average the logits of each text's windows, (S, C) to (N, C).
+
+        A window weighs as many tokens as it holds: the last one is as short as chance leaves it,
+        and a few words should not outvote a page.
+        """
+        if len(self.counts) == len(logits):
+            return logits
+        starts = np.cumsum(self.counts) - self.counts
+        weighted = np.add.reduceat(logits * self.weights[:, None], starts, axis=0)
+        pooled: DoubleArray = weighted / np.add.reduceat(self.weights, starts)[:, None]
+        return pooled.astype(np.float32)
+
+
+class TextEncoder:
+    """A tokenizer with what to do about long texts.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        long: LongTexts = "truncate",
+        overlap: int | None = None,
+    ) -> None:
+        if long not in ("truncate", "windows"):
+            raise ConfigError(f"`long` must be truncate or windows, got {long!r}.")
+        room = room_for_texts(tokenizer, max_length)
+        # A pair's shorter text may take half of the room.
+        widest = (room + 1) // 2 - 1
+        overlap = min(max_length // 4, widest) if overlap is None else overlap
+        if not 0 <= overlap <= widest:
+            raise ConfigError(
+                f"`overlap` must be from 0 to {widest} tokens with a `max_length` of "
+                f"{max_length}, got {overlap}."
+            )
+        self.max_length = max_length
+        self._tokenizer = tokenizer
+        self._long = long
+        self._overlap = overlap
+        self._room = room
+        # Truncation is a setting of the tokenizer itself: two threads would undo each other's.
+        self._lock = threading.Lock()
+
+    def encode(self, rows: Sequence[TextPair]) -> WindowedTexts:
+        """Tokenise texts or pairs; all rows have a second text, or none has."""
+        texts = [text for text, _ in rows]
+        pairs = [pair for _, pair in rows if pair is not None] or None
+        if pairs is not None and len(pairs) < len(rows):
+            raise ValueError("Either every row has a second text, or none has.")
+        with self._lock:
+            groups = self._sequences(texts, pairs) if rows else []
+        windows = [window for group in groups for window in group]
+        return WindowedTexts(
+            assembled(self._tokenizer, windows),
+            np.array([len(group) for group in groups], np.int64),
+            np.array([max(window.tokens, 1) for window in windows], np.float64),
+            np.array([any(window.cut for window in group) for group in groups], np.bool_),
+        )
+
+    def _sequences(self, texts: list[str], pairs: list[str] | None) -> list[list[TokenSequence]]:
+        if self._long == "windows" and pairs is None:
+            return self._sliding(texts, None, "only_first")
+        groups = sequences_of(self._tokenizer, texts, pairs, self.max_length)
+        if self._long == "windows" and pairs is not None:
+            for row, (beginning,) in enumerate(groups):
+                if beginning.cut:
+                    groups[row] = self._sliding_pair(texts[row], pairs[row])
+        return groups
+
+    def _sliding(
+        self, texts: list[str], pairs: list[str] | None, slides: Truncation
+    ) -> list[list[TokenSequence]]:
+        """All windows of each text; `slides` says which of a pair does."""
+        return sequences_of(
+            self._tokenizer, texts, pairs, self.max_length, slides, overlap=self._overlap
+        )
+
+    def _sliding_pair(self, text: str, pair: str) -> list[TokenSequence]:
+        """Windows over the longer text, each beside the shorter one or its first half room."""
+        text, pair = whole_characters(text), whole_characters(pair)
+        ends = [self._token_ends(one) for one in (text, pair)]
+        first_slides = len(ends[0]) >= len(ends[1])
+        fixed = ends[1] if first_slides else ends[0]
+        half = self._room // 2
+        if cut := len(fixed) > half:
+            end = fixed[half - 1] if half else 0
+            text, pair = (text, pair[:end]) if first_slides else (text[:end], pair)
+        slides: Truncation = "only_first" if first_slides else "only_second"
+        return [replace(one, cut=cut) for one in self._sliding([text], [pair], slides)[0]]
+
+    def _token_ends(self, text: str) -> list[int]:
+        """Where each token of `text` ends, in characters."""
+        encoded = self._tokenizer(
+            text,
+            add_special_tokens=False,
+            truncation=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        return [end for _, end in encoded["offset_mapping"]]
+
 
 UNSTATED_MAX_LENGTH = 512
 
@@ -104,17 +236,14 @@ class TextClassifier:
     ) -> TextClassifier:
         """Load a trained classifier: an adapter, a plain one, or a plain one made elsewhere.
 
-        Args:
-            folder: A trained folder, or the Hub id (owner/name) that it was pushed to.
-            options: How it answers.
-            revision: Branch, tag or commit on the Hub.
+        `folder` may be a Hub id (owner/name) that it was pushed to, `revision` a commit there.
 
         Raises:
             ModelError: It holds no classifier, or its base cannot be reached.
             ConfigError: An option does not fit the model.
         """
         from footwork.files.folders import read_manifest
-        from footwork.models.checkpoints import load_trained
+        from footwork.models.checkpoints import load_trained, position_limit
         from footwork.models.hub import trained_folder
 
         folder, options = trained_folder(folder, revision), options or ClassifierOptions()
@@ -127,7 +256,8 @@ class TextClassifier:
             case {"max_length": int(stated)}:
                 usual = stated
             case _:
-                usual = _usual_length(model, tokenizer)
+                limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
+                usual = int(min(limit for limit in limits if limit is not None))
         options = replace(options, max_length=options.max_length or usual)
         classifier = cls(merged(model), tokenizer, rule, options)
         classifier._folder = folder
@@ -231,8 +361,11 @@ class TextClassifier:
         def size(row: TextRow) -> int:
             return len(row.text) + len(row.pair or "")
 
+        def encode(rows: list[TextRow]) -> WindowedTexts:
+            return self._encoder.encode([(row.text, row.pair) for row in rows])
+
         windows = windows_of(map(self._fitting, rows), self._config, size, first_window)
-        for window, encoded in encoded_ahead(windows, self._encode):
+        for window, encoded in encoded_ahead(windows, encode):
             self.texts_cut += int(encoded.cut.sum())
             yield from zip(window, self._run(encoded), strict=True)
 
@@ -253,22 +386,12 @@ class TextClassifier:
 
         return encoded.pooled(self._model.logits(encoded.sequences, closeness))
 
-    def _encode(self, rows: list[TextRow]) -> WindowedTexts:
-        return self._encoder.encode([(row.text, row.pair) for row in rows])
-
 
 def merged(model: Any) -> Any:
     """`model` with its adapter added into the weights, where its method can be."""
     from footwork.methods.adaptation import adaptation_of
 
     return adaptation_of(model).merged(model)
-
-
-def _usual_length(model: Any, tokenizer: Any) -> int:
-    from footwork.models.checkpoints import position_limit
-
-    limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
-    return int(min(limit for limit in limits if limit is not None))
 
 
 def _text_pairs(texts: Iterable[str], pairs: Iterable[str] | None) -> list[TextPair]:

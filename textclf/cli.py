@@ -19,8 +19,7 @@ from footwork.console import (
 from footwork.help_page import DATA, MODEL, RUN
 from footwork.options import Flag, Flat
 from textclf.classifier import ClassifierOptions
-from textclf.config import TrainConfig
-from textclf.data.options import LabelOptions, TextOptions
+from textclf.config import LabelOptions, TextOptions, TrainConfig
 from textclf.predict import InputFormat
 
 app = App(
@@ -83,7 +82,7 @@ def audit(
         json: Print one JSON document, with the numbers of all rows.
     """
     del config
-    from textclf.task import audit_table
+    from textclf.audit.audit import audit_table
 
     found = audit_table(data, settings)
     if json:

@@ -1,16 +1,109 @@
-"""Every setting of a training run of texts."""
+"""What the user may state: of a data set, where empty and None are found out; and of a run."""
 
-from __future__ import annotations
+# No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from footwork.class_names import read_class_names
 from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
-from footwork.help_page import MODEL
-from textclf.data.options import DataOptions
+from footwork.help_page import DATA, MODEL, RATE
+from footwork.tables.columns import possible_names
+from footwork.tables.labels import resolve_task
+from footwork.tables.layout import DETECT, TableFormat
+
+
+@DATA
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextOptions:
+    """How texts are read; empty and None are found out."""
+
+    text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column", negative="")] = ()
+    """Column of the texts; give it twice for pairs."""
+    id_column: str | None = None
+    """Column of the rows' own names; if not given, the numbers of the rows."""
+    table_format: Annotated[TableFormat, Parameter(name="*")] = DETECT
+    """How the table is written down."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        if len(self.text_columns) > 2:
+            raise ConfigError(
+                f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
+            )
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of all columns that are stated."""
+        return tuple(filter(None, (*self.text_columns, self.id_column)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelOptions(TextOptions):
+    """How labelled texts are read."""
+
+    label_column: Annotated[tuple[str, ...] | str | None, Parameter(negative="")] = None
+    """Column of the labels; give it several times, or commas between, for columns of 0 and 1."""
+    label_separator: str | None = None
+    """What divides several labels in a cell."""
+    labels: str | None = None
+    """Names of the classes, separated by commas, where each text has a vector of 0 and 1."""
+    labels_file: str | None = None
+    """The same from a file, one name a line."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """Those that are stated, in the order of the vectors; none if none are.
+
+        Raises:
+            ConfigError: They cannot be read.
+        """
+        if self.labels is None and self.labels_file is None:
+            return ()
+        return read_class_names(self.labels, Path(self.labels_file) if self.labels_file else None)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of all columns that are stated."""
+        labels = possible_names(self.label_column)
+        return tuple(filter(None, (*self.text_columns, *labels, self.id_column)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions(LabelOptions):
+    """How a data set is read and split."""
+
+    task: str | None = None
+    """single: one label a text; multi: any number; regression: a number. If not given, it is
+    found out from the labels. The names of `problem_type` in transformers are understood."""
+    validation_share: float = 0.1
+    """Share of the training rows that is held out where there is no validation file."""
+    seed: Annotated[int, RATE] = 0
+    """Of the split, the head, the order and the dropout masks."""
+    keep_going: Annotated[bool, Parameter(parse=False)] = False
+    """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        TextOptions.__post_init__(self)
+        if not 0 < self.validation_share < 1:
+            raise ConfigError(
+                f"`validation_share` must be above 0 and below 1, got {self.validation_share}."
+            )
+        if self.task is not None:
+            object.__setattr__(self, "task", resolve_task(self.task))
+
 
 DEFAULT_MODEL = "microsoft/deberta-v3-base"
 
@@ -34,3 +127,10 @@ class TrainConfig(DataOptions, FinetuningConfig):
         FinetuningConfig.__post_init__(self)
         if self.max_length < 4:
             raise ConfigError(f"`max_length` must be at least 4 tokens, got {self.max_length}.")
+
+    def within(self, positions: int | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The longest text where a model has fewer positions, and what is to be said of that."""
+        if positions is None or self.max_length <= positions:
+            return {}, ()
+        cut = f"`max_length` is {positions}, the positions of this model, not {self.max_length}."
+        return {"max_length": positions}, (cut,)

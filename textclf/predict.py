@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.decision import Prediction
 from footwork.tables.columns import ID_NAMES, find_column, normalise_name
-from footwork.tables.format import DETECT, Expected, TableFormat
 from footwork.tables.held import held_rows, is_held
-from footwork.tables.json_rows import json_rows
-from footwork.tables.reader import RowStream, iterate_rows
+from footwork.tables.layout import DETECT, Expected, TableFormat
+from footwork.tables.reader import RowStream, iterate_rows, json_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
 from footwork.tables.writer import write_rows
-from textclf.data.columns import find_text_columns
-from textclf.data.options import TextOptions
-from textclf.data.rows import text_fault
+from textclf.columns import find_text_columns
+from textclf.config import TextOptions
+from textclf.data import text_fault
 
 if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
 STANDARD_INPUT = "-"
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
-FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
 _SAMPLE_ROWS = 100
 COLUMNS = ("id", "label", "probability", "abstained", "probabilities")
 """Of a prediction row; in a table `p:LABEL` of each class in place of the last."""
@@ -99,25 +97,15 @@ def open_rows(
         text = TextSource(None if stream else path, stream, table_format.encoding)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    rows, notes = json_rows(text) if input_format == "jsonl" else (_lines(text), ())
+    lines = (line_fault(line) or {"text": line.rstrip("\r\n")} for line in text.lines())
+    rows, notes = json_rows(text) if input_format == "jsonl" else (enumerate(lines, start=1), ())
     result = RowStream(text.name, rows, table_format.skip_bad_rows)
     result.notes = (*((text.note,) if text.note else ()), *notes)
     return result
 
 
-def _lines(source: TextSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for row, line in enumerate(source.lines(), start=1):
-        yield row, line_fault(line) or {"text": line.rstrip("\r\n")}
-
-
 class PredictedRows(Iterator[dict[str, Any]]):
-    """Prediction rows: `id`, `label`, `probability`, `probabilities`, `abstained`.
-
-    Args:
-        classifier: Answers.
-        stream: Of rows, of any number.
-        options: How they are read.
-    """
+    """Prediction rows: `id`, `label`, `probability`, `probabilities`, `abstained`."""
 
     def __init__(self, classifier: TextClassifier, stream: RowStream, options: TextOptions) -> None:
         self.skipped = stream.skipped
@@ -152,74 +140,69 @@ class PredictedRows(Iterator[dict[str, Any]]):
         # An object of JSON may lack what the next one has; lines are answered as they come.
         if first[0][1].keys() != {"text"} and not first[0][1].keys() >= set(wanted):
             first += islice(self._stream, _SAMPLE_ROWS)
-        names = list(dict.fromkeys(name for _, cells in first for name in cells))
-        source = self._stream.source
-        reader, self._choice = row_reader(self._classifier, names, self._options, source)
-        yield from self._classifier.stream(self._readable(chain(first, self._stream), reader))
+        names = dict.fromkeys(name for _, cells in first for name in cells)
+        texts = self._text_columns(names)
+        identity = self._options.id_column
+        if identity:
+            identity = find_column(names, identity, self._stream.source)
+        else:
+            usual = (n for n in names if normalise_name(n) in ID_NAMES and n not in texts)
+            identity = next(usual, None)
+        rows = self._readable(chain(first, self._stream), texts, identity)
+        yield from self._classifier.stream(rows)
+
+    def _text_columns(self, names: Mapping[str, Any]) -> tuple[str, ...]:
+        """One, or two for pairs: as stated, else those of the training, or what is obvious."""
+        known, source = self._classifier.text_columns, self._stream.source
+        if stated := self._options.text_columns:
+            columns = tuple(find_column(names, name, source) for name in stated)
+            require_text_count(known, columns, source)
+        else:
+            label = self._classifier.label_column
+            columns, self._choice = find_text_columns(list(names), known, label, source)
+        return columns
 
     def _readable(
-        self, rows: Iterable[tuple[int, Mapping[str, Any]]], reader: RowReader
+        self,
+        rows: Iterable[tuple[int, Mapping[str, Any]]],
+        texts: Sequence[str],
+        identity: str | None,
     ) -> Iterator[TextRow]:
-        for number, cells in rows:
-            if fault := reader.fault(cells):
-                self._stream.leave_out(number, fault)
-            else:
-                yield reader.text_row(number, cells)
-
-
-@dataclass(frozen=True, slots=True)
-class RowReader:
-    """Where a row's id and texts stand."""
-
-    text_columns: tuple[str, ...]
-    """One, or two for pairs."""
-    id_column: str | None
-
-    def fault(self, cells: Mapping[str, Any]) -> str | None:
-        """Why the row has no text, None if it has; an empty text is one."""
-        faults = (text_fault(cells.get(name), name) for name in self.text_columns)
-        return next(filter(None, faults), None)
-
-    def text_row(self, number: int, cells: Mapping[str, Any]) -> TextRow:
-        """The row as the classifier takes it."""
         from textclf.classifier import TextRow
 
-        identity = cells.get(self.id_column) if self.id_column else None
-        texts = [str(cells[name]) for name in self.text_columns]
-        return TextRow(str(number if identity is None else identity), *texts)
+        for number, cells in rows:
+            faults = (text_fault(cells.get(name), name) for name in texts)
+            if fault := next(filter(None, faults), None):
+                self._stream.leave_out(number, fault)
+                continue
+            own = cells.get(identity) if identity else None
+            yield TextRow(
+                str(number if own is None else own), *(str(cells[name]) for name in texts)
+            )
 
 
 def write_predictions(
     rows: Iterable[Mapping[str, Any]], path: Path, *, raw_cells: bool = False
 ) -> None:
-    """Write prediction rows to a file that is complete or absent.
+    """Write rows of `predict_rows` as `write_rows` does.
 
     In .csv, .tsv and .parquet each class has a column `p:<label>`, in .jsonl the probabilities
     are one object.
-
-    Args:
-        rows: Of `predict_rows`.
-        path: Of the file.
-        raw_cells: As of `write_rows`.
-
-    Raises:
-        ConfigError: `path` has another ending.
-        DataError: The file cannot be written.
     """
-    flat = path.suffix.lower() in FLAT_ENDINGS
-    write_rows(map(flat_row, rows) if flat else rows, path, _schema, raw_cells=raw_cells)
 
+    def schema(row: Mapping[str, Any]) -> Any:
+        """Arrow types of flat rows like this one: the first thousands may lack labels or values."""
+        import pyarrow
 
-def _schema(row: Mapping[str, Any]) -> Any:
-    """Arrow types of flat rows like this one: the first thousands may lack labels or values."""
-    import pyarrow
+        text, number = pyarrow.string(), pyarrow.float64()
+        label = pyarrow.list_(text) if isinstance(row["label"], list) else text
+        if isinstance(row["label"], float):
+            label = number
+        types = {"id": text, "label": label, "abstained": pyarrow.bool_()}
+        return pyarrow.schema([(name, types.get(name, number)) for name in row])
 
-    text, number = pyarrow.string(), pyarrow.float64()
-    label = pyarrow.list_(text) if isinstance(row["label"], list) else text
-    if isinstance(row["label"], float):
-        label = number
-    types = {"id": text, "label": label, "abstained": pyarrow.bool_()}
-    return pyarrow.schema([(name, types.get(name, number)) for name in row])
+    flat = path.suffix.lower() != ".jsonl"
+    write_rows(map(flat_row, rows) if flat else rows, path, schema, raw_cells=raw_cells)
 
 
 def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,34 +211,8 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat | {f"p:{label}": value for label, value in row["probabilities"].items()}
 
 
-def row_reader(
-    classifier: TextClassifier, names: Sequence[str], options: TextOptions, source: str
-) -> tuple[RowReader, str | None]:
-    """Find the columns of a table, and what is to be said of the choice.
-
-    Raises:
-        DataError: They are missing, or their number is not the model's.
-    """
-    known, note = classifier.text_columns, None
-    by_name = dict.fromkeys(names)
-    if options.text_columns:
-        columns = tuple(find_column(by_name, name, source) for name in options.text_columns)
-        require_text_count(known, columns, source)
-    else:
-        columns, note = find_text_columns(names, known, classifier.label_column, source)
-    if options.id_column:
-        return RowReader(columns, find_column(by_name, options.id_column, source)), note
-    ids = [name for name in names if normalise_name(name) in ID_NAMES and name not in columns]
-    return RowReader(columns, ids[0] if ids else None), note
-
-
 def require_text_count(known: Sequence[str], columns: Sequence[str], source: str) -> None:
-    """Refuse a table with another number of texts a row than the model takes.
-
-    Args:
-        known: Text columns of the training; empty where that is not known.
-        columns: Text columns of the table.
-        source: Named in the error.
+    """Refuse a table with another number of texts a row than the model was trained on, if known.
 
     Raises:
         DataError: The numbers differ.

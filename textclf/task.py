@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -13,11 +11,11 @@ import numpy as np
 import torch
 
 from footwork.arrays import FloatArray
-from footwork.errors import DataError, HubUnreachable
+from footwork.errors import DataError
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
-from footwork.finetuning.train import TrainedRun, settle
+from footwork.finetuning.train import TrainedRun
 from footwork.finetuning.train import train as train_task
 from footwork.inference.features import compute_features, head_only, require_features
 from footwork.inference.sequences import InferenceConfig, SequenceModel
@@ -25,7 +23,6 @@ from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import (
-    TEXT_PRESETS,
     load_classifier,
     load_shape,
     load_tokenizer,
@@ -34,15 +31,17 @@ from footwork.models.checkpoints import (
     token_table,
 )
 from footwork.models.heads import HeadOrigin
+from footwork.models.hub import TEXT_PRESETS
 from footwork.options import Precision
 from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing
-from textclf.audit.audit import Audit, CostInput, audit_data
+from textclf.audit.audit import audit_data
+from textclf.audit.model import AuditedModel
 from textclf.baselines import fit_baselines
-from textclf.config import DEFAULT_MODEL, TrainConfig
-from textclf.data.loading import Examples, LabelledData, load_data
+from textclf.config import TrainConfig
+from textclf.data import Examples, LabelledData, load_data
 
-__all__ = ["TextTask", "TrainedRun", "audit_table", "train"]
+__all__ = ["TextTask", "TrainedRun", "train"]
 
 
 def train(
@@ -57,7 +56,7 @@ def train(
 
     Args:
         data: A table, a folder of tables or a Hub data set id; or a table or splits in memory,
-            as `textclf.data.sources.read_tables` takes them.
+            as `textclf.sources.read_tables` takes them.
         out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
         config: Every setting.
         existing: What to do where `out` or an unfinished run of it exists.
@@ -68,63 +67,6 @@ def train(
     """
     config = config or TrainConfig()
     return train_task(TextTask(), data, out, config, existing=existing, notify=notify)
-
-
-def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
-    """Look a table over without training, every bad row at once.
-
-    Where the default model cannot be reached, the tokens are those of `tiny`, and a note says so.
-
-    Raises:
-        ConfigError: A setting is wrong.
-        DataError: The table cannot be read at all.
-        ModelError: The model that was named cannot be loaded.
-    """
-    config = config or TrainConfig()
-    labelled = load_data(data, replace(config, keep_going=True))
-    try:
-        tokenizer = load_tokenizer(config.model_id, config.revision)
-        model = load_shape(config.model_id, config.revision)
-    except HubUnreachable as error:
-        if config.model_id != DEFAULT_MODEL:
-            raise
-        note = f"Tokens, time and memory are those of `tiny`. {error}"
-        labelled = replace(labelled, notes=(*labelled.notes, note))
-        tokenizer, model = load_tokenizer("tiny"), load_shape("tiny")
-    require_adaptable(model, config.method, checkpointing=config.activation_checkpointing)
-    settled, said = settle(TextTask(), labelled, config, tokenizer, model)
-    labelled = replace(labelled, notes=(*labelled.notes, *said))
-    return audit_for(labelled, tokenizer, model, settled)
-
-
-def audit_for(data: LabelledData, tokenizer: Any, model: Any, config: TrainConfig) -> Audit:
-    """Look the data over with the model's own tokens, and estimate what training will take.
-
-    Args:
-        data: All splits.
-        tokenizer: Of the model.
-        model: For its shape alone; its weights may be on the meta device.
-        config: Settled.
-    """
-    total = sum(p.numel() for p in model.parameters())
-    cost = CostInput(
-        parameters=total,
-        trainable_parameters=int(total * METHODS[config.method].share),
-        embedding_parameters=_table_size(model),
-        num_epochs=config.epochs_over(len(data.train)),
-        batch_size=math.ceil(config.batch_size / config.gradient_accumulation_steps),
-        method=config.method,
-        hidden_size=getattr(model.config, "hidden_size", None),
-        num_layers=getattr(model.config, "num_hidden_layers", None),
-        mixed_precision=config.mixed_precision,
-    )
-    return audit_data(data, tokenizer, config.max_length, cost)
-
-
-def _table_size(model: Any) -> int:
-    """Parameters of the embedding of tokens."""
-    table = token_table(model)
-    return 0 if table is None else sum(p.numel() for p in table.parameters())
 
 
 class TokenizedRows(EncodedRows):
@@ -233,23 +175,22 @@ class TextTask(Task):
 
     def encoder_size(self, model: Any) -> int:
         """Without the embeddings."""
-        return sum(p.numel() for p in model.base_model.parameters()) - _table_size(model)
+        table = token_table(model)
+        tokens = 0 if table is None else sum(p.numel() for p in table.parameters())
+        return sum(p.numel() for p in model.base_model.parameters()) - tokens
 
     def settle(
         self, config: TrainConfig, preparation: Any, model: Any
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The longest text: no longer than the positions of the model."""
         room_for_texts(preparation, config.max_length)
-        limit = position_limit(model)
-        if limit is None or config.max_length <= limit:
-            return {}, ()
-        cut = f"`max_length` is {limit}, the positions of this model, not {config.max_length}."
-        return {"max_length": limit}, (cut,)
+        return config.within(position_limit(model))
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """Tell what the texts and their labels are like; errors end the run here."""
         config, data = cast("TrainConfig", learner.config), cast("LabelledData", learner.data)
-        audit = audit_for(data, learner.preparation, learner.model, config)
+        model = AuditedModel.of(learner.model, learner.preparation)
+        audit = audit_data(data, model.vocabulary, config.max_length, (model.size, config))
         notify(audit.to_text())
         if not audit.usable:
             message = "The audit found what makes training impossible; see its errors above."

@@ -154,10 +154,7 @@ def _require_same_model(place: Place, embedder: Embedder, model: ModelOptions) -
     model.decoding_as(decoding_of(embedder.fingerprint), f"The index at {place}")
     stated = resolved = model.model_id or embedder.model_id
     if stated != embedder.model_id:
-        from footwork.models.checkpoints import (  # torch, for this alone
-            IMAGE_PRESETS,
-            resolve_model_id,
-        )
+        from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 
         resolved = resolve_model_id(stated, IMAGE_PRESETS)
     if resolved == embedder.model_id and model.revision in (None, embedder.revision):

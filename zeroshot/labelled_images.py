@@ -29,7 +29,7 @@ from footwork.images.finding import (
 from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
-from footwork.tables.format import TableFormat
+from footwork.tables.layout import TableFormat
 
 if TYPE_CHECKING:
     from footwork.tables.reader import Table

@@ -39,21 +39,21 @@ from footwork.finetuning.train import train as train_task
 from footwork.images.finding import is_folder, is_visible
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS
-from footwork.models.checkpoints import IMAGE_PRESETS
 from footwork.models.heads import HeadOrigin
+from footwork.models.hub import IMAGE_PRESETS
 from footwork.models.image_classifiers import (
     load_image_classifier,
     load_image_processor,
     load_image_shape,
     load_trained_image_classifier,
 )
-from footwork.tables.label_kinds import infer_kind
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
     Fault,
     LabelKind,
     encode_targets,
+    infer_kind,
     label_cells,
     name_classes,
     split_cell,

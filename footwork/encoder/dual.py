@@ -43,14 +43,13 @@ from footwork.inference.frozen import cast_linear_weights
 from footwork.inference.halving import ElasticBatch, unit_rows
 from footwork.inference.tokens import of_one_length
 from footwork.models.checkpoints import (
-    IMAGE_PRESETS,
     load_part,
     model_commit,
     position_limit,
     quiet_transformers,
     require_weights,
-    resolve_model_id,
 )
+from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 from footwork.options import EncoderConfig
 
 DEFAULT_IMAGE_MODEL = "openai/clip-vit-base-patch32"

@@ -42,7 +42,8 @@ from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner, Notify, Task
 from footwork.methods.adaptation import parameter_groups
 from footwork.methods.table import METHODS
-from footwork.models.checkpoints import model_commit, resolve_model_id, save_model
+from footwork.models.checkpoints import model_commit, save_model
+from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
     push_folder,

@@ -164,7 +164,7 @@ def room_for_texts(tokenizer: Any, max_length: int) -> int:
     Raises:
         ConfigError: Not even one for each.
     """
-    special = int(tokenizer.num_special_tokens_to_add(pair=True))
+    special = int(tokenizer.num_special_tokens_to_add(True))
     if max_length < special + 2:
         raise ConfigError(f"`max_length` must be at least {special + 2}, got {max_length}.")
     return max_length - special

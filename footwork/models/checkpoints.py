@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
@@ -40,10 +38,13 @@ from footwork.models.downloads import damaged_file
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
 from footwork.models.hub import (
     ANOTHER_MODEL,
+    TEXT_PRESETS,
     Parts,
     fetch_model,
+    model_folder,
     page_of,
     repository_of,
+    resolve_model_id,
     weight_files,
 )
 
@@ -91,54 +92,6 @@ def position_limit(model: nn.Module) -> int | None:
 
 
 MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
-TINY_TEXT = Path(__file__).parents[1] / "tiny" / "text"
-TEXT_PRESETS = {
-    "tiny": str(TINY_TEXT),
-    "fast": "microsoft/deberta-v3-xsmall",
-    "accurate": "microsoft/deberta-v3-large",
-    "multilingual": "microsoft/mdeberta-v3-base",
-}
-TINY_CLIP = Path(__file__).parents[1] / "tiny" / "clip"
-IMAGE_PRESETS = {
-    "tiny": str(TINY_CLIP),
-    "fast": "google/siglip2-base-patch32-256",
-    "accurate": "google/siglip2-so400m-patch14-384",
-    "multilingual": "google/siglip2-base-patch16-224",
-}
-
-
-def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
-    """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
-
-    Raises:
-        ConfigError: It can be neither.
-        ModelError: The folder holds no model.
-    """
-    if model_id in presets:
-        return presets[model_id]
-    path, allowed = Path(model_id).expanduser(), "Name a folder, a Hub id (owner/name) or `tiny`."
-    if model_id and path.is_dir():
-        if not (path / "config.json").exists():
-            raise ModelError(f"{model_id} is a folder without config.json, so it holds no model.")
-        if odd := [one for one in path.iterdir() if one.exists() and not _is_plain(one)]:
-            raise ModelError(f"{odd[0]} is a pipe or a device: no model has any. Remove it.")
-        return str(path.resolve())
-    if path.is_file():
-        raise ConfigError(f"{model_id} is a file. Name the folder that holds the whole model.")
-    if "://" in model_id:
-        words = model_id.split("/")[3:5]
-        hint = f"Name the Hub id alone: {'/'.join(words)}" if len(words) > 1 else allowed
-        raise ConfigError(f"{model_id} is an address. {hint}")
-    try:
-        validate_repo_id(model_id)
-    except HFValidationError as error:
-        message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
-        raise ConfigError(message) from error
-    return model_id
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() or path.is_dir()
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -263,7 +216,7 @@ def _load_whole(
     Raises:
         ModelError: It cannot be reached, or lacks weights of the encoder.
     """
-    folder = _folder_of(model_id, options["revision"])
+    folder = model_folder(model_id, options["revision"])
     options = options | {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if not adapter_in(folder):
         model, report = load_part(auto_class, model_id, **options)
@@ -280,13 +233,6 @@ def _load_whole(
             model, report = type(merged).from_pretrained(None, **options)
     require_weights(model, report, model_id, new=head_names(model))
     return model, report
-
-
-def _folder_of(model_id: str, revision: str | None, parts: Parts = "weights") -> Path:
-    resolved = resolve_model_id(model_id)
-    return (
-        Path(resolved) if Path(resolved).is_dir() else fetch_model(resolved, revision, parts=parts)
-    )
 
 
 def load_complete(folder: Path, auto_class: Any) -> Any:
@@ -441,7 +387,7 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
         load_part(AutoConfig, model_id, revision=options.get("revision"))
     # Models alone, of all that is loaded, can be made from a configuration, too.
     parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
-    folder = str(_folder_of(resolved, options.pop("revision", None), parts))
+    folder = str(model_folder(resolved, options.pop("revision", None), parts))
     if parts == "weights":
         found = weight_files(Path(folder), [path.name for path in Path(folder).iterdir()])
         if found and found[0].endswith(".bin"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -17,10 +17,12 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     HTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from footwork.console import note
 from footwork.errors import ConfigError, HubUnreachable, ModelError
@@ -58,6 +60,67 @@ _WITH_A_COPY = 5
 """Seconds to wait for the Hub where there is a copy to take instead."""
 ANOTHER_MODEL = "give a local folder with config.json, weights and tokenizer"
 ADAPTER_CONFIG = "adapter_config.json"
+
+
+TINY_TEXT = Path(__file__).parents[1] / "tiny" / "text"
+TEXT_PRESETS = {
+    "tiny": str(TINY_TEXT),
+    "fast": "microsoft/deberta-v3-xsmall",
+    "accurate": "microsoft/deberta-v3-large",
+    "multilingual": "microsoft/mdeberta-v3-base",
+}
+TINY_CLIP = Path(__file__).parents[1] / "tiny" / "clip"
+IMAGE_PRESETS = {
+    "tiny": str(TINY_CLIP),
+    "fast": "google/siglip2-base-patch32-256",
+    "accurate": "google/siglip2-so400m-patch14-384",
+    "multilingual": "google/siglip2-base-patch16-224",
+}
+
+
+def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
+    """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
+
+    Raises:
+        ConfigError: It can be neither.
+        ModelError: The folder holds no model.
+    """
+    if model_id in presets:
+        return presets[model_id]
+    path, allowed = Path(model_id).expanduser(), "Name a folder, a Hub id (owner/name) or `tiny`."
+    if model_id and path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"{model_id} is a folder without config.json, so it holds no model.")
+        if odd := [one for one in path.iterdir() if one.exists() and not _is_plain(one)]:
+            raise ModelError(f"{odd[0]} is a pipe or a device: no model has any. Remove it.")
+        return str(path.resolve())
+    if path.is_file():
+        raise ConfigError(f"{model_id} is a file. Name the folder that holds the whole model.")
+    if "://" in model_id:
+        words = model_id.split("/")[3:5]
+        hint = f"Name the Hub id alone: {'/'.join(words)}" if len(words) > 1 else allowed
+        raise ConfigError(f"{model_id} is an address. {hint}")
+    try:
+        validate_repo_id(model_id)
+    except HFValidationError as error:
+        message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
+        raise ConfigError(message) from error
+    return model_id
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() or path.is_dir()
+
+
+def model_folder(model_id: str, revision: str | None = None, parts: Parts = "weights") -> Path:
+    """Where a model of texts lies, downloaded first if it is the Hub's and not yet here.
+
+    Raises:
+        ConfigError, ModelError: As `resolve_model_id` and `fetch_model`.
+    """
+    resolved = resolve_model_id(model_id)
+    folder = Path(resolved)
+    return folder if folder.is_dir() else fetch_model(resolved, revision, parts=parts)
 
 
 def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "small") -> Path:

@@ -19,15 +19,14 @@ from transformers import (
 from footwork.errors import ConfigError
 from footwork.methods.table import adapter_in
 from footwork.models.checkpoints import (
-    IMAGE_PRESETS,
     load_adapter,
     load_complete,
     load_part,
     load_to_train,
-    resolve_model_id,
     shape_of,
 )
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
+from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 
 _DEPTHS = ("num_hidden_layers", "depths")
 """What a configuration calls its layers: a number of them, or how many each stage has."""

@@ -37,11 +37,9 @@ _TRUTHS = frozenset(("True", "False", "TRUE", "FALSE", "true", "false"))
 
 
 def cell(value: Any, *, raw: bool = False) -> Any:
-    """What stands in a table for a value; numbers stay numbers, also those that are texts.
+    """What stands in a table for a value; lists and mappings become JSON, numbers stay numbers.
 
-    Args:
-        value: Lists and mappings become JSON.
-        raw: Leave alone what begins like a formula.
+    `raw` leaves alone what begins like a formula.
     """
     if isinstance(value, (list, tuple, Mapping)):
         value = json.dumps(value, ensure_ascii=False)
@@ -53,8 +51,7 @@ def cell(value: Any, *, raw: bool = False) -> Any:
 def stored_value(value: Any) -> Any:
     """What a cell of JSON, Parquet or Arrow says: NaN is a missing value, bytes are their text.
 
-    Args:
-        value: As the format's reader gives it. Bytes that are no UTF-8 stay bytes.
+    Bytes that are no UTF-8 stay bytes.
     """
     if isinstance(value, bytes):
         # Strings of old writers, and of engines that annotate none, are columns of bytes.
@@ -95,9 +92,6 @@ def list_of(written: str) -> list[Any] | None:
     """The items of a list as JSON, Python, numpy, R, Spark or Postgres write it.
 
     `["a", "b"]`, `['a' 'b']`, `{'a', 'b'}`, `c("a", "b")`, `[a, b]`, `{a,b}`, `[1. 0.]`.
-
-    Args:
-        written: A cell.
 
     Returns:
         Strings and numbers, None where an item is missing, lists and mappings where JSON has

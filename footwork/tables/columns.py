@@ -81,11 +81,9 @@ def unnamed(columns: Iterable[str]) -> bool:
 
 
 def label_names(columns: Mapping[str, Any], stated: str | Sequence[str]) -> tuple[str, ...]:
-    """The names of the label columns; where none is called so, commas divide one of them.
+    """The names of the label columns: one, or several of 0 and 1.
 
-    Args:
-        columns: By name.
-        stated: One, or several of 0 and 1; a text may hold several, where quotes protect a comma.
+    Where none is called so, commas divide one of them; quotes protect a comma.
     """
     names: dict[str, None] = {}
     for name in [stated] if isinstance(stated, str) else stated:
@@ -198,7 +196,7 @@ def stands_out(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
     if any(cell in column for cell, column in recurring):
         return False
     # Of each column that tells: how many rows below are as unlike the others as the first.
-    odd = [_singles(column) for _, column in recurring]
+    odd = [list(Counter(column).values()).count(1) for _, column in recurring]
     amounts = [column for cell, column in named if _is_word(cell) and _holds_amounts(column)]
     odd += [sum(map(_is_word, column)) for column in amounts]
     if any(count + 1 <= _RARE * (len(columns[0]) + 1) for count in odd):
@@ -236,8 +234,3 @@ def _holds_amounts(column: Sequence[str]) -> bool:
 def _recurs(column: Sequence[str]) -> bool:
     """Whether cells are repeated, as labels are."""
     return bool(column) and len(set(column)) * 2 <= len(column)
-
-
-def _singles(column: Sequence[str]) -> int:
-    """How many cells of a column no other is equal to."""
-    return sum(count == 1 for count in Counter(column).values())

@@ -9,8 +9,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from footwork.tables.format import Dialect
 from footwork.tables.source import line_fault
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the cells of a delimited line are told apart."""
+
+    delimiter: str
+    quoted: bool = True
+    """Quote characters enclose cells; False leaves them in the text."""
+    escaped: bool = False
+    """A backslash before a quote keeps it in the cell."""
 
 
 class Record(NamedTuple):
@@ -136,12 +146,7 @@ class DialectCheck:
 
 
 def check_dialect(lines: Iterable[str], dialect: Dialect) -> DialectCheck:
-    """Count what would go wrong with a dialect over a whole file.
-
-    Args:
-        lines: With their endings.
-        dialect: To be tried.
-    """
+    """Count what would go wrong with a dialect over a whole file."""
     faults, first_fault, width = 0, None, 0
     for record in read_records(lines, dialect, strict=True):
         width = width or len(record.cells)

@@ -1,19 +1,24 @@
-"""The labels of a table: from a cell to names of classes, and from names to targets."""
+"""The labels of a table: what they are, how a cell is read, and targets made of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from footwork.class_names import class_name, read_label
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, DataError
+from footwork.files.faults import shortened
 from footwork.tables.cells import list_of
 from footwork.tables.columns import is_number
+
+if TYPE_CHECKING:
+    from footwork.tables.reader import Table
 
 Task = Literal["single_label_classification", "multi_label_classification", "regression"]
 """As `problem_type` of transformers names them."""
@@ -32,6 +37,8 @@ BITS = dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "f
 SHOWN_CELLS, _SHOWN_CHARACTERS = 5, 60
 # Squared, and summed over a batch, it still is a number of float32.
 _LARGEST_TARGET = 1e18
+_BRACKETED = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
+_INTEGER = re.compile("-[0-9]{1,17}|[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,9 @@ def read_cells(values: Iterable[Any]) -> list[Cell]:
         cells.append(known[value])
     if any(isinstance(cell, list) for cell in cells):
         # Beside lists, [joy] is a list of one label.
-        return [_unwrapped(cell) if isinstance(cell, str) else cell for cell in cells]
+        for place, cell in enumerate(cells):
+            if isinstance(cell, str) and _BRACKETED.fullmatch(cell):
+                cells[place] = [class_name(cell[1:-1])]
     return cells
 
 
@@ -112,10 +121,6 @@ def _read_cell(value: Any) -> Cell:
         )
     texts = [text for one in several if (text := read_label(one)) is not None]
     return texts if several is value else texts[0] if texts else None
-
-
-def _unwrapped(cell: str) -> Cell:
-    return [class_name(cell[1:-1])] if cell[:1] + cell[-1:] in ("[]", "{}") else cell
 
 
 def read_bits(cell: Cell, width: int) -> list[bool] | None:
@@ -138,9 +143,7 @@ def split_label(text: str, separator: str) -> list[str]:
 def split_cell(cell: Cell, kind: LabelKind) -> list[str] | Fault:
     """The labels of one cell: one, any number for multi-label, or a number with a point.
 
-    Args:
-        cell: Empty means no label at all where a text may have several.
-        kind: As inferred from the training split.
+    Empty means no label at all where a text may have several.
     """
     if isinstance(cell, Fault):
         return cell
@@ -195,7 +198,7 @@ def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...
         integers have gaps.
     """
     distinct = set(labels)
-    if not all(_is_integer(label) for label in distinct):
+    if not all(_INTEGER.fullmatch(label) for label in distinct):
         return tuple(sorted(distinct)), ()
     ordered = tuple(sorted(distinct, key=lambda label: (int(label), label)))
     numbers = {int(label) for label in ordered}
@@ -209,19 +212,10 @@ def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...
     return ordered, ()
 
 
-def _is_integer(label: str) -> bool:
-    return label.removeprefix("-").isdecimal() and label.isascii() and len(label) < 19
-
-
 def encode_targets(
     labels: Sequence[Sequence[str]], names: Sequence[str], task: str
 ) -> NDArray[Any]:
-    """Labels as the arrays that losses and metrics take.
-
-    Args:
-        labels: N rows; one label each, or any number for multi-label; all are among `names`.
-        names: C class names; empty for regression.
-        task: One of `TASKS`.
+    """Labels, all among `names`, as the arrays that losses and metrics take.
 
     Returns:
         (N,) int64 for single label, (N, C) float32 of zeros and ones for multi-label,
@@ -241,3 +235,238 @@ def encode_targets(
 def pointed(text: str, comma: bool) -> str:
     """An amount with a point, where it has a decimal comma."""
     return text.replace(",", ".", 1) if comma else text
+
+
+SEPARATORS = (",", ";", "|")
+_MANY_AMOUNTS = 20
+_MANY_INTEGERS = 50
+_NEARLY_ALL = 0.9
+_COMMA_NUMBER = re.compile(r"[+-]?[0-9]*,[0-9]+")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+# Numbers as people write them: $1,234.50 and 12 %.
+_CURRENCY = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY|CNY|INR"
+_AMOUNT = re.compile(
+    rf"[+-]?(?:{_CURRENCY})?\s*[+-]?(?=[.,]?[0-9])"
+    r"(?:[0-9]{1,3}(?:[.,'’ ][0-9]{3})+|[0-9]*)(?:[.,][0-9]+)?"  # noqa: RUF001 - a Swiss sign
+    rf"\s*(?:{_CURRENCY}|[%‰])?"
+)
+
+
+def infer_kind(
+    cells: Sequence[Cell],
+    table: Table,
+    task: str | None = None,
+    separator: str | None = None,
+    names: Sequence[str] = (),
+) -> LabelKind:
+    """Tell the task from the labels of a training split, unless it is stated.
+
+    A `separator` means several labels a cell; `names` are those of the classes by their places in
+    vectors of 0 and 1.
+
+    Raises:
+        DataError: The labels can be read in several ways.
+    """
+    stated = resolve_task(task) if task else None
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if stated == REGRESSION:
+        return LabelKind(stated, decimal_comma=_have_decimal_commas(texts))
+    if width := len(names) or _vector_width(cells):
+        if not any(
+            isinstance(cell, (str, list)) and len(parts_of(cell)) == width for cell in cells
+        ):
+            raise DataError(
+                f"--labels names {width} places, but no label of {table.source} has {width} values "
+                "of 0 and 1. Name as many as there are, or leave it out."
+            )
+        return _vector_kind(cells, stated, names or [str(place) for place in range(width)])
+    _refuse_vectors(cells, table.source)
+    if stated == MULTI_LABEL and separator is None:
+        only = (s for s in SEPARATORS if any(s in text for text in texts))
+        separator = _find_separator(cells) or next(only, None)
+    if stated is not None:
+        return LabelKind(stated, separator if stated == MULTI_LABEL else None)
+    if separator is not None:
+        note = f"Several labels a row, divided by {separator!r}: multi-label."
+        return LabelKind(MULTI_LABEL, separator, notes=(note,))
+    if any(isinstance(cell, list) for cell in cells):
+        return _list_kind(cells, table)
+    return _separated_kind(texts, table.source) or _amounts_or_classes(cells, table)
+
+
+def _list_kind(cells: Sequence[Cell], table: Table) -> LabelKind:
+    lists = [place for place, cell in enumerate(cells) if isinstance(cell, list)]
+    if len(lists) < (1 - _NEARLY_ALL) * len(cells):
+        raise DataError(
+            f"{len(lists)} of the {len(cells)} labels of {table.source} are lists, the first in "
+            f"row {table.rows[lists[0]]}. State --task multi if a row may have several labels, "
+            "or --task single and mend these rows."
+        )
+    return LabelKind(MULTI_LABEL, notes=("Labels are lists: multi-label (--task).",))
+
+
+def _separated_kind(texts: Sequence[str], source: str) -> LabelKind | None:
+    found = _find_separator(texts)
+    if found is None:
+        return None
+    example = max(texts, key=lambda text: text.count(found))
+    # Labels of one or two ids may be numbers, all with as many decimals.
+    decimals = {len(text.partition(",")[2]) for text in texts if "," in text}
+    amounts = len(decimals) == 1 and all(is_number(pointed(text, True)) for text in texts)
+    if found == "," and amounts:
+        raise DataError(
+            f"Labels of {source} such as {example!r} may be numbers with a decimal comma, or two "
+            "labels. State --task regression, --task multi or --task single."
+        )
+    note = f"Labels such as {example!r} are several, divided by {found!r}: multi-label (--task)."
+    return LabelKind(MULTI_LABEL, found, notes=(note,))
+
+
+def _vector_kind(cells: Sequence[Cell], task: Task | None, names: Sequence[str]) -> LabelKind:
+    """Of multi-hot vectors, or of one-hot ones: classes that exclude each other."""
+    width = len(names)
+    vectors = [bits for cell in cells if (bits := read_bits(cell, width))]
+    one_hot = bool(vectors) and all(sum(bits) == 1 for bits in vectors)
+    what = "exactly one of them 1: single-label" if one_hot else "multi-hot: multi-label"
+    found = f", {what} (--task)" if task is None else ""
+    notes = [f"Labels are {width} values of 0 and 1 a row{found}."]
+    task = task or (SINGLE_LABEL if one_hot else MULTI_LABEL)
+    if list(names) == [str(place) for place in range(width)]:
+        notes.append(
+            f"The classes are numbered by their places, 0 to {width - 1}; --labels a,b,... or "
+            "--labels-file names them."
+        )
+    return LabelKind(task, vector=tuple(names), notes=tuple(notes))
+
+
+def _vector_width(cells: Sequence[Cell]) -> int:
+    """Of the vectors of 0 and 1 that nearly all cells are, 0 if they are none.
+
+    Ids of labels never are: a vector of three or more repeats a value.
+    """
+    filled = [cell for cell in cells if isinstance(cell, (str, list))]
+    widths: Counter[int] = Counter()
+    for cell in filled:
+        parts = parts_of(cell)
+        if len(parts) > (2 if isinstance(cell, str) else 1) and read_bits(cell, len(parts)):
+            widths[len(parts)] += 1
+    width, count = widths.most_common(1)[0] if widths else (0, 0)
+    return width if count >= _NEARLY_ALL * len(filled) else 0
+
+
+def _refuse_vectors(cells: Sequence[Cell], source: str) -> None:
+    """Refuse lists of numbers that are no sets of ids: with fractions, or with a value twice."""
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    vectors = [row for row in lists if len(row) > 1 and all(map(is_number, row))]
+    one_width = len(vectors) == len(lists) and len(set(map(len, vectors))) == 1
+    fractions = any(not float(one).is_integer() for row in vectors for one in row)
+    repeating = sum(len(set(row)) < len(row) for row in vectors)
+    if (one_width and fractions) or 0 < len(vectors) <= 2 * repeating:
+        raise DataError(
+            f"The labels of {source} are vectors of numbers such as {vectors[0]}. A "
+            "classifier learns from vectors of 0 and 1, all of one length, or from the names of "
+            "the labels."
+        )
+
+
+def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    comma = _have_decimal_commas(texts)
+    counts = Counter(texts)
+    values = {text: float(point) for text in counts if is_number(point := pointed(text, comma))}
+    # Nobody numbers classes as 1e30.
+    fractions = not all(value.is_integer() and abs(value) < 1e15 for value in values.values())
+    amounts = [text for text in counts if text in values or _AMOUNT.fullmatch(text)]
+    many = len(amounts) > _MANY_AMOUNTS or len(amounts) * 2 > len(texts) > 4
+    odd = counts.keys() - values.keys()
+    if odd and many:
+        share = sum(counts[text] for text in amounts) / len(texts)
+        clear = fractions or len(amounts) > len(values)
+        if share >= (0.5 if clear else _NEARLY_ALL):
+            raise DataError(_unclear_amounts(odd, cells, table))
+    elif fractions and many:
+        kind = "decimal commas" if comma else "decimals"
+        note = f"Numbers with {kind}, {len(counts)} different ones: regression (--task)."
+        return LabelKind(REGRESSION, decimal_comma=comma, notes=(note,))
+    notes = [f"Different labels: {len(counts)}; single-label classification (--task)."]
+    if not odd and len(counts) > _MANY_INTEGERS:
+        notes.append("The labels are numbers; if they are amounts, state --task regression.")
+    return LabelKind(SINGLE_LABEL, notes=tuple(notes))
+
+
+def _unclear_amounts(odd: Collection[str], cells: Sequence[Cell], table: Table) -> str:
+    places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell in odd]
+    shown = (f"{cells[place]!r} (row {table.rows[place]})" for place in places)
+    return (
+        f"The labels of {table.source} look like amounts, but {len(places)} of {len(cells)} are "
+        f"no plain numbers such as 1234.5: {shortened(shown, SHOWN_CELLS)}. State --task "
+        "regression and mend these rows or leave them out with --skip-bad-rows; or state --task "
+        "single if every cell is the name of a class."
+    )
+
+
+def _have_decimal_commas(texts: Sequence[str]) -> bool:
+    """Whether numbers are written as 3,5: none has a point, and 1,234 is not all there is."""
+    commas = {text for text in texts if _COMMA_NUMBER.fullmatch(text)}
+    points = any("." in text and is_number(text) for text in texts)
+    return not points and not all(map(_THOUSANDS.fullmatch, commas))
+
+
+def _find_separator(cells: Sequence[Cell]) -> str | None:
+    """A separator whose parts recur in many combinations; "card, lost" alone is one label."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    for separator in SEPARATORS:
+        distinct = set(texts)
+        combined = {text for text in distinct if separator in text}
+        parts = [frozenset(split_label(text, separator)) for text in distinct]
+        counts = Counter(part for one in parts for part in one)
+        joined = {part for text in combined for part in split_label(text, separator)}
+        if len(combined) < 2 or len(distinct) <= len(counts) or "" in joined:
+            continue
+        recurring = sum(counts[part] > 1 for part in joined)
+        amounts = separator == "," and all(map(_COMMA_NUMBER.fullmatch, distinct))
+        if recurring >= 0.8 * len(joined) and not amounts:
+            return separator
+    return None
+
+
+def kind_for_model(
+    cells: Sequence[Cell],
+    source: str,
+    separator: str | None,
+    labels: Sequence[str],
+    task: Task,
+    names: Sequence[str] = (),
+) -> LabelKind:
+    """How cells are read for a model whose labels are known.
+
+    Where no separator is stated, it is the one that leaves the fewest unknown labels; `names` are
+    those of the classes by their places in vectors of 0 and 1, as stated.
+
+    Raises:
+        DataError: The labels are vectors, but not of the model's classes.
+    """
+    if task == REGRESSION:
+        texts = [cell for cell in cells if isinstance(cell, str)]
+        return LabelKind(task, decimal_comma=_have_decimal_commas(texts))
+    if names:
+        return LabelKind(task, vector=tuple(names))
+    width = _vector_width(cells)
+    if width == len(labels):
+        note = f"Labels are {len(labels)} values of 0 and 1 a row, in the order of the model's."
+        return LabelKind(task, vector=tuple(labels), notes=(note,))
+    if width > 2:  # two may be the ids of two labels
+        raise DataError(
+            f"Labels of {source} are {width} values of 0 and 1 a row, but the model has "
+            f"{len(labels)} labels: {first_names(labels)}."
+        )
+    _refuse_vectors(cells, source)
+    if task != MULTI_LABEL or separator is not None:
+        return LabelKind(task, separator if task == MULTI_LABEL else None)
+    known = set(labels)
+
+    def unknown(kind: LabelKind) -> int:
+        rows = (split_cell(cell, kind) for cell in cells)
+        return sum(isinstance(row, list) and not known.issuperset(row) for row in rows)
+
+    return min((LabelKind(task, one) for one in (None, *SEPARATORS)), key=unknown)

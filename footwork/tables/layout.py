@@ -1,13 +1,15 @@
-"""Find out how the lines of a text file hold a table."""
+"""How the lines of a text file hold a table: as the user states it, else as it is found out."""
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from footwork.errors import ConfigError
 from footwork.tables.columns import (
     KNOWN_COLUMN_NAMES,
     holds_names,
@@ -15,9 +17,81 @@ from footwork.tables.columns import (
     stands_out,
     unique_names,
 )
-from footwork.tables.delimited import Record, check_dialect, choose_dialect, read_records
-from footwork.tables.format import FIRST_SPACE, Dialect, Expected, Layout, TableFormat
+from footwork.tables.delimited import Dialect, Record, check_dialect, choose_dialect, read_records
 from footwork.tables.source import TextSource
+
+FIRST_SPACE = "first-space"
+"""Delimiter of `label text` lines: the first space of a line, and no other."""
+
+_DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFormat:
+    """What the user states of a table; what is None is detected, as are options not given."""
+
+    delimiter: str | None = None
+    """One character, `tab`, or `first-space` for lines of `label text`; if not given, it is found
+    out."""
+    header: bool | None = None
+    """Whether the first row names the columns; if not given, it is found out."""
+    encoding: str | None = None
+    """A codec of Python, such as utf-8, latin-1 or utf-16; if not given, it is found out."""
+    skip_bad_rows: bool = False
+    """List unreadable rows instead of stopping at the first."""
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None:
+            resolved = _DELIMITER_NAMES.get(self.delimiter.lower(), self.delimiter)
+            if resolved != FIRST_SPACE and (len(resolved) != 1 or resolved in '\r\n"'):
+                raise ConfigError(
+                    f"`delimiter` must be one character, `tab` or `{FIRST_SPACE}`, "
+                    f"got {resolved!r}."
+                )
+            object.__setattr__(self, "delimiter", resolved)
+        if self.encoding is not None:
+            try:
+                text_codec = codecs.lookup(self.encoding)._is_text_encoding
+            except LookupError:
+                text_codec = False
+            if not text_codec:
+                raise ConfigError(
+                    "`encoding` must be a codec of Python such as utf-8, latin-1 or utf-16, "
+                    f"got {self.encoding!r}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the lines of a text file are read."""
+
+    kind: str
+    """`delimited`, `first-space`, `fasttext` or `lines` (one text a line)."""
+    columns: tuple[str, ...]
+    header_rows: int = 0
+    """Rows up to the one that names the columns; 0 where none does."""
+    dialect: Dialect | None = None
+    """Only for `delimited`."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What is known of a table before it is looked at."""
+
+    names: tuple[str, ...] = ()
+    """Of columns, stated or trained on; a row that holds one is the header."""
+    beside: Layout | None = None
+    """Of a table without a header that this one belongs to; of as many columns, it has none."""
+    labelled: bool = False
+    """Each line holds a label, so that `label text` with nothing but a space between may be
+    looked for; otherwise such a line is one text."""
+
+
+ANYTHING = Expected()
+DETECT = TableFormat()
+"""Everything is detected, and the first bad row stops the reading."""
+
 
 Notes = tuple[str, ...]
 
@@ -29,16 +103,14 @@ _SAMPLE_CHARACTERS = 1 << 22
 
 
 def detect_layout(source: TextSource, table_format: TableFormat, expected: Expected) -> Layout:
-    """Choose delimiter, quoting and header of a text file, and name its columns.
-
-    Args:
-        source: Has at least one line that is not blank.
-        table_format: What the user states goes before what is detected.
-        expected: What is known of the table.
-    """
+    """Choose delimiter, quoting and header of a text that is not blank, and name its columns."""
     sample = _sample(source)
-    if expected.beside and (delimiter := _delimiter_beside(sample, expected.beside)):
-        table_format = replace(table_format, delimiter=delimiter, header=False)
+    if beside := expected.beside:
+        divides = beside.dialect and beside.dialect.delimiter
+        if divides and _fit(sample, divides).width != len(beside.columns):
+            divides = None
+        if divides := FIRST_SPACE if beside.kind == FIRST_SPACE else divides:
+            table_format = replace(table_format, delimiter=divides, header=False)
     stated = table_format.delimiter
     if stated == FIRST_SPACE:
         return Layout("first-space", ("label", "text"))
@@ -61,13 +133,6 @@ def detect_layout(source: TextSource, table_format: TableFormat, expected: Expec
         )
         return Layout("first-space", ("label", "text"), notes=(note,))
     return _one_column(source, sample, table_format.header, expected.names)
-
-
-def _delimiter_beside(sample: list[str], beside: Layout) -> str | None:
-    if beside.dialect is None:
-        return FIRST_SPACE if beside.kind == FIRST_SPACE else None
-    delimiter = beside.dialect.delimiter
-    return delimiter if _fit(sample, delimiter).width == len(beside.columns) else None
 
 
 def _sample(source: TextSource) -> list[str]:
@@ -112,15 +177,16 @@ def _fit(
     known: frozenset[str] = frozenset(),
     usual: str | None = None,
 ) -> _Fit:
-    records = _records(sample, Dialect(delimiter))
+    # The end of the sample may stand within a quote.
+    records = [record for record in read_records(sample, Dialect(delimiter)) if record.cells]
+    records = records or [Record(1, [sample[0].strip()])]
     widths = Counter(len(record.cells) for record in records)
-    width, _ = widths.most_common(1)[0] if widths else (0, 0)
+    width, _ = widths.most_common(1)[0]
     plain = _share(line.count(delimiter) == width - 1 for line in sample)
     share = max(plain, _share(len(record.cells) == width for record in records))
-    names = {normalise_name(cell) for cell in records[0].cells} if records else set()
-    first = bool(records) and len(records[0].cells) == width
-    many = len(names & known)
-    return _Fit(delimiter, many, first, delimiter == usual, width, share, len(records))
+    names = {normalise_name(cell) for cell in records[0].cells} & known
+    first = len(records[0].cells) == width
+    return _Fit(delimiter, len(names), first, delimiter == usual, width, share, len(records))
 
 
 def _is_trusted(fit: _Fit, least_share: float) -> bool:
@@ -227,12 +293,6 @@ def _begin_with_labels(sample: Sequence[str]) -> bool:
     counts = Counter(line.split(maxsplit=1)[0] for line in sample)
     alone = sum(count == 1 for count in counts.values())
     return len(counts) * 2 <= len(sample) and alone <= max(1, len(counts) // 10)
-
-
-def _records(sample: list[str], dialect: Dialect) -> list[Record]:
-    records = list(read_records(sample, dialect))
-    # The end of the sample may stand within a quote.
-    return [record for record in records if record.cells] or [Record(1, [sample[0].strip()])]
 
 
 def _share(values: Iterable[bool]) -> float:

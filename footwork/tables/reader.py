@@ -6,6 +6,8 @@ Every row knows its number, so that whoever finds a fault can say where.
 
 from __future__ import annotations
 
+import itertools
+import json
 import stat
 import sys
 from collections.abc import Iterator
@@ -17,17 +19,24 @@ from footwork.errors import DataError
 from footwork.tables.cells import stored_value
 from footwork.tables.columns import unique_names
 from footwork.tables.delimited import read_records
-from footwork.tables.format import ANYTHING, DETECT, FIRST_SPACE, Expected, Layout, TableFormat
-from footwork.tables.json_rows import json_rows, looks_like_json, refuse_broken_json
-from footwork.tables.layout import FASTTEXT_MARK, detect_layout
+from footwork.tables.layout import (
+    ANYTHING,
+    DETECT,
+    FASTTEXT_MARK,
+    FIRST_SPACE,
+    Expected,
+    Layout,
+    TableFormat,
+    detect_layout,
+)
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
-from footwork.tables.writer import write_rows
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 PARQUET_ENDINGS = (".parquet", ".pq")
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".txt", *JSON_ENDINGS, *PARQUET_ENDINGS)
 """Endings of the files that hold a table; any other text file is read as well if it is named."""
 
+_SHORT, _SHARED = 40, 10_000  # characters of a cell, and such cells
 _FOREIGN_FILES = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
@@ -111,12 +120,7 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
 def read_table(
     path: Path, table_format: TableFormat = DETECT, expected: Expected = ANYTHING
 ) -> Table:
-    """Read a table of labelled texts.
-
-    Args:
-        path: CSV, TSV, lines of `label text`, JSON lines, a JSON array or Parquet.
-        table_format: What is stated; the rest is detected, and told in the notes.
-        expected: What is known of it.
+    """Read a table of labelled texts; what is not stated is detected, and told in the notes.
 
     Returns:
         At least one row.
@@ -135,6 +139,7 @@ def gathered(stream: RowStream) -> Table:
         DataError: There are none, or one cannot be read (unless bad rows are to be skipped).
     """
     rows: list[int] = []
+    shared, spare = dict[str, str](), _SHARED  # labels recur, and are held once
     columns = {name: list[Any]() for name in stream.layout.columns} if stream.layout else {}
     for row, cells in stream:
         for name in cells:
@@ -142,7 +147,10 @@ def gathered(stream: RowStream) -> Table:
                 columns[name] = [None] * len(rows)
         rows.append(row)
         for name, column in columns.items():
-            column.append(cells.get(name))
+            value = cells.get(name)
+            if type(value) is str and len(value) <= _SHORT and (value in shared or spare > 0):
+                value, spare = shared.setdefault(value, value), _SHARED - len(shared)
+            column.append(value)
     if not rows:
         raise DataError(_no_rows(stream))
     return Table(stream.source, columns, rows, tuple(stream.skipped), stream.notes, stream.layout)
@@ -285,13 +293,95 @@ def _no_rows(stream: RowStream) -> str:
     return f"{stream.source} is empty. A table needs rows, each with a text and a label."
 
 
-__all__ = [
-    "DETECT",
-    "RowStream",
-    "SkippedRow",
-    "Table",
-    "TableFormat",
-    "iterate_rows",
-    "read_table",
-    "write_rows",
-]
+_JSON_SAMPLE_LINES = 1000
+
+
+def looks_like_json(source: TextSource) -> bool:
+    """Whether a text whose name does not tell holds JSON objects; the first may be broken."""
+    lines = (line.strip() for line in source.preview() if line.strip())
+    first = next(lines)
+    if first.startswith("[") and not source.ending:
+        return first == "[" or first.startswith('[{"')
+    tried = itertools.chain([first], itertools.islice(lines, _JSON_SAMPLE_LINES))
+    return first.startswith("{") and any(isinstance(_parsed(line), dict) for line in tried)
+
+
+def refuse_broken_json(source: TextSource) -> None:
+    """Refuse to take for a text what begins as a JSON object does and is none.
+
+    Raises:
+        DataError: The first line begins with a brace.
+    """
+    lines = enumerate(source.preview(), start=1)
+    row, first = next((row, line.strip()) for row, line in lines if line.strip())
+    if first.startswith("{"):
+        raise DataError(
+            f"{source.name}, row {row}: it begins as a JSON object does, but {_parsed(first)}. "
+            "Mend the row, or state --format lines if each line is one text."
+        )
+
+
+def json_rows(source: TextSource) -> tuple[Iterator[Row], tuple[str, ...]]:
+    """The rows of a JSON text, and what is to be noted of it.
+
+    Returns:
+        Rows, each an object or the reason why it is none. Lines are numbered as an editor
+        shows them, elements of an array from 1. None where the text is empty.
+    """
+    first = next((line for line in source.preview() if line.strip()), "")
+    if first.lstrip().startswith("["):
+        return _array_rows(source), ("One JSON array: rows are numbered by its elements.",)
+    lines = enumerate(source.lines(), start=1)
+    return ((row, line_fault(line) or _parsed(line)) for row, line in lines if line.strip()), ()
+
+
+def _parsed(line: str) -> dict[str, Any] | str:
+    try:
+        value = json.loads(line.strip(), object_pairs_hook=_keys_once)
+    except json.JSONDecodeError as error:
+        return f"it is not valid JSON: {error.msg} at column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        return f"it is not valid JSON: {error}"
+    return _object_or_fault(value)
+
+
+class _Repeating(dict[str, Any]):
+    """An object that has a key twice."""
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    return value if len(value) == len(pairs) else _Repeating(value)
+
+
+def _object_or_fault(value: Any) -> dict[str, Any] | str:
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        return f'it must be a JSON object such as {{"text": …, "label": …}}, got a {kind}'
+    if isinstance(value, _Repeating):
+        return "it has a key twice"
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+        return {name: stored_value(one) for name, one in value.items()}
+    except UnicodeEncodeError:
+        return "it holds half a surrogate pair, which is no character"
+    except RecursionError:
+        return "its lists or objects are nested too deeply"
+
+
+def _array_rows(source: TextSource) -> Iterator[Row]:
+    text = "".join(source.lines())
+    if fault := line_fault(text):
+        raise DataError(f"{source.name}: {fault}.")
+    try:
+        values = json.loads(text, object_pairs_hook=_keys_once)
+    except json.JSONDecodeError as error:
+        # Lines that happen to begin with a bracket are told as lines.
+        raise DataError(
+            f"{source.name}, row {error.lineno}: it is not valid JSON: {error.msg} at column "
+            f"{error.colno}. Expected one array of objects, or one object a line."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source.name} is not valid JSON: {error}") from error
+    for row, value in enumerate(values, start=1):
+        yield row, _object_or_fault(value)

@@ -34,16 +34,10 @@ class TextSource:
     """A file or a stream whose lines can be looked at before they are read."""
 
     def __init__(self, path: Path | None, stream: IO[bytes] | None, encoding: str | None) -> None:
-        """Open a regular file by `path`, or look at the beginning of `stream`.
-
-        Args:
-            path: A regular file, or None.
-            stream: Read once; only where `path` is None.
-            encoding: As the user states it; None is detected.
-        """
+        """Open a regular file by `path`, or look at the beginning of a stream, read once."""
         self._path, self._stream = path, stream
         self.name = str(path) if path else getattr(stream, "name", "standard input")
-        self.head = _first_chunk(stream, encoding) if stream else _first_bytes(path)
+        self.head = _first_chunk(stream, encoding) if stream else next(self._chunks(), b"")
         self.encoding, self.note = self._detect(encoding)
 
     @property
@@ -160,12 +154,6 @@ def line_fault(line: str) -> str | None:
         byte = ord(found[0]) - 0xDC00
         return f"byte 0x{byte:02X} is not valid in this encoding; state another with --encoding"
     return None
-
-
-def _first_bytes(path: Path | None) -> bytes:
-    assert path is not None
-    with path.open("rb") as file:
-        return file.read(_CHUNK_BYTES)
 
 
 def _marked(head: bytes) -> str | None:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPM
 from footwork.encoder.dual import DualEncoder
 from footwork.images.decoding import decode_image
 from footwork.images.finding import find_images
-from footwork.models.checkpoints import TINY_CLIP
+from footwork.models.hub import TINY_CLIP
 from scripts.benchmarks.suite import Setting, seconds
 
 SEED = 0

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from footwork.models.checkpoints import resolve_model_id
+from footwork.models.hub import resolve_model_id
 
 
 def write_random_weights(folder: Path) -> None:

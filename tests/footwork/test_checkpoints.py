@@ -22,9 +22,8 @@ from footwork.models.checkpoints import (
     load_tokenizer,
     load_trained,
     model_commit,
-    resolve_model_id,
 )
-from footwork.models.hub import fetch_model
+from footwork.models.hub import fetch_model, resolve_model_id
 from footwork.models.image_classifiers import load_image_classifier
 from tests.hub import Hub
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier

@@ -15,7 +15,7 @@ from transformers import Blip2Config
 from footwork.encoder.dual import DualEncoder
 from footwork.errors import ConfigError, ModelError
 from footwork.inference.halving import unit_rows
-from footwork.models.checkpoints import IMAGE_PRESETS
+from footwork.models.hub import IMAGE_PRESETS
 from footwork.options import EncoderConfig
 from tests.dual_encoders import build_dual_encoder, draw_image
 from tests.models import build_base

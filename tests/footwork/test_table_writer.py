@@ -14,8 +14,8 @@ import pytest
 from footwork.console import print_csv
 from footwork.errors import ConfigError, DataError
 from footwork.tables.cells import text_of
-from footwork.tables.reader import read_table, write_rows
-from footwork.tables.writer import require_table
+from footwork.tables.reader import read_table
+from footwork.tables.writer import require_table, write_rows
 
 ADVICE = "Name a file in a folder that is there, where you may write and there is room."
 

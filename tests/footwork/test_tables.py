@@ -13,16 +13,9 @@ import pyarrow.parquet
 import pytest
 
 from footwork.errors import ConfigError, DataError
-from footwork.tables.format import Expected
-from footwork.tables.reader import (
-    DETECT,
-    SkippedRow,
-    Table,
-    TableFormat,
-    iterate_rows,
-    read_table,
-    write_rows,
-)
+from footwork.tables.layout import DETECT, Expected, TableFormat
+from footwork.tables.reader import SkippedRow, Table, iterate_rows, read_table
+from footwork.tables.writer import write_rows
 
 PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
 STRANGE_CELLS = [

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from footwork.errors import DataError
-from footwork.tables.reader import TableFormat, iterate_rows, read_table
+from footwork.tables.layout import TableFormat
+from footwork.tables.reader import iterate_rows, read_table
 
 PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from footwork.models.checkpoints import TINY_CLIP
+from footwork.models.hub import TINY_CLIP
 from scripts.tiny.captions import full_caption, varied_caption
 from scripts.tiny.drawing import (
     OUTLINES,

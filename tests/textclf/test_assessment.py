@@ -14,11 +14,10 @@ from footwork.errors import DataError
 from tests.models import build_base, build_classifier
 from tests.runs import train_here
 from tests.tables import sentiment_rows, write_table
-from textclf import TrainConfig
+from textclf import TrainConfig, sources
 from textclf.assessment import assess
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data import sources
-from textclf.data.options import LabelOptions
+from textclf.config import LabelOptions
 
 FLOAT32 = ClassifierOptions(precision="float32")
 

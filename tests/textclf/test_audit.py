@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.text import display_width
-from footwork.tables.reader import TableFormat, write_rows
-from tests.models import build_tokenizer
+from footwork.methods.adaptation import require_adaptable
+from footwork.methods.table import METHODS
+from footwork.models.checkpoints import load_shape, load_tokenizer
+from footwork.tables.layout import TableFormat
+from footwork.tables.writer import write_rows
+from tests.models import build_base, build_tokenizer
 from textclf.audit import tokens
 from textclf.audit.audit import Audit, audit_data
-from textclf.audit.cost import CostInput, estimate_cost
+from textclf.audit.cost import Cost, ModelSize, estimate_cost
 from textclf.audit.findings import Finding
-from textclf.audit.tokens import count_tokens
-from textclf.data.loading import DataOptions, Examples, load_data
+from textclf.audit.model import AuditedModel, open_model
+from textclf.audit.tokens import Vocabulary, count_tokens
+from textclf.config import TrainConfig
+from textclf.data import DataOptions, Examples, load_data
 
-COST = CostInput(
-    parameters=3_000_000,
-    trainable_parameters=100_000,
-    embedding_parameters=1_000_000,
+SIZE = ModelSize(parameters=3_000_000, embedding_parameters=1_000_000, encoder_parameters=1_900_000)
+RUN = TrainConfig(
+    method="lora",
     num_epochs=3,
     batch_size=8,
-    method="lora",
+    learning_rate=1e-3,
+    best_metric="accuracy",
+    mixed_precision="float32",
 )
 CLEAN = [
     (f"{word} film {i}", label)
@@ -40,12 +50,12 @@ CLEAN = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return build_tokenizer("bert")
+def vocabulary() -> Vocabulary:
+    return Vocabulary(build_tokenizer("bert").backend_tokenizer, 1)
 
 
 def audited(
-    folder: Path, tokenizer: Any, max_length: int = 64, **splits: Sequence[tuple[str, Any]]
+    folder: Path, vocabulary: Vocabulary, max_length: int = 64, **splits: Sequence[tuple[str, Any]]
 ) -> Audit:
     folder.mkdir(exist_ok=True)
     for name, rows in splits.items():
@@ -53,7 +63,7 @@ def audited(
             [{"text": text, "label": label} for text, label in rows], folder / f"{name}.jsonl"
         )
     data = load_data(str(folder), DataOptions(keep_going=True))
-    return audit_data(data, tokenizer, max_length, None)
+    return audit_data(data, vocabulary, max_length, None)
 
 
 def finding(audit: Audit, kind: str) -> Finding:
@@ -62,9 +72,9 @@ def finding(audit: Audit, kind: str) -> Finding:
     return found[0]
 
 
-def test_a_clean_set_has_nothing_to_tell(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_clean_set_has_nothing_to_tell(tmp_path: Path, vocabulary: Vocabulary) -> None:
     audit = audited(
-        tmp_path, tokenizer, train=CLEAN, dev=[("fine film", "pos"), ("dull film", "neg")]
+        tmp_path, vocabulary, train=CLEAN, dev=[("fine film", "pos"), ("dull film", "neg")]
     )
     assert audit.findings == ()
     assert audit.usable
@@ -72,7 +82,9 @@ def test_a_clean_set_has_nothing_to_tell(tmp_path: Path, tokenizer: Any) -> None
     assert "Nothing was found wrong." in audit.to_text()
 
 
-def test_repeated_contradicting_and_leaked_texts_are_named(tmp_path: Path, tokenizer: Any) -> None:
+def test_repeated_contradicting_and_leaked_texts_are_named(
+    tmp_path: Path, vocabulary: Vocabulary
+) -> None:
     train = [
         *CLEAN,
         ("Same  Text", "pos"),
@@ -80,23 +92,23 @@ def test_repeated_contradicting_and_leaked_texts_are_named(tmp_path: Path, token
         ("twist", "pos"),
         ("twist", "neg"),
     ]
-    audit = audited(tmp_path, tokenizer, train=train, dev=[("SAME text", "pos"), ("new", "neg")])
+    audit = audited(tmp_path, vocabulary, train=train, dev=[("SAME text", "pos"), ("new", "neg")])
     assert finding(audit, "duplicates").rows == {"train": [26, 28]}
     assert finding(audit, "conflicts").rows == {"train": [27, 28]}
     assert finding(audit, "leak_validation").rows == {"train": [25, 26], "validation": [1]}
     assert finding(audit, "conflicts").details["groups"] == [[["train", 27], ["train", 28]]]
 
 
-def test_empty_texts_are_no_duplicates(tmp_path: Path, tokenizer: Any) -> None:
-    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("", "pos"), (" ", "neg")], dev=CLEAN[:1])
+def test_empty_texts_are_no_duplicates(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("", "pos"), (" ", "neg")], dev=CLEAN[:1])
     assert finding(audit, "empty_texts").rows == {"train": [25, 26]}
     assert not any(one.kind in ("duplicates", "conflicts") for one in audit.findings)
 
 
-def test_lost_tokens_are_counted_exactly(tmp_path: Path, tokenizer: Any) -> None:
+def test_lost_tokens_are_counted_exactly(tmp_path: Path, vocabulary: Vocabulary) -> None:
     # One token a word, and two that the tokenizer adds.
     train = [*CLEAN, ("good " * 30, "pos"), ("bad " * 100, "neg")]
-    audit = audited(tmp_path, tokenizer, max_length=20, train=train, dev=CLEAN[:2])
+    audit = audited(tmp_path, vocabulary, max_length=20, train=train, dev=CLEAN[:2])
     cut = finding(audit, "truncated")
     assert cut.rows == {"train": [25, 26]}
     assert cut.details["tokens"] == 12 + 82
@@ -114,7 +126,7 @@ def test_words_are_added_up_only_where_that_gives_the_tokens_of_whole_texts(
     words = ["good", "film", "it's", "x", "gut!", "schön"]
     trained = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>"], show_progress=False)
     backend.train_from_iterator([" ".join(words), "good film x x"] * 9, trained)
-    own = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    own = Vocabulary(backend, 0)
     odd = ["", " x", "x  good", "good\u00a0film", "字" * 40, "x\n", "good film"]
     texts = odd + [" ".join(random.Random(i).choices(words, k=i % 9)) for i in range(80)]
     data = Examples(texts, texts[::-1], np.zeros(len(texts)), list(range(len(texts))), "t")
@@ -128,11 +140,11 @@ def test_words_are_added_up_only_where_that_gives_the_tokens_of_whole_texts(
 
 
 def test_a_large_table_says_how_its_tokens_are_counted(
-    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = audited(tmp_path, tokenizer, train=CLEAN, dev=CLEAN[:1])
+    before = audited(tmp_path, vocabulary, train=CLEAN, dev=CLEAN[:1])
     monkeypatch.setattr(tokens, "_PROOF_TEXTS", 3)
-    after = audited(tmp_path, tokenizer, train=CLEAN, dev=CLEAN[:1])
+    after = audited(tmp_path, vocabulary, train=CLEAN, dev=CLEAN[:1])
     assert after.splits == before.splits
     assert after.notes[-1].startswith(
         "Texts have the tokens of their words, as 3 that were counted"
@@ -140,47 +152,52 @@ def test_a_large_table_says_how_its_tokens_are_counted(
     assert after.notes[:-1] == before.notes
 
 
-def test_texts_of_another_script_are_named(tmp_path: Path, tokenizer: Any) -> None:
-    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("영화 좋아요 정말", "pos")], dev=CLEAN[:1])
+def test_texts_of_another_script_are_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    train = [*CLEAN, ("영화 좋아요 정말", "pos")]
+    audit = audited(tmp_path, vocabulary, train=train, dev=CLEAN[:1])
     assert finding(audit, "unknown_tokens").rows == {"train": [25]}
 
 
-def test_small_and_unbalanced_classes_are_named(tmp_path: Path, tokenizer: Any) -> None:
+def test_small_and_unbalanced_classes_are_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
     train = [*CLEAN, ("one", "rare"), *((f"few {i}", "few") for i in range(4))]
-    audit = audited(tmp_path, tokenizer, train=train, dev=CLEAN[:2])
+    audit = audited(tmp_path, vocabulary, train=train, dev=CLEAN[:2])
     assert finding(audit, "single_row_classes").rows == {"train": [25]}
     assert finding(audit, "small_classes").details["labels"] == ["few"]
     assert "'rare' 1" in finding(audit, "imbalance").message
     assert finding(audit, "not_validated").details["labels"] == ["few", "rare"]
 
 
-def test_labels_that_differ_in_case_are_named(tmp_path: Path, tokenizer: Any) -> None:
-    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("x y", "Pos")], dev=CLEAN[:1])
+def test_labels_that_differ_in_case_are_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("x y", "Pos")], dev=CLEAN[:1])
     assert finding(audit, "similar_labels").details["labels"] == ["Pos", "pos"]
 
 
-def test_labels_that_differ_in_kinds_of_dashes_are_named(tmp_path: Path, tokenizer: Any) -> None:
+def test_labels_that_differ_in_kinds_of_dashes_are_named(
+    tmp_path: Path, vocabulary: Vocabulary
+) -> None:
     names = ["non-toxic", "non\u2011toxic", "non\u2013toxic", "toxic"]
     train = [(f"text {i}", names[i % 4]) for i in range(60)]
-    audit = audited(tmp_path, tokenizer, train=train, dev=train[:2])
+    audit = audited(tmp_path, vocabulary, train=train, dev=train[:2])
     assert finding(audit, "similar_labels").details["labels"] == names[:3]
 
 
-def test_labels_that_are_written_in_two_ways_are_named(tmp_path: Path, tokenizer: Any) -> None:
+def test_labels_that_are_written_in_two_ways_are_named(
+    tmp_path: Path, vocabulary: Vocabulary
+) -> None:
     train = [(f"text {i}", ["1", "1.0", "01", "True", "2", "yes"][i % 6]) for i in range(60)]
-    audit = audited(tmp_path, tokenizer, train=train, dev=train[:2])
+    audit = audited(tmp_path, vocabulary, train=train, dev=train[:2])
     assert finding(audit, "similar_labels").details["labels"] == ["01", "1", "1.0", "True"]
 
 
-def test_a_label_on_every_row_is_named(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_label_on_every_row_is_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
     path = tmp_path / "d.jsonl"
     labels = [["any", "joy"], ["any"], ["any", "fear"]]
     write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(60)], path)
-    audit = audit_data(load_data(str(path)), tokenizer, 64, None)
+    audit = audit_data(load_data(str(path)), vocabulary, 64, None)
     assert finding(audit, "constant_labels").details["labels"] == ["any"]
     assert audit.usable
     write_rows([{"text": f"text {i}", "label": ["any", "all"]} for i in range(60)], path)
-    assert not audit_data(load_data(str(path)), tokenizer, 64, None).usable
+    assert not audit_data(load_data(str(path)), vocabulary, 64, None).usable
 
 
 @pytest.mark.parametrize(
@@ -193,19 +210,19 @@ def test_a_label_on_every_row_is_named(tmp_path: Path, tokenizer: Any) -> None:
     ],
 )
 def test_what_training_cannot_survive_makes_a_set_unusable(
-    tmp_path: Path, tokenizer: Any, train: Any, dev: Any, kind: str
+    tmp_path: Path, vocabulary: Vocabulary, train: Any, dev: Any, kind: str
 ) -> None:
-    audit = audited(tmp_path, tokenizer, train=train, dev=dev)
+    audit = audited(tmp_path, vocabulary, train=train, dev=dev)
     assert finding(audit, kind).severity == "error"
     assert not audit.usable
     assert "Usable: no" in audit.to_text()
 
 
-def test_skipped_rows_leave_a_set_usable(tmp_path: Path, tokenizer: Any) -> None:
+def test_skipped_rows_leave_a_set_usable(tmp_path: Path, vocabulary: Vocabulary) -> None:
     path = tmp_path / "d.jsonl"
     write_rows([{"text": t, "label": y} for t, y in [*CLEAN, ("no label", "")]], path)
     options = DataOptions(table_format=TableFormat(skip_bad_rows=True))
-    audit = audit_data(load_data(str(path), options), tokenizer, 64, None)
+    audit = audit_data(load_data(str(path), options), vocabulary, 64, None)
     assert finding(audit, "skipped").rows == {str(path): [25]}
     assert audit.usable
 
@@ -214,25 +231,28 @@ def test_skipped_rows_leave_a_set_usable(tmp_path: Path, tokenizer: Any) -> None
     ("task", "labels"), [("multi", [["a", "b"], ["a"], []]), ("regression", [1, 2.5, 7])]
 )
 def test_other_tasks_are_audited_too(
-    tmp_path: Path, tokenizer: Any, task: str, labels: list[Any]
+    tmp_path: Path, vocabulary: Vocabulary, task: str, labels: list[Any]
 ) -> None:
     path = tmp_path / "d.jsonl"
     write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(30)], path)
-    audit = audit_data(load_data(str(path), DataOptions(task=task)), tokenizer, 64, COST)
+    audit = audit_data(load_data(str(path), DataOptions(task=task)), vocabulary, 64, (SIZE, RUN))
     assert audit.usable
     assert audit.to_dict()["splits"]["train"]["rows"] == 27
     assert ("greatest" in audit.to_text()) == (task == "regression")
 
 
-def test_a_text_of_a_megabyte_is_audited(tmp_path: Path, tokenizer: Any) -> None:
-    audit = audited(tmp_path, tokenizer, train=[*CLEAN, ("good " * 200_000, "pos")], dev=CLEAN[:1])
+def test_a_text_of_a_megabyte_is_audited(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("good " * 200_000, "pos")], dev=CLEAN[:1])
     assert finding(audit, "truncated").details["tokens"] == 200_002 - 64
 
 
-def test_the_report_fits_a_terminal_and_json_has_all_rows(tmp_path: Path, tokenizer: Any) -> None:
+def test_the_report_fits_a_terminal_and_json_has_all_rows(
+    tmp_path: Path, vocabulary: Vocabulary
+) -> None:
     wide = "아주긴이름" * 12
-    train = [(f"some {word} film", label) for word in ("good", "bad") * 40 for label in ("a", wide)]
-    audit = audited(tmp_path, tokenizer, max_length=4, train=train, dev=train[:3])
+    words = ("good", "bad") * 40
+    train = [(f"some {word} film", label) for word in words for label in ("a", wide)]
+    audit = audited(tmp_path, vocabulary, max_length=4, train=train, dev=train[:3])
     text = audit.to_text()
     assert max(map(display_width, text.splitlines())) <= 100
     assert "and 150 more" in text
@@ -242,30 +262,104 @@ def test_the_report_fits_a_terminal_and_json_has_all_rows(tmp_path: Path, tokeni
     assert document["usable"] is True
 
 
-def test_pairs_are_counted_as_pairs(tmp_path: Path, tokenizer: Any) -> None:
+def test_pairs_are_counted_as_pairs(tmp_path: Path, vocabulary: Vocabulary) -> None:
     path = tmp_path / "d.jsonl"
     rows = [
         {"premise": "good film", "hypothesis": f"bad book {'the ' * (i + 1)}", "label": "ab"[i % 2]}
         for i in range(8)
     ]
     write_rows(rows, path)
-    audit = audit_data(load_data(str(path)), tokenizer, 64, None)
+    audit = audit_data(load_data(str(path)), vocabulary, 64, None)
     assert audit.splits["train"].longest_tokens in (3 + 2 + 2 + 8, 3 + 2 + 2 + 7)
     assert not any(one.kind == "duplicates" for one in audit.findings)
 
 
 def test_estimates_grow_with_the_work() -> None:
-    full = replace(COST, trainable_parameters=3_000_000, method="full")
-    lora, whole = (estimate_cost(cost, [20] * 100, [20] * 10) for cost in (COST, full))
+    def cost(method: str, tokens: int) -> Cost:
+        train, validation = np.full(100, tokens), np.full(10, 20)
+        return estimate_cost(SIZE, replace(RUN, method=method), train, validation)
+
+    lora, whole, longer = cost("lora", 20), cost("full", 20), cost("lora", 200)
     assert 0 < lora.memory_bytes < whole.memory_bytes
-    longer = estimate_cost(COST, [200] * 100, [20] * 10)
     assert longer.memory_bytes > lora.memory_bytes
     assert lora.tokens == 2000
     assert lora.device_flops > 0
     assert lora.minutes > 0
 
 
-def test_an_impossible_length_is_a_wrong_command(tmp_path: Path, tokenizer: Any) -> None:
+def spoil(folder: Path, file: str, **changed: Any) -> None:
+    settings = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(settings | changed))
+
+
+SHAPES: list[tuple[str, dict[str, Any]]] = [
+    ("bert", {}),
+    ("bert", {"type_vocab_size": 3, "id2label": {"0": "a", "1": "b", "2": "c"}}),
+    ("roberta", {}),
+    ("deberta-v2", {}),
+    ("deberta-v2", {"share_att_key": False, "norm_rel_ebd": "none", "type_vocab_size": 2}),
+    ("deberta-v2", {"position_biased_input": True, "position_buckets": -1}),
+    ("deberta-v2", {"relative_attention": False, "pos_att_type": []}),
+    ("tiny", {}),
+]
+
+
+@pytest.mark.parametrize(("family", "changed"), SHAPES)
+def test_the_files_of_a_model_tell_what_transformers_makes_of_them(
+    family: str, changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = family if family == "tiny" else str(build_base(tmp_path / "base", family))
+    if changed:
+        spoil(tmp_path / "base", "config.json", **changed)
+    tokenizer, shape = load_tokenizer(model_id), load_shape(model_id)
+    made = AuditedModel.of(shape, tokenizer)
+    for method in METHODS:  # none refuses a model of which only the files are read
+        require_adaptable(shape, method, checkpointing=True)
+    monkeypatch.setattr(AuditedModel, "of", None)
+    read, _ = open_model(TrainConfig(model_id=model_id))
+    assert read.size == made.size
+    assert read.vocabulary.unknown_id == made.vocabulary.unknown_id
+    texts = ["Good  film, bad\tbook", "영화 x\n", " the é", "the [SEP] film"]
+    read_ids, made_ids = (
+        [one.ids for one in each.vocabulary.tokenizer.encode_batch(texts)] for each in (read, made)
+    )
+    assert read_ids == made_ids
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("config.json", {"conv_kernel_size": 3}),
+        ("tokenizer_config.json", {"backend": None}),
+        ("tokenizer_config.json", {"unk_token": "no such token"}),
+        ("tokenizer.json", {"model": None}),
+    ],
+)
+def test_where_the_files_do_not_tell_all_transformers_is_asked(
+    file: str, changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = build_base(tmp_path / "base", "deberta-v2")
+    spoil(base, file, **changed)
+    asked = Mock(side_effect=ModelError("asked"))
+    monkeypatch.setattr("footwork.models.checkpoints.load_tokenizer", asked)
+    with pytest.raises(ModelError, match="asked"):
+        open_model(TrainConfig(model_id=str(base)))
+
+
+def test_an_audit_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    write_rows([{"text": t, "label": y} for t, y in CLEAN], tmp_path / "d.jsonl")
+    code = (
+        "import sys; from textclf.audit import cost; cost.computes_in_float32 = lambda _: True\n"
+        "from textclf.audit import model; model.computes_in_float32 = lambda _: True\n"
+        "from footwork.cli import run\n"
+        f"try: run(['textclf', 'audit', {str(tmp_path / 'd.jsonl')!r}, '--model', 'tiny'])\n"
+        "finally: sys.exit(len({'torch', 'transformers'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Usable: yes." in done.stdout) == (0, True), done.stderr
+
+
+def test_an_impossible_length_is_a_wrong_command(tmp_path: Path, vocabulary: Vocabulary) -> None:
     write_rows([{"text": t, "label": y} for t, y in CLEAN], tmp_path / "d.jsonl")
     with pytest.raises(ConfigError, match="`max_length` must be at least 1"):
-        audit_data(load_data(str(tmp_path / "d.jsonl")), tokenizer, 0, None)
+        audit_data(load_data(str(tmp_path / "d.jsonl")), vocabulary, 0, None)

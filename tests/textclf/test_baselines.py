@@ -7,7 +7,7 @@ import pytest
 
 from textclf import baselines
 from textclf.baselines import fit_baselines
-from textclf.data.loading import Examples, LabelledData
+from textclf.data import Examples, LabelledData
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"

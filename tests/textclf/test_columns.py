@@ -9,7 +9,7 @@ import pytest
 
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from textclf.data.loading import DataOptions, LabelledData, load_data
+from textclf.data import DataOptions, LabelledData, load_data
 
 
 def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> LabelledData:

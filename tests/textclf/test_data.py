@@ -19,9 +19,11 @@ import pytest
 
 from footwork.errors import ConfigError, DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from footwork.tables.reader import TableFormat, write_rows
-from textclf.data.columns import StatedColumns, choose_columns
-from textclf.data.loading import (
+from footwork.tables.layout import TableFormat
+from footwork.tables.writer import write_rows
+from textclf.columns import StatedColumns, choose_columns
+from textclf.config import LabelOptions
+from textclf.data import (
     DataOptions,
     Examples,
     LabelledData,
@@ -29,7 +31,6 @@ from textclf.data.loading import (
     load_table,
     read_examples,
 )
-from textclf.data.options import LabelOptions
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 

@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import constants
 
 from footwork.errors import ConfigError, DataError
-from footwork.tables.format import TableFormat
+from footwork.tables.layout import TableFormat
 from tests.hub import OTHER_TOKEN, Hub
-from textclf.data.sources import read_tables
+from textclf.sources import read_tables
 
 ROWS = "text,label\n" + "good,yes\nbad,no\n" * 10
 

@@ -19,7 +19,7 @@ from footwork.errors import ConfigError, DataError
 from footwork.tables.reader import RowStream
 from tests.models import build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.data.options import TextOptions
+from textclf.config import TextOptions
 from textclf.predict import open_rows, predict_rows, write_predictions
 
 

@@ -12,8 +12,8 @@ import pyarrow
 import pytest
 
 from footwork.errors import ConfigError, DataError
-from footwork.tables.reader import write_rows
-from textclf.data.loading import load_data
+from footwork.tables.writer import write_rows
+from textclf.data import load_data
 
 TRAIN = "text,label\n" + "".join(f"a text of {i},{'ab'[i % 2]}\n" for i in range(12))
 

@@ -13,9 +13,9 @@ import pytest
 from footwork.errors import DataError
 from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from footwork.tables.reader import TableFormat, write_rows
-from textclf.data.loading import DataOptions, LabelledData, load_data
-from textclf.data.rows import normalise_text, text_groups
+from footwork.tables.layout import TableFormat
+from footwork.tables.writer import write_rows
+from textclf.data import DataOptions, LabelledData, load_data, normalise_text, text_groups
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 

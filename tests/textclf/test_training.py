@@ -17,7 +17,10 @@ from tests.runs import train_here
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from tests.tasks import stopped_before_writing
 from textclf import TextClassifier, TrainConfig, train
-from textclf.task import TextTask, audit_for, audit_table
+from textclf.audit.audit import audit_data, audit_table
+from textclf.audit.model import AuditedModel
+from textclf.data import load_data
+from textclf.task import TextTask
 
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
 
@@ -152,8 +155,10 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     table = write_table(tmp_path / "t.csv", rows, ("text", "label"))
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
+    labelled = load_data(str(table), config)
     learner = train_module.plan(TextTask(), str(table), config, said.append)
-    before = audit_for(learner.data, learner.preparation, learner.model, learner.config)
+    model = AuditedModel.of(learner.model, learner.preparation)
+    before = audit_data(labelled, model.vocabulary, 128, (model.size, learner.config))
     alone = audit_table(table, config)
     assert alone.max_length == before.max_length == 128
     assert alone.splits["train"].lost_tokens > 0

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, HubUnreachable
 from footwork.evaluation.text import WIDTH, aligned, display_width, shorten
 from footwork.files.faults import counted, shortened
+from footwork.finetuning.config import FinetuningConfig
+from footwork.inference.tokens import room_for_texts
+from footwork.methods.table import METHODS, recipe_for
 from footwork.tables.labels import REGRESSION
-from textclf.audit.cost import Cost, CostInput, estimate_cost
+from textclf.audit.cost import Cost, ModelSize, estimate_cost
 from textclf.audit.findings import (
     Finding,
     bad_row_findings,
@@ -22,8 +25,10 @@ from textclf.audit.findings import (
     label_findings,
     text_findings,
 )
-from textclf.audit.tokens import TokenCounts, count_tokens, token_findings
-from textclf.data.loading import LabelledData
+from textclf.audit.model import open_model
+from textclf.audit.tokens import TokenCounts, Vocabulary, count_tokens, token_findings
+from textclf.config import DEFAULT_MODEL, TrainConfig
+from textclf.data import LabelledData, load_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +75,54 @@ class Audit:
         return {"usable": self.usable, **asdict(self)}
 
 
+def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
+    """Look a table over without training, every bad row at once; data is what `train` takes.
+
+    Where the default model cannot be reached, the tokens are those of `tiny`, and a note says so.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        DataError: The table cannot be read at all.
+        ModelError: The model that was named cannot be loaded.
+    """
+    config = config or TrainConfig()
+    labelled = load_data(data, replace(config, keep_going=True))
+    said: tuple[str, ...] = ()
+    try:
+        model, precision = open_model(config)
+    except HubUnreachable as error:
+        if config.model_id != DEFAULT_MODEL:
+            raise
+        said = (f"Tokens, time and memory are those of `tiny`. {error}",)
+        model, precision = open_model(replace(config, model_id="tiny", revision=None))
+    rates, rows = METHODS[config.method].rates["text"], len(labelled.train)
+    recipe = recipe_for(rates, model.size.encoder_parameters, rows, config.batch_size)
+    room_for_texts(model.vocabulary.tokenizer, config.max_length)
+    own, cut = config.within(model.size.positions)
+    own |= {"mixed_precision": precision}
+    settled, how = config.settled(labelled.task, recipe, f"{rows} rows", own)
+    labelled = replace(labelled, notes=(*labelled.notes, *said, how, *cut))
+    return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))
+
+
 def audit_data(
-    data: LabelledData, tokenizer: Any, max_length: int, cost: CostInput | None = None
+    data: LabelledData,
+    vocabulary: Vocabulary,
+    max_length: int,
+    run: tuple[ModelSize, FinetuningConfig] | None = None,
 ) -> Audit:
     """Count, compare and tokenize every text of a data set.
 
     Args:
         data: As `load_data` gives it.
-        tokenizer: The model's, of transformers.
+        vocabulary: The model's.
         max_length: Longest input, in tokens.
-        cost: The model and the run, for an estimate of time and memory; None for none.
+        run: The model and its settings, settled, to estimate time and memory of; None for none.
     """
     if max_length < 1:
         raise ConfigError(f"`max_length` must be at least 1, got {max_length}.")
     splits = data.splits
-    tokens = {name: count_tokens(split, tokenizer) for name, split in splits.items()}
+    tokens = {name: count_tokens(split, vocabulary) for name, split in splits.items()}
     findings = (
         *bad_row_findings(data),
         *class_findings(data),
@@ -92,9 +130,7 @@ def audit_data(
         *text_findings(data),
         *token_findings(data, tokens, max_length),
     )
-    kept = {name: np.minimum(one.lengths, max_length) for name, one in tokens.items()}
-    lengths = (kept["train"].tolist(), kept["validation"].tolist())
-    estimate = estimate_cost(cost, *lengths) if cost else None
+    kept = (np.minimum(tokens[name].lengths, max_length) for name in ("train", "validation"))
     proven = sum(counts.proven for counts in tokens.values())
     said = f"Texts have the tokens of their words, as {proven:,} that were counted whole have."
     return Audit(
@@ -104,7 +140,7 @@ def audit_data(
         splits={name: _summary(data, name, tokens[name], max_length) for name in splits},
         findings=findings,
         notes=(*data.notes, said) if proven else data.notes,
-        cost=estimate,
+        cost=estimate_cost(*run, *kept) if run else None,
     )
 
 
@@ -125,8 +161,6 @@ def _summary(data: LabelledData, name: str, tokens: TokenCounts, max_length: int
         amounts=amounts and (float(amounts[0]), float(amounts[1]), float(amounts[2])),
     )
 
-
-__all__ = ["Audit", "CostInput", "SplitSummary", "audit_data"]
 
 _SHOWN_ROWS = 10
 _SHOWN_CLASSES = 30

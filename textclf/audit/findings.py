@@ -13,9 +13,7 @@ import numpy as np
 from footwork.class_names import look_alike
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
-from footwork.tables.reader import SkippedRow
-from textclf.data.loading import Examples, LabelledData
-from textclf.data.rows import UNSEEN_LABEL, text_groups
+from textclf.data import UNSEEN_LABEL, Examples, LabelledData, text_groups
 
 _FEW_ROWS = 10
 _IMBALANCE = 10
@@ -49,9 +47,13 @@ def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
             (kind, [one for one in rows if one.kind != UNSEEN_LABEL]),
         ):
             if ones:
-                message = f"{counted(len(ones), 'row')} cannot be used; {ending}: {_reasons(ones)}."
+                reasons = shortened(dict.fromkeys(one.reason for one in ones), 3)
+                message = f"{counted(len(ones), 'row')} cannot be used; {ending}: {reasons}."
                 details = {"reasons": [[one.source, one.row, one.reason] for one in ones]}
-                yield Finding(which, severity, message, _by_source(ones), details)
+                places: dict[str, list[int]] = defaultdict(list)
+                for one in ones:
+                    places[one.source].append(one.row)
+                yield Finding(which, severity, message, dict(places), details)
 
 
 def class_findings(data: LabelledData) -> Iterator[Finding]:
@@ -210,12 +212,7 @@ def _leak_findings(
 
 
 def class_counts(data: LabelledData, split: Examples) -> dict[str, int]:
-    """Rows of each class; a row counts for each of its labels.
-
-    Args:
-        data: Names the classes; not for regression.
-        split: Of this data.
-    """
+    """Rows of each class; a row counts for each of its labels."""
     if data.task == MULTI_LABEL:
         counts = split.targets.sum(axis=0)
     else:
@@ -242,19 +239,8 @@ def _some(rows: Mapping[str, Iterable[int]]) -> dict[str, Sequence[int]]:
     return {name: ordered for name, numbers in rows.items() if (ordered := sorted(set(numbers)))}
 
 
-def _by_source(rows: Iterable[SkippedRow]) -> dict[str, list[int]]:
-    by_source: dict[str, list[int]] = defaultdict(list)
-    for one in rows:
-        by_source[one.source].append(one.row)
-    return dict(by_source)
-
-
-def _reasons(rows: Iterable[SkippedRow]) -> str:
-    return _list(list(dict.fromkeys(one.reason for one in rows)), shown=3, mark="")
-
-
-def _list(names: Sequence[str], shown: int = _SHOWN_LABELS, mark: str = "'") -> str:
-    return shortened((f"{mark}{name}{mark}" for name in names), shown)
+def _list(names: Sequence[str]) -> str:
+    return shortened((f"'{name}'" for name in names), _SHOWN_LABELS)
 
 
 def _classes(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +12,25 @@ from footwork.arrays import BoolArray, IntArray
 from footwork.files.faults import counted
 from footwork.inference.tokens import whole_characters
 from textclf.audit.findings import Finding
-from textclf.data.loading import Examples, LabelledData
+from textclf.data import Examples, LabelledData
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _TEXTS_A_CALL = 1000
 _PROOF_TEXTS = 1000  # on which adding words up is tried, of more than four times as many
 _KNOWN_WORDS = 100_000
 _WORD_CHARACTERS = 30  # on average; longer ones are a script without spaces
 _UNKNOWN = 1 << 32  # one number holds a word's tokens and, times this, how many are unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """How a model divides texts into tokens."""
+
+    tokenizer: Tokenizer
+    unknown_id: int
+    """Of the token for what no other stands for; -1 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,7 @@ class TokenCounts:
         return np.maximum(self.lengths - max_length, 0)
 
 
-def count_tokens(examples: Examples, tokenizer: Any) -> TokenCounts:
+def count_tokens(examples: Examples, vocabulary: Vocabulary) -> TokenCounts:
     """Count the tokens of every text, none of them cut.
 
     Of many texts each distinct word is tokenized once and the words' tokens are added up, as a
@@ -47,9 +59,9 @@ def count_tokens(examples: Examples, tokenizer: Any) -> TokenCounts:
 
     Args:
         examples: N texts or pairs.
-        tokenizer: A fast one of transformers.
+        vocabulary: The model's.
     """
-    counter = _Counter(tokenizer)
+    counter = _Counter(vocabulary)
     columns = [examples.texts] if examples.pairs is None else [examples.texts, examples.pairs]
     size = len(examples.texts)
     step = max(size // _PROOF_TEXTS, 1)
@@ -63,7 +75,7 @@ def count_tokens(examples: Examples, tokenizer: Any) -> TokenCounts:
         for start in range(0, size, _TEXTS_A_CALL):
             part = slice(start, start + _TEXTS_A_CALL)
             packed[part] += count(texts[part])
-    special = int(tokenizer.num_special_tokens_to_add(pair=len(columns) > 1))
+    special = vocabulary.tokenizer.num_special_tokens_to_add(len(columns) > 1)
     unknown, lengths = np.divmod(packed, _UNKNOWN)
     proven = len(proofs[0]) if by_word else 0
     return TokenCounts(lengths + special, unknown, special, proven)
@@ -72,11 +84,11 @@ def count_tokens(examples: Examples, tokenizer: Any) -> TokenCounts:
 class _Counter:
     """Tokens of texts and, times `_UNKNOWN`, how many of them are unknown."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._backend = tokenizer.backend_tokenizer
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._backend = vocabulary.tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._unknown_id = tokenizer.unk_token_id
+        self._unknown_id = vocabulary.unknown_id
         self._known: dict[str, int] = {}
         """Of each word after another one."""
         self._leading: dict[str, int] = {}
@@ -86,8 +98,8 @@ class _Counter:
         """Tokenize each text as it stands."""
         whole = [whole_characters(text) for text in texts]
         encoded = self._backend.encode_batch_fast(whole, add_special_tokens=False)
-        ids = (one.ids for one in encoded)
-        return np.array([len(i) + _UNKNOWN * i.count(self._unknown_id) for i in ids], np.int64)
+        ids, unknown = (one.ids for one in encoded), self._unknown_id
+        return np.array([len(i) + _UNKNOWN * i.count(unknown) for i in ids], np.int64)
 
     def add_words(self, texts: Sequence[str]) -> IntArray:
         """Add the words of each text up, if it is words with one space between."""
@@ -124,13 +136,7 @@ _WORST_ROWS = 10
 def token_findings(
     data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
 ) -> Iterator[Finding]:
-    """Texts that lose their end, and texts in a script that the tokenizer does not know.
-
-    Args:
-        data: All splits.
-        tokens: Of each split.
-        max_length: Longest input, in tokens.
-    """
+    """Texts that lose their end, and texts in a script that the tokenizer does not know."""
     lost = {name: counts.lost(max_length) for name, counts in tokens.items()}
     if rows := _rows_where(data, {name: cut > 0 for name, cut in lost.items()}):
         yield _truncated(data, tokens, lost, rows, max_length)

@@ -61,12 +61,7 @@ class StatedColumns:
 def choose_columns(
     columns: Mapping[str, Sequence[Any]], stated: StatedColumns, source: str
 ) -> Columns:
-    """Find the columns by their names, else by what they hold.
-
-    Args:
-        columns: All of the table, N cells each.
-        stated: Goes before what is found.
-        source: Named in errors.
+    """Find the columns by their names, else by what they hold; `source` is named in errors.
 
     Raises:
         DataError: A stated column is missing, or several would do; the columns are listed.
@@ -82,7 +77,9 @@ def choose_columns(
     if not labels and (named := _by_name(free, LABEL_NAMES)):
         labels = (named,)
     if not text or not labels:
-        identity = identity or _id_by_name(columns, [name for name in free if name not in labels])
+        usual = _by_name([name for name in free if name not in labels], ID_NAMES)
+        if usual and len(set(map(str, columns[usual]))) == len(columns[usual]):
+            identity = identity or usual
         profiles = [_profile(name, columns[name]) for name in columns]
         text, labels = _by_content(profiles, (text, labels, identity), source)
     return Columns(text, labels, (_note(text, labels),))
@@ -96,11 +93,7 @@ def find_text_columns(
 ) -> tuple[tuple[str, ...], str | None]:
     """The text columns of a table to be classified: those of the training, else what is obvious.
 
-    Args:
-        columns: Names of all.
-        trained: The model's, one, or two for pairs; empty where that is not known.
-        label: As of `StatedColumns`, if known.
-        source: Named in errors.
+    `trained` are the model's columns, empty where not known; `label` is as of `StatedColumns`.
 
     Returns:
         One, or two for pairs, and what is to be said of the choice.
@@ -111,7 +104,11 @@ def find_text_columns(
     by_key = {normalise_name(name): name for name in columns}
     found = tuple(name if name in columns else _alike(columns, name) for name in trained)
     if trained and all(found):
-        return tuple(map(str, found)), _by_place(columns, trained, source)
+        taken = f"texts are taken from {_quoted(trained)}, as trained."
+        note = f"{source} has no names of columns: {taken}"
+        # Numbers in place of names tell little.
+        told = unnamed(trained) and len(columns) != len(trained)
+        return tuple(map(str, found)), note if told else None
     labels = label_names(dict.fromkeys(columns), label) if label else ()
     other = (*LABEL_NAMES, *ID_NAMES, *map(normalise_name, labels))
     free = [name for name in columns if normalise_name(name) not in other]
@@ -137,13 +134,6 @@ def _alike(columns: Sequence[str], name: str) -> str | None:
     """The one column of this name in other letters."""
     alike = [column for column in columns if normalise_name(column) == normalise_name(name)]
     return alike[0] if len(alike) == 1 else None
-
-
-def _by_place(columns: Sequence[str], trained: Sequence[str], source: str) -> str | None:
-    """What to say where columns have numbers in place of names, which tell little."""
-    if len(columns) == len(trained) or not unnamed(trained):
-        return None
-    return f"{source} has no names of columns: texts are taken from {_quoted(trained)}, as trained."
 
 
 def _no_texts(columns: Sequence[str], trained: Sequence[str], source: str) -> str:
@@ -185,13 +175,6 @@ def _text_by_name(names: Sequence[str]) -> tuple[str, ...]:
 def _by_name(names: Sequence[str], known: Sequence[str]) -> str | None:
     by_key = {normalise_name(name): name for name in reversed(names)}
     return next((by_key[name] for name in known if name in by_key), None)
-
-
-def _id_by_name(columns: Mapping[str, Sequence[Any]], names: Sequence[str]) -> str | None:
-    name = _by_name(names, ID_NAMES)
-    if name is None or len({str(value) for value in columns[name]}) < len(columns[name]):
-        return None
-    return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,43 +1,52 @@
-"""Labelled texts, read from what the user has and split for training."""
+"""Labelled texts: from the tables of a data set to usable rows, in splits for training."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from datetime import date
+from decimal import Decimal
+from hashlib import blake2b
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray
+from footwork.arrays import BoolArray, IntArray
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.splits import hold_out, return_unseen, strata
+from footwork.files.faults import shortened
 from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
-from footwork.tables.format import TableFormat
 from footwork.tables.held import data_name
-from footwork.tables.label_kinds import infer_kind, kind_for_model
 from footwork.tables.labels import (
     REGRESSION,
     Cell,
+    Fault,
+    LabelKind,
     encode_targets,
+    infer_kind,
+    kind_for_model,
+    label_cells,
     name_classes,
     resolve_task,
+    split_cell,
 )
+from footwork.tables.layout import TableFormat
 from footwork.tables.reader import SkippedRow, Table
-from textclf.data.columns import Columns, StatedColumns, choose_columns
-from textclf.data.options import DataOptions, LabelOptions
-from textclf.data.rows import LabelledRows, label_cells_of, read_rows, text_groups
-from textclf.data.sources import SourceTables, read_tables
+from textclf.columns import Columns, StatedColumns, choose_columns
+from textclf.config import DataOptions, LabelOptions
+from textclf.sources import SourceTables, read_tables
 
 Notes = tuple[str, ...]
-_SHOWN_ROWS = 10
-
-
+UNUSABLE, UNSEEN_LABEL = "unusable", "unseen_label"
+"""Kinds of `SkippedRow`."""
 FIND_OUT = DataOptions()
 """Everything is found out."""
+_SHOWN_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,16 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def take(self, mask: BoolArray) -> Examples:
+        """Some of them."""
+        return replace(
+            self,
+            texts=list(compress(self.texts, mask)),
+            pairs=None if self.pairs is None else list(compress(self.pairs, mask)),
+            targets=self.targets[mask],
+            rows=list(compress(self.rows, mask)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,61 @@ class LabelledData:
         """`train`, `validation` and perhaps `test`."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """N texts with their labels as written."""
+
+    source: str
+    texts: list[str]
+    pairs: list[str] | None
+    labels: list[list[str]]
+    """One a row, or any number for multi-label."""
+    rows: list[int]
+    bad: tuple[SkippedRow, ...]
+    """Those that cannot be used, in the order of the file."""
+
+    def only_known(
+        self, names: Sequence[str], kind: LabelKind, whose: str = "the training data's"
+    ) -> LabelledRows:
+        """Move rows with labels that are not among `names`, those of `whose`, to the bad ones."""
+        if kind.task == REGRESSION:
+            return self
+        known = set(names)
+        unknown = [next((one for one in row if one not in known), None) for row in self.labels]
+        if not any(label is not None for label in unknown):
+            return self
+        counts = Counter(unknown)
+        reasons = [
+            label
+            and f"label {label!r} is not among {whose} ({shortened(names)}); "
+            f"it stands in {counts[label]} row{'s' * (counts[label] > 1)}"
+            for label in unknown
+        ]
+        return self.without(reasons, UNSEEN_LABEL)
+
+    def encoded(self, names: Sequence[str], task: str) -> Examples:
+        """With targets in the place of labels."""
+        targets = encode_targets(self.labels, names, task)
+        return Examples(self.texts, self.pairs, targets, self.rows, self.source, self.bad)
+
+    def without(self, reasons: Sequence[str | None], kind: str) -> LabelledRows:
+        """Move the rows for which there is a reason to the bad ones, as of this `kind`."""
+        good = [reason is None for reason in reasons]
+        bad = [
+            SkippedRow(row, reason, self.source, kind)
+            for row, reason in zip(self.rows, reasons, strict=True)
+            if reason is not None
+        ]
+        return replace(
+            self,
+            texts=list(compress(self.texts, good)),
+            pairs=None if self.pairs is None else list(compress(self.pairs, good)),
+            labels=list(compress(self.labels, good)),
+            rows=list(compress(self.rows, good)),
+            bad=tuple(sorted((*self.bad, *bad), key=lambda one: one.row)),
+        )
 
 
 def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
@@ -124,7 +198,7 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
     bad = tuple(row for split in splits.values() for row in split.bad)
     if not tolerant:
         raise_bad_rows(bad)
-    examples = {name: _examples(split, names, kind.task) for name, split in splits.items()}
+    examples = {name: split.encoded(names, kind.task) for name, split in splits.items()}
     train, validation, note = _with_validation(examples, kind.task, options)
     notes = _notes(found, (*columns.notes, *doubt, *kind.notes, *gaps, *withheld, *note))
     return LabelledData(
@@ -144,12 +218,9 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
 
 
 def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()) -> Table:
-    """Read one split to judge a model on.
+    """Read one split to judge a model on: test if there is one, else validation.
 
-    Args:
-        data: As for `load_data`; of several splits test is taken, else validation.
-        table_format: How text files are read.
-        names: Of columns that are stated or trained on; a first row that holds one is a header.
+    `names` are of columns that are stated or trained on.
 
     Raises:
         DataError: Something cannot be read.
@@ -166,13 +237,6 @@ def read_examples(
     table: Table, columns: Columns, options: LabelOptions, labels: tuple[str, ...], task: str
 ) -> Examples:
     """Take labelled texts out of a table, for a model that is already trained.
-
-    Args:
-        table: As `load_table` gives it.
-        columns: Of the table.
-        options: As for `load_data`; the columns are not looked at.
-        labels: The model's, in its order; empty for regression.
-        task: The model's.
 
     Raises:
         DataError: Rows are bad, a label is not among the model's, or no row is left.
@@ -195,18 +259,11 @@ def read_examples(
         raise_bad_rows(rows.bad)
     if not rows.texts:
         raise DataError(f"{table.source} has no row that can be used.")
-    return replace(_examples(rows, labels, task), notes=(*table.notes, *columns.notes, *kind.notes))
+    return replace(rows.encoded(labels, task), notes=(*table.notes, *columns.notes, *kind.notes))
 
 
 def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
-    """Raise a `DataError` that lists bad rows, if there are any.
-
-    Args:
-        bad: In the order of the files.
-
-    Raises:
-        DataError: The first rows, a line each, and how many there are.
-    """
+    """Raise a `DataError` that lists the first bad rows, if there are any, and how many."""
     if not bad:
         return
     shown = [f"{one.source}, row {one.row}: {one.reason}" for one in bad[:_SHOWN_ROWS]]
@@ -243,7 +300,11 @@ def _label_cells(
             continue
         absent = [name for name in columns.labels if find_name(table.columns, name) is None]
         if split == "test" and absent:
-            _require_names(table, tables["train"].columns, columns.text, absent)
+            # Labels, or texts, may stand under another name.
+            usual = {*map(normalise_name, tables["train"].columns), *ID_NAMES}
+            foreign = any(normalise_name(column) not in usual for column in table.columns)
+            for column in (*columns.text, *(absent if foreign else ())):
+                find_column(table.columns, column, table.source)
             why = f"has no column {absent[0]!r}"
         else:
             own = label_cells_of(table, columns)
@@ -256,16 +317,6 @@ def _label_cells(
                 continue
         notes.append(f"{table.source} {why}, so it is not used; `predict` can label it.")
     return cells, tuple(notes)
-
-
-def _require_names(
-    test: Table, train: Mapping[str, Any], text: Sequence[str], absent: Sequence[str]
-) -> None:
-    """Refuse a table without labels where they, or the texts, may stand under another name."""
-    usual = {*map(normalise_name, train), *ID_NAMES}
-    foreign = any(normalise_name(column) not in usual for column in test.columns)
-    for column in (*text, *(absent if foreign else ())):
-        find_column(test.columns, column, test.source)
 
 
 def _withheld(cells: Sequence[Cell]) -> set[str]:
@@ -302,17 +353,6 @@ def _first_row(train: Table, cells: Sequence[Cell]) -> Notes:
     return (f"Warning: {alone}; take it out if it is no data.",)
 
 
-def _examples(rows: LabelledRows, names: tuple[str, ...], task: str) -> Examples:
-    return Examples(
-        texts=rows.texts,
-        pairs=rows.pairs,
-        targets=encode_targets(rows.labels, names, task),
-        rows=rows.rows,
-        source=rows.source,
-        skipped=rows.bad,
-    )
-
-
 def _with_validation(
     examples: dict[str, Examples], task: str, options: DataOptions
 ) -> tuple[Examples, Examples, tuple[str, ...]]:
@@ -333,18 +373,7 @@ def _with_validation(
     if not held.any():
         raise DataError("No row can be held out for validation. Give a validation file.")
     note = f"No validation file: {held.sum()} of {len(held)} rows are held out, by label."
-    return _take(train, ~held), _take(train, held), (note,)
-
-
-def _take(examples: Examples, mask: BoolArray) -> Examples:
-    chosen = np.flatnonzero(mask)
-    return replace(
-        examples,
-        texts=[examples.texts[i] for i in chosen],
-        pairs=None if examples.pairs is None else [examples.pairs[i] for i in chosen],
-        targets=examples.targets[chosen],
-        rows=[examples.rows[i] for i in chosen],
-    )
+    return train.take(~held), train.take(held), (note,)
 
 
 def _notes(found: SourceTables, more: tuple[str, ...]) -> tuple[str, ...]:
@@ -358,13 +387,75 @@ def _notes(found: SourceTables, more: tuple[str, ...]) -> tuple[str, ...]:
     return (*found.notes, *notes, *more)
 
 
-__all__ = [
-    "FIND_OUT",
-    "DataOptions",
-    "Examples",
-    "LabelledData",
-    "load_data",
-    "load_table",
-    "raise_bad_rows",
-    "read_examples",
-]
+def read_rows(
+    table: Table, columns: Columns, kind: LabelKind, cells: Sequence[Cell]
+) -> LabelledRows:
+    """Take texts, and labels from `cells`, out of a table; columns and kind are the training's.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    texts, *second = (_column(table, name) for name in columns.text)
+    pairs = second[0] if second else None
+    # Labels recur: each text is read once, and rows share its list.
+    known = {cell: split_cell(cell, kind) for cell in {c for c in cells if isinstance(c, str)}}
+    labels = [known[c] if isinstance(c, str) else split_cell(c, kind) for c in cells]
+    reasons = [label.reason if isinstance(label, Fault) else None for label in labels]
+    for name, column in zip(reversed(columns.text), (*second, texts), strict=True):
+        reasons = [
+            text_fault(text, name) or reason for text, reason in zip(column, reasons, strict=True)
+        ]
+    rows = LabelledRows(
+        source=table.source,
+        texts=list(map(str, texts)),
+        pairs=None if pairs is None else list(map(str, pairs)),
+        labels=[[] if isinstance(label, Fault) else label for label in labels],
+        rows=table.rows,
+        bad=table.skipped,
+    )
+    return rows.without(reasons, UNUSABLE) if any(reasons) else rows
+
+
+def label_cells_of(table: Table, columns: Columns) -> list[Cell]:
+    """What stands in the label columns.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    return label_cells([_column(table, name) for name in columns.labels])
+
+
+def _column(table: Table, name: str) -> list[Any]:
+    return table.columns[find_column(table.columns, name, table.source)]
+
+
+def text_fault(value: Any, column: str) -> str | None:
+    """Why a cell is no text, or None: numbers and dates are what they are written as.
+
+    An empty text is one.
+    """
+    written = isinstance(value, (str, int, float, Decimal, date)) and not isinstance(value, bool)
+    # NaN, and the NaT of pandas, are not themselves.
+    if value is None or (written and value != value):
+        return f"there is no text in {column!r}"
+    if written and value not in (math.inf, -math.inf):
+        return None
+    kind = "bytes that are not UTF-8" if isinstance(value, bytes) else type(value).__name__
+    return f"{column!r} must hold a text, got {value if written else kind}"
+
+
+def normalise_text(text: str) -> str:
+    """What two texts have in common if they differ in case and whitespace only."""
+    return " ".join(text.casefold().split())
+
+
+def text_groups(texts: Sequence[str], pairs: Sequence[str] | None) -> IntArray:
+    """A number for each row, (N,), the same for rows with the same normalised text."""
+    keys = map(normalise_text, texts)
+    if pairs is not None:
+        keys = map("{}\0{}".format, keys, map(normalise_text, pairs))
+    digests = (blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8) for key in keys)
+    # Numbers, not an object a text; groups are numbered as they first come.
+    hashes = np.fromiter((int.from_bytes(one.digest()) for one in digests), np.uint64, len(texts))
+    _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[groups]

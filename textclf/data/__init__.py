@@ -1,1 +1,0 @@
-"""From a table to labelled texts in splits."""
