@@ -146,7 +146,7 @@ def predict(
 
     Args:
         model: A trained folder, or the Hub id (owner/name) that it was pushed to.
-        data: A table of texts, or `-` for standard input.
+        data: A table of texts, the id of a data set on the Hub, or `-` for standard input.
         out: File to write, .csv, .tsv, .jsonl or .parquet; without it, CSV on standard output.
         input_format: auto, lines (each line is one text), csv, tsv or jsonl.
         options: How the table is read.

@@ -20,6 +20,7 @@ from footwork.tables.writer import write_rows
 from textclf.columns import find_text_columns
 from textclf.config import TextOptions
 from textclf.data import text_fault
+from textclf.sources import hub_rows
 
 if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
@@ -71,7 +72,8 @@ def open_rows(
     """Read rows one by one, in bounded memory.
 
     Args:
-        source: A file, `-` for standard input, or a table as `held_rows` takes it.
+        source: A file, `-` for standard input, the id of a data set on the Hub (`owner/name` or
+            `owner/name:config`: its test if it has one), or a table as `held_rows` takes it.
         input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
         table_format: What is stated of a table; the rest is detected.
         names: Of columns that are stated or trained on; a first row that holds one is a header.
@@ -83,8 +85,11 @@ def open_rows(
         raise ConfigError(
             f"`format` must be one of {', '.join(get_args(InputFormat))}, got {input_format!r}."
         )
+    skip = table_format.skip_bad_rows
     if is_held(source):
-        return held_rows(source, skip_bad_rows=table_format.skip_bad_rows)
+        return held_rows(source, skip_bad_rows=skip)
+    if (of_hub := hub_rows(str(source), skip)) is not None:
+        return of_hub
     path = None if source == STANDARD_INPUT else Path(source).expanduser()
     if input_format not in ("lines", "jsonl"):
         if input_format in _DELIMITERS and table_format.delimiter is None:
@@ -99,7 +104,7 @@ def open_rows(
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     lines = (line_fault(line) or {"text": line.rstrip("\r\n")} for line in text.lines())
     rows, notes = json_rows(text) if input_format == "jsonl" else (enumerate(lines, start=1), ())
-    result = RowStream(text.name, rows, table_format.skip_bad_rows)
+    result = RowStream(text.name, rows, skip)
     result.notes = (*((text.note,) if text.note else ()), *notes)
     return result
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from logging import CRITICAL
 from pathlib import Path
@@ -17,7 +17,7 @@ from footwork.errors import ConfigError, DataError, error_text
 from footwork.files.faults import shortened
 from footwork.tables.held import data_name, held_rows, is_held
 from footwork.tables.layout import Expected, TableFormat
-from footwork.tables.reader import TABLE_ENDINGS, Table, gathered, read_table
+from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trainval"),
@@ -71,7 +71,32 @@ def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = (
         return _read_files({"train": path}, table_format, names)
     if path.suffix.lower() in TABLE_ENDINGS or not _HUB_ID.fullmatch(data):
         raise DataError(f"There is no file or folder {data!r}. Check the path.")
-    return _named_splits(load_hub_dataset(data), data, skip)
+    loaded = load_hub_dataset(data)
+    found = _named_splits(loaded, data, skip)
+    return replace(found, notes=(*_configuration_note(loaded, data), *found.notes))
+
+
+def hub_rows(data: str, skip_bad_rows: bool) -> RowStream | None:
+    """The rows to answer of a Hub data set: of test if there is one, else validation, else train.
+
+    Returns:
+        None where `data` is a file, or cannot be `owner/name` or `owner/name:config`.
+
+    Raises:
+        ConfigError: No configuration is named of several, or no split of these is there.
+        DataError: The Hub refuses it or gives no answer, or it cannot be loaded.
+    """
+    path = Path(data).expanduser()
+    may_be = "/" in data and _HUB_ID.fullmatch(data) and path.suffix.lower() not in TABLE_ENDINGS
+    if not may_be or path.exists():
+        return None
+    loaded = load_hub_dataset(data)
+    splits = split_keys(loaded, data)
+    key = next(splits[split] for split in ("test", "validation", "train") if split in splits)
+    rows = held_rows(loaded[key], f"{data} ({key})", skip_bad_rows=skip_bad_rows)
+    chosen = (f"Of {data} the {key} split is used.",) if len(loaded) > 1 else ()
+    rows.notes = (*_configuration_note(loaded, data), *chosen, *rows.notes)
+    return rows
 
 
 def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -189,15 +214,42 @@ def _read_files(
 
 
 def _named_splits(loaded: Mapping[str, Any], data: str, skip_bad_rows: bool) -> SourceTables:
-    splits = {}
-    for split, names in SPLIT_NAMES.items():
-        found = next((key for name in names for key in loaded if key.split("_")[0] == name), None)
-        if found is not None:
-            rows = held_rows(loaded[found], f"{data} ({found})", skip_bad_rows=skip_bad_rows)
-            splits[split] = gathered(rows)
-    if not splits:
-        raise ConfigError(f"{data} has none of the splits train, validation, test: {list(loaded)}.")
-    return _digested(splits)
+    keys = split_keys(loaded, data)
+    splits = {
+        split: gathered(held_rows(loaded[key], f"{data} ({key})", skip_bad_rows=skip_bad_rows))
+        for split, key in keys.items()
+    }
+    unread = [repr(key) for key in loaded if key not in keys.values()]
+    note = f"Not read of {data}, being no train, validation or test: {shortened(unread)}."
+    return replace(_digested(splits), notes=(note,) if unread else ())
+
+
+def split_keys(loaded: Mapping[str, Any], data: str) -> dict[str, str]:
+    """What a data set calls its train, validation and test.
+
+    Raises:
+        ConfigError: It has none of them.
+    """
+    keys = {
+        split: key
+        for split, names in SPLIT_NAMES.items()
+        if (key := next((k for name in names for k in loaded if k.split("_")[0] == name), None))
+    }
+    if not keys:
+        raise ConfigError(
+            f"{data} has none of the splits train, validation, test; it has "
+            f"{shortened(map(repr, loaded))}. Write those that you want as files of these names "
+            "into a folder (to_parquet of `datasets`), and name the folder."
+        )
+    return keys
+
+
+def _configuration_note(loaded: Mapping[str, Any], data: str) -> tuple[str, ...]:
+    """Which configuration was taken where none was named and it has a name of its own."""
+    name = getattr(next(iter(loaded.values())), "config_name", None)
+    if ":" in data or name in (None, "default"):
+        return ()
+    return (f"Of {data} the configuration {name!r} is read.",)
 
 
 def _digested(splits: dict[str, Table]) -> SourceTables:
@@ -208,6 +260,7 @@ def _digested(splits: dict[str, Table]) -> SourceTables:
 
 
 KIND = "data set"
+_LOOK_EVERY = 0.3  # seconds between two looks at what has come
 
 
 def load_hub_dataset(data: str) -> Any:
@@ -224,31 +277,33 @@ def load_hub_dataset(data: str) -> Any:
 
     from footwork.console import note
     from footwork.models.downloads import failure_text
-    from footwork.models.hub import offline_switch
+    from footwork.models.hub import offline_switch, require_address
 
     name, _, config = data.partition(":")
+    require_address()
     with _quiet():
         if constants.is_offline_mode():
             return _load_copy(name, config, f"{offline_switch()} is set")
         try:
-            _ask(name, patient=False)
+            size = _ask(name, patient=False)
         except HTTPError as error:
             reason = failure_text(error)
             try:
                 found = _load_copy(name, config, reason)
             except DataError as no_copy:
                 try:
-                    _ask(name, patient=True)
+                    size = _ask(name, patient=True)
                 except HTTPError:
                     raise no_copy from error
             else:
                 note(f"{reason}; taking the copy of {data} that this machine holds")
                 return found
-        return _load(name, config)
+        with _told(name, None if config else size):
+            return _load(name, config)
 
 
-def _ask(name: str, *, patient: bool) -> None:
-    """See that the Hub gives a data set."""
+def _ask(name: str, *, patient: bool) -> int:
+    """See that the Hub gives a data set; its size in bytes, all configurations together."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -257,13 +312,20 @@ def _ask(name: str, *, patient: bool) -> None:
 
     limit = constants.HF_HUB_ETAG_TIMEOUT
     try:
-        ask_hub(name, lambda: HfApi().dataset_info(name, timeout=limit), patient=patient)
+        info = ask_hub(
+            name,
+            lambda: HfApi().dataset_info(name, timeout=limit, files_metadata=True),
+            patient=patient,
+        )
+        return sum(file.size or 0 for file in info.siblings or ())
     except HfHubHTTPError as error:
         if error.response.status_code in REFUSALS:
             raise DataError(refusal(error, name, None, KIND)) from error
         raise
     except ValueError as error:  # no id of the Hub, or no JSON
         what = error_text(error)
+        if isinstance(error, json.JSONDecodeError):
+            what = "what answers there is no model hub; check HF_ENDPOINT and the proxy"
         raise DataError(
             f"There is no file or folder {name}, and {constants.ENDPOINT} gives no data set of "
             f"this name: {what}. Check the path."
@@ -274,6 +336,7 @@ def _load(name: str, config: str) -> Any:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+    from yaml import YAMLError
 
     from footwork.models.downloads import Patience, failure_text
     from footwork.models.hub import gate_text, page_of
@@ -290,7 +353,7 @@ def _load(name: str, config: str) -> Any:
             except HTTPError:
                 reason = failure_text(error)
                 raise DataError(f"{name} cannot be downloaded: {reason}. Try again.") from error
-        except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        except (OSError, ValueError, RuntimeError, DatasetsError, YAMLError) as error:
             if "scripts are no longer supported" in str(error):
                 raise DataError(
                     f"{name} is made by a program of its own, which is not run. Look at "
@@ -343,6 +406,12 @@ def _load_copy(name: str, config: str, reason: str) -> Any:
     try:
         return load_dataset(name, config or None)
     except (OSError, ValueError, RuntimeError) as error:
+        if several := re.search("configurations in the cache: (.+)", str(error)):
+            first = several[1].split(", ")[0]
+            raise ConfigError(
+                f"{reason}, and of {name} this machine holds copies of several configurations: "
+                f"{several[1]}. Name one: {name}:{first}"
+            ) from error
         hint = "Run it once with a connection"
         if former[1]:
             hint = f"Unset {offline_switch()} to download it"
@@ -356,8 +425,41 @@ def _load_copy(name: str, config: str, reason: str) -> Any:
 
 
 @contextmanager
+def _told(name: str, total: int | None) -> Iterator[None]:
+    """Within the block what comes of a data set is told, by what its place in the cache grows."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    from footwork.console import Progress
+
+    folder = repo_folder_name(repo_id=name, repo_type="dataset")
+    blobs = Path(constants.HF_HUB_CACHE, folder, "blobs")
+
+    def held() -> int:
+        with suppress(OSError):  # a file is renamed when it is whole
+            return sum(path.stat().st_size for path in blobs.iterdir())
+        return 0
+
+    done, before = threading.Event(), held()
+
+    def watch() -> None:
+        with Progress(f"downloading {name}", "B") as progress:
+            while not done.wait(_LOOK_EVERY):
+                if (come := held() - before) > 0:
+                    progress.show(come, total)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watching.join()
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
-    """Within the block no library tells of its retries, nor draws bars where nobody watches."""
+    """Within the block no library tells of its retries, nor draws bars of its own."""
     import datasets
     from huggingface_hub import utils
     from huggingface_hub.utils import logging
@@ -366,9 +468,8 @@ def _quiet() -> Iterator[None]:
         for log in (datasets.logging, logging):
             stack.callback(log.set_verbosity, log.get_verbosity())
             log.set_verbosity(CRITICAL)  # what fails is told once, where it is caught
-        if not sys.stderr.isatty():
-            for bars in (datasets, utils):
-                if not bars.are_progress_bars_disabled():
-                    stack.callback(bars.enable_progress_bars)
-                    bars.disable_progress_bars()
+        for bars in (datasets, utils):
+            if not bars.are_progress_bars_disabled():
+                stack.callback(bars.enable_progress_bars)
+                bars.disable_progress_bars()
         yield

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from footwork.errors import ConfigError, DataError
 from footwork.tables.layout import TableFormat
 from tests.hub import OTHER_TOKEN, Hub
+from textclf.predict import open_rows
 from textclf.sources import read_tables
 
 ROWS = "text,label\n" + "good,yes\nbad,no\n" * 10
@@ -115,3 +116,65 @@ def test_offline_says_how_to_go_online(hub: Hub, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DataError, match=r"HF_HUB_OFFLINE is set\. Unset HF_HUB_OFFLINE to "):
         read_tables("some/data", TableFormat())
     assert hub.requests == []
+
+
+def test_a_copy_that_is_taken_says_which_configuration_it_is(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("footwork.models.downloads._PAUSES", ())
+    hub.add("datasets/some/data", lay_out(tmp_path / "data", "en", "de"))
+    form = TableFormat()
+    read_tables("some/data:en", form)
+    hub.fail("/api/", 500)
+    assert "Of some/data the configuration 'en' is read." in read_tables("some/data", form).notes
+    hub.faults.clear()
+    read_tables("some/data:de", form)
+    hub.fail("/api/", 500)
+    with pytest.raises(ConfigError, match=r"holds copies of several .*: (de, en|en, de)\. Name o"):
+        read_tables("some/data", form)
+
+
+def test_splits_that_are_not_read_are_told(hub: Hub, tmp_path: Path) -> None:
+    folder = lay_out(tmp_path / "data", "train", "unsupervised")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n"
+        "  - {split: train, path: train/train.csv}\n"
+        "  - {split: unsupervised, path: unsupervised/train.csv}\n---\n"
+    )
+    hub.add("datasets/some/data", folder)
+    found = read_tables("some/data", TableFormat())
+    assert list(found.splits) == ["train"]
+    assert "being no train, validation or test: 'unsupervised'." in found.notes[0]
+    card = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(card.replace("split: train", "split: learn"))
+    hub.add("datasets/some/odd", folder)
+    with pytest.raises(ConfigError, match=r"it has 'learn', 'unsupervised'\. Write those that you"):
+        read_tables("some/odd", TableFormat())
+    (folder / "README.md").write_text("---\nconfigs: [\n---\n")
+    hub.add("datasets/some/spoilt", folder)
+    with pytest.raises(DataError, match="some/spoilt cannot be read as a data set: "):
+        read_tables("some/spoilt", TableFormat())
+
+
+def test_a_data_set_of_the_hub_is_answered(hub: Hub, tmp_path: Path) -> None:
+    folder = lay_out(tmp_path / "data")
+    (folder / "test.csv").write_text("text,label\ngood,yes\n")
+    hub.add("datasets/some/data", folder)
+    stream = open_rows("some/data")
+    assert [cells for _, cells in stream] == [{"text": "good", "label": "yes"}]
+    assert "Of some/data the test split is used." in stream.notes
+    with pytest.raises(DataError, match="no file or folder some/none, and no data set"):
+        open_rows("some/none")
+
+
+def test_what_comes_of_a_data_set_is_told(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("textclf.sources._LOOK_EVERY", 0.001)
+    monkeypatch.setattr("footwork.console.BETWEEN", 0)
+    monkeypatch.setattr("footwork.console._SHARE", 0)
+    folder = lay_out(tmp_path / "data")
+    (folder / "train.csv").write_text("text,label\n" + "good,yes\nbad,no\n" * 200_000)
+    hub.add("datasets/some/data", folder)
+    read_tables("some/data", TableFormat())
+    assert "downloading some/data" in capsys.readouterr().err
