@@ -33,7 +33,7 @@ GUARDS = frozenset(
         *("write_sidecar", "distinct_files", "_Execution._place"),
         *("is_folder", "why_missing", "natural_key", "has_image_ending", "is_visible", "name_key"),
         *("FolderReader._entries.<locals>.<lambda>", "_Finder._add_file", "<lambda>"),
-        *("_compare", "_place", "_renewed", "_worth", "_pixels", "fspath", "_path_normpath"),
+        *("_compare", "_move", "_renewed", "_worth", "_pixels", "fspath", "_path_normpath"),
         "_path_splitroot_ex",  # of Python 3.13
         *("_state_of", "_digest"),
     }

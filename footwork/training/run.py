@@ -47,6 +47,8 @@ WEIGHTS = "model.safetensors"
 MOMENTS = "optimizer.safetensors"
 CHECKPOINT_SETTINGS = "training.json"
 TRAINER_STATE = "trainer_state.json"
+BEFORE = {"decode": "draft"}
+"""What versions did that had no such setting yet."""
 MAY_CHANGE = frozenset(
     {
         "gradient_accumulation_steps",
@@ -147,7 +149,7 @@ def begin_run(
         settings = json.loads(json.dumps(settings | {"replaces": place.replaces}))
         if not (run / SETTINGS).exists():
             write_json(run / SETTINGS, settings)
-        former = read_json(run / SETTINGS)
+        former = BEFORE | read_json(run / SETTINGS)
         changed = [
             f"{name} was {former.get(name)!r}, is {value!r}"
             for name, value in settings.items()
