@@ -13,7 +13,7 @@ import pytest
 
 from footwork.errors import ConfigError, Interrupted
 from footwork.files.folders import MANIFEST, write_json
-from footwork.training.run import SETTINGS, check_run, held, newest_checkpoint, resumable
+from footwork.training.run import SETTINGS, begin_run, check_run, held, newest_checkpoint, resumable
 from tests.models import build_base
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table
@@ -125,6 +125,17 @@ def test_what_is_published_is_not_resumed_though_a_kill_left_its_run(tmp_path: P
         write_json(tmp_path / folder / name, {"replaces": False})
     with pytest.raises(ConfigError, match="finished: there is nothing to resume"):
         check_run(tmp_path / "out", "resume")
+
+
+def test_a_run_goes_on_with_the_settings_it_began_with(tmp_path: Path) -> None:
+    """A version before decoded in one way, and wrote of none."""
+    (tmp_path / "out.training").mkdir()
+    write_json(tmp_path / "out.training" / SETTINGS, {"replaces": False, "seed": 1})
+    place = check_run(tmp_path / "out", "resume")
+    assert begin_run(place, {"seed": 1, "decode": "draft"}, "resume", print) is None
+    said = "was started with other settings: decode was 'draft', is 'exact'. Use the same ones"
+    with pytest.raises(ConfigError, match=said):
+        begin_run(place, {"seed": 1, "decode": "exact"}, "resume", print)
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
