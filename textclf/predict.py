@@ -88,7 +88,7 @@ def open_rows(
     skip = table_format.skip_bad_rows
     if is_held(source):
         return held_rows(source, skip_bad_rows=skip)
-    if (of_hub := hub_rows(str(source), skip)) is not None:
+    if input_format == "auto" and (of_hub := hub_rows(str(source), skip)) is not None:
         return of_hub
     path = None if source == STANDARD_INPUT else Path(source).expanduser()
     if input_format not in ("lines", "jsonl"):

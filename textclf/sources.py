@@ -88,7 +88,14 @@ def hub_rows(data: str, skip_bad_rows: bool) -> RowStream | None:
     """
     path = Path(data).expanduser()
     may_be = "/" in data and _HUB_ID.fullmatch(data) and path.suffix.lower() not in TABLE_ENDINGS
-    if not may_be or path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError:
+        if not may_be:
+            return None
+    except OSError:  # it is there, or its name can be none
+        return None
+    else:
         return None
     loaded = load_hub_dataset(data)
     splits = split_keys(loaded, data)
@@ -290,7 +297,7 @@ def load_hub_dataset(data: str) -> Any:
             reason = failure_text(error)
             try:
                 found = _load_copy(name, config, reason)
-            except DataError as no_copy:
+            except (ConfigError, DataError) as no_copy:
                 try:
                     size = _ask(name, patient=True)
                 except HTTPError:

@@ -72,6 +72,7 @@ class VectorLabeller(ABC, Generic[Answer]):
     """C names, in the order of the scores."""
     notes: tuple[str, ...] = ()
     """What to know before it is used."""
+    answer: type[Answer]
     width: int
     """D, of an embedding."""
     together = 1
@@ -103,7 +104,7 @@ class VectorLabeller(ABC, Generic[Answer]):
             answers = self.label_embeddings(np.stack(rows), read) if rows else iter(())
             for file in batch:
                 if file.embedding is None:
-                    yield LabelledImage(file.path, None, fault=file.fault)
+                    yield self.answer(file.path, None, fault=file.fault)
                 else:
                     answer = next(answers)
                     yield replace(answer, note=file.note) if file.note else answer
@@ -146,6 +147,8 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     Raises:
         ConfigError: The labels or the templates cannot be used.
     """
+
+    answer = LabelledImage
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from footwork.evaluation.text import shorten
+from footwork.evaluation.text import display_width, shorten
 from footwork.files.paths import path_text
 from zeroshot.classifier import MANY, LabelledImage
 
@@ -71,14 +71,15 @@ def write_label_rows(
 
 def table_lines(rows: Iterable[Row], labels: Sequence[str]) -> Iterator[str]:
     """A table for the eye, line by line as the rows come."""
-    width = min(max(map(len, (*labels, NONE))), _LABEL_WIDTH)
+    width = min(max(map(display_width, (*labels, NONE))), _LABEL_WIDTH)
     yield f"{'label':<{width}}  score  path"
     for row in rows:
         if row["fault"] is not None:
             yield f"{'–':<{width}}      –  {row['path']}: {row['fault']}"
             continue
         label = shorten(", ".join(row["labels"]) or NONE, width)
-        yield f"{label:<{width}}  {row['score']:5.3f}  {row['path']}"
+        pad = " " * (width - display_width(label))
+        yield f"{label}{pad}  {row['score']:5.3f}  {row['path']}"
 
 
 def _schema(row: Row) -> Any:

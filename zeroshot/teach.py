@@ -78,6 +78,7 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         ModelError: It was taught with another encoder.
     """
 
+    answer = TaughtImage
     together = 64
     chunk = 4096
 

@@ -330,6 +330,13 @@ def test_the_files_of_a_model_tell_what_transformers_makes_of_them(
     ("file", "changed"),
     [
         ("config.json", {"conv_kernel_size": 3}),
+        ("config.json", {"num_attention_heads": 5}),
+        ("config.json", {"hidden_act": "foo"}),
+        ("config.json", {"num_labels": 5}),
+        ("config.json", {"pos_att_type": "c2p|p2c"}),
+        ("tokenizer_config.json", {"split_special_tokens": True}),
+        ("tokenizer_config.json", {"do_lower_case": True}),
+        ("tokenizer_config.json", {"extra_special_tokens": ["<new>"]}),
         ("tokenizer_config.json", {"backend": None}),
         ("tokenizer_config.json", {"unk_token": "no such token"}),
         ("tokenizer.json", {"model": None}),

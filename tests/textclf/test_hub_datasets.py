@@ -156,7 +156,9 @@ def test_splits_that_are_not_read_are_told(hub: Hub, tmp_path: Path) -> None:
         read_tables("some/spoilt", TableFormat())
 
 
-def test_a_data_set_of_the_hub_is_answered(hub: Hub, tmp_path: Path) -> None:
+def test_a_data_set_of_the_hub_is_answered(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = lay_out(tmp_path / "data")
     (folder / "test.csv").write_text("text,label\ngood,yes\n")
     hub.add("datasets/some/data", folder)
@@ -165,6 +167,11 @@ def test_a_data_set_of_the_hub_is_answered(hub: Hub, tmp_path: Path) -> None:
     assert "Of some/data the test split is used." in stream.notes
     with pytest.raises(DataError, match="no file or folder some/none, and no data set"):
         open_rows("some/none")
+    with pytest.raises(DataError, match="some/data cannot be read: No such file"):
+        open_rows("some/data", "lines")  # no data set has lines
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        open_rows(f"data/{'x' * 300}")
 
 
 def test_what_comes_of_a_data_set_is_told(

@@ -20,7 +20,8 @@ from zeroshot.classifier import (
     ZeroShotClassifier,
     ZeroShotOptions,
 )
-from zeroshot.rows import flat_row, label_row
+from zeroshot.cli import _Told
+from zeroshot.rows import flat_row, label_row, table_lines
 
 LABELS = ["cat", "dog", "fire truck"]
 PICTURES = [Path("cat.jpg"), Path("fire truck.jpg"), Path("violet quark.jpg")]
@@ -151,6 +152,24 @@ def test_of_very_many_labels_the_best_scores_are_given_and_the_note_says_so() ->
     assert json.loads(row["scores"]) == answer.scores
     assert list(row)[-1] == "scores"
     assert len(classifier(names[:MANY]).predict(PICTURES[:1])[0].scores) == MANY
+
+
+def test_what_is_kept_to_sort_the_files_has_no_scores() -> None:
+    told = _Told(keeps=True)
+    assert all(answer.scores for answer in told.passing(classifier().label_files(PICTURES)))
+    assert [(answer.label, answer.scores) for answer in told.kept] == [
+        ("cat", {}),
+        ("fire truck", {}),
+        (None, {}),
+    ]
+
+
+def test_wide_labels_that_differ_late_are_told_apart() -> None:
+    labels = ["黄色的小猫咪在草地上玩", "黄色的小猫咪在沙发上睡"]
+    answers = [LabelledImage(Path("a.jpg"), one, 0.5, labels=(one,)) for one in labels]
+    rows = map(label_row, answers)
+    _, *lines = table_lines(rows, labels)
+    assert [line.split()[0] for line in lines] == labels
 
 
 def test_a_file_that_cannot_be_read_is_an_answer_too() -> None:

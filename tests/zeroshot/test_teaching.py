@@ -65,7 +65,8 @@ def test_what_was_taught_is_known_after_loading(folder: Path, method: str) -> No
     paths.insert(2, folder.parent / "new" / "broken.jpg")
     streamed = list(loaded.label_files(paths))
     assert [one.path for one in streamed] == paths
-    assert streamed.pop(2).fault == "it ends too early"
+    broken = streamed.pop(2)
+    assert (broken.fault, broken.familiarity, broken.doubt) == ("it ends too early", None, None)
     assert [one.label for one in streamed] == [one.label for one in found]
     assert {path.name for path in run.folder.iterdir()} == {MANIFEST, WEIGHTS}
 

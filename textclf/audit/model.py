@@ -85,15 +85,31 @@ def _from_files(folder: Path) -> AuditedModel | None:
         config, tokens = (read_object(folder / f"{n}config.json") for n in ("", "tokenizer_"))
         if tokens["backend"] != "tokenizers" or "auto_map" in config or "auto_map" in tokens:
             return None
+        if config["hidden_size"] % config["num_attention_heads"] or (
+            config["hidden_act"] not in ("gelu", "gelu_new", "relu", "silu", "tanh")
+        ):
+            return None  # transformers tells what is wrong
         size = _SIZES[config["model_type"]](config)
         # Any fault of the file is a bare Exception.
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         unknown = tokenizer.token_to_id(tokens["unk_token"])
+        if not _is_as_saved(tokens, tokenizer):
+            return None
     except Exception:  # noqa: BLE001
         return None
     if unknown is None or tokenizer.get_vocab_size() <= len(tokenizer.get_added_tokens_decoder()):
         return None
     return AuditedModel(Vocabulary(tokenizer, unknown), size)
+
+
+def _is_as_saved(tokens: Mapping[str, Any], tokenizer: Any) -> bool:
+    """Whether tokenizer_config.json asks for nothing that tokenizer.json does not have."""
+    extra = tokens.get("extra_special_tokens") or ()
+    if tokens.get("split_special_tokens") or None in map(tokenizer.token_to_id, extra):
+        return False
+    normalizer = str(tokenizer.normalizer)
+    lowers = "Lowercase" in normalizer or "lowercase=True" in normalizer
+    return bool(tokens.get("do_lower_case", lowers)) == lowers
 
 
 def _bert_size(config: Mapping[str, Any]) -> ModelSize:
@@ -121,6 +137,8 @@ def _deberta_size(config: Mapping[str, Any]) -> ModelSize:
     """DeBERTa's of versions 2 and 3, without its rarer parts."""
     if not {"embedding_size", "attention_head_size", "conv_kernel_size"}.isdisjoint(config):
         raise KeyError("conv_kernel_size")
+    if not isinstance(config["pos_att_type"], list):
+        raise TypeError(config["pos_att_type"])
     width, inner = config["hidden_size"], config["intermediate_size"]
     positions, layers = config["max_position_embeddings"], config["num_hidden_layers"]
     absolute, relative = config["position_biased_input"], config["relative_attention"]
@@ -157,6 +175,8 @@ def _norm(width: int) -> int:
 
 def _num_labels(config: Mapping[str, Any]) -> int:
     """Transformers names two labels where a configuration names none."""
+    if "num_labels" in config:
+        raise KeyError("num_labels")
     return len(config.get("id2label", ("LABEL_0", "LABEL_1")))
 
 
