@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -278,6 +277,8 @@ class ServerPlace:
 
 
 def _digest(embedder: Embedder) -> str:
+    from hashlib import sha256  # 3 ms, which no query spends
+
     return sha256(embedder.fingerprint.encode()).hexdigest()[:_DIGITS]
 
 

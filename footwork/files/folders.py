@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from footwork.errors import ConfigError, ModelError
-from footwork.files.plain_files import content_of, read_document
+from footwork.files.plain_files import LONGEST, content_of, read_document
 
 MANIFEST = "footwork.json"
 _USUAL_FILES = (
@@ -226,7 +226,9 @@ def published_file(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
-        mode = target.stat().st_mode if target.exists() else 0o666 & ~_umask()
+        mode = 0o666 & ~_umask()
+        with suppress(OSError):  # nothing stands there, or not any more
+            mode = target.stat().st_mode
         temporary.chmod(stat.S_IMODE(mode))
         temporary.replace(target)
     finally:
@@ -240,14 +242,14 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
-def read_json(path: Path) -> Any:
-    """What `path` holds.
+def read_json(path: Path, longest: int | None = LONGEST) -> Any:
+    """What `path` holds, of at most `longest` bytes; None for what we wrote ourselves.
 
     Raises:
-        ModelError: It is missing or no JSON.
+        ModelError: It is missing, longer, or no JSON.
     """
     try:
-        return read_document(path)
+        return read_document(path, longest)
     except (OSError, ValueError) as error:
         raise ModelError(f"Cannot read {path}: {error}. Train or copy the folder again.") from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 
-_LONGEST = 1 << 26  # bytes of a document
+LONGEST = 1 << 26  # bytes of a document that anybody may have made
 
 
 def open_plain(path: Path) -> BufferedReader:
@@ -89,17 +89,17 @@ def parse_object(content: bytes | str) -> dict[str, Any]:
     return _require_object(_parse(content))
 
 
-def read_document(path: Path) -> Any:
-    """The JSON that a file holds.
+def read_document(path: Path, longest: int | None = LONGEST) -> Any:
+    """The JSON that a file of at most `longest` bytes holds; None for what we wrote ourselves.
 
     Raises:
         OSError: It is missing, or no regular file.
-        ValueError: It holds something else.
+        ValueError: It holds something else, or is longer.
     """
     with open_plain(path) as file:
-        content = file.read(_LONGEST + 1)
-    if len(content) > _LONGEST:
-        raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+        content = file.read(-1 if longest is None else longest + 1)
+    if longest is not None and len(content) > longest:
+        raise ValueError(f"it is longer than {longest:,} bytes")
     return _parse(content)
 
 

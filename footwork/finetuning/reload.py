@@ -68,13 +68,13 @@ def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> FloatAr
                 f"A fresh process cannot load the saved model: {reason[0]}. "
                 "Nothing was published; the checkpoints are kept."
             )
-        return np.array(read_json(answered), dtype=np.float32)
+        return np.array(read_json(answered, None), dtype=np.float32)
 
 
 def main(named: str, folder: str, asked: str, answered: str) -> None:
     """Answer the question of one file into another."""
     task: Task = resolve_name(named)()
-    logits = task.answer(Path(folder), read_json(Path(asked)))
+    logits = task.answer(Path(folder), read_json(Path(asked), None))
     write_json(Path(answered), logits.tolist())
 
 

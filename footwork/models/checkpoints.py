@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import textwrap
 import warnings
@@ -30,7 +29,7 @@ from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
-from footwork.files.plain_files import read_object
+from footwork.files.plain_files import read_document, read_object
 from footwork.methods.adaptation import adaptation_of, head_names
 from footwork.methods.table import adapter_in
 from footwork.models.deberta import accelerate_attention
@@ -499,12 +498,15 @@ def _tokenizer_reason(folder: Path) -> str:
     )
 
 
+_READ_JSON = re.compile(r"(\w+_)?config\.json|tokenizer\.json|vocab\.json|.*\.index\.json")
+
+
 def _broken_file(folder: Path) -> str | None:
     """Which file of a model is not of the kind that its name says, and why; a clause."""
     for path in sorted(folder.iterdir()):
         try:
-            if path.suffix == ".json":
-                json.loads(path.read_bytes())
+            if _READ_JSON.fullmatch(path.name):
+                read_document(path)
             elif path.suffix == ".safetensors":
                 with safe_open(path, "np"):
                     pass

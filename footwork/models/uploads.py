@@ -184,7 +184,7 @@ def copy_for_upload(folder: Path, target: Path, repository: str) -> None:
         if path.is_dir():
             (target / name).mkdir(parents=True, exist_ok=True)
         elif name.as_posix() in _WITH_PATHS:
-            document = public_document(read_json(path))
+            document = public_document(read_json(path, None))
             write_json(target / name, sealed(document) if path.name == MANIFEST else document)
         elif name.as_posix() == "README.md":
             card = path.read_text("utf-8").replace(PLACE, repository)

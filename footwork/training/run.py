@@ -220,13 +220,13 @@ def resumable(run: Path) -> Iterator[None]:
         with signals_handled(end):
             yield
     except (Exception, KeyboardInterrupt) as error:  # compiled code makes its own of the latter
-        outcome, newest = finished_outcome(run), newest_checkpoint(run)
         refused = isinstance(error, ConfigError | DataError | ModelError) and not begun_before
-        if refused and is_main_process() and outcome is None and not checkpoints(run):
+        if refused and is_main_process() and finished_outcome(run) is None and not checkpoints(run):
             shutil.rmtree(run, ignore_errors=True)
         # Without settings the run is not begun, or published: there is nothing to go on with.
         if not caught or not (run / SETTINGS).exists():
             raise
+        outcome, newest = finished_outcome(run), newest_checkpoint(run)
         kept = "before the first checkpoint: nothing is trained yet."
         if outcome is not None:
             kept = (

@@ -97,6 +97,7 @@ class Keepers:
         chosen = {
             row: [other for _, other in sorted(pairs, reverse=True)[:_CANDIDATES]]
             for row, pairs in likely.items()
+            if pairs
         }
         asked = sorted({row for mine, others in chosen.items() for row in (mine, *others)})
         by_path = self.store.vectors([self.records[row].path for row in asked])

@@ -127,6 +127,14 @@ def test_the_file_that_cannot_be_read_is_named(base: Path) -> None:
         load(base)
 
 
+def test_a_file_that_is_nested_without_end_is_the_models_fault(base: Path) -> None:
+    (base / "extra.json").write_text("[" * 200_000)  # nobody reads it
+    load(base)
+    (base / "config.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError, match=r"its config\.json cannot be read \(it is nested too"):
+        load(base)
+
+
 def test_a_tokenizer_of_an_unknown_class_is_named(base: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (base / name).unlink(missing_ok=True)

@@ -140,6 +140,21 @@ def test_the_best_is_kept_and_said_why(
     assert {(one.kind, one.verified) for one in group.duplicates} == {("exact", False)}
 
 
+def test_vectors_of_images_that_are_like_no_other_are_not_fetched(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.eye(8)
+    records = [record(f"/{n}", content=f"{n:064d}") for n in range(8)]
+    twins = [*map(unit, rows), unit(rows[0])]
+    records.append(record("/twin", content=f"{8:064d}"))
+    store.write(Changes(embedded=list(map(Embedded, records, twins))))
+    asked: list[str] = []
+    vectors = store.vectors
+    monkeypatch.setattr(store, "vectors", lambda paths: asked.extend(paths) or vectors(paths))
+    assert len(find_duplicates(store, look=False).groups) == 1
+    assert sorted(asked) == ["/0", "/twin"]
+
+
 def test_a_chain_of_likenesses_joins_nothing_that_differs(store: Store) -> None:
     angles = np.linspace(0, 1.5, 16)  # neighbours agree to a cosine of 0.995
     vectors = [unit([np.cos(angle), np.sin(angle), *[0] * 6]) for angle in angles]

@@ -15,8 +15,12 @@ import pytest
 
 from footwork.cli import main
 from footwork.errors import StoreError
+from search.index import ImageIndex
+from search.options import ModelOptions
 from search.place import ServerPlace
-from tests.search.collections import EMBEDDER, WIDTH, indexed, save_pictures
+from search.update.indexing import Indexer
+from tests.dual_encoders import build_dual_encoder
+from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_pictures
 from tests.search.drawn import draw_photos
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import ServerEngine
@@ -110,3 +114,21 @@ def test_a_refusal_tells_where_to_put_the_token(
     monkeypatch.setenv("FOOTWORK_STORE_TOKEN", "root:wrong")
     assert main(["search", "status", *where("photos")]) == 1
     assert "does not let you in" in capsys.readouterr().err
+
+
+def test_a_switch_of_model_changes_what_is_searched_at_its_end(
+    milvus_server: ServerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    at = replace(milvus_server.options("any"), token=TOKEN, collection="switched")
+    save_pictures(tmp_path / "photos", 3)
+    vectors = []
+    for seed in (1, 2):
+        model = build_dual_encoder(tmp_path / f"model-{seed}", seed=seed)
+        Indexer(ServerPlace(at), ModelOptions(model_id=str(model))).index([tmp_path / "photos"])
+        with ImageIndex.connect(at) as index:
+            assert index.store.embedder.model_id == str(model)
+            vectors.append(held(index.store))
+            assert index.query("a dog").nearest is not None
+    assert set(vectors[0]) == set(vectors[1])
+    assert vectors[0] != vectors[1]

@@ -186,13 +186,14 @@ class ApproximateIndex:
         nearest: IntArray = np.where(slots < index.ntotal, slots, -1)
         return nearest
 
-    def refresh(self, catalog: Catalog, vectors: FloatArray, typical: FloatArray) -> None:
+    def refresh(
+        self, vectors: FloatArray, covered: int, vectors_name: str, typical: FloatArray
+    ) -> None:
         """Build or extend it where that is worth while.
 
-        It is tuned by `typical`, (Q, D), vectors of texts as they will be asked for. `StoreError`
-        where it cannot be written.
+        It is tuned by `typical`, (Q, D), vectors of texts as they will be asked for; `covered` of
+        the vectors it knows already. `StoreError` where it cannot be written.
         """
-        covered = self.covers(catalog)
         if len(vectors) < FEWEST and not covered:
             self._discard()  # of vectors that a compaction has moved
             return
@@ -208,7 +209,7 @@ class ApproximateIndex:
         probes, recall = _tuned(index, vectors, typical)
         build = Build(
             file=f"approximate-{len(vectors)}.faiss",
-            vectors=catalog.vectors_name,
+            vectors=vectors_name,
             slots=len(vectors),
             trained=trained,
             probes=probes,

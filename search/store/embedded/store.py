@@ -120,7 +120,9 @@ class EmbeddedStore:
         if shrinks:
             compact(self.folder)
         with self._searching() as (catalog, vectors):
-            self._approximate.refresh(catalog, vectors, typical)
+            covered, name = self._approximate.covers(catalog), catalog.vectors_name
+        # Of what was there then: the log must not wait for a build of minutes.
+        self._approximate.refresh(vectors, covered, name, typical)
         empty_log(self._path)
         return keep_copy(self.folder)
 

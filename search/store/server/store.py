@@ -84,7 +84,8 @@ _LOADING = 600.0  # seconds
 _INDEXING = 60.0  # seconds that are waited for an index; the server goes on by itself
 _LABELLED_AT_ONCE = 1000
 _EVERY_FIELD = ["*", "vector"]
-_WITH_VECTOR = [*RECORD_FIELDS, *LABEL_FIELDS, "vector"]
+_WITHOUT_VECTOR = [*RECORD_FIELDS, *LABEL_FIELDS]
+_WITH_VECTOR = [*_WITHOUT_VECTOR, "vector"]
 _NOBODY = "state == 0"
 _READABLE = (State.PRESENT, State.ABSENT)
 _AWAY: Mapping[int, int] = {
@@ -268,7 +269,7 @@ class ServerStore:
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
         """What is known of some paths, with labels; unknown ones are left out."""
-        rows = self._fetch_paths(paths, [*RECORD_FIELDS, *LABEL_FIELDS])
+        rows = self._fetch_paths(paths, _WITHOUT_VECTOR)
         return {record.path: record for record in map(record_of, rows)}
 
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
@@ -338,20 +339,28 @@ class ServerStore:
             pages: Iterable[list[Row]] = self._pages(condition, fields)
         else:  # a little more, for what may be added meanwhile
             pages = [self._fetch(condition, fields, limit=min(_MOST_ROWS, count + 256))]
-        best: list[tuple[list[str], FloatArray]] = [([], np.zeros(0, np.float32))] * len(queries)
+        width = self.embedder.width
+        none: tuple[list[str], FloatArray, FloatArray] = (
+            *([], np.zeros(0, np.float32)),
+            np.zeros((0, width), np.float32),
+        )
+        best = [none] * len(queries)
         for rows in pages:
-            paths = [row["path"] for row in rows]
-            cosines = queries @ vectors_of(rows, self.embedder.width).T
-            for place, (kept, theirs) in enumerate(best):
-                names, values = [*kept, *paths], np.concatenate([theirs, cosines[place]])
+            paths, vectors = [row["path"] for row in rows], vectors_of(rows, width)
+            cosines = queries @ vectors.T
+            for place, (kept, values, theirs) in enumerate(best):
+                names, values = [*kept, *paths], np.concatenate([values, cosines[place]])
                 order = _best_first(values, names)[:top_k]
-                best[place] = [names[one] for one in order], values[order]
-        wanted = map(real_path, {path for paths, _ in best for path in paths})
-        known = {row["path"]: row for row in self._fetch_paths(wanted, _WITH_VECTOR)}
-        return [
-            _found([known[path] for path in paths if path in known], query, top_k)  # not deleted
-            for query, (paths, _) in zip(queries, best, strict=True)
-        ]
+                theirs = np.concatenate([theirs, vectors])[order]
+                best[place] = [names[one] for one in order], values[order], theirs
+        wanted = map(real_path, {path for paths, *_ in best for path in paths})
+        known = {row["path"]: row for row in self._fetch_paths(wanted, _WITHOUT_VECTOR)}
+        answers = []
+        for paths, values, vectors in best:
+            there = [place for place, path in enumerate(paths) if path in known]  # not deleted
+            records = [record_of(known[paths[place]]) for place in there]
+            answers.append(Found(records, values[there], vectors[there]))
+        return answers
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:  # noqa: ARG002
         """Not on a server: always a `ConfigError`."""
