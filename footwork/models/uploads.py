@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,12 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    validate_repo_id,
+)
 
 from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
@@ -148,7 +154,7 @@ def push_folder(folder: Path, repository: str) -> str:
         file, method = found
         _require_public_base(read_json(file)["base_model_name_or_path"], method)
     try:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, _bars_on_a_terminal():
             copy_for_upload(folder, Path(name), repository)
             address = _make(repository)
             upload = huggingface_hub.HfApi().upload_folder
@@ -191,6 +197,19 @@ def copy_for_upload(folder: Path, target: Path, repository: str) -> None:
             (target / name).write_text(card, "utf-8")
         else:
             (target / name).symlink_to(path.resolve())
+
+
+@contextmanager
+def _bars_on_a_terminal() -> Iterator[None]:
+    """Within the block the Hub's library draws bars only where somebody watches."""
+    hides = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    if hides:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hides:
+            enable_progress_bars()
 
 
 @contextmanager

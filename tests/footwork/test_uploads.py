@@ -12,6 +12,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
+from huggingface_hub.utils import are_progress_bars_disabled
 
 import footwork.models.downloads
 from footwork.errors import ConfigError, ModelError
@@ -216,6 +217,23 @@ def test_a_run_that_may_not_push_reads_no_data_and_leaves_no_folder(
     with pytest.raises(ConfigError, match="lets nothing be pushed"):
         finetune(images, tmp_path / "out", FinetuneConfig(**pushes))
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_an_upload_draws_no_bars_where_nobody_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = []
+    upload = StandInApi.upload_folder
+
+    def seen(api: StandInApi, **given: str) -> None:
+        hidden.append(are_progress_bars_disabled())
+        upload(api, **given)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", StandInApi)
+    monkeypatch.setattr(StandInApi, "upload_folder", seen)
+    push_folder(build_classifier(tmp_path / "model"), "owner/name")
+    assert hidden == [True]
+    assert not are_progress_bars_disabled()
 
 
 def test_a_hub_that_cannot_be_reached_leaves_the_folder(
