@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import copy
-import re
-import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -25,15 +21,13 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from footwork.errors import ConfigError, ModelError, error_text
+from footwork.errors import ConfigError, ModelError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
-from footwork.files.plain_files import read_document, read_object
 from footwork.methods.adaptation import adaptation_of, head_names
 from footwork.methods.table import adapter_in
 from footwork.models.deberta import accelerate_attention
-from footwork.models.downloads import damaged_file
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
 from footwork.models.hub import (
     ANOTHER_MODEL,
@@ -41,11 +35,11 @@ from footwork.models.hub import (
     Parts,
     fetch_model,
     model_folder,
-    page_of,
     repository_of,
     resolve_model_id,
     weight_files,
 )
+from footwork.models.load_faults import first_line, known_reason, pointer_reason, tokenizer_reason
 
 
 @contextmanager
@@ -150,7 +144,7 @@ def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
         with torch.device("meta"):
             return auto_class.from_config(config, trust_remote_code=False)
     except (ValueError, ImportError) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         told = "" if "Unrecognized configuration class" in reason else f": {reason.rstrip('.')}"
         raise ModelError(
             f"{model_id} is a {config.model_type}, of which transformers cannot make a model for "
@@ -308,8 +302,8 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
         return method.adaptation.load(folder, base)
     except Exception as error:
         lacking = isinstance(error, KeyError)
-        told = f"its files lack {error}." if lacking else f"{_first_line(error)} Check its files."
-        reason = _pointer_reason(folder) or told
+        told = f"its files lack {error}." if lacking else f"{first_line(error)} Check its files."
+        reason = pointer_reason(folder) or told
         raise ModelError(f"Cannot load the adapter in {name}: {reason}") from error
 
 
@@ -398,7 +392,7 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        reason = _pointer_reason(Path(folder)) or _known_reason(error, auto_class, Path(folder))
+        reason = pointer_reason(Path(folder)) or known_reason(error, auto_class, Path(folder))
         name = repository_of(Path(folder)) or model_id
         raise ModelError(
             f"Cannot load the model {name!r}: {reason.replace(folder, str(name))}"
@@ -406,135 +400,8 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     part = found[0] if isinstance(found, tuple) else found
     if auto_class is AutoTokenizer and len(part) <= len(set(part.all_special_tokens)):
         # transformers makes an empty one where it finds no files, or knows no class for them.
-        reason = _tokenizer_reason(Path(folder))
+        reason = tokenizer_reason(Path(folder))
         raise ModelError(f"Cannot load the model {model_id!r}: {reason}")
     if hasattr(part, "name_or_path"):
         part.name_or_path = resolved  # what is saved names the model, not a folder of the cache
     return found
-
-
-_NO_TOKENIZER = (
-    "it has no tokenizer (tokenizer.json, vocab.txt, spm.model or the like). Take a model that "
-    "has one, or a local folder to which you have added it."
-)
-_VOCABULARIES = ("vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model")
-_NO_PROCESSOR = (
-    "it has no preprocessor_config.json, so nothing says how its images are prepared. Take a model "
-    "that has one, or a local folder to which you have added it."
-)
-_OWN_CODE = (
-    "its configuration asks for code of its own (`auto_map`), and Footwork runs no code that comes "
-    "with a model. Take a model that transformers knows."
-)
-_NO_TYPE = (
-    "its config.json names no `model_type`, so nothing tells what kind of model it is. Take "
-    "another model; or, where you know the kind, a local folder with a config.json to which you "
-    'have added it ("model_type": "bert").'
-)
-_PICKLED_CODE = (
-    "its weights are a pickle that holds more than weights, or is broken, and Footwork runs no "
-    "code that comes with a model. Take a model with model.safetensors."
-)
-_NO_PROCESSOR_CLASS = (
-    "its preprocessor_config.json names no image processor that transformers knows. Take another "
-    "model, or a local folder in which you have put it right."
-)
-_LONGEST_REASON = 400  # characters; some of transformers' messages list all that it knows
-_LONGEST_POINTER = 1024  # bytes, by its specification
-_PACKAGE = re.compile(r"requires the (\S+) library|need to install (\S+) to|pip install ([\w-]+)")
-_NO_CLASS = re.compile(r"Unrecognized configuration class .*\.(\w+)Config'> .*?: (AutoModel\w*)\.")
-
-
-def _known_reason(error: Exception, auto_class: Any, folder: Path) -> str:
-    """Why a part cannot be loaded, and what to do: transformers' words where they are right."""
-    text = error_text(error)
-    if isinstance(error, ImportError):
-        # The packages are what the user is to install; before them stands a class.
-        packages = {"".join(found).lower().strip("`") for found in _PACKAGE.findall(text)}
-        needed = f"Install it: pip install {' '.join(sorted(packages))}" if packages else f"{text}."
-        return f"it needs a package that is not installed. {needed}"
-    if found := re.search("model type `(.+?)` but Transformers", text):
-        return (
-            f"its model type, {found[1]}, is unknown to transformers {transformers.__version__}. "
-            "If a later version knows it: pip install --upgrade transformers"
-        )
-    if found := _NO_CLASS.search(text):
-        return f"it is a {found[1]}, of which transformers has no {found[2]}. Take another model."
-    names = {path.name for path in folder.iterdir()}
-    unprepared = not names & {"preprocessor_config.json", "processor_config.json"}
-    for known, lacking in (
-        ("Weights only load failed" in text or "weights_only" in text, _PICKLED_CODE),
-        (auto_class is AutoTokenizer and "backend tokenizer" in text, _tokenizer_reason(folder)),
-        (unprepared and "processor" in text, _NO_PROCESSOR),
-        ("Unrecognized image processor" in text, _NO_PROCESSOR_CLASS),
-        ("trust_remote_code" in text, _OWN_CODE),
-        ("Should have a `model_type` key" in text, _NO_TYPE),
-    ):
-        if known:
-            return lacking
-    text = _broken_file(folder) or textwrap.shorten(text, _LONGEST_REASON, placeholder=" …")
-    advice, repository = "Check its files.", repository_of(folder)
-    if repository is not None and (damaged := damaged_file(folder)):
-        advice = (
-            f"{damaged} is not what the Hub announced: delete {folder.parents[1]} to download it "
-            "again."
-        )
-    elif repository is not None:
-        advice = f"That is how {page_of(repository)} has it: take another model or revision."
-    return f"{text}. {advice}"
-
-
-def _tokenizer_reason(folder: Path) -> str:
-    """Why a model has no tokenizer that can be used."""
-    vocabulary = next((name for name in _VOCABULARIES if (folder / name).exists()), None)
-    name = None
-    with suppress(OSError, ValueError):
-        name = read_object(folder / "tokenizer_config.json").get("tokenizer_class")
-    if name is None or vocabulary is None:
-        return _NO_TOKENIZER
-    return (
-        f"its tokenizer_config.json names a class, {name}, with which transformers "
-        f"{transformers.__version__} makes no tokenizer of its {vocabulary}. Take another model."
-    )
-
-
-_READ_JSON = re.compile(r"(\w+_)?config\.json|tokenizer\.json|vocab\.json|.*\.index\.json")
-
-
-def _broken_file(folder: Path) -> str | None:
-    """Which file of a model is not of the kind that its name says, and why; a clause."""
-    for path in sorted(folder.iterdir()):
-        try:
-            if _READ_JSON.fullmatch(path.name):
-                read_document(path)
-            elif path.suffix == ".safetensors":
-                with safe_open(path, "np"):
-                    pass
-        except (OSError, ValueError, SafetensorError) as error:
-            return f"its {path.name} cannot be read ({error_text(error).rstrip('.')})"
-    return None
-
-
-def _pointer_reason(folder: Path) -> str | None:
-    """Why a model cannot be loaded that was copied without git-lfs, and what to do."""
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.stat().st_size > _LONGEST_POINTER:
-            continue
-        if path.read_bytes().startswith(b"version https://git-lfs.github.com/spec/"):
-            hint = f"In {folder}: git lfs pull. Or download it: hf download OWNER/NAME"
-            maker = "whoever copied it had no git-lfs"
-            if repository := repository_of(folder):
-                maker = "whoever pushed it had no git-lfs"
-                hint = (
-                    "No download mends that: take another model or revision, or tell its owners at "
-                    f"{page_of(repository)}/discussions"
-                )
-            return (
-                f"its {path.name} is not the file itself but a pointer of Git LFS to it "
-                f"({path.stat().st_size} bytes): {maker}. {hint}."
-            )
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
