@@ -17,11 +17,9 @@ from footwork.finetuning.card import PLACE
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
 from footwork.finetuning.train import train as train_task
-from footwork.inference.features import compute_features, head_only, require_features
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
-from footwork.methods.table import METHODS
 from footwork.models.checkpoints import (
     load_classifier,
     load_shape,
@@ -32,6 +30,7 @@ from footwork.models.checkpoints import (
 )
 from footwork.models.heads import HeadOrigin
 from footwork.models.hub import TEXT_PRESETS
+from footwork.models.pooling import READINGS
 from footwork.options import Precision
 from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing
@@ -114,19 +113,6 @@ class TokenizedRows(EncodedRows):
         frugal = InferenceConfig(precision=kind, workers=1, packed=False)
         return SequenceModel(model, frugal).logits(self._part(split, rows))
 
-    def features(self, model: Any, split: str, rows: range, precision: str) -> torch.Tensor:
-        """One pooled state a text, or two."""
-        return compute_features(model, self._part(split, rows), cast("Precision", precision))
-
-    def head_alone(self, model: Any) -> AbstractContextManager[torch.nn.Module]:
-        """The model itself, something that knows the features in the place of its encoder."""
-        return head_only(model)
-
-    def head_inputs(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Features where token ids would stand."""
-        mask = torch.ones((len(features), 1), dtype=torch.long, device=features.device)
-        return {"input_ids": features, "attention_mask": mask}
-
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, and TF-IDF with a linear model."""
         notify("fitting the baselines; training is done and kept, --resume would go on from here")
@@ -140,7 +126,7 @@ class TokenizedRows(EncodedRows):
         return {"texts": part.texts[chosen], "pairs": pairs}
 
     def _part(self, split: str, rows: range) -> TokenizedTexts:
-        return self._texts[split].take(slice(rows.start, rows.stop))
+        return self._texts[split].take(slice(rows.start, rows.stop, rows.step))
 
 
 class TextTask(Task):
@@ -149,6 +135,7 @@ class TextTask(Task):
     application = "textclf"
     kind = "text"
     presets = TEXT_PRESETS
+    readings = READINGS
     baseline_words: ClassVar = {"majority": "commonest answer", "linear": "TF-IDF + linear model"}
     rivals: ClassVar = {"linear": "the linear baseline"}
 
@@ -165,13 +152,10 @@ class TextTask(Task):
         return load_data(source, config)
 
     def load(self, config: TrainConfig, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:
-        """A sequence classifier; of one whose head is to train alone it must read one state."""
-        model, head = load_classifier(
+        """A sequence classifier."""
+        return load_classifier(
             config.model_id, labels=data.labels, task=data.task, revision=config.revision
         )
-        if METHODS[config.method].features_once:
-            require_features(model, tokenize(preparation, ["One text."], None, config.max_length))
-        return model, head
 
     def encoder_size(self, model: Any) -> int:
         """Without the embeddings."""

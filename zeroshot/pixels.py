@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,23 +25,21 @@ from footwork.accelerator import (
 from footwork.arrays import DoubleArray, FloatArray, IntArray
 from footwork.encoder.streaming import Preprocessing, prepare_picture
 from footwork.errors import ConfigError, DataError, ImageError, ModelError
-from footwork.evaluation.baselines import label_models, majority_logits
+from footwork.evaluation.baselines import majority_logits
 from footwork.evaluation.result import Evaluation, evaluate_logits
-from footwork.fewshot.examples import Examples
-from footwork.fewshot.heads import LinearHead
-from footwork.fewshot.methods import linear_probe
 from footwork.files.paths import path_text
+from footwork.finetuning.head import solve_output
 from footwork.finetuning.task import (
     EncodedRows,
     InputData,
     Inputs,
     Learner,
     Notify,
-    has_one_head,
-    head_of,
+    logits_of,
 )
-from footwork.finetuning.train import features_of
 from footwork.images.ahead import made_ahead
+from footwork.models.heads import output_layer_name
+from footwork.models.pooling import FeatureReader
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
 from zeroshot.classifier import ZeroShotClassifier
@@ -274,15 +272,13 @@ class DecodedImages(EncodedRows):
         if is_main_process() and data.task == SINGLE_LABEL:
             named = _logits_by_names(data, judged, learner)
             logits |= {} if named is None else {"zero_shot": named}
-        if has_one_head(model):
-            kept, wanted = (
-                features_of(self, model, split, learner.config.mixed_precision).flatten(1).numpy()
-                for split in ("train", reported)
-            )
-            probe = gather_shares(fit_probe(kept, data) if is_main_process() else None)[0]
+        with suppress(ModelError):  # of a model without one linear output layer
+            output = model.get_submodule(output_layer_name(model))
+            read = logits_of(self, FeatureReader(model), reported, learner.config.mixed_precision)
+            probe = solve_output(learner, self)
             if not learner.head.kept:
-                _start_head(model, probe)
-            logits["linear_probe"] = probe.scores(wanted)
+                probe.put_into(output)
+            logits["linear_probe"] = read @ probe.weight.T.numpy() + probe.bias.numpy()
         wait_for_everyone()
         if not is_main_process():
             return {}
@@ -307,40 +303,3 @@ def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> Doubl
         return None
     probabilities = classifier.predict_proba(judged.inputs)
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-
-
-def fit_probe(features: FloatArray, data: InputData) -> LinearHead:
-    """Logistic regression on what the pretrained tower says of the training images, (N, D)."""
-    targets = data.splits["train"].targets
-    # To a mean length of 1, for which the penalty is meant; the weights take it back.
-    scale = np.float32(np.linalg.norm(features, axis=1).mean() or 1.0)
-    rows = features / scale
-    if data.task == SINGLE_LABEL:
-        head = linear_probe(Examples(rows, targets, len(data.labels)), INVERSE_PENALTY)
-        return LinearHead(head.weights / scale, head.bias)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a baseline that has not converged is still a baseline
-        models = label_models(rows, targets, INVERSE_PENALTY)
-    weights = np.zeros((len(models), rows.shape[1]), np.float32)
-    bias = np.zeros(len(models), np.float32)
-    for number, model in enumerate(models):
-        if isinstance(model, float):
-            bias[number] = model
-        else:
-            weights[number], bias[number] = model.coef_[0], model.intercept_[0]
-    return LinearHead(weights / scale, bias)
-
-
-def _start_head(model: Any, probe: LinearHead) -> None:
-    """Let the head begin as a linear probe, where it is linear: a random one spoils the tower.
-
-    Source: LP-FT, Kumar et al. 2022, section 3 (arXiv:2202.10054).
-    """
-    layers = [
-        part for part in head_of(model).modules() if any(True for _ in part.parameters(False))
-    ]
-    if len(layers) != 1 or type(layers[0]) is not torch.nn.Linear or layers[0].bias is None:
-        return
-    with torch.no_grad():
-        layers[0].weight.copy_(torch.from_numpy(probe.weights))
-        layers[0].bias.copy_(torch.from_numpy(probe.bias))

@@ -32,13 +32,11 @@ from footwork.finetuning.task import (
     Learner,
     Notify,
     Task,
-    head_of,
 )
 from footwork.finetuning.train import TrainedRun
 from footwork.finetuning.train import train as train_task
 from footwork.images.finding import is_folder, is_visible
 from footwork.methods.adaptation import require_adaptable
-from footwork.methods.table import METHODS
 from footwork.models.heads import HeadOrigin
 from footwork.models.hub import IMAGE_PRESETS
 from footwork.models.image_classifiers import (
@@ -312,8 +310,6 @@ class ImageTask(Task):
         processor = load_image_processor(config.model_id, config.revision)
         shape = load_image_shape(config.model_id, config.revision, config.features_from)
         require_adaptable(shape, config.method, checkpointing=config.activation_checkpointing)
-        if METHODS[config.method].features_once:
-            head_of(shape)
         return processor
 
     def read(self, source: Any, config: FinetuneConfig) -> InputData:

@@ -13,6 +13,8 @@ from footwork.methods.table import Recipe
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
 
+_OF_STEPS = ("learning_rate", "num_epochs", "max_steps", "early_stopping")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningConfig(PublishConfig, LoopConfig):
@@ -40,13 +42,13 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             raise ConfigError(message)
 
     def settled(
-        self, task: str, recipe: Recipe, length: str, others: Mapping[str, Any]
+        self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]
     ) -> tuple[Self, str]:
         """Fill in what was left open, and say in one sentence where the values come from.
 
         Args:
             task: A `problem_type` of transformers.
-            recipe: For the method, the size of the encoder and the rows.
+            recipe: For the method, the size of the encoder and the rows; None takes no steps.
             length: What an epoch is, "90 rows" for one.
             others: What was found out of further settings.
 
@@ -62,9 +64,15 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             raise ConfigError(
                 "`class_weights` and `label_smoothing` are about classes; a regression has none."
             )
+        metric = self.best_metric or PRIMARY_METRIC[task]
+        if recipe is None:
+            stated = [name for name in _OF_STEPS if getattr(self, name) is not None]
+            idle = f"; {' and '.join(stated)} mean nothing to it" if stated else ""
+            said = f"{self.method}: solved to its optimum on features of {length}{idle}"
+            values: dict[str, Any] = {**dict.fromkeys(_OF_STEPS), "best_metric": metric, **others}
+            return replace(self, **values), said
         rate = self.learning_rate or recipe.learning_rate
         epochs = self.num_epochs or recipe.num_epochs
-        metric = self.best_metric or PRIMARY_METRIC[task]
         unit = "epoch" if epochs == 1 else "epochs"
         lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} {unit} of {length}"
         said = f"{self.method}: rate {rate:g}, {lasts} ({recipe.source})"

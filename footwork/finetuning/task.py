@@ -12,23 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from transformers import PreTrainedModel
 
-from footwork.accelerator import resolve_precision
+from footwork.accelerator import gather_shares, process_share, resolve_precision
 from footwork.arrays import FloatArray
-from footwork.errors import ModelError
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.config import FinetuningConfig
 from footwork.inference.halving import ElasticBatch
-from footwork.methods.adaptation import encoder_of, head_names
-from footwork.methods.table import METHODS, Recipe, methods_where, recipe_for
+from footwork.methods.adaptation import encoder_of
+from footwork.methods.table import METHODS, Recipe, recipe_for
 from footwork.models.heads import HeadOrigin
 
 Notify = Callable[[str], None]
@@ -185,27 +182,22 @@ class EncodedRows(ABC):
 
     def logits(self, model: Any, split: str, rows: range, precision: str) -> FloatArray:
         """What a model says of some rows on this process, (R, C)."""
-        return self._answers(model, split, rows, precision, lambda batch: model(**batch).logits)
+        device = next(model.parameters()).device
+        bf16 = resolve_precision(precision, device) is torch.bfloat16
+        batch = ElasticBatch(16 if device.type == "cpu" else 64, self.noun)
 
-    def features(self, model: Any, split: str, rows: range, precision: str) -> torch.Tensor:
-        """What the head of a model reads of some rows on this process, (R, …)."""
-        read: list[torch.Tensor] = []
-        hook = head_of(model).register_forward_pre_hook(lambda _, given: read.append(given[0]))
+        def forward(part: Sequence[int]) -> FloatArray:
+            inputs = {name: each.to(device) for name, each in self.inputs(split, part).items()}
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                return model(**inputs).logits.float().cpu().numpy()
 
-        def answer(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            model(**batch)
-            return read.pop()
-
-        with hook:
-            return torch.from_numpy(self._answers(model, split, rows, precision, answer))
-
-    def head_alone(self, model: Any) -> AbstractContextManager[nn.Module]:
-        """Within the block a model that takes `head_inputs`: its encoder left out."""
-        return nullcontext(HeadAlone(head_of(model)))
-
-    def head_inputs(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the head alone takes for features (B, …)."""
-        return {"features": features}
+        model.eval()
+        answers, start = [], 0
+        while start < len(rows):
+            part = rows[start : start + batch.size]
+            answers.append(batch.run(forward, part))
+            start += len(part)
+        return np.concatenate(answers) if answers else np.zeros((0, 1), np.float32)
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """What must be beaten on a split, by the names of `Task.rivals` and others."""
@@ -214,31 +206,6 @@ class EncodedRows(ABC):
     @abstractmethod
     def question(self, split: str, rows: range) -> Any:
         """Some rows in what JSON can hold: what `Task.answer` is asked in a fresh process."""
-
-    def _answers(
-        self,
-        model: nn.Module,
-        split: str,
-        rows: range,
-        precision: str,
-        answer: Callable[[dict[str, torch.Tensor]], torch.Tensor],
-    ) -> FloatArray:
-        device = next(model.parameters()).device
-        bf16 = resolve_precision(precision, device) is torch.bfloat16
-        batch = ElasticBatch(16 if device.type == "cpu" else 64, self.noun)
-
-        def forward(part: Sequence[int]) -> FloatArray:
-            inputs = {name: each.to(device) for name, each in self.inputs(split, part).items()}
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                return answer(inputs).float().cpu().numpy()
-
-        model.eval()
-        answers, start = [], rows.start
-        while start < rows.stop:
-            part = range(start, min(start + batch.size, rows.stop))
-            answers.append(batch.run(forward, part))
-            start += len(part)
-        return np.concatenate(answers) if answers else np.zeros((0, 1), np.float32)
 
 
 class Task(ABC):
@@ -255,6 +222,8 @@ class Task(ABC):
     """Names of baselines → head of a column."""
     rivals: ClassVar[Mapping[str, str]] = {}
     """Names of the baselines that must be beaten → what they are called in a sentence."""
+    readings: ClassVar[tuple[str, ...]] = ("own",)
+    """What a head that trains alone may read, of `footwork.models.pooling.READINGS`."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Whose versions are told beside those that every run has."""
 
@@ -277,9 +246,14 @@ class Task(ABC):
         """Parameters by which the rates go."""
         return sum(p.numel() for p in encoder_of(model).parameters())
 
-    def recipe(self, config: Any, model: Any, rows: int) -> Recipe:
-        """Rate and length of a training on so many rows, where the user leaves them open."""
-        rates = METHODS[config.method].rates[self.kind]
+    def recipe(self, config: Any, model: Any, rows: int) -> Recipe | None:
+        """Rate and length of a training on so many rows, where the user leaves them open.
+
+        None where the method takes no steps.
+        """
+        rates = METHODS[config.method].rates.get(self.kind)
+        if rates is None:
+            return None
         return recipe_for(rates, self.encoder_size(model), rows, config.batch_size)
 
     def settle(
@@ -316,34 +290,10 @@ class Task(ABC):
         """What the card says in the task's own words."""
 
 
-class HeadAlone(nn.Module):
-    """A classifier without its encoder."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.classifier = head
-
-    def forward(self, features: torch.Tensor) -> Any:
-        """Features (B, …), as the head reads them, to an object with logits (B, C)."""
-        return SimpleNamespace(logits=self.classifier(features))
-
-
-def has_one_head(model: PreTrainedModel) -> bool:
-    """Whether one module turns features into logits: they can be kept, and probed."""
-    return len(head_names(model)) == 1
-
-
-def head_of(model: PreTrainedModel) -> nn.Module:
-    """The one module that turns features into logits.
-
-    Raises:
-        ModelError: There are several.
-    """
-    heads = head_names(model)
-    if len(heads) != 1:
-        raise ModelError(
-            f"The head of {type(model).__name__} is no single module ({', '.join(heads)}), so its "
-            "features cannot be kept. Use --method "
-            f"{methods_where(lambda method: not method.features_once)}."
-        )
-    return model.get_submodule(heads[0])
+def logits_of(
+    rows: EncodedRows, model: Any, split: str, precision: str, every: int = 1
+) -> FloatArray:
+    """Logits of a split, or of every so-manieth row, (N, C); each process does a share of it."""
+    chosen = range(0, len(rows.data.splits[split]), every)
+    own = rows.logits(model, split, chosen[process_share(len(chosen))], precision)
+    return np.concatenate([share for share in gather_shares(own) if len(share)])

@@ -7,7 +7,7 @@ has succeeded.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,13 @@ import torch
 
 from footwork.accelerator import (
     compute_device,
-    gather_shares,
     is_main_process,
     number_of_processes,
-    process_share,
     resolve_precision,
     settled_precision,
     wait_for_everyone,
 )
-from footwork.arrays import FloatArray
+from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
 from footwork.files.folders import (
     MANIFEST,
@@ -37,12 +35,22 @@ from footwork.files.folders import (
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, verdicts
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.head import loss_of, solve_head
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
-from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner, Notify, Task
+from footwork.finetuning.task import (
+    SPLITS,
+    EncodedRows,
+    LabelledData,
+    Learner,
+    Notify,
+    Task,
+    logits_of,
+)
 from footwork.methods.adaptation import parameter_groups
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import model_commit, save_model
+from footwork.models.heads import HeadOrigin
 from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
@@ -51,7 +59,8 @@ from footwork.models.uploads import (
     writable_repository,
 )
 from footwork.tables.held import data_name
-from footwork.training.job import TrainingJob, balanced_weights, row_loss
+from footwork.tables.labels import SINGLE_LABEL
+from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
 from footwork.training.run import (
@@ -65,6 +74,8 @@ from footwork.training.run import (
 )
 
 PROOF_ROWS = 64
+FEW_ROWS = 50
+"""Validation rows, below which neither a step nor a temperature is chosen by them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +164,9 @@ def train(
         if repository:
             notify(f"to be uploaded when all is done: {create_repository(repository)}")
         rows = task.encode(learner, place.run, notify)
+        few = few_rows_note(rows.data, task.noun)
+        for sentence in few:
+            notify(sentence)
         model, outcome = fit(learner, rows, place.run, resume, notify)
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
@@ -163,7 +177,7 @@ def train(
             evaluations=evaluations,
             baselines=baselines,
             history=outcome.history,
-            notes=rows.data.notes,
+            notes=(*rows.data.notes, *outcome.notes, *few),
         )
         notes = publish(place, learner, rows, model, report, notify) if main else ()
         wait_for_everyone()
@@ -175,7 +189,7 @@ def train(
         manifest=read_manifest(place.out, verify=False),
         evaluation=report.evaluation,
         baselines=baselines,
-        notes=(*rows.data.notes, *notes),
+        notes=(*report.notes, *notes),
         skipped=rows.data.skipped,
         repository=repository,
         address=address,
@@ -194,6 +208,8 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     data = task.read(source, config)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
+    if METHODS[config.method].features_once:
+        head = HeadOrigin(kept=False)  # whatever it was, it is solved anew
     settled, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
@@ -242,55 +258,26 @@ def fit(
         The trained model, as the method adapted it, and how training went.
     """
     config, data, method = learner.config, rows.data, METHODS[learner.config.method]
-    config.require_settled()
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
-    weights = None
-    if config.class_weights == "balanced":
-        weights = balanced_weights(data.task, train_rows.targets, len(data.labels))
-    job_of = partial(
-        TrainingJob,
-        targets=torch.from_numpy(train_rows.targets),
-        numbers=train_rows.rows,
-        loss=row_loss(data.task, config.label_smoothing, weights),
-        notify=notify,
-    )
-    groups = partial(
-        parameter_groups,
-        learning_rate=config.learning_rate or 0.0,
-        weight_decay=config.weight_decay,
-        layer_decay=config.layer_decay,
-    )
-    judged = partial(quick_metrics, data.task, data.splits["validation"].targets)
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if method.features_once:
-        model.to(device)
-        notify("computing the encoder's features, once for all epochs")
-        features = features_of(rows, model, "train", precision)
-        held_out = features_of(rows, model, "validation", precision).to(device)
-
-        @torch.inference_mode()
-        def head_logits(head: torch.nn.Module) -> FloatArray:
-            logits: FloatArray = head(**rows.head_inputs(held_out)).logits.float().cpu().numpy()
-            return logits
-
-        with rows.head_alone(model) as head:
-            job = job_of(
-                model=head.to(device),
-                batch=lambda chosen, _: rows.head_inputs(features[list(chosen)]),
-                lengths=[1] * len(features),
-                parameter_groups=groups(head),
-                measure=lambda head: judged(head_logits(head)),
-            )
-            # Nothing is left whose activations could be computed twice.
-            alone = replace(config, activation_checkpointing=False)
-            return model, run_training(job, alone, run, resume)
+        return model.to(device), solve_head(learner, rows, notify)
+    config.require_settled()
+    judged = partial(quick_metrics, data.task, data.splits["validation"].targets)
     with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
         model.to(device)
-        job = job_of(
+        job = TrainingJob(
             model=model,
             batch=rows.training_batch,
+            targets=torch.from_numpy(train_rows.targets),
+            numbers=train_rows.rows,
             lengths=rows.lengths,
-            parameter_groups=groups(model),
+            loss=loss_of(config, data),
+            parameter_groups=parameter_groups(
+                model, config.learning_rate or 0.0, config.weight_decay, config.layer_decay
+            ),
+            notify=notify,
+            judged_rows=judged_rows(data, config.best_metric),
             measure=lambda model: judged(logits_of(rows, model, "validation", precision)),
             pad=rows.pad,
             resting=partial(method.adaptation.resting, model),
@@ -299,19 +286,33 @@ def fit(
     return model.to(device), outcome
 
 
-def logits_of(rows: EncodedRows, model: Any, split: str, precision: str) -> FloatArray:
-    """Logits of a split, (N, C), the work divided over the processes; on each all of them."""
-    count = len(rows.data.splits[split])
-    own = rows.logits(model, split, range(count)[process_share(count)], precision)
-    return np.concatenate([share for share in gather_shares(own) if len(share)])
+def is_few(data: LabelledData) -> bool:
+    """Whether the validation rows are too few to choose anything by."""
+    return len(data.splits["validation"]) < FEW_ROWS
 
 
-def features_of(rows: EncodedRows, model: Any, split: str, precision: str) -> torch.Tensor:
-    """What the head reads of a split, (N, …), divided and gathered as logits are."""
-    count = len(rows.data.splits[split])
-    share = range(count)[process_share(count)]
-    own = [rows.features(model, split, share, precision)] if len(share) else []
-    return torch.cat([part for parts in gather_shares(own) for part in parts])
+def few_rows_note(data: LabelledData, noun: str) -> tuple[str, ...]:
+    """What to say where they are, if they are."""
+    count = len(data.splits["validation"])
+    if not is_few(data):
+        return ()
+    return (
+        f"Only {count} of the {noun} {'is' if count == 1 else 'are'} there to validate: too few to "
+        "choose by. The last step of the training is taken, and no temperature is fitted.",
+    )
+
+
+def judged_rows(data: LabelledData, metric: str | None) -> float:
+    """Rows that a validation metric rests on; 0 where they are too few to choose by."""
+    targets = data.splits["validation"].targets
+    if is_few(data):
+        return 0
+    if metric in ("macro_f1", "balanced_accuracy") and data.task == SINGLE_LABEL:
+        # The mean of C classes errs as so many rows would: the rare ones make it rough.
+        counts = np.bincount(targets)
+        counts = counts[counts > 0]
+        return float(len(counts) ** 2 / (1 / counts).sum())
+    return len(targets)
 
 
 def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evaluation]:
@@ -319,7 +320,9 @@ def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evalu
 
     Temperature and threshold are found on the validation rows, and judged on those of the test.
     """
-    data, noun, given = rows.data, learner.task.noun, None
+    data, noun = rows.data, learner.task.noun
+    # Of few rows that are all right, any temperature would do, and the sharpest would win.
+    given = GivenCalibration() if is_few(data) else None
     evaluations: dict[str, Evaluation] = {}
     for split in [name for name in SPLITS[1:] if name in data.splits]:
         logits = logits_of(rows, model, split, learner.config.mixed_precision)

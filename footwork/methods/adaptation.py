@@ -79,17 +79,6 @@ class Adaptation:
         raise NotImplementedError(type(model).__name__)
 
 
-class Head(Adaptation):
-    """The head alone, on a frozen encoder."""
-
-    def adapt(
-        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
-    ) -> Any:
-        """Freeze the encoder."""
-        encoder_of(model).requires_grad_(False)
-        return model
-
-
 class Gradual(Adaptation):
     """The head trains from the first epoch on, and one layer more from the top in each after it.
 
@@ -108,7 +97,7 @@ class Gradual(Adaptation):
         ]
 
 
-FULL, HEAD, GRADUAL = Adaptation(), Head(), Gradual()
+FULL, GRADUAL = Adaptation(), Gradual()
 
 
 def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: bool) -> None:

@@ -63,9 +63,9 @@ class Method:
     share: float
     """Of the model's parameters, what usually trains: gradients and moments take memory."""
     rates: Mapping[str, Rates]
-    """By kind of input: `text` and `image`."""
+    """By kind of input: `text` and `image`; empty where nothing is stepped at."""
     features_once: bool = False
-    """Whether the encoder stays as it is, so that its features are computed once for all epochs."""
+    """Whether the encoder stays as it is: the head is solved on features that are computed once."""
     adapter: Adapter | None = None
     """None publishes a plain folder, whole."""
     settings: tuple[str, ...] = ()
@@ -109,7 +109,6 @@ _GRADUAL_RATES: dict[str, Rates] = {
     kind: tuple((bound, replace(r, source=_GRADUAL.format(r.source))) for bound, r in rates)
     for kind, rates in _FULL_RATES.items()
 }
-_HEAD_RATES = ((inf, Recipe(1e-3, 30, "the default of Adam, Kingma & Ba 2015")),)
 
 METHODS: dict[str, Method] = {
     "lora": Method(
@@ -124,10 +123,10 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.adaptation:FULL", trains="every weight", share=1, rates=_FULL_RATES
     ),
     "head": Method(
-        code="footwork.methods.adaptation:HEAD",
-        trains="the head alone, on features of the frozen encoder that are computed once",
+        code="footwork.methods.head:HEAD",
+        trains="the head alone, solved to its optimum on features of the frozen encoder",
         share=1 / 50,
-        rates={"text": _HEAD_RATES, "image": _HEAD_RATES},
+        rates={},
         features_once=True,
     ),
     "gradual": Method(
@@ -209,7 +208,7 @@ def adapter_in(folder: Path) -> tuple[Path, Method] | None:
 
 # Fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5).
 MIN_STEPS = 300
-MAX_EPOCHS = 30
+MAX_EPOCHS = 100
 
 
 def recipe_for(rates: Rates, encoder_parameters: int, rows: int, batch_size: int) -> Recipe:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from footwork.class_names import class_name
+from footwork.errors import ModelError
 from footwork.files.faults import shortened
+from footwork.methods.table import methods_where
 from footwork.tables.labels import REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
@@ -79,6 +81,25 @@ def settle_head(
     return HeadOrigin(
         kept=True, note=f"The output layer of the base is kept: its labels are the same{moved}."
     )
+
+
+def output_layer_name(model: PreTrainedModel) -> str:
+    """The linear layer, with a bias, that has one row a label.
+
+    Raises:
+        ModelError: There is none, or there are several.
+    """
+    from torch import nn
+
+    names = {key.rpartition(".")[0] for key in _label_rows(model)}
+    layer = model.get_submodule(names.pop()) if len(names) == 1 else None
+    if not isinstance(layer, nn.Linear) or layer.bias is None:
+        raise ModelError(
+            f"{type(model).__name__} has no single linear output layer with a bias, so its head "
+            "cannot be solved on features. Use --method "
+            f"{methods_where(lambda method: not method.features_once)}."
+        )
+    return next(name for name, part in model.named_modules() if part is layer)
 
 
 def _difference(former: PreTrainedConfig, config: PreTrainedConfig) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from footwork.arrays import IntArray
+from footwork.options import LOWER_IS_BETTER
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -39,6 +41,9 @@ class TrainingJob:
     parameter_groups: list[dict[str, Any]]
     measure: Callable[[nn.Module], dict[str, float]]
     """Metrics of the model as it stands, on every process alike."""
+    judged_rows: float = math.inf
+    """Rows that `measure` rests on: what differs by less than their noise is decided by the loss;
+    0 decides nothing, and the last evaluation is the best."""
     pad: Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None = None
     """Pads a batch to so many tokens; None where rows have no length."""
     notify: Callable[[str], None]
@@ -105,6 +110,24 @@ class JobRows(torch.utils.data.Dataset[int]):
             "row_weight": real.float(),
             "row": self._numbers[rows].masked_fill(~real, FILLER),
         }
+
+
+def is_better(
+    metric: str, now: Mapping[str, float], best: Mapping[str, float] | None, rows: float
+) -> bool:
+    """Whether an evaluation beats the best so far, by a metric that rests on so many rows.
+
+    Within a standard error of a share, and where two are equal, the lower loss is better: it tells
+    models apart that make the same number of mistakes.
+    """
+    if best is None or not rows:
+        return True
+    value, former = now[metric], best[metric]
+    share = min(max(former, 0.0), 1.0)
+    noise = 0.0 if metric in LOWER_IS_BETTER else math.sqrt(share * (1 - share) / rows)
+    if abs(value - former) <= noise:
+        return now["loss"] < best["loss"]
+    return (value < former) if metric in LOWER_IS_BETTER else (value > former)
 
 
 def row_loss(

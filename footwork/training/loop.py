@@ -42,7 +42,7 @@ from footwork.errors import Interrupted, TrainingError
 from footwork.methods.table import methods_where
 from footwork.options import LOWER_IS_BETTER, LoopConfig
 from footwork.training.dropout import RowDropout
-from footwork.training.job import FILLER, JobRows, LengthBuckets, TrainingJob
+from footwork.training.job import FILLER, JobRows, LengthBuckets, TrainingJob, is_better
 from footwork.training.run import (
     GO_ON,
     TrainingOutcome,
@@ -57,6 +57,8 @@ from footwork.training.run import (
     signals_handled,
 )
 
+MOST_EVALUATIONS = 20
+"""Of a run: where epochs are short, several pass between two."""
 LOG_SHARE = 0.01  # of all steps between two log entries
 
 
@@ -317,6 +319,9 @@ class Keeper(TrainerCallback):
         self.every, self.patience = trainer.config.save_minutes * 60, trainer.config.early_stopping
         self.order, self.notify = trainer.order, trainer.job.notify
         self.caught, self.resume, self.saved = caught, resume, time.monotonic()
+        self.judged_rows = trainer.job.judged_rows
+        epochs = trainer.config.epochs_over(len(trainer.rows))
+        self.epochs_apart = math.ceil(epochs / MOST_EVALUATIONS)
 
     def on_train_begin(
         self,
@@ -344,17 +349,22 @@ class Keeper(TrainerCallback):
         stop = bool(self.caught.agreed())
         # Saving ends in a barrier, so all processes must find it due at the same step.
         due = bool(largest_over_processes(int(time.monotonic() - self.saved > self.every)))
-        # The last step of an epoch is followed by an evaluation, which saves; a checkpoint before
-        # it would make a resumed run skip that evaluation.
-        control.should_save = _is_amid_epoch(state) and (stop or due)
+        # An evaluation saves; a checkpoint before it would make a resumed run skip it.
+        control.should_save = not self._ends_in_evaluation(state) and (stop or due)
         control.should_training_stop = control.should_training_stop or stop
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """A signal within an epoch ends it without the evaluation that belongs to its end."""
-        if self.caught.agreed() and _is_amid_epoch(state):
+        """Evaluate where it is due; a signal within an epoch ends it without."""
+        due = self._ends_in_evaluation(state) or state.global_step >= state.max_steps
+        if not due or (self.caught.agreed() and _is_amid_epoch(state)):
             control.should_evaluate = False
+
+    def _ends_in_evaluation(self, state: TrainerState) -> bool:
+        last = state.global_step >= state.max_steps
+        whole = not _is_amid_epoch(state)
+        return whole and (last or round(state.epoch or 0) % self.epochs_apart == 0)
 
     def on_evaluate(
         self,
@@ -365,13 +375,15 @@ class Keeper(TrainerCallback):
         **_: Any,
     ) -> None:
         """Note the best step, save, and stop where nothing has become better for long enough."""
-        sign = 1 if args.greater_is_better else -1
-        value = sign * metrics[f"eval_{args.metric_for_best_model}"]
-        if value > (-math.inf if state.best_metric is None else sign * state.best_metric):
+        logs = {log["step"]: log for log in state.log_history if "eval_loss" in log}
+        now, best = (
+            {key.removeprefix("eval_"): value for key, value in log.items()}
+            for log in (metrics, logs.get(state.best_global_step or 0, {}))
+        )
+        if is_better(str(args.metric_for_best_model), now, best or None, self.judged_rows):
             state.best_global_step = state.global_step
         control.should_save = True
-        best = state.best_global_step or 0
-        stale = sum("eval_loss" in log and log["step"] > best for log in state.log_history)
+        stale = sum(step > (state.best_global_step or 0) for step in logs)
         if self.patience and stale >= self.patience:
             self.notify(f"Stopped early: no better for {self.patience} evaluations.")
             control.should_training_stop = True

@@ -82,6 +82,8 @@ class TrainingOutcome:
     """What the loop logged: loss and rates by step, metrics by evaluation."""
     steps: int
     best_step: int | None
+    notes: tuple[str, ...] = ()
+    """What a reader should know of it, one sentence each."""
 
 
 # The run

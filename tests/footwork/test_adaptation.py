@@ -9,7 +9,6 @@ import torch
 from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import (
     GRADUAL,
-    HEAD,
     encoder_of,
     head_names,
     layer_of,
@@ -17,6 +16,7 @@ from footwork.methods.adaptation import (
     parameter_groups,
     trainable,
 )
+from footwork.methods.head import HEAD
 from footwork.methods.peft import LORA, Peft
 from footwork.methods.table import AdaptationConfig
 from tests.models import FAMILIES

@@ -95,13 +95,14 @@ def estimate_cost(
         validation: The same, read at the end of each epoch, the last one whole or not.
     """
     device, flops = _matrix_rate(config.mixed_precision)
-    method, num_epochs = METHODS[config.method], config.epochs_over(len(train))
+    method = METHODS[config.method]
     work, check = model.forward_flops(train), model.forward_flops(validation)
     if method.features_once:
         # The head itself costs next to nothing.
         work += check
     else:
         # Backward takes one forward for the activations and one for the weights, if they train.
+        num_epochs = config.epochs_over(len(train))
         work *= (3 if method.share == 1 else 2) * num_epochs
         work += check * math.ceil(num_epochs)
     layers, width = model.shape

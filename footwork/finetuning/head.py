@@ -1,0 +1,104 @@
+"""The output layer of a classifier, solved on what its frozen encoder says of the training rows."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from footwork.accelerator import compute_device, is_main_process, share_from_main
+from footwork.evaluation.splits import strata
+from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, logits_of
+from footwork.methods.head import LinearSolution, held_out_loss, solve
+from footwork.models.heads import output_layer_name
+from footwork.models.pooling import READINGS, FeatureReader, let_head_read
+from footwork.training.job import LossFunction, balanced_weights, row_loss
+from footwork.training.run import TrainingOutcome
+
+_SAMPLE = 2000
+"""Training rows by which the reading is chosen."""
+_WORDS = {
+    "own": "what the model's own head reads",
+    "first": "the state of the first token",
+    "mean": "the mean over the tokens",
+}
+
+
+def solve_head(learner: Learner, rows: EncodedRows, notify: Notify) -> TrainingOutcome:
+    """Choose what the output layer of `learner.model` reads, and solve it, in place."""
+    learner.model.to(compute_device())
+    notify("computing the encoder's features")
+    reading = choose_reading(learner, rows)
+    solution = solve_output(learner, rows)
+    solution.put_into(learner.model.get_submodule(output_layer_name(learner.model)))
+    note = (
+        f"The head reads {_WORDS[reading]}; its penalty, C = {solution.strength:.2g}, was found by "
+        "cross-validation on the training rows."
+    )
+    notify(note)
+    return TrainingOutcome([], solution.iterations, None, (note,))
+
+
+def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
+    """The best output layer on what that of `learner.model` reads now."""
+    config, data = learner.config, rows.data
+    features = logits_of(rows, FeatureReader(learner.model), "train", config.mixed_precision)
+    found = None
+    if is_main_process():
+        targets = data.splits["train"].targets
+        found = solve(
+            torch.from_numpy(features),
+            torch.from_numpy(targets),
+            max(len(data.labels), 1),
+            loss_of(config, data),
+            strata(targets, data.task),
+        )
+    solution: LinearSolution = share_from_main(found)
+    return solution
+
+
+def choose_reading(learner: Learner, rows: EncodedRows) -> str:
+    """Let the head read what serves it best on rows that are left out, and say what that is.
+
+    Its own reading stays unless another one is better by more than a standard error.
+    """
+    model, config, data = learner.model, learner.config, rows.data
+    allowed = [each for each in READINGS if each in learner.task.readings]
+    if len(allowed) == 1:
+        return allowed[0]
+    count = len(data.splits["train"])
+    every = -(-count // _SAMPLE)
+    reader = FeatureReader(model, states=True)
+    states = logits_of(rows, reader, "train", config.mixed_precision, every)
+    order: list[str] = []
+    if is_main_process():
+        targets = data.splits["train"].targets[::every]
+        loss_on = partial(
+            held_out_loss,
+            targets=torch.from_numpy(targets),
+            classes=max(len(data.labels), 1),
+            loss=loss_of(config, data),
+            strata=strata(targets, data.task),
+        )
+        own = states.shape[1] - 2 * model.config.hidden_size
+        parts = np.split(states, [own, own + model.config.hidden_size], axis=1)
+        found = {
+            reading: loss_on(torch.from_numpy(part))
+            for reading, part in zip(READINGS, parts, strict=True)
+        }
+        margin = found["own"].error
+        order = sorted(
+            allowed, key=lambda each: found[each].loss + (margin if each != "own" else 0.0)
+        )
+    order = share_from_main(order)
+    return next(reading for reading in order if let_head_read(model, reading))
+
+
+def loss_of(config: FinetuningConfig, data: LabelledData) -> LossFunction:
+    """The loss of a row that a run asks for."""
+    weights = None
+    if config.class_weights == "balanced":
+        weights = balanced_weights(data.task, data.splits["train"].targets, len(data.labels))
+    return row_loss(data.task, config.label_smoothing, weights)

@@ -1,0 +1,183 @@
+"""The head alone, on a frozen encoder: a convex problem, and solved to its optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from footwork.arrays import IntArray
+from footwork.methods.adaptation import Adaptation, encoder_of
+from footwork.methods.table import AdaptationConfig
+from footwork.models.heads import output_layer_name
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Logits (N, C) and targets (N, …) to one loss a row, (N,); convex in the logits."""
+
+STRENGTHS = tuple(10.0 ** (half / 2) for half in range(-6, 4))
+"""C of scikit-learn: what a row counts against the squared weights; the smoothest answer first."""
+FOLDS = 5
+_SEARCHED = 2000
+"""Rows that a search looks at."""
+_WORSE = 2
+"""So many weaker penalties in a row that do worse on rows left out end a search."""
+_STEPS = 300
+_ROUGHLY, _EXACTLY = 1e-4, 1e-6
+"""Change of the mean loss at which a search, and a solution, have converged."""
+
+
+class Head(Adaptation):
+    """The head alone, on a frozen encoder."""
+
+    def require(self, model: PreTrainedModel) -> None:
+        """Refuse a model without one linear output layer."""
+        output_layer_name(model)
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """Freeze the encoder."""
+        encoder_of(model).requires_grad_(False)
+        return model
+
+
+HEAD = Head()
+
+
+@dataclass(frozen=True, slots=True)
+class LinearSolution:
+    """An output layer at its optimum."""
+
+    weight: torch.Tensor
+    """Shape (C, D)."""
+    bias: torch.Tensor
+    """Shape (C,)."""
+    strength: float
+    """One of `STRENGTHS`."""
+    iterations: int
+    """Of L-BFGS, the search not counted."""
+
+    def put_into(self, layer: Any) -> None:
+        """Let an output layer be this one."""
+        with torch.no_grad():
+            layer.weight.copy_(self.weight)
+            layer.bias.copy_(self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How well rows are told that were left out."""
+
+    loss: float
+    """Mean, at the best strength."""
+    error: float
+    """Standard error of that mean."""
+    strength: float
+    """The least of those whose loss is within a standard error of the best.
+
+    Source: the one-standard-error rule, Breiman et al. 1984, section 3.4.3.
+    """
+
+
+def solve(
+    features: torch.Tensor, targets: torch.Tensor, classes: int, loss: Loss, strata: IntArray
+) -> LinearSolution:
+    """Fit a linear output layer on standardised features, its penalty found by cross-validation.
+
+    Args:
+        features: Shape (N, D), of the frozen encoder.
+        targets: Shape (N, …), as `loss` takes them.
+        classes: C, outputs.
+        loss: Of a row.
+        strata: Shape (N,), what the folds should have alike: the class, say.
+    """
+    rows, mean, spread = _standardised(features)
+    strength = held_out_loss(features, targets, classes, loss, strata).strength
+    problem = _Problem(rows, targets, classes, loss)
+    iterations = problem.minimise(strength, _EXACTLY)
+    weight = problem.weight.detach() / spread
+    return LinearSolution(weight, problem.bias.detach() - weight @ mean, strength, iterations)
+
+
+def held_out_loss(
+    features: torch.Tensor, targets: torch.Tensor, classes: int, loss: Loss, strata: IntArray
+) -> HeldOut:
+    """What an output layer would lose on rows that it was not fitted on; as `solve` takes them.
+
+    Of many rows a part tells. L-BFGS goes from one penalty to the next weaker one, each begun where
+    the last one ended.
+    """
+    folds, looked = _folds(strata)
+    rows, targets = _standardised(features[looked])[0], targets[looked]
+    held = [torch.from_numpy(folds == fold) for fold in range(folds.max() + 1)]
+    problems = [_Problem(rows[~out], targets[~out], classes, loss) for out in held]
+    losses: list[torch.Tensor] = []
+    means: list[float] = []
+    for strength in STRENGTHS:
+        found = torch.empty(len(rows))
+        for out, problem in zip(held, problems, strict=True):
+            problem.minimise(strength, _ROUGHLY)
+            with torch.no_grad():
+                found[out] = problem.losses(rows[out], targets[out])
+        losses.append(found)
+        means.append(float(found.mean()))
+        if len(means) > _WORSE and min(means[-_WORSE:]) > min(means):
+            break
+    best = int(np.argmin(means))
+    error = float(losses[best].std()) / len(rows) ** 0.5
+    within = next(place for place, mean in enumerate(means) if mean <= means[best] + error)
+    return HeldOut(means[best], error, STRENGTHS[within])
+
+
+class _Problem:
+    """Weights of an output layer, at the optimum for the penalty that was last asked for."""
+
+    def __init__(self, rows: torch.Tensor, targets: torch.Tensor, classes: int, loss: Loss) -> None:
+        self._rows, self._targets, self._loss = rows, targets, loss
+        self.weight = nn.Parameter(rows.new_zeros(classes, rows.shape[1]))
+        self.bias = nn.Parameter(rows.new_zeros(classes))
+
+    def minimise(self, strength: float, tolerance: float) -> int:
+        optimizer = torch.optim.LBFGS(
+            [self.weight, self.bias],
+            max_iter=_STEPS,
+            tolerance_grad=tolerance,
+            tolerance_change=tolerance,
+            history_size=10,
+            line_search_fn="strong_wolfe",
+        )
+
+        def value() -> torch.Tensor:
+            optimizer.zero_grad()
+            penalty = self.weight.square().sum() / (2 * strength * len(self._rows))
+            total = self.losses(self._rows, self._targets).mean() + penalty
+            total.backward()
+            return total
+
+        optimizer.step(value)
+        iterations: int = optimizer.state[self.weight]["n_iter"]
+        return iterations
+
+    def losses(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self._loss(rows @ self.weight.T + self.bias, targets)
+
+
+def _standardised(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows of mean 0 and spread 1, and what was taken from them: mean and spread, (D,)."""
+    mean, spread = features.mean(0), features.std(0, correction=0)
+    # What does not vary tells nothing, and must not be blown up.
+    spread = torch.where(spread > 1e-6 * spread.max(), spread, torch.inf)
+    return (features - mean) / spread, mean, spread
+
+
+def _folds(strata: IntArray) -> tuple[IntArray, IntArray]:
+    """The fold of some rows, (R,), and which rows, (R,): each stratum is spread over all folds."""
+    random = np.random.default_rng(0).permutation(len(strata))
+    order = random[np.argsort(strata[random], kind="stable")]
+    order = order[:: -(-len(order) // _SEARCHED)]
+    return np.arange(len(order)) % min(FOLDS, len(order)), order

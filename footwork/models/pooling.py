@@ -1,0 +1,144 @@
+"""Which states of an encoder the output layer of a text classifier reads.
+
+Most classifiers read the first token, through a dense layer and an activation. Unless the encoder
+is trained, too, that is a poor feature: the mean over the tokens says far more. A model that
+cannot be told to average is given one more layer of its own kind, which does: its attention looks
+at all tokens evenly, and all else in it hands on. So what is saved stays an ordinary classifier.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from footwork.methods.adaptation import head_names
+from footwork.models.heads import output_layer_name
+
+READINGS = ("own", "first", "mean")
+"""What the model reads by itself; the first token; the mean over the tokens."""
+_VALUE = re.compile(r"\.(value|value_proj|v_lin)$")
+_HANDED_ON = re.compile(r"attention\.(output\.dense|out_lin)$")
+_MEAN_WEIGHT = 16.0
+"""Of the mean beside the first token's own state, which a layer adds to it before its norm."""
+_GENTLE = 0.25
+"""Scale of a state in front of an activation, which bends it little there."""
+_LIFT = 2.0
+"""Added in front of an activation that cuts off what is below 0."""
+_PROBE = ((5, 9, 6, 8, 7), (9, 6, 5, 0, 0))
+"""Ids of tokens, the last two of them padding."""
+
+
+class FeatureReader(nn.Module):
+    """A classifier whose `logits` are what its output layer reads, (B, D).
+
+    Args:
+        model: A classifier with one output layer.
+        states: Whether the first token's state and the mean of all follow, (B, D + 2 W).
+    """
+
+    def __init__(self, model: Any, *, states: bool = False) -> None:
+        super().__init__()
+        self.model, self.states = model, states
+        self.layer, self.base = output_layer_name(model), model.base_model_prefix
+
+    def forward(self, **batch: torch.Tensor) -> Any:
+        """Run the model, and listen."""
+        read: list[torch.Tensor] = []
+        with ExitStack() as hooks:
+            layer = self.model.get_submodule(self.layer)
+            hooks.enter_context(
+                layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+            )
+            if self.states:
+                base = self.model.get_submodule(self.base)
+                hooks.enter_context(
+                    base.register_forward_hook(lambda *heard: read.append(heard[2][0]))
+                )
+            self.model(**batch)
+        if not self.states:
+            return SimpleNamespace(logits=read[0])
+        states, own = read
+        mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
+        mean = (states * mask).sum(1) / mask.sum(1)
+        return SimpleNamespace(logits=torch.cat([own, states[:, 0], mean], dim=1))
+
+
+def let_head_read(model: Any, reading: str) -> bool:
+    """Let the output layer of a classifier, whose head is new, read one of `READINGS`.
+
+    Returns:
+        Whether the architecture can be made to; the model is changed in place, its configuration
+        included, if so.
+    """
+    if reading == "own":
+        return True
+    if hasattr(model.config, "classifier_pooling"):
+        model.config.classifier_pooling = "mean" if reading == "mean" else "cls"
+        return True
+    if reading == "mean" and not _append_mean(model):
+        return False
+    return _hand_on(model)
+
+
+@torch.no_grad()
+def _append_mean(model: Any) -> bool:
+    """Append a layer that gives the first token the mean; False, all unchanged, if it would not."""
+    base, depth = model.base_model, model.config.num_hidden_layers
+    stacks = [
+        part for part in base.modules() if isinstance(part, nn.ModuleList) and len(part) == depth
+    ]
+    if len(stacks) != 1:
+        return False
+    layer = copy.deepcopy(stacks[0][-1])
+    for parameter in layer.parameters():
+        parameter.zero_()
+    for name, part in layer.named_modules():
+        if isinstance(part, nn.LayerNorm):
+            part.weight.fill_(1.0)
+        elif isinstance(part, nn.Linear) and (_VALUE.search(name) or _HANDED_ON.search(name)):
+            part.weight.copy_(torch.eye(*part.weight.shape))
+            part.weight.mul_(_MEAN_WEIGHT if _HANDED_ON.search(name) else 1.0)
+    ids = torch.tensor(_PROBE, device=model.device)
+    given = {"input_ids": ids, "attention_mask": (ids > 0).long()}
+    model.eval()
+    before = base(**given).last_hidden_state
+    stacks[0].append(layer)
+    after = base(**given).last_hidden_state[:, 0]
+    means = [
+        states[: int(count)].mean(0) for states, count in zip(before, (ids > 0).sum(1), strict=True)
+    ]
+    wanted = _MEAN_WEIGHT * torch.stack(means) + before[:, 0]
+    spread = wanted.std(1, correction=0, keepdim=True)
+    if not torch.allclose(after, (wanted - wanted.mean(1, keepdim=True)) / spread, atol=1e-3):
+        del stacks[0][-1]
+        return False
+    model.config.num_hidden_layers = depth + 1
+    return True
+
+
+@torch.no_grad()
+def _hand_on(model: Any) -> bool:
+    """Let the dense layer in front of the output layer hand on the state of the first token."""
+    last = model.get_submodule(output_layer_name(model))
+    dense = [
+        part
+        for name in head_names(model)
+        for part in model.get_submodule(name).modules()
+        if isinstance(part, nn.Linear) and part is not last
+    ]
+    if len(dense) > 1 or any(part.weight.shape != last.weight.shape[1:] * 2 for part in dense):
+        return False
+    for part in dense:
+        part.weight.zero_()
+        part.bias.fill_(_LIFT)
+        # What is squashed, as by a tanh, stays around 0.
+        seen = FeatureReader(model)(input_ids=torch.tensor(_PROBE[:1], device=model.device)).logits
+        part.bias.fill_(_LIFT if float(seen.mean()) > 1 else 0.0)
+        part.weight.copy_(_GENTLE * torch.eye(*part.weight.shape))
+    return True
