@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import footwork.finetuning.head as head_module
 import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, ModelError
@@ -88,7 +89,7 @@ def test_a_refusal_within_a_run_leaves_no_folder(
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("texts", "gradual"), ("texts", "head"), ("images", "full")]
+    ("name", "method"), [("texts", "gradual"), ("texts", "lora"), ("images", "full")]
 )
 def test_a_seed_gives_the_same_bits_though_the_run_was_cut_and_resumed(
     name: str, method: str, tmp_path: Path
@@ -195,7 +196,7 @@ def test_every_training_setting_is_taken(
         weighed.append(weights)
         return row_loss(task, smoothing, weights)
 
-    row_loss = train_module.row_loss
+    row_loss = head_module.row_loss
     settings = {
         "class_weights": "balanced",
         "label_smoothing": 0.1,
@@ -205,7 +206,7 @@ def test_every_training_setting_is_taken(
         "best_metric": "macro_f1",
     }
     config = case.config(base, method="full", **settings)
-    with patch.object(train_module, "row_loss", noted):
+    with patch.object(head_module, "row_loss", noted):
         kept = case.train_here(data, tmp_path / "out", config).manifest["config"]
     assert {name: kept[name] for name in settings} == settings
     assert weighed[0].sum() == pytest.approx(len(weighed[0]), rel=0.1)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel, pipeline
+
+from footwork.inference.tokens import tokenize
+from footwork.methods.head import STRENGTHS, held_out_loss, solve
+from footwork.models.pooling import FeatureReader, let_head_read
+from footwork.training.job import is_better, row_loss
+from tests.models import FAMILIES, build_base, build_tokenizer
+from tests.runs import train_here
+from tests.tables import write_table
+from tests.toy_training import TASK, TEXTS, build_toy_model
+from textclf import TextClassifier, TrainConfig
+
+LOSS = row_loss(TASK)
+SHAPE: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "vocab_size": 50,
+    "pad_token_id": 0,
+}
+
+
+def built(model_type: str) -> Any:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(model_type, **SHAPE)
+    if model_type == "distilbert":
+        config.n_layers, config.dim, config.hidden_dim, config.n_heads = 2, 32, 32, 2
+    return AutoModelForSequenceClassification.from_config(config).eval()
+
+
+def correlations(one: torch.Tensor, other: torch.Tensor) -> list[float]:
+    pairs = zip(one.numpy(), other.numpy(), strict=True)
+    return [float(np.corrcoef(*pair)[0, 1]) for pair in pairs]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_told_to_reads_the_mean_whatever_is_beside_it_in_the_batch(family: str) -> None:
+    model, texts = (
+        build_toy_model(family).eval(),
+        tokenize(build_tokenizer(family), TEXTS, None, 64),
+    )
+    batch = texts.batch(range(9))
+    with torch.inference_mode():
+        states = FeatureReader(model, states=True)(**batch).logits
+        mean = states[:, -model.config.hidden_size :]
+        assert let_head_read(model, "mean")
+        read = FeatureReader(model)(**batch).logits
+        alone = torch.cat([FeatureReader(model)(**texts.batch([row])).logits for row in range(9)])
+    assert min(correlations(read, mean)) > 0.98  # an activation bends, and the first token is in it
+    torch.testing.assert_close(alone, read, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_averages_is_an_ordinary_one_of_its_kind(family: str, tmp_path: Path) -> None:
+    model, texts = (
+        build_toy_model(family).eval(),
+        tokenize(build_tokenizer(family), TEXTS, None, 64),
+    )
+    kind = type(model)
+    let_head_read(model, "mean")
+    model.save_pretrained(tmp_path)
+    again, report = kind.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    batch = texts.batch(range(5))
+    with torch.inference_mode():
+        torch.testing.assert_close(again.eval()(**batch).logits, model(**batch).logits)
+
+
+@pytest.mark.parametrize("model_type", ["distilbert", "electra", "xlm-roberta", "roformer"])
+def test_kinds_with_layers_of_like_build_can_average(model_type: str) -> None:
+    assert let_head_read(built(model_type), "mean")
+
+
+@pytest.mark.parametrize("model_type", ["mpnet", "albert", "convbert"])
+def test_a_kind_that_cannot_average_says_so_and_stays_as_it_is(model_type: str) -> None:
+    model = built(model_type)
+    before = copy.deepcopy(model)
+    assert not let_head_read(model, "mean")
+    batch = {"input_ids": torch.tensor([[5, 6, 7]]), "attention_mask": torch.ones(1, 3).long()}
+    with torch.inference_mode():
+        assert torch.equal(model(**batch).logits, before(**batch).logits)
+
+
+def test_a_kind_that_knows_how_to_average_is_told_to() -> None:
+    model = built("modernbert")
+    assert let_head_read(model, "mean")
+    assert model.config.classifier_pooling == "mean"
+    assert model.config.num_hidden_layers == 2
+
+
+def problem(rows: int = 300, noise: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, Any]:
+    random = np.random.default_rng(seed)
+    targets = np.arange(rows) % 3
+    centres = random.normal(size=(3, 8))
+    features = centres[targets] * 2 + noise * random.normal(size=(rows, 8))
+    return torch.from_numpy(features.astype(np.float32)), targets
+
+
+def test_the_solution_is_that_of_scikit_learn() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features, targets = problem()
+    found = solve(features, torch.from_numpy(targets), 3, LOSS, targets)
+    rows = (features - features.mean(0)) / features.std(0, correction=0)
+    theirs = LogisticRegression(C=found.strength, tol=1e-8, max_iter=1000).fit(rows, targets)
+    ours = (features @ found.weight.T + found.bias).log_softmax(1)
+    np.testing.assert_allclose(ours.exp(), theirs.predict_proba(rows), atol=1e-3)
+
+
+def test_the_less_there_is_to_learn_the_stronger_the_penalty() -> None:
+    random = np.random.default_rng(0)
+    features, targets = problem()
+    shuffled = random.permutation(targets)
+    plain, nothing = (
+        held_out_loss(features, torch.from_numpy(each), 3, LOSS, each)
+        for each in (targets, shuffled)
+    )
+    assert nothing.strength == STRENGTHS[0] < plain.strength
+    assert plain.loss < nothing.loss == pytest.approx(np.log(3), abs=0.05)
+
+
+def test_a_feature_that_does_not_vary_is_left_alone() -> None:
+    features, targets = problem()
+    features = torch.cat([features, torch.full((len(features), 1), 7.0)], dim=1)
+    found = solve(features, torch.from_numpy(targets), 3, LOSS, targets)
+    assert torch.isfinite(found.bias).all()
+    assert not found.weight[:, -1].any()
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Path:
+    """Texts in which the class is a matter of which word is the more frequent one."""
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(160):
+        words = ["good"] * 4 + ["bad"] * 2 if number % 2 else ["good"] * 2 + ["bad"] * 4
+        words += list(random.choice(["the", "film", "book", "food", "was"], 4))
+        rows.append((" ".join(random.permutation(words)), "yes" if number % 2 else "no"))
+    return write_table(tmp_path / "counted.csv", rows, ("text", "label"))
+
+
+def test_a_head_over_a_checkpoint_without_a_pooler_is_as_good_as_its_mean(
+    counted: Path, tmp_path: Path
+) -> None:
+    base = build_base(tmp_path / "base", "bert")
+    config = AutoConfig.from_pretrained(base)
+    BertModel(config, add_pooling_layer=False).save_pretrained(base)
+    said: list[str] = []
+    options = TrainConfig(model_id=str(base), method="head", max_length=32, learning_rate=0.1)
+    done = train_here(counted, tmp_path / "out", options, notify=said.append)
+    assert done.evaluation.metrics["accuracy"].value > 0.9
+    assert any("The head reads the mean over the tokens" in line for line in said)
+    assert any("learning_rate mean nothing to it" in line for line in said)
+    assert "The head reads the mean" in (tmp_path / "out" / "README.md").read_text()
+    texts = ["good good good bad film", "bad bad bad good film"]
+    ask = pipeline("text-classification", str(tmp_path / "out"))
+    ours = TextClassifier.load(tmp_path / "out").predict(texts)
+    assert [each["label"] for each in ask(texts)] == [each.label for each in ours] == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "now", "best", "rows", "better"),
+    [
+        ("accuracy", (0.9, 1.0), (0.8, 0.5), 1000, True),
+        ("accuracy", (0.8, 0.5), (0.9, 1.0), 1000, False),
+        ("accuracy", (0.82, 0.9), (0.8, 0.5), 100, False),  # within the noise: the loss decides
+        ("accuracy", (0.78, 0.4), (0.8, 0.5), 100, True),
+        ("accuracy", (0.8, 0.6), (0.8, 0.5), 1000, False),
+        ("accuracy", (0.1, 9.0), (0.8, 0.5), 0, True),  # too few rows: the last one
+        ("mae", (0.4, 1.0), (0.5, 0.9), 10, True),
+        ("mae", (0.5, 0.8), (0.5, 0.9), 10, True),
+    ],
+)
+def test_which_of_two_evaluations_is_the_better_one(
+    metric: str, now: Any, best: Any, rows: int, better: bool
+) -> None:
+    first, second = ({metric: value, "loss": loss} for value, loss in (now, best))
+    assert is_better(metric, first, second, rows) is better
+    assert is_better(metric, first, None, rows)
