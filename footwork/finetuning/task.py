@@ -110,15 +110,16 @@ class Learner:
     """What is to be trained, every setting of it settled."""
 
     task: Task
-    model: PreTrainedModel
+    model: Any
+    """A classifier of transformers; None where the method takes no pretrained model."""
     preparation: Any
-    """What makes inputs of rows: a tokenizer, an image processor."""
+    """What makes inputs of rows: a tokenizer, an image processor; None where the model does."""
     source: str
     """The rows, as the user named them."""
     data: LabelledData
     config: FinetuningConfig
     base_id: str
-    """What an adapter names as its base."""
+    """What an adapter names as its base; empty where the method takes no pretrained model."""
     revision: str | None
     """Commit of the base on the Hub."""
     head: HeadOrigin
@@ -140,7 +141,10 @@ class CardWords:
     asked: str = ""
     """What a pipeline of transformers is asked: its arguments; empty where there is none."""
     plain: str = ""
-    """Sentence on how to have a folder that needs no base."""
+    """Sentence on how to have a folder that needs no base; of a model that never had one, on what
+    loads it."""
+    made: str = ""
+    """What it is, where it is no pretrained model that was trained on."""
     measure: str = ""
     """Command that measures it on other rows."""
     facts: tuple[str, ...] = ()
@@ -255,6 +259,8 @@ class Task(ABC):
     """Names of baselines → head of a column."""
     rivals: ClassVar[Mapping[str, str]] = {}
     """Names of the baselines that must be beaten → what they are called in a sentence."""
+    suffices: ClassVar[Mapping[str, str]] = {}
+    """Names of such baselines → command that trains one to be used."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Whose versions are told beside those that every run has."""
 
@@ -290,6 +296,10 @@ class Task(ABC):
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """Look the rows over before anything is written; refuses what cannot be learned from."""
+
+    def fit(self, learner: Learner) -> Any:
+        """The model of a method that takes no pretrained one, with `save_pretrained`."""
+        raise NotImplementedError(learner.config.method)
 
     @abstractmethod
     def encode(self, learner: Learner, run: Path, notify: Notify) -> EncodedRows:
