@@ -63,11 +63,11 @@ def _judged(data: LabelledData, split: Examples, logits: RealArray) -> Evaluatio
 
 
 def _beginnings(examples: Examples) -> Examples:
-    texts, pairs = (
-        None if side is None else [text[:_TEXT_CHARACTERS] for text in side]
-        for side in (examples.texts, examples.pairs)
-    )
-    return replace(examples, texts=texts or [], pairs=pairs)
+    def cut(texts: list[str]) -> list[str]:
+        return [text[:_TEXT_CHARACTERS] for text in texts]
+
+    pairs = None if examples.pairs is None else cut(examples.pairs)
+    return replace(examples, texts=cut(examples.texts), pairs=pairs)
 
 
 def _affordable_rows(train: Examples, num_classes: int) -> BoolArray:

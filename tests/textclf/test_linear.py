@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from footwork.errors import ConfigError, DataError, ModelError
-from tests.hub import StandInApi
+from tests.hub import StandInApi, keep_repository
 from tests.runs import run_here, train_here
 from tests.tables import BAD, GOOD, sentiment_rows, sentiment_table, write_table
 from textclf import TextClassifier, TrainConfig, train
@@ -231,6 +231,9 @@ def test_what_is_pushed_is_answered_from(tmp_path: Path, monkeypatch: pytest.Mon
     config = TrainConfig(method="linear", push_to_hub="owner/name")
     done = train_here(sentiment_table(tmp_path / "data.csv"), tmp_path / "out", config)
     assert done.repository == "owner/name"
+    keep_repository(done.folder, "owner/name")
+    (answer,) = TextClassifier.load("owner/name").predict(["the film was good"])
+    assert answer.label == "positive"
 
 
 def spoil_document(folder: Path, **changes: Any) -> None:
