@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from footwork.inference.tokens import (
     whole_characters,
 )
 from footwork.options import Precision
+
+if TYPE_CHECKING:
+    from textclf.linear import LinearModel
 
 LongTexts = Literal["truncate", "windows"]
 TextPair = tuple[str, str | None]
@@ -245,7 +248,7 @@ class TextClassifier:
         """
         from footwork.files.folders import read_manifest
         from footwork.models.hub import trained_folder
-        from textclf.linear import VOCABULARY, LinearClassifier
+        from textclf.linear import VOCABULARY
 
         folder, options = trained_folder(folder, revision), options or ClassifierOptions()
         manifest = read_manifest(folder)
@@ -397,6 +400,39 @@ class TextClassifier:
             return np.repeat(self.rule.closeness(encoded.pooled(logits)), encoded.counts)
 
         return encoded.pooled(self._model.logits(encoded.sequences, closeness))
+
+
+class LinearClassifier(TextClassifier):
+    """A linear model, ready to answer; it reads texts whole, and knows no tokens."""
+
+    def __init__(self, model: LinearModel, rule: DecisionRule) -> None:
+        self.rule = rule
+        self._linear = model
+
+    @classmethod
+    def _open(
+        cls, folder: Path, manifest: Mapping[str, Any], options: ClassifierOptions
+    ) -> LinearClassifier:
+        if (options.max_length, options.long, options.overlap) != (None, "truncate", None):
+            raise ConfigError(
+                f"{folder} is a linear model on TF-IDF, which reads texts whole: `max_length`, "
+                "`long` and `overlap` mean nothing to it. Leave them out."
+            )
+        from footwork.files.folders import MANIFEST
+        from textclf.linear import LinearModel
+
+        if not manifest:
+            raise ModelError(f"{folder} lacks {MANIFEST}, which names its labels. Copy it again.")
+        model = LinearModel.load(folder)
+        return cls(model, rule_of(manifest, model))
+
+    def _answer(
+        self, rows: Iterable[TextRow], *, soon: bool
+    ) -> Iterator[tuple[TextRow, FloatArray]]:
+        del soon  # each row is answered as it comes
+        for row in map(self._fitting, rows):
+            pairs = None if row.pair is None else [row.pair]
+            yield row, self._linear.logits([row.text], pairs)[0]
 
 
 def merged(model: Any) -> Any:

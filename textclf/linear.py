@@ -22,14 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.arrays import DoubleArray, FloatArray, IntArray
-from footwork.errors import ConfigError, DataError, ModelError, error_text
+from footwork.errors import DataError, ModelError, error_text
 from footwork.evaluation.baselines import label_models, majority_logits
-from footwork.evaluation.decision import DecisionRule, rule_of
-from footwork.files.folders import MANIFEST, read_json, write_json
+from footwork.files.folders import read_json, write_json
 from footwork.files.plain_files import open_plain
 from footwork.inference.tokens import whole_characters
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from textclf.classifier import ClassifierOptions, TextClassifier, TextRow
 
 if TYPE_CHECKING:
     from textclf.data import Examples
@@ -286,33 +284,3 @@ def _fit(
         model = Ridge(alpha=RIDGE).fit(rows, targets.astype(np.float64))
         weights[0], bias[0] = model.coef_, model.intercept_
     return weights, bias
-
-
-class LinearClassifier(TextClassifier):
-    """A linear model, ready to answer; it reads texts whole, and knows no tokens."""
-
-    def __init__(self, model: LinearModel, rule: DecisionRule) -> None:
-        self.rule = rule
-        self._linear = model
-
-    @classmethod
-    def _open(
-        cls, folder: Path, manifest: Mapping[str, Any], options: ClassifierOptions
-    ) -> LinearClassifier:
-        if (options.max_length, options.long, options.overlap) != (None, "truncate", None):
-            raise ConfigError(
-                f"{folder} is a linear model on TF-IDF, which reads texts whole: `max_length`, "
-                "`long` and `overlap` mean nothing to it. Leave them out."
-            )
-        if not manifest:
-            raise ModelError(f"{folder} lacks {MANIFEST}, which names its labels. Copy it again.")
-        model = LinearModel.load(folder)
-        return cls(model, rule_of(manifest, model))
-
-    def _answer(
-        self, rows: Iterable[TextRow], *, soon: bool
-    ) -> Iterator[tuple[TextRow, FloatArray]]:
-        del soon  # each row is answered as it comes
-        for row in map(self._fitting, rows):
-            pairs = None if row.pair is None else [row.pair]
-            yield row, self._linear.logits([row.text], pairs)[0]
