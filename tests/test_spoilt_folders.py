@@ -21,12 +21,15 @@ from footwork.fewshot.knowledge import WEIGHTS
 from footwork.files.folders import MANIFEST, write_json
 from tests.models import build_adapter, build_base, build_classifier
 from tests.mutations import deadline, outcomes
-from tests.runs import finetune_here
+from tests.runs import finetune_here, train_here
+from tests.tables import sentiment_table
 from tests.zeroshot.image_towers import QUICK, build_tower, draw_classes
 from tests.zeroshot.stand_in import StandInEncoder
 from tests.zeroshot.trees import labelled, planted, tree
-from textclf import TextClassifier
+from textclf import TextClassifier, TrainConfig
 from textclf.classifier import ClassifierOptions
+from textclf.linear import VOCABULARY
+from textclf.linear import WEIGHTS as LINEAR_WEIGHTS
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import read_examples
 from zeroshot.options import FinetuneConfig, FinetunedOptions, TeachOptions
@@ -37,7 +40,9 @@ Answer = Callable[[], NDArray[Any]]
 
 
 CONTENTS = [b"one", b"of one", b"two"]
-OWN = {MANIFEST, WEIGHTS}  # and not those that transformers and peft read
+LINEAR = TrainConfig(method="linear")
+# And not those that transformers and peft read.
+OWN = {MANIFEST, WEIGHTS, VOCABULARY, LINEAR_WEIGHTS}
 
 
 def text_folder(tmp_path: Path, build: Callable[[], Path]) -> tuple[Path, Answer]:
@@ -55,6 +60,11 @@ def lora(tmp_path: Path) -> tuple[Path, Answer]:
         return build_adapter(tmp_path / "built", build_base(tmp_path / "base", "bert"))
 
     return text_folder(tmp_path, build)
+
+
+def linear(tmp_path: Path) -> tuple[Path, Answer]:
+    train_here(sentiment_table(tmp_path / "d.csv", 40), out := tmp_path / "out", LINEAR)
+    return out, lambda: TextClassifier.load(out).predict_proba(["the film was good", "rain"])
 
 
 def taught(tmp_path: Path) -> tuple[Path, Answer]:
@@ -76,7 +86,7 @@ def finetuned(tmp_path: Path) -> tuple[Path, Answer]:
 
 
 @pytest.mark.parametrize("hashed", [True, False])
-@pytest.mark.parametrize("make", [full, lora, taught, finetuned])
+@pytest.mark.parametrize("make", [full, lora, linear, taught, finetuned])
 def test_a_spoilt_folder_is_refused_or_answers_the_same(
     make: Callable[[Path], tuple[Path, Answer]], hashed: bool, tmp_path: Path
 ) -> None:

@@ -47,9 +47,10 @@ def assess(
         classifier.logits(examples.texts, examples.pairs),
         given=GivenCalibration(classifier.rule.temperature, classifier.rule.abstain_below),
     )
-    cut = classifier.texts_cut
-    notes = (f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest.",)
-    notes = (*examples.notes, *(notes if cut else ()))
+    notes = examples.notes
+    if cut := classifier.texts_cut:
+        said = f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest."
+        notes = (*notes, said)
     return Assessment(evaluation, notes, examples.skipped)
 
 

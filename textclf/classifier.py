@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from footwork.inference.tokens import (
     whole_characters,
 )
 from footwork.options import Precision
+
+if TYPE_CHECKING:
+    from textclf.linear import LinearModel
 
 LongTexts = Literal["truncate", "windows"]
 TextPair = tuple[str, str | None]
@@ -193,6 +196,14 @@ class TextClassifier:
         options: How it answers; `max_length` must be stated.
     """
 
+    texts_cut = 0
+    """Texts that lost tokens to `max_length` so far."""
+    text_columns: tuple[str, ...] = ()
+    """Columns of the table that it was trained on; empty where that is not known."""
+    label_column: str | None = None
+    """Of that table, as `StatedColumns.label`; None where it is not known."""
+    _folder: Path | None = None
+
     def __init__(
         self, model: Any, tokenizer: Any, rule: DecisionRule, options: ClassifierOptions
     ) -> None:
@@ -208,13 +219,6 @@ class TextClassifier:
                 f"got {options.max_length}."
             )
         self.rule = rule
-        self.texts_cut = 0
-        """Texts that lost tokens to `max_length` so far."""
-        self.text_columns: tuple[str, ...] = ()
-        """Columns of the table that it was trained on; empty where that is not known."""
-        self.label_column: str | None = None
-        """Of that table, as `StatedColumns.label`; None where it is not known."""
-        self._folder: Path | None = None
         self._encoder = TextEncoder(tokenizer, options.max_length, options.long, options.overlap)
         self._config = InferenceConfig(
             # A number is all that a regression says: there is no decision to protect.
@@ -243,23 +247,16 @@ class TextClassifier:
             ConfigError: An option does not fit the model.
         """
         from footwork.files.folders import read_manifest
-        from footwork.models.checkpoints import load_trained, position_limit
         from footwork.models.hub import trained_folder
+        from textclf.linear import VOCABULARY
 
         folder, options = trained_folder(folder, revision), options or ClassifierOptions()
         manifest = read_manifest(folder)
-        model, tokenizer = load_trained(folder)
-        rule = rule_of(manifest, model.config)
+        kind = LinearClassifier if (folder / VOCABULARY).exists() else cls
+        classifier = kind._open(folder, manifest, options)
         if options.abstain_below is not None:
-            rule = replace(rule, abstain_below=options.abstain_below or None)
-        match manifest:
-            case {"max_length": int(stated)}:
-                usual = stated
-            case _:
-                limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
-                usual = int(min(limit for limit in limits if limit is not None))
-        options = replace(options, max_length=options.max_length or usual)
-        classifier = cls(merged(model), tokenizer, rule, options)
+            bar = options.abstain_below or None
+            classifier.rule = replace(classifier.rule, abstain_below=bar)
         classifier._folder = folder
         match manifest:
             case {"data": {"text_columns": [*columns]}}:
@@ -268,6 +265,24 @@ class TextClassifier:
             case {"data": {"label_column": str(label)}}:
                 classifier.label_column = label
         return classifier
+
+    @classmethod
+    def _open(
+        cls, folder: Path, manifest: Mapping[str, Any], options: ClassifierOptions
+    ) -> TextClassifier:
+        """What a folder of this kind holds; `manifest` is empty where Footwork did not make it."""
+        from footwork.models.checkpoints import load_trained, position_limit
+
+        model, tokenizer = load_trained(folder)
+        rule = rule_of(manifest, model.config)
+        match manifest:
+            case {"max_length": int(stated)}:
+                usual = stated
+            case _:
+                limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
+                usual = int(min(limit for limit in limits if limit is not None))
+        options = replace(options, max_length=options.max_length or usual)
+        return cls(merged(model), tokenizer, rule, options)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -291,7 +306,7 @@ class TextClassifier:
             Shape (N, C); (N, 1) for regression.
         """
         rows = [TextRow("", *both) for both in _text_pairs(texts, pairs)]
-        answers = [logits for _, logits in self._answer(rows, self._config.look_ahead)]
+        answers = [logits for _, logits in self._answer(rows, soon=False)]
         width = max(len(self.labels), 1)
         return np.stack(answers) if answers else np.zeros((0, width), np.float32)
 
@@ -323,14 +338,12 @@ class TextClassifier:
         found = _text_pairs(texts, pairs)
         names = _as_list("ids", range(len(found)) if ids is None else ids, len(found))
         rows = [TextRow(str(name), *pair) for name, pair in zip(names, found, strict=True)]
-        answered = self._answer(rows, self._config.look_ahead)
+        answered = self._answer(rows, soon=False)
         return [self._prediction(row, logits) for row, logits in answered]
 
     def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
         """Answer rows of any number in bounded memory, in their order."""
-        from footwork.inference.sequences import FIRST_WINDOW
-
-        for row, logits in self._answer(rows, FIRST_WINDOW):
+        for row, logits in self._answer(rows, soon=True):
             yield self._prediction(row, logits)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
@@ -354,9 +367,10 @@ class TextClassifier:
         return self.rule.predictions([row.id], logits[None])[0]
 
     def _answer(
-        self, rows: Iterable[TextRow], first_window: int
+        self, rows: Iterable[TextRow], *, soon: bool
     ) -> Iterator[tuple[TextRow, FloatArray]]:
-        from footwork.inference.sequences import encoded_ahead, windows_of
+        """Rows with their logits, (C,); `soon` where the first ones are waited for."""
+        from footwork.inference.sequences import FIRST_WINDOW, encoded_ahead, windows_of
 
         def size(row: TextRow) -> int:
             return len(row.text) + len(row.pair or "")
@@ -364,7 +378,8 @@ class TextClassifier:
         def encode(rows: list[TextRow]) -> WindowedTexts:
             return self._encoder.encode([(row.text, row.pair) for row in rows])
 
-        windows = windows_of(map(self._fitting, rows), self._config, size, first_window)
+        first = FIRST_WINDOW if soon else self._config.look_ahead
+        windows = windows_of(map(self._fitting, rows), self._config, size, first)
         for window, encoded in encoded_ahead(windows, encode):
             self.texts_cut += int(encoded.cut.sum())
             yield from zip(window, self._run(encoded), strict=True)
@@ -385,6 +400,39 @@ class TextClassifier:
             return np.repeat(self.rule.closeness(encoded.pooled(logits)), encoded.counts)
 
         return encoded.pooled(self._model.logits(encoded.sequences, closeness))
+
+
+class LinearClassifier(TextClassifier):
+    """A linear model, ready to answer; it reads texts whole, and knows no tokens."""
+
+    def __init__(self, model: LinearModel, rule: DecisionRule) -> None:
+        self.rule = rule
+        self._linear = model
+
+    @classmethod
+    def _open(
+        cls, folder: Path, manifest: Mapping[str, Any], options: ClassifierOptions
+    ) -> LinearClassifier:
+        if (options.max_length, options.long, options.overlap) != (None, "truncate", None):
+            raise ConfigError(
+                f"{folder} is a linear model on TF-IDF, which reads texts whole: `max_length`, "
+                "`long` and `overlap` mean nothing to it. Leave them out."
+            )
+        from footwork.files.folders import MANIFEST
+        from textclf.linear import LinearModel
+
+        if not manifest:
+            raise ModelError(f"{folder} lacks {MANIFEST}, which names its labels. Copy it again.")
+        model = LinearModel.load(folder)
+        return cls(model, rule_of(manifest, model))
+
+    def _answer(
+        self, rows: Iterable[TextRow], *, soon: bool
+    ) -> Iterator[tuple[TextRow, FloatArray]]:
+        del soon  # each row is answered as it comes
+        for row in map(self._fitting, rows):
+            pairs = None if row.pair is None else [row.pair]
+            yield row, self._linear.logits([row.text], pairs)[0]
 
 
 def merged(model: Any) -> Any:

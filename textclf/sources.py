@@ -18,6 +18,7 @@ from footwork.files.faults import shortened
 from footwork.tables.held import data_name, held_rows, is_held
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
+from footwork.tables.source import TextSource, line_fault
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trainval"),
@@ -27,6 +28,7 @@ SPLIT_NAMES = {
 _PART = re.compile(r"-\d+-of-(\d+)")
 _PACKED = (".xlsx", ".xls", ".ods", ".gz", ".bz2", ".xz", ".zst", ".zip")
 """Endings of tables that are refused when they are read, with what to do."""
+_HALF = re.compile(r"[_.-](text|label)s?(?:\.txt)?$")
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[\w.-]+)?")
 
 
@@ -65,6 +67,8 @@ def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = (
     data = str(data)
     path = Path(data).expanduser()
     if path.is_dir():
+        if parallel := parallel_splits(path):
+            return _read_parallel(path, parallel, table_format)
         files, notes = folder_splits(path)
         return replace(_read_files(files, table_format, names), notes=notes)
     if path.exists():
@@ -127,14 +131,7 @@ def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         )
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
     tables = [file for file in files if file.suffix.lower() in TABLE_ENDINGS]
-    named = {
-        file: [
-            split
-            for split, names in SPLIT_NAMES.items()
-            if not set(re.split(r"[^a-z]+", file.name.lower())).isdisjoint(names)
-        ]
-        for file in files
-    }
+    named = {file: _splits_named(file) for file in files}
     if not any(named.values()):
         if not tables and (folder / "data").is_dir():
             return folder_splits(folder / "data")
@@ -157,6 +154,32 @@ def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     if unread := [file for file in others if named[file] or file in tables]:
         notes.append(f"Not read, being no table named after a split: {_listed(unread)}.")
     return found, tuple(notes)
+
+
+def _splits_named(file: Path) -> list[str]:
+    """The splits of whose words there are some in the name of a file."""
+    words = set(re.split(r"[^a-z]+", file.name.lower()))
+    return [split for split, names in SPLIT_NAMES.items() if not words.isdisjoint(names)]
+
+
+def parallel_splits(folder: Path) -> dict[str, dict[str, Path]]:
+    """The files of each split in a folder where texts and labels stand line by line in two files.
+
+    Args:
+        folder: Holds files such as `train_text.txt` and `train_labels.txt`, as TweetEval has them.
+
+    Returns:
+        By split, its files under `text` and `label`; empty where the training file is no such
+        pair, or a split has further tables.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        half, splits = _HALF.search(file.name.lower()), _splits_named(file)
+        if half and len(splits) == 1:
+            found.setdefault(splits[0], {}).setdefault(half[1], file)
+        elif splits and file.suffix.lower() in TABLE_ENDINGS:
+            return {}
+    return found if len(found.get("train", ())) == 2 else {}
 
 
 def _settle_shared(found: dict[str, Path], named: Mapping[Path, Sequence[str]]) -> list[str]:
@@ -218,6 +241,60 @@ def _read_files(
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return SourceTables(splits, digest.hexdigest())
+
+
+def _read_parallel(
+    folder: Path, files: Mapping[str, Mapping[str, Path]], table_format: TableFormat
+) -> SourceTables:
+    mapping, names = folder / "mapping.txt", dict[str, str]()
+    if mapping.is_file():
+        cells = [line.split("\t") for line in _lines(TextSource(mapping, None, "utf-8"))]
+        names = {row[0].strip(): row[1].strip() for row in cells if len(row) > 1}
+    pairs = {split: halves for split, halves in files.items() if len(halves) == 2}
+    read = [half for halves in pairs.values() for half in halves.values()]
+    digest, splits = hashlib.sha256(), dict[str, Table]()
+    for split in filter(pairs.__contains__, SPLIT_NAMES):
+        splits[split] = _parallel_table(pairs[split], names, table_format)
+    for path in [*read, mapping] if names else read:
+        digest.update(path.read_bytes())
+    named = f", names of classes from {mapping.name}" if names else ""
+    notes = [f"Texts and labels are read line by line from {_listed(read)}{named}."]
+    if alone := [half for halves in files.values() for half in halves.values() if half not in read]:
+        notes.append(f"Not read, texts and labels not both being there: {_listed(alone)}.")
+    return SourceTables(splits, digest.hexdigest(), tuple(notes))
+
+
+def _parallel_table(
+    files: Mapping[str, Path], names: Mapping[str, str], table_format: TableFormat
+) -> Table:
+    """One split; numbers that `names` has a class for become that.
+
+    Raises:
+        DataError: The files differ in their lines, or a row is bad (unless those are skipped).
+    """
+    sources = [TextSource(files[half], None, table_format.encoding) for half in ("text", "label")]
+    texts, labels = map(_lines, sources)
+    if len(texts) != len(labels):
+        raise DataError(
+            f"{files['text']} has {len(texts):,} lines and {files['label'].name} {len(labels):,}: "
+            "each line of the one must belong to the same line of the other. Mend them."
+        )
+
+    def row(text: str, label: str) -> dict[str, Any] | str:
+        if names and label not in names:
+            return f"label {label!r} is not in mapping.txt ({shortened(names)})"
+        return line_fault(text) or {"text": text, "label": names.get(label, label)}
+
+    rows = (row(text, label.strip()) for text, label in zip(texts, labels, strict=True))
+    stream = RowStream(sources[0].name, enumerate(rows, start=1), table_format.skip_bad_rows)
+    stream.notes = tuple(source.note for source in sources if source.note)
+    return gathered(stream)
+
+
+def _lines(source: TextSource) -> list[str]:
+    """The lines of a file; what only some programs break lines at breaks none."""
+    whole = "".join(source.lines()).removesuffix("\n")
+    return [line.removesuffix("\r") for line in whole.split("\n")]
 
 
 def _named_splits(loaded: Mapping[str, Any], data: str, skip_bad_rows: bool) -> SourceTables:

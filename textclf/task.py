@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from footwork.arrays import FloatArray
-from footwork.errors import DataError
+from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
@@ -20,6 +21,7 @@ from footwork.finetuning.train import train as train_task
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
+from footwork.methods.table import METHODS, methods_where
 from footwork.models.checkpoints import (
     load_classifier,
     load_shape,
@@ -32,13 +34,15 @@ from footwork.models.heads import HeadOrigin
 from footwork.models.hub import TEXT_PRESETS
 from footwork.models.pooling import READINGS
 from footwork.options import Precision
+from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing
-from textclf.audit.audit import audit_data
+from textclf.audit.audit import Audit, audit_data
 from textclf.audit.model import AuditedModel
-from textclf.baselines import fit_baselines
+from textclf.baselines import fit_baselines, judge_majority
 from textclf.config import TrainConfig
 from textclf.data import Examples, LabelledData, load_data
+from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 
 __all__ = ["TextTask", "TrainedRun", "train"]
 
@@ -65,7 +69,8 @@ def train(
         FootworkError: As `footwork.finetuning.train.train`.
     """
     config = config or TrainConfig()
-    return train_task(TextTask(), data, out, config, existing=existing, notify=notify)
+    task = TextTask() if METHODS[config.method].pretrained else LinearTask()
+    return train_task(task, data, out, config, existing=existing, notify=notify)
 
 
 class TokenizedRows(EncodedRows):
@@ -129,6 +134,17 @@ class TokenizedRows(EncodedRows):
         return self._texts[split].take(slice(rows.start, rows.stop, rows.step))
 
 
+def tell_audit(audit: Audit, notify: Notify) -> None:
+    """Show an audit.
+
+    Raises:
+        DataError: Nothing can be learned from what it looked at.
+    """
+    notify(audit.to_text())
+    if not audit.usable:
+        raise DataError("The audit found what makes training impossible; see its errors above.")
+
+
 class TextTask(Task):
     """Texts, or pairs of them, that have a class, several labels, or an amount."""
 
@@ -138,6 +154,10 @@ class TextTask(Task):
     readings = READINGS
     baseline_words: ClassVar = {"majority": "commonest answer", "linear": "TF-IDF + linear model"}
     rivals: ClassVar = {"linear": "the linear baseline"}
+    suffices: ClassVar = {
+        "linear": "footwork textclf train DATA OUT --method "
+        + methods_where(lambda _: True, pretrained=False)
+    }
 
     def open(self, config: TrainConfig) -> Any:
         """The tokenizer."""
@@ -174,11 +194,8 @@ class TextTask(Task):
         """Tell what the texts and their labels are like; errors end the run here."""
         config, data = cast("TrainConfig", learner.config), cast("LabelledData", learner.data)
         model = AuditedModel.of(learner.model, learner.preparation)
-        audit = audit_data(data, model.vocabulary, config.max_length, (model.size, config))
-        notify(audit.to_text())
-        if not audit.usable:
-            message = "The audit found what makes training impossible; see its errors above."
-            raise DataError(message)
+        size = (model.size, config)
+        tell_audit(audit_data(data, model.vocabulary, config.max_length, size), notify)
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> TokenizedRows:
         """As token ids."""
@@ -186,6 +203,11 @@ class TextTask(Task):
 
     def load_trained(self, folder: Path) -> tuple[Any, Any]:
         """A sequence classifier and its tokenizer."""
+        if (folder / VOCABULARY).exists():
+            raise ConfigError(
+                f"{folder} was made from no pretrained model, so it has nothing to merge. Use it "
+                "as it is."
+            )
         return load_trained(folder)
 
     def probe(self, model: Any, preparation: Any) -> torch.Tensor:
@@ -237,6 +259,81 @@ class TextTask(Task):
                 "reads longer ones piece by piece.",
                 "It knows the language and the kind of text of its training rows. What it does on "
                 "others was not measured.",
+            ),
+        )
+
+
+class LinearRows(TokenizedRows):
+    """Texts as they are, for a linear model, which divides them itself."""
+
+    def __init__(self, learner: Learner) -> None:
+        EncodedRows.__init__(self, learner.data)
+
+    def logits(self, model: Any, split: str, rows: range, precision: str) -> FloatArray:
+        """Each text by itself, whatever the precision."""
+        asked = self.question(split, rows)
+        answers: FloatArray = model.logits(asked["texts"], asked["pairs"])
+        return answers
+
+    def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
+        """The commonest answer; the other one is the model itself."""
+        return {"majority": judge_majority(self.data, self.data.splits[split])}
+
+
+class LinearTask(TextTask):
+    """Texts for a linear model on TF-IDF: nothing is pretrained."""
+
+    rivals: ClassVar = {"majority": "the commonest answer"}
+    suffices: ClassVar = {}
+
+    def open(self, config: TrainConfig) -> None:
+        """Nothing: the model divides texts itself."""
+
+    def load(self, config: TrainConfig, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:
+        """No model; what is fitted is told in the place of where its head comes from."""
+        several = " for each label" if data.task == MULTI_LABEL else ""
+        what = f"a logistic regression{several}, its C fixed at {REGULARISATION:g}"
+        if data.task == REGRESSION:
+            what = f"a ridge regression, its alpha fixed at {RIDGE:g}"
+        return None, HeadOrigin(kept=False, note=f"The linear model is {what}.")
+
+    def settle(
+        self, config: TrainConfig, preparation: Any, model: Any
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Nothing is left open."""
+        return {}, ()
+
+    def audit(self, learner: Learner, notify: Notify) -> None:
+        """As of all texts, but that there are no tokens to count."""
+        tell_audit(audit_data(cast("LabelledData", learner.data)), notify)
+
+    def encode(self, learner: Learner, run: Path, notify: Notify) -> LinearRows:
+        """As they are."""
+        return LinearRows(learner)
+
+    def fit(self, learner: Learner) -> LinearModel:
+        """On all training rows, each read whole."""
+        data = cast("LabelledData", learner.data)
+        balanced = learner.config.class_weights == "balanced"
+        return fit_linear(data.train, data.task, max(1, len(data.labels)), balanced=balanced)
+
+    def manifest(self, data: Any, config: TrainConfig) -> dict[str, Any]:
+        """Where the texts and labels stood."""
+        return {"data": super().manifest(data, config)["data"]}
+
+    def words(self, manifest: Mapping[str, Any]) -> CardWords:
+        """Of a model that Footwork alone loads."""
+        return replace(
+            super().words(manifest),
+            asked="",
+            made="a linear model on TF-IDF of words, pairs of words and pieces of words",
+            plain=f"Footwork alone loads it, from `{VOCABULARY}` and `{WEIGHTS}`; torch and "
+            "transformers are not needed.",
+            limits=(
+                "It counts words and pieces of words: what depends on word order or on meaning is "
+                "beyond it. Texts are read whole.",
+                f"Words and pairs of words of the training rows stand in `{VOCABULARY}`.",
+                "What it does on texts of another kind or language was not measured.",
             ),
         )
 

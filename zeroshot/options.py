@@ -15,7 +15,7 @@ from footwork.evaluation.metrics import METRICS
 from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
-from footwork.methods.table import METHODS
+from footwork.methods.table import METHODS, methods_where
 from footwork.options import DECODINGS, Decode, EncoderConfig
 from footwork.prompts.none_of_these import NONE_BELOW
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
@@ -236,6 +236,13 @@ class FinetuneConfig(FinetuningConfig):
     published decodes alike."""
 
     def __post_init__(self) -> None:
+        method = METHODS.get(self.method)
+        if method is not None and not method.pretrained:
+            raise ConfigError(
+                f"--method {self.method} counts words, and images have none. A linear model on "
+                "what a pretrained one sees in them is --method "
+                f"{methods_where(lambda method: method.features_once)}."
+            )
         FinetuningConfig.__post_init__(self)
         if not 0 < self.validation_share < 1:
             message = f"`validation_share` must be between 0 and 1, got {self.validation_share}."

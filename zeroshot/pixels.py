@@ -26,6 +26,7 @@ from footwork.arrays import DoubleArray, FloatArray, IntArray
 from footwork.encoder.streaming import Preprocessing, prepare_picture
 from footwork.errors import ConfigError, DataError, ImageError, ModelError
 from footwork.evaluation.baselines import majority_logits
+from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.files.paths import path_text
 from footwork.finetuning.head import solve_output
@@ -282,9 +283,10 @@ class DecodedImages(EncodedRows):
         wait_for_everyone()
         if not is_main_process():
             return {}
+        given = GivenCalibration()  # a temperature fitted on these images would flatter
         return {
-            name: replace(
-                evaluate_logits(data.task, data.labels, judged.targets, each), noun="images"
+            name: evaluate_logits(
+                data.task, data.labels, judged.targets, each, given=given, noun="images"
             )
             for name, each in logits.items()
         }

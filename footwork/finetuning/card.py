@@ -63,6 +63,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     """
     manifest, evaluation, task = report.manifest, report.evaluation, report.task
     facts, calibration, adapter = manifest["data"], evaluation.calibration, _adapter(manifest)
+    words = task.words(manifest)
     labels = shortened((f"`{_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
@@ -71,11 +72,11 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         front_matter=_front_matter(report),
         title=_plain(report.title),
         gives=gives + (f": {labels}" if labels else ""),
-        kind=adapter.called if adapter else _PLAIN,
+        kind=words.made or (adapter.called if adapter else _PLAIN),
         base=_base(manifest["model"]),
         method=manifest["method"],
         head=_plain(manifest["head"]["note"] or ""),
-        words=task.words(manifest),
+        words=words,
         use=_use(task, manifest, adapter),
         source=_code(public_data_name(facts)),
         counts=", ".join(f"{name} {count:,}" for name, count in facts["rows"].items() if count),
@@ -85,8 +86,8 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         split=report.split,
         evaluation=evaluation,
         results=_results(report),
-        verdicts=verdicts(evaluation, report.baselines, task.rivals),
-        caveat=caveat(report.split),
+        verdicts=verdicts(task, manifest["method"], evaluation, report.baselines),
+        caveat=caveat(report.split, manifest["method"]),
         figure_notes=[_plain(note) for note in dict.fromkeys((*evaluation.notes, *remarks))],
         classes=_classes(evaluation),
         class_count=len(evaluation.per_class),
@@ -105,9 +106,9 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     return re.sub(r"\n{3,}", "\n\n", card)  # what is left out leaves its blank lines
 
 
-def caveat(split: str) -> str | None:
-    """Say what weakens the figures of a split: without a test split they flatter."""
-    if split == "test":
+def caveat(split: str, method: str) -> str | None:
+    """Say what weakens the reported figures: those of rows that chose a checkpoint flatter."""
+    if split == "test" or not METHODS[method].pretrained:
         return None
     return (
         "**These figures are optimistic**: there was no test split, and the same validation "
@@ -116,15 +117,22 @@ def caveat(split: str) -> str | None:
 
 
 def verdicts(
-    evaluation: Evaluation, baselines: Mapping[str, Evaluation], rivals: Mapping[str, str]
+    task: Task, method: str, evaluation: Evaluation, baselines: Mapping[str, Evaluation]
 ) -> list[str]:
-    """Compare a model with the baselines of `Task.rivals`, a sentence each."""
-    there = {name: called for name, called in rivals.items() if name in baselines}
-    return [verdict(evaluation, baselines[name], called) for name, called in there.items()]
+    """Compare a model with the baselines of `Task.rivals`, a string each."""
+    said = []
+    for name, called in task.rivals.items():
+        command = task.suffices.get(name, "")
+        own = command.endswith(f" {method}")  # it has just been run
+        if name in baselines:
+            said.append(verdict(evaluation, baselines[name], called, "" if own else command))
+    return said
 
 
-def verdict(evaluation: Evaluation, baseline: Evaluation, called: str) -> str:
+def verdict(evaluation: Evaluation, baseline: Evaluation, called: str, command: str = "") -> str:
     """Compare a model with a baseline, `called` so in a sentence, on the same rows.
+
+    Where the model is not surely better, `command` is named, which trains what the baseline is.
 
     Two intervals that overlap do not prove a difference; that they were resampled apart makes
     this the careful side, because the rows are the same.
@@ -137,14 +145,16 @@ def verdict(evaluation: Evaluation, baseline: Evaluation, called: str) -> str:
     gain = other.value - own.value if name in LOWER_IS_BETTER else own.value - other.value
     if gain > 0 and not own.overlaps(other):
         return f"It beats {called}: {figures}, and the intervals do not overlap."
+    to_have = f" To have it: `{command}`" if command else ""
     if gain > 0:
         return (
             f"**It does not clearly beat {called}**: {figures}, and the intervals overlap. On "
             f"{evaluation.noun} like these {called} may do as well at a small part of the cost."
+            f"{to_have}"
         )
     return (
         f"**It does not beat {called}**: {figures}. As it stands {called} is the better choice; "
-        f"more {evaluation.noun}, another method or another base model may change that."
+        f"more {evaluation.noun}, another method or another base model may change that.{to_have}"
     )
 
 
@@ -223,11 +233,13 @@ def _front_matter(report: Report) -> str:
         for split, evaluation in report.evaluations.items()
         for metric, interval in evaluation.metrics.items()
     ]
-    base, adapter = public_model_id(manifest["model"]["id"]), _adapter(manifest)
+    model_id, adapter = manifest["model"]["id"], _adapter(manifest)
+    base = public_model_id(model_id) if model_id else None
+    library = "transformers" if model_id else "footwork"
     relation = "adapter" if adapter else "finetune"
     based: dict[str, Any] = {"base_model": base, "base_model_relation": relation} if base else {}
     data = ModelCardData(
-        library_name=adapter.library if adapter else "transformers",
+        library_name=adapter.library if adapter else library,
         pipeline_tag=pipeline,
         tags=[pipeline, "footwork", manifest["method"]],
         metrics=list(dict.fromkeys(_HUB_METRICS[name][0] for name in report.evaluation.metrics)),
@@ -284,6 +296,8 @@ def _settings(config: Mapping[str, Any]) -> str:
 
 
 def _base(model: Mapping[str, Any]) -> str:
+    if model["id"] is None:
+        return ""
     model_id = public_model_id(model["id"])
     if model_id is None:
         return f"`{_code(Path(model['id']).name)}`"

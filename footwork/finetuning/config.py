@@ -3,17 +3,21 @@
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self
 
 from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.help_page import MODEL, RATE
-from footwork.methods.table import Recipe
+from footwork.methods.table import METHODS, AdaptationConfig, Recipe
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
 
 _OF_STEPS = ("learning_rate", "num_epochs", "max_steps", "early_stopping")
+_OF_A_MODEL = {each.name for group in (AdaptationConfig, LoopConfig) for each in fields(group)}
+_OF_A_MODEL -= {"method", "seed"}
+_OF_A_MODEL |= {"model_id", "revision", "max_length", "label_smoothing", "merge"}
+"""Settings of a pretrained model, and of a training in steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +44,25 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         if not 0 <= self.label_smoothing < 1:
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)
+        if METHODS[self.method].pretrained:
+            return
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _OF_A_MODEL and value != field.default:
+                name = "model" if field.name == "model_id" else field.name
+                raise ConfigError(
+                    f"`{name}` means nothing to --method {self.method}, which takes no pretrained "
+                    f"model and is fitted at once, not in steps; got {value}. Leave it out."
+                )
+
+    def told(self) -> dict[str, Any]:
+        """Every setting that means something to the method, by name."""
+        pretrained = METHODS[self.method].pretrained
+        return {n: v for n, v in asdict(self).items() if pretrained or n not in _OF_A_MODEL}
 
     def settled(
         self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]
-    ) -> tuple[Self, str]:
+    ) -> tuple[Self, str | None]:
         """Fill in what was left open, and say in one sentence where the values come from.
 
         Args:
@@ -64,6 +83,8 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             raise ConfigError(
                 "`class_weights` and `label_smoothing` are about classes; a regression has none."
             )
+        if recipe is None and not METHODS[self.method].pretrained:
+            return replace(self, **others), None
         metric = self.best_metric or PRIMARY_METRIC[task]
         if recipe is None:
             stated = [name for name in _OF_STEPS if getattr(self, name) is not None]

@@ -92,7 +92,7 @@ def manifest_of(
         "labels": list(data.labels),
         "task": data.task,
         "method": learner.config.method,
-        "model": {"id": learner.base_id, "revision": learner.revision},
+        "model": {"id": learner.base_id or None, "revision": learner.revision},
         "head": asdict(learner.head),
         "data": facts,
         "evaluated_on": reported,
@@ -104,7 +104,7 @@ def manifest_of(
         "reload_difference": None,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
         "seed": learner.config.seed,
-        "config": asdict(learner.config),
+        "config": learner.config.told(),
         **more,
     }
 

@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from footwork.accelerator import gather_shares, process_share, resolve_precision
 from footwork.arrays import FloatArray
@@ -107,15 +106,16 @@ class Learner:
     """What is to be trained, every setting of it settled."""
 
     task: Task
-    model: PreTrainedModel
+    model: Any
+    """A classifier of transformers; None where the method takes no pretrained model."""
     preparation: Any
-    """What makes inputs of rows: a tokenizer, an image processor."""
+    """What makes inputs of rows: a tokenizer, an image processor; None where the model does."""
     source: str
     """The rows, as the user named them."""
     data: LabelledData
     config: FinetuningConfig
     base_id: str
-    """What an adapter names as its base."""
+    """What an adapter names as its base; empty where the method takes no pretrained model."""
     revision: str | None
     """Commit of the base on the Hub."""
     head: HeadOrigin
@@ -137,7 +137,10 @@ class CardWords:
     asked: str = ""
     """What a pipeline of transformers is asked: its arguments; empty where there is none."""
     plain: str = ""
-    """Sentence on how to have a folder that needs no base."""
+    """Sentence on how to have a folder that needs no base; of a model that never had one, on what
+    loads it."""
+    made: str = ""
+    """What it is, where it is no pretrained model that was trained on."""
     measure: str = ""
     """Command that measures it on other rows."""
     facts: tuple[str, ...] = ()
@@ -224,6 +227,8 @@ class Task(ABC):
     """Names of the baselines that must be beaten → what they are called in a sentence."""
     readings: ClassVar[tuple[str, ...]] = ("own",)
     """What a head that trains alone may read, of `footwork.models.pooling.READINGS`."""
+    suffices: ClassVar[Mapping[str, str]] = {}
+    """Names of such baselines → command that trains one to be used."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Whose versions are told beside those that every run has."""
 
@@ -264,6 +269,10 @@ class Task(ABC):
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """Look the rows over before anything is written; refuses what cannot be learned from."""
+
+    def fit(self, learner: Learner) -> Any:
+        """The model of a method that takes no pretrained one, with `save_pretrained`."""
+        raise NotImplementedError(learner.config.method)
 
     @abstractmethod
     def encode(self, learner: Learner, run: Path, notify: Notify) -> EncodedRows:

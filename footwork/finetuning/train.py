@@ -7,7 +7,7 @@ has succeeded.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,9 @@ class TrainedRun:
             metric = baseline.metrics.get(baseline.primary_metric)
             shown = f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]" if metric else "–"
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
-        said = [*verdicts(self.evaluation, self.baselines, self.task.rivals), caveat(split)]
+        method = self.manifest["method"]
+        said = [*verdicts(self.task, method, self.evaluation, self.baselines)]
+        said += filter(None, [caveat(split, method)])
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
         where = f", and at {self.address}" if self.address else ""
         used = shell_word(self.repository or self.folder)
@@ -160,7 +162,7 @@ def train(
     task.audit(learner, notify)
     identity = {"data": learner.data.sha256, "base_revision": learner.revision}
     with held(place.run), resumable(place.run):
-        resume = begin_run(place, asdict(learner.config) | identity, existing, notify)
+        resume = begin_run(place, learner.config.told() | identity, existing, notify)
         if repository:
             notify(f"to be uploaded when all is done: {create_repository(repository)}")
         rows = task.encode(learner, place.run, notify)
@@ -213,7 +215,10 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     settled, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
-    base_id = resolve_model_id(config.model_id, task.presets)
+    base_id, revision = "", None
+    if METHODS[config.method].pretrained:
+        base_id = resolve_model_id(config.model_id, task.presets)
+        revision = model_commit(base_id, config.revision)
     return Learner(
         task=task,
         model=model,
@@ -222,7 +227,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         data=data,
         config=settled,
         base_id="tiny" if config.model_id == "tiny" else base_id,
-        revision=model_commit(base_id, config.revision),
+        revision=revision,
         head=head,
     )
 
@@ -240,13 +245,14 @@ def settle(
     Raises:
         ConfigError: A setting contradicts the task or the model.
     """
-    rows = len(data.splits["train"])
-    recipe = task.recipe(config, model, rows)
+    rows, recipe = len(data.splits["train"]), None
     own, more = task.settle(config, preparation, model)
-    # Here, so that a run is not resumed elsewhere with other rounding.
-    own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
+    if METHODS[config.method].pretrained:
+        recipe = task.recipe(config, model, rows)
+        # Here, so that a run is not resumed elsewhere with other rounding.
+        own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
     settled, said = config.settled(data.task, recipe, f"{rows} {task.noun}", own)
-    return settled, (said, *more)
+    return settled, (said, *more) if said else more
 
 
 def fit(
@@ -258,6 +264,8 @@ def fit(
         The trained model, as the method adapted it, and how training went.
     """
     config, data, method = learner.config, rows.data, METHODS[learner.config.method]
+    if not method.pretrained:
+        return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if method.features_once:
@@ -345,7 +353,8 @@ def publish(
     expected = rows.logits(model, "validation", sample, "float32")
     with published_folder(place.out, overwrite=place.replaces) as staging:
         save_model(staging, model, merge=learner.config.merge)
-        learner.preparation.save_pretrained(staging)
+        if learner.preparation is not None:
+            learner.preparation.save_pretrained(staging)
         write_json(staging / MANIFEST, report.manifest)
         notes = write_report(staging, report)
         notify("loading the saved folder in a fresh process")

@@ -56,8 +56,9 @@ class Adapter:
 class Method:
     """All that is known of a method without torch."""
 
-    code: str
-    """Its `Adaptation`, as `module:name`; imported when a model is adapted."""
+    code: str | None
+    """Its `Adaptation`, as `module:name`, imported when a model is adapted; None for a method that
+    adapts none: the task fits a model of its own (`Task.fit`)."""
     trains: str
     """What trains, for --help and the README."""
     share: float
@@ -72,8 +73,15 @@ class Method:
     """Fields of `AdaptationConfig` that mean nothing to the methods that do not name them."""
 
     @property
+    def pretrained(self) -> bool:
+        """Whether it begins with a pretrained model."""
+        return self.code is not None
+
+    @property
     def adaptation(self) -> "Adaptation":
         """Its code."""
+        if self.code is None:
+            raise ValueError("This method adapts no model.")
         adaptation: Adaptation = resolve_name(self.code)
         return adaptation
 
@@ -135,6 +143,12 @@ METHODS: dict[str, Method] = {
         share=1,
         rates=_GRADUAL_RATES,
     ),
+    "linear": Method(
+        code=None,
+        trains="no pretrained model, but a linear one on TF-IDF; of texts alone",
+        share=0,
+        rates={},
+    ),
 }
 DEFAULT_METHOD = "lora"
 
@@ -192,9 +206,10 @@ class AdaptationConfig:
                 )
 
 
-def methods_where(fits: Callable[[Method], bool]) -> str:
+def methods_where(fits: Callable[[Method], bool], *, pretrained: bool = True) -> str:
     """Names of the methods that fit, as a sentence lists them: `lora, full or gradual`."""
-    *others, last = [name for name, method in METHODS.items() if fits(method)]
+    those = [name for name, method in METHODS.items() if method.pretrained == pretrained]
+    *others, last = [name for name in those if fits(METHODS[name])]
     return f"{', '.join(others)} or {last}" if others else last
 
 

@@ -14,7 +14,13 @@ import pytest
 
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
-from footwork.finetuning.card import model_card, public_data_name, public_model_id, verdict
+from footwork.finetuning.card import (
+    model_card,
+    public_data_name,
+    public_model_id,
+    verdict,
+    verdicts,
+)
 from footwork.finetuning.report import Report, write_report
 from textclf.task import TextTask
 from zeroshot.task import ImageTask
@@ -287,3 +293,22 @@ def test_the_code_of_a_card_imports_what_it_names(task: Any, merge: bool) -> Non
         assert {node.id for node in names} <= known
     assert ("PeftModel" in card) != merge
     assert "/home" not in card
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "name", "command"),
+    [
+        (TextTask(), "lora", "linear", "footwork textclf train DATA OUT --method linear"),
+        (ImageTask(), "lora", "linear_probe", "zeroshot finetune EXAMPLES OUT --method head"),
+        (ImageTask(), "head", "linear_probe", None),
+    ],
+)
+def test_the_command_of_what_suffices_is_named(
+    task: Any, method: str, name: str, command: str | None
+) -> None:
+    for wrong in (38, 40, 80):
+        (said,) = verdicts(task, method, evaluation(wrong), {name: evaluation(40)})
+        assert ("To have it: `" in said) == (command is not None)
+        assert (command or "") in said
+    (said,) = verdicts(task, method, evaluation(10), {name: evaluation(40)})
+    assert "--method" not in said

@@ -25,6 +25,8 @@ EXACT = ("config", "options")
 """Keys below which figures are what the user has set."""
 FOREIGN = ("config", "adapter_config", "tokenizer", "tokenizer_config", "preprocessor_config")
 """JSON files whose keys are the ecosystem's."""
+MANY = ("metrics", "tfidf")
+"""Documents of many figures or terms, of which the kinds are kept."""
 SAID = re.compile("note|what|why|reason|fault")
 """Keys of sentences, of which the first three words are kept."""
 NEAR, LONG = 0.1, 120
@@ -101,7 +103,7 @@ def content(path: Path, place: Path) -> Any:
     """What is kept of a file; None of pictures and of what is Footwork's own."""
     match path.suffix:
         case ".json" if path.stem not in FOREIGN:
-            return shape(json.loads(path.read_text("utf-8")), place, rough=path.stem == "metrics")
+            return shape(json.loads(path.read_text("utf-8")), place, rough=path.stem in MANY)
         case ".jsonl":
             rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
             return [f"{len(rows)} rows", *(sorted(row) for row in rows[:1])]

@@ -313,8 +313,9 @@ def test_the_files_of_a_model_tell_what_transformers_makes_of_them(
         spoil(tmp_path / "base", "config.json", **changed)
     tokenizer, shape = load_tokenizer(model_id), load_shape(model_id)
     made = AuditedModel.of(shape, tokenizer)
-    for method in METHODS:  # none refuses a model of which only the files are read
-        require_adaptable(shape, method, checkpointing=True)
+    for name, method in METHODS.items():  # none refuses a model of which only the files are read
+        if method.pretrained:
+            require_adaptable(shape, name, checkpointing=True)
     monkeypatch.setattr(AuditedModel, "of", None)
     read, _ = open_model(TrainConfig(model_id=model_id))
     assert read.size == made.size

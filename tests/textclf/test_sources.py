@@ -146,3 +146,57 @@ def test_what_is_held_is_read_as_its_file(hold: Callable[[Any], Any], tmp_path: 
 def test_a_mapping_without_splits_says_what_they_are_called() -> None:
     with pytest.raises(ConfigError, match=r"dict of splits has none of the splits train, .*'text'"):
         load_data({"text": ["a"]})
+
+
+def tweets(path: Path, **changed: str) -> str:
+    contents = {
+        f"{split}_{half}__txt": text
+        for split, rows in (("train", 12), ("val", 4), ("test", 3))
+        for half, text in (
+            ("text", "".join(f"tweet {i} of\x85{split}, \n" for i in range(rows))),
+            ("labels", "".join(f"{i % 2}\n" for i in range(rows))),
+        )
+    }
+    return folder_with(path, **contents | {"mapping__txt": "0\tanger\n1\tjoy\t_x_"} | changed)
+
+
+def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) -> None:
+    found = load_data(tweets(tmp_path / "set"))
+    assert found.labels == ("anger", "joy")
+    assert {name: len(part) for name, part in found.splits.items()} == {
+        "train": 12,
+        "validation": 4,
+        "test": 3,
+    }
+    assert found.test is not None
+    assert found.test.texts[1] == "tweet 1 of\x85test, "
+    assert found.test.targets.tolist() == [0, 1, 0]
+    assert found.test.rows == [1, 2, 3]
+    said = " ".join(found.notes)
+    assert "train_text.txt" in said
+    assert "names of classes from mapping.txt" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"val_labels__txt": "0\n1\n"}, "val_text.txt has 4 lines and val_labels.txt 2"),
+        ({"test_labels__txt": "0\n7\n1"}, "row 2: label '7' is not in mapping.txt .*0, 1"),
+        ({"train__csv": TRAIN}, "several files for train"),
+    ],
+)
+def test_two_files_that_do_not_fit_together_are_named(
+    tmp_path: Path, changed: dict[str, str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data(tweets(tmp_path / "set", **changed))
+
+
+def test_a_file_of_texts_without_labels_beside_it_is_left_out_and_told(tmp_path: Path) -> None:
+    folder = Path(tweets(tmp_path / "set"))
+    (folder / "test_labels.txt").unlink()
+    (folder / "mapping.txt").unlink()
+    found = load_data(str(folder))
+    assert found.test is None
+    assert found.labels == ("0", "1")
+    assert "Not read, texts and labels not both being there: test_text.txt." in found.notes

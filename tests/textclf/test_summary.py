@@ -29,7 +29,7 @@ def done(split: str) -> TrainedRun:
     return TrainedRun(
         task=TextTask(),
         folder=Path("out"),
-        manifest={"evaluated_on": split},
+        manifest={"evaluated_on": split, "method": "lora"},
         evaluation=model,
         baselines={"linear": linear},
         notes=NOTES,

@@ -84,9 +84,7 @@ STANDS_STILL = {"max_steps": 1, "learning_rate": 1e-9, "max_length": 48}
 
 
 @pytest.mark.parametrize("family", ["roberta", "deberta-v2"])
-@pytest.mark.parametrize(
-    "settings", [{"method": "full"}, {"method": "lora"}, {"merge": True}]
-)
+@pytest.mark.parametrize("settings", [{"method": "full"}, {"method": "lora"}, {"merge": True}])
 def test_a_classifier_that_is_trained_on_keeps_what_its_labels_mean(
     family: str, settings: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:

@@ -38,10 +38,11 @@ class SplitSummary:
     rows: int
     counts: Mapping[str, int]
     """Rows of each class; empty for regression."""
-    median_tokens: int
-    longest_tokens: int
-    tokens: int
-    lost_tokens: int
+    median_tokens: int | None = None
+    """None, as all of these, for a model that knows no tokens."""
+    longest_tokens: int | None = None
+    tokens: int | None = None
+    lost_tokens: int | None = None
     """Beyond `max_length`."""
     amounts: tuple[float, float, float] | None = None
     """Least, mean and greatest, for regression."""
@@ -53,8 +54,8 @@ class Audit:
 
     task: str
     labels: tuple[str, ...]
-    max_length: int
-    """Longest input, in tokens."""
+    max_length: int | None
+    """Longest input, in tokens; None for a model that knows none."""
     splits: Mapping[str, SplitSummary]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -87,6 +88,9 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     """
     config = config or TrainConfig()
     labelled = load_data(data, replace(config, keep_going=True))
+    if not METHODS[config.method].pretrained:
+        config.settled(labelled.task, None, "", {})
+        return audit_data(labelled)
     said: tuple[str, ...] = ()
     try:
         model, precision = open_model(config)
@@ -101,64 +105,71 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     own, cut = config.within(model.size.positions)
     own |= {"mixed_precision": precision}
     settled, how = config.settled(labelled.task, recipe, f"{rows} rows", own)
-    labelled = replace(labelled, notes=(*labelled.notes, *said, how, *cut))
+    labelled = replace(labelled, notes=(*labelled.notes, *said, str(how), *cut))
     return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))
 
 
 def audit_data(
     data: LabelledData,
-    vocabulary: Vocabulary,
-    max_length: int,
+    vocabulary: Vocabulary | None = None,
+    max_length: int | None = None,
     run: tuple[ModelSize, FinetuningConfig] | None = None,
 ) -> Audit:
     """Count, compare and tokenize every text of a data set.
 
     Args:
         data: As `load_data` gives it.
-        vocabulary: The model's.
-        max_length: Longest input, in tokens.
+        vocabulary: The model's; None for one that knows no tokens.
+        max_length: Longest input, in tokens, where there are any.
         run: The model and its settings, settled, to estimate time and memory of; None for none.
     """
-    if max_length < 1:
-        raise ConfigError(f"`max_length` must be at least 1, got {max_length}.")
-    splits = data.splits
-    tokens = {name: count_tokens(split, vocabulary) for name, split in splits.items()}
+    splits, tokens, longest = data.splits, dict[str, TokenCounts](), max_length or 0
+    if vocabulary is not None:
+        if longest < 1:
+            raise ConfigError(f"`max_length` must be at least 1, got {max_length}.")
+        tokens = {name: count_tokens(split, vocabulary) for name, split in splits.items()}
     findings = (
         *bad_row_findings(data),
         *class_findings(data),
         *label_findings(data),
         *text_findings(data),
-        *token_findings(data, tokens, max_length),
+        *token_findings(data, tokens, longest),
     )
-    kept = (np.minimum(tokens[name].lengths, max_length) for name in ("train", "validation"))
+    kept = (np.minimum(tokens[name].lengths, longest) for name in ("train", "validation"))
     proven = sum(counts.proven for counts in tokens.values())
     said = f"Texts have the tokens of their words, as {proven:,} that were counted whole have."
     return Audit(
         task=data.task,
         labels=data.labels,
         max_length=max_length,
-        splits={name: _summary(data, name, tokens[name], max_length) for name in splits},
+        splits={name: _summary(data, name, tokens.get(name), longest) for name in splits},
         findings=findings,
         notes=(*data.notes, said) if proven else data.notes,
         cost=estimate_cost(*run, *kept) if run else None,
     )
 
 
-def _summary(data: LabelledData, name: str, tokens: TokenCounts, max_length: int) -> SplitSummary:
+def _summary(
+    data: LabelledData, name: str, tokens: TokenCounts | None, max_length: int
+) -> SplitSummary:
     split = data.splits[name]
     amounts = None
     if data.task == REGRESSION and len(split.targets):
         values = split.targets.astype(float)
         amounts = (values.min(), values.mean(), values.max())
-    some = len(tokens.lengths) > 0
-    return SplitSummary(
+    summary = SplitSummary(
         rows=len(split.texts),
         counts={} if data.task == REGRESSION else class_counts(data, split),
-        median_tokens=int(np.median(tokens.lengths)) if some else 0,
+        amounts=amounts and (float(amounts[0]), float(amounts[1]), float(amounts[2])),
+    )
+    if tokens is None:
+        return summary
+    return replace(
+        summary,
+        median_tokens=int(np.median(tokens.lengths)) if len(tokens.lengths) else 0,
         longest_tokens=int(tokens.lengths.max(initial=0)),
         tokens=int(tokens.lengths.sum()),
         lost_tokens=int(tokens.lost(max_length).sum()),
-        amounts=amounts and (float(amounts[0]), float(amounts[1]), float(amounts[2])),
     )
 
 
@@ -192,13 +203,11 @@ def _split_rows(audit: Mapping[str, Any]) -> list[list[str]]:
     rows = [
         ["", *splits],
         ["rows", *(f"{one['rows']:,}" for one in splits.values())],
-        ["tokens, median", *(f"{one['median_tokens']:,}" for one in splits.values())],
-        ["tokens, longest", *(f"{one['longest_tokens']:,}" for one in splits.values())],
-        [
-            f"tokens beyond {audit['max_length']}",
-            *(f"{one['lost_tokens']:,}" for one in splits.values()),
-        ],
     ]
+    tokens = {"median_tokens": "tokens, median", "longest_tokens": "tokens, longest"}
+    tokens |= {"lost_tokens": f"tokens beyond {audit['max_length']}"}
+    for key, called in tokens.items() if audit["max_length"] else ():
+        rows.append([called, *(f"{one[key]:,}" for one in splits.values())])
     amounts = [one["amounts"] for one in splits.values()]
     if all(amounts):
         for i, name in enumerate(("least", "mean", "greatest")):
