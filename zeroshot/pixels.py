@@ -26,6 +26,7 @@ from footwork.arrays import DoubleArray, FloatArray, IntArray
 from footwork.encoder.streaming import Preprocessing, prepare_picture
 from footwork.errors import ConfigError, DataError, ImageError, ModelError
 from footwork.evaluation.baselines import label_models, majority_logits
+from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.fewshot.examples import Examples
 from footwork.fewshot.heads import LinearHead
@@ -286,12 +287,9 @@ class DecodedImages(EncodedRows):
         wait_for_everyone()
         if not is_main_process():
             return {}
-        return {
-            name: replace(
-                evaluate_logits(data.task, data.labels, judged.targets, each), noun="images"
-            )
-            for name, each in logits.items()
-        }
+        # As they are: what was fitted on the images that judge them would flatter them.
+        judge = partial(evaluate_logits, data.task, data.labels, judged.targets, noun="images")
+        return {name: judge(each, GivenCalibration()) for name, each in logits.items()}
 
 
 def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:
