@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from footwork.accelerator import (
     compute_device,
@@ -26,6 +27,7 @@ from footwork.accelerator import (
     wait_for_everyone,
 )
 from footwork.arrays import FloatArray
+from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
 from footwork.files.folders import (
     MANIFEST,
@@ -43,6 +45,7 @@ from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner,
 from footwork.methods.adaptation import parameter_groups
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import model_commit, save_model
+from footwork.models.heads import scale_output, start_output, target_scale
 from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
@@ -51,6 +54,7 @@ from footwork.models.uploads import (
     writable_repository,
 )
 from footwork.tables.held import data_name
+from footwork.tables.labels import REGRESSION
 from footwork.training.job import TrainingJob, balanced_weights, row_loss
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
@@ -147,13 +151,17 @@ def train(
     config.require_divisible(number_of_processes())
     learner = plan(task, source, config, notify)
     task.audit(learner, notify)
-    identity = {"data": learner.data.sha256, "base_revision": learner.revision}
+    identity: dict[str, Any] = {"data": learner.data.sha256, "base_revision": learner.revision}
+    identity |= {"scale": learner.scale}  # checkpoints of older versions are in the user's unit
     with held(place.run), resumable(place.run):
         resume = begin_run(place, asdict(learner.config) | identity, existing, notify)
         if repository:
             notify(f"to be uploaded when all is done: {create_repository(repository)}")
         rows = task.encode(learner, place.run, notify)
         model, outcome = fit(learner, rows, place.run, resume, notify)
+        if learner.scale:  # checkpoints never hold this, so that any of them can be gone on from
+            mean, spread = learner.scale
+            scale_output(learner.model, spread, mean)
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
@@ -194,6 +202,13 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     data = task.read(source, config)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
+    targets, scale = data.splits["train"].targets, None
+    if data.task == REGRESSION:
+        scale = mean, spread = target_scale(model, targets)
+        if head.kept:
+            scale_output(model, 1 / spread, -mean / spread)
+    elif not head.kept and config.class_weights == "none":
+        start_output(model, frequency_logits(data.task, len(data.labels), targets))
     settled, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
@@ -208,6 +223,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         base_id="tiny" if config.model_id == "tiny" else base_id,
         revision=model_commit(base_id, config.revision),
         head=head,
+        scale=scale,
     )
 
 
@@ -239,7 +255,8 @@ def fit(
     """Train by the configuration's method, from a checkpoint on where there is one.
 
     Returns:
-        The trained model, as the method adapted it, and how training went.
+        The trained model, as the method adapted it, and how training went. Of a regression it
+        gives amounts by `Learner.scale` still, as its checkpoints do.
     """
     config, data, method = learner.config, rows.data, METHODS[learner.config.method]
     config.require_settled()
@@ -249,7 +266,7 @@ def fit(
         weights = balanced_weights(data.task, train_rows.targets, len(data.labels))
     job_of = partial(
         TrainingJob,
-        targets=torch.from_numpy(train_rows.targets),
+        targets=torch.from_numpy(learner.learned(train_rows.targets)),
         numbers=train_rows.rows,
         loss=row_loss(data.task, config.label_smoothing, weights),
         notify=notify,
@@ -260,7 +277,7 @@ def fit(
         weight_decay=config.weight_decay,
         layer_decay=config.layer_decay,
     )
-    judged = partial(quick_metrics, data.task, data.splits["validation"].targets)
+    judged = partial(judge, learner, data.splits["validation"].targets)
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if method.features_once:
         model.to(device)
@@ -299,6 +316,13 @@ def fit(
     return model.to(device), outcome
 
 
+def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[str, float]:
+    """Metrics of a model in training, (N,) or (N, C) targets and (N, C) logits; of its own loss."""
+    mean, spread = learner.scale or (0.0, 1.0)
+    metrics = quick_metrics(learner.data.task, targets, logits * spread + mean)
+    return metrics | {"loss": metrics["loss"] / spread**2}
+
+
 def logits_of(rows: EncodedRows, model: Any, split: str, precision: str) -> FloatArray:
     """Logits of a split, (N, C), the work divided over the processes; on each all of them."""
     count = len(rows.data.splits[split])
@@ -317,12 +341,14 @@ def features_of(rows: EncodedRows, model: Any, split: str, precision: str) -> to
 def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evaluation]:
     """Judge the model on each split; the last one is reported.
 
-    Temperature and threshold are found on the validation rows, and judged on those of the test.
+    Temperature and thresholds are found on the validation rows, and judged on those of the test.
     """
     data, noun, given = rows.data, learner.task.noun, None
+    # Amounts far from 0 lose their digits in bf16.
+    precision = "float32" if learner.scale else learner.config.mixed_precision
     evaluations: dict[str, Evaluation] = {}
     for split in [name for name in SPLITS[1:] if name in data.splits]:
-        logits = logits_of(rows, model, split, learner.config.mixed_precision)
+        logits = logits_of(rows, model, split, precision)
         targets = data.splits[split].targets
         judged = evaluate_logits(data.task, data.labels, targets, logits, given=given, noun=noun)
         given = judged.calibration.given if judged.calibration else None
@@ -346,6 +372,7 @@ def publish(
         write_json(staging / MANIFEST, report.manifest)
         notes = write_report(staging, report)
         notify("loading the saved folder in a fresh process")
-        prove_reload(learner.task, staging, rows.question("validation", sample), expected)
+        unit = learner.scale[1] if learner.scale else 1.0
+        prove_reload(learner.task, staging, rows.question("validation", sample), expected, unit)
     discard_folder(place.run, place.out)
     return notes
