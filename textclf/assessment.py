@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.tables.columns import find_name, label_names, possible_names
 from footwork.tables.reader import Table
@@ -45,7 +44,7 @@ def assess(
         classifier.labels,
         examples.targets,
         classifier.logits(examples.texts, examples.pairs),
-        given=GivenCalibration(classifier.rule.temperature, classifier.rule.abstain_below),
+        given=classifier.rule.given,
     )
     notes = examples.notes
     if cut := classifier.texts_cut:

@@ -16,7 +16,7 @@ from footwork.arrays import FloatArray, RealArray
 from footwork.encoder.dual import ImageTower
 from footwork.encoder.streaming import PictureFile, PictureStream, PixelArrays, Preprocessing
 from footwork.errors import ConfigError, ImageError, ModelError
-from footwork.evaluation.decision import LIKELY, DecisionRule, rule_of
+from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.files.folders import read_manifest
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
@@ -152,8 +152,10 @@ class FinetunedClassifier:
         probabilities = self.rule.probabilities(logits[None])[0].tolist()
         ranked = sorted(zip(probabilities, self.labels, strict=True), key=lambda pair: -pair[0])
         best = ranked[0][0]
-        several = self.rule.task == MULTI_LABEL
-        given = [pair for pair in ranked if pair[0] >= LIKELY] if several else ranked[:1]
+        given = ranked[:1]
+        if self.rule.task == MULTI_LABEL:
+            held = self.rule.held(logits[None])[0]
+            given = [pair for pair in ranked if pair[1] in held]
         if self.abstain_below is not None and best < self.abstain_below:
             given = []
         return LabelledImage(

@@ -283,13 +283,9 @@ class DecodedImages(EncodedRows):
         wait_for_everyone()
         if not is_main_process():
             return {}
-        given = GivenCalibration()  # a temperature fitted on these images would flatter
-        return {
-            name: evaluate_logits(
-                data.task, data.labels, judged.targets, each, given=given, noun="images"
-            )
-            for name, each in logits.items()
-        }
+        # As they are: what was fitted on the images that judge them would flatter them.
+        judge = partial(evaluate_logits, data.task, data.labels, judged.targets, noun="images")
+        return {name: judge(each, GivenCalibration()) for name, each in logits.items()}
 
 
 def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:

@@ -17,7 +17,6 @@ import torch
 
 from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError
-from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
@@ -127,8 +126,7 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
             f"{lost[0].place}: {lost[0].reason}."
         )
     targets = encode_targets([part.labels[place] for place in kept], rule.labels, rule.task)
-    given = GivenCalibration(rule.temperature, rule.abstain_below)
-    evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, given=given)
+    evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, given=rule.given)
     remarks: tuple[str, ...] = ()
     if Path(trained["data"]["path"]).resolve() == source.resolve():
         remarks = ("It was trained on most of these images: the figures say nothing of new ones.",)

@@ -20,11 +20,22 @@ def majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: in
     if task == REGRESSION:
         return np.full((rows, 1), targets.astype(np.float64).mean())
     if task == SINGLE_LABEL:
-        counts = np.bincount(targets, minlength=num_classes) + 1.0
-        return np.tile(np.log(counts / counts.sum()), (rows, 1))
+        return np.tile(frequency_logits(task, num_classes, targets), (rows, 1))
     sets, sizes = np.unique(targets > 0.5, axis=0, return_counts=True)
-    odds = np.abs(np.stack([constant_logit(column) for column in targets.T]))
+    odds = np.abs(frequency_logits(task, num_classes, targets))
     return np.tile(np.where(sets[sizes.argmax()], odds + 1e-6, -odds - 1e-6), (rows, 1))
+
+
+def frequency_logits(task: str, num_classes: int, targets: NDArray[Any]) -> DoubleArray:
+    """What the frequencies of the targets say of every row, (C,): of classes, or of labels.
+
+    Smoothed log-frequencies (single label) or log-odds (multi-label).
+    """
+    if task == SINGLE_LABEL:
+        counts = np.bincount(targets, minlength=num_classes) + 1.0
+        logits: DoubleArray = np.log(counts / counts.sum())
+        return logits
+    return np.stack([constant_logit(column) for column in targets.T])
 
 
 def constant_logit(targets: NDArray[Any]) -> float:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from footwork.arrays import RealArray
 from footwork.errors import ConfigError, ModelError
+from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.models.heads import task_of
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
 
 _HOTTEST = 1e6
-LIKELY = 0.5
-"""Probability from which a label holds (multi-label)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class DecisionRule:
     """Divides logits before they become probabilities."""
     abstain_below: float | None = None
     """Probability; None never abstains."""
+    thresholds: tuple[float, ...] = ()
+    """Probability from which each label holds (multi-label); none are 0.5 for all."""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -55,6 +57,11 @@ class DecisionRule:
             raise ConfigError(
                 f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
             )
+
+    @property
+    def given(self) -> GivenCalibration:
+        """What rows are to be judged with."""
+        return GivenCalibration(self.temperature, self.abstain_below, self.thresholds)
 
     @property
     def decides(self) -> bool:
@@ -76,7 +83,7 @@ class DecisionRule:
         if not logits.size or not self.decides:
             return np.full(len(logits), np.inf)
         if self.task == MULTI_LABEL:
-            nearest = np.abs(logits - self._logit(LIKELY)).min(axis=1)
+            nearest = np.abs(self.given.margins(logits)).min(axis=1)
         else:
             ordered = np.sort(logits, axis=1)
             single = logits.shape[1] == 1
@@ -85,8 +92,14 @@ class DecisionRule:
             return nearest
         top = self.probabilities(logits).max(axis=1)
         log_odds = np.log(np.clip(top, 1e-12, 1)) - np.log(np.clip(1 - top, 1e-12, 1))
-        to_threshold = np.abs(self.temperature * log_odds - self._logit(self.abstain_below))
+        bar = np.clip(self.abstain_below, 1e-12, 1 - 1e-12)
+        to_threshold = self.temperature * np.abs(log_odds - np.log(bar / (1 - bar)))
         return np.minimum(nearest, to_threshold)
+
+    def held(self, logits: RealArray) -> list[list[str]]:
+        """The labels that hold in each of N rows, (N, C), in their order (multi-label)."""
+        held = (self.given.margins(np.asarray(logits, np.float64)) >= 0).tolist()
+        return [list(compress(self.labels, row)) for row in held]
 
     def predictions(self, ids: list[str], logits: RealArray) -> list[Prediction]:
         """The answers to N rows of logits, (N, C)."""
@@ -94,22 +107,15 @@ class DecisionRule:
             values = np.asarray(logits, np.float64)[:, 0].tolist()
             rows = zip(ids, values, strict=True)
             return [Prediction(identity, value, None, {}, False) for identity, value in rows]
-        probabilities = self.probabilities(logits).tolist()
-        return [self._answer(*row) for row in zip(ids, probabilities, strict=True)]
-
-    def _answer(self, identity: str, row: list[float]) -> Prediction:
-        top = max(row)
-        label: str | list[str] = self.labels[row.index(top)]
-        if self.task == MULTI_LABEL:
-            pairs = zip(self.labels, row, strict=True)
-            label = [name for name, value in pairs if value >= LIKELY]
-        abstained = self.abstain_below is not None and top < self.abstain_below
-        named = dict(zip(self.labels, row, strict=True))
-        return Prediction(identity, label, top, named, abstained)
-
-    def _logit(self, probability: float) -> float:
-        odds = np.clip(probability, 1e-12, 1 - 1e-12)
-        return float(self.temperature * np.log(odds / (1 - odds)))
+        probabilities = self.probabilities(logits)
+        best = [self.labels[place] for place in probabilities.argmax(axis=1).tolist()]
+        labels = self.held(logits) if self.task == MULTI_LABEL else best
+        answers = []
+        for identity, label, row in zip(ids, labels, probabilities.tolist(), strict=True):
+            abstained = self.abstain_below is not None and max(row) < self.abstain_below
+            named = dict(zip(self.labels, row, strict=True))
+            answers.append(Prediction(identity, label, max(row), named, abstained))
+        return answers
 
 
 def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
@@ -122,20 +128,28 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
         return _foreign_rule(config)
     calibration = {} if manifest.get("calibration") is None else manifest["calibration"]
     known = isinstance(calibration, dict)
-    match known and {**manifest, "temperature": 1.0, "abstain_below": None, **calibration}:
+    former: dict[str, Any] = {"temperature": 1.0, "abstain_below": None, "thresholds": []}
+    match known and {**manifest, **former, **calibration}:
         case {
             "task": str(task),
             "labels": [*labels],
             "temperature": float(temperature) | int(temperature),
             "abstain_below": None | float() | int() as bar,
+            "thresholds": [*thresholds],
         } if (
             task in TASKS
             and all(isinstance(label, str) for label in labels)
             and (task == REGRESSION or len(labels) == config.num_labels)
             and 0 < temperature < _HOTTEST
+            and all(isinstance(each, float) and 0 < each < 1 for each in thresholds)
+            and len(thresholds) in (0, len(labels))
         ):
             return DecisionRule(
-                task=task, labels=tuple(labels), temperature=temperature, abstain_below=bar
+                task=task,
+                labels=tuple(labels),
+                temperature=temperature,
+                abstain_below=bar,
+                thresholds=tuple(thresholds),
             )
     raise ModelError(
         f"The manifest of the model does not fit it: `task`, `labels` ({config.num_labels}) and "

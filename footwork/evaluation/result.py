@@ -15,6 +15,7 @@ from footwork.evaluation.calibration import (
     Calibration,
     GivenCalibration,
     calibrate,
+    cross_fitted_margins,
     judge_calibration,
 )
 from footwork.evaluation.logits import log_softmax
@@ -71,6 +72,8 @@ class ClassScore:
     """Rows that carry the label."""
     predicted: int
     """Rows that were given the label."""
+    threshold: float | None = None
+    """Probability from which it is given (multi-label)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -81,9 +84,9 @@ class Evaluation:
     labels: tuple[str, ...]
     rows: int
     metrics: dict[str, Interval]
-    """Each with its 95 % bootstrap interval; undefined ones are absent, and `notes` says so. All
-    are of the raw logits, `log_loss` too: a model and its baselines are compared before any
-    temperature."""
+    """Each with its 95 % bootstrap interval; undefined ones are absent, and `notes` says so.
+    `log_loss` is of the raw logits: a model and its baselines are compared before any temperature.
+    """
     per_class: tuple[ClassScore, ...] = ()
     confusion: IntArray | None = None
     """Shape (C, C), true by predicted; single-label only."""
@@ -103,6 +106,17 @@ class Evaluation:
     def notes(self) -> tuple[str, ...]:
         """What a reader should know: few rows, classes without one, what is undefined."""
         notes = []
+        silent = [each.label for each in self.per_class if each.support and not each.predicted]
+        if silent and not any(each.predicted for each in self.per_class):
+            notes.append(
+                f"NO LABEL IS EVER GIVEN to any of the {self.noun}: as it stands it is of no use. "
+                "Train it longer, at a higher rate, on more rows, or from another model."
+            )
+        elif silent:
+            notes.append(
+                f"NEVER GIVEN: {len(silent)} of {len(self.labels)} classes, though they have "
+                f"{self.noun} ({shortened(silent, 5)})."
+            )
         if self.rows < _FEW_ROWS:
             notes.append(
                 f"Only {self.rows} {self.noun}: every figure is rough, and so are the intervals."
@@ -177,6 +191,9 @@ def _class_lines(scores: Sequence[ClassScore], noun: str) -> list[str]:
         figures = [number(value) for value in (score.precision, score.recall, score.f1)]
         counts = [f"{score.support:,}", f"{score.predicted:,}"]
         rows.append([shorten(score.label, LABEL_WIDTH), *figures, *counts])
+    if any(score.threshold is not None for score in shown):
+        column = ["threshold", *(number(score.threshold) for score in shown)]
+        rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
     title = [] if few else [f"the {len(shown)} classes of lowest F1, of {len(scores)}"]
     return title + aligned(rows)
 
@@ -203,18 +220,18 @@ def evaluate_logits(
     """Judge predictions on the rows of one split.
 
     Single label: `accuracy`, `macro_f1`, `balanced_accuracy`, `mcc`, `log_loss` (natural
-    logarithm, before any temperature). Multi-label, a label being given at a probability of 0.5
-    or more: `micro_f1`, `macro_f1`, `accuracy` (the whole set right) and
-    `mean_average_precision` (over the labels that occur). Regression: `mae`, `rmse`, `r2`,
-    `pearson`, `spearman`.
+    logarithm, before any temperature). Multi-label, a label being given from its threshold on:
+    `micro_f1`, `macro_f1`, `accuracy` (the whole set right) and `mean_average_precision` (over the
+    labels that occur). Regression: `mae`, `rmse`, `r2`, `pearson`, `spearman`.
 
     Args:
         task: As transformers' `problem_type`.
         labels: C names; none for a regression.
         targets: Shape (N,) class numbers, (N, C) of 0 and 1, or (N,) numbers.
         logits: Raw, shape (N, C); (N, 1) or (N,) for a regression.
-        given: Temperature and threshold of the model, to be judged; None finds both on these
-            rows, which is right only where they are to be used on others.
+        given: Temperature and thresholds of the model, to be judged; None finds them on these
+            rows, which is right only where they are to be used on others. Each row is then judged
+            by thresholds of the labels that were found without it.
         noun: What is judged.
 
     Raises:
@@ -228,17 +245,28 @@ def evaluate_logits(
         return Evaluation(task=task, labels=(), rows=len(logits), metrics=scores, noun=noun)
     single = task == SINGLE_LABEL
     targets = np.asarray(targets, np.int64 if single else np.float64)
+    if given is None:
+        calibration = calibrate(logits, targets)
+    else:
+        calibration = judge_calibration(logits, targets, given)
     if single:
         confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
         counts = class_counts(confusion)
         scores = _single_label_intervals(targets, logits, confusion)
     else:
         confusion = None
-        counts = _multi_label_counts(_decisions(targets > 0.5, logits).sum(axis=0))
-        scores = _multi_label_intervals(targets > 0.5, logits)
+        if given is None:
+            margins = cross_fitted_margins(logits, targets, calibration.temperature)
+        else:
+            margins = given.margins(logits)
+        decisions = _decisions(targets > 0.5, margins)
+        counts = _multi_label_counts(decisions.sum(axis=0))
+        scores = _multi_label_intervals(targets > 0.5, logits, decisions)
     columns = (counts.precision, counts.recall, counts.f1)
     figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
-    rows = zip(labels, *figures, counts.targets.tolist(), counts.predicted.tolist(), strict=True)
+    thresholds = calibration.thresholds or [None] * len(labels)
+    sizes = (counts.targets.tolist(), counts.predicted.tolist())
+    rows = zip(labels, *figures, *sizes, thresholds, strict=True)
     return Evaluation(
         task=task,
         labels=labels,
@@ -246,9 +274,7 @@ def evaluate_logits(
         metrics=scores,
         per_class=tuple(ClassScore(*row) for row in rows),
         confusion=confusion,
-        calibration=calibrate(logits, targets)
-        if given is None
-        else judge_calibration(logits, targets, given),
+        calibration=calibration,
         noun=noun,
     )
 
@@ -325,9 +351,10 @@ def _single_label_intervals(
     return scores | _intervals({"log_loss": losses.mean()}, {"log_loss": drawn})
 
 
-def _multi_label_intervals(targets: BoolArray, logits: DoubleArray) -> dict[str, Interval]:
+def _multi_label_intervals(
+    targets: BoolArray, logits: DoubleArray, decisions: BoolArray
+) -> dict[str, Interval]:
     sums, ranks = np.random.default_rng(0).spawn(2)
-    decisions = _decisions(targets, logits)
     drawn = bootstrap_sums(decisions, sums)
     scores = _intervals(
         multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
@@ -360,9 +387,9 @@ def _cross_entropies(targets: IntArray, logits: DoubleArray) -> DoubleArray:
     return -np.take_along_axis(log_softmax(logits), targets[:, None], axis=1)
 
 
-def _decisions(targets: BoolArray, logits: DoubleArray) -> BoolArray:
+def _decisions(targets: BoolArray, margins: DoubleArray) -> BoolArray:
     """What multi-label counts are sums of, shape (N, 3C + 1), the last being "all right"."""
-    given = logits >= 0  # a probability of 0.5 or more
+    given = margins >= 0
     exact = (given == targets).all(axis=1, keepdims=True)
     return np.concatenate((given & targets, targets, given, exact), axis=1)
 

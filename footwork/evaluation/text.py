@@ -150,7 +150,10 @@ def calibration_lines(calibration: Calibration, noun: str = "rows") -> list[str]
             f"{right}"
         )
     subject = "temperature was" if best is None else "temperature and threshold were"
-    lines.append(
-        f"the {subject} {'found on these same' if fitted else 'not found on these'} {noun}"
-    )
+    found, judged = "found on these same" if fitted else "not found on these", ""
+    if bars := calibration.thresholds:
+        lines.append(f"a label is given from its threshold on, {min(bars):g} to {max(bars):g}")
+        subject = "temperature and thresholds were"
+        judged = ", but each was judged by thresholds found without it" if fitted else ""
+    lines.append(f"the {subject} {found} {noun}{judged}")
     return lines

@@ -268,11 +268,13 @@ def _classes(evaluation: Evaluation) -> str:
     scores: Sequence[Any] = evaluation.per_class
     if len(scores) > ALL_CLASSES:
         scores = worst_classes(scores, WORST)
-    rows = []
+    head, rows = ["class", "precision", "recall", "F1", evaluation.noun], []
+    several = evaluation.task == MULTI_LABEL
     for score in scores:
         figures = map(number, (score.precision, score.recall, score.f1))
-        rows.append([_plain(score.label), *figures, f"{score.support:,}"])
-    return _table(["class", "precision", "recall", "F1", evaluation.noun], rows)
+        bar = [number(score.threshold)] if several else []
+        rows.append([_plain(score.label), *figures, f"{score.support:,}", *bar])
+    return _table([*head, *(["threshold"] if several else [])], rows)
 
 
 def _confused(evaluation: Evaluation) -> str:

@@ -50,7 +50,7 @@ def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
         targets = data.splits["train"].targets
         found = solve(
             torch.from_numpy(features),
-            torch.from_numpy(targets),
+            torch.from_numpy(learner.learned(targets)),
             max(len(data.labels), 1),
             loss_of(config, data),
             strata(targets, data.task),
@@ -77,7 +77,7 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
         targets = data.splits["train"].targets[::every]
         loss_on = partial(
             held_out_loss,
-            targets=torch.from_numpy(targets),
+            targets=torch.from_numpy(learner.learned(targets)),
             classes=max(len(data.labels), 1),
             loss=loss_of(config, data),
             strata=strata(targets, data.task),

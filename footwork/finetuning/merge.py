@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.decision import rule_of
 from footwork.files.folders import (
@@ -22,6 +20,7 @@ from footwork.finetuning.task import Task
 from footwork.methods.adaptation import adaptation_of
 from footwork.methods.table import adapter_in
 from footwork.models.checkpoints import save_model
+from footwork.models.heads import output_layer, scale_output
 from footwork.models.hub import trained_folder
 
 LARGEST_DIFFERENCE = 1e-4
@@ -69,10 +68,11 @@ def merge_adapter(
     if plain is adapted:
         kind = adaptation.kind(adapted)
         raise ConfigError(f"A {kind} adapter has no weights to merge; use {model} as it is.")
-    manifest = read_manifest(folder)
-    rule = rule_of(manifest, plain.config)
-    manifest = manifest or {"task": rule.task, "labels": list(rule.labels)}
-    manifest, divisor = calibrated(task, plain, preparation, manifest)
+    former = read_manifest(folder)
+    rule = rule_of(former, plain.config)
+    manifest, divisor = calibrated(
+        task, plain, preparation, former or {"task": rule.task, "labels": list(rule.labels)}
+    )
     with published_folder(out, overwrite) as staging:
         save_model(staging, plain)
         preparation.save_pretrained(staging)
@@ -84,10 +84,12 @@ def merge_adapter(
         write_json(staging / MANIFEST, manifest | {"application": task.application, "merged": True})
         after = task.probe(task.load_trained(staging)[0], preparation) * divisor
         difference = float((after - before).abs().max())
-        if not difference <= LARGEST_DIFFERENCE:
+        # What is rounding of amounts depends on their unit.
+        rounding = LARGEST_DIFFERENCE * (float(before.abs().max()) if not rule.labels else 1)
+        if not difference <= rounding:
             raise ModelError(
                 f"Merged, {model} answers differently: logits are off by {difference:.1e}, "
-                f"at most {LARGEST_DIFFERENCE:.0e} is rounding. Use the adapter as it is."
+                f"at most {rounding:.0e} is rounding. Use the adapter as it is."
             )
     return difference
 
@@ -105,18 +107,13 @@ def calibrated(
     if temperature == 1:
         return manifest, 1.0
     before = task.probe(model, preparation)
-    linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
-    heads = [module for module in linear if module.out_features == model.config.num_labels]
-    weights = list(heads[-1].parameters()) if heads else []
-    former = [weight.detach().clone() for weight in weights]
-    with torch.no_grad():
-        for weight in weights:
-            weight.div_(temperature)
-        after = task.probe(model, preparation) * temperature
-        if float((after - before).abs().max()) <= LARGEST_DIFFERENCE:
-            moved = {"temperature": 1.0, "temperature_in_weights": temperature}
-            return manifest | {"calibration": calibration | moved}, temperature
-        # The logits do not come from these weights alone.
-        for weight, value in zip(weights, former, strict=True):
-            weight.copy_(value)
+    former = {key: weight.clone() for key, weight in output_layer(model).items()}
+    scale_output(model, 1 / temperature)
+    after = task.probe(model, preparation) * temperature
+    if float((after - before).abs().max()) <= LARGEST_DIFFERENCE:
+        moved = {"temperature": 1.0, "temperature_in_weights": temperature}
+        return manifest | {"calibration": calibration | moved}, temperature
+    # The logits do not come from these weights alone.
+    for key, weight in output_layer(model).items():
+        weight.copy_(former[key])
     return manifest, 1.0

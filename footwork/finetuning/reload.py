@@ -24,7 +24,9 @@ TOLERANCE = 1e-3
 """Largest difference of a logit: other padding costs 1e-5, a lost weight 1e-2 and more."""
 
 
-def prove_reload(task: Task, folder: Path, question: Any, expected: FloatArray) -> float:
+def prove_reload(
+    task: Task, folder: Path, question: Any, expected: FloatArray, unit: float = 1.0
+) -> float:
     """Compare a fresh process with the trained model: the largest difference of a logit.
 
     Args:
@@ -32,6 +34,7 @@ def prove_reload(task: Task, folder: Path, question: Any, expected: FloatArray) 
         folder: The saved model; its manifest gets `reload_difference`.
         question: N rows, in what JSON can hold.
         expected: Logits of the model in memory, in float32, (N, C).
+        unit: What a logit is measured in: of amounts their spread.
 
     Raises:
         ModelError: The folder cannot be loaded, or its answers differ.
@@ -39,10 +42,10 @@ def prove_reload(task: Task, folder: Path, question: Any, expected: FloatArray) 
     logits = _answer_of_fresh_process(task, folder, question)
     alike = logits.shape == expected.shape
     difference = float(np.abs(logits - expected).max()) if alike else np.inf
-    if not difference <= TOLERANCE:
+    if not difference <= TOLERANCE * unit:
         raise ModelError(
             f"The saved model does not answer as the trained one did: logits differ by "
-            f"{difference:.2g} (at most {TOLERANCE} is allowed). Nothing was published; "
+            f"{difference:.2g} (at most {TOLERANCE * unit:g} is allowed). Nothing was published; "
             "the checkpoints are kept."
         )
     write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "reload_difference": difference})

@@ -119,6 +119,16 @@ class Learner:
     revision: str | None
     """Commit of the base on the Hub."""
     head: HeadOrigin
+    scale: tuple[float, float] | None = None
+    """Mean and spread by which amounts are learned, a regression alone: its output layer gives
+    (amount - mean) / spread until training is over."""
+
+    def learned(self, targets: NDArray[Any]) -> NDArray[Any]:
+        """Targets of rows as the model learns them."""
+        if self.scale is None:
+            return targets
+        mean, spread = self.scale
+        return ((targets - mean) / spread).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

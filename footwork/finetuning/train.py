@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from footwork.accelerator import (
     compute_device,
@@ -23,6 +24,8 @@ from footwork.accelerator import (
     settled_precision,
     wait_for_everyone,
 )
+from footwork.arrays import FloatArray
+from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
 from footwork.files.folders import (
@@ -50,7 +53,7 @@ from footwork.finetuning.task import (
 from footwork.methods.adaptation import parameter_groups
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import model_commit, save_model
-from footwork.models.heads import HeadOrigin
+from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
 from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
@@ -59,7 +62,7 @@ from footwork.models.uploads import (
     writable_repository,
 )
 from footwork.tables.held import data_name
-from footwork.tables.labels import SINGLE_LABEL
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
@@ -160,16 +163,17 @@ def train(
     config.require_divisible(number_of_processes())
     learner = plan(task, source, config, notify)
     task.audit(learner, notify)
-    identity = {"data": learner.data.sha256, "base_revision": learner.revision}
+    identity: dict[str, Any] = {"data": learner.data.sha256, "base_revision": learner.revision}
+    identity |= {"scale": learner.scale}  # checkpoints of older versions are in the user's unit
     with held(place.run), resumable(place.run):
         resume = begin_run(place, learner.config.told() | identity, existing, notify)
         if repository:
             notify(f"to be uploaded when all is done: {create_repository(repository)}")
         rows = task.encode(learner, place.run, notify)
-        few = few_rows_note(rows.data, task.noun)
-        for sentence in few:
-            notify(sentence)
         model, outcome = fit(learner, rows, place.run, resume, notify)
+        if learner.scale:  # checkpoints never hold this, so that any of them can be gone on from
+            mean, spread = learner.scale
+            scale_output(learner.model, spread, mean)
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
@@ -179,7 +183,7 @@ def train(
             evaluations=evaluations,
             baselines=baselines,
             history=outcome.history,
-            notes=(*rows.data.notes, *outcome.notes, *few),
+            notes=(*rows.data.notes, *outcome.notes, *few_rows_note(rows.data, task.noun)),
         )
         notes = publish(place, learner, rows, model, report, notify) if main else ()
         wait_for_everyone()
@@ -212,6 +216,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     model, head = task.load(config, data, preparation)
     if METHODS[config.method].features_once:
         head = HeadOrigin(kept=False)  # whatever it was, it is solved anew
+    scale = begin_output(data, config, model, kept=head.kept)
     settled, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
@@ -229,7 +234,25 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         base_id="tiny" if config.model_id == "tiny" else base_id,
         revision=revision,
         head=head,
+        scale=scale,
     )
+
+
+def begin_output(
+    data: LabelledData, config: FinetuningConfig, model: Any, *, kept: bool
+) -> tuple[float, float] | None:
+    """Put an output layer where its training begins; `Learner.scale` of a regression."""
+    targets = data.splits["train"].targets
+    if not METHODS[config.method].pretrained:
+        return None
+    if data.task == MULTI_LABEL and not kept and config.class_weights == "none":
+        start_output(model, frequency_logits(data.task, len(data.labels), targets))
+    if data.task != REGRESSION:
+        return None
+    mean, spread = target_scale(model, targets)
+    if kept:
+        scale_output(model, 1 / spread, -mean / spread)
+    return mean, spread
 
 
 def settle(
@@ -261,7 +284,8 @@ def fit(
     """Train by the configuration's method, from a checkpoint on where there is one.
 
     Returns:
-        The trained model, as the method adapted it, and how training went.
+        The trained model, as the method adapted it, and how training went. Of a regression it
+        gives amounts by `Learner.scale` still, as its checkpoints do.
     """
     config, data, method = learner.config, rows.data, METHODS[learner.config.method]
     if not method.pretrained:
@@ -271,13 +295,13 @@ def fit(
     if method.features_once:
         return model.to(device), solve_head(learner, rows, notify)
     config.require_settled()
-    judged = partial(quick_metrics, data.task, data.splits["validation"].targets)
+    judged = partial(judge, learner, data.splits["validation"].targets)
     with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
         model.to(device)
         job = TrainingJob(
             model=model,
             batch=rows.training_batch,
-            targets=torch.from_numpy(train_rows.targets),
+            targets=torch.from_numpy(learner.learned(train_rows.targets)),
             numbers=train_rows.rows,
             lengths=rows.lengths,
             loss=loss_of(config, data),
@@ -292,6 +316,13 @@ def fit(
         )
         outcome = run_training(job, config, run, resume)
     return model.to(device), outcome
+
+
+def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[str, float]:
+    """Metrics of a model in training, (N,) or (N, C) targets and (N, C) logits; of its own loss."""
+    mean, spread = learner.scale or (0.0, 1.0)
+    metrics = quick_metrics(learner.data.task, targets, logits * spread + mean)
+    return metrics | {"loss": metrics["loss"] / spread**2}
 
 
 def is_few(data: LabelledData) -> bool:
@@ -326,14 +357,16 @@ def judged_rows(data: LabelledData, metric: str | None) -> float:
 def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evaluation]:
     """Judge the model on each split; the last one is reported.
 
-    Temperature and threshold are found on the validation rows, and judged on those of the test.
+    Temperature and thresholds are found on the validation rows, and judged on those of the test.
     """
     data, noun = rows.data, learner.task.noun
     # Of few rows that are all right, any temperature would do, and the sharpest would win.
     given = GivenCalibration() if is_few(data) else None
+    # Amounts far from 0 lose their digits in bf16.
+    precision = "float32" if learner.scale else learner.config.mixed_precision
     evaluations: dict[str, Evaluation] = {}
     for split in [name for name in SPLITS[1:] if name in data.splits]:
-        logits = logits_of(rows, model, split, learner.config.mixed_precision)
+        logits = logits_of(rows, model, split, precision)
         targets = data.splits[split].targets
         judged = evaluate_logits(data.task, data.labels, targets, logits, given=given, noun=noun)
         given = judged.calibration.given if judged.calibration else None
@@ -358,6 +391,7 @@ def publish(
         write_json(staging / MANIFEST, report.manifest)
         notes = write_report(staging, report)
         notify("loading the saved folder in a fresh process")
-        prove_reload(learner.task, staging, rows.question("validation", sample), expected)
+        unit = learner.scale[1] if learner.scale else 1.0
+        prove_reload(learner.task, staging, rows.question("validation", sample), expected, unit)
     discard_folder(place.run, place.out)
     return notes

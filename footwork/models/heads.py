@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from footwork.class_names import class_name
 from footwork.errors import ModelError
 from footwork.files.faults import shortened
@@ -19,9 +22,12 @@ from footwork.methods.table import methods_where
 from footwork.tables.labels import REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _GENERIC = re.compile(r"LABEL_\d+")
+_TRAINED_COPY = ".modules_to_save.default"
+"""What peft puts into the names of such weights."""
 _NAMED = 3
 """Labels that a note names."""
 
@@ -63,7 +69,7 @@ def settle_head(
         report: What transformers says of the loading.
         unfit: Why the layer cannot be used, if that is known.
     """
-    rows = _label_rows(model)
+    rows = output_layer(model).keys()
     if not rows or rows & report["missing_keys"]:
         return HeadOrigin(kept=False)
     theirs, ours = _names(former), _names(model.config)
@@ -72,9 +78,8 @@ def settle_head(
         _make_new(model, rows - {key for key, *_ in report["mismatched_keys"]})
         return HeadOrigin(kept=False, note=f"The output layer is new: {unfit}.")
     order = [0] if task_of(former) == REGRESSION else [theirs.index(name) for name in ours]
-    state = model.state_dict()
-    for key in rows:
-        state[key].copy_(state[key][order])
+    for weight in output_layer(model).values():
+        weight.copy_(weight[order])
     if task_of(former) == REGRESSION:
         return HeadOrigin(kept=True, note="The output layer of the base, a regression, is kept.")
     moved = "" if theirs == ours else ", its rows put into the order of ours"
@@ -91,7 +96,7 @@ def output_layer_name(model: PreTrainedModel) -> str:
     """
     from torch import nn
 
-    names = {key.rpartition(".")[0] for key in _label_rows(model)}
+    names = {key.rpartition(".")[0] for key in output_layer(model)}
     layer = model.get_submodule(names.pop()) if len(names) == 1 else None
     if not isinstance(layer, nn.Linear) or layer.bias is None:
         raise ModelError(
@@ -125,15 +130,55 @@ def _names(config: PreTrainedConfig) -> list[str]:
     return [class_name(name) for name in names]
 
 
-def _label_rows(model: PreTrainedModel) -> set[str]:
-    """Keys of what has one row a label: what grows with one label more, whatever it is called."""
+def output_layer(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """What has one row a label: what grows with one label more, whatever it is called.
+
+    Views of the weights by their keys in a plain model; where a method of peft has put a copy
+    beside them that trains, of the copy.
+    """
     import torch
 
     wider = copy.deepcopy(model.config)
     wider.num_labels = model.config.num_labels + 1
     with torch.device("meta"):
         grown = type(model)(wider).state_dict()
-    return {key for key, value in model.state_dict().items() if value.shape != grown[key].shape}
+    own = {key.replace(_TRAINED_COPY, ""): each for key, each in model.state_dict().items()}
+    return {k: each for k, each in own.items() if k in grown and each.shape != grown[k].shape}
+
+
+def start_output(model: PreTrainedModel, logits: NDArray[Any]) -> None:
+    """Let a new output layer begin with what is known of every row, (C,): its bias, if it has one.
+
+    From a bias of 0 a multi-label head says 0.5 of every label, and where each is rare spends the
+    training on saying no.
+
+    Source: focal loss, Lin et al. 2017, section 4.1 (arXiv:1708.02002).
+    """
+    import torch
+
+    for weight in output_layer(model).values():
+        if weight.dim() == 1:
+            weight.copy_(torch.from_numpy(logits))
+
+
+def scale_output(model: PreTrainedModel, factor: float, shift: float = 0.0) -> None:
+    """Let a model whose output layer is linear answer with `factor` times its logits + `shift`."""
+    for weight in output_layer(model).values():
+        weight.mul_(factor)
+        if weight.dim() == 1:
+            weight.add_(shift)
+
+
+def target_scale(model: PreTrainedModel, targets: NDArray[Any]) -> tuple[float, float]:
+    """Mean and spread by which a regression learns amounts, (N,): as (amount - mean) / spread.
+
+    A head starts near 0 and moves by its learning rate, whatever the unit of the amounts is. The
+    model gets them back by `scale_output`; an output layer without a bias can add no mean.
+    """
+    amounts = targets.astype(np.float64)
+    biased = any(weight.dim() == 1 for weight in output_layer(model).values())
+    mean = float(amounts.mean()) if biased else 0.0
+    return mean, float(np.sqrt(((amounts - mean) ** 2).mean())) or 1.0
 
 
 def _make_new(model: PreTrainedModel, keys: set[str]) -> None:

@@ -245,6 +245,24 @@ def test_a_card_says_where_temperature_and_threshold_were_chosen() -> None:
     assert "its temperature was not fitted on" in model_card(report())
 
 
+def test_a_card_tells_the_thresholds_of_labels() -> None:
+    targets = np.eye(2)[np.arange(200) % 2]
+    given = GivenCalibration(thresholds=(0.25, 0.5))
+    judged = evaluate_logits(MULTI, ("bad", "go|od"), targets, targets * 8 - 7, given=given)
+    card = model_card(report(MULTI, evaluations={"validation": judged, "test": judged}))
+    assert "| class | precision | recall | F1 | rows | threshold |" in card
+    assert "| bad | 1.000 | 1.000 | 1.000 | 100 | 0.250 |" in card
+    assert "A label is given from its threshold on, 0.25 to 0.5." in card
+    assert "under `calibration.thresholds`" in card
+    assert "threshold |" not in model_card(report())
+
+
+def test_a_card_says_first_that_no_label_is_ever_given() -> None:
+    targets = np.eye(2)[np.arange(200) % 2]
+    mute = evaluate_logits(MULTI, ("bad", "go|od"), targets, targets - 9, GivenCalibration())
+    assert "NO LABEL IS EVER GIVEN" in model_card(report(MULTI, evaluations={"test": mute}))
+
+
 def test_a_plain_folder_shows_the_pipeline_and_an_adapter_how_to_merge() -> None:
     adapter, plain = model_card(report()), model_card(report(merge=True))
     assert "footwork textclf merge" in adapter

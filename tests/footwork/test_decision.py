@@ -29,8 +29,9 @@ def test_a_temperature_changes_probabilities_and_no_label() -> None:
 
 @pytest.mark.parametrize("task", [SINGLE, MULTI])
 @pytest.mark.parametrize("abstain_below", [None, 0.7])
+@pytest.mark.parametrize("thresholds", [(), (0.1, 0.5, 0.8)])
 def test_a_smaller_error_than_the_closeness_changes_no_answer(
-    task: str, abstain_below: float | None
+    task: str, abstain_below: float | None, thresholds: tuple[float, ...]
 ) -> None:
     generator = np.random.default_rng(1)
     rule = DecisionRule(
@@ -38,6 +39,7 @@ def test_a_smaller_error_than_the_closeness_changes_no_answer(
         labels=("a", "b", "c"),
         temperature=1.7,
         abstain_below=abstain_below,
+        thresholds=thresholds,
     )
     logits = generator.normal(scale=2, size=(500, 3))
     names = [""] * 500
@@ -47,6 +49,19 @@ def test_a_smaller_error_than_the_closeness_changes_no_answer(
     for _ in range(20):
         after = rule.predictions(names, logits + reach * generator.choice([-1, 1], size=(500, 3)))
         assert [(a.label, a.abstained) for a in before] == [(a.label, a.abstained) for a in after]
+
+
+def test_each_label_is_given_from_its_own_threshold_on() -> None:
+    logits = np.random.default_rng(2).normal(scale=2, size=(200, 3))
+    rule = DecisionRule(task=MULTI, labels=("a", "b", "c"), temperature=1.7)
+    bars = {"a": 0.1, "b": 0.5, "c": 0.8}
+    own = DecisionRule(task=MULTI, labels=rule.labels, temperature=1.7, thresholds=(0.1, 0.5, 0.8))
+    for former, answer in zip(
+        rule.predictions([""] * 200, logits), own.predictions([""] * 200, logits), strict=True
+    ):
+        assert former.probabilities == answer.probabilities
+        assert former.label == [name for name, p in answer.probabilities.items() if p >= 0.5]
+        assert answer.label == [name for name, p in answer.probabilities.items() if p >= bars[name]]
 
 
 def test_a_regression_has_no_decision_to_be_close_to() -> None:
@@ -72,6 +87,8 @@ def test_a_manifest_goes_before_the_config() -> None:
     rule = rule_of(manifest, config)
     assert rule == DecisionRule(task=SINGLE, labels=("007", "NA"), temperature=2.0)
     assert rule_of(manifest | {"calibration": None}, config).temperature == 1.0
+    several = {"task": MULTI, "calibration": {"thresholds": [0.2, 0.7]}}
+    assert rule_of(manifest | several, config).thresholds == (0.2, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +103,10 @@ def test_a_manifest_goes_before_the_config() -> None:
         {"calibration": {"temperature": float("nan")}},
         {"calibration": {"temperature": -1.0}},
         {"calibration": {"abstain_below": "0.5"}},
+        {"calibration": {"thresholds": [0.5]}},
+        {"calibration": {"thresholds": [0.5, 1.5]}},
+        {"calibration": {"thresholds": [0.5, "0.5"]}},
+        {"calibration": {"thresholds": 0.5}},
     ],
 )
 def test_a_manifest_that_is_no_rule_of_the_model_is_refused(changed: dict[str, Any]) -> None:

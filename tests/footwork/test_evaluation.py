@@ -68,10 +68,13 @@ def test_single_label_figures_are_those_of_scikit_learn() -> None:
     )
 
 
-def test_multi_label_figures_are_those_of_scikit_learn() -> None:
-    task, names, targets, logits = multi_case()
-    found = {k: v.value for k, v in evaluate_logits(task, names, targets, logits).metrics.items()}
-    given = logits >= 0
+@pytest.mark.parametrize("bars", [(), (0.3, 0.5, 0.6, 0.45)])
+def test_multi_label_figures_are_those_of_scikit_learn(bars: tuple[float, ...]) -> None:
+    _, names, targets, logits = multi_case()
+    judged = evaluate_logits(MULTI, names, targets, logits, GivenCalibration(2.0, None, bars))
+    found = {k: v.value for k, v in judged.metrics.items()}
+    given = 1 / (1 + np.exp(-logits / 2)) >= (bars or 0.5)
+    assert [score.threshold for score in judged.per_class] == list(bars or [0.5] * 4)
     assert found == pytest.approx(
         {
             "micro_f1": reference.f1_score(targets, given, average="micro"),
@@ -100,8 +103,9 @@ def test_regression_figures_are_those_of_scipy() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_every_value_lies_in_its_interval_and_is_that_of_the_training(case: tuple) -> None:
-    evaluation, quick = evaluate_logits(*case), quick_metrics(case[0], *case[2:])
-    assert evaluation.to_dict() == evaluate_logits(*case).to_dict()
+    judged = evaluate_logits(*case, given=GivenCalibration())
+    evaluation, quick = judged, quick_metrics(case[0], *case[2:])
+    assert evaluation.to_dict() == evaluate_logits(*case, given=GivenCalibration()).to_dict()
     for name, interval in evaluation.metrics.items():
         assert interval.low <= interval.value <= interval.high
         assert interval.low < interval.high
@@ -117,7 +121,41 @@ def test_what_is_undefined_counts_nothing_for_choosing() -> None:
     assert quick_metrics(MULTI, np.zeros((3, 2)), -np.ones((3, 2)))["micro_f1"] == 0.0
 
 
-@pytest.mark.parametrize("case", CASES[:2], ids=[case[0] for case in CASES[:2]])
+def test_thresholds_of_labels_are_found_and_judged_on_other_rows() -> None:
+    task, names, targets, logits = multi_case(4000)
+    found = evaluate_logits(task, names, targets, logits - 2)  # no label reaches 0.5 by itself
+    assert found.calibration is not None
+    again = evaluate_logits(task, names, targets, logits - 2, given=found.calibration.given)
+    plain = evaluate_logits(task, names, targets, logits - 2, given=GivenCalibration())
+    values = [each.metrics["micro_f1"].value for each in (again, found, plain)]
+    assert values[0] >= values[1] > values[0] - 0.02  # the rows that chose them flatter them
+    assert values[1] > values[2] + 0.1
+    assert again.metrics["mean_average_precision"] == plain.metrics["mean_average_precision"]
+    assert "each was judged by thresholds found without it" in found.to_text()
+    assert "temperature and thresholds were not found on these rows" in again.to_text()
+    assert "predicted  threshold" in again.to_text()
+    noise = np.random.default_rng(0).normal(size=(60, 40))
+    sparse = (np.random.default_rng(1).random((60, 40)) < 0.05).astype(float)
+    chosen = evaluate_logits(MULTI, tuple(map(str, range(40))), sparse, noise)
+    assert chosen.metrics["micro_f1"].value < 0.2
+
+
+def test_labels_that_are_never_given_are_told_first() -> None:
+    targets = np.eye(3)[np.arange(30) % 3]
+    mute = evaluate_logits(MULTI, ("a", "b", "c"), targets, targets - 9, GivenCalibration())
+    assert mute.notes[0].startswith("NO LABEL IS EVER GIVEN to any of the rows")
+    logits = targets * 8 - 4
+    logits[:, 1] = -4
+    partly = evaluate_logits(MULTI, ("a", "b", "c"), targets, logits, GivenCalibration())
+    assert partly.notes[0] == "NEVER GIVEN: 1 of 3 classes, though they have rows (b)."
+    assert "NEVER GIVEN" in " ".join(partly.to_text().split())
+    same = evaluate_logits(SINGLE, ("a", "b"), np.arange(30) % 2, np.eye(2)[[0] * 30])
+    assert same.notes[0].startswith("NEVER GIVEN: 1 of 2 classes")
+    right = evaluate_logits(MULTI, ("a", "b", "c"), targets, targets * 8 - 4, GivenCalibration())
+    assert "GIVEN" not in " ".join(right.notes)
+
+
+@pytest.mark.parametrize("case", [CASES[0]], ids=[SINGLE])
 def test_a_given_calibration_is_judged_and_changes_no_figure(case: tuple) -> None:
     found = evaluate_logits(*case)
     judged = evaluate_logits(*case, given=GivenCalibration(3.0, 0.6))

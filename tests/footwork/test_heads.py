@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -14,7 +15,7 @@ from transformers import (
 )
 
 from footwork.models.checkpoints import load_classifier
-from footwork.models.heads import HeadOrigin
+from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
 from footwork.models.image_classifiers import load_image_classifier
 from tests.models import build_adapter, build_base
 
@@ -155,6 +156,30 @@ def test_a_regression_goes_on_as_one(tmp_path: Path) -> None:
     model, head = load(tmp_path / "base", [], "regression")
     assert head == HeadOrigin(True, "The output layer of the base, a regression, is kept.")
     assert torch.equal(answers(model), answers(base))
+
+
+@pytest.mark.parametrize("family", [*TEXTS, *IMAGES])
+def test_the_output_layer_of_any_family_is_started_and_scaled(family: str, tmp_path: Path) -> None:
+    auto_class = (
+        AutoModelForSequenceClassification if family in TEXTS else AutoModelForImageClassification
+    )
+    model = build(tmp_path / "base", family, ["a", "b", "c"], auto_class=auto_class)
+    before, biased = answers(model), family != "gpt2"
+    scale_output(model, 3.0, -2.0)
+    torch.testing.assert_close(answers(model), 3 * before - 2 * biased, atol=1e-4, rtol=1e-4)
+    scale_output(model, 0.0)
+    start_output(model, np.array([1.0, 0.0, -1.0]))
+    known = torch.tensor([[1.0, 0.0, -1.0]]).expand(3, 3)
+    torch.testing.assert_close(answers(model), known * biased)
+
+
+def test_amounts_are_learned_without_their_unit(tmp_path: Path) -> None:
+    amounts = np.array([1000.0, 1010.0, 1020.0], np.float32)
+    for family, mean, spread in (("bert", 1010.0, 66.667**0.5), ("gpt2", 0.0, 1020100.0**0.5)):
+        build(tmp_path / family, family, ["LABEL_0"])
+        model, _ = load(tmp_path / family, [], "regression")
+        assert target_scale(model, amounts) == pytest.approx((mean, spread), rel=1e-4)
+        assert target_scale(model, amounts * 0)[1] == 1.0
 
 
 def test_composed_and_decomposed_names_are_the_same(tmp_path: Path) -> None:

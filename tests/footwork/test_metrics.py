@@ -9,6 +9,7 @@ from footwork.evaluation.calibration import (
     calibrate,
     expected_calibration_error,
     fit_temperature,
+    fit_thresholds,
     judge_calibration,
     reliability_bins,
 )
@@ -226,6 +227,44 @@ def test_the_threshold_admits_its_own_row_in_float32(generator: np.random.Genera
     assert (probabilities.astype(np.float32) >= found.threshold).mean() == found.coverage
 
 
+def rare_labels(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities of two rare labels, one easier to tell than the other, and both."""
+    generator = np.random.default_rng(seed)
+    odds = np.log(share / (1 - share)) + generator.normal(size=(rows, 2)) * (1.0, 2.5)
+    probabilities = 1 / (1 + np.exp(-odds))
+    return probabilities, (generator.random((rows, 2)) < probabilities).astype(float)
+
+
+def f1_of(probabilities: np.ndarray, targets: np.ndarray, bars: object) -> np.ndarray:
+    given, holds = probabilities >= np.asarray(bars), targets > 0.5
+    return 2 * (given & holds).sum(axis=0) / (given.sum(axis=0) + holds.sum(axis=0))
+
+
+def test_the_threshold_of_a_label_is_where_its_f1_is_largest() -> None:
+    chosen = fit_thresholds(*rare_labels(20_000, 0.05, 0))
+    fresh, targets = rare_labels(20_000, 0.05, 1)
+    best = np.max([f1_of(fresh, targets, bar / 100) for bar in range(1, 100)], axis=0)
+    assert (f1_of(fresh, targets, chosen) > best - 0.02).all()
+    assert (f1_of(fresh, targets, chosen) > f1_of(fresh, targets, 0.5) + 0.04).all()
+    assert chosen[0] != chosen[1]
+
+
+def test_labels_of_few_rows_share_a_threshold_by_and_by() -> None:
+    probabilities, targets = rare_labels(4000, 0.05, 0)
+    shared = fit_thresholds(probabilities.reshape(-1, 1), targets.reshape(-1, 1))[0]
+    own = fit_thresholds(probabilities[:, :1], targets[:, :1])[0]
+    assert own < shared - 0.02
+    few = targets.copy()
+    few[:, 0] = 0
+    assert fit_thresholds(probabilities, few)[0] > own
+    # What one positive row at 0.9 asks for is not believed.
+    probabilities = np.concatenate((probabilities, np.full((4000, 1), 0.02)), axis=1)
+    probabilities[0, 2] = 0.9
+    targets = np.concatenate((targets, np.eye(4000, 1)), axis=1)
+    assert fit_thresholds(probabilities, targets)[2] < 0.5
+    assert fit_thresholds(probabilities[:, 2:], targets[:, 2:] * 0) == (0.5,)
+
+
 def test_a_given_temperature_is_judged_and_nothing_is_fitted(
     logits: tuple[np.ndarray, np.ndarray],
 ) -> None:
@@ -259,6 +298,10 @@ def test_of_several_labels_a_row_is_right_as_a_whole() -> None:
     assert judged.abstention is not None
     assert judged.abstention.coverage == pytest.approx(2 / 3)
     assert judged.abstention.accuracy == 0.5
+    strict = judge_calibration(logits, targets, GivenCalibration(1.0, 0.9, (0.5, 0.96)))
+    assert strict.abstention is not None
+    assert strict.abstention.accuracy == 1.0
+    assert strict.given == GivenCalibration(1.0, 0.9, (0.5, 0.96))
 
 
 def compared(won: int, lost: int, alike: int, comparisons: int = 1) -> PairedDifference:

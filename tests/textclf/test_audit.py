@@ -99,6 +99,19 @@ def test_repeated_contradicting_and_leaked_texts_are_named(
     assert finding(audit, "conflicts").details["groups"] == [[["train", 27], ["train", 28]]]
 
 
+def test_equal_texts_of_other_amounts_are_not_called_wrong(
+    tmp_path: Path, vocabulary: Vocabulary
+) -> None:
+    rows = [(f"text number {i}", str(i / 10)) for i in range(24)]
+    train = [*rows, ("same text", "1.5"), ("Same  text", "2.5"), ("one", "1"), ("one", "1")]
+    found = finding(audited(tmp_path, vocabulary, train=train, dev=rows[:3]), "conflicts")
+    assert (found.severity, found.rows) == ("note", {"train": [25, 26]})
+    assert found.message.startswith(
+        "1 text stands with several amounts, 1 apart in the median, at most 1 (of all training"
+    )
+    assert "wrong" not in found.message
+
+
 def test_empty_texts_are_no_duplicates(tmp_path: Path, vocabulary: Vocabulary) -> None:
     audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("", "pos"), (" ", "neg")], dev=CLEAN[:1])
     assert finding(audit, "empty_texts").rows == {"train": [25, 26]}

@@ -11,6 +11,7 @@ import pytest
 import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, DataError, ModelError
+from footwork.finetuning.merge import merge_adapter
 from scripts.benchmarks.training import Course, train_with_footwork
 from tests.models import build_adapter, build_base, build_classifier, build_tokenizer
 from tests.runs import train_here
@@ -78,6 +79,115 @@ def test_pairs_and_amounts_and_several_labels_train(base: str, tmp_path: Path) -
     done = train_here(table, tmp_path / "several", config)
     assert done.manifest["task"] == "multi_label_classification"
     assert done.manifest["labels"] == ["any", "negative", "positive"]
+
+
+def test_a_new_head_begins_with_the_frequencies_of_the_labels(base: str) -> None:
+    rows = [{"text": text, "label": ["any", label][: 1 + i % 2]} for i, (text, label) in labelled()]
+    config = TrainConfig(model_id=base)
+    learner = train_module.plan(TextTask(), rows, config, lambda _: None)
+    targets = learner.data.splits["train"].targets
+    ones = targets.sum(axis=0)
+    expected = np.log((ones + 1) / (len(targets) - ones + 1))
+    bias = learner.model.classifier.bias.detach().numpy()
+    np.testing.assert_allclose(bias, expected, rtol=1e-5)
+    rows = [{"text": text, "label": label} for _, (text, label) in labelled() if len(text) > 22]
+    learner = train_module.plan(TextTask(), rows, config, lambda _: None)
+    counts = np.bincount(learner.data.splits["train"].targets) + 1
+    bias = learner.model.classifier.bias.detach().numpy()
+    np.testing.assert_allclose(bias, np.log(counts / counts.sum()), rtol=1e-5)
+    balanced = replace(config, class_weights="balanced")
+    learner = train_module.plan(TextTask(), rows, balanced, lambda _: None)
+    assert not learner.model.classifier.bias.any()
+
+
+def labelled() -> list[tuple[int, tuple[str, str]]]:
+    return list(enumerate(sentiment_rows(60)))
+
+
+def test_rare_labels_are_given_by_thresholds_of_their_own(base: str, tmp_path: Path) -> None:
+    rows = [
+        {"text": text, "labels": ["good"] * ("good" in text) + ["love"] * ("love" in text)}
+        for text, _ in sentiment_rows(360)
+    ]
+    data = {"train": rows[:180], "validation": rows[180:270], "test": rows[270:]}
+    config = TrainConfig(model_id=base, method="full", **LEARNS)
+    done = train_here(data, tmp_path / "out", config)
+    calibration = done.evaluation.calibration
+    assert calibration is not None
+    assert done.manifest["calibration"]["thresholds"] == list(calibration.thresholds)
+    assert len(calibration.thresholds) == 2
+    assert done.evaluation.metrics["micro_f1"].value > 0.8
+    shown = rows[349], rows[343], rows[350]  # of each label one, and of none
+    classifier = TextClassifier.load(tmp_path / "out")
+    given = [answer.label for answer in classifier.predict([str(row["text"]) for row in shown])]
+    assert given == [row["labels"] for row in shown] == [["good"], ["love"], []]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| threshold |" in card
+    assert "`calibration.thresholds`" in card
+
+
+def amounts_table(path: Path, rows: int = 60) -> Path:
+    """Years: some ten below or above 1990."""
+    years = [
+        (text, str(1990 + (10 if label == "positive" else -10) + i % 3))
+        for i, (text, label) in enumerate(sentiment_rows(rows))
+    ]
+    return write_table(path, years, ("text", "score"))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"method": "full"}, {"method": "head"}, {"method": "lora"}, {"merge": True}]
+)
+def test_amounts_are_learned_and_given_in_their_unit(
+    settings: dict[str, Any], base: str, tmp_path: Path
+) -> None:
+    from transformers import pipeline
+
+    config = TrainConfig(model_id=base, task="regression", **settings, **LEARNS)
+    done = train_here(amounts_table(tmp_path / "a.csv"), tmp_path / "out", config)
+    learned = settings == {"method": "full"}
+    assert done.evaluation.metrics["mae"].value < (5 if learned else 11)
+    figures = json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())
+    logged = [log for log in figures["history"] if "eval_mae" in log]
+    assert all(log["eval_mae"] < 15 for log in logged)
+    assert logged[-1]["eval_loss"] == pytest.approx((logged[-1]["eval_rmse"] / 10) ** 2, rel=0.1)
+    texts = [text for text, _ in sentiment_rows(6)]
+    own = [answer.label for answer in TextClassifier.load(tmp_path / "out").predict(texts)]
+    assert own == pytest.approx([1981, 2001] * 3, abs=5 if learned else 12)
+    plain = tmp_path / "out"
+    if (plain / "adapter_config.json").exists():
+        plain = tmp_path / "plain"
+        assert merge_adapter(TextTask(), tmp_path / "out", plain) < 0.01
+    given = pipeline("text-classification", str(plain), device="cpu")(texts)
+    assert [one["score"] for one in given] == pytest.approx(own, abs=0.01)
+
+
+def test_a_regression_is_resumed_in_its_own_scale(base: str, tmp_path: Path) -> None:
+    table = amounts_table(tmp_path / "a.csv")
+    config = TrainConfig(model_id=base, task="regression", **LEARNS | {"num_epochs": 2})
+    train_here(table, tmp_path / "whole", config)
+    with stopped_before_writing():
+        train(table, tmp_path / "cut", config)
+    settings = json.loads((tmp_path / "cut.training" / "run.json").read_text())
+    train_here(table, tmp_path / "cut", config, existing="resume")
+    texts = [text for text, _ in sentiment_rows(8)]
+    whole, cut = (TextClassifier.load(tmp_path / name).logits(texts) for name in ("whole", "cut"))
+    np.testing.assert_array_equal(whole, cut)
+    # An older version's run was in the unit of the amounts.
+    (tmp_path / "old.training").mkdir()
+    del settings["scale"]
+    (tmp_path / "old.training" / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match="other settings: scale was None"):
+        train(table, tmp_path / "old", config, existing="resume")
+
+
+def test_a_regression_that_is_trained_on_keeps_its_answers(tmp_path: Path) -> None:
+    first = build_classifier(tmp_path / "first", labels=(), task="regression")
+    config = TrainConfig(model_id=str(first), task="regression", method="full", **STANDS_STILL)
+    train_here(amounts_table(tmp_path / "a.csv"), tmp_path / "out", config)
+    texts = [text for text, _ in sentiment_rows(8)]
+    before, after = (TextClassifier.load(each).logits(texts) for each in (first, tmp_path / "out"))
+    np.testing.assert_allclose(after, before, atol=1e-3)
 
 
 STANDS_STILL = {"max_steps": 1, "learning_rate": 1e-9, "max_length": 48}

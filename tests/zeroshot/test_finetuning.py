@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,9 @@ def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: 
     judged = assess(table, classifier).evaluation
     assert judged.metrics["micro_f1"].value > 0.9
     assert judged.rows == 48
+    assert list(classifier.rule.thresholds) == done.manifest["calibration"]["thresholds"]
+    classifier.rule = replace(classifier.rule, thresholds=(0.9999, 0.0001))
+    assert [answer.labels for answer in classifier.predict(images)] == [("red",)] * 4
 
 
 def test_images_are_told_apart_by_classes_not_by_amounts(

@@ -132,7 +132,7 @@ def text_findings(data: LabelledData) -> Iterator[Finding]:
         )
     groups = _same_texts(splits)
     yield from _duplicate_finding(splits, groups)
-    yield from _conflict_finding(splits, groups)
+    yield from _conflict_finding(splits, groups, data.task)
     yield from _leak_findings(splits, groups)
 
 
@@ -177,7 +177,7 @@ def _duplicate_finding(
 
 
 def _conflict_finding(
-    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]]
+    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]], task: str
 ) -> Iterator[Finding]:
     rows: dict[str, list[int]] = {name: [] for name in splits}
     sets = []
@@ -187,10 +187,21 @@ def _conflict_finding(
             sets.append([[name, splits[name].rows[i]] for name, i in group])
             for name, i in group:
                 rows[name].append(splits[name].rows[i])
-    if sets:
-        texts = f"{len(sets)} text{'s stand' if len(sets) > 1 else ' stands'}"
+    if not sets:
+        return
+    texts = f"{len(sets)} text{'s stand' if len(sets) > 1 else ' stands'}"
+    if task != REGRESSION:
         message = f"{texts} under different labels: at least one of them is wrong."
         yield Finding("conflicts", "warning", message, _some(rows), {"groups": sets})
+        return
+    amounts = [[splits[name].targets[row] for name, row in group] for group in groups]
+    apart = [gap for gap in map(np.ptp, amounts) if gap]
+    message = (
+        f"{texts} with several amounts, {np.median(apart):.3g} apart in the median, at most "
+        f"{max(apart):.3g} (of all training rows the standard deviation is "
+        f"{splits['train'].targets.std():.3g}): no answer can be nearer to them than that."
+    )
+    yield Finding("conflicts", "note", message, _some(rows), {"groups": sets})
 
 
 def _leak_findings(
