@@ -82,6 +82,8 @@ class TrainingOutcome:
     """What the loop logged: loss and rates by step, metrics by evaluation."""
     steps: int
     best_step: int | None
+    threads: int | None = None
+    """Of torch on a CPU; None where that was not noted."""
 
 
 # The run
@@ -295,6 +297,7 @@ def save_training_state(
             settings = {
                 "param_groups": optimizer_state["param_groups"],
                 "scheduler": scheduler.state_dict(),
+                "threads": torch.get_num_threads(),
                 "files": {path.name: path.stat().st_size for path in folder.iterdir()},
             }
             write_json(folder / CHECKPOINT_SETTINGS, settings)
