@@ -51,7 +51,7 @@ from footwork.evaluation.text import (
     shorten,
     wrapped_note,
 )
-from footwork.files.faults import shortened
+from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
 _FEW_ROWS = 100
@@ -104,9 +104,8 @@ class Evaluation:
         """What a reader should know: few rows, classes without one, what is undefined."""
         notes = []
         if self.rows < _FEW_ROWS:
-            notes.append(
-                f"Only {self.rows} {self.noun}: every figure is rough, and so are the intervals."
-            )
+            few = counted(self.rows, self.noun.removesuffix("s"))
+            notes.append(f"Only {few}: every figure is rough, and so are the intervals.")
         accuracy = self.metrics.get("accuracy")
         if accuracy and accuracy.value in (0.0, 1.0):
             which = "right" if accuracy.value else "wrong"
@@ -149,7 +148,7 @@ class Evaluation:
             metrics.append([name, number(interval.value), ends(interval)])
         raw = ["log_loss is of the probabilities before the temperature"]
         blocks = [
-            [f"{self.rows:,} {self.noun}{kind}"],
+            [f"{counted(self.rows, self.noun.removesuffix('s'))}{kind}"],
             aligned(metrics) + (raw if "log_loss" in self.metrics else []),
         ]
         if self.per_class:

@@ -3,15 +3,19 @@
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self
 
 from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
+from footwork.files.faults import counted
 from footwork.help_page import MODEL, RATE
 from footwork.methods.table import Recipe
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
+
+GIVEN = "given"
+"""Where the value of a setting comes from that the user has chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +45,18 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def settled(
         self, task: str, recipe: Recipe, length: str, others: Mapping[str, Any]
-    ) -> tuple[Self, str]:
-        """Fill in what was left open, and say in one sentence where the values come from.
+    ) -> tuple[Self, dict[str, str], str]:
+        """Fill in what was left open.
 
         Args:
             task: A `problem_type` of transformers.
             recipe: For the method, the size of the encoder and the rows.
             length: What an epoch is, "90 rows" for one.
             others: What was found out of further settings.
+
+        Returns:
+            The settled configuration; of each setting that is no default where its value comes
+            from, `GIVEN` for the user; and a sentence on rate and length.
 
         Raises:
             ConfigError: A setting means nothing for the task.
@@ -65,8 +73,27 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         rate = self.learning_rate or recipe.learning_rate
         epochs = self.num_epochs or recipe.num_epochs
         metric = self.best_metric or PRIMARY_METRIC[task]
-        unit = "epoch" if epochs == 1 else "epochs"
-        lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} {unit} of {length}"
-        said = f"{self.method}: rate {rate:g}, {lasts} ({recipe.source})"
+        lasts = f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'} of {length}"
+        if self.max_steps:
+            lasts = counted(self.max_steps, "step")
         values = {"learning_rate": rate, "num_epochs": epochs, "best_metric": metric, **others}
-        return replace(self, **values), said
+        settled = replace(self, **values)
+        found = {
+            "learning_rate": recipe.source,
+            "num_epochs": recipe.epochs_source or recipe.source,
+            "best_metric": "the task",
+        }
+        sources = {}
+        for field in fields(self):
+            value, name = getattr(settled, field.name), field.name
+            if value != getattr(self, name):
+                sources[name] = found.get(name, "the model and this machine")
+            elif value != field.default:
+                sources[name] = GIVEN
+        if self.max_steps:
+            sources["num_epochs"] = "not used: max_steps counts"
+        of_rate = sources["learning_rate"]
+        of_length = sources["max_steps" if self.max_steps else "num_epochs"]
+        told = "" if of_rate == of_length else f" ({of_rate})"
+        said = f"{self.method}: rate {rate:g}{told}, {lasts} ({of_length})"
+        return settled, sources, said

@@ -7,6 +7,7 @@ has succeeded.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from footwork.accelerator import (
     gather_shares,
     is_main_process,
     number_of_processes,
+    peak_memory,
     process_share,
     resolve_precision,
     settled_precision,
@@ -27,6 +29,7 @@ from footwork.accelerator import (
 )
 from footwork.arrays import FloatArray
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.files.faults import counted
 from footwork.files.folders import (
     MANIFEST,
     discard_folder,
@@ -35,7 +38,7 @@ from footwork.files.folders import (
     write_json,
 )
 from footwork.files.paths import shell_word
-from footwork.finetuning.card import PLACE, caveat, verdicts
+from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
@@ -104,6 +107,7 @@ class TrainedRun:
             shown = f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]" if metric else "–"
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
         said = [*verdicts(self.evaluation, self.baselines, self.task.rivals), caveat(split)]
+        said.append(cost_line(self.manifest["cost"]))
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
         where = f", and at {self.address}" if self.address else ""
         used = shell_word(self.repository or self.folder)
@@ -138,6 +142,7 @@ def train(
             model did; then nothing is published. Or the upload failed, and the folder stands.
         TrainingError: Training could not go on; its checkpoints stay.
     """
+    began = time.monotonic()
     out, main = Path(out), is_main_process()
     notify = notify if main else lambda _: None
     require_publishable(config, task.presets.get(config.model_id, config.model_id))
@@ -157,9 +162,20 @@ def train(
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
+        cost = {
+            "seconds": time.monotonic() - began,
+            "resumed": resume is not None,
+            "device": str(compute_device().type),
+            "threads": outcome.threads,
+            "peak_memory_bytes": peak_memory(),
+            "parameters": sum(each.numel() for each in model.parameters()),
+            "trainable_parameters": sum(
+                each.numel() for each in model.parameters() if each.requires_grad
+            ),
+        }
         report = Report(
             task=task,
-            manifest=manifest_of(learner, rows.data, outcome, evaluations, baselines),
+            manifest=manifest_of(learner, rows.data, outcome, evaluations, baselines, cost),
             evaluations=evaluations,
             baselines=baselines,
             history=outcome.history,
@@ -194,7 +210,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     data = task.read(source, config)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
-    settled, said = settle(task, data, config, preparation, model)
+    settled, sources, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
     base_id = resolve_model_id(config.model_id, task.presets)
@@ -205,6 +221,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         source=data_name(source),
         data=data,
         config=settled,
+        config_sources=sources,
         base_id="tiny" if config.model_id == "tiny" else base_id,
         revision=model_commit(base_id, config.revision),
         head=head,
@@ -213,13 +230,14 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
 
 def settle(
     task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any, model: Any
-) -> tuple[Any, tuple[str, ...]]:
+) -> tuple[Any, dict[str, str], tuple[str, ...]]:
     """Fill in what the configuration leaves to the data, to the model and to this machine.
 
     Of the model the shape is enough: its weights may be on the meta device.
 
     Returns:
-        The configuration of the run, and what is to be said of it, one sentence each.
+        The configuration of the run; where its values come from, as `FinetuningConfig.settled`
+        tells; and what is to be said of it, one sentence each.
 
     Raises:
         ConfigError: A setting contradicts the task or the model.
@@ -229,8 +247,9 @@ def settle(
     own, more = task.settle(config, preparation, model)
     # Here, so that a run is not resumed elsewhere with other rounding.
     own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
-    settled, said = config.settled(data.task, recipe, f"{rows} {task.noun}", own)
-    return settled, (said, *more)
+    length = counted(rows, task.noun.removesuffix("s"))
+    settled, sources, said = config.settled(data.task, recipe, length, own)
+    return settled, sources, (said, *more)
 
 
 def fit(
