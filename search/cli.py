@@ -487,5 +487,6 @@ def export(
     if json:
         print_document({"images": count, "out": path_text(out)})
     else:
-        print_text(f"{counted(count, 'image')} with embeddings in {path_line(out)}")
+        held = counted(count, "image with its embedding", "images with their embeddings")
+        print_text(f"{held} in {path_line(out)}")
     return DONE
