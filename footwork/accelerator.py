@@ -6,9 +6,16 @@ The only place that asks accelerate and torch what this machine is.
 from __future__ import annotations
 
 import atexit
+import math
 import os
+import re
+import resource
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +27,10 @@ from footwork.errors import ConfigError
 from footwork.options import PRECISIONS, Precision
 
 _PROBE_SECONDS = 0.2
+_ROUNDS, _ROUND_SECONDS = 3, 1.0
+"""Measurements of a number of threads at most, and seconds after which no further one begins."""
+_WORTH = 1.1
+"""Times as quick that twice the threads must be to be taken."""
 
 
 def uses_cpu() -> bool:
@@ -123,6 +134,49 @@ def available_cores() -> int:
     return max(1, cores // get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
 
 
+def threads_are_given() -> bool:
+    """Whether the user has chosen torch's threads, by the environment or by `set_num_threads`."""
+    named = any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+    # The other pool of torch has the number that torch would take for both.
+    return named or torch.get_num_threads() != torch.get_num_interop_threads()
+
+
+def quickest_threads(step: Callable[[], object]) -> dict[int, float]:
+    """Time a step with torch's threads, with half of them, and so on as long as that loses little.
+
+    Threads within a product wait for the slowest of them: for a small model, or beside another
+    job, fewer are quicker.
+
+    Returns:
+        Seconds of a step by threads, the number to take last: the least within a tenth of the
+        best, for what it leaves to others.
+    """
+    most = threads = torch.get_num_threads()
+    seconds = {most: math.inf}
+    if most > 1:
+        step()  # the first one makes room
+    try:
+        while threads > 1:
+            pair, begin, rounds = (threads, threads // 2), time.perf_counter(), 0
+            spent = dict.fromkeys(pair, 0.0)
+            # By turns, because the load of the machine changes.
+            while not rounds or (rounds < _ROUNDS and time.perf_counter() - begin < _ROUND_SECONDS):
+                for count in pair:
+                    torch.set_num_threads(count)
+                    started = time.perf_counter()
+                    step()
+                    spent[count] += time.perf_counter() - started
+                rounds += 1
+            more, fewer = (spent[count] / rounds for count in pair)
+            seconds[threads] = more
+            if fewer > _WORTH * more:
+                break
+            seconds[pair[1]], threads = fewer, pair[1]
+    finally:
+        torch.set_num_threads(most)
+    return seconds
+
+
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     """The dtype of matrix products: `auto` takes bf16 where the hardware has it."""
     if requested not in PRECISIONS:
@@ -144,6 +198,20 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
         (matrix @ matrix)[0, 0].item()
         products += 1
     return 2 * side**3 * products / elapsed
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most; of an accelerator's memory, where it has one."""
+    device = compute_device()
+    if device.type in ("cuda", "xpu"):
+        return int(torch.accelerator.max_memory_allocated(device))
+    with suppress(OSError):
+        # `getrusage` begins with what the process held that started this one.
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -93,6 +93,9 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
         if signal.getsignal(number) is handler:
             signal.signal(number, _end_at_once)
     gc.set_threshold(_OBJECTS)
+    # OpenMP reads it when torch is loaded. Threads that spin while they wait take the core from
+    # the very thread that they wait for, if there is another job.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     read_as_utf8()
     open_closed_streams()
     require_width()

@@ -27,7 +27,7 @@ from footwork.console import (
     print_text,
 )
 from footwork.errors import ConfigError, ImageError
-from footwork.files.faults import Fault, fault_lines
+from footwork.files.faults import Fault, counted, fault_lines
 from footwork.files.outputs import require_makeable, require_page
 from footwork.files.paths import path_line, path_text
 from footwork.help_page import IMAGES, INDEX, METHOD, RUN
@@ -487,5 +487,6 @@ def export(
     if json:
         print_document({"images": count, "out": path_text(out)})
     else:
-        print_text(f"{count:,} images with their embeddings in {path_line(out)}")
+        held = counted(count, "image with its embedding", "images with their embeddings")
+        print_text(f"{held} in {path_line(out)}")
     return DONE

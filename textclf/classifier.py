@@ -24,6 +24,7 @@ from footwork.inference.tokens import (
     whole_characters,
 )
 from footwork.options import Precision
+from textclf.data import lacks_text
 
 if TYPE_CHECKING:
     from textclf.linear import LinearModel
@@ -364,7 +365,8 @@ class TextClassifier:
             shutil.copytree(self._folder, staging, dirs_exist_ok=True)
 
     def _prediction(self, row: TextRow, logits: FloatArray) -> Prediction:
-        return self.rule.predictions([row.id], logits[None])[0]
+        [answer] = self.rule.predictions([row.id], logits[None])
+        return replace(answer, abstained=True) if lacks_text(row.text, row.pair) else answer
 
     def _answer(
         self, rows: Iterable[TextRow], *, soon: bool

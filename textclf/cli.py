@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from footwork.cli import tell_run, what_exists
 from footwork.console import (
+    exit_code,
     note_all,
     print_csv,
     print_document,
@@ -142,7 +143,8 @@ def predict(
 
     A row's `id` is what its id column says. Without one it is the line on which
     the row begins, from 1, the header counted, as an editor shows it; in Parquet
-    and in a JSON array it is the row's place, from 1.
+    and in a JSON array it is the row's place, from 1. A row whose text is empty is
+    marked as abstained, and makes the exit code 3.
 
     Args:
         model: A trained folder, or the Hub id (owner/name) that it was pushed to.
@@ -169,7 +171,7 @@ def predict(
     else:
         write_predictions(answers, out, raw_cells=raw_cells)
     note_all(answers.notes)
-    return report_skipped(answers.skipped)
+    return report_skipped(answers.skipped) or exit_code(all_done=not answers.empty)
 
 
 @app.command

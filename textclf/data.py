@@ -19,7 +19,7 @@ from footwork.arrays import BoolArray, IntArray
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.splits import hold_out, return_unseen, strata
-from footwork.files.faults import shortened
+from footwork.files.faults import counted, shortened
 from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
 from footwork.tables.held import data_name
 from footwork.tables.labels import (
@@ -134,7 +134,7 @@ class LabelledRows:
         reasons = [
             label
             and f"label {label!r} is not among {whose} ({shortened(names)}); "
-            f"it stands in {counts[label]} row{'s' * (counts[label] > 1)}"
+            f"it stands in {counted(counts[label], 'row')}"
             for label in unknown
         ]
         return self.without(reasons, UNSEEN_LABEL)
@@ -372,7 +372,8 @@ def _with_validation(
     held = return_unseen(held, groups, train.targets, task)
     if not held.any():
         raise DataError("No row can be held out for validation. Give a validation file.")
-    note = f"No validation file: {held.sum()} of {len(held)} rows are held out, by label."
+    some = f"{held.sum()} of {len(held)} rows {'is' if held.sum() == 1 else 'are'}"
+    note = f"No validation file: {some} held out, by label."
     return train.take(~held), train.take(held), (note,)
 
 
@@ -442,6 +443,11 @@ def text_fault(value: Any, column: str) -> str | None:
         return None
     kind = "bytes that are not UTF-8" if isinstance(value, bytes) else type(value).__name__
     return f"{column!r} must hold a text, got {value if written else kind}"
+
+
+def lacks_text(text: str, second: str | None = None) -> bool:
+    """Whether a text, or one of a pair, is empty or blank: an answer to it says nothing."""
+    return not text.strip() or (second is not None and not second.strip())
 
 
 def normalise_text(text: str) -> str:

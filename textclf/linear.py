@@ -88,6 +88,11 @@ class LinearModel:
         """C; 1 for a regression."""
         return len(self.bias)
 
+    @property
+    def size(self) -> int:
+        """Numbers that were fitted."""
+        return self.weights.size + self.bias.size
+
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> FloatArray:
         """What it says of texts, each by itself, (N, C).
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.decision import Prediction
+from footwork.files.faults import counted, shortened
 from footwork.tables.columns import ID_NAMES, find_column, normalise_name
 from footwork.tables.held import held_rows, is_held
 from footwork.tables.layout import DETECT, Expected, TableFormat
@@ -19,7 +20,7 @@ from footwork.tables.source import TextSource, line_fault, open_to_read_once
 from footwork.tables.writer import write_rows
 from textclf.columns import find_text_columns
 from textclf.config import TextOptions
-from textclf.data import text_fault
+from textclf.data import lacks_text, text_fault
 from textclf.sources import hub_rows
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class PredictedRows(Iterator[dict[str, Any]]):
     def __init__(self, classifier: TextClassifier, stream: RowStream, options: TextOptions) -> None:
         self.skipped = stream.skipped
         """Rows without a text; grows while rows are taken."""
+        self.empty: list[int] = []
+        """Numbers of the rows whose text is empty: answered, and marked as abstained."""
         self._classifier = classifier
         self._stream = stream
         self._options = options
@@ -134,6 +137,12 @@ class PredictedRows(Iterator[dict[str, Any]]):
             notes.append(
                 f"{cut} {verb} longer than {self._classifier.max_length} tokens and lost the rest; "
                 "--long windows reads all of a text."
+            )
+        if self.empty:
+            rows = counted(len(self.empty), "row has an empty text", "rows have an empty text")
+            notes.append(
+                f"{rows} and {'is' if len(self.empty) == 1 else 'are'} marked as abstained, "
+                f"whatever the answer: {shortened(map(str, self.empty))}."
             )
         return tuple(notes)
 
@@ -181,9 +190,10 @@ class PredictedRows(Iterator[dict[str, Any]]):
                 self._stream.leave_out(number, fault)
                 continue
             own = cells.get(identity) if identity else None
-            yield TextRow(
-                str(number if own is None else own), *(str(cells[name]) for name in texts)
-            )
+            found = [str(cells[name]) for name in texts]
+            if lacks_text(*found):
+                self.empty.append(number)
+            yield TextRow(str(number if own is None else own), *found)
 
 
 def write_predictions(

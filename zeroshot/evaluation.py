@@ -33,6 +33,7 @@ from footwork.evaluation.text import (
     wrapped,
     wrapped_note,
 )
+from footwork.files.faults import counted
 from footwork.files.paths import path_text
 from footwork.prompts.templates import NAMED, SLOT
 from zeroshot.labelled_images import SkippedImage
@@ -170,7 +171,7 @@ class ImageEvaluation:
         labels, matrix = self.labels, self.confusion
         skipped = f" ({len(self.skipped):,} skipped)" if self.skipped else ""
         name = _set_name(self.reported.name, WIDTH)
-        heading = f"{self.images:,} images{skipped}, {len(labels)} classes, by {name}"
+        heading = f"{counted(self.images, 'image')}{skipped}, {len(labels)} classes, by {name}"
         majority, share = self.majority
         metrics = [["metric", "value", "95 % interval"]]
         for metric, interval in self.reported.metrics.items():

@@ -15,7 +15,7 @@ from footwork.arrays import FloatArray, IntArray
 from footwork.class_names import class_name, look_alike, read_label
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError
-from footwork.files.faults import shortened
+from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_text
 from footwork.images.finding import (
     FolderReader,
@@ -314,14 +314,16 @@ def read_examples(folder: Path) -> LabelledImages:
     loose = [name for name in loose if has_image_ending(name)]
     names = tuple(class_name(entry.name) for entry in classes)
     if not names:
-        held = f"{len(loose)} images but no sub-folder" if loose else "no image"
+        held = f"{counted(len(loose), 'image')} but no sub-folder" if loose else "no image"
         raise DataError(f"{folder} holds {held}. {_LAYOUT}")
     if len(names) == 1:
         raise DataError(
             f"{folder} holds one class, {names[0]!r}: there is nothing to tell it from. {_LAYOUT}"
         )
     _require_readable_names(names)
-    notes = [f"{len(loose)} images beside the class folders belong to no class."] if loose else []
+    lonely = counted(len(loose), "image beside", "images beside")
+    belong = "belongs" if len(loose) == 1 else "belong"
+    notes = [f"{lonely} the class folders {belong} to no class."] if loose else []
     paths: list[Path] = []
     targets: list[int] = []
     for number, entry in enumerate(classes):

@@ -28,6 +28,7 @@ from footwork.errors import ConfigError, DataError, ImageError, ModelError
 from footwork.evaluation.baselines import majority_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.files.faults import counted
 from footwork.files.paths import path_text
 from footwork.finetuning.head import solve_output
 from footwork.finetuning.task import (
@@ -228,7 +229,7 @@ class DecodedImages(EncodedRows):
         config = cast("FinetuneConfig", learner.config)
         parts = cast("InputData", learner.data).splits
         paths = [path for part in parts.values() for path in part.inputs]
-        notify(f"decoding {len(paths)} images, once for all epochs")
+        notify(f"decoding {counted(len(paths), 'image')}, once for all epochs")
         self._file: PixelFile
         self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
         super().__init__(readable(cast("InputData", learner.data), faults))

@@ -189,7 +189,8 @@ def read_images(source: Path, config: FinetuneConfig) -> InputData:
         again = sum(digests[path] in known for path in split.inputs)
         if name != "train" and again:
             notes.append(
-                f"{again} of the {len(split)} {name} images are among the training images too: "
+                f"Of the {len(split)} {name} images {again} {'is' if again == 1 else 'are'} among "
+                "the training images too: "
                 "the figures are better than the classifier."
             )
         for path, target in zip(split.inputs, split.targets.tolist(), strict=True):

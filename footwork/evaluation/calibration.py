@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -222,6 +222,29 @@ def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[R
         )
         for i in np.nonzero(rows)[0].tolist()
     )
+
+
+def merged_bins(bins: Sequence[ReliabilityBin], least: int) -> list[ReliabilityBin]:
+    """Put neighbouring bins together until each has `least` rows; few that are left join the last.
+
+    To be drawn: the rate of three rows is noise that looks like a fault.
+    """
+    merged: list[ReliabilityBin] = []
+    for each in bins:
+        if merged and merged[-1].rows < least:
+            each = _joined(merged.pop(), each)
+        merged.append(each)
+    if len(merged) > 1 and merged[-1].rows < least:
+        last = merged.pop()
+        merged.append(_joined(merged.pop(), last))
+    return merged
+
+
+def _joined(one: ReliabilityBin, other: ReliabilityBin) -> ReliabilityBin:
+    rows = one.rows + other.rows
+    probability = (one.probability * one.rows + other.probability * other.rows) / rows
+    accuracy = (one.accuracy * one.rows + other.accuracy * other.rows) / rows
+    return ReliabilityBin(one.low, other.high, probability, accuracy, rows)
 
 
 def expected_calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:

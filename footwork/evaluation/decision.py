@@ -31,7 +31,7 @@ class Prediction:
     probabilities: dict[str, float]
     """Calibrated, of every class; empty for a number."""
     abstained: bool
-    """Whether `probability` is too small for `label` to be relied on."""
+    """Whether `label` cannot be relied on: `probability` is too small, or a text is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

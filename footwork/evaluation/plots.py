@@ -12,7 +12,8 @@ import numpy as np
 
 from footwork.arrays import IntArray
 from footwork.errors import ConfigError
-from footwork.evaluation.calibration import ReliabilityBin
+from footwork.evaluation.calibration import ReliabilityBin, merged_bins
+from footwork.evaluation.metrics import wilson_interval
 from footwork.evaluation.text import shorten
 from footwork.files.folders import published_file
 
@@ -29,6 +30,8 @@ _NAMED_CLASSES = 100
 """With more classes the axes carry no names."""
 _LABEL_WIDTH = 24
 _NO_METRIC = ("loss", "runtime", "samples_per_second", "steps_per_second")
+_FEW_ROWS = 20
+"""A bin of the reliability diagram with fewer joins its neighbour."""
 _SMOOTHED_FROM = 40
 """Logged losses from which a running mean is drawn over them."""
 
@@ -120,6 +123,9 @@ def plot_reliability(
 ) -> None:
     """Draw accuracy against probability, before and after the temperature, and the rows of each.
 
+    Bins of few rows are drawn together with their neighbours, each with its 95 % interval; the
+    bars below are of the bins as they are.
+
     Source: the reliability diagram of Guo et al. 2017, figure 1 (arXiv:1706.04599).
 
     Raises:
@@ -132,10 +138,16 @@ def plot_reliability(
     for place, (name, bins, colour) in enumerate(named):
         if not bins:
             continue
-        rows = np.array([each.rows for each in bins]) / sum(each.rows for each in bins)
-        x, y = [each.probability for each in bins], [each.accuracy for each in bins]
+        total = sum(each.rows for each in bins)
+        drawn = merged_bins(bins, max(_FEW_ROWS, total // 50))
+        x, y = [each.probability for each in drawn], [each.accuracy for each in drawn]
         top.plot(x, y, color=colour, linewidth=1.6, alpha=0.8)
-        top.scatter(x, y, 16 + 220 * rows, color=colour, alpha=0.8, linewidth=0, label=name)
+        sizes = [16 + 220 * each.rows / total for each in drawn]
+        top.scatter(x, y, sizes, color=colour, alpha=0.8, linewidth=0, label=name)
+        sure = [wilson_interval(each.accuracy * each.rows, each.rows) for each in drawn]
+        ends = [each.low for each in sure], [each.high for each in sure]
+        top.vlines(x, *ends, color=colour, linewidth=1.0, alpha=0.5)
+        rows = [each.rows / total for each in bins]
         width = bins[0].high - bins[0].low
         left = [each.low + width * (0.08 + 0.42 * place) for each in bins]
         bottom.bar(left, rows, 0.42 * width, color=colour, alpha=0.85, align="edge")

@@ -52,7 +52,7 @@ from footwork.evaluation.text import (
     shorten,
     wrapped_note,
 )
-from footwork.files.faults import shortened
+from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
 _FEW_ROWS = 100
@@ -118,9 +118,8 @@ class Evaluation:
                 f"{self.noun} ({shortened(silent, 5)})."
             )
         if self.rows < _FEW_ROWS:
-            notes.append(
-                f"Only {self.rows} {self.noun}: every figure is rough, and so are the intervals."
-            )
+            few = counted(self.rows, self.noun.removesuffix("s"))
+            notes.append(f"Only {few}: every figure is rough, and so are the intervals.")
         accuracy = self.metrics.get("accuracy")
         if accuracy and accuracy.value in (0.0, 1.0):
             which = "right" if accuracy.value else "wrong"
@@ -163,7 +162,7 @@ class Evaluation:
             metrics.append([name, number(interval.value), ends(interval)])
         raw = ["log_loss is of the probabilities before the temperature"]
         blocks = [
-            [f"{self.rows:,} {self.noun}{kind}"],
+            [f"{counted(self.rows, self.noun.removesuffix('s'))}{kind}"],
             aligned(metrics) + (raw if "log_loss" in self.metrics else []),
         ]
         if self.per_class:

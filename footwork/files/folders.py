@@ -66,8 +66,10 @@ def _staged(target: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(target)) from error
     try:
         yield staging
-        staging.chmod(0o777 & ~_umask())
+        allowed = ~_umask()
         for path in (*staging.rglob("*"), staging):
+            if not path.is_symlink():  # the folder and safetensors' files are their writer's alone
+                path.chmod((0o777 if path.is_dir() else 0o666) & allowed)
             flush(path)
         _replace_folder(staging, target)
     finally:

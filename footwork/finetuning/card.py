@@ -17,10 +17,11 @@ from footwork.evaluation.text import (
     WORST,
     calibration_lines,
     confused_pairs,
+    duration,
     ends,
     number,
 )
-from footwork.files.faults import shortened
+from footwork.files.faults import counted, shortened
 from footwork.methods.table import METHODS, Adapter
 from footwork.options import LOWER_IS_BETTER
 from footwork.pages.templates import load_template
@@ -100,10 +101,24 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         never_abstains=manifest["task"] == SINGLE_LABEL
         and calibration is not None
         and calibration.abstain_below is None,
-        settings=_settings(manifest["config"]),
+        cost=cost_line(manifest["cost"]),
+        settings=_settings(manifest["config"], manifest["config_sources"]),
         versions=", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
     )
     return re.sub(r"\n{3,}", "\n\n", card)  # what is left out leaves its blank lines
+
+
+def cost_line(cost: Mapping[str, Any]) -> str:
+    """Say what a training took, in one sentence: `cost` of the manifest."""
+    where = cost["device"]
+    if cost["threads"]:
+        where = f"{counted(cost['threads'], 'thread')} of the CPU"
+    since = ", since the run went on," if cost["resumed"] else ""
+    return (
+        f"{cost['trainable_parameters']:,} of {cost['parameters']:,} parameters were trained, in "
+        f"{duration(cost['seconds'])}{since} on {where}; "
+        f"{cost['peak_memory_bytes'] / 2**30:.2g} GiB of memory at the peak."
+    )
 
 
 def caveat(split: str, method: str) -> str | None:
@@ -225,13 +240,13 @@ def _front_matter(report: Report) -> str:
             task_type=pipeline,
             dataset_type=re.sub(r"[^\w./-]+", "-", name).strip("-") or "table",
             dataset_name=name,
-            dataset_split=split,
+            dataset_split=report.split,
             metric_type=_HUB_METRICS[metric][0],
             metric_name=_HUB_METRICS[metric][1],
             metric_value=round(interval.value, 6),
         )
-        for split, evaluation in report.evaluations.items()
-        for metric, interval in evaluation.metrics.items()
+        # Validation figures chose the checkpoint: beside those of a test they would mislead.
+        for metric, interval in report.evaluation.metrics.items()
     ]
     model_id, adapter = manifest["model"]["id"], _adapter(manifest)
     base = public_model_id(model_id) if model_id else None
@@ -285,16 +300,17 @@ def _confused(evaluation: Evaluation) -> str:
     return _table(["true", "predicted", evaluation.noun], rows) if rows else ""
 
 
-def _settings(config: Mapping[str, Any]) -> str:
+def _settings(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     """Those with a value; of a local path only the name, because a card is public."""
     rows = []
     for name, value in config.items():
         if isinstance(value, float):
-            rows.append([f"`{name}`", f"`{value:g}`"])
+            rows.append([f"`{name}`", f"`{value:g}`", sources.get(name, "default")])
         elif isinstance(value, bool | int | str) or (isinstance(value, tuple) and value):
             text = Path(str(value)).name if Path(str(value)).is_absolute() else str(value)
-            rows.append([f"`{name}`", "`{}`".format(_code(text).replace("|", "\\|"))])
-    return _table(["setting", "value"], rows)
+            shown = "`{}`".format(_code(text).replace("|", "\\|"))
+            rows.append([f"`{name}`", shown, sources.get(name, "default")])
+    return _table(["setting", "value", "from"], rows)
 
 
 def _base(model: Mapping[str, Any]) -> str:

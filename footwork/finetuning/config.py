@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
+from footwork.files.faults import counted
 from footwork.help_page import MODEL, RATE
 from footwork.methods.table import METHODS, AdaptationConfig, Recipe
 from footwork.options import LoopConfig, PublishConfig
@@ -18,6 +19,8 @@ _OF_A_MODEL = {each.name for group in (AdaptationConfig, LoopConfig) for each in
 _OF_A_MODEL -= {"method", "seed"}
 _OF_A_MODEL |= {"model_id", "revision", "max_length", "label_smoothing", "merge"}
 """Settings of a pretrained model, and of a training in steps."""
+GIVEN = "given"
+"""Where the value of a setting comes from that the user has chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +65,18 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def settled(
         self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]
-    ) -> tuple[Self, str | None]:
-        """Fill in what was left open, and say in one sentence where the values come from.
+    ) -> tuple[Self, dict[str, str], str | None]:
+        """Fill in what was left open.
 
         Args:
             task: A `problem_type` of transformers.
             recipe: For the method, the size of the encoder and the rows; None takes no steps.
             length: What an epoch is, "90 rows" for one.
             others: What was found out of further settings.
+
+        Returns:
+            The settled configuration; of each setting that is no default where its value comes
+            from, `GIVEN` for the user; and a sentence on rate and length, if there are such.
 
         Raises:
             ConfigError: A setting means nothing for the task.
@@ -83,19 +90,43 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             raise ConfigError(
                 "`class_weights` and `label_smoothing` are about classes; a regression has none."
             )
-        if recipe is None and not METHODS[self.method].pretrained:
-            return replace(self, **others), None
-        metric = self.best_metric or PRIMARY_METRIC[task]
+        values: dict[str, Any] = dict(others)
+        found = {}
         if recipe is None:
+            values |= dict.fromkeys(_OF_STEPS)
+        else:
+            values["learning_rate"] = self.learning_rate or recipe.learning_rate
+            values["num_epochs"] = self.num_epochs or recipe.num_epochs
+            values.setdefault("best_metric", self.best_metric or PRIMARY_METRIC[task])
+            found = {
+                "learning_rate": recipe.source,
+                "num_epochs": recipe.epochs_source or recipe.source,
+                "best_metric": "the task",
+            }
+        settled = replace(self, **values)
+        sources = {}
+        for field in fields(self):
+            value, name = getattr(settled, field.name), field.name
+            if value != getattr(self, name):
+                sources[name] = found.get(name, "the model and this machine")
+            elif value != field.default:
+                sources[name] = GIVEN
+        return settled, sources, self._plan_in_words(settled, sources, length)
+
+    def _plan_in_words(self, settled: Self, sources: dict[str, str], length: str) -> str | None:
+        """Rate and length, and where they come from."""
+        if not METHODS[self.method].pretrained:
+            return None
+        if METHODS[self.method].features_once:
             stated = [name for name in _OF_STEPS if getattr(self, name) is not None]
             idle = f"; {' and '.join(stated)} mean nothing to it" if stated else ""
-            said = f"{self.method}: solved to its optimum on features of {length}{idle}"
-            values: dict[str, Any] = {**dict.fromkeys(_OF_STEPS), "best_metric": metric, **others}
-            return replace(self, **values), said
-        rate = self.learning_rate or recipe.learning_rate
-        epochs = self.num_epochs or recipe.num_epochs
-        unit = "epoch" if epochs == 1 else "epochs"
-        lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} {unit} of {length}"
-        said = f"{self.method}: rate {rate:g}, {lasts} ({recipe.source})"
-        values = {"learning_rate": rate, "num_epochs": epochs, "best_metric": metric, **others}
-        return replace(self, **values), said
+            return f"{self.method}: solved to its optimum on features of {length}{idle}"
+        epochs = settled.num_epochs or 0.0
+        lasts = f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'} of {length}"
+        if self.max_steps:
+            lasts = counted(self.max_steps, "step")
+            sources["num_epochs"] = "not used: max_steps counts"
+        of_rate = sources["learning_rate"]
+        of_length = sources["max_steps" if self.max_steps else "num_epochs"]
+        told = "" if of_rate == of_length else f" ({of_rate})"
+        return f"{self.method}: rate {settled.learning_rate:g}{told}, {lasts} ({of_length})"

@@ -63,6 +63,7 @@ def manifest_of(
     outcome: TrainingOutcome,
     evaluations: Mapping[str, Evaluation],
     baselines: Mapping[str, Evaluation],
+    cost: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What `footwork.json` holds; the difference after a reload is filled in once it is known.
 
@@ -72,6 +73,7 @@ def manifest_of(
         outcome: How the training went.
         evaluations: By split; the last one is reported.
         baselines: Judged on the reported split.
+        cost: What the training took.
     """
     # Never from the test rows: what was chosen on them says nothing about them.
     calibration = evaluations["validation"].calibration
@@ -98,13 +100,17 @@ def manifest_of(
         "evaluated_on": reported,
         "metrics": _figures(evaluations[reported]),
         "baselines": {name: _figures(baseline) for name, baseline in baselines.items()},
-        "calibration": calibration.to_dict() if calibration else None,
+        "calibration": {"measured_on": "validation", **calibration.to_dict()}
+        if calibration
+        else None,
+        "cost": dict(cost),
         "steps": outcome.steps,
         "best_step": outcome.best_step,
         "reload_difference": None,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
         "seed": learner.config.seed,
         "config": learner.config.told(),
+        "config_sources": dict(learner.config_sources),
         **more,
     }
 

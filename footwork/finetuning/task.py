@@ -114,6 +114,8 @@ class Learner:
     """The rows, as the user named them."""
     data: LabelledData
     config: FinetuningConfig
+    config_sources: Mapping[str, str]
+    """Of each setting that is no default, where its value comes from."""
     base_id: str
     """What an adapter names as its base; empty where the method takes no pretrained model."""
     revision: str | None

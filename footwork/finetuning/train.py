@@ -7,6 +7,7 @@ has succeeded.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from footwork.accelerator import (
     compute_device,
     is_main_process,
     number_of_processes,
+    peak_memory,
     resolve_precision,
     settled_precision,
     wait_for_everyone,
@@ -28,6 +30,7 @@ from footwork.arrays import FloatArray
 from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.files.faults import counted
 from footwork.files.folders import (
     MANIFEST,
     discard_folder,
@@ -36,7 +39,7 @@ from footwork.files.folders import (
     write_json,
 )
 from footwork.files.paths import shell_word
-from footwork.finetuning.card import PLACE, caveat, verdicts
+from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.head import loss_of, solve_head
 from footwork.finetuning.reload import prove_reload
@@ -119,7 +122,7 @@ class TrainedRun:
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
         method = self.manifest["method"]
         said = [*verdicts(self.task, method, self.evaluation, self.baselines)]
-        said += filter(None, [caveat(split, method)])
+        said += [*filter(None, [caveat(split, method)]), cost_line(self.manifest["cost"])]
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
         where = f", and at {self.address}" if self.address else ""
         used = shell_word(self.repository or self.folder)
@@ -154,6 +157,7 @@ def train(
             model did; then nothing is published. Or the upload failed, and the folder stands.
         TrainingError: Training could not go on; its checkpoints stay.
     """
+    began = time.monotonic()
     out, main = Path(out), is_main_process()
     notify = notify if main else lambda _: None
     require_publishable(config, task.presets.get(config.model_id, config.model_id))
@@ -179,7 +183,14 @@ def train(
         baselines = rows.baselines(split, notify) if main else {}
         report = Report(
             task=task,
-            manifest=manifest_of(learner, rows.data, outcome, evaluations, baselines),
+            manifest=manifest_of(
+                learner,
+                rows.data,
+                outcome,
+                evaluations,
+                baselines,
+                cost_of(model, outcome, began, resume),
+            ),
             evaluations=evaluations,
             baselines=baselines,
             history=outcome.history,
@@ -202,6 +213,24 @@ def train(
     )
 
 
+def cost_of(
+    model: Any, outcome: TrainingOutcome, began: float, resume: Path | None
+) -> dict[str, Any]:
+    """What a run has taken so far, begun at a time of the monotonic clock."""
+    sizes = [(model.size, True)]
+    if isinstance(model, torch.nn.Module):
+        sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return {
+        "seconds": time.monotonic() - began,
+        "resumed": resume is not None,
+        "device": str(compute_device().type),
+        "threads": outcome.threads,
+        "peak_memory_bytes": peak_memory(),
+        "parameters": sum(size for size, _ in sizes),
+        "trainable_parameters": sum(size for size, trains in sizes if trains),
+    }
+
+
 def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> Learner:
     """Read the rows, load the model for them, and settle what the configuration leaves open.
 
@@ -217,7 +246,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     if METHODS[config.method].features_once:
         head = HeadOrigin(kept=False)  # whatever it was, it is solved anew
     scale = begin_output(data, config, model, kept=head.kept)
-    settled, said = settle(task, data, config, preparation, model)
+    settled, sources, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
     base_id, revision = "", None
@@ -231,6 +260,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         source=data_name(source),
         data=data,
         config=settled,
+        config_sources=sources,
         base_id="tiny" if config.model_id == "tiny" else base_id,
         revision=revision,
         head=head,
@@ -257,13 +287,14 @@ def begin_output(
 
 def settle(
     task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any, model: Any
-) -> tuple[Any, tuple[str, ...]]:
+) -> tuple[Any, dict[str, str], tuple[str, ...]]:
     """Fill in what the configuration leaves to the data, to the model and to this machine.
 
     Of the model the shape is enough: its weights may be on the meta device.
 
     Returns:
-        The configuration of the run, and what is to be said of it, one sentence each.
+        The configuration of the run; where its values come from, as `FinetuningConfig.settled`
+        tells; and what is to be said of it, one sentence each.
 
     Raises:
         ConfigError: A setting contradicts the task or the model.
@@ -274,8 +305,9 @@ def settle(
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
-    settled, said = config.settled(data.task, recipe, f"{rows} {task.noun}", own)
-    return settled, (said, *more) if said else more
+    length = counted(rows, task.noun.removesuffix("s"))
+    settled, sources, said = config.settled(data.task, recipe, length, own)
+    return settled, sources, (said, *more) if said else more
 
 
 def fit(

@@ -31,6 +31,8 @@ class Recipe:
     num_epochs: float
     """Passes over the training rows."""
     source: str
+    """Of the rate, and of the epochs unless they have one of their own."""
+    epochs_source: str | None = None
 
 
 Rates = Sequence[tuple[float, Recipe]]
@@ -233,5 +235,5 @@ def recipe_for(rates: Rates, encoder_parameters: int, rows: int, batch_size: int
     epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
     if epochs == recipe.num_epochs:
         return recipe
-    reason = f"{recipe.source}; epochs for at least {MIN_STEPS} steps, Mosbach et al. 2021"
-    return Recipe(recipe.learning_rate, epochs, reason)
+    reason = f"for {MIN_STEPS} steps, Mosbach et al. 2021, in {MAX_EPOCHS} epochs at most"
+    return replace(recipe, num_epochs=epochs, epochs_source=reason)

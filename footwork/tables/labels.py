@@ -398,8 +398,9 @@ def _unclear_amounts(odd: Collection[str], cells: Sequence[Cell], table: Table) 
     places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell in odd]
     shown = (f"{cells[place]!r} (row {table.rows[place]})" for place in places)
     return (
-        f"The labels of {table.source} look like amounts, but {len(places)} of {len(cells)} are "
-        f"no plain numbers such as 1234.5: {shortened(shown, SHOWN_CELLS)}. State --task "
+        f"The labels of {table.source} look like amounts, but {len(places)} of {len(cells)} "
+        f"{'is' if len(places) == 1 else 'are'} no plain numbers such as 1234.5: "
+        f"{shortened(shown, SHOWN_CELLS)}. State --task "
         "regression and mend these rows or leave them out with --skip-bad-rows; or state --task "
         "single if every cell is the name of a class."
     )

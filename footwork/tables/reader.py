@@ -284,8 +284,8 @@ def _no_rows(stream: RowStream) -> str:
     if stream.skipped:
         first = stream.skipped[0]
         return (
-            f"{stream.source} has no row that can be read: {len(stream.skipped)} are bad "
-            f"(row {first.row}: {first.reason})."
+            f"{stream.source} has no row that can be read: all {len(stream.skipped)} "
+            f"are bad (row {first.row}: {first.reason})."
         )
     if stream.layout and stream.layout.header_rows:
         names = ", ".join(stream.layout.columns)

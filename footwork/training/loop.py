@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -33,17 +34,23 @@ from footwork.accelerator import (
     is_out_of_memory,
     largest_over_processes,
     number_of_processes,
+    quickest_threads,
     resolve_precision,
     sum_over_processes,
+    threads_are_given,
     uses_cpu,
 )
 from footwork.console import Milestone
 from footwork.errors import Interrupted, TrainingError
+from footwork.evaluation.text import duration
+from footwork.files.faults import counted
+from footwork.files.folders import read_json
 from footwork.methods.table import methods_where
 from footwork.options import LOWER_IS_BETTER, LoopConfig
 from footwork.training.dropout import RowDropout
 from footwork.training.job import FILLER, JobRows, LengthBuckets, TrainingJob, is_better
 from footwork.training.run import (
+    CHECKPOINT_SETTINGS,
     GO_ON,
     TrainingOutcome,
     checkpoints,
@@ -88,7 +95,8 @@ def run_training(
     if outcome is None:
         with caught_signal() as caught:
             trainer = GuardedTrainer(job, config, run, caught, resume)
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            with trainer.chosen_threads(resume) as threads:
+                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             state = trainer.state
             if number := caught.agreed():
                 raise Interrupted(
@@ -96,7 +104,9 @@ def run_training(
                     f"saved. {GO_ON}",
                     number,
                 )
-        outcome = TrainingOutcome(state.log_history, state.global_step, state.best_global_step)
+        outcome = TrainingOutcome(
+            state.log_history, state.global_step, state.best_global_step, threads=threads
+        )
         if is_main_process():
             record_outcome(run, outcome)  # a run that is resumed later must not train on
     if outcome.best_step and outcome.best_step != outcome.steps:
@@ -178,6 +188,69 @@ class GuardedTrainer(Trainer):
         """AdamW over the job's groups; the groups carry their own rates and decay."""
         self.optimizer = torch.optim.AdamW(self.job.parameter_groups, fused=True)
         return self.optimizer
+
+    @contextmanager
+    def chosen_threads(self, resume: Path | None) -> Iterator[int]:
+        """Within the block torch computes on as many threads as are quickest here and now.
+
+        A resumed run has those that it began with: another number rounds its sums otherwise. Where
+        the user has chosen, nothing is.
+        """
+        usual = threads = torch.get_num_threads()
+        began_with = read_json(resume / CHECKPOINT_SETTINGS).get("threads") if resume else None
+        # Memory is scarce where activations are computed twice, as Trainer does from its start on.
+        spared = self.args.world_size > 1 or self.config.activation_checkpointing
+        if usual == 1 or not uses_cpu() or spared or threads_are_given():
+            if began_with not in (None, usual):
+                self.job.notify(
+                    f"The run began with {counted(began_with, 'thread')} and goes on with {usual}, "
+                    "so its last digits will differ."
+                )
+        elif began_with is not None:
+            threads = began_with
+        else:
+            threads = self._quickest_threads()
+        torch.set_num_threads(threads)
+        try:
+            yield threads
+        finally:
+            torch.set_num_threads(usual)
+
+    def _quickest_threads(self) -> int:
+        """By real steps on a batch of the usual size, whose gradients are thrown away."""
+        rows = list(self.order)
+        size = self.config.batch_size
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        tokens = np.array([len(batch) * self.order.lengths[batch].max() for batch in batches])
+        usual = self.rows.collate(batches[int(np.abs(tokens - tokens.mean()).argmin())])
+        weight = usual["row_weight"].sum()
+        running = {name: each.clone() for name, each in self.model.named_buffers()}
+        self.model.train()
+
+        def step() -> None:
+            inputs = {name: each for name, each in usual.items() if name != "row"}
+            self._accumulate(self.model, inputs, weight)
+            self.model.zero_grad(set_to_none=True)
+
+        try:
+            with without_gradient(self.job.resting(self.order.epoch)):
+                seconds = quickest_threads(step)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.model.zero_grad(set_to_none=True)  # a real step is done in parts
+            return torch.get_num_threads()
+        finally:
+            for name, each in self.model.named_buffers():
+                each.copy_(running[name])  # means that batch normalisation keeps
+        most, chosen = next(iter(seconds)), list(seconds)[-1]
+        if chosen != most:
+            self.job.notify(
+                f"{counted(chosen, 'thread')} in place of {most}: a step takes "
+                f"{seconds[chosen]:.2g} s, with {most} {seconds[most]:.2g} s. OMP_NUM_THREADS "
+                "decides otherwise."
+            )
+        return chosen
 
     # One step
 
@@ -261,7 +334,8 @@ class GuardedTrainer(Trainer):
             )
         self.micro_rows = math.ceil(self.micro_rows / 2)
         self.job.notify(
-            f"Out of memory at step {step}: from here on {self.micro_rows} rows at a time. "
+            f"Out of memory at step {step}: from here on {counted(self.micro_rows, 'row')} at a "
+            f"time. "
             f"The step still counts {self.config.batch_size} rows."
         )
 
@@ -385,7 +459,7 @@ class Keeper(TrainerCallback):
         control.should_save = True
         stale = sum(step > (state.best_global_step or 0) for step in logs)
         if self.patience and stale >= self.patience:
-            self.notify(f"Stopped early: no better for {self.patience} evaluations.")
+            self.notify(f"Stopped early: no better for {counted(self.patience, 'evaluation')}.")
             control.should_training_stop = True
 
     def on_save(
@@ -422,7 +496,8 @@ class Progress(TrainerCallback):
         step, steps = state.global_step, state.max_steps
         done, took = step - self.first_step, time.monotonic() - self.started
         if "train_runtime" in logs:
-            self.notify(Milestone(f"trained {done} steps in {duration(took)}", step, step))
+            said = f"trained {counted(done, 'step')} in {duration(took)}"
+            self.notify(Milestone(said, step, step))
         elif "loss" in logs:
             facts = [
                 f"epoch {state.epoch:.2f}",
@@ -477,14 +552,6 @@ def without_gradient(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 40 s, 12 min, 3 h 20 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _is_amid_epoch(state: TrainerState) -> bool:

@@ -84,6 +84,8 @@ class TrainingOutcome:
     best_step: int | None
     notes: tuple[str, ...] = ()
     """What a reader should know of it, one sentence each."""
+    threads: int | None = None
+    """Of torch on a CPU; None where that was not noted."""
 
 
 # The run
@@ -297,6 +299,7 @@ def save_training_state(
             settings = {
                 "param_groups": optimizer_state["param_groups"],
                 "scheduler": scheduler.state_dict(),
+                "threads": torch.get_num_threads(),
                 "files": {path.name: path.stat().st_size for path in folder.iterdir()},
             }
             write_json(folder / CHECKPOINT_SETTINGS, settings)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.calibration import GivenCalibration, calibrate
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.finetuning.card import (
     model_card,
@@ -76,6 +76,16 @@ def report(problem: str = SINGLE, merge: bool = False, **changes: Any) -> Report
             "seed": 0,
             "out": Path("/home/someone/out"),
             "merge": merge,
+        },
+        "config_sources": {"num_epochs": "given"},
+        "cost": {
+            "seconds": 185.0,
+            "resumed": False,
+            "device": "cpu",
+            "threads": 1,
+            "peak_memory_bytes": 3 * 2**29,
+            "parameters": 184_423_682,
+            "trainable_parameters": 1_000_000,
         },
         "versions": {"torch": "2.13.0"},
     }
@@ -228,6 +238,8 @@ def test_validation_figures_alone_are_called_optimistic() -> None:
     card = model_card(report(evaluations=both))
     assert "optimistic" not in card
     assert "On 200 test rows" in card
+    (result,) = front_matter(card)["model-index"][0]["results"]
+    assert result["dataset"]["split"] == "test"
     assert "0.940" in card
 
 
@@ -242,7 +254,18 @@ def test_a_card_says_where_temperature_and_threshold_were_chosen() -> None:
     assert "Abstain below 0.9000: 0.0% of the rows get an answer." in card
     assert "The temperature and threshold were not found on these rows." in card
     assert "`log_loss` is of the probabilities before the temperature, of all models" in card
+    assert "Where it does not abstain, it names one of its classes" in card
     assert "its temperature was not fitted on" in model_card(report())
+    unsure = replace(evaluation(10), calibration=calibrate(np.zeros((9, 2)), np.arange(9) % 2))
+    assert "It always names one" in model_card(report(evaluations={"validation": unsure}))
+
+
+def test_a_card_says_what_the_training_took_and_who_chose_each_setting() -> None:
+    card = model_card(report())
+    took = "1,000,000 of 184,423,682 parameters were trained, in 3 min on 1 thread of the CPU"
+    assert f"{took}; 1.5 GiB of memory at the peak." in card
+    assert "| `num_epochs` | `3` | given |" in card
+    assert "| `seed` | `0` | default |" in card
 
 
 def test_a_card_tells_the_thresholds_of_labels() -> None:

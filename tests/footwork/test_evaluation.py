@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from footwork.errors import DataError, ModelError
-from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.calibration import GivenCalibration, merged_bins, reliability_bins
 from footwork.evaluation.metrics import METRICS
 from footwork.evaluation.result import (
     Evaluation,
@@ -286,3 +286,16 @@ def test_probabilities_that_say_nothing_are_told_so() -> None:
     text = found.to_text()
     assert "the classifier is hardly better than chance" in text
     assert max(map(display_width, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("rows", [1, 30, 31, 500])
+def test_bins_of_few_rows_are_merged_and_no_row_is_lost(rows: int) -> None:
+    drawn = np.random.default_rng(rows)
+    probabilities = 1 - drawn.uniform(0, 1, rows) ** 4 / 2
+    hits = drawn.uniform(size=rows) < probabilities
+    bins = merged_bins(reliability_bins(probabilities, hits), 30)
+    assert len(bins) == 1 or min(each.rows for each in bins) >= 30
+    assert sum(each.rows for each in bins) == rows
+    assert sum(each.accuracy * each.rows for each in bins) == pytest.approx(hits.sum())
+    assert sum(each.probability * each.rows for each in bins) == pytest.approx(probabilities.sum())
+    assert all(each.low < each.probability <= each.high for each in bins)

@@ -16,6 +16,8 @@ import footwork.finetuning.head as head_module
 import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, ModelError
+from footwork.finetuning.config import FinetuningConfig
+from footwork.methods.table import Recipe
 from tests.models import FAMILIES
 from tests.tasks import CASES, Case, stopped_before_writing
 
@@ -77,6 +79,56 @@ def test_every_method_trains_every_family_and_reloads_exactly(
     words = f"{len(manifest['labels'])} classes"
     assert words in done.to_text()
     assert words in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "sources"),
+    [
+        ({}, "full: rate 0.001, 30 epochs of 9 rows (a paper)", {"learning_rate": "a paper"}),
+        (
+            {"learning_rate": 0.5},
+            "full: rate 0.5 (given), 30 epochs of 9 rows (a paper)",
+            {"learning_rate": "given", "num_epochs": "a paper"},
+        ),
+        (
+            {"learning_rate": 0.5, "num_epochs": 1.0},
+            "full: rate 0.5, 1 epoch of 9 rows (given)",
+            {"learning_rate": "given", "num_epochs": "given"},
+        ),
+        (
+            {"max_steps": 1},
+            "full: rate 0.001 (a paper), 1 step (given)",
+            {"max_steps": "given", "num_epochs": "not used: max_steps counts"},
+        ),
+    ],
+)
+def test_what_the_user_chose_is_not_told_as_the_recipes(
+    given: dict[str, Any], said: str, sources: dict[str, str]
+) -> None:
+    config = FinetuningConfig(method="full", **given)
+    own = {"mixed_precision": "float32"}
+    settled, whence, told = config.settled(
+        "single_label_classification", Recipe(1e-3, 30, "a paper"), "9 rows", own
+    )
+    assert told == said
+    settled.require_settled()
+    everything = {"method": "given", "best_metric": "the task"} | sources
+    assert {name: whence[name] for name in everything} == everything
+    assert whence["mixed_precision"] == "the model and this machine"
+    assert "weight_decay" not in whence
+
+
+def test_a_run_tells_what_it_took(case: Case, base: Path, data: Path, tmp_path: Path) -> None:
+    done = case.train_here(data, tmp_path / "out", case.config(base, num_epochs=1))
+    cost, sources = done.manifest["cost"], done.manifest["config_sources"]
+    assert 0 < cost["trainable_parameters"] < cost["parameters"]
+    assert 2**26 < cost["peak_memory_bytes"] < 2**35
+    assert (cost["threads"], cost["device"], cost["resumed"]) == (1, "cpu", False)
+    assert done.manifest["calibration"]["measured_on"] == "validation"
+    assert sources["num_epochs"] == sources["model_id"] == "given"
+    took = f"{cost['trainable_parameters']:,} of {cost['parameters']:,} parameters were trained, in"
+    assert took in done.to_text()
+    assert took in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_refusal_within_a_run_leaves_no_folder(

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from footwork.errors import ConfigError, ModelError
 from footwork.files.folders import (
@@ -216,6 +218,18 @@ def test_a_file_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
     other = tmp_path / "plain"
     other.touch()
     assert target.stat().st_mode == other.stat().st_mode
+
+
+def test_a_published_folder_is_as_open_as_any_other_of_the_user(tmp_path: Path) -> None:
+    with published_folder(tmp_path / "new") as staging:
+        (staging / "report").mkdir(mode=0o700)
+        save_file({"weight": torch.zeros(1)}, staging / "report" / "model.safetensors")
+        (staging / "secret").touch(mode=0o600)
+    (tmp_path / "usual").mkdir()
+    (tmp_path / "usual" / "file").touch()
+    for path in (tmp_path / "new", *(tmp_path / "new").rglob("*")):
+        like = tmp_path / "usual" if path.is_dir() else tmp_path / "usual" / "file"
+        assert path.stat().st_mode == like.stat().st_mode, path
 
 
 def test_a_file_is_written_where_a_link_leads(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.options import LoopConfig
+from footwork.training import loop
 from footwork.training import run as training_run
 from footwork.training.job import FILLER, LengthBuckets
 from footwork.training.run import TrainingOutcome, checkpoints, newest_checkpoint
@@ -37,6 +39,11 @@ def times(factor: float) -> Callable[[Any], Any]:
         return output
 
     return spoil
+
+
+def interrupt(output: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return output
 
 
 def assert_equal_weights(model: Any, other: Any, tolerance: float = 0.0) -> None:
@@ -153,6 +160,55 @@ def test_a_signal_saves_and_the_resumed_run_is_the_undisturbed_one(
     assert_equal_weights(resumed, model)
     assert logged(found, "loss") == logged(expected, "loss")
     assert found.best_step == expected.best_step
+
+
+@pytest.fixture
+def two_threads(undisturbed: Trained) -> Iterator[None]:
+    """The run to compare with had one."""
+    before = torch.get_num_threads()
+    assert undisturbed[1].threads == before == 1
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_are_measured_and_the_steps_that_were_timed_leave_no_trace(
+    tmp_path: Path, undisturbed: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(step: Callable[[], object]) -> dict[int, float]:
+        step()
+        return {2: 0.5, 1: 0.25}
+
+    notes: list[str] = []
+    monkeypatch.setattr(loop, "threads_are_given", lambda: False)
+    monkeypatch.setattr(loop, "quickest_threads", measure)
+    model, outcome = train_toy(tmp_path, notes=notes)
+    said = "1 thread in place of 2: a step takes 0.25 s, with 2 0.5 s. OMP_NUM_THREADS decides"
+    assert any(said in note for note in notes)
+    assert outcome.threads == 1
+    assert_equal_weights(model, undisturbed[0])
+
+
+def test_a_resumed_run_has_the_threads_that_it_began_with_unless_the_user_has_chosen(
+    tmp_path: Path, undisturbed: Trained, monkeypatch: pytest.MonkeyPatch, request: Any
+) -> None:
+    with pytest.raises(Interrupted):
+        train_toy(tmp_path, hook=at_forward(3, interrupt))
+    shutil.copytree(tmp_path, tmp_path / "again")
+    request.getfixturevalue("two_threads")
+    notes: list[str] = []
+    chosen, outcome = train_toy(
+        tmp_path / "again", resume=newest_checkpoint(tmp_path / "again"), notes=notes
+    )
+    assert outcome.threads == 2
+    assert any("began with 1 thread and goes on with 2" in note for note in notes)
+    assert_equal_weights(chosen, undisturbed[0], tolerance=1e-3)
+    monkeypatch.setattr(loop, "threads_are_given", lambda: False)
+    resumed, outcome = train_toy(tmp_path, resume=newest_checkpoint(tmp_path))
+    assert outcome.threads == 1
+    assert_equal_weights(resumed, undisturbed[0])
 
 
 def test_a_checkpoint_that_is_half_written_or_holds_a_pickle_is_passed_over(tmp_path: Path) -> None:

@@ -300,6 +300,20 @@ def test_estimates_grow_with_the_work() -> None:
     assert lora.minutes > 0
 
 
+def test_one_long_text_makes_its_whole_batch_as_long() -> None:
+    def cost(*tokens: int, size: ModelSize = SIZE) -> Cost:
+        run = replace(RUN, batch_size=32)
+        return estimate_cost(size, run, np.array(tokens), np.full(4, 20))
+
+    short, one, every = cost(*[20] * 64), cost(*[20] * 63, 256), cost(*[256] * 64)
+    assert one.memory_bytes == pytest.approx(every.memory_bytes, rel=0.1)
+    assert one.memory_bytes > short.memory_bytes + 32 * (256 - 20) * 128 * 90
+    work = [each.minutes * each.device_flops for each in (short, one, every)]
+    assert work[1] - work[0] == pytest.approx((work[2] - work[0]) / 2, rel=0.1)
+    heads = cost(*[20] * 63, 256, size=replace(SIZE, num_heads=12))
+    assert heads.memory_bytes > one.memory_bytes
+
+
 def spoil(folder: Path, file: str, **changed: Any) -> None:
     settings = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(settings | changed))

@@ -200,6 +200,17 @@ def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
         answered(classifier, {"text": "a"}, {"text": ["b"]})
 
 
+def test_an_empty_text_is_answered_and_marked(classifier: TextClassifier) -> None:
+    answers = predict_rows(classifier, rows_of({"text": "good"}, {"text": ""}, {"text": " \n"}))
+    assert [row["abstained"] for row in answers] == [False, True, True]
+    assert answers.empty == [3, 4]
+    assert answers.notes == (
+        "2 rows have an empty text and are marked as abstained, whatever the answer: 3, 4.",
+    )
+    pairs = classifier.predict(["good", "good"], ["", "bad"])
+    assert [answer.abstained for answer in pairs] == [True, False]
+
+
 def test_bad_rows_can_be_skipped_and_are_listed(classifier: TextClassifier) -> None:
     cells = ({"text": "a"}, {"other": 1}, {"text": 7}, {"text": None}, {"text": math.nan})
     answers = predict_rows(classifier, rows_of(*cells, skip=True))

@@ -279,7 +279,7 @@ def test_images_beside_the_class_folders_are_noted(folder: Path) -> None:
     (folder / ".hidden").mkdir()
     files = read_examples(folder)
     assert files.class_names == ("big-cat", "red_bird", "whale")
-    assert files.notes == ("1 images beside the class folders belong to no class.",)
+    assert files.notes == ("1 image beside the class folders belongs to no class.",)
 
 
 def test_teaching_costs_no_torch_to_import() -> None:

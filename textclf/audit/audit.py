@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from footwork.errors import ConfigError, HubUnreachable
-from footwork.evaluation.text import WIDTH, aligned, display_width, shorten
+from footwork.evaluation.text import WIDTH, aligned, display_width, duration, shorten
 from footwork.files.faults import counted, shortened
 from footwork.finetuning.config import FinetuningConfig
 from footwork.inference.tokens import room_for_texts
@@ -104,7 +104,7 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)
     own |= {"mixed_precision": precision}
-    settled, how = config.settled(labelled.task, recipe, f"{rows} rows", own)
+    settled, _, how = config.settled(labelled.task, recipe, counted(rows, "row"), own)
     labelled = replace(labelled, notes=(*labelled.notes, *said, str(how), *cut))
     return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))
 
@@ -229,7 +229,8 @@ def _class_lines(audit: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _indented(rows)
     if len(labels) > _SHOWN_CLASSES:
-        yield f"and {len(labels) - _SHOWN_CLASSES} smaller classes"
+        more = len(labels) - _SHOWN_CLASSES
+        yield f"and {counted(more, 'smaller class', 'smaller classes')}"
 
 
 def _finding_lines(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -245,13 +246,9 @@ def _finding_lines(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _cost_lines(cost: Mapping[str, Any] | None) -> Iterator[str]:
     if cost is None:
         return
-    minutes = cost["minutes"]
-    time = f"{minutes:.0f} minutes" if minutes >= 10 else f"{minutes:.2g} minutes"
-    if minutes >= 120:
-        time = f"{minutes / 60:.1f} hours"
     yield ""
-    yield "Estimates, not measurements: expect half or twice"
-    yield f"  time             about {time}"
+    yield "Estimates: expect two thirds, or half as much again"
+    yield f"  training         about {duration(60 * cost['minutes'])}, on a machine as busy as now"
     yield f"  memory           about {cost['memory_bytes'] / 2**30:.2g} GiB at the peak"
     yield f"  device           {cost['device']}, {cost['device_flops'] / 1e9:,.0f} GFLOP/s"
     yield f"  tokens an epoch  {cost['tokens']:,}"

@@ -17,17 +17,27 @@ from footwork.methods.table import METHODS
 
 Lengths = NDArray[np.int64]
 
-# Of the bare matrix product's rate: what training loops reach between norms, softmax and copies.
-_EFFICIENCY = 0.4
-# Bytes a token, a layer and a unit of width, that the backward pass needs in float32.
-# Korthikanti et al. 2022, table 2 (arXiv:2205.05198): 34 in float16, of which 2 are masks.
-_ACTIVATION_BYTES = 66
-# The same source: 5 a head and a pair of tokens in float16, of which 1 is a mask.
-_ATTENTION_BYTES = 9
+# Products that a processor could make while norms, softmax and copies move a byte that is kept:
+# a step of 20 to 420 ms of BERT, 22 million parameters, and DeBERTa-v3, 2 million, at 16 and 128
+# tokens, then takes between 0.65 and 1.4 of what is said.
+_FLOPS_A_BYTE = 100
+# Bytes a token, a layer and a unit of width, that the backward pass keeps in float32: counted by
+# `saved_tensors_hooks` they were 74 in BERT and 102 in DeBERTa-v3. Korthikanti et al. 2022, table 2
+# (arXiv:2205.05198), has 66.
+_ACTIVATION_BYTES = 90
+# A head and a pair of tokens, counted so in both: the softmax, its dropout mask, their product.
+_ATTENTION_BYTES = 12
 _HEAD_WIDTH = 64
 # First and second moment, float32.
 _ADAMW_BYTES = 8
 _FLOAT_BYTES = 4
+# Of a process that has torch, transformers, peft and scikit-learn loaded, and no model.
+_PROCESS_BYTES = 700_000_000
+# What the allocator holds beside what is used, because batches are of many sizes.
+_ALLOCATED = 1.2
+_HEAPS = 40
+# Of a batch that is read and not learned from: `InferenceConfig.batch_tokens`.
+_READ_TOKENS = 1024
 _PROBE_SECONDS = 0.2
 _SIDE = 1024
 # Devices of NVIDIA, AMD, Intel, of WSL, and of others that Linux knows as accelerators.
@@ -47,6 +57,7 @@ class ModelSize:
     hidden_size: int | None = None
     """None is guessed from the parameters."""
     num_layers: int | None = None
+    num_heads: int | None = None
     positions: int | None = None
     """Tokens that the model has learned positions for; None where positions are relative."""
 
@@ -68,14 +79,23 @@ class ModelSize:
         lengths = lengths.astype(np.float64)
         return float(2 * self.multiplied * lengths.sum() + 4 * layers * width * lengths @ lengths)
 
+    def kept_bytes(self, lengths: Lengths) -> float:
+        """What a forward pass over texts of so many tokens keeps for the backward pass."""
+        layers, width = self.shape
+        lengths, heads = lengths.astype(np.float64), self.num_heads or max(width // _HEAD_WIDTH, 1)
+        linear, attention = width * _ACTIVATION_BYTES, heads * _ATTENTION_BYTES
+        return float(layers * (linear * lengths.sum() + attention * lengths @ lengths))
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """An estimate; expect half or twice of it."""
+    """An estimate: expect two thirds of it, or half as much again."""
 
     minutes: float
+    """Of training and validation; starting, baselines and the reload proof come on top."""
     memory_bytes: int
-    """Peak of weights, gradients, optimizer and activations, of one device."""
+    """Peak of weights, gradients, optimizer and activations, of one device; on a CPU of the whole
+    process."""
     tokens: int
     """Of the training split in one epoch, after truncation."""
     device: str
@@ -96,26 +116,41 @@ def estimate_cost(
     """
     device, flops = _matrix_rate(config.mixed_precision)
     method = METHODS[config.method]
-    work, check = model.forward_flops(train), model.forward_flops(validation)
-    if method.features_once:
-        # The head itself costs next to nothing.
-        work += check
+    # Each text is as long as the longest of its batch, which has texts of like length.
+    longest_first = np.sort(train)[::-1]
+    padded = np.repeat(longest_first[:: config.batch_size], config.batch_size)[: len(train)]
+    if method.features_once:  # the head itself costs next to nothing
+        passes, epochs, checks = 1, 1.0, 1
     else:
         # Backward takes one forward for the activations and one for the weights, if they train.
-        num_epochs = config.epochs_over(len(train))
-        work *= (3 if method.share == 1 else 2) * num_epochs
-        work += check * math.ceil(num_epochs)
+        passes, epochs = 3 if method.share == 1 else 2, config.epochs_over(len(train))
+        checks = math.ceil(epochs)
+    work = passes * epochs * model.forward_flops(padded) + checks * model.forward_flops(validation)
+    # A third of the moving is the forward pass's.
+    moved = (1 if passes > 1 else 1 / 3) * epochs * model.kept_bytes(padded)
+    moved += checks / 3 * model.kept_bytes(validation)
     layers, width = model.shape
-    longest = int(train.max(initial=0))
-    together = math.ceil(config.batch_size / config.gradient_accumulation_steps) * longest
-    heads = width // _HEAD_WIDTH
-    layer = together * (width * _ACTIVATION_BYTES + heads * _ATTENTION_BYTES * longest)
-    trained = int(model.parameters * method.share)
+    longest = int(train.max(initial=1))
+    together = math.ceil(config.batch_size / config.gradient_accumulation_steps)
+    if method.features_once:
+        together = _READ_TOKENS // longest + 1
+    # The longest text makes all of its batch as long.
+    batch = np.full(min(together, len(train)), longest)
+    layer = model.kept_bytes(batch) / layers
+    kept = (layers + 1) * layer  # one more is at work
+    if method.features_once:
+        kept = layer
+    elif config.activation_checkpointing:
+        kept = 2 * layer + layers * batch.sum() * width * _FLOAT_BYTES
+    # Of the table of tokens those train that occur: so many in so many (Heaps 1978).
+    occurring = width * _HEAPS * math.sqrt(train.sum())
+    trained = method.share * (model.multiplied + min(model.embedding_parameters, occurring))
+    # A checkpoint copies the moments, when gradients and activations are gone.
+    peak = max(kept + trained * _FLOAT_BYTES, trained * _ADAMW_BYTES) * _ALLOCATED
+    weights = model.parameters * _FLOAT_BYTES + trained * _ADAMW_BYTES
     return Cost(
-        minutes=work / (flops * _EFFICIENCY) / 60,
-        memory_bytes=model.parameters * _FLOAT_BYTES
-        + trained * (_FLOAT_BYTES + _ADAMW_BYTES)
-        + layer * (1 if method.features_once else layers),
+        minutes=(work + _FLOPS_A_BYTE * moved) / flops / 60,
+        memory_bytes=int(weights + peak) + (_PROCESS_BYTES if device == "cpu" else 0),
         tokens=int(train.sum()),
         device=device,
         device_flops=flops,

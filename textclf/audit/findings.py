@@ -13,7 +13,7 @@ import numpy as np
 from footwork.class_names import look_alike
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
-from textclf.data import UNSEEN_LABEL, Examples, LabelledData, text_groups
+from textclf.data import UNSEEN_LABEL, Examples, LabelledData, lacks_text, text_groups
 
 _FEW_ROWS = 10
 _IMBALANCE = 10
@@ -172,7 +172,8 @@ def _duplicate_finding(
                 sets.append({"split": name, "rows": same})
     if sets:
         count = sum(map(len, rows.values()))
-        message = f"{counted(count, 'row')} repeat an earlier text of the same split."
+        repeating = counted(count, "row repeats", "rows repeat")
+        message = f"{repeating} an earlier text of the same split."
         yield Finding("duplicates", "note", message, _some(rows), {"groups": sets})
 
 
@@ -189,7 +190,7 @@ def _conflict_finding(
                 rows[name].append(splits[name].rows[i])
     if not sets:
         return
-    texts = f"{len(sets)} text{'s stand' if len(sets) > 1 else ' stands'}"
+    texts = counted(len(sets), "text stands", "texts stand")
     if task != REGRESSION:
         message = f"{texts} under different labels: at least one of them is wrong."
         yield Finding("conflicts", "warning", message, _some(rows), {"groups": sets})
@@ -215,10 +216,8 @@ def _leak_findings(
                     if name in rows:
                         rows[name].append(splits[name].rows[i])
         if rows[other]:
-            message = (
-                f"{counted(len(rows[other]), 'row')} of {other} stand in train too: its scores "
-                "will be too good."
-            )
+            both = counted(len(rows[other]), f"row of {other} stands", f"rows of {other} stand")
+            message = f"{both} in train too: its scores will be too good."
             yield Finding(f"leak_{other}", "warning", message, _some(rows))
 
 
@@ -243,7 +242,7 @@ def _rows_of(data: LabelledData, labels: Sequence[str]) -> list[int]:
 def _empty_rows(split: Examples) -> list[int]:
     seconds = split.pairs or split.texts
     places = zip(split.texts, seconds, split.rows, strict=True)
-    return [row for text, second, row in places if not text.strip() or not second.strip()]
+    return [row for *both, row in places if lacks_text(*both)]
 
 
 def _some(rows: Mapping[str, Iterable[int]]) -> dict[str, Sequence[int]]:

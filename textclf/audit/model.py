@@ -41,6 +41,7 @@ class AuditedModel:
             encoder_parameters=sum(p.numel() for p in model.base_model.parameters()) - tokens,
             hidden_size=getattr(model.config, "hidden_size", None),
             num_layers=getattr(model.config, "num_hidden_layers", None),
+            num_heads=getattr(model.config, "num_attention_heads", None),
             positions=position_limit(model),
         )
         unknown = tokenizer.unk_token_id
@@ -129,6 +130,7 @@ def _bert_size(config: Mapping[str, Any]) -> ModelSize:
         encoder_parameters=encoder + (0 if roberta else dense),
         hidden_size=width,
         num_layers=layers,
+        num_heads=config["num_attention_heads"],
         positions=positions - (config["pad_token_id"] + 1 if roberta else 0),
     )
 
@@ -161,6 +163,7 @@ def _deberta_size(config: Mapping[str, Any]) -> ModelSize:
         encoder_parameters=encoder,
         hidden_size=width,
         num_layers=layers,
+        num_heads=config["num_attention_heads"],
         positions=positions if absolute else None,
     )
 

@@ -144,8 +144,8 @@ def token_findings(
     if rows := _rows_where(data, very_long):
         count = sum(map(len, rows.values()))
         message = (
-            f"Very long texts: {count:,} have more than {_VERY_LONG} times {max_length} tokens. "
-            "The model sees only their beginning."
+            f"Very long texts: {counted(count, 'row has', 'rows have')} more than {_VERY_LONG} "
+            f"times {max_length} tokens. The model sees only their beginning."
         )
         yield Finding("very_long", "warning", message, rows)
     strange = {
@@ -180,8 +180,9 @@ def _truncated(
         reverse=True,
     )[:_WORST_ROWS]
     message = (
-        f"{count:,} of {total:,} rows ({_share(count / total)}) are longer than {max_length} "
-        f"tokens and lose {tokens_lost:,} tokens, {_share(share)} of all; the worst, row "
+        f"Of {counted(total, 'row')}, {count:,} ({_share(count / total)}) "
+        f"{'is' if count == 1 else 'are'} longer than {max_length} tokens: "
+        f"{counted(tokens_lost, 'token')}, {_share(share)} of all, not read; the worst, row "
         f"{worst[0][2]} of {worst[0][1]}, loses {worst[0][0]:,}."
     )
     details = {
