@@ -69,7 +69,7 @@ def train(
         FootworkError: As `footwork.finetuning.train.train`.
     """
     config = config or TrainConfig()
-    task = TextTask() if METHODS[config.method].pretrained else LinearTask()
+    task = TextTask() if METHODS[config.method].has_model else LinearTask()
     return train_task(task, data, out, config, existing=existing, notify=notify)
 
 
@@ -156,7 +156,7 @@ class TextTask(Task):
     rivals: ClassVar = {"linear": "the linear baseline"}
     suffices: ClassVar = {
         "linear": "footwork textclf train DATA OUT --method "
-        + methods_where(lambda _: True, pretrained=False)
+        + methods_where(lambda _: True, has_model=False)
     }
 
     def open(self, config: TrainConfig) -> Any:

@@ -237,7 +237,7 @@ class FinetuneConfig(FinetuningConfig):
 
     def __post_init__(self) -> None:
         method = METHODS.get(self.method)
-        if method is not None and not method.pretrained:
+        if method is not None and not method.has_model:
             raise ConfigError(
                 f"--method {self.method} counts words, and images have none. A linear model on "
                 "what a pretrained one sees in them is --method "

@@ -123,7 +123,7 @@ def cost_line(cost: Mapping[str, Any]) -> str:
 
 def caveat(split: str, method: str) -> str | None:
     """Say what weakens the reported figures: those of rows that chose a checkpoint flatter."""
-    if split == "test" or not METHODS[method].pretrained:
+    if split == "test" or not METHODS[method].has_model:
         return None
     return (
         "**These figures are optimistic**: there was no test split, and the same validation "

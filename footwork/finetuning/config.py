@@ -47,7 +47,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         if not 0 <= self.label_smoothing < 1:
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)
-        if METHODS[self.method].pretrained:
+        if METHODS[self.method].has_model:
             return
         for field in fields(self):
             value = getattr(self, field.name)
@@ -60,8 +60,8 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def told(self) -> dict[str, Any]:
         """Every setting that means something to the method, by name."""
-        pretrained = METHODS[self.method].pretrained
-        return {n: v for n, v in asdict(self).items() if pretrained or n not in _OF_A_MODEL}
+        has_model = METHODS[self.method].has_model
+        return {n: v for n, v in asdict(self).items() if has_model or n not in _OF_A_MODEL}
 
     def settled(
         self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]
@@ -115,7 +115,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def _plan_in_words(self, settled: Self, sources: dict[str, str], length: str) -> str | None:
         """Rate and length, and where they come from."""
-        if not METHODS[self.method].pretrained:
+        if not METHODS[self.method].has_model:
             return None
         if METHODS[self.method].features_once:
             stated = [name for name in _OF_STEPS if getattr(self, name) is not None]

@@ -250,7 +250,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)
     base_id, revision = "", None
-    if METHODS[config.method].pretrained:
+    if METHODS[config.method].has_model:
         base_id = resolve_model_id(config.model_id, task.presets)
         revision = model_commit(base_id, config.revision)
     return Learner(
@@ -273,7 +273,7 @@ def begin_output(
 ) -> tuple[float, float] | None:
     """Put an output layer where its training begins; `Learner.scale` of a regression."""
     targets = data.splits["train"].targets
-    if not METHODS[config.method].pretrained:
+    if not METHODS[config.method].has_model:
         return None
     if data.task == MULTI_LABEL and not kept and config.class_weights == "none":
         start_output(model, frequency_logits(data.task, len(data.labels), targets))
@@ -301,7 +301,7 @@ def settle(
     """
     rows, recipe = len(data.splits["train"]), None
     own, more = task.settle(config, preparation, model)
-    if METHODS[config.method].pretrained:
+    if METHODS[config.method].has_model:
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
@@ -320,7 +320,7 @@ def fit(
         gives amounts by `Learner.scale` still, as its checkpoints do.
     """
     config, data, method = learner.config, rows.data, METHODS[learner.config.method]
-    if not method.pretrained:
+    if not method.has_model:
         return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)

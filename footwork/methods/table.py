@@ -75,8 +75,8 @@ class Method:
     """Fields of `AdaptationConfig` that mean nothing to the methods that do not name them."""
 
     @property
-    def pretrained(self) -> bool:
-        """Whether it begins with a pretrained model."""
+    def has_model(self) -> bool:
+        """Whether it adapts a model of transformers."""
         return self.code is not None
 
     @property
@@ -208,9 +208,9 @@ class AdaptationConfig:
                 )
 
 
-def methods_where(fits: Callable[[Method], bool], *, pretrained: bool = True) -> str:
+def methods_where(fits: Callable[[Method], bool], *, has_model: bool = True) -> str:
     """Names of the methods that fit, as a sentence lists them: `lora, full or gradual`."""
-    those = [name for name, method in METHODS.items() if method.pretrained == pretrained]
+    those = [name for name, method in METHODS.items() if method.has_model == has_model]
     *others, last = [name for name in those if fits(METHODS[name])]
     return f"{', '.join(others)} or {last}" if others else last
 

@@ -269,7 +269,10 @@ def record_outcome(run: Path, outcome: TrainingOutcome) -> None:
 def finished_outcome(run: Path) -> TrainingOutcome | None:
     """How training ended, None while it has not."""
     path = run / OUTCOME
-    return TrainingOutcome(**read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    found = read_json(path)
+    return TrainingOutcome(**{**found, "notes": tuple(found.get("notes", ()))})
 
 
 # Its checkpoints

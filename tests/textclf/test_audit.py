@@ -341,7 +341,7 @@ def test_the_files_of_a_model_tell_what_transformers_makes_of_them(
     tokenizer, shape = load_tokenizer(model_id), load_shape(model_id)
     made = AuditedModel.of(shape, tokenizer)
     for name, method in METHODS.items():  # none refuses a model of which only the files are read
-        if method.pretrained:
+        if method.has_model:
             require_adaptable(shape, name, checkpointing=True)
     monkeypatch.setattr(AuditedModel, "of", None)
     read, _ = open_model(TrainConfig(model_id=model_id))

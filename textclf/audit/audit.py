@@ -88,7 +88,7 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     """
     config = config or TrainConfig()
     labelled = load_data(data, replace(config, keep_going=True))
-    if not METHODS[config.method].pretrained:
+    if not METHODS[config.method].has_model:
         config.settled(labelled.task, None, "", {})
         return audit_data(labelled)
     said: tuple[str, ...] = ()
