@@ -68,5 +68,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         unit = "epoch" if epochs == 1 else "epochs"
         lasts = f"{self.max_steps} steps" if self.max_steps else f"{epochs:g} {unit} of {length}"
         said = f"{self.method}: rate {rate:g}, {lasts} ({recipe.source})"
+        if self.early_stopping:
+            said += f"; fewer if {self.early_stopping} evaluations bring nothing better"
         values = {"learning_rate": rate, "num_epochs": epochs, "best_metric": metric, **others}
         return replace(self, **values), said

@@ -58,6 +58,9 @@ from footwork.training.run import (
 )
 
 LOG_SHARE = 0.01  # of all steps between two log entries
+EVALUATIONS = 15  # at most: each takes a pass over the validation rows, and writes a checkpoint
+TIMED_STEPS = 5  # after the first, which also sets up: by them the length of a training is told
+LONG = 60.0  # seconds from which on it is
 
 
 def run_training(
@@ -122,6 +125,7 @@ class GuardedTrainer(Trainer):
         self.rows = JobRows(job, self.order)
         batches = math.ceil(len(self.rows) / config.batch_size)
         steps = config.max_steps or math.ceil((config.num_epochs or 0) * batches)
+        self.epochs_between = math.ceil(steps / batches / EVALUATIONS)
         super().__init__(
             model=job.model,
             args=TrainingArguments(
@@ -151,7 +155,10 @@ class GuardedTrainer(Trainer):
             ),
             train_dataset=self.rows,
             eval_dataset=self.rows,  # never read: `evaluate` asks the job
-            callbacks=[Progress(job.notify), Keeper(self, caught, resume)],
+            callbacks=[
+                Progress(job.notify, may_stop=config.early_stopping > 0),
+                Keeper(self, caught, resume),
+            ],
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -316,6 +323,7 @@ class Keeper(TrainerCallback):
     def __init__(self, trainer: GuardedTrainer, caught: CaughtSignal, resume: Path | None) -> None:
         self.every, self.patience = trainer.config.save_minutes * 60, trainer.config.early_stopping
         self.order, self.notify = trainer.order, trainer.job.notify
+        self.epochs_between = trainer.epochs_between
         self.caught, self.resume, self.saved = caught, resume, time.monotonic()
 
     def on_train_begin(
@@ -344,17 +352,20 @@ class Keeper(TrainerCallback):
         stop = bool(self.caught.agreed())
         # Saving ends in a barrier, so all processes must find it due at the same step.
         due = bool(largest_over_processes(int(time.monotonic() - self.saved > self.every)))
-        # The last step of an epoch is followed by an evaluation, which saves; a checkpoint before
-        # it would make a resumed run skip that evaluation.
-        control.should_save = _is_amid_epoch(state) and (stop or due)
+        # An evaluation saves; a checkpoint just before it would make a resumed run skip it.
+        control.should_save = not self._is_judged(state) and (stop or due)
         control.should_training_stop = control.should_training_stop or stop
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """A signal within an epoch ends it without the evaluation that belongs to its end."""
-        if self.caught.agreed() and _is_amid_epoch(state):
-            control.should_evaluate = False
+        """No evaluation where none belongs: a signal ends an epoch before its end, too."""
+        control.should_evaluate = self._is_judged(state)
+
+    def _is_judged(self, state: TrainerState) -> bool:
+        """Whether an evaluation follows the step just made."""
+        epoch = state.epoch or 0.0
+        return epoch % self.epochs_between == 0 or state.global_step >= state.max_steps
 
     def on_evaluate(
         self,
@@ -373,7 +384,9 @@ class Keeper(TrainerCallback):
         best = state.best_global_step or 0
         stale = sum("eval_loss" in log and log["step"] > best for log in state.log_history)
         if self.patience and stale >= self.patience:
-            self.notify(f"Stopped early: no better for {self.patience} evaluations.")
+            self.notify(
+                f"Stopped early: nothing better than step {best} for {self.patience} evaluations."
+            )
             control.should_training_stop = True
 
     def on_save(
@@ -386,14 +399,29 @@ class Keeper(TrainerCallback):
 class Progress(TrainerCallback):
     """A milestone for every log entry: where training stands and how long it will take."""
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
-        self.notify = notify
+    def __init__(self, notify: Callable[[str], None], *, may_stop: bool) -> None:
+        self.notify, self.at_most = notify, "at most " if may_stop else ""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Start the clock; a resumed run counts from where it resumes."""
         self.started, self.first_step = time.monotonic(), state.global_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Once a few steps are timed, say how long all of them take, where that is long."""
+        done = state.global_step - self.first_step
+        if done == 1:
+            self.first_ended = time.monotonic()
+        if done == 1 + TIMED_STEPS and state.is_world_process_zero:
+            each = (time.monotonic() - self.first_ended) / TIMED_STEPS
+            if (left := each * (state.max_steps - state.global_step)) >= LONG:
+                self.notify(
+                    f"{each:.1f} s a step: the training takes {self.at_most}some "
+                    f"{duration(left)} more, evaluations apart"
+                )
 
     def on_log(
         self,
@@ -417,7 +445,7 @@ class Progress(TrainerCallback):
                 f"loss {logs['loss']:.4f}",
                 f"rate {logs['learning_rate']:.1e}",
             ]
-            left = f"{duration(took / max(done, 1) * (steps - step))} left"
+            left = f"{self.at_most}{duration(took / max(done, 1) * (steps - step))} left"
             line = "  ".join([f"step {step}/{steps}", *facts, left])
             self.notify(Milestone(line, step, steps, ", ".join(facts)))
         else:
@@ -473,7 +501,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _is_amid_epoch(state: TrainerState) -> bool:
-    return state.epoch is not None and state.epoch % 1 != 0
