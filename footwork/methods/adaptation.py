@@ -24,11 +24,12 @@ class Adaptation:
     that follow.
     """
 
-    def require(self, model: PreTrainedModel) -> None:
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
         """Refuse a model that the method cannot adapt; its weights may be on the meta device.
 
         Raises:
-            ModelError: It is one.
+            ConfigError: It cannot do so as it is set.
+            ModelError: It cannot at all.
         """
 
     def adapt(
@@ -111,17 +112,19 @@ class Gradual(Adaptation):
 FULL, HEAD, GRADUAL = Adaptation(), Head(), Gradual()
 
 
-def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: bool) -> None:
+def require_adaptable(
+    model: PreTrainedModel, config: AdaptationConfig, *, checkpointing: bool
+) -> None:
     """Refuse what a model cannot do whatever the data are; its weights may be on the meta device.
 
     Raises:
-        ConfigError: It has no activation checkpointing.
+        ConfigError: It has no activation checkpointing, or the method cannot do as it is set.
         ModelError: The method finds nothing in it to adapt.
     """
     if checkpointing and not model.supports_gradient_checkpointing:
         name = type(model).__name__
         raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
-    METHODS[method].adaptation.require(model)
+    METHODS[config.method].adaptation.require(model, config)
 
 
 def adaptation_of(model: Any) -> Adaptation:
