@@ -21,7 +21,7 @@ from footwork.evaluation.text import (
     number,
 )
 from footwork.files.faults import shortened
-from footwork.methods.table import METHODS, Adapter
+from footwork.methods.table import METHODS, Adapter, methods_where
 from footwork.options import LOWER_IS_BETTER
 from footwork.pages.templates import load_template
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
@@ -37,6 +37,7 @@ _GIVES = {SINGLE_LABEL: "one of {} classes", MULTI_LABEL: "any of {} labels, or 
 _DIVIDES = "Footwork divides logits by the temperature before they become probabilities"
 _DIVIDED = "The weights of the head are divided by the temperature, so its logits need no other"
 _PLAIN = "fine-tuned from"
+_FRESH = "trained from random weights, in the architecture of"
 _HUB_METRICS = {
     "accuracy": ("accuracy", "Accuracy"),
     "macro_f1": ("f1", "Macro F1"),
@@ -63,6 +64,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     """
     manifest, evaluation, task = report.manifest, report.evaluation, report.task
     facts, calibration, adapter = manifest["data"], evaluation.calibration, _adapter(manifest)
+    method = METHODS[manifest["method"]]
     labels = shortened((f"`{_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
@@ -71,7 +73,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         front_matter=_front_matter(report),
         title=_plain(report.title),
         gives=gives + (f": {labels}" if labels else ""),
-        kind=adapter.called if adapter else _PLAIN,
+        kind=adapter.called if adapter else _PLAIN if method.pretrained else _FRESH,
         base=_base(manifest["model"]),
         method=manifest["method"],
         head=_plain(manifest["head"]["note"] or ""),
@@ -85,7 +87,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         split=report.split,
         evaluation=evaluation,
         results=_results(report),
-        verdicts=verdicts(evaluation, report.baselines, task.rivals),
+        verdicts=verdicts(evaluation, report.baselines, task.rivals, manifest["method"]),
         caveat=caveat(report.split),
         figure_notes=[_plain(note) for note in dict.fromkeys((*evaluation.notes, *remarks))],
         classes=_classes(evaluation),
@@ -116,11 +118,24 @@ def caveat(split: str) -> str | None:
 
 
 def verdicts(
-    evaluation: Evaluation, baselines: Mapping[str, Evaluation], rivals: Mapping[str, str]
+    evaluation: Evaluation,
+    baselines: Mapping[str, Evaluation],
+    rivals: Mapping[str, str],
+    method: str,
 ) -> list[str]:
-    """Compare a model with the baselines of `Task.rivals`, a sentence each."""
+    """Compare a model with the baselines of `Task.rivals`, a sentence each.
+
+    One baseline costs as much as the model itself: there it is said how to have it.
+    """
     there = {name: called for name, called in rivals.items() if name in baselines}
-    return [verdict(evaluation, baselines[name], called) for name, called in there.items()]
+    said = [verdict(evaluation, baselines[name], called) for name, called in there.items()]
+    if METHODS[method].pretrained:
+        fresh = methods_where(lambda method: not method.pretrained)
+        said.append(
+            f"What the pretraining is worth, the same command with `--method {fresh}` shows: the "
+            "same architecture on the same rows, from random weights."
+        )
+    return said
 
 
 def verdict(evaluation: Evaluation, baseline: Evaluation, called: str) -> str:
@@ -225,7 +240,7 @@ def _front_matter(report: Report) -> str:
     ]
     base, adapter = public_model_id(manifest["model"]["id"]), _adapter(manifest)
     relation = "adapter" if adapter else "finetune"
-    based: dict[str, Any] = {"base_model": base, "base_model_relation": relation} if base else {}
+    based: dict[str, Any] = {"base_model": base, "base_model_relation": relation}
     data = ModelCardData(
         library_name=adapter.library if adapter else "transformers",
         pipeline_tag=pipeline,
@@ -233,7 +248,7 @@ def _front_matter(report: Report) -> str:
         metrics=list(dict.fromkeys(_HUB_METRICS[name][0] for name in report.evaluation.metrics)),
         model_name=report.title,
         eval_results=results or None,
-        **based,
+        **(based if base and METHODS[manifest["method"]].pretrained else {}),
     )
     return data.to_yaml()
 

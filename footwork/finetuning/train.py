@@ -43,6 +43,7 @@ from footwork.finetuning.task import SPLITS, EncodedRows, LabelledData, Learner,
 from footwork.methods.adaptation import parameter_groups
 from footwork.methods.table import METHODS
 from footwork.models.checkpoints import model_commit, save_model
+from footwork.models.heads import HeadOrigin
 from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
@@ -103,7 +104,8 @@ class TrainedRun:
             metric = baseline.metrics.get(baseline.primary_metric)
             shown = f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]" if metric else "–"
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
-        said = [*verdicts(self.evaluation, self.baselines, self.task.rivals), caveat(split)]
+        compared = self.evaluation, self.baselines, self.task.rivals, self.manifest["method"]
+        said = [*verdicts(*compared), caveat(split)]
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
         where = f", and at {self.address}" if self.address else ""
         used = shell_word(self.repository or self.folder)
@@ -194,6 +196,8 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     data = task.read(source, config)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
+    if not METHODS[config.method].pretrained:
+        head = HeadOrigin(kept=False)
     settled, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):
         notify(sentence)

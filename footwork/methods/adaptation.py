@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from footwork.errors import ConfigError
 from footwork.methods.table import METHODS, AdaptationConfig
+from footwork.models.deberta import accelerate_attention
 
 _HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
 _BELOW_LAYERS = re.compile(r"embed|\.pre_?la?y")  # CLIP normalises its embeddings by `pre_layrnorm`
@@ -109,7 +110,19 @@ class Gradual(Adaptation):
         ]
 
 
-FULL, HEAD, GRADUAL = Adaptation(), Head(), Gradual()
+class Scratch(Adaptation):
+    """The architecture without what it was pretrained for: what the pretraining is worth."""
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """Another model of the same configuration; its batch norms count what they see."""
+        fresh = type(model)(model.config)
+        accelerate_attention(fresh)
+        return fresh
+
+
+FULL, HEAD, GRADUAL, SCRATCH = Adaptation(), Head(), Gradual(), Scratch()
 
 
 def require_adaptable(

@@ -66,6 +66,8 @@ class Method:
     """By kind of input: `text` and `image`."""
     features_once: bool = False
     """Whether the encoder stays as it is, so that its features are computed once for all epochs."""
+    pretrained: bool = True
+    """Whether it begins with the weights of the base, and not with its architecture alone."""
     adapter: Adapter | None = None
     """None publishes a plain folder, whole."""
     settings: tuple[str, ...] = ()
@@ -110,6 +112,13 @@ _GRADUAL_RATES: dict[str, Rates] = {
     for kind, rates in _FULL_RATES.items()
 }
 _HEAD_RATES = ((inf, Recipe(1e-3, 30, "the default of Adam, Kingma & Ba 2015")),)
+_SCRATCH_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(5e-4, 30, _MEASURED)),
+        (inf, Recipe(1e-4, 30, "BERT, Devlin et al. 2018")),
+    ),
+    "image": ((inf, Recipe(1e-3, 30, "ViT, Steiner et al. 2021: 1e-3")),),
+}
 
 METHODS: dict[str, Method] = {
     "lora": Method(
@@ -135,6 +144,13 @@ METHODS: dict[str, Method] = {
         trains="the head, then one more layer from the top in each epoch",
         share=1,
         rates=_GRADUAL_RATES,
+    ),
+    "scratch": Method(
+        code="footwork.methods.adaptation:SCRATCH",
+        trains="every weight, from random ones: what the pretraining is worth",
+        share=1,
+        rates=_SCRATCH_RATES,
+        pretrained=False,
     ),
 }
 DEFAULT_METHOD = "lora"
