@@ -160,7 +160,7 @@ def test_a_classifier_that_is_trained_on_keeps_what_its_classes_mean(
     turn_around(base)
     still = QUICK | {"learning_rate": 1e-9, "num_epochs": None, "max_steps": 1}
     said: list[str] = []
-    config = FinetuneConfig(model_id=str(base), method=method, augment=False, **still)
+    config = FinetuneConfig(model_id=str(base), method=method, augment="none", **still)
     done = finetune_here(examples, out, config, notify=said.append)
     assert done.manifest["labels"] == full.manifest["labels"]
     np.testing.assert_allclose(_logits_here(out, pictures), before, atol=1e-3)
@@ -286,6 +286,7 @@ def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"features_from": 0}, "`features_from` must be at least 1"),
+        ({"augment": "tilts"}, "`augment` must be one of none, flips, crops, got 'tilts'"),
         ({"task": "regression"}, "`task` must be single or multi"),
         ({"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
     ],
@@ -319,7 +320,7 @@ def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: 
     table = several(tmp_path / "data", as_columns)
     stated = {"label_column": "dark,red"} if as_columns else {}
     settings = QUICK | {"num_epochs": 12, "class_weights": "balanced", **stated}
-    config = FinetuneConfig(model_id=vit, method="full", augment=False, **settings)
+    config = FinetuneConfig(model_id=vit, method="full", augment="none", **settings)
     done = finetune_here(table, tmp_path / "out", config)
     assert done.manifest["task"] == "multi_label_classification"
     assert done.manifest["labels"] == ["dark", "red"]
