@@ -148,8 +148,9 @@ class LoopConfig:
     """Decoupled weight decay, without biases and norms."""
     max_grad_norm: Annotated[float, RATE] = 1.0
     """Gradients longer than this are scaled down to it."""
-    early_stopping: Annotated[int | None, RATE] = None
-    """Evaluations without improvement after which training stops; if not given, it never does."""
+    early_stopping: Annotated[int, RATE] = 5
+    """Evaluations without a better one after which training stops; with 0 it never does. There is
+    one an epoch, and in a long training one in several: 15 at most."""
     best_metric: Annotated[str | None, RATE] = None
     """Validation metric that chooses the checkpoint; if not given, the task's own."""
     mixed_precision: Annotated[Literal["auto", "bf16", "float32"], SPEED] = "auto"
@@ -167,11 +168,11 @@ class LoopConfig:
         Raises:
             ConfigError: One is out of range.
         """
-        for name in ("batch_size", "gradient_accumulation_steps", "max_steps", "early_stopping"):
+        for name in ("batch_size", "gradient_accumulation_steps", "max_steps"):
             self._require(name, at_least=1)
         for name in ("num_epochs", "learning_rate", "max_grad_norm", "save_minutes"):
             self._require(name, above=0)
-        for name in ("weight_decay", "seed"):
+        for name in ("weight_decay", "seed", "early_stopping"):
             self._require(name, at_least=0)
         if self.seed >= _SEEDS:
             raise ConfigError(f"`seed` must be below {_SEEDS:,}, got {self.seed}.")

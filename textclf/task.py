@@ -164,7 +164,7 @@ class TextTask(Task):
         tokenizer = load_tokenizer(config.model_id, config.revision)
         room_for_texts(tokenizer, config.max_length)
         shape = load_shape(config.model_id, config.revision)
-        require_adaptable(shape, config.method, checkpointing=config.activation_checkpointing)
+        require_adaptable(shape, config, checkpointing=config.activation_checkpointing)
         return tokenizer
 
     def read(self, source: Any, config: TrainConfig) -> LabelledData:

@@ -5,7 +5,7 @@ Annotations are evaluated here: cyclopts would evaluate inherited ones in the mo
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from cyclopts import Group, Parameter
@@ -22,6 +22,8 @@ from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+Augment = Literal["none", "flips", "crops"]
+AUGMENTATIONS: tuple[str, ...] = get_args(Augment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,9 +221,10 @@ class FinetuneConfig(FinetuningConfig):
     images far from what the model knows; if not given, after all."""
     validation_share: Annotated[float, DATA] = 0.2
     """Share of the images held out to judge by, where the folder has no `validation` of its own."""
-    augment: Annotated[bool, DATA] = True
-    """Show each image mirrored or cropped at random; off where left and right tell the classes
-    apart. What computes features once never does."""
+    augment: Annotated[Augment, DATA] = "crops"
+    """How each image is changed at random, in every epoch otherwise. flips: every second one is
+    mirrored, which is wrong where left and right tell the classes apart; crops: that, and cut to 80
+    to 100 % of its sides; none: not at all, as always where features are computed once."""
     task: Annotated[Literal["single", "multi"] | None, DATA] = None
     """multi: an image may have several labels, or none, as a table says of it; if not given, what
     the labels are."""
@@ -252,16 +255,17 @@ class FinetuneConfig(FinetuningConfig):
         if self.task not in (None, "single", "multi"):
             raise ConfigError(f"`task` must be single or multi, got {self.task!r}.")
         metrics = dict.fromkeys((*METRICS[SINGLE_LABEL], *METRICS[MULTI_LABEL]))
-        for name, allowed in (("best_metric", metrics), ("decode", DECODINGS)):
+        choices = ("best_metric", metrics), ("decode", DECODINGS), ("augment", AUGMENTATIONS)
+        for name, allowed in choices:
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 message = f"`{name}` must be one of {', '.join(allowed)}, got {value!r}."
                 raise ConfigError(message)
 
     @property
-    def augments(self) -> bool:
-        """Whether each step sees its pictures changed at random."""
-        return self.augment and not METHODS[self.method].features_once
+    def augmentation(self) -> Augment:
+        """`augment`, for the method."""
+        return "none" if METHODS[self.method].features_once else self.augment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
 from zeroshot.classifier import ZeroShotClassifier
 from zeroshot.labelled_images import SkippedImage
-from zeroshot.options import FinetuneConfig, ZeroShotOptions
+from zeroshot.options import Augment, FinetuneConfig, ZeroShotOptions
 
 SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""
@@ -162,8 +162,10 @@ def _no_fixed_shape(told: str) -> str:
     )
 
 
-def augmented(pictures: torch.Tensor, seeds: Sequence[tuple[int, ...]]) -> torch.Tensor:
-    """Crop each picture at random, resize it back, and mirror every second one.
+def augmented(
+    pictures: torch.Tensor, seeds: Sequence[tuple[int, ...]], augment: Augment
+) -> torch.Tensor:
+    """Mirror every second picture; where crops are wanted, cut each first, and resize it back.
 
     Source: the usual training transform since Krizhevsky et al. 2012, with the milder crops that
     suit a pretrained tower.
@@ -171,17 +173,23 @@ def augmented(pictures: torch.Tensor, seeds: Sequence[tuple[int, ...]]) -> torch
     Args:
         pictures: Shape (B, 3, H, W).
         seeds: B of them; the same gives the same picture, whatever stands beside it.
+        augment: How.
     """
+    if augment == "none":
+        return pictures
     height, width = pictures.shape[2:]
     changed = []
     for picture, seed in zip(pictures, seeds, strict=True):
         share, top, left, mirrored = np.random.default_rng(seed).random(4).tolist()
-        share = SMALLEST_CROP + (1 - SMALLEST_CROP) * share
-        rows, columns = max(1, round(share * height)), max(1, round(share * width))
-        y, x = round(top * (height - rows)), round(left * (width - columns))
-        cut = picture[None, :, y : y + rows, x : x + columns]
-        whole = functional.interpolate(cut, (height, width), mode="bilinear", align_corners=False)
-        changed.append(whole[0].flip(-1) if mirrored < 0.5 else whole[0])
+        if augment == "crops":
+            share = SMALLEST_CROP + (1 - SMALLEST_CROP) * share
+            rows, columns = max(1, round(share * height)), max(1, round(share * width))
+            y, x = round(top * (height - rows)), round(left * (width - columns))
+            cut = picture[None, :, y : y + rows, x : x + columns]
+            picture = functional.interpolate(
+                cut, (height, width), mode="bilinear", align_corners=False
+            )[0]
+        changed.append(picture.flip(-1) if mirrored < 0.5 else picture)
     return torch.stack(changed)
 
 
@@ -236,7 +244,7 @@ class DecodedImages(EncodedRows):
         sizes = [len(part) for part in self.data.splits.values()]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
         self._first = dict(zip(self.data.splits, firsts, strict=True))
-        self._seed = config.seed if config.augments else None
+        self._seed, self._augment = config.seed, config.augmentation
         learner.model.to(compute_device())
         self._baselines = self._judge_pretrained(learner, notify)
 
@@ -248,9 +256,8 @@ class DecodedImages(EncodedRows):
     def training_batch(self, rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
         """Pixels, changed at random where that is wanted; by the epoch and the row alone."""
         pixels = self.inputs("train", rows)["pixel_values"]
-        if self._seed is not None:
-            pixels = augmented(pixels, [(self._seed, epoch, row) for row in rows])
-        return {"pixel_values": pixels}
+        seeds = [(self._seed, epoch, row) for row in rows]
+        return {"pixel_values": augmented(pixels, seeds, self._augment)}
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, class names alone, and a linear probe, as they were judged."""

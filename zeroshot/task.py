@@ -313,7 +313,7 @@ class ImageTask(Task):
         """The image processor."""
         processor = load_image_processor(config.model_id, config.revision)
         shape = load_image_shape(config.model_id, config.revision, config.features_from)
-        require_adaptable(shape, config.method, checkpointing=config.activation_checkpointing)
+        require_adaptable(shape, config, checkpointing=config.activation_checkpointing)
         return processor
 
     def read(self, source: Any, config: FinetuneConfig) -> InputData:

@@ -22,7 +22,7 @@ from footwork.evaluation.text import (
     number,
 )
 from footwork.files.faults import counted, shortened
-from footwork.methods.table import METHODS, Adapter
+from footwork.methods.table import METHODS, Adapter, methods_where
 from footwork.options import LOWER_IS_BETTER
 from footwork.pages.templates import load_template
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
@@ -38,6 +38,7 @@ _GIVES = {SINGLE_LABEL: "one of {} classes", MULTI_LABEL: "any of {} labels, or 
 _DIVIDES = "Footwork divides logits by the temperature before they become probabilities"
 _DIVIDED = "The weights of the head are divided by the temperature, so its logits need no other"
 _PLAIN = "fine-tuned from"
+_FRESH = "trained from random weights, in the architecture of"
 _HUB_METRICS = {
     "accuracy": ("accuracy", "Accuracy"),
     "macro_f1": ("f1", "Macro F1"),
@@ -64,7 +65,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     """
     manifest, evaluation, task = report.manifest, report.evaluation, report.task
     facts, calibration, adapter = manifest["data"], evaluation.calibration, _adapter(manifest)
-    words = task.words(manifest)
+    words, method = task.words(manifest), METHODS[manifest["method"]]
     labels = shortened((f"`{_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
@@ -73,7 +74,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         front_matter=_front_matter(report),
         title=_plain(report.title),
         gives=gives + (f": {labels}" if labels else ""),
-        kind=words.made or (adapter.called if adapter else _PLAIN),
+        kind=words.made or (adapter.called if adapter else _PLAIN if method.pretrained else _FRESH),
         base=_base(manifest["model"]),
         method=manifest["method"],
         head=_plain(manifest["head"]["note"] or ""),
@@ -134,13 +135,22 @@ def caveat(split: str, method: str) -> str | None:
 def verdicts(
     task: Task, method: str, evaluation: Evaluation, baselines: Mapping[str, Evaluation]
 ) -> list[str]:
-    """Compare a model with the baselines of `Task.rivals`, a string each."""
+    """Compare a model with the baselines of `Task.rivals`, a string each.
+
+    One baseline costs as much as the model itself: there it is said how to have it.
+    """
     said = []
     for name, called in task.rivals.items():
         command = task.suffices.get(name, "")
         own = command.endswith(f" {method}")  # it has just been run
         if name in baselines:
             said.append(verdict(evaluation, baselines[name], called, "" if own else command))
+    if METHODS[method].has_model and METHODS[method].pretrained:
+        fresh = methods_where(lambda method: not method.pretrained)
+        said.append(
+            f"What the pretraining is worth, the same command with `--method {fresh}` shows: the "
+            "same architecture on the same rows, from random weights."
+        )
     return said
 
 
@@ -252,7 +262,7 @@ def _front_matter(report: Report) -> str:
     base = public_model_id(model_id) if model_id else None
     library = "transformers" if model_id else "footwork"
     relation = "adapter" if adapter else "finetune"
-    based: dict[str, Any] = {"base_model": base, "base_model_relation": relation} if base else {}
+    based: dict[str, Any] = {"base_model": base, "base_model_relation": relation}
     data = ModelCardData(
         library_name=adapter.library if adapter else library,
         pipeline_tag=pipeline,
@@ -260,7 +270,7 @@ def _front_matter(report: Report) -> str:
         metrics=list(dict.fromkeys(_HUB_METRICS[name][0] for name in report.evaluation.metrics)),
         model_name=report.title,
         eval_results=results or None,
-        **based,
+        **(based if base and METHODS[manifest["method"]].pretrained else {}),
     )
     return data.to_yaml()
 

@@ -14,7 +14,7 @@ from footwork.methods.table import METHODS, AdaptationConfig, Recipe
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
 
-_OF_STEPS = ("learning_rate", "num_epochs", "max_steps", "early_stopping")
+_OF_STEPS = ("learning_rate", "num_epochs", "max_steps")
 _OF_A_MODEL = {each.name for group in (AdaptationConfig, LoopConfig) for each in fields(group)}
 _OF_A_MODEL -= {"method", "seed"}
 _OF_A_MODEL |= {"model_id", "revision", "max_length", "label_smoothing", "merge"}
@@ -129,4 +129,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         of_rate = sources["learning_rate"]
         of_length = sources["max_steps" if self.max_steps else "num_epochs"]
         told = "" if of_rate == of_length else f" ({of_rate})"
-        return f"{self.method}: rate {settled.learning_rate:g}{told}, {lasts} ({of_length})"
+        patience = settled.early_stopping
+        fewer = f"; fewer if {patience} evaluations bring nothing better" if patience else ""
+        rate = f"rate {settled.learning_rate:g}{told}"
+        return f"{self.method}: {rate}, {lasts} ({of_length}){fewer}"

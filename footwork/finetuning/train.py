@@ -243,8 +243,8 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     data = task.read(source, config)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
-    if METHODS[config.method].features_once:
-        head = HeadOrigin(kept=False)  # whatever it was, it is solved anew
+    if METHODS[config.method].features_once or not METHODS[config.method].pretrained:
+        head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
     scale = begin_output(data, config, model, kept=head.kept)
     settled, sources, said = settle(task, data, config, preparation, model)
     for sentence in filter(None, (*said, config.merge_note, head.note)):

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from footwork.errors import ConfigError
 from footwork.methods.table import METHODS, AdaptationConfig
+from footwork.models.deberta import accelerate_attention
 
 _HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
 _BELOW_LAYERS = re.compile(r"embed|\.pre_?la?y")  # CLIP normalises its embeddings by `pre_layrnorm`
@@ -24,11 +25,12 @@ class Adaptation:
     that follow.
     """
 
-    def require(self, model: PreTrainedModel) -> None:
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
         """Refuse a model that the method cannot adapt; its weights may be on the meta device.
 
         Raises:
-            ModelError: It is one.
+            ConfigError: It cannot do so as it is set.
+            ModelError: It cannot at all.
         """
 
     def adapt(
@@ -97,20 +99,34 @@ class Gradual(Adaptation):
         ]
 
 
-FULL, GRADUAL = Adaptation(), Gradual()
+class Scratch(Adaptation):
+    """The architecture without what it was pretrained for: what the pretraining is worth."""
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """Another model of the same configuration; its batch norms count what they see."""
+        fresh = type(model)(model.config)
+        accelerate_attention(fresh)
+        return fresh
 
 
-def require_adaptable(model: PreTrainedModel, method: str, *, checkpointing: bool) -> None:
+FULL, GRADUAL, SCRATCH = Adaptation(), Gradual(), Scratch()
+
+
+def require_adaptable(
+    model: PreTrainedModel, config: AdaptationConfig, *, checkpointing: bool
+) -> None:
     """Refuse what a model cannot do whatever the data are; its weights may be on the meta device.
 
     Raises:
-        ConfigError: It has no activation checkpointing.
+        ConfigError: It has no activation checkpointing, or the method cannot do as it is set.
         ModelError: The method finds nothing in it to adapt.
     """
     if checkpointing and not model.supports_gradient_checkpointing:
         name = type(model).__name__
         raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
-    METHODS[method].adaptation.require(model)
+    METHODS[config.method].adaptation.require(model, config)
 
 
 def adaptation_of(model: Any) -> Adaptation:

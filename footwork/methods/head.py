@@ -34,7 +34,7 @@ _ROUGHLY, _EXACTLY = 1e-4, 1e-6
 class Head(Adaptation):
     """The head alone, on a frozen encoder."""
 
-    def require(self, model: PreTrainedModel) -> None:
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
         """Refuse a model without one linear output layer."""
         output_layer_name(model)
 

@@ -11,9 +11,12 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from footwork.errors import ModelError
+from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import Adaptation, encoder_name, head_names
 from footwork.methods.table import AdaptationConfig, methods_where
+
+_DIRECTIONS = ("pissa", "olora")
+"""Variants that start from the principal directions of weights."""
 
 
 class Peft(Adaptation):
@@ -30,35 +33,55 @@ class Peft(Adaptation):
     ) -> None:
         self._called, self._configured = called, configured
 
-    def require(self, model: PreTrainedModel) -> None:
-        """Refuse an encoder without `targets`."""
-        self.targets(model)
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
+        """Refuse an encoder without `targets`, and a variant that none of them has."""
+        adapted, variant = re.compile(self.targets(model)), config.lora_variant
+        modules = (module for name, module in model.named_modules() if adapted.fullmatch(name))
+        if variant in _DIRECTIONS and isinstance(next(modules), nn.Conv2d):
+            raise ConfigError(
+                f"`lora_variant` {variant} starts from the directions of matrices, and "
+                f"{type(model).__name__} has convolutions. Use plain, dora or rslora."
+            )
 
     def targets(self, model: PreTrainedModel) -> str:
         """A pattern of every matrix of the encoder's layers: attention and feed-forward alike.
+
+        Where there is none, of every convolution, but for those in groups, which peft cannot
+        merge, and those with gaps, whose adapter it would give another shape.
 
         Rank 8 on all six matrices of a DeBERTa layer beats full fine-tuning on the GLUE average;
         on query and value alone it does not. Source: AdaLoRA, Zhang et al. 2023, table 1
         (arXiv:2303.10512).
 
         Raises:
-            ModelError: The encoder has no repeated layers with linear maps.
+            ModelError: The encoder has no repeated layers with either.
         """
         heads = tuple(f"{name}." for name in head_names(model))
-        names = [
-            name
+        layers: dict[str, Any] = {
+            name: module
             for name, module in model.named_modules()
-            if isinstance(module, nn.Linear)
+            if isinstance(module, nn.Linear | nn.Conv2d)
             and name.startswith(f"{encoder_name(model)}.")
             and not f"{name}.".startswith(heads)
             and re.search(r"\.\d+\.", name)
-        ]
-        patterns = {re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name)) for name in names}
-        if not patterns:
+        }
+        linear = {name for name, module in layers.items() if isinstance(module, nn.Linear)}
+        names = linear or {
+            name
+            for name, module in layers.items()
+            if module.groups == 1 and set(module.dilation) == {1}
+        }
+        if not names:
             raise ModelError(
-                f"{type(model).__name__} has no linear layers that {self._called} can adapt here. "
+                f"{type(model).__name__} has no layers that {self._called} can adapt here, "
+                "linear ones or convolutions. "
                 f"Use --method {methods_where(lambda method: method.adapter is None)}."
             )
+        patterns = set()
+        for name in names:
+            pattern = re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name))
+            others = any(re.fullmatch(pattern, each) for each in layers.keys() - names)
+            patterns.add(re.escape(name) if others else pattern)
         return f"({'|'.join(sorted(patterns))})"
 
     def adapt(
@@ -140,7 +163,7 @@ def _lora(config: AdaptationConfig, shared: dict[str, Any]) -> Any:
         lora_dropout=config.lora_dropout,
         use_dora=variant == "dora",
         use_rslora=variant == "rslora",
-        init_lora_weights=variant if variant in ("pissa", "olora") else True,
+        init_lora_weights=variant if variant in _DIRECTIONS else True,
         **shared,
     )
 

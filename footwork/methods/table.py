@@ -69,6 +69,8 @@ class Method:
     """By kind of input: `text` and `image`; empty where nothing is stepped at."""
     features_once: bool = False
     """Whether the encoder stays as it is: the head is solved on features that are computed once."""
+    pretrained: bool = True
+    """Whether it begins with the weights of the base, and not with its architecture alone."""
     adapter: Adapter | None = None
     """None publishes a plain folder, whole."""
     settings: tuple[str, ...] = ()
@@ -119,6 +121,13 @@ _GRADUAL_RATES: dict[str, Rates] = {
     kind: tuple((bound, replace(r, source=_GRADUAL.format(r.source))) for bound, r in rates)
     for kind, rates in _FULL_RATES.items()
 }
+_SCRATCH_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(5e-4, 30, "as full: measured on the embedded tiny model")),
+        (inf, Recipe(1e-4, 30, "BERT, Devlin et al. 2018")),
+    ),
+    "image": ((inf, Recipe(1e-3, 30, "ViT, Steiner et al. 2021: 1e-3")),),
+}
 
 METHODS: dict[str, Method] = {
     "lora": Method(
@@ -144,6 +153,13 @@ METHODS: dict[str, Method] = {
         trains="the head, then one more layer from the top in each epoch",
         share=1,
         rates=_GRADUAL_RATES,
+    ),
+    "scratch": Method(
+        code="footwork.methods.adaptation:SCRATCH",
+        trains="every weight, from random ones: what the pretraining is worth",
+        share=1,
+        rates=_SCRATCH_RATES,
+        pretrained=False,
     ),
     "linear": Method(
         code=None,

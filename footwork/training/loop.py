@@ -64,9 +64,10 @@ from footwork.training.run import (
     signals_handled,
 )
 
-MOST_EVALUATIONS = 20
-"""Of a run: where epochs are short, several pass between two."""
 LOG_SHARE = 0.01  # of all steps between two log entries
+EVALUATIONS = 15  # at most: each takes a pass over the validation rows, and writes a checkpoint
+TIMED_STEPS = 5  # after the first, which also sets up: by them the length of a training is told
+LONG = 60.0  # seconds from which on it is
 
 
 def run_training(
@@ -134,6 +135,7 @@ class GuardedTrainer(Trainer):
         self.rows = JobRows(job, self.order)
         batches = math.ceil(len(self.rows) / config.batch_size)
         steps = config.max_steps or math.ceil((config.num_epochs or 0) * batches)
+        self.epochs_between = math.ceil(steps / batches / EVALUATIONS)
         super().__init__(
             model=job.model,
             args=TrainingArguments(
@@ -163,7 +165,10 @@ class GuardedTrainer(Trainer):
             ),
             train_dataset=self.rows,
             eval_dataset=self.rows,  # never read: `evaluate` asks the job
-            callbacks=[Progress(job.notify), Keeper(self, caught, resume)],
+            callbacks=[
+                Progress(job.notify, may_stop=config.early_stopping > 0),
+                Keeper(self, caught, resume),
+            ],
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -392,10 +397,9 @@ class Keeper(TrainerCallback):
     def __init__(self, trainer: GuardedTrainer, caught: CaughtSignal, resume: Path | None) -> None:
         self.every, self.patience = trainer.config.save_minutes * 60, trainer.config.early_stopping
         self.order, self.notify = trainer.order, trainer.job.notify
+        self.epochs_between = trainer.epochs_between
         self.caught, self.resume, self.saved = caught, resume, time.monotonic()
         self.judged_rows = trainer.job.judged_rows
-        epochs = trainer.config.epochs_over(len(trainer.rows))
-        self.epochs_apart = math.ceil(epochs / MOST_EVALUATIONS)
 
     def on_train_begin(
         self,
@@ -423,22 +427,20 @@ class Keeper(TrainerCallback):
         stop = bool(self.caught.agreed())
         # Saving ends in a barrier, so all processes must find it due at the same step.
         due = bool(largest_over_processes(int(time.monotonic() - self.saved > self.every)))
-        # An evaluation saves; a checkpoint before it would make a resumed run skip it.
-        control.should_save = not self._ends_in_evaluation(state) and (stop or due)
+        # An evaluation saves; a checkpoint just before it would make a resumed run skip it.
+        control.should_save = not self._is_judged(state) and (stop or due)
         control.should_training_stop = control.should_training_stop or stop
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Evaluate where it is due; a signal within an epoch ends it without."""
-        due = self._ends_in_evaluation(state) or state.global_step >= state.max_steps
-        if not due or (self.caught.agreed() and _is_amid_epoch(state)):
-            control.should_evaluate = False
+        """No evaluation where none belongs: a signal ends an epoch before its end, too."""
+        control.should_evaluate = self._is_judged(state)
 
-    def _ends_in_evaluation(self, state: TrainerState) -> bool:
-        last = state.global_step >= state.max_steps
-        whole = not _is_amid_epoch(state)
-        return whole and (last or round(state.epoch or 0) % self.epochs_apart == 0)
+    def _is_judged(self, state: TrainerState) -> bool:
+        """Whether an evaluation follows the step just made."""
+        epoch = state.epoch or 0.0
+        return epoch % self.epochs_between == 0 or state.global_step >= state.max_steps
 
     def on_evaluate(
         self,
@@ -459,7 +461,8 @@ class Keeper(TrainerCallback):
         control.should_save = True
         stale = sum(step > (state.best_global_step or 0) for step in logs)
         if self.patience and stale >= self.patience:
-            self.notify(f"Stopped early: no better for {counted(self.patience, 'evaluation')}.")
+            stopped = f"nothing better than step {state.best_global_step or 0}"
+            self.notify(f"Stopped early: {stopped} for {counted(self.patience, 'evaluation')}.")
             control.should_training_stop = True
 
     def on_save(
@@ -472,14 +475,29 @@ class Keeper(TrainerCallback):
 class Progress(TrainerCallback):
     """A milestone for every log entry: where training stands and how long it will take."""
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
-        self.notify = notify
+    def __init__(self, notify: Callable[[str], None], *, may_stop: bool) -> None:
+        self.notify, self.at_most = notify, "at most " if may_stop else ""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Start the clock; a resumed run counts from where it resumes."""
         self.started, self.first_step = time.monotonic(), state.global_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Once a few steps are timed, say how long all of them take, where that is long."""
+        done = state.global_step - self.first_step
+        if done == 1:
+            self.first_ended = time.monotonic()
+        if done == 1 + TIMED_STEPS and state.is_world_process_zero:
+            each = (time.monotonic() - self.first_ended) / TIMED_STEPS
+            if (left := each * (state.max_steps - state.global_step)) >= LONG:
+                self.notify(
+                    f"{each:.1f} s a step: the training takes {self.at_most}some "
+                    f"{duration(left)} more, evaluations apart"
+                )
 
     def on_log(
         self,
@@ -504,7 +522,7 @@ class Progress(TrainerCallback):
                 f"loss {logs['loss']:.4f}",
                 f"rate {logs['learning_rate']:.1e}",
             ]
-            left = f"{duration(took / max(done, 1) * (steps - step))} left"
+            left = f"{self.at_most}{duration(took / max(done, 1) * (steps - step))} left"
             line = "  ".join([f"step {step}/{steps}", *facts, left])
             self.notify(Milestone(line, step, steps, ", ".join(facts)))
         else:
@@ -552,7 +570,3 @@ def without_gradient(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-
-def _is_amid_epoch(state: TrainerState) -> bool:
-    return state.epoch is not None and state.epoch % 1 != 0

@@ -56,9 +56,11 @@ MAY_CHANGE = frozenset(
         "save_minutes",
         "push_to_hub",
         "learning_rate",
+        "early_stopping",
     }
 )
-"""Settings that change nothing about the result, and the rate: it is what a diverged run needs."""
+"""Settings that change nothing about the result; the rate, which is what a diverged run needs; and
+when to stop, which the run itself may show to be too soon."""
 _OWN_FILES = (SETTINGS, OUTCOME, "checkpoint-*", ".*", "pictures*", "features*")
 """What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."

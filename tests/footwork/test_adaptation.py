@@ -118,7 +118,10 @@ def test_lower_layers_learn_more_slowly() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "magic"}, "`method` must be one of lora, full, head, gradual, got 'magic'"),
+        (
+            {"method": "magic"},
+            "`method` must be one of lora, full, head, gradual, scratch, got 'magic'",
+        ),
         ({"lora_rank": 0}, "`lora_rank` must be at least 1, got 0"),
         ({"layer_decay": 0.0}, "`layer_decay` must be above 0"),
         ({"lora_dropout": 1.0}, "`lora_dropout` must be from 0 up to 1"),

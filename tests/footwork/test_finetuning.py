@@ -11,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import footwork.finetuning.head as head_module
 import footwork.finetuning.train as train_module
@@ -22,13 +23,13 @@ from tests.models import FAMILIES
 from tests.tasks import CASES, Case, stopped_before_writing
 
 TRIED = {
-    "deberta-v2": ("lora", "full", "head", "gradual"),
+    "deberta-v2": ("lora", "full", "head", "gradual", "scratch"),
     "bert": ("lora", "head"),
     "roberta": ("lora", "gradual"),
     "clip": ("lora", "gradual"),
     "siglip": ("full",),
     "vit": ("lora", "head"),
-    "resnet": ("full", "head"),
+    "resnet": ("full", "head", "lora", "scratch"),
 }
 FRESH = (("deberta-v2", "lora"), ("vit", "head"))  # an adapter, a plain folder
 BASELINES = {"texts": {"majority", "linear"}, "images": {"majority", "linear_probe"}}
@@ -159,6 +160,25 @@ def test_a_seed_gives_the_same_bits_though_the_run_was_cut_and_resumed(
     case.train_here(data, tmp_path / "cut", config, existing="resume")
     whole, cut = (case.logits(tmp_path / name, data) for name in ("whole", "cut"))
     np.testing.assert_array_equal(whole, cut)
+
+
+def test_what_is_trained_from_scratch_has_nothing_of_the_weights_of_its_base(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(base, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({name: -each for name, each in weights.items()}, other / "model.safetensors")
+    answers = []
+    for folder in (base, other):
+        config = case.config(folder, method="scratch", num_epochs=1)
+        out = tmp_path / f"out-{folder.name}"
+        said = case.train_here(data, out, config).to_text()
+        assert "What the pretraining is worth" not in said
+        answers.append(case.logits(out, data))
+    np.testing.assert_array_equal(*answers)
+    card = (out / "README.md").read_text()
+    assert f"This is trained from random weights, in the architecture of `{other.name}`" in card
+    assert "base_model" not in card
 
 
 def test_a_model_that_reloads_differently_is_not_published(

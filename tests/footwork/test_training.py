@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import torch
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.options import LoopConfig
 from footwork.training import loop
+from footwork.training import loop as training_loop
 from footwork.training import run as training_run
 from footwork.training.job import FILLER, LengthBuckets
 from footwork.training.run import TrainingOutcome, checkpoints, newest_checkpoint
@@ -283,7 +285,47 @@ def test_early_stopping_counts_evaluations_since_the_best(tmp_path: Path) -> Non
         tmp_path, num_epochs=30, learning_rate=1e-9, early_stopping=2, notes=notes
     )
     assert len(logged(outcome, "eval_loss")) == 3
-    assert "Stopped early: no better for 2 evaluations." in notes
+    assert "Stopped early: nothing better than step 12 for 2 evaluations." in notes
+
+
+def test_a_training_stops_early_unless_that_is_turned_off(tmp_path: Path) -> None:
+    for patience, evaluations in (({}, 6), ({"early_stopping": 0}, 8)):
+        run = tmp_path / str(evaluations)
+        _, outcome = train_toy(run, num_epochs=8, learning_rate=1e-9, **patience)
+        assert len(logged(outcome, "eval_loss")) == evaluations
+
+
+def test_a_long_training_is_judged_at_even_distances_and_resumed_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(output: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return output
+
+    monkeypatch.setattr(training_loop, "EVALUATIONS", 2)
+    model, expected = train_toy(tmp_path / "a", num_epochs=5)
+    judged = [entry["step"] for entry in expected.history if "eval_loss" in entry]
+    assert judged == [18, 30]
+    run = tmp_path / "b"
+    with pytest.raises(Interrupted):
+        train_toy(run, num_epochs=5, hook=at_forward(12, send))  # at the end of an epoch
+    assert newest_checkpoint(run) == run / "checkpoint-12"
+    resumed, found = train_toy(run, num_epochs=5, resume=newest_checkpoint(run))
+    assert_equal_weights(resumed, model)
+    assert found.history[:-1] == expected.history[:-1]  # the last one holds seconds
+
+
+def test_how_long_a_long_training_takes_is_said_after_a_few_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    train_toy(tmp_path / "a", notes=notes)
+    assert not any("a step" in note for note in notes)
+    monkeypatch.setattr(training_loop, "LONG", 0.0)
+    train_toy(tmp_path / "b", notes=notes)
+    said = [note for note in notes if "a step" in note]
+    assert len(said) == 1
+    assert re.fullmatch(r"\d+\.\d s a step: the training takes at most some .* more.*", said[0])
 
 
 def test_a_batch_that_processes_cannot_share_is_refused() -> None:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.text import display_width
 from footwork.methods.adaptation import require_adaptable
-from footwork.methods.table import METHODS
+from footwork.methods.table import METHODS, AdaptationConfig
 from footwork.models.checkpoints import load_shape, load_tokenizer
 from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
@@ -342,7 +342,7 @@ def test_the_files_of_a_model_tell_what_transformers_makes_of_them(
     made = AuditedModel.of(shape, tokenizer)
     for name, method in METHODS.items():  # none refuses a model of which only the files are read
         if method.has_model:
-            require_adaptable(shape, name, checkpointing=True)
+            require_adaptable(shape, AdaptationConfig(method=name), checkpointing=True)
     monkeypatch.setattr(AuditedModel, "of", None)
     read, _ = open_model(TrainConfig(model_id=model_id))
     assert read.size == made.size

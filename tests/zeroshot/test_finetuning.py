@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from footwork.cli import main
 from footwork.errors import ConfigError, DataError, ModelError
+from footwork.methods.peft import LORA
+from footwork.methods.table import AdaptationConfig
 from footwork.models.image_classifiers import load_image_classifier
 from tests.runs import finetune_here
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
@@ -55,7 +57,7 @@ def _logits_here(folder: Path, paths: Any) -> Any:
 @pytest.mark.parametrize(
     ("family", "asked", "error", "said"),
     [
-        ("resnet", {}, ModelError, "has no linear layers that LoRA can adapt"),
+        ("resnet", {"lora_variant": "pissa"}, ConfigError, "and ResNetFor.* has convolutions"),
         ("vit", {"features_from": 9}, ConfigError, "`features_from` must be from 1 to 3"),
     ],
 )
@@ -151,7 +153,7 @@ def test_a_classifier_that_is_trained_on_keeps_what_its_classes_mean(
     turn_around(base)
     still = QUICK | {"learning_rate": 1e-9, "num_epochs": None, "max_steps": 1}
     said: list[str] = []
-    config = FinetuneConfig(model_id=str(base), method=method, augment=False, **still)
+    config = FinetuneConfig(model_id=str(base), method=method, augment="none", **still)
     done = finetune_here(examples, out, config, notify=said.append)
     assert done.manifest["labels"] == full.manifest["labels"]
     np.testing.assert_allclose(_logits_here(out, pictures), before, atol=1e-3)
@@ -187,6 +189,35 @@ def test_the_statistics_of_batch_norms_stay_as_pretrained(examples: Path, tmp_pa
         assert torch.equal(buffer, moved[name]), name
     weight = "resnet.encoder.stages.1.layers.0.layer.0.normalization.weight"
     assert not torch.equal(before.state_dict()[weight], after.state_dict()[weight])
+
+
+@pytest.mark.parametrize("variant", ["plain", "dora"])
+def test_convolutions_are_adapted_where_there_is_nothing_else(
+    variant: Any, examples: Path, tmp_path: Path
+) -> None:
+    base, out, plain = (tmp_path / name for name in ("base", "out", "plain"))
+    build_tower(base, "resnet")
+    config = FinetuneConfig(model_id=str(base), lora_variant=variant, **QUICK)
+    done = finetune_here(examples, out, config)
+    assert done.manifest["reload_difference"] < 1e-4
+    adapters = load_file(out / "adapter_model.safetensors")
+    moved = [key for key, each in adapters.items() if "lora_B" in key and each.abs().max() > 0]
+    assert len(moved) == 5  # of two blocks of two convolutions, and of one shortcut
+    assert not any("running" in key or "normalization" in key for key in adapters)
+    assert main(["zeroshot", "merge", str(out), str(plain)]) == 0
+    images = sorted(examples.rglob("*.png"))
+    former, merged = (FinetunedClassifier.load(each).predict_proba(images) for each in (out, plain))
+    np.testing.assert_allclose(merged, former, atol=1e-4)
+
+
+def test_convolutions_in_groups_are_left_as_they_are() -> None:
+    from transformers import RegNetConfig, RegNetForImageClassification
+
+    shape = RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 2], groups_width=8)
+    model = LORA.adapt(RegNetForImageClassification(shape), AdaptationConfig(), "base", None)
+    adapted = [module for module in model.modules() if hasattr(module, "lora_A")]
+    assert len(adapted) > 6
+    assert {module.base_layer.groups for module in adapted} == {1}
 
 
 def test_a_cut_tower_says_so_itself(vit: str, examples: Path, tmp_path: Path) -> None:
@@ -248,6 +279,7 @@ def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"features_from": 0}, "`features_from` must be at least 1"),
+        ({"augment": "tilts"}, "`augment` must be one of none, flips, crops, got 'tilts'"),
         ({"task": "regression"}, "`task` must be single or multi"),
         ({"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
     ],
@@ -281,7 +313,7 @@ def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: 
     table = several(tmp_path / "data", as_columns)
     stated = {"label_column": "dark,red"} if as_columns else {}
     settings = QUICK | {"num_epochs": 12, "class_weights": "balanced", **stated}
-    config = FinetuneConfig(model_id=vit, method="full", augment=False, **settings)
+    config = FinetuneConfig(model_id=vit, method="full", augment="none", **settings)
     done = finetune_here(table, tmp_path / "out", config)
     assert done.manifest["task"] == "multi_label_classification"
     assert done.manifest["labels"] == ["dark", "red"]

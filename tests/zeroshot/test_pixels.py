@@ -31,10 +31,23 @@ def test_what_is_kept_is_what_the_processor_gives(family: str, tmp_path: Path) -
 def test_a_picture_is_changed_alike_whatever_stands_beside_it() -> None:
     pictures = torch.randn(4, 3, 16, 16)
     seeds = [(0, 1, row) for row in range(4)]
-    together = augmented(pictures, seeds)
-    assert torch.equal(together[2:3], augmented(pictures[2:3], seeds[2:3]))
+    together = augmented(pictures, seeds, "crops")
+    assert torch.equal(together[2:3], augmented(pictures[2:3], seeds[2:3], "crops"))
     assert together.shape == pictures.shape
-    assert not torch.equal(together, augmented(pictures, [(0, 2, row) for row in range(4)]))
+    later = [(0, 2, row) for row in range(4)]
+    assert not torch.equal(together, augmented(pictures, later, "crops"))
+
+
+def test_a_picture_is_changed_as_far_as_is_wanted() -> None:
+    pictures = torch.randn(1, 3, 16, 16).expand(32, -1, -1, -1)
+    seeds = [(0, 1, row) for row in range(32)]
+    assert augmented(pictures, seeds, "none") is pictures
+    shown = augmented(pictures, seeds, "flips")
+    mirrored = [torch.equal(each, pictures[0].flip(-1)) for each in shown]
+    as_it_is = [torch.equal(each, pictures[0]) for each in shown]
+    assert 8 < sum(mirrored) < 24
+    assert sum(mirrored) + sum(as_it_is) == 32
+    assert len(augmented(pictures, seeds, "crops").unique(dim=0)) > 8
 
 
 def test_the_same_file_never_stands_on_both_sides(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def open_model(config: TrainConfig) -> tuple[AuditedModel, Precision]:
 
         tokenizer = load_tokenizer(config.model_id, config.revision)
         shape = load_shape(config.model_id, config.revision)
-        require_adaptable(shape, config.method, checkpointing=config.activation_checkpointing)
+        require_adaptable(shape, config, checkpointing=config.activation_checkpointing)
         model = AuditedModel.of(shape, tokenizer)
     return model, settled_precision(config.mixed_precision, shape)
 
