@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from footwork.inference.tokens import (
     whole_characters,
 )
 from footwork.options import Precision
+
+if TYPE_CHECKING:
+    from footwork.inference.rounding import RoundingError
 
 LongTexts = Literal["truncate", "windows"]
 TextPair = tuple[str, str | None]
@@ -166,7 +169,8 @@ class ClassifierOptions:
     """Probability of the answer below which it is marked as abstained; if not given, what was
     calibrated; 0 never abstains."""
     precision: Annotated[Precision, SPEED] = "auto"
-    """Dtype of matrix products; auto: bf16 where it is quick, and close calls again in float32."""
+    """Dtype of matrix products; auto: bf16 where it is quick and its error was measured when the
+    model was published, and close calls again in float32."""
     batch_tokens: Annotated[int | None, SPEED] = None
     """Padded tokens a batch; if not given, what suits the device."""
     look_ahead: Annotated[int, SPEED] = 2048
@@ -191,10 +195,16 @@ class TextClassifier:
         tokenizer: Its fast tokenizer.
         rule: What its logits mean.
         options: How it answers; `max_length` must be stated.
+        error: Of the model in bf16, if it was measured; else `auto` means float32.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, rule: DecisionRule, options: ClassifierOptions
+        self,
+        model: Any,
+        tokenizer: Any,
+        rule: DecisionRule,
+        options: ClassifierOptions,
+        error: RoundingError | None = None,
     ) -> None:
         from footwork.inference.sequences import InferenceConfig, SequenceModel
         from footwork.models.checkpoints import position_limit
@@ -217,14 +227,11 @@ class TextClassifier:
         self._folder: Path | None = None
         self._encoder = TextEncoder(tokenizer, options.max_length, options.long, options.overlap)
         self._config = InferenceConfig(
-            # A number is all that a regression says: there is no decision to protect.
-            precision="float32"
-            if options.precision == "auto" and not rule.decides
-            else options.precision,
+            precision=options.precision,
             batch_tokens=options.batch_tokens,
             look_ahead=options.look_ahead,
         )
-        self._model = SequenceModel(model, self._config)
+        self._model = SequenceModel(model, self._config, error)
 
     @classmethod
     def load(
@@ -243,6 +250,7 @@ class TextClassifier:
             ConfigError: An option does not fit the model.
         """
         from footwork.files.folders import read_manifest
+        from footwork.inference.rounding import published_error
         from footwork.models.checkpoints import load_trained, position_limit
         from footwork.models.hub import trained_folder
 
@@ -259,7 +267,8 @@ class TextClassifier:
                 limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
                 usual = int(min(limit for limit in limits if limit is not None))
         options = replace(options, max_length=options.max_length or usual)
-        classifier = cls(merged(model), tokenizer, rule, options)
+        error = published_error(manifest, rule)
+        classifier = cls(merged(model), tokenizer, rule, options, error)
         classifier._folder = folder
         match manifest:
             case {"data": {"text_columns": [*columns]}}:
@@ -381,7 +390,7 @@ class TextClassifier:
         return row
 
     def _run(self, encoded: WindowedTexts) -> FloatArray:
-        def closeness(logits: FloatArray) -> DoubleArray:
+        def closeness(logits: FloatArray) -> RealArray:
             return np.repeat(self.rule.closeness(encoded.pooled(logits)), encoded.counts)
 
         return encoded.pooled(self._model.logits(encoded.sequences, closeness))

@@ -215,11 +215,11 @@ class TextTask(Task):
             logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         return logits.float()
 
-    def answer(self, folder: Path, question: Any) -> FloatArray:
-        """As `textclf predict` would answer in float32."""
+    def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
+        """As `textclf predict` would answer."""
         from textclf.classifier import ClassifierOptions, TextClassifier
 
-        classifier = TextClassifier.load(folder, ClassifierOptions(precision="float32"))
+        classifier = TextClassifier.load(folder, ClassifierOptions(precision=precision))
         return classifier.logits(question["texts"], question["pairs"])
 
     def manifest(self, data: Any, config: TrainConfig) -> dict[str, Any]:
