@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from footwork.cli import main
-from footwork.finetuning.task import Task
+from footwork.finetuning.reload import answers_of
 from footwork.finetuning.train import TrainedRun
 from textclf import TrainConfig, train
 from zeroshot import FinetuneConfig, finetune
@@ -42,11 +42,7 @@ def run_here(*words: object) -> CompletedProcess[str]:
 def quick_ending() -> Iterator[None]:
     """No pictures, and the saved folder is loaded here: a fresh process imports for 5 seconds."""
     with (
-        patch("footwork.finetuning.reload._answer_of_fresh_process", _answer_of_this_process),
+        patch("footwork.finetuning.reload._answers_of_fresh_process", answers_of),
         patch("footwork.finetuning.report._drawings", return_value={}),
     ):
         yield
-
-
-def _answer_of_this_process(task: Task, folder: Path, question: Any) -> Any:
-    return task.answer(folder, question)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +40,13 @@ class Case:
     """The labelled rows below a folder."""
     configure: Callable[..., FinetuningConfig]
     train: Callable[..., TrainedRun]
-    logits: Callable[[Path, Path], FloatArray]
-    """Of a trained folder for rows of the material, in float32."""
+    asked: Callable[[Path, Path, Any], tuple[Callable[[Sequence[Any]], FloatArray], Sequence[Any]]]
+    """A trained folder and a precision → what gives logits, and rows of the material for it."""
+
+    def logits(self, folder: Path, data: Path) -> FloatArray:
+        """Of a trained folder for rows of the material, in float32."""
+        logits, rows = self.asked(folder, data, "float32")
+        return logits(rows)
 
     def config(self, base: Path | str, **settings: Any) -> Any:
         """Quick settings, changed."""
@@ -53,14 +58,14 @@ class Case:
             return self.train(data, out, config, **options)
 
 
-def _text_logits(folder: Path, _: Path) -> FloatArray:
+def _texts_asked(folder: Path, _: Path, precision: Any) -> Any:
     texts = [text for text, _ in sentiment_rows(8)]
-    return TextClassifier.load(folder, ClassifierOptions(precision="float32")).logits(texts)
+    return TextClassifier.load(folder, ClassifierOptions(precision=precision)).logits, texts
 
 
-def _image_logits(folder: Path, data: Path) -> FloatArray:
+def _images_asked(folder: Path, data: Path, precision: Any) -> Any:
     images = sorted((data / "navy").iterdir())
-    return FinetunedClassifier.load(folder, FinetunedOptions(precision="float32")).logits(images)
+    return FinetunedClassifier.load(folder, FinetunedOptions(precision=precision)).logits, images
 
 
 CASES = {
@@ -71,7 +76,7 @@ CASES = {
         write=lambda folder: sentiment_table(folder / "data.csv"),
         configure=TrainConfig,
         train=train,
-        logits=_text_logits,
+        asked=_texts_asked,
     ),
     "images": Case(
         family="vit",
@@ -80,7 +85,7 @@ CASES = {
         write=lambda folder: draw_classes(folder / "data"),
         configure=FinetuneConfig,
         train=finetune,
-        logits=_image_logits,
+        asked=_images_asked,
     ),
 }
 

@@ -46,7 +46,9 @@ def test_a_task_of_a_page_trains_reloads_in_a_fresh_process_and_predicts(
     assert done.manifest["data"]["rows"] == {"train": 90, "validation": 30, "test": 0}
     assert done.evaluation.metrics["accuracy"].value > 0.8
     assert "It beats the commonest class" in done.to_text()
-    assert task.answer(out, [[9, 9, 9, 9], [-9, -9, -9, -9]]).argmax(axis=1).tolist() == [1, 0]
+    assert task.answer(out, [[9, 9, 9, 9], [-9, -9, -9, -9]], "float32").argmax(
+        axis=1
+    ).tolist() == [1, 0]
     card = (out / "README.md").read_text()
     assert "It gives a row of numbers one of 2 classes: `down`, `up`." in card
     assert {path.name for path in out.iterdir()} >= {"divisor.json", "report", "footwork.json"}

@@ -124,10 +124,11 @@ class NumberTask(Task):
         with torch.inference_mode():
             return model(torch.eye(8, WIDTH)).logits
 
-    def answer(self, folder: Path, question: Any) -> FloatArray:
+    def answer(self, folder: Path, question: Any, precision: str) -> FloatArray:
         model, prepare = self.load_trained(folder)
-        with torch.inference_mode():
-            return model(**prepare(question)).logits.numpy()
+        bf16 = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+        with torch.inference_mode(), bf16:
+            return model(**prepare(question)).logits.float().numpy()
 
     def words(self, manifest: Mapping[str, Any]) -> CardWords:
         return CardWords(

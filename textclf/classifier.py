@@ -29,6 +29,9 @@ from textclf.data import lacks_text
 if TYPE_CHECKING:
     from textclf.linear import LinearModel
 
+if TYPE_CHECKING:
+    from footwork.inference.rounding import RoundingError
+
 LongTexts = Literal["truncate", "windows"]
 TextPair = tuple[str, str | None]
 
@@ -170,7 +173,8 @@ class ClassifierOptions:
     """Probability of the answer below which it is marked as abstained; if not given, what was
     calibrated; 0 never abstains."""
     precision: Annotated[Precision, SPEED] = "auto"
-    """Dtype of matrix products; auto: bf16 where it is quick, and close calls again in float32."""
+    """Dtype of matrix products; auto: bf16 where it is quick and its error was measured when the
+    model was published, and close calls again in float32."""
     batch_tokens: Annotated[int | None, SPEED] = None
     """Padded tokens a batch; if not given, what suits the device."""
     look_ahead: Annotated[int, SPEED] = 2048
@@ -195,6 +199,7 @@ class TextClassifier:
         tokenizer: Its fast tokenizer.
         rule: What its logits mean.
         options: How it answers; `max_length` must be stated.
+        error: Of the model in bf16, if it was measured; else `auto` means float32.
     """
 
     texts_cut = 0
@@ -206,7 +211,12 @@ class TextClassifier:
     _folder: Path | None = None
 
     def __init__(
-        self, model: Any, tokenizer: Any, rule: DecisionRule, options: ClassifierOptions
+        self,
+        model: Any,
+        tokenizer: Any,
+        rule: DecisionRule,
+        options: ClassifierOptions,
+        error: RoundingError | None = None,
     ) -> None:
         from footwork.inference.sequences import InferenceConfig, SequenceModel
         from footwork.models.checkpoints import position_limit
@@ -222,14 +232,11 @@ class TextClassifier:
         self.rule = rule
         self._encoder = TextEncoder(tokenizer, options.max_length, options.long, options.overlap)
         self._config = InferenceConfig(
-            # A number is all that a regression says: there is no decision to protect.
-            precision="float32"
-            if options.precision == "auto" and not rule.decides
-            else options.precision,
+            precision=options.precision,
             batch_tokens=options.batch_tokens,
             look_ahead=options.look_ahead,
         )
-        self._model = SequenceModel(model, self._config)
+        self._model = SequenceModel(model, self._config, error)
 
     @classmethod
     def load(
@@ -272,6 +279,7 @@ class TextClassifier:
         cls, folder: Path, manifest: Mapping[str, Any], options: ClassifierOptions
     ) -> TextClassifier:
         """What a folder of this kind holds; `manifest` is empty where Footwork did not make it."""
+        from footwork.inference.rounding import published_error
         from footwork.models.checkpoints import load_trained, position_limit
 
         model, tokenizer = load_trained(folder)
@@ -283,7 +291,7 @@ class TextClassifier:
                 limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
                 usual = int(min(limit for limit in limits if limit is not None))
         options = replace(options, max_length=options.max_length or usual)
-        return cls(merged(model), tokenizer, rule, options)
+        return cls(merged(model), tokenizer, rule, options, published_error(manifest, rule))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -398,7 +406,7 @@ class TextClassifier:
         return row
 
     def _run(self, encoded: WindowedTexts) -> FloatArray:
-        def closeness(logits: FloatArray) -> DoubleArray:
+        def closeness(logits: FloatArray) -> RealArray:
             return np.repeat(self.rule.closeness(encoded.pooled(logits)), encoded.counts)
 
         return encoded.pooled(self._model.logits(encoded.sequences, closeness))

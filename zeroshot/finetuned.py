@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from footwork.accelerator import compute_device, resolve_precision
-from footwork.arrays import FloatArray, RealArray
-from footwork.encoder.dual import ImageTower
+from footwork.accelerator import compute_device
+from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.encoder.streaming import PictureFile, PictureStream, PixelArrays, Preprocessing
 from footwork.errors import ConfigError, ImageError, ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.files.folders import read_manifest
+from footwork.inference.halving import ElasticBatch
+from footwork.inference.rounding import Closeness, FrozenClassifier, published_error
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
 from footwork.options import Decode
@@ -28,18 +31,40 @@ from zeroshot.options import FinetunedOptions, ModelOptions, is_finetuned
 DEFAULTS = FinetunedOptions()
 
 
-class LogitTower(ImageTower):
-    """An image classifier, asked as an image tower is: its rows are logits."""
+class LogitTower:
+    """An image classifier, asked as an image tower is: its rows are logits.
+
+    Args:
+        model: Answers with an object that has `logits`.
+        closeness: Of its decisions.
+        device: Of the model.
+        batch_size: Pictures at once.
+    """
+
+    def __init__(
+        self, model: FrozenClassifier, closeness: Closeness, device: torch.device, batch_size: int
+    ) -> None:
+        self._model, self._closeness, self._device = model, closeness, device
+        self.batch = ElasticBatch(batch_size, "image")
+        # An accelerator computes one batch after another.
+        self._turn = nullcontext() if device.type == "cpu" else threading.Lock()
+
+    def embed(self, pictures: Sequence[PixelArrays]) -> FloatArray:
+        """Pictures of equal shapes to logits, (B, C)."""
+        return self.batch.run(self._forward, pictures)
 
     def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        device, lowered = next(self._model.parameters()).device, self._dtype is not torch.float32
         inputs = {
-            name: torch.from_numpy(np.stack([picture[name] for picture in pictures])).to(device)
+            name: torch.from_numpy(np.stack([picture[name] for picture in pictures]))
             for name in pictures[0]
         }
-        in_dtype = torch.autocast(device.type, self._dtype, enabled=lowered)
-        with self._turn, torch.inference_mode(), in_dtype:
-            return self._model(**inputs).logits.float().cpu().numpy()
+
+        def run(model: Any, rows: IntArray) -> FloatArray:
+            asked = {name: each[rows].to(self._device) for name, each in inputs.items()}
+            with self._turn, torch.inference_mode():
+                return model(**asked).logits.float().cpu().numpy()
+
+        return self._model.logits(run, len(pictures), self._closeness)
 
 
 class FinetunedClassifier:
@@ -60,9 +85,10 @@ class FinetunedClassifier:
         self.manifest, self.options = manifest, options
         asked = options.abstain_below
         self.rule = rule if asked is None else replace(rule, abstain_below=asked)
-        dtype = resolve_precision(options.precision, device)
+        error = published_error(manifest, rule)
+        frozen = FrozenClassifier(model.to(device), options.precision, error)
         size = options.batch_size or (16 if device.type == "cpu" else 64)
-        tower = LogitTower(model.to(device), dtype, size)
+        tower = LogitTower(frozen, self.rule.closeness, device, size)
         preprocessing = Preprocessing(processor, options.decode or "draft")
         self._pictures = PictureStream(preprocessing, tower, options.workers, device)
 

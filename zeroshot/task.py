@@ -45,6 +45,7 @@ from footwork.models.image_classifiers import (
     load_image_shape,
     load_trained_image_classifier,
 )
+from footwork.options import Precision
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
@@ -348,10 +349,10 @@ class ImageTask(Task):
             logits: torch.Tensor = model(pixel_values=inputs["pixel_values"]).logits
         return logits.float()
 
-    def answer(self, folder: Path, question: Any) -> FloatArray:
-        """As `zeroshot label --taught` would answer in float32."""
+    def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
+        """As `zeroshot label --taught` would answer."""
         paths = [Path(os.fsdecode(bytes.fromhex(name))) for name in question]
-        classifier = FinetunedClassifier.load(folder, FinetunedOptions(precision="float32"))
+        classifier = FinetunedClassifier.load(folder, FinetunedOptions(precision=precision))
         return classifier.logits(paths)
 
     def manifest(self, data: Any, config: FinetuneConfig) -> dict[str, Any]:

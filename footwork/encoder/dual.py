@@ -39,7 +39,7 @@ from footwork.encoder.streaming import (
 )
 from footwork.errors import ImageError, ModelError
 from footwork.files.plain_files import content_hash
-from footwork.inference.frozen import cast_linear_weights
+from footwork.inference.frozen import cast_linear_weights, steady_linears
 from footwork.inference.halving import ElasticBatch, unit_rows
 from footwork.inference.tokens import of_one_length
 from footwork.models.checkpoints import (
@@ -164,8 +164,12 @@ class ImageTower:
         on_cpu = model.device.type == "cpu"
         self._turn = nullcontext() if on_cpu else threading.Lock()
         for name, child in model.named_children():
-            if self._lowered and not name.startswith("text_"):  # texts stay in float32
+            if name.startswith("text_"):  # texts stay in float32
+                continue
+            if self._lowered:
                 cast_linear_weights(child, dtype)
+            if on_cpu:
+                steady_linears(child)
 
     def embed(self, pictures: Sequence[PixelArrays]) -> FloatArray:
         """Pictures of equal shapes to unit rows, (B, D)."""

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -16,30 +17,40 @@ from typing import Any
 import numpy as np
 
 from footwork.arrays import FloatArray
-from footwork.errors import ModelError
+from footwork.errors import FootworkError, ModelError
+from footwork.evaluation.decision import DecisionRule
 from footwork.files.folders import MANIFEST, read_json, write_json
 from footwork.finetuning.task import Task
+from footwork.inference.rounding import measured_error
 
 TOLERANCE = 1e-3
 """Largest difference of a logit: other padding costs 1e-5, a lost weight 1e-2 and more."""
 
 
 def prove_reload(
-    task: Task, folder: Path, question: Any, expected: FloatArray, unit: float = 1.0
+    task: Task,
+    folder: Path,
+    question: Any,
+    expected: FloatArray,
+    rule: DecisionRule,
+    unit: float = 1.0,
 ) -> float:
     """Compare a fresh process with the trained model: the largest difference of a logit.
 
     Args:
         task: Of the model.
-        folder: The saved model; its manifest gets `reload_difference`.
+        folder: The saved model; its manifest gets `reload_difference`, and as `rounding` what bf16
+            adds to its answers, in log odds.
         question: N rows, in what JSON can hold.
         expected: Logits of the model in memory, in float32, (N, C).
+        rule: What its logits mean.
         unit: What a logit is measured in: of amounts their spread.
 
     Raises:
         ModelError: The folder cannot be loaded, or its answers differ.
     """
-    logits = _answer_of_fresh_process(task, folder, question)
+    answers = _answers_of_fresh_process(task, folder, question)
+    logits = np.array(answers["float32"], np.float32)
     alike = logits.shape == expected.shape
     difference = float(np.abs(logits - expected).max()) if alike else np.inf
     if not difference <= TOLERANCE * unit:
@@ -48,11 +59,15 @@ def prove_reload(
             f"{difference:.2g} (at most {TOLERANCE * unit:g} is allowed). Nothing was published; "
             "the checkpoints are kept."
         )
-    write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), "reload_difference": difference})
+    bf16 = answers.get("bf16")
+    error = bf16 and measured_error(rule, np.array(bf16, np.float32), logits)
+    rounding = error.scaled(1 / rule.temperature).to_dict() if error else None
+    found = {"reload_difference": difference, "rounding": rounding}
+    write_json(folder / MANIFEST, {**read_json(folder / MANIFEST), **found})
     return difference
 
 
-def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> FloatArray:
+def _answers_of_fresh_process(task: Task, folder: Path, question: Any) -> dict[str, Any]:
     """What a model that is loaded anew answers."""
     # Without what makes a process one of several.
     several = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
@@ -71,14 +86,24 @@ def _answer_of_fresh_process(task: Task, folder: Path, question: Any) -> FloatAr
                 f"A fresh process cannot load the saved model: {reason[0]}. "
                 "Nothing was published; the checkpoints are kept."
             )
-        return np.array(read_json(answered, None), dtype=np.float32)
+        answers: dict[str, Any] = read_json(answered, None)
+        return answers
 
 
 def main(named: str, folder: str, asked: str, answered: str) -> None:
     """Answer the question of one file into another."""
     task: Task = resolve_name(named)()
-    logits = task.answer(Path(folder), read_json(Path(asked), None))
-    write_json(Path(answered), logits.tolist())
+    write_json(Path(answered), answers_of(task, Path(folder), read_json(Path(asked), None)))
+
+
+def answers_of(task: Task, folder: Path, question: Any) -> dict[str, Any]:
+    """Logits by precision; without those of bf16 where the model's code or numbers fail in it."""
+    answers = {"float32": task.answer(folder, question, "float32").tolist()}
+    with suppress(FootworkError, RuntimeError):  # it answers in float32 then, and is published
+        bf16 = task.answer(folder, question, "bf16")
+        if np.isfinite(bf16).all():
+            answers["bf16"] = bf16.tolist()
+    return answers
 
 
 if __name__ == "__main__":

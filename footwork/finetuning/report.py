@@ -65,7 +65,7 @@ def manifest_of(
     baselines: Mapping[str, Evaluation],
     cost: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What `footwork.json` holds; the difference after a reload is filled in once it is known.
+    """What `footwork.json` holds; what a reload tells is filled in once it is known.
 
     Args:
         learner: What was trained.
@@ -107,6 +107,7 @@ def manifest_of(
         "steps": outcome.steps,
         "best_step": outcome.best_step,
         "reload_difference": None,
+        "rounding": None,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
         "seed": learner.config.seed,
         "config": learner.config.told(),

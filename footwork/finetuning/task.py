@@ -26,6 +26,7 @@ from footwork.inference.halving import ElasticBatch
 from footwork.methods.adaptation import encoder_of
 from footwork.methods.table import METHODS, Recipe, recipe_for
 from footwork.models.heads import HeadOrigin
+from footwork.options import Precision
 
 Notify = Callable[[str], None]
 SPLITS = ("train", "validation", "test")
@@ -299,8 +300,8 @@ class Task(ABC):
         """Logits, in float32, (8, C), of inputs that are always the same, to compare models by."""
 
     @abstractmethod
-    def answer(self, folder: Path, question: Any) -> FloatArray:
-        """Logits of a published folder in float32 for `EncodedRows.question`, (N, C)."""
+    def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
+        """Logits of a published folder for `EncodedRows.question`, (N, C)."""
 
     def manifest(self, data: LabelledData, config: Any) -> dict[str, Any]:
         """Further keys of `footwork.json`; those of `data` are added to what stands there."""

@@ -14,6 +14,7 @@ computes only the token that the classifier reads.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,15 +49,41 @@ class PackedLinear(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(..., D) to (..., E)."""
+        return steady_product(self._product, states.to(self.dtype))
+
+    def _product(self, states: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            states.to(self.dtype),
-            self._weight,
-            self._bias,
-            self._activation,
-            [],
-            self._algorithm,
+            states, self._weight, self._bias, self._activation, [], self._algorithm
         )
         return product
+
+
+LEAST_ROWS = 4
+"""Of a product on each thread: with fewer, other kernels add up in another order."""
+
+
+def steady_product(
+    product: Callable[[torch.Tensor], torch.Tensor], states: torch.Tensor
+) -> torch.Tensor:
+    """Multiply (..., D) to (..., E), a row the same to the last bit however many there are.
+
+    Measured with torch 2.13 on AVX2, in float32 and in bf16: from `LEAST_ROWS` on nothing else of
+    a model depends on how many rows of one length are answered together, convolutions apart.
+    """
+    rows, least = states.shape[:-1].numel(), LEAST_ROWS * torch.get_num_threads()
+    if rows >= least:
+        return product(states)
+    flat = states.reshape(rows, states.shape[-1])
+    answer = product(functional.pad(flat, (0, 0, 0, least - rows)))[:rows]
+    return answer.reshape(*states.shape[:-1], answer.shape[-1])
+
+
+class SteadyLinear(nn.Linear):
+    """A linear layer by `steady_product`."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """(..., D) to (..., E)."""
+        return steady_product(super().forward, states)
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
@@ -125,7 +152,16 @@ def frozen_model(model: nn.Module, dtype: torch.dtype, *, packed: bool = False) 
         cast_linear_weights(encoder, dtype)
         in_bf16 = torch.autocast(device, torch.bfloat16)(encoder.forward)
         encoder.forward = convert_outputs_to_fp32(in_bf16)
+    if device == "cpu":
+        steady_linears(frozen)
     return frozen
+
+
+def steady_linears(model: nn.Module) -> None:
+    """Multiply by `steady_product` in all linear layers, in place."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = SteadyLinear
 
 
 def cast_linear_weights(model: nn.Module, dtype: torch.dtype) -> None:

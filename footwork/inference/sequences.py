@@ -3,8 +3,8 @@
 A batch costs what its padded tokens cost. So rows are sorted by length inside a bounded window of
 the input, cut into batches of about as many tokens each, and put back into input order.
 
-What bf16 adds to the logits of a model is measured, so that decisions it could have turned are
-taken again in float32.
+On a CPU a row is answered as if it were alone, to the last bit: its batch holds rows of its length
+only, so that none is padded, and is answered on one thread (see also `steady_product`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from threading import Barrier
 from typing import TypeVar
 
@@ -22,11 +23,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from footwork.accelerator import compute_device, settled_precision
-from footwork.arrays import DoubleArray, FloatArray, IntArray
+from footwork.accelerator import compute_device
+from footwork.arrays import FloatArray, IntArray
 from footwork.errors import ConfigError, ModelError
-from footwork.inference.frozen import frozen_model
 from footwork.inference.halving import run_in_parts
+from footwork.inference.rounding import Closeness, FrozenClassifier, RoundingError
 from footwork.inference.tokens import TokenizedTexts
 from footwork.options import PRECISIONS, Precision
 
@@ -40,7 +41,8 @@ class InferenceConfig:
 
     precision: Precision = "auto"
     """`float32`; `bf16` matrix products; `auto` takes bf16 where the processor multiplies it and
-    answers close calls again in float32, so that the decisions are float32's."""
+    its error on the model is known, and answers close calls again in float32, so that the
+    decisions are float32's."""
     batch_tokens: int | None = None
     """Padded tokens a batch; None takes 1024 on a processor, 32768 on an accelerator."""
     workers: int | None = None
@@ -63,140 +65,55 @@ class InferenceConfig:
                 raise ConfigError(f"`{name}` must be at least 1, got {value}.")
 
 
-Closeness = Callable[[FloatArray], DoubleArray]
-"""(N, C) logits → (N,) distances, in logits, to where a decision changes."""
-
-SAMPLE = 16
-"""Different texts on which the error is measured before it is relied on."""
-MOST_SAMPLES = 256
-DEVIATIONS = 4.5
-"""A decision closer than so many standard deviations of the error may have been turned by it.
-
-Where half of the decisions lie within a logit of the border, and bf16 errs by 0.03, one in 96
-million lies farther off and is turned; one in 170,000 should the sample have given two thirds of
-the error. Two orders of a float32 sum, 1e-5 apart, turn one in 200,000.
-"""
-_TRIED = 32
-"""Errors tried out on each row: they give their standard deviation to an eighth."""
-
-
-class RoundingError:
-    """The error of bf16 on a model, as far as it was measured. Nothing is known at first."""
-
-    def __init__(self) -> None:
-        self._samples: dict[tuple[int, ...], FloatArray] = {}
-
-    @property
-    def wanted(self) -> int:
-        """Texts that are still to be measured before it can be relied on."""
-        return max(0, SAMPLE - len(self._samples))
-
-    @property
-    def bias(self) -> FloatArray:
-        """The same for every row, (C,): mostly the rounding of weights."""
-        mean: FloatArray = np.mean(list(self._samples.values()), axis=0)
-        return mean
-
-    def to_measure(self, texts: Sequence[tuple[int, ...]]) -> IntArray:
-        """The rows of different texts, (S,), that are to be measured: at most `wanted`.
-
-        Of the shorter half, if it has so many: the error hardly depends on length, the cost does.
-        """
-        first = dict(zip(reversed(texts), reversed(range(len(texts))), strict=True))
-        new = sorted((len(text), row) for text, row in first.items() if text not in self._samples)
-        shorter = np.array([row for _, row in new], np.int64)[: max(self.wanted, len(new) // 2)]
-        few = np.linspace(0, len(shorter) - 1, min(self.wanted, len(shorter)))
-        return shorter[few.astype(np.int64)]
-
-    def add(self, texts: Sequence[tuple[int, ...]], errors: FloatArray) -> None:
-        """Take note of bf16 minus float32, (S, C), on some texts; a known one tells nothing new."""
-        for text, error in zip(texts, errors, strict=True):
-            if len(self._samples) < MOST_SAMPLES:
-                self._samples.setdefault(text, error)
-
-    def within_reach(self, closeness: Closeness, answers: FloatArray) -> IntArray:
-        """The rows of `answers` (N, C), without bias, that lie within reach of another decision.
-
-        How far errors move the decision of each row is tried out: what moves all labels alike moves
-        none, what moves two apart counts twice, and the mean over windows of a text moves less.
-        """
-        errors = np.array(list(self._samples.values())) - self.bias
-        distances = closeness(answers)
-        generator, squares = np.random.default_rng(0), np.zeros(len(answers))
-        for _ in range(_TRIED):
-            drawn = errors[generator.integers(len(errors), size=len(answers))]
-            with np.errstate(invalid="ignore"):  # infinitely far stays so
-                squares += np.nan_to_num(closeness(answers + drawn) - distances) ** 2
-        spread = np.sqrt(squares / _TRIED * len(errors) / max(len(errors) - 1, 1))
-        return np.flatnonzero(distances < DEVIATIONS * spread)
-
-
 class SequenceModel:
     """A model and the way to run it over many sequences.
 
     Args:
         model: Takes the inputs and `attention_mask`, returns an object with `logits` (B, C).
+        config: How it is run.
+        error: Of the model in bf16, if it was measured.
     """
 
-    def __init__(self, model: nn.Module, config: InferenceConfig) -> None:
+    def __init__(
+        self, model: nn.Module, config: InferenceConfig, error: RoundingError | None = None
+    ) -> None:
         self.device = compute_device()
         on_cpu = self.device.type == "cpu"
-        bf16 = settled_precision(config.precision, model) == "bf16"
-        self._rechecks = bf16 and config.precision == "auto"
         model = model.to(self.device)
-        dtype = torch.bfloat16 if bf16 else torch.float32
-        self._fast = self._exact = frozen_model(model, dtype, packed=config.packed)
-        if self._rechecks:
-            self._exact = frozen_model(model, torch.float32, packed=config.packed)
-        self._error = RoundingError()
+        self._model = FrozenClassifier(model, config.precision, error, packed=config.packed)
         self._worker_count = (config.workers or torch.get_num_threads()) if on_cpu else 1
         self._pool: tuple[int, ThreadPoolExecutor | None] | None = None
         self._multiple = 1 if on_cpu else 8  # as the matrix units of accelerators want it
+        self._padding = 0.0 if on_cpu else 0.125  # small batches would leave an accelerator idle
         self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 32768)
 
     def logits(self, sequences: TokenizedTexts, closeness: Closeness | None = None) -> FloatArray:
-        """Answer N sequences, in input order.
+        """Answer N sequences, in input order; shape (N, C).
 
         With `auto`, what bf16 answers is made again in float32 where bf16 could have turned a
-        decision; as long as its error on this model is not known, that is everywhere. Without
-        `closeness` there is no decision to protect.
-
-        Returns:
-            Shape (N, C).
+        decision. Without `closeness` there is no decision to protect.
 
         Raises:
             ModelError: A single sequence does not fit into memory.
         """
-        lengths = np.array(sequences.lengths, np.int64)
-        order = longest_first(lengths)
-        in_order = self._run(self._fast, sequences, order)
-        fast = np.empty_like(in_order)
-        fast[order] = in_order
-        if not self._rechecks or closeness is None or not len(sequences):
-            return fast
-        texts = [tuple(ids) for ids in sequences.inputs["input_ids"]]
 
-        def make_again(rows: IntArray, answers: FloatArray) -> FloatArray:
-            if len(rows):
-                rows = rows[longest_first(lengths[rows])]
-                answers[rows] = self._run(self._exact, sequences, rows)
-                self._error.add([texts[row] for row in rows], fast[rows] - answers[rows])
-            return answers
+        def run(model: nn.Module, rows: IntArray) -> FloatArray:
+            return self._run(model, sequences, rows)
 
-        measured = make_again(self._error.to_measure(texts), fast.copy())
-        if self._error.wanted:
-            return make_again(np.arange(len(texts)), measured)
-        answers = fast - self._error.bias
-        return make_again(self._error.within_reach(closeness, answers), answers)
+        return self._model.logits(run, len(sequences), closeness)
 
     def _run(self, model: nn.Module, sequences: TokenizedTexts, rows: IntArray) -> FloatArray:
-        """Answer the sequences in `rows`, given longest first; (R, C) in the order of `rows`."""
+        """Answer the sequences in `rows`, (R, C)."""
         lengths = np.array(sequences.lengths, np.int64)[rows]
+        order = np.argsort(-lengths, kind="stable")
         # As many tokens a batch as let the workers end at about the same time.
         total, workers = int(lengths.sum()), self._worker_count
         rounds = max(1, math.ceil(total / (self._batch_tokens * workers)))
         even = max(math.ceil(total / (rounds * workers)), LEAST_TOKENS)
-        batches = [rows[batch] for batch in plan_batches(lengths, min(even, self._batch_tokens))]
+        most = min(even, self._batch_tokens)
+        batches = [
+            rows[order[batch]] for batch in plan_batches(lengths[order], most, self._padding)
+        ]
 
         def answer(batch: IntArray) -> FloatArray | None:
             try:
@@ -205,13 +122,18 @@ class SequenceModel:
                 return None
 
         # Whole batches side by side keep the cores busier than the threads inside each product.
-        pool = self._workers() if len(batches) > 1 else None
+        pool = self._workers()
         apply = map if pool is None else pool.map
-        answers = [
-            self._answer(model, sequences, batch) if found is None else found
-            for batch, found in zip(batches, list(apply(answer, batches)), strict=True)
-        ]
-        return np.concatenate(answers) if answers else np.zeros((0, 0), np.float32)
+        answers = list(apply(answer, batches))
+        for place, batch in enumerate(batches):
+            if answers[place] is None:
+                [answers[place]] = apply(partial(self._answer, model, sequences), [batch])
+        if not answers:
+            return np.zeros((0, 0), np.float32)
+        in_order = np.concatenate([found for found in answers if found is not None])
+        found = np.empty_like(in_order)
+        found[order] = in_order
+        return found
 
     def _workers(self) -> ThreadPoolExecutor | None:
         """Made when first used, and anew in a forked process, which has the threads no more."""
@@ -255,11 +177,11 @@ def single_threads(count: int) -> ThreadPoolExecutor | None:
     return pool
 
 
-def plan_batches(lengths: IntArray, tokens: int) -> Iterator[IntArray]:
+def plan_batches(lengths: IntArray, tokens: int, padding: float = 0.0) -> Iterator[IntArray]:
     """Cut rows of descending length into batches of at most `tokens` padded tokens.
 
-    A longer row is a batch of its own. A batch also ends where padding would eat an eighth of it,
-    once it is large enough (a quarter of `tokens`) to use the processor well.
+    A longer row is a batch of its own. A batch also ends where padding would eat more than a share
+    of `padding`; where some is allowed, not before it is a quarter of `tokens` large.
 
     Yields:
         Indices into `lengths`, consecutive, covering all of them.
@@ -268,19 +190,14 @@ def plan_batches(lengths: IntArray, tokens: int) -> Iterator[IntArray]:
     while start < len(lengths):
         longest = max(int(lengths[start]), 1)
         end = min(start + max(1, tokens // longest), len(lengths))
-        enough = max(1, tokens // 4 // longest)
+        enough = max(1, tokens // 4 // longest) if padding else 1
         used = np.cumsum(lengths[start:end])
         sizes = np.arange(1, end - start + 1)
-        wasteful = np.flatnonzero((used < 0.875 * longest * sizes) & (sizes > enough))
+        wasteful = np.flatnonzero((used < (1 - padding) * longest * sizes) & (sizes > enough))
         if len(wasteful):
             end = start + max(1, int(wasteful[0]))
         yield np.arange(start, end)
         start = end
-
-
-def longest_first(lengths: IntArray) -> IntArray:
-    """The order that sorts `lengths` descending; equal ones stay as they are."""
-    return np.argsort(-lengths, kind="stable")
 
 
 Row = TypeVar("Row")

@@ -17,6 +17,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from footwork.accelerator import compute_device, has_bf16
+from footwork.files.folders import MANIFEST, write_json
+from footwork.inference.rounding import FEWEST, measured_error
 from footwork.models.checkpoints import load_tokenizer
 from scripts.benchmarks.suite import (
     Benchmark,
@@ -45,7 +47,7 @@ from scripts.benchmarks.training import (
     train_with_footwork,
     train_with_trainer,
 )
-from textclf.classifier import TextClassifier
+from textclf.classifier import ClassifierOptions, TextClassifier
 
 ANSWERED_AT_ONCE = 32
 
@@ -118,6 +120,7 @@ def measure_prediction(setting: Setting) -> Iterator[Contest]:
     texts = mixed_texts(setting.size(96, 8))
     folder = save_classifier(setting.folder / "model", MINIATURE if setting.miniature else SMALL)
     spread_answers(folder, texts)
+    measure_rounding(folder, mixed_texts(2 * FEWEST))
     classifier = TextClassifier.load(folder)
     plain = pipeline("text-classification", model=str(folder), dtype=torch.float32)
     bf16 = has_bf16(compute_device())
@@ -179,6 +182,17 @@ def spread_answers(folder: Path, texts: list[str]) -> None:
         model.classifier.weight.mul_(scale)
         model.classifier.bias.mul_(scale)[1] -= scale * float(margins.median())
     model.save_pretrained(folder)
+
+
+def measure_rounding(folder: Path, texts: list[str]) -> None:
+    """Keep with a classifier what bf16 adds to its answers, as a training publishes it."""
+    bf16, exact = (
+        TextClassifier.load(folder, ClassifierOptions(precision=precision))
+        for precision in ("bf16", "float32")
+    )
+    error = measured_error(exact.rule, bf16.logits(texts), exact.logits(texts))
+    facts = {"task": exact.task, "labels": exact.labels, "max_length": exact.max_length}
+    write_json(folder / MANIFEST, facts | {"rounding": error and error.to_dict()})
 
 
 def measure_training(setting: Setting) -> Iterator[Contest]:

@@ -320,3 +320,22 @@ def test_a_metric_that_is_none_of_the_task_is_refused(
     with pytest.raises(ConfigError, match="`best_metric` must be one of accuracy, macro_f1"):
         case.train(data, tmp_path / "out", config)
     assert not list(tmp_path.glob("out*"))
+
+
+def test_what_bf16_adds_is_published_and_an_answer_depends_on_its_row_alone(
+    case: Case, base: Path, data: Path, tmp_path: Path
+) -> None:
+    config = case.config(base, num_epochs=1)
+    assert case.train_here(data, tmp_path / "few", config).manifest["rounding"] is None
+    with patch("footwork.inference.rounding.FEWEST", 4):
+        done = case.train_here(data, tmp_path / "out", config)
+    rounding = done.manifest["rounding"]
+    assert len(rounding["bias"]) == len(done.manifest["labels"])
+    assert 0 < rounding["deviation"] < 0.1
+    for precision in ("float32", "bf16", "auto"):
+        with patch("footwork.accelerator.has_bf16", return_value=True):
+            logits, asked = case.asked(tmp_path / "out", data, precision)
+        together = logits(asked)
+        np.testing.assert_array_equal(np.concatenate([logits([one]) for one in asked]), together)
+        twice = logits([*reversed(asked), *asked])
+        np.testing.assert_array_equal(twice, [*together[::-1], *together])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
-from footwork.inference.frozen import PackedLinear, can_pack, pack_layers
+from footwork.inference.frozen import PackedLinear, can_pack, pack_layers, steady_linears
 
 pytestmark = pytest.mark.skipif(
     not can_pack(torch.device("cpu"), torch.float32), reason="this build of torch cannot pack"
@@ -70,6 +70,19 @@ def test_any_number_of_rows_is_multiplied(shape: tuple[int, ...]) -> None:
     with torch.inference_mode():
         answer = PackedLinear(linear, torch.float32)(states)
     torch.testing.assert_close(answer, linear(states), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_row_is_multiplied_the_same_however_many_there_are(packs: bool) -> None:
+    states = torch.randn(40, 384)
+    linear = nn.Linear(384, 96)
+    linear.weight.data = torch.randn(96, 384)
+    with torch.inference_mode():
+        steady: nn.Module = PackedLinear(linear, torch.float32) if packs else linear
+        steady_linears(steady)
+        together = steady(states)
+        for count in (1, 2, 3, 5, 17):
+            assert torch.equal(steady(states[:count]), together[:count])
 
 
 def test_a_slice_is_multiplied_as_a_copy_of_it() -> None:

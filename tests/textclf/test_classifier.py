@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from footwork.errors import ConfigError, DataError, ModelError
+from footwork.inference.rounding import DEVIATIONS, measured_error
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier, TextRow
 
@@ -177,12 +179,44 @@ def test_abstention_follows_the_threshold(folders: dict[str, Path], tmp_path: Pa
     assert not any(a.abstained for a in loaded(strict, abstain_below=0.0).predict(TEXTS))
 
 
-def test_auto_precision_gives_the_labels_of_float32(folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])
+@pytest.mark.parametrize("long", ["truncate", "windows"])
+def test_one_text_has_one_probability_whatever_is_asked_beside_it(
+    folders: dict[str, Path], long: str, precision: str, tmp_path: Path
+) -> None:
+    texts = [f"{text} {n}" for n in range(9) for text in (*TEXTS, "the good film " * 40)]
+    exact = loaded(folders["bert"], long=long).logits(texts)
+    half = float(np.median(np.ptp(exact, axis=1)))  # every second answer is a close call
+    rounding = {"bias": [1e-3, -1e-3], "deviation": half / DEVIATIONS}
+    folder = rewrite(folders["bert"], tmp_path / "bert", rounding=rounding)
+    with patch("footwork.accelerator.has_bf16", return_value=True):
+        classifier = loaded(folder, precision=precision, long=long)
+    together = classifier.predict_proba(texts)
+    alone = np.concatenate([classifier.predict_proba([text]) for text in texts])
+    np.testing.assert_array_equal(alone, together)
+    order = np.random.default_rng(0).permutation(np.repeat(np.arange(len(texts)), 2))
+    shuffled = classifier.predict_proba([texts[row] for row in order])
+    np.testing.assert_array_equal(shuffled, together[order])
+    rows = [TextRow(str(row), texts[row]) for row in order]
+    streamed = [list(answer.probabilities.values()) for answer in classifier.stream(rows)]
+    np.testing.assert_array_equal(streamed, together[order])
+    same = np.all(classifier.logits(texts) == exact, axis=1)
+    assert same.mean() == pytest.approx({"float32": 1, "bf16": 0, "auto": 0.5}[precision], abs=0.1)
+
+
+def test_auto_precision_gives_the_labels_of_float32(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
     texts = [f"{text} {n}" for n in range(20) for text in TEXTS]
     for family in FAMILIES:
-        exact = loaded(folders[family]).predict(texts)
-        quick = loaded(folders[family], precision="auto").predict(texts)
-        assert [a.label for a in quick] == [a.label for a in exact]
+        exact, bf16 = (loaded(folders[family], precision=p) for p in ("float32", "bf16"))
+        error = measured_error(exact.rule, bf16.logits(texts[::5]), exact.logits(texts[::5]))
+        rounding = error.to_dict() if error else None
+        folder = rewrite(folders[family], tmp_path / family, rounding=rounding)
+        with patch("footwork.accelerator.has_bf16", return_value=True):
+            quick = loaded(folder, precision="auto")
+        assert [a.label for a in quick.predict(texts)] == [a.label for a in exact.predict(texts)]
+        assert not np.array_equal(quick.logits(texts), exact.logits(texts))
 
 
 def test_texts_that_are_cut_are_counted(folders: dict[str, Path]) -> None:
