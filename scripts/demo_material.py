@@ -51,7 +51,7 @@ def labelled_reviews(
 def write_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def save_pictures(folder: Path, shapes: Sequence[str], each: int, seed: int) -> None:
