@@ -1,10 +1,10 @@
-"""Make what the demo works on: messages to a shop, and drawn pictures.
+"""Make what the demo works on: reviews of a hotel, and drawn pictures.
 
     python -m scripts.demo_material FOLDER
 
-`messages/train.csv` and `messages/test.csv` are labelled by the desk that answers them, `new.csv`
-has no labels. `photos` and `unseen` show known shapes and two that the model never saw, one
-sub-folder a shape; `examples` are there to teach those two.
+`meaning` and `words` hold reviews, `train.csv` and `test.csv`, labelled by whether the guest was
+happy on the whole; `new.csv` has no labels. `photos` and `unseen` show known shapes and two that
+the model never saw, one sub-folder a shape; `examples` are there to teach those two.
 """
 
 from __future__ import annotations
@@ -18,34 +18,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.tiny.drawing import UNSEEN_SHAPES, draw, random_scene
-from scripts.tiny.opinions import fill_in
+from scripts.tiny.opinions import ARTICLE, fill_in
 
-TRAIN_ROWS, TEST_ROWS = 160, 20  # a label
+ROWS = {"words": (300, 80), "meaning": (900, 210)}  # of each table, to learn from and to test on
 SEED = 0
 KNOWN = ("star", "heart", "circle", "triangle")
 EXAMPLES, NEW = 10, 12  # pictures of each shape
 
 
-def labelled_rows(
-    sentences: Mapping[str, Sequence[str]], parts: Mapping[str, str], per_label: int
+def labelled_reviews(
+    sentences: Sequence[str], named: Mapping[str, str], opinions: tuple[str, str], count: int
 ) -> list[tuple[str, str]]:
-    """So many different messages a label, from its sentences in turn, shuffled."""
+    """So many different reviews and their labels, from the sentences in turn, shuffled.
+
+    Each sentence is used for either label, so that no word of its own tells.
+    """
     generator = random.Random(SEED)
-    rows = []
-    for label, patterns in sentences.items():
-        texts: dict[str, None] = {}
-        turns = itertools.cycle(patterns)
-        while len(texts) < per_label:
-            texts[fill_in(f"HELLO{next(turns)}BYE", parts, generator)] = None
-        rows += [(text, label) for text in texts]
-    generator.shuffle(rows)
-    return rows
+    rows: dict[str, str] = {}
+    sides = {"happy": opinions, "unhappy": opinions[::-1]}
+    turns = itertools.cycle(itertools.product(sentences, sides))
+    while len(rows) < count:
+        sentence, label = next(turns)
+        own, other = sides[label]
+        text = fill_in(sentence, {**named, "OWN": own, "OTHER": other}, generator)
+        text = ARTICLE.sub(r"\1n ", text)
+        rows[text[0].upper() + text[1:]] = label
+    shuffled = list(rows.items())
+    generator.shuffle(shuffled)
+    return shuffled
 
 
 def write_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def save_pictures(folder: Path, shapes: Sequence[str], each: int, seed: int) -> None:
@@ -59,10 +65,14 @@ def save_pictures(folder: Path, shapes: Sequence[str], each: int, seed: int) -> 
 
 
 def main(folder: Path) -> None:
-    words = tomllib.loads(Path(__file__).with_name("demo_messages.toml").read_text("utf-8"))
-    for name, per_label in (("train", TRAIN_ROWS), ("test", TEST_ROWS)):
-        rows = labelled_rows(words[name], words["parts"], per_label)
-        write_table(folder / "messages" / f"{name}.csv", [("text", "label"), *rows])
+    words = tomllib.loads(Path(__file__).with_name("demo_reviews.toml").read_text("utf-8"))
+    for table, counts in ROWS.items():
+        for part, count in zip(("train", "test"), counts, strict=True):
+            # Only where meaning is asked for are the words of the test new.
+            spoken = words[part if table == "meaning" else "train"]
+            opinions = (spoken["GOOD"], spoken["BAD"])
+            rows = labelled_reviews(words[part][table], words["named"], opinions, count)
+            write_table(folder / table / f"{part}.csv", [("text", "label"), *rows])
     write_table(folder / "new.csv", [("text",), *((text,) for text in words["new"])])
     save_pictures(folder / "photos", KNOWN, NEW, seed=1)
     save_pictures(folder / "examples", UNSEEN_SHAPES, EXAMPLES, seed=2)
