@@ -101,7 +101,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             found = {
                 "learning_rate": recipe.source,
                 "num_epochs": recipe.epochs_source or recipe.source,
-                "best_metric": "the task",
+                "best_metric": "the labels",
             }
         settled = replace(self, **values)
         sources = {}

@@ -30,6 +30,7 @@ from footwork.arrays import FloatArray
 from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.decision import rule_of
+from footwork.evaluation.metrics import PRIMARY_METRIC
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
 from footwork.files.faults import counted
 from footwork.files.folders import (
@@ -81,6 +82,8 @@ from footwork.training.run import (
 )
 
 PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
+RARE = 4
+"""A class is rare that has less than its even share divided by this."""
 FEW_ROWS = 50
 """Validation rows, below which neither a step nor a temperature is chosen by them."""
 
@@ -306,6 +309,7 @@ def settle(
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
+        own |= {"best_metric": config.best_metric or choosing_metric(data)}
     length = counted(rows, task.noun.removesuffix("s"))
     settled, sources, said = config.settled(data.task, recipe, length, own)
     return settled, sources, (said, *more) if said else more
@@ -356,6 +360,21 @@ def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[s
     mean, spread = learner.scale or (0.0, 1.0)
     metrics = quick_metrics(learner.data.task, targets, logits * spread + mean)
     return metrics | {"loss": metrics["loss"] / spread**2}
+
+
+def choosing_metric(data: LabelledData) -> str:
+    """The metric of the validation rows by which a checkpoint is chosen.
+
+    Where a class is rare, accuracy hardly sees it. Of several labels the thresholds are found
+    afterwards, so what counts is how they rank.
+    """
+    if data.task == MULTI_LABEL:
+        return "mean_average_precision"
+    if data.task == SINGLE_LABEL:
+        counts = np.bincount(data.splits["train"].targets, minlength=len(data.labels))
+        if counts.min() * len(counts) * RARE < counts.sum():
+            return "macro_f1"
+    return PRIMARY_METRIC[data.task]
 
 
 def is_few(data: LabelledData) -> bool:

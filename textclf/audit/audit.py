@@ -99,8 +99,9 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
             raise
         said = (f"Tokens, time and memory are those of `tiny`. {error}",)
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
-    rates, rows = METHODS[config.method].rates["text"], len(labelled.train)
-    recipe = recipe_for(rates, model.size.encoder_parameters, rows, config.batch_size)
+    rates, rows = METHODS[config.method].rates.get("text"), len(labelled.train)
+    size, batch = model.size.encoder_parameters, config.batch_size
+    recipe = None if rates is None else recipe_for(rates, size, rows, batch)
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)
     own |= {"mixed_precision": precision}
