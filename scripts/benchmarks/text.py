@@ -19,7 +19,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from footwork.accelerator import compute_device, has_bf16
 from footwork.files.folders import MANIFEST, write_json
 from footwork.inference.rounding import FEWEST, measured_error
-from footwork.models.checkpoints import load_tokenizer
+from footwork.inference.sequences import InferenceConfig, SequenceModel
+from footwork.inference.tokens import tokenize
+from footwork.methods.head import solve
+from footwork.models.checkpoints import load_classifier, load_tokenizer
+from footwork.models.pooling import FeatureReader
+from footwork.training.job import row_loss
 from scripts.benchmarks.suite import (
     Benchmark,
     Contest,
@@ -48,6 +53,8 @@ from scripts.benchmarks.training import (
     train_with_trainer,
 )
 from textclf.classifier import ClassifierOptions, TextClassifier
+from textclf.config import TrainConfig
+from textclf.data import load_data
 
 ANSWERED_AT_ONCE = 32
 
@@ -253,29 +260,22 @@ def measure_accuracy(setting: Setting) -> Iterator[Contest]:
 
 
 def measure_head(setting: Setting) -> Iterator[Contest]:
-    """`head`: what an epoch costs once the features of the first are there."""
-    epochs = 6
-    given = course(setting, rows=setting.size(480, 96), learning_rate=1e-3, epochs=epochs)
-    parts: dict[str, float] = {}
-
-    def part(name: str) -> float:
-        if name not in parts:  # both parts of a round are of one training
-            run = train_with_footwork(given, "head")
-            steps = len(run.starts) // epochs
-            parts["first"] = run.starts[steps] - run.began
-            parts["later"] = (run.starts[-steps] - run.starts[steps]) / (epochs - 2)
-        return parts.pop(name)
-
-    first = Peer(
-        name="the first epoch, features included", measure=partial(part, "first"), target=50
+    """`head`: what its solution costs, search for the penalty included, beside the one pass."""
+    given = course(setting, rows=setting.size(2000, 96), learning_rate=1e-3)
+    data, config = load_data(given.table, TrainConfig()), InferenceConfig(precision="float32")
+    model, _ = load_classifier(str(given.model), labels=data.labels, task=data.task)
+    texts = tokenize(load_tokenizer(str(given.model)), data.train.texts, None, 256)
+    reader = SequenceModel(FeatureReader(model), config)
+    features, targets = torch.from_numpy(reader.logits(texts)), data.train.targets
+    answer = partial(
+        solve, features, torch.from_numpy(targets), len(data.labels), row_loss(data.task), targets
     )
-    yield Contest(
-        name="head_later_epoch",
-        unit="s",
-        own=partial(part, "later"),
-        peers=(first,),
-        warm_up=False,
+    one_pass = Peer(
+        name="the one pass over the texts",
+        measure=lambda: seconds(lambda: reader.logits(texts)),
+        target=5,
     )
+    yield Contest(name="head_solved", unit="s", own=lambda: seconds(answer), peers=(one_pass,))
 
 
 def measure_memory(setting: Setting) -> Iterator[Contest]:

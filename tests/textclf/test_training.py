@@ -313,7 +313,7 @@ def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path
         train_module.fit(replace(learner, config=config), rows, tmp_path, None, lambda _: None)
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "head"])
+@pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_benchmark_trains_where_bf16_is_quick(
     method: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
