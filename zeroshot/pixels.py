@@ -40,7 +40,6 @@ from footwork.finetuning.task import (
     logits_of,
 )
 from footwork.images.ahead import made_ahead
-from footwork.models.heads import output_layer_name
 from footwork.models.pooling import FeatureReader
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
@@ -226,8 +225,7 @@ def readable(data: InputData, faults: dict[Path, str]) -> InputData:
 class DecodedImages(EncodedRows):
     """Pictures decoded once, in a file of a run; made with what the pretrained model says of them.
 
-    The baselines are judged before the training, which changes the model; a new head begins as the
-    linear probe.
+    The baselines are judged before the training, which changes the model.
     """
 
     data: InputData
@@ -282,12 +280,11 @@ class DecodedImages(EncodedRows):
             named = _logits_by_names(data, judged, learner)
             logits |= {} if named is None else {"zero_shot": named}
         with suppress(ModelError):  # of a model without one linear output layer
-            output = model.get_submodule(output_layer_name(model))
-            read = logits_of(self, FeatureReader(model), reported, learner.config.mixed_precision)
-            probe = solve_output(learner, self)
-            if not learner.head.kept:
-                probe.put_into(output)
-            logits["linear_probe"] = read @ probe.weight.T.numpy() + probe.bias.numpy()
+            reader, precision = FeatureReader(model), learner.config.mixed_precision
+            read = logits_of(self, reader, reported, precision)
+            self.solution = solve_output(learner, self)
+            weights = self.solution.weight.T.numpy()
+            logits["linear_probe"] = read @ weights + self.solution.bias.numpy()
         wait_for_everyone()
         if not is_main_process():
             return {}

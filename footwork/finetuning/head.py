@@ -8,17 +8,18 @@ import numpy as np
 import torch
 
 from footwork.accelerator import compute_device, is_main_process, share_from_main
+from footwork.errors import ModelError
 from footwork.evaluation.splits import strata
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, logits_of
+from footwork.finetuning.task import EncodedRows, LabelledData, Learner, logits_of
 from footwork.methods.head import LinearSolution, held_out_loss, solve
+from footwork.methods.table import METHODS
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
 from footwork.training.job import LossFunction, balanced_weights, row_loss
-from footwork.training.run import TrainingOutcome
 
-_SAMPLE = 2000
-"""Training rows by which the reading is chosen."""
+_SAMPLE, _BEGIN = 2000, 10_000
+"""Training rows by which the reading is chosen, and by which a head begins."""
 _WORDS = {
     "own": "what the model's own head reads",
     "first": "the state of the first token",
@@ -26,28 +27,52 @@ _WORDS = {
 }
 
 
-def solve_head(learner: Learner, rows: EncodedRows, notify: Notify) -> TrainingOutcome:
-    """Choose what the output layer of `learner.model` reads, and solve it, in place."""
+def solve_head(learner: Learner, rows: EncodedRows) -> tuple[int, str]:
+    """Choose what the output layer of `learner.model` reads, and solve it, in place.
+
+    Where the encoder is trained from there on, a random head would spoil it first.
+
+    Source: LP-FT, Kumar et al. 2022, section 3 (arXiv:2202.10054).
+
+    Returns:
+        Iterations, and what to say of it, one sentence.
+    """
     learner.model.to(compute_device())
-    notify("computing the encoder's features")
     reading = choose_reading(learner, rows)
-    solution = solve_output(learner, rows)
+    known = rows.solution if reading == "own" else None
+    solution = known or solve_output(learner, rows)
     solution.put_into(learner.model.get_submodule(output_layer_name(learner.model)))
-    note = (
-        f"The head reads {_WORDS[reading]}; its penalty, C = {solution.strength:.2g}, was found by "
+    only = METHODS[learner.config.method].features_once
+    return solution.iterations, (
+        f"The head {'' if only else 'begins solved on the frozen encoder: it '}reads "
+        f"{_WORDS[reading]}; its penalty, C = {solution.strength:.2g}, was found by "
         "cross-validation on the training rows."
     )
-    notify(note)
-    return TrainingOutcome([], solution.iterations, None, (note,))
+
+
+def can_be_solved(learner: Learner) -> bool:
+    """Whether a head is to begin solved: it is new, on a pretrained encoder, and linear."""
+    method = METHODS[learner.config.method]
+    try:
+        output_layer_name(learner.model)
+    except ModelError:
+        return False
+    return method.pretrained and not learner.head.kept
 
 
 def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
-    """The best output layer on what that of `learner.model` reads now."""
+    """The best output layer on what that of `learner.model` reads now.
+
+    Of many rows a part tells where a head begins; one that trains alone is told by all.
+    """
     config, data = learner.config, rows.data
-    features = logits_of(rows, FeatureReader(learner.model), "train", config.mixed_precision)
+    count, alone = len(data.splits["train"]), METHODS[config.method].features_once
+    every = 1 if alone else -(-count // _BEGIN)
+    reader = FeatureReader(learner.model)
+    features = logits_of(rows, reader, "train", config.mixed_precision, every)
     found = None
     if is_main_process():
-        targets = data.splits["train"].targets
+        targets = data.splits["train"].targets[::every]
         found = solve(
             torch.from_numpy(features),
             torch.from_numpy(learner.learned(targets)),

@@ -24,6 +24,7 @@ from footwork.evaluation.result import Evaluation
 from footwork.finetuning.config import FinetuningConfig
 from footwork.inference.halving import ElasticBatch
 from footwork.methods.adaptation import encoder_of
+from footwork.methods.head import LinearSolution
 from footwork.methods.table import METHODS, Recipe, recipe_for
 from footwork.models.heads import HeadOrigin
 from footwork.options import Precision
@@ -170,6 +171,8 @@ class EncodedRows(ABC):
     """
 
     noun: ClassVar[str] = "row"
+    solution: LinearSolution | None = None
+    """The best output layer on what the pretrained model's reads, where it is known already."""
 
     def __init__(self, data: LabelledData) -> None:
         self.data = data

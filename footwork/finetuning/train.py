@@ -8,7 +8,7 @@ has succeeded.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from footwork.files.folders import (
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.head import loss_of, solve_head
+from footwork.finetuning.head import can_be_solved, loss_of, solve_head
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import (
@@ -221,9 +221,10 @@ def cost_of(
     model: Any, outcome: TrainingOutcome, began: float, resume: Path | None
 ) -> dict[str, Any]:
     """What a run has taken so far, begun at a time of the monotonic clock."""
-    sizes = [(model.size, True)]
     if isinstance(model, torch.nn.Module):
         sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    else:
+        sizes = [(model.size, True)]
     return {
         "seconds": time.monotonic() - began,
         "resumed": resume is not None,
@@ -328,9 +329,15 @@ def fit(
     if not method.has_model:
         return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
+    notes: tuple[str, ...] = ()
+    if can_be_solved(learner):
+        notify("computing the features of the frozen encoder, for the head")
+        iterations, note = solve_head(learner, rows)
+        notify(note)
+        notes = (note,)
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if method.features_once:
-        return model.to(device), solve_head(learner, rows, notify)
+        return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()
     judged = partial(judge, learner, data.splits["validation"].targets)
     with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
@@ -352,7 +359,7 @@ def fit(
             resting=partial(method.adaptation.resting, model),
         )
         outcome = run_training(job, config, run, resume)
-    return model.to(device), outcome
+    return model.to(device), replace(outcome, notes=notes)
 
 
 def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[str, float]:

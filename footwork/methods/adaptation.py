@@ -157,14 +157,29 @@ def encoder_of(model: PreTrainedModel) -> nn.Module:
 def head_names(model: PreTrainedModel) -> list[str]:
     """The modules that classification adds to an encoder, new and therefore always trained.
 
-    A pooler inside the encoder counts: plain checkpoints often lack its weights.
+    A pooler inside the encoder counts: plain checkpoints often lack its weights. So does a layer
+    that averages, see `footwork.models.pooling`.
     """
     encoder = encoder_name(model)
     pooler = f"{encoder}.pooler"
     children = dict(model.named_children())
     children[pooler] = getattr(children.pop(encoder), "pooler", None) or nn.Identity()
     order = [pooler, *(name for name in children if name != pooler)]
-    return [name for name in order if any(True for _ in children[name].parameters())]
+    names = [name for name in order if any(True for _ in children[name].parameters())]
+    if getattr(model.config, "mean_layer", False) and (stack := layer_stack(model)):
+        names.insert(0, f"{stack}.{model.config.num_hidden_layers - 1}")
+    return names
+
+
+def layer_stack(model: PreTrainedModel) -> str | None:
+    """The list of the encoder's layers, as many as its configuration says; None without one."""
+    depth = getattr(model.config, "num_hidden_layers", None)
+    stacks = [
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, nn.ModuleList) and len(part) == depth
+    ]
+    return stacks[0] if len(stacks) == 1 else None
 
 
 def parameter_groups(

@@ -77,10 +77,10 @@ class Peft(Adaptation):
                 "linear ones or convolutions. "
                 f"Use --method {methods_where(lambda method: method.adapter is None)}."
             )
-        patterns = set()
+        patterns, everything = set(), {name for name, _ in model.named_modules()}
         for name in names:
             pattern = re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name))
-            others = any(re.fullmatch(pattern, each) for each in layers.keys() - names)
+            others = any(re.fullmatch(pattern, each) for each in everything - names)
             patterns.add(re.escape(name) if others else pattern)
         return f"({'|'.join(sorted(patterns))})"
 

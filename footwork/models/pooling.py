@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from footwork.methods.adaptation import head_names
+from footwork.methods.adaptation import head_names, layer_stack
 from footwork.models.heads import output_layer_name
 
 READINGS = ("own", "first", "mean")
@@ -81,21 +81,30 @@ def let_head_read(model: Any, reading: str) -> bool:
     if hasattr(model.config, "classifier_pooling"):
         model.config.classifier_pooling = "mean" if reading == "mean" else "cls"
         return True
+    last = model.get_submodule(output_layer_name(model))
+    dense = [
+        part
+        for name in head_names(model)
+        for part in model.get_submodule(name).modules()
+        if isinstance(part, nn.Linear) and part is not last
+    ]
+    if len(dense) > 1 or any(part.weight.shape != last.weight.shape[1:] * 2 for part in dense):
+        return False
     if reading == "mean" and not _append_mean(model):
         return False
-    return _hand_on(model)
+    for part in dense:
+        _hand_on(model, part)
+    return True
 
 
 @torch.no_grad()
 def _append_mean(model: Any) -> bool:
     """Append a layer that gives the first token the mean; False, all unchanged, if it would not."""
-    base, depth = model.base_model, model.config.num_hidden_layers
-    stacks = [
-        part for part in base.modules() if isinstance(part, nn.ModuleList) and len(part) == depth
-    ]
-    if len(stacks) != 1:
+    name = layer_stack(model)
+    if name is None:
         return False
-    layer = copy.deepcopy(stacks[0][-1])
+    base, stack = model.base_model, model.get_submodule(name)
+    layer = copy.deepcopy(stack[-1])
     for parameter in layer.parameters():
         parameter.zero_()
     for name, part in layer.named_modules():
@@ -108,37 +117,25 @@ def _append_mean(model: Any) -> bool:
     given = {"input_ids": ids, "attention_mask": (ids > 0).long()}
     model.eval()
     before = base(**given).last_hidden_state
-    stacks[0].append(layer)
+    stack.append(layer)
     after = base(**given).last_hidden_state[:, 0]
-    means = [
-        states[: int(count)].mean(0) for states, count in zip(before, (ids > 0).sum(1), strict=True)
-    ]
-    wanted = _MEAN_WEIGHT * torch.stack(means) + before[:, 0]
+    means = torch.stack([states[row > 0].mean(0) for states, row in zip(before, ids, strict=True)])
+    wanted = _MEAN_WEIGHT * means + before[:, 0]
     spread = wanted.std(1, correction=0, keepdim=True)
     if not torch.allclose(after, (wanted - wanted.mean(1, keepdim=True)) / spread, atol=1e-3):
-        del stacks[0][-1]
+        del stack[-1]
         return False
-    model.config.num_hidden_layers = depth + 1
+    model.config.num_hidden_layers += 1
+    model.config.mean_layer = True
     return True
 
 
 @torch.no_grad()
-def _hand_on(model: Any) -> bool:
+def _hand_on(model: Any, dense: Any) -> None:
     """Let the dense layer in front of the output layer hand on the state of the first token."""
-    last = model.get_submodule(output_layer_name(model))
-    dense = [
-        part
-        for name in head_names(model)
-        for part in model.get_submodule(name).modules()
-        if isinstance(part, nn.Linear) and part is not last
-    ]
-    if len(dense) > 1 or any(part.weight.shape != last.weight.shape[1:] * 2 for part in dense):
-        return False
-    for part in dense:
-        part.weight.zero_()
-        part.bias.fill_(_LIFT)
-        # What is squashed, as by a tanh, stays around 0.
-        seen = FeatureReader(model)(input_ids=torch.tensor(_PROBE[:1], device=model.device)).logits
-        part.bias.fill_(_LIFT if float(seen.mean()) > 1 else 0.0)
-        part.weight.copy_(_GENTLE * torch.eye(*part.weight.shape))
-    return True
+    dense.weight.zero_()
+    dense.bias.fill_(_LIFT)
+    # What is squashed, as by a tanh, stays around 0.
+    seen = FeatureReader(model)(input_ids=torch.tensor(_PROBE[:1], device=model.device)).logits
+    dense.bias.fill_(_LIFT if float(seen.mean()) > 1 else 0.0)
+    dense.weight.copy_(_GENTLE * torch.eye(*dense.weight.shape))
