@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from footwork.errors import ConfigError
 from footwork.help_page import METHOD, MODEL, OUTPUT, RATE, SPEED
-from footwork.methods.table import METHODS, AdaptationConfig
+from footwork.methods.table import AdaptationConfig
 
 Precision = Literal["auto", "bf16", "float32"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -102,7 +102,7 @@ class PublishConfig(AdaptationConfig):
             ConfigError: One is out of range.
         """
         AdaptationConfig.__post_init__(self)
-        adapter = METHODS[self.method].adapter
+        adapter = self.way.adapter
         if self.merge and adapter is not None and not adapter.merges:
             raise ConfigError(
                 f"`merge` is impossible with --method {self.method}: its adapter changes no weight "
@@ -112,12 +112,12 @@ class PublishConfig(AdaptationConfig):
     @property
     def publishes_adapter(self) -> bool:
         """Whether the folder needs its base."""
-        return METHODS[self.method].adapter is not None and not self.merge
+        return self.way.adapter is not None and not self.merge
 
     @property
     def merge_note(self) -> str | None:
         """What to say of `merge` where there is no adapter, one sentence."""
-        if not self.merge or METHODS[self.method].adapter is not None:
+        if not self.merge or self.way.adapter is not None:
             return None
         return f"--merge has no adapter to merge: {self.method} gives a plain folder."
 

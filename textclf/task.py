@@ -21,7 +21,7 @@ from footwork.finetuning.train import train as train_task
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
-from footwork.methods.table import METHODS, methods_where
+from footwork.methods.table import methods_where
 from footwork.models.checkpoints import (
     load_classifier,
     load_shape,
@@ -69,7 +69,7 @@ def train(
         FootworkError: As `footwork.finetuning.train.train`.
     """
     config = config or TrainConfig()
-    task = TextTask() if METHODS[config.method].has_model else LinearTask()
+    task = TextTask() if config.way.has_model else LinearTask()
     return train_task(task, data, out, config, existing=existing, notify=notify)
 
 

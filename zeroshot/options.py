@@ -265,7 +265,7 @@ class FinetuneConfig(FinetuningConfig):
     @property
     def augmentation(self) -> Augment:
         """`augment`, for the method."""
-        return "none" if METHODS[self.method].features_once else self.augment
+        return "none" if self.way.features_once else self.augment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.files.faults import counted
 from footwork.help_page import MODEL, RATE
-from footwork.methods.table import METHODS, AdaptationConfig, Recipe
+from footwork.methods.table import AdaptationConfig, Recipe
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
 
@@ -47,7 +47,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         if not 0 <= self.label_smoothing < 1:
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)
-        if METHODS[self.method].has_model:
+        if self.way.has_model:
             return
         for field in fields(self):
             value = getattr(self, field.name)
@@ -60,7 +60,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def told(self) -> dict[str, Any]:
         """Every setting that means something to the method, by name."""
-        has_model = METHODS[self.method].has_model
+        has_model = self.way.has_model
         return {n: v for n, v in asdict(self).items() if has_model or n not in _OF_A_MODEL}
 
     def settled(
@@ -115,9 +115,9 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def _plan_in_words(self, settled: Self, sources: dict[str, str], length: str) -> str | None:
         """Rate and length, and where they come from."""
-        if not METHODS[self.method].has_model:
+        if not self.way.has_model:
             return None
-        if METHODS[self.method].features_once:
+        if self.way.features_once:
             stated = [name for name in _OF_STEPS if getattr(self, name) is not None]
             idle = f"; {' and '.join(stated)} mean nothing to it" if stated else ""
             return f"{self.method}: solved to its optimum on features of {length}{idle}"

@@ -13,7 +13,6 @@ from footwork.evaluation.splits import strata
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.task import EncodedRows, LabelledData, Learner, logits_of
 from footwork.methods.head import LinearSolution, held_out_loss, solve
-from footwork.methods.table import METHODS
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
 from footwork.training.job import LossFunction, balanced_weights, row_loss
@@ -42,7 +41,7 @@ def solve_head(learner: Learner, rows: EncodedRows) -> tuple[int, str]:
     known = rows.solution if reading == "own" else None
     solution = known or solve_output(learner, rows)
     solution.put_into(learner.model.get_submodule(output_layer_name(learner.model)))
-    only = METHODS[learner.config.method].features_once
+    only = learner.config.way.features_once
     return solution.iterations, (
         f"The head {'' if only else 'begins solved on the frozen encoder: it '}reads "
         f"{_WORDS[reading]}; its penalty, C = {solution.strength:.2g}, was found by "
@@ -52,7 +51,7 @@ def solve_head(learner: Learner, rows: EncodedRows) -> tuple[int, str]:
 
 def can_be_solved(learner: Learner) -> bool:
     """Whether a head is to begin solved: it is new, on a pretrained encoder, and linear."""
-    method = METHODS[learner.config.method]
+    method = learner.config.way
     try:
         output_layer_name(learner.model)
     except ModelError:
@@ -66,7 +65,7 @@ def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
     Of many rows a part tells where a head begins; one that trains alone is told by all.
     """
     config, data = learner.config, rows.data
-    count, alone = len(data.splits["train"]), METHODS[config.method].features_once
+    count, alone = len(data.splits["train"]), config.way.features_once
     every = 1 if alone else -(-count // _BEGIN)
     reader = FeatureReader(learner.model)
     features = logits_of(rows, reader, "train", config.mixed_precision, every)

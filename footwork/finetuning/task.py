@@ -25,7 +25,7 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.inference.halving import ElasticBatch
 from footwork.methods.adaptation import encoder_of
 from footwork.methods.head import LinearSolution
-from footwork.methods.table import METHODS, Recipe, recipe_for
+from footwork.methods.table import Recipe, recipe_for
 from footwork.models.heads import HeadOrigin
 from footwork.options import Precision
 
@@ -272,7 +272,7 @@ class Task(ABC):
 
         None where the method takes no steps.
         """
-        rates = METHODS[config.method].rates.get(self.kind)
+        rates = config.way.rates.get(self.kind)
         if rates is None:
             return None
         return recipe_for(rates, self.encoder_size(model), rows, config.batch_size)

@@ -56,7 +56,6 @@ from footwork.finetuning.task import (
     logits_of,
 )
 from footwork.methods.adaptation import parameter_groups
-from footwork.methods.table import METHODS
 from footwork.models.checkpoints import model_commit, save_model
 from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
 from footwork.models.hub import resolve_model_id
@@ -246,16 +245,17 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     """
     preparation = task.open(config)
     data = task.read(source, config)
+    config, why = config.chosen(len(data.splits["train"]))
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
-    if METHODS[config.method].features_once or not METHODS[config.method].pretrained:
+    if config.way.features_once or not config.way.pretrained:
         head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
     scale = begin_output(data, config, model, kept=head.kept)
     settled, sources, said = settle(task, data, config, preparation, model)
-    for sentence in filter(None, (*said, config.merge_note, head.note)):
+    for sentence in filter(None, (*why, *said, config.merge_note, head.note)):
         notify(sentence)
     base_id, revision = "", None
-    if METHODS[config.method].has_model:
+    if config.way.has_model:
         base_id = resolve_model_id(config.model_id, task.presets)
         revision = model_commit(base_id, config.revision)
     return Learner(
@@ -278,7 +278,7 @@ def begin_output(
 ) -> tuple[float, float] | None:
     """Put an output layer where its training begins; `Learner.scale` of a regression."""
     targets = data.splits["train"].targets
-    if not METHODS[config.method].has_model:
+    if not config.way.has_model:
         return None
     if data.task == MULTI_LABEL and not kept and config.class_weights == "none":
         start_output(model, frequency_logits(data.task, len(data.labels), targets))
@@ -306,7 +306,7 @@ def settle(
     """
     rows, recipe = len(data.splits["train"]), None
     own, more = task.settle(config, preparation, model)
-    if METHODS[config.method].has_model:
+    if config.way.has_model:
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
@@ -325,7 +325,7 @@ def fit(
         The trained model, as the method adapted it, and how training went. Of a regression it
         gives amounts by `Learner.scale` still, as its checkpoints do.
     """
-    config, data, method = learner.config, rows.data, METHODS[learner.config.method]
+    config, data, method = learner.config, rows.data, learner.config.way
     if not method.has_model:
         return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from footwork.errors import ConfigError
-from footwork.methods.table import METHODS, AdaptationConfig
+from footwork.methods.table import AUTO, METHODS, AdaptationConfig
 from footwork.models.deberta import accelerate_attention
 
 _HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
@@ -126,7 +126,8 @@ def require_adaptable(
     if checkpointing and not model.supports_gradient_checkpointing:
         name = type(model).__name__
         raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
-    METHODS[config.method].adaptation.require(model, config)
+    if config.method != AUTO:
+        config.way.adaptation.require(model, config)
 
 
 def adaptation_of(model: Any) -> Adaptation:

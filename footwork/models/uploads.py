@@ -30,7 +30,7 @@ from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, is_local, public_document
-from footwork.methods.table import METHODS, Method, adapter_in
+from footwork.methods.table import Method, adapter_in
 from footwork.models.downloads import ask_hub
 from footwork.options import PublishConfig
 
@@ -54,7 +54,7 @@ def require_publishable(config: PublishConfig, base: str) -> None:
             f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
         ) from error
     if config.publishes_adapter:
-        _require_public_base(base, METHODS[config.method])
+        _require_public_base(base, config.way)
 
 
 def writable_repository(name: str) -> str:

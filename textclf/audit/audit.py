@@ -14,7 +14,7 @@ from footwork.evaluation.text import WIDTH, aligned, display_width, duration, sh
 from footwork.files.faults import counted, shortened
 from footwork.finetuning.config import FinetuningConfig
 from footwork.inference.tokens import room_for_texts
-from footwork.methods.table import METHODS, recipe_for
+from footwork.methods.table import recipe_for
 from footwork.tables.labels import REGRESSION
 from textclf.audit.cost import Cost, ModelSize, estimate_cost
 from textclf.audit.findings import (
@@ -88,7 +88,8 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     """
     config = config or TrainConfig()
     labelled = load_data(data, replace(config, keep_going=True))
-    if not METHODS[config.method].has_model:
+    config, why = config.chosen(len(labelled.train))
+    if not config.way.has_model:
         config.settled(labelled.task, None, "", {})
         return audit_data(labelled)
     said: tuple[str, ...] = ()
@@ -99,14 +100,14 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
             raise
         said = (f"Tokens, time and memory are those of `tiny`. {error}",)
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
-    rates, rows = METHODS[config.method].rates.get("text"), len(labelled.train)
+    rates, rows = config.way.rates.get("text"), len(labelled.train)
     size, batch = model.size.encoder_parameters, config.batch_size
     recipe = None if rates is None else recipe_for(rates, size, rows, batch)
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)
     own |= {"mixed_precision": precision}
     settled, _, how = config.settled(labelled.task, recipe, counted(rows, "row"), own)
-    labelled = replace(labelled, notes=(*labelled.notes, *said, str(how), *cut))
+    labelled = replace(labelled, notes=(*labelled.notes, *said, *why, str(how), *cut))
     return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))
 
 

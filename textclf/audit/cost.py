@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.finetuning.config import FinetuningConfig
-from footwork.methods.table import METHODS
 
 Lengths = NDArray[np.int64]
 
@@ -115,7 +114,7 @@ def estimate_cost(
         validation: The same, read at the end of each epoch, the last one whole or not.
     """
     device, flops = _matrix_rate(config.mixed_precision)
-    method = METHODS[config.method]
+    method = config.way
     # Each text is as long as the longest of its batch, which has texts of like length.
     longest_first = np.sort(train)[::-1]
     padded = np.repeat(longest_first[:: config.batch_size], config.batch_size)[: len(train)]
