@@ -17,7 +17,7 @@ from footwork.cli import main
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.merge import merge_adapter
 from footwork.methods.adaptation import Adaptation
-from footwork.methods.table import METHODS, AdaptationConfig, recipe_for
+from footwork.methods.table import AUTO, FEW, METHODS, OF_FEW, USUAL, AdaptationConfig, recipe_for
 from footwork.models.uploads import push_folder
 from tests.models import build_base
 from tests.runs import finetune_here, train_here
@@ -65,11 +65,10 @@ def test_no_other_file_knows_a_method_by_its_name() -> None:
 
 
 def test_the_readme_names_every_method_and_what_it_trains() -> None:
-    names = r"\|".join(METHODS)
+    names = r"\|".join((AUTO, *METHODS))
     row = next(line for line in README.splitlines() if line.startswith("| method |"))
-    default, *others = METHODS
-    told = [f"`{default}` (default): {METHODS[default].trains}"]
-    told += [f"`{name}`: {METHODS[name].trains}" for name in others]
+    told = [f"`{AUTO}` (default): {OF_FEW} below {FEW:,} training rows, else {USUAL}"]
+    told += [f"`{name}`: {method.trains}" for name, method in METHODS.items()]
     assert f"`--method {names}`" in row
     assert row.endswith(f"| {'; '.join(told)} |")
 
@@ -82,7 +81,7 @@ def test_help_names_every_method_and_what_it_trains(
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for name, method in METHODS.items():
         assert f"{name}: {method.trains}" in shown
-    assert f"[choices: {', '.join(METHODS)}]" in shown
+    assert f"[choices: {', '.join((AUTO, *METHODS))}]" in shown
     assert main([*command, "a", "b", "--method", "magic"]) == 2
     said = capsys.readouterr().err
     assert all(f'"{name}"' in said for name in METHODS)

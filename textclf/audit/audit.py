@@ -23,6 +23,7 @@ from textclf.audit.findings import (
     class_counts,
     class_findings,
     label_findings,
+    size_findings,
     text_findings,
 )
 from textclf.audit.model import open_model
@@ -132,6 +133,7 @@ def audit_data(
         tokens = {name: count_tokens(split, vocabulary) for name, split in splits.items()}
     findings = (
         *bad_row_findings(data),
+        *size_findings(data),
         *class_findings(data),
         *label_findings(data),
         *text_findings(data),

@@ -16,6 +16,7 @@ from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from textclf.data import UNSEEN_LABEL, Examples, LabelledData, lacks_text, text_groups
 
 _FEW_ROWS = 10
+_SMALL = 300
 _IMBALANCE = 10
 _SHOWN_LABELS = 8
 
@@ -98,6 +99,20 @@ def _constant_findings(data: LabelledData, counts: Mapping[str, int]) -> Iterato
         )
         details = {"labels": constant}
         yield Finding("constant_labels", "error" if every else "warning", message, details=details)
+
+
+def size_findings(data: LabelledData) -> Iterator[Finding]:
+    """So few rows that the figures are a matter of luck."""
+    rows, judged = len(data.train), len(data.test or data.validation)
+    if rows < _SMALL:
+        # Half a 95 % interval where half of the answers are right, at worst.
+        points = round(98 / max(judged, 1) ** 0.5)
+        message = (
+            f"Only {counted(rows, 'row')} to train on: another draw of them may be several points "
+            f"better or worse, and {counted(judged, 'row')} tell an accuracy to {points} points "
+            "either way. Label more where you can; try more than one --seed."
+        )
+        yield Finding("few_rows", "note", message, details={"rows": rows, "judged": judged})
 
 
 def label_findings(data: LabelledData) -> Iterator[Finding]:
