@@ -252,6 +252,8 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
     scale = begin_output(data, config, model, kept=head.kept)
     settled, sources, said = settle(task, data, config, preparation, model)
+    if why:
+        sources["method"] = "the number of rows"
     for sentence in filter(None, (*why, *said, config.merge_note, head.note)):
         notify(sentence)
     base_id, revision = "", None
