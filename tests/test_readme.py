@@ -145,7 +145,9 @@ def test_what_is_not_run_stands_there() -> None:
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
 @pytest.mark.usefixtures("failed")
-@pytest.mark.parametrize("folder", ["out", "plain", "owner/reviews", "tuned", "owner/photos"])
+@pytest.mark.parametrize(
+    "folder", ["out", "small", "plain", "owner/reviews", "tuned", "owner/photos"]
+)
 def test_every_line_of_a_card_runs(folder: str) -> None:
     here = trained_folder(folder)
     card = (here / "README.md").read_text("utf-8").replace(PLACE, folder)

@@ -138,7 +138,7 @@ def test_the_commands_of_the_readme_run_after_a_plain_install(
         draw_image(tmp_path / "photos" / f"{colour}.png")
     commands = (
         "textclf|audit|reviews.csv",
-        "textclf|train|reviews.csv|out|--max-steps|1|--max-length|16",
+        "textclf|train|reviews.csv|out|--method|lora|--max-steps|1|--max-length|16",
         "textclf|evaluate|out|reviews.csv",
         "textclf|predict|out|reviews.csv|-o|predictions.csv",
         "textclf|merge|out|plain",

@@ -126,7 +126,7 @@ def require_adaptable(
     if checkpointing and not model.supports_gradient_checkpointing:
         name = type(model).__name__
         raise ConfigError(f"{name} has no activation checkpointing. Leave it out.")
-    if config.method != AUTO:
+    if config.method != AUTO or config.stated_settings:
         config.way.adaptation.require(model, config)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from transformers import AutoModel
 
 from footwork.accelerator import compute_device, has_bf16
 from footwork.arrays import FloatArray
@@ -72,7 +73,7 @@ def measure_index(setting: Setting) -> Iterator[Contest]:
     bound = partial(processing_bound, DualEncoder.load(str(model)), photos)
     named = "ONNX Runtime float32, all pixels decoded, batches of 8, as rclip does"
     few = photos[: RCLIPS_BATCH * 2]
-    onnx = partial(rate, by_onnx(DualEncoder.load(str(model)), setting.folder), few)
+    onnx = partial(rate, by_onnx(model, setting.folder), few)
     peers = [
         Peer(name="decoding alone and the model alone, added", measure=bound, target=0.85),
         Peer(name=named, measure=onnx, target=1),
@@ -105,14 +106,16 @@ def by_sentence_transformers(model: Path, precision: str) -> EncodeFiles | None:
     return encode
 
 
-def by_onnx(encoder: DualEncoder, folder: Path) -> EncodeFiles:
+def by_onnx(model: Path, folder: Path) -> EncodeFiles:
     """The way of rclip, whose own weights are not to be had without its download."""
     import onnxruntime
+
+    encoder = DualEncoder.load(str(model))
 
     class ImageHalf(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = encoder._towers.model.float()
+            self.model = AutoModel.from_pretrained(model, dtype=torch.float32)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return self.model.get_image_features(pixel_values=pixels).pooler_output

@@ -348,8 +348,9 @@ def test_the_command_of_what_suffices_is_named(
     task: Any, method: str, name: str, command: str | None
 ) -> None:
     for wrong in (38, 40, 80):
-        (said,) = verdicts(task, method, evaluation(wrong), {name: evaluation(40)})
+        said, fresh = verdicts(task, method, evaluation(wrong), {name: evaluation(40)})
         assert ("To have it: `" in said) == (command is not None)
         assert (command or "") in said
-    (said,) = verdicts(task, method, evaluation(10), {name: evaluation(40)})
+    assert "--method scratch" in fresh
+    said, _ = verdicts(task, method, evaluation(10), {name: evaluation(40)})
     assert "--method" not in said

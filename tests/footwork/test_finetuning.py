@@ -111,16 +111,17 @@ def test_what_the_user_chose_is_not_told_as_the_recipes(
     settled, whence, told = config.settled(
         "single_label_classification", Recipe(1e-3, 30, "a paper"), "9 rows", own
     )
-    assert told == said
+    assert told == f"{said}; fewer if 5 evaluations bring nothing better"
     settled.require_settled()
-    everything = {"method": "given", "best_metric": "the task"} | sources
+    everything = {"method": "given", "best_metric": "the labels"} | sources
     assert {name: whence[name] for name in everything} == everything
     assert whence["mixed_precision"] == "the model and this machine"
     assert "weight_decay" not in whence
 
 
 def test_a_run_tells_what_it_took(case: Case, base: Path, data: Path, tmp_path: Path) -> None:
-    done = case.train_here(data, tmp_path / "out", case.config(base, num_epochs=1))
+    config = case.config(base, method="lora", num_epochs=1)
+    done = case.train_here(data, tmp_path / "out", config)
     cost, sources = done.manifest["cost"], done.manifest["config_sources"]
     assert 0 < cost["trainable_parameters"] < cost["parameters"]
     assert 2**26 < cost["peak_memory_bytes"] < 2**35
@@ -331,7 +332,7 @@ def test_what_bf16_adds_is_published_and_an_answer_depends_on_its_row_alone(
         done = case.train_here(data, tmp_path / "out", config)
     rounding = done.manifest["rounding"]
     assert len(rounding["bias"]) == len(done.manifest["labels"])
-    assert 0 < rounding["deviation"] < 0.1
+    assert 0 < rounding["deviation"] < 0.5
     for precision in ("float32", "bf16", "auto"):
         with patch("footwork.accelerator.has_bf16", return_value=True):
             logits, asked = case.asked(tmp_path / "out", data, precision)

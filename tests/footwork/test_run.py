@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from footwork.errors import ConfigError, Interrupted
@@ -17,7 +16,7 @@ from footwork.training.run import SETTINGS, begin_run, check_run, held, newest_c
 from tests.models import build_base
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table
-from textclf import TextClassifier, TrainConfig, train
+from textclf import TrainConfig, train
 
 TEXTS = [text for text, _ in sentiment_rows(8)]
 
@@ -54,23 +53,6 @@ def at(sign: str, *numbers: signal.Signals) -> Callable[[str], None]:
                 os.kill(os.getpid(), number)
 
     return notify
-
-
-def test_a_head_that_was_ended_amid_its_steps_goes_on_to_the_same_weights(
-    base: Path, data: Path, tmp_path: Path
-) -> None:
-    config = settings(base, "head")
-    train(data, tmp_path / "undisturbed", config)
-    out = tmp_path / "out"
-    with pytest.raises(Interrupted, match=r"after step \d+: the state is saved"):
-        train(data, out, config, notify=at("step 7/", signal.SIGTERM))
-    said: list[str] = []
-    train(data, out, config, existing="resume", notify=said.append)
-    steps = [line for line in said if line.startswith("step ")]
-    assert steps
-    assert not any(line.startswith(("step 1/", "step 7/")) for line in steps)
-    expected = TextClassifier.load(tmp_path / "undisturbed").logits(TEXTS)
-    np.testing.assert_array_equal(TextClassifier.load(out).logits(TEXTS), expected)
 
 
 def test_the_second_signal_ends_at_once_and_the_checkpoint_is_whole(

@@ -282,7 +282,7 @@ def test_a_run_that_has_ended_is_not_trained_on(tmp_path: Path) -> None:
 def test_early_stopping_counts_evaluations_since_the_best(tmp_path: Path) -> None:
     notes: list[str] = []
     _, outcome = train_toy(
-        tmp_path, num_epochs=30, learning_rate=1e-9, early_stopping=2, notes=notes
+        tmp_path, num_epochs=30, learning_rate=1e-20, early_stopping=2, notes=notes
     )
     assert len(logged(outcome, "eval_loss")) == 3
     assert "Stopped early: nothing better than step 12 for 2 evaluations." in notes
@@ -291,7 +291,7 @@ def test_early_stopping_counts_evaluations_since_the_best(tmp_path: Path) -> Non
 def test_a_training_stops_early_unless_that_is_turned_off(tmp_path: Path) -> None:
     for patience, evaluations in (({}, 6), ({"early_stopping": 0}, 8)):
         run = tmp_path / str(evaluations)
-        _, outcome = train_toy(run, num_epochs=8, learning_rate=1e-9, **patience)
+        _, outcome = train_toy(run, num_epochs=8, learning_rate=1e-20, **patience)
         assert len(logged(outcome, "eval_loss")) == evaluations
 
 

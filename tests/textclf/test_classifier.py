@@ -146,7 +146,7 @@ def test_a_prediction_names_its_label_and_every_probability(folders: dict[str, P
         assert answer.label == classifier.labels[row.argmax()]
         assert answer.probability == pytest.approx(row.max(), abs=1e-6)
         assert list(answer.probabilities) == ["negative", "positive"]
-        assert not answer.abstained
+        assert answer.abstained == (answer.id == "row 2")  # which is empty
 
 
 def test_multi_label_gives_every_label_that_is_likely(folders: dict[str, Path]) -> None:
@@ -173,10 +173,12 @@ def test_abstention_follows_the_threshold(folders: dict[str, Path], tmp_path: Pa
     probabilities = loaded(folders["bert"]).predict_proba(TEXTS).max(1)
     middle = float(np.median(probabilities)) + 1e-4
     answers = loaded(folders["bert"], abstain_below=middle).predict(TEXTS)
-    assert [answer.abstained for answer in answers] == (probabilities < middle).tolist()
+    empty = np.array([not text for text in TEXTS])
+    assert [answer.abstained for answer in answers] == (empty | (probabilities < middle)).tolist()
     strict = rewrite(folders["bert"], tmp_path / "strict", calibration={"abstain_below": 1.0})
     assert all(answer.abstained for answer in loaded(strict).predict(TEXTS))
-    assert not any(a.abstained for a in loaded(strict, abstain_below=0.0).predict(TEXTS))
+    answers = loaded(strict, abstain_below=0.0).predict(TEXTS)
+    assert [answer.abstained for answer in answers] == empty.tolist()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])

@@ -249,7 +249,7 @@ def test_a_suggestion_is_no_repetition_of_an_earlier_one() -> None:
     ("names", "said"),
     [
         ([], "holds no image. Examples stand in one sub-folder a class"),
-        (["loose.jpg"], "holds 1 images but no sub-folder"),
+        (["loose.jpg"], "holds 1 image but no sub-folder"),
         (["cat/1.jpg"], "holds one class, 'cat': there is nothing to tell it from"),
         (["cat/1.jpg", "dog/readme.txt"], "The class 'dog' is empty"),
         (["cat/1.jpg", "None/2.jpg"], "The class 'None' reads like the answer"),
