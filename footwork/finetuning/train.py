@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
 from footwork.accelerator import (
     compute_device,
@@ -180,7 +181,9 @@ def train(
         model, outcome = fit(learner, rows, place.run, resume, notify)
         if learner.scale:  # checkpoints never hold this, so that any of them can be gone on from
             mean, spread = learner.scale
-            scale_output(learner.model, spread, mean)
+            # What puts something around a model leaves it a part of that.
+            plain = model if isinstance(model, PreTrainedModel) else learner.model
+            scale_output(plain, spread, mean)
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
@@ -338,6 +341,8 @@ def fit(
         notify(note)
         notes = (note,)
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
+    if not method.pretrained:  # then it is another model
+        begin_output(data, config, model, kept=False)
     if method.features_once:
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()

@@ -131,7 +131,8 @@ def amounts_table(path: Path, rows: int = 60) -> Path:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"method": "full"}, {"method": "head"}, {"method": "lora"}, {"merge": True}]
+    "settings",
+    [*({"method": name} for name in ("full", "head", "lora", "scratch")), {"merge": True}],
 )
 def test_amounts_are_learned_and_given_in_their_unit(
     settings: dict[str, Any], base: str, tmp_path: Path
