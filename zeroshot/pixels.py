@@ -49,8 +49,6 @@ from zeroshot.options import Augment, FinetuneConfig, ZeroShotOptions
 
 SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""
-INVERSE_PENALTY = 100.0
-"""Of the linear probe. Fixed, so that nothing is chosen on the images it is judged on."""
 _EXACT = 1e-4  # levels of 255: what rounding may lose where a picture is kept in 8 bits
 _PICTURES = "pictures.bin"
 
