@@ -288,7 +288,12 @@ class DecodedImages(EncodedRows):
             return {}
         # As they are: what was fitted on the images that judge them would flatter them.
         judge = partial(evaluate_logits, data.task, data.labels, judged.targets, noun="images")
-        return {name: judge(each, GivenCalibration()) for name, each in logits.items()}
+        found = {name: judge(each, GivenCalibration()) for name, each in logits.items()}
+        if self.solution is not None and self.solution.rows < len(train):
+            some = f"{self.solution.rows:,} of {len(train):,} images"
+            said = (f"The linear probe was fitted on {some}, drawn at random.",)
+            found["linear_probe"] = replace(found["linear_probe"], remarks=said)
+        return found
 
 
 def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:
