@@ -258,6 +258,8 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     config, why = config.chosen(len(data.splits["train"]))
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
+    if why:  # `Task.open` has asked only a method that was named
+        config.way.adaptation.require(model, config)
     if config.way.features_once or not config.way.pretrained:
         head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
     scale = begin_output(data, config, model, kept=head.kept)
