@@ -27,10 +27,8 @@ from footwork.options import Precision
 from textclf.data import lacks_text
 
 if TYPE_CHECKING:
-    from textclf.linear import LinearModel
-
-if TYPE_CHECKING:
     from footwork.inference.rounding import RoundingError
+    from textclf.linear import LinearModel
 
 LongTexts = Literal["truncate", "windows"]
 TextPair = tuple[str, str | None]

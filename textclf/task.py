@@ -112,11 +112,11 @@ class TokenizedRows(EncodedRows):
         used = np.unique(np.concatenate(ids)).astype(np.int64)
         return pruned_vocabulary(model, torch.from_numpy(used))
 
-    def logits(self, model: Any, split: str, rows: range, precision: str) -> FloatArray:
+    def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
         """By batches of like length; one at a time, for beside a training memory is scarce."""
         kind = cast("Precision", precision)
         frugal = InferenceConfig(precision=kind, workers=1, packed=False)
-        return SequenceModel(model, frugal).logits(self._part(split, rows))
+        return SequenceModel(model, frugal).logits(self._texts[split].take(rows))
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, and TF-IDF with a linear model."""
@@ -129,9 +129,6 @@ class TokenizedRows(EncodedRows):
         chosen = slice(rows.start, rows.stop)
         pairs = None if part.pairs is None else part.pairs[chosen]
         return {"texts": part.texts[chosen], "pairs": pairs}
-
-    def _part(self, split: str, rows: range) -> TokenizedTexts:
-        return self._texts[split].take(slice(rows.start, rows.stop, rows.step))
 
 
 def tell_audit(audit: Audit, notify: Notify) -> None:
@@ -269,10 +266,11 @@ class LinearRows(TokenizedRows):
     def __init__(self, learner: Learner) -> None:
         EncodedRows.__init__(self, learner.data)
 
-    def logits(self, model: Any, split: str, rows: range, precision: str) -> FloatArray:
+    def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
         """Each text by itself, whatever the precision."""
-        asked = self.question(split, rows)
-        answers: FloatArray = model.logits(asked["texts"], asked["pairs"])
+        part: Examples = self.data.splits[split]
+        pairs = None if part.pairs is None else [part.pairs[row] for row in rows]
+        answers: FloatArray = model.logits([part.texts[row] for row in rows], pairs)
         return answers
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:

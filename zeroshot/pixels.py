@@ -49,8 +49,6 @@ from zeroshot.options import Augment, FinetuneConfig, ZeroShotOptions
 
 SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""
-INVERSE_PENALTY = 100.0
-"""Of the linear probe. Fixed, so that nothing is chosen on the images it is judged on."""
 _EXACT = 1e-4  # levels of 255: what rounding may lose where a picture is kept in 8 bits
 _PICTURES = "pictures.bin"
 
@@ -290,7 +288,12 @@ class DecodedImages(EncodedRows):
             return {}
         # As they are: what was fitted on the images that judge them would flatter them.
         judge = partial(evaluate_logits, data.task, data.labels, judged.targets, noun="images")
-        return {name: judge(each, GivenCalibration()) for name, each in logits.items()}
+        found = {name: judge(each, GivenCalibration()) for name, each in logits.items()}
+        if self.solution is not None and self.solution.rows < len(train):
+            some = f"{self.solution.rows:,} of {len(train):,} images"
+            said = (f"The linear probe was fitted on {some}, drawn at random.",)
+            found["linear_probe"] = replace(found["linear_probe"], remarks=said)
+        return found
 
 
 def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:

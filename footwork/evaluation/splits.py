@@ -11,6 +11,8 @@ from footwork.arrays import BoolArray, IntArray
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 
+FEW_ROWS = 50
+"""Validation rows, below which neither a step nor a temperature is chosen by them."""
 _AMOUNT_BINS = 10
 
 

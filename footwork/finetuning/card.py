@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from footwork.evaluation.metrics import Interval
 from footwork.evaluation.result import Evaluation, worst_classes
+from footwork.evaluation.splits import FEW_ROWS
 from footwork.evaluation.text import (
     ALL_CLASSES,
     WORST,
@@ -89,7 +90,8 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         evaluation=evaluation,
         results=_results(report),
         verdicts=verdicts(task, manifest["method"], evaluation, report.baselines),
-        caveat=caveat(report.split, manifest["method"]),
+        caveat=caveat(report.split, manifest["method"], evaluation),
+        few=facts["rows"]["validation"] < FEW_ROWS,
         figure_notes=[_plain(note) for note in dict.fromkeys((*evaluation.notes, *remarks))],
         classes=_classes(evaluation),
         class_count=len(evaluation.per_class),
@@ -122,13 +124,15 @@ def cost_line(cost: Mapping[str, Any]) -> str:
     )
 
 
-def caveat(split: str, method: str) -> str | None:
+def caveat(split: str, method: str, evaluation: Evaluation) -> str | None:
     """Say what weakens the reported figures: those of rows that chose a checkpoint flatter."""
-    if split == "test" or not METHODS[method].has_model:
+    steps = METHODS[method].has_model and not METHODS[method].features_once
+    if split == "test" or not steps or evaluation.rows < FEW_ROWS:
         return None
+    temperature = " and the temperature" if evaluation.calibration else ""
     return (
         "**These figures are optimistic**: there was no test split, and the same validation "
-        "rows chose the checkpoint and the temperature."
+        f"rows chose the checkpoint{temperature}."
     )
 
 
@@ -142,9 +146,9 @@ def verdicts(
     said = []
     for name, called in task.rivals.items():
         command = task.suffices.get(name, "")
-        own = command.endswith(f" {method}")  # it has just been run
-        if name in baselines:
-            said.append(verdict(evaluation, baselines[name], called, "" if own else command))
+        itself = command.endswith(f" {method}")
+        if name in baselines and not itself:
+            said.append(verdict(evaluation, baselines[name], called, command))
     if METHODS[method].has_model and METHODS[method].pretrained:
         fresh = methods_where(lambda method: not method.pretrained)
         said.append(

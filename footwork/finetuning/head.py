@@ -66,12 +66,12 @@ def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
     """
     config, data = learner.config, rows.data
     count, alone = len(data.splits["train"]), config.way.features_once
-    every = 1 if alone else -(-count // _BEGIN)
+    chosen = _drawn(count, count if alone else _BEGIN)
     reader = FeatureReader(learner.model)
-    features = logits_of(rows, reader, "train", config.mixed_precision, every)
+    features = logits_of(rows, reader, "train", config.mixed_precision, chosen)
     found = None
     if is_main_process():
-        targets = data.splits["train"].targets[::every]
+        targets = data.splits["train"].targets[chosen]
         found = solve(
             torch.from_numpy(features),
             torch.from_numpy(learner.learned(targets)),
@@ -93,12 +93,12 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     if len(allowed) == 1:
         return allowed[0]
     count = len(data.splits["train"])
-    every = -(-count // _SAMPLE)
+    chosen = _drawn(count, _SAMPLE)
     reader = FeatureReader(model, states=True)
-    states = logits_of(rows, reader, "train", config.mixed_precision, every)
+    states = logits_of(rows, reader, "train", config.mixed_precision, chosen)
     order: list[str] = []
     if is_main_process():
-        targets = data.splits["train"].targets[::every]
+        targets = data.splits["train"].targets[chosen]
         loss_on = partial(
             held_out_loss,
             targets=torch.from_numpy(learner.learned(targets)),
@@ -118,6 +118,12 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
         )
     order = share_from_main(order)
     return next(reading for reading in order if let_head_read(model, reading))
+
+
+def _drawn(count: int, most: int) -> list[int]:
+    """Rows, the same on every process: by chance, because labels may stand in a pattern."""
+    rows = np.random.default_rng(0).choice(count, min(count, most), replace=False)
+    return sorted(rows.tolist())
 
 
 def loss_of(config: FinetuningConfig, data: LabelledData) -> LossFunction:

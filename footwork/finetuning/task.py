@@ -199,7 +199,7 @@ class EncodedRows(ABC):
         """Within the block the model is without what these rows never use."""
         return nullcontext()
 
-    def logits(self, model: Any, split: str, rows: range, precision: str) -> FloatArray:
+    def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
         """What a model says of some rows on this process, (R, C)."""
         device = next(model.parameters()).device
         bf16 = resolve_precision(precision, device) is torch.bfloat16
@@ -316,9 +316,13 @@ class Task(ABC):
 
 
 def logits_of(
-    rows: EncodedRows, model: Any, split: str, precision: str, every: int = 1
+    rows: EncodedRows,
+    model: Any,
+    split: str,
+    precision: str,
+    chosen: Sequence[int] | None = None,
 ) -> FloatArray:
-    """Logits of a split, or of every so-manieth row, (N, C); each process does a share of it."""
-    chosen = range(0, len(rows.data.splits[split]), every)
+    """Logits of a split, or of the rows chosen, (N, C); each process does a share of it."""
+    chosen = range(len(rows.data.splits[split])) if chosen is None else chosen
     own = rows.logits(model, split, chosen[process_share(len(chosen))], precision)
     return np.concatenate([share for share in gather_shares(own) if len(share)])

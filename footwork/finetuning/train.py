@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
 from footwork.accelerator import (
     compute_device,
@@ -32,6 +33,7 @@ from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.decision import rule_of
 from footwork.evaluation.metrics import PRIMARY_METRIC
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.evaluation.splits import FEW_ROWS
 from footwork.files.faults import counted
 from footwork.files.folders import (
     MANIFEST,
@@ -83,8 +85,6 @@ from footwork.training.run import (
 PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
 RARE = 4
 """A class is rare that has less than its even share divided by this."""
-FEW_ROWS = 50
-"""Validation rows, below which neither a step nor a temperature is chosen by them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,8 @@ class TrainedRun:
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
         method = self.manifest["method"]
         said = [*verdicts(self.task, method, self.evaluation, self.baselines)]
-        said += [*filter(None, [caveat(split, method)]), cost_line(self.manifest["cost"])]
+        weak = caveat(split, method, self.evaluation)
+        said += [*filter(None, [weak]), cost_line(self.manifest["cost"])]
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
         where = f", and at {self.address}" if self.address else ""
         used = shell_word(self.repository or self.folder)
@@ -178,9 +179,7 @@ def train(
             notify(f"to be uploaded when all is done: {create_repository(repository)}")
         rows = task.encode(learner, place.run, notify)
         model, outcome = fit(learner, rows, place.run, resume, notify)
-        if learner.scale:  # checkpoints never hold this, so that any of them can be gone on from
-            mean, spread = learner.scale
-            scale_output(learner.model, spread, mean)
+        give_amounts(learner, model)
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
@@ -216,6 +215,17 @@ def train(
     )
 
 
+def give_amounts(learner: Learner, model: Any) -> None:
+    """Let the trained model of a regression answer in the unit of its rows, once and for all.
+
+    Its checkpoints never do, so that any of them can be gone on from.
+    """
+    if learner.scale:
+        mean, spread = learner.scale
+        # A method that puts something around the model trains what is within.
+        scale_output(model if isinstance(model, PreTrainedModel) else learner.model, spread, mean)
+
+
 def cost_of(
     model: Any, outcome: TrainingOutcome, began: float, resume: Path | None
 ) -> dict[str, Any]:
@@ -248,6 +258,8 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     config, why = config.chosen(len(data.splits["train"]))
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
+    if why:  # `Task.open` has asked only a method that was named
+        config.way.adaptation.require(model, config)
     if config.way.features_once or not config.way.pretrained:
         head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
     scale = begin_output(data, config, model, kept=head.kept)
@@ -338,6 +350,8 @@ def fit(
         notify(note)
         notes = (note,)
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
+    if not method.pretrained:  # then it is another model
+        begin_output(data, config, model, kept=False)
     if method.features_once:
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()

@@ -94,7 +94,8 @@ def published_error(manifest: Mapping[str, Any], rule: DecisionRule) -> Rounding
         case None:
             return None
         case {"bias": [*bias], "deviation": float() | int() as deviation} if (
-            len(bias) == len(rule.labels)
+            rule.decides
+            and len(bias) == len(rule.labels)
             and all(isinstance(one, float | int) and abs(one) < _LARGEST for one in bias)
             and 0 <= deviation < _LARGEST
         ):

@@ -47,9 +47,10 @@ class TokenizedTexts:
         """Tokens of each text, special ones counted."""
         return [len(ids) for ids in self.inputs["input_ids"]]
 
-    def take(self, rows: slice) -> TokenizedTexts:
+    def take(self, rows: slice | Sequence[int]) -> TokenizedTexts:
         """Some of the texts, in their order."""
-        inputs = {name: ids[rows] for name, ids in self.inputs.items()}
+        chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
+        inputs = {name: [ids[row] for row in chosen] for name, ids in self.inputs.items()}
         return TokenizedTexts(inputs, self.pad, self.left)
 
     def batch(self, rows: Sequence[int], multiple: int = 1) -> dict[str, torch.Tensor]:

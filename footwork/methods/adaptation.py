@@ -91,12 +91,10 @@ class Gradual(Adaptation):
 
     def resting(self, model: Any, epoch: int) -> list[nn.Parameter]:
         """What is below the layers that have come to train."""
-        depth, heads = number_of_layers(model), tuple(f"{name}." for name in head_names(model))
-        return [
-            parameter
-            for name, parameter in model.named_parameters()
-            if not name.startswith(heads) and layer_of(name, depth) <= depth - epoch
-        ]
+        heads = tuple(f"{name}." for name in head_names(model))
+        below = {n: each for n, each in model.named_parameters() if not n.startswith(heads)}
+        depth = 1 + max(map(_index, below))  # a layer that averages is a head, and numbered
+        return [each for name, each in below.items() if layer_of(name, depth) <= depth - epoch]
 
 
 class Scratch(Adaptation):

@@ -61,6 +61,8 @@ class LinearSolution:
     """One of `STRENGTHS`."""
     iterations: int
     """Of L-BFGS, the search not counted."""
+    rows: int
+    """That it was fitted on."""
 
     def put_into(self, layer: Any) -> None:
         """Let an output layer be this one."""
@@ -101,7 +103,8 @@ def solve(
     problem = _Problem(rows, targets, classes, loss)
     iterations = problem.minimise(strength, _EXACTLY)
     weight = problem.weight.detach() / spread
-    return LinearSolution(weight, problem.bias.detach() - weight @ mean, strength, iterations)
+    bias = problem.bias.detach() - weight @ mean
+    return LinearSolution(weight, bias, strength, iterations, len(features))
 
 
 def held_out_loss(

@@ -103,7 +103,7 @@ def _append_mean(model: Any) -> bool:
     name = layer_stack(model)
     if name is None:
         return False
-    base, stack = model.base_model, model.get_submodule(name)
+    base, stack = model.eval().base_model, model.get_submodule(name)
     layer = copy.deepcopy(stack[-1])
     for parameter in layer.parameters():
         parameter.zero_()
@@ -115,7 +115,6 @@ def _append_mean(model: Any) -> bool:
             part.weight.mul_(_MEAN_WEIGHT if _HANDED_ON.search(name) else 1.0)
     ids = torch.tensor(_PROBE, device=model.device)
     given = {"input_ids": ids, "attention_mask": (ids > 0).long()}
-    model.eval()
     before = base(**given).last_hidden_state
     stack.append(layer)
     after = base(**given).last_hidden_state[:, 0]

@@ -70,10 +70,8 @@ class Course:
 class Run:
     """What was seen of a training."""
 
-    began: float = 0.0
-    """When the encoder was first used, in seconds of the clock."""
     starts: list[float] = field(default_factory=list)
-    """When each training step began."""
+    """When each training step began, in seconds of the clock."""
     rows: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     """Without padding."""
@@ -105,10 +103,8 @@ def watched(training: Callable[[], float]) -> Run:
             highest[0] = max(highest[0], _held())
 
     def note(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-        if isinstance(module, DebertaV2Model):
-            run.began = run.began or time.perf_counter()
-            if module.training:
-                run.tokens.append(int((inputs[0] != module.config.pad_token_id).sum()))
+        if isinstance(module, DebertaV2Model) and module.training:
+            run.tokens.append(int((inputs[0] != module.config.pad_token_id).sum()))
         elif isinstance(module, ContextPooler) and module.training:
             run.starts.append(time.perf_counter())
             run.rows.append(len(inputs[0]))

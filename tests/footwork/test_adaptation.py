@@ -19,6 +19,7 @@ from footwork.methods.adaptation import (
 from footwork.methods.head import HEAD
 from footwork.methods.peft import LORA, Peft
 from footwork.methods.table import AdaptationConfig
+from footwork.models.pooling import let_head_read
 from tests.models import FAMILIES
 from tests.toy_training import build_toy_model
 
@@ -69,9 +70,13 @@ def test_every_variant_of_lora_takes_a_gradient(variant: Any) -> None:
     assert all(p.grad is not None for name, p in trainable(adapted) if "lora_B" in name)
 
 
+@pytest.mark.parametrize("reading", ["own", "mean"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradual_unfreezing_goes_from_the_head_down_to_the_embeddings(family: str) -> None:
+def test_gradual_unfreezing_goes_from_the_head_down_to_the_embeddings(
+    family: str, reading: str
+) -> None:
     model = build_toy_model(family)
+    assert let_head_read(model, reading)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     resting = [{names[id(p)] for p in GRADUAL.resting(model, epoch)} for epoch in range(4)]
     heads = tuple(head_names(model))

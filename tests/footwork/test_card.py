@@ -232,6 +232,21 @@ def test_without_a_figure_there_is_no_verdict() -> None:
     assert "cannot be compared with it" in verdict(evaluation(10), undefined, "it")
 
 
+def test_rows_that_chose_nothing_flatter_nothing() -> None:
+    few = replace(evaluation(5), rows=49)
+    card = model_card(report(evaluations={"validation": few}))
+    assert "optimistic" not in card
+    assert "optimistic" not in model_card(report(method="head"))
+    assert "chose the checkpoint." in model_card(report(REGRESSION))
+    targets = np.arange(40) % 2
+    judged = evaluate_logits(
+        SINGLE, ("bad", "good"), targets, np.eye(2)[targets], given=GivenCalibration()
+    )
+    facts = {**FACTS, "rows": {"train": 100, "validation": 40, "test": 0}}
+    card = model_card(report(evaluations={"validation": judged}, data=facts))
+    assert "it is 1, for want of validation rows to fit it on" in card
+
+
 def test_validation_figures_alone_are_called_optimistic() -> None:
     assert "These figures are optimistic" in model_card(report())
     both = {"validation": evaluation(5), "test": evaluation(12)}
@@ -341,16 +356,20 @@ def test_the_code_of_a_card_imports_what_it_names(task: Any, merge: bool) -> Non
     [
         (TextTask(), "lora", "linear", "footwork textclf train DATA OUT --method linear"),
         (ImageTask(), "lora", "linear_probe", "zeroshot finetune EXAMPLES OUT --method head"),
-        (ImageTask(), "head", "linear_probe", None),
     ],
 )
 def test_the_command_of_what_suffices_is_named(
-    task: Any, method: str, name: str, command: str | None
+    task: Any, method: str, name: str, command: str
 ) -> None:
     for wrong in (38, 40, 80):
         said, fresh = verdicts(task, method, evaluation(wrong), {name: evaluation(40)})
-        assert ("To have it: `" in said) == (command is not None)
-        assert (command or "") in said
+        assert "To have it: `" in said
+        assert command in said
     assert "--method scratch" in fresh
     said, _ = verdicts(task, method, evaluation(10), {name: evaluation(40)})
     assert "--method" not in said
+
+
+def test_a_model_is_not_compared_with_itself() -> None:
+    said = verdicts(ImageTask(), "head", evaluation(40), {"linear_probe": evaluation(40)})
+    assert not any("beat" in one for one in said)

@@ -93,3 +93,10 @@ def test_what_is_published_is_read_in_logits_whatever_the_temperature() -> None:
 def test_the_error_of_another_model_is_refused(rounding: Any) -> None:
     with pytest.raises(ModelError, match=r"`rounding` must be as it was published, for 2 labels"):
         published_error({"rounding": rounding}, RULE)
+
+
+def test_a_regression_has_no_error_to_take_away() -> None:
+    with pytest.raises(ModelError, match="`rounding`"):
+        published_error(
+            {"rounding": {"bias": [], "deviation": 0.0}}, DecisionRule(task=REGRESSION, labels=())
+        )

@@ -131,7 +131,8 @@ def amounts_table(path: Path, rows: int = 60) -> Path:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"method": "full"}, {"method": "head"}, {"method": "lora"}, {"merge": True}]
+    "settings",
+    [*({"method": name} for name in ("full", "head", "lora", "scratch")), {"merge": True}],
 )
 def test_amounts_are_learned_and_given_in_their_unit(
     settings: dict[str, Any], base: str, tmp_path: Path
@@ -318,3 +319,16 @@ def test_the_benchmark_trains_where_bf16_is_quick(
     course = Course(model=base, table=data, learning_rate=1e-3, steps=3)
     run = train_with_footwork(course, method)
     assert len(run.starts) == 3  # a loss that is not finite ends a training with an error
+
+
+def test_a_head_begins_alike_though_the_labels_stand_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("footwork.finetuning.head._BEGIN", 40)
+    monkeypatch.setattr("footwork.finetuning.head._SAMPLE", 40)
+    words = ("bad poor sad", "good fine nice")
+    rows = [{"text": f"it was {words[i % 2]}, {i}", "label": "ab"[i % 2]} for i in range(160)]
+    splits = {"train": rows, "validation": rows[:60]}
+    config = TrainConfig(model_id="tiny", method="full", **STANDS_STILL)
+    done = train_here(splits, tmp_path / "out", config)
+    assert done.evaluation.metrics["accuracy"].value > 0.9
