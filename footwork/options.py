@@ -124,6 +124,8 @@ class PublishConfig(AdaptationConfig):
 
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 _SEEDS = 2**32  # of numpy
+EVALUATIONS = 15
+"""Of a run, at most: each takes a pass over the validation rows, and writes a checkpoint."""
 LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mae", "rmse"})
 
 

@@ -13,6 +13,7 @@ from footwork.evaluation.splits import strata
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.task import EncodedRows, LabelledData, Learner, logits_of
 from footwork.methods.head import LinearSolution, held_out_loss, solve
+from footwork.methods.table import GENTLE
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
 from footwork.training.job import LossFunction, balanced_weights, row_loss
@@ -50,13 +51,19 @@ def solve_head(learner: Learner, rows: EncodedRows) -> tuple[int, str]:
 
 
 def can_be_solved(learner: Learner) -> bool:
-    """Whether a head is to begin solved: it is new, on a pretrained encoder, and linear."""
+    """Whether a head is to begin solved: it is new, on a pretrained encoder, and linear.
+
+    Where it may read something else than its own (texts), it must stay near its optimum after
+    that: at the rates of adapters and of very small encoders it would not.
+    """
     method = learner.config.way
     try:
         output_layer_name(learner.model)
     except ModelError:
         return False
-    return method.pretrained and not learner.head.kept
+    rate = learner.config.learning_rate or 0.0  # of a head alone there is none
+    gentle = rate <= GENTLE or learner.task.readings == ("own",)
+    return method.pretrained and gentle and not learner.head.kept
 
 
 def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:

@@ -196,7 +196,11 @@ def train(
             evaluations=evaluations,
             baselines=baselines,
             history=outcome.history,
-            notes=(*rows.data.notes, *outcome.notes, *few_rows_note(rows.data, task.noun)),
+            notes=(
+                *rows.data.notes,
+                *outcome.notes,
+                *few_rows_note(rows.data, learner.config, task.noun),
+            ),
         )
         notes = publish(place, learner, rows, model, report, notify) if main else ()
         wait_for_everyone()
@@ -405,15 +409,16 @@ def is_few(data: LabelledData) -> bool:
     return len(data.splits["validation"]) < FEW_ROWS
 
 
-def few_rows_note(data: LabelledData, noun: str) -> tuple[str, ...]:
+def few_rows_note(data: LabelledData, config: FinetuningConfig, noun: str) -> tuple[str, ...]:
     """What to say where they are, if they are."""
     count = len(data.splits["validation"])
     if not is_few(data):
         return ()
-    return (
-        f"Only {count} of the {noun} {'is' if count == 1 else 'are'} there to validate: too few to "
-        "choose by. The last step of the training is taken, and no temperature is fitted.",
-    )
+    kept = "the last step of the training is taken" if config.way.rates else ""
+    bare = "" if data.task == REGRESSION else "no temperature is fitted"
+    left = " and ".join(filter(None, (kept, bare)))
+    said = f"Only {count} of the {noun} {'is' if count == 1 else 'are'} there to validate"
+    return (f"{said}, too few to choose by: {left}.",) if left else ()
 
 
 def judged_rows(data: LabelledData, metric: str | None) -> float:

@@ -113,21 +113,23 @@ class JobRows(torch.utils.data.Dataset[int]):
 
 
 def is_better(
-    metric: str, now: Mapping[str, float], best: Mapping[str, float] | None, rows: float
+    metric: str, now: Mapping[str, float], before: Sequence[Mapping[str, float]], rows: float
 ) -> bool:
-    """Whether an evaluation beats the best so far, by a metric that rests on so many rows.
+    """Whether an evaluation beats all before, by a metric that rests on so many rows.
 
-    Within a standard error of a share, and where two are equal, the lower loss is better: it tells
-    models apart that make the same number of mistakes.
+    Of those within a standard error of the best value, and where values are equal, the one of the
+    lowest loss is best: it tells models apart that make the same number of mistakes.
     """
-    if best is None or not rows:
+    if not before or not rows:
         return True
-    value, former = now[metric], best[metric]
-    share = min(max(former, 0.0), 1.0)
-    noise = 0.0 if metric in LOWER_IS_BETTER else math.sqrt(share * (1 - share) / rows)
-    if abs(value - former) <= noise:
-        return now["loss"] < best["loss"]
-    return (value < former) if metric in LOWER_IS_BETTER else (value > former)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    top = max(sign * each[metric] for each in (*before, now))
+    share = min(max(top, 0.0), 1.0)
+    noise = math.sqrt(share * (1 - share) / rows)
+    near = [each for each in before if sign * each[metric] >= top - noise]
+    if sign * now[metric] < top - noise:
+        return False
+    return all(now["loss"] < each["loss"] for each in near)
 
 
 def row_loss(

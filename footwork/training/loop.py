@@ -46,7 +46,7 @@ from footwork.evaluation.text import duration
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.methods.table import methods_where
-from footwork.options import LOWER_IS_BETTER, LoopConfig
+from footwork.options import EVALUATIONS, LOWER_IS_BETTER, LoopConfig
 from footwork.training.dropout import RowDropout
 from footwork.training.job import FILLER, JobRows, LengthBuckets, TrainingJob, is_better
 from footwork.training.run import (
@@ -65,7 +65,6 @@ from footwork.training.run import (
 )
 
 LOG_SHARE = 0.01  # of all steps between two log entries
-EVALUATIONS = 15  # at most: each takes a pass over the validation rows, and writes a checkpoint
 TIMED_STEPS = 5  # after the first, which also sets up: by them the length of a training is told
 LONG = 60.0  # seconds from which on it is
 
@@ -452,11 +451,11 @@ class Keeper(TrainerCallback):
     ) -> None:
         """Note the best step, save, and stop where nothing has become better for long enough."""
         logs = {log["step"]: log for log in state.log_history if "eval_loss" in log}
-        now, best = (
+        now, *before = (
             {key.removeprefix("eval_"): value for key, value in log.items()}
-            for log in (metrics, logs.get(state.best_global_step or 0, {}))
+            for log in (metrics, *(log for step, log in logs.items() if step < state.global_step))
         )
-        if is_better(str(args.metric_for_best_model), now, best or None, self.judged_rows):
+        if is_better(str(args.metric_for_best_model), now, before, self.judged_rows):
             state.best_global_step = state.global_step
         control.should_save = True
         stale = sum(step > (state.best_global_step or 0) for step in logs)

@@ -186,5 +186,12 @@ def test_which_of_two_evaluations_is_the_better_one(
     metric: str, now: Any, best: Any, rows: int, better: bool
 ) -> None:
     first, second = ({metric: value, "loss": loss} for value, loss in (now, best))
-    assert is_better(metric, first, second, rows) is better
-    assert is_better(metric, first, None, rows)
+    assert is_better(metric, first, [second], rows) is better
+    assert is_better(metric, first, [], rows)
+
+
+def test_small_steps_down_do_not_add_up() -> None:
+    """Each of them within the noise of the one before, and of a lower loss."""
+    course = [{"accuracy": 0.9 - 0.02 * step, "loss": 0.5 - 0.01 * step} for step in range(6)]
+    better = [is_better("accuracy", now, course[:step], 100) for step, now in enumerate(course)]
+    assert better == [True, True, False, False, False, False]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from footwork.finetuning.config import FinetuningConfig
+from footwork.options import EVALUATIONS
 
 Lengths = NDArray[np.int64]
 
@@ -123,7 +124,7 @@ def estimate_cost(
     else:
         # Backward takes one forward for the activations and one for the weights, if they train.
         passes, epochs = 3 if method.share == 1 else 2, config.epochs_over(len(train))
-        checks = math.ceil(epochs)
+        checks = min(math.ceil(epochs), EVALUATIONS)
     work = passes * epochs * model.forward_flops(padded) + checks * model.forward_flops(validation)
     # A third of the moving is the forward pass's.
     moved = (1 if passes > 1 else 1 / 3) * epochs * model.kept_bytes(padded)
