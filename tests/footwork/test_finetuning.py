@@ -326,7 +326,7 @@ def test_a_metric_that_is_none_of_the_task_is_refused(
 def test_what_bf16_adds_is_published_and_an_answer_depends_on_its_row_alone(
     case: Case, base: Path, data: Path, tmp_path: Path
 ) -> None:
-    config = case.config(base, num_epochs=1)
+    config = case.config(base, method="lora", num_epochs=1)
     assert case.train_here(data, tmp_path / "few", config).manifest["rounding"] is None
     with patch("footwork.inference.rounding.FEWEST", 4):
         done = case.train_here(data, tmp_path / "out", config)
