@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
@@ -31,9 +30,7 @@ from footwork.arrays import FloatArray
 from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.decision import rule_of
-from footwork.evaluation.metrics import PRIMARY_METRIC
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
-from footwork.evaluation.splits import FEW_ROWS
 from footwork.files.faults import counted
 from footwork.files.folders import (
     MANIFEST,
@@ -57,6 +54,7 @@ from footwork.finetuning.task import (
     Task,
     logits_of,
 )
+from footwork.finetuning.validation import choosing_metric, few_rows_note, is_few, judged_rows
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.checkpoints import model_commit, save_model
 from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
@@ -68,7 +66,7 @@ from footwork.models.uploads import (
     writable_repository,
 )
 from footwork.tables.held import data_name
-from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
@@ -83,8 +81,6 @@ from footwork.training.run import (
 )
 
 PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
-RARE = 4
-"""A class is rare that has less than its even share divided by this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,51 +383,6 @@ def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[s
     mean, spread = learner.scale or (0.0, 1.0)
     metrics = quick_metrics(learner.data.task, targets, logits * spread + mean)
     return metrics | {"loss": metrics["loss"] / spread**2}
-
-
-def choosing_metric(data: LabelledData) -> str:
-    """The metric of the validation rows by which a checkpoint is chosen.
-
-    Where a class is rare, accuracy hardly sees it. Of several labels the thresholds are found
-    afterwards, so what counts is how they rank.
-    """
-    if data.task == MULTI_LABEL:
-        return "mean_average_precision"
-    if data.task == SINGLE_LABEL:
-        counts = np.bincount(data.splits["train"].targets, minlength=len(data.labels))
-        if counts.min() * len(counts) * RARE < counts.sum():
-            return "macro_f1"
-    return PRIMARY_METRIC[data.task]
-
-
-def is_few(data: LabelledData) -> bool:
-    """Whether the validation rows are too few to choose anything by."""
-    return len(data.splits["validation"]) < FEW_ROWS
-
-
-def few_rows_note(data: LabelledData, config: FinetuningConfig, noun: str) -> tuple[str, ...]:
-    """What to say where they are, if they are."""
-    count = len(data.splits["validation"])
-    if not is_few(data):
-        return ()
-    kept = "the last step of the training is taken" if config.way.rates else ""
-    bare = "" if data.task == REGRESSION else "no temperature is fitted"
-    left = " and ".join(filter(None, (kept, bare)))
-    said = f"Only {count} of the {noun} {'is' if count == 1 else 'are'} there to validate"
-    return (f"{said}, too few to choose by: {left}.",) if left else ()
-
-
-def judged_rows(data: LabelledData, metric: str | None) -> float:
-    """Rows that a validation metric rests on; 0 where they are too few to choose by."""
-    targets = data.splits["validation"].targets
-    if is_few(data):
-        return 0
-    if metric in ("macro_f1", "balanced_accuracy") and data.task == SINGLE_LABEL:
-        # The mean of C classes errs as so many rows would: the rare ones make it rough.
-        counts = np.bincount(targets)
-        counts = counts[counts > 0]
-        return float(len(counts) ** 2 / (1 / counts).sum())
-    return len(targets)
 
 
 def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evaluation]:

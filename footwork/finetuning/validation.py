@@ -1,0 +1,59 @@
+"""What the validation rows of a run may decide, as far as there are enough of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from footwork.evaluation.metrics import PRIMARY_METRIC
+from footwork.evaluation.splits import FEW_ROWS
+from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.task import LabelledData
+from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+RARE = 4
+"""A class is rare that has less than its even share divided by this."""
+
+
+def choosing_metric(data: LabelledData) -> str:
+    """The metric of the validation rows by which a checkpoint is chosen.
+
+    Where a class is rare, accuracy hardly sees it. Of several labels the thresholds are found
+    afterwards, so what counts is how they rank.
+    """
+    if data.task == MULTI_LABEL:
+        return "mean_average_precision"
+    if data.task == SINGLE_LABEL:
+        counts = np.bincount(data.splits["train"].targets, minlength=len(data.labels))
+        if counts.min() * len(counts) * RARE < counts.sum():
+            return "macro_f1"
+    return PRIMARY_METRIC[data.task]
+
+
+def is_few(data: LabelledData) -> bool:
+    """Whether the validation rows are too few to choose anything by."""
+    return len(data.splits["validation"]) < FEW_ROWS
+
+
+def few_rows_note(data: LabelledData, config: FinetuningConfig, noun: str) -> tuple[str, ...]:
+    """What to say where they are, if they are."""
+    count = len(data.splits["validation"])
+    if not is_few(data):
+        return ()
+    kept = "the last step of the training is taken" if config.way.rates else ""
+    bare = "" if data.task == REGRESSION else "no temperature is fitted"
+    left = " and ".join(filter(None, (kept, bare)))
+    said = f"Only {count} of the {noun} {'is' if count == 1 else 'are'} there to validate"
+    return (f"{said}, too few to choose by: {left}.",) if left else ()
+
+
+def judged_rows(data: LabelledData, metric: str | None) -> float:
+    """Rows that a validation metric rests on; 0 where they are too few to choose by."""
+    targets = data.splits["validation"].targets
+    if is_few(data):
+        return 0
+    if metric in ("macro_f1", "balanced_accuracy") and data.task == SINGLE_LABEL:
+        # The mean of C classes errs as so many rows would: the rare ones make it rough.
+        counts = np.bincount(targets)
+        counts = counts[counts > 0]
+        return float(len(counts) ** 2 / (1 / counts).sum())
+    return len(targets)
