@@ -39,7 +39,7 @@ from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing
 from textclf.audit.audit import Audit, audit_data
 from textclf.audit.model import AuditedModel
-from textclf.baselines import fit_baselines, judge_majority
+from textclf.baselines import fit_and_answer, fit_baselines, judge_majority
 from textclf.config import TrainConfig
 from textclf.data import Examples, LabelledData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
@@ -123,6 +123,10 @@ class TokenizedRows(EncodedRows):
         notify("fitting the baselines; training is done and kept, --resume would go on from here")
         return fit_baselines(self.data, self.data.splits[split])
 
+    def unpretrained(self, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
+        """TF-IDF with a linear model."""
+        return fit_and_answer(self.data, known, asked)
+
     def question(self, split: str, rows: range) -> Any:
         """The texts themselves."""
         part: Examples = self.data.splits[split]
@@ -146,6 +150,7 @@ class TextTask(Task):
     """Texts, or pairs of them, that have a class, several labels, or an amount."""
 
     application = "textclf"
+    command = ("footwork", "textclf", "train")
     kind = "text"
     presets = TEXT_PRESETS
     readings = READINGS

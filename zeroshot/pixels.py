@@ -241,6 +241,7 @@ class DecodedImages(EncodedRows):
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
         self._first = dict(zip(self.data.splits, firsts, strict=True))
         self._seed, self._augment = config.seed, config.augmentation
+        self.varies = self._augment != "none"
         learner.model.to(compute_device())
         self._baselines = self._judge_pretrained(learner, notify)
 

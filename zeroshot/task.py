@@ -292,6 +292,7 @@ class ImageTask(Task):
     """Images that have a class, or several labels."""
 
     application = APPLICATION
+    command = ("footwork", "zeroshot", "finetune")
     kind = "image"
     noun = "images"
     presets = IMAGE_PRESETS
