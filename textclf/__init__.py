@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier
     from textclf.config import TrainConfig
     from textclf.predict import predict_rows
-    from textclf.task import TrainedRun, train
+    from textclf.task import TrainedRun, advise, train
 
 __all__ = [
     "TextClassifier",
     "TrainConfig",
     "TrainedRun",
+    "advise",
     "assess",
     "audit_table",
     "predict_rows",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "advise": "textclf.task",
     "assess": "textclf.assessment",
     "audit_table": "textclf.audit.audit",
     "predict_rows": "textclf.predict",

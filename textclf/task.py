@@ -14,6 +14,8 @@ import torch
 from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Evaluation
+from footwork.finetuning.advise import Advice
+from footwork.finetuning.advise import advise as advise_task
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
@@ -44,7 +46,7 @@ from textclf.config import TrainConfig
 from textclf.data import Examples, LabelledData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 
-__all__ = ["TextTask", "TrainedRun", "train"]
+__all__ = ["TextTask", "TrainedRun", "advise", "train"]
 
 
 def train(
@@ -71,6 +73,17 @@ def train(
     config = config or TrainConfig()
     task = TextTask() if config.way.has_model else LinearTask()
     return train_task(task, data, out, config, existing=existing, notify=notify)
+
+
+def advise(
+    data: Any, config: TrainConfig | None = None, *, notify: Notify = lambda _: None
+) -> Advice:
+    """Find the method for a table, by measuring; takes what `train` does.
+
+    Raises:
+        FootworkError: As `footwork.finetuning.advise.advise`.
+    """
+    return advise_task(TextTask(), data, config or TrainConfig(), notify=notify)
 
 
 class TokenizedRows(EncodedRows):

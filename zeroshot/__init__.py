@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.options import FinetuneConfig, TeachOptions, ZeroShotOptions
-    from zeroshot.task import FinetunedRun, finetune
+    from zeroshot.task import FinetunedRun, advise, finetune
     from zeroshot.teach import TaughtClassifier, TaughtRun, teach
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "TeachOptions",
     "ZeroShotClassifier",
     "ZeroShotOptions",
+    "advise",
     "finetune",
     "teach",
 ]
@@ -37,6 +38,7 @@ _HOMES = {
     "TeachOptions": "zeroshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.options",
+    "advise": "zeroshot.task",
     "finetune": "zeroshot.task",
     "teach": "zeroshot.teach",
 }

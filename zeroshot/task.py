@@ -22,6 +22,8 @@ from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
 from footwork.files.paths import path_text
 from footwork.files.plain_files import content_of
+from footwork.finetuning.advise import Advice
+from footwork.finetuning.advise import advise as advise_task
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.task import (
     SPLITS,
@@ -63,7 +65,7 @@ from zeroshot.labelled_images import SkippedImage, read_image_table, read_labell
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
 
-__all__ = ["FinetunedRun", "ImageTask", "assess", "finetune"]
+__all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "finetune"]
 
 FinetunedRun = TrainedRun
 _FOLDERS = {
@@ -97,6 +99,20 @@ def finetune(
     """
     config = config or FinetuneConfig()
     return train_task(ImageTask(), examples, out, config, existing=existing, notify=notify)
+
+
+def advise(
+    examples: Path | str,
+    config: FinetuneConfig | None = None,
+    *,
+    notify: Notify = lambda _: None,
+) -> Advice:
+    """Find the method for labelled images, by measuring; takes what `finetune` does.
+
+    Raises:
+        FootworkError: As `footwork.finetuning.advise.advise`.
+    """
+    return advise_task(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
 
 
 def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
