@@ -37,6 +37,18 @@ def data(tmp_path: Path) -> Path:
     return sentiment_table(tmp_path / "data.csv", 40)
 
 
+def test_nothing_is_announced_that_too_few_validation_rows_decide(
+    data: Path, base: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    config = TrainConfig(model_id=base, method="full", max_steps=2, learning_rate=1e-3)
+    done = train_here(data, tmp_path / "out", config, notify=said.append)
+    assert not [text for text in said if "bring nothing better" in text or "at most" in text]
+    assert done.manifest["config"]["early_stopping"] == 0
+    assert done.manifest["config_sources"]["early_stopping"] == "too few validation rows"
+    assert any("too few to choose by" in note for note in done.notes)
+
+
 def test_the_base_of_tiny_is_named_so_that_any_machine_finds_it(data: Path, tmp_path: Path) -> None:
     train_here(data, tmp_path / "out", TrainConfig(model_id="tiny", method="lora", num_epochs=1))
     adapter = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
