@@ -55,7 +55,7 @@ from footwork.finetuning.task import (
     Task,
     logits_of,
 )
-from footwork.finetuning.validation import choosing_metric, few_rows_note, is_few, judged_rows
+from footwork.finetuning.validation import few_rows_note, is_few, judged_rows, settled_by_validation
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.checkpoints import model_commit, save_model
 from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
@@ -328,8 +328,7 @@ def settle(
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
-        own |= {"best_metric": config.best_metric or choosing_metric(data)}
-        own |= {"early_stopping": 0} if is_few(data) else {}
+        own |= settled_by_validation(data, config)
     length = counted(rows, task.noun.removesuffix("s"))
     settled, sources, said = config.settled(data.task, recipe, length, own)
     return settled, sources, (said, *more) if said else more

@@ -157,7 +157,7 @@ class GuardedTrainer(Trainer):
             train_dataset=self.rows,
             eval_dataset=self.rows,  # never read: `evaluate` asks the job
             callbacks=[
-                Progress(job.notify, may_stop=config.early_stopping > 0),
+                Progress(job.notify, may_stop=config.early_stopping > 0 < job.judged_rows),
                 Keeper(self, caught, resume),
             ],
         )

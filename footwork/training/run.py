@@ -61,7 +61,10 @@ MAY_CHANGE = frozenset(
 )
 """Settings that change nothing about the result; the rate, which is what a diverged run needs; and
 when to stop, which the run itself may show to be too soon."""
-_OWN_FILES = (SETTINGS, OUTCOME, "checkpoint-*", ".*", "pictures*", "features*")
+_OWN_FILES = (
+    *(SETTINGS, OUTCOME, "checkpoint-*", ".*"),
+    *("pictures*", "features*", "head.json", "trunk.f32"),
+)
 """What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."
 
