@@ -102,7 +102,7 @@ def output_layer_name(model: PreTrainedModel) -> str:
         raise ModelError(
             f"{type(model).__name__} has no single linear output layer with a bias, so its head "
             "cannot be solved on features. Use --method "
-            f"{methods_where(lambda method: not method.features_once)}."
+            f"{methods_where(lambda method: not method.solves)}."
         )
     return next(name for name, part in model.named_modules() if part is layer)
 
