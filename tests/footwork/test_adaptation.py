@@ -9,6 +9,7 @@ import torch
 from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import (
     GRADUAL,
+    HEAD,
     encoder_of,
     head_names,
     layer_of,
@@ -16,7 +17,6 @@ from footwork.methods.adaptation import (
     parameter_groups,
     trainable,
 )
-from footwork.methods.head import HEAD
 from footwork.methods.peft import LORA, Peft
 from footwork.methods.table import AdaptationConfig
 from footwork.models.pooling import let_head_read
