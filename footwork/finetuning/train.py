@@ -181,7 +181,7 @@ def train(
         rows = task.encode(learner, place.run, notify)
         model, outcome = fit(learner, rows, place.run, resume, notify)
         give_amounts(learner, model)
-        evaluations, learned = evaluate(learner, rows, model)
+        evaluations, learned = evaluate(learner, rows, model, notify)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
         report = Report(
@@ -398,7 +398,7 @@ def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[s
 
 
 def evaluate(
-    learner: Learner, rows: EncodedRows, model: Any
+    learner: Learner, rows: EncodedRows, model: Any, notify: Notify
 ) -> tuple[dict[str, Evaluation], tuple[str, ...]]:
     """Judge the model on each split; the last one is reported.
 
@@ -422,6 +422,8 @@ def evaluate(
         evaluations[split] = judged
         if split == "validation":
             learned = learn_held_out(learner, rows, model)
+            for sentence in learned:
+                notify(sentence)
     return evaluations, learned
 
 
@@ -443,8 +445,8 @@ def learn_held_out(learner: Learner, rows: EncodedRows, model: Any) -> tuple[str
     give_amounts(learner, model)
     count, noun = len(data.splits["validation"]), learner.task.noun
     return (
-        f"The {count} {noun} held out have judged a head that did not know them. Then the head was "
-        f"solved again on all {found.rows}, and so published: it should be no worse.",
+        f"The {noun} held out ({count}) judged a head that did not know them; the one that is "
+        f"published was then solved on all {found.rows}.",
     )
 
 

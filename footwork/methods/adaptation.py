@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -17,6 +17,7 @@ from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import output_layer_name
 
 if TYPE_CHECKING:
+    from footwork.finetuning.config import FinetuningConfig
     from footwork.training.job import TrainingJob
 
 _HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
@@ -30,7 +31,7 @@ class Adaptation:
     that follow.
     """
 
-    solve: ClassVar[Solver] = staticmethod(solve)
+    solve: Solver = staticmethod(solve)
     """Finds the output layer that a head begins with, or is."""
 
     def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
@@ -62,13 +63,13 @@ class Adaptation:
         return ()
 
     def job(
-        self, job: TrainingJob, config: AdaptationConfig, solve_head: Callable[[], None]
+        self, job: TrainingJob, config: FinetuningConfig, solve_head: Callable[[], None]
     ) -> TrainingJob:
         """What is trained to learn what a job is about; as it stands here, the job itself.
 
         Args:
             job: On the training rows.
-            config: The settings of the method, and of the loop.
+            config: All settings.
             solve_head: Solves the head on the features that the encoder gives just then.
         """
         return job

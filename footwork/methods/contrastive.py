@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from footwork.models.heads import output_layer_name
 from footwork.models.pooling import FeatureReader
 from footwork.training.job import TrainingJob
 
+if TYPE_CHECKING:
+    from footwork.finetuning.config import FinetuningConfig
+
 Batch = dict[str, torch.Tensor]
 
 
@@ -35,7 +38,7 @@ class Contrastive(Adaptation):
         output_layer_name(model)
 
     def job(
-        self, job: TrainingJob, config: AdaptationConfig, solve_head: Callable[[], None]
+        self, job: TrainingJob, config: FinetuningConfig, solve_head: Callable[[], None]
     ) -> TrainingJob:
         """The job on pairs of its rows, two inputs a row: so a step may be split between pairs."""
         count, _ = config.way.epoch(len(job.targets), "")
