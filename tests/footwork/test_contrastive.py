@@ -85,7 +85,7 @@ def paired(family: str, **settings: Any) -> tuple[Any, TrainConfig]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_split_between_pairs_is_the_same_step(family: str, tmp_path: Path) -> None:
     histories = []
-    for parts in (1, 3, 8):
+    for parts in (1, 2, 3):
         job, config = paired(family, max_steps=6, gradient_accumulation_steps=parts)
         histories.append(run_training(job, config, tmp_path / str(parts), None))
     for name in ("loss", "grad_norm"):

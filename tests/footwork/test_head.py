@@ -231,7 +231,8 @@ def noise(rows: int) -> list[dict[str, str]]:
 @pytest.mark.parametrize("method", ["head", "prototypes"])
 def test_rows_held_out_are_learned_once_they_have_judged(method: str, tmp_path: Path) -> None:
     base, rows = build_base(tmp_path / "base", "bert"), noise(90)
-    config = TrainConfig(model_id=str(base), method=method, max_length=32)
+    quick: dict[str, Any] = {"max_length": 32, "mixed_precision": "float32"}
+    config = TrainConfig(model_id=str(base), method=method, **quick)
     done = train_here(rows, tmp_path / "all", config)
     with patch.object(train_module, "learn_held_out", return_value=()):
         before = train_here(rows, tmp_path / "some", config)
@@ -247,7 +248,8 @@ def test_rows_held_out_are_learned_once_they_have_judged(method: str, tmp_path: 
 def test_the_figures_of_test_rows_are_of_the_head_that_is_published(tmp_path: Path) -> None:
     base, rows = build_base(tmp_path / "base", "bert"), noise(150)
     data = {"train": rows[:90], "test": rows[90:]}
-    config = TrainConfig(model_id=str(base), method="head", max_length=32)
+    quick: dict[str, Any] = {"max_length": 32, "mixed_precision": "float32"}
+    config = TrainConfig(model_id=str(base), method="head", **quick)
     done = train_here(data, tmp_path / "out", config)
     answers = TextClassifier.load(tmp_path / "out").predict([row["text"] for row in rows[90:]])
     pairs = zip(answers, rows[90:], strict=True)
