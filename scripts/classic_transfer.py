@@ -30,7 +30,7 @@ SIDE, NOISE, LINE = 8, 0.3, 0.6
 FIRST, SECOND = ("circle", "square"), ("triangle", "diamond")
 SOURCE_ROWS, ROWS, ASKED = 400, 64, 1000
 SOURCE_EPOCHS, EPOCHS, BATCH, MOMENTUM = 40, 30, 16, 0.9
-HEAD_START, DEAD_START = 0.05, 0.5
+HEAD_START, DEAD_START, OTHER = 0.05, 0.5, 1000
 TRANSFERRED, FRESH = "transferred and frozen", "from scratch"
 ACCURACY, SILENT = "accuracy", "share of units that never fire"
 
@@ -109,7 +109,8 @@ def compared(rate: float, seed: int) -> dict[str, Course]:
     known, asked = (drawn(SECOND, count, random) for count in (ROWS, ASKED))
     source = built(seed, "full")
     trained(source, first, first, rate, SOURCE_EPOCHS)
-    ways = {TRANSFERRED: built(seed, "head", source), FRESH: built(seed, "full")}
+    other = OTHER + seed  # or the new head would be the one that the first task began with
+    ways = {TRANSFERRED: built(other, "head", source), FRESH: built(other, "full")}
     return {name: trained(model, known, asked, rate, EPOCHS) for name, model in ways.items()}
 
 

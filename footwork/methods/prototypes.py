@@ -55,7 +55,8 @@ def nearest_means(
     # What all classes share changes no answer, and would cost digits.
     weight, bias = weight - weight.mean(0), bias - bias.mean()
     how = "of each class it knows the mean; how sure it is was found by leaving out each row"
-    return LinearSolution((weight / divisors).float(), bias.float(), how, 0, len(rows))
+    weight = weight / torch.from_numpy(divisors)
+    return LinearSolution(weight.float(), bias.float(), how, 0, len(rows))
 
 
 class Prototypes(Head):
