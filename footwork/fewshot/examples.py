@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from footwork.arrays import DoubleArray, FloatArray, IntArray, RealArray
+from footwork.arrays import DoubleArray, IntArray, RealArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Examples:
     """N embedded inputs (texts or images) with their classes."""
 
     embeddings: RealArray
-    """Shape (N, D); unit rows where that matters."""
+    """Shape (N, D), unit rows."""
     labels: IntArray
     """Shape (N,)."""
     num_classes: int
@@ -66,20 +66,6 @@ class Examples:
         _, sizes, rows = np.linalg.svd(self.embeddings.astype(np.float64), full_matrices=False)
         kept: DoubleArray = rows[sizes > 1e-7 * sizes.max(initial=0.0)]
         return kept
-
-
-def levelled(examples: Examples, common_rows: int) -> tuple[Examples, FloatArray]:
-    """Divide each axis by its spread, drawn towards that of all axes; and the divisors, (D,).
-
-    As far as so many rows can tell how far each spreads: where an axis is told by few,
-    standardising it does more harm than good.
-    """
-    spreads = examples.embeddings.var(axis=0, dtype=np.float64)
-    common = max(float(spreads.mean()), np.finfo(np.float64).tiny)
-    rows = len(examples)
-    scale = np.sqrt((rows * spreads / common + common_rows) / (rows + common_rows))
-    level = Examples(examples.embeddings / scale, examples.labels, examples.num_classes)
-    return level, scale.astype(np.float32)
 
 
 Folds = Sequence[IntArray]

@@ -12,7 +12,7 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray
 from footwork.errors import ConfigError
 from footwork.fewshot.discriminant import LENGTHS, discriminants, prototypes
-from footwork.fewshot.examples import Examples, Folds, levelled
+from footwork.fewshot.examples import Examples, Folds
 from footwork.fewshot.heads import AnyHead, CacheHead, LinearHead, ProjectionHead
 
 INVERSE_PENALTIES = (1.0, 10.0, 100.0, 1000.0)
@@ -95,10 +95,10 @@ def ensemble(examples: Examples) -> tuple[LinearHead, ...]:
     below it; the discriminant was at worst 1.4 below, the regressions 2.4 and 4. Where examples are
     many, another recipe may be better by more than chance, and is taken then.
     """
-    level, scale = levelled(examples, _COMMON_ROWS)
+    level, scale = _levelled(examples, _COMMON_ROWS)
     gaussians = discriminants(level)
     loose, tight = (linear_probe(level, penalty) for penalty in (_LOOSE, _TIGHT))
-    standard, standard_scale = levelled(examples, _FEW_ROWS)
+    standard, standard_scale = _levelled(examples, _FEW_ROWS)
     parts = (*discriminants(standard), linear_probe(standard, _LOOSE))
     return (
         _sum((*gaussians, loose, tight), level, scale),
@@ -107,6 +107,20 @@ def ensemble(examples: Examples) -> tuple[LinearHead, ...]:
         _sum(gaussians[:1], level, scale),
         _sum(parts, standard, standard_scale),
     )
+
+
+def _levelled(examples: Examples, common_rows: int) -> tuple[Examples, FloatArray]:
+    """Divide each axis by its spread, drawn towards that of all axes; and the divisors, (D,).
+
+    As far as so many rows can tell how far each spreads: where an axis is told by few,
+    standardising it does more harm than good.
+    """
+    spreads = examples.embeddings.var(axis=0, dtype=np.float64)
+    common = max(float(spreads.mean()), np.finfo(np.float64).tiny)
+    rows = len(examples)
+    scale = np.sqrt((rows * spreads / common + common_rows) / (rows + common_rows))
+    level = Examples(examples.embeddings / scale, examples.labels, examples.num_classes)
+    return level, scale.astype(np.float32)
 
 
 def _sum(parts: tuple[LinearHead, ...], level: Examples, scale: FloatArray) -> LinearHead:

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 
 from footwork.arrays import IntArray
-from footwork.fewshot.examples import Examples, levelled
+from footwork.fewshot.examples import Examples
 from footwork.methods.adaptation import Head
 from footwork.methods.head import LinearSolution, Loss
 
-_COMMON_ROWS = 30
-"""As of the ensemble of `footwork.fewshot.methods`."""
 SCALES = tuple(2.0 ** (half / 2) for half in range(-4, 21))
 """Of squared distances whose mean is 1; the smoothest answer first."""
 
@@ -34,8 +32,7 @@ def nearest_means(
     none, and the smoothest is taken.
     """
     known = Examples(features.numpy().astype(np.float64), strata, classes)
-    level, divisors = levelled(known, _COMMON_ROWS)
-    rows, means = torch.from_numpy(level.embeddings), torch.from_numpy(level.class_means())
+    rows, means = torch.from_numpy(known.embeddings), torch.from_numpy(known.class_means())
     counts = torch.from_numpy(known.counts).double()
     distances = torch.cdist(rows, means).square()
     of_own = torch.nn.functional.one_hot(targets, classes).bool()
@@ -55,7 +52,6 @@ def nearest_means(
     # What all classes share changes no answer, and would cost digits.
     weight, bias = weight - weight.mean(0), bias - bias.mean()
     how = "of each class it knows the mean; how sure it is was found by leaving out each row"
-    weight = weight / torch.from_numpy(divisors)
     return LinearSolution(weight.float(), bias.float(), how, 0, len(rows))
 
 
