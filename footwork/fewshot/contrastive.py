@@ -61,7 +61,7 @@ def contrastive_loss(embedded: torch.Tensor, labels: torch.Tensor) -> torch.Tens
     """
     same = labels[:, None] == labels
     losses, other = pair_losses(embedded @ embedded.T, same), ~same
-    same = same.fill_diagonal_(fill_value=False)
+    same = same.clone().fill_diagonal_(fill_value=False)  # the losses are told by the former
     near = (losses * same).sum() / same.sum().clamp_min(1)
     return near + (losses * other).sum() / other.sum().clamp_min(1)
 
