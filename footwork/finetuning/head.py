@@ -98,7 +98,8 @@ def solve_output(
 def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     """Let the head read what serves it best on rows that are left out, and say what that is.
 
-    Its own reading stays unless another one is better by more than a standard error.
+    Its own reading stays unless another one is better by more than a standard error. Where the head
+    is all that the labels train in the end, it is the mean that stays.
     """
     model, config, data = learner.model, learner.config, rows.data
     allowed = [each for each in READINGS if each in learner.task.readings]
@@ -124,9 +125,10 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
             reading: loss_on(torch.from_numpy(part))
             for reading, part in zip(READINGS, parts, strict=True)
         }
-        margin = found["own"].error
+        usual = "mean" if config.way.solves else "own"
+        margin = found[usual].error
         order = sorted(
-            allowed, key=lambda each: found[each].loss + (margin if each != "own" else 0.0)
+            allowed, key=lambda each: found[each].loss + (margin if each != usual else 0.0)
         )
     order = share_from_main(order)
     return next(reading for reading in order if let_head_read(model, reading))
