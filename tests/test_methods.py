@@ -35,8 +35,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 PACKAGES = ("footwork", "textclf", "zeroshot")
 COMMON = {"method", "layer_decay"}
 TRAINED = {name: method for name, method in METHODS.items() if method.has_model}
-ALSO = {"linear"}
-"""Methods whose names schedules of the rate and baselines have, too."""
+ALSO = {"linear", "prototypes"}
+"""Methods whose names schedules of the rate, baselines, and ways to teach have, too."""
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
 
 

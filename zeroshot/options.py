@@ -15,7 +15,7 @@ from footwork.evaluation.metrics import METRICS
 from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
-from footwork.methods.table import METHODS, methods_where
+from footwork.methods.table import METHODS, PROBE
 from footwork.options import DECODINGS, Decode, EncoderConfig
 from footwork.prompts.none_of_these import NONE_BELOW
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
@@ -243,8 +243,7 @@ class FinetuneConfig(FinetuningConfig):
         if method is not None and not method.has_model:
             raise ConfigError(
                 f"--method {self.method} counts words, and images have none. A linear model on "
-                "what a pretrained one sees in them is --method "
-                f"{methods_where(lambda method: method.features_once)}."
+                f"what a pretrained one sees in them is --method {PROBE}."
             )
         FinetuningConfig.__post_init__(self)
         if not 0 < self.validation_share < 1:

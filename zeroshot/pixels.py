@@ -40,6 +40,7 @@ from footwork.finetuning.task import (
     logits_of,
 )
 from footwork.images.ahead import made_ahead
+from footwork.methods.head import solve
 from footwork.models.pooling import FeatureReader
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
@@ -281,7 +282,7 @@ class DecodedImages(EncodedRows):
         with suppress(ModelError):  # of a model without one linear output layer
             reader, precision = FeatureReader(model), learner.config.mixed_precision
             read = logits_of(self, reader, reported, precision)
-            self.solution = solve_output(learner, self)
+            self.solution = solve_output(learner, self, solve)
             weights = self.solution.weight.T.numpy()
             logits["linear_probe"] = read @ weights + self.solution.bias.numpy()
         wait_for_everyone()

@@ -38,7 +38,7 @@ from footwork.finetuning.train import TrainedRun
 from footwork.finetuning.train import train as train_task
 from footwork.images.finding import is_folder, is_visible
 from footwork.methods.adaptation import require_adaptable
-from footwork.methods.table import methods_where
+from footwork.methods.table import PROBE
 from footwork.models.heads import HeadOrigin
 from footwork.models.hub import IMAGE_PRESETS
 from footwork.models.image_classifiers import (
@@ -322,8 +322,7 @@ class ImageTask(Task):
         "zero_shot": "the same model by class names alone",
     }
     suffices: ClassVar = {
-        "linear_probe": "footwork zeroshot finetune EXAMPLES OUT --method "
-        + methods_where(lambda method: method.features_once)
+        "linear_probe": f"footwork zeroshot finetune EXAMPLES OUT --method {PROBE}"
     }
     libraries = ("pillow",)
 

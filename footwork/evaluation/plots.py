@@ -1,4 +1,4 @@
-"""Pictures of a training: curves, confusion matrix, reliability diagram; PNG files."""
+"""Pictures of trainings: curves, lines, confusion matrix, reliability diagram; PNG files."""
 
 from __future__ import annotations
 
@@ -75,6 +75,26 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
         if len(keys) > 1 or title == "validation":
             axis.legend(frameon=False, loc="best")
     axes[-1].set_xlabel("step")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.align_ylabels(axes)
+    _save(figure, path)
+
+
+def plot_lines(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path, along: str) -> None:
+    """Draw named lines over 0, 1, 2, …, which `along` names, in panels one below the other.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    figure = _figure(8.0, 1.2 + 2.4 * len(panels))
+    axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        _tidy(axis)
+        axis.set_ylabel(title)
+        for (name, values), colour in zip(lines.items(), (_FIRST, _SECOND), strict=True):
+            axis.plot(values, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
+        axis.legend(frameon=False, loc="best")
+    axes[-1].set_xlabel(along)
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels(axes)
     _save(figure, path)

@@ -57,13 +57,20 @@ def fit(examples: Examples, steps: float, seed: int = 0) -> ProjectionHead:
 def contrastive_loss(embedded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over pairs of one class plus mean over pairs of two, so that both weigh alike.
 
-    Of unit rows, (B, R), the squared distance of the former, the squared lack of distance of the
-    latter; a kind of pair that does not occur adds nothing.
+    Of unit rows, (B, R); a kind of pair that does not occur adds nothing.
     """
-    square = (2.0 - 2.0 * embedded @ embedded.T).clamp_min(1e-12)
     same = labels[:, None] == labels
-    other = ~same
-    same = same.fill_diagonal_(fill_value=False)
+    losses, other = pair_losses(embedded @ embedded.T, same), ~same
+    same = same.clone().fill_diagonal_(fill_value=False)  # the losses are told by the former
+    near = (losses * same).sum() / same.sum().clamp_min(1)
+    return near + (losses * other).sum() / other.sum().clamp_min(1)
+
+
+def pair_losses(cosines: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
+    """Of pairs of unit rows: the squared distance where they are of the `same` class.
+
+    Else the squared lack of distance.
+    """
+    square = (2.0 - 2.0 * cosines).clamp_min(1e-12)
     lack = (MARGIN - square.sqrt()).clamp_min(0.0) ** 2
-    near = (square * same).sum() / same.sum().clamp_min(1)
-    return near + (lack * other).sum() / other.sum().clamp_min(1)
+    return torch.where(same, square, lack)

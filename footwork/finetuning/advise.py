@@ -35,7 +35,7 @@ from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_
 from footwork.finetuning.train import plan, settle
 from footwork.methods.adaptation import SCRATCH
 from footwork.methods.head import solve
-from footwork.methods.table import AUTO, FEW, METHODS, OF_FEW, SOLVED, UNPRETRAINED
+from footwork.methods.table import AUTO, FEW, METHODS, OF_FEW, PROBE, UNPRETRAINED
 from footwork.models.pooling import FeatureReader
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import data_name
@@ -116,14 +116,15 @@ def advise(
             f"`method` is what is to be found out, got {config.method}. Leave it out; `compare` "
             "measures methods beside each other."
         )
-    learner = plan(task, source, replace(config, method=SOLVED), lambda _: None)
+    learner = plan(task, source, replace(config, method=PROBE), lambda _: None)
     data, count = learner.data, len(learner.data.splits["train"])
     if count < LEAST:
         raise DataError(
             f"{counted(count, 'row')} to train on {'is' if count == 1 else 'are'} too few to "
             f"measure anything by: at least {LEAST} are needed."
         )
-    settled, _, _ = settle(task, data, config.chosen(count)[0], learner.preparation, learner.model)
+    usual, _ = config.chosen(count, data.task)
+    settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
     notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
     with tempfile.TemporaryDirectory() as run:
         scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
@@ -249,7 +250,7 @@ def _reasons(
     if left.get("linear", 1) < POINT:
         method, why = UNPRETRAINED, "it leaves less than a point to win"
     elif left.get("head", 1) < POINT:
-        method, why = SOLVED, "it leaves less than a point to win"
+        method, why = PROBE, "it leaves less than a point to win"
     elif not any(sure.values()) and above.get("linear", 0) < 0:
         method, why = UNPRETRAINED, "the pretraining does not help here"
     else:

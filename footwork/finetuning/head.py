@@ -1,7 +1,8 @@
-"""The output layer of a classifier, solved on what its frozen encoder says of the training rows."""
+"""The output layer of a classifier, solved on what its encoder says of the training rows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from footwork.evaluation.splits import strata
 from footwork.files.folders import read_json, write_json
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.task import EncodedRows, LabelledData, Learner, logits_of
-from footwork.methods.head import LinearSolution, held_out_loss, solve
+from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
 from footwork.methods.table import GENTLE
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
@@ -42,16 +43,13 @@ def solve_head(learner: Learner, rows: EncodedRows, run: Path) -> tuple[int, str
         Iterations, and what to say of it, one sentence.
     """
     learner.model.to(compute_device())
-    reading = choose_reading(learner, rows)
-    known = rows.solution if reading == "own" else None
-    solution = known or solve_output(learner, rows)
+    reading, method = choose_reading(learner, rows), learner.config.way
+    solver = method.adaptation.solve
+    known = rows.solution if reading == "own" and solver is solve else None
+    solution = known or solve_output(learner, rows, solver)
     solution.put_into(learner.model.get_submodule(output_layer_name(learner.model)))
-    only = learner.config.way.features_once
-    note = (
-        f"The head {'' if only else 'begins solved on the frozen encoder: it '}reads "
-        f"{_WORDS[reading]}; its penalty, C = {solution.strength:.2g}, was found by "
-        "cross-validation on the training rows."
-    )
+    begins = "" if method.features_once else "begins solved on the frozen encoder: it "
+    note = f"The head {begins}reads {_WORDS[reading]}; {solution.how}."
     if is_main_process():
         write_json(run / _HEAD, {"reading": reading, "note": note})
     return solution.iterations, note
@@ -74,7 +72,8 @@ def can_be_solved(learner: Learner) -> bool:
     """Whether a head is to begin solved: it is new, on a pretrained encoder, and linear.
 
     Where it may read something else than its own (texts), it must stay near its optimum after
-    that: at the rates of adapters and of very small encoders it would not.
+    that, if it is not solved again: at the rates of adapters and of very small encoders it would
+    not.
     """
     method = learner.config.way
     try:
@@ -82,29 +81,35 @@ def can_be_solved(learner: Learner) -> bool:
     except ModelError:
         return False
     rate = learner.config.learning_rate or 0.0  # of a head alone there is none
-    gentle = rate <= GENTLE or learner.task.readings == ("own",)
+    gentle = rate <= GENTLE or learner.task.readings == ("own",) or method.solves
     return method.pretrained and gentle and not learner.head.kept
 
 
-def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
-    """The best output layer on what that of `learner.model` reads now.
+def solve_output(
+    learner: Learner, rows: EncodedRows, solver: Solver, splits: Sequence[str] = ("train",)
+) -> LinearSolution:
+    """The best output layer on what that of `learner.model` reads now, of the rows of some splits.
 
-    Of many rows a part tells where a head begins; one that trains alone is told by all.
+    Of many rows a part tells where a head begins; one that is not trained from there is told by
+    all.
     """
     config, data = learner.config, rows.data
-    count, alone = len(data.splits["train"]), config.way.features_once
-    chosen = drawn(count, count if alone else _BEGIN)
     reader = FeatureReader(learner.model)
-    features = logits_of(rows, reader, "train", config.mixed_precision, chosen)
+    features, targets = [], []
+    for split in splits:
+        count = len(data.splits[split])
+        chosen = drawn(count, count if config.way.solves else _BEGIN)
+        features.append(logits_of(rows, reader, split, config.mixed_precision, chosen))
+        targets.append(data.splits[split].targets[chosen])
     found = None
     if is_main_process():
-        targets = data.splits["train"].targets[chosen]
-        found = solve(
-            torch.from_numpy(features),
-            torch.from_numpy(learner.learned(targets)),
+        known = np.concatenate(targets)
+        found = solver(
+            torch.from_numpy(np.concatenate(features)),
+            torch.from_numpy(learner.learned(known)),
             max(len(data.labels), 1),
             loss_of(config, data),
-            strata(targets, data.task),
+            strata(known, data.task),
         )
     solution: LinearSolution = share_from_main(found)
     return solution
@@ -113,7 +118,8 @@ def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
 def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     """Let the head read what serves it best on rows that are left out, and say what that is.
 
-    Its own reading stays unless another one is better by more than a standard error.
+    Its own reading stays unless another one is better by more than a standard error. Where the head
+    is all that the labels train in the end, it is the mean that stays.
     """
     model, config, data = learner.model, learner.config, rows.data
     allowed = [each for each in READINGS if each in learner.task.readings]
@@ -139,9 +145,10 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
             reading: loss_on(torch.from_numpy(part))
             for reading, part in zip(READINGS, parts, strict=True)
         }
-        margin = found["own"].error
+        usual = "mean" if config.way.solves else "own"
+        margin = found[usual].error
         order = sorted(
-            allowed, key=lambda each: found[each].loss + (margin if each != "own" else 0.0)
+            allowed, key=lambda each: found[each].loss + (margin if each != usual else 0.0)
         )
     order = share_from_main(order)
     return next(reading for reading in order if let_head_read(model, reading))

@@ -32,7 +32,6 @@ from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.decision import rule_of
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
-from footwork.files.faults import counted
 from footwork.files.folders import (
     MANIFEST,
     discard_folder,
@@ -43,7 +42,13 @@ from footwork.files.folders import (
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.head import can_be_solved, loss_of, resume_head, solve_head
+from footwork.finetuning.head import (
+    can_be_solved,
+    loss_of,
+    resume_head,
+    solve_head,
+    solve_output,
+)
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import (
@@ -58,7 +63,13 @@ from footwork.finetuning.task import (
 from footwork.finetuning.validation import few_rows_note, is_few, judged_rows, settled_by_validation
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.checkpoints import model_commit, save_model
-from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
+from footwork.models.heads import (
+    HeadOrigin,
+    output_layer_name,
+    scale_output,
+    start_output,
+    target_scale,
+)
 from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
@@ -180,7 +191,7 @@ def train(
         rows = task.encode(learner, place.run, notify)
         model, outcome = fit(learner, rows, place.run, resume, notify)
         give_amounts(learner, model)
-        evaluations = evaluate(learner, rows, model)
+        evaluations, learned = evaluate(learner, rows, model, notify)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
         report = Report(
@@ -200,6 +211,7 @@ def train(
                 *rows.data.notes,
                 *outcome.notes,
                 *few_rows_note(rows.data, learner.config, task.noun),
+                *learned,
             ),
         )
         notes = publish(place, learner, rows, model, report, notify) if main else ()
@@ -259,12 +271,12 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     """
     preparation = task.open(config)
     data = task.read(source, config)
-    config, why = config.chosen(len(data.splits["train"]))
+    config, why = config.chosen(len(data.splits["train"]), data.task)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
     if why:  # `Task.open` has asked only a method that was named
         config.way.adaptation.require(model, config)
-    if config.way.features_once or not config.way.pretrained:
+    if config.way.solves or not config.way.pretrained:
         head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
     scale = begin_output(data, config, model, kept=head.kept)
     settled, sources, said = settle(task, data, config, preparation, model)
@@ -322,14 +334,14 @@ def settle(
     Raises:
         ConfigError: A setting contradicts the task or the model.
     """
-    rows, recipe = len(data.splits["train"]), None
+    rows, length = config.way.epoch(len(data.splits["train"]), task.noun.removesuffix("s"))
+    recipe = None
     own, more = task.settle(config, preparation, model)
     if config.way.has_model:
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
         own |= settled_by_validation(data, config)
-    length = counted(rows, task.noun.removesuffix("s"))
     settled, sources, said = config.settled(data.task, recipe, length, own)
     return settled, sources, (said, *more) if said else more
 
@@ -361,6 +373,11 @@ def fit(
     if method.features_once:
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()
+
+    def solve_again() -> None:
+        found = solve_output(learner, rows, method.adaptation.solve)
+        found.put_into(model.get_submodule(output_layer_name(model)))
+
     judged = partial(judge, learner, data.splits["validation"].targets)
     with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
         model.to(device)
@@ -380,6 +397,7 @@ def fit(
             pad=rows.pad,
             resting=partial(method.adaptation.resting, model),
         )
+        job = method.adaptation.job(job, config, solve_again)
         steady = not rows.varies and not config.activation_checkpointing
         bf16 = resolve_precision(precision, device) is torch.bfloat16
         autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
@@ -397,10 +415,15 @@ def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[s
     return metrics | {"loss": metrics["loss"] / spread**2}
 
 
-def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evaluation]:
+def evaluate(
+    learner: Learner, rows: EncodedRows, model: Any, notify: Notify
+) -> tuple[dict[str, Evaluation], tuple[str, ...]]:
     """Judge the model on each split; the last one is reported.
 
     Temperature and thresholds are found on the validation rows, and judged on those of the test.
+
+    Returns:
+        And what a head has learned since the validation rows judged it: `learn_held_out`.
     """
     data, noun = rows.data, learner.task.noun
     # Of few rows that are all right, any temperature would do, and the sharpest would win.
@@ -408,13 +431,41 @@ def evaluate(learner: Learner, rows: EncodedRows, model: Any) -> dict[str, Evalu
     # Amounts far from 0 lose their digits in bf16.
     precision = "float32" if learner.scale else learner.config.mixed_precision
     evaluations: dict[str, Evaluation] = {}
+    learned: tuple[str, ...] = ()
     for split in [name for name in SPLITS[1:] if name in data.splits]:
         logits = logits_of(rows, model, split, precision)
         targets = data.splits[split].targets
         judged = evaluate_logits(data.task, data.labels, targets, logits, given=given, noun=noun)
         given = judged.calibration.given if judged.calibration else None
         evaluations[split] = judged
-    return evaluations
+        if split == "validation":
+            learned = learn_held_out(learner, rows, model)
+            for sentence in learned:
+                notify(sentence)
+    return evaluations, learned
+
+
+def learn_held_out(learner: Learner, rows: EncodedRows, model: Any) -> tuple[str, ...]:
+    """Solve a head again on all rows, once those held out have judged it.
+
+    A head that is solved in the end alone, and where they were too few to decide anything. Its
+    penalty is found anew; what it reads stays.
+
+    Returns:
+        What is to be said of it, if anything was done.
+    """
+    config, data = learner.config, rows.data
+    if not (config.way.solves and data.held_out and is_few(data)):
+        return ()
+    layer = learner.model.get_submodule(output_layer_name(learner.model))
+    found = solve_output(learner, rows, config.way.adaptation.solve, ("train", "validation"))
+    found.put_into(layer)
+    give_amounts(learner, model)
+    count, noun = len(data.splits["validation"]), learner.task.noun
+    return (
+        f"The {noun} held out ({count}) judged a head that did not know them; the one that is "
+        f"published was then solved on all {found.rows}.",
+    )
 
 
 def publish(

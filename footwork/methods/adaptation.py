@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from footwork.errors import ConfigError
+from footwork.methods.head import Solver, solve
 from footwork.methods.table import AUTO, METHODS, AdaptationConfig
 from footwork.models.deberta import accelerate_attention
+from footwork.models.heads import output_layer_name
+
+if TYPE_CHECKING:
+    from footwork.finetuning.config import FinetuningConfig
+    from footwork.training.job import TrainingJob
 
 _HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
 _BELOW_LAYERS = re.compile(r"embed|\.pre_?la?y")  # CLIP normalises its embeddings by `pre_layrnorm`
@@ -24,6 +30,9 @@ class Adaptation:
     A method overrides what it does otherwise; one that publishes an adapter, also `holds` and all
     that follow.
     """
+
+    solve: Solver = staticmethod(solve)
+    """Finds the output layer that a head begins with, or is."""
 
     def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
         """Refuse a model that the method cannot adapt; its weights may be on the meta device.
@@ -53,6 +62,18 @@ class Adaptation:
         """What could train and does not yet, or no more, in an epoch counted from 0."""
         return ()
 
+    def job(
+        self, job: TrainingJob, config: FinetuningConfig, solve_head: Callable[[], None]
+    ) -> TrainingJob:
+        """What is trained to learn what a job is about; as it stands here, the job itself.
+
+        Args:
+            job: On the training rows.
+            config: All settings.
+            solve_head: Solves the head on the features that the encoder gives just then.
+        """
+        return job
+
     def kept_exact(self, model: nn.Module) -> set[nn.Module]:
         """Linear layers whose frozen weights must keep their dtype."""
         return set()
@@ -79,6 +100,21 @@ class Adaptation:
     def kind(self, model: Any) -> str:
         """What the adapter in a model is called."""
         raise NotImplementedError(type(model).__name__)
+
+
+class Head(Adaptation):
+    """The head alone, on a frozen encoder."""
+
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
+        """Refuse a model without one linear output layer."""
+        output_layer_name(model)
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """Freeze the encoder."""
+        encoder_of(model).requires_grad_(False)
+        return model
 
 
 class Gradual(Adaptation):
@@ -109,7 +145,7 @@ class Scratch(Adaptation):
         return fresh
 
 
-FULL, GRADUAL, SCRATCH = Adaptation(), Gradual(), Scratch()
+FULL, HEAD, GRADUAL, SCRATCH = Adaptation(), Head(), Gradual(), Scratch()
 
 
 def require_adaptable(

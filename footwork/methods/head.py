@@ -1,4 +1,4 @@
-"""The head alone, on a frozen encoder: a convex problem, and solved to its optimum."""
+"""An output layer on features of an encoder: a convex problem, and solved to its optimum."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from footwork.arrays import IntArray
-from footwork.methods.adaptation import Adaptation, encoder_of
-from footwork.methods.table import AdaptationConfig
-from footwork.models.heads import output_layer_name
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Logits (N, C) and targets (N, …) to one loss a row, (N,); convex in the logits."""
@@ -31,36 +27,18 @@ _ROUGHLY, _EXACTLY = 1e-4, 1e-6
 """Change of the mean loss at which a search, and a solution, have converged."""
 
 
-class Head(Adaptation):
-    """The head alone, on a frozen encoder."""
-
-    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
-        """Refuse a model without one linear output layer."""
-        output_layer_name(model)
-
-    def adapt(
-        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
-    ) -> Any:
-        """Freeze the encoder."""
-        encoder_of(model).requires_grad_(False)
-        return model
-
-
-HEAD = Head()
-
-
 @dataclass(frozen=True, slots=True)
 class LinearSolution:
-    """An output layer at its optimum."""
+    """An output layer as a method has found it."""
 
     weight: torch.Tensor
     """Shape (C, D)."""
     bias: torch.Tensor
     """Shape (C,)."""
-    strength: float
-    """One of `STRENGTHS`."""
+    how: str
+    """It was found, in words that end a sentence."""
     iterations: int
-    """Of L-BFGS, the search not counted."""
+    """Of L-BFGS, the search not counted; none where there is a formula."""
     rows: int
     """That it was fitted on."""
 
@@ -69,6 +47,10 @@ class LinearSolution:
         with torch.no_grad():
             layer.weight.copy_(self.weight)
             layer.bias.copy_(self.bias)
+
+
+Solver = Callable[[torch.Tensor, torch.Tensor, int, Loss, IntArray], LinearSolution]
+"""A way to find one, given what `solve` is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +86,8 @@ def solve(
     iterations = problem.minimise(strength, _EXACTLY)
     weight = problem.weight.detach() / spread
     bias = problem.bias.detach() - weight @ mean
-    return LinearSolution(weight, bias, strength, iterations, len(features))
+    how = f"its penalty, C = {strength:.2g}, was found by cross-validation on the training rows"
+    return LinearSolution(weight, bias, how, iterations, len(features))
 
 
 def held_out_loss(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
+from footwork.files.faults import counted
 from footwork.help_page import METHOD
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Method:
     """By kind of input: `text` and `image`; empty where nothing is stepped at."""
     features_once: bool = False
     """Whether the encoder stays as it is: the head is solved on features that are computed once."""
+    pairs: int = 0
+    """Pairs of training rows in an epoch, for each row; 0 goes through the rows themselves. The
+    head is solved when the encoder has learned by them."""
+    one_class: bool = False
+    """Whether a row must have one class: not several labels, and no amount."""
     pretrained: bool = True
     """Whether it begins with the weights of the base, and not with its architecture alone."""
     adapter: Adapter | None = None
@@ -82,6 +88,18 @@ class Method:
         return self.code is not None
 
     @property
+    def solves(self) -> bool:
+        """Whether its head is solved on features in the end, and not trained in steps."""
+        return self.features_once or self.pairs > 0
+
+    def epoch(self, rows: int, called: str) -> tuple[int, str]:
+        """What an epoch goes through of so many training rows, `called` so: how much, in words."""
+        if not self.pairs:
+            return rows, counted(rows, called)
+        pairs = min(self.pairs * rows, MOST_PAIRS)
+        return pairs, f"{counted(pairs, 'pair')} of {called}s"
+
+    @property
     def adaptation(self) -> "Adaptation":
         """Its code."""
         if self.code is None:
@@ -90,6 +108,8 @@ class Method:
         return adaptation
 
 
+MOST_PAIRS = 20_000
+"""Of an epoch: more take long, and tell little more."""
 _MEASURED = "measured on the embedded tiny model"
 _LORA_RATES: dict[str, Rates] = {
     "text": (
@@ -121,6 +141,7 @@ _GRADUAL_RATES: dict[str, Rates] = {
     kind: tuple((bound, replace(r, source=_GRADUAL.format(r.source))) for bound, r in rates)
     for kind, rates in _FULL_RATES.items()
 }
+_CONTRASTIVE = Recipe(2e-5, 1, "SetFit, Tunstall et al. 2022")
 _SCRATCH_RATES: dict[str, Rates] = {
     "text": (
         (5e6, Recipe(5e-4, 30, "as full: measured on the embedded tiny model")),
@@ -142,11 +163,27 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.adaptation:FULL", trains="every weight", share=1, rates=_FULL_RATES
     ),
     "head": Method(
-        code="footwork.methods.head:HEAD",
+        code="footwork.methods.adaptation:HEAD",
         trains="the head alone, solved to its optimum on features of the frozen encoder",
         share=1 / 50,
         rates={},
         features_once=True,
+    ),
+    "prototypes": Method(
+        code="footwork.methods.prototypes:PROTOTYPES",
+        trains="the head alone, in closed form: the class whose mean is nearest",
+        share=1 / 50,
+        rates={},
+        features_once=True,
+        one_class=True,
+    ),
+    "contrastive": Method(
+        code="footwork.methods.contrastive:CONTRASTIVE",
+        trains="every weight, by pairs of one class and of two, then the head as head does",
+        share=1,
+        rates=dict.fromkeys(("text", "image"), ((inf, _CONTRASTIVE),)),
+        pairs=20,
+        one_class=True,
     ),
     "gradual": Method(
         code="footwork.methods.adaptation:GRADUAL",
@@ -168,7 +205,8 @@ METHODS: dict[str, Method] = {
         rates={},
     ),
 }
-AUTO, USUAL, OF_FEW, SOLVED, UNPRETRAINED = "auto", "lora", "full", "head", "linear"
+_ONE_CLASS = "single_label_classification"
+AUTO, USUAL, OF_FEW, PROBE, UNPRETRAINED = "auto", "lora", "full", "head", "linear"
 FEW = 1000
 """Training rows, below which every weight is trained where nothing else is asked for. From 96
 questions (TREC, MiniLM) `full` came to .83 to .87, `lora` to .69 to .70; from 2,000 both to .96."""
@@ -238,8 +276,19 @@ class AdaptationConfig:
         """The method; of `auto` the usual one, until it is `chosen`."""
         return METHODS[USUAL if self.method == AUTO else self.method]
 
-    def chosen(self, rows: int) -> tuple[Self, tuple[str, ...]]:
-        """With the method for so many training rows where it is left open, and why, a sentence."""
+    def chosen(self, rows: int, task: str) -> tuple[Self, tuple[str, ...]]:
+        """With the method for so many training rows where it is left open, and why, a sentence.
+
+        Raises:
+            ConfigError: It cannot learn a task, a `problem_type` of transformers.
+        """
+        if self.way.one_class and task != _ONE_CLASS:
+            others = methods_where(lambda method: not method.one_class)
+            kind = task.removesuffix("_classification").replace("_", " ")
+            raise ConfigError(
+                f"--method {self.method} takes rows of one class each, and this is {kind}. Use "
+                f"--method {others}."
+            )
         if self.method != AUTO:
             return self, ()
         few = rows < FEW and not self.stated_settings

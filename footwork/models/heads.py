@@ -102,7 +102,7 @@ def output_layer_name(model: PreTrainedModel) -> str:
         raise ModelError(
             f"{type(model).__name__} has no single linear output layer with a bias, so its head "
             "cannot be solved on features. Use --method "
-            f"{methods_where(lambda method: not method.features_once)}."
+            f"{methods_where(lambda method: not method.solves)}."
         )
     return next(name for name, part in model.named_modules() if part is layer)
 
@@ -141,9 +141,11 @@ def output_layer(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     wider = copy.deepcopy(model.config)
     wider.num_labels = model.config.num_labels + 1
     with torch.device("meta"):
-        grown = type(model)(wider).state_dict()
+        # Not the model itself, whose embedding may be without tokens that do not occur.
+        plain, grown = (type(model)(each).state_dict() for each in (model.config, wider))
+    grows = {key for key, each in plain.items() if each.shape != grown[key].shape}
     own = {key.replace(_TRAINED_COPY, ""): each for key, each in model.state_dict().items()}
-    return {k: each for k, each in own.items() if k in grown and each.shape != grown[k].shape}
+    return {key: each for key, each in own.items() if key in grows}
 
 
 def start_output(model: PreTrainedModel, logits: NDArray[Any]) -> None:

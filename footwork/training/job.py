@@ -33,8 +33,8 @@ class TrainingJob:
     """Rows, and an epoch counted from 0, to what the model takes."""
     targets: torch.Tensor
     """Of all rows, (N, …)."""
-    numbers: Sequence[int]
-    """What each row is called where one is named: its place in a file, say."""
+    numbers: Sequence[int] | Sequence[Sequence[int]]
+    """What each row is called where one is named: its place in a file, say; or several places."""
     lengths: Sequence[int]
     """Tokens of each row; all alike where rows have no length."""
     loss: LossFunction
@@ -104,11 +104,13 @@ class JobRows(torch.utils.data.Dataset[int]):
         """A batch with `labels`, `row_weight` (1, or 0 for a filler) and `row` (its number)."""
         rows = [max(index, 0) for index in indices]
         real = torch.tensor([index != FILLER for index in indices])
+        numbers = self._numbers[rows]
+        numbers[~real] = FILLER
         return {
             **self._job.batch(rows, self._order.epoch),
             "labels": self._job.targets[rows],
             "row_weight": real.float(),
-            "row": self._numbers[rows].masked_fill(~real, FILLER),
+            "row": numbers,
         }
 
 

@@ -259,7 +259,7 @@ class GuardedTrainer(Trainer):
             # To the longest row of all processes: a dropout mask has the shape of the batch.
             inputs = self.job.pad(inputs, largest_over_processes(inputs["input_ids"].shape[1]))
         inputs = {name: each.to(self.args.device) for name, each in inputs.items()}
-        rows = inputs.pop("row").tolist()
+        rows = inputs.pop("row").flatten().tolist()
         total = sum_over_processes(inputs["row_weight"].sum())
         resting = self.job.resting(self.order.epoch)
         while True:
@@ -340,7 +340,7 @@ class GuardedTrainer(Trainer):
         self.model.zero_grad(set_to_none=True)
         self._save_checkpoint(self.model, None)
         step = self.state.global_step + 1
-        of_all = sorted(row for part in gather_shares(rows) for row in part if row != FILLER)
+        of_all = sorted({row for part in gather_shares(rows) for row in part if row != FILLER})
         raise TrainingError(
             f"The {what} is {value} at step {step}; the update was not made. "
             f"Rows of that step: {', '.join(map(str, of_all))}. The weights before it are in "

@@ -9,6 +9,7 @@ import torch
 from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import (
     GRADUAL,
+    HEAD,
     encoder_of,
     head_names,
     layer_of,
@@ -16,9 +17,8 @@ from footwork.methods.adaptation import (
     parameter_groups,
     trainable,
 )
-from footwork.methods.head import HEAD
 from footwork.methods.peft import LORA, Peft
-from footwork.methods.table import AdaptationConfig
+from footwork.methods.table import AUTO, METHODS, AdaptationConfig
 from footwork.models.pooling import let_head_read
 from tests.models import FAMILIES
 from tests.toy_training import build_toy_model
@@ -125,7 +125,7 @@ def test_lower_layers_learn_more_slowly() -> None:
     [
         (
             {"method": "magic"},
-            "`method` must be one of auto, lora, full, head, gradual, scratch, linear, got 'magic'",
+            f"`method` must be one of {', '.join((AUTO, *METHODS))}, got 'magic'",
         ),
         ({"lora_rank": 0}, "`lora_rank` must be at least 1, got 0"),
         ({"layer_decay": 0.0}, "`layer_decay` must be above 0"),

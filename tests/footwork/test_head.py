@@ -1,24 +1,30 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel, pipeline
 
+import footwork.finetuning.train as train_module
+from footwork.errors import ConfigError
 from footwork.inference.tokens import tokenize
 from footwork.methods.adaptation import parameter_groups
 from footwork.methods.head import STRENGTHS, held_out_loss, solve
+from footwork.methods.prototypes import nearest_means
 from footwork.models.pooling import FeatureReader, let_head_read
 from footwork.training.job import is_better, row_loss
 from tests.models import FAMILIES, build_base, build_tokenizer
 from tests.runs import train_here
 from tests.tables import write_table
 from tests.toy_training import TASK, TEXTS, build_toy_model
-from textclf import TextClassifier, TrainConfig
+from textclf import TextClassifier, TrainConfig, train
+from textclf.audit.audit import audit_table
 
 LOSS = row_loss(TASK)
 SHAPE: dict[str, Any] = {
@@ -132,7 +138,8 @@ def test_the_solution_is_that_of_scikit_learn() -> None:
     features, targets = problem()
     found = solve(features, torch.from_numpy(targets), 3, LOSS, targets)
     rows = (features - features.mean(0)) / features.std(0, correction=0)
-    theirs = LogisticRegression(C=found.strength, tol=1e-8, max_iter=1000).fit(rows, targets)
+    strength = held_out_loss(features, torch.from_numpy(targets), 3, LOSS, targets).strength
+    theirs = LogisticRegression(C=strength, tol=1e-8, max_iter=1000).fit(rows, targets)
     ours = (features @ found.weight.T + found.bias).log_softmax(1)
     np.testing.assert_allclose(ours.exp(), theirs.predict_proba(rows), atol=1e-3)
 
@@ -155,6 +162,48 @@ def test_a_feature_that_does_not_vary_is_left_alone() -> None:
     found = solve(features, torch.from_numpy(targets), 3, LOSS, targets)
     assert torch.isfinite(found.bias).all()
     assert not found.weight[:, -1].any()
+
+
+def test_the_nearest_class_mean_is_a_linear_layer() -> None:
+    from sklearn.neighbors import NearestCentroid
+
+    features, targets = problem(noise=2.0)
+    found = nearest_means(features, torch.from_numpy(targets), 3, LOSS, targets)
+    answers = (features @ found.weight.T + found.bias).argmax(1).numpy()
+    rows = features.numpy()
+    assert (answers == NearestCentroid().fit(rows, targets).predict(rows)).all()
+    assert 0.7 < (answers == targets).mean() < 1
+
+
+def test_how_sure_it_is_of_the_nearest_mean_is_what_rows_left_out_allow() -> None:
+    features, targets = problem(noise=2.0)
+    random = np.random.default_rng(0)
+    for labels, right in ((targets, 0.8), (random.permutation(targets), 1 / 3)):
+        found = nearest_means(features, torch.from_numpy(labels), 3, LOSS, labels)
+        said = (features @ found.weight.T + found.bias).softmax(1).max(1).values
+        assert float(said.mean()) == pytest.approx(right, abs=0.15)
+
+
+def test_a_class_of_few_rows_is_not_further_away_for_that() -> None:
+    random = np.random.default_rng(0)
+    targets = np.repeat([0, 1], [3, 60])
+    new = np.repeat([0, 1], [300, 300])
+    middles = random.normal(size=(2, 200)) * 0.35
+    rows, asked = (
+        torch.from_numpy(middles[each] + random.normal(size=(len(each), 200))).float()
+        for each in (targets, new)
+    )
+    found = nearest_means(rows, torch.from_numpy(targets), 2, LOSS, targets)
+    answers = (asked @ found.weight.T + found.bias).argmax(1).numpy()
+    assert [(answers[new == each] == each).mean() > 0.75 for each in (0, 1)] == [True, True]
+
+
+def test_one_row_a_class_is_a_prototype_and_says_little() -> None:
+    targets = np.arange(3)
+    found = nearest_means(torch.eye(3), torch.from_numpy(targets), 3, LOSS, targets)
+    said = (found.weight + found.bias[:, None]).softmax(0)
+    assert (said.argmax(0).numpy() == targets).all()
+    assert float(said.max()) < 0.5
 
 
 @pytest.fixture
@@ -186,6 +235,68 @@ def test_a_head_over_a_checkpoint_without_a_pooler_is_as_good_as_its_mean(
     ask = pipeline("text-classification", str(tmp_path / "out"))
     ours = TextClassifier.load(tmp_path / "out").predict(texts)
     assert [each["label"] for each in ask(texts)] == [each.label for each in ours] == ["yes", "no"]
+
+
+def noise(rows: int) -> list[dict[str, str]]:
+    """Texts whose labels nothing tells."""
+    random = np.random.default_rng(0)
+    words = [*"abcdefghijklmnop"]
+    texts = [" ".join(random.choice(words, 12)) for _ in range(rows)]
+    return [{"text": text, "label": str(random.choice(["no", "yes"]))} for text in texts]
+
+
+@pytest.mark.parametrize("method", ["head", "prototypes"])
+def test_rows_held_out_are_learned_once_they_have_judged(method: str, tmp_path: Path) -> None:
+    base, rows = build_base(tmp_path / "base", "bert"), noise(90)
+    quick: dict[str, Any] = {"max_length": 32, "mixed_precision": "float32"}
+    config = TrainConfig(model_id=str(base), method=method, **quick)
+    done = train_here(rows, tmp_path / "all", config)
+    with patch.object(train_module, "learn_held_out", return_value=()):
+        before = train_here(rows, tmp_path / "some", config)
+    figures, texts = "metrics", [row["text"] for row in rows]
+    assert done.manifest[figures] == before.manifest[figures]
+    logits = [TextClassifier.load(tmp_path / each).logits(texts) for each in ("all", "some")]
+    assert not np.allclose(*logits)
+    said = "The rows held out (9) judged a head that did not know them; the one that is published "
+    assert f"{said}was then solved on all 90." in done.notes
+    assert said in (tmp_path / "all" / "README.md").read_text()
+
+
+def test_the_figures_of_test_rows_are_of_the_head_that_is_published(tmp_path: Path) -> None:
+    base, rows = build_base(tmp_path / "base", "bert"), noise(150)
+    data = {"train": rows[:90], "test": rows[90:]}
+    quick: dict[str, Any] = {"max_length": 32, "mixed_precision": "float32"}
+    config = TrainConfig(model_id=str(base), method="head", **quick)
+    done = train_here(data, tmp_path / "out", config)
+    answers = TextClassifier.load(tmp_path / "out").predict([row["text"] for row in rows[90:]])
+    pairs = zip(answers, rows[90:], strict=True)
+    right = [answer.label == row["label"] for answer, row in pairs]
+    assert done.manifest["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(right))
+
+
+def test_validation_rows_that_were_given_are_not_learned(tmp_path: Path) -> None:
+    base, rows = build_base(tmp_path / "base", "bert"), noise(90)
+    data = {"train": rows[:70], "validation": rows[70:]}
+    done = train_here(data, tmp_path / "out", TrainConfig(model_id=str(base), method="head"))
+    assert "judged a head" not in " ".join(done.notes)
+
+
+@pytest.mark.parametrize("method", ["prototypes", "contrastive"])
+@pytest.mark.parametrize(
+    ("labels", "task"), [(["1.5", "2.25"], "regression"), ([["a", "b"], ["a"]], "multi label")]
+)
+def test_what_knows_classes_alone_refuses_other_labels(
+    method: str, labels: list[Any], task: str, tmp_path: Path
+) -> None:
+    rows = [{"text": f"text {row}", "label": labels[row % 2]} for row in range(40)]
+    config = TrainConfig(model_id="tiny", method=method)
+    if task == "regression":
+        config = replace(config, task=task)
+    said = f"--method {method} takes rows of one class each, and this is {task}. Use --method lora"
+    for run in (lambda: train(rows, tmp_path / "out", config), lambda: audit_table(rows, config)):
+        with pytest.raises(ConfigError, match=said):
+            run()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     """
     config = config or TrainConfig()
     labelled = load_data(data, replace(config, keep_going=True))
-    config, why = config.chosen(len(labelled.train))
+    config, why = config.chosen(len(labelled.train), labelled.task)
     if not config.way.has_model:
         config.settled(labelled.task, None, "", {})
         return audit_data(labelled)
@@ -102,13 +102,14 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
             raise
         said = (f"Tokens, time and memory are those of `tiny`. {error}",)
         model, precision = open_model(replace(config, model_id="tiny", revision=None))
-    rates, rows = config.way.rates.get("text"), len(labelled.train)
+    rates = config.way.rates.get("text")
+    rows, length = config.way.epoch(len(labelled.train), "row")
     size, batch = model.size.encoder_parameters, config.batch_size
     recipe = None if rates is None else recipe_for(rates, size, rows, batch)
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)
     own |= {"mixed_precision": precision} | settled_by_validation(labelled, config)
-    settled, _, how = config.settled(labelled.task, recipe, counted(rows, "row"), own)
+    settled, _, how = config.settled(labelled.task, recipe, length, own)
     labelled = replace(labelled, notes=(*labelled.notes, *said, *why, str(how), *cut))
     return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))
 

@@ -116,14 +116,15 @@ def estimate_cost(
     """
     device, flops = _matrix_rate(config.mixed_precision)
     method = config.way
+    (steps, _), sides = method.epoch(len(train), ""), 2 if method.pairs else 1
     # Each text is as long as the longest of its batch, which has texts of like length.
-    longest_first = np.sort(train)[::-1]
-    padded = np.repeat(longest_first[:: config.batch_size], config.batch_size)[: len(train)]
+    longest_first = np.sort(np.resize(train, sides * steps))[::-1]
+    padded = np.repeat(longest_first[:: config.batch_size], config.batch_size)[: sides * steps]
     if method.features_once:  # the head itself costs next to nothing
         passes, epochs, checks = 1, 1.0, 1
     else:
         # Backward takes one forward for the activations and one for the weights, if they train.
-        passes, epochs = 3 if method.share == 1 else 2, config.epochs_over(len(train))
+        passes, epochs = 3 if method.share == 1 else 2, config.epochs_over(steps)
         checks = min(math.ceil(epochs), EVALUATIONS)
     work = passes * epochs * model.forward_flops(padded) + checks * model.forward_flops(validation)
     # A third of the moving is the forward pass's.
@@ -131,11 +132,11 @@ def estimate_cost(
     moved += checks / 3 * model.kept_bytes(validation)
     layers, width = model.shape
     longest = int(train.max(initial=1))
-    together = math.ceil(config.batch_size / config.gradient_accumulation_steps)
+    together = sides * math.ceil(config.batch_size / config.gradient_accumulation_steps)
     if method.features_once:
         together = _READ_TOKENS // longest + 1
     # The longest text makes all of its batch as long.
-    batch = np.full(min(together, len(train)), longest)
+    batch = np.full(min(together, sides * len(train)), longest)
     layer = model.kept_bytes(batch) / layers
     kept = (layers + 1) * layer  # one more is at work
     if method.features_once:
