@@ -356,6 +356,7 @@ def fit(
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()
     judged = partial(judge, learner, data.splits["validation"].targets)
+    method.adaptation.begin(model, config.steps_over(len(train_rows)))
     with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
         model.to(device)
         job = TrainingJob(
@@ -373,8 +374,11 @@ def fit(
             measure=lambda model: judged(logits_of(rows, model, "validation", precision)),
             pad=rows.pad,
             resting=partial(method.adaptation.resting, model),
+            penalty=partial(method.adaptation.penalty, model),
+            stepped=partial(method.adaptation.stepped, model),
         )
         outcome = run_training(job, config, run, resume)
+    method.adaptation.end(model)
     return model.to(device), replace(outcome, notes=notes)
 
 

@@ -133,7 +133,7 @@ class GuardedTrainer(Trainer):
         self.order = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=world > 1)
         self.rows = JobRows(job, self.order)
         batches = math.ceil(len(self.rows) / config.batch_size)
-        steps = config.max_steps or math.ceil((config.num_epochs or 0) * batches)
+        steps = config.steps_over(len(self.rows))
         self.epochs_between = math.ceil(steps / batches / EVALUATIONS)
         super().__init__(
             model=job.model,
@@ -311,6 +311,10 @@ class GuardedTrainer(Trainer):
                 loss = (self.job.loss(logits, labels) * weight).sum() / total
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()
+        if (penalty := self.job.penalty()) is not None:
+            penalty = penalty / self.args.world_size  # gradients and losses are added up
+            self.accelerator.backward(penalty)
+            loss_sum += penalty.detach()
         return loss_sum
 
     def _summed_gradients(self, resting: Sequence[nn.Parameter]) -> list[torch.Tensor]:
@@ -398,7 +402,7 @@ class Keeper(TrainerCallback):
         self.order, self.notify = trainer.order, trainer.job.notify
         self.epochs_between = trainer.epochs_between
         self.caught, self.resume, self.saved = caught, resume, time.monotonic()
-        self.judged_rows = trainer.job.judged_rows
+        self.judged_rows, self.stepped = trainer.job.judged_rows, trainer.job.stepped
 
     def on_train_begin(
         self,
@@ -418,6 +422,12 @@ class Keeper(TrainerCallback):
     ) -> None:
         """Choose the epoch's order: accelerate's wrappers hide the sampler from the trainer."""
         self.order.epoch = int(state.epoch or 0)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Let the method look at the update and its gradients."""
+        self.stepped(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -115,7 +115,8 @@ def estimate_cost(
         validation: The same, read at the end of each epoch, the last one whole or not.
     """
     device, flops = _matrix_rate(config.mixed_precision)
-    method = config.way
+    method, tokens = config.way, int(train.sum())
+    train, validation = train + config.tokens_before, validation + config.tokens_before
     # Each text is as long as the longest of its batch, which has texts of like length.
     longest_first = np.sort(train)[::-1]
     padded = np.repeat(longest_first[:: config.batch_size], config.batch_size)[: len(train)]
@@ -151,7 +152,7 @@ def estimate_cost(
     return Cost(
         minutes=(work + _FLOPS_A_BYTE * moved) / flops / 60,
         memory_bytes=int(weights + peak) + (_PROCESS_BYTES if device == "cpu" else 0),
-        tokens=int(train.sum()),
+        tokens=tokens,
         device=device,
         device_flops=flops,
     )
