@@ -108,7 +108,9 @@ class Peft(Adaptation):
         with warnings.catch_warnings():
             # peft asks for `is_gradient_checkpointing`, which transformers renamed.
             warnings.simplefilter("ignore", FutureWarning)
-            warnings.filterwarnings("ignore", "Failed to load the CUDA extension")  # of BOFT
+            warnings.filterwarnings(
+                "ignore", "Failed to load the CUDA ext|Setting boft_n"
+            )  # of BOFT
             adapted = get_peft_model(model, given)
         adapted.peft_config["default"].base_model_name_or_path = base_id
         return adapted
@@ -279,7 +281,7 @@ _DIVIDES = {
     "vblora": "vector_length",
 }
 """Method → its setting that must divide the widths of all layers."""
-_BELOW_WIDTH = {"adamss": "r", "psoft": "r", "shira": "r"}
+_BELOW_WIDTH = {"adamss": "r", "psoft": "r"}
 """Method → its setting that must be below them."""
 _FREQUENCIES = ("fourierft", "waveft")
 """Methods that have some of as many frequencies as the least layer has weights."""
