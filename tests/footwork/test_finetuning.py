@@ -76,7 +76,7 @@ def test_every_method_trains_every_family_and_reloads_exactly(
     assert manifest["data"]["rows"] == ROWS[name]
     assert not (tmp_path / "out.training").exists()
     assert (adapter_in(out) is not None) == (method_of(method).adapter is not None)
-    if method != "head":  # a random encoder says little that a head could use
+    if method not in ("head", "bitfit"):  # a random encoder says little that these could use
         assert manifest["metrics"]["accuracy"]["value"] >= 0.5
     words = f"{len(manifest['labels'])} classes"
     assert words in done.to_text()

@@ -87,7 +87,7 @@ def test_what_a_method_adds_to_the_loss_counts_once_however_a_step_is_split(
     model, outcome = train_toy(tmp_path / "a", adaptation=pulled, **settings)
     assert pulled.seen == [(0, True), (1, True), (2, True)]
     usual = logged(undisturbed[1], "loss")[0]
-    added = 7 + float(build_toy_model().classifier.weight.square().sum())
+    added = 7 + float(build_toy_model().classifier.weight.detach().square().sum())
     assert logged(outcome, "loss")[0] == pytest.approx(usual + added, rel=1e-4)
     assert model.classifier.weight.norm() < undisturbed[0].classifier.weight.norm()
 
