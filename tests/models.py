@@ -34,7 +34,7 @@ def build_tokenizer(family: str) -> Any:
     from transformers import BertTokenizer, DebertaV2Tokenizer, RobertaTokenizer
 
     characters = [c for c in string.printable if not c.isspace()]
-    if family == "bert":
+    if family in ("bert", "modernbert"):
         pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
         pieces = list(dict.fromkeys([*pieces, *WORDS, *(f"##{c}" for c in characters)]))
         vocabulary = {piece: index for index, piece in enumerate(pieces)}
@@ -87,6 +87,15 @@ def build_config(family: str, tokenizer: Any, labels: Sequence[str] = (), task: 
             "position_biased_input": False,
             "type_vocab_size": 0,
             "pooler_hidden_size": WIDTHS["hidden_size"],
+        },
+        "modernbert": {
+            "max_position_embeddings": 128,
+            "local_attention": 16,
+            "pad_token_id": tokenizer.pad_token_id,
+            "cls_token_id": tokenizer.cls_token_id,
+            "bos_token_id": tokenizer.cls_token_id,
+            "sep_token_id": tokenizer.sep_token_id,
+            "eos_token_id": tokenizer.sep_token_id,
         },
     }
     return AutoConfig.for_model(

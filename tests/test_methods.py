@@ -17,7 +17,19 @@ from footwork.cli import main
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.merge import merge_adapter
 from footwork.methods.adaptation import Adaptation
-from footwork.methods.table import AUTO, FEW, METHODS, OF_FEW, USUAL, AdaptationConfig, recipe_for
+from footwork.methods.table import (
+    AUTO,
+    FEW,
+    METHODS,
+    OF_FEW,
+    OF_PEFT,
+    OTHERS_TRAIN,
+    PEFT,
+    USUAL,
+    AdaptationConfig,
+    method_of,
+    recipe_for,
+)
 from footwork.models.uploads import push_folder
 from tests.models import build_base
 from tests.runs import finetune_here, train_here
@@ -65,10 +77,11 @@ def test_no_other_file_knows_a_method_by_its_name() -> None:
 
 
 def test_the_readme_names_every_method_and_what_it_trains() -> None:
-    names = r"\|".join((AUTO, *METHODS))
+    names = r"\|".join((AUTO, *METHODS, f"{PEFT}NAME"))
     row = next(line for line in README.splitlines() if line.startswith("| method |"))
     told = [f"`{AUTO}` (default): {OF_FEW} below {FEW:,} training rows, else {USUAL}"]
     told += [f"`{name}`: {method.trains}" for name, method in METHODS.items()]
+    told += [f"`{PEFT}NAME`: {OTHERS_TRAIN}"]
     assert f"`--method {names}`" in row
     assert row.endswith(f"| {'; '.join(told)} |")
 
@@ -81,10 +94,10 @@ def test_help_names_every_method_and_what_it_trains(
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for name, method in METHODS.items():
         assert f"{name}: {method.trains}" in shown
-    assert f"[choices: {', '.join((AUTO, *METHODS))}]" in shown
+    assert f"{PEFT}NAME: {OTHERS_TRAIN}." in shown
     assert main([*command, "a", "b", "--method", "magic"]) == 2
     said = capsys.readouterr().err
-    assert all(f'"{name}"' in said for name in METHODS)
+    assert all(f'"{name}"' in said for name in (AUTO, *METHODS, *OF_PEFT))
 
 
 def test_the_table_is_read_without_torch() -> None:
@@ -94,11 +107,12 @@ def test_the_table_is_read_without_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [*TRAINED, *OF_PEFT])
 def test_a_row_has_code_and_rates_for_every_size(name: str) -> None:
-    method = METHODS[name]
+    method = method_of(name)
     assert isinstance(method.adaptation, Adaptation)
-    assert set(method.rates) == (set() if method.features_once else {"text", "image"})
+    kinds = {"text"} if method.texts_alone else {"text", "image"}
+    assert set(method.rates) == (set() if method.features_once else kinds)
     for rates in method.rates.values():
         bounds = [bound for bound, _ in rates]
         assert bounds == sorted(bounds)
@@ -114,15 +128,21 @@ def test_a_setting_of_one_method_is_refused_by_the_others() -> None:
         "lora_alpha": 4.0,
         "lora_dropout": 0.1,
         "lora_variant": "dora",
+        "top_layers": 2,
+        "prompt_length": 5,
     }
     assert set(other) == owned
     for setting, value in other.items():
-        AdaptationConfig(**{setting: value})
-        for name, method in METHODS.items():
-            if setting not in method.settings:
-                said = f"`{setting}` is a setting of --method lora, not of {name}, got {value}"
-                with pytest.raises(ConfigError, match=said):
-                    AdaptationConfig(**{"method": name, setting: value})
+        owners = [name for name, method in METHODS.items() if setting in method.settings]
+        ways = {AUTO: METHODS[USUAL], **METHODS, **OF_PEFT}
+        for name, method in ways.items():
+            stated = {"method": name, setting: value}
+            if setting in method.settings:
+                assert AdaptationConfig(**stated).stated_settings == [setting]
+                continue
+            said = f"`{setting}` is a setting of --method {' or '.join(owners)}, not of {name}, got"
+            with pytest.raises(ConfigError, match=f"{said} {value}"):
+                AdaptationConfig(**stated)
 
 
 @pytest.mark.usefixtures("toys")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from footwork.inference.tokens import tokenize
-from footwork.methods.adaptation import parameter_groups
+from footwork.methods.adaptation import FULL, Adaptation, parameter_groups
 from footwork.models.deberta import accelerate_attention
 from footwork.options import LoopConfig
 from footwork.training.job import TrainingJob
@@ -38,7 +39,11 @@ def build_toy_model(family: str = "deberta-v2") -> Any:
 
 
 def toy_job(
-    model: Any, family: str, notes: list[str] | None = None, learning_rate: float = 1e-3
+    model: Any,
+    family: str,
+    notes: list[str] | None = None,
+    learning_rate: float = 1e-3,
+    adaptation: Adaptation = FULL,
 ) -> TrainingJob:
     """The toy data, with a plain cross-entropy."""
     texts = tokenize(build_tokenizer(family), TEXTS, None, 64)
@@ -65,6 +70,8 @@ def toy_job(
         measure=measure,
         pad=texts.widen,
         notify=(notes if notes is not None else []).append,
+        penalty=partial(adaptation.penalty, model),
+        stepped=partial(adaptation.stepped, model),
     )
 
 
@@ -74,11 +81,12 @@ def train_toy(
     hook: Hook | None = None,
     resume: Path | None = None,
     notes: list[str] | None = None,
+    adaptation: Adaptation = FULL,
     **settings: Any,
 ) -> tuple[Any, TrainingOutcome]:
     """Train the toy model for three epochs of six steps; `hook` may tamper with it first."""
     model = build_toy_model(family)
-    job = toy_job(model, family, notes, settings.get("learning_rate", 1e-3))
+    job = toy_job(model, family, notes, settings.get("learning_rate", 1e-3), adaptation)
     if hook:
         hook(model)
     defaults = {

@@ -130,7 +130,9 @@ class TrainConfig(DataOptions, FinetuningConfig):
 
     def within(self, positions: int | None) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The longest text where a model has fewer positions, and what is to be said of that."""
-        if positions is None or self.max_length <= positions:
+        room = self.max_length if positions is None else positions - self.tokens_before
+        if self.max_length <= room:
             return {}, ()
-        cut = f"`max_length` is {positions}, the positions of this model, not {self.max_length}."
-        return {"max_length": positions}, (cut,)
+        taken = f" less the {self.tokens_before} of the prompt" if self.tokens_before else ""
+        cut = f"`max_length` is {room}, the positions of this model{taken}, not {self.max_length}."
+        return {"max_length": room}, (cut,)

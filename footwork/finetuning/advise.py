@@ -35,7 +35,7 @@ from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_
 from footwork.finetuning.train import plan, settle
 from footwork.methods.adaptation import SCRATCH
 from footwork.methods.head import solve
-from footwork.methods.table import AUTO, FEW, METHODS, OF_FEW, PROBE, UNPRETRAINED
+from footwork.methods.table import AUTO, FEW, OF_FEW, PROBE, UNPRETRAINED, method_of
 from footwork.models.pooling import FeatureReader
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.held import data_name
@@ -131,7 +131,7 @@ def advise(
     method, reasons = _reasons(scores, curve, metric, settled)
     of_steps = method == settled.method and settled.way.rates
     words = [*task.command, shell_word(data_name(source)), "OUT", "--method", method]
-    if METHODS[method].has_model:
+    if method_of(method).has_model:
         words += ["--model", shell_word(config.model_id)]
     return Advice(
         rows=count,

@@ -23,7 +23,7 @@ from footwork.evaluation.text import (
     number,
 )
 from footwork.files.faults import counted, shortened
-from footwork.methods.table import METHODS, Adapter, methods_where
+from footwork.methods.table import METHODS, OF_PEFT, Adapter, method_of, methods_where
 from footwork.options import LOWER_IS_BETTER
 from footwork.pages.templates import load_template
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
@@ -66,7 +66,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     """
     manifest, evaluation, task = report.manifest, report.evaluation, report.task
     facts, calibration, adapter = manifest["data"], evaluation.calibration, _adapter(manifest)
-    words, method = task.words(manifest), METHODS[manifest["method"]]
+    words, method = task.words(manifest), method_of(manifest["method"])
     labels = shortened((f"`{_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
@@ -126,7 +126,7 @@ def cost_line(cost: Mapping[str, Any]) -> str:
 
 def caveat(split: str, method: str, evaluation: Evaluation) -> str | None:
     """Say what weakens the reported figures: those of rows that chose a checkpoint flatter."""
-    steps = METHODS[method].has_model and not METHODS[method].features_once
+    steps = method_of(method).has_model and not method_of(method).features_once
     if split == "test" or not steps or evaluation.rows < FEW_ROWS:
         return None
     temperature = " and the temperature" if evaluation.calibration else ""
@@ -149,7 +149,7 @@ def verdicts(
         itself = command.endswith(f" {method}")
         if name in baselines and not itself:
             said.append(verdict(evaluation, baselines[name], called, command))
-    if METHODS[method].has_model and METHODS[method].pretrained:
+    if method_of(method).has_model and method_of(method).pretrained:
         fresh = methods_where(lambda method: not method.pretrained)
         said.append(
             f"What the pretraining is worth, the same command with `--method {fresh}` shows: the "
@@ -205,7 +205,8 @@ def merged_card(
     needs_base = re.compile(r"The folder is an adapter: .*?(?=\n\n## |\Z)", re.DOTALL)
     card = needs_base.sub(lambda _: usage, card, count=1)
     changes = {"\nbase_model_relation: adapter\n": "\nbase_model_relation: finetune\n"}
-    for adapter in [method.adapter for method in METHODS.values() if method.adapter]:
+    methods = (*METHODS.values(), *OF_PEFT.values())
+    for adapter in [method.adapter for method in methods if method.adapter]:
         changes[f"\nlibrary_name: {adapter.library}\n"] = "\nlibrary_name: transformers\n"
         changes[f"\nThis is {adapter.called} "] = f"\nThis is {_PLAIN} "
     if "temperature_in_weights" in (manifest.get("calibration") or {}):
@@ -218,7 +219,7 @@ def merged_card(
 def _adapter(manifest: Mapping[str, Any]) -> Adapter | None:
     """What adapter the folder holds, None for a whole model."""
     merged = manifest["config"].get("merge")
-    return None if merged else METHODS[manifest["method"]].adapter
+    return None if merged else method_of(manifest["method"]).adapter
 
 
 def _use(task: Task, manifest: Mapping[str, Any], adapter: Adapter | None) -> str:
@@ -274,7 +275,7 @@ def _front_matter(report: Report) -> str:
         metrics=list(dict.fromkeys(_HUB_METRICS[name][0] for name in report.evaluation.metrics)),
         model_name=report.title,
         eval_results=results or None,
-        **(based if base and METHODS[manifest["method"]].pretrained else {}),
+        **(based if base and method_of(manifest["method"]).pretrained else {}),
     )
     return data.to_yaml()
 

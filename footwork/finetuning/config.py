@@ -60,8 +60,8 @@ class FinetuningConfig(PublishConfig, LoopConfig):
 
     def told(self) -> dict[str, Any]:
         """Every setting that means something to the method, by name."""
-        has_model = self.way.has_model
-        return {n: v for n, v in asdict(self).items() if has_model or n not in _OF_A_MODEL}
+        idle = self.foreign_settings | (set() if self.way.has_model else _OF_A_MODEL)
+        return {name: value for name, value in asdict(self).items() if name not in idle}
 
     def settled(
         self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]

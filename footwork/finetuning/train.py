@@ -379,6 +379,7 @@ def fit(
         found.put_into(model.get_submodule(output_layer_name(model)))
 
     judged = partial(judge, learner, data.splits["validation"].targets)
+    method.adaptation.begin(model, config.steps_over(len(train_rows)))
     with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
         model.to(device)
         job = TrainingJob(
@@ -396,15 +397,15 @@ def fit(
             measure=lambda model: judged(logits_of(rows, model, "validation", precision)),
             pad=rows.pad,
             resting=partial(method.adaptation.resting, model),
+            penalty=partial(method.adaptation.penalty, model),
+            stepped=partial(method.adaptation.stepped, model),
         )
         job = method.adaptation.job(job, config, solve_again)
-        steady = not rows.varies and not config.activation_checkpointing
-        bf16 = resolve_precision(precision, device) is torch.bfloat16
-        autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
-        with (
-            frozen_trunk(job, run, autocast) if steady else nullcontext((job, None)) as (job, said)
-        ):
+        moves = rows.varies or config.activation_checkpointing
+        trunk = nullcontext((job, None)) if moves else frozen_trunk(job, run, precision)
+        with trunk as (job, said):
             outcome = run_training(job, config, run, resume)
+    method.adaptation.end(model)
     return model.to(device), replace(outcome, notes=(*notes, *filter(None, [said])))
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, ModelError
 from footwork.methods.head import Solver, solve
-from footwork.methods.table import AUTO, METHODS, AdaptationConfig
+from footwork.methods.table import AUTO, METHODS, AdaptationConfig, methods_where
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import output_layer_name
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from footwork.training.job import TrainingJob
 
 _HEAD = re.compile(r"(^|\.)(classifier|score)\.")  # may be numbered inside, as a ResNet's is
-_BELOW_LAYERS = re.compile(r"embed|\.pre_?la?y")  # CLIP normalises its embeddings by `pre_layrnorm`
+_BELOW_LAYERS = re.compile(
+    r"embed|stem|\.pre_?la?y"  # CLIP normalises its embeddings by `pre_layrnorm`
+    r"|deberta\.encoder\.(?!layer\.)"  # what all layers read of the distance between tokens
+)
 
 
 class Adaptation:
@@ -73,6 +77,23 @@ class Adaptation:
             solve_head: Solves the head on the features that the encoder gives just then.
         """
         return job
+
+    def begin(self, model: Any, steps: int) -> None:
+        """Make ready for a training of so many steps.
+
+        What a method keeps from step to step stands in buffers whose names begin with `running_`:
+        checkpoints have them, so that a resumed run is the undisturbed one.
+        """
+
+    def penalty(self, model: Any) -> torch.Tensor | None:
+        """What a step adds to the mean loss of its rows."""
+        return None
+
+    def stepped(self, model: Any, step: int) -> None:
+        """After an update, counted from 0: its gradients are still there."""
+
+    def end(self, model: Any) -> None:
+        """Once the best weights are in the model, and before it is judged and saved."""
 
     def kept_exact(self, model: nn.Module) -> set[nn.Module]:
         """Linear layers whose frozen weights must keep their dtype."""
@@ -127,10 +148,67 @@ class Gradual(Adaptation):
 
     def resting(self, model: Any, epoch: int) -> list[nn.Parameter]:
         """What is below the layers that have come to train."""
-        heads = tuple(f"{name}." for name in head_names(model))
-        below = {n: each for n, each in model.named_parameters() if not n.startswith(heads)}
-        depth = 1 + max(map(_index, below))  # a layer that averages is a head, and numbered
-        return [each for name, each in below.items() if layer_of(name, depth) <= depth - epoch]
+        heights = heights_below_head(model)
+        trained = max(heights.values()) - epoch
+        return [model.get_parameter(name) for name, height in heights.items() if height <= trained]
+
+
+class TopLayers(Adaptation):
+    """The uppermost layers train, and the head: a quarter of them, unless `top_layers` says.
+
+    "Only a fourth of the final layers need to be fine-tuned to achieve 90% of the original quality"
+    (BERT, RoBERTa). A layer is what is numbered first: of a ResNet a stage, of an EfficientNet a
+    block.
+
+    Source: Lee, Tang & Lin 2019 (arXiv:1911.03090).
+    """
+
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
+        """Refuse a model that has not so many layers."""
+        depth, wanted = max(heights_below_head(model).values()), config.top_layers or 1
+        if wanted > depth:
+            raise ConfigError(
+                f"`top_layers` must be at most {depth}, the layers of {type(model).__name__}, "
+                f"got {wanted}."
+            )
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """Freeze what is below."""
+        heights = heights_below_head(model)
+        depth = max(heights.values())
+        below = depth - (config.top_layers or max(1, depth // 4))
+        for name, height in heights.items():
+            model.get_parameter(name).requires_grad_(height > below)
+        return model
+
+
+class BitFit(Adaptation):
+    """The biases train, those of norms among them, and the head.
+
+    Source: Ben Zaken et al. 2021 (arXiv:2106.10199).
+    """
+
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
+        """Refuse an encoder without biases."""
+        if not any(map(_is_bias, heights_below_head(model))):
+            raise ModelError(
+                f"{type(model).__name__} has no biases to train. Use --method "
+                f"{methods_where(lambda method: method.adapter is not None)}."
+            )
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """Freeze all else."""
+        for name in heights_below_head(model):
+            model.get_parameter(name).requires_grad_(_is_bias(name))
+        return model
+
+
+def _is_bias(name: str) -> bool:
+    return name.endswith("bias")  # DeBERTa's first version has a `q_bias`
 
 
 class Scratch(Adaptation):
@@ -146,6 +224,7 @@ class Scratch(Adaptation):
 
 
 FULL, HEAD, GRADUAL, SCRATCH = Adaptation(), Head(), Gradual(), Scratch()
+TOP_LAYERS, BITFIT = TopLayers(), BitFit()
 
 
 def require_adaptable(
@@ -254,6 +333,17 @@ def parameter_groups(
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that take a gradient."""
     return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+def heights_below_head(model: PreTrainedModel) -> dict[str, int]:
+    """`layer_of` every parameter of the encoder, without what is head.
+
+    A layer that averages is a head, though numbered.
+    """
+    heads = tuple(f"{name}." for name in head_names(model))
+    names = [name for name, _ in model.named_parameters() if not name.startswith(heads)]
+    depth = 1 + max(map(_index, names))
+    return {name: layer_of(name, depth) for name in names}
 
 
 def number_of_layers(model: nn.Module) -> int:

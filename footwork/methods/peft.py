@@ -1,10 +1,10 @@
-"""Adapters of peft: a method of it is a function that gives peft's configuration, and a row."""
+"""Adapters of peft: a method of it is a class that gives peft's configuration, and a row."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,49 @@ from transformers import PreTrainedModel
 
 from footwork.errors import ConfigError, ModelError
 from footwork.methods.adaptation import Adaptation, encoder_name, head_names
-from footwork.methods.table import AdaptationConfig, methods_where
+from footwork.methods.table import PEFT, AdaptationConfig, methods_where
+from footwork.models.checkpoints import position_limit, token_table
 
 _DIRECTIONS = ("pissa", "olora")
 """Variants that start from the principal directions of weights."""
 
 
 class Peft(Adaptation):
-    """A method of peft.
+    """A method of peft: it overrides `configured`."""
 
-    Args:
-        called: As people call it.
-        configured: The settings of a run and what all methods share (`target_modules`, the heads
-            as `modules_to_save`, …) to a configuration of peft.
-    """
+    def configured(self, model: Any, config: AdaptationConfig, shared: dict[str, Any]) -> Any:
+        """The method as peft takes it.
 
-    def __init__(
-        self, called: str, configured: Callable[[AdaptationConfig, dict[str, Any]], Any]
-    ) -> None:
-        self._called, self._configured = called, configured
+        Args:
+            model: A classifier.
+            config: The settings of a run.
+            shared: What the method is told of the model: its heads as `modules_to_save`, its layers
+                as `target_modules`, …
+        """
+        raise NotImplementedError(config.method)
 
     def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
-        """Refuse an encoder without `targets`, and a variant that none of them has."""
-        adapted, variant = re.compile(self.targets(model)), config.lora_variant
-        modules = (module for name, module in model.named_modules() if adapted.fullmatch(name))
-        if variant in _DIRECTIONS and isinstance(next(modules), nn.Conv2d):
-            raise ConfigError(
-                f"`lora_variant` {variant} starts from the directions of matrices, and "
-                f"{type(model).__name__} has convolutions. Use plain, dora or rslora."
+        """Refuse an encoder without `targets`, and one of convolutions where peft has none."""
+        if has_convolutions(model, self.targets(model)) and not config.way.convolves:
+            raise ModelError(
+                f"{type(model).__name__} has convolutions, which peft cannot adapt by "
+                f"{config.method}. Use --method {methods_where(lambda method: method.convolves)}."
             )
+
+    def shared(self, model: Any) -> dict[str, Any]:
+        """What peft is told of a classifier."""
+        return {
+            # Its wrapper asks for `input_ids`; what takes pixels needs none.
+            "task_type": "SEQ_CLS" if model.main_input_name == "input_ids" else None,
+            "modules_to_save": [
+                name.removeprefix(f"{encoder_name(model)}.") for name in head_names(model)
+            ],
+            **self.places(model),
+        }
+
+    def places(self, model: Any) -> dict[str, Any]:
+        """Where the method does something to a classifier."""
+        return {"target_modules": self.targets(model)}
 
     def targets(self, model: PreTrainedModel) -> str:
         """A pattern of every matrix of the encoder's layers: attention and feed-forward alike.
@@ -73,8 +87,8 @@ class Peft(Adaptation):
         }
         if not names:
             raise ModelError(
-                f"{type(model).__name__} has no layers that {self._called} can adapt here, "
-                "linear ones or convolutions. "
+                f"{type(model).__name__} has no layers that peft can adapt here, linear ones or "
+                "convolutions. "
                 f"Use --method {methods_where(lambda method: method.adapter is None)}."
             )
         patterns, everything = set(), {name for name, _ in model.named_modules()}
@@ -88,28 +102,30 @@ class Peft(Adaptation):
         self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
     ) -> Any:
         """A `PeftModel` around `model`."""
-        from peft import TaskType, get_peft_model
+        from peft import get_peft_model
 
-        shared = {
-            # Its wrapper asks for `input_ids`; what takes pixels needs none.
-            "task_type": TaskType.SEQ_CLS if model.main_input_name == "input_ids" else None,
-            "target_modules": self.targets(model),
-            "modules_to_save": [
-                name.removeprefix(f"{encoder_name(model)}.") for name in head_names(model)
-            ],
-            "revision": revision,
-        }
+        given = self.configured(model, config, self.shared(model) | {"revision": revision})
         with warnings.catch_warnings():
             # peft asks for `is_gradient_checkpointing`, which transformers renamed.
             warnings.simplefilter("ignore", FutureWarning)
-            adapted = get_peft_model(model, self._configured(config, shared))
+            warnings.filterwarnings(
+                "ignore", "Failed to load the CUDA ext|Setting boft_n"
+            )  # of BOFT
+            adapted = get_peft_model(model, given)
         adapted.peft_config["default"].base_model_name_or_path = base_id
         return adapted
 
     def kept_exact(self, model: nn.Module) -> set[nn.Module]:
-        """DoRA takes the norm of its frozen matrix, in the dtype that the matrix has."""
-        normed = (m for m in model.modules() if getattr(m, "lora_magnitude_vector", ()))
-        return {module.base_layer for module in normed}  # type: ignore[misc]
+        """What computes with the weights of its layer, as DoRA does with their norms."""
+        from peft.tuners.lora import LoraLayer
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        return {
+            module.get_base_layer()
+            for module in model.modules()
+            if isinstance(module, BaseTunerLayer)
+            and (not isinstance(module, LoraLayer) or module.lora_magnitude_vector)
+        }
 
     def save(self, folder: Path, model: Any) -> None:
         """Write the adapter, and the base's configuration, which peft leaves out, beside it."""
@@ -131,21 +147,17 @@ class Peft(Adaptation):
             return PeftModel.from_pretrained(base, str(folder))
 
     def merged(self, model: Any) -> Any:
-        """The base with the adapter in its weights; `model` where it has nothing to do with them.
+        """The base with the adapter in its weights; `model` where that does not change them."""
+        from peft.utils import ModulesToSaveWrapper
 
-        Raises:
-            ModelError: peft fails at it, as it does (0.21) for LoHa beside layers that are kept.
-        """
         if not hasattr(model, "merge_and_unload"):
             return model  # prompts are learned inputs, not changes of weights
-        try:
-            return model.merge_and_unload()
-        except (NotImplementedError, ValueError):
-            return model
-        except AttributeError as error:
-            raise ModelError(
-                f"peft fails to merge this {self.kind(model)} adapter ({error}). Use it as it is."
-            ) from error
+        base = model.get_base_model()
+        # Most methods of peft (0.21) fail at kept modules that are more than a layer.
+        for name, module in list(base.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):
+                base.set_submodule(name, module.modules_to_save[module.active_adapters[0]])
+        return model.merge_and_unload()
 
     def kind(self, model: Any) -> str:
         """Of the adapter in a model, as peft calls it."""
@@ -153,19 +165,155 @@ class Peft(Adaptation):
         return name
 
 
-def _lora(config: AdaptationConfig, shared: dict[str, Any]) -> Any:
-    from peft import LoraConfig
-
-    variant, rank = config.lora_variant, config.lora_rank
-    return LoraConfig(
-        r=rank,
-        lora_alpha=config.lora_alpha if config.lora_alpha is not None else 2 * rank,
-        lora_dropout=config.lora_dropout,
-        use_dora=variant == "dora",
-        use_rslora=variant == "rslora",
-        init_lora_weights=variant if variant in _DIRECTIONS else True,
-        **shared,
-    )
+def has_convolutions(model: nn.Module, pattern: str) -> bool:
+    """Whether the layers whose names match are no matrices."""
+    named = (module for name, module in model.named_modules() if re.fullmatch(pattern, name))
+    return isinstance(next(named), nn.Conv2d)
 
 
-LORA = Peft("LoRA", _lora)
+class Lora(Peft):
+    """Low-rank changes of every matrix; Hu et al. 2021 (arXiv:2106.09685)."""
+
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
+        """Refuse a variant that starts from matrices where there are none."""
+        super().require(model, config)
+        if config.lora_variant in _DIRECTIONS and has_convolutions(model, self.targets(model)):
+            raise ConfigError(
+                f"`lora_variant` {config.lora_variant} starts from the directions of matrices, and "
+                f"{type(model).__name__} has convolutions. Use plain, dora or rslora."
+            )
+
+    def configured(self, model: Any, config: AdaptationConfig, shared: dict[str, Any]) -> Any:
+        """With the scale of the usual alpha."""
+        from peft import LoraConfig
+
+        variant, rank = config.lora_variant, config.lora_rank
+        return LoraConfig(
+            r=rank,
+            lora_alpha=config.lora_alpha if config.lora_alpha is not None else 2 * rank,
+            lora_dropout=config.lora_dropout,
+            use_dora=variant == "dora",
+            use_rslora=variant == "rslora",
+            init_lora_weights=variant if variant in _DIRECTIONS else True,
+            **shared,
+        )
+
+
+class Ia3(Peft):
+    """Factors of what every layer gives; of what it takes where it narrows.
+
+    The paper scales keys, values and what the second matrix of a feed-forward block takes.
+
+    Source: Liu et al. 2022, section 3.3 (arXiv:2205.05638).
+    """
+
+    def configured(self, model: Any, config: AdaptationConfig, shared: dict[str, Any]) -> Any:
+        """With the layers that narrow."""
+        from peft import IA3Config
+
+        adapted = re.compile(shared["target_modules"])
+        narrowing = [
+            re.escape(name)
+            for name, module in model.named_modules()
+            if adapted.fullmatch(name)
+            and isinstance(module, nn.Linear)
+            and module.in_features > module.out_features
+        ]
+        return IA3Config(feedforward_modules="|".join(narrowing) or [], **shared)
+
+
+class Prompt(Peft):
+    """Learned vectors before the embeddings of each text, which begin as those of tokens.
+
+    The head reads the first of them, where it would read the first token.
+
+    Source: Lester et al. 2021, section 3.2 (arXiv:2104.08691).
+    """
+
+    def require(self, model: PreTrainedModel, config: AdaptationConfig) -> None:
+        """Refuse a model without a table of tokens, or with too few positions."""
+        if model.main_input_name != "input_ids" or token_table(model) is None:
+            raise ModelError(
+                f"{type(model).__name__} has no embeddings of tokens to put a prompt before. "
+                f"Use --method {methods_where(lambda method: not method.texts_alone)}."
+            )
+        positions = position_limit(model)
+        if positions is not None and config.prompt_length > positions // 2:
+            raise ConfigError(
+                f"`prompt_length` must be at most {positions // 2}, half the positions of "
+                f"{type(model).__name__}, got {config.prompt_length}."
+            )
+
+    def places(self, model: Any) -> dict[str, Any]:
+        """Before the embeddings: no layer is changed."""
+        return {"token_dim": model.get_input_embeddings().weight.shape[1]}
+
+    def configured(self, model: Any, config: AdaptationConfig, shared: dict[str, Any]) -> Any:
+        """With tokens drawn by chance."""
+        from peft import PromptTuningConfig
+
+        return PromptTuningConfig(
+            num_virtual_tokens=config.prompt_length, prompt_tuning_init="SAMPLE_VOCAB", **shared
+        )
+
+
+class PTuning(Prompt):
+    """The same vectors, given by a small network, of which only what it gives is kept.
+
+    Source: Liu et al. 2021 (arXiv:2103.10385).
+    """
+
+    def configured(self, model: Any, config: AdaptationConfig, shared: dict[str, Any]) -> Any:
+        """With a network as wide as the embeddings."""
+        from peft import PromptEncoderConfig
+
+        width = shared["token_dim"]
+        return PromptEncoderConfig(
+            num_virtual_tokens=config.prompt_length, encoder_hidden_size=width, **shared
+        )
+
+
+_DIVIDES = {
+    "c3a": "block_size",
+    "miss": "r",
+    "oft": "oft_block_size",
+    "road": "group_size",
+    "vblora": "vector_length",
+}
+"""Method → its setting that must divide the widths of all layers."""
+_BELOW_WIDTH = {"adamss": "r", "psoft": "r"}
+"""Method → its setting that must be below them."""
+_FREQUENCIES = ("fourierft", "waveft")
+"""Methods that have some of as many frequencies as the least layer has weights."""
+
+
+class Other(Peft):
+    """What peft has under the name, as it is set there, but for what the layers are too small."""
+
+    def configured(self, model: Any, config: AdaptationConfig, shared: dict[str, Any]) -> Any:
+        """By the name in `config.method`."""
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+        from peft.utils import PeftType
+
+        name = config.method.removeprefix(PEFT)
+        kind = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[name.upper()]]
+        adapted = re.compile(shared["target_modules"])
+        widths = {
+            width
+            for each, module in model.named_modules()
+            if adapted.fullmatch(each)
+            for width in module.weight.shape[:2]
+        }
+        own: dict[str, Any] = (
+            {"random_seed": 0} if name == "shira" else {}
+        )  # resumed, it has others
+        if setting := _DIVIDES.get(name):
+            own[setting] = gcd(getattr(kind, setting), *widths)
+        if setting := _BELOW_WIDTH.get(name):
+            own[setting] = min(getattr(kind, setting), min(widths) // 4)
+        if name in _FREQUENCIES:
+            own["n_frequency"] = min(kind.n_frequency, min(widths) ** 2)
+        return kind(**own, **shared)
+
+
+LORA, IA3, PROMPT, P_TUNING, OTHER = Lora(), Ia3(), Prompt(), PTuning(), Other()

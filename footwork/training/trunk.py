@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from footwork.accelerator import is_main_process, wait_for_everyone
+from footwork.accelerator import is_main_process, resolve_precision, wait_for_everyone
 from footwork.files.faults import counted
 from footwork.training.job import TrainingJob
 
@@ -32,14 +32,14 @@ _SHARE = 0.5
 
 @contextmanager
 def frozen_trunk(
-    job: TrainingJob, run: Path, autocast: Callable[[], Any]
+    job: TrainingJob, run: Path, precision: str
 ) -> Iterator[tuple[TrainingJob, str | None]]:
     """Within the block the layers below the lowest that trains answer from a file.
 
     Args:
         job: Its rows are the same in every epoch.
         run: Folder in which the file stands meanwhile.
-        autocast: Makes the context that the model trains in.
+        precision: That it trains in, settled.
 
     Yields:
         The job with batches that bring along what the trunk says of their rows, and a sentence on
@@ -52,7 +52,7 @@ def frozen_trunk(
     path = run / "trunk.f32"
     try:
         with _Trunk(job.model, stack, depth).in_place() as trunk:
-            states = _states_of(job, trunk, path, autocast)
+            states = _states_of(job, trunk, path, precision)
             if states is None:
                 yield job, "The frozen layers run in every epoch: the disk has no room for more."
                 return
@@ -170,15 +170,14 @@ class _States:
         return torch.from_numpy(states)
 
 
-def _states_of(
-    job: TrainingJob, trunk: _Trunk, path: Path, autocast: Callable[[], Any]
-) -> _States | None:
+def _states_of(job: TrainingJob, trunk: _Trunk, path: Path, precision: str) -> _States | None:
     """Run the trunk over all rows, once; None where its answers would take too much of the disk."""
+    device = next(job.model.parameters()).device
+    bf16 = resolve_precision(precision, device) is torch.bfloat16
 
     @torch.inference_mode()
     def said(rows: Sequence[int]) -> Any:
-        device = next(job.model.parameters()).device
-        with autocast():
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             job.model(**{name: each.to(device) for name, each in job.batch(rows, 0).items()})
         return trunk.heard.float().cpu().numpy()
 

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, FootworkError
+from footwork.inference.tokens import TokenizedTexts
 from footwork.methods.adaptation import (
     GRADUAL,
     HEAD,
+    adaptation_of,
     encoder_of,
     head_names,
     layer_of,
@@ -17,11 +25,18 @@ from footwork.methods.adaptation import (
     parameter_groups,
     trainable,
 )
-from footwork.methods.peft import LORA, Peft
-from footwork.methods.table import AUTO, METHODS, AdaptationConfig
+from footwork.methods.peft import LORA
+from footwork.methods.table import METHODS, OF_PEFT, AdaptationConfig, adapter_in, method_of
+from footwork.models.checkpoints import load_adapter, load_classifier, load_complete, save_model
+from footwork.models.image_classifiers import load_image_classifier
 from footwork.models.pooling import let_head_read
-from tests.models import FAMILIES
-from tests.toy_training import build_toy_model
+from footwork.options import LoopConfig
+from footwork.training.job import TrainingJob, row_loss
+from footwork.training.loop import run_training
+from footwork.training.run import OUTCOME, checkpoints, newest_checkpoint, trainable_weights
+from tests.models import FAMILIES, build_base
+from tests.toy_training import TASK, build_toy_model
+from tests.zeroshot.image_towers import build_tower
 
 MATRICES = {
     "bert": 6,
@@ -82,7 +97,7 @@ def test_gradual_unfreezing_goes_from_the_head_down_to_the_embeddings(
     heads = tuple(head_names(model))
     assert resting[0] == {name for name in names.values() if not name.startswith(heads)}
     assert all(later < earlier for earlier, later in pairwise(resting))
-    assert all("embed" in name.lower() for name in resting[2])
+    assert all(layer_of(name, 2) == 0 for name in resting[2])
     assert not resting[3]
     assert encoder_of(model) is model.base_model
 
@@ -125,9 +140,13 @@ def test_lower_layers_learn_more_slowly() -> None:
     [
         (
             {"method": "magic"},
-            f"`method` must be one of {', '.join((AUTO, *METHODS))}, got 'magic'",
+            "`method` must be one of auto, lora, full, head, .*, linear, peft:.*, got 'magic'",
         ),
+        ({"method": "peft:poly"}, "`method` must be one of .*peft:.*, got 'peft:poly'"),
         ({"lora_rank": 0}, "`lora_rank` must be at least 1, got 0"),
+        ({"top_layers": 0}, "`top_layers` must be at least 1, got 0"),
+        ({"prompt_length": 0}, "`prompt_length` must be at least 1, got 0"),
+        ({"top_layers": 2}, "`top_layers` is a setting of --method top-k, not of auto, got 2"),
         ({"layer_decay": 0.0}, "`layer_decay` must be above 0"),
         ({"lora_dropout": 1.0}, "`lora_dropout` must be from 0 up to 1"),
     ],
@@ -137,15 +156,6 @@ def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str)
         AdaptationConfig(**settings)
 
 
-def test_an_adapter_that_peft_fails_to_merge_is_told_as_that() -> None:
-    from peft import LoHaConfig
-
-    loha = Peft("LoHa", lambda _, shared: LoHaConfig(r=2, **shared))
-    adapted = loha.adapt(build_toy_model("bert"), AdaptationConfig(), "base", None)
-    with pytest.raises(ModelError, match="peft fails to merge this LOHA adapter"):
-        loha.merged(adapted)
-
-
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
 def test_prompts_have_no_weights_to_merge() -> None:
     from peft import PromptTuningConfig, get_peft_model
@@ -153,3 +163,143 @@ def test_prompts_have_no_weights_to_merge() -> None:
     prompts = PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2)
     model = get_peft_model(build_toy_model("bert"), prompts)
     assert LORA.merged(model) is model
+
+
+# What holds of every method, on every kind of encoder
+
+TOWERS = ("vit", "clip", "resnet", "efficientnet")
+ARCHITECTURES = (*FAMILIES, "modernbert", *TOWERS)
+STEPPED = [name for name, method in METHODS.items() if method.rates]
+ELSEWHERE = ("lora", "full", "gradual", "scratch")
+"""Methods that `test_finetuning.py` tries on all families but two."""
+TRIED = [
+    (method, family)
+    for family in ARCHITECTURES
+    for method in STEPPED
+    if method not in ELSEWHERE or family in ("modernbert", "efficientnet")
+]
+TRIED += [(method, family) for method in OF_PEFT for family in ("deberta-v2", "resnet")]
+OF_TEXTS = [name for name, method in METHODS.items() if method.texts_alone]
+REFUSED = {
+    ("bitfit", "modernbert"): "ModernBertForSequenceClassification has no biases to train",
+    **{(name, family): "has no embeddings of tokens" for name in OF_TEXTS for family in TOWERS},
+    **{
+        (name, "resnet"): "ResNetForImageClassification has convolutions, which peft cannot adapt"
+        for name, method in OF_PEFT.items()
+        if not method.convolves
+    },
+}
+ROWS = 12
+LABELS = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Family → a folder with a pretrained encoder."""
+    folder = tmp_path_factory.mktemp("bases")
+
+    def base(family: str) -> Path:
+        if not (folder / family).exists():
+            (build_tower if family in TOWERS else build_base)(folder / family, family)
+        return folder / family
+
+    return base
+
+
+def classifier(base: Path) -> Any:
+    torch.manual_seed(0)
+    if base.name in TOWERS:
+        return load_image_classifier(str(base), labels=LABELS)[0]
+    return load_classifier(str(base), labels=LABELS, task=TASK)[0]
+
+
+def toy_rows(model: Any) -> tuple[Any, Any, list[int]]:
+    """What gives a batch of rows, what pads one, and how long each is."""
+    random = np.random.default_rng(0)
+    if model.main_input_name == "pixel_values":
+        pixels = torch.from_numpy(random.normal(size=(ROWS, 3, 32, 32)).astype(np.float32))
+        return lambda rows: {"pixel_values": pixels[list(rows)]}, None, [1] * ROWS
+    ids = [random.integers(5, 99, random.integers(4, 9)).tolist() for _ in range(ROWS)]
+    texts = TokenizedTexts({"input_ids": ids}, {"input_ids": 0}, left=False)
+    return texts.batch, texts.widen, texts.lengths
+
+
+def answers(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.eval()(**toy_rows(model)[0](range(ROWS))).logits
+
+
+def trained(base: Path, method: str, run: Path, resume: Path | None = None) -> Any:
+    """A classifier after four steps of a method."""
+    config, model = AdaptationConfig(method=method), classifier(base)
+    adaptation = config.way.adaptation
+    adapted = adaptation.adapt(model, config, str(base), None)
+    targets = torch.arange(ROWS) % len(LABELS)
+    batch, pad, lengths = toy_rows(model)
+
+    def measure(current: Any) -> dict[str, float]:
+        return {"loss": float(torch.nn.functional.cross_entropy(answers(current), targets))}
+
+    loop = LoopConfig(
+        num_epochs=2,
+        learning_rate=1e-2,
+        batch_size=ROWS // 2,
+        best_metric="loss",
+        mixed_precision="float32",
+    )
+    adaptation.begin(adapted, loop.steps_over(ROWS))
+    job = TrainingJob(
+        model=adapted,
+        batch=lambda rows, _: batch(rows),
+        targets=targets,
+        numbers=range(ROWS),
+        lengths=lengths,
+        loss=row_loss(TASK),
+        parameter_groups=parameter_groups(adapted, 1e-2, 0.01, 1.0),
+        measure=measure,
+        pad=pad,
+        notify=lambda _: None,
+        resting=partial(adaptation.resting, adapted),
+        penalty=partial(adaptation.penalty, adapted),
+        stepped=partial(adaptation.stepped, adapted),
+    )
+    run_training(job, loop, run, resume)
+    adaptation.end(adapted)
+    return adapted
+
+
+@pytest.mark.parametrize(("method", "family"), TRIED)
+def test_what_a_method_trains_is_resumed_saved_and_merged_to_the_last_bit(
+    method: str, family: str, bases: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base, config, way = bases(family), AdaptationConfig(method=method), method_of(method)
+    if (method, family) in REFUSED:
+        with pytest.raises(FootworkError, match=f"{REFUSED[method, family]}.* Use --method "):
+            way.adaptation.require(classifier(base), config)
+        return
+    way.adaptation.require(classifier(base), config)
+    model = trained(base, method, tmp_path / "run")
+    sizes = [each.numel() for _, each in trainable(model)]
+    assert (sum(sizes) < sum(each.numel() for each in model.parameters())) == (way.share < 1)
+
+    (tmp_path / "run" / OUTCOME).unlink()  # as if it had been killed in its second epoch
+    shutil.rmtree(checkpoints(tmp_path / "run")[-1])
+    newest = newest_checkpoint(tmp_path / "run")
+    assert newest is not None
+    again = trained(base, method, tmp_path / "run", newest)
+    for name, weight in trainable_weights(again).items():
+        torch.testing.assert_close(weight, trainable_weights(model)[name], rtol=0, atol=0)
+
+    given = answers(model)
+    save_model(tmp_path / "out", model)
+    texts = AutoModelForSequenceClassification, AutoModelForImageClassification
+    load = load_adapter if adapter_in(tmp_path / "out") else load_complete
+    loaded = load(tmp_path / "out", texts[family in TOWERS])
+    assert (adapter_in(tmp_path / "out") is None) == (way.adapter is None)
+    torch.testing.assert_close(answers(loaded), given, rtol=0, atol=1e-5)
+
+    plain = adaptation_of(loaded).merged(loaded)
+    merges = way.adapter is not None and way.adapter.merges
+    assert (plain is loaded) == (not merges)
+    assert type(plain) is type(classifier(base)) or not merges
+    torch.testing.assert_close(answers(plain), given, rtol=0, atol=1e-4)

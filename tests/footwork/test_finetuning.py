@@ -18,20 +18,21 @@ import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.config import FinetuningConfig
-from footwork.methods.table import METHODS, Recipe
+from footwork.methods.table import Recipe, adapter_in, method_of
 from tests.models import FAMILIES
 from tests.tasks import CASES, Case, stopped_before_writing
 
 TRIED = {
-    "deberta-v2": ("lora", "full", "head", "gradual", "scratch"),
-    "bert": ("lora", "head", "prototypes"),
-    "roberta": ("lora", "gradual"),
+    "deberta-v2": ("lora", "full", "head", "gradual", "scratch", "adalora", "p-tuning"),
+    "bert": ("lora", "head", "prompt", "prototypes"),
+    "roberta": ("lora", "gradual", "top-k"),
     "clip": ("lora", "gradual"),
     "siglip": ("full",),
-    "vit": ("lora", "head", "prototypes"),
-    "resnet": ("full", "head", "lora", "scratch"),
+    "vit": ("lora", "head", "bitfit", "prototypes"),
+    "resnet": ("full", "head", "lora", "scratch", "ia3"),
 }
-FRESH = (("deberta-v2", "lora"), ("vit", "head"))  # an adapter, a plain folder
+"""Of the table, some on each; `test_adaptation.py` has all of it in fewer steps."""
+FRESH = (("deberta-v2", "lora"), ("bert", "prompt"), ("vit", "head"))  # adapters, a plain folder
 BASELINES = {"texts": {"majority", "linear"}, "images": {"majority", "linear_probe"}}
 ROWS = {
     "texts": {"train": 72, "validation": 8, "test": 0},
@@ -74,8 +75,9 @@ def test_every_method_trains_every_family_and_reloads_exactly(
     assert ("zero_shot" in manifest["baselines"]) == (family in ("clip", "siglip"))
     assert manifest["data"]["rows"] == ROWS[name]
     assert not (tmp_path / "out.training").exists()
-    assert (out / "adapter_config.json").exists() == (method == "lora")
-    if not METHODS[method].features_once:  # a random encoder says little that a head could use
+    assert (adapter_in(out) is not None) == (method_of(method).adapter is not None)
+    # A random encoder says little that these could use.
+    if not method_of(method).features_once and method != "bitfit":
         assert manifest["metrics"]["accuracy"]["value"] >= 0.5
     words = f"{len(manifest['labels'])} classes"
     assert words in done.to_text()
@@ -143,7 +145,8 @@ def test_a_refusal_within_a_run_leaves_no_folder(
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("texts", "gradual"), ("texts", "lora"), ("images", "full")]
+    ("name", "method"),
+    [("texts", "gradual"), ("texts", "lora"), ("texts", "adalora"), ("images", "full")],
 )
 def test_a_seed_gives_the_same_bits_though_the_run_was_cut_and_resumed(
     name: str, method: str, tmp_path: Path

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from footwork.errors import ConfigError, Interrupted, TrainingError
+from footwork.methods.adaptation import Adaptation
 from footwork.options import LoopConfig
 from footwork.training import callbacks, loop
 from footwork.training import run as training_run
 from footwork.training.job import FILLER, LengthBuckets
 from footwork.training.run import TrainingOutcome, checkpoints, newest_checkpoint
-from tests.toy_training import at_forward, logged, train_toy
+from tests.toy_training import at_forward, build_toy_model, logged, train_toy
 
 Trained = tuple[Any, TrainingOutcome]
 
@@ -64,6 +65,30 @@ def test_accumulation_changes_neither_loss_nor_gradient_norm(
     )
     for name in ("loss", "grad_norm"):
         assert logged(several, name) == pytest.approx(logged(one, name), rel=1e-4)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_what_a_method_adds_to_the_loss_counts_once_however_a_step_is_split(
+    parts: int, tmp_path: Path, undisturbed: Trained
+) -> None:
+    class Pulled(Adaptation):
+        def __init__(self) -> None:
+            self.seen: list[tuple[int, bool]] = []
+
+        def penalty(self, model: Any) -> torch.Tensor:
+            return 7 + model.classifier.weight.square().sum()
+
+        def stepped(self, model: Any, step: int) -> None:
+            self.seen.append((step, model.classifier.weight.grad is not None))
+
+    pulled = Pulled()
+    settings = {"gradient_accumulation_steps": parts, "max_steps": 3}
+    model, outcome = train_toy(tmp_path / "a", adaptation=pulled, **settings)
+    assert pulled.seen == [(0, True), (1, True), (2, True)]
+    usual = logged(undisturbed[1], "loss")[0]
+    added = 7 + float(build_toy_model().classifier.weight.detach().square().sum())
+    assert logged(outcome, "loss")[0] == pytest.approx(usual + added, rel=1e-4)
+    assert model.classifier.weight.norm() < undisturbed[0].classifier.weight.norm()
 
 
 def test_training_learns_the_toy_task_and_keeps_the_best_weights(tmp_path: Path) -> None:

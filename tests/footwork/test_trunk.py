@@ -46,7 +46,7 @@ def trained(family: str, run: Path, *, remembered: bool) -> tuple[Any, int, str 
         lambda *_: calls.__setitem__(0, calls[0] + 1)
     )
     run.mkdir()
-    kept = frozen_trunk(job, run, nullcontext) if remembered else nullcontext((job, None))
+    kept = frozen_trunk(job, run, "float32") if remembered else nullcontext((job, None))
     with kept as (job, said):
         run_training(job, config, run, None)
         assert (run / "trunk.f32").exists() == remembered
@@ -73,7 +73,7 @@ def test_what_trains_below_leaves_no_trunk(tmp_path: Path) -> None:
     model = upper_half("bert")
     model.base_model.embeddings.LayerNorm.requires_grad_(True)
     job = toy_job(model, "bert")
-    with frozen_trunk(job, tmp_path, nullcontext) as (same, said):
+    with frozen_trunk(job, tmp_path, "float32") as (same, said):
         assert same is job
         assert said is None
     assert trunk_of(build_toy_model("bert"))[1] == 0
@@ -85,7 +85,7 @@ def test_without_room_every_epoch_runs_the_whole_model(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(trunk_module.shutil, "disk_usage", lambda _: usage(9, 9, 9))
     job = toy_job(upper_half("bert"), "bert")
-    with frozen_trunk(job, tmp_path, nullcontext) as (same, said):
+    with frozen_trunk(job, tmp_path, "float32") as (same, said):
         assert same is job
         assert said == "The frozen layers run in every epoch: the disk has no room for more."
     assert not list(tmp_path.iterdir())
@@ -107,7 +107,7 @@ def test_image_towers_have_trunks(family: str, tmp_path: Path) -> None:
     )
     with torch.inference_mode():
         whole = model(pixel_values=pixels).logits
-        with frozen_trunk(job, tmp_path, nullcontext) as (fed, said):
+        with frozen_trunk(job, tmp_path, "float32") as (fed, said):
             assert said is not None
             batch = fed.batch([3, 1], 7)
             unseen = {**batch, "pixel_values": torch.zeros(2, 3, SIDE, SIDE)}

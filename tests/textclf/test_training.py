@@ -65,7 +65,7 @@ def test_what_a_model_cannot_do_is_refused_before_a_row_is_read(tmp_path: Path) 
     shape = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
     GPT2ForSequenceClassification(shape).save_pretrained(tmp_path / "gpt2")
     config = TrainConfig(model_id=str(tmp_path / "gpt2"), method="lora")
-    with pytest.raises(ModelError, match="no layers that LoRA can adapt here, linear"):
+    with pytest.raises(ModelError, match="no layers that peft can adapt here, linear"):
         train(tmp_path / "none.csv", tmp_path / "out", config)
     assert not list(tmp_path.glob("*out*"))
 

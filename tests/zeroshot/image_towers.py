@@ -48,8 +48,12 @@ def build_tower(folder: Path, family: str) -> Path:
 
 
 def _config(family: str) -> Any:
-    from transformers import BeitConfig, ResNetConfig, ViTConfig
+    from transformers import BeitConfig, EfficientNetConfig, ResNetConfig, ViTConfig
 
+    if family == "efficientnet":
+        return EfficientNetConfig(
+            image_size=SIDE, width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=128
+        )
     if family == "resnet":
         return ResNetConfig(
             embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"

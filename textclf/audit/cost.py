@@ -115,7 +115,8 @@ def estimate_cost(
         validation: The same, read at the end of each epoch, the last one whole or not.
     """
     device, flops = _matrix_rate(config.mixed_precision)
-    method = config.way
+    method, tokens = config.way, int(train.sum())
+    train, validation = train + config.tokens_before, validation + config.tokens_before
     (steps, _), sides = method.epoch(len(train), ""), 2 if method.pairs else 1
     # Each text is as long as the longest of its batch, which has texts of like length.
     longest_first = np.sort(np.resize(train, sides * steps))[::-1]
@@ -133,15 +134,12 @@ def estimate_cost(
     layers, width = model.shape
     longest = int(train.max(initial=1))
     together = sides * math.ceil(config.batch_size / config.gradient_accumulation_steps)
-    if method.features_once:
-        together = _READ_TOKENS // longest + 1
+    together = _READ_TOKENS // longest + 1 if method.features_once else together
     # The longest text makes all of its batch as long.
     batch = np.full(min(together, sides * len(train)), longest)
     layer = model.kept_bytes(batch) / layers
-    kept = (layers + 1) * layer  # one more is at work
-    if method.features_once:
-        kept = layer
-    elif config.activation_checkpointing:
+    kept = layer * (1 if method.features_once else layers + 1)  # one more is at work
+    if config.activation_checkpointing and not method.features_once:
         kept = 2 * layer + layers * batch.sum() * width * _FLOAT_BYTES
     # Of the table of tokens those train that occur: so many in so many (Heaps 1978).
     occurring = width * _HEAPS * math.sqrt(train.sum())
@@ -152,7 +150,7 @@ def estimate_cost(
     return Cost(
         minutes=(work + _FLOPS_A_BYTE * moved) / flops / 60,
         memory_bytes=int(weights + peak) + (_PROCESS_BYTES if device == "cpu" else 0),
-        tokens=int(train.sum()),
+        tokens=tokens,
         device=device,
         device_flops=flops,
     )
