@@ -35,8 +35,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 PACKAGES = ("footwork", "textclf", "zeroshot")
 COMMON = {"method", "layer_decay"}
 TRAINED = {name: method for name, method in METHODS.items() if method.has_model}
-ALSO = {"linear"}
-"""Methods whose names schedules of the rate and baselines have, too."""
+ALSO = {"linear", "adapter"}
+"""Methods whose names schedules of the rate, baselines and the Hub's model relations have, too."""
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
 
 
@@ -114,13 +114,16 @@ def test_a_setting_of_one_method_is_refused_by_the_others() -> None:
         "lora_alpha": 4.0,
         "lora_dropout": 0.1,
         "lora_variant": "dora",
+        "adapter_size": 8,
+        "prefix_length": 8,
     }
     assert set(other) == owned
     for setting, value in other.items():
-        AdaptationConfig(**{setting: value})
+        owner, *_ = [name for name, method in METHODS.items() if setting in method.settings]
+        AdaptationConfig(**{"method": owner, setting: value})
         for name, method in METHODS.items():
             if setting not in method.settings:
-                said = f"`{setting}` is a setting of --method lora, not of {name}, got {value}"
+                said = f"`{setting}` is a setting of --method {owner}, not of {name}, got {value}"
                 with pytest.raises(ConfigError, match=said):
                     AdaptationConfig(**{"method": name, setting: value})
 

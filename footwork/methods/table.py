@@ -116,6 +116,26 @@ _FULL_RATES: dict[str, Rates] = {
         (inf, Recipe(1e-5, 10, "WiSE-FT, Wortsman et al. 2021: 1e-5 for larger towers")),
     ),
 }
+_ADAPTER_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(2e-3, 8, _MEASURED)),
+        (60e6, Recipe(1e-3, 6, "measured with MiniLM on 1,000 questions")),
+        (inf, Recipe(3e-4, 5, "the source's own code, for BERT: 3e-4, 5 epochs")),
+    ),
+    "image": (
+        (5e6, Recipe(2e-3, 10, _MEASURED)),
+        (inf, Recipe(1e-3, 10, "Convpass, Jie & Deng 2022: 1e-3 for ViT-B")),
+    ),
+}
+_PREFIX_SOURCE = "P-tuning v2, Liu et al. 2022, its code: 5e-3 to 1e-2 for prefixes, a tenth here"
+_PREFIX_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(2e-3, 15, _MEASURED)),
+        (60e6, Recipe(1e-3, 15, "measured with MiniLM on 1,000 questions")),
+        (inf, Recipe(5e-4, 15, _PREFIX_SOURCE)),
+    ),
+    "image": ((5e6, Recipe(2e-3, 10, _MEASURED)), (inf, Recipe(5e-4, 10, _PREFIX_SOURCE))),
+}
 _GRADUAL = "as full: {}; ULMFiT, Howard & Ruder 2018"
 _GRADUAL_RATES: dict[str, Rates] = {
     kind: tuple((bound, replace(r, source=_GRADUAL.format(r.source))) for bound, r in rates)
@@ -161,6 +181,29 @@ METHODS: dict[str, Method] = {
         rates=_SCRATCH_RATES,
         pretrained=False,
     ),
+    "adapter": Method(
+        code="footwork.methods.bottleneck:BOTTLENECKS",
+        trains="bottlenecks behind attention and feed-forward part of every layer, and its norms",
+        share=1 / 40,
+        rates=_ADAPTER_RATES,
+        adapter=Adapter(
+            file="bottleneck_adapter.json",
+            library="footwork",
+            called="a bottleneck adapter on",
+            merges=False,
+        ),
+        settings=("adapter_size",),
+    ),
+    "prefix": Method(
+        code="footwork.methods.prefix:PREFIXES",
+        trains="keys and values that every attention sees beside those of the input",
+        share=1 / 200,
+        rates=_PREFIX_RATES,
+        adapter=Adapter(
+            file="prefix_adapter.json", library="footwork", called="a prefix for", merges=False
+        ),
+        settings=("prefix_length",),
+    ),
     "linear": Method(
         code=None,
         trains="no pretrained model, but a linear one on TF-IDF; of texts alone",
@@ -195,6 +238,10 @@ class AdaptationConfig:
     lora_variant: Annotated[Literal["plain", "dora", "rslora", "pissa", "olora"], METHOD] = "plain"
     """dora: weight-decomposed; rslora: rank-stabilised; pissa, olora: started from the weights'
     principal directions."""
+    adapter_size: Annotated[int, METHOD] = 64
+    """Width of the bottlenecks."""
+    prefix_length: Annotated[int, METHOD] = 20
+    """Learned keys and values of an attention."""
     layer_decay: Annotated[float, METHOD] = 1.0
     """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
 
@@ -208,19 +255,18 @@ class AdaptationConfig:
             allowed = ", ".join((AUTO, *METHODS))
             message = f"`method` must be one of {allowed}, got {self.method!r}."
             raise ConfigError(message)
-        if self.lora_rank < 1:
-            raise ConfigError(f"`lora_rank` must be at least 1, got {self.lora_rank}.")
-        if self.lora_alpha is not None and not self.lora_alpha > 0:
-            raise ConfigError(f"`lora_alpha` must be above 0, got {self.lora_alpha}.")
-        if not 0 <= self.lora_dropout < 1:
-            raise ConfigError(f"`lora_dropout` must be from 0 up to 1, got {self.lora_dropout}.")
-        if not 0 < self.layer_decay <= 1:
-            raise ConfigError(
-                f"`layer_decay` must be above 0 and at most 1, got {self.layer_decay}."
-            )
+        sizes = ("lora_rank", "adapter_size", "prefix_length")
+        for name, holds, allowed in (
+            *((size, getattr(self, size) >= 1, "at least 1") for size in sizes),
+            ("lora_alpha", self.lora_alpha is None or self.lora_alpha > 0, "above 0"),
+            ("lora_dropout", 0 <= self.lora_dropout < 1, "from 0 up to 1"),
+            ("layer_decay", 0 < self.layer_decay <= 1, "above 0 and at most 1"),
+        ):
+            if not holds:
+                raise ConfigError(f"`{name}` must be {allowed}, got {getattr(self, name)}.")
         for setting in self.stated_settings:
             owners = [name for name, method in METHODS.items() if setting in method.settings]
-            if self.method not in (AUTO, *owners):
+            if (USUAL if self.method == AUTO else self.method) not in owners:
                 raise ConfigError(
                     f"`{setting}` is a setting of --method {' or '.join(owners)}, not of "
                     f"{self.method}, got {getattr(self, setting)}. Leave it out."

@@ -125,7 +125,8 @@ def test_lower_layers_learn_more_slowly() -> None:
     [
         (
             {"method": "magic"},
-            "`method` must be one of auto, lora, full, head, gradual, scratch, linear, got 'magic'",
+            "`method` must be one of auto, lora, full, head, gradual, scratch, adapter, prefix, "
+            "linear, got 'magic'",
         ),
         ({"lora_rank": 0}, "`lora_rank` must be at least 1, got 0"),
         ({"layer_decay": 0.0}, "`layer_decay` must be above 0"),
