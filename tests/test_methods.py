@@ -47,8 +47,9 @@ README = (ROOT / "README.md").read_text("utf-8")
 PACKAGES = ("footwork", "textclf", "zeroshot")
 COMMON = {"method", "layer_decay"}
 TRAINED = {name: method for name, method in METHODS.items() if method.has_model}
-ALSO = {"linear", "prototypes"}
-"""Methods whose names schedules of the rate, baselines, and ways to teach have, too."""
+ALSO = {"linear", "prototypes", "adapter"}
+"""Methods whose names schedules of the rate, baselines, ways to teach and the Hub's model relations
+have, too."""
 LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length": 48}
 
 
@@ -130,6 +131,8 @@ def test_a_setting_of_one_method_is_refused_by_the_others() -> None:
         "lora_variant": "dora",
         "top_layers": 2,
         "prompt_length": 5,
+        "adapter_size": 8,
+        "prefix_length": 8,
     }
     assert set(other) == owned
     for setting, value in other.items():

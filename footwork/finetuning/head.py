@@ -14,7 +14,7 @@ from footwork.errors import ModelError
 from footwork.evaluation.splits import strata
 from footwork.files.folders import read_json, write_json
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.task import EncodedRows, LabelledData, Learner, logits_of
+from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, logits_of
 from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
 from footwork.methods.table import GENTLE
 from footwork.models.heads import output_layer_name
@@ -29,6 +29,24 @@ _WORDS = {
     "first": "the state of the first token",
     "mean": "the mean over the tokens",
 }
+
+
+def begin_head(
+    learner: Learner, rows: EncodedRows, run: Path, resume: Path | None, notify: Notify
+) -> tuple[int, tuple[str, ...]]:
+    """Solve the head of `learner.model` where it is to begin so; a resumed run has solved it.
+
+    Returns:
+        Iterations, and what is to be said of it, if anything.
+    """
+    if not can_be_solved(learner):
+        return 0, ()
+    if resume and (note := resume_head(learner, run)):
+        return 0, (note,)
+    notify("computing the features of the frozen encoder, for the head")
+    iterations, note = solve_head(learner, rows, run)
+    notify(note)
+    return iterations, (note,)
 
 
 def solve_head(learner: Learner, rows: EncodedRows, run: Path) -> tuple[int, str]:

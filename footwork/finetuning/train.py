@@ -42,13 +42,7 @@ from footwork.files.folders import (
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.head import (
-    can_be_solved,
-    loss_of,
-    resume_head,
-    solve_head,
-    solve_output,
-)
+from footwork.finetuning.head import begin_head, loss_of, solve_output
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import (
@@ -359,14 +353,7 @@ def fit(
     if not method.has_model:
         return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
-    iterations, note = 0, None
-    if can_be_solved(learner):
-        note = resume_head(learner, run) if resume else None
-        if note is None:
-            notify("computing the features of the frozen encoder, for the head")
-            iterations, note = solve_head(learner, rows, run)
-            notify(note)
-    notes = (note,) if note else ()
+    iterations, notes = begin_head(learner, rows, run, resume, notify)
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if not method.pretrained:  # then it is another model
         begin_output(data, config, model, kept=False)

@@ -25,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.activations import GELUActivation
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder
 
-from footwork.models.deberta import FastDisentangledSelfAttention
+from footwork.models.deberta import FastDisentangledSelfAttention, prefixed
 
 FAMILIES = ("Bert", "Camembert", "DebertaV2", "Electra", "Roberta", "XLMRoberta")
 """Families whose layers keep the names of BERT's, and call their linear layers as modules."""
@@ -251,6 +251,7 @@ class FrozenDisentangledSelfAttention(FastDisentangledSelfAttention):
             context = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=bias, scale=scale
             )
+        context = prefixed(self, context, query, scale)
         return context.transpose(1, 2).flatten(2), None
 
     def _position_scores(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

@@ -144,6 +144,8 @@ class Peft(Adaptation):
         with warnings.catch_warnings():
             # peft warns of a base whose config it cannot find on the Hub.
             warnings.simplefilter("ignore")
+            # And where it leaves weights of an adapter random.
+            warnings.filterwarnings("error", ".*missing adapter keys")
             return PeftModel.from_pretrained(base, str(folder))
 
     def merged(self, model: Any) -> Any:

@@ -170,6 +170,26 @@ _BITFIT_RATES: dict[str, Rates] = {
     ),
     "image": ((inf, Recipe(1e-3, 10, _BITFIT)),),
 }
+_ADAPTER_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(2e-3, 8, _MEASURED)),
+        (60e6, Recipe(1e-3, 6, _MINILM)),
+        (inf, Recipe(3e-4, 5, "the source's own code, for BERT: 3e-4, 5 epochs")),
+    ),
+    "image": (
+        (5e6, Recipe(2e-3, 10, _MEASURED)),
+        (inf, Recipe(1e-3, 10, "Convpass, Jie & Deng 2022: 1e-3 for ViT-B")),
+    ),
+}
+_PREFIX_SOURCE = "P-tuning v2, Liu et al. 2022, its code: 5e-3 to 1e-2 for prefixes, a tenth here"
+_PREFIX_RATES: dict[str, Rates] = {
+    "text": (
+        (5e6, Recipe(2e-3, 15, _MEASURED)),
+        (60e6, Recipe(1e-3, 15, _MINILM)),
+        (inf, Recipe(5e-4, 15, _PREFIX_SOURCE)),
+    ),
+    "image": ((5e6, Recipe(2e-3, 10, _MEASURED)), (inf, Recipe(5e-4, 10, _PREFIX_SOURCE))),
+}
 _CONTRASTIVE = Recipe(2e-5, 1, "SetFit, Tunstall et al. 2022")
 _IA3 = "IA³, Liu et al. 2022: 3e-3"
 _IA3_RATES: dict[str, Rates] = {
@@ -292,6 +312,29 @@ METHODS: dict[str, Method] = {
         rates=_SCRATCH_RATES,
         pretrained=False,
     ),
+    "adapter": Method(
+        code="footwork.methods.bottleneck:BOTTLENECKS",
+        trains="bottlenecks behind attention and feed-forward part of every layer, and its norms",
+        share=1 / 40,
+        rates=_ADAPTER_RATES,
+        adapter=Adapter(
+            file="bottleneck_adapter.json",
+            library="footwork",
+            called="a bottleneck adapter on",
+            merges=False,
+        ),
+        settings=("adapter_size",),
+    ),
+    "prefix": Method(
+        code="footwork.methods.prefix:PREFIXES",
+        trains="keys and values that every attention sees beside those of the input",
+        share=1 / 200,
+        rates=_PREFIX_RATES,
+        adapter=Adapter(
+            file="prefix_adapter.json", library="footwork", called="a prefix for", merges=False
+        ),
+        settings=("prefix_length",),
+    ),
     "linear": Method(
         code=None,
         trains="no pretrained model, but a linear one on TF-IDF; of texts alone",
@@ -399,6 +442,10 @@ class AdaptationConfig:
     not given, a quarter of them."""
     prompt_length: Annotated[int, METHOD] = 20
     """Vectors that are put before each text; they count as tokens of it."""
+    adapter_size: Annotated[int, METHOD] = 64
+    """Width of the bottlenecks."""
+    prefix_length: Annotated[int, METHOD] = 20
+    """Learned keys and values of an attention."""
     layer_decay: Annotated[float, METHOD] = 1.0
     """Each layer below the top learns at this multiple of the rate of the one above; 1 is off."""
 
@@ -411,7 +458,7 @@ class AdaptationConfig:
         if self.method not in method_names():
             allowed = ", ".join(method_names())
             raise ConfigError(f"`method` must be one of {allowed}, got {self.method!r}.")
-        sizes = ("lora_rank", "top_layers", "prompt_length")
+        sizes = ("lora_rank", "top_layers", "prompt_length", "adapter_size", "prefix_length")
         for name, holds, allowed in (
             *((size, (getattr(self, size) or 0) >= 1, "at least 1") for size in sizes),
             ("lora_alpha", (self.lora_alpha or 0) > 0, "above 0"),

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -288,7 +289,7 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
         "dtype": torch.float32,
     }
     try:  # the adapter brings its own head
-        base, _ = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
+        base, report = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
     except (ConfigError, ModelError) as error:
         reason = str(error).replace(
             f"{ANOTHER_MODEL}; `tiny` is embedded",
@@ -298,13 +299,26 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
             f"{name} is an adapter over {base_id} (`base_model_name_or_path` in its "
             f"{file.name}), and answers with it alone. {reason}"
         ) from error
+    # What the base lacks is random; as no number it shows where the adapter does not bring it.
+    lacking = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    brought = {id(each) for key, each in base.named_parameters() if key not in lacking}
+    for each in base.parameters():
+        if id(each) not in brought:
+            each.detach().fill_(torch.nan)
     try:
-        return method.adaptation.load(folder, base)
+        adapted = method.adaptation.load(folder, base)
     except Exception as error:
-        lacking = isinstance(error, KeyError)
-        told = f"its files lack {error}." if lacking else f"{first_line(error)} Check its files."
+        told = shorten(first_line(error).rstrip("."), 400, placeholder=" …") + ". Check its files."
+        told = f"its files lack {error}." if isinstance(error, KeyError) else told
         reason = pointer_reason(folder) or told
         raise ModelError(f"Cannot load the adapter in {name}: {reason}") from error
+    for key, each in adapted.named_parameters():
+        if id(each) not in brought and "original_module" not in key and each.isnan().any():
+            raise ModelError(
+                f"The adapter in {name} lacks {key}, and its base, {base_id}, has no such weight: "
+                "a random one would answer. Copy the folder again."
+            )
+    return adapted
 
 
 def _require_base(file: Path, base_id: str) -> None:

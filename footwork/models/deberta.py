@@ -66,7 +66,7 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         query = query * scale
         bias = self._position_bias(query, key * scale, self.pos_dropout(rel_embeddings))
         bias = bias.masked_fill(~attention_mask.bool(), torch.finfo(bias.dtype).min)
-        context = self._attend(query, key, value, bias)
+        context = prefixed(self, self._attend(query, key, value, bias), query, 1.0)
         return context.transpose(1, 2).flatten(2), None
 
     def _attend(
@@ -124,6 +124,21 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         return (distances + span).clamp(0, 2 * span - 1)
 
 
+def prefixed(
+    module: nn.Module, context: torch.Tensor, query: torch.Tensor, scale: float | None
+) -> torch.Tensor:
+    """The context of an attention, with what its learned prefix adds, if it has one.
+
+    Args:
+        module: The attention; see `footwork.methods.prefix`.
+        context: Weighted values, (B, heads, T, D / heads).
+        query: The same shape.
+        scale: Of a product with a key; None is one by the root of its width.
+    """
+    prefix = getattr(module, "learned_prefix", None)
+    return context if prefix is None else context + prefix(query, scale).to(context.dtype)
+
+
 def shift(scores: torch.Tensor) -> torch.Tensor:
     """Lay out scores by distance as scores by pair.
 
@@ -139,4 +154,4 @@ def shift(scores: torch.Tensor) -> torch.Tensor:
     return flat.unflatten(-1, (length + 1, distances))[..., :length, length - 1 :]
 
 
-__all__: list[Any] = ["FastDisentangledSelfAttention", "accelerate_attention", "shift"]
+__all__: list[Any] = ["FastDisentangledSelfAttention", "accelerate_attention", "prefixed", "shift"]

@@ -198,6 +198,21 @@ def test_a_plain_folder_without_its_head_is_refused(tmp_path: Path) -> None:
         load_trained(folder)
 
 
+@pytest.mark.parametrize("lacking", ["layer", "head", "half of an adapter"])
+def test_an_adapter_must_bring_what_its_base_lacks(
+    lacking: str, base: Path, tmp_path: Path
+) -> None:
+    adapter = build_adapter(tmp_path / "adapter", base)
+    unwanted = {"head": ".classifier.", "half of an adapter": "layer.1.output.dense.lora_A"}
+    if lacking == "layer":  # as if the head read one that averages
+        settle(adapter / "config.json", num_hidden_layers=3, mean_layer=True)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    kept = {n: w for n, w in weights.items() if unwanted.get(lacking, "layer.2.") not in n}
+    save_file(kept, adapter / "adapter_model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"adapter in .*(lack|issing).*(layer\.|classifier\.)"):
+        load_trained(adapter)
+
+
 def test_an_adapter_without_its_base_says_where_the_base_was(base: Path, tmp_path: Path) -> None:
     adapter = build_adapter(tmp_path / "adapter", base)
     moved = base.rename(tmp_path / "elsewhere")
