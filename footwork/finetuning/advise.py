@@ -50,7 +50,7 @@ LEAST = 20
 POINT = 0.01
 """What counts as a gain, and what no method can win where less is left to win."""
 _WORDS = {
-    "head": "a head on the frozen encoder",
+    "frozen": "a head on the frozen encoder",
     "linear": "a linear model without pretraining",
     "random": "a head on random weights",
 }
@@ -67,7 +67,7 @@ class Advice:
     """To train on."""
     metric: str
     scores: dict[str, Interval]
-    """On left-out rows: of a head on the frozen encoder (`head`), of a linear model without any
+    """On left-out rows: of a head on the frozen encoder (`frozen`), of a linear model without any
     pretraining (`linear`; none of images), of a head on the encoder's random weights (`random`)."""
     curve: tuple[tuple[int, float], ...]
     """Rows → what the first reaches when solved from so many."""
@@ -161,7 +161,7 @@ def _measured(
     learned = [round(len(chosen) * (1 - 1 / FOLDS) * part) for part in PARTS]
     reached = [judge(targets, _left_out(targets, data.task, head, part)) for part in PARTS]
     metric = reached[-1].primary_metric
-    found = {"head": reached[-1]}
+    found = {"frozen": reached[-1]}
     if rows.unpretrained(chosen[:2], chosen[:1]) is not None:
         notify("fitting linear models on them")
 
@@ -231,7 +231,7 @@ def _reasons(
     Where the best of what costs seconds leaves less than a point, nothing more can be won.
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    head, others = scores["head"], {n: value for n, value in scores.items() if n != "head"}
+    head, others = scores["frozen"], {n: value for n, value in scores.items() if n != "frozen"}
     (before, less), (rows, reached) = curve[-2:]
     gain = sign * (reached - less)
     size = (
@@ -249,7 +249,7 @@ def _reasons(
     left = {name: 1 - value.value for name, value in scores.items()} if sign > 0 else {}
     if left.get("linear", 1) < POINT:
         method, why = UNPRETRAINED, "it leaves less than a point to win"
-    elif left.get("head", 1) < POINT:
+    elif left.get("frozen", 1) < POINT:
         method, why = PROBE, "it leaves less than a point to win"
     elif not any(sure.values()) and above.get("linear", 0) < 0:
         method, why = UNPRETRAINED, "the pretraining does not help here"

@@ -24,11 +24,11 @@ def around(value: float, spread: float = 0.02) -> Interval:
 @pytest.mark.parametrize(
     ("scores", "method", "why"),
     [
-        ({"head": 0.995, "linear": 0.9, "random": 0.5}, "head", "less than a point"),
-        ({"head": 0.9, "linear": 0.995, "random": 0.5}, "linear", "less than a point"),
-        ({"head": 0.6, "linear": 0.8, "random": 0.6}, "linear", "does not help here"),
-        ({"head": 0.8, "linear": 0.7, "random": 0.5}, "lora", "rate 0.0001, 3 epochs"),
-        ({"head": 0.8, "random": 0.5}, "lora", "docs/methods.md"),
+        ({"frozen": 0.995, "linear": 0.9, "random": 0.5}, "head", "less than a point"),
+        ({"frozen": 0.9, "linear": 0.995, "random": 0.5}, "linear", "less than a point"),
+        ({"frozen": 0.6, "linear": 0.8, "random": 0.6}, "linear", "does not help here"),
+        ({"frozen": 0.8, "linear": 0.7, "random": 0.5}, "lora", "rate 0.0001, 3 epochs"),
+        ({"frozen": 0.8, "random": 0.5}, "lora", "docs/methods.md"),
     ],
 )
 def test_the_choice_follows_from_what_was_measured(
@@ -39,7 +39,7 @@ def test_the_choice_follows_from_what_was_measured(
     assert chosen == method
     assert choice.startswith(f"Choice: {method}, for ")
     assert why in choice
-    sure = all(scores["head"] - other > 0.05 for name, other in scores.items() if name != "head")
+    sure = all(scores["frozen"] - other > 0.05 for name, other in scores.items() if name != "frozen")
     assert ("is near these rows" in likeness) == sure
 
 
@@ -55,7 +55,7 @@ def test_the_choice_follows_from_what_was_measured(
 def test_more_rows_help_where_twice_as_many_did(
     metric: str, curve: tuple[tuple[int, float], ...], helps: bool
 ) -> None:
-    scores = {"head": around(0.7), "random": around(0.5)}
+    scores = {"frozen": around(0.7), "random": around(0.5)}
     _, (size, _, _) = _reasons(scores, curve, metric, SETTLED)
     assert ("would help" in size) == helps
     assert ("would hardly help" in size) != helps
@@ -68,7 +68,7 @@ def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
     assert found.method == "linear"
     assert found.command == f"footwork textclf train {table} OUT --method linear"
     assert found.scores["linear"].value > 0.99
-    assert set(found.scores) == {"head", "linear", "random"}
+    assert set(found.scores) == {"frozen", "linear", "random"}
     assert [rows for rows, _ in found.curve] == sorted(rows for rows, _ in found.curve)
     assert len(found.curve) == 4
     again = run_here("advise", table, "--model", "tiny", "--json")
