@@ -7,13 +7,17 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+    from footwork.finetuning.comparison import Comparison
+    from footwork.finetuning.comparison_plan import CompareOptions
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.options import FinetuneConfig, TeachOptions, ZeroShotOptions
-    from zeroshot.task import FinetunedRun, finetune
+    from zeroshot.task import FinetunedRun, compare, finetune
     from zeroshot.teach import TaughtClassifier, TaughtRun, teach
 
 __all__ = [
+    "CompareOptions",
+    "Comparison",
     "FinetuneConfig",
     "FinetunedClassifier",
     "FinetunedRun",
@@ -23,11 +27,14 @@ __all__ = [
     "TeachOptions",
     "ZeroShotClassifier",
     "ZeroShotOptions",
+    "compare",
     "finetune",
     "teach",
 ]
 
 _HOMES = {
+    "CompareOptions": "footwork.finetuning.comparison_plan",
+    "Comparison": "footwork.finetuning.comparison",
     "FinetuneConfig": "zeroshot.options",
     "FinetunedClassifier": "zeroshot.finetuned",
     "FinetunedRun": "zeroshot.task",
@@ -37,6 +44,7 @@ _HOMES = {
     "TeachOptions": "zeroshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.options",
+    "compare": "zeroshot.task",
     "finetune": "zeroshot.task",
     "teach": "zeroshot.teach",
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -243,6 +244,15 @@ class DecodedImages(EncodedRows):
         self._seed, self._augment = config.seed, config.augmentation
         learner.model.to(compute_device())
         self._baselines = self._judge_pretrained(learner, notify)
+
+    def for_learner(self, learner: Learner) -> Self:
+        """With the augmentation of its method, by its seed."""
+        config, other = cast("FinetuneConfig", learner.config), copy(self)
+        other._seed, other._augment = config.seed, config.augmentation
+        known = self.solution.rows if self.solution else 0
+        if config.way.features_once and known < len(self.data.splits["train"]):
+            other.solution = None  # where a head only begins, a part of the rows was enough
+        return other
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Pixels, normalised."""
