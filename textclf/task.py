@@ -73,7 +73,7 @@ def train(
         FootworkError: As `footwork.finetuning.train.train`.
     """
     config = config or TrainConfig()
-    return train_task(_task_of(config), data, out, config, existing=existing, notify=notify)
+    return train_task(task_of(config), data, out, config, existing=existing, notify=notify)
 
 
 def compare(
@@ -99,10 +99,11 @@ def compare(
         FootworkError: As `footwork.finetuning.compare.compare`.
     """
     wanted = ComparisonPlan(config or TrainConfig(), options or CompareOptions())
-    return compare_methods(_task_of, data, out, wanted, existing=existing, notify=notify)
+    return compare_methods(task_of, data, out, wanted, existing=existing, notify=notify)
 
 
-def _task_of(config: FinetuningConfig) -> TextTask:
+def task_of(config: FinetuningConfig) -> TextTask:
+    """The task of texts that reads for a method."""
     return TextTask() if config.way.has_model else LinearTask()
 
 

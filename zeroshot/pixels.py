@@ -246,12 +246,9 @@ class DecodedImages(EncodedRows):
         self._baselines = self._judge_pretrained(learner, notify)
 
     def for_learner(self, learner: Learner) -> Self:
-        """With the augmentation of its method, by its seed."""
+        """With the augmentation of its method, by its seed; its head is solved for itself."""
         config, other = cast("FinetuneConfig", learner.config), copy(self)
-        other._seed, other._augment = config.seed, config.augmentation
-        known = self.solution.rows if self.solution else 0
-        if config.way.features_once and known < len(self.data.splits["train"]):
-            other.solution = None  # where a head only begins, a part of the rows was enough
+        other._seed, other._augment, other.solution = config.seed, config.augmentation, None
         return other
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:

@@ -216,7 +216,8 @@ def draw_learning(
             axis.axhline(value, color=looks[name].colour, lw=1.6, ls=(0, (5, 3)), label=name)
         longest = max((curve[-1][0] for seeds in curves.values() for curve in seeds), default=1.0)
         if longest > _LONG * min((seeds[0][-1][0] for seeds in curves.values()), default=1.0):
-            axis.set_xscale("log")
+            axis.set_xscale("log", subs=[])
+            axis.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
             axis.xaxis.set_major_formatter("{x:g}")
         axis.set(xlabel="epoch", ylabel=f"validation {metric}")
         return _svg(figure, axes)

@@ -103,7 +103,7 @@ class Run:
 class SharedRows:
     """Labelled rows that several runs are made on: read, split and encoded once.
 
-    What a model cannot do, and rows that nothing can be told by, are refused here.
+    What the model cannot do is refused here.
 
     Args:
         task_of: Gives the task that reads for a configuration.
@@ -120,15 +120,6 @@ class SharedRows:
         self.task = task_of(wanted.config)
         self.data: LabelledData = self.task.read(source, wanted.config)
         self._encoded: dict[type[Task], EncodedRows] = {}
-        if self.data.task != SINGLE_LABEL:
-            return
-        counts = np.bincount(self.data.splits["train"].targets, minlength=len(self.data.labels))
-        for number in np.flatnonzero(counts < FEWEST).tolist():
-            raise DataError(
-                f"The class {self.data.labels[number]!r} has {counted(counts[number], 'row')} to "
-                f"train on, and a comparison needs {FEWEST} of each: of one row nothing is "
-                "learned but that row. Add some, or remove the class."
-            )
 
     @property
     def reported(self) -> str:
@@ -242,18 +233,23 @@ def compare(
     place = check_run(Path(out), existing, (data_name(source), config.model_id))
     config.require_divisible(number_of_processes())
     shared = SharedRows(task_of, source, wanted, place.run)
+    _require_enough(shared.data)
     identity = config.told() | asdict(wanted.options) | {"data": shared.data.sha256}
     with held(place.run), resumable(place.run, _kept):
         begin_run(place, identity, existing, tell)
         runs = dict(_runs(shared, wanted, place, tell))
         baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)
         data = shared.data
-        notes = (*data.notes, *few_rows_note(data, shared.configs[0], shared.task.noun))
+        in_steps = next((one for one in shared.configs if one.way.rates), config)
+        notes = (*data.notes, *few_rows_note(data, in_steps, shared.task.noun))
         manifest = compared(shared, wanted, runs, baselines, notes)
         more: tuple[str, ...] = ()
         if main:
             with published_folder(place.out, overwrite=place.replaces) as staging:
-                shutil.copytree(place.run / RUNS, staging / RUNS)
+                (staging / RUNS).mkdir()
+                for key, run in runs.items():
+                    write_json(staging / RUNS / f"{key.name}.json", asdict(run))
+                write_json(staging / RUNS / f"{_BASELINES}.json", baselines)
                 more = write_comparison(staging, manifest)
                 made = {name: manifest[name] for name in ("footwork", "application", "kind")}
                 write_json(staging / MANIFEST, made)
@@ -262,6 +258,19 @@ def compare(
     return Comparison(
         folder=place.out, manifest=manifest, notes=(*notes, *more), skipped=data.skipped
     )
+
+
+def _require_enough(data: LabelledData) -> None:
+    """Refuse a class of which nothing but one row could be learned."""
+    if data.task != SINGLE_LABEL:
+        return
+    counts = np.bincount(data.splits["train"].targets, minlength=len(data.labels))
+    for number in np.flatnonzero(counts < FEWEST).tolist():
+        raise DataError(
+            f"The class {data.labels[number]!r} has {counted(int(counts[number]), 'row')} to train "
+            f"on, and a comparison needs {FEWEST} of each: of one row nothing is learned but that "
+            "row. Add some, or remove the class."
+        )
 
 
 def _runs(

@@ -118,7 +118,7 @@ def compared(
     pools, methods = Pools(metric), []
     for method in dict.fromkeys(wanted.options.methods):
         own = {key: run for key, run in runs.items() if key.method == method and key.rate is None}
-        done = {key: run for key, run in own.items() if not run.failure and metric in run.metrics}
+        done = {key: run for key, run in own.items() if metric in run.metrics and run.validation}
         if done:
             values = [run.metrics[metric]["value"] for run in done.values()]
             pools.add(method, [run.summands for run in done.values()], values)
@@ -140,7 +140,7 @@ def compared(
         "footwork": version("footwork"),
         "application": task.application,
         "kind": "comparison",
-        "model": {"id": wanted.config.model_id, "revision": revision},
+        "model": {"id": wanted.config.model_id if fresh or begun else None, "revision": revision},
         "data": {
             "path": data_name(shared.source),
             "sha256": data.sha256,
@@ -160,7 +160,11 @@ def compared(
             for name in rivals
         ],
         "differences": gains,
-        "transfer_gap": [pools.gain(one, other) for other in fresh for one in begun],
+        "transfer_gap": [
+            pools.gain(one, other) | _head_start(methods, one, other, pools.sign)
+            for other in fresh
+            for one in begun
+        ],
         "rates": _rates(wanted, runs, metric, task.noun),
         "failures": [{"run": run, "reason": reason} for run, reason in failures],
         "notes": list(notes),
@@ -202,6 +206,23 @@ def _curves(runs: Iterable[Run], metric: str) -> list[list[tuple[float, float]]]
         [(log["epoch"], log[name]) for log in run.history if name in log and "epoch" in log]
         for run in runs
     ]
+
+
+def _head_start(
+    methods: Sequence[Mapping[str, Any]], one: str, other: str, sign: float
+) -> dict[str, Any]:
+    """How much better one did than the other on the validation rows, when both had just begun."""
+    curves = {each["method"]: each["curves"] for each in methods}
+    shared = {epoch for curve in curves[one] for epoch, _ in curve}
+    shared &= {epoch for curve in curves[other] for epoch, _ in curve}
+    if not shared:
+        return {"head_start": None, "head_start_epoch": None}
+    first = min(shared)
+    ahead, behind = (
+        mean(value for curve in curves[name] for epoch, value in curve if epoch == first)
+        for name in (one, other)
+    )
+    return {"head_start": sign * (ahead - behind), "head_start_epoch": first}
 
 
 def _pooled(pools: Pools, name: str) -> dict[str, Any]:
@@ -253,10 +274,10 @@ def _beside(
     gaps = manifest["transfer_gap"]
     if gaps:
         gap = max(gaps, key=lambda each: each["value"])
-        what = "is" if gap["clear"] else "is within the noise:"
+        noise = "" if gap["clear"] else ", which is within the noise"
         said.append(
-            f"What the pretraining is worth {what} {_interval(gap)} of {metric}: {gap['method']} "
-            f"has {_value(entries[gap['method']])}, the same architecture from random weights "
+            f"The pretraining is worth {_interval(gap)} of {metric}{noise}: {gap['method']} has "
+            f"{_value(entries[gap['method']])}, the same architecture from random weights "
             f"({gap['than']}) {_value(entries[gap['than']])}."
         )
     if manifest["evaluated_on"] != "test" and any(each["curves"] for each in entries.values()):
@@ -367,7 +388,8 @@ def table_of(manifest: Mapping[str, Any]) -> list[list[str]]:
         if not each["seeds"]:
             rows.append([each["method"], "failed", *["–"] * 6])
             continue
-        some = "" if len(each["seeds"]) == each["runs"] else f" ({len(each['seeds'])} runs)"
+        lost = len(each["seeds"]) < each["runs"]
+        some = f" ({len(each['seeds'])} of {each['runs']} runs)" if lost else ""
         share = each["trainable_parameters"] / each["parameters"]
         rows.append(
             [
@@ -388,11 +410,14 @@ def table_of(manifest: Mapping[str, Any]) -> list[list[str]]:
 
 def gaps_table(manifest: Mapping[str, Any]) -> list[list[str]]:
     """What the pretraining is worth with each method; empty where nothing began at random."""
-    rows = [
-        [each["method"], each["than"], _interval(each), "yes" if each["clear"] else "no"]
-        for each in manifest["transfer_gap"]
-    ]
-    return [["method", "from random weights", "better by", "clear"], *rows] if rows else []
+    rows = []
+    for each in manifest["transfer_gap"]:
+        start, epoch = each["head_start"], each["head_start_epoch"]
+        begun = "–" if start is None else f"{start:+.3f} after epoch {epoch:g}"
+        clear = "yes" if each["clear"] else "no"
+        rows.append([each["method"], each["than"], begun, _interval(each), clear])
+    head = ["method", "random weights", "head start, validation", "better by in the end", "clear"]
+    return [head, *rows] if rows else []
 
 
 def rates_table(rates: Mapping[str, Any]) -> list[list[str]]:
@@ -480,7 +505,11 @@ def _ends(figure: Mapping[str, Any]) -> str:
 
 
 def _interval(gain: Mapping[str, Any]) -> str:
-    return f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+    value, low, high = (
+        f"{'-' if gain[each] < 0 else '+'}{number(abs(gain[each]))}"
+        for each in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
 
 
 def seconds_text(seconds: float) -> str:
