@@ -72,10 +72,6 @@ class Pools:
             self.figures[name] = figure
             self.spreads[name] = stdev(values) if len(values) > 1 else 0.0
 
-    def best(self, names: Iterable[str]) -> str:
-        """The best of some."""
-        return max(names, key=lambda name: self.sign * self.figures[name].value)
-
     def gain(self, one: str, other: str, comparisons: int = 1) -> dict[str, Any]:
         """By how much one is better than another: above 0 also where a lower metric is better."""
         found = self.figures[one].minus(self.figures[other], comparisons) or Interval(0, 0, 0)
@@ -128,10 +124,11 @@ def compared(
         pools.add(name, [each["summands"]])
     for entry in methods:
         entry |= _pooled(pools, entry["method"])
-    methods.sort(key=lambda entry: -pools.sign * entry["value"] if entry["seeds"] else math.inf)
-    able = [entry["method"] for entry in methods if entry["method"] in pools.figures]
-    best = pools.best(able) if able else None
-    gains = [pools.gain(str(best), each, len(able) - 1) for each in able if each != best]
+    methods.sort(
+        key=lambda each: math.inf if each["value"] is None else -pools.sign * each["value"]
+    )
+    able = [each["method"] for each in methods if each["value"] is not None]
+    gains = [pools.gain(able[0], each, len(able) - 1) for each in able[1:]]
     fresh = [name for name in able if METHODS[name].has_model and not METHODS[name].pretrained]
     begun = [name for name in able if METHODS[name].has_model and METHODS[name].pretrained]
     failures = [(str(key), run.failure) for key, run in runs.items() if run.failure]
@@ -236,7 +233,7 @@ def _pooled(pools: Pools, name: str) -> dict[str, Any]:
 
 def _verdict(manifest: Mapping[str, Any], pools: Pools, rivals: Mapping[str, str]) -> list[str]:
     """What to take and why, in sentences: of those that are not clearly worse the quickest."""
-    entries = {each["method"]: each for each in manifest["methods"] if each["seeds"]}
+    entries = {each["method"]: each for each in manifest["methods"] if each["value"] is not None}
     if not entries:
         return ["No run came to an end: there is nothing to compare."]
     best, *others = entries
@@ -382,11 +379,10 @@ def _suggestion(entry: Mapping[str, Any], metric: str, noun: str) -> dict[str, A
 def table_of(manifest: Mapping[str, Any]) -> list[list[str]]:
     """The table of methods, baselines below them: a head, and rows of the same length."""
     metric = manifest["metric"].replace("_", " ")
-    head = ["method", f"{metric} ± spread", "95 % interval", "trained", "share", "epochs", "a run"]
-    rows = [[*head, "memory"]]
+    rows = [["method", metric, "95 % interval", "trained", "epochs", "a run", "memory"]]
     for each in manifest["methods"]:
-        if not each["seeds"]:
-            rows.append([each["method"], "failed", *["–"] * 6])
+        if each["value"] is None:
+            rows.append([each["method"], "failed", *["–"] * 5])
             continue
         lost = len(each["seeds"]) < each["runs"]
         some = f" ({len(each['seeds'])} of {each['runs']} runs)" if lost else ""
@@ -396,15 +392,14 @@ def table_of(manifest: Mapping[str, Any]) -> list[list[str]]:
                 each["method"],
                 f"{_value(each)}{some}",
                 _ends(each),
-                f"{each['trainable_parameters']:,}",
-                f"{share:.2%}" if share < 0.1 else f"{share:.0%}",
+                f"{each['trainable_parameters']:,} ({share:.{0 if share >= 0.1 else 2}%})",
                 "–" if each["epochs"] is None else f"{each['epochs']:.3g}",
                 seconds_text(each["seconds"]),
                 f"{each['peak_memory_bytes'] / 2**20:,.0f} MiB",
             ]
         )
     for each in manifest["baselines"]:
-        rows.append([each["called"], _value(each), _ends(each), *["–"] * 5])
+        rows.append([each["called"], _value(each), _ends(each), *["–"] * 4])
     return rows
 
 
@@ -461,7 +456,7 @@ def write_comparison(folder: Path, manifest: Mapping[str, Any]) -> tuple[str, ..
 def _drawn(manifest: Mapping[str, Any], looks: Mapping[str, Style]) -> Iterator[tuple[str, str]]:
     """Figures by their captions."""
     metric = manifest["metric"].replace("_", " ")
-    done = {each["method"]: each for each in manifest["methods"] if each["seeds"]}
+    done = {each["method"]: each for each in manifest["methods"] if each["value"] is not None}
     curves = {name: each["curves"] for name, each in done.items() if each["curves"]}
     levels = {name: each["validation"] for name, each in done.items() if not each["curves"]}
     if curves:

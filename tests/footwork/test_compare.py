@@ -221,7 +221,6 @@ def test_what_the_pretraining_is_worth_has_the_sign_and_the_ends_that_are_known(
         assert gain["clear"]
         assert pools.gain("random", "begun")["value"] == pytest.approx(-0.3)
         assert not pools.gain("begun", "begun")["clear"]
-        assert pools.best(("random", "begun")) == "begun"
 
 
 def test_a_difference_below_the_spread_of_the_seeds_is_noise() -> None:
