@@ -7,17 +7,17 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from footwork.finetuning.comparison import Comparison
-    from footwork.finetuning.comparison_plan import CompareOptions
+    from footwork.finetuning.comparison import Comparison as Comparison
+    from footwork.finetuning.comparison_plan import CompareOptions as CompareOptions
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.options import FinetuneConfig, TeachOptions, ZeroShotOptions
-    from zeroshot.task import FinetunedRun, compare, finetune
+    from zeroshot.task import FinetunedRun, finetune
+    from zeroshot.task import compare as compare
     from zeroshot.teach import TaughtClassifier, TaughtRun, teach
 
+# Also `compare`, `CompareOptions` and `Comparison`; among the names of `footwork` those are texts'.
 __all__ = [
-    "CompareOptions",
-    "Comparison",
     "FinetuneConfig",
     "FinetunedClassifier",
     "FinetunedRun",
@@ -27,7 +27,6 @@ __all__ = [
     "TeachOptions",
     "ZeroShotClassifier",
     "ZeroShotOptions",
-    "compare",
     "finetune",
     "teach",
 ]

@@ -216,8 +216,10 @@ def draw_learning(
             axis.axhline(value, color=looks[name].colour, lw=1.6, ls=(0, (5, 3)), label=name)
         longest = max((curve[-1][0] for seeds in curves.values() for curve in seeds), default=1.0)
         if longest > _LONG * min((seeds[0][-1][0] for seeds in curves.values()), default=1.0):
+            from matplotlib.ticker import LogLocator
+
             axis.set_xscale("log", subs=[])
-            axis.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.xaxis.set_major_formatter("{x:g}")
         axis.set(xlabel="epoch", ylabel=f"validation {metric}")
         return _svg(figure, axes)
@@ -249,16 +251,16 @@ def draw_costs(
                 [cost], [value.value], ends, color=colour, fmt=marker, ms=8, lw=1.4, label=name
             )
         low = min((value.low for _, value in figures.values()), default=0.0)
-        for (name, value), dashes in zip(bars.items(), cycle(((4, 3), (1, 2))), strict=False):
-            if value > low - (1.0 - low) / 2:  # one far below would press all others together
-                axis.axhline(value, color=_INK, lw=1.1, ls=(0, dashes), label=name)
+        for (name, level), dashes in zip(bars.items(), cycle(((4, 3), (1, 2))), strict=False):
+            if level > low - (1.0 - low) / 2:  # one far below would press all others together
+                axis.axhline(level, color=_INK, lw=1.1, ls=(0, dashes), label=name)
         axis.set_xscale("log")
         axis.set(xlabel=words[0], ylabel=words[1])
         return _svg(figure, axes)
 
 
 def draw_rates(
-    tried: Mapping[str, Sequence[tuple[float, float, float]]],
+    tried: Mapping[str, Sequence[Sequence[float]]],
     marks: Mapping[str, tuple[float | None, float | None]],
     metric: str,
     looks: Mapping[str, Style],
@@ -316,7 +318,7 @@ def _draw_line(axis: Axes, points: Curve, name: str, looks: Mapping[str, Style])
 
 def _mean_curve(seeds: Sequence[Curve]) -> Curve:
     """The mean over the seeds, as far as all of them go."""
-    known = [dict(map(tuple, curve)) for curve in seeds]
+    known = [{float(x): y for x, y in curve} for curve in seeds]
     shared = [x for x in known[0] if all(x in each for each in known)]
     return [(x, float(np.mean([each[x] for each in known]))) for x in shared]
 

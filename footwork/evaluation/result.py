@@ -328,7 +328,8 @@ def _class_scores(
     columns = (counts.precision, counts.recall, counts.f1)
     figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
     sizes = (counts.targets.tolist(), counts.predicted.tolist())
-    rows = zip(labels, *figures, *sizes, thresholds or [None] * len(labels), strict=True)
+    bars: Sequence[float | None] = thresholds or [None] * len(labels)
+    rows = zip(labels, *figures, *sizes, bars, strict=True)
     return tuple(ClassScore(*row) for row in rows)
 
 

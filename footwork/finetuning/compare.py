@@ -180,14 +180,11 @@ class SharedRows:
         if not self._encoded:
             self._rows(self._plan(self.configs[0], notify), notify)
         found = next(iter(self._encoded.values())).baselines(self.reported, notify)
-        kept = {
-            name: {"metrics": each.metrics, "summands": each.summands, "remarks": each.remarks}
-            for name, each in found.items()
-        }
-        for each in kept.values():
-            each["metrics"] = {name: asdict(one) for name, one in each["metrics"].items()}
-        document: dict[str, dict[str, Any]] = json_value(kept)
-        return document
+        kept: dict[str, dict[str, Any]] = {}
+        for name, each in found.items():
+            metrics = {metric: asdict(interval) for metric, interval in each.metrics.items()}
+            kept[name] = json_value({"metrics": metrics, "summands": each.summands})
+        return kept
 
     def _plan(self, config: FinetuningConfig, notify: Notify) -> Learner:
         return plan(self.task_of(config), self.source, config, notify, self.data)

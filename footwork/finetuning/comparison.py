@@ -467,18 +467,18 @@ def _drawn(manifest: Mapping[str, Any], looks: Mapping[str, Style]) -> Iterator[
         )
     bars = {each["called"]: each["value"] for each in manifest["baselines"] if each["value"]}
     for key, cost in (("trainable_parameters", "trained parameters"), ("seconds", "seconds a run")):
-        points = {
+        costs = {
             name: (each[key], Interval(*(each[end] for end in ("value", "low", "high"))))
             for name, each in done.items()
             if each[key]
         }
-        if points:
+        if costs:
             words = (cost, f"{manifest['evaluated_on']} {metric}")
-            yield f"What it costs: {cost}.", draw_costs(points, bars, words, looks)
+            yield f"What it costs: {cost}.", draw_costs(costs, bars, words, looks)
     tried, marks = {}, {}
     for each in manifest["rates"]:
         keys = ("rate", "score", "training_loss")
-        points = [[point[key] for key in keys] for point in each["points"] if point["score"]]
+        points = [[point[key] for key in keys] for point in each["points"] if "noise" in point]
         if points:
             tried[each["method"]] = points
             marks[each["method"]] = (each["recipe"], each["suggested"])

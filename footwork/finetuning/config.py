@@ -63,7 +63,9 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         method = METHODS[name]
         foreign = {each for each in self.stated_settings if each not in method.settings}
         foreign |= set() if method.has_model else _OF_A_MODEL
-        usual = {each.name: each.default for each in fields(self) if each.name in foreign}
+        usual: dict[str, Any] = {
+            each.name: each.default for each in fields(self) if each.name in foreign
+        }
         return replace(self, method=name, **usual)
 
     def told(self) -> dict[str, Any]:
