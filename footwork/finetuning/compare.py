@@ -231,9 +231,9 @@ def compare(
     config.require_divisible(number_of_processes())
     shared = SharedRows(task_of, source, wanted, place.run)
     _require_enough(shared.data)
-    identity = config.told() | asdict(wanted.options) | {"data": shared.data.sha256}
+    identity = {"kind": "comparison", "data": shared.data.sha256} | asdict(wanted.options)
     with held(place.run), resumable(place.run, _kept):
-        begin_run(place, identity, existing, tell)
+        begin_run(place, config.told() | identity, existing, tell)
         runs = dict(_runs(shared, wanted, place, tell))
         baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)
         data = shared.data

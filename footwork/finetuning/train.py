@@ -167,7 +167,8 @@ def train(
     config.require_divisible(number_of_processes())
     learner = plan(task, source, config, notify)
     task.audit(learner, notify)
-    identity: dict[str, Any] = {"data": learner.data.sha256, "base_revision": learner.revision}
+    identity: dict[str, Any] = {"kind": "training", "data": learner.data.sha256}
+    identity |= {"base_revision": learner.revision}
     identity |= {"scale": learner.scale}  # checkpoints of older versions are in the user's unit
     with held(place.run), resumable(place.run):
         resume = begin_run(place, learner.config.told() | identity, existing, notify)

@@ -47,7 +47,7 @@ WEIGHTS = "model.safetensors"
 MOMENTS = "optimizer.safetensors"
 CHECKPOINT_SETTINGS = "training.json"
 TRAINER_STATE = "trainer_state.json"
-BEFORE = {"decode": "draft"}
+BEFORE = {"decode": "draft", "kind": "training"}
 """What versions did that had no such setting yet."""
 MAY_CHANGE = frozenset(
     {

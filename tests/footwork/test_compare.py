@@ -18,6 +18,7 @@ import footwork.finetuning.compare as compare_module
 from footwork.cli import main
 from footwork.errors import ConfigError, DataError, TrainingError
 from footwork.evaluation.metrics import PooledMetric
+from footwork.files.folders import write_json
 from footwork.finetuning.compare import compare
 from footwork.finetuning.comparison import Comparison, Pools, table_of
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
@@ -189,6 +190,16 @@ def test_a_comparison_that_was_ended_does_only_what_is_missing(
     assert values[0] == values[1]
     with pytest.raises(ConfigError, match=r"finished: there is nothing to resume"):
         compare_numbers(numbers, cut, "full", "head", **how)
+
+
+def test_an_unfinished_training_is_not_gone_on_with_as_a_comparison(
+    numbers: tuple[Path, str], tmp_path: Path
+) -> None:
+    (tmp_path / "out.training").mkdir()
+    write_json(tmp_path / "out.training" / "run.json", {"replaces": False})
+    with pytest.raises(ConfigError, match="kind was 'training', is 'comparison'"):
+        compare_numbers(numbers, tmp_path / "out", "full", existing="resume")
+    assert list((tmp_path / "out.training").iterdir())
 
 
 def test_a_resumed_comparison_may_have_more_methods_and_seeds(
