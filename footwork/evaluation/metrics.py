@@ -302,6 +302,7 @@ class PooledMetric:
     """A metric of several runs on the same rows: its mean over them, and that of resamples."""
 
     value: float
+    rows: int
     samples: DoubleArray
     """Shape (R,); the rows of a resample are the same for all that are compared."""
 
@@ -319,10 +320,15 @@ class PooledMetric:
         sums = bootstrap_sums(table, np.random.default_rng(0), resamples)
         whole = table.sum(axis=0)
         values, drawn = (ratio(each[..., ::2], each[..., 1::2]) for each in (whole, sums))
-        return cls(float(values.mean()), drawn.mean(axis=-1))
+        return cls(float(values.mean()), rows, drawn.mean(axis=-1))
 
-    def interval(self) -> Interval | None:
-        """Where it would lie on other rows; None where it is undefined."""
+    def interval(self, *, is_share: bool) -> Interval | None:
+        """Where it would lie on other rows; None where it is undefined.
+
+        Of a share of the rows Wilson's, where all of them count, or none.
+        """
+        if is_share and self.value in (0.0, 1.0):
+            return wilson_interval(self.value * self.rows, self.rows)
         return percentile_interval(self.value, self.samples)
 
     def minus(self, other: PooledMetric, comparisons: int = 1) -> Interval | None:

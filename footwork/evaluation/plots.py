@@ -36,6 +36,8 @@ _COLOURS = ("#3b7de0", "#e0702f", "#2aa37a", "#b45fc4", "#c99a1a", "#d9506f", "#
 _MARKERS = "osD^vPX"
 _LONG = 4
 """Times as long that one training lasts as another, from which on epochs are drawn by powers."""
+_SPAN = 500
+"""Ratio of the ends of an axis by powers, up to which more than the powers are numbered."""
 _NUMBERED_CLASSES = 30
 """With more classes the matrix is a heat map without numbers."""
 _NAMED_CLASSES = 100
@@ -216,11 +218,7 @@ def draw_learning(
             axis.axhline(value, color=looks[name].colour, lw=1.6, ls=(0, (5, 3)), label=name)
         longest = max((curve[-1][0] for seeds in curves.values() for curve in seeds), default=1.0)
         if longest > _LONG * min((seeds[0][-1][0] for seeds in curves.values()), default=1.0):
-            from matplotlib.ticker import LogLocator
-
-            axis.set_xscale("log", subs=[])
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.xaxis.set_major_formatter("{x:g}")
+            _by_powers(axis)
         axis.set(xlabel="epoch", ylabel=f"validation {metric}")
         return _svg(figure, axes)
 
@@ -254,7 +252,7 @@ def draw_costs(
         for (name, level), dashes in zip(bars.items(), cycle(((4, 3), (1, 2))), strict=False):
             if level > low - (1.0 - low) / 2:  # one far below would press all others together
                 axis.axhline(level, color=_INK, lw=1.1, ls=(0, dashes), label=name)
-        axis.set_xscale("log")
+        _by_powers(axis)
         axis.set(xlabel=words[0], ylabel=words[1])
         return _svg(figure, axes)
 
@@ -289,7 +287,7 @@ def draw_rates(
                     axis.scatter([best], [values[rates.index(best)]], **ring)
         for axis, called in zip(axes, (f"validation {metric}", "training loss"), strict=True):
             axis.set_ylabel(called)
-            axis.set_xscale("log")
+        _by_powers(axes[-1])
         axes[-1].set_xlabel("peak learning rate")
         figure.align_ylabels(axes)
         return _svg(figure, axes)
@@ -314,6 +312,21 @@ def _draw_line(axis: Axes, points: Curve, name: str, looks: Mapping[str, Style])
     colour, marker = looks[name]
     x, y = zip(*points, strict=True) if points else ((), ())
     axis.plot(x, y, color=colour, lw=1.9, marker=marker, ms=5, label=name)
+
+
+def _by_powers(axis: Axes) -> None:
+    """Let x go by powers of ten, with numbers that can be read beside each other."""
+    from matplotlib.ticker import LogLocator
+
+    def short(x: float, _: Any = None) -> str:
+        if x >= 1e4:
+            return f"{x / 1e6:g} M" if x >= 1e6 else f"{x / 1e3:g} k"
+        return f"{x:g}"
+
+    axis.set_xscale("log", subs=[])
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _SPAN * low else (1,)))
+    axis.xaxis.set_major_formatter(short)
 
 
 def _mean_curve(seeds: Sequence[Curve]) -> Curve:

@@ -61,7 +61,7 @@ class Pools:
     """Figures of all that is compared, by name: means over the seeds, and those of resamples."""
 
     def __init__(self, metric: str) -> None:
-        self.sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        self.metric, self.sign = metric, -1.0 if metric in LOWER_IS_BETTER else 1.0
         self.figures: dict[str, PooledMetric] = {}
         self.spreads: dict[str, float] = {}
 
@@ -226,7 +226,7 @@ def _pooled(pools: Pools, name: str) -> dict[str, Any]:
     """The metric of a name, with its interval; the spread over the seeds."""
     if name not in pools.figures:
         return {"value": None, "low": None, "high": None, "spread": None}
-    interval = pools.figures[name].interval()
+    interval = pools.figures[name].interval(is_share=pools.metric == "accuracy")
     assert interval is not None
     return {**asdict(interval), "spread": pools.spreads[name]}
 

@@ -252,9 +252,12 @@ def test_resamples_are_of_the_same_rows_for_all_that_are_compared() -> None:
     difference = figure.minus(again)
     assert difference is not None
     assert (difference.low, difference.high) == pytest.approx((0, 0))
-    interval = figure.interval()
+    interval = figure.interval(is_share=True)
     assert interval is not None
     assert interval.low < figure.value == hits.mean() < interval.high
+    sure = PooledMetric.of([np.ones((10, 2))]).interval(is_share=True)
+    assert sure is not None
+    assert sure.low < sure.high == 1.0
 
 
 def test_rates_show_which_one_suggests_itself(numbers: tuple[Path, str], tmp_path: Path) -> None:
