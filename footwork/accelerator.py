@@ -6,6 +6,8 @@ The only place that asks accelerate and torch what this machine is.
 from __future__ import annotations
 
 import atexit
+import ctypes
+import gc
 import math
 import os
 import re
@@ -212,6 +214,17 @@ def peak_memory() -> int:
             return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak_memory() -> None:
+    """Let `peak_memory` tell of what comes from here on, where the system can forget a peak."""
+    gc.collect()
+    device = compute_device()
+    if device.type in ("cuda", "xpu"):
+        torch.accelerator.reset_peak_memory_stats(device)
+    with suppress(OSError, AttributeError):  # Linux alone has both
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed would count as held
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

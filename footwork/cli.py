@@ -26,12 +26,13 @@ from footwork.streams import (
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType
     from typing import Any, NoReturn
 
     from cyclopts import App, ArgumentCollection
 
+    from footwork.finetuning.comparison import Comparison
     from footwork.finetuning.train import TrainedRun
     from footwork.training.run import Existing
 
@@ -180,16 +181,24 @@ def what_exists(*, resume: bool, overwrite: bool) -> Existing:
 
 
 def tell_run(
-    train: Callable[[Callable[[str], None]], TrainedRun], *, json: bool
-) -> tuple[Any, ...]:
-    """Run a fine-tuning, which tells of its progress one text each, and say what came of it.
+    train: Callable[[Callable[[str], None]], TrainedRun | Comparison],
+    report: Callable[[Iterable[Any]], int],
+    *,
+    json: bool,
+) -> int:
+    """Run a fine-tuning, or several, and say what came of it.
+
+    Args:
+        train: Does so, and tells of its progress one text each.
+        report: Lists what was left out, and gives the exit code that says so.
+        json: Print one JSON document.
 
     Returns:
-        What was left out; on a process that is not the main one nothing, for another exit code
-        from it would end the main one.
+        The exit code; on a process that is not the main one that of success, for another one from
+        it would end the main one.
     """
     from footwork.accelerator import is_main_process
-    from footwork.console import note, note_all, print_document, print_text
+    from footwork.console import exit_code, note, note_all, print_document, print_text
 
     said: list[str] = []
 
@@ -199,11 +208,11 @@ def tell_run(
 
     done = train(notify)
     if not is_main_process():
-        return ()
+        return 0
     # An audit has told those on the data.
     note_all(new for new in done.notes if not any(" ".join(new.split()) in s for s in said))
     print_document(done.manifest) if json else print_text(done.to_text())
-    return done.skipped
+    return report(done.skipped) or exit_code(all_done=not done.manifest.get("failures"))
 
 
 def _app(optional: Sequence[str]) -> App:

@@ -1,12 +1,14 @@
-"""Measure ways to adapt an encoder on your tables, beside scikit-learn on its frozen vectors.
+"""Measure ways to adapt an encoder on your tables or images, beside scikit-learn on frozen vectors.
 
-    python -m scripts.measure_methods MODEL RESULTS TABLE... [--sizes 16c,1000,all]
+    python -m scripts.measure_methods MODEL RESULTS TABLE_OR_FOLDER... [--sizes 16c,1000,all]
         [--methods head,lora,full] [--seeds 3]
 
-Each TABLE has a test part, or a tenth of it becomes one. `16c` draws 16 rows a class, `1000` so
-many rows. Every run is a line of RESULTS, and is not done twice; the table of all lines is printed
-as Markdown: test accuracy, mean and spread over the seeds, and seconds. The peer is scikit-learn's
-LogisticRegression as it comes, on the mean over the tokens.
+A folder that holds nothing but folders holds images; all else is read as texts. Each has a test
+part, or a tenth of it becomes one. `16c` draws 16 rows a class, `1000` so many rows. Every run is a
+line of RESULTS, and is not done twice; the table of all lines is printed as Markdown: test
+accuracy, mean and spread (standard deviation) over the seeds, and seconds from the encoded rows to
+the figures. The peer is scikit-learn's LogisticRegression as it comes, on the mean over the tokens,
+or on the standardised pooled features of the images.
 """
 
 from __future__ import annotations
@@ -14,37 +16,54 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any
 
 import torch
 
-from textclf import TrainConfig, train
-from textclf.data import Examples, LabelledData, load_data
+from footwork.finetuning.compare import SharedRows
+from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.methods.table import METHODS
+from footwork.training.run import RunPlace
+from textclf import TrainConfig
+from textclf.data import load_data
+from textclf.task import task_of
+from zeroshot import FinetuneConfig
+from zeroshot.task import ImageTask, read_images
 
 PEER = "scikit-learn"
-Row = dict[str, str]
+Row = tuple[Any, str]
+"""A text or the path of an image, and its label."""
 
 
-def rows_of(part: Examples, labels: Sequence[str]) -> list[Row]:
-    pairs = zip(part.texts, part.targets.tolist(), strict=True)
-    return [{"text": text, "label": labels[target]} for text, target in pairs]
+def holds_images(source: Path) -> bool:
+    return source.is_dir() and all(
+        path.is_dir() or path.name[0] == "." for path in source.iterdir()
+    )
 
 
-def read(table: str) -> dict[str, list[Row]]:
+def read(source: Path) -> dict[str, list[Row]]:
     """All rows to train on, and those to test on."""
-    data: LabelledData = load_data(table, TrainConfig())
-    known = rows_of(data.train, data.labels) + rows_of(data.validation, data.labels)
-    if data.test is not None:
-        return {"train": known, "test": rows_of(data.test, data.labels)}
-    random.Random(0).shuffle(known)
-    return {"train": known[len(known) // 10 :], "test": known[: len(known) // 10]}
+    data: Any = (
+        read_images(source, FinetuneConfig())
+        if holds_images(source)
+        else load_data(str(source), TrainConfig())
+    )
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for name, part in data.splits.items():
+        inputs = part.inputs if holds_images(source) else part.texts
+        labels = [data.labels[target] for target in part.targets.tolist()]
+        rows["test" if name == "test" else "train"] += zip(inputs, labels, strict=True)
+    if "test" not in rows:
+        random.Random(0).shuffle(rows["train"])
+        tenth = len(rows["train"]) // 10
+        rows["test"], rows["train"] = rows["train"][:tenth], rows["train"][tenth:]
+    return rows
 
 
 def drawn(rows: Sequence[Row], size: str, seed: int) -> list[Row]:
@@ -57,50 +76,105 @@ def drawn(rows: Sequence[Row], size: str, seed: int) -> list[Row]:
     seen: dict[str, int] = defaultdict(int)
     chosen = []
     for row in shuffled:
-        seen[row["label"]] += 1
-        if seen[row["label"]] <= int(size[:-1]):
+        seen[row[1]] += 1
+        if seen[row[1]] <= int(size[:-1]):
             chosen.append(row)
     return chosen
 
 
+def laid_out(splits: dict[str, list[Row]], folder: Path) -> Any:
+    """As a task reads them: texts in memory, images as links in a folder a class."""
+    if not isinstance(splits["train"][0][0], Path):
+        return {
+            name: [{"text": text, "label": label} for text, label in rows]
+            for name, rows in splits.items()
+        }
+    for name, rows in splits.items():
+        for number, (path, label) in enumerate(rows):
+            link = folder / name / label / f"{number}{path.suffix}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.absolute())
+    return folder
+
+
 def by_scikit_learn(model: str, splits: dict[str, list[Row]]) -> float:
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    images = isinstance(splits["train"][0][0], Path)
+    vectors = image_vectors if images else text_vectors
+    features = {name: vectors(model, [each for each, _ in rows]) for name, rows in splits.items()}
+    labels = {name: [label for _, label in rows] for name, rows in splits.items()}
+    regression = LogisticRegression(max_iter=1000)
+    known = make_pipeline(StandardScaler(), regression) if images else regression
+    known.fit(features["train"], labels["train"])
+    return float(known.score(features["test"], labels["test"]))
+
+
+def text_vectors(model: str, texts: Sequence[str]) -> Any:
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     encoder = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
-
-    def vectors(rows: Sequence[Row]) -> Any:
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place]["text"]))
-        found = torch.empty(len(rows), encoder.config.hidden_size)
-        for start in range(0, len(order), 32):
-            places = order[start : start + 32]
-            texts = [rows[place]["text"] for place in places]
-            batch = tokenizer(
-                texts, padding=True, truncation=True, max_length=256, return_tensors="pt"
-            )
-            with torch.inference_mode():
-                states = encoder(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(-1)
-            found[places] = (states * mask).sum(1) / mask.sum(1)
-        return found.numpy()
-
-    labels = {name: [row["label"] for row in rows] for name, rows in splits.items()}
-    known = LogisticRegression(max_iter=1000).fit(vectors(splits["train"]), labels["train"])
-    return float(known.score(vectors(splits["test"]), labels["test"]))
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    found = torch.empty(len(texts), encoder.config.hidden_size)
+    for start in range(0, len(order), 32):
+        places = order[start : start + 32]
+        batch = tokenizer(
+            [texts[place] for place in places],
+            padding=True,
+            truncation=True,
+            max_length=256,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            states = encoder(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1)
+        found[places] = (states * mask).sum(1) / mask.sum(1)
+    return found.numpy()
 
 
-def measured(method: str, model: str, splits: dict[str, list[Row]], seed: int) -> float:
-    if method == PEER:
-        return by_scikit_learn(model, splits)
-    named = {} if method == "linear" else {"model_id": model}
-    folder = Path(tempfile.mkdtemp())
-    try:
-        config = TrainConfig(method=method, seed=seed, **named)
-        done = train(splits, folder / "out", config)
-        return done.evaluation.metrics["accuracy"].value
-    finally:
-        shutil.rmtree(folder)
+def image_vectors(model: str, paths: Sequence[Path]) -> Any:
+    from PIL import Image
+    from transformers import AutoImageProcessor, AutoModel
+
+    processor = AutoImageProcessor.from_pretrained(model, backend="pil")
+    encoder = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
+    tower = getattr(encoder, "vision_model", encoder)
+    found = []
+    for start in range(0, len(paths), 16):
+        opened = [Image.open(path).convert("RGB") for path in paths[start : start + 16]]
+        with torch.inference_mode():
+            pixels = processor(images=opened, return_tensors="pt")["pixel_values"]
+            found.append(tower(pixel_values=pixels).pooler_output.flatten(1))
+    return torch.cat(found).numpy()
+
+
+def measured(
+    model: str, splits: dict[str, list[Row]], methods: Sequence[str], seed: int
+) -> Iterator[tuple[str, float, float]]:
+    """Method, accuracy and seconds of each that came to an end."""
+    images = isinstance(splits["train"][0][0], Path)
+    able = [name for name in methods if name != PEER and (METHODS[name].has_model or not images)]
+    if PEER in methods:
+        begin = time.monotonic()
+        yield PEER, by_scikit_learn(model, splits), time.monotonic() - begin
+    if not able:
+        return
+    config = (FinetuneConfig if images else TrainConfig)(model_id=model, seed=seed)
+    plan = ComparisonPlan(config, CompareOptions(methods=tuple(able), seeds=(seed,)))
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        source = laid_out(splits, work / "images")
+        shared = SharedRows((lambda _: ImageTask()) if images else task_of, source, plan, work)
+        for key, each in plan.runs.items():
+            place = RunPlace(work / key.name, work / "out", replaces=False)
+            run = shared.run(each, place, lambda _: None)
+            if run.failure:
+                print(f"{key} failed: {run.failure}")
+            else:
+                yield key.method, run.metrics["accuracy"]["value"], run.cost["seconds"]
 
 
 def to_markdown(lines: Sequence[dict[str, Any]]) -> str:
@@ -115,8 +189,8 @@ def to_markdown(lines: Sequence[dict[str, Any]]) -> str:
         for method in methods:
             found = [line["accuracy"] for line in row[method]]
             took = [line["seconds"] for line in row[method]]
-            spread = f"{mean(found):.3f} ± {pstdev(found):.3f}, {mean(took):.0f} s" if found else ""
-            shown.append(spread)
+            spread = f" ± {stdev(found):.3f}" if len(found) > 1 else ""
+            shown.append(f"{mean(found):.3f}{spread}, {mean(took):.0f} s" if found else "")
         table.append(" | ".join(shown) + " |")
     return "\n".join(table)
 
@@ -125,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("results", type=Path)
-    parser.add_argument("tables", nargs="+")
+    parser.add_argument("sources", nargs="+", type=Path)
     parser.add_argument("--sizes", default="16c,1000,all")
     parser.add_argument("--methods", default="linear,head,lora,full")
     parser.add_argument("--seeds", type=int, default=3)
@@ -133,18 +207,16 @@ def main() -> None:
     known = given.results.read_text().splitlines() if given.results.exists() else []
     lines = [json.loads(line) for line in known]
     done = {tuple(line[key] for key in ("data", "size", "method", "seed")) for line in lines}
-    for table in given.tables:
-        splits, name = read(table), Path(table).stem
+    for source in given.sources:
+        splits, name = read(source), source.stem
         for size in given.sizes.split(","):
             for seed in range(given.seeds):
                 part = splits | {"train": drawn(splits["train"], size, seed)}
-                for method in (*given.methods.split(","), PEER):
-                    if (name, size, method, seed) in done:
-                        continue
-                    begin = time.monotonic()
-                    accuracy = measured(method, given.model, part, seed)
+                methods = (*given.methods.split(","), PEER)
+                todo = [each for each in methods if (name, size, each, seed) not in done]
+                for method, accuracy, seconds in measured(given.model, part, todo, seed):
                     line = {"data": name, "size": size, "method": method, "seed": seed}
-                    line |= {"accuracy": accuracy, "seconds": time.monotonic() - begin}
+                    line |= {"accuracy": accuracy, "seconds": seconds}
                     with given.results.open("a") as file:
                         file.write(json.dumps(line) + "\n")
                     lines.append(line)

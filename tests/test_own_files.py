@@ -57,6 +57,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "textclf train data.csv base/out --model base",
         "textclf train data.csv new --overwrite",
         "textclf train data.csv new",
+        "textclf compare data.csv userdocs --overwrite",
+        "textclf compare data.csv model --overwrite",
+        "textclf compare data/train.csv data --overwrite",
+        "textclf compare data.csv new",
         "textclf predict model data.csv -o data.csv",
         "textclf predict model data.csv -o hard.csv",
         "textclf predict model hard.csv -o soft.csv",
@@ -81,6 +85,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "zeroshot finetune photos photos --overwrite",
         "zeroshot finetune photos photos/tuned",
         "zeroshot finetune photos new --overwrite",
+        "zeroshot compare photos userdocs --overwrite",
+        "zeroshot compare photos photos/compared",
         "zeroshot evaluate photos --report userdocs",
         "zeroshot evaluate photos --report photos/report",
         "zeroshot evaluate photos --report notes.txt",
@@ -114,7 +120,7 @@ def test_nothing_of_the_users_is_destroyed(
 ) -> None:
     monkeypatch.chdir(home)
     words = command.split()
-    if words[1] in ("train", "teach", "finetune", "label", "evaluate", "index"):
+    if words[1] in ("train", "teach", "finetune", "compare", "label", "evaluate", "index"):
         words += [] if "--model" in words else ["--model", "tiny"]
     before = every_file(home)
     assert main(words) in (1, 2)

@@ -7,20 +7,25 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+    from footwork.finetuning.comparison import Comparison
+    from footwork.finetuning.comparison_plan import CompareOptions
     from textclf.assessment import assess
     from textclf.audit.audit import audit_table
     from textclf.classifier import TextClassifier
     from textclf.config import TrainConfig
     from textclf.predict import predict_rows
-    from textclf.task import TrainedRun, advise, train
+    from textclf.task import TrainedRun, advise, compare, train
 
 __all__ = [
+    "CompareOptions",
+    "Comparison",
     "TextClassifier",
     "TrainConfig",
     "TrainedRun",
     "advise",
     "assess",
     "audit_table",
+    "compare",
     "predict_rows",
     "train",
 ]
@@ -29,6 +34,9 @@ _HOMES = {
     "advise": "textclf.task",
     "assess": "textclf.assessment",
     "audit_table": "textclf.audit.audit",
+    "compare": "textclf.task",
+    "CompareOptions": "footwork.finetuning.comparison_plan",
+    "Comparison": "footwork.finetuning.comparison",
     "predict_rows": "textclf.predict",
     "TextClassifier": "textclf.classifier",
     "TrainConfig": "textclf.config",

@@ -18,6 +18,7 @@ from footwork.console import (
     print_text,
     report_skipped,
 )
+from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import DATA, MODEL, RUN
 from footwork.options import Flag, Flat
 from textclf.classifier import ClassifierOptions
@@ -59,11 +60,47 @@ def train(
     from textclf.task import train as train_classifier
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    skipped = tell_run(
+    return tell_run(
         lambda notify: train_classifier(data, out, settings, existing=existing, notify=notify),
+        report_skipped,
         json=json,
     )
-    return report_skipped(skipped)
+
+
+@app.command
+def compare(
+    data: str,
+    out: Path,
+    /,
+    *,
+    what: Annotated[CompareOptions, Flat] = CompareOptions(),  # noqa: B008 - frozen
+    settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
+    config: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    json: bool = False,
+) -> int:
+    """Compare methods on one split of a table: a page that says which one to take, and why.
+
+    Args:
+        data: What `train` takes.
+        out: Folder to publish: report.html, comparison.json and a record of each run.
+        what: Methods, seeds and rates.
+        settings: Every setting that the runs share; `seed` is that of the split.
+        config: TOML file of settings; the command line wins.
+        resume: Go on with the unfinished comparison of this folder: what is done stays.
+        overwrite: Replace the folder, or an unfinished comparison of it.
+        json: Print one JSON document.
+    """
+    del config
+    from textclf.task import compare as compare_methods
+
+    existing = what_exists(resume=resume, overwrite=overwrite)
+    return tell_run(
+        lambda notify: compare_methods(data, out, settings, what, existing=existing, notify=notify),
+        report_skipped,
+        json=json,
+    )
 
 
 @app.command

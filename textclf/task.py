@@ -17,6 +17,10 @@ from footwork.evaluation.result import Evaluation
 from footwork.finetuning.advise import Advice
 from footwork.finetuning.advise import advise as advise_task
 from footwork.finetuning.card import PLACE
+from footwork.finetuning.compare import compare as compare_methods
+from footwork.finetuning.comparison import Comparison
+from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
 from footwork.finetuning.train import train as train_task
@@ -46,7 +50,7 @@ from textclf.config import TrainConfig
 from textclf.data import Examples, LabelledData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 
-__all__ = ["TextTask", "TrainedRun", "advise", "train"]
+__all__ = ["TextTask", "TrainedRun", "advise", "compare", "train"]
 
 
 def train(
@@ -71,8 +75,38 @@ def train(
         FootworkError: As `footwork.finetuning.train.train`.
     """
     config = config or TrainConfig()
-    task = TextTask() if config.way.has_model else LinearTask()
-    return train_task(task, data, out, config, existing=existing, notify=notify)
+    return train_task(task_of(config), data, out, config, existing=existing, notify=notify)
+
+
+def compare(
+    data: Any,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    options: CompareOptions | None = None,
+    *,
+    existing: Existing = "refuse",
+    notify: Notify = lambda _: None,
+) -> Comparison:
+    """Compare methods on one split, and publish a page that says which one to take.
+
+    Args:
+        data: As for `train`.
+        out: The folder to publish; `out.training` beside it holds what is done meanwhile.
+        config: Every setting that the runs share.
+        options: Methods, seeds and rates.
+        existing: What to do where `out` or an unfinished comparison of it exists.
+        notify: Takes progress and warnings, one text each.
+
+    Raises:
+        FootworkError: As `footwork.finetuning.compare.compare`.
+    """
+    wanted = ComparisonPlan(config or TrainConfig(), options or CompareOptions())
+    return compare_methods(task_of, data, out, wanted, existing=existing, notify=notify)
+
+
+def task_of(config: FinetuningConfig) -> TextTask:
+    """The task of texts that reads for a method."""
+    return TextTask() if config.way.has_model else LinearTask()
 
 
 def advise(

@@ -7,12 +7,18 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+    from footwork.finetuning.comparison import Comparison as Comparison
+    from footwork.finetuning.comparison_plan import CompareOptions as CompareOptions
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.options import FinetuneConfig, TeachOptions, ZeroShotOptions
-    from zeroshot.task import FinetunedRun, advise, finetune
+    from zeroshot.task import FinetunedRun, finetune
+    from zeroshot.task import advise as advise
+    from zeroshot.task import compare as compare
     from zeroshot.teach import TaughtClassifier, TaughtRun, teach
 
+# Also `advise`, `compare`, `CompareOptions` and `Comparison`; among the names of `footwork` those
+# are texts'.
 __all__ = [
     "FinetuneConfig",
     "FinetunedClassifier",
@@ -23,12 +29,13 @@ __all__ = [
     "TeachOptions",
     "ZeroShotClassifier",
     "ZeroShotOptions",
-    "advise",
     "finetune",
     "teach",
 ]
 
 _HOMES = {
+    "CompareOptions": "footwork.finetuning.comparison_plan",
+    "Comparison": "footwork.finetuning.comparison",
     "FinetuneConfig": "zeroshot.options",
     "FinetunedClassifier": "zeroshot.finetuned",
     "FinetunedRun": "zeroshot.task",
@@ -39,6 +46,7 @@ _HOMES = {
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.options",
     "advise": "zeroshot.task",
+    "compare": "zeroshot.task",
     "finetune": "zeroshot.task",
     "teach": "zeroshot.teach",
 }

@@ -28,6 +28,7 @@ from footwork.console import (
 )
 from footwork.errors import ConfigError
 from footwork.files.paths import path_line, shell_word
+from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import RUN
 from footwork.options import Flag, Flat
 from search.update.processes import ALONE, ProcessGroup, launched_processes
@@ -280,11 +281,49 @@ def finetune(
     from zeroshot.task import finetune as finetune_tower
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    skipped = tell_run(
+    return tell_run(
         lambda notify: finetune_tower(examples, out, settings, existing=existing, notify=notify),
+        _told_skipped,
         json=json,
     )
-    return _told_skipped(skipped)
+
+
+@app.command
+def compare(
+    examples: Path,
+    out: Path,
+    /,
+    *,
+    what: Annotated[CompareOptions, Flat] = CompareOptions(),  # noqa: B008 - frozen
+    settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
+    resume: bool = False,
+    overwrite: bool = False,
+    config: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Compare methods of fine-tuning on one split of images: a page that says which one to take.
+
+    Args:
+        examples: What `finetune` takes.
+        out: Folder to publish: report.html, comparison.json and a record of each run.
+        what: Methods, seeds and rates.
+        settings: Every setting that the runs share; `seed` is that of the split.
+        resume: Go on with the unfinished comparison of this folder: what is done stays.
+        overwrite: Replace the folder, or an unfinished comparison of it.
+        config: TOML file of settings; the command line wins.
+        json: Print one JSON document.
+    """
+    del config
+    from zeroshot.task import compare as compare_methods
+
+    existing = what_exists(resume=resume, overwrite=overwrite)
+    return tell_run(
+        lambda notify: compare_methods(
+            examples, out, settings, what, existing=existing, notify=notify
+        ),
+        _told_skipped,
+        json=json,
+    )
 
 
 @app.command

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -245,6 +246,12 @@ class DecodedImages(EncodedRows):
         self.varies = self._augment != "none"
         learner.model.to(compute_device())
         self._baselines = self._judge_pretrained(learner, notify)
+
+    def for_learner(self, learner: Learner) -> Self:
+        """With the augmentation of its method, by its seed; its head is solved for itself."""
+        config, other = cast("FinetuneConfig", learner.config), copy(self)
+        other._seed, other._augment, other.solution = config.seed, config.augmentation, None
+        return other
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Pixels, normalised."""

@@ -25,6 +25,9 @@ from footwork.files.plain_files import content_of
 from footwork.finetuning.advise import Advice
 from footwork.finetuning.advise import advise as advise_task
 from footwork.finetuning.card import PLACE
+from footwork.finetuning.compare import compare as compare_methods
+from footwork.finetuning.comparison import Comparison
+from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.task import (
     SPLITS,
     CardWords,
@@ -65,7 +68,7 @@ from zeroshot.labelled_images import SkippedImage, read_image_table, read_labell
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
 
-__all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "finetune"]
+__all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune"]
 
 FinetunedRun = TrainedRun
 _FOLDERS = {
@@ -113,6 +116,34 @@ def advise(
         FootworkError: As `footwork.finetuning.advise.advise`.
     """
     return advise_task(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
+
+
+def compare(
+    examples: Path | str,
+    out: Path | str,
+    config: FinetuneConfig | None = None,
+    options: CompareOptions | None = None,
+    *,
+    existing: Existing = "refuse",
+    notify: Notify = lambda _: None,
+) -> Comparison:
+    """Compare methods on one split, and publish a page that says which one to take.
+
+    Args:
+        examples: As for `finetune`.
+        out: The folder to publish; `out.training` beside it holds what is done meanwhile.
+        config: Every setting that the runs share.
+        options: Methods, seeds and rates.
+        existing: What to do where `out` or an unfinished comparison of it exists.
+        notify: Takes progress and warnings, one text each.
+
+    Raises:
+        FootworkError: As `footwork.finetuning.compare.compare`.
+    """
+    wanted = ComparisonPlan(config or FinetuneConfig(), options or CompareOptions())
+    return compare_methods(
+        lambda _: ImageTask(), examples, out, wanted, existing=existing, notify=notify
+    )
 
 
 def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:

@@ -1,19 +1,25 @@
-"""Pictures of trainings: curves, lines, confusion matrix, reliability diagram; PNG files."""
+"""Pictures: of a training as PNG files, of several as SVG in a page.
+
+Of one, its curves, confusion matrix and reliability diagram; of several, what they learn and cost.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from footwork.arrays import IntArray
 from footwork.errors import ConfigError
 from footwork.evaluation.calibration import ReliabilityBin, merged_bins
-from footwork.evaluation.metrics import wilson_interval
+from footwork.evaluation.metrics import Interval, wilson_interval
 from footwork.evaluation.text import shorten
 from footwork.files.folders import published_file
 
@@ -22,8 +28,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LogHistory = Sequence[Mapping[str, Any]]
+Curve = Sequence[Sequence[float]]
+"""Pairs of x and y, ascending in x."""
 
 _INK, _GRID, _FIRST, _SECOND = "#26262b", "#e4e4e8", "#2a6fdb", "#d9662b"
+_COLOURS = ("#3b7de0", "#e0702f", "#2aa37a", "#b45fc4", "#c99a1a", "#d9506f", "#35a7bd", "#8f8f98")
+_MARKERS = "osD^vPX"
+_LONG = 4
+"""Times as long that one training lasts as another, from which on epochs are drawn by powers."""
+_SPAN = 500
+"""Ratio of the ends of an axis by powers, up to which more than the powers are numbered."""
 _NUMBERED_CLASSES = 30
 """With more classes the matrix is a heat map without numbers."""
 _NAMED_CLASSES = 100
@@ -180,6 +194,178 @@ def plot_reliability(
     for handle in legend.legend_handles[1:]:
         handle.set_sizes([36])
     _save(figure, path)
+
+
+# Of a comparison, as SVG that takes the colours of the page it stands in
+
+
+class Style(NamedTuple):
+    """How one of several is drawn, in all figures alike."""
+
+    colour: str
+    marker: str
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """A style for each name, in colours that can be told apart on white and on black."""
+    return dict(zip(names, map(Style, cycle(_COLOURS), cycle(_MARKERS)), strict=False))
+
+
+def draw_learning(
+    curves: Mapping[str, Sequence[Curve]],
+    levels: Mapping[str, float],
+    metric: str,
+    looks: Mapping[str, Style],
+) -> str:
+    """Draw a validation metric by epoch: of each seed thin, their mean thick.
+
+    Args:
+        curves: By method, one a seed.
+        levels: By method that learns in no epochs: its value.
+        metric: Its name.
+        looks: By method.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    with _page_figure(3.8) as (figure, axes):
+        [axis] = axes
+        for name, seeds in curves.items():
+            for curve in seeds if len(seeds) > 1 else ():
+                axis.plot(*zip(*curve, strict=True), color=looks[name].colour, lw=0.9, alpha=0.4)
+            _draw_line(axis, _mean_curve(seeds), name, looks)
+        for name, value in levels.items():
+            axis.axhline(value, color=looks[name].colour, lw=1.6, ls=(0, (5, 3)), label=name)
+        longest = max((curve[-1][0] for seeds in curves.values() for curve in seeds), default=1.0)
+        if longest > _LONG * min((seeds[0][-1][0] for seeds in curves.values()), default=1.0):
+            _by_powers(axis)
+        axis.set(xlabel="epoch", ylabel=f"validation {metric}")
+        return _svg(figure, axes)
+
+
+def draw_costs(
+    figures: Mapping[str, tuple[float, Interval]],
+    bars: Mapping[str, float],
+    words: tuple[str, str],
+    looks: Mapping[str, Style],
+) -> str:
+    """Draw a metric, with its interval, against what it costs, on a scale of powers of ten.
+
+    Args:
+        figures: By method, the cost and the metric.
+        bars: What is to be beaten, by name.
+        words: What the cost and the metric are called.
+        looks: By method.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    with _page_figure(3.4) as (figure, axes):
+        [axis] = axes
+        for name, (cost, value) in figures.items():
+            colour, marker = looks[name]
+            ends = [[value.value - value.low], [value.high - value.value]]
+            axis.errorbar(
+                [cost], [value.value], ends, color=colour, fmt=marker, ms=8, lw=1.4, label=name
+            )
+        low = min((value.low for _, value in figures.values()), default=0.0)
+        for (name, level), dashes in zip(bars.items(), cycle(((4, 3), (1, 2))), strict=False):
+            if level > low - (1.0 - low) / 2:  # one far below would press all others together
+                axis.axhline(level, color=_INK, lw=1.1, ls=(0, dashes), label=name)
+        _by_powers(axis)
+        axis.set(xlabel=words[0], ylabel=words[1])
+        return _svg(figure, axes)
+
+
+def draw_rates(
+    tried: Mapping[str, Sequence[Sequence[float]]],
+    marks: Mapping[str, tuple[float | None, float | None]],
+    metric: str,
+    looks: Mapping[str, Style],
+) -> str:
+    """Draw a validation metric, and the training loss below it, against the learning rate.
+
+    Args:
+        tried: By method, rates with both, ascending.
+        marks: By method, the rate of the recipe, a dotted line, and the one to take, a ring.
+        metric: Its name.
+        looks: By method.
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
+    """
+    with _page_figure(5.4, rows=2) as (figure, axes):
+        for name, points in tried.items():
+            rates, *columns = zip(*points, strict=True)
+            usual, best = marks[name]
+            for axis, values in zip(axes, columns, strict=True):
+                _draw_line(axis, list(zip(rates, values, strict=True)), name, looks)
+                if usual is not None:
+                    axis.axvline(usual, color=looks[name].colour, lw=1.1, ls=(0, (1, 2)))
+                if best is not None:
+                    ring: Any = {"s": 190, "facecolors": "none", "edgecolors": looks[name].colour}
+                    axis.scatter([best], [values[rates.index(best)]], **ring)
+        for axis, called in zip(axes, (f"validation {metric}", "training loss"), strict=True):
+            axis.set_ylabel(called)
+        _by_powers(axes[-1])
+        axes[-1].set_xlabel("peak learning rate")
+        figure.align_ylabels(axes)
+        return _svg(figure, axes)
+
+
+@contextmanager
+def _page_figure(height: float, rows: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure whose letters are ink, and its axes, one below the other."""
+    figure = _figure(8.0, height)
+    from matplotlib import rc_context
+
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    with rc_context(dict.fromkeys(inked, _INK) | {"svg.hashsalt": "footwork"}):
+        grid = figure.subplots(rows, sharex=True, squeeze=False)
+        axes = list(grid[:, 0])
+        for axis in axes:
+            _tidy(axis)
+        yield figure, axes
+
+
+def _draw_line(axis: Axes, points: Curve, name: str, looks: Mapping[str, Style]) -> None:
+    colour, marker = looks[name]
+    x, y = zip(*points, strict=True) if points else ((), ())
+    axis.plot(x, y, color=colour, lw=1.9, marker=marker, ms=5, label=name)
+
+
+def _by_powers(axis: Axes) -> None:
+    """Let x go by powers of ten, with numbers that can be read beside each other."""
+    from matplotlib.ticker import LogLocator
+
+    def short(x: float, _: Any = None) -> str:
+        if x >= 1e4:
+            return f"{x / 1e6:g} M" if x >= 1e6 else f"{x / 1e3:g} k"
+        return f"{x:g}"
+
+    axis.set_xscale("log", subs=[])
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _SPAN * low else (1,)))
+    axis.xaxis.set_major_formatter(short)
+
+
+def _mean_curve(seeds: Sequence[Curve]) -> Curve:
+    """The mean over the seeds, as far as all of them go."""
+    known = [{float(x): y for x, y in curve} for curve in seeds]
+    shared = [x for x in known[0] if all(x in each for each in known)]
+    return [(x, float(np.mean([each[x] for each in known]))) for x in shared]
+
+
+def _svg(figure: Figure, axes: Sequence[Axes]) -> str:
+    """The figure with its legend beside it, in the colours of a page: its letters, its lines."""
+    axes[0].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+    buffer = StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+    )
+    drawn = buffer.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    return drawn.replace(_INK, "currentColor").replace(_GRID, "var(--line)")
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,9 @@ class Evaluation:
     """Shape (C, C), true by predicted; single-label only."""
     calibration: Calibration | None = None
     """None for a regression."""
+    summands: DoubleArray = field(default_factory=lambda: np.zeros((0, 2)))
+    """Shape (N, 2): what the primary metric is a ratio of the sums of, by which it can be compared
+    with that of others on the same rows."""
     noun: str = "rows"
     """What was judged."""
     remarks: tuple[str, ...] = ()
@@ -241,7 +244,14 @@ def evaluate_logits(
     if task == REGRESSION:
         amounts = np.asarray(targets, dtype=np.float64).ravel()
         scores = _regression_intervals(amounts, logits[:, 0])
-        return Evaluation(task=task, labels=(), rows=len(logits), metrics=scores, noun=noun)
+        return Evaluation(
+            task=task,
+            labels=(),
+            rows=len(logits),
+            metrics=scores,
+            summands=_summands(np.abs(logits[:, 0] - amounts)),
+            noun=noun,
+        )
     single = task == SINGLE_LABEL
     targets = np.asarray(targets, np.int64 if single else np.float64)
     if given is None:
@@ -252,6 +262,7 @@ def evaluate_logits(
         confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
         counts = class_counts(confusion)
         scores = _single_label_intervals(targets, logits, confusion)
+        summands = _summands(logits.argmax(axis=1) == targets)
     else:
         confusion = None
         if given is None:
@@ -261,19 +272,17 @@ def evaluate_logits(
         decisions = _decisions(targets > 0.5, margins)
         counts = _multi_label_counts(decisions.sum(axis=0))
         scores = _multi_label_intervals(targets > 0.5, logits, decisions)
-    columns = (counts.precision, counts.recall, counts.f1)
-    figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
-    thresholds = calibration.thresholds or [None] * len(labels)
-    sizes = (counts.targets.tolist(), counts.predicted.tolist())
-    rows = zip(labels, *figures, *sizes, thresholds, strict=True)
+        hits, wanted, told = (part.sum(axis=1) for part in np.split(decisions[:, :-1], 3, axis=1))
+        summands = _summands(2 * hits, wanted + told)
     return Evaluation(
         task=task,
         labels=labels,
         rows=len(logits),
         metrics=scores,
-        per_class=tuple(ClassScore(*row) for row in rows),
+        per_class=_class_scores(labels, counts, calibration.thresholds),
         confusion=confusion,
         calibration=calibration,
+        summands=summands,
         noun=noun,
     )
 
@@ -311,6 +320,17 @@ def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dic
         scores["spearman"] = spearman(targets, logits[:, 0], once)[0]
         scores["loss"] = scores["rmse"] ** 2
     return {name: float(np.nan_to_num(scores[name])) for name in METRICS[task]}
+
+
+def _class_scores(
+    labels: tuple[str, ...], counts: ClassCounts, thresholds: Sequence[float] | None
+) -> tuple[ClassScore, ...]:
+    columns = (counts.precision, counts.recall, counts.f1)
+    figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
+    sizes = (counts.targets.tolist(), counts.predicted.tolist())
+    bars: Sequence[float | None] = thresholds or [None] * len(labels)
+    rows = zip(labels, *figures, *sizes, bars, strict=True)
+    return tuple(ClassScore(*row) for row in rows)
 
 
 def _checked(
@@ -391,6 +411,10 @@ def _decisions(targets: BoolArray, margins: DoubleArray) -> BoolArray:
     given = margins >= 0
     exact = (given == targets).all(axis=1, keepdims=True)
     return np.concatenate((given & targets, targets, given, exact), axis=1)
+
+
+def _summands(tops: NDArray[Any], bottoms: NDArray[Any] | float = 1.0) -> DoubleArray:
+    return np.stack(np.broadcast_arrays(tops, bottoms), axis=1).astype(np.float64)
 
 
 def _multi_label_counts(sums: NDArray[Any]) -> ClassCounts:

@@ -10,7 +10,7 @@ from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.files.faults import counted
 from footwork.help_page import MODEL, RATE
-from footwork.methods.table import AdaptationConfig, Recipe
+from footwork.methods.table import METHODS, AdaptationConfig, Recipe
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
 
@@ -57,6 +57,16 @@ class FinetuningConfig(PublishConfig, LoopConfig):
                     f"`{name}` means nothing to --method {self.method}, which takes no pretrained "
                     f"model and is fitted at once, not in steps; got {value}. Leave it out."
                 )
+
+    def for_method(self, name: str) -> Self:
+        """With another method, and without what means nothing to that one."""
+        method = METHODS[name]
+        foreign = {each for each in self.stated_settings if each not in method.settings}
+        foreign |= set() if method.has_model else _OF_A_MODEL
+        usual: dict[str, Any] = {
+            each.name: each.default for each in fields(self) if each.name in foreign
+        }
+        return replace(self, method=name, **usual)
 
     def told(self) -> dict[str, Any]:
         """Every setting that means something to the method, by name."""

@@ -137,7 +137,7 @@ def write_report(folder: Path, report: Report) -> tuple[str, ...]:
         "notes": report.notes,
         "history": report.history,
     }
-    write_json(target / "metrics.json", _json_value(figures))
+    write_json(target / "metrics.json", json_value(figures))
     pictures: list[str] = []
     notes: tuple[str, ...] = ()
     try:
@@ -168,14 +168,14 @@ def _drawings(report: Report) -> dict[str, Callable[[Path], None]]:
     return drawings
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Turn what a configuration or a log may hold into what JSON can: no NaN, no path, no array."""
     if isinstance(value, Mapping):
-        return {str(key): _json_value(each) for key, each in value.items()}
+        return {str(key): json_value(each) for key, each in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _json_value(value.tolist())
+        return json_value(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
-        return [_json_value(each) for each in value]
+        return [json_value(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -178,6 +178,10 @@ class EncodedRows(ABC):
 
     def __init__(self, data: LabelledData) -> None:
         self.data = data
+
+    def for_learner(self, learner: Learner) -> Self:
+        """The same rows for another method or seed of the same model: nothing is encoded again."""
+        return self
 
     @abstractmethod
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:

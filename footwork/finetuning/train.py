@@ -176,8 +176,12 @@ def train(
     learner = plan(task, source, config, notify)
     require_publishable(learner.config, base)
     task.audit(learner, notify)
-    identity: dict[str, Any] = {"data": learner.data.sha256, "base_revision": learner.revision}
-    identity |= {"scale": learner.scale}  # checkpoints of older versions are in the user's unit
+    identity: dict[str, Any] = {
+        "kind": "training",
+        "data": learner.data.sha256,
+        "base_revision": learner.revision,
+        "scale": learner.scale,  # checkpoints of older versions are in the user's unit
+    }
     with held(place.run), resumable(place.run):
         resume = begin_run(place, learner.config.told() | identity, existing, notify)
         if repository:
@@ -255,8 +259,21 @@ def cost_of(
     }
 
 
-def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> Learner:
+def plan(
+    task: Task,
+    source: Any,
+    config: FinetuningConfig,
+    notify: Notify,
+    data: LabelledData | None = None,
+) -> Learner:
     """Read the rows, load the model for them, and settle what the configuration leaves open.
+
+    Args:
+        task: What the application brings.
+        source: The rows, as the task reads them.
+        config: Every setting.
+        notify: Takes what was settled, one sentence each.
+        data: The rows, where they have been read before.
 
     Raises:
         ConfigError: A setting contradicts the task or the model.
@@ -264,7 +281,7 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         ModelError: The model cannot be loaded, or its head cannot be trained alone.
     """
     preparation = task.open(config)
-    data = task.read(source, config)
+    data = task.read(source, config) if data is None else data
     config, why = config.chosen(len(data.splits["train"]), data.task)
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)

@@ -47,7 +47,7 @@ WEIGHTS = "model.safetensors"
 MOMENTS = "optimizer.safetensors"
 CHECKPOINT_SETTINGS = "training.json"
 TRAINER_STATE = "trainer_state.json"
-BEFORE = {"decode": "draft"}
+BEFORE = {"decode": "draft", "kind": "training"}
 """What versions did that had no such setting yet."""
 MAY_CHANGE = frozenset(
     {
@@ -57,13 +57,18 @@ MAY_CHANGE = frozenset(
         "push_to_hub",
         "learning_rate",
         "early_stopping",
+        "methods",
+        "seeds",
+        "rates",
     }
 )
-"""Settings that change nothing about the result; the rate, which is what a diverged run needs; and
-when to stop, which the run itself may show to be too soon."""
+"""Settings that change nothing about the result; the rate, which is what a diverged run needs; when
+to stop, which the run itself may show to be too soon; and what else is compared."""
+RUNS = "runs"
+"""Folder of a comparison's records and of the run that it is at."""
 _OWN_FILES = (
     *(SETTINGS, OUTCOME, "checkpoint-*", ".*"),
-    *("pictures*", "features*", "head.json", "trunk.f32"),
+    *("pictures*", "features*", "head.json", "trunk.f32", RUNS),
 )
 """What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."
@@ -206,14 +211,32 @@ def held(run: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def kept_of(run: Path) -> str | None:
+    """What is kept of a run that was ended, from "before" or "in" on; None if it is nothing."""
+    outcome, newest = finished_outcome(run), newest_checkpoint(run)
+    if outcome is not None:
+        return (
+            "in the final stage (figures, baselines, report, reload proof): all "
+            f"{outcome.steps} steps of the training are done, and the trained weights are "
+            f"kept in {run}."
+        )
+    if newest is not None:
+        return f"before the end of the training: {newest.name} is complete in {run}."
+    return None
+
+
 @contextmanager
-def resumable(run: Path) -> Iterator[None]:
+def resumable(run: Path, kept: Callable[[Path], str | None] = kept_of) -> Iterator[None]:
     """Where a signal ends the block at once, say what of the run is kept, and how to go on.
 
     A run that was begun in the block and refused before anything was trained leaves no folder: it
     would stand in the way of the command that the refusal recommends.
 
     The loop within the block keeps the first signal for itself, to save its state.
+
+    Args:
+        run: The folder of the run.
+        kept: Says what stands there, as `kept_of`.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came.
@@ -230,22 +253,14 @@ def resumable(run: Path) -> Iterator[None]:
             yield
     except (Exception, KeyboardInterrupt) as error:  # compiled code makes its own of the latter
         refused = isinstance(error, ConfigError | DataError | ModelError) and not begun_before
-        if refused and is_main_process() and finished_outcome(run) is None and not checkpoints(run):
+        standing = kept(run)
+        if refused and is_main_process() and standing is None and not checkpoints(run):
             shutil.rmtree(run, ignore_errors=True)
         # Without settings the run is not begun, or published: there is nothing to go on with.
         if not caught or not (run / SETTINGS).exists():
             raise
-        outcome, newest = finished_outcome(run), newest_checkpoint(run)
-        kept = "before the first checkpoint: nothing is trained yet."
-        if outcome is not None:
-            kept = (
-                "in the final stage (figures, baselines, report, reload proof): all "
-                f"{outcome.steps} steps of the training are done, and the trained weights are "
-                f"kept in {run}."
-            )
-        elif newest is not None:
-            kept = f"before the end of the training: {newest.name} is complete in {run}."
-        raise Interrupted(f"{caught[0].name} {kept} {GO_ON}", caught[0]) from error
+        standing = standing or "before the first checkpoint: nothing is trained yet."
+        raise Interrupted(f"{caught[0].name} {standing} {GO_ON}", caught[0]) from error
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def test_the_choice_follows_from_what_was_measured(
     assert chosen == method
     assert choice.startswith(f"Choice: {method}, for ")
     assert why in choice
-    sure = all(scores["frozen"] - other > 0.05 for name, other in scores.items() if name != "frozen")
+    sure = all(
+        scores["frozen"] - other > 0.05 for name, other in scores.items() if name != "frozen"
+    )
     assert ("is near these rows" in likeness) == sure
 
 

@@ -51,6 +51,16 @@ def regression_case(rows: int = 150) -> tuple[str, tuple[str, ...], np.ndarray, 
 CASES = [single_case(200, 3), multi_case(), regression_case()]
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_the_primary_metric_is_a_ratio_of_sums_over_the_rows(
+    case: tuple[str, tuple[str, ...], np.ndarray, np.ndarray],
+) -> None:
+    found = evaluate_logits(*case)
+    top, bottom = found.summands.sum(axis=0)
+    assert top / bottom == pytest.approx(found.metrics[found.primary_metric].value)
+    assert len(found.summands) == len(case[2])
+
+
 def test_single_label_figures_are_those_of_scikit_learn() -> None:
     _, names, targets, logits = single_case(200, 3)
     found = {k: v.value for k, v in evaluate_logits(SINGLE, names, targets, logits).metrics.items()}

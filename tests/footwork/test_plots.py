@@ -2,13 +2,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from footwork.errors import ConfigError
 from footwork.evaluation.calibration import calibrate
-from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliability
+from footwork.evaluation.metrics import Interval
+from footwork.evaluation.plots import (
+    draw_costs,
+    draw_learning,
+    draw_rates,
+    plot_confusion,
+    plot_curves,
+    plot_reliability,
+    styles,
+)
 
 HISTORY = [
     *({"loss": 1 / step, "learning_rate": 1e-4 / step, "step": step} for step in range(1, 60)),
@@ -75,3 +85,41 @@ def test_without_matplotlib_the_error_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match=r"pip install 'footwork\[plots\]'"):
         plot_curves(HISTORY, tmp_path / "curves.png")
+
+
+NAMES = ["one", "<two> & $x_y$", *map(str, range(3, 12))]
+LOOKS = styles(NAMES)
+DRAWN = {
+    "learning": lambda: draw_learning(
+        {name: [[(1, 0.5), (2, 0.7)], [(1, 0.4)]] for name in NAMES[:4]},
+        {NAMES[4]: 0.6},
+        "accuracy",
+        LOOKS,
+    ),
+    "no epochs": lambda: draw_learning({}, {"one": 0.6}, "accuracy", LOOKS),
+    "costs": lambda: draw_costs(
+        {name: (10.0**place, Interval(0.8, 0.7, 0.9)) for place, name in enumerate(NAMES)},
+        {"a baseline": 0.75, "far below": 0.01},
+        ("seconds", "accuracy"),
+        LOOKS,
+    ),
+    "rates": lambda: draw_rates(
+        {"one": [(1e-4, 0.5, 1.0), (1e-3, 0.7, 0.4)]}, {"one": (1e-4, 1e-3)}, "accuracy", LOOKS
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DRAWN)
+def test_a_figure_of_a_comparison_takes_the_colours_of_its_page(what: str) -> None:
+    drawn = DRAWN[what]()
+    assert drawn == DRAWN[what]()
+    root = ElementTree.fromstring(drawn)
+    assert root.tag.endswith("svg")
+    assert "currentColor" in drawn
+    assert "var(--line)" in drawn
+    assert "#000000" not in drawn  # unreadable on a dark page
+    assert "<image" not in drawn
+
+
+def test_every_method_has_a_look_of_its_own() -> None:
+    assert len(set(LOOKS.values())) == len(NAMES)

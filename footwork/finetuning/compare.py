@@ -1,0 +1,352 @@
+"""Methods against each other on the same rows: from labelled rows to a page that says which one.
+
+Every run goes through the parts of `footwork.finetuning.train`: plan, encode (once), fit, evaluate.
+A finished one leaves a record, so that a comparison that was ended goes on with what is missing.
+One that fails is told with its reason, and costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+
+from footwork.accelerator import (
+    forget_peak_memory,
+    free_cached_memory,
+    is_main_process,
+    is_out_of_memory,
+    number_of_processes,
+    share_from_main,
+    wait_for_everyone,
+)
+from footwork.console import Milestone
+from footwork.errors import (
+    DataError,
+    FootworkError,
+    Interrupted,
+    ModelError,
+    TrainingError,
+    error_text,
+)
+from footwork.evaluation.text import duration
+from footwork.files.faults import counted
+from footwork.files.folders import (
+    MANIFEST,
+    discard_folder,
+    published_folder,
+    read_json,
+    write_json,
+)
+from footwork.finetuning.comparison import Comparison, compared, write_comparison
+from footwork.finetuning.comparison_plan import ComparisonPlan, RunKey
+from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.report import json_value
+from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, Task
+from footwork.finetuning.train import cost_of, evaluate, fit, give_amounts, plan
+from footwork.finetuning.validation import few_rows_note
+from footwork.tables.held import data_name
+from footwork.tables.labels import SINGLE_LABEL
+from footwork.training.run import (
+    RUNS,
+    Existing,
+    RunPlace,
+    begin_run,
+    check_run,
+    checkpoints,
+    held,
+    resumable,
+)
+
+TaskOf = Callable[[FinetuningConfig], Task]
+FEWEST = 2
+"""Rows of a class to train on."""
+_BASELINES = "baselines"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run of a comparison, as its record keeps it."""
+
+    asked: dict[str, Any]
+    """Settings before anything was settled: the record is for who asks for the same."""
+    failure: str | None = None
+    """Why it came to no end; then it has no figures."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Every setting, settled."""
+    config_sources: dict[str, str] = field(default_factory=dict)
+    revision: str | None = None
+    """Commit of the base on the Hub."""
+    cost: dict[str, Any] = field(default_factory=dict)
+    """As in `footwork.json`, from the encoded rows to the figures."""
+    steps: int = 0
+    best_step: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """What the loop logged."""
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of the split that is reported, each with its interval."""
+    validation: dict[str, dict[str, float]] = field(default_factory=dict)
+    summands: list[list[float]] = field(default_factory=list)
+    """`Evaluation.summands` of the split that is reported."""
+    notes: list[str] = field(default_factory=list)
+
+
+class SharedRows:
+    """Labelled rows that several runs are made on: read, split and encoded once.
+
+    What the model cannot do is refused here.
+
+    Args:
+        task_of: Gives the task that reads for a configuration.
+        source: The rows, as the task reads them.
+        wanted: The runs; the seed of the split is that of what they share.
+        folder: Holds what is kept of the rows meanwhile.
+    """
+
+    def __init__(self, task_of: TaskOf, source: Any, wanted: ComparisonPlan, folder: Path) -> None:
+        self.task_of, self.source, self.folder = task_of, source, folder
+        self.configs = list({config.method: config for config in wanted.runs.values()}.values())
+        for config in self.configs:
+            task_of(config).open(config)
+        self.task = task_of(wanted.config)
+        self.data: LabelledData = self.task.read(source, wanted.config)
+        for config in self.configs:
+            config.chosen(len(self.data.splits["train"]), self.data.task)
+        self._encoded: dict[type[Task], EncodedRows] = {}
+
+    @property
+    def reported(self) -> str:
+        """The split whose figures are compared."""
+        return "test" if "test" in self.data.splits else "validation"
+
+    def run(self, config: FinetuningConfig, place: RunPlace, notify: Notify) -> Run:
+        """Train and judge once; a failure of the training is told in what is returned.
+
+        Args:
+            config: Every setting.
+            place: Its checkpoints; begun there, the run goes on.
+            notify: Takes progress and warnings, one text each.
+        """
+        asked = json_value(config.told())
+        try:
+            learner = self._plan(config, notify)
+            rows = self._rows(learner, notify)
+            forget_peak_memory()
+            began = time.monotonic()
+            identity = {"data": self.data.sha256, "base_revision": learner.revision}
+            resume = begin_run(place, learner.config.told() | identity, "resume", notify)
+            model, outcome = fit(learner, rows, place.run, resume, notify)
+            give_amounts(learner, model)
+            judged = evaluate(learner, rows, model)
+            cost = cost_of(model, outcome, began, resume)
+        except Interrupted:
+            raise
+        except (TrainingError, ModelError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, FootworkError) and not is_out_of_memory(error):
+                raise
+            free_cached_memory()
+            return Run(asked=asked, failure=re.split(r"[.;](?:\s|$)", error_text(error))[0])
+        metrics = {
+            split: {name: asdict(interval) for name, interval in each.metrics.items()}
+            for split, each in judged.items()
+        }
+        record: dict[str, Any] = json_value(
+            {
+                "asked": asked,
+                "config": learner.config.told(),
+                "config_sources": learner.config_sources,
+                "revision": learner.revision,
+                "cost": cost,
+                "steps": outcome.steps,
+                "best_step": outcome.best_step,
+                "history": outcome.history,
+                "metrics": metrics[self.reported],
+                "validation": metrics["validation"],
+                "summands": judged[self.reported].summands,
+                "notes": outcome.notes,
+            }
+        )
+        return Run(**record)
+
+    def baselines(self, notify: Notify) -> dict[str, dict[str, Any]]:
+        """What must be beaten, by name: metrics and summands as of a run; on the main process."""
+        if not self._encoded:
+            self._rows(self._plan(self.configs[0], notify), notify)
+        found = next(iter(self._encoded.values())).baselines(self.reported, notify)
+        kept: dict[str, dict[str, Any]] = {}
+        for name, each in found.items():
+            metrics = {metric: asdict(interval) for metric, interval in each.metrics.items()}
+            kept[name] = json_value({"metrics": metrics, "summands": each.summands})
+        return kept
+
+    def _plan(self, config: FinetuningConfig, notify: Notify) -> Learner:
+        return plan(self.task_of(config), self.source, config, notify, self.data)
+
+    def _rows(self, learner: Learner, notify: Notify) -> EncodedRows:
+        """What the learner's model takes; other runs than the first find it there."""
+        kind = type(learner.task)
+        if kind not in self._encoded:
+            if not self._encoded:
+                learner.task.audit(learner, notify)
+            with torch.random.fork_rng(devices=[]):  # a run must not depend on what ran before it
+                self._encoded[kind] = learner.task.encode(learner, self.folder, notify)
+            self.data = self._encoded[kind].data
+        return self._encoded[kind].for_learner(learner)
+
+
+def compare(
+    task_of: TaskOf,
+    source: Any,
+    out: Path | str,
+    wanted: ComparisonPlan,
+    *,
+    existing: Existing = "refuse",
+    notify: Notify = lambda _: None,
+) -> Comparison:
+    """Compare methods on one split of labelled rows, and publish what came of it as a folder.
+
+    Args:
+        task_of: Gives the task that reads for a configuration.
+        source: The rows, as the task reads them.
+        out: The folder to publish; `out.training` beside it holds the records meanwhile.
+        wanted: The runs.
+        existing: What to do where `out` or an unfinished comparison of it exists.
+        notify: Takes progress and warnings, one text each.
+
+    Raises:
+        ConfigError: A setting is wrong, or something is in the way.
+        DataError: The rows cannot be read or cannot be learned from.
+        ModelError: The model cannot be loaded, or not be adapted by one of the methods.
+    """
+    main, config = is_main_process(), wanted.config
+    tell = _once(notify) if main else lambda _: None
+    place = check_run(Path(out), existing, (data_name(source), config.model_id))
+    config.require_divisible(number_of_processes())
+    shared = SharedRows(task_of, source, wanted, place.run)
+    _require_enough(shared.data)
+    identity = {"kind": "comparison", "data": shared.data.sha256} | asdict(wanted.options)
+    with held(place.run), resumable(place.run, _kept):
+        begin_run(place, config.told() | identity, existing, tell)
+        runs = dict(_runs(shared, wanted, place, tell))
+        baselines = _baselines(shared, place.run / RUNS / f"{_BASELINES}.json", tell)
+        data = shared.data
+        in_steps = next((one for one in shared.configs if one.way.rates), config)
+        notes = (*data.notes, *few_rows_note(data, in_steps, shared.task.noun))
+        manifest = compared(shared, wanted, runs, baselines, notes)
+        more: tuple[str, ...] = ()
+        if main:
+            with published_folder(place.out, overwrite=place.replaces) as staging:
+                (staging / RUNS).mkdir()
+                for key, run in runs.items():
+                    write_json(staging / RUNS / f"{key.name}.json", asdict(run))
+                write_json(staging / RUNS / f"{_BASELINES}.json", baselines)
+                more = write_comparison(staging, manifest)
+                made = {name: manifest[name] for name in ("footwork", "application", "kind")}
+                write_json(staging / MANIFEST, made)
+            discard_folder(place.run, place.out)
+        wait_for_everyone()
+    return Comparison(
+        folder=place.out, manifest=manifest, notes=(*notes, *more), skipped=data.skipped
+    )
+
+
+def _require_enough(data: LabelledData) -> None:
+    """Refuse a class of which nothing but one row could be learned."""
+    if data.task != SINGLE_LABEL:
+        return
+    counts = np.bincount(data.splits["train"].targets, minlength=len(data.labels))
+    for number in np.flatnonzero(counts < FEWEST).tolist():
+        raise DataError(
+            f"The class {data.labels[number]!r} has {counted(int(counts[number]), 'row')} to train "
+            f"on, and a comparison needs {FEWEST} of each: of one row nothing is learned but that "
+            "row. Add some, or remove the class."
+        )
+
+
+def _runs(
+    shared: SharedRows, wanted: ComparisonPlan, place: RunPlace, notify: Notify
+) -> Iterator[tuple[RunKey, Run]]:
+    """Every run that is wanted: from its record, or made now and recorded."""
+    folder, count = place.run / RUNS, len(wanted.runs)
+    folder.mkdir(exist_ok=True)
+    records = share_from_main(_records(folder) if is_main_process() else None)
+    asked = {key: json_value(config.told()) for key, config in wanted.runs.items()}
+    done = {name: run.asked for name, run in records.items() if not run.failure}
+    todo = [key for key in wanted.runs if done.get(key.name) != asked[key]]
+    if len(todo) < count:
+        notify(f"{count - len(todo)} of {counted(count, 'run')} done before")
+    took: dict[str, list[float]] = {}
+    for number, (key, config) in enumerate(wanted.runs.items(), start=1):
+        usual = records.get(key._replace(rate=None).name)
+        if key.rate and usual and usual.config.get("learning_rate") == key.rate:
+            records[key.name] = replace(usual, asked=asked[key])  # the recipe has this very rate
+        elif key in todo:
+            notify(f"run {number} of {count}: {key}{_left(took, todo[todo.index(key) :])}")
+            began, own = time.monotonic(), replace(place, run=folder / key.name)
+            records[key.name] = run = shared.run(config, own, notify)
+            took.setdefault(key.method, []).append(time.monotonic() - began)
+            if is_main_process():
+                write_json(folder / f"{key.name}.json", asdict(run))
+                shutil.rmtree(own.run, ignore_errors=True)
+            if run.failure:
+                notify(f"{key} failed: {run.failure}.")
+        yield key, records[key.name]
+
+
+def _records(folder: Path) -> dict[str, Run]:
+    """By their names; one that is damaged is made again."""
+    records: dict[str, Run] = {}
+    for path in folder.glob("*.json"):
+        with suppress(ModelError, TypeError):
+            records[path.stem] = Run(**read_json(path, None))
+    return records
+
+
+def _left(took: Mapping[str, Sequence[float]], waiting: Sequence[RunKey]) -> str:
+    """How long some runs will take, by the seconds that those of each method took, a clause."""
+    if not took:
+        return ""
+    usual = mean(map(mean, took.values()))
+    seconds = sum(mean(took.get(key.method, (usual,))) for key in waiting)
+    return f"; some {duration(seconds)} left for {counted(len(waiting), 'run')}"
+
+
+def _baselines(shared: SharedRows, path: Path, notify: Notify) -> dict[str, dict[str, Any]]:
+    """From their record, or judged now and recorded."""
+    if share_from_main(path.exists()):
+        found: dict[str, dict[str, Any]] = read_json(path, None)
+        return found
+    found = share_from_main(shared.baselines(notify))
+    if is_main_process():
+        write_json(path, found)
+    return found
+
+
+def _kept(run: Path) -> str | None:
+    """As `kept_of`, of a comparison."""
+    records = [path for path in (run / RUNS).glob("*.json") if path.stem != _BASELINES]
+    begun = any(map(checkpoints, (run / RUNS).glob("*")))
+    if not records and not begun:
+        return None
+    return f"in the comparison: {counted(len(records), 'run')} of it are done, and kept in {run}."
+
+
+def _once(notify: Notify) -> Notify:
+    """Let through how far a training is; of all else nothing twice, for runs are much alike."""
+    told: set[str] = set()
+
+    def notify_once(text: str) -> None:
+        if isinstance(text, Milestone) or text not in told:
+            told.add(text)
+            notify(text)
+
+    return notify_once

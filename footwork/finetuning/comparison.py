@@ -1,0 +1,512 @@
+"""What a comparison of methods says: figures, which to take, what is noise; as text and a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from footwork.errors import ConfigError
+from footwork.evaluation.metrics import PRIMARY_METRIC, Interval, PooledMetric
+from footwork.evaluation.plots import Style, draw_costs, draw_learning, draw_rates, styles
+from footwork.evaluation.text import aligned, duration, number, wrapped, wrapped_note
+from footwork.files.folders import write_json
+from footwork.files.paths import path_line
+from footwork.finetuning.report import json_value
+from footwork.methods.table import method_of
+from footwork.options import LOWER_IS_BETTER
+from footwork.pages.templates import write_page
+from footwork.tables.held import data_name
+
+if TYPE_CHECKING:
+    from footwork.finetuning.compare import Run, SharedRows
+    from footwork.finetuning.comparison_plan import ComparisonPlan, RunKey
+
+PAGE, DOCUMENT = "report.html", "comparison.json"
+NOISE = (
+    "A difference is within the noise where its 95 % interval holds 0 (a paired bootstrap over the "
+    "rows, the seeds pooled, all comparisons with the best together), or where it is no larger "
+    "than the spread, the standard deviation over the seeds."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A finished comparison of methods."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    """What `comparison.json` holds."""
+    notes: tuple[str, ...]
+    """What the user should know, one sentence each."""
+    skipped: tuple[Any, ...]
+    """Rows that were left out, with a reason each."""
+
+    def to_text(self) -> str:
+        """What to take and how all did, for people."""
+        said = [line for each in self.manifest["verdict"] for line in wrapped(each)]
+        lines = [*said, "", *aligned(table_of(self.manifest)), "", *wrapped_note(NOISE)]
+        for rates in self.manifest["rates"]:
+            lines += ["", *wrapped(rates["said"]), *aligned(rates_table(rates))]
+        failed = [f"{each['run']} failed: {each['reason']}" for each in self.manifest["failures"]]
+        lines += [line for each in failed for line in wrapped(each)]
+        return "\n".join([*lines, "", f"The page with figures: {path_line(self.folder / PAGE)}"])
+
+
+class Pools:
+    """Figures of all that is compared, by name: means over the seeds, and those of resamples."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric, self.sign = metric, -1.0 if metric in LOWER_IS_BETTER else 1.0
+        self.figures: dict[str, PooledMetric] = {}
+        self.spreads: dict[str, float] = {}
+
+    def add(self, name: str, summands: Sequence[Any], values: Sequence[float] = ()) -> None:
+        """Take what runs of a name gave, `Evaluation.summands` each, and their metrics."""
+        figure = PooledMetric.of(summands)
+        if math.isfinite(figure.value):
+            self.figures[name] = figure
+            self.spreads[name] = stdev(values) if len(values) > 1 else 0.0
+
+    def gain(self, one: str, other: str, comparisons: int = 1) -> dict[str, Any]:
+        """By how much one is better than another: above 0 also where a lower metric is better."""
+        found = self.figures[one].minus(self.figures[other], comparisons) or Interval(0, 0, 0)
+        value, low, high = sorted_ends(self.sign, found)
+        clear = (low > 0 or high < 0) and abs(value) > max(self.spreads[one], self.spreads[other])
+        return {
+            "method": one,
+            "than": other,
+            "value": value,
+            "low": low,
+            "high": high,
+            "clear": clear,
+        }
+
+
+def sorted_ends(sign: float, interval: Interval) -> tuple[float, float, float]:
+    """Value and ends of an interval times 1 or -1, the lower end first."""
+    low, high = sorted((sign * interval.low, sign * interval.high))
+    return sign * interval.value, low, high
+
+
+def compared(
+    shared: SharedRows,
+    wanted: ComparisonPlan,
+    runs: Mapping[RunKey, Run],
+    baselines: Mapping[str, Mapping[str, Any]],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """All that a comparison says, as JSON can hold it.
+
+    Args:
+        shared: The rows.
+        wanted: The runs that were asked for.
+        runs: Those that were made.
+        baselines: What must be beaten, by name, on the same rows.
+        notes: On the rows, a sentence each.
+    """
+    data, task = shared.data, shared.task
+    metric = PRIMARY_METRIC[data.task]
+    pools, methods = Pools(metric), []
+    for method in dict.fromkeys(wanted.options.methods):
+        own = {key: run for key, run in runs.items() if key.method == method and key.rate is None}
+        done = {key: run for key, run in own.items() if metric in run.metrics and run.validation}
+        if done:
+            values = [run.metrics[metric]["value"] for run in done.values()]
+            pools.add(method, [run.summands for run in done.values()], values)
+        methods.append({"method": method, "runs": len(own), **_figures(done, metric)})
+    rivals = {name: each for name, each in baselines.items() if name not in pools.figures}
+    for name, each in rivals.items():
+        pools.add(name, [each["summands"]])
+    for entry in methods:
+        entry |= _pooled(pools, entry["method"])
+    methods.sort(
+        key=lambda each: math.inf if each["value"] is None else -pools.sign * each["value"]
+    )
+    able = [each["method"] for each in methods if each["value"] is not None]
+    gains = [pools.gain(able[0], each, len(able) - 1) for each in able[1:]]
+    fresh = [name for name in able if method_of(name).has_model and not method_of(name).pretrained]
+    begun = [name for name in able if method_of(name).has_model and method_of(name).pretrained]
+    failures = [(str(key), run.failure) for key, run in runs.items() if run.failure]
+    revision = next((run.revision for run in runs.values() if run.revision), None)
+    manifest: dict[str, Any] = {
+        "footwork": version("footwork"),
+        "application": task.application,
+        "kind": "comparison",
+        "model": {"id": wanted.config.model_id if fresh or begun else None, "revision": revision},
+        "data": {
+            "path": data_name(shared.source),
+            "sha256": data.sha256,
+            "rows": {name: len(part) for name, part in data.splits.items()},
+        },
+        "task": data.task,
+        "labels": list(data.labels),
+        "noun": task.noun,
+        "evaluated_on": shared.reported,
+        "metric": metric,
+        "seeds": list(dict.fromkeys(wanted.options.seeds)),
+        "budget": wanted.budget,
+        "verdict": [],
+        "methods": methods,
+        "baselines": [
+            {"name": name, "called": task.baseline_words.get(name, name), **_pooled(pools, name)}
+            for name in rivals
+        ],
+        "differences": gains,
+        "transfer_gap": [
+            pools.gain(one, other) | _head_start(methods, one, other, pools.sign)
+            for other in fresh
+            for one in begun
+        ],
+        "rates": _rates(wanted, runs, metric, task.noun),
+        "failures": [{"run": run, "reason": reason} for run, reason in failures],
+        "notes": list(notes),
+        "config": wanted.config.told(),
+    }
+    manifest["verdict"] = _verdict(manifest, pools, task.rivals)
+    document: dict[str, Any] = json_value(manifest)
+    return document
+
+
+def _figures(runs: Mapping[RunKey, Run], metric: str) -> dict[str, Any]:
+    """What the finished runs of a method took, and how they went."""
+    every = list(runs.values())
+    if not every:
+        return {"seeds": [], "curves": []}
+    curves = [curve for curve in _curves(every, metric) if curve]
+    # A run that was cut has told only the time since it went on.
+    whole = [run for run in every if not run.cost["resumed"]] or every
+    first = every[0]
+    return {
+        "seeds": [key.seed for key in runs],
+        "validation": mean(run.validation[metric]["value"] for run in every),
+        "trainable_parameters": first.cost["trainable_parameters"],
+        "parameters": first.cost["parameters"],
+        "seconds": mean(run.cost["seconds"] for run in whole),
+        "peak_memory_bytes": max(run.cost["peak_memory_bytes"] for run in every),
+        "steps": mean(run.steps for run in every),
+        "epochs": mean(curve[-1][0] for curve in curves) if curves else None,
+        "learning_rate": first.config.get("learning_rate"),
+        "learning_rate_source": first.config_sources.get("learning_rate"),
+        "curves": curves,
+    }
+
+
+def _curves(runs: Iterable[Run], metric: str) -> list[list[tuple[float, float]]]:
+    """Of each run the validation metric by epoch."""
+    name = f"eval_{metric}"
+    return [
+        [(log["epoch"], log[name]) for log in run.history if name in log and "epoch" in log]
+        for run in runs
+    ]
+
+
+def _head_start(
+    methods: Sequence[Mapping[str, Any]], one: str, other: str, sign: float
+) -> dict[str, Any]:
+    """How much better one did than the other on the validation rows, when both had just begun."""
+    curves = {each["method"]: each["curves"] for each in methods}
+    shared = {epoch for curve in curves[one] for epoch, _ in curve}
+    shared &= {epoch for curve in curves[other] for epoch, _ in curve}
+    if not shared:
+        return {"head_start": None, "head_start_epoch": None}
+    first = min(shared)
+    ahead, behind = (
+        mean(value for curve in curves[name] for epoch, value in curve if epoch == first)
+        for name in (one, other)
+    )
+    return {"head_start": sign * (ahead - behind), "head_start_epoch": first}
+
+
+def _pooled(pools: Pools, name: str) -> dict[str, Any]:
+    """The metric of a name, with its interval; the spread over the seeds."""
+    if name not in pools.figures:
+        return {"value": None, "low": None, "high": None, "spread": None}
+    interval = pools.figures[name].interval(is_share=pools.metric == "accuracy")
+    assert interval is not None
+    return {**asdict(interval), "spread": pools.spreads[name]}
+
+
+def _verdict(manifest: Mapping[str, Any], pools: Pools, rivals: Mapping[str, str]) -> list[str]:
+    """What to take and why, in sentences: of those that are not clearly worse the quickest."""
+    entries = {each["method"]: each for each in manifest["methods"] if each["value"] is not None}
+    if not entries:
+        return ["No run came to an end: there is nothing to compare."]
+    best, *others = entries
+    near = [each["than"] for each in manifest["differences"] if not each["clear"]]
+    take = min((best, *near), key=lambda name: entries[name]["seconds"])
+    cost, metric = entries[take], manifest["metric"].replace("_", " ")
+    said = [
+        f"Take {take}: {metric} {_value(cost)} on the {manifest['evaluated_on']} "
+        f"{manifest['noun']}, {seconds_text(cost['seconds'])} a run."
+    ]
+    if take != best:
+        said.append(
+            f"{best} has {_value(entries[best])}, which is within the noise and takes "
+            f"{seconds_text(entries[best]['seconds'])}."
+        )
+    if also := [name for name in near if name != take]:
+        said.append(f"Within the noise of the best as well: {_listed(also, entries)}.")
+    if worse := [name for name in others if name not in near]:
+        said.append(f"Clearly worse: {_listed(worse, entries)}.")
+    return said + _beside(manifest, pools, take, rivals)
+
+
+def _beside(
+    manifest: Mapping[str, Any], pools: Pools, take: str, rivals: Mapping[str, str]
+) -> list[str]:
+    """How the method to take stands to what must be beaten, and to random weights."""
+    entries = {each["method"]: each for each in manifest["methods"]}
+    said, metric = [], manifest["metric"].replace("_", " ")
+    known = {each["name"]: each for each in manifest["baselines"]}
+    for name, called in rivals.items():
+        if name in known and name in pools.figures:
+            gain = pools.gain(take, name)
+            verb = "beats" if gain["clear"] and gain["value"] > 0 else "does not clearly beat"
+            said.append(f"{take} {verb} {called} ({_value(known[name])}).")
+    gaps = manifest["transfer_gap"]
+    if gaps:
+        gap = max(gaps, key=lambda each: each["value"])
+        noise = "" if gap["clear"] else ", which is within the noise"
+        said.append(
+            f"The pretraining is worth {_interval(gap)} of {metric}{noise}: {gap['method']} has "
+            f"{_value(entries[gap['method']])}, the same architecture from random weights "
+            f"({gap['than']}) {_value(entries[gap['than']])}."
+        )
+    if manifest["evaluated_on"] != "test" and any(each["curves"] for each in entries.values()):
+        said.append(
+            "There was no test split, and the same validation rows chose the checkpoints: the "
+            "figures are optimistic."
+        )
+    return said
+
+
+def _listed(names: Iterable[str], entries: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{name} ({_value(entries[name])})" for name in names)
+
+
+# Rates
+
+
+def _rates(
+    wanted: ComparisonPlan, runs: Mapping[RunKey, Run], metric: str, noun: str
+) -> list[dict[str, Any]]:
+    """For each method, what came of each rate, and which suggests itself."""
+    found = []
+    for method in dict.fromkeys(wanted.options.methods) if wanted.options.rates else ():
+        own = {key: run for key, run in runs.items() if key.method == method}
+        usual = [run for key, run in own.items() if key.rate is None]
+        recipe = next((run.config["learning_rate"] for run in usual if not run.failure), None)
+        by_rate: dict[float, list[Run]] = {}
+        for key, run in own.items():
+            if key.rate is not None:
+                by_rate.setdefault(key.rate, []).append(run)
+        if recipe is not None:
+            by_rate[recipe] = usual
+        points = [_point(rate, by_rate[rate], metric) for rate in sorted(by_rate)]
+        entry = {"method": method, "recipe": recipe, "points": points}
+        found.append(entry | _suggestion(entry, metric, noun))
+    return found
+
+
+def _point(rate: float, runs: Sequence[Run], metric: str) -> dict[str, Any]:
+    """What came of a rate: means over the seeds; None where no run came to an end."""
+    done = [run for run in runs if not run.failure and metric in run.validation]
+    failures = [run.failure for run in runs if run.failure]
+    point: dict[str, Any] = {"rate": rate, "runs": len(runs), "failures": failures, "score": None}
+    if not done:
+        return point
+    scores = [run.validation[metric] for run in done]
+    values = [score["value"] for score in scores]
+    # Of a 95 % interval, 3.92 standard errors wide.
+    error = mean((score["high"] - score["low"]) / 3.92 for score in scores)
+    return point | {
+        "score": mean(values),
+        "noise": max(error, stdev(values) if len(values) > 1 else 0.0),
+        "validation_loss": mean(map(_validation_loss, done)),
+        "training_loss": mean(map(_training_loss, done)),
+    }
+
+
+def _validation_loss(run: Run) -> float:
+    """Of the checkpoint that was taken."""
+    logs = [log for log in run.history if log.get("eval_loss") is not None]
+    chosen = [log for log in logs if log["step"] == run.best_step] or logs
+    return float(chosen[-1]["eval_loss"])
+
+
+def _training_loss(run: Run) -> float:
+    """In the end: of the last tenth of what was logged."""
+    losses = [log["loss"] for log in run.history if log.get("loss") is not None]
+    return mean(losses[-max(1, len(losses) // 10) :])
+
+
+def _suggestion(entry: Mapping[str, Any], metric: str, noun: str) -> dict[str, Any]:
+    """The rate of the best validation score; within its noise that of the lowest loss there."""
+    method, recipe = entry["method"], entry["recipe"]
+    points = [point for point in entry["points"] if point["score"] is not None]
+    if not points:
+        return {"suggested": None, "said": f"{method}: no rate led to an end."}
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    best = max(points, key=lambda point: sign * point["score"])
+    near = [p for p in points if sign * p["score"] >= sign * best["score"] - best["noise"]]
+    chosen = min(near, key=lambda point: point["validation_loss"])
+    usual = next((point for point in points if point["rate"] == recipe), None)
+    words = f"{metric.replace('_', ' ')} {number(chosen['score'])} on the validation {noun}"
+    if usual is chosen:
+        said = (
+            f"{method}: the recipe's rate, {recipe:g}, is as good as any that was tried ({words})."
+        )
+    else:
+        said = f"{method}: the rate {chosen['rate']:g} suggests itself ({words})"
+        if usual is not None:
+            noise = ", which is within the noise" if usual in near else ""
+            said += f"; the recipe's {recipe:g} has {number(usual['score'])}{noise}"
+        said += "."
+    ends = {points[0]["rate"]: "lowest", points[-1]["rate"]: "highest"}
+    if len(points) > 1 and (end := ends.get(chosen["rate"])):
+        said += f" It is the {end} that came to an end: one beyond it may do better."
+    return {"suggested": chosen["rate"], "said": said}
+
+
+# As text and as a page
+
+
+def table_of(manifest: Mapping[str, Any]) -> list[list[str]]:
+    """The table of methods, baselines below them: a head, and rows of the same length."""
+    metric = manifest["metric"].replace("_", " ")
+    rows = [["method", metric, "95 % interval", "trained", "epochs", "a run", "memory"]]
+    for each in manifest["methods"]:
+        if each["value"] is None:
+            rows.append([each["method"], "failed", *["–"] * 5])
+            continue
+        lost = len(each["seeds"]) < each["runs"]
+        some = f" ({len(each['seeds'])} of {each['runs']} runs)" if lost else ""
+        share = each["trainable_parameters"] / each["parameters"]
+        rows.append(
+            [
+                each["method"],
+                f"{_value(each)}{some}",
+                _ends(each),
+                f"{each['trainable_parameters']:,} ({share:.{0 if share >= 0.1 else 2}%})",
+                "–" if each["epochs"] is None else f"{each['epochs']:.3g}",
+                seconds_text(each["seconds"]),
+                f"{each['peak_memory_bytes'] / 2**20:,.0f} MiB",
+            ]
+        )
+    for each in manifest["baselines"]:
+        rows.append([each["called"], _value(each), _ends(each), *["–"] * 4])
+    return rows
+
+
+def gaps_table(manifest: Mapping[str, Any]) -> list[list[str]]:
+    """What the pretraining is worth with each method; empty where nothing began at random."""
+    rows = []
+    for each in manifest["transfer_gap"]:
+        start, epoch = each["head_start"], each["head_start_epoch"]
+        begun = "–" if start is None else f"{start:+.3f} after epoch {epoch:g}"
+        clear = "yes" if each["clear"] else "no"
+        rows.append([each["method"], each["than"], begun, _interval(each), clear])
+    head = ["method", "random weights", "head start, validation", "better by in the end", "clear"]
+    return [head, *rows] if rows else []
+
+
+def rates_table(rates: Mapping[str, Any]) -> list[list[str]]:
+    """What came of each rate."""
+    rows = [["rate", "validation", "its loss", "training loss", ""]]
+    for point in rates["points"]:
+        said = ["the recipe's"] if point["rate"] == rates["recipe"] else []
+        said += ["suggested"] if point["rate"] == rates["suggested"] else []
+        said += dict.fromkeys(point["failures"])
+        keys = ("score", "validation_loss", "training_loss")
+        figures = [number(point.get(key)) for key in keys]
+        rows.append([f"{point['rate']:g}", *figures, "; ".join(said)])
+    return rows
+
+
+def write_comparison(folder: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write `comparison.json` and `report.html`; returns what is missing there, a sentence each."""
+    write_json(folder / DOCUMENT, manifest)
+    looks = styles(each["method"] for each in manifest["methods"])
+    notes: tuple[str, ...] = ()
+    figures: dict[str, str] = {}
+    try:
+        figures = dict(_drawn(manifest, looks))
+    except ConfigError as error:
+        notes = (f"No figures in {PAGE}. {error}",)
+    write_page(
+        folder / PAGE,
+        "footwork/finetuning/comparison.html",
+        manifest=manifest,
+        table=table_of(manifest),
+        gaps=gaps_table(manifest),
+        rates=[(each["said"], rates_table(each)) for each in manifest["rates"]],
+        looks={name: look.colour for name, look in looks.items()},
+        figures=figures,
+        noise=NOISE,
+        notes=[*manifest["notes"], *notes],
+    )
+    return notes
+
+
+def _drawn(manifest: Mapping[str, Any], looks: Mapping[str, Style]) -> Iterator[tuple[str, str]]:
+    """Figures by their captions."""
+    metric = manifest["metric"].replace("_", " ")
+    done = {each["method"]: each for each in manifest["methods"] if each["value"] is not None}
+    curves = {name: each["curves"] for name, each in done.items() if each["curves"]}
+    levels = {name: each["validation"] for name, each in done.items() if not each["curves"]}
+    if curves:
+        yield (
+            "What each learns: the head start of the first epochs, and what remains of it in the "
+            "end. Thin: each seed. Dashed: what is solved at once.",
+            draw_learning(curves, levels, metric, looks),
+        )
+    bars = {each["called"]: each["value"] for each in manifest["baselines"] if each["value"]}
+    for key, cost in (("trainable_parameters", "trained parameters"), ("seconds", "seconds a run")):
+        costs = {
+            name: (each[key], Interval(*(each[end] for end in ("value", "low", "high"))))
+            for name, each in done.items()
+            if each[key]
+        }
+        if costs:
+            words = (cost, f"{manifest['evaluated_on']} {metric}")
+            yield f"What it costs: {cost}.", draw_costs(costs, bars, words, looks)
+    tried, marks = {}, {}
+    for each in manifest["rates"]:
+        keys = ("rate", "score", "training_loss")
+        points = [[point[key] for key in keys] for point in each["points"] if "noise" in point]
+        if points:
+            tried[each["method"]] = points
+            marks[each["method"]] = (each["recipe"], each["suggested"])
+    if tried:
+        yield (
+            "The learning rate: high ones forget or diverge, low ones stall. Dotted: the recipe's. "
+            "Ringed: the one that suggests itself.",
+            draw_rates(tried, marks, metric, looks),
+        )
+
+
+def _value(figure: Mapping[str, Any]) -> str:
+    spread = figure["spread"]
+    return number(figure["value"]) + (f" ± {number(spread)}" if spread else "")
+
+
+def _ends(figure: Mapping[str, Any]) -> str:
+    return f"{number(figure['low'])} to {number(figure['high'])}"
+
+
+def _interval(gain: Mapping[str, Any]) -> str:
+    value, low, high = (
+        f"{'-' if gain[each] < 0 else '+'}{number(abs(gain[each]))}"
+        for each in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def seconds_text(seconds: float) -> str:
+    """As `duration`, of what may be very short."""
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,0 +1,130 @@
+"""What is compared: the runs of methods against each other, refused before anything runs."""
+
+# No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, NamedTuple, get_args
+
+from cyclopts import Parameter
+
+from footwork.errors import ConfigError
+from footwork.finetuning.config import FinetuningConfig
+from footwork.help_page import METHOD, RATE
+from footwork.methods.table import AUTO, METHODS, OF_FEW, USUAL, method_names, method_of
+
+_SOLVED = [name for name, method in METHODS.items() if method.features_once]
+
+
+def _divided(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
+    """Values with commas between."""
+    words = (word.strip() for token in tokens for word in token.value.split(","))
+    return tuple(get_args(kind)[0](word) for word in words if word)
+
+
+_SEVERAL = Parameter(converter=_divided, n_tokens=1, negative="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """What the runs of a comparison differ in."""
+
+    methods: Annotated[tuple[str, ...], _SEVERAL, METHOD] = tuple(
+        dict.fromkeys((USUAL, OF_FEW, *_SOLVED))
+    )
+    """With commas between, of those that `train` and `finetune` take."""
+    seeds: Annotated[tuple[int, ...], _SEVERAL, RATE] = (0, 1, 2)
+    """Of the head, the order and the dropout masks, with commas between: every method has a run of
+    each. The split is that of `seed`."""
+    rates: Annotated[tuple[float, ...], _SEVERAL, RATE] = ()
+    """Peak rates to try with every method, with commas between, beside that of its recipe."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        known = [name for name in method_names() if name != AUTO]
+        unknown = [name for name in self.methods if name not in known]
+        if unknown or not self.methods:
+            got = repr(unknown[0]) if unknown else "none"
+            raise ConfigError(f"`methods` must be some of {', '.join(known)}, got {got}.")
+        if not self.seeds or min(self.seeds) < 0:
+            got = ", ".join(map(str, self.seeds)) or "none"
+            raise ConfigError(f"`seeds` must be whole numbers, one at least, from 0 on, got {got}.")
+        if min(self.rates, default=1.0) <= 0:
+            raise ConfigError(f"`rates` must be above 0, got {min(self.rates):g}.")
+        solved = [name for name in self.methods if not method_of(name).rates]
+        if self.rates and solved:
+            in_steps = ", ".join(name for name, method in METHODS.items() if method.rates)
+            raise ConfigError(
+                f"`rates` are for methods that learn in steps ({in_steps}), and {solved[0]} is "
+                "solved at once. Leave it out of `methods`, or leave out `rates`."
+            )
+
+
+class RunKey(NamedTuple):
+    """What tells a run of a comparison from the others."""
+
+    method: str
+    seed: int
+    rate: float | None = None
+    """None is that of the recipe, or what the settings say."""
+
+    @property
+    def name(self) -> str:
+        """Of its record."""
+        rate = "" if self.rate is None else f"rate{self.rate:g}-"
+        return f"{self.method}-{rate}{self.seed}"
+
+    def __str__(self) -> str:
+        rate = "" if self.rate is None else f", rate {self.rate:g}"
+        return f"{self.method}{rate}, seed {self.seed}"
+
+
+class ComparisonPlan:
+    """The runs of a comparison.
+
+    Args:
+        config: What they share; its seed is that of the split.
+        options: What they differ in.
+
+    Raises:
+        ConfigError: A setting has no place in a comparison.
+    """
+
+    def __init__(self, config: FinetuningConfig, options: CompareOptions) -> None:
+        self.config, self.options = config, options
+        methods, rates = dict.fromkeys(options.methods), dict.fromkeys(options.rates)
+        owned = {name for each in methods for name in method_of(each).settings}
+        reasons = {
+            "method": "`methods` names them" if config.method != AUTO else "",
+            "learning_rate": "`rates` names them" if config.learning_rate and rates else "",
+            "merge": "it publishes no model" if config.merge else "",
+            "push_to_hub": "it publishes no model" if config.push_to_hub else "",
+        }
+        foreign = [name for name in config.stated_settings if name not in owned]
+        reasons |= dict.fromkeys(foreign, f"it means nothing to {', '.join(methods)}")
+        for name, reason in reasons.items():
+            if reason:
+                raise ConfigError(
+                    f"`{name}` has no place in this comparison: {reason}. Leave it out; got "
+                    f"{getattr(config, name)}."
+                )
+        self.runs: dict[RunKey, FinetuningConfig] = {}
+        for seed in dict.fromkeys(options.seeds):
+            for method in methods:
+                own = replace(config.for_method(method), seed=seed)
+                self.runs[RunKey(method, seed)] = own
+                for rate in rates:
+                    self.runs[RunKey(method, seed, rate)] = replace(own, learning_rate=rate)
+
+    @property
+    def budget(self) -> str:
+        """How long each method trains, a clause."""
+        if self.config.max_steps:
+            return f"{self.config.max_steps:,} steps each, as --max-steps says"
+        if self.config.num_epochs:
+            return f"{self.config.num_epochs:g} epochs each, as --num-epochs says"
+        return "each as long as its recipe says (--num-epochs or --max-steps gives all the same)"
