@@ -51,7 +51,7 @@ POINT = 0.01
 """What counts as a gain, and what no method can win where less is left to win."""
 _WORDS = {
     "frozen": "a head on the frozen encoder",
-    "linear": "a linear model without pretraining",
+    "unpretrained": "a linear model without pretraining",
     "random": "a head on random weights",
 }
 
@@ -68,7 +68,7 @@ class Advice:
     metric: str
     scores: dict[str, Interval]
     """On left-out rows: of a head on the frozen encoder (`frozen`), of a linear model without any
-    pretraining (`linear`; none of images), of a head on the encoder's random weights (`random`)."""
+    pretraining (`unpretrained`; none of images), and of a head on random weights (`random`)."""
     curve: tuple[tuple[int, float], ...]
     """Rows → what the first reaches when solved from so many."""
     method: str
@@ -168,7 +168,7 @@ def _measured(
         def linear(known: IntArray, asked: IntArray) -> Any:
             return rows.unpretrained(place[known].tolist(), place[asked].tolist())
 
-        found["linear"] = judge(targets, _left_out(targets, data.task, linear, 1.0))
+        found["unpretrained"] = judge(targets, _left_out(targets, data.task, linear, 1.0))
     few = chosen[:: -(-len(chosen) // FRESH_SAMPLE)]
     notify(f"asking the same encoder with random weights about {len(few):,}")
     fresh = SCRATCH.adapt(learner.model, learner.config, "", None).to(compute_device())
@@ -247,11 +247,11 @@ def _reasons(
     near = "near" if all(sure.values()) else "some way from" if any(sure.values()) else "far from"
     likeness = f"Likeness: it is {beside}: what the model was pretrained on is {near} these rows."
     left = {name: 1 - value.value for name, value in scores.items()} if sign > 0 else {}
-    if left.get("linear", 1) < POINT:
+    if left.get("unpretrained", 1) < POINT:
         method, why = UNPRETRAINED, "it leaves less than a point to win"
     elif left.get("frozen", 1) < POINT:
         method, why = PROBE, "it leaves less than a point to win"
-    elif not any(sure.values()) and above.get("linear", 0) < 0:
+    elif not any(sure.values()) and above.get("unpretrained", 0) < 0:
         method, why = UNPRETRAINED, "the pretraining does not help here"
     else:
         method = usual.method

@@ -146,7 +146,7 @@ class SharedRows:
             resume = begin_run(place, learner.config.told() | identity, "resume", notify)
             model, outcome = fit(learner, rows, place.run, resume, notify)
             give_amounts(learner, model)
-            judged = evaluate(learner, rows, model)
+            judged, learned = evaluate(learner, rows, model, notify)
             cost = cost_of(model, outcome, began, resume)
         except Interrupted:
             raise
@@ -172,7 +172,7 @@ class SharedRows:
                 "metrics": metrics[self.reported],
                 "validation": metrics["validation"],
                 "summands": judged[self.reported].summands,
-                "notes": outcome.notes,
+                "notes": (*outcome.notes, *learned),
             }
         )
         return Run(**record)

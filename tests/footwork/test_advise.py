@@ -24,10 +24,10 @@ def around(value: float, spread: float = 0.02) -> Interval:
 @pytest.mark.parametrize(
     ("scores", "method", "why"),
     [
-        ({"frozen": 0.995, "linear": 0.9, "random": 0.5}, "head", "less than a point"),
-        ({"frozen": 0.9, "linear": 0.995, "random": 0.5}, "linear", "less than a point"),
-        ({"frozen": 0.6, "linear": 0.8, "random": 0.6}, "linear", "does not help here"),
-        ({"frozen": 0.8, "linear": 0.7, "random": 0.5}, "lora", "rate 0.0001, 3 epochs"),
+        ({"frozen": 0.995, "unpretrained": 0.9, "random": 0.5}, "head", "less than a point"),
+        ({"frozen": 0.9, "unpretrained": 0.995, "random": 0.5}, "linear", "less than a point"),
+        ({"frozen": 0.6, "unpretrained": 0.8, "random": 0.6}, "linear", "does not help here"),
+        ({"frozen": 0.8, "unpretrained": 0.7, "random": 0.5}, "lora", "rate 0.0001, 3 epochs"),
         ({"frozen": 0.8, "random": 0.5}, "lora", "docs/methods.md"),
     ],
 )
@@ -69,13 +69,16 @@ def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
     assert found.rows < 150
     assert found.method == "linear"
     assert found.command == f"footwork textclf train {table} OUT --method linear"
-    assert found.scores["linear"].value > 0.99
-    assert set(found.scores) == {"frozen", "linear", "random"}
+    assert found.scores["unpretrained"].value > 0.99
+    assert set(found.scores) == {"frozen", "unpretrained", "random"}
     assert [rows for rows, _ in found.curve] == sorted(rows for rows, _ in found.curve)
     assert len(found.curve) == 4
     again = run_here("advise", table, "--model", "tiny", "--json")
     assert again.returncode == 0
-    assert json.loads(again.stdout)["scores"]["linear"]["value"] == found.scores["linear"].value
+    assert (
+        json.loads(again.stdout)["scores"]["unpretrained"]["value"]
+        == found.scores["unpretrained"].value
+    )
     assert not list(tmp_path.glob("*training*"))
 
 
