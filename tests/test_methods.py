@@ -32,7 +32,7 @@ from footwork.methods.table import (
 )
 from footwork.models.uploads import push_folder
 from tests.models import build_base
-from tests.runs import finetune_here, train_here
+from tests.runs import finetune_here, run_here, train_here
 from tests.tables import sentiment_rows, sentiment_table
 from tests.toy_method import FILE, ROWS, WEIGHTS
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
@@ -214,3 +214,23 @@ def test_a_row_more_is_a_method_more_for_images(method: str, tmp_path: Path) -> 
     assert {answer.label for answer in answers} <= {*LABELS, None}
     library = "footwork" if method == "bottleneck" else "transformers"
     assert f"library_name: {library}" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "merges"), [("adalora", True), ("peft:lokr", True), ("prompt", False)]
+)
+def test_commands_train_by_a_method_of_peft_and_merge_what_it_publishes(
+    method: str, merges: bool, tmp_path: Path
+) -> None:
+    base, data = build_base(tmp_path / "base", "bert"), sentiment_table(tmp_path / "data.csv")
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    settings = ("--model", base, "--method", method, "--max-steps", 4, "--max-length", 48)
+    assert run_here("train", data, out, *settings).returncode == 0
+    adapter = json.loads((out / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str(base)
+    done = run_here("merge", out, plain)
+    assert (done.returncode, plain.exists()) == ((0, True) if merges else (2, False))
+    assert merges or "A PROMPT_TUNING adapter has no weights to merge" in done.stderr
+    answers = [run_here("predict", each, data, "--json").stdout for each in (out, plain)]
+    assert answers[0]
+    assert json.loads(answers[0].splitlines()[0])["label"] in ("negative", "positive")

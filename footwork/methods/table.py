@@ -142,22 +142,12 @@ _FULL_RATES: dict[str, Rates] = {
 }
 
 
-def _times(rates: Mapping[str, Rates], factor: float, source: str) -> dict[str, Rates]:
-    """The rates of another method times a factor; `source` has a place for theirs."""
+def _as(rates: Mapping[str, Rates], told: str) -> dict[str, Rates]:
+    """The rates of another method; `told` has a place for where they come from."""
     return {
-        kind: tuple(
-            (
-                bound,
-                replace(r, learning_rate=factor * r.learning_rate, source=source.format(r.source)),
-            )
-            for bound, r in by_size
-        )
+        kind: tuple((bound, replace(r, source=told.format(r.source))) for bound, r in by_size)
         for kind, by_size in rates.items()
     }
-
-
-def _as_full(source: str) -> dict[str, Rates]:
-    return _times(_FULL_RATES, 1, f"as full: {{}}; {source}")
 
 
 _MINILM = "measured with MiniLM on 1,000 questions"
@@ -257,13 +247,13 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.adaptation:GRADUAL",
         trains="the head, then one more layer from the top in each epoch",
         share=1,
-        rates=_as_full("ULMFiT, Howard & Ruder 2018"),
+        rates=_as(_FULL_RATES, "as full: {}; ULMFiT, Howard & Ruder 2018"),
     ),
     "top-k": Method(
         code="footwork.methods.adaptation:TOP_LAYERS",
         trains="the uppermost layers, and the head",
         share=1 / 4,
-        rates=_as_full("Lee et al. 2019"),
+        rates=_as(_FULL_RATES, "as full: {}; Lee et al. 2019"),
         settings=("top_layers",),
     ),
     "bitfit": Method(
@@ -345,58 +335,58 @@ METHODS: dict[str, Method] = {
 
 PEFT = "peft:"
 """Before the name of a further method of peft, which is taken with peft's own settings."""
-_OTHERS: dict[str, tuple[str, float]] = {
-    "adamss": ("AdaMSS", 1),
-    "beft": ("BEFT", 1),
-    "boft": ("BOFT", 1),
-    "c3a": ("C³A", 1),
-    "deft": ("DEFT", 1),
-    "delora": ("DeLoRA", 1),
-    "fourierft": ("FourierFT", 1),
-    "glora": ("GLoRA", 1),
-    "gralora": ("GraLoRA", 1),
-    "hira": ("HiRA", 1),
-    "hra": ("HRA", 1),
-    "loha": ("LoHa", 1),
-    "lokr": ("LoKr", 1),
-    "miss": ("MiSS", 1),
-    "oft": ("OFT", 1),
-    "osf": ("OSF", 1),
-    "peanut": ("PEANuT", 1),
-    "psoft": ("PSOFT", 1),
-    "pvera": ("PVeRA", 1),
-    "randlora": ("RandLoRA", 1),
-    "road": ("RoAd", 1),
-    "supertuning": ("SuperTuning", 1),
-    "tinylora": ("TinyLoRA", 1),
-    "unilora": ("UniLoRA", 1),
-    "vblora": ("VB-LoRA", 1),
-    "vera": ("VeRA", 1),
-    "waveft": ("WaveFT", 1),
+_OTHERS = {
+    "adamss": "AdaMSS",
+    "beft": "BEFT",
+    "boft": "BOFT",
+    "c3a": "C³A",
+    "deft": "DEFT",
+    "delora": "DeLoRA",
+    "fourierft": "FourierFT",
+    "glora": "GLoRA",
+    "gralora": "GraLoRA",
+    "hira": "HiRA",
+    "hra": "HRA",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "miss": "MiSS",
+    "oft": "OFT",
+    "osf": "OSF",
+    "peanut": "PEANuT",
+    "psoft": "PSOFT",
+    "pvera": "PVeRA",
+    "randlora": "RandLoRA",
+    "road": "RoAd",
+    "supertuning": "SuperTuning",
+    "tinylora": "TinyLoRA",
+    "unilora": "UniLoRA",
+    "vblora": "VB-LoRA",
+    "vera": "VeRA",
+    "waveft": "WaveFT",
 }
-"""Name → what people call it, and its rate as a multiple of LoRA's.
+"""Name → what people call it.
 
 Tried with peft 0.21 on BERT, RoBERTa, DeBERTa, ModernBERT and ViT. What it has beside fails there
 (prefix tuning, Cartridge, adaption prompt, CPT, poly and multitask prompts, X-LoRA, Shadow), trains
 whole layers or nothing (`ln_tuning`, `trainable_tokens`), does not merge (Lily), or has products of
 sparse matrices, of which torch warns (FRoD, SHiRA).
 """
-_OF_LORA = "that of lora, measured with MiniLM on TREC-6"
 _CONVOLVE = ("hira", "loha", "lokr")
 OF_PEFT = {
     f"{PEFT}{name}": Method(
         code="footwork.methods.peft:OTHER",
         trains=f"{called} adapters",
         share=1 / 50,
-        rates=_times(
-            _LORA_RATES, factor, "as lora: {}" if factor == 1 else f"{factor:g} × {_OF_LORA}"
-        ),
-        adapter=Adapter(file=_PEFT_FILE, library="peft", called=f"a {called} adapter on"),
+        rates=_as(_LORA_RATES, "as lora: {}"),
+        adapter=Adapter(file=_PEFT_FILE, library="peft", called=f"a peft adapter ({called}) on"),
         convolves=name in _CONVOLVE,
     )
-    for name, (called, factor) in _OTHERS.items()
+    for name, called in _OTHERS.items()
 }
-OTHERS_TRAIN = f"another method of peft, as it is set there, NAME being {', '.join(_OTHERS)}"
+OTHERS_TRAIN = (
+    "another method of peft, as it is set there, at the rate of lora, NAME being "
+    f"{', '.join(_OTHERS)}"
+)
 _ONE_CLASS = "single_label_classification"
 AUTO, USUAL, OF_FEW, PROBE, UNPRETRAINED = "auto", "lora", "full", "head", "linear"
 FEW = 1000
