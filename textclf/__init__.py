@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier
     from textclf.config import TrainConfig
     from textclf.predict import predict_rows
-    from textclf.task import TrainedRun, compare, train
+    from textclf.task import TrainedRun, advise, compare, train
 
 __all__ = [
     "CompareOptions",
@@ -22,6 +22,7 @@ __all__ = [
     "TextClassifier",
     "TrainConfig",
     "TrainedRun",
+    "advise",
     "assess",
     "audit_table",
     "compare",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "advise": "textclf.task",
     "assess": "textclf.assessment",
     "audit_table": "textclf.audit.audit",
     "compare": "textclf.task",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from footwork.arrays import BoolArray, RealArray
+from footwork.arrays import BoolArray, FloatArray, RealArray
 from footwork.evaluation.baselines import majority_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
@@ -54,6 +55,19 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
     found = _judged(data, split, model.logits(judged.texts, judged.pairs))
     linear = replace(found, remarks=tuple(notes))
     return {"majority": judge_majority(data, split), "linear": linear}
+
+
+def fit_and_answer(data: LabelledData, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
+    """Fit the linear baseline on some training rows, and give its logits, (R, C), for others."""
+
+    def some(rows: Sequence[int]) -> Examples:
+        mask = np.zeros(len(data.train), bool)
+        mask[rows] = True
+        return _beginnings(data.train.take(mask))
+
+    model, judged = fit_linear(some(known), data.task, max(1, len(data.labels))), some(asked)
+    order = np.argsort(np.argsort(asked))
+    return model.logits(judged.texts, judged.pairs)[order].astype(np.float32)
 
 
 def _judged(data: LabelledData, split: Examples, logits: RealArray) -> Evaluation:

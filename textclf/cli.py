@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from footwork.cli import tell_run, what_exists
 from footwork.console import (
     exit_code,
+    note,
     note_all,
     print_csv,
     print_document,
@@ -128,6 +129,31 @@ def audit(
     else:
         print_text(found.to_text())
     return 0 if found.usable else 1
+
+
+@app.command
+def advise(
+    data: str,
+    /,
+    *,
+    settings: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 - frozen
+    config: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Measure how far the rows go and what the pretraining is worth here, and advise a method.
+
+    Args:
+        data: What `train` takes.
+        settings: Of the run that is planned, its method left open.
+        config: TOML file of settings; the command line wins.
+        json: Print one JSON document.
+    """
+    del config
+    from textclf.task import advise as advise_on
+
+    found = advise_on(data, settings, notify=note)
+    print_document(found.to_dict()) if json else print_text(found.to_text())
+    return 0
 
 
 @app.command

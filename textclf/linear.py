@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from footwork.arrays import DoubleArray, FloatArray, IntArray
 from footwork.errors import DataError, ModelError, error_text
-from footwork.evaluation.baselines import label_models, majority_logits
+from footwork.evaluation.baselines import constant_logit, majority_logits
 from footwork.files.folders import read_json, write_json
 from footwork.files.plain_files import open_plain
 from footwork.inference.tokens import whole_characters
@@ -280,7 +280,7 @@ def _fit(
         bias[:] = np.log(np.exp(constant).sum()) - np.log(len(targets) + num_classes)
         weights[model.classes_], bias[model.classes_] = own, constant
     elif task == MULTI_LABEL:
-        for label, model in enumerate(label_models(rows, targets, REGULARISATION)):
+        for label, model in enumerate(_label_models(rows, targets)):
             if isinstance(model, float):
                 bias[label] = model
             else:
@@ -289,3 +289,20 @@ def _fit(
         model = Ridge(alpha=RIDGE).fit(rows, targets.astype(np.float64))
         weights[0], bias[0] = model.coef_, model.intercept_
     return weights, bias
+
+
+def _label_models(rows: Any, targets: NDArray[Any]) -> list[Any]:
+    """One logistic regression a label, its two classes balanced so that 0 is a fair threshold.
+
+    For a label that all rows have, or none, its constant logit stands in the place of a model.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    models: list[Any] = []
+    for column in (targets > 0.5).T:
+        if column.all() or not column.any():
+            models.append(constant_logit(column))
+            continue
+        model = LogisticRegression(C=REGULARISATION, max_iter=200, class_weight="balanced")
+        models.append(model.fit(rows, column))
+    return models

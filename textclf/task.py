@@ -14,6 +14,8 @@ import torch
 from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Evaluation
+from footwork.finetuning.advise import Advice
+from footwork.finetuning.advise import advise as advise_task
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.compare import compare as compare_methods
 from footwork.finetuning.comparison import Comparison
@@ -43,12 +45,12 @@ from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing
 from textclf.audit.audit import Audit, audit_data
 from textclf.audit.model import AuditedModel
-from textclf.baselines import fit_baselines, judge_majority
+from textclf.baselines import fit_and_answer, fit_baselines, judge_majority
 from textclf.config import TrainConfig
 from textclf.data import Examples, LabelledData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 
-__all__ = ["TextTask", "TrainedRun", "compare", "train"]
+__all__ = ["TextTask", "TrainedRun", "advise", "compare", "train"]
 
 
 def train(
@@ -107,6 +109,17 @@ def task_of(config: FinetuningConfig) -> TextTask:
     return TextTask() if config.way.has_model else LinearTask()
 
 
+def advise(
+    data: Any, config: TrainConfig | None = None, *, notify: Notify = lambda _: None
+) -> Advice:
+    """Find the method for a table, by measuring; takes what `train` does.
+
+    Raises:
+        FootworkError: As `footwork.finetuning.advise.advise`.
+    """
+    return advise_task(TextTask(), data, config or TrainConfig(), notify=notify)
+
+
 class TokenizedRows(EncodedRows):
     """Texts as token ids.
 
@@ -157,6 +170,10 @@ class TokenizedRows(EncodedRows):
         notify("fitting the baselines; training is done and kept, --resume would go on from here")
         return fit_baselines(self.data, self.data.splits[split])
 
+    def unpretrained(self, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
+        """TF-IDF with a linear model."""
+        return fit_and_answer(self.data, known, asked)
+
     def question(self, split: str, rows: range) -> Any:
         """The texts themselves."""
         part: Examples = self.data.splits[split]
@@ -180,6 +197,7 @@ class TextTask(Task):
     """Texts, or pairs of them, that have a class, several labels, or an amount."""
 
     application = "textclf"
+    command = ("footwork", "textclf", "train")
     kind = "text"
     presets = TEXT_PRESETS
     readings = READINGS

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zeroshot.classifier import LabelledImage, ZeroShotClassifier
     from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.options import FinetuneConfig, TeachOptions, ZeroShotOptions
-    from zeroshot.task import FinetunedRun, finetune
+    from zeroshot.task import FinetunedRun, advise, finetune
     from zeroshot.task import compare as compare
     from zeroshot.teach import TaughtClassifier, TaughtRun, teach
 
@@ -27,6 +27,7 @@ __all__ = [
     "TeachOptions",
     "ZeroShotClassifier",
     "ZeroShotOptions",
+    "advise",
     "finetune",
     "teach",
 ]
@@ -43,6 +44,7 @@ _HOMES = {
     "TeachOptions": "zeroshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.options",
+    "advise": "zeroshot.task",
     "compare": "zeroshot.task",
     "finetune": "zeroshot.task",
     "teach": "zeroshot.teach",

@@ -327,6 +327,31 @@ def compare(
 
 
 @app.command
+def advise(
+    examples: Path,
+    /,
+    *,
+    settings: Annotated[FinetuneConfig, Flat] = FinetuneConfig(),  # noqa: B008 - frozen
+    config: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Measure how far the examples go and what the pretraining is worth here; advise a method.
+
+    Args:
+        examples: What `finetune` takes.
+        settings: Of the run that is planned, its method left open.
+        config: TOML file of settings; the command line wins.
+        json: Print one JSON document.
+    """
+    del config
+    from zeroshot.task import advise as advise_on
+
+    found = advise_on(examples, settings, notify=note)
+    print_document(found.to_dict()) if json else print_text(found.to_text())
+    return 0
+
+
+@app.command
 def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: bool = False) -> int:
     """Add the adapter of a fine-tuned model into its base: a folder that needs nothing else.
 

@@ -242,6 +242,7 @@ class DecodedImages(EncodedRows):
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
         self._first = dict(zip(self.data.splits, firsts, strict=True))
         self._seed, self._augment = config.seed, config.augmentation
+        self.varies = self._augment != "none"
         learner.model.to(compute_device())
         self._baselines = self._judge_pretrained(learner, notify)
 
@@ -249,6 +250,7 @@ class DecodedImages(EncodedRows):
         """With the augmentation of its method, by its seed; its head is solved for itself."""
         config, other = cast("FinetuneConfig", learner.config), copy(self)
         other._seed, other._augment, other.solution = config.seed, config.augmentation, None
+        other.varies = other._augment != "none"
         return other
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:

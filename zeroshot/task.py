@@ -22,6 +22,8 @@ from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
 from footwork.files.paths import path_text
 from footwork.files.plain_files import content_of
+from footwork.finetuning.advise import Advice
+from footwork.finetuning.advise import advise as advise_task
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.compare import compare as compare_methods
 from footwork.finetuning.comparison import Comparison
@@ -66,7 +68,7 @@ from zeroshot.labelled_images import SkippedImage, read_image_table, read_labell
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
 
-__all__ = ["FinetunedRun", "ImageTask", "assess", "compare", "finetune"]
+__all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune"]
 
 FinetunedRun = TrainedRun
 _FOLDERS = {
@@ -128,6 +130,20 @@ def compare(
     return compare_methods(
         lambda _: ImageTask(), examples, out, wanted, existing=existing, notify=notify
     )
+
+
+def advise(
+    examples: Path | str,
+    config: FinetuneConfig | None = None,
+    *,
+    notify: Notify = lambda _: None,
+) -> Advice:
+    """Find the method for labelled images, by measuring; takes what `finetune` does.
+
+    Raises:
+        FootworkError: As `footwork.finetuning.advise.advise`.
+    """
+    return advise_task(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
 
 
 def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
@@ -323,6 +339,7 @@ class ImageTask(Task):
     """Images that have a class, or several labels."""
 
     application = APPLICATION
+    command = ("footwork", "zeroshot", "finetune")
     kind = "image"
     noun = "images"
     presets = IMAGE_PRESETS

@@ -42,30 +42,3 @@ def constant_logit(targets: NDArray[Any]) -> float:
     """The smoothed log-odds of a label, (N,) zeros and ones."""
     ones = float((targets > 0.5).sum())
     return float(np.log((ones + 1.0) / (len(targets) - ones + 1.0)))
-
-
-def label_models(
-    features: Any, targets: NDArray[Any], inverse_penalty: float, tolerance: float = 1e-4
-) -> list[Any]:
-    """One logistic regression a label, its two classes balanced so that 0 is a fair threshold.
-
-    For a label that all rows have, or none, its constant logit stands in the place of a model.
-
-    Args:
-        features: Shape (N, D), sparse or not.
-        targets: Shape (N, C), zeros and ones.
-        inverse_penalty: C of scikit-learn.
-        tolerance: At which it has converged.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    models: list[Any] = []
-    for column in (targets > 0.5).T:
-        if column.all() or not column.any():
-            models.append(constant_logit(column))
-            continue
-        model = LogisticRegression(
-            C=inverse_penalty, tol=tolerance, max_iter=200, class_weight="balanced"
-        )
-        models.append(model.fit(features, column))
-    return models

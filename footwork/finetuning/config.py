@@ -112,6 +112,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
                 "learning_rate": recipe.source,
                 "num_epochs": recipe.epochs_source or recipe.source,
                 "best_metric": "the labels",
+                "early_stopping": "too few validation rows",
             }
         settled = replace(self, **values)
         sources = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from footwork.accelerator import compute_device, is_main_process, share_from_main
 from footwork.errors import ModelError
 from footwork.evaluation.splits import strata
+from footwork.files.folders import read_json, write_json
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.task import EncodedRows, LabelledData, Learner, logits_of
 from footwork.methods.head import LinearSolution, held_out_loss, solve
@@ -20,6 +22,7 @@ from footwork.training.job import LossFunction, balanced_weights, row_loss
 
 _SAMPLE, _BEGIN = 2000, 10_000
 """Training rows by which the reading is chosen, and by which a head begins."""
+_HEAD = "head.json"
 _WORDS = {
     "own": "what the model's own head reads",
     "first": "the state of the first token",
@@ -27,10 +30,11 @@ _WORDS = {
 }
 
 
-def solve_head(learner: Learner, rows: EncodedRows) -> tuple[int, str]:
+def solve_head(learner: Learner, rows: EncodedRows, run: Path) -> tuple[int, str]:
     """Choose what the output layer of `learner.model` reads, and solve it, in place.
 
-    Where the encoder is trained from there on, a random head would spoil it first.
+    Where the encoder is trained from there on, a random head would spoil it first. What was chosen
+    is kept in `run` for `resume_head`.
 
     Source: LP-FT, Kumar et al. 2022, section 3 (arXiv:2202.10054).
 
@@ -43,11 +47,27 @@ def solve_head(learner: Learner, rows: EncodedRows) -> tuple[int, str]:
     solution = known or solve_output(learner, rows)
     solution.put_into(learner.model.get_submodule(output_layer_name(learner.model)))
     only = learner.config.way.features_once
-    return solution.iterations, (
+    note = (
         f"The head {'' if only else 'begins solved on the frozen encoder: it '}reads "
         f"{_WORDS[reading]}; its penalty, C = {solution.strength:.2g}, was found by "
         "cross-validation on the training rows."
     )
+    if is_main_process():
+        write_json(run / _HEAD, {"reading": reading, "note": note})
+    return solution.iterations, note
+
+
+def resume_head(learner: Learner, run: Path) -> str | None:
+    """Let the output layer read what it did when a run began; its weights are the checkpoint's.
+
+    Returns the note of then, or None where there is no record, as in runs of older versions.
+    """
+    if not (run / _HEAD).exists():
+        return None
+    found = read_json(run / _HEAD)
+    if found.get("reading") not in READINGS or not let_head_read(learner.model, found["reading"]):
+        return None
+    return str(found["note"])
 
 
 def can_be_solved(learner: Learner) -> bool:
@@ -73,7 +93,7 @@ def solve_output(learner: Learner, rows: EncodedRows) -> LinearSolution:
     """
     config, data = learner.config, rows.data
     count, alone = len(data.splits["train"]), config.way.features_once
-    chosen = _drawn(count, count if alone else _BEGIN)
+    chosen = drawn(count, count if alone else _BEGIN)
     reader = FeatureReader(learner.model)
     features = logits_of(rows, reader, "train", config.mixed_precision, chosen)
     found = None
@@ -100,7 +120,7 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     if len(allowed) == 1:
         return allowed[0]
     count = len(data.splits["train"])
-    chosen = _drawn(count, _SAMPLE)
+    chosen = drawn(count, _SAMPLE)
     reader = FeatureReader(model, states=True)
     states = logits_of(rows, reader, "train", config.mixed_precision, chosen)
     order: list[str] = []
@@ -127,7 +147,7 @@ def choose_reading(learner: Learner, rows: EncodedRows) -> str:
     return next(reading for reading in order if let_head_read(model, reading))
 
 
-def _drawn(count: int, most: int) -> list[int]:
+def drawn(count: int, most: int) -> list[int]:
     """Rows, the same on every process: by chance, because labels may stand in a pattern."""
     rows = np.random.default_rng(0).choice(count, min(count, most), replace=False)
     return sorted(rows.tolist())

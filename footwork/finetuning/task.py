@@ -171,6 +171,8 @@ class EncodedRows(ABC):
     """
 
     noun: ClassVar[str] = "row"
+    varies = False
+    """Whether a training row is another one in every epoch."""
     solution: LinearSolution | None = None
     """The best output layer on what the pretrained model's reads, where it is known already."""
 
@@ -226,6 +228,18 @@ class EncodedRows(ABC):
         """What must be beaten on a split, by the names of `Task.rivals` and others."""
         return {}
 
+    def unpretrained(self, known: Sequence[int], asked: Sequence[int]) -> FloatArray | None:
+        """Logits, (R, C), of a linear model that was never pretrained, for some training rows.
+
+        Args:
+            known: Training rows to fit it on.
+            asked: Those to answer for.
+
+        Returns:
+            None where there is no such model.
+        """
+        return None
+
     @abstractmethod
     def question(self, split: str, rows: range) -> Any:
         """Some rows in what JSON can hold: what `Task.answer` is asked in a fresh process."""
@@ -236,6 +250,8 @@ class Task(ABC):
 
     application: ClassVar[str]
     """In the manifest, and the command's word."""
+    command: ClassVar[tuple[str, ...]] = ()
+    """Words of the command that fine-tunes."""
     kind: ClassVar[str]
     """Of the inputs: `text` or `image`, as transformers' pipelines, and the rates, call them."""
     noun: ClassVar[str] = "rows"

@@ -8,6 +8,7 @@ has succeeded.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ from footwork.files.folders import (
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.head import can_be_solved, loss_of, solve_head
+from footwork.finetuning.head import can_be_solved, loss_of, resume_head, solve_head
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
 from footwork.finetuning.task import (
@@ -54,7 +55,7 @@ from footwork.finetuning.task import (
     Task,
     logits_of,
 )
-from footwork.finetuning.validation import choosing_metric, few_rows_note, is_few, judged_rows
+from footwork.finetuning.validation import few_rows_note, is_few, judged_rows, settled_by_validation
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.checkpoints import model_commit, save_model
 from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
@@ -79,6 +80,7 @@ from footwork.training.run import (
     held,
     resumable,
 )
+from footwork.training.trunk import frozen_trunk
 
 PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
 
@@ -160,16 +162,21 @@ def train(
     began = time.monotonic()
     out, main = Path(out), is_main_process()
     notify = notify if main else lambda _: None
-    require_publishable(config, task.presets.get(config.model_id, config.model_id))
+    base = task.presets.get(config.model_id, config.model_id)
+    require_publishable(config, base)
     place = check_run(out, existing, (data_name(source), config.model_id))
     wanted = config.push_to_hub if main else None
     repository = None if wanted is None else writable_repository(wanted)
     config.require_divisible(number_of_processes())
     learner = plan(task, source, config, notify)
+    require_publishable(learner.config, base)
     task.audit(learner, notify)
-    identity: dict[str, Any] = {"kind": "training", "data": learner.data.sha256}
-    identity |= {"base_revision": learner.revision}
-    identity |= {"scale": learner.scale}  # checkpoints of older versions are in the user's unit
+    identity: dict[str, Any] = {
+        "kind": "training",
+        "data": learner.data.sha256,
+        "base_revision": learner.revision,
+        "scale": learner.scale,  # checkpoints of older versions are in the user's unit
+    }
     with held(place.run), resumable(place.run):
         resume = begin_run(place, learner.config.told() | identity, existing, notify)
         if repository:
@@ -338,7 +345,7 @@ def settle(
         recipe = task.recipe(config, model, rows)
         # Here, so that a run is not resumed elsewhere with other rounding.
         own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
-        own |= {"best_metric": config.best_metric or choosing_metric(data)}
+        own |= settled_by_validation(data, config)
     length = counted(rows, task.noun.removesuffix("s"))
     settled, sources, said = config.settled(data.task, recipe, length, own)
     return settled, sources, (said, *more) if said else more
@@ -357,12 +364,14 @@ def fit(
     if not method.has_model:
         return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
-    notes: tuple[str, ...] = ()
+    iterations, note = 0, None
     if can_be_solved(learner):
-        notify("computing the features of the frozen encoder, for the head")
-        iterations, note = solve_head(learner, rows)
-        notify(note)
-        notes = (note,)
+        note = resume_head(learner, run) if resume else None
+        if note is None:
+            notify("computing the features of the frozen encoder, for the head")
+            iterations, note = solve_head(learner, rows, run)
+            notify(note)
+    notes = (note,) if note else ()
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if not method.pretrained:  # then it is another model
         begin_output(data, config, model, kept=False)
@@ -388,8 +397,14 @@ def fit(
             pad=rows.pad,
             resting=partial(method.adaptation.resting, model),
         )
-        outcome = run_training(job, config, run, resume)
-    return model.to(device), replace(outcome, notes=notes)
+        steady = not rows.varies and not config.activation_checkpointing
+        bf16 = resolve_precision(precision, device) is torch.bfloat16
+        autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
+        with (
+            frozen_trunk(job, run, autocast) if steady else nullcontext((job, None)) as (job, said)
+        ):
+            outcome = run_training(job, config, run, resume)
+    return model.to(device), replace(outcome, notes=(*notes, *filter(None, [said])))
 
 
 def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[str, float]:

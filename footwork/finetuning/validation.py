@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from footwork.evaluation.metrics import PRIMARY_METRIC
 from footwork.evaluation.splits import FEW_ROWS
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.task import LabelledData
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+if TYPE_CHECKING:
+    from footwork.finetuning.task import LabelledData
 
 RARE = 4
 """A class is rare that has less than its even share divided by this."""
@@ -27,6 +31,14 @@ def choosing_metric(data: LabelledData) -> str:
         if counts.min() * len(counts) * RARE < counts.sum():
             return "macro_f1"
     return PRIMARY_METRIC[data.task]
+
+
+def settled_by_validation(data: LabelledData, config: FinetuningConfig) -> dict[str, Any]:
+    """Settings of a training in steps that hang on the validation rows."""
+    found: dict[str, Any] = {"best_metric": config.best_metric or choosing_metric(data)}
+    if is_few(data) and config.early_stopping == FinetuningConfig.early_stopping:
+        found["early_stopping"] = 0  # nothing is chosen by them
+    return found
 
 
 def is_few(data: LabelledData) -> bool:

@@ -197,9 +197,11 @@ def parameter_groups(
             their own.
     """
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    depth = number_of_layers(model)
+    # A layer that averages is a head, and learns at the head's rate.
+    averages = getattr(getattr(model, "config", None), "mean_layer", False)
+    depth = number_of_layers(model) - averages
     for name, parameter in trainable(model):
-        below_top, decays = depth - layer_of(name, depth), parameter.dim() > 1
+        below_top, decays = max(depth - layer_of(name, depth), 0), parameter.dim() > 1
         rate = learning_rate * layer_decay**below_top
         group = {"params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
         groups.setdefault((below_top, decays), group)["params"].append(parameter)

@@ -168,7 +168,7 @@ METHODS: dict[str, Method] = {
         rates={},
     ),
 }
-AUTO, USUAL, OF_FEW = "auto", "lora", "full"
+AUTO, USUAL, OF_FEW, SOLVED, UNPRETRAINED = "auto", "lora", "full", "head", "linear"
 FEW = 1000
 """Training rows, below which every weight is trained where nothing else is asked for. From 96
 questions (TREC, MiniLM) `full` came to .83 to .87, `lora` to .69 to .70; from 2,000 both to .96."""

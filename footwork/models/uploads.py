@@ -30,7 +30,7 @@ from footwork.errors import ConfigError, ModelError, error_text
 from footwork.files.folders import MANIFEST, read_json, sealed, write_json
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, is_local, public_document
-from footwork.methods.table import Method, adapter_in
+from footwork.methods.table import AUTO, Method, adapter_in
 from footwork.models.downloads import ask_hub
 from footwork.options import PublishConfig
 
@@ -40,6 +40,8 @@ _INSTEAD = "Or leave out --push-to-hub, and upload the folder later (hf upload)"
 
 def require_publishable(config: PublishConfig, base: str) -> None:
     """Refuse, before anybody is asked, what could not be pushed where something is to be.
+
+    Whether a method left open will publish an adapter the number of rows decides: ask again then.
 
     Raises:
         ConfigError: The name is no Hub repository, or an adapter's base, a model id or folder with
@@ -53,7 +55,7 @@ def require_publishable(config: PublishConfig, base: str) -> None:
         raise ConfigError(
             f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
         ) from error
-    if config.publishes_adapter:
+    if config.method != AUTO and config.publishes_adapter:
         _require_public_base(base, config.way)
 
 

@@ -66,7 +66,10 @@ MAY_CHANGE = frozenset(
 to stop, which the run itself may show to be too soon; and what else is compared."""
 RUNS = "runs"
 """Folder of a comparison's records and of the run that it is at."""
-_OWN_FILES = (SETTINGS, OUTCOME, "checkpoint-*", ".*", "pictures*", "features*", RUNS)
+_OWN_FILES = (
+    *(SETTINGS, OUTCOME, "checkpoint-*", ".*"),
+    *("pictures*", "features*", "head.json", "trunk.f32", RUNS),
+)
 """What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."
 

@@ -209,6 +209,7 @@ def _arguments(course: Course, folder: str, own: Mapping[str, Any]) -> TrainingA
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),  # or bf16 is refused where the CPU has it
         seed=course.seed,
         **own,
     )

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel, pipeline
 
 from footwork.inference.tokens import tokenize
+from footwork.methods.adaptation import parameter_groups
 from footwork.methods.head import STRENGTHS, held_out_loss, solve
 from footwork.models.pooling import FeatureReader, let_head_read
 from footwork.training.job import is_better, row_loss
@@ -97,6 +98,24 @@ def test_a_kind_that_knows_how_to_average_is_told_to() -> None:
     assert let_head_read(model, "mean")
     assert model.config.classifier_pooling == "mean"
     assert model.config.num_hidden_layers == 2
+
+
+def test_a_layer_that_averages_learns_at_the_rate_of_the_head() -> None:
+    model = build_toy_model("bert")
+    before = rates(model)
+    assert let_head_read(model, "mean")
+    after = rates(model)
+    layer = "bert.encoder.layer.2.output.dense.weight"
+    assert after.pop(layer) == after["classifier.weight"] == 1.0
+    assert {name: after[name] for name in before} == before
+    assert before["bert.encoder.layer.1.output.dense.weight"] == 1.0
+    assert before["bert.encoder.layer.0.output.dense.weight"] == 0.5
+
+
+def rates(model: Any) -> dict[str, float]:
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, 1.0, 0.0, 0.5)
+    return {names[each]: group["lr"] for group in groups for each in group["params"]}
 
 
 def problem(rows: int = 300, noise: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, Any]:

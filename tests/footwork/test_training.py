@@ -15,8 +15,7 @@ import torch
 
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.options import LoopConfig
-from footwork.training import loop
-from footwork.training import loop as training_loop
+from footwork.training import callbacks, loop
 from footwork.training import run as training_run
 from footwork.training.job import FILLER, LengthBuckets
 from footwork.training.run import TrainingOutcome, checkpoints, newest_checkpoint
@@ -302,7 +301,7 @@ def test_a_long_training_is_judged_at_even_distances_and_resumed_within(
         os.kill(os.getpid(), signal.SIGINT)
         return output
 
-    monkeypatch.setattr(training_loop, "EVALUATIONS", 2)
+    monkeypatch.setattr(loop, "EVALUATIONS", 2)
     model, expected = train_toy(tmp_path / "a", num_epochs=5)
     judged = [entry["step"] for entry in expected.history if "eval_loss" in entry]
     assert judged == [18, 30]
@@ -321,7 +320,7 @@ def test_how_long_a_long_training_takes_is_said_after_a_few_steps(
     notes: list[str] = []
     train_toy(tmp_path / "a", notes=notes)
     assert not any("a step" in note for note in notes)
-    monkeypatch.setattr(training_loop, "LONG", 0.0)
+    monkeypatch.setattr(callbacks, "LONG", 0.0)
     train_toy(tmp_path / "b", notes=notes)
     said = [note for note in notes if "a step" in note]
     assert len(said) == 1

@@ -100,12 +100,14 @@ def test_an_adapter_whose_base_is_here_alone_is_not_pushed(
 def test_what_cannot_be_pushed_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
     for local in ("tiny", str(tmp_path)):
         with pytest.raises(ConfigError, match="add --merge"):
-            require_publishable(TrainConfig(push_to_hub="owner/name"), local)
+            require_publishable(TrainConfig(push_to_hub="owner/name", method="lora"), local)
         with pytest.raises(ConfigError, match="add --merge"):
-            require_publishable(FinetuneConfig(push_to_hub="owner/name"), local)
+            require_publishable(FinetuneConfig(push_to_hub="owner/name", method="lora"), local)
         require_publishable(TrainConfig(push_to_hub="owner/name", merge=True), local)
         require_publishable(TrainConfig(push_to_hub="owner/name", method="full"), local)
         require_publishable(TrainConfig(), local)
+        # What a method left open will publish, the number of rows says.
+        require_publishable(TrainConfig(push_to_hub="owner/name"), local)
     for public in ("gpt2", "microsoft/deberta-v3-base"):
         require_publishable(TrainConfig(push_to_hub="owner/name"), public)
     with pytest.raises(ConfigError, match="must be a Hub repository"):

@@ -12,6 +12,7 @@ import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.finetuning.merge import merge_adapter
+from footwork.models.pooling import let_head_read
 from scripts.benchmarks.training import Course, train_with_footwork
 from tests.models import build_adapter, build_base, build_classifier, build_tokenizer
 from tests.runs import train_here
@@ -34,6 +35,18 @@ def base(tmp_path: Path) -> str:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return sentiment_table(tmp_path / "data.csv", 40)
+
+
+def test_nothing_is_announced_that_too_few_validation_rows_decide(
+    data: Path, base: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    config = TrainConfig(model_id=base, method="full", max_steps=2, learning_rate=1e-3)
+    done = train_here(data, tmp_path / "out", config, notify=said.append)
+    assert not [text for text in said if "bring nothing better" in text or "at most" in text]
+    assert done.manifest["config"]["early_stopping"] == 0
+    assert done.manifest["config_sources"]["early_stopping"] == "too few validation rows"
+    assert any("too few to choose by" in note for note in done.notes)
 
 
 def test_the_base_of_tiny_is_named_so_that_any_machine_finds_it(data: Path, tmp_path: Path) -> None:
@@ -220,6 +233,30 @@ def test_a_run_over_labels_in_another_order_is_resumed_with_them(
     texts = [text for text, _ in sentiment_rows(8)]
     whole, cut = (TextClassifier.load(tmp_path / name).logits(texts) for name in ("whole", "cut"))
     np.testing.assert_array_equal(whole, cut)
+
+
+def test_a_resumed_run_reads_what_it_read_when_it_began(
+    data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from footwork.finetuning import head
+
+    config = TrainConfig(model_id=base, method="full", **LEARNS | {"learning_rate": 5e-5})
+    monkeypatch.setattr(head, "choose_reading", _reads_the_mean)
+    whole = train_here(data, tmp_path / "whole", config)
+    with stopped_before_writing():
+        train(data, tmp_path / "cut", config)
+    monkeypatch.setattr(head, "choose_reading", None)  # chosen anew it might fall otherwise
+    cut = train_here(data, tmp_path / "cut", config, existing="resume")
+    assert [note for note in whole.notes if "the mean over the tokens" in note]
+    assert cut.notes == whole.notes
+    texts = [text for text, _ in sentiment_rows(8)]
+    answers = [TextClassifier.load(tmp_path / name).logits(texts) for name in ("whole", "cut")]
+    np.testing.assert_array_equal(*answers)
+
+
+def _reads_the_mean(learner: Any, _: Any) -> str:
+    assert let_head_read(learner.model, "mean")
+    return "mean"
 
 
 def test_a_classifier_of_other_labels_gives_its_encoder_alone(data: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from footwork.errors import ConfigError, HubUnreachable
 from footwork.evaluation.text import WIDTH, aligned, display_width, duration, shorten
 from footwork.files.faults import counted, shortened
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.validation import settled_by_validation
 from footwork.inference.tokens import room_for_texts
 from footwork.methods.table import recipe_for
 from footwork.tables.labels import REGRESSION
@@ -106,7 +107,7 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
     recipe = None if rates is None else recipe_for(rates, size, rows, batch)
     room_for_texts(model.vocabulary.tokenizer, config.max_length)
     own, cut = config.within(model.size.positions)
-    own |= {"mixed_precision": precision}
+    own |= {"mixed_precision": precision} | settled_by_validation(labelled, config)
     settled, _, how = config.settled(labelled.task, recipe, counted(rows, "row"), own)
     labelled = replace(labelled, notes=(*labelled.notes, *said, *why, str(how), *cut))
     return audit_data(labelled, model.vocabulary, settled.max_length, (model.size, settled))

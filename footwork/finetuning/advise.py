@@ -1,0 +1,260 @@
+"""Which method for these rows: how many there are, and how near the pretraining is, both measured.
+
+Of at most `SAMPLE` training rows the frozen encoder is asked once what it says of each. Heads are
+solved from growing parts of them (are the rows enough?), beside a linear model that was never
+pretrained and beside a head on the same encoder with random weights (what is the pretraining worth
+here?). Fine-tuning itself is not tried: `compare` does that.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from footwork.accelerator import compute_device
+from footwork.arrays import FloatArray, IntArray
+from footwork.errors import ConfigError, DataError
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.metrics import Interval
+from footwork.evaluation.result import evaluate_logits
+from footwork.evaluation.splits import strata
+from footwork.evaluation.text import number
+from footwork.files.faults import counted
+from footwork.files.paths import shell_word
+from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.head import choose_reading, drawn, loss_of
+from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_of
+from footwork.finetuning.train import plan, settle
+from footwork.methods.adaptation import SCRATCH
+from footwork.methods.head import solve
+from footwork.methods.table import AUTO, FEW, METHODS, OF_FEW, SOLVED, UNPRETRAINED
+from footwork.models.pooling import FeatureReader
+from footwork.options import LOWER_IS_BETTER
+from footwork.tables.held import data_name
+
+SAMPLE, FRESH_SAMPLE = 2000, 1000
+"""Training rows that the encoder is asked about, and of those the ones that random weights are."""
+FOLDS = 5
+PARTS = (1 / 8, 1 / 4, 1 / 2, 1.0)
+"""Of the rows to learn from: the points of the learning curve."""
+LEAST = 20
+"""Rows, below which nothing can be told."""
+POINT = 0.01
+"""What counts as a gain, and what no method can win where less is left to win."""
+_WORDS = {
+    "head": "a head on the frozen encoder",
+    "linear": "a linear model without pretraining",
+    "random": "a head on random weights",
+}
+
+Answer = Callable[[IntArray, IntArray], FloatArray]
+"""Places in the sample to learn from, and places to answer for, to logits (R, C) of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """A method for some rows, and what was measured to choose it."""
+
+    rows: int
+    """To train on."""
+    metric: str
+    scores: dict[str, Interval]
+    """On left-out rows: of a head on the frozen encoder (`head`), of a linear model without any
+    pretraining (`linear`; none of images), of a head on the encoder's random weights (`random`)."""
+    curve: tuple[tuple[int, float], ...]
+    """Rows → what the first reaches when solved from so many."""
+    method: str
+    learning_rate: float | None
+    """None, as for the epochs, where nothing is trained in steps."""
+    num_epochs: float | None
+    reasons: tuple[str, str, str]
+    """Of size, of likeness, and of the choice."""
+    command: str
+
+    def to_text(self) -> str:
+        """For people."""
+        lines = ["On left-out rows", ""]
+        for name, value in self.scores.items():
+            ends = f"[{number(value.low)}, {number(value.high)}]"
+            lines.append(f"  {_WORDS[name]:<36}{self.metric} {number(value.value)} {ends}")
+        curve = ", ".join(f"{number(score)} from {rows:,}" for rows, score in self.curve)
+        lines += [f"  {'the first, by rows':<36}{curve}", "", *self.reasons, "", self.command]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold."""
+        scores = {name: value.to_dict() for name, value in self.scores.items()}
+        return {**asdict(self), "scores": scores}
+
+
+def advise(
+    task: Task, source: Any, config: FinetuningConfig, *, notify: Notify = lambda _: None
+) -> Advice:
+    """Find the method for some rows.
+
+    Args:
+        task: What the application brings.
+        source: The rows, as the task reads them.
+        config: Every setting; its method is left open.
+        notify: Takes progress and warnings, one text each.
+
+    Raises:
+        ConfigError: A setting is wrong, or a method is named.
+        DataError: The rows cannot be read, or are too few.
+        ModelError: The model cannot be loaded, or has no head that can be solved.
+    """
+    if config.method != AUTO:
+        raise ConfigError(
+            f"`method` is what is to be found out, got {config.method}. Leave it out; `compare` "
+            "measures methods beside each other."
+        )
+    learner = plan(task, source, replace(config, method=SOLVED), lambda _: None)
+    data, count = learner.data, len(learner.data.splits["train"])
+    if count < LEAST:
+        raise DataError(
+            f"{counted(count, 'row')} to train on {'is' if count == 1 else 'are'} too few to "
+            f"measure anything by: at least {LEAST} are needed."
+        )
+    settled, _, _ = settle(task, data, config.chosen(count)[0], learner.preparation, learner.model)
+    notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
+    with tempfile.TemporaryDirectory() as run:
+        scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
+    method, reasons = _reasons(scores, curve, metric, settled)
+    of_steps = method == settled.method and settled.way.rates
+    words = [*task.command, shell_word(data_name(source)), "OUT", "--method", method]
+    if METHODS[method].has_model:
+        words += ["--model", shell_word(config.model_id)]
+    return Advice(
+        rows=count,
+        metric=metric,
+        scores=scores,
+        curve=curve,
+        method=method,
+        learning_rate=settled.learning_rate if of_steps else None,
+        num_epochs=settled.num_epochs if of_steps else None,
+        reasons=reasons,
+        command=" ".join(words),
+    )
+
+
+def _measured(
+    learner: Learner, rows: EncodedRows, notify: Notify
+) -> tuple[dict[str, Interval], tuple[tuple[int, float], ...], str]:
+    """`Advice.scores`, `Advice.curve`, and their metric."""
+    data = rows.data
+    chosen = drawn(len(data.splits["train"]), SAMPLE)
+    targets, place = data.splits["train"].targets[chosen], np.array(chosen)
+    judge = partial(evaluate_logits, data.task, data.labels, given=GivenCalibration())
+    learner.model.to(compute_device())
+    choose_reading(learner, rows)
+    head = _head_on(learner, rows, learner.model, chosen)
+    notify("solving heads on growing parts of them")
+    learned = [round(len(chosen) * (1 - 1 / FOLDS) * part) for part in PARTS]
+    reached = [judge(targets, _left_out(targets, data.task, head, part)) for part in PARTS]
+    metric = reached[-1].primary_metric
+    found = {"head": reached[-1]}
+    if rows.unpretrained(chosen[:2], chosen[:1]) is not None:
+        notify("fitting linear models on them")
+
+        def linear(known: IntArray, asked: IntArray) -> Any:
+            return rows.unpretrained(place[known].tolist(), place[asked].tolist())
+
+        found["linear"] = judge(targets, _left_out(targets, data.task, linear, 1.0))
+    few = chosen[:: -(-len(chosen) // FRESH_SAMPLE)]
+    notify(f"asking the same encoder with random weights about {len(few):,}")
+    fresh = SCRATCH.adapt(learner.model, learner.config, "", None).to(compute_device())
+    of_few = data.splits["train"].targets[few]
+    logits = _left_out(of_few, data.task, _head_on(learner, rows, fresh, few), 1.0)
+    found["random"] = judge(of_few, logits)
+    scores = {name: value for name, each in found.items() if (value := each.metrics[metric])}
+    curve = [
+        (count, value.value)
+        for count, each in zip(learned, reached, strict=True)
+        if (value := each.metrics[metric])
+    ]
+    return scores, tuple(curve), metric
+
+
+def _head_on(learner: Learner, rows: EncodedRows, model: Any, chosen: Sequence[int]) -> Answer:
+    """Solves a head on what the output layer of a model reads of some training rows."""
+    precision = learner.config.mixed_precision
+    features = torch.from_numpy(logits_of(rows, FeatureReader(model), "train", precision, chosen))
+    targets = learner.data.splits["train"].targets[chosen]
+    wanted, loss = torch.from_numpy(learner.learned(targets)), loss_of(learner.config, learner.data)
+    classes = max(len(learner.data.labels), 1)
+    mean, spread = learner.scale or (0.0, 1.0)
+
+    def answer(known: IntArray, asked: IntArray) -> FloatArray:
+        alike = strata(targets[known], learner.data.task)
+        head = solve(features[known], wanted[known], classes, loss, alike)
+        logits: FloatArray = (features[asked] @ head.weight.T + head.bias).numpy()
+        return logits * np.float32(spread) + np.float32(mean)
+
+    return answer
+
+
+def _left_out(targets: NDArray[Any], task: str, answer: Answer, part: float) -> FloatArray:
+    """Logits of all rows, each by what learned from a part of the other folds."""
+    order = np.random.default_rng(0).permutation(len(targets))
+    order = order[np.argsort(strata(targets, task)[order], kind="stable")]
+    fold = np.empty(len(targets), np.int64)
+    fold[order] = np.arange(len(targets)) % FOLDS
+    answers: list[tuple[IntArray, FloatArray]] = []
+    for out in range(FOLDS):
+        known = order[fold[order] != out]
+        known = known[np.linspace(0, len(known) - 1, max(2, round(part * len(known)))).astype(int)]
+        asked = np.flatnonzero(fold == out)
+        answers.append((asked, answer(known, asked)))
+    logits = np.empty((len(targets), answers[0][1].shape[1]), np.float32)
+    for asked, said in answers:
+        logits[asked] = said
+    return logits
+
+
+def _reasons(
+    scores: dict[str, Interval],
+    curve: tuple[tuple[int, float], ...],
+    metric: str,
+    usual: FinetuningConfig,
+) -> tuple[str, tuple[str, str, str]]:
+    """The method, and three sentences: of size, of likeness, and of the choice.
+
+    Where the best of what costs seconds leaves less than a point, nothing more can be won.
+    """
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    head, others = scores["head"], {n: value for n, value in scores.items() if n != "head"}
+    (before, less), (rows, reached) = curve[-2:]
+    gain = sign * (reached - less)
+    size = (
+        f"Size: from {before:,} to {rows:,} rows the head on the frozen encoder gains "
+        f"{number(gain)} of {metric}, so more rows would {'' if gain >= POINT else 'hardly '}help."
+    )
+    above = {name: sign * (head.value - value.value) for name, value in others.items()}
+    sure = {n: above[n] > 0 and not head.overlaps(value) for n, value in others.items()}
+    beside = " and ".join(
+        f"{number(abs(by))} {'above' if by >= 0 else 'below'} {_WORDS[name]}"
+        for name, by in above.items()
+    )
+    near = "near" if all(sure.values()) else "some way from" if any(sure.values()) else "far from"
+    likeness = f"Likeness: it is {beside}: what the model was pretrained on is {near} these rows."
+    left = {name: 1 - value.value for name, value in scores.items()} if sign > 0 else {}
+    if left.get("linear", 1) < POINT:
+        method, why = UNPRETRAINED, "it leaves less than a point to win"
+    elif left.get("head", 1) < POINT:
+        method, why = SOLVED, "it leaves less than a point to win"
+    elif not any(sure.values()) and above.get("linear", 0) < 0:
+        method, why = UNPRETRAINED, "the pretraining does not help here"
+    else:
+        method = usual.method
+        few = "below" if method == OF_FEW else "from"
+        why = f"rate {usual.learning_rate:g}, {usual.num_epochs:g} epochs; {few} {FEW:,} rows it "
+        why += "did best on other data (docs/methods.md), and `compare` tries it on these"
+    return method, (size, likeness, f"Choice: {method}, for {why}.")

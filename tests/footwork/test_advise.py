@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from footwork.errors import ConfigError, DataError
+from footwork.evaluation.metrics import Interval
+from footwork.finetuning.advise import _reasons
+from tests.runs import run_here
+from tests.tables import sentiment_table, write_table
+from textclf import TrainConfig, advise
+
+SETTLED = TrainConfig(method="lora", learning_rate=1e-4, num_epochs=3)
+GROWING = ((100, 0.6), (200, 0.7))
+
+
+def around(value: float, spread: float = 0.02) -> Interval:
+    return Interval(value, value - spread, value + spread)
+
+
+@pytest.mark.parametrize(
+    ("scores", "method", "why"),
+    [
+        ({"head": 0.995, "linear": 0.9, "random": 0.5}, "head", "less than a point"),
+        ({"head": 0.9, "linear": 0.995, "random": 0.5}, "linear", "less than a point"),
+        ({"head": 0.6, "linear": 0.8, "random": 0.6}, "linear", "does not help here"),
+        ({"head": 0.8, "linear": 0.7, "random": 0.5}, "lora", "rate 0.0001, 3 epochs"),
+        ({"head": 0.8, "random": 0.5}, "lora", "docs/methods.md"),
+    ],
+)
+def test_the_choice_follows_from_what_was_measured(
+    scores: dict[str, float], method: str, why: str
+) -> None:
+    intervals = {name: around(value) for name, value in scores.items()}
+    chosen, (_, likeness, choice) = _reasons(intervals, GROWING, "accuracy", SETTLED)
+    assert chosen == method
+    assert choice.startswith(f"Choice: {method}, for ")
+    assert why in choice
+    sure = all(scores["head"] - other > 0.05 for name, other in scores.items() if name != "head")
+    assert ("is near these rows" in likeness) == sure
+
+
+@pytest.mark.parametrize(
+    ("metric", "curve", "helps"),
+    [
+        ("accuracy", GROWING, True),
+        ("accuracy", ((100, 0.7), (200, 0.705)), False),
+        ("mae", ((100, 3.0), (200, 2.0)), True),
+        ("mae", ((100, 2.0), (200, 3.0)), False),
+    ],
+)
+def test_more_rows_help_where_twice_as_many_did(
+    metric: str, curve: tuple[tuple[int, float], ...], helps: bool
+) -> None:
+    scores = {"head": around(0.7), "random": around(0.5)}
+    _, (size, _, _) = _reasons(scores, curve, metric, SETTLED)
+    assert ("would help" in size) == helps
+    assert ("would hardly help" in size) != helps
+
+
+def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
+    table = sentiment_table(tmp_path / "easy.csv", 150)
+    found = advise(table, TrainConfig(model_id="tiny"))
+    assert found.rows < 150
+    assert found.method == "linear"
+    assert found.command == f"footwork textclf train {table} OUT --method linear"
+    assert found.scores["linear"].value > 0.99
+    assert set(found.scores) == {"head", "linear", "random"}
+    assert [rows for rows, _ in found.curve] == sorted(rows for rows, _ in found.curve)
+    assert len(found.curve) == 4
+    again = run_here("advise", table, "--model", "tiny", "--json")
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["scores"]["linear"]["value"] == found.scores["linear"].value
+    assert not list(tmp_path.glob("*training*"))
+
+
+def test_labels_by_chance_are_helped_by_nothing(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [
+        (f"{first} {second}", str(label))
+        for first, second, label in random.integers(0, (900, 900, 2), (120, 3)).tolist()
+    ]
+    table = write_table(tmp_path / "noise.csv", rows, ("text", "label"))
+    found = advise(table, TrainConfig(model_id="tiny", label_column="label"))
+    assert "near these rows" not in found.reasons[1]
+
+
+def test_what_cannot_be_advised_on_is_refused(tmp_path: Path) -> None:
+    table = sentiment_table(tmp_path / "data.csv", 16)
+    with pytest.raises(ConfigError, match="`method` is what is to be found out, got full"):
+        advise(table, TrainConfig(model_id="tiny", method="full"))
+    with pytest.raises(DataError, match=r"rows to train on are too few .* at least 20"):
+        advise(table, TrainConfig(model_id="tiny"))

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections import namedtuple
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from footwork.options import LoopConfig
+from footwork.training import trunk as trunk_module
+from footwork.training.loop import run_training
+from footwork.training.trunk import frozen_trunk, trunk_of
+from tests.dual_encoders import SIDE
+from tests.toy_training import ROWS, build_toy_model, toy_job
+from tests.zeroshot.image_towers import build_tower
+
+SETTINGS = {"num_epochs": 3, "learning_rate": 1e-3, "batch_size": 8, "best_metric": "accuracy"}
+
+
+def upper_half(family: str) -> Any:
+    """A classifier of two layers without dropout, of which the upper one and the head train."""
+    model = build_toy_model(family)
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        if hasattr(part, "dropout_prob"):
+            part.dropout_prob = 0.0
+    stack, _ = trunk_of(model)
+    model.base_model.requires_grad_(False)
+    stack[1].requires_grad_(True)
+    return model
+
+
+def trained(family: str, run: Path, *, remembered: bool) -> tuple[Any, int, str | None]:
+    """The model, how often its frozen layer ran, and what was said."""
+    model = upper_half(family)
+    job, calls = toy_job(model, family), [0]
+    config = LoopConfig(**SETTINGS, mixed_precision="float32")
+    # What measures runs the whole model, and is not counted.
+    job = replace(job, measure=lambda _: {"loss": 1.0, "accuracy": 0.5})
+    trunk_of(model)[0][0].attention.register_forward_hook(
+        lambda *_: calls.__setitem__(0, calls[0] + 1)
+    )
+    run.mkdir()
+    kept = frozen_trunk(job, run, nullcontext) if remembered else nullcontext((job, None))
+    with kept as (job, said):
+        run_training(job, config, run, None)
+        assert (run / "trunk.f32").exists() == remembered
+    assert not (run / "trunk.f32").exists()
+    return model, calls[0], said
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_a_frozen_trunk_runs_once_and_changes_nothing(family: str, tmp_path: Path) -> None:
+    usual, often, _ = trained(family, tmp_path / "usual", remembered=False)
+    model, once, said = trained(family, tmp_path / "once", remembered=True)
+    assert (often, once) == (18, 1 + 2)  # to see its shape; 45 rows, 32 at a time
+    assert said == "The lowest 1 layer of 2, frozen, ran once, without dropout."
+    batch = toy_job(model, family).batch(range(ROWS), 0)
+    before, *after = (
+        each.eval()(**batch).logits for each in (build_toy_model(family), usual, model)
+    )
+    torch.testing.assert_close(*after, atol=1e-4, rtol=0)
+    assert (after[0] - before).abs().max() > 0.1
+    assert not any("forward" in vars(layer) for layer in trunk_of(model)[0])
+
+
+def test_what_trains_below_leaves_no_trunk(tmp_path: Path) -> None:
+    model = upper_half("bert")
+    model.base_model.embeddings.LayerNorm.requires_grad_(True)
+    job = toy_job(model, "bert")
+    with frozen_trunk(job, tmp_path, nullcontext) as (same, said):
+        assert same is job
+        assert said is None
+    assert trunk_of(build_toy_model("bert"))[1] == 0
+
+
+def test_without_room_every_epoch_runs_the_whole_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(trunk_module.shutil, "disk_usage", lambda _: usage(9, 9, 9))
+    job = toy_job(upper_half("bert"), "bert")
+    with frozen_trunk(job, tmp_path, nullcontext) as (same, said):
+        assert same is job
+        assert said == "The frozen layers run in every epoch: the disk has no room for more."
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", ["resnet", "efficientnet", "vit", "clip"])
+def test_image_towers_have_trunks(family: str, tmp_path: Path) -> None:
+    model = image_classifier(family, tmp_path).eval()
+    stack, _ = trunk_of(model)
+    model.requires_grad_(False)
+    stack[-1].requires_grad_(True)
+    pixels = torch.randn(5, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    job = replace(
+        toy_job(build_toy_model("bert"), "bert"),
+        model=model,
+        batch=lambda rows, _: {"pixel_values": pixels[list(rows)]},
+        lengths=[1] * 5,
+        pad=None,
+    )
+    with torch.inference_mode():
+        whole = model(pixel_values=pixels).logits
+        with frozen_trunk(job, tmp_path, nullcontext) as (fed, said):
+            assert said is not None
+            batch = fed.batch([3, 1], 7)
+            unseen = {**batch, "pixel_values": torch.zeros(2, 3, SIDE, SIDE)}
+            torch.testing.assert_close(model(**unseen).logits, whole[[3, 1]], atol=1e-5, rtol=0)
+
+
+def image_classifier(family: str, folder: Path) -> Any:
+    from transformers import AutoModelForImageClassification, EfficientNetConfig
+
+    if family == "efficientnet":
+        shape = EfficientNetConfig(image_size=SIDE, width_coefficient=0.2, depth_coefficient=0.2)
+        shape.hidden_dim = 256
+        return AutoModelForImageClassification.from_config(shape)
+    tower = build_tower(folder / "tower", family)
+    return AutoModelForImageClassification.from_pretrained(tower)
