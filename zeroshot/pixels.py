@@ -251,6 +251,7 @@ class DecodedImages(EncodedRows):
         """With the augmentation of its method, by its seed; its head is solved for itself."""
         config, other = cast("FinetuneConfig", learner.config), copy(self)
         other._seed, other._augment, other.solution = config.seed, config.augmentation, None
+        other.varies = other._augment != "none"
         return other
 
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
