@@ -13,7 +13,7 @@ from transformers.masking_utils import sdpa_mask
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 
 from footwork.methods.insertion import Insertion, run_once
-from footwork.models.deberta import prefixed
+from footwork.models.deberta import accelerate_attention, prefixed
 
 USUAL, HEARD, PREFIXED = "sdpa", "footwork_heard", "footwork_prefixed"
 """Names of attention functions: that of transformers, one that notes shapes, and ours."""
@@ -85,6 +85,7 @@ class Prefixes(Insertion):
     def insert(self, model: Any, name: str, known: tuple[int, int, int], size: int) -> None:
         """Beside what the attention has."""
         _reroute(model, USUAL, PREFIXED)
+        accelerate_attention(model.get_submodule(name))  # that of transformers knows no prefix
         model.get_submodule(name).learned_prefix = Prefix(known, size)
 
 

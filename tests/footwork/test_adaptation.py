@@ -182,6 +182,7 @@ TRIED += [(method, family) for method in OF_PEFT for family in ("deberta-v2", "r
 OF_TEXTS = [name for name, method in METHODS.items() if method.texts_alone]
 REFUSED = {
     ("bitfit", "modernbert"): "ModernBertForSequenceClassification has no biases to train",
+    **{(m, f): "has no " for m in ("adapter", "prefix") for f in ("resnet", "efficientnet")},
     **{(name, family): "has no embeddings of tokens" for name in OF_TEXTS for family in TOWERS},
     **{
         (name, "resnet"): "ResNetForImageClassification has convolutions, which peft cannot adapt"
@@ -291,6 +292,7 @@ def test_what_a_method_trains_is_resumed_saved_and_merged_to_the_last_bit(
         torch.testing.assert_close(weight, trainable_weights(model)[name], rtol=0, atol=0)
 
     given = answers(model)
+    (tmp_path / "out").mkdir()
     save_model(tmp_path / "out", model)
     texts = AutoModelForSequenceClassification, AutoModelForImageClassification
     load = load_adapter if adapter_in(tmp_path / "out") else load_complete

@@ -26,7 +26,7 @@ from footwork.inference.frozen import frozen_model
 from footwork.methods.adaptation import head_names, trainable
 from footwork.methods.bottleneck import BOTTLENECKS, Bottleneck
 from footwork.methods.prefix import PREFIXES, Prefix
-from footwork.methods.table import METHODS, AdaptationConfig
+from footwork.methods.table import METHODS, AdaptationConfig, methods_where
 from footwork.models.checkpoints import load_adapter, load_classifier, load_shape, save_model
 from footwork.models.deberta import accelerate_attention
 from footwork.models.image_classifiers import load_image_classifier, load_image_shape
@@ -217,7 +217,7 @@ def test_what_a_model_cannot_take_is_refused_with_what_is_possible(
     method: str, tmp_path: Path
 ) -> None:
     way, config = WAYS[method], AdaptationConfig(method=method)
-    possible = "Use --method full, head, gradual or scratch"
+    possible = f"Use --method {methods_where(lambda each: each.adapter is None)}"
     resnet = load_image_shape(str(build(tmp_path / "resnet", "resnet")))
     with pytest.raises(ModelError, match=f"^ResNetForImageClassification has no .*{possible}"):
         way.require(resnet, config)
