@@ -205,6 +205,12 @@ class LoopConfig:
         self.require_settled()
         return self.num_epochs or 0.0
 
+    def steps_over(self, rows: int) -> int:
+        """Optimizer steps on so many rows, once the recipe's are filled in."""
+        return self.max_steps or math.ceil(
+            self.epochs_over(rows) * math.ceil(rows / self.batch_size)
+        )
+
     def require_settled(self) -> None:
         """Refuse, as a mistake of the caller's, a configuration that leaves something open.
 

@@ -35,7 +35,7 @@ class Keeper(TrainerCallback):
         self.order, self.notify = trainer.order, trainer.job.notify
         self.epochs_between = trainer.epochs_between
         self.caught, self.resume, self.saved = caught, resume, time.monotonic()
-        self.judged_rows = trainer.job.judged_rows
+        self.judged_rows, self.stepped = trainer.job.judged_rows, trainer.job.stepped
 
     def on_train_begin(
         self,
@@ -55,6 +55,12 @@ class Keeper(TrainerCallback):
     ) -> None:
         """Choose the epoch's order: accelerate's wrappers hide the sampler from the trainer."""
         self.order.epoch = int(state.epoch or 0)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Let the method look at the update and its gradients."""
+        self.stepped(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

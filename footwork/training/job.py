@@ -50,6 +50,10 @@ class TrainingJob:
     """Takes progress and warnings, one line each."""
     resting: Callable[[int], Sequence[nn.Parameter]] = lambda _: ()
     """Parameters that an epoch, counted from 0, leaves as they are: no gradient, no decay."""
+    penalty: Callable[[], torch.Tensor | None] = lambda: None
+    """What a step adds to the mean loss of its rows."""
+    stepped: Callable[[int], None] = lambda _: None
+    """Called after each update, counted from 0, while its gradients are there."""
 
 
 class LengthBuckets(torch.utils.data.Sampler[int]):

@@ -125,7 +125,7 @@ class GuardedTrainer(Trainer):
         self.order = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=world > 1)
         self.rows = JobRows(job, self.order)
         batches = math.ceil(len(self.rows) / config.batch_size)
-        steps = config.max_steps or math.ceil((config.num_epochs or 0) * batches)
+        steps = config.steps_over(len(self.rows))
         self.epochs_between = math.ceil(steps / batches / EVALUATIONS)
         super().__init__(
             model=job.model,
@@ -303,6 +303,10 @@ class GuardedTrainer(Trainer):
                 loss = (self.job.loss(logits, labels) * weight).sum() / total
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()
+        if (penalty := self.job.penalty()) is not None:
+            penalty = penalty / self.args.world_size  # gradients and losses are added up
+            self.accelerator.backward(penalty)
+            loss_sum += penalty.detach()
         return loss_sum
 
     def _summed_gradients(self, resting: Sequence[nn.Parameter]) -> list[torch.Tensor]:

@@ -356,10 +356,15 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
 
 
 def trainable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every parameter that training moves, by name, as views; buffers that it moves as well."""
+    """Every parameter that training moves, by name, as views; buffers that it moves as well.
+
+    These are those of norms, and of methods (`Adaptation.begin`).
+    """
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     running = {
-        n: b for n, b in model.named_buffers() if n.endswith(("running_mean", "running_var"))
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if name.rpartition(".")[2].startswith("running_")
     }
     return {name: tensor.contiguous() for name, tensor in {**weights, **running}.items()}
 
