@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from footwork.accelerator import (
     compute_device,
@@ -32,6 +31,7 @@ from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.decision import rule_of
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.evaluation.text import aligned
 from footwork.files.faults import counted
 from footwork.files.folders import (
     MANIFEST,
@@ -43,6 +43,12 @@ from footwork.files.folders import (
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.domains import (
+    Domains,
+    judge_domains,
+    require_domains,
+    with_target,
+)
 from footwork.finetuning.head import can_be_solved, loss_of, resume_head, solve_head
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
@@ -68,6 +74,7 @@ from footwork.models.uploads import (
 )
 from footwork.tables.held import data_name
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
+from footwork.training.domains import adversarial
 from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
@@ -78,6 +85,7 @@ from footwork.training.run import (
     begin_run,
     check_run,
     held,
+    newest_checkpoint,
     resumable,
 )
 from footwork.training.trunk import frozen_trunk
@@ -101,6 +109,8 @@ class TrainedRun:
     """What the user should know, one sentence each."""
     skipped: tuple[Any, ...]
     """Rows that were left out, with a reason each."""
+    domains: Domains | None = None
+    """What an adaptation to a target was worth."""
     repository: str | None = None
     """On the Hub, where it was pushed."""
     address: str | None = None
@@ -123,9 +133,13 @@ class TrainedRun:
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
         method = self.manifest["method"]
         said = [*verdicts(self.task, method, self.evaluation, self.baselines)]
-        weak = caveat(split, method, self.evaluation)
+        weak = caveat(split, self.manifest, self.evaluation)
         said += [*filter(None, [weak]), cost_line(self.manifest["cost"])]
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
+        if self.domains:
+            said = [*self.domains.sentences()]
+            lines += ["", "to the target", *aligned(self.domains.table()), ""]
+            lines += [line.replace("**", "").replace("`", "") for line in said]
         where = f", and at {self.address}" if self.address else ""
         used = shell_word(self.repository or self.folder)
         command = self.task.words(self.manifest).predict.replace(PLACE, used)
@@ -164,15 +178,19 @@ def train(
     notify = notify if main else lambda _: None
     base = task.presets.get(config.model_id, config.model_id)
     require_publishable(config, base)
-    place = check_run(out, existing, (data_name(source), config.model_id))
+    place = check_run(out, existing, (data_name(source), config.model_id, config.target))
     wanted = config.push_to_hub if main else None
     repository = None if wanted is None else writable_repository(wanted)
     config.require_divisible(number_of_processes())
     learner = plan(task, source, config, notify)
     require_publishable(learner.config, base)
     task.audit(learner, notify)
-    identity: dict[str, Any] = {"data": learner.data.sha256, "base_revision": learner.revision}
-    identity |= {"scale": learner.scale}  # checkpoints of older versions are in the user's unit
+    identity: dict[str, Any] = {
+        "data": learner.data.sha256,
+        "target_data": learner.data.target_sha256,
+        "base_revision": learner.revision,
+        "scale": learner.scale,  # checkpoints of older versions are in the user's unit
+    }
     with held(place.run), resumable(place.run):
         resume = begin_run(place, learner.config.told() | identity, existing, notify)
         if repository:
@@ -183,16 +201,16 @@ def train(
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
+        cost = cost_of(model, outcome, began, resume)
+        again = partial(train_again, learner, place.run, notify)
+        domains = (
+            None if config.target is None else judge_domains(learner, rows, model, again, notify)
+        )
         report = Report(
             task=task,
-            manifest=manifest_of(
-                learner,
-                rows.data,
-                outcome,
-                evaluations,
-                baselines,
-                cost_of(model, outcome, began, resume),
-            ),
+            manifest=manifest_of(learner, rows.data, outcome, evaluations, baselines, cost)
+            | ({"domains": domains.to_dict()} if domains else {}),
+            domains=domains,
             evaluations=evaluations,
             baselines=baselines,
             history=outcome.history,
@@ -214,6 +232,7 @@ def train(
         baselines=baselines,
         notes=(*report.notes, *notes),
         skipped=rows.data.skipped,
+        domains=domains,
         repository=repository,
         address=address,
     )
@@ -226,8 +245,7 @@ def give_amounts(learner: Learner, model: Any) -> None:
     """
     if learner.scale:
         mean, spread = learner.scale
-        # A method that puts something around the model trains what is within.
-        scale_output(model if isinstance(model, PreTrainedModel) else learner.model, spread, mean)
+        scale_output(learner.classifier_in(model), spread, mean)
 
 
 def cost_of(
@@ -260,13 +278,11 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
     preparation = task.open(config)
     data = task.read(source, config)
     config, why = config.chosen(len(data.splits["train"]))
-    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
-    model, head = task.load(config, data, preparation)
+    model, head, scale = load(task, data, config, preparation)
     if why:  # `Task.open` has asked only a method that was named
         config.way.adaptation.require(model, config)
-    if config.way.features_once or not config.way.pretrained:
-        head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
-    scale = begin_output(data, config, model, kept=head.kept)
+    if config.target is not None:
+        require_domains(task, data, model)
     settled, sources, said = settle(task, data, config, preparation, model)
     if why:
         sources["method"] = "the number of rows"
@@ -289,6 +305,17 @@ def plan(task: Task, source: Any, config: FinetuningConfig, notify: Notify) -> L
         head=head,
         scale=scale,
     )
+
+
+def load(
+    task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any
+) -> tuple[Any, HeadOrigin, tuple[float, float] | None]:
+    """The model as its training begins, where its head comes from, and `Learner.scale`."""
+    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
+    model, head = task.load(config, data, preparation)
+    if config.way.features_once or not config.way.pretrained:
+        head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
+    return model, head, begin_output(data, config, model, kept=head.kept)
 
 
 def begin_output(
@@ -362,14 +389,20 @@ def fit(
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()
     judged = partial(judge, learner, data.splits["validation"].targets)
-    with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
+    trained = rows if config.target is None else with_target(rows, config.seed)
+    lengths, classifier = trained.lengths("train"), learner.classifier_in(model)
+    adapting = partial(adversarial, classifier=classifier, steps=config.steps_over(len(lengths)))
+    with (
+        trained.slimmed(model, ("train", "validation")),
+        frozen_weights_in(model, resolve_precision(precision, device)),
+    ):
         model.to(device)
         job = TrainingJob(
             model=model,
-            batch=rows.training_batch,
+            batch=partial(trained.training_batch, "train"),
             targets=torch.from_numpy(learner.learned(train_rows.targets)),
             numbers=train_rows.rows,
-            lengths=rows.lengths,
+            lengths=lengths,
             loss=loss_of(config, data),
             parameter_groups=parameter_groups(
                 model, config.learning_rate or 0.0, config.weight_decay, config.layer_decay
@@ -384,10 +417,27 @@ def fit(
         bf16 = resolve_precision(precision, device) is torch.bfloat16
         autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
         with (
-            frozen_trunk(job, run, autocast) if steady else nullcontext((job, None)) as (job, said)
+            adapting(job, seed=config.seed) if trained is not rows else nullcontext(job) as job,
+            frozen_trunk(job, run, autocast) if steady else nullcontext((job, None)) as (job, said),
         ):
             outcome = run_training(job, config, run, resume)
     return model.to(device), replace(outcome, notes=(*notes, *filter(None, [said])))
+
+
+def train_again(
+    learner: Learner, run: Path, notify: Notify, rows: EncodedRows, name: str
+) -> tuple[Learner, Any]:
+    """Train by the same settings on other rows, and without a target, to compare with.
+
+    Its checkpoints stand in a folder of that name within the run's, from which it goes on.
+    """
+    config, place = replace(learner.config, target=None), run / f"again-{name}"
+    model, head, scale = load(learner.task, rows.data, config, learner.preparation)
+    other = replace(learner, model=model, data=rows.data, config=config, head=head, scale=scale)
+    place.mkdir(exist_ok=True)
+    model, _ = fit(other, rows, place, newest_checkpoint(place), notify)
+    give_amounts(other, model)
+    return other, model
 
 
 def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[str, float]:

@@ -63,7 +63,7 @@ MAY_CHANGE = frozenset(
 when to stop, which the run itself may show to be too soon."""
 _OWN_FILES = (
     *(SETTINGS, OUTCOME, "checkpoint-*", ".*"),
-    *("pictures*", "features*", "head.json", "trunk.f32"),
+    *("pictures*", "features*", "head.json", "trunk.f32", "again-*"),
 )
 """What lies in the folder of a run."""
 GO_ON = "Run the same command with --resume (in place of --overwrite) to go on from there."
