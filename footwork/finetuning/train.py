@@ -8,7 +8,8 @@ has succeeded.
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,13 @@ from footwork.finetuning.task import (
 from footwork.finetuning.validation import few_rows_note, is_few, judged_rows, settled_by_validation
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.checkpoints import model_commit, save_model
-from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
+from footwork.models.heads import (
+    HeadOrigin,
+    output_layer_name,
+    scale_output,
+    start_output,
+    target_scale,
+)
 from footwork.models.hub import resolve_model_id
 from footwork.models.uploads import (
     create_repository,
@@ -390,8 +397,14 @@ def fit(
     config.require_settled()
     judged = partial(judge, learner, data.splits["validation"].targets)
     trained = rows if config.target is None else with_target(rows, config.seed)
-    lengths, classifier = trained.lengths("train"), learner.classifier_in(model)
-    adapting = partial(adversarial, classifier=classifier, steps=config.steps_over(len(lengths)))
+    lengths = trained.lengths("train")
+    adapting: Callable[[TrainingJob], AbstractContextManager[TrainingJob]] = nullcontext
+    if trained is not rows:
+        classifier = learner.classifier_in(model)
+        place = classifier, output_layer_name(classifier)
+        adapting = partial(
+            adversarial, place=place, steps=config.steps_over(len(lengths)), seed=config.seed
+        )
     with (
         trained.slimmed(model, ("train", "validation")),
         frozen_weights_in(model, resolve_precision(precision, device)),
@@ -417,7 +430,7 @@ def fit(
         bf16 = resolve_precision(precision, device) is torch.bfloat16
         autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
         with (
-            adapting(job, seed=config.seed) if trained is not rows else nullcontext(job) as job,
+            adapting(job) as job,
             frozen_trunk(job, run, autocast) if steady else nullcontext((job, None)) as (job, said),
         ):
             outcome = run_training(job, config, run, resume)

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from footwork.models.heads import output_layer_name
 from footwork.training.job import FILLER, TrainingJob
 
 _HIDDEN = 100  # units, as in figure 4a
@@ -69,7 +68,9 @@ class DomainOutput(nn.Module):
 
 
 @contextmanager
-def adversarial(job: TrainingJob, classifier: Any, steps: int, seed: int) -> Iterator[TrainingJob]:
+def adversarial(
+    job: TrainingJob, place: tuple[nn.Module, str], steps: int, seed: int
+) -> Iterator[TrainingJob]:
     """Within the block the output layer tells domains, and the job is one of two domains.
 
     Each of the three mean losses, of classes and of either domain, counts the same, however many
@@ -78,12 +79,12 @@ def adversarial(job: TrainingJob, classifier: Any, steps: int, seed: int) -> Ite
 
     Args:
         job: Of N + M rows, but with the targets of the N that have a class.
-        classifier: The plain model in that of the job, or that model itself.
+        place: A part of the model, or all of it, and the name that the output layer has there.
         steps: Of the whole training.
         seed: Of the domain classifier.
     """
-    name = output_layer_name(classifier)
-    layer = classifier.get_submodule(name)
+    part, name = place
+    layer: Any = part.get_submodule(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         told = DomainOutput(layer).to(layer.weight.device)
@@ -106,7 +107,7 @@ def adversarial(job: TrainingJob, classifier: Any, steps: int, seed: int) -> Ite
         job.stepped(step)
         told.running_strength.fill_(reversal_strength((step + 1) / steps))
 
-    classifier.set_submodule(name, told)
+    part.set_submodule(name, told)
     try:
         yield replace(
             job,
@@ -118,4 +119,4 @@ def adversarial(job: TrainingJob, classifier: Any, steps: int, seed: int) -> Ite
             judged_rows=0,
         )
     finally:
-        classifier.set_submodule(name, layer)
+        part.set_submodule(name, layer)

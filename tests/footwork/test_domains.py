@@ -132,7 +132,7 @@ def test_each_of_the_three_mean_losses_counts_the_same_however_many_rows_it_is_o
     job = toy_job(model, "deberta-v2")
     job = replace(job, lengths=[1] * (ROWS + more))
     layer = model.classifier
-    with adversarial(job, model, steps=10, seed=0) as both:
+    with adversarial(job, (model, "classifier"), steps=10, seed=0) as both:
         assert isinstance(model.classifier, DomainOutput)
         assert both.numbers[-more:] == (FILLER,) * more
         assert both.judged_rows == 0
