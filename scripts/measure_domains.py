@@ -1,7 +1,7 @@
 """Measure what domain adaptation is worth: source alone, adapted, and the target's own labels.
 
     python -m scripts.measure_domains MODEL RESULTS [FOLDER] [--rows 500] [--pairs books-dvd,...]
-        [--method full] [--max-length 128] [--seeds 1]
+        [--method full] [--num-epochs N] [--max-length 128] [--seeds 1]
 
 FOLDER holds a table a domain, with the columns `text` and `label`: each is a source for each other
 one. Without FOLDER MODEL is an image model, and the domains are filled shapes and outlines, drawn
@@ -71,7 +71,7 @@ def measured(given: argparse.Namespace, pair: tuple[str, str], seed: int) -> dic
         ending = ".csv" if given.folder else ""
         places = work / f"source{ending}", work / f"target{ending}"
         how: dict[str, Any] = {"model_id": given.model, "method": given.method, "seed": seed}
-        how |= {"target": str(places[1])}
+        how |= {"target": str(places[1]), "num_epochs": given.num_epochs}
         if given.folder is None:
             for domain, place, rows in zip(pair, places, (given.rows, 2 * given.rows), strict=True):
                 draw_shapes(place, rows, seed, filled=domain == "filled")
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--pairs")
     parser.add_argument("--method", default="full")
+    parser.add_argument("--num-epochs", type=float)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
@@ -117,7 +118,8 @@ def main() -> None:
     wanted = [tuple(pair.split("-")) for pair in given.pairs.split(",")] if given.pairs else pairs
     known = given.results.read_text().splitlines() if given.results.exists() else []
     lines = [json.loads(line) for line in known]
-    settings = {"model": given.model, "method": given.method, "rows": given.rows}
+    told = ("model", "method", "rows", "num_epochs", "max_length")
+    settings = {name: getattr(given, name) for name in told}
     done = [{key: line[key] for key in (*settings, "pair", "seed")} for line in lines]
     for pair, seed in itertools.product(wanted, range(given.seeds)):
         line: dict[str, Any] = {**settings, "pair": list(pair), "seed": seed}
