@@ -208,10 +208,9 @@ def train(
         evaluations = evaluate(learner, rows, model)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
-        cost = cost_of(model, outcome, began, resume)
-        again = partial(train_again, learner, place.run, notify)
-        domains = (
-            None if config.target is None else judge_domains(learner, rows, model, again, notify)
+        cost, domains = (
+            cost_of(model, outcome, began, resume),
+            compare_domains(learner, rows, model, place.run, notify),
         )
         report = Report(
             task=task,
@@ -396,15 +395,7 @@ def fit(
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()
     judged = partial(judge, learner, data.splits["validation"].targets)
-    trained = rows if config.target is None else with_target(rows, config.seed)
-    lengths = trained.lengths("train")
-    adapting: Callable[[TrainingJob], AbstractContextManager[TrainingJob]] = nullcontext
-    if trained is not rows:
-        classifier = learner.classifier_in(model)
-        place = classifier, output_layer_name(classifier)
-        adapting = partial(
-            adversarial, place=place, steps=config.steps_over(len(lengths)), seed=config.seed
-        )
+    trained, adapting = adaptation_to(learner, rows, model)
     with (
         trained.slimmed(model, ("train", "validation")),
         frozen_weights_in(model, resolve_precision(precision, device)),
@@ -415,7 +406,7 @@ def fit(
             batch=partial(trained.training_batch, "train"),
             targets=torch.from_numpy(learner.learned(train_rows.targets)),
             numbers=train_rows.rows,
-            lengths=lengths,
+            lengths=trained.lengths("train"),
             loss=loss_of(config, data),
             parameter_groups=parameter_groups(
                 model, config.learning_rate or 0.0, config.weight_decay, config.layer_decay
@@ -435,6 +426,29 @@ def fit(
         ):
             outcome = run_training(job, config, run, resume)
     return model.to(device), replace(outcome, notes=(*notes, *filter(None, [said])))
+
+
+def adaptation_to(
+    learner: Learner, rows: EncodedRows, model: Any
+) -> tuple[EncodedRows, Callable[[TrainingJob], AbstractContextManager[TrainingJob]]]:
+    """The rows to train on, and the context in which a job tells domains, if there is a target."""
+    config, classifier = learner.config, learner.classifier_in(model)
+    if config.target is None:
+        return rows, nullcontext
+    both = with_target(rows, config.seed)
+    place = classifier, output_layer_name(classifier)
+    steps = config.steps_over(len(both.lengths("train")))
+    return both, partial(adversarial, place=place, steps=steps, seed=config.seed)
+
+
+def compare_domains(
+    learner: Learner, rows: EncodedRows, model: Any, run: Path, notify: Notify
+) -> Domains | None:
+    """What an adaptation to a target was worth; None without one."""
+    if learner.config.target is None:
+        return None
+    again = partial(train_again, learner, run, notify)
+    return judge_domains(learner, rows, model, again, notify)
 
 
 def train_again(
