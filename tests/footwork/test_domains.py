@@ -286,7 +286,7 @@ def test_a_run_with_a_target_that_was_cut_and_resumed_is_the_undisturbed_one(
     case: Case, base: Path, data: Path, tmp_path: Path
 ) -> None:
     target = target_of(case, tmp_path)
-    config = case.config(base, target=str(target), method="lora", num_epochs=3)
+    config = case.config(base, target=str(target), method="lora", num_epochs=2)
     whole = case.train_here(data, tmp_path / "whole", config)
     run = tmp_path / "cut.training"
     with stopped_before_writing():
