@@ -91,7 +91,7 @@ class LabelledData:
     validation: Examples
     test: Examples | None
     sha256: str
-    """Of the bytes of the files."""
+    """Of the bytes of the files, without those of a target."""
     notes: tuple[str, ...]
     """What was detected or surprising, one sentence each."""
     skipped: tuple[SkippedRow, ...]
@@ -99,11 +99,16 @@ class LabelledData:
     """Validation was split off the training rows."""
     blocking: tuple[SkippedRow, ...] = ()
     """Bad rows at which training would stop; only with `keep_going`."""
+    target: Examples | None = None
+    """Of another domain; its targets are NaN where none is known."""
+    target_sha256: str | None = None
+    """Of these texts."""
 
     @property
     def splits(self) -> dict[str, Examples]:
-        """`train`, `validation` and perhaps `test`."""
+        """`train`, `validation` and perhaps `test` and `target`."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts["target"] = self.target
         return {name: part for name, part in parts.items() if part is not None}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,7 @@ from textclf.baselines import fit_and_answer, fit_baselines, judge_majority
 from textclf.config import TrainConfig
 from textclf.data import Examples, LabelledData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
+from textclf.target import with_target
 
 __all__ = ["TextTask", "TrainedRun", "advise", "compare", "train"]
 
@@ -141,19 +142,18 @@ class TokenizedRows(EncodedRows):
         """Token ids and their mask."""
         return self._texts[split].batch(rows)
 
-    @property
-    def lengths(self) -> Sequence[int]:
-        """Tokens of the training texts."""
-        return self._texts["train"].lengths
+    def lengths(self, split: str) -> Sequence[int]:
+        """Tokens of the texts."""
+        return self._texts[split].lengths
 
     @property
     def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]]:
         """With the tokenizer's padding."""
         return self._texts["train"].widen
 
-    def slimmed(self, model: Any) -> AbstractContextManager[Any]:
-        """Without the embeddings of tokens that occur in no text to train on or to choose by."""
-        texts = [self._texts[split] for split in ("train", "validation")]
+    def slimmed(self, model: Any, splits: Collection[str]) -> AbstractContextManager[Any]:
+        """Without the embeddings of tokens that occur in none of the texts."""
+        texts = [self._texts[split] for split in splits]
         ids = [np.unique(np.concatenate(each.inputs["input_ids"])) for each in texts]
         ids.append(np.array([each.pad["input_ids"] for each in texts]))
         used = np.unique(np.concatenate(ids)).astype(np.int64)
@@ -217,8 +217,9 @@ class TextTask(Task):
         return tokenizer
 
     def read(self, source: Any, config: TrainConfig) -> LabelledData:
-        """A table, a folder of tables, or a data set of the Hub."""
-        return load_data(source, config)
+        """A table, a folder of tables, or a data set of the Hub; a target is a table."""
+        data = load_data(source, config)
+        return data if config.target is None else with_target(data, config.target, config)
 
     def load(self, config: TrainConfig, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:
         """A sequence classifier."""
@@ -243,7 +244,7 @@ class TextTask(Task):
         """Tell what the texts and their labels are like; errors end the run here."""
         config, data = cast("TrainConfig", learner.config), cast("LabelledData", learner.data)
         model = AuditedModel.of(learner.model, learner.preparation)
-        size = (model.size, config)
+        size, data = (model.size, config), replace(data, target=None)
         tell_audit(audit_data(data, model.vocabulary, config.max_length, size), notify)
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> TokenizedRows:

@@ -259,9 +259,11 @@ class DecodedImages(EncodedRows):
         first = self._first[split]
         return {"pixel_values": self._file.batch([first + row for row in rows])}
 
-    def training_batch(self, rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
+    def training_batch(
+        self, split: str, rows: Sequence[int], epoch: int
+    ) -> dict[str, torch.Tensor]:
         """Pixels, changed at random where that is wanted; by the epoch and the row alone."""
-        pixels = self.inputs("train", rows)["pixel_values"]
+        pixels = self.inputs(split, rows)["pixel_values"]
         seeds = [(self._seed, epoch, row) for row in rows]
         return {"pixel_values": augmented(pixels, seeds, self._augment)}
 

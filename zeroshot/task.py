@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from footwork.arrays import FloatArray
+from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.evaluation.splits import hold_out, return_unseen, strata
@@ -28,6 +29,7 @@ from footwork.finetuning.card import PLACE
 from footwork.finetuning.compare import compare as compare_methods
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
 from footwork.finetuning.task import (
     SPLITS,
     CardWords,
@@ -39,7 +41,7 @@ from footwork.finetuning.task import (
 )
 from footwork.finetuning.train import TrainedRun
 from footwork.finetuning.train import train as train_task
-from footwork.images.finding import is_folder, is_visible
+from footwork.images.finding import find_images, is_folder, is_visible
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import PROBE
 from footwork.models.heads import HeadOrigin
@@ -257,6 +259,37 @@ def read_images(source: Path, config: FinetuneConfig) -> InputData:
     return data
 
 
+def with_target(data: InputData, folder: Path, config: FinetuneConfig) -> InputData:
+    """The data with the images of a folder as its split `target`, of another domain.
+
+    What is in a sub-folder called like a class has its label, unless an image may have several.
+
+    Raises:
+        DataError: There is no such folder, or it holds too few images.
+    """
+    if not folder.is_dir():
+        there = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"`target` must be a folder of images, and {folder} {there}.")
+    found = find_images([folder])
+    single, known = data.task == SINGLE_LABEL, {*data.labels}
+    below = [class_name(path.relative_to(folder).parts[0]) for path in found.paths]
+    labels = [[name] if single and name in known else None for name in below]
+    every = Inputs(found.paths, known_targets(labels, data.labels, data.task))
+    part = every.take(drawn_target(len(every), len(data.splits["train"]), config.seed))
+    why = "no sub-folder is called like a class"
+    digests = [content_of(path) or f"unreadable {path}" for path in part.inputs]
+    return replace(
+        data,
+        splits={**data.splits, TARGET: part},
+        target_sha256=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
+        notes=(
+            *data.notes,
+            *found.remarks,
+            target_note(folder.name, len(every), part.targets, why),
+        ),
+    )
+
+
 def _split_folders(source: Path) -> dict[str, Path]:
     """Split → its folder; all of `source` is `train` where its sub-folders are classes."""
     below = (
@@ -365,8 +398,11 @@ class ImageTask(Task):
         return processor
 
     def read(self, source: Any, config: FinetuneConfig) -> InputData:
-        """A folder, or a table."""
-        return read_images(Path(source), config)
+        """A folder, or a table; a target is a folder."""
+        data = read_images(Path(source), config)
+        if config.target is None:
+            return data
+        return with_target(data, Path(config.target).expanduser(), config)
 
     def load(self, config: FinetuneConfig, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:
         """An image classifier."""

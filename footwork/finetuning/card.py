@@ -71,6 +71,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
     many = len(evaluation.per_class) > ALL_CLASSES
+    domains = report.domains.table() if report.domains else []
     card = load_template("footwork/finetuning/card.md").render(
         front_matter=_front_matter(report),
         title=_plain(report.title),
@@ -90,11 +91,13 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         evaluation=evaluation,
         results=_results(report),
         verdicts=verdicts(task, manifest["method"], evaluation, report.baselines),
-        caveat=caveat(report.split, manifest["method"], evaluation),
+        caveat=caveat(report.split, manifest, evaluation),
         few=facts["rows"]["validation"] < FEW_ROWS,
         figure_notes=[_plain(note) for note in dict.fromkeys((*evaluation.notes, *remarks))],
         classes=_classes(evaluation),
         class_count=len(evaluation.per_class),
+        domains=report.domains,
+        domain_table=_table(domains[0], domains[1:]) if domains else "",
         worst=WORST if many else 0,
         confused=_confused(evaluation) if many else "",
         pictures=pictures,
@@ -124,9 +127,10 @@ def cost_line(cost: Mapping[str, Any]) -> str:
     )
 
 
-def caveat(split: str, method: str, evaluation: Evaluation) -> str | None:
+def caveat(split: str, manifest: Mapping[str, Any], evaluation: Evaluation) -> str | None:
     """Say what weakens the reported figures: those of rows that chose a checkpoint flatter."""
-    steps = method_of(method).has_model and not method_of(method).features_once
+    method = method_of(manifest["method"])
+    steps = method.has_model and not method.features_once and not manifest["config"].get("target")
     if split == "test" or not steps or evaluation.rows < FEW_ROWS:
         return None
     temperature = " and the temperature" if evaluation.calibration else ""

@@ -103,6 +103,7 @@ class ComparisonPlan:
             "learning_rate": "`rates` names them" if config.learning_rate and rates else "",
             "merge": "it publishes no model" if config.merge else "",
             "push_to_hub": "it publishes no model" if config.push_to_hub else "",
+            "target": "`train` and `finetune` compare with and without it" if config.target else "",
         }
         foreign = [name for name in config.stated_settings if name not in owned]
         reasons |= dict.fromkeys(foreign, f"it means nothing to {', '.join(methods)}")

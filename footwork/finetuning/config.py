@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.files.faults import counted
-from footwork.help_page import MODEL, RATE
-from footwork.methods.table import METHODS, AdaptationConfig, Recipe
+from footwork.help_page import DATA, MODEL, RATE
+from footwork.methods.table import METHODS, AdaptationConfig, Recipe, methods_where
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
 
@@ -31,6 +31,10 @@ class FinetuningConfig(PublishConfig, LoopConfig):
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
     revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit of the model on the Hub."""
+    target: Annotated[str | None, DATA] = None
+    """Rows without labels of another domain, on which the model is to be used: a table of texts, a
+    folder of images. Features are learned by which the two domains cannot be told apart (DANN), and
+    what that is worth is measured. Labels that the rows have are never learned from; they judge."""
     class_weights: Annotated[Literal["none", "balanced"], RATE] = "none"
     """balanced: every class counts the same, however many rows it has."""
     label_smoothing: Annotated[float, RATE] = 0.0
@@ -47,6 +51,12 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         if not 0 <= self.label_smoothing < 1:
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)
+        if self.target is not None and (self.way.solves or not self.way.rates):
+            raise ConfigError(
+                f"`target` is learned from in steps, with the encoder, and --method {self.method} "
+                f"takes none; got {self.target}. Use --method "
+                f"{methods_where(lambda method: bool(method.rates) and not method.solves)}, or leave it out."
+            )
         if self.way.has_model:
             return
         for field in fields(self):
@@ -140,7 +150,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         of_rate = sources["learning_rate"]
         of_length = sources["max_steps" if self.max_steps else "num_epochs"]
         told = "" if of_rate == of_length else f" ({of_rate})"
-        patience = settled.early_stopping
+        patience = 0 if self.target else settled.early_stopping  # of a target the last step counts
         fewer = f"; fewer if {patience} evaluations bring nothing better" if patience else ""
         rate = f"rate {settled.learning_rate:g}{told}"
         return f"{self.method}: {rate}, {lasts} ({of_length}){fewer}"

@@ -20,6 +20,7 @@ from footwork.finetuning.card import model_card
 from footwork.finetuning.task import SPLITS, LabelledData, Learner, Task
 
 if TYPE_CHECKING:
+    from footwork.finetuning.domains import Domains
     from footwork.training.run import TrainingOutcome
 
 LIBRARIES = ("footwork", "torch", "transformers", "peft", "accelerate", "scikit-learn")
@@ -36,6 +37,8 @@ class Report:
     """By split; the last one is reported."""
     baselines: Mapping[str, Evaluation]
     """Judged on the reported split."""
+    domains: Domains | None = None
+    """What an adaptation to a target was worth."""
     history: Sequence[Mapping[str, Any]]
     """Trainer's `state.log_history`."""
     notes: tuple[str, ...] = ()
@@ -134,6 +137,7 @@ def write_report(folder: Path, report: Report) -> tuple[str, ...]:
         "reported_split": report.split,
         "evaluations": {name: each.to_dict() for name, each in report.evaluations.items()},
         "baselines": {name: each.to_dict() for name, each in report.baselines.items()},
+        "domains": report.domains.to_dict() if report.domains else None,
         "notes": report.notes,
         "history": report.history,
     }

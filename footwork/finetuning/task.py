@@ -8,7 +8,7 @@ process answers (`answer`), and how its card is worded. `tests/toy_task.py` is o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
 from footwork.accelerator import gather_shares, process_share, resolve_precision
 from footwork.arrays import FloatArray
@@ -46,10 +47,11 @@ class LabelledData(Protocol):
 
     @property
     def splits(self) -> Mapping[str, Any]:
-        """`train`, `validation` and perhaps `test`.
+        """`train`, `validation` and perhaps `test`; `target`, where rows of a domain are given.
 
         Each has a length, `targets`, (N,) class numbers, (N, C) zeros and ones, or (N,) amounts,
-        and `rows`: what each is called, from 1, its place in a file, say.
+        and `rows`: what each is called, from 1, its place in a file, say. Those of `target` are
+        NaN where none is known.
         """
 
     @property
@@ -58,7 +60,11 @@ class LabelledData(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of all that was read."""
+        """Of all that was read, the target apart."""
+
+    @property
+    def target_sha256(self) -> str | None:
+        """Of the rows of the split `target`, if there is one."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -99,6 +105,7 @@ class InputData:
     splits: dict[str, Inputs]
     held_out: bool
     sha256: str
+    target_sha256: str | None = None
     notes: tuple[str, ...] = ()
     skipped: tuple[Any, ...] = ()
 
@@ -126,6 +133,10 @@ class Learner:
     scale: tuple[float, float] | None = None
     """Mean and spread by which amounts are learned, a regression alone: its output layer gives
     (amount - mean) / spread until training is over."""
+
+    def classifier_in(self, model: Any) -> Any:
+        """The plain classifier in a trained model: a method may put something around it."""
+        return model if isinstance(model, PreTrainedModel) else self.model
 
     def learned(self, targets: NDArray[Any]) -> NDArray[Any]:
         """Targets of rows as the model learns them."""
@@ -187,22 +198,23 @@ class EncodedRows(ABC):
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """What the model takes of some rows, (B, …) each."""
 
-    @property
-    def lengths(self) -> Sequence[int]:
-        """Tokens of the training rows; all alike where rows have no length."""
-        return [1] * len(self.data.splits["train"])
+    def lengths(self, split: str) -> Sequence[int]:
+        """Tokens of the rows; all alike where rows have no length."""
+        return [1] * len(self.data.splits[split])
 
     @property
     def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:
         """Pads a batch to so many tokens; None where rows have no length."""
         return None
 
-    def training_batch(self, rows: Sequence[int], epoch: int) -> dict[str, torch.Tensor]:
-        """`inputs` of training rows in an epoch, counted from 0, which may change them."""
-        return self.inputs("train", rows)
+    def training_batch(
+        self, split: str, rows: Sequence[int], epoch: int
+    ) -> dict[str, torch.Tensor]:
+        """`inputs` to train on in an epoch, counted from 0, which may change them."""
+        return self.inputs(split, rows)
 
-    def slimmed(self, model: Any) -> AbstractContextManager[Any]:
-        """Within the block the model is without what these rows never use."""
+    def slimmed(self, model: Any, splits: Collection[str]) -> AbstractContextManager[Any]:
+        """Within the block the model is without what the rows of these splits never use."""
         return nullcontext()
 
     def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
@@ -277,7 +289,7 @@ class Task(ABC):
 
     @abstractmethod
     def read(self, source: Any, config: Any) -> LabelledData:
-        """The labelled rows, in splits."""
+        """The labelled rows, in splits; the rows of `config.target` as one of them, `target`."""
 
     @abstractmethod
     def load(self, config: Any, data: LabelledData, preparation: Any) -> tuple[Any, HeadOrigin]:

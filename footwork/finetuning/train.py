@@ -8,7 +8,8 @@ has succeeded.
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from footwork.accelerator import (
     compute_device,
@@ -32,6 +32,7 @@ from footwork.evaluation.baselines import frequency_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.decision import rule_of
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.evaluation.text import aligned
 from footwork.files.folders import (
     MANIFEST,
     discard_folder,
@@ -42,6 +43,12 @@ from footwork.files.folders import (
 from footwork.files.paths import shell_word
 from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.domains import (
+    Domains,
+    judge_domains,
+    require_domains,
+    with_target,
+)
 from footwork.finetuning.head import begin_head, loss_of, solve_output
 from footwork.finetuning.reload import prove_reload
 from footwork.finetuning.report import Report, manifest_of, write_report
@@ -73,6 +80,7 @@ from footwork.models.uploads import (
 )
 from footwork.tables.held import data_name
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
+from footwork.training.domains import adversarial
 from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
 from footwork.training.memory import frozen_weights_in
@@ -83,6 +91,7 @@ from footwork.training.run import (
     begin_run,
     check_run,
     held,
+    newest_checkpoint,
     resumable,
 )
 from footwork.training.trunk import frozen_trunk
@@ -106,6 +115,8 @@ class TrainedRun:
     """What the user should know, one sentence each."""
     skipped: tuple[Any, ...]
     """Rows that were left out, with a reason each."""
+    domains: Domains | None = None
+    """What an adaptation to a target was worth."""
     repository: str | None = None
     """On the Hub, where it was pushed."""
     address: str | None = None
@@ -128,9 +139,13 @@ class TrainedRun:
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
         method = self.manifest["method"]
         said = [*verdicts(self.task, method, self.evaluation, self.baselines)]
-        weak = caveat(split, method, self.evaluation)
+        weak = caveat(split, self.manifest, self.evaluation)
         said += [*filter(None, [weak]), cost_line(self.manifest["cost"])]
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
+        if self.domains:
+            said = [*self.domains.sentences()]
+            lines += ["", "to the target", *aligned(self.domains.table()), ""]
+            lines += [line.replace("**", "").replace("`", "") for line in said]
         where = f", and at {self.address}" if self.address else ""
         used = shell_word(self.repository or self.folder)
         command = self.task.words(self.manifest).predict.replace(PLACE, used)
@@ -169,7 +184,7 @@ def train(
     notify = notify if main else lambda _: None
     base = task.presets.get(config.model_id, config.model_id)
     require_publishable(config, base)
-    place = check_run(out, existing, (data_name(source), config.model_id))
+    place = check_run(out, existing, (data_name(source), config.model_id, config.target))
     wanted = config.push_to_hub if main else None
     repository = None if wanted is None else writable_repository(wanted)
     config.require_divisible(number_of_processes())
@@ -179,6 +194,7 @@ def train(
     identity: dict[str, Any] = {
         "kind": "training",
         "data": learner.data.sha256,
+        "target_data": learner.data.target_sha256,
         "base_revision": learner.revision,
         "scale": learner.scale,  # checkpoints of older versions are in the user's unit
     }
@@ -192,16 +208,15 @@ def train(
         evaluations, learned = evaluate(learner, rows, model, notify)
         split = list(evaluations)[-1]
         baselines = rows.baselines(split, notify) if main else {}
+        cost, domains = (
+            cost_of(model, outcome, began, resume),
+            compare_domains(learner, rows, model, place.run, notify),
+        )
         report = Report(
             task=task,
-            manifest=manifest_of(
-                learner,
-                rows.data,
-                outcome,
-                evaluations,
-                baselines,
-                cost_of(model, outcome, began, resume),
-            ),
+            manifest=manifest_of(learner, rows.data, outcome, evaluations, baselines, cost)
+            | ({"domains": domains.to_dict()} if domains else {}),
+            domains=domains,
             evaluations=evaluations,
             baselines=baselines,
             history=outcome.history,
@@ -224,6 +239,7 @@ def train(
         baselines=baselines,
         notes=(*report.notes, *notes),
         skipped=rows.data.skipped,
+        domains=domains,
         repository=repository,
         address=address,
     )
@@ -236,8 +252,7 @@ def give_amounts(learner: Learner, model: Any) -> None:
     """
     if learner.scale:
         mean, spread = learner.scale
-        # A method that puts something around the model trains what is within.
-        scale_output(model if isinstance(model, PreTrainedModel) else learner.model, spread, mean)
+        scale_output(learner.classifier_in(model), spread, mean)
 
 
 def cost_of(
@@ -283,13 +298,11 @@ def plan(
     preparation = task.open(config)
     data = task.read(source, config) if data is None else data
     config, why = config.chosen(len(data.splits["train"]), data.task)
-    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
-    model, head = task.load(config, data, preparation)
+    model, head, scale = load(task, data, config, preparation)
     if why:  # `Task.open` has asked only a method that was named
         config.way.adaptation.require(model, config)
-    if config.way.solves or not config.way.pretrained:
-        head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
-    scale = begin_output(data, config, model, kept=head.kept)
+    if config.target is not None:
+        require_domains(task, data, model)
     settled, sources, said = settle(task, data, config, preparation, model)
     if why:
         sources["method"] = "the number of rows"
@@ -312,6 +325,17 @@ def plan(
         head=head,
         scale=scale,
     )
+
+
+def load(
+    task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any
+) -> tuple[Any, HeadOrigin, tuple[float, float] | None]:
+    """The model as its training begins, where its head comes from, and `Learner.scale`."""
+    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
+    model, head = task.load(config, data, preparation)
+    if config.way.solves or not config.way.pretrained:
+        head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
+    return model, head, begin_output(data, config, model, kept=head.kept)
 
 
 def begin_output(
@@ -378,20 +402,20 @@ def fit(
         return model.to(device), TrainingOutcome([], iterations, None, notes)
     config.require_settled()
 
-    def solve_again() -> None:
-        found = solve_output(learner, rows, method.adaptation.solve)
-        found.put_into(model.get_submodule(output_layer_name(model)))
-
     judged = partial(judge, learner, data.splits["validation"].targets)
-    method.adaptation.begin(model, config.steps_over(len(train_rows)))
-    with rows.slimmed(model), frozen_weights_in(model, resolve_precision(precision, device)):
+    trained, adapting = adaptation_to(learner, rows, model)
+    method.adaptation.begin(model, config.steps_over(len(trained.lengths("train"))))
+    with (
+        trained.slimmed(model, ("train", "validation")),
+        frozen_weights_in(model, resolve_precision(precision, device)),
+    ):
         model.to(device)
         job = TrainingJob(
             model=model,
-            batch=rows.training_batch,
+            batch=partial(trained.training_batch, "train"),
             targets=torch.from_numpy(learner.learned(train_rows.targets)),
             numbers=train_rows.rows,
-            lengths=rows.lengths,
+            lengths=trained.lengths("train"),
             loss=loss_of(config, data),
             parameter_groups=parameter_groups(
                 model, config.learning_rate or 0.0, config.weight_decay, config.layer_decay
@@ -404,13 +428,60 @@ def fit(
             penalty=partial(method.adaptation.penalty, model),
             stepped=partial(method.adaptation.stepped, model),
         )
-        job = method.adaptation.job(job, config, solve_again)
+        job = method.adaptation.job(job, config, partial(solve_again, learner, rows, model))
         moves = rows.varies or config.activation_checkpointing
-        trunk = nullcontext((job, None)) if moves else frozen_trunk(job, run, precision)
-        with trunk as (job, said):
+        with (
+            adapting(job) as job,
+            nullcontext((job, None)) if moves else frozen_trunk(job, run, precision) as (job, said),
+        ):
             outcome = run_training(job, config, run, resume)
     method.adaptation.end(model)
     return model.to(device), replace(outcome, notes=(*notes, *filter(None, [said])))
+
+
+def solve_again(learner: Learner, rows: EncodedRows, model: Any) -> None:
+    """Solve the head on the features that the encoder gives now."""
+    found = solve_output(learner, rows, learner.config.way.adaptation.solve)
+    found.put_into(model.get_submodule(output_layer_name(model)))
+
+
+def adaptation_to(
+    learner: Learner, rows: EncodedRows, model: Any
+) -> tuple[EncodedRows, Callable[[TrainingJob], AbstractContextManager[TrainingJob]]]:
+    """The rows to train on, and the context in which a job tells domains, if there is a target."""
+    config, classifier = learner.config, learner.classifier_in(model)
+    if config.target is None:
+        return rows, nullcontext
+    both = with_target(rows, config.seed)
+    place = classifier, output_layer_name(classifier)
+    steps = config.steps_over(len(both.lengths("train")))
+    return both, partial(adversarial, place=place, steps=steps, seed=config.seed)
+
+
+def compare_domains(
+    learner: Learner, rows: EncodedRows, model: Any, run: Path, notify: Notify
+) -> Domains | None:
+    """What an adaptation to a target was worth; None without one."""
+    if learner.config.target is None:
+        return None
+    again = partial(train_again, learner, run, notify)
+    return judge_domains(learner, rows, model, again, notify)
+
+
+def train_again(
+    learner: Learner, run: Path, notify: Notify, rows: EncodedRows, name: str
+) -> tuple[Learner, Any]:
+    """Train by the same settings on other rows, and without a target, to compare with.
+
+    Its checkpoints stand in a folder of that name within the run's, from which it goes on.
+    """
+    config, place = replace(learner.config, target=None), run / f"again-{name}"
+    model, head, scale = load(learner.task, rows.data, config, learner.preparation)
+    other = replace(learner, model=model, data=rows.data, config=config, head=head, scale=scale)
+    place.mkdir(exist_ok=True)
+    model, _ = fit(other, rows, place, newest_checkpoint(place), notify)
+    give_amounts(other, model)
+    return other, model
 
 
 def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[str, float]:

@@ -89,7 +89,7 @@ def settle_head(
 
 
 def output_layer_name(model: PreTrainedModel) -> str:
-    """The linear layer, with a bias, that has one row a label.
+    """The linear layer, with a bias, that has one row a label; of a method's copies that trains.
 
     Raises:
         ModelError: There is none, or there are several.
@@ -98,6 +98,8 @@ def output_layer_name(model: PreTrainedModel) -> str:
 
     names = {key.rpartition(".")[0] for key in output_layer(model)}
     layer = model.get_submodule(names.pop()) if len(names) == 1 else None
+    if copies := getattr(layer, "modules_to_save", None):
+        layer = copies["default"]
     if not isinstance(layer, nn.Linear) or layer.bias is None:
         raise ModelError(
             f"{type(model).__name__} has no single linear output layer with a bias, so its head "

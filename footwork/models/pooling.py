@@ -40,23 +40,26 @@ class FeatureReader(nn.Module):
     Args:
         model: A classifier with one output layer.
         states: Whether the first token's state and the mean of all follow, (B, D + 2 W).
+        classifier: The plain one within `model`, if a method has put something around it.
     """
 
-    def __init__(self, model: Any, *, states: bool = False) -> None:
+    def __init__(self, model: Any, *, states: bool = False, classifier: Any = None) -> None:
         super().__init__()
         self.model, self.states = model, states
-        self.layer, self.base = output_layer_name(model), model.base_model_prefix
+        self.classifier = classifier or model
+        self.layer = output_layer_name(self.classifier)
+        self.base = self.classifier.base_model_prefix
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """Run the model, and listen."""
         read: list[torch.Tensor] = []
         with ExitStack() as hooks:
-            layer = self.model.get_submodule(self.layer)
+            layer = self.classifier.get_submodule(self.layer)
             hooks.enter_context(
                 layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
             )
             if self.states:
-                base = self.model.get_submodule(self.base)
+                base = self.classifier.get_submodule(self.base)
                 hooks.enter_context(
                     base.register_forward_hook(lambda *heard: read.append(heard[2][0]))
                 )

@@ -1,0 +1,434 @@
+"""What a domain adaptation is worth: beside the source alone, and beside the target's own labels.
+
+A half of the target's rows takes part in the training, without labels; the other half judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from footwork.arrays import BoolArray, FloatArray
+from footwork.errors import ConfigError, DataError, ModelError
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.evaluation.splits import hold_out, return_unseen, strata
+from footwork.evaluation.text import ends, number
+from footwork.files.faults import counted
+from footwork.finetuning.card import verdict
+from footwork.finetuning.task import (
+    SPLITS,
+    EncodedRows,
+    InputData,
+    Inputs,
+    LabelledData,
+    Learner,
+    Notify,
+    Task,
+    logits_of,
+)
+from footwork.models.heads import output_layer_name
+from footwork.models.pooling import FeatureReader
+from footwork.tables.labels import encode_targets
+
+TARGET = "target"
+_FEWEST = 2
+SOURCE_ONLY, ADAPTED, CEILING = "source_only", "adapted", "ceiling"
+_CALLED = {
+    SOURCE_ONLY: "source alone",
+    ADAPTED: "adapted (this model)",
+    CEILING: "target's labels",
+}
+_VALIDATION = 0.1
+"""Share of the target's rows with labels that a ceiling is validated on."""
+_TOLD_ROWS, _FOLDS = 1000, 5
+"""Of each domain, by which a linear classifier is to tell them apart."""
+
+
+def known_targets(
+    labels: Sequence[Sequence[str] | None], class_names: Sequence[str], task: str
+) -> NDArray[Any]:
+    """Labels as `encode_targets` makes them, NaN in the place of None."""
+    encoded = encode_targets([row for row in labels if row is not None], class_names, task)
+    targets = np.full((len(labels), *encoded.shape[1:]), np.nan)
+    targets[[row is not None for row in labels]] = encoded
+    return targets
+
+
+def drawn_target(count: int, train_rows: int, seed: int) -> BoolArray:
+    """Which of so many rows of a target are read, (N,): twice as many as train, at most.
+
+    Raises:
+        DataError: There are not even two.
+    """
+    if count < _FEWEST:
+        raise DataError(
+            f"The target has {counted(count, 'row')} that can be read; it takes one to learn from "
+            "and one to judge by."
+        )
+    chosen = np.random.default_rng(seed).permutation(count)[: 2 * train_rows]
+    return np.isin(np.arange(count), chosen)
+
+
+def target_note(name: str, count: int, targets: NDArray[Any], why: str | None) -> str:
+    """What is to be said of the rows that are read, of so many: that labels are not learned from.
+
+    Args:
+        name: Of the target.
+        count: Rows that it has.
+        targets: Of those that are read, (N, …).
+        why: Why none is known, where none is.
+    """
+    known = int(is_known(targets).sum())
+    some = f"{len(targets):,} of {count:,}" if len(targets) < count else f"{count:,}"
+    labels = (
+        f"{known:,} have a label, which is not learned from but judges"
+        if known
+        else (f"none has a label, so nothing is judged on them: {why}")
+    )
+    return f"Target {name}: {some} rows are taken, and {labels.rstrip('.')}."
+
+
+def is_known(targets: NDArray[Any]) -> BoolArray:
+    """Which rows of a target have a label, (N,), by their targets, (N, …)."""
+    known: BoolArray = np.isfinite(targets.reshape(len(targets), -1)).all(axis=1)
+    return known
+
+
+def target_halves(data: LabelledData, seed: int) -> tuple[list[int], list[int]]:
+    """Rows of the target to learn from, and those held out; whatever their labels are."""
+    order = np.random.default_rng(seed).permutation(len(data.splits[TARGET])).tolist()
+    half = min((len(order) + 1) // 2, len(data.splits["train"]))
+    return sorted(order[:half]), sorted(order[half:])
+
+
+def require_domains(task: Task, data: LabelledData, model: Any) -> None:
+    """Refuse what cannot be adapted.
+
+    Raises:
+        ConfigError: The task reads no target.
+        ModelError: The model has not one place where domains could be told.
+    """
+    if TARGET not in data.splits:
+        raise ConfigError(f"{task.application} reads no `target`. Leave it out.")
+    try:
+        output_layer_name(model)
+    except ModelError as error:
+        raise ModelError(
+            f"{type(model).__name__} has no single linear output layer with a bias, on whose "
+            "features domains could be told apart. Leave out --target, or take another base."
+        ) from error
+
+
+class RearrangedRows(EncodedRows):
+    """Rows in other splits than they were encoded in.
+
+    Args:
+        rows: Encoded.
+        data: The splits as they are now.
+        places: Of each of them where its rows are found: split and row of `rows`.
+    """
+
+    def __init__(
+        self,
+        rows: EncodedRows,
+        data: LabelledData,
+        places: Mapping[str, Sequence[tuple[str, int]]],
+    ) -> None:
+        super().__init__(data)
+        self._rows, self._places, self.varies = rows, places, rows.varies
+
+    def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """As they were encoded."""
+        return self._gathered(split, rows, self._rows.inputs)
+
+    def training_batch(
+        self, split: str, rows: Sequence[int], epoch: int
+    ) -> dict[str, torch.Tensor]:
+        """As of the split that they were encoded in."""
+
+        def batch(own: str, some: Sequence[int]) -> dict[str, torch.Tensor]:
+            return self._rows.training_batch(own, some, epoch)
+
+        return self._gathered(split, rows, batch)
+
+    def lengths(self, split: str) -> Sequence[int]:
+        """Tokens of the rows."""
+        known = {own: self._rows.lengths(own) for own in self._owners([split])}
+        return [known[own][row] for own, row in self._places[split]]
+
+    @property
+    def pad(self) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:
+        """As they do."""
+        return self._rows.pad
+
+    def slimmed(self, model: Any, splits: Collection[str]) -> AbstractContextManager[Any]:
+        """Without what the rows never use."""
+        return self._rows.slimmed(model, self._owners(splits))
+
+    def logits(self, model: Any, split: str, rows: Sequence[int], precision: str) -> FloatArray:
+        """By each split that they were encoded in."""
+        if not rows:
+            return np.zeros((0, 1), np.float32)
+        parts = self._parts(split, rows)
+        answers = [self._rows.logits(model, own, some, precision) for own, _, some in parts]
+        places = np.concatenate([places for _, places, _ in parts])
+        return np.concatenate(answers)[np.argsort(places)]
+
+    def question(self, split: str, rows: range) -> Any:
+        """Of rows that were encoded side by side; what is published asks the original."""
+        raise NotImplementedError(split)
+
+    def _owners(self, splits: Collection[str]) -> list[str]:
+        return sorted({own for split in splits for own, _ in self._places[split]})
+
+    def _parts(self, split: str, rows: Sequence[int]) -> list[tuple[str, list[int], list[int]]]:
+        """Splits that rows were encoded in, with the places among `rows`, and the rows there."""
+        parts: dict[str, tuple[list[int], list[int]]] = {}
+        for place, row in enumerate(rows):
+            own, encoded = self._places[split][row]
+            places, some = parts.setdefault(own, ([], []))
+            places.append(place)
+            some.append(encoded)
+        return [(own, *part) for own, part in parts.items()]
+
+    def _gathered(
+        self,
+        split: str,
+        rows: Sequence[int],
+        batch: Callable[[str, Sequence[int]], dict[str, torch.Tensor]],
+    ) -> dict[str, torch.Tensor]:
+        parts = self._parts(split, rows)
+        batches = [batch(own, some) for own, _, some in parts]
+        if self.pad is not None:
+            longest = max(each["input_ids"].shape[1] for each in batches)
+            batches = [self.pad(each, longest) for each in batches]
+        order = torch.tensor([place for _, places, _ in parts for place in places]).argsort()
+        return {name: torch.cat([each[name] for each in batches])[order] for name in batches[0]}
+
+
+def with_target(rows: EncodedRows, seed: int) -> EncodedRows:
+    """Rows whose training split has, after its own, those of the target to learn from."""
+    learned, _ = target_halves(rows.data, seed)
+    places = {
+        name: [(name, row) for row in range(len(rows.data.splits[name]))]
+        for name in ("train", "validation")
+    }
+    places["train"] += [(TARGET, row) for row in learned]
+    return RearrangedRows(rows, rows.data, places)
+
+
+def labelled_target(rows: EncodedRows, chosen: Sequence[int], seed: int) -> EncodedRows | None:
+    """Some rows of the target, with their labels, to train on; None if they are too few."""
+    data = rows.data
+    if len(chosen) < _FEWEST:
+        return None
+    targets = data.splits[TARGET].targets[list(chosen)]
+    targets = targets.astype(data.splits["train"].targets.dtype)
+    places = [(TARGET, row) for row in chosen]
+    groups = np.arange(len(chosen))
+    try:
+        held = hold_out(groups, strata(targets, data.task), _VALIDATION, seed)
+    except DataError:
+        return None
+    held = return_unseen(held, groups, targets, data.task)
+    if not held.any():
+        return None
+    parts = {"train": ~held, "validation": held}
+    found = {name: np.flatnonzero(mask).tolist() for name, mask in parts.items()}
+    other = InputData(
+        task=data.task,
+        labels=data.labels,
+        splits={name: Inputs(tuple(part), targets[part]) for name, part in found.items()},
+        held_out=True,
+        sha256=data.sha256,
+    )
+    return RearrangedRows(rows, other, {n: [places[i] for i in part] for n, part in found.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domains:
+    """An adapted model beside others of the same method and seed.
+
+    All are judged as they are, without temperature and thresholds.
+    """
+
+    learned: int
+    """Rows of the target that took part in the training, without labels."""
+    held_out: int
+    """The others, which judge."""
+    noun: str
+    source: Mapping[str, Evaluation]
+    """By model, on the split that is reported."""
+    target: Mapping[str, Evaluation]
+    """By model, on the rows held out that have a label; none where none has."""
+    distances: Mapping[str, float | None]
+    """By model, `proxy_distance` of its features; None where rows are too few."""
+
+    @property
+    def judged(self) -> int:
+        """Rows of the target whose labels judge."""
+        return self.target[ADAPTED].rows if self.target else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """In what JSON can hold, for the manifest."""
+
+        def figures(evaluations: Mapping[str, Evaluation], name: str) -> dict[str, Any] | None:
+            metrics = evaluations[name].metrics if name in evaluations else {}
+            return {metric: asdict(each) for metric, each in metrics.items()} or None
+
+        return {
+            "learned_rows": self.learned,
+            "held_out_rows": self.held_out,
+            "judged_rows": self.judged,
+            "models": {
+                name: {
+                    "source": figures(self.source, name),
+                    "target": figures(self.target, name),
+                    "proxy_a_distance": self.distances.get(name),
+                }
+                for name in dict.fromkeys((*self.source, *self.target))
+            },
+        }
+
+    def table(self) -> list[list[str]]:
+        """A head, and a row a model."""
+
+        def figure(evaluation: Evaluation | None) -> str:
+            found = evaluation.metrics.get(metric) if evaluation else None
+            return f"{number(found.value)} ({ends(found)})" if found else "-"
+
+        metric = self.source[ADAPTED].primary_metric
+        rows = [["trained on", f"source, {metric}", f"target, {metric}", "A-distance"]]
+        for name, called in _CALLED.items():
+            if name in self.source or name in self.target:
+                scores = figure(self.source.get(name)), figure(self.target.get(name))
+                rows.append([called, *scores, number(self.distances.get(name))])
+        return rows
+
+    def sentences(self) -> list[str]:
+        """What took part, what came of it, and how far apart the domains are, one each."""
+        said = [
+            f"Of the target {counted(self.learned, self.noun)} took part in the training, without "
+            f"labels; {self.held_out:,} others were held out. The last step was taken: the source "
+            "cannot tell which is best for the target."
+        ]
+        if self.target:
+            both = self.target[ADAPTED], self.target[SOURCE_ONLY]
+            said.append(verdict(*both, "the same command without `--target`"))
+        else:
+            said.append(
+                "**Whether it serves the target better was not measured**: no row held out has a "
+                "label. Label some as those to train on are, and train again."
+            )
+        if CEILING in self.target:
+            said.append(
+                "The last line is the ceiling: the same method on labels of the rows that took "
+                "part without."
+            )
+        before, after = self.distances[SOURCE_ONLY], self.distances[ADAPTED]
+        if before is not None and after is not None:
+            said.append(
+                f"The proxy A-distance, from 0, where a linear classifier cannot tell the domains "
+                f"by their features, to 2, where it always can, is {number(after)}; of the source "
+                f"alone {number(before)}."
+            )
+        return said
+
+
+Again = Callable[[EncodedRows, str], tuple[Learner, Any]]
+"""Trains the same method on other rows, without a target, by a name: a learner and its model."""
+
+
+def judge_domains(
+    learner: Learner, rows: EncodedRows, model: Any, again: Again, notify: Notify
+) -> Domains:
+    """Put an adapted model beside the source alone, and beside the target's labels.
+
+    Labels of the target are read here first: of the rows that took part they train the ceiling, of
+    those held out they judge.
+    """
+    data, task = rows.data, learner.task
+    known = is_known(data.splits[TARGET].targets)
+    learned, held = target_halves(data, learner.config.seed)
+    judged = [row for row in held if known[row]]
+    reported = [name for name in SPLITS[1:] if name in data.splits][-1]
+
+    def judge(other: Learner, trained: Any, split: str, chosen: Sequence[int]) -> Evaluation:
+        precision = "float32" if other.scale else other.config.mixed_precision
+        logits = logits_of(rows, trained, split, precision, chosen)
+        targets = data.splits[split].targets[list(chosen)]
+        noun = f"{task.noun} of the target" if split == TARGET else task.noun
+        return evaluate_logits(
+            data.task, data.labels, targets, logits, given=GivenCalibration(), noun=noun
+        )
+
+    source, target, distances = {}, {}, {}
+    notify("training on the source alone, to compare with")
+    models = {ADAPTED: (learner, model), SOURCE_ONLY: again(rows, SOURCE_ONLY)}
+    for name, (other, trained) in models.items():
+        distances[name] = _distance(other, rows, trained, held)
+        source[name] = judge(other, trained, reported, range(len(data.splits[reported])))
+        if judged:
+            target[name] = judge(other, trained, TARGET, judged)
+    ceiling = labelled_target(rows, [r for r in learned if known[r]], learner.config.seed)
+    if judged and ceiling is not None:
+        notify("training on the labels of the target, for what could be reached")
+        target[CEILING] = judge(*again(ceiling, CEILING), TARGET, judged)
+    return Domains(
+        learned=len(learned),
+        held_out=len(held),
+        noun=task.noun.removesuffix("s"),
+        source=source,
+        target=target,
+        distances=distances,
+    )
+
+
+def _distance(learner: Learner, rows: EncodedRows, model: Any, held: Sequence[int]) -> float | None:
+    """How well domains are told by what the output layer reads of rows that nothing trained on."""
+    others = [
+        (split, row)
+        for split in SPLITS[1:]
+        if split in rows.data.splits
+        for row in range(len(rows.data.splits[split]))
+    ]
+    count = min(len(others), len(held), _TOLD_ROWS)
+    if count < 2 * _FOLDS:
+        return None
+    random = np.random.default_rng(learner.config.seed)
+    places = [others[row] for row in random.permutation(len(others))[:count]]
+    places += [(TARGET, held[row]) for row in random.permutation(len(held))[:count]]
+    chosen = RearrangedRows(rows, rows.data, {"told": places})
+    reader = FeatureReader(model, classifier=learner.classifier_in(model))
+    precision = learner.config.mixed_precision
+    features = logits_of(chosen, reader, "told", precision, range(2 * count))
+    return proxy_distance(features, np.repeat([False, True], count))
+
+
+def proxy_distance(features: FloatArray, is_target: NDArray[np.bool_]) -> float:
+    """2 (1 - 2 ε), ε the error of a linear classifier of domains on rows it was not fitted on.
+
+    Source: Ben-David et al. 2007; Ganin et al. 2016, section 3.1 (arXiv:1505.07818).
+
+    Args:
+        features: Shape (N, D), as many of one domain as of the other.
+        is_target: Shape (N,).
+
+    Returns:
+        From 0, where it does no better than chance, to 2.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    right = cross_val_score(classifier, features, is_target, cv=_FOLDS).mean()
+    return float(max(0.0, 2 * (2 * right - 1)))
