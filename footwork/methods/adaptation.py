@@ -246,7 +246,8 @@ def require_adaptable(
 def adaptation_of(model: Any) -> Adaptation:
     """The code that saves and merges a model: that of the adapters in it, or of plain models."""
     codes = (method.adaptation for method in METHODS.values() if method.adapter is not None)
-    return next((code for code in codes if code.holds(model)), Adaptation())
+    has_parts = isinstance(model, nn.Module)  # a linear model on words has none
+    return next((code for code in codes if has_parts and code.holds(model)), Adaptation())
 
 
 # The parts of a classifier

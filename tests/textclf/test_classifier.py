@@ -203,7 +203,9 @@ def test_one_text_has_one_probability_whatever_is_asked_beside_it(
     streamed = [list(answer.probabilities.values()) for answer in classifier.stream(rows)]
     np.testing.assert_array_equal(streamed, together[order])
     same = np.all(classifier.logits(texts) == exact, axis=1)
-    assert same.mean() == pytest.approx({"float32": 1, "bf16": 0, "auto": 0.5}[precision], abs=0.1)
+    # What is close by bf16 is not always what is close in float32.
+    least, most = {"float32": (1.0, 1.0), "bf16": (0.0, 0.1), "auto": (0.25, 0.75)}[precision]
+    assert least <= same.mean() <= most
 
 
 def test_auto_precision_gives_the_labels_of_float32(
