@@ -86,7 +86,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, exports: Exports) -> Ite
     for name in ("reviews.csv", "held_out.csv", "new.csv", "texts.csv"):
         sentiment_table(place / name, 60)
     draw_photos(place / "photos" / "2024")
-    draw_classes(place / "examples", each=6)
+    draw_classes(place / "examples", each=9)
     draw_classes(place / "labelled", each=4)
     (place / "labels.txt").write_text("a circle\na star\n")
     for name in ("photo.jpg", "holiday.jpg"):

@@ -52,10 +52,11 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)
         if self.target is not None and (self.way.solves or not self.way.rates):
-            able = methods_where(lambda method: bool(method.rates) and not method.solves)
             raise ConfigError(
-                f"`target` is learned from in steps, with the encoder, and --method {self.method} "
-                f"takes none; got {self.target}. Use --method {able}, or leave it out."
+                f"`target` is learned from in steps, with encoder and head, and --method "
+                f"{self.method} trains no head in steps; got {self.target}. Use --method "
+                f"{methods_where(lambda each: bool(each.rates) and not each.solves)}, or leave it "
+                "out."
             )
         if self.way.has_model:
             return

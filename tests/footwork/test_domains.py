@@ -377,11 +377,13 @@ def test_every_image_of_a_target_is_decoded_once(tmp_path: Path) -> None:
 # Refusals
 
 
-@pytest.mark.parametrize("method", ["head", "linear"])
+@pytest.mark.parametrize("method", ["head", "contrastive", "linear"])
 def test_a_method_that_takes_no_steps_has_nothing_to_learn_of_a_target(method: Any) -> None:
-    with pytest.raises(ConfigError, match=r"--method (head|linear) takes none.*Use --method lora"):
+    with pytest.raises(
+        ConfigError, match=r"--method (head|contrastive|linear) trains no head.*Use --method lora"
+    ):
         TrainConfig(method=method, target="other.csv")
-    if method == "head":
+    if method != "linear":
         with pytest.raises(ConfigError, match=r"`target` is learned from in steps"):
             FinetuneConfig(method=method, target="other")
 
