@@ -63,7 +63,7 @@ def _literally(error: BaseException) -> str:
         return ""
     if not any(argument.index is not None for argument in error.argument_collection):
         return ""
-    return f" What is no option stands after `--`: -- {error.token.value}."
+    return f" What is no option stands after `--`: -- {error.token.keyword or error.token.value}."
 
 
 def _resuming(words: Sequence[str]) -> str:

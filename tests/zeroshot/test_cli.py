@@ -199,7 +199,7 @@ def test_an_evaluation_writes_its_report(
         (["--labels", "cat,,dog"], "Label 2 is empty"),
         (["--labels", "cat,cat"], "stands twice"),
         (["--labels", "\u00e9t\u00e9,e\u0301te\u0301"], "stands twice"),
-        (["--lables", "cat"], "Did you mean --labels? What is no option stands after `--`"),
+        (["--lables", "cat"], "What is no option stands after `--`: -- --lables."),
         (["--labels", "cat", "-indoor.png"], "Write -i ndoor.png for the one, and -- -indoor.png"),
         ([], "--labels and --labels-file are both missing"),
         (["--labels", "cat", "--templates", "a photo"], "{}"),
