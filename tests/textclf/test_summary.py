@@ -40,7 +40,7 @@ def done(split: str) -> TrainedRun:
     return TrainedRun(
         task=TextTask(),
         folder=Path("out"),
-        manifest={"evaluated_on": split, "method": "lora", "cost": COST},
+        manifest={"evaluated_on": split, "config": {}, "method": "lora", "cost": COST},
         evaluation=model,
         baselines={"linear": linear},
         notes=NOTES,
