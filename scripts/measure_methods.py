@@ -3,8 +3,8 @@
     python -m scripts.measure_methods MODEL RESULTS TABLE_OR_FOLDER... [--sizes 16c,1000,all]
         [--methods head,lora,full] [--seeds 3]
 
-A folder that holds nothing but folders holds images; all else is read as texts. Each has a test
-part, or a tenth of it becomes one. `16c` draws 16 rows a class, `1000` so many rows. Every run is a
+A folder with images in it is read as images; all else as texts. Each has a test part, or a tenth of
+it becomes one. `16c` draws 16 rows a class, `1000` so many rows. Every run is a
 line of RESULTS, and is not done twice; the table of all lines is printed as Markdown: test
 accuracy, mean and spread (standard deviation) over the seeds, and seconds from the encoded rows to
 the figures. The peer is scikit-learn's LogisticRegression as it comes, on the mean over the tokens,
@@ -28,7 +28,9 @@ import torch
 
 from footwork.finetuning.compare import SharedRows
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.images.finding import has_image_ending
 from footwork.methods.table import METHODS
+from footwork.models.hub import model_folder
 from footwork.training.run import RunPlace
 from textclf import TrainConfig
 from textclf.data import load_data
@@ -42,9 +44,7 @@ Row = tuple[Any, str]
 
 
 def holds_images(source: Path) -> bool:
-    return source.is_dir() and all(
-        path.is_dir() or path.name[0] == "." for path in source.iterdir()
-    )
+    return source.is_dir() and any(has_image_ending(path.name) for path in source.rglob("*"))
 
 
 def read(source: Path) -> dict[str, list[Row]]:
@@ -115,8 +115,9 @@ def by_scikit_learn(model: str, splits: dict[str, list[Row]]) -> float:
 def text_vectors(model: str, texts: Sequence[str]) -> Any:
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    encoder = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
+    folder = model_folder(model)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoder = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     found = torch.empty(len(texts), encoder.config.hidden_size)
     for start in range(0, len(order), 32):
