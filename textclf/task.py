@@ -129,6 +129,7 @@ class TokenizedRows(EncodedRows):
     """
 
     data: LabelledData
+    has_linear = True
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(learner.data)

@@ -162,10 +162,10 @@ def _measured(
     reached = [judge(targets, _left_out(targets, data.task, head, part)) for part in PARTS]
     metric = reached[-1].primary_metric
     found = {"frozen": reached[-1]}
-    if rows.unpretrained(chosen[:2], chosen[:1]) is not None:
+    if rows.has_linear:
         notify("fitting linear models on them")
 
-        def linear(known: IntArray, asked: IntArray) -> Any:
+        def linear(known: IntArray, asked: IntArray) -> FloatArray:
             return rows.unpretrained(place[known].tolist(), place[asked].tolist())
 
         found["unpretrained"] = judge(targets, _left_out(targets, data.task, linear, 1.0))
@@ -256,6 +256,6 @@ def _reasons(
     else:
         method = usual.method
         few = "below" if method == OF_FEW else "from"
-        why = f"rate {usual.learning_rate:g}, {usual.num_epochs:g} epochs; {few} {FEW:,} rows it "
-        why += "did best on other data (docs/methods.md), and `compare` tries it on these"
-    return method, (size, likeness, f"Choice: {method}, for {why}.")
+        why = f"{few} {FEW:,} rows it did best on other data (docs/methods.md), at rate "
+        why += f"{usual.learning_rate:g}, {usual.num_epochs:g} epochs; `compare` tries it on these"
+    return method, (size, likeness, f"Choice: {method}, because {why}.")

@@ -182,6 +182,8 @@ class EncodedRows(ABC):
     """
 
     noun: ClassVar[str] = "row"
+    has_linear: ClassVar[bool] = False
+    """Whether there is a linear model that was never pretrained."""
     varies = False
     """Whether a training row is another one in every epoch."""
     solution: LinearSolution | None = None
@@ -240,17 +242,14 @@ class EncodedRows(ABC):
         """What must be beaten on a split, by the names of `Task.rivals` and others."""
         return {}
 
-    def unpretrained(self, known: Sequence[int], asked: Sequence[int]) -> FloatArray | None:
-        """Logits, (R, C), of a linear model that was never pretrained, for some training rows.
+    def unpretrained(self, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
+        """Logits, (R, C), of a linear model that was never pretrained, if it `has_linear`.
 
         Args:
             known: Training rows to fit it on.
             asked: Those to answer for.
-
-        Returns:
-            None where there is no such model.
         """
-        return None
+        raise NotImplementedError(type(self).__name__)
 
     @abstractmethod
     def question(self, split: str, rows: range) -> Any:

@@ -37,7 +37,7 @@ def test_the_choice_follows_from_what_was_measured(
     intervals = {name: around(value) for name, value in scores.items()}
     chosen, (_, likeness, choice) = _reasons(intervals, GROWING, "accuracy", SETTLED)
     assert chosen == method
-    assert choice.startswith(f"Choice: {method}, for ")
+    assert choice.startswith(f"Choice: {method}, because ")
     assert why in choice
     sure = all(
         scores["frozen"] - other > 0.05 for name, other in scores.items() if name != "frozen"
