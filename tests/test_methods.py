@@ -17,6 +17,7 @@ from footwork.cli import main
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.merge import merge_adapter
 from footwork.methods.adaptation import Adaptation
+from footwork.methods.rates import recipe_for
 from footwork.methods.table import (
     AUTO,
     FEW,
@@ -28,7 +29,6 @@ from footwork.methods.table import (
     USUAL,
     AdaptationConfig,
     method_of,
-    recipe_for,
 )
 from footwork.models.uploads import push_folder
 from tests.models import build_base

@@ -22,7 +22,7 @@ import pytest
 
 from footwork.cli import main
 from footwork.finetuning.card import PLACE
-from footwork.methods.table import Recipe, recipe_for
+from footwork.methods.rates import Recipe, recipe_for
 from footwork.models.hub import TINY_CLIP, TINY_TEXT, trained_folder
 from tests.hub import StandInApi, keep_repository
 from tests.runs import quick_ending

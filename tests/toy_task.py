@@ -23,7 +23,7 @@ from footwork.evaluation.splits import hold_out
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.task import CardWords, EncodedRows, InputData, Inputs, Learner, Task
-from footwork.methods.table import Recipe
+from footwork.methods.rates import Recipe
 from footwork.models.heads import HeadOrigin, set_labels
 from footwork.tables.reader import read_table
 

@@ -31,8 +31,8 @@ from footwork.files.faults import counted
 from footwork.files.paths import shell_word
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.head import choose_reading, drawn, loss_of
+from footwork.finetuning.plan import plan, settle
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_of
-from footwork.finetuning.train import plan, settle
 from footwork.methods.adaptation import SCRATCH
 from footwork.methods.head import solve
 from footwork.methods.table import AUTO, FEW, OF_FEW, PROBE, UNPRETRAINED, method_of

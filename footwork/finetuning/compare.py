@@ -1,6 +1,6 @@
 """Methods against each other on the same rows: from labelled rows to a page that says which one.
 
-Every run goes through the parts of `footwork.finetuning.train`: plan, encode (once), fit, evaluate.
+Every run goes through the parts of a training: plan, encode (once), fit, evaluate.
 A finished one leaves a record, so that a comparison that was ended goes on with what is missing.
 One that fails is told with its reason, and costs the others nothing.
 """
@@ -40,19 +40,15 @@ from footwork.errors import (
 )
 from footwork.evaluation.text import duration
 from footwork.files.faults import counted
-from footwork.files.folders import (
-    MANIFEST,
-    discard_folder,
-    published_folder,
-    read_json,
-    write_json,
-)
-from footwork.finetuning.comparison import Comparison, compared, write_comparison
+from footwork.files.folders import MANIFEST, discard_folder, published_folder, read_json, write_json
+from footwork.finetuning.comparison import Comparison, compared
 from footwork.finetuning.comparison_plan import ComparisonPlan, RunKey
+from footwork.finetuning.comparison_report import write_comparison
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.fit import cost_of, evaluate, fit
+from footwork.finetuning.plan import plan
 from footwork.finetuning.report import json_value
 from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, Task
-from footwork.finetuning.train import cost_of, evaluate, fit, give_amounts, plan
 from footwork.finetuning.validation import few_rows_note
 from footwork.tables.held import data_name
 from footwork.tables.labels import SINGLE_LABEL
@@ -145,7 +141,6 @@ class SharedRows:
             identity = {"data": self.data.sha256, "base_revision": learner.revision}
             resume = begin_run(place, learner.config.told() | identity, "resume", notify)
             model, outcome = fit(learner, rows, place.run, resume, notify)
-            give_amounts(learner, model)
             judged, learned = evaluate(learner, rows, model, notify)
             cost = cost_of(model, outcome, began, resume)
         except Interrupted:

@@ -10,7 +10,8 @@ from footwork.errors import ConfigError
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
 from footwork.files.faults import counted
 from footwork.help_page import DATA, MODEL, RATE
-from footwork.methods.table import METHODS, AdaptationConfig, Recipe, methods_where
+from footwork.methods.rates import Recipe
+from footwork.methods.table import METHODS, AdaptationConfig, methods_where
 from footwork.options import LoopConfig, PublishConfig
 from footwork.tables.labels import REGRESSION
 

@@ -348,12 +348,16 @@ Again = Callable[[EncodedRows, str], tuple[Learner, Any]]
 
 def judge_domains(
     learner: Learner, rows: EncodedRows, model: Any, again: Again, notify: Notify
-) -> Domains:
+) -> Domains | None:
     """Put an adapted model beside the source alone, and beside the target's labels.
+
+    None where nothing was adapted to a target.
 
     Labels of the target are read here first: of the rows that took part they train the ceiling, of
     those held out they judge.
     """
+    if learner.config.target is None:
+        return None
     data, task = rows.data, learner.task
     known = is_known(data.splits[TARGET].targets)
     learned, held = target_halves(data, learner.config.seed)

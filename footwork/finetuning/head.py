@@ -16,7 +16,7 @@ from footwork.files.folders import read_json, write_json
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, logits_of
 from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
-from footwork.methods.table import GENTLE
+from footwork.methods.rates import GENTLE
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
 from footwork.training.job import LossFunction, balanced_weights, row_loss

@@ -26,7 +26,7 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.inference.halving import ElasticBatch
 from footwork.methods.adaptation import encoder_of
 from footwork.methods.head import LinearSolution
-from footwork.methods.table import Recipe, recipe_for
+from footwork.methods.rates import Recipe, recipe_for
 from footwork.models.heads import HeadOrigin
 from footwork.options import Precision
 

@@ -6,9 +6,8 @@ Audit, rates, options, help, model cards, uploads and merging read the row.
 
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, inf
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -18,26 +17,11 @@ from cyclopts import Parameter
 from footwork.errors import ConfigError
 from footwork.files.faults import counted
 from footwork.help_page import METHOD
+from footwork.methods import rates
+from footwork.methods.rates import Rates
 
 if TYPE_CHECKING:
     from footwork.methods.adaptation import Adaptation
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a setting becomes when the user leaves it open."""
-
-    learning_rate: float
-    """Peak rate of AdamW."""
-    num_epochs: float
-    """Passes over the training rows."""
-    source: str
-    """Of the rate, and of the epochs unless they have one of their own."""
-    epochs_source: str | None = None
-
-
-Rates = Sequence[tuple[float, Recipe]]
-"""Upper bound of the encoder's size, in parameters without those of tokens → recipe, ascending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,97 +98,6 @@ class Method:
 
 MOST_PAIRS = 20_000
 """Of an epoch: more take long, and tell little more."""
-_MEASURED = "measured on the embedded tiny model"
-_LORA_RATES: dict[str, Rates] = {
-    "text": (
-        (5e6, Recipe(2e-3, 8, _MEASURED)),
-        (60e6, Recipe(8e-4, 6, "AdaLoRA, Zhang et al. 2023, appendix: 5e-4 to 2.2e-3")),
-        (150e6, Recipe(5e-4, 5, "LoRA, Hu et al. 2021, appendix: 4e-4 to 5e-4 for RoBERTa-base")),
-        (inf, Recipe(2e-4, 4, "LoRA, Hu et al. 2021, appendix: 1e-4 to 4e-4 for large models")),
-    ),
-    "image": (
-        (5e6, Recipe(2e-3, 10, _MEASURED)),
-        (inf, Recipe(2e-4, 10, "CLIP-LoRA, Zanella & Ben Ayed 2024: 2e-4")),
-    ),
-}
-_FULL_RATES: dict[str, Rates] = {
-    "text": (
-        (5e6, Recipe(5e-4, 5, _MEASURED)),
-        (60e6, Recipe(4.5e-5, 4, "DeBERTa-v3-small and -xsmall model cards")),
-        (150e6, Recipe(2e-5, 3, "DeBERTa-v3-base model card; Mosbach et al. 2021")),
-        (inf, Recipe(8e-6, 3, "DeBERTaV3, He et al. 2021, appendix: 5e-6 to 1.2e-5 for large")),
-    ),
-    "image": (
-        (5e6, Recipe(2e-4, 10, _MEASURED)),
-        (150e6, Recipe(3e-5, 10, "WiSE-FT, Wortsman et al. 2021: 3e-5, 10 epochs for ViT-B CLIP")),
-        (inf, Recipe(1e-5, 10, "WiSE-FT, Wortsman et al. 2021: 1e-5 for larger towers")),
-    ),
-}
-
-
-def _as(rates: Mapping[str, Rates], told: str) -> dict[str, Rates]:
-    """The rates of another method; `told` has a place for where they come from."""
-    return {
-        kind: tuple((bound, replace(r, source=told.format(r.source))) for bound, r in by_size)
-        for kind, by_size in rates.items()
-    }
-
-
-_MINILM = "measured with MiniLM on 1,000 questions"
-_BITFIT = "BitFit, Ben Zaken et al. 2021, appendix: 1e-4 to 1e-3"
-_BITFIT_RATES: dict[str, Rates] = {
-    "text": (
-        (60e6, Recipe(2e-3, 6, _MINILM)),
-        (150e6, Recipe(1e-3, 5, _BITFIT)),
-        (inf, Recipe(4e-4, 4, _BITFIT)),
-    ),
-    "image": ((inf, Recipe(1e-3, 10, _BITFIT)),),
-}
-_ADAPTER_RATES: dict[str, Rates] = {
-    "text": (
-        (5e6, Recipe(2e-3, 8, _MEASURED)),
-        (60e6, Recipe(1e-3, 6, _MINILM)),
-        (inf, Recipe(3e-4, 5, "the source's own code, for BERT: 3e-4, 5 epochs")),
-    ),
-    "image": (
-        (5e6, Recipe(2e-3, 10, _MEASURED)),
-        (inf, Recipe(1e-3, 10, "Convpass, Jie & Deng 2022: 1e-3 for ViT-B")),
-    ),
-}
-_PREFIX_SOURCE = "P-tuning v2, Liu et al. 2022, its code: 5e-3 to 1e-2 for prefixes, a tenth here"
-_PREFIX_RATES: dict[str, Rates] = {
-    "text": (
-        (5e6, Recipe(2e-3, 15, _MEASURED)),
-        (60e6, Recipe(1e-3, 15, _MINILM)),
-        (inf, Recipe(5e-4, 15, _PREFIX_SOURCE)),
-    ),
-    "image": ((5e6, Recipe(2e-3, 10, _MEASURED)), (inf, Recipe(5e-4, 10, _PREFIX_SOURCE))),
-}
-_CONTRASTIVE = Recipe(2e-5, 1, "SetFit, Tunstall et al. 2022")
-_IA3 = "IA³, Liu et al. 2022: 3e-3"
-_IA3_RATES: dict[str, Rates] = {
-    "text": ((60e6, Recipe(5e-3, 6, _MINILM)), (inf, Recipe(3e-3, 5, _IA3))),
-    "image": ((inf, Recipe(3e-3, 10, _IA3)),),
-}
-_ADALORA = "AdaLoRA, Zhang et al. 2023, appendix: 5e-4 to 2.2e-3"
-_ADALORA_RATES: dict[str, Rates] = {
-    "text": (
-        (60e6, Recipe(2e-3, 8, _ADALORA)),
-        (150e6, Recipe(1e-3, 6, _ADALORA)),
-        (inf, Recipe(5e-4, 5, _ADALORA)),
-    ),
-    "image": ((inf, Recipe(5e-4, 10, _ADALORA)),),
-}
-_PROMPT_RATES: dict[str, Rates] = {"text": ((inf, Recipe(1e-2, 10, _MINILM)),)}
-_P_TUNING_RATES: dict[str, Rates] = {"text": ((inf, Recipe(1e-3, 10, _MINILM)),)}
-_SCRATCH_RATES: dict[str, Rates] = {
-    "text": (
-        (5e6, Recipe(5e-4, 30, "as full: measured on the embedded tiny model")),
-        (inf, Recipe(1e-4, 30, "BERT, Devlin et al. 2018")),
-    ),
-    "image": ((inf, Recipe(1e-3, 30, "ViT, Steiner et al. 2021: 1e-3")),),
-}
-
 _PEFT_FILE = "adapter_config.json"
 _LORA = ("lora_rank", "lora_alpha", "lora_dropout")
 
@@ -213,12 +106,15 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.peft:LORA",
         trains="low-rank adapters, a few MB",
         share=1 / 50,  # adapters of usual rank, and the head
-        rates=_LORA_RATES,
+        rates=rates.LORA,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="a LoRA adapter on"),
         settings=(*_LORA, "lora_variant"),
     ),
     "full": Method(
-        code="footwork.methods.adaptation:FULL", trains="every weight", share=1, rates=_FULL_RATES
+        code="footwork.methods.adaptation:FULL",
+        trains="every weight",
+        share=1,
+        rates=rates.FULL,
     ),
     "head": Method(
         code="footwork.methods.adaptation:HEAD",
@@ -239,7 +135,7 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.contrastive:CONTRASTIVE",
         trains="every weight, by pairs of one class and of two, then the head as head does",
         share=1,
-        rates=dict.fromkeys(("text", "image"), ((inf, _CONTRASTIVE),)),
+        rates=rates.CONTRASTIVE,
         pairs=20,
         one_class=True,
     ),
@@ -247,33 +143,33 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.adaptation:GRADUAL",
         trains="the head, then one more layer from the top in each epoch",
         share=1,
-        rates=_as(_FULL_RATES, "as full: {}; ULMFiT, Howard & Ruder 2018"),
+        rates=rates.as_other(rates.FULL, "as full: {}; ULMFiT, Howard & Ruder 2018"),
     ),
     "top-k": Method(
         code="footwork.methods.adaptation:TOP_LAYERS",
         trains="the uppermost layers, and the head",
         share=1 / 4,
-        rates=_as(_FULL_RATES, "as full: {}; Lee et al. 2019"),
+        rates=rates.as_other(rates.FULL, "as full: {}; Lee et al. 2019"),
         settings=("top_layers",),
     ),
     "bitfit": Method(
         code="footwork.methods.adaptation:BITFIT",
         trains="the biases, and the head",
         share=1 / 500,
-        rates=_BITFIT_RATES,
+        rates=rates.BITFIT,
     ),
     "ia3": Method(
         code="footwork.methods.peft:IA3",
         trains="a factor for each unit of a layer",
         share=1 / 500,
-        rates=_IA3_RATES,
+        rates=rates.IA3,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="an IA³ adapter on"),
     ),
     "adalora": Method(
         code="footwork.methods.adalora:ADALORA",
         trains="low-rank adapters, their ranks given to the layers where they are worth most",
         share=1 / 40,
-        rates=_ADALORA_RATES,
+        rates=rates.ADALORA,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="an AdaLoRA adapter on"),
         settings=_LORA,
     ),
@@ -281,7 +177,7 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.peft:PROMPT",
         trains="a soft prompt before each text; of texts alone",
         share=1 / 500,
-        rates=_PROMPT_RATES,
+        rates=rates.PROMPT,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="a soft prompt for", merges=False),
         settings=("prompt_length",),
         texts_alone=True,
@@ -290,7 +186,7 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.peft:P_TUNING",
         trains="a soft prompt that a small network gives; of texts alone",
         share=1 / 50,
-        rates=_P_TUNING_RATES,
+        rates=rates.P_TUNING,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="a soft prompt for", merges=False),
         settings=("prompt_length",),
         texts_alone=True,
@@ -299,14 +195,14 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.adaptation:SCRATCH",
         trains="every weight, from random ones: what the pretraining is worth",
         share=1,
-        rates=_SCRATCH_RATES,
+        rates=rates.SCRATCH,
         pretrained=False,
     ),
     "adapter": Method(
         code="footwork.methods.bottleneck:BOTTLENECKS",
         trains="bottlenecks behind attention and feed-forward part of every layer, and its norms",
         share=1 / 40,
-        rates=_ADAPTER_RATES,
+        rates=rates.ADAPTER,
         adapter=Adapter(
             file="bottleneck_adapter.json",
             library="footwork",
@@ -319,7 +215,7 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.prefix:PREFIXES",
         trains="keys and values that every attention sees beside those of the input",
         share=1 / 200,
-        rates=_PREFIX_RATES,
+        rates=rates.PREFIX,
         adapter=Adapter(
             file="prefix_adapter.json", library="footwork", called="a prefix for", merges=False
         ),
@@ -377,7 +273,7 @@ OF_PEFT = {
         code="footwork.methods.peft:OTHER",
         trains=f"{called} adapters",
         share=1 / 50,
-        rates=_as(_LORA_RATES, "as lora: {}"),
+        rates=rates.as_other(rates.LORA, "as lora: {}"),
         adapter=Adapter(file=_PEFT_FILE, library="peft", called=f"a peft adapter ({called}) on"),
         convolves=name in _CONVOLVE,
     )
@@ -526,24 +422,3 @@ def adapter_in(folder: Path) -> tuple[Path, Method] | None:
         if method.adapter is not None and (folder / method.adapter.file).exists():
             return folder / method.adapter.file, method
     return None
-
-
-GENTLE = 6e-5
-"""Rate up to which a head that was solved on the frozen encoder stays near its optimum while all
-weights train. At 5e-4 (TREC, `tiny`) its log loss was 2.0 after an epoch, a random head's 1.2."""
-# Fewer leave a new head untrained, whatever the rate (Mosbach et al. 2021, section 5). From a
-# solved one 30 to 120 did alike (96 questions of TREC, 32 reviews of SST-2, MiniLM).
-MIN_STEPS, SOLVED_STEPS = 300, 120
-MAX_EPOCHS = 100
-
-
-def recipe_for(rates: Rates, encoder_parameters: int, rows: int, batch_size: int) -> Recipe:
-    """The recipe for a size, in parameters without embeddings; more epochs where rows are few."""
-    recipe = next(recipe for bound, recipe in rates if encoder_parameters < bound)
-    steps = SOLVED_STEPS if recipe.learning_rate <= GENTLE else MIN_STEPS
-    enough = ceil(steps / ceil(rows / batch_size))
-    epochs = min(max(recipe.num_epochs, enough), max(MAX_EPOCHS, recipe.num_epochs))
-    if epochs == recipe.num_epochs:
-        return recipe
-    reason = f"for {steps} steps, in {MAX_EPOCHS} epochs at most"
-    return replace(recipe, num_epochs=epochs, epochs_source=reason)

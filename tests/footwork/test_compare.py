@@ -20,8 +20,9 @@ from footwork.errors import ConfigError, DataError, TrainingError
 from footwork.evaluation.metrics import PooledMetric
 from footwork.files.folders import write_json
 from footwork.finetuning.compare import compare
-from footwork.finetuning.comparison import Comparison, Pools, table_of
+from footwork.finetuning.comparison import Comparison, Pools
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.finetuning.comparison_report import table_of
 from footwork.finetuning.config import FinetuningConfig
 from tests.models import build_base
 from tests.runs import quick_ending

@@ -18,7 +18,8 @@ import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, ModelError
 from footwork.finetuning.config import FinetuningConfig
-from footwork.methods.table import Recipe, adapter_in, method_of
+from footwork.methods.rates import Recipe
+from footwork.methods.table import adapter_in, method_of
 from tests.models import FAMILIES
 from tests.tasks import CASES, Case, stopped_before_writing
 

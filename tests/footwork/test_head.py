@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertModel, pipeline
 
-import footwork.finetuning.train as train_module
+import footwork.finetuning.fit as fit_module
 from footwork.errors import ConfigError
 from footwork.inference.tokens import tokenize
 from footwork.methods.adaptation import parameter_groups
@@ -251,7 +251,7 @@ def test_rows_held_out_are_learned_once_they_have_judged(method: str, tmp_path: 
     quick: dict[str, Any] = {"max_length": 32, "mixed_precision": "float32"}
     config = TrainConfig(model_id=str(base), method=method, **quick)
     done = train_here(rows, tmp_path / "all", config)
-    with patch.object(train_module, "learn_held_out", return_value=()):
+    with patch.object(fit_module, "learn_held_out", return_value=()):
         before = train_here(rows, tmp_path / "some", config)
     figures, texts = "metrics", [row["text"] for row in rows]
     assert done.manifest[figures] == before.manifest[figures]

@@ -11,7 +11,9 @@ import pytest
 import footwork.finetuning.train as train_module
 from footwork import accelerator
 from footwork.errors import ConfigError, DataError, ModelError
+from footwork.finetuning.fit import fit
 from footwork.finetuning.merge import merge_adapter
+from footwork.finetuning.plan import plan
 from footwork.models.pooling import let_head_read
 from scripts.benchmarks.training import Course, train_with_footwork
 from tests.models import build_adapter, build_base, build_classifier, build_tokenizer
@@ -97,14 +99,14 @@ def test_pairs_and_amounts_and_several_labels_train(base: str, tmp_path: Path) -
 def test_a_new_head_of_several_labels_begins_with_their_frequencies(base: str) -> None:
     rows = [{"text": text, "label": ["any", label][: 1 + i % 2]} for i, (text, label) in labelled()]
     config = TrainConfig(model_id=base)
-    learner = train_module.plan(TextTask(), rows, config, lambda _: None)
+    learner = plan(TextTask(), rows, config, lambda _: None)
     targets = learner.data.splits["train"].targets
     ones = targets.sum(axis=0)
     expected = np.log((ones + 1) / (len(targets) - ones + 1))
     bias = learner.model.classifier.bias.detach().numpy()
     np.testing.assert_allclose(bias, expected, rtol=1e-5)
     balanced = replace(config, class_weights="balanced")
-    learner = train_module.plan(TextTask(), rows, balanced, lambda _: None)
+    learner = plan(TextTask(), rows, balanced, lambda _: None)
     assert not learner.model.classifier.bias.any()
 
 
@@ -298,7 +300,7 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
     labelled = load_data(str(table), config)
-    learner = train_module.plan(TextTask(), str(table), config, said.append)
+    learner = plan(TextTask(), str(table), config, said.append)
     model = AuditedModel.of(learner.model, learner.preparation)
     before = audit_data(labelled, model.vocabulary, 128, (model.size, learner.config))
     alone = audit_table(table, config)
@@ -339,12 +341,12 @@ def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Pa
 
 def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path: Path) -> None:
     task, config = TextTask(), TrainConfig(model_id=base, learning_rate=1e-3, max_steps=1)
-    learner = train_module.plan(task, str(data), config, lambda _: None)
+    learner = plan(task, str(data), config, lambda _: None)
     assert learner.config.mixed_precision in ("bf16", "float32")
     learner.config.require_settled()
     rows = task.encode(learner, tmp_path, lambda _: None)
     with pytest.raises(ValueError, match="`num_epochs`, `best_metric`, `mixed_precision` must be"):
-        train_module.fit(replace(learner, config=config), rows, tmp_path, None, lambda _: None)
+        fit(replace(learner, config=config), rows, tmp_path, None, lambda _: None)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

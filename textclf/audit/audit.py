@@ -15,7 +15,7 @@ from footwork.files.faults import counted, shortened
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.validation import settled_by_validation
 from footwork.inference.tokens import room_for_texts
-from footwork.methods.table import recipe_for
+from footwork.methods.rates import recipe_for
 from footwork.tables.labels import REGRESSION
 from textclf.audit.cost import Cost, ModelSize, estimate_cost
 from textclf.audit.findings import (

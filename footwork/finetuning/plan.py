@@ -1,0 +1,126 @@
+"""What a run begins with: rows read, a model loaded for them, and every setting settled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from footwork.accelerator import settled_precision
+from footwork.evaluation.baselines import frequency_logits
+from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.domains import require_domains
+from footwork.finetuning.task import LabelledData, Learner, Notify, Task
+from footwork.finetuning.validation import settled_by_validation
+from footwork.models.checkpoints import model_commit
+from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
+from footwork.models.hub import resolve_model_id
+from footwork.tables.held import data_name
+from footwork.tables.labels import MULTI_LABEL, REGRESSION
+
+
+def plan(
+    task: Task,
+    source: Any,
+    config: FinetuningConfig,
+    notify: Notify,
+    data: LabelledData | None = None,
+) -> Learner:
+    """Read the rows, load the model for them, and settle what the configuration leaves open.
+
+    Args:
+        task: What the application brings.
+        source: The rows, as the task reads them.
+        config: Every setting.
+        notify: Takes what was settled, one sentence each.
+        data: The rows, where they have been read before.
+
+    Raises:
+        ConfigError: A setting contradicts the task or the model.
+        DataError: The rows cannot be read.
+        ModelError: The model cannot be loaded, or its head cannot be trained alone.
+    """
+    preparation = task.open(config)
+    data = task.read(source, config) if data is None else data
+    config, why = config.chosen(len(data.splits["train"]), data.task)
+    model, head, scale = load(task, data, config, preparation)
+    if why:  # `Task.open` has asked only a method that was named
+        config.way.adaptation.require(model, config)
+    if config.target is not None:
+        require_domains(task, data, model)
+    settled, sources, said = settle(task, data, config, preparation, model)
+    if why:
+        sources["method"] = "the number of rows"
+    for sentence in filter(None, (*why, *said, config.merge_note, head.note)):
+        notify(sentence)
+    base_id, revision = "", None
+    if config.way.has_model:
+        base_id = resolve_model_id(config.model_id, task.presets)
+        revision = model_commit(base_id, config.revision)
+    return Learner(
+        task=task,
+        model=model,
+        preparation=preparation,
+        source=data_name(source),
+        data=data,
+        config=settled,
+        config_sources=sources,
+        base_id="tiny" if config.model_id == "tiny" else base_id,
+        revision=revision,
+        head=head,
+        scale=scale,
+    )
+
+
+def load(
+    task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any
+) -> tuple[Any, HeadOrigin, tuple[float, float] | None]:
+    """The model as its training begins, where its head comes from, and `Learner.scale`."""
+    torch.manual_seed(config.seed)  # of a new head the weights are the seed's
+    model, head = task.load(config, data, preparation)
+    if config.way.solves or not config.way.pretrained:
+        head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
+    return model, head, begin_output(data, config, model, kept=head.kept)
+
+
+def begin_output(
+    data: LabelledData, config: FinetuningConfig, model: Any, *, kept: bool
+) -> tuple[float, float] | None:
+    """Put an output layer where its training begins; `Learner.scale` of a regression."""
+    targets = data.splits["train"].targets
+    if not config.way.has_model:
+        return None
+    if data.task == MULTI_LABEL and not kept and config.class_weights == "none":
+        start_output(model, frequency_logits(data.task, len(data.labels), targets))
+    if data.task != REGRESSION:
+        return None
+    mean, spread = target_scale(model, targets)
+    if kept:
+        scale_output(model, 1 / spread, -mean / spread)
+    return mean, spread
+
+
+def settle(
+    task: Task, data: LabelledData, config: FinetuningConfig, preparation: Any, model: Any
+) -> tuple[Any, dict[str, str], tuple[str, ...]]:
+    """Fill in what the configuration leaves to the data, to the model and to this machine.
+
+    Of the model the shape is enough: its weights may be on the meta device.
+
+    Returns:
+        The configuration of the run; where its values come from, as `FinetuningConfig.settled`
+        tells; and what is to be said of it, one sentence each.
+
+    Raises:
+        ConfigError: A setting contradicts the task or the model.
+    """
+    rows, length = config.way.epoch(len(data.splits["train"]), task.noun.removesuffix("s"))
+    recipe = None
+    own, more = task.settle(config, preparation, model)
+    if config.way.has_model:
+        recipe = task.recipe(config, model, rows)
+        # Here, so that a run is not resumed elsewhere with other rounding.
+        own |= {"mixed_precision": settled_precision(config.mixed_precision, model)}
+        own |= settled_by_validation(data, config)
+    settled, sources, said = config.settled(data.task, recipe, length, own)
+    return settled, sources, (said, *more) if said else more
