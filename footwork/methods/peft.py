@@ -8,6 +8,7 @@ from math import gcd
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -260,9 +261,12 @@ class Prompt(Peft):
 
 
 class PTuning(Prompt):
-    """The same vectors, given by a small network, of which only what it gives is kept.
+    """The same vectors, changed by a small network, of which only what it gives is kept.
 
-    Source: Liu et al. 2021 (arXiv:2103.10385).
+    They begin as those of tokens too, and the network adds to them: where it made them of noise
+    alone (Liu et al. 2021, arXiv:2103.10385), TREC-6 came to 0.79 with MiniLM, and so to 0.86.
+
+    Source: Razdaibiedina et al. 2023, section 3 (arXiv:2305.03937).
     """
 
     def configured(self, model: Any, config: AdaptationConfig, shared: dict[str, Any]) -> Any:
@@ -273,6 +277,33 @@ class PTuning(Prompt):
         return PromptEncoderConfig(
             num_virtual_tokens=config.prompt_length, encoder_hidden_size=width, **shared
         )
+
+    def adapt(
+        self, model: Any, config: AdaptationConfig, base_id: str, revision: str | None
+    ) -> Any:
+        """With the network beside the vectors of tokens drawn by chance."""
+        adapted = super().adapt(model, config, base_id, revision)
+        encoder = adapted.prompt_encoder["default"]
+        table = model.get_input_embeddings().weight.detach()
+        with torch.no_grad():
+            encoder.embedding.weight.copy_(
+                table[torch.randint(len(table), (config.prompt_length,))]
+            )
+        encoder.mlp_head = Residual(encoder.mlp_head)
+        return adapted
+
+
+class Residual(nn.Module):
+    """What a network adds to its input."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Of any shape (…, D)."""
+        added: torch.Tensor = states + self.network(states)
+        return added
 
 
 _DIVIDES = {

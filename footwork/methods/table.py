@@ -184,7 +184,7 @@ METHODS: dict[str, Method] = {
     ),
     "p-tuning": Method(
         code="footwork.methods.peft:P_TUNING",
-        trains="a soft prompt that a small network gives; of texts alone",
+        trains="a soft prompt that a small network changes; of texts alone",
         share=1 / 50,
         rates=rates.P_TUNING,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="a soft prompt for", merges=False),
