@@ -108,7 +108,6 @@ ADALORA: dict[str, Rates] = {
     "image": ((inf, Recipe(5e-4, 10, _ADALORA)),),
 }
 PROMPT: dict[str, Rates] = {"text": ((inf, Recipe(1e-2, 10, _MINILM)),)}
-P_TUNING: dict[str, Rates] = {"text": ((inf, Recipe(1e-3, 10, _MINILM)),)}
 SCRATCH: dict[str, Rates] = {
     "text": (
         (5e6, Recipe(5e-4, 30, "as full: measured on the embedded tiny model")),

@@ -186,7 +186,7 @@ METHODS: dict[str, Method] = {
         code="footwork.methods.peft:P_TUNING",
         trains="a soft prompt that a small network changes; of texts alone",
         share=1 / 50,
-        rates=rates.P_TUNING,
+        rates=rates.PROMPT,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="a soft prompt for", merges=False),
         settings=("prompt_length",),
         texts_alone=True,
