@@ -142,7 +142,8 @@ class FinetuningConfig(PublishConfig, LoopConfig):
             return None
         if self.way.features_once:
             stated = [name for name in _OF_STEPS if getattr(self, name) is not None]
-            idle = f"; {' and '.join(stated)} mean nothing to it" if stated else ""
+            verb = "mean" if len(stated) > 1 else "means"
+            idle = f"; {' and '.join(stated)} {verb} nothing to it" if stated else ""
             return f"{self.method}: solved to its optimum on features of {length}{idle}"
         epochs = settled.num_epochs or 0.0
         lasts = f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'} of {length}"

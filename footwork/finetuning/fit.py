@@ -186,8 +186,8 @@ def learn_held_out(learner: Learner, rows: EncodedRows, model: Any) -> tuple[str
     give_amounts(learner, model)
     count, noun = len(data.splits["validation"]), learner.task.noun
     return (
-        f"The {noun} held out ({count}) judged a head that did not know them; the one that is "
-        f"published was then solved on all {found.rows}.",
+        f"The {noun} held out ({count}) judged a head that did not know them; it was then solved "
+        f"again, on all {found.rows}.",
     )
 
 

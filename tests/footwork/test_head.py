@@ -229,7 +229,7 @@ def test_a_head_over_a_checkpoint_without_a_pooler_is_as_good_as_its_mean(
     done = train_here(counted, tmp_path / "out", options, notify=said.append)
     assert done.evaluation.metrics["accuracy"].value > 0.9
     assert any("The head reads the mean over the tokens" in line for line in said)
-    assert any("learning_rate mean nothing to it" in line for line in said)
+    assert any("learning_rate means nothing to it" in line for line in said)
     assert "The head reads the mean" in (tmp_path / "out" / "README.md").read_text()
     texts = ["good good good bad film", "bad bad bad good film"]
     ask = pipeline("text-classification", str(tmp_path / "out"))
