@@ -33,34 +33,20 @@ class ImageIndex:
         config: How images that are asked by are encoded.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        store: Store,
-        config: EncoderConfig = EncoderConfig(),  # noqa: B008
-    ) -> None:
-        self.place, self.store = place, store
-        self._config = config
+    def __init__(self, place: Place, store: Store, config: EncoderConfig | None = None) -> None:
+        self.place, self.store, self._config = place, store, config
 
     @classmethod
     def open(cls, index: str | Path | None = None) -> ImageIndex:
-        """Open an index of this machine.
+        """Open an index of this machine; `StoreError` if there is none, or it cannot be read.
 
-        Args:
-            index: Its folder, or a folder of photos that was indexed; None takes the only one.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
+        `index` is its folder, or a folder of photos that was indexed; None takes the only one.
         """
         return cls.connect(StoreOptions(index=None if index is None else Path(index)))
 
     @classmethod
     def connect(cls, options: StoreOptions) -> ImageIndex:
-        """Open an index of this machine or of a server.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
-        """
+        """Open an index of this machine or of a server; errors are as of `open`."""
         place = find_place(options)
         return cls(place, place.open())
 
@@ -122,11 +108,7 @@ class ImageIndex:
         options: QueryOptions = QueryOptions(),  # noqa: B008 - frozen
         where: Filter = EVERYTHING,
     ) -> list[Answer]:
-        """Answer several queries in one pass.
-
-        Raises:
-            FootworkError: An image cannot be read, or the index cannot.
-        """
+        """Answer several queries in one pass; errors are as of `query`."""
         try:
             return self._asker.answer(queries, options, where)
         except StoreError:

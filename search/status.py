@@ -68,8 +68,7 @@ class Status:
         if left_out.patterns:
             lines.append(f"left out     {', '.join(map(path_line, left_out.patterns))}")
         if left_out.removed:
-            removed = shortened(map(path_line, left_out.removed), _LISTED)
-            lines.append(f"removed      {removed}")
+            lines.append(f"removed      {shortened(map(path_line, left_out.removed), _LISTED)}")
         if counts.bytes:
             lines.append(f"on disk      {counts.bytes / 1e6:,.1f} MB")
         lines += [f"{name}: {value}" for name, value in counts.details.items()]
@@ -115,13 +114,12 @@ def read_status(place: Place) -> Status:
             away += gone
             folders.append(Folder(root, below.present - gone, below.absent + gone, reason))
         counts = store.counts()
-        images, absent = counts.present - away, counts.absent + away
         return Status(
             place=str(place),
             embedder=store.embedder,
             folders=tuple(folders),
             counts=counts,
-            images=images,
-            absent=absent,
+            images=counts.present - away,
+            absent=counts.absent + away,
             exclusions=store.exclusions(),
         )

@@ -72,11 +72,7 @@ class Placing:
 
 
 def look_of(path: str) -> Look:
-    """A glance at a file.
-
-    Raises:
-        ImageError: It cannot be read.
-    """
+    """A glance at a file; `ImageError` if it cannot be read."""
     from PIL.Image import Resampling
 
     image = decode_image(Path(path), _SEEN // 2)
@@ -186,13 +182,10 @@ def _border_width(lines: ByteArray) -> int:
 
 
 def laid_over(inner: Image, outer: Image, placing: Placing, most: int) -> Box:
-    """Where an image lies in another, in pixels of that, by least squares.
+    """Where an image, turned as another without a border lies, lies in that, in its pixels.
 
-    Args:
-        inner: Turned as the outer one lies.
-        outer: Without a border.
-        placing: Where about it lies.
-        most: Pixels of the longer side that are compared.
+    By least squares from where `placing` says that it about lies; `most` pixels of the longer side
+    are compared.
     """
     box = np.array(placing.box, np.float64)
     for side in (most // 4, most):

@@ -145,7 +145,7 @@ class Asker:
 
         wanted, excluded = map(evidence, query.wanted), map(evidence, query.excluded)
         terms = list(wanted)
-        sample = self._collection if len(terms) > 1 else self.texts.references[:0]
+        sample = self._sample if len(terms) > 1 else self.texts.references[:0]
         return _Measured(terms, list(excluded), self._relevance.search_vector(terms, sample))
 
     def _left(self, measured: _Measured, found: Found, top_k: int, where: Filter) -> dict[str, Hit]:
@@ -190,7 +190,7 @@ class Asker:
         return Relevance(self.texts.references)
 
     @cached_property
-    def _collection(self) -> FloatArray:
+    def _sample(self) -> FloatArray:
         return self.store.sample(_SAMPLED)
 
 

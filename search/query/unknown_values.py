@@ -32,13 +32,6 @@ def unknown_values(store: Store, where: Filter) -> Iterator[str]:
     """Tell which values of a filter no image has, a sentence each, and which are like them.
 
     To be asked where nothing was found: it takes a search for each value.
-
-    Args:
-        store: That was asked.
-        where: What it was asked for.
-
-    Raises:
-        StoreError: The index cannot be read.
     """
     unknown = [
         (field, value)

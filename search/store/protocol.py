@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.records import ImageRecord
 
+T = TypeVar("T")
+WIDEST = 1 << 16
+"""Numbers in an embedding: more would be no model's, and fill the memory."""
 _LENGTH_ERROR = 1e-3
 
 
@@ -39,6 +43,24 @@ class Embedder:
     """Of weights and preprocessing: equal ones give equal vectors."""
     width: int
     """Of a vector."""
+
+
+def told_embedder(value: Any) -> Embedder | None:
+    """The model that a file or a server tells, which anybody may have written; None for none."""
+    try:
+        found = Embedder(**value)
+        texts = (found.model_id, found.fingerprint, found.revision or "")
+        sound = all(isinstance(text, str) and "\0" not in text for text in texts)
+        return found if sound and type(found.width) is int and 0 < found.width < WIDEST else None
+    except TypeError:
+        return None
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most so many of them, in their order."""
+    waiting = iter(items)
+    while batch := list(islice(waiting, size)):
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
 from search.place import Place
 from search.records import DATE_SOURCES, ImageRecord
-from search.store.protocol import Embedded, Embedder
+from search.store.protocol import WIDEST, Embedded, Embedder, batched, told_embedder
 from search.transfer.export import FORMAT, KIND, METADATA, SAME, parquet_schema
 from search.update.reading import looked_at
 
@@ -34,7 +33,6 @@ Batch = tuple[list[Embedded], list[ImageRecord]]
 """Images with their embeddings, and files that are none; with their labels."""
 
 _UNIT = 1e-3  # how far from 1 the length of an exported vector may be
-_WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
 _LOOKS = 64
 """Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
 _CONVERT = {
@@ -71,8 +69,7 @@ class IndexSource:
     def batches(self) -> Generator[Batch, None, None]:
         """Images, present or not, and unreadable files, in any order."""
         with closing(self.place.open()) as store:
-            every = store.files()
-            while part := list(islice(every, BATCH)):
+            for part in batched(store.files(), BATCH):
                 paths = [record.path for record in part]
                 vectors, records = store.vectors(paths), store.records(paths)
                 known = [records[path] for path in paths if path in records]
@@ -117,9 +114,8 @@ class FileSource:
         """Take in what an export tells of its model."""
         with suppress(KeyError, TypeError, ValueError, RecursionError):
             value = json.loads(value) if isinstance(value, bytes) else value
-            embedder, roots = Embedder(**value["model"]), tuple(value["roots"])
-            texts = [embedder.model_id, embedder.revision or "", embedder.fingerprint, *roots]
-            proper = type(embedder.width) is int and all(isinstance(text, str) for text in texts)
+            embedder, roots = told_embedder(value["model"]), tuple(value["roots"])
+            proper = embedder is not None and all(isinstance(root, str) for root in roots)
             if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
                 self.embedder, self.roots = embedder, roots
                 return
@@ -263,8 +259,8 @@ class NumpySource(FileSource):
             )
 
     def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
-        array, rows, first = self._array(), self._rows(), 0
-        while part := list(islice(rows, BATCH)):
+        array, first = self._array(), 0
+        for part in batched(self._rows(), BATCH):
             yield part, array[first : first + len(part)], first + 1
             first += len(part)
 
@@ -274,7 +270,7 @@ class NumpySource(FileSource):
             array: RealArray = np.lib.format.open_memmap(self.path, mode="r")
         except Exception as error:
             raise _unreadable(self.path, error) from error
-        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > _WIDEST:
+        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > WIDEST:
             raise DataError(
                 f"{path_line(self.path)} must hold numbers of shape (N, D), got {array.dtype} of "
                 f"shape {array.shape}. Save the embeddings as float32, a row an image."

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
-MODEL = ModelOptions()
 QUIET = 2_000
 """Milliseconds without a change before the index is brought up to date: a copy that is under way
 is not read half."""
@@ -42,7 +41,7 @@ class Indexer:
 
     place: Place
     """Of the index, which need not exist."""
-    model: ModelOptions = MODEL
+    model: ModelOptions = ModelOptions()  # noqa: RUF009 - frozen
     processes: ProcessGroup = ALONE
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
     """Told after every image how many are read, and of how many."""
@@ -114,8 +113,7 @@ class Indexer:
         known = [] if replaced is None else replaced.roots()
         roots = absolute_roots([*named, *known] or store.roots())
         self.processes.from_main(store.embedder)
-        folder = self.place.texts_folder(store.embedder)
-        note = None
+        folder, note = self.place.texts_folder(store.embedder), None
         if self._encoder is not None:  # words find what is there while the index grows
             note = self._prepare(folder, store.embedder)
         summary = update(
@@ -134,9 +132,8 @@ class Indexer:
         return summary
 
     def _prepare(self, folder: Path, embedder: Embedder) -> str | None:
-        if is_prepared(folder, embedder):
-            return None
-        return prepare_texts(self._load(embedder), folder)
+        is_there = is_prepared(folder, embedder)
+        return None if is_there else prepare_texts(self._load(embedder), folder)
 
     def _load(self, embedder: Embedder | None, former: Embedder | None = None) -> DualEncoder:
         """The model that an index was made with; for None the one that is asked for.

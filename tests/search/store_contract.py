@@ -91,7 +91,8 @@ class ServerEngine:
 
 
 def empty(store: ServerStore) -> None:
-    store._delete_where('path != ""')
+    store._connection.write("delete", store._name, filter='path != ""')
+    store._wrote_deletion_last = True
 
 
 def record(path: str, **facts: Any) -> ImageRecord:

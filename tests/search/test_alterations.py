@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from footwork.cli import main
 from search.duplicates.duplicates import find_duplicates
-from search.duplicates.rows import duplicates_lines, duplicates_notes, spare_paths
+from search.duplicates.rows import duplicates_lines, duplicates_notes
 from search.paths import NO_ANSWER
 from tests.search.places import index_of
 from tests.search.test_duplicates import found_in, groups_of, save, scene
@@ -97,7 +97,7 @@ def test_a_picture_with_something_else_in_it_is_only_similar(tmp_path: Path) -> 
     save(other, photos / "b.png")
     found = found_in(photos)
     assert [group.duplicates[0].kind for group in found.groups] == ["similar"]
-    assert list(spare_paths(found, b"\0")) == []
+    assert not any(group.spare for group in found.groups)
     assert list(duplicates_lines(found))[-1] == (
         "1 only similar or not looked at among 2 images. Nothing was deleted."
     )

@@ -13,6 +13,7 @@ import pytest
 
 from footwork.errors import StoreError
 from search.store.embedded import EmbeddedStore, vectors
+from search.store.embedded.catalog import Catalog
 from search.store.embedded.repair import inspect_folder
 from search.store.embedded.vectors import VectorFile, compact
 from search.store.protocol import Changes
@@ -71,7 +72,7 @@ def test_killed_before_the_catalog_names_the_new_file_it_starts_over(
         store.write(Changes(forgotten=["/a"]))
         before = held(store)
         with monkeypatch.context() as patched:
-            patched.setattr(vectors, "_renumber", interrupt)
+            patched.setattr(Catalog, "run_many", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 compact(tmp_path / "1")
         assert held(store) == before

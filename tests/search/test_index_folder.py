@@ -20,7 +20,7 @@ import pytest
 
 from footwork.errors import ConfigError, StoreError
 from search.options import ModelOptions
-from search.place import IndexFolder, find_index
+from search.place import IndexFolder, default_index, find_index
 from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import open_catalog
@@ -365,14 +365,14 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 def test_an_index_of_nothing_is_not_among_those_that_may_be_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.place._indexes", lambda: tmp_path / "indexes")
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
     for name in ("empty", "full"):
-        place = IndexFolder(tmp_path / "indexes" / name)
+        place = default_index(f"/{name}")
         with place.writing(), closing(place.begin(EMBEDDER)) as store:
             if name == "full":
                 save_pictures(tmp_path / "photos", 2)
                 indexed(store, tmp_path / "photos")
-    assert find_index(None).path == tmp_path / "indexes" / "full"
+    assert find_index(None).path == default_index("/full").path
 
 
 def test_a_medium_that_cannot_be_written_is_told(

@@ -14,14 +14,7 @@ from footwork.errors import ConfigError
 from footwork.evaluation.text import display_width
 from footwork.files.paths import path_text
 from footwork.tables.reader import read_table
-from search.answers.answer import (
-    answer_document,
-    answer_lines,
-    flat_row,
-    hit_rows,
-    path_bytes,
-    write_hits,
-)
+from search.answers.answer import answer_document, answer_lines, flat_row, hit_rows, write_hits
 from search.records import date_text
 from tests.search.found import answer, hit
 
@@ -93,12 +86,6 @@ def test_a_table_without_hits_has_the_columns_of_one_with_hits(
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"The ending of hits\.txt must be one of \.csv"):
         write_hits([answer(hit("/a.jpg"))], tmp_path / "hits.txt")
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\0"])
-def test_paths_are_given_byte_for_byte(end: bytes) -> None:
-    given = b"".join(path_bytes([answer(hit(ODD), hit("/b.jpg")), answer(hit("/c.jpg"))], end))
-    assert given == end.join([b"/photos/caf\xe9\n\x1b[31m.jpg", b"/b.jpg", b"/c.jpg", b""])
 
 
 def test_a_table_shows_rank_relevance_score_and_path() -> None:

@@ -65,7 +65,7 @@ def nearest_exactly(
     slots: IntArray | None = None,
     dead: IntArray = _NO_SLOTS,
 ) -> list[Nearest]:
-    """The best of some rows, or of all but some; of equal ones the older.
+    """For each query the best of some rows, or of all but some; of equal ones the older.
 
     Args:
         vectors: Shape (N, D), unit rows.
@@ -108,7 +108,7 @@ def nearest_exactly(
     return answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Build:
     """What is written beside a FAISS file."""
 
@@ -164,16 +164,10 @@ class ApproximateIndex:
         all_lists: bool = False,
         only: BoolArray | None = None,
     ) -> IntArray:
-        """The nearest by their 8 bits a number; `covers` comes first.
+        """The nearest slots of each query by their 8 bits a number; `covers` comes first.
 
-        Args:
-            queries: Shape (Q, D).
-            count: Of each query.
-            all_lists: Whether to look into every list; else the nearest are all but surely found.
-            only: Shape (N,), which slots count; None takes all.
-
-        Returns:
-            Shape (Q, count); -1 where there are no more.
+        Shape (Q, count), -1 where there are no more. `all_lists` looks into every list: else the
+        nearest are all but surely found. `only`, of shape (N,), tells which slots count.
         """
         assert self._open is not None
         (build, index), faiss = self._open, _faiss()
@@ -196,7 +190,6 @@ class ApproximateIndex:
         """
         if len(vectors) < FEWEST and not covered:
             self._discard()  # of vectors that a compaction has moved
-            return
         if len(vectors) < FEWEST or (covered and len(vectors) - covered <= STALE * covered):
             return
         old = self._open
@@ -207,15 +200,8 @@ class ApproximateIndex:
         for start in range(covered, len(vectors), _ADDED):
             index.add(np.ascontiguousarray(vectors[start : start + _ADDED]))
         probes, recall = _tuned(index, vectors, typical)
-        build = Build(
-            file=f"approximate-{len(vectors)}.faiss",
-            vectors=vectors_name,
-            slots=len(vectors),
-            trained=trained,
-            probes=probes,
-            recall=recall,
-        )
-        self._publish(index, build)
+        count, name = len(vectors), f"approximate-{len(vectors)}.faiss"
+        self._publish(index, Build(name, vectors_name, count, trained, probes, recall))
 
     def details(self) -> dict[str, str]:
         """What `status` tells of it."""

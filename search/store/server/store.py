@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from math import sqrt
 from typing import Any
 
@@ -25,7 +24,15 @@ from search.filters import EVERYTHING, Filter
 from search.options import NewStoreOptions, StoreOptions
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
-from search.store.protocol import Block, Changes, Counts, Embedder, Found
+from search.store.protocol import (
+    Block,
+    Changes,
+    Counts,
+    Embedder,
+    Found,
+    batched,
+    told_embedder,
+)
 from search.store.server.connection import Connection, no_collection
 from search.store.server.rows import (
     FORMAT_VERSION,
@@ -52,23 +59,16 @@ from search.store.server.rows import (
     vectors_of,
 )
 
-_INDEXES: Mapping[str, Mapping[str, int]] = {
-    "HNSW": {"M": 16, "efConstruction": 200},
-    "IVF_SQ8": {"nlist": 1024},
-    "IVF_FLAT": {"nlist": 1024},
-    "DISKANN": {},
-    "FLAT": {},
+_INDEXES: Mapping[str, tuple[Mapping[str, int], str | None]] = {
+    "HNSW": ({"M": 16, "efConstruction": 200}, "ef"),
+    "IVF_SQ8": ({"nlist": 1024}, "nprobe"),
+    "IVF_FLAT": ({"nlist": 1024}, "nprobe"),
+    "DISKANN": ({}, "search_list"),
+    "FLAT": ({}, None),
 }
-"""Kinds of index, and how each is built. HNSW holds all vectors in memory and loses next to
-nothing; IVF_SQ8 takes a quarter of the memory; DISKANN needs fast disks beside the query nodes;
-FLAT compares every vector and loses nothing."""
-_BREADTH_NAMES = {
-    "HNSW": "ef",
-    "IVF_SQ8": "nprobe",
-    "IVF_FLAT": "nprobe",
-    "DISKANN": "search_list",
-}
-"""What Milvus calls it how widely an index is searched."""
+"""Kinds of index: how each is built, and what Milvus calls it how widely it is searched. HNSW holds
+all vectors in memory and loses next to nothing; IVF_SQ8 takes a quarter of the memory; DISKANN
+needs fast disks beside the query nodes; FLAT compares every vector and loses nothing."""
 _BREADTH = 512  # candidates that a search through the index looks at, or lists of an IVF one
 _FILTER_FACTOR = 4  # how much wider an index is searched under a filter
 _WIDEST = 32_768  # that Milvus allows
@@ -147,7 +147,7 @@ class ServerStore:
                 "vector",
                 index_type=layout.index_type,
                 metric_type="IP",  # of unit rows, the cosine
-                params=dict(_INDEXES[layout.index_type]),
+                params=dict(_INDEXES[layout.index_type][0]),
             )
             ask.write("create_index", name, params, timeout=60.0)
 
@@ -158,7 +158,7 @@ class ServerStore:
             raise StoreError(no_collection(self._options))
         told = ask.read("describe_collection", name)
         made = _read_description(told["description"], self._options)
-        self._embedder = Embedder(**made["embedder"])
+        self._embedder: Embedder = made["embedder"]
         self._index: str = made["index"]
         self._has_words = made["footwork"] == WITH_WORDS
         self._is_divided = "partitions" in made
@@ -199,8 +199,7 @@ class ServerStore:
 
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
         """Replace the labels of images."""
-        waiting = iter(labels)
-        while given := dict(islice(waiting, _LABELLED_AT_ONCE)):
+        for given in map(dict, batched(labels, _LABELLED_AT_ONCE)):
             rows = self._fetch_paths(given)
             self._put(labelled(row, given[real_path(row["path"])]) for row in rows)
 
@@ -307,7 +306,7 @@ class ServerStore:
     ) -> list[Found]:
         """More than enough through the index, then ordered by their very vectors."""
         limit = min(_MOST_ROWS, top_k + top_k // 2 + 16)
-        params, name = dict[str, int](), _BREADTH_NAMES.get(self._index)
+        params, (_, name) = dict[str, int](), _INDEXES[self._index]
         if name is not None:
             # An index of lists has its own breadth; any other has to look at more than it brings.
             wide = breadth if name == "nprobe" else min(_WIDEST, max(breadth, 2 * limit))
@@ -417,7 +416,7 @@ class ServerStore:
         texts = dict.fromkeys(map(stored_text, paths))
         return [
             row
-            for some in _chunks(list(texts), self._page_rows)
+            for some in batched(texts, self._page_rows)
             for condition in any_path(some)
             for row in self._fetch(condition, fields)
         ]
@@ -458,29 +457,9 @@ class ServerStore:
 
         Milvus acknowledges what its log has, from which it recovers whatever happens to its nodes.
         """
-        self._require_undivided()
-        size = max(1, min(1000, _REQUEST_NUMBERS // self.embedder.width))
-        last = {row["path"]: row for row in rows}  # of two in one request, Milvus keeps either
-        for some in _chunks(list(last.values()), size):
-            if self._has_words:
-                some = [{"words": (), **row} for row in some]
-            self._connection.write("upsert", self._name, some)
-            self._wrote_deletion_last = False
-
-    def _delete(self, paths: Iterable[str]) -> None:
-        """Delete rows by path."""
-        for condition in any_path(map(stored_text, paths)):
-            self._delete_where(condition)
-
-    def _delete_where(self, condition: str) -> None:
-        """Delete the rows that meet a condition."""
-        self._require_undivided()
-        self._connection.write("delete", self._name, filter=condition)
-        self._wrote_deletion_last = True
-
-    def _require_undivided(self) -> None:
-        # What is written elsewhere than in its own partition stands there twice.
-        if self._is_divided:
+        if (
+            self._is_divided
+        ):  # what is written elsewhere than in its own one would stand there twice
             name, url = self._options.collection, self._options.store or ""
             raise StoreError(
                 f"Collection {name} at {url} is divided into partitions by Footwork before this "
@@ -488,6 +467,19 @@ class ServerStore:
                 f"anything: footwork search index --from {shell_word(f'{url}/{name}')} "
                 f"--store {shell_word(url)} --collection {name}_2"
             )
+        size = max(1, min(1000, _REQUEST_NUMBERS // self.embedder.width))
+        last = {row["path"]: row for row in rows}  # of two in one request, Milvus keeps either
+        for some in batched(last.values(), size):
+            if self._has_words:
+                some = [{"words": (), **row} for row in some]
+            self._connection.write("upsert", self._name, some)
+            self._wrote_deletion_last = False
+
+    def _delete(self, paths: Iterable[str]) -> None:
+        """Delete rows by path, once `_put` has written what takes their place."""
+        for condition in any_path(map(stored_text, paths)):
+            self._connection.write("delete", self._name, filter=condition)
+            self._wrote_deletion_last = True
 
     @property
     def _consistency(self) -> str:
@@ -509,22 +501,20 @@ def _best_first(cosines: FloatArray, paths: Sequence[str]) -> list[int]:
     return sorted(range(len(paths)), key=lambda place: (-cosines[place], paths[place]))
 
 
-def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
 def _read_description(text: str, options: StoreOptions) -> dict[str, Any]:
     where = f"Collection {options.collection} at {options.store}"
+    foreign = f"{where} was not made by Footwork. Name another collection for the index."
     try:
-        made = json.loads(text)
+        made = dict(json.loads(text))
         version = made["footwork"]
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"{where} was not made by Footwork. Name another collection for the index."
-        ) from error
+        raise StoreError(foreign) from error
     if version not in (WITH_WORDS, FORMAT_VERSION):
         raise StoreError(
             f"{where} has format {version}; this Footwork reads {WITH_WORDS} and {FORMAT_VERSION}. "
             "Use the Footwork that made it, or index into another collection."
         )
-    return dict(made)
+    made["embedder"] = told_embedder(made.get("embedder"))
+    if made["embedder"] is None or made.get("index") not in _INDEXES:
+        raise StoreError(foreign)
+    return made
