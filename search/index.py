@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 class ImageIndex:
     """An index that exists; to be closed, by `close` or the end of a `with` block.
 
-    Args:
-        place: Where it is.
-        store: Its engine, open.
-        config: How images that are asked by are encoded.
+    `config` says how images that are asked by are encoded.
     """
 
     def __init__(self, place: Place, store: Store, config: EncoderConfig | None = None) -> None:
@@ -54,16 +51,10 @@ class ImageIndex:
     def build(
         cls, roots: Sequence[str | Path], index: str | Path, model_id: str | None = None
     ) -> ImageIndex:
-        """Make an index, or bring it up to date, and open it.
+        """Make an index of folders of images, or bring it up to date, and open it.
 
-        Args:
-            roots: Folders of images.
-            index: Its folder.
-            model_id: Hub id, local folder, preset or `tiny`; None takes the index's, or the
-                default one.
-
-        Raises:
-            FootworkError: Something cannot be read, written or loaded.
+        `model_id` is a Hub id, local folder, preset or `tiny`; None takes the index's, or the
+        default one. `FootworkError` where something cannot be read, written or loaded.
         """
         from search.update.indexing import Indexer
 
@@ -72,11 +63,7 @@ class ImageIndex:
         return cls(place, place.open())
 
     def update(self, roots: Sequence[str | Path] = ()) -> Summary:
-        """Bring it up to date with the disk: folders of images, or all that were indexed before.
-
-        Raises:
-            FootworkError: Something cannot be read, written or loaded.
-        """
+        """Bring it up to date with the disk: folders of images, or all that were indexed before."""
         from search.update.indexing import Indexer  # reads images: a query in words does not
 
         return Indexer(self.place).index(roots)

@@ -18,15 +18,9 @@ from search.update.differences import absolute_roots
 def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> int:
     """Forget images and unreadable files, their vectors and labels; no file is touched.
 
-    What is named below an indexed folder stays away until it is named again to be indexed.
-
-    Args:
-        place: Of the index.
-        paths: Files, or folders, which stand for all below them.
-        gone: Whether to forget every image that was not there when last looked for.
-
-    Returns:
-        How many were forgotten.
+    What is named below an indexed folder stays away until it is named again to be indexed. Folders
+    stand for all below them; `gone` forgets every image that was not there when last looked for.
+    Returned is how many were forgotten.
 
     Raises:
         ConfigError: Nothing is named.

@@ -99,11 +99,7 @@ class Status:
 
 
 def read_status(place: Place) -> Status:
-    """What an index holds, and which of its folders are there.
-
-    Raises:
-        StoreError: There is none, or it cannot be read.
-    """
+    """What an index holds, and which of its folders are there; `StoreError` if there is none."""
     with closing(place.open()) as store:
         roots = tuple(store.roots())
         missing = missing_files(roots, roots)

@@ -365,10 +365,7 @@ def _made_of_other(
     Source: double quantisation, Lukáš and Fridrich 2003, "Estimation of primary quantization
     matrix in double compressed JPEG images".
 
-    Args:
-        greys: All pixels, the first turned as the second lies.
-        records: Of the files.
-        turn: Of the first.
+    All pixels are given, those of the first turned as the second lies, by `turn`.
     """
     steps = [table for record in records if (table := _steps(record)) is not None]
     if len(steps) < 2:

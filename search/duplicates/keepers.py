@@ -45,22 +45,17 @@ class Joined:
 
 @dataclass(slots=True)
 class Keepers:
-    """Goes through contents, those that are rather kept first.
-
-    Args:
-        store: Has their vectors.
-        records: Of the contents.
-        projected: Shape (N, W), of the contents.
-        cosine: Least one of those that are compared.
-        may_open: Asked once of each row that is to be opened; None opens none: all that agree are
-            similar.
-    """
+    """Goes through contents, those that are rather kept first."""
 
     store: Store
+    """Has their vectors."""
     records: Sequence[ImageRecord]
     projected: FloatArray
+    """Shape (N, W)."""
     cosine: float
+    """Least one of those that are compared."""
     may_open: Callable[[int], bool] | None
+    """Asked once of each row that is to be opened; None opens none: all that agree are similar."""
     members: dict[int, list[Joined]] = field(default_factory=dict)
     """Row of a kept content → those that can be made of it."""
     similar: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -100,10 +95,9 @@ class Keepers:
             if pairs
         }
         asked = sorted({row for mine, others in chosen.items() for row in (mine, *others)})
-        by_path = self.store.vectors([self.records[row].path for row in asked])
-        vectors = {
-            row: by_path[path] for row in asked if (path := self.records[row].path) in by_path
-        }
+        paths = {row: self.records[row].path for row in asked}
+        by_path = self.store.vectors(list(paths.values()))
+        vectors = {row: by_path[path] for row, path in paths.items() if path in by_path}
         agreeing = {}
         for row, candidates in chosen.items():
             there = [other for other in candidates if other in vectors]  # else forgotten meanwhile

@@ -34,22 +34,16 @@ _FUSED = 60
 
 Source: Cormack, Clarke and Buettcher 2009, SIGIR."""
 
-EncodeImages = Callable[[Sequence[Path]], FloatArray]
-
 
 @dataclass(frozen=True)
 class Asker:
-    """Answers queries from one store.
-
-    Args:
-        store: To be searched.
-        texts: Of its model.
-        encode_images: Embeds images that the store does not know.
-    """
+    """Answers queries from one store."""
 
     store: Store
     texts: Texts
-    encode_images: EncodeImages
+    """Of its model."""
+    encode_images: Callable[[Sequence[Path]], FloatArray]
+    """Embeds images that the store does not know."""
 
     def answer(
         self,

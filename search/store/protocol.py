@@ -156,11 +156,8 @@ class Store(Protocol):
     def finish(self, typical: FloatArray) -> str | None:
         """Called once after all batches of an update: time to build what makes searches fast.
 
-        Args:
-            typical: Shape (Q, D), vectors of texts as they will be asked for, to tune it by.
-
-        Returns:
-            What could not be done, in sentences, where the index is complete without it.
+        It is tuned by typical vectors, (Q, D), of texts as they will be asked for. Returned is what
+        could not be done, in sentences, where the index is complete without it.
         """
 
     def counts(self, under: str | None = None) -> Counts:
@@ -194,13 +191,7 @@ class Store(Protocol):
         """Vectors of some images by path, present or not; unknown ones are left out."""
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
-        """The present images nearest to each query, by cosine.
-
-        Args:
-            queries: Shape (Q, D), unit rows.
-            top_k: At most so many each.
-            where: Which images are asked for.
-        """
+        """The present images nearest by cosine to each query; those are unit rows, (Q, D)."""
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
         """Present images whose folders and names hold the words, best match first.

@@ -80,11 +80,7 @@ class IndexSource:
 
 
 class FileSource:
-    """A file of embeddings; what it tells of itself is read at once.
-
-    Raises:
-        DataError: It is no such file.
-    """
+    """A file of embeddings; what it tells of itself is read at once. `DataError` if it is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,11 +98,7 @@ class FileSource:
         raise NotImplementedError
 
     def batches(self) -> Generator[Batch, None, None]:
-        """Rows as they come.
-
-        Raises:
-            DataError: A row is wrong; the message says which.
-        """
+        """Rows as they come; the `DataError` of a wrong row says which."""
         for rows, vectors, first in self._parts():
             yield self._batch(rows, vectors, first)
 
@@ -189,9 +181,8 @@ class ParquetSource(FileSource):
                 "columns of paths and of embeddings `path` and `embedding`."
             )
         column, types = schema.field("embedding").type, pa.types
-        is_list = types.is_list(column) or types.is_large_list(column)
-        is_list = is_list or types.is_fixed_size_list(column)
-        if not (is_list and types.is_floating(column.value_type)):
+        lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+        if not (any(is_kind(column) for is_kind in lists) and types.is_floating(column.value_type)):
             raise DataError(
                 f"{path_line(self.path)}: the column embedding must hold a list of floats a row, "
                 f"got {column}. Save the embeddings as lists of float32."
@@ -342,11 +333,7 @@ def _has_path(row: Mapping[str, Any]) -> bool:
 
 
 def _exported_record(row: Mapping[str, Any]) -> ImageRecord:
-    """A row of an export.
-
-    Raises:
-        _NOT_EXPORTED: Whichever of them; it is none.
-    """
+    """A row of an export; raises any of `_NOT_EXPORTED` if it is none."""
     path, labels, camera = _path_of(row), row["labels"], row["camera"]
     labels = json.loads(labels) if isinstance(labels, str) else labels or {}
     if path != absolute_path(path):

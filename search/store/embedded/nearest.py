@@ -65,14 +65,9 @@ def nearest_exactly(
     slots: IntArray | None = None,
     dead: IntArray = _NO_SLOTS,
 ) -> list[Nearest]:
-    """For each query the best of some rows, or of all but some; of equal ones the older.
+    """For each query, (Q, D), the best of some vectors, (N, D), or of all; of equal ones the older.
 
-    Args:
-        vectors: Shape (N, D), unit rows.
-        queries: Shape (Q, D), unit rows.
-        top_k: At most so many each.
-        slots: The rows that count, ascending; None takes all.
-        dead: Of all rows those that are passed over, ascending.
+    Slots, ascending, are the rows that count; of all rows the dead, ascending, are passed over.
     """
     if slots is not None and len(slots) * _DENSE > len(vectors):
         others = np.ones(len(vectors), bool)
