@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def copy(place: IndexFolder) -> Path:
 
 def vectors(place: IndexFolder) -> Path:
     return place.path / "generation-1" / "vectors.f32"
+
+
+def execute(file: Path, statement: str, *values: object) -> None:
+    """Behind the back of whoever keeps a catalog."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(statement, values)
 
 
 def examined(place: IndexFolder, *, repair: bool = False) -> Report:

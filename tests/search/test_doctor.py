@@ -5,28 +5,36 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from footwork.cli import main
 from footwork.errors import ModelError, StoreError
 from search import doctor
 from search.place import IndexFolder
 from search.store.protocol import Changes, Embedder
-from tests.search import collections, places
-from tests.search.collections import EMBEDDER, WIDTH, finds_itself, indexed, save_picture
-from tests.search.places import PHOTOS, age, catalog, examined, faults, holdings, vectors
-
-
-def execute(place: IndexFolder, statement: str) -> None:
-    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute(statement)
+from tests.search.collections import (
+    EMBEDDER,
+    WIDTH,
+    finds_itself,
+    indexed,
+    save_picture,
+    save_pictures,
+)
+from tests.search.commands import Command, process
+from tests.search.places import (
+    PHOTOS,
+    age,
+    catalog,
+    examined,
+    execute,
+    faults,
+    holdings,
+    index_of,
+    vectors,
+)
 
 
 def test_a_sound_index_is_well_and_stays_as_it_is(place: IndexFolder) -> None:
@@ -88,8 +96,8 @@ def test_a_manifest_is_written_again(place: IndexFolder, text: str | None) -> No
 
 
 def test_what_happened_to_the_files_is_told(tmp_path: Path) -> None:
-    photos = collections.save_pictures(tmp_path / "photos", 4)
-    place = places.index_of(tmp_path / "index", tmp_path / "photos")
+    photos = save_pictures(tmp_path / "photos", 4)
+    place = index_of(tmp_path / "index", tmp_path / "photos")
     photos[0].unlink()
     save_picture(photos[1], 99)
     age(photos[1])
@@ -141,7 +149,7 @@ def test_a_text_half_that_is_missing_is_told(place: IndexFolder) -> None:
 
 
 def test_rows_that_two_files_share_or_that_have_none_are_forgotten(place: IndexFolder) -> None:
-    execute(place, "UPDATE files SET slot = NULL WHERE slot = 5")
+    execute(catalog(place), "UPDATE files SET slot = NULL WHERE slot = 5")
     assert faults(examined(place)) == {"no embedding": 1}
     examined(place, repair=True)
     assert len(holdings(place)) == PHOTOS - 1
@@ -172,19 +180,16 @@ def test_an_index_that_is_being_written_is_not_repaired(place: IndexFolder) -> N
 
 
 def test_the_command_tells_by_its_exit_code(
-    place: IndexFolder, original: Path, capsys: pytest.CaptureFixture[str]
+    place: IndexFolder, original: Path, command: Command
 ) -> None:
-    command = ["search", "doctor", "--index", str(place.path), "--no-model"]
-    assert main(command) == 0
-    assert "All is well." in capsys.readouterr().out
+    words = ["doctor", "--index", place, "--no-model"]
+    assert "All is well." in command(*words)
     with closing(place.open()) as store:
         store.write(Changes(forgotten=[str(original / "photos" / "0003.png")]))
-    assert main([*command, "--json"]) == 3
-    document = json.loads(capsys.readouterr().out)
+    document = command.document(*words, code=3)
     assert {one["kind"] for one in document["findings"]} >= {"holes", "new files"}
-    assert main([*command, "--repair"]) == 3
-    assert "repaired: holes: 1." in capsys.readouterr().out
-    assert main(["search", "doctor", "--index", str(place.path / "none")]) == 1
+    assert "repaired: holes: 1." in command(*words, "--repair", code=3)
+    command("doctor", "--index", place.path / "none", code=1)
 
 
 def test_one_flipped_bit_of_a_vector_is_seen(place: IndexFolder) -> None:
@@ -205,7 +210,7 @@ def test_one_flipped_bit_of_a_vector_is_seen(place: IndexFolder) -> None:
 
 
 def test_a_catalog_of_another_format_is_told_and_left_alone(place: IndexFolder) -> None:
-    execute(place, "PRAGMA user_version = 7")
+    execute(catalog(place), "PRAGMA user_version = 7")
     for work in (place.open, lambda: examined(place), lambda: examined(place, repair=True)):
         with pytest.raises(StoreError, match="has format 7; this version of Footwork reads format"):
             work()
@@ -215,7 +220,7 @@ def test_vectors_and_texts_without_checksums_are_given_them(
     place: IndexFolder, original: Path
 ) -> None:
     before = holdings(place)
-    execute(place, "UPDATE files SET checksum = NULL")
+    execute(catalog(place), "UPDATE files SET checksum = NULL")
     (catalog(place).parent / "texts" / "footwork.json").unlink()
     with closing(place.open()) as store:
         assert finds_itself(store)
@@ -243,14 +248,9 @@ def test_what_a_living_process_writes_is_not_left_over(place: IndexFolder) -> No
         "import sys, pathlib; from search.place import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
         "    (pathlib.Path(sys.argv[1]) / 'generation-1' / '.texts.footwork-abc').mkdir()\n"
-        "    print('written', flush=True); sys.stdin.read()"
+        "    print('ready', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", script, str(place.path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "written\n"
+    with process(script, place) as writer:
         report = examined(place)
         assert report.is_well
         assert f"unfinished files: 1, being written by process {writer.pid} on" in report.to_text()
@@ -292,7 +292,7 @@ def test_beside_a_writer_what_it_has_not_come_to_is_no_fault(
 
 def test_vectors_that_were_never_written_are_not_counted(place: IndexFolder) -> None:
     before = holdings(place)
-    execute(place, "UPDATE facts SET value = '1000' WHERE name = 'slots'")
+    execute(catalog(place), "UPDATE facts SET value = '1000' WHERE name = 'slots'")
     assert faults(examined(place)) == {"miscounted vectors": 1}
     examined(place, repair=True)
     assert holdings(place) == before

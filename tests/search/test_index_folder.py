@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from footwork.errors import ConfigError, StoreError
@@ -23,21 +22,16 @@ from search.options import ModelOptions
 from search.place import IndexFolder, default_index, find_index
 from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
-from search.store.embedded.catalog import open_catalog
 from search.update.indexing import Indexer
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
-from tests.search.places import holdings
+from tests.search.commands import process
+from tests.search.places import execute, holdings, index_of
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     save_pictures(tmp_path / "photos", 6)
-    place = IndexFolder(tmp_path / "index")
-    with place.writing():
-        store = place.begin(EMBEDDER)
-        indexed(store, tmp_path / "photos")
-        store.close()
-    return place.path
+    return index_of(tmp_path / "index", tmp_path / "photos").path
 
 
 def test_an_index_may_be_made_where_a_link_leads(tmp_path: Path) -> None:
@@ -105,11 +99,7 @@ def test_a_store_closes_what_every_thread_opened(
 def test_an_index_that_cannot_be_opened_is_let_go_of(
     index: Path, open_connections: Callable[[], int]
 ) -> None:
-    def spoil(statement: str) -> None:
-        opened = open_catalog(index / "generation-1" / "catalog.sqlite", "write")
-        with closing(opened.connection):
-            opened.run(statement)
-
+    catalog = index / "generation-1" / "catalog.sqlite"
     with pytest.raises(ConfigError, match="no-such-model"):
         Indexer(IndexFolder(index), ModelOptions(model_id="./no-such-model")).index()
     assert open_connections() == 0
@@ -117,11 +107,11 @@ def test_an_index_that_cannot_be_opened_is_let_go_of(
         ("DELETE FROM facts WHERE name = 'embedder'", "does not tell its embedder"),
         ("PRAGMA user_version = 7", "has format 7"),
     ):
-        spoil(statement)
+        execute(catalog, statement)
         with pytest.raises(StoreError, match=told):
             IndexFolder(index).open()
         assert open_connections() == 0
-    (index / "generation-1" / "catalog.sqlite").write_bytes(b"no database, but long enough" * 100)
+    catalog.write_bytes(b"no database, but long enough" * 100)
     with pytest.raises(StoreError, match="not a database"):
         IndexFolder(index).open()
     assert open_connections() == 0
@@ -131,14 +121,10 @@ def test_only_one_writes_others_are_told_who_and_its_lock_ends_with_it(index: Pa
     script = (
         "import sys, pathlib; from search.place import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
-        "    print('held', flush=True); sys.stdin.read()"
+        "    print('ready', flush=True); sys.stdin.read()"
     )
-    place, command = IndexFolder(index), [sys.executable, "-c", script, str(index)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "held\n"
+    place = IndexFolder(index)
+    with process(script, index) as writer:
         told = f"is being written by process {writer.pid} on "
         with pytest.raises(StoreError, match=told), place.writing():
             pass
@@ -149,8 +135,6 @@ def test_only_one_writes_others_are_told_who_and_its_lock_ends_with_it(index: Pa
 
 
 def test_a_read_only_index_answers(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(IndexFolder(index).open()) as store:
-        store.finish(np.zeros((0, 16), np.float32))
     real = sqlite3.connect
 
     def read_only(database: str, **options: object) -> sqlite3.Connection:
@@ -209,10 +193,9 @@ def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
     catalog = index / "generation-1" / "catalog.sqlite"
     with closing(EmbeddedStore(catalog.parent)) as store:
         before, vectors = list(store.files()), store.sample(10)
-    with closing(sqlite3.connect(catalog)) as connection:
-        for column in later:
-            connection.execute(f"ALTER TABLE files DROP COLUMN {column}")
-        connection.execute("PRAGMA user_version = 1")
+    for column in later:
+        execute(catalog, f"ALTER TABLE files DROP COLUMN {column}")
+    execute(catalog, "PRAGMA user_version = 1")
     with closing(EmbeddedStore(catalog.parent)) as store:
         assert list(store.files()) == [replace(record, ctime_ns=None) for record in before]
         assert (store.sample(10) == vectors).all()
@@ -225,8 +208,7 @@ def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
 def test_an_older_index_that_cannot_be_written_says_so(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(sqlite3.connect(index / "generation-1" / "catalog.sqlite")) as connection:
-        connection.execute("PRAGMA user_version = 1")
+    execute(index / "generation-1" / "catalog.sqlite", "PRAGMA user_version = 1")
 
     def refuse(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("attempt to write a readonly database")
@@ -237,10 +219,7 @@ def test_an_older_index_that_cannot_be_written_says_so(
 
 
 def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
-    catalog = index / "generation-1" / "catalog.sqlite"
-    opened = open_catalog(catalog, "write")
-    opened.run("PRAGMA user_version = 7")
-    opened.connection.close()
+    execute(index / "generation-1" / "catalog.sqlite", "PRAGMA user_version = 7")
     with pytest.raises(StoreError, match=r"has format 7; .* reads format 2\. Move it away"):
         EmbeddedStore(index / "generation-1")
     manifest = index / "footwork.json"
@@ -315,19 +294,12 @@ def test_which_index_is_meant_is_found_or_asked(
     roots = [tmp_path / name for name in ("a", "b")]
     for number, root in enumerate(roots):
         save_pictures(root, 1, first=number)
-        place = find_index(None, (str(root),))
-        with place.writing():
-            store = place.begin(EMBEDDER)
-            indexed(store, root)
-            store.close()
+        index_of(find_index(None, (str(root),)).path, root)
     with pytest.raises(StoreError, match=r"Which index\? Name one with --index: .*/a-.*/b-"):
         find_index(None)
     monkeypatch.chdir(roots[1])
-    assert (
-        find_index(None).path
-        == find_index(roots[1]).path
-        == find_index(None, (str(roots[1]),)).path
-    )
+    meant = (find_index(None), find_index(roots[1]), find_index(None, (str(roots[1]),)))
+    assert len({place.path for place in meant}) == 1
 
 
 @pytest.mark.parametrize(
@@ -366,12 +338,11 @@ def test_an_index_of_nothing_is_not_among_those_that_may_be_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
-    for name in ("empty", "full"):
-        place = default_index(f"/{name}")
-        with place.writing(), closing(place.begin(EMBEDDER)) as store:
-            if name == "full":
-                save_pictures(tmp_path / "photos", 2)
-                indexed(store, tmp_path / "photos")
+    empty = default_index("/empty")
+    with empty.writing():
+        empty.begin(EMBEDDER).close()
+    save_pictures(tmp_path / "photos", 2)
+    index_of(default_index("/full").path, tmp_path / "photos")
     assert find_index(None).path == default_index("/full").path
 
 
@@ -390,4 +361,4 @@ def test_a_medium_that_cannot_be_written_is_told(
     monkeypatch.setattr("search.query.texts.load_model", lambda *_: None)
     monkeypatch.setattr("search.query.texts.prepare_texts", refuse)
     with pytest.raises(StoreError, match=r"lacks what queries need, and cannot be written: Read-"):
-        open_texts(index / "generation-1" / "texts", EMBEDDER)
+        open_texts(index / "none", EMBEDDER)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from footwork.cli import main
 from footwork.errors import StoreError
@@ -250,7 +251,7 @@ def test_a_record_stands_with_its_own_vector_whoever_writes_at_once(
     vectors = store.vectors(paths)
     assert sorted(vectors) == sorted(paths)
     for path, one in known(store).items():
-        np.testing.assert_allclose(vectors[path], vector_of(f"{one.size}"), atol=1e-7)
+        assert_allclose(vectors[path], vector_of(f"{one.size}"), atol=1e-7)
 
 
 def test_what_a_killed_writer_was_told_is_there(
@@ -308,7 +309,7 @@ def test_few_rows_are_compared_one_by_one(store: ServerStore) -> None:
     by_index = searched(store, query, 10)
     one_by_one = searched(store, query, 10, folders=("/p",))
     assert [one.path for one in by_index.records] == [one.path for one in one_by_one.records]
-    np.testing.assert_allclose(by_index.cosines, one_by_one.cosines, atol=1e-6)
+    assert_allclose(by_index.cosines, one_by_one.cosines, atol=1e-6)
 
 
 def test_more_labels_than_a_row_can_hold_are_refused(store: ServerStore) -> None:

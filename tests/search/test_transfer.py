@@ -6,53 +6,23 @@ import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from footwork.cli import main
 from footwork.errors import ConfigError, StoreError
 from search.options import ModelOptions, StoreOptions
 from search.place import IndexFolder
 from search.records import ImageRecord
-from search.store.protocol import Embedder, Store
+from search.store.protocol import Store
 from search.transfer.export import export_images
 from search.transfer.sources import IndexSource, NumpySource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.collections import EMBEDDER, again, indexed, save_pictures
+from tests.search.commands import Command
 from tests.search.filled import filled, model
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, known
-
-
-class StorePlace:
-    """A place of one store, as the contract's engines make them."""
-
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        self._engine, self._folder = engine, folder
-        self.store = engine.make()
-        self.exists = True
-
-    def __str__(self) -> str:
-        return f"store {id(self)}"
-
-    def writing(self) -> Any:
-        from contextlib import nullcontext
-
-        return nullcontext()
-
-    def open(self) -> Store:
-        return self._engine.reopen()
-
-    def begin(self, embedder: Embedder) -> Store:
-        raise AssertionError(embedder)
-
-    def publish(self, embedder: Embedder) -> None:
-        raise AssertionError(embedder)
-
-    def texts_folder(self, embedder: Embedder) -> Path:
-        return self._folder / embedder.fingerprint
 
 
 def everything(store: Store) -> dict[str, tuple[ImageRecord, tuple[float, ...]]]:
@@ -109,17 +79,15 @@ def test_a_copy_that_was_interrupted_is_completed(
         assert everything(new) == everything(old)
 
 
-def test_an_index_moves_to_every_engine_and_back(engine: Engine, tmp_path: Path) -> None:
-    there = StorePlace(engine, tmp_path)
-    place = filled(tmp_path / "source", there.store.embedder)
+def test_an_index_moves_to_every_engine_and_back(
+    engine: Engine, place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    there, back = engine.place("copied"), IndexFolder(tmp_path / "back")
     assert copy_index(IndexSource(place), there).copied == 6
-    with closing(place.open()) as old, closing(there.open()) as new:
-        assert everything(new) == everything(old)
-    back = IndexFolder(tmp_path / "back")
     copy_index(IndexSource(there), back)
-    with closing(place.open()) as old, closing(back.open()) as new:
-        assert everything(new) == everything(old)
-    there.store.close()
+    with closing(place.open()) as old, closing(there.open()) as new, closing(back.open()) as last:
+        assert everything(last) == everything(new) == everything(old)
 
 
 def test_what_was_copied_is_not_embedded_again(tmp_path: Path) -> None:
@@ -191,7 +159,7 @@ def test_vectors_of_others_are_normalised_and_their_model_named(
 
 
 def test_the_command_skips_and_tells_what_is_no_image(
-    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: IndexFolder, tmp_path: Path, command: Command
 ) -> None:
     out, text = tmp_path / "all.npy", tmp_path / "shadow"
     text.write_text("root:$6$salt$hash:19000:0:99999:7:::\n")
@@ -199,32 +167,25 @@ def test_the_command_skips_and_tells_what_is_no_image(
         export_images(store, out)
     rows = out.with_suffix(".jsonl")
     rows.write_text(rows.read_text("utf-8").replace('"/p/a.jpg"', json.dumps(str(text))), "utf-8")
-    command = ["search", "index", "--from", str(out), "--index", str(tmp_path / "target"), "--json"]
-    assert main(command) == 3
-    printed, said = capsys.readouterr()
-    document = json.loads(printed)
+    document = command.document("index", "--from", out, "--index", tmp_path / "target", code=3)
     assert (document["copied"], document["unreadable"]) == (4, 1)
     reason = "it is no picture of a known kind"
     assert document["skipped"] == [{"path": str(text), "reason": reason}]
-    assert f"Skipped, as they are no images (1 file):\n  {text}: {reason}" in said
+    assert f"Skipped, as they are no images (1 file):\n  {text}: {reason}" in command.err
     with closing(IndexFolder(tmp_path / "target").open()) as store:
         assert str(text) not in [one.path for block in store.scan() for one in block.records]
 
 
 def test_the_command_copies_and_exports(
-    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: IndexFolder, tmp_path: Path, command: Command
 ) -> None:
-    def said(*words: str, code: int = 0) -> str:
-        assert main(["search", *words]) == code
-        out, err = capsys.readouterr()
-        return out or err
-
-    source, target = str(place.path), str(tmp_path / "target")
-    document = json.loads(said("index", "--from", source, "--index", target, "--json"))
+    to, source = ["--index", tmp_path / "target"], ["--from", place]
+    document = command.document("index", *source, *to)
     assert (document["copied"], document["unreadable"]) == (6, 1)
-    assert "0 copied, 7 there already" in said("index", "--from", source, "--index", target)
-    out = str(tmp_path / "all.parquet")
-    assert "5 images with their embeddings" in said("export", out, "--index", target)
-    words = ("index", "/photos", "--from", source, "--index", target)
-    assert "--from copies an index as it is" in said(*words, code=2)
-    assert "No index in" in said("index", "--from", str(tmp_path / "no"), code=1)
+    assert "0 copied, 7 there already" in command("index", *source, *to)
+    out = tmp_path / "all.parquet"
+    assert "5 images with their embeddings" in command("export", out, *to)
+    command("index", "/photos", *source, *to, code=2)
+    assert "--from copies an index as it is" in command.err
+    command("index", "--from", tmp_path / "no", code=1)
+    assert "No index in" in command.err

@@ -10,10 +10,10 @@ from unicodedata import normalize
 
 import pytest
 
-from footwork.cli import main
 from search.filters import Filter
 from search.query.unknown_values import unknown_values
 from search.store.protocol import Store
+from tests.search.commands import Command
 from tests.search.drawn import draw_photos
 from tests.search.store_contract import Engine, paths_of, write_images
 
@@ -92,17 +92,16 @@ def test_what_only_some_images_were_asked_for_is_not_said_of_all(
 
 @pytest.mark.usefixtures("exported_once")
 def test_the_commands_tell_it_and_end_as_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos, index = draw_photos(tmp_path / "photos"), ["--index", str(tmp_path / "index")]
-    assert main(["search", "index", str(photos), *index, "--model", "tiny"]) == 0
-    capsys.readouterr()
-    for command in (["query", "a star"], ["duplicates"], ["export", str(tmp_path / "none.npy")]):
-        assert main(["search", *command, *index, "--format", "gif"]) == 0
-        assert "--format gif lets no image through; the index knows png." in capsys.readouterr().err
-    monkeypatch.setattr(
-        "search.query.unknown_values.unknown_values", lambda *_: pytest.fail("asked")
-    )
-    assert main(["search", "query", "a red star", *index, "--format", "png"]) == 0
-    assert main(["search", "query", "a yellow heart", *index]) == 0  # nothing matches, but is there
-    assert capsys.readouterr().err == ""
+    photos, index = draw_photos(tmp_path / "photos"), ["--index", tmp_path / "index"]
+    command("index", photos, *index, "--model", "tiny")
+    for words in (["query", "a star"], ["duplicates"], ["export", tmp_path / "none.npy"]):
+        command(*words, *index, "--format", "gif")
+        assert "--format gif lets no image through; the index knows png." in command.err
+    asking = "search.query.unknown_values.unknown_values"
+    monkeypatch.setattr(asking, lambda *_: pytest.fail("asked"))
+    command("query", "a red star", *index, "--format", "png")
+    assert command.err == ""
+    command("query", "a yellow heart", *index)  # nothing matches, but is there
+    assert command.err == ""
