@@ -63,11 +63,17 @@ class IndexFolder:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the right to write; `StoreError` where another process does, or nobody can."""
+        lock = self.path / _LOCK
         with ExitStack() as held:
             try:
-                self._require_own()
+                others = not self.exists and self.path.is_dir() and not lock.exists()
+                if others and any(self.path.iterdir()) and not self.generations():
+                    raise StoreError(
+                        f"{self.path} holds other files. Name an empty or a new folder with "
+                        "--index."
+                    )
                 followed(self.path).mkdir(parents=True, exist_ok=True)
-                held.enter_context(exclusive_lock(self.path / _LOCK))
+                held.enter_context(exclusive_lock(lock))
                 require_no_link(self.path / MANIFEST)
                 for path in self.left_over():
                     is_folder = path.is_dir() and not path.is_symlink()
@@ -81,12 +87,6 @@ class IndexFolder:
                     "writable, or name another with --index."
                 ) from error
             yield
-
-    def _require_own(self) -> None:
-        others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
-        if others and any(self.path.iterdir()) and not self.generations():
-            message = f"{self.path} holds other files. Name an empty or a new folder with --index."
-            raise StoreError(message)
 
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""

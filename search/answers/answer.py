@@ -154,7 +154,13 @@ def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
     if answer.fault is not None:
         yield f"Not asked: {path_line(answer.fault)}."
     if answer.nothing_matches:
-        yield _nothing_line(answer)
+        told, best = f"Nothing here matches “{path_line(answer.query)}”", answer.nearest
+        if best is None:
+            yield f"{told}."
+        else:
+            mark = _NOT_THERE.lstrip() + ", " if best.missing else ""
+            nearest = f"{path_line(best.record.path)}, {mark}with relevance {best.relevance:.2f}"
+            yield f"{told}; the nearest is {nearest}."
     if not answer.hits:
         return
     yield _HEAD
@@ -166,12 +172,3 @@ def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
 
             path = tail(path, max(room - len(mark), _NARROWEST_PATH))
         yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {path}{mark}"
-
-
-def _nothing_line(answer: Answer) -> str:
-    told = f"Nothing here matches “{path_line(answer.query)}”"
-    best = answer.nearest
-    if best is None:
-        return f"{told}."
-    path, mark = path_line(best.record.path), _NOT_THERE.lstrip() + ", " if best.missing else ""
-    return f"{told}; the nearest is {path}, {mark}with relevance {best.relevance:.2f}."

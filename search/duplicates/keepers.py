@@ -73,8 +73,7 @@ class Keepers:
         for start in range(0, total, _BLOCK):
             rows = range(start, min(start + _BLOCK, total))
             pairs = self._pairs(rows)
-            if self.may_open is not None:
-                self._look_at({row for mine, others in pairs.items() for row in (mine, *others)})
+            self._look_at({row for mine, others in pairs.items() for row in (mine, *others)})
             for row in rows:
                 self._place(row, pairs.get(row, {}))
             on_progress(rows.stop, total)
@@ -108,7 +107,8 @@ class Keepers:
         return {row: some for row, some in agreeing.items() if some}
 
     def _look_at(self, rows: set[int]) -> None:
-        assert self.may_open is not None
+        if self.may_open is None:
+            return
         fresh = sorted(rows - self._looks.keys())
         known = [row for row in fresh if self.may_open(row)]
         self._looks |= dict.fromkeys(fresh)

@@ -235,12 +235,15 @@ class NumpySource(FileSource):
                 raise DataError(str(error)) from error
         if not self._beside.is_file():
             others = [path for end in _CONVERT if (path := self.path.with_suffix(end)).is_file()]
+            advice = "."
+            for other in others[:1]:
+                program = f'python3 -c "import csv, json, sys; {_CONVERT[other.suffix]}"'
+                files = f"{shell_word(str(other))} > {shell_word(str(self._beside))}"
+                advice = f", not in {path_line(other.name)}. Make it:\n  {program} < {files}"
             raise DataError(
                 f"The paths of {path_line(self.path)} must stand beside it in "
                 f"{path_line(self._beside.name)}, a line like "
-                f'{{"path": "/photos/a.jpg"}} for each row'
-                + (f", not in {path_line(others[0].name)}. Make it:\n" if others else ".")
-                + "".join(map(_conversion, others[:1]))
+                f'{{"path": "/photos/a.jpg"}} for each row{advice}'
             )
         count = sum(1 for _ in self._rows())
         if count != len(self._array()):
@@ -290,13 +293,6 @@ def _json_object(line: str, number: int) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"line {number:,} is no JSON object")  # noqa: TRY004 - of the file
     return row
-
-
-def _conversion(path: Path) -> str:
-    """The command that makes a .jsonl file of a list of paths."""
-    program = f'python3 -c "import csv, json, sys; {_CONVERT[path.suffix]}"'
-    made = path.with_suffix(".jsonl")
-    return f"  {program} < {shell_word(str(path))} > {shell_word(str(made))}"
 
 
 def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:

@@ -98,14 +98,6 @@ def test_an_index_moves_to_a_server_and_back_and_is_examined_there(
     assert [hit["path"] for hit in hits[0]] == [hit["path"] for hit in hits[1]]
 
 
-def test_a_refusal_tells_where_to_put_the_token(
-    where: Callable[[str], list[str]], command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOOTWORK_STORE_TOKEN", "root:wrong")
-    command("status", *where("photos"), code=1)
-    assert "does not let you in" in command.err
-
-
 def test_a_switch_of_model_changes_what_is_searched_at_its_end(
     milvus_server: ServerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

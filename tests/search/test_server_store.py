@@ -195,14 +195,6 @@ def test_two_machines_can_make_the_same_store(
         assert found_paths(other) == found_paths(store) == ["/p/a.jpg", "/p/b.jpg"]
 
 
-def test_what_was_deleted_is_gone_for_the_next_query(store: ServerStore) -> None:
-    for number in range(5):
-        write_images(store, "/p/a.jpg", f"/p/{number}.jpg")
-        store.write(Changes(forgotten=["/p/a.jpg"]))
-        assert "/p/a.jpg" not in paths_of(searched(store, vector_of("/p/a.jpg")).records)
-        assert "/p/a.jpg" not in known(store)
-
-
 def test_writers_at_once_lose_nothing(store: ServerStore, milvus_server: ServerEngine) -> None:
     failures: list[Exception] = []
 

@@ -105,12 +105,6 @@ def delete_file(catalog: Catalog, path: str) -> None:
         catalog.run("DELETE FROM names WHERE rowid = ?", file)
 
 
-def hide_files(catalog: Catalog, paths: Iterable[str]) -> None:
-    """Note that files are not there at the moment."""
-    stored = ([stored_text(path)] for path in paths)
-    catalog.run_many("UPDATE files SET present = 0 WHERE path = ?", stored)
-
-
 def read_files(catalog: Catalog, condition: str = "true", *values: Any) -> Iterator[ImageRecord]:
     """Files that fulfil a condition, without labels, as they come from the disk."""
     rows = catalog.run(f"SELECT {_READ} FROM files WHERE {condition}", *values)

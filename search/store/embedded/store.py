@@ -89,7 +89,8 @@ class EmbeddedStore:
                 catalog.set_fact("slots", first + len(vectors))
             for path in changes.forgotten:
                 rows.delete_file(catalog, path)
-            rows.hide_files(catalog, changes.absent)
+            absent = ([stored_text(path)] for path in changes.absent)
+            catalog.run_many("UPDATE files SET present = 0 WHERE path = ?", absent)
             for move in changes.moved:
                 rows.move_file(catalog, move.old_path, move.record)
             new = zip(changes.embedded, checksums, strict=True)
