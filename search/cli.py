@@ -237,7 +237,6 @@ def _print_paths(paths: Iterable[str], null: bool) -> None:
 
 
 def _preview(answer: Answer) -> None:
-    """Draw the hits into the terminal."""
     from search.answers.terminal_pictures import picture_protocol, picture_sequence
     from search.pages.image_pages import kept_thumbnails
 

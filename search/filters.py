@@ -53,7 +53,6 @@ class Filter:
     until: int | None = None
     """Latest `ImageRecord.date`, exclusive."""
     formats: tuple[str, ...] = ()
-    """As `ImageRecord.format`."""
     cameras: tuple[str, ...] = ()
     """What the camera's name begins with, in any case."""
     labels: tuple[str, ...] = ()

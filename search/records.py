@@ -35,7 +35,6 @@ class ImageRecord:
     format: str | None = None
     """Lower case, as Pillow names it: `jpeg`, `png`."""
     width: int | None = None
-    """Pixels, upright."""
     height: int | None = None
     """Pixels, upright."""
     date: int | None = None
@@ -44,7 +43,6 @@ class ImageRecord:
     date_from: DateSource | None = None
     """Where `date` comes from, or would; None of a file that was not decoded."""
     camera: str | None = None
-    """Make and model."""
     fault: str | None = None
     """Why it is no image, a clause such as "it is truncated"; such a file has no embedding."""
     present: bool = True

@@ -25,7 +25,6 @@ class Folder:
     images: int
     """That are there, as far as the index knows."""
     absent: int
-    """Images that are not there."""
     missing: str | None
     """Why the folder itself is not there, a clause; None if it is."""
 

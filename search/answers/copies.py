@@ -26,7 +26,6 @@ class CopyOutcome:
     there: int
     """Images that stood in the folder already, byte for byte."""
     failed: tuple[Fault, ...]
-    """Files that could not be copied, and why."""
 
     def to_text(self) -> str:
         """What was copied, and what was not."""

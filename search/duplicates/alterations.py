@@ -312,7 +312,6 @@ def _richer_tones(*both: FloatArray) -> int | None:
 
 
 def _change_of_tones(before: FloatArray, after: FloatArray) -> list[str]:
-    """What was done to the tones of an image, if anything."""
     colour = [np.ptp(pixels, axis=-1).mean() for pixels in (before, after)]
     if colour[0] > _COLOUR and colour[1] < _COLOUR:
         return ["grey"]

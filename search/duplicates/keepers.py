@@ -40,7 +40,6 @@ class Joined:
     row: int
     cosine: float
     changes: tuple[str, ...]
-    """What was done to the one that is kept."""
 
 
 @dataclass(slots=True)
@@ -48,7 +47,6 @@ class Keepers:
     """Goes through contents, those that are rather kept first."""
 
     store: Store
-    """Has their vectors."""
     records: Sequence[ImageRecord]
     projected: FloatArray
     """Shape (N, W)."""

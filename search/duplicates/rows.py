@@ -43,7 +43,6 @@ def duplicates_document(found: Duplicates) -> dict[str, Any]:
 
 
 def _counts(found: Duplicates) -> tuple[int, int]:
-    """Duplicates that need not be kept, and others."""
     spare = sum(len(group.spare) for group in found.groups)
     return spare, sum(len(group.duplicates) for group in found.groups) - spare
 

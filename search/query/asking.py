@@ -41,7 +41,6 @@ class Asker:
 
     store: Store
     texts: Texts
-    """Of its model."""
     encode_images: Callable[[Sequence[Path]], FloatArray]
     """Embeds images that the store does not know."""
 
@@ -190,8 +189,6 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The terms of a query, ready to be judged by."""
-
     wanted: Sequence[Evidence]
     excluded: Sequence[Evidence]
     vector: DoubleArray

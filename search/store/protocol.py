@@ -42,7 +42,6 @@ class Embedder:
     fingerprint: str
     """Of weights and preprocessing: equal ones give equal vectors."""
     width: int
-    """Of a vector."""
 
 
 def told_embedder(value: Any) -> Embedder | None:
@@ -130,7 +129,6 @@ class Counts:
     absent: int
     """Images that are not there at the moment, but keep their vectors."""
     unreadable: int
-    """Files that are there and are no images."""
     bytes: int = 0
     """On disk, of the vectors and what is known of them; 0 where the engine does not tell."""
     details: Mapping[str, str] = field(default_factory=dict)

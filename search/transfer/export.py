@@ -65,7 +65,6 @@ def require_exportable(out: Path) -> None:
 
 
 def _description(store: Store) -> dict[str, Any]:
-    """What an export says of where it comes from."""
     told = {"kind": KIND, "format": FORMAT, "model": asdict(store.embedder)}
     return told | {"roots": list(store.roots())}
 

@@ -34,9 +34,7 @@ class Transfer:
     """What was copied, in files."""
 
     copied: int = 0
-    """Images with their embeddings."""
     unreadable: int = 0
-    """Files that are no images."""
     skipped: list[Fault] = field(default_factory=list)
     """Those of them that the source took for images."""
     unchanged: int = 0

@@ -81,9 +81,7 @@ class Differences:
     """Known paths whose file is of another size or of other times, if only since its rights or a
     link to it changed; as it is now."""
     added: list[ImageRecord] = field(default_factory=list)
-    """Unknown paths."""
     missing: list[ImageRecord] = field(default_factory=list)
-    """Images that are no longer there."""
     forgotten: list[str] = field(default_factory=list)
     """Unreadable files that are no longer there, and files that are left out from now on."""
     copied: list[tuple[ImageRecord, str]] = field(default_factory=list)

@@ -242,7 +242,6 @@ class ApproximateIndex:
         self._discard(but=build.file)
 
     def _discard(self, but: str | None = None) -> None:
-        """Delete what no search asks any more."""
         if but is None:
             (self._folder / RECORD).unlink(missing_ok=True)
         for old in self._folder.glob("approximate-*.faiss"):

@@ -127,7 +127,6 @@ class ServerStore:
             ask.write("create_index", name, params, timeout=60.0)
 
     def _load(self) -> None:
-        """Load the collection into the query nodes, unless it is."""
         ask, name = self._connection, self._options.collection
         if not ask.read("has_collection", name):
             raise StoreError(no_collection(self._options))
@@ -370,7 +369,6 @@ class ServerStore:
         self._connection.close()
 
     def _count(self, condition: str) -> int:
-        """How many rows meet a condition."""
         return int(self._fetch(condition, ["count(*)"])[0]["count(*)"])
 
     def _fetch(self, condition: str, fields: Sequence[str], **settings: Any) -> list[rows.Row]:
@@ -388,7 +386,6 @@ class ServerStore:
     def _fetch_paths(
         self, paths: Iterable[str], fields: Sequence[str] = _EVERY_FIELD
     ) -> list[rows.Row]:
-        """The rows of some paths; of those that are known."""
         texts = dict.fromkeys(map(stored_text, paths))
         return [
             row
