@@ -283,7 +283,7 @@ def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
 
 def _note_unknown_values(store: Store, filters: FilterOptions) -> None:
     """Where nothing was found: a filter may ask for what no image has."""
-    from search.query.unknown_values import unknown_values
+    from search.query.asking import unknown_values
 
     note_all(unknown_values(store, filters.filter()))
 
@@ -326,7 +326,7 @@ def remove(
         json: Print one JSON document.
     """
     from search.place import find_place
-    from search.removal import remove_images
+    from search.update.indexing import remove_images
 
     removed = remove_images(find_place(where), paths, gone=gone)
     stays = " They stay away until they are named: footwork search index PATH" if paths else ""

@@ -17,12 +17,12 @@ import pytest
 
 from footwork.errors import StoreError
 from search.place import IndexFolder
-from search.removal import remove_images
 from search.status import read_status
 from search.store.embedded.catalog import empty_log, keep_copy
 from search.store.embedded.repair import mend_folder, restore_catalog
 from search.store.embedded.vectors import compact
 from search.store.protocol import Changes
+from search.update.indexing import remove_images
 from tests.mutations import mutations
 from tests.search.collections import (
     EMBEDDER,

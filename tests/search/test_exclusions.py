@@ -12,9 +12,8 @@ from footwork.cli import main
 from footwork.errors import ConfigError, StoreError
 from search.exclusions import Exclusions
 from search.place import IndexFolder
-from search.removal import remove_images
 from search.store.protocol import Changes
-from search.update.indexing import Indexer
+from search.update.indexing import Indexer, remove_images
 from tests.search.collections import save_picture
 from tests.search.commands import Command
 from tests.search.places import catalog, execute, holdings, index_of

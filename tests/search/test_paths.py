@@ -11,9 +11,9 @@ from footwork.errors import ConfigError, StoreError
 from search.options import FilterOptions
 from search.paths import absolute_path
 from search.query.terms import parse_query
-from search.removal import remove_images
 from search.store.embedded import EmbeddedStore
 from search.update.differences import absolute_roots
+from search.update.indexing import remove_images
 from tests.search.collections import held, indexed, save_pictures
 from tests.search.places import holdings, index_of
 

@@ -11,7 +11,7 @@ from unicodedata import normalize
 import pytest
 
 from search.filters import Filter
-from search.query.unknown_values import unknown_values
+from search.query.asking import unknown_values
 from search.store.protocol import Store
 from tests.search.commands import Command
 from tests.search.drawn import draw_photos
@@ -76,7 +76,7 @@ def test_names_are_found_in_either_spelling(engine: Engine, stored: str, asked: 
 def test_what_only_some_images_were_asked_for_is_not_said_of_all(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.query.unknown_values._LOOKED_AT", 2)
+    monkeypatch.setattr("search.query.asking._LOOKED_AT", 2)
     store.write_labels([("/photos/2024/b.jpg", {})])
     asked = []
 
@@ -99,7 +99,7 @@ def test_the_commands_tell_it_and_end_as_before(
     for words in (["query", "a star"], ["duplicates"], ["export", tmp_path / "none.npy"]):
         command(*words, *index, "--format", "gif")
         assert "--format gif lets no image through; the index knows png." in command.err
-    asking = "search.query.unknown_values.unknown_values"
+    asking = "search.query.asking.unknown_values"
     monkeypatch.setattr(asking, lambda *_: pytest.fail("asked"))
     command("query", "a red star", *index, "--format", "png")
     assert command.err == ""
