@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -25,7 +26,7 @@ from search.store.embedded import EmbeddedStore
 from search.update.indexing import Indexer
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
 from tests.search.commands import process
-from tests.search.places import execute, holdings, index_of
+from tests.search.places import catalog, execute, executing, holdings, index_of, vectors
 
 
 @pytest.fixture
@@ -96,24 +97,51 @@ def test_a_store_closes_what_every_thread_opened(
     assert open_connections() == 0
 
 
-def test_an_index_that_cannot_be_opened_is_let_go_of(
+def test_a_model_that_is_not_there_leaves_nothing_open(
     index: Path, open_connections: Callable[[], int]
 ) -> None:
-    catalog = index / "generation-1" / "catalog.sqlite"
     with pytest.raises(ConfigError, match="no-such-model"):
         Indexer(IndexFolder(index), ModelOptions(model_id="./no-such-model")).index()
     assert open_connections() == 0
-    for statement, told in (
-        ("DELETE FROM facts WHERE name = 'embedder'", "does not tell its embedder"),
-        ("PRAGMA user_version = 7", "has format 7"),
-    ):
-        execute(catalog, statement)
-        with pytest.raises(StoreError, match=told):
-            IndexFolder(index).open()
-        assert open_connections() == 0
-    catalog.write_bytes(b"no database, but long enough" * 100)
-    with pytest.raises(StoreError, match="not a database"):
-        IndexFolder(index).open()
+
+
+def tell(place: IndexFolder, **facts: object) -> None:
+    """Change the manifest."""
+    manifest = place.path / "footwork.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text("utf-8")) | facts), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (executing("DELETE FROM facts WHERE name = 'embedder'"), "does not tell its embedder"),
+        (executing("PRAGMA user_version = 7"), r"has format 7; .* reads format 2\. Move it away"),
+        (
+            lambda place: catalog(place).write_bytes(b"no database, but long enough" * 100),
+            "not a database.*doctor --repair",
+        ),
+        (
+            lambda place: os.truncate(vectors(place), 100),
+            "shorter than its catalog .*doctor --repair",
+        ),
+        (lambda place: shutil.rmtree(place.current()), "No index in"),
+        (lambda place: tell(place, format=9), "has format 9"),
+        (lambda place: tell(place, kind="model"), "no index but something else .* Name a"),
+        (
+            lambda place: (place.path / "footwork.json").write_text("{"),
+            r"cannot be read\. footwork search doctor --repair",
+        ),
+    ],
+)
+def test_an_index_that_cannot_be_read_says_why_and_is_let_go_of(
+    index: Path,
+    open_connections: Callable[[], int],
+    spoil: Callable[[IndexFolder], object],
+    told: str,
+) -> None:
+    spoil(IndexFolder(index))
+    with pytest.raises(StoreError, match=told), closing(IndexFolder(index).open()) as store:
+        list(store.scan())
     assert open_connections() == 0
 
 
@@ -190,16 +218,16 @@ def test_an_update_clears_what_a_killed_one_left(index: Path) -> None:
 def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
     index: Path, later: tuple[str, ...]
 ) -> None:
-    catalog = index / "generation-1" / "catalog.sqlite"
-    with closing(EmbeddedStore(catalog.parent)) as store:
-        before, vectors = list(store.files()), store.sample(10)
+    place = IndexFolder(index)
+    with closing(place.open()) as store:
+        before, sample = list(store.files()), store.sample(10)
     for column in later:
-        execute(catalog, f"ALTER TABLE files DROP COLUMN {column}")
-    execute(catalog, "PRAGMA user_version = 1")
-    with closing(EmbeddedStore(catalog.parent)) as store:
+        execute(catalog(place), f"ALTER TABLE files DROP COLUMN {column}")
+    execute(catalog(place), "PRAGMA user_version = 1")
+    with closing(place.open()) as store:
         assert list(store.files()) == [replace(record, ctime_ns=None) for record in before]
-        assert (store.sample(10) == vectors).all()
-    with closing(EmbeddedStore(catalog.parent)) as store:
+        assert (store.sample(10) == sample).all()
+    with closing(place.open()) as store:
         summary = indexed(store, index.parent / "photos")
         assert (summary.embedded, summary.unchanged) == (0, len(before))
         assert list(store.files()) == before
@@ -208,7 +236,7 @@ def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
 def test_an_older_index_that_cannot_be_written_says_so(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute(index / "generation-1" / "catalog.sqlite", "PRAGMA user_version = 1")
+    execute(catalog(IndexFolder(index)), "PRAGMA user_version = 1")
 
     def refuse(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("attempt to write a readonly database")
@@ -216,40 +244,6 @@ def test_an_older_index_that_cannot_be_written_says_so(
     monkeypatch.setattr("search.store.embedded.catalog._written", refuse)
     with pytest.raises(StoreError, match=r"is of an earlier version, and cannot be written here"):
         EmbeddedStore(index / "generation-1")
-
-
-def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
-    execute(index / "generation-1" / "catalog.sqlite", "PRAGMA user_version = 7")
-    with pytest.raises(StoreError, match=r"has format 7; .* reads format 2\. Move it away"):
-        EmbeddedStore(index / "generation-1")
-    manifest = index / "footwork.json"
-    told = json.loads(manifest.read_text("utf-8"))
-    manifest.write_text(json.dumps(told | {"format": 9}), "utf-8")
-    with pytest.raises(StoreError, match="has format 9"):
-        IndexFolder(index).open()
-    manifest.write_text(json.dumps({"task": "single_label"}), "utf-8")
-    with pytest.raises(StoreError, match=r"no index but something else .* Name a"):
-        IndexFolder(index).open()
-    manifest.write_text("{", "utf-8")
-    with pytest.raises(StoreError, match=r"cannot be read\. footwork search doctor --repair"):
-        IndexFolder(index).open()
-
-
-def test_a_damaged_catalog_or_vector_file_is_told(index: Path) -> None:
-    generation = index / "generation-1"
-    vectors = generation / "vectors.f32"
-    vectors.write_bytes(vectors.read_bytes()[:100])
-    with (
-        closing(IndexFolder(index).open()) as store,
-        pytest.raises(StoreError, match=r"shorter than its catalog says.*doctor --repair"),
-    ):
-        list(store.scan())
-    (generation / "catalog.sqlite").write_bytes(b"no database at all, but long enough" * 100)
-    with pytest.raises(StoreError, match=r"not a database.*doctor --repair"):
-        IndexFolder(index).open()
-    shutil.rmtree(generation)
-    with pytest.raises(StoreError, match="No index in"):
-        IndexFolder(index).open()
 
 
 def test_what_may_not_be_read_is_told_as_that(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
