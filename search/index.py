@@ -63,7 +63,7 @@ class ImageIndex:
         return cls(place, place.open())
 
     def update(self, roots: Sequence[str | Path] = ()) -> Summary:
-        """Bring it up to date with the disk: folders of images, or all that were indexed before."""
+        """Bring it up to date with folders, or all that were indexed; errors are as of `build`."""
         from search.update.indexing import Indexer  # reads images: a query in words does not
 
         return Indexer(self.place).index(roots)

@@ -182,10 +182,10 @@ def _border_width(lines: ByteArray) -> int:
 
 
 def laid_over(inner: Image, outer: Image, placing: Placing, most: int) -> Box:
-    """Where an image, turned as another without a border lies, lies in that, in its pixels.
+    """Where an image lies in another, in pixels of that, by least squares.
 
-    By least squares from where `placing` says that it about lies; `most` pixels of the longer side
-    are compared.
+    The inner one is turned as the outer one lies, which has no border. `placing` says where about
+    it lies; at most so many pixels of the longer side are compared.
     """
     box = np.array(placing.box, np.float64)
     for side in (most // 4, most):

@@ -63,10 +63,10 @@ class Transfer:
 
 
 def find_source(named: str, where: StoreOptions) -> Source:
-    """What `--from` names: a folder, of an index or of photos; a .parquet or .npy file; a server.
+    """What `--from` names: the folder of an index or of photos, a .parquet or .npy file, a server.
 
-    Of that, http://HOST:19530, with /COLLECTION behind it if it is another than the target's, user
-    and password are those of `where`, the target.
+    A server is http://HOST:19530, with /COLLECTION behind it if it is another than the target's;
+    user and password are those of the target, `where`.
 
     Raises:
         ConfigError: It is a file of text, which holds no embeddings.

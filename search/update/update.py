@@ -98,9 +98,8 @@ def assist(
 
 def _known_batches(store: Store, found: Differences) -> Iterator[Changes]:
     """What is written without a look into a file, each batch after the one before is written."""
-    for copies in batched(
-        found.copied, _MOVED_AT_ONCE
-    ):  # before what they are copies of moves away
+    # Copies come before what they are copies of moves away.
+    for copies in batched(found.copied, _MOVED_AT_ONCE):
         originals = [original for _, original in copies]
         contents = {path: one.content for path, one in store.records(originals).items()}
         vectors = store.vectors(originals)

@@ -430,9 +430,7 @@ class ServerStore:
 
         Milvus acknowledges what its log has, from which it recovers whatever happens to its nodes.
         """
-        if (
-            self._is_divided
-        ):  # what is written elsewhere than in its own one would stand there twice
+        if self._is_divided:  # what is written into another partition would stand there twice
             name, url = self._options.collection, self._options.store or ""
             raise StoreError(
                 f"Collection {name} at {url} is divided into partitions by Footwork before this "
