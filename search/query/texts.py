@@ -71,7 +71,7 @@ class Texts:
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        """Loaded when it is first asked for; `ModelError` if it is damaged, or no model is there."""
+        """Loaded when it is first asked for; `ModelError` if it is damaged, or cannot be loaded."""
         if not self.has_tower:
             return load_model(self._embedder)
         from footwork.encoder.onnx_text import OnnxTextTower
