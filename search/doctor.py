@@ -76,10 +76,9 @@ def repair(place: Place, *, with_model: bool) -> Report:
             try:
                 done += _mend_folder(place, broken)
             except OSError as error:
-                message = (
+                raise StoreError(
                     f"{error.filename or place} stands in the way: {error.strerror}. Move it away."
-                )
-                raise StoreError(message) from error
+                ) from error
         contents = list(_contents(place, with_model))
         left = [finding for finding in contents if not _mended_texts(finding, place, done)]
         left += _folder_findings(place) if isinstance(place, IndexFolder) else ()

@@ -104,23 +104,27 @@ WRONG: dict[str, list[Callable[[Path], Path]]] = {
     },
     "rows 2 have no path": [partial(array, beside=FIRST + line) for line in NAMELESS],
     "rows 1 have no path": [
-        partial(table, [ROW], paths=[path]) for path in (["/a"], {"a": "/a"}, 5, None)
+        partial(table, embeddings=[ROW], paths=[path]) for path in (["/a"], {"a": "/a"}, 5, None)
     ],
     **{
-        rf"must hold a list of floats a row, got {kind}\. Save the": [partial(table, rows)]
+        rf"must hold a list of floats a row, got {kind}\. Save the": [
+            partial(table, embeddings=rows)
+        ]
         for kind, rows in COLUMNS.items()
     },
     r"rows 2, 4 have no embedding \(null\), 2 in this part\.": [
-        partial(table, lists([ROW, None, ROW, None], width)) for width in (-1, 2)
+        partial(table, embeddings=lists([ROW, None, ROW, None], width)) for width in (-1, 2)
     ],
     "rows 2 are zero or no numbers": [
-        partial(table, lists([ROW, [3.0, None]], width)) for width in (-1, 2)
+        partial(table, embeddings=lists([ROW, [3.0, None]], width)) for width in (-1, 2)
     ],
     "rows 2, 4 are zero or no numbers, 2 in this part": [
         partial(array, beside=2 * PATHS, vectors=spoilt(bad)) for bad in BAD
     ],
     "rows 1, 2 are zero or no numbers": [partial(array, vectors=np.ones((2, 0), np.float32))],
-    "embeddings from row 1 on differ in width": [partial(table, [[1.0], [1.0, 2.0, 3.0]])],
+    "embeddings from row 1 on differ in width": [
+        partial(table, embeddings=[[1.0], [1.0, 2.0, 3.0]])
+    ],
     "must hold numbers of shape": [
         partial(array, vectors=np.ones(shape, np.float32)) for shape in SHAPES
     ],

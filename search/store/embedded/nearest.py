@@ -234,11 +234,10 @@ class ApproximateIndex:
             told = replace(build, checksums=file_checksums(path))
             write_json(self._folder / RECORD, asdict(told))
         except (OSError, RuntimeError) as error:  # FAISS raises the latter for a full disk, too
-            message = (
+            raise StoreError(
                 f"{path} cannot be written. Make room, then run the command "
                 "again; all images are kept, and found more slowly until then."
-            )
-            raise StoreError(message) from error
+            ) from error
         self._discard(but=build.file)
 
     def _discard(self, but: str | None = None) -> None:

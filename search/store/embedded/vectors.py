@@ -48,11 +48,10 @@ class VectorFile:
                 message = f"{self.path} may not be read. Give yourself the right to, and try again."
                 raise StoreError(message) from error
             except (OSError, ValueError, OverflowError) as error:
-                message = (
+                raise StoreError(
                     f"{self.path} is shorter than its catalog says, or missing ({error}). "
                     "footwork search doctor --repair keeps what is there."
-                )
-                raise StoreError(message) from error
+                ) from error
         return mapped[:count]
 
     def write(self, slot: int, vectors: FloatArray) -> None:
@@ -69,11 +68,10 @@ class VectorFile:
             if is_new:
                 flush(self.path.parent)
         except OSError as error:
-            message = (
+            raise StoreError(
                 f"{self.path} cannot be written: {error.strerror}. Make room or take another "
                 "folder, then run the command again; what was written before is kept."
-            )
-            raise StoreError(message) from error
+            ) from error
 
     def stored(self) -> int:
         """Whole vectors that the file holds, named by the catalog or not."""
