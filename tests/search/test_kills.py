@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 from search.store.embedded import EmbeddedStore
 from tests.search.collections import finds_itself, held, indexed, new_store, save_pictures
+from tests.search.commands import process
 
 MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "5"))
 CHILD = """
@@ -31,18 +29,10 @@ print("done", flush=True)
 
 def kill_while_indexing(index: Path, photos: Path, seconds: float) -> bool:
     """Returns whether it was killed before it was done."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(index), str(photos)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    time.sleep(seconds)
-    child.send_signal(signal.SIGKILL)
-    rest = child.communicate()[0]
-    return "done" not in rest
+    with process(CHILD, index, photos) as child:
+        time.sleep(seconds)
+        child.kill()
+        return "done" not in child.communicate()[0]
 
 
 def test_after_any_kill_the_updated_index_equals_a_fresh_one(tmp_path: Path) -> None:
