@@ -89,6 +89,7 @@ def test_a_collection_that_is_missing_is_told(milvus_server: ServerEngine, capfd
     [
         ("my products", r"^Collection strange at \S+ was not made by Footwork\. Name another"),
         ('{"footwork": 99}', r"has format 99; this Footwork reads 2 and 3\. Use the Footwork"),
+        ('{"footwork": 3, "embedder": {"width": "8"}, "index": "FLAT"}', "not made by Footwork"),
     ],
 )
 def test_the_collection_of_another_program_is_left_alone(
