@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
+from footwork import console
 from footwork.cli import Literal
-from footwork.console import (
-    DONE,
-    SKIPPED,
-    Progress,
-    exit_code,
-    note,
-    note_all,
-    print_csv,
-    print_document,
-    print_json_lines,
-    print_picture,
-    print_text,
-)
+from footwork.console import DONE, SKIPPED, Progress, exit_code, note, note_all
 from footwork.errors import ConfigError, ImageError
 from footwork.files.faults import Fault, counted, fault_lines
 from footwork.files.outputs import require_makeable, require_page
@@ -127,10 +116,7 @@ def index(
     with progress:
         summary = indexer.index(roots, exclude, include, recheck=recheck)
     note_all(summary_notes(summary))
-    if json:
-        print_document(summary_document(summary, str(place)))
-    else:
-        print_text(summary_text(summary, str(place)))
+    _tell(json, summary_document(summary, str(place)), summary_text(summary, str(place)))
     if watch:
         with closing(place.open()) as store:
             watched = store.roots()
@@ -138,6 +124,11 @@ def index(
             progress.end()
             note_all((*summary_notes(changed), summary_text(changed, str(place))))
     return exit_code(all_done=summary.is_whole)
+
+
+def _tell(json: bool, document: Mapping[str, Any], text: str) -> None:
+    """A result, for programs or for people."""
+    console.print_document(document) if json else console.print_text(text)
 
 
 def _copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
@@ -149,10 +140,7 @@ def _copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool)
     with Progress("copying", "files") as progress:
         done = copy_index(source, place, model, lambda count: progress.show(count, None))
     note_all(done.notes)
-    if json:
-        print_document(done.to_dict(str(place)))
-    else:
-        print_text(done.to_text(str(place)))
+    _tell(json, done.to_dict(str(place)), done.to_text(str(place)))
     note_all(fault_lines(done.skipped, "Skipped, as they are no images"))
     return exit_code(all_done=not done.skipped)
 
@@ -220,34 +208,35 @@ def _check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) -
 
 
 def _print_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
-    from search.answers.answer import answer_document, answer_lines, flat_row, hit_rows, path_bytes
+    from search.answers.answer import answer_document, answer_lines, flat_row, hit_rows
 
     if output.json and len(answers) == 1:
-        print_document(answer_document(answers[0]))
+        console.print_document(answer_document(answers[0]))
     elif output.json:
-        print_json_lines(map(answer_document, answers))
+        console.print_json_lines(map(answer_document, answers))
     elif output.csv:
-        print_csv(hit_rows(answers), flat_row, raw_cells=output.raw_cells)
+        console.print_csv(hit_rows(answers), flat_row, raw_cells=output.raw_cells)
     elif output.paths or output.null:
-        _write_paths(path_bytes(answers, b"\0" if output.null else b"\n"))
+        paths = (hit.record.path for answer in answers for hit in answer.hits)
+        _print_paths(paths, output.null)
     else:
         # A terminal that says it has no width leaves paths whole.
         width = (os.get_terminal_size().columns or None) if sys.stdout.isatty() else None
         for answer in answers:
             heads = [path_line(answer.query)] if len(answers) > 1 else []
             for line in (*heads, *answer_lines(answer, width)):
-                print_text(line)
+                console.print_text(line)
             if output.preview:
                 _preview(answer)
 
 
-def _write_paths(paths: Iterable[bytes]) -> None:
-    for path in paths:
-        sys.stdout.buffer.write(path)
+def _print_paths(paths: Iterable[str], null: bool) -> None:
+    """Byte for byte as the file system has them."""
+    end = b"\0" if null else b"\n"
+    sys.stdout.buffer.writelines(os.fsencode(path) + end for path in paths)
 
 
 def _preview(answer: Answer) -> None:
-    """Draw the hits into the terminal."""
     from search.answers.terminal_pictures import picture_protocol, picture_sequence
     from search.pages.image_pages import kept_thumbnails
 
@@ -262,8 +251,8 @@ def _preview(answer: Answer) -> None:
         except ImageError as error:
             note(str(error))
             continue
-        print_picture(picture_sequence(picture, protocol))
-        print_text(path_line(hit.record.path))
+        console.print_picture(picture_sequence(picture, protocol))
+        console.print_text(path_line(hit.record.path))
 
 
 def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
@@ -294,7 +283,7 @@ def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
 
 def _note_unknown_values(store: Store, filters: FilterOptions) -> None:
     """Where nothing was found: a filter may ask for what no image has."""
-    from search.query.unknown_values import unknown_values
+    from search.query.asking import unknown_values
 
     note_all(unknown_values(store, filters.filter()))
 
@@ -315,10 +304,7 @@ def status(
     from search.status import read_status
 
     found = read_status(find_place(where))
-    if json:
-        print_document(found.to_dict())
-    else:
-        print_text(found.to_text())
+    _tell(json, found.to_dict(), found.to_text())
     return DONE
 
 
@@ -340,14 +326,11 @@ def remove(
         json: Print one JSON document.
     """
     from search.place import find_place
-    from search.removal import remove_images
+    from search.update.indexing import remove_images
 
     removed = remove_images(find_place(where), paths, gone=gone)
-    if json:
-        print_document({"removed": removed})
-    else:
-        stays = " They stay away until they are named: footwork search index PATH" if paths else ""
-        print_text(f"{removed:,} forgotten.{stays}")
+    stays = " They stay away until they are named: footwork search index PATH" if paths else ""
+    _tell(json, {"removed": removed}, f"{removed:,} forgotten.{stays}")
     return DONE
 
 
@@ -403,14 +386,15 @@ def duplicates(
         if not found.images:
             _note_unknown_values(store, filters)
     if json:
-        print_document(rows.duplicates_document(found))
+        console.print_document(rows.duplicates_document(found))
     elif csv:
-        print_csv(rows.duplicate_cells(found), dict, raw_cells=raw_cells)
+        console.print_csv(rows.duplicate_cells(found), dict, raw_cells=raw_cells)
     elif paths or null:
-        _write_paths(rows.spare_paths(found, b"\0" if null else b"\n"))
+        spare = (one for group in found.groups for one in group.spare)
+        _print_paths((one.record.path for one in spare), null)
     else:
         for text in rows.duplicates_lines(found):
-            print_text(text)
+            console.print_text(text)
     note_all(rows.duplicates_notes(found))
     if html is not None:
         from search.pages.image_pages import kept_thumbnails, write_duplicates_page
@@ -447,10 +431,7 @@ def doctor(
 
     work = doctor.repair if repair else doctor.examine
     report = work(find_place(where), with_model=model)
-    if json:
-        print_document(report.to_dict())
-    else:
-        print_text(report.to_text())
+    _tell(json, report.to_dict(), report.to_text())
     return DONE if report.is_well else SKIPPED
 
 
@@ -484,9 +465,6 @@ def export(
         count = export_images(store, out, filters.filter())
         if not count:
             _note_unknown_values(store, filters)
-    if json:
-        print_document({"images": count, "out": path_text(out)})
-    else:
-        held = counted(count, "image with its embedding", "images with their embeddings")
-        print_text(f"{held} in {path_line(out)}")
+    held = counted(count, "image with its embedding", "images with their embeddings")
+    _tell(json, {"images": count, "out": path_text(out)}, f"{held} in {path_line(out)}")
     return DONE

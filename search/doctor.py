@@ -49,38 +49,25 @@ _PREPARE = "footwork search doctor --repair prepares them anew; no image is embe
 
 
 def examine(place: Place, *, with_model: bool) -> Report:
-    """Look for everything that can be wrong with an index.
+    """Look for everything that can be wrong; `StoreError` if an index cannot be read at all.
 
-    Args:
-        place: Of the index.
-        with_model: Whether to load its model, if that is on this machine, and compare.
-
-    Raises:
-        StoreError: The index cannot be read at all.
+    `with_model` also loads its model, if that is on this machine, and compares.
     """
     if not isinstance(place, IndexFolder):
         return Report(str(place), tuple(_contents(place, with_model)))
-    before = place.writer()  # or one that begins meanwhile
-    found = tuple(_folder_findings(place))
-    broken = tuple(_as_seen_beside(before or place.writer(), found))
-    if any(finding.kind in _BLOCKING for finding in broken):
-        return Report(str(place), broken)
-    contents = tuple(_contents(place, with_model))
-    seen = _as_seen_beside(before or place.writer(), contents)
-    return Report(str(place), (*broken, *seen))
+    writer = place.writer()
+    findings = list(_folder_findings(place))
+    writer = writer or place.writer()  # one that has begun meanwhile
+    if not any(finding.kind in _BLOCKING for finding in findings):
+        findings += _contents(place, with_model)
+        writer = writer or place.writer()
+    return Report(str(place), tuple(_as_seen_beside(writer, findings)))
 
 
 def repair(place: Place, *, with_model: bool) -> Report:
-    """Look for everything that can be wrong, and mend what can be mended.
+    """Examine an index, and mend what can be mended; `StoreError` also if it is being written.
 
     A server mends its own files; of its index the text half lies on this machine.
-
-    Args:
-        place: Of the index.
-        with_model: As of `examine`.
-
-    Raises:
-        StoreError: The index cannot be read at all, or is being written.
     """
     broken, done = list[Finding](), list[str]()
     with place.writing():
@@ -89,10 +76,9 @@ def repair(place: Place, *, with_model: bool) -> Report:
             try:
                 done += _mend_folder(place, broken)
             except OSError as error:
-                message = (
+                raise StoreError(
                     f"{error.filename or place} stands in the way: {error.strerror}. Move it away."
-                )
-                raise StoreError(message) from error
+                ) from error
         contents = list(_contents(place, with_model))
         left = [finding for finding in contents if not _mended_texts(finding, place, done)]
         left += _folder_findings(place) if isinstance(place, IndexFolder) else ()
@@ -102,10 +88,7 @@ def repair(place: Place, *, with_model: bool) -> Report:
 def _folder_findings(place: IndexFolder) -> Iterator[Finding]:
     """What is wrong with the manifest, the generations and their files.
 
-    Beside a process that writes, `_as_seen_beside` says what of it is that one's doing.
-
-    Raises:
-        StoreError: There is no index, or one that this version cannot read.
+    `StoreError` where there is no index, or one that this version cannot read.
     """
     generation, fault = _current(place)
     if fault is not None:
@@ -169,11 +152,7 @@ def _as_seen_beside(writer: str | None, findings: Iterable[Finding]) -> Iterator
 
 
 def _mend_folder(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
-    """Mend what `_folder_findings` found, holding the right to write; what was done, in sentences.
-
-    Raises:
-        StoreError: Nothing can be saved, or something cannot be written.
-    """
+    """Mend what `_folder_findings` found, while nobody else writes; what was done, in sentences."""
     done, kinds = [], {finding.kind for finding in findings}
     generation, _ = _current(place)
     if "catalog" in kinds:
@@ -190,7 +169,7 @@ def _mend_folder(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     if COPY_FAULT in kinds:
         drop_copy(generation)
     note = mend_folder(generation, shrink="catalog" not in kinds)
-    done += [note] if note else []
+    done += filter(None, [note])
     told = {"manifest", "catalog", "unfinished generation", "damaged catalog"}
     told |= {"no copy of the catalog"} | ({"holes"} if "catalog" in kinds else set())
     for finding in findings:
@@ -270,7 +249,7 @@ def _mended_texts(finding: Finding, place: Place, done: list[str]) -> bool:
         note = prepare_texts(load_model(embedder), folder)
     except (ModelError, OSError):
         return False  # the finding stays
-    done += ["the text half of the model was prepared anew.", *([note] if note else [])]
+    done += filter(None, ["the text half of the model was prepared anew.", note])
     return True
 
 

@@ -24,11 +24,7 @@ class Exclusions:
     """Absolute files and folders."""
 
     def with_patterns(self, more: Sequence[str]) -> Exclusions:
-        """With some added.
-
-        Raises:
-            ConfigError: One of them would leave out everything, or nothing.
-        """
+        """With some added; `ConfigError` for one that would leave out everything, or nothing."""
         for pattern in more:
             if pattern.startswith(("./", "../", "~")) or (
                 pattern.startswith("/") and pattern.count("/") > 1 and os.path.lexists(pattern)
@@ -54,8 +50,7 @@ class Exclusions:
     def without(self, named: Sequence[str]) -> Exclusions:
         """With some taken back: patterns as they were written, or paths of what was removed.
 
-        Raises:
-            ConfigError: One of them is not left out.
+        `ConfigError` for one that is not left out.
         """
         names = set(map(composed, named))
         paths = {composed(absolute_path(name)) for name in named}

@@ -7,6 +7,7 @@ from calendar import isleap, monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from footwork.errors import ConfigError
 from search.paths import spellings
@@ -16,28 +17,22 @@ _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
 def day_bounds(text: str) -> tuple[int, int]:
-    """First second of a day, month or year, and the first after it.
+    """First second of a day, month or year (`2024-05-17`, `2024-05`, `2024`), and the first after.
 
-    Args:
-        text: `2024-05-17`, `2024-05` or `2024`.
-
-    Returns:
-        Seconds since 1970 of a clock on the wall, whatever its time zone.
-
-    Raises:
-        ConfigError: It is no such date.
+    Seconds since 1970 of a clock on the wall, whatever its time zone. `ConfigError` for another
+    text.
     """
     parts = _DATE.fullmatch(text.strip())
     if parts is None:
         raise ConfigError(f"A date must look like 2024-05-17, 2024-05 or 2024, got {text!r}.")
-    year, month, day = (None if part is None else int(part) for part in parts.groups())
+    month, day = parts[2], parts[3]
     try:
-        first = datetime(year or 0, 1 if month is None else month, 1 if day is None else day)
+        first = datetime(int(parts[1]), int(month or 1), int(day or 1))
         days = 1
         if month is None:
             days = 366 if isleap(first.year) else 365
         elif day is None:
-            days = monthrange(first.year, month)[1]
+            days = monthrange(first.year, first.month)[1]
     except ValueError as error:
         raise ConfigError(f"{text!r} is no date: {error}. Name one of the calendar.") from error
     begin = int((first - datetime(1970, 1, 1)).total_seconds())
@@ -58,7 +53,6 @@ class Filter:
     until: int | None = None
     """Latest `ImageRecord.date`, exclusive."""
     formats: tuple[str, ...] = ()
-    """As `ImageRecord.format`."""
     cameras: tuple[str, ...] = ()
     """What the camera's name begins with, in any case."""
     labels: tuple[str, ...] = ()
@@ -72,9 +66,7 @@ class Filter:
 
     def __post_init__(self) -> None:
         for name in ("folders", "cameras", "labels"):
-            every = dict.fromkeys(
-                as_spelt for t in getattr(self, name) for as_spelt in spellings(t)
-            )
+            every = dict.fromkeys(chain.from_iterable(map(spellings, getattr(self, name))))
             object.__setattr__(self, name, tuple(every))
 
     @property

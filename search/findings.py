@@ -17,7 +17,6 @@ class Finding:
     """Something that is not as it should be."""
 
     kind: str
-    """In a word or two."""
     count: int
     what: str
     """A clause, and what to do."""

@@ -27,40 +27,23 @@ if TYPE_CHECKING:
 class ImageIndex:
     """An index that exists; to be closed, by `close` or the end of a `with` block.
 
-    Args:
-        place: Where it is.
-        store: Its engine, open.
-        config: How images that are asked by are encoded.
+    `config` says how images that are asked by are encoded.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        store: Store,
-        config: EncoderConfig = EncoderConfig(),  # noqa: B008
-    ) -> None:
-        self.place, self.store = place, store
-        self._config = config
+    def __init__(self, place: Place, store: Store, config: EncoderConfig | None = None) -> None:
+        self.place, self.store, self._config = place, store, config
 
     @classmethod
     def open(cls, index: str | Path | None = None) -> ImageIndex:
-        """Open an index of this machine.
+        """Open an index of this machine; `StoreError` if there is none, or it cannot be read.
 
-        Args:
-            index: Its folder, or a folder of photos that was indexed; None takes the only one.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
+        `index` is its folder, or a folder of photos that was indexed; None takes the only one.
         """
         return cls.connect(StoreOptions(index=None if index is None else Path(index)))
 
     @classmethod
     def connect(cls, options: StoreOptions) -> ImageIndex:
-        """Open an index of this machine or of a server.
-
-        Raises:
-            StoreError: There is none, or it cannot be read.
-        """
+        """Open an index of this machine or of a server; errors are as of `open`."""
         place = find_place(options)
         return cls(place, place.open())
 
@@ -68,16 +51,10 @@ class ImageIndex:
     def build(
         cls, roots: Sequence[str | Path], index: str | Path, model_id: str | None = None
     ) -> ImageIndex:
-        """Make an index, or bring it up to date, and open it.
+        """Make an index of folders of images, or bring it up to date, and open it.
 
-        Args:
-            roots: Folders of images.
-            index: Its folder.
-            model_id: Hub id, local folder, preset or `tiny`; None takes the index's, or the
-                default one.
-
-        Raises:
-            FootworkError: Something cannot be read, written or loaded.
+        `model_id` is a Hub id, local folder, preset or `tiny`; None takes the index's, or the
+        default one. `FootworkError` where something cannot be read, written or loaded.
         """
         from search.update.indexing import Indexer
 
@@ -86,11 +63,7 @@ class ImageIndex:
         return cls(place, place.open())
 
     def update(self, roots: Sequence[str | Path] = ()) -> Summary:
-        """Bring it up to date with the disk: folders of images, or all that were indexed before.
-
-        Raises:
-            FootworkError: Something cannot be read, written or loaded.
-        """
+        """Bring it up to date with folders, or all that were indexed; errors are as of `build`."""
         from search.update.indexing import Indexer  # reads images: a query in words does not
 
         return Indexer(self.place).index(roots)
@@ -122,11 +95,7 @@ class ImageIndex:
         options: QueryOptions = QueryOptions(),  # noqa: B008 - frozen
         where: Filter = EVERYTHING,
     ) -> list[Answer]:
-        """Answer several queries in one pass.
-
-        Raises:
-            FootworkError: An image cannot be read, or the index cannot.
-        """
+        """Answer several queries in one pass; errors are as of `query`."""
         try:
             return self._asker.answer(queries, options, where)
         except StoreError:

@@ -97,11 +97,6 @@ class NewStoreOptions(StoreOptions):
     """With --store: HNSW, IVF_SQ8, IVF_FLAT, DISKANN or FLAT."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         super().__post_init__()
         if self.index_type not in INDEX_TYPES:
             allowed = ", ".join(INDEX_TYPES)
@@ -155,8 +150,9 @@ class FilterOptions:
         first = None if self.since is None else day_bounds(self.since)[0]
         last = None if self.until is None else day_bounds(self.until)[1]
         if first is not None and last is not None and first >= last:
-            message = f"--since {self.since} is after --until {self.until}: no image can be found."
-            raise ConfigError(message)
+            raise ConfigError(
+                f"--since {self.since} is after --until {self.until}: no image can be found."
+            )
         endings = [name.lower().removeprefix(".") for name in self.format]
         return Filter(
             folders=tuple(map(absolute_path, self.in_)),

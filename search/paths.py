@@ -20,11 +20,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def words_of(text: str) -> list[str]:
-    """Words in order, lower-case, without accents: `Été/BeachDay_9.JPG` → ete beach day 9 jpg.
-
-    Args:
-        text: A path, or what is looked for in paths.
-    """
+    """Words in order, lower-case, without accents: `Été/BeachDay_9.JPG` → ete beach day 9 jpg."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return [word.lower() for part in _WORD.findall(plain) for word in _CAMEL.split(part)]
 
@@ -54,8 +50,7 @@ def is_at_or_below(path: str, folder: str) -> bool:
 def spellings(text: str) -> tuple[str, ...]:
     """A text as it stands, composed and decomposed: file systems keep either, and both look alike.
 
-    Args:
-        text: Of a path each name is spelt by itself.
+    Of a path each name is spelt by itself.
     """
     if text.isascii():
         return (text,)
@@ -89,17 +84,11 @@ _LONGEST = 10.0
 
 
 def missing_files(paths: Iterable[str], roots: Sequence[str] = ()) -> dict[str, str]:
-    """Look for files.
+    """Which of some files, absolute, are not there, in no order, each with the reason: a clause.
 
-    A question to a dead network drive may never come back, and cannot be called off. So each
-    folder that was indexed is asked by a thread of its own, and those that hang are left behind.
-
-    Args:
-        paths: Absolute, of any number.
-        roots: Indexed folders, which may lie on different drives.
-
-    Returns:
-        Those that are not there, in no order, each with the reason: a clause.
+    A question to a dead network drive may never come back, and cannot be called off. So each of
+    `roots`, the indexed folders, which may lie on different drives, is asked by a thread of its
+    own, and those that hang are left behind.
     """
     by_root: dict[str | None, list[str]] = defaultdict(list)
     for path in dict.fromkeys(paths):

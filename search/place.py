@@ -63,11 +63,17 @@ class IndexFolder:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the right to write; `StoreError` where another process does, or nobody can."""
+        lock = self.path / _LOCK
         with ExitStack() as held:
             try:
-                self._require_own()
+                others = not self.exists and self.path.is_dir() and not lock.exists()
+                if others and any(self.path.iterdir()) and not self.generations():
+                    raise StoreError(
+                        f"{self.path} holds other files. Name an empty or a new folder with "
+                        "--index."
+                    )
                 followed(self.path).mkdir(parents=True, exist_ok=True)
-                held.enter_context(exclusive_lock(self.path / _LOCK))
+                held.enter_context(exclusive_lock(lock))
                 require_no_link(self.path / MANIFEST)
                 for path in self.left_over():
                     is_folder = path.is_dir() and not path.is_symlink()
@@ -81,12 +87,6 @@ class IndexFolder:
                     "writable, or name another with --index."
                 ) from error
             yield
-
-    def _require_own(self) -> None:
-        others = not self.exists and self.path.is_dir() and not (self.path / _LOCK).exists()
-        if others and any(self.path.iterdir()) and not self.generations():
-            message = f"{self.path} holds other files. Name an empty or a new folder with --index."
-            raise StoreError(message)
 
     def left_over(self) -> list[Path]:
         """Temporary files and folders of `footwork.files.folders`, of a process that was killed."""
@@ -110,8 +110,7 @@ class IndexFolder:
     def begin(self, embedder: Embedder) -> EmbeddedStore:
         """The generation of a model, made or taken up again; the first one is searched at once.
 
-        Raises:
-            StoreError: The place holds something else, or cannot be written.
+        `StoreError` where it cannot be written.
         """
         generation = self._generation_of(embedder)
         if generation is None:  # it appears whole: one that lacks anything could not be opened
@@ -187,8 +186,8 @@ class IndexFolder:
         return self.path / name
 
     def _damaged(self, what: str) -> StoreError:
-        repair = "footwork search doctor --repair writes it again"
-        return StoreError(f"{self.path / MANIFEST} {what}. {repair}.")
+        manifest = self.path / MANIFEST
+        return StoreError(f"{manifest} {what}. footwork search doctor --repair writes it again.")
 
     def generations(self) -> list[Path]:
         """The folders of all generations, the oldest first; what links lead to is none."""
@@ -301,15 +300,18 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     if named is not None:
         index, of_root = IndexFolder(named), default_index(absolute_path(named))
         return of_root if not index.exists and of_root.exists else index
-    inside = {index: _look_into(index) for index in _known()}
+    indexes = data_folder() / "indexes"
+    folders = sorted(indexes.iterdir()) if indexes.is_dir() else []
+    inside = {one: _look_into(one) for one in map(IndexFolder, folders) if one.exists}
     if roots:
         known = [index for index, (its, _) in inside.items() if set(roots) & set(its)]
         return known[0] if known else default_index(roots[0])
     every = [index for index, (_, is_used) in inside.items() if is_used or len(inside) == 1]
     here = str(Path.cwd())
     around = [one for one in every if any(is_at_or_below(here, root) for root in inside[one][0])]
-    if len(around) == 1 or len(every) == 1:
-        return (around if len(around) == 1 else every)[0]
+    for some in (around, every):
+        if len(some) == 1:
+            return some[0]
     if not every:
         raise StoreError("There is no index yet. Make one: footwork search index FOLDER")
     listed = "; ".join(f"{one} of {', '.join(inside[one][0])}" for one in every)
@@ -320,16 +322,7 @@ def default_index(root: str) -> IndexFolder:
     """Where the index of a root, absolute, lies unless another place is named: among user data."""
     name = Path(root).name[:_NAME] or "root"
     digest = f"{crc32(root.encode('utf-8', 'surrogatepass')):08x}"
-    return IndexFolder(_indexes() / f"{name}-{digest}")
-
-
-def _indexes() -> Path:
-    return data_folder() / "indexes"
-
-
-def _known() -> list[IndexFolder]:
-    every = sorted(_indexes().iterdir()) if _indexes().is_dir() else []
-    return [index for index in map(IndexFolder, every) if index.exists]
+    return IndexFolder(data_folder() / "indexes" / f"{name}-{digest}")
 
 
 def _look_into(index: IndexFolder) -> tuple[list[str], bool]:

@@ -35,7 +35,6 @@ class ImageRecord:
     format: str | None = None
     """Lower case, as Pillow names it: `jpeg`, `png`."""
     width: int | None = None
-    """Pixels, upright."""
     height: int | None = None
     """Pixels, upright."""
     date: int | None = None
@@ -44,7 +43,6 @@ class ImageRecord:
     date_from: DateSource | None = None
     """Where `date` comes from, or would; None of a file that was not decoded."""
     camera: str | None = None
-    """Make and model."""
     fault: str | None = None
     """Why it is no image, a clause such as "it is truncated"; such a file has no embedding."""
     present: bool = True
@@ -59,16 +57,19 @@ class ImageRecord:
         Inodes are not compared: what takes the place of a file brings a change time of its own,
         while FAT, SMB and FUSE number their files anew at each mount.
         """
-        return all(getattr(self, name) == value for name, value in file_state(found).items())
+        return self.state == tuple(file_state(found).values())
+
+    @property
+    def state(self) -> tuple[int, int, int | None]:
+        """What tells whether the file is as it was: the fields of `file_state`."""
+        return self.size, self.mtime_ns, self.ctime_ns
 
 
 def file_state(found: os.stat_result) -> dict[str, Any]:
     """The fields of a record that tell the state of a file, times within 64 bits."""
-    return {
-        "size": found.st_size,
-        "mtime_ns": _cut(found.st_mtime_ns),
-        "ctime_ns": _cut(found.st_ctime_ns),
-    }
+    times = {"mtime_ns": found.st_mtime_ns, "ctime_ns": found.st_ctime_ns}
+    within = {name: min(max(time, _EARLIEST), _LATEST) for name, time in times.items()}
+    return {"size": found.st_size, **within}
 
 
 def file_date(mtime_ns: int) -> int | None:
@@ -82,8 +83,10 @@ def file_date(mtime_ns: int) -> int | None:
     return seconds + time.localtime(seconds).tm_gmtoff
 
 
-def _cut(nanoseconds: int) -> int:
-    return min(max(nanoseconds, _EARLIEST), _LATEST)
+def age(record: ImageRecord) -> tuple[float, int, str]:
+    """What is smaller for the file that is rather the first."""
+    date = float("inf") if record.date is None else record.date
+    return date, len(record.path), record.path
 
 
 def date_text(date: int | None) -> str | None:

@@ -25,7 +25,6 @@ class Folder:
     images: int
     """That are there, as far as the index knows."""
     absent: int
-    """Images that are not there."""
     missing: str | None
     """Why the folder itself is not there, a clause; None if it is."""
 
@@ -68,8 +67,7 @@ class Status:
         if left_out.patterns:
             lines.append(f"left out     {', '.join(map(path_line, left_out.patterns))}")
         if left_out.removed:
-            removed = shortened(map(path_line, left_out.removed), _LISTED)
-            lines.append(f"removed      {removed}")
+            lines.append(f"removed      {shortened(map(path_line, left_out.removed), _LISTED)}")
         if counts.bytes:
             lines.append(f"on disk      {counts.bytes / 1e6:,.1f} MB")
         lines += [f"{name}: {value}" for name, value in counts.details.items()]
@@ -100,11 +98,7 @@ class Status:
 
 
 def read_status(place: Place) -> Status:
-    """What an index holds, and which of its folders are there.
-
-    Raises:
-        StoreError: There is none, or it cannot be read.
-    """
+    """What an index holds, and which of its folders are there; `StoreError` if there is none."""
     with closing(place.open()) as store:
         roots = tuple(store.roots())
         missing = missing_files(roots, roots)
@@ -115,13 +109,12 @@ def read_status(place: Place) -> Status:
             away += gone
             folders.append(Folder(root, below.present - gone, below.absent + gone, reason))
         counts = store.counts()
-        images, absent = counts.present - away, counts.absent + away
         return Status(
             place=str(place),
             embedder=store.embedder,
             folders=tuple(folders),
             counts=counts,
-            images=images,
-            absent=absent,
+            images=counts.present - away,
+            absent=counts.absent + away,
             exclusions=store.exclusions(),
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from footwork.files.paths import path_line, path_text
 from search.paths import missing_files
@@ -127,14 +126,8 @@ def best_labels(labels: Mapping[str, float] | None) -> list[str]:
 def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False) -> None:
     """Write the hits of all answers to a file that is complete or absent.
 
-    Args:
-        answers: Of any number; with several, rows are led by their `query`.
-        path: Ends in .csv, .tsv, .parquet, or in .jsonl, where labels keep their scores.
-        raw_cells: As of `write_rows`.
-
-    Raises:
-        ConfigError: `path` has another ending.
-        DataError: The file cannot be written.
+    It ends in .csv, .tsv, .parquet, or in .jsonl, where labels keep their scores; of several
+    answers rows are led by their `query`. `raw_cells` and errors are as of `write_rows`.
     """
     from footwork.tables.writer import write_rows
 
@@ -152,23 +145,22 @@ def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False
     write_rows(rows, path, schema, columns, raw_cells=raw_cells)
 
 
-def path_bytes(answers: Iterable[Answer], end: Literal[b"\n", b"\0"]) -> Iterator[bytes]:
-    """The path of each hit as the file system has it, byte for byte, and `end` behind it."""
-    return (os.fsencode(hit.record.path) + end for answer in answers for hit in answer.hits)
-
-
 def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
     """A table for the eye; where nothing matches, a sentence that says so.
 
-    Args:
-        answer: To be shown.
-        width: Columns of the terminal, which shorten a long path from its beginning; None keeps
-            paths whole, to be copied or read by programs.
+    A terminal of so many columns shortens a long path from its beginning; None keeps paths whole,
+    to be copied or read by programs.
     """
     if answer.fault is not None:
         yield f"Not asked: {path_line(answer.fault)}."
     if answer.nothing_matches:
-        yield _nothing_line(answer)
+        told, best = f"Nothing here matches “{path_line(answer.query)}”", answer.nearest
+        if best is None:
+            yield f"{told}."
+        else:
+            mark = _NOT_THERE.lstrip() + ", " if best.missing else ""
+            nearest = f"{path_line(best.record.path)}, {mark}with relevance {best.relevance:.2f}"
+            yield f"{told}; the nearest is {nearest}."
     if not answer.hits:
         return
     yield _HEAD
@@ -180,12 +172,3 @@ def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
 
             path = tail(path, max(room - len(mark), _NARROWEST_PATH))
         yield f"{rank:4}  {hit.relevance:9.2f}  {hit.score:6.3f}  {path}{mark}"
-
-
-def _nothing_line(answer: Answer) -> str:
-    told = f"Nothing here matches “{path_line(answer.query)}”"
-    best = answer.nearest
-    if best is None:
-        return f"{told}."
-    path, mark = path_line(best.record.path), _NOT_THERE.lstrip() + ", " if best.missing else ""
-    return f"{told}; the nearest is {path}, {mark}with relevance {best.relevance:.2f}."

@@ -26,7 +26,6 @@ class CopyOutcome:
     there: int
     """Images that stood in the folder already, byte for byte."""
     failed: tuple[Fault, ...]
-    """Files that could not be copied, and why."""
 
     def to_text(self) -> str:
         """What was copied, and what was not."""
@@ -40,16 +39,10 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
 
     Nothing is ever overwritten: the second IMG_1.jpg becomes IMG_1-2.jpg, and one that stands
     there with the same content counts as done, as does one that lies in the folder itself, such as
-    an earlier copy that was indexed. Each is copied wholly or not at all. A file that does not
-    decode as an image is not copied, whatever an index says of it.
-
-    Args:
-        hits: The best first; an image that several queries found is copied once.
-        folder: Made if it is not there.
-
-    Raises:
-        ConfigError: `folder` is a file, or cannot be listed.
-        DataError: It cannot be made.
+    an earlier copy that was indexed. Each is copied wholly or not at all, and once, however many
+    queries found it. A file that does not decode as an image is not copied, whatever an index says
+    of it. `ConfigError` where the folder is a file, or cannot be listed; `DataError` where it
+    cannot be made.
     """
     target_folder = TargetFolder(folder)
     try:
@@ -59,11 +52,9 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
     copied: list[tuple[Path, Path]] = []
     missing = {Path(hit.record.path): hit.missing for hit in hits}
     failed = [Fault(path, reason) for path, reason in missing.items() if reason is not None]
-    sources = [
-        path for path, reason in missing.items() if reason is None
-    ]  # others may never answer
-    place = folder.resolve()
-    outside = [path for path in sources if path.parent.resolve() != place]
+    # Others may never answer.
+    sources = [path for path, reason in missing.items() if reason is None]
+    outside = [path for path in sources if path.parent.resolve() != folder.resolve()]
     there = len(sources) - len(outside)
     for source, picture in decoded_ahead(outside, require_image, DISK_READERS):
         if isinstance(picture, ImageError):
@@ -73,9 +64,9 @@ def copy_hits(hits: Iterable[Hit], folder: Path) -> CopyOutcome:
             target = target_folder.place(source)
             if target is None:
                 there += 1
-                continue
-            place_file(source, target, "copy")
-            copied.append((source, target))
+            else:
+                place_file(source, target, "copy")
+                copied.append((source, target))
         except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is
             failed.append(Fault(source, why(error)))
     return CopyOutcome(folder, tuple(copied), there, tuple(failed))

@@ -42,15 +42,9 @@ def picture_protocol(
 
 
 def picture_sequence(picture: bytes, protocol: PictureProtocol, rows: int = 10) -> str:
-    """What to print so that a terminal shows an image; it ends before the end of its last line.
+    """What to print so that a terminal shows a JPEG or PNG, so many of its lines high.
 
-    Args:
-        picture: JPEG or PNG, small.
-        protocol: One that the terminal knows.
-        rows: Height in lines of the terminal.
-
-    Raises:
-        ImageError: It is no image.
+    It ends before the end of its last line. `ImageError` if it is no image.
     """
     if rows < 1:
         raise ValueError(f"`rows` must be at least 1, got {rows}.")
@@ -66,11 +60,11 @@ def _kitty(image: Image, rows: int) -> str:
     stream = BytesIO()
     _fitted(image, 2 * rows * _ROW_PIXELS).save(stream, "PNG")  # the only file it reads
     data = b64encode(stream.getvalue()).decode()
-    chunks = [data[i : i + _KITTY_CHUNK] for i in range(0, len(data), _KITTY_CHUNK)]
     parts: list[str] = []
-    for left, chunk in zip(range(len(chunks) - 1, -1, -1), chunks, strict=True):
+    for start in range(0, len(data), _KITTY_CHUNK):
         begin = "" if parts else f"a=T,f=100,q=2,r={rows},"
-        parts.append(f"{_ESCAPE}_G{begin}m={int(left > 0)};{chunk}{_END}")
+        more = int(start + _KITTY_CHUNK < len(data))
+        parts.append(f"{_ESCAPE}_G{begin}m={more};{data[start : start + _KITTY_CHUNK]}{_END}")
     return "".join(parts)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from footwork.arrays import ByteArray, DoubleArray, FloatArray
 from footwork.errors import ImageError
 from footwork.images.decoding import decode_image
 from search.duplicates.looks import Placing, content_box, laid_over, scaled, turned
-from search.records import ImageRecord
+from search.records import ImageRecord, age
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,11 +92,7 @@ class OpenedImage:
 
 
 def open_image(record: ImageRecord) -> OpenedImage:
-    """Look at a file closely.
-
-    Raises:
-        ImageError: It can no longer be read.
-    """
+    """Look at a file closely; `ImageError` if it can no longer be read."""
     image = decode_image(Path(record.path), _SIDE // 2)
     image.thumbnail((_SIDE, _SIDE))
     box = content_box(np.asarray(image))
@@ -118,8 +114,7 @@ class Verdict:
 def verdict(first: OpenedImage, second: OpenedImage, placing: Placing) -> Verdict | None:
     """Compare two images of which one may lie in the other; None if they are different ones.
 
-    Raises:
-        ImageError: One can no longer be read.
+    `ImageError` if one can no longer be read.
     """
     inner, outer = (second, first) if placing.swapped else (first, second)
     overlay = _Overlay(inner, outer, placing)
@@ -177,7 +172,7 @@ class _Overlay:
         if not self._upright:
             return False, False
         if self._plain:
-            same = self._turn == 0 and self.whole and not is_left_over(inner - outer, inner)
+            same = self._turn == 0 and self.whole and not _is_left_over(inner - outer, inner)
             return same, same
         return _is_retoned(inner, outer), _is_retoned(outer, inner)
 
@@ -217,7 +212,7 @@ class _Overlay:
         if made is None:
             first = _is_first(inner.record, outer.record)
             return None if first is None else int(not first)
-        return int(_age(inner.record) >= _age(outer.record)) if made == "equal" else 1 - made
+        return int(age(inner.record) >= age(outer.record)) if made == "equal" else 1 - made
 
     def changes(self, kept: int) -> list[str]:
         """What was done to the one that is not kept."""
@@ -255,18 +250,12 @@ def _is_first(one: ImageRecord, other: ImageRecord) -> bool | None:
     return None
 
 
-def _age(record: ImageRecord) -> tuple[Any, ...]:
-    """What is smaller for the file that is rather the first."""
-    date = float("inf") if record.date is None else record.date
-    return date, len(record.path), record.path
-
-
 # Tones. Pixels are of shape (H, W, 3), in levels from 0 to 255.
 
 
 def _is_retoned(target: FloatArray, source: FloatArray) -> bool:
     ways = (_retoned(source, target), _tinted(source, target))
-    return any(not is_left_over(target - made, target) for made in ways)
+    return any(not _is_left_over(target - made, target) for made in ways)
 
 
 def _retoned(source: FloatArray, target: FloatArray) -> FloatArray:
@@ -287,7 +276,7 @@ def _curve(source: FloatArray, target: FloatArray) -> FloatArray:
     return np.interp(source, means[0], means[1]).astype(np.float32)
 
 
-def is_left_over(rest: FloatArray, of: FloatArray) -> bool:
+def _is_left_over(rest: FloatArray, of: FloatArray) -> bool:
     """Whether what is left of an image is more than an alteration leaves."""
     grey = rest @ _GREY
     allowed = _LEFT + _LEFT_OF * _blocks(of @ _GREY).std(axis=(1, 3))
@@ -323,11 +312,10 @@ def _richer_tones(*both: FloatArray) -> int | None:
 
 
 def _change_of_tones(before: FloatArray, after: FloatArray) -> list[str]:
-    """What was done to the tones of an image, if anything."""
     colour = [np.ptp(pixels, axis=-1).mean() for pixels in (before, after)]
     if colour[0] > _COLOUR and colour[1] < _COLOUR:
         return ["grey"]
-    if is_left_over(after - _retoned(before, after), after):
+    if _is_left_over(after - _retoned(before, after), after):
         return ["tinted"]
     difference = after - before
     if abs(difference.mean()) > _TONE:
@@ -376,10 +364,7 @@ def _made_of_other(
     Source: double quantisation, Lukáš and Fridrich 2003, "Estimation of primary quantization
     matrix in double compressed JPEG images".
 
-    Args:
-        greys: All pixels, the first turned as the second lies.
-        records: Of the files.
-        turn: Of the first.
+    All pixels are given, those of the first turned as the second lies, by `turn`.
     """
     steps = [table for record in records if (table := _steps(record)) is not None]
     if len(steps) < 2:

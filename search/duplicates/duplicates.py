@@ -30,7 +30,7 @@ from search.duplicates.keepers import Keepers, OnProgress
 from search.duplicates.pca_bound import PcaBound
 from search.filters import EVERYTHING, Filter
 from search.paths import NO_ANSWER, is_at_or_below, missing_files
-from search.records import ImageRecord
+from search.records import ImageRecord, age
 from search.store.protocol import Store
 
 SEEN_COSINE, UNSEEN_COSINE = 0.9, 0.985
@@ -107,7 +107,7 @@ def find_duplicates(
     """Group the present images that are the same; no file is touched.
 
     Args:
-        store: Open.
+        store: Of the images.
         near: Least cosine of near duplicates, above 0; 1 finds exact ones only. None is 0.9, or
             0.985 without `look`.
         where: Which images are compared.
@@ -271,8 +271,7 @@ def _why(kept: ImageRecord, duplicates: Sequence[Duplicate]) -> str:
 
 def _worth(record: ImageRecord) -> tuple[object, ...]:
     """What is smaller for the image that is rather kept."""
-    date = float("inf") if record.date is None else record.date
-    return -_pixels(record), -record.size, date, len(record.path), record.path
+    return -_pixels(record), -record.size, *age(record)
 
 
 def _pixels(record: ImageRecord) -> int:

@@ -40,27 +40,20 @@ class Joined:
     row: int
     cosine: float
     changes: tuple[str, ...]
-    """What was done to the one that is kept."""
 
 
 @dataclass(slots=True)
 class Keepers:
-    """Goes through contents, those that are rather kept first.
-
-    Args:
-        store: Has their vectors.
-        records: Of the contents.
-        projected: Shape (N, W), of the contents.
-        cosine: Least one of those that are compared.
-        may_open: Asked once of each row that is to be opened; None opens none: all that agree are
-            similar.
-    """
+    """Goes through contents, those that are rather kept first."""
 
     store: Store
     records: Sequence[ImageRecord]
     projected: FloatArray
+    """Shape (N, W)."""
     cosine: float
+    """Least one of those that are compared."""
     may_open: Callable[[int], bool] | None
+    """Asked once of each row that is to be opened; None opens none: all that agree are similar."""
     members: dict[int, list[Joined]] = field(default_factory=dict)
     """Row of a kept content → those that can be made of it."""
     similar: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -78,8 +71,7 @@ class Keepers:
         for start in range(0, total, _BLOCK):
             rows = range(start, min(start + _BLOCK, total))
             pairs = self._pairs(rows)
-            if self.may_open is not None:
-                self._look_at({row for mine, others in pairs.items() for row in (mine, *others)})
+            self._look_at({row for mine, others in pairs.items() for row in (mine, *others)})
             for row in rows:
                 self._place(row, pairs.get(row, {}))
             on_progress(rows.stop, total)
@@ -100,10 +92,9 @@ class Keepers:
             if pairs
         }
         asked = sorted({row for mine, others in chosen.items() for row in (mine, *others)})
-        by_path = self.store.vectors([self.records[row].path for row in asked])
-        vectors = {
-            row: by_path[path] for row in asked if (path := self.records[row].path) in by_path
-        }
+        paths = {row: self.records[row].path for row in asked}
+        by_path = self.store.vectors(list(paths.values()))
+        vectors = {row: by_path[path] for row, path in paths.items() if path in by_path}
         agreeing = {}
         for row, candidates in chosen.items():
             there = [other for other in candidates if other in vectors]  # else forgotten meanwhile
@@ -114,7 +105,8 @@ class Keepers:
         return {row: some for row, some in agreeing.items() if some}
 
     def _look_at(self, rows: set[int]) -> None:
-        assert self.may_open is not None
+        if self.may_open is None:
+            return
         fresh = sorted(rows - self._looks.keys())
         known = [row for row in fresh if self.may_open(row)]
         self._looks |= dict.fromkeys(fresh)

@@ -72,11 +72,7 @@ class Placing:
 
 
 def look_of(path: str) -> Look:
-    """A glance at a file.
-
-    Raises:
-        ImageError: It cannot be read.
-    """
+    """A glance at a file; `ImageError` if it cannot be read."""
     from PIL.Image import Resampling
 
     image = decode_image(Path(path), _SEEN // 2)
@@ -188,11 +184,8 @@ def _border_width(lines: ByteArray) -> int:
 def laid_over(inner: Image, outer: Image, placing: Placing, most: int) -> Box:
     """Where an image lies in another, in pixels of that, by least squares.
 
-    Args:
-        inner: Turned as the outer one lies.
-        outer: Without a border.
-        placing: Where about it lies.
-        most: Pixels of the longer side that are compared.
+    The inner one is turned as the outer one lies, which has no border. `placing` says where about
+    it lies; at most so many pixels of the longer side are compared.
     """
     box = np.array(placing.box, np.float64)
     for side in (most // 4, most):

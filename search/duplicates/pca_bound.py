@@ -19,10 +19,7 @@ class PcaBound:
 
     A projection never makes a distance longer, so the cosine that it allows is never lower than
     the true one. The eighth of the numbers does for 512 of them, and what is left to compare in
-    full is next to nothing.
-
-    Args:
-        sample: Shape (S, D), unit rows as those to come.
+    full is next to nothing. It is made of a sample, (S, D), unit rows as those to come.
     """
 
     def __init__(self, sample: FloatArray) -> None:
@@ -45,16 +42,10 @@ class PcaBound:
 def near_rows(
     block: FloatArray, others: FloatArray, cosine: float, most: int
 ) -> Iterator[tuple[int, NDArray[np.intp], FloatArray]]:
-    """Which projections allow a cosine with those of a block.
+    """Which projections, (N, width), allow at least a cosine with those of a block, (B, width).
 
-    Args:
-        block: Shape (B, width).
-        others: Shape (N, width).
-        cosine: The least one.
-        most: Of each chunk of others, the likeliest so many for each of the block.
-
-    Yields:
-        Row of the block, rows of the others, and what their cosines are at most.
+    Told are a row of the block, rows of the others, of each chunk of them the likeliest so many,
+    and what their cosines are at most.
     """
     turned = block.copy()
     turned[:, -2:] = block[:, :-3:-1]  # so that a product is minus half the squared distance

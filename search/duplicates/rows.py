@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, size_text
@@ -44,7 +43,6 @@ def duplicates_document(found: Duplicates) -> dict[str, Any]:
 
 
 def _counts(found: Duplicates) -> tuple[int, int]:
-    """Duplicates that need not be kept, and others."""
     spare = sum(len(group.spare) for group in found.groups)
     return spare, sum(len(group.duplicates) for group in found.groups) - spare
 
@@ -58,11 +56,6 @@ def duplicate_cells(found: Duplicates) -> Iterator[dict[str, Any]]:
             kind = one.kind if one.verified else f"{one.kind}, not verified"
             row = {"group": number, "kind": kind, "changes": ", ".join(one.changes)}
             yield row | {"cosine": round(one.cosine, 4)} | record_row(one.record)
-
-
-def spare_paths(found: Duplicates, end: Literal[b"\n", b"\0"]) -> Iterator[bytes]:
-    """The paths of all that were seen not to be needed, byte for byte as they are on the disk."""
-    return (os.fsencode(one.record.path) + end for group in found.groups for one in group.spare)
 
 
 def duplicates_lines(found: Duplicates) -> Iterator[str]:

@@ -36,15 +36,8 @@ def write_contact_sheet(answers: Sequence[Answer], path: Path, thumbnails: Thumb
     """Write an HTML file that shows all hits: thumbnails within, no scripts, complete or absent.
 
     Hits below relevance, and sections of several queries, are told apart. An image that is gone
-    or spoilt has a placeholder.
-
-    Args:
-        answers: At least one.
-        path: Of the file; replaced if it is there.
-        thumbnails: Makes them.
-
-    Raises:
-        DataError: It cannot be written.
+    or spoilt has a placeholder. A file that is there is replaced; `DataError` where it cannot be
+    written.
     """
     if not answers:
         raise ValueError("A contact sheet needs at least one answer.")
@@ -79,22 +72,18 @@ def write_contact_sheet(answers: Sequence[Answer], path: Path, thumbnails: Thumb
             "grids": [(is_far, first, images(hits)) for is_far, first, hits in grids if hits],
         }
 
-    several = counted(len(answers), "query", "queries")
+    one, several = f"“{path_line(answers[0].query)}”", counted(len(answers), "query", "queries")
     write_page(
         path,
         "search/pages/contact_sheet.html",
-        title=several if len(answers) > 1 else f"“{path_line(answers[0].query)}”",
+        title=one if len(answers) == 1 else several,
         root=path_line(root) if root.name else "",  # that of a file system says nothing
         answers=[section(answer) for answer in answers],
     )
 
 
 def write_duplicates_page(found: Duplicates, path: Path, thumbnails: Thumbnails) -> None:
-    """Write an HTML file of all groups: thumbnails within, no scripts, complete or absent.
-
-    Raises:
-        DataError: It cannot be written.
-    """
+    """Write an HTML file of all groups, as `write_contact_sheet` does of hits."""
     shown: list[tuple[ImageRecord, str, int]] = []  # what is said of it; the group that it opens
     for number, group in enumerate(found.groups, start=1):
         shown.append((group.kept, f"keep: {group.why}", number))

@@ -1,9 +1,9 @@
-"""From queries to their answers."""
+"""From queries to their answers; and what is said where a filter lets nothing through."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,11 @@ import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray
 from footwork.errors import ImageError, StoreError
+from footwork.files.paths import path_line
 from search.answers.answer import RELEVANT, Answer, Hit
 from search.filters import EVERYTHING, Filter
 from search.options import QueryOptions
+from search.paths import composed
 from search.query.relevance import Evidence, Relevance
 from search.query.terms import Query, Term
 from search.query.texts import Texts
@@ -34,22 +36,15 @@ _FUSED = 60
 
 Source: Cormack, Clarke and Buettcher 2009, SIGIR."""
 
-EncodeImages = Callable[[Sequence[Path]], FloatArray]
-
 
 @dataclass(frozen=True)
 class Asker:
-    """Answers queries from one store.
-
-    Args:
-        store: To be searched.
-        texts: Of its model.
-        encode_images: Embeds images that the store does not know.
-    """
+    """Answers queries from one store."""
 
     store: Store
     texts: Texts
-    encode_images: EncodeImages
+    encode_images: Callable[[Sequence[Path]], FloatArray]
+    """Embeds images that the store does not know."""
 
     def answer(
         self,
@@ -145,7 +140,7 @@ class Asker:
 
         wanted, excluded = map(evidence, query.wanted), map(evidence, query.excluded)
         terms = list(wanted)
-        sample = self._collection if len(terms) > 1 else self.texts.references[:0]
+        sample = self._sample if len(terms) > 1 else self.texts.references[:0]
         return _Measured(terms, list(excluded), self._relevance.search_vector(terms, sample))
 
     def _left(self, measured: _Measured, found: Found, top_k: int, where: Filter) -> dict[str, Hit]:
@@ -190,14 +185,12 @@ class Asker:
         return Relevance(self.texts.references)
 
     @cached_property
-    def _collection(self) -> FloatArray:
+    def _sample(self) -> FloatArray:
         return self.store.sample(_SAMPLED)
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The terms of a query, ready to be judged by."""
-
     wanted: Sequence[Evidence]
     excluded: Sequence[Evidence]
     vector: DoubleArray
@@ -238,3 +231,49 @@ def _is_unchanged(record: ImageRecord) -> bool:
         return record.is_state_of(Path(record.path).stat())
     except (OSError, ValueError):
         return True  # what is offline now is what it was
+
+
+_VALUES: dict[str, tuple[str, Callable[[ImageRecord], Iterable[str | None]]]] = {
+    "folders": ("--in", lambda record: [str(Path(record.path).parent)]),
+    "formats": ("--format", lambda record: [record.format]),
+    "cameras": ("--camera", lambda record: [record.camera]),
+    "labels": ("--label", lambda record: record.labels or ()),
+}
+"""Field of a filter → its option, and what an image has of it."""
+_LOOKED_AT, _TOLD = 1000, 5
+"""Images whose values are named in place of unknown ones (all would take long), and how many."""
+
+
+def unknown_values(store: Store, where: Filter) -> Iterator[str]:
+    """Tell which values of a filter no image has, a sentence each, and which are like them.
+
+    To be asked where nothing was found: it takes a search for each value.
+    """
+    from difflib import get_close_matches  # what other queries do not wait for
+
+    from footwork.files.faults import shortened
+
+    unknown = [
+        (field, value)
+        for field in _VALUES
+        for value in dict.fromkeys(map(composed, getattr(where, field)))
+        if not _some_images(store, 1, Filter(**{field: (value,)}))  # type: ignore[arg-type]
+    ]
+    images = _some_images(store, _LOOKED_AT, Filter()) if unknown else ()
+    for field, value in unknown:
+        option, values_of = _VALUES[field]
+        there = {composed(one) for image in images for one in values_of(image) if one}
+        others = get_close_matches(value, there, _TOLD)
+        if not others:
+            others = list(map(composed, store.roots())) if field == "folders" else sorted(there)
+        known = ""
+        if others:
+            known = f"; the index knows {shortened(map(path_line, others), _TOLD)}"
+        elif len(images) < _LOOKED_AT:  # all that there are
+            known = "; no image of the index has one"
+        yield f"{option} {path_line(value)} lets no image through{known}."
+
+
+def _some_images(store: Store, count: int, where: Filter) -> Sequence[ImageRecord]:
+    anything = np.full((1, store.embedder.width), store.embedder.width**-0.5, np.float32)
+    return store.search(anything, count, where)[0].records

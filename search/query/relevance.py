@@ -86,10 +86,9 @@ class Evidence:
 
 
 class Relevance:
-    """What the terms of queries and the images of an index are measured by.
+    """What terms of queries and images of an index are measured by.
 
-    Args:
-        references: Shape (R, D), unit rows: the vectors of `reference_prompts`.
+    References are of shape (R, D), unit rows: the vectors of `reference_prompts`.
     """
 
     def __init__(self, references: RealArray) -> None:
@@ -118,12 +117,8 @@ class Relevance:
         Cosines of texts and of images live on two scales; each term counts by its weight and by
         how much its evidence grows with its cosine.
 
-        Args:
-            terms: At least one.
-            sample: Shape (S, D), unit rows of the collection; not looked at for a single term.
-
-        Returns:
-            Shape (D,), of length 1. For one text it is its direction, for one image its vector.
+        Shape (D,), of length 1. For one text it is its direction, for one image its vector; then
+        the sample, (S, D), unit rows of the collection, is not looked at.
         """
         if len(terms) == 1:
             return terms[0].direction if terms[0].kind == "text" else terms[0].vector
@@ -135,13 +130,7 @@ class Relevance:
         """Estimated probability that an image is what is wanted: results end below 0.5.
 
         Of several terms it is the weighted geometric mean, so that none can stand in for another.
-
-        Args:
-            terms: At least one.
-            vectors: Shape (K, D), unit rows.
-
-        Returns:
-            Shape (K,).
+        Shape (K,), of K vectors, (K, D), unit rows.
         """
         weights = np.array([term.weight for term in terms])
         logits = np.stack([self._logits(term, vectors) for term in terms])

@@ -103,14 +103,9 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
 
 
 def read_queries(file: Path, standard_input: BinaryIO) -> list[Query]:
-    """Queries, one a line, read as `parse_query` reads what is typed.
+    """Queries, one a line of a file or, for `-`, of standard input, read as by `parse_query`.
 
-    Args:
-        file: `-` for standard input.
-        standard_input: Where that is.
-
-    Raises:
-        ConfigError: The file cannot be read or holds no query, or one is wrong.
+    `ConfigError` where the file cannot be read or holds no query, or one is wrong.
     """
     content = standard_input.read() if str(file) == "-" else None
     queries = []
@@ -123,11 +118,7 @@ def read_queries(file: Path, standard_input: BinaryIO) -> list[Query]:
 
 
 def _parts(word: str) -> list[str]:
-    """A word of a shell may be a whole query; a path may hold anything.
-
-    Raises:
-        ConfigError: It looks like an option.
-    """
+    """A word of a shell may be a whole query; a path may hold anything."""
     if word.startswith(_PATH_BEGINNINGS):
         return [word]
     parts = []

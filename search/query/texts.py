@@ -71,11 +71,7 @@ class Texts:
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        """Loaded when it is first asked for.
-
-        Raises:
-            ModelError: It is damaged, or the whole model cannot be loaded.
-        """
+        """Loaded when it is first asked for; `ModelError` if it is damaged, or cannot be loaded."""
         if not self.has_tower:
             return load_model(self._embedder)
         from footwork.encoder.onnx_text import OnnxTextTower
@@ -114,21 +110,21 @@ def _references(folder: Path, width: int) -> FloatArray:
     except _UNREADABLE as error:
         message = f"{folder} lacks what queries in words need ({error!s:.200}). {_PREPARE}"
         raise StoreError(message) from error
+    what = None
     if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != width or len(rows) < 2:
-        what = f"holds {rows.dtype!s:.20} of shape {rows.shape}, not float32 of (R, {width})"
-        raise StoreError(f"{folder / _REFERENCES} {what}. {_PREPARE}")
-    if len(wrong := wrong_lengths(rows)):
-        what = f"holds {len(wrong):,} rows that are no unit vectors"
-        raise StoreError(f"{folder / _REFERENCES} {what}. {_PREPARE}")
+        what = f"{rows.dtype!s:.20} of shape {rows.shape}, not float32 of (R, {width})"
+    elif len(wrong := wrong_lengths(rows)):
+        what = f"{len(wrong):,} rows that are no unit vectors"
+    if what is not None:
+        raise StoreError(f"{folder / _REFERENCES} holds {what}. {_PREPARE}")
     return rows
 
 
 def open_texts(folder: Path, embedder: Embedder) -> Texts:
     """What a folder holds; it is made first if this machine has not asked a server's index yet.
 
-    Raises:
-        ModelError: The model is needed, and cannot be loaded.
-        StoreError: The folder is damaged, or cannot be written.
+    `StoreError` where the folder is damaged, or cannot be written; `ModelError` where the model is
+    needed, and cannot be loaded.
     """
     if not os.path.lexists(folder / _REFERENCES):
         try:
@@ -151,17 +147,10 @@ def is_prepared(folder: Path, embedder: Embedder) -> bool:
 
 
 def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
-    """Write a model's text half, and what its answers are measured against.
+    """Write a model's text half, and what its answers are measured against; it appears whole.
 
-    Args:
-        encoder: The model.
-        folder: Appears whole.
-
-    Returns:
-        Why the text half could not be written by itself, if it could not.
-
-    Raises:
-        OSError: The folder cannot be written, or is a link.
+    Returned is why the text half could not be written by itself, if it could not. `OSError` where
+    the folder cannot be written, or is a link.
     """
     from footwork.encoder.onnx_export import export_text_tower
 
@@ -189,9 +178,8 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
 def load_model(embedder: Embedder, config: EncoderConfig | None = None) -> DualEncoder:
     """The model of an index, whole; it decodes images as those of the index were.
 
-    Raises:
-        ConfigError: `config` asks for another decoding.
-        ModelError: It cannot be loaded, or is no longer what it was.
+    `ConfigError` where `config` asks for another decoding; `ModelError` where it cannot be loaded,
+    or is no longer what it was.
     """
     from footwork.encoder.dual import DualEncoder
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.records import ImageRecord
 
+T = TypeVar("T")
+WIDEST = 1 << 16
+"""Numbers in an embedding: more would be no model's, and fill the memory."""
 _LENGTH_ERROR = 1e-3
 
 
@@ -38,7 +42,24 @@ class Embedder:
     fingerprint: str
     """Of weights and preprocessing: equal ones give equal vectors."""
     width: int
-    """Of a vector."""
+
+
+def told_embedder(value: Any) -> Embedder | None:
+    """The model that a file or a server tells, which anybody may have written; None for none."""
+    try:
+        found = Embedder(**value)
+        texts = (found.model_id, found.fingerprint, found.revision or "")
+        sound = all(isinstance(text, str) and "\0" not in text for text in texts)
+        return found if sound and type(found.width) is int and 0 < found.width < WIDEST else None
+    except TypeError:
+        return None
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most so many of them, in their order."""
+    waiting = iter(items)
+    while batch := list(islice(waiting, size)):
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +129,6 @@ class Counts:
     absent: int
     """Images that are not there at the moment, but keep their vectors."""
     unreadable: int
-    """Files that are there and are no images."""
     bytes: int = 0
     """On disk, of the vectors and what is known of them; 0 where the engine does not tell."""
     details: Mapping[str, str] = field(default_factory=dict)
@@ -134,11 +154,8 @@ class Store(Protocol):
     def finish(self, typical: FloatArray) -> str | None:
         """Called once after all batches of an update: time to build what makes searches fast.
 
-        Args:
-            typical: Shape (Q, D), vectors of texts as they will be asked for, to tune it by.
-
-        Returns:
-            What could not be done, in sentences, where the index is complete without it.
+        It is tuned by typical vectors, (Q, D), of texts as they will be asked for. Returned is what
+        could not be done, in sentences, where the index is complete without it.
         """
 
     def counts(self, under: str | None = None) -> Counts:
@@ -172,13 +189,7 @@ class Store(Protocol):
         """Vectors of some images by path, present or not; unknown ones are left out."""
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
-        """The present images nearest to each query, by cosine.
-
-        Args:
-            queries: Shape (Q, D), unit rows.
-            top_k: At most so many each.
-            where: Which images are asked for.
-        """
+        """The present images nearest by cosine to each query; those are unit rows, (Q, D)."""
 
     def find_words(self, words: str, top_k: int, where: Filter = EVERYTHING) -> Found:
         """Present images whose folders and names hold the words, best match first.

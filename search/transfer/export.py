@@ -37,16 +37,8 @@ def export_images(store: Store, out: Path, where: Filter = EVERYTHING) -> int:
     A .parquet file holds all of it. In it `path` is text for people, in which bytes that are no
     UTF-8 stand as escapes, and `path_bytes` the name as the file system has it. A .npy file holds
     the embeddings, float32 of shape (N, D); beside it `OUT.jsonl` has the images row by row, and
-    `OUT.json` the model. Memory does not grow with the number of images.
-
-    Args:
-        store: Open.
-        out: Ends in .parquet or .npy; replaced, as are the two files beside a .npy file, if an
-            export wrote it.
-        where: Which images.
-
-    Returns:
-        How many images were written.
+    `OUT.json` the model. They are replaced if an export wrote them. Memory does not grow with the
+    number of images, which is returned.
 
     Raises:
         ConfigError: `out` has another ending, or what no export wrote would be replaced.
@@ -63,22 +55,18 @@ def require_exportable(out: Path) -> None:
     """See that images can be exported to a file, and nothing is lost; raises as `export_images`."""
     ending = out.suffix.lower()
     if ending not in _WRITERS:
-        endings = " or ".join(_WRITERS)
-        message = f"The ending of {out.name} must be {endings}, got {out.suffix or 'none'!r}."
-        raise ConfigError(message)
+        raise ConfigError(
+            f"The ending of {out.name} must be {' or '.join(_WRITERS)}, got "
+            f"{out.suffix or 'none'!r}."
+        )
     beside = NUMPY_ENDINGS[1:] if ending == ".npy" else ()
-    for path in (out, *(out.with_suffix(each) for each in beside)):
+    for path in (out, *map(out.with_suffix, beside)):
         require_writable(path, _is_exported)
 
 
 def _description(store: Store) -> dict[str, Any]:
-    """What an export says of where it comes from."""
-    return {
-        "kind": KIND,
-        "format": FORMAT,
-        "model": asdict(store.embedder),
-        "roots": list(store.roots()),
-    }
+    told = {"kind": KIND, "format": FORMAT, "model": asdict(store.embedder)}
+    return told | {"roots": list(store.roots())}
 
 
 def parquet_schema(width: int, told: dict[str, Any]) -> Any:

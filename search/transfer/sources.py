@@ -9,7 +9,6 @@ import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
 from search.place import Place
 from search.records import DATE_SOURCES, ImageRecord
-from search.store.protocol import Embedded, Embedder
+from search.store.protocol import WIDEST, Embedded, Embedder, batched, told_embedder
 from search.transfer.export import FORMAT, KIND, METADATA, SAME, parquet_schema
 from search.update.reading import looked_at
 
@@ -34,7 +33,6 @@ Batch = tuple[list[Embedded], list[ImageRecord]]
 """Images with their embeddings, and files that are none; with their labels."""
 
 _UNIT = 1e-3  # how far from 1 the length of an exported vector may be
-_WIDEST = 1 << 16  # numbers in an embedding: more would be no model's, and fill the memory
 _LOOKS = 64
 """Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
 _CONVERT = {
@@ -71,8 +69,7 @@ class IndexSource:
     def batches(self) -> Generator[Batch, None, None]:
         """Images, present or not, and unreadable files, in any order."""
         with closing(self.place.open()) as store:
-            every = store.files()
-            while part := list(islice(every, BATCH)):
+            for part in batched(store.files(), BATCH):
                 paths = [record.path for record in part]
                 vectors, records = store.vectors(paths), store.records(paths)
                 known = [records[path] for path in paths if path in records]
@@ -83,11 +80,7 @@ class IndexSource:
 
 
 class FileSource:
-    """A file of embeddings; what it tells of itself is read at once.
-
-    Raises:
-        DataError: It is no such file.
-    """
+    """A file of embeddings; what it tells of itself is read at once. `DataError` if it is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,11 +98,7 @@ class FileSource:
         raise NotImplementedError
 
     def batches(self) -> Generator[Batch, None, None]:
-        """Rows as they come.
-
-        Raises:
-            DataError: A row is wrong; the message says which.
-        """
+        """Rows as they come; the `DataError` of a wrong row says which."""
         for rows, vectors, first in self._parts():
             yield self._batch(rows, vectors, first)
 
@@ -117,9 +106,8 @@ class FileSource:
         """Take in what an export tells of its model."""
         with suppress(KeyError, TypeError, ValueError, RecursionError):
             value = json.loads(value) if isinstance(value, bytes) else value
-            embedder, roots = Embedder(**value["model"]), tuple(value["roots"])
-            texts = [embedder.model_id, embedder.revision or "", embedder.fingerprint, *roots]
-            proper = type(embedder.width) is int and all(isinstance(text, str) for text in texts)
+            embedder, roots = told_embedder(value["model"]), tuple(value["roots"])
+            proper = embedder is not None and all(isinstance(root, str) for root in roots)
             if proper and (value["kind"], value["format"]) == (KIND, FORMAT):
                 self.embedder, self.roots = embedder, roots
                 return
@@ -193,9 +181,8 @@ class ParquetSource(FileSource):
                 "columns of paths and of embeddings `path` and `embedding`."
             )
         column, types = schema.field("embedding").type, pa.types
-        is_list = types.is_list(column) or types.is_large_list(column)
-        is_list = is_list or types.is_fixed_size_list(column)
-        if not (is_list and types.is_floating(column.value_type)):
+        lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+        if not (any(is_kind(column) for is_kind in lists) and types.is_floating(column.value_type)):
             raise DataError(
                 f"{path_line(self.path)}: the column embedding must hold a list of floats a row, "
                 f"got {column}. Save the embeddings as lists of float32."
@@ -248,12 +235,15 @@ class NumpySource(FileSource):
                 raise DataError(str(error)) from error
         if not self._beside.is_file():
             others = [path for end in _CONVERT if (path := self.path.with_suffix(end)).is_file()]
+            advice = "."
+            for other in others[:1]:
+                program = f'python3 -c "import csv, json, sys; {_CONVERT[other.suffix]}"'
+                files = f"{shell_word(str(other))} > {shell_word(str(self._beside))}"
+                advice = f", not in {path_line(other.name)}. Make it:\n  {program} < {files}"
             raise DataError(
                 f"The paths of {path_line(self.path)} must stand beside it in "
                 f"{path_line(self._beside.name)}, a line like "
-                f'{{"path": "/photos/a.jpg"}} for each row'
-                + (f", not in {path_line(others[0].name)}. Make it:\n" if others else ".")
-                + "".join(map(_conversion, others[:1]))
+                f'{{"path": "/photos/a.jpg"}} for each row{advice}'
             )
         count = sum(1 for _ in self._rows())
         if count != len(self._array()):
@@ -263,8 +253,8 @@ class NumpySource(FileSource):
             )
 
     def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
-        array, rows, first = self._array(), self._rows(), 0
-        while part := list(islice(rows, BATCH)):
+        array, first = self._array(), 0
+        for part in batched(self._rows(), BATCH):
             yield part, array[first : first + len(part)], first + 1
             first += len(part)
 
@@ -274,7 +264,7 @@ class NumpySource(FileSource):
             array: RealArray = np.lib.format.open_memmap(self.path, mode="r")
         except Exception as error:
             raise _unreadable(self.path, error) from error
-        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > _WIDEST:
+        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] > WIDEST:
             raise DataError(
                 f"{path_line(self.path)} must hold numbers of shape (N, D), got {array.dtype} of "
                 f"shape {array.shape}. Save the embeddings as float32, a row an image."
@@ -303,13 +293,6 @@ def _json_object(line: str, number: int) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"line {number:,} is no JSON object")  # noqa: TRY004 - of the file
     return row
-
-
-def _conversion(path: Path) -> str:
-    """The command that makes a .jsonl file of a list of paths."""
-    program = f'python3 -c "import csv, json, sys; {_CONVERT[path.suffix]}"'
-    made = path.with_suffix(".jsonl")
-    return f"  {program} < {shell_word(str(path))} > {shell_word(str(made))}"
 
 
 def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:
@@ -346,11 +329,7 @@ def _has_path(row: Mapping[str, Any]) -> bool:
 
 
 def _exported_record(row: Mapping[str, Any]) -> ImageRecord:
-    """A row of an export.
-
-    Raises:
-        _NOT_EXPORTED: Whichever of them; it is none.
-    """
+    """A row of an export; raises any of `_NOT_EXPORTED` if it is none."""
     path, labels, camera = _path_of(row), row["labels"], row["camera"]
     labels = json.loads(labels) if isinstance(labels, str) else labels or {}
     if path != absolute_path(path):

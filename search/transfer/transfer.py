@@ -34,9 +34,7 @@ class Transfer:
     """What was copied, in files."""
 
     copied: int = 0
-    """Images with their embeddings."""
     unreadable: int = 0
-    """Files that are no images."""
     skipped: list[Fault] = field(default_factory=list)
     """Those of them that the source took for images."""
     unchanged: int = 0
@@ -65,12 +63,10 @@ class Transfer:
 
 
 def find_source(named: str, where: StoreOptions) -> Source:
-    """What `--from` means.
+    """What `--from` names: the folder of an index or of photos, a .parquet or .npy file, a server.
 
-    Args:
-        named: The folder of an index, or of photos that were indexed; http://HOST:19530, with
-            /COLLECTION behind it if it is another than the target's; a .parquet or .npy file.
-        where: The target, whose user and password are taken for a server.
+    A server is http://HOST:19530, with /COLLECTION behind it if it is another than the target's;
+    user and password are those of the target, `where`.
 
     Raises:
         ConfigError: It is a file of text, which holds no embeddings.
@@ -80,9 +76,8 @@ def find_source(named: str, where: StoreOptions) -> Source:
     if "://" in named:
         parts = urlsplit(named)
         collection = parts.path.strip("/") or where.collection
-        server = replace(
-            where, index=None, store=f"{parts.scheme}://{parts.netloc}", collection=collection
-        )
+        address = f"{parts.scheme}://{parts.netloc}"
+        server = replace(where, index=None, store=address, collection=collection)
         return IndexSource(find_place(server))
     path = Path(named)
     if path.suffix.lower() in (".csv", ".tsv", ".txt") and path.is_file():
@@ -102,14 +97,14 @@ def copy_index(
     model: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Transfer:
-    """Copy images, embeddings, labels and roots into an index, without embedding any.
+    """Copy images, embeddings, labels and roots into an index, which need not exist.
 
     It may be stopped at any moment; the next run skips what is there and equal. What the index
     knows beside it stays.
 
     Args:
         source: Of `find_source`.
-        place: Of the index, which need not exist.
+        place: Of the index.
         model: For files that do not tell what made their embeddings.
         on_progress: Told after each batch how many files are done.
 
@@ -191,9 +186,9 @@ def _write(store: Store, batch: Batch, transfer: Transfer) -> None:
     _require_width(store.embedder, new)
     if new or faults:
         store.write(Changes(embedded=new, unreadable=faults))
-    labels = [(one.record.path, one.record.labels) for one in new if one.record.labels]
+    labels = [(one.record.path, given) for one in new if (given := one.record.labels)]
     if labels:
-        store.write_labels((path, given) for path, given in labels if given)
+        store.write_labels(labels)
     transfer.copied += len(new)
     transfer.unreadable += len(faults)
     transfer.unchanged += len(paths) - len(new) - len(faults)

@@ -81,9 +81,7 @@ class Differences:
     """Known paths whose file is of another size or of other times, if only since its rights or a
     link to it changed; as it is now."""
     added: list[ImageRecord] = field(default_factory=list)
-    """Unknown paths."""
     missing: list[ImageRecord] = field(default_factory=list)
-    """Images that are no longer there."""
     forgotten: list[str] = field(default_factory=list)
     """Unreadable files that are no longer there, and files that are left out from now on."""
     copied: list[tuple[ImageRecord, str]] = field(default_factory=list)
@@ -104,28 +102,20 @@ def absolute_roots(roots: Iterable[str | Path]) -> list[str]:
 def require_roots(roots: Sequence[str]) -> None:
     """See that there is something to index, before anything is loaded or made.
 
-    Raises:
-        ConfigError: No roots are named.
-        DataError: One does not exist.
+    `ConfigError` where no roots are named, `DataError` where one does not exist.
     """
     if not roots:
         raise ConfigError("No folder is named. Name one: footwork search index FOLDER")
     for root in roots:
-        reason = why_missing(Path(root))
-        if reason is not None:
+        if reason := why_missing(Path(root)):
             raise DataError(f"Cannot find {path_line(root)}: {reason}. Name a folder of images.")
 
 
 def find_differences(store: Store, roots: Sequence[str], *, recheck: bool = False) -> Differences:
-    """Compare the disk with a store, without reading a single file.
+    """Compare the disk with a store, which may hold other roots, too, without reading any file.
 
-    Args:
-        store: May hold other roots, too; they are left alone.
-        roots: Of `absolute_roots`.
-        recheck: Take every known file for one that may have changed.
-
-    Raises:
-        DataError: A root that is new does not exist, or none does.
+    Roots are of `absolute_roots`; `recheck` takes every known file for one that may have changed.
+    `DataError` where a root that is new does not exist, or none does.
     """
     found = Differences()
     summary = found.summary
@@ -198,7 +188,7 @@ def _compare(
             found.forgotten.append(record.path)
         elif record.present:
             found.missing.append(record)
-    elif recheck or _state(record) != _state(here):
+    elif recheck or record.state != here.state:
         found.changed.append(here)
     elif record.fault is not None:
         found.summary.unreadable.append(record)
@@ -209,19 +199,13 @@ def _compare(
         found.moves.append(Move(record.path, replace(record, present=True)))
 
 
-def _state(record: ImageRecord) -> tuple[int, int, int | None]:
-    return record.size, record.mtime_ns, record.ctime_ns
-
-
 def recognise(
     store: Store, found: Differences, on_progress: Callable[[int, int], None] = lambda _, __: None
 ) -> None:
-    """Tell moved, copied and touched files from new ones, by hashing those of a known size.
+    """Complete what `find_differences` gave, by hashing all files of a known size.
 
-    Args:
-        store: As of `find_differences`.
-        found: What that gave; it is completed.
-        on_progress: Told after each file how many are hashed, and of how many.
+    So moved, copied and touched files are told from new ones. `on_progress` is told after each how
+    many are hashed, and of how many.
     """
     candidates = [*found.added, *found.changed]
     known: dict[int, list[ImageRecord]] = defaultdict(list)

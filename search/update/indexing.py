@@ -1,4 +1,4 @@
-"""Make an index, bring it up to date, switch it to another model, or follow its folders."""
+"""Make an index, bring it up to date, switch its model, forget images, or follow its folders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from footwork.images.finding import is_folder
 from footwork.options import decoding_of
 from search.exclusions import Exclusions
 from search.options import ModelOptions
-from search.paths import absolute_path, is_at_or_below
+from search.paths import absolute_path, is_at_or_below, spellings
 from search.place import IndexFolder, Place
 from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
-from search.store.protocol import Embedder, Store
+from search.store.protocol import Changes, Embedder, Store
 from search.update.differences import Summary, absolute_roots, require_roots
 from search.update.processes import ALONE, ProcessGroup
 from search.update.update import AGAIN, assist, update
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
-MODEL = ModelOptions()
 QUIET = 2_000
 """Milliseconds without a change before the index is brought up to date: a copy that is under way
 is not read half."""
@@ -42,7 +41,7 @@ class Indexer:
 
     place: Place
     """Of the index, which need not exist."""
-    model: ModelOptions = MODEL
+    model: ModelOptions = ModelOptions()  # noqa: RUF009 - frozen
     processes: ProcessGroup = ALONE
     on_progress: Callable[[int, int], None] = lambda _done, _total: None
     """Told after every image how many are read, and of how many."""
@@ -114,8 +113,7 @@ class Indexer:
         known = [] if replaced is None else replaced.roots()
         roots = absolute_roots([*named, *known] or store.roots())
         self.processes.from_main(store.embedder)
-        folder = self.place.texts_folder(store.embedder)
-        note = None
+        folder, note = self.place.texts_folder(store.embedder), None
         if self._encoder is not None:  # words find what is there while the index grows
             note = self._prepare(folder, store.embedder)
         summary = update(
@@ -134,9 +132,8 @@ class Indexer:
         return summary
 
     def _prepare(self, folder: Path, embedder: Embedder) -> str | None:
-        if is_prepared(folder, embedder):
-            return None
-        return prepare_texts(self._load(embedder), folder)
+        is_there = is_prepared(folder, embedder)
+        return None if is_there else prepare_texts(self._load(embedder), folder)
 
     def _load(self, embedder: Embedder | None, former: Embedder | None = None) -> DualEncoder:
         """The model that an index was made with; for None the one that is asked for.
@@ -178,6 +175,50 @@ def _settle_exclusions(
     for store in stores:
         if store.exclusions() != exclusions:
             store.set_exclusions(exclusions)
+
+
+def remove_images(place: Place, paths: Sequence[str | Path], *, gone: bool) -> int:
+    """Forget images and unreadable files, their vectors and labels; no file is touched.
+
+    What is named below an indexed folder stays away until it is named again to be indexed. Folders
+    stand for all below them; `gone` forgets every image that was not there when last looked for.
+    Returned is how many were forgotten.
+
+    Raises:
+        ConfigError: Nothing is named.
+        StoreError: A path is not in the index, or that cannot be written.
+    """
+    if not paths and not gone:
+        raise ConfigError("Nothing is named. Name files or folders, or --gone.")
+    with place.writing(), closing(place.open()) as store:
+        named = [_known_spelling(store, absolute_path(path)) for path in paths]
+        forgotten = {record.path for root in named for record in store.files(root)}
+        if gone:
+            forgotten |= {record.path for record in store.files() if not record.present}
+        roots, exclusions = store.roots(), store.exclusions()
+        kept = [root for root in roots if not any(is_at_or_below(root, one) for one in named)]
+        removed = [
+            path
+            for path in absolute_roots([*exclusions.removed, *named])
+            if any(is_at_or_below(path, root) for root in kept)
+        ]
+        # First, so that an update after a kill forgets the rest.
+        store.set_exclusions(replace(exclusions, removed=tuple(removed)))
+        if kept != list(roots):
+            store.set_roots(kept)
+        store.write(Changes(forgotten=sorted(forgotten)))
+    return len(forgotten)
+
+
+def _known_spelling(store: Store, named: str) -> str:
+    roots, removed = store.roots(), store.exclusions().removed
+    for root in spellings(named):
+        away = any(is_at_or_below(root, one) for one in removed)
+        if away or root in roots or next(iter(store.files(root)), None) is not None:
+            return root
+    raise StoreError(
+        f"The index knows nothing of {path_line(named)}. footwork search status lists its folders."
+    )
 
 
 def watched_updates(indexer: Indexer, roots: Sequence[str]) -> Iterator[Summary]:

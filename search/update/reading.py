@@ -113,14 +113,10 @@ def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
 
 
 def looked_at(record: ImageRecord) -> ImageRecord:
-    """A file as it is there, without decoding it: does it begin as an image does?
+    """What others tell of a file, or a record with a `fault` where it does not begin as an image.
 
-    Args:
-        record: What others tell of it. Without a `content` they tell the path alone; what can be
-            told of the file is then added.
-
-    Returns:
-        The record, or one with a `fault` where the file is no image.
+    Where they tell no `content` but the path alone, what can be told of the file is added. It is
+    not decoded.
     """
     try:
         with read_source(Path(record.path)) as stream:

@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from footwork.errors import ImageError
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text
 from footwork.images.finding import unread_notes
 from search.records import ImageRecord
-from search.store.protocol import Changes, Embedded, Store
+from search.store.protocol import Changes, Embedded, Store, batched
 from search.update.differences import (
     CHANGES,
     Differences,
@@ -27,7 +27,6 @@ from search.update.reading import FileReading
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
-T = TypeVar("T")
 OpenEncoder: TypeAlias = "Callable[[], DualEncoder]"
 
 BATCH = 256
@@ -52,7 +51,7 @@ def update(
     """Index what is new below some roots, forget what is gone, and keep all that is known.
 
     Args:
-        store: Open, to be written by this process.
+        store: To be written by this process.
         roots: Of `absolute_roots`.
         open_encoder: Called only if there is something to embed.
         on_progress: Told how many images are read, and of how many.
@@ -73,8 +72,7 @@ def update(
         store.write(batch)
         _count(batch, changed, summary)
     store.set_roots(absolute_roots([*store.roots(), *roots]))
-    todo = from_main(found.unknown)
-    if todo:
+    if todo := from_main(found.unknown):
         embedded = _embedded(todo, open_encoder(), summary, on_progress)
         for batch in _batches(embedded, summary):
             store.write(batch)
@@ -93,15 +91,15 @@ def assist(
     on_progress: Callable[[int, int], None],
 ) -> None:
     """The part of a process that is not the main one of several: it embeds its share."""
-    todo = from_main(None)
-    if todo:
+    if todo := from_main(None):
         for _ in _embedded(todo, open_encoder(), Summary(), on_progress):
             pass  # the main process writes
 
 
 def _known_batches(store: Store, found: Differences) -> Iterator[Changes]:
     """What is written without a look into a file, each batch after the one before is written."""
-    for copies in _parts(found.copied):  # before what they are copies of moves away
+    # Copies come before what they are copies of moves away.
+    for copies in batched(found.copied, _MOVED_AT_ONCE):
         originals = [original for _, original in copies]
         contents = {path: one.content for path, one in store.records(originals).items()}
         vectors = store.vectors(originals)
@@ -115,9 +113,9 @@ def _known_batches(store: Store, found: Differences) -> Iterator[Changes]:
     sources = {move.old_path for move in found.moves}
     gone = [record.path for record in found.missing if record.path not in sources]
     found.summary.removed = len(gone)
-    yield from (Changes(moved=part) for part in _parts(found.moves))
-    yield from (Changes(absent=part) for part in _parts(gone))
-    yield from (Changes(forgotten=part) for part in _parts(found.forgotten))
+    yield from (Changes(moved=part) for part in batched(found.moves, _MOVED_AT_ONCE))
+    yield from (Changes(absent=part) for part in batched(gone, _MOVED_AT_ONCE))
+    yield from (Changes(forgotten=part) for part in batched(found.forgotten, _MOVED_AT_ONCE))
 
 
 def _embedded(
@@ -176,11 +174,6 @@ def _count(batch: Changes, changed: set[str], summary: Summary) -> None:
     summary.unreadable += batch.unreadable
 
 
-def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    starts = range(0, len(items), _MOVED_AT_ONCE)
-    return (items[start : start + _MOVED_AT_ONCE] for start in starts)
-
-
 def summary_text(summary: Summary, place: str) -> str:
     """Two lines: what was done, and how long it took."""
     where = f"The index is in {path_line(place)}"
@@ -204,12 +197,9 @@ def summary_notes(summary: Summary) -> Iterator[str]:
 
 def summary_document(summary: Summary, place: str) -> dict[str, Any]:
     """The same for programs."""
-    counts: dict[str, Any] = {name: getattr(summary, name) for name in _COUNTED}
-    unreadable = [
-        {"path": path_text(record.path), "fault": record.fault} for record in summary.unreadable
-    ]
+    counts: dict[str, Any] = {name: getattr(summary, name) for name in (*_COUNTED, "embedded")}
+    unreadable = [{"path": path_text(r.path), "fault": r.fault} for r in summary.unreadable]
     return counts | {
-        "embedded": summary.embedded,
         "unreadable": unreadable,
         "not_read": dict(summary.unread.most_common()),
         "missing_roots": [path_text(root) for root in summary.missing_roots],

@@ -1,4 +1,4 @@
-"""Stores to test with."""
+"""Stores to test with, and commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from search.place import IndexFolder
 from search.store.embedded import EmbeddedStore
 from tests.search.collections import new_store
+from tests.search.commands import Command
 from tests.search.places import well
 from tests.search.store_contract import EmbeddedEngine, Engine, EngineOf, ServerEngine
 
@@ -64,10 +65,22 @@ def engine_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder to come."""
+    return tmp_path / "photos"
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
     """An empty one, for pictures of `collections.save_pictures`."""
     with closing(new_store(tmp_path / "index")) as made:
         yield made
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs commands, as a user does."""
+    return Command(capsys)
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,8 @@ def running_milvus(programs: Path, data: Path) -> Iterator[str]:
                 return
         finally:
             _end(process)
-    raise RuntimeError(f"Milvus does not start:\n{_tail(run / 'log')}")
+    log = (run / "log").read_text("utf-8", errors="replace")
+    raise RuntimeError(f"Milvus does not start:\n{log[-4000:]}")
 
 
 def _configure(run: Path, ports: list[int]) -> milvus.MilvusServerConfig:
@@ -152,7 +153,3 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-def _tail(log: Path) -> str:
-    return log.read_text("utf-8", errors="replace")[-4000:]

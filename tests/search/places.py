@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -62,6 +64,17 @@ def copy(place: IndexFolder) -> Path:
 
 def vectors(place: IndexFolder) -> Path:
     return place.path / "generation-1" / "vectors.f32"
+
+
+def execute(file: Path, statement: str, *values: object) -> None:
+    """Behind the back of whoever keeps a catalog."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(statement, values)
+
+
+def executing(statement: str) -> Callable[[IndexFolder], None]:
+    """Spoils a catalog by a statement."""
+    return lambda place: execute(catalog(place), statement)
 
 
 def examined(place: IndexFolder, *, repair: bool = False) -> Report:

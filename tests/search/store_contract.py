@@ -12,6 +12,7 @@ import numpy as np
 
 from footwork.arrays import FloatArray
 from search.options import NewStoreOptions
+from search.place import IndexFolder, Place, ServerPlace
 from search.records import ImageRecord
 from search.store.embedded import EmbeddedStore
 from search.store.protocol import Changes, Embedded, Embedder, Found, Store
@@ -37,6 +38,9 @@ class Engine(Protocol):
     def reopen(self) -> Store:
         """The last one, opened once more."""
 
+    def place(self, name: str) -> Place:
+        """Where an index may be made."""
+
 
 EngineOf = Callable[[str], Engine]
 """Engines of one kind by a name; a store of one is not emptied by another's."""
@@ -51,12 +55,15 @@ class EmbeddedEngine:
         self._folder = folder
         self._made = 0
 
-    def make(self, width: int = WIDTH) -> Store:
+    def make(self, width: int = WIDTH) -> EmbeddedStore:
         self._made += 1
         return EmbeddedStore.create(self._folder / str(self._made), embedder(width))
 
     def reopen(self) -> Store:
         return EmbeddedStore(self._folder / str(self._made))
+
+    def place(self, name: str) -> IndexFolder:
+        return IndexFolder(self._folder / name)
 
 
 class ServerEngine:
@@ -85,13 +92,17 @@ class ServerEngine:
     def reopen(self) -> Store:
         return ServerStore(self.options(self._collection))
 
+    def place(self, name: str) -> ServerPlace:
+        return ServerPlace(self.options(name))
+
     @property
     def _collection(self) -> str:
         return f"{self._prefix}_{self._width}"
 
 
 def empty(store: ServerStore) -> None:
-    store._delete_where('path != ""')
+    store._connection.write("delete", store._name, filter='path != ""')
+    store._wrote_deletion_last = True
 
 
 def record(path: str, **facts: Any) -> ImageRecord:

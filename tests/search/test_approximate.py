@@ -18,6 +18,8 @@ from tests.search.store_contract import embedder, record, unit
 
 COUNT, WIDTH, TOP_K = 8000, 16, 10
 TYPICAL = np.zeros((0, WIDTH), np.float32)
+MIDDLES = np.random.default_rng(0).normal(size=(50, WIDTH))
+NOISE = np.random.default_rng(1).normal(size=(COUNT + 1000, WIDTH))
 
 
 @pytest.fixture
@@ -46,9 +48,8 @@ def path_of(number: int) -> str:
 
 
 def vectors_of(numbers: range) -> FloatArray:
-    middles = np.random.default_rng(0).normal(size=(50, WIDTH))
-    noise = [np.random.default_rng(n + 1).normal(size=WIDTH) for n in numbers]
-    return unit(middles[np.array(numbers) % 50] + 0.3 * np.array(noise))
+    rows = np.array(numbers)
+    return unit(MIDDLES[rows % 50] + 0.3 * NOISE[rows])
 
 
 def recall(store: EmbeddedStore, where: Filter = EVERYTHING) -> float:

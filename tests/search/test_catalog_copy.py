@@ -17,12 +17,12 @@ import pytest
 
 from footwork.errors import StoreError
 from search.place import IndexFolder
-from search.removal import remove_images
 from search.status import read_status
 from search.store.embedded.catalog import empty_log, keep_copy
 from search.store.embedded.repair import mend_folder, restore_catalog
 from search.store.embedded.vectors import compact
 from search.store.protocol import Changes
+from search.update.indexing import remove_images
 from tests.mutations import mutations
 from tests.search.collections import (
     EMBEDDER,
@@ -38,6 +38,7 @@ from tests.search.places import (
     catalog,
     copy,
     examined,
+    execute,
     faults,
     holdings,
     index_of,
@@ -107,17 +108,24 @@ def test_a_spoilt_catalog_is_its_copy_again_and_answers_as_before(
     assert examined(place).is_well
 
 
-def test_only_what_came_after_the_copy_is_embedded_again(tmp_path: Path) -> None:
+@pytest.fixture
+def small(tmp_path: Path) -> IndexFolder:
+    """An index of twelve photos, which may change."""
     save_pictures(tmp_path / "photos", 12)
-    place = index_of(tmp_path / "index", tmp_path / "photos")
+    return index_of(tmp_path / "index", tmp_path / "photos")
+
+
+def test_only_what_came_after_the_copy_is_embedded_again(
+    small: IndexFolder, tmp_path: Path
+) -> None:
     save_pictures(tmp_path / "photos", 3, first=50)
-    with closing(place.open()) as store:
+    with closing(small.open()) as store:
         assert indexed(store, tmp_path / "photos").embedded == 3
         whole = held(store)
-    beginning_gone(catalog(place))
-    examined(place, repair=True)
-    assert len(holdings(place)) == 12
-    with closing(place.open()) as store:
+    beginning_gone(catalog(small))
+    examined(small, repair=True)
+    assert len(holdings(small)) == 12
+    with closing(small.open()) as store:
         assert indexed(store, tmp_path / "photos").embedded == 3
         assert held(store) == whole
         assert finds_itself(store)
@@ -131,43 +139,40 @@ def spoilt_after(place: IndexFolder, old: bytes) -> None:
 
 @pytest.mark.parametrize("checksums", [True, False])
 def test_a_copy_whose_vectors_were_overwritten_since_is_never_believed(
-    tmp_path: Path, checksums: bool
+    small: IndexFolder, tmp_path: Path, checksums: bool
 ) -> None:
-    save_pictures(tmp_path / "photos", 12)
-    place = index_of(tmp_path / "index", tmp_path / "photos")
     if not checksums:
-        with closing(sqlite3.connect(copy(place))) as connection, connection:
-            connection.execute("UPDATE files SET checksum = NULL")
-    old, right = copy(place).read_bytes(), holdings(place)
-    with closing(place.open()) as store:
+        execute(copy(small), "UPDATE files SET checksum = NULL")
+    old, right = copy(small).read_bytes(), holdings(small)
+    with closing(small.open()) as store:
         store.write(Changes(forgotten=sorted(right)[4:]))
-    mend_folder(place.current(), shrink=True)
+    mend_folder(small.current(), shrink=True)
     save_pictures(tmp_path / "photos" / "others", 8, first=70)
-    with closing(place.open()) as store:
+    with closing(small.open()) as store:
         indexed(store, tmp_path / "photos" / "others")
-    spoilt_after(place, old)
-    told = examined(place, repair=True).repaired[0]
+    spoilt_after(small, old)
+    told = examined(small, repair=True).repaired[0]
     assert ("without 12 files of no checksum" in told) == (not checksums)
     kept = sorted(right)[:4] if checksums else []
-    assert holdings(place) == {path: right[path] for path in kept}
-    with closing(place.open()) as store:
+    assert holdings(small) == {path: right[path] for path in kept}
+    with closing(small.open()) as store:
         assert indexed(store, tmp_path / "photos").embedded == 20 - len(kept)
         assert held(store).items() >= right.items()
         assert finds_itself(store)
 
 
-def test_a_copy_from_before_a_compaction_gives_no_row_a_vector(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "photos", 12)
-    place = index_of(tmp_path / "index", tmp_path / "photos")
-    old, right = copy(place).read_bytes(), holdings(place)
-    with closing(place.open()) as store:
+def test_a_copy_from_before_a_compaction_gives_no_row_a_vector(
+    small: IndexFolder, tmp_path: Path
+) -> None:
+    old, right = copy(small).read_bytes(), holdings(small)
+    with closing(small.open()) as store:
         store.write(Changes(forgotten=sorted(right)[:6]))
-    assert compact(place.current()) == 6
-    assert not copy(place).exists()
-    spoilt_after(place, old)
-    examined(place, repair=True)
-    assert holdings(place) == {}
-    with closing(place.open()) as store:
+    assert compact(small.current()) == 6
+    assert not copy(small).exists()
+    spoilt_after(small, old)
+    examined(small, repair=True)
+    assert holdings(small) == {}
+    with closing(small.open()) as store:
         assert indexed(store, tmp_path / "photos").embedded == 12
         assert held(store) == right
 
@@ -289,34 +294,32 @@ def test_a_damaged_catalog_is_not_copied(place: IndexFolder) -> None:
 
 
 def test_an_index_of_the_version_before_is_begun_anew_and_loses_nothing_of_what_was_there(
-    tmp_path: Path,
+    small: IndexFolder, tmp_path: Path
 ) -> None:
-    save_pictures(tmp_path / "photos", 12)
-    place = index_of(tmp_path / "index", tmp_path / "photos")
-    copy(place).unlink()
-    before, stored = holdings(place), vectors(place).read_bytes()
-    report = examined(place)
+    copy(small).unlink()
+    before, stored = holdings(small), vectors(small).read_bytes()
+    report = examined(small)
     assert report.is_well
     assert "no copy of the catalog: 1, to go back to if the catalog breaks" in report.to_text()
-    beginning_gone(catalog(place))
-    broken = catalog(place).read_bytes()
-    text = examined(place).to_text()
+    beginning_gone(catalog(small))
+    broken = catalog(small).read_bytes()
+    text = examined(small).to_text()
     assert "its copy cannot be taken either (it is missing), so that --repair begins" in text
-    report = examined(place, repair=True)
+    report = examined(small, repair=True)
     assert "was begun anew and knows no file, label or folder: name the fol" in report.repaired[0]
-    generation = place.current()
+    generation = small.current()
     assert (generation / "catalog-damaged.sqlite").read_bytes() == broken
-    with closing(place.open()) as store:
+    with closing(small.open()) as store:
         assert store.embedder == EMBEDDER
         assert indexed(store, tmp_path / "photos").embedded == 12
         assert held(store) == before
-    kept = {one.kind: one.paths for one in examined(place).findings}["damaged catalog"]
+    kept = {one.kind: one.paths for one in examined(small).findings}["damaged catalog"]
     assert kept == tuple(
         str(generation / name) for name in ("catalog-damaged.sqlite", "vectors.f32")
     )
-    examined(place, repair=True)
-    assert vectors(place).read_bytes() == stored
-    assert examined(place).is_well
+    examined(small, repair=True)
+    assert vectors(small).read_bytes() == stored
+    assert examined(small).is_well
 
 
 def test_a_broken_copy_is_kept_beside_with_the_vectors_that_it_may_name(

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from footwork.cli import main
 from search import ImageIndex
 from search.place import IndexFolder
+from tests.search.commands import Command
 from tests.search.drawn import COLOURS, SHAPES, draw_photos
 from tests.towers import Exports
 
@@ -42,13 +44,8 @@ def index(photos: Path) -> Path:
 
 
 @pytest.fixture
-def ask(index: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
-    def ask(*words: str | Path) -> dict[str, Any]:
-        capsys.readouterr()
-        assert main(["search", "query", "--index", str(index), "--json", *map(str, words)]) == 0
-        return dict(json.loads(capsys.readouterr().out))
-
-    return ask
+def ask(index: Path, command: Command) -> Ask:
+    return partial(command.document, "query", "--index", index)
 
 
 def names(answer: dict[str, Any]) -> list[str]:
@@ -56,16 +53,15 @@ def names(answer: dict[str, Any]) -> list[str]:
 
 
 def test_words_find_what_they_say_however_many_are_asked_at_once(
-    index: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    index: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kinds = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     queries = "\n\n".join(f"a {colour} {shape}" for colour, shape in kinds).encode()
     (tmp_path / "queries.txt").write_bytes(queries)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(queries)))
-    for file in (str(tmp_path / "queries.txt"), "-"):
-        capsys.readouterr()
-        assert main(["search", "query", "--queries", file, "--json", "--index", str(index)]) == 0
-        answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for file in (tmp_path / "queries.txt", "-"):
+        lines = command("query", "--queries", file, "--json", "--index", index).splitlines()
+        answers = list(map(json.loads, lines))
         assert [names(answer)[0] for answer in answers] == [f"{c}/{s}.png" for c, s in kinds]
         assert answers[0]["query"] == "a red circle"
         assert not any(answer["nothing_matches"] for answer in answers)
@@ -79,13 +75,11 @@ def test_results_end_where_relevance_does(ask: Ask) -> None:
     assert relevance == sorted(relevance, reverse=True)
 
 
-def test_that_nothing_matches_is_an_answer(
-    ask: Ask, index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_that_nothing_matches_is_an_answer(ask: Ask, index: Path, command: Command) -> None:
     answer = ask("a yellow heart")
     assert (answer["nothing_matches"], answer["hits"]) == (True, [])
-    assert main(["search", "query", "a yellow heart", "--index", str(index)]) == 0
-    assert "Nothing here matches “a yellow heart”; the nearest is" in capsys.readouterr().out
+    told = command("query", "a yellow heart", "--index", index)
+    assert "Nothing here matches “a yellow heart”; the nearest is" in told
 
 
 def test_a_picture_finds_itself_and_its_like(ask: Ask, photos: Path, tmp_path: Path) -> None:
@@ -99,40 +93,36 @@ def test_a_picture_finds_itself_and_its_like(ask: Ask, photos: Path, tmp_path: P
 
 
 def test_a_picture_whose_name_is_no_utf_8_is_asked_by_and_named(
-    ask: Ask, photos: Path, index: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ask: Ask, photos: Path, index: Path, command: Command, tmp_path: Path
 ) -> None:
     odd = Path(shutil.copy(photos / "red" / "star.png", tmp_path / os.fsdecode(b"caf\xe9.png")))
     answer = ask("--like", odd)
     assert names(answer)[0] == "red/star.png"
     assert answer["query"] == f"{tmp_path}/caf\\xe9.png"
     odd.unlink()
-    assert main(["search", "query", "--like", str(odd), "--index", str(index)]) == 1
-    told = capsys.readouterr().err
-    assert "caf\\xe9.png: it does not exist. Ask by a picture that can be read." in told
+    command("query", "--like", odd, "--index", index, code=1)
+    assert "caf\\xe9.png: it does not exist. Ask by a picture that can be read." in command.err
 
 
 def test_a_picture_that_cannot_be_read_keeps_no_other_query_from_its_answer(
-    photos: Path, index: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    photos: Path, index: Path, command: Command, tmp_path: Path
 ) -> None:
     spoilt = tmp_path / "spoilt.png"
     spoilt.write_bytes(b"no picture")
     known = shutil.copy(photos / "red" / "star.png", tmp_path / "other.png")
     listed = [photos / "red" / "star.png", tmp_path / "gone.png", "a circle", spoilt, known]
     (tmp_path / "queries.txt").write_text("".join(f"{query}\n" for query in listed))
-    command = ["search", "query", "--queries", f"{tmp_path}/queries.txt", "--index", str(index)]
-    capsys.readouterr()
-    assert main([*command, "--json", "--html", f"{tmp_path}/page.html"]) == 3
-    out, err = capsys.readouterr()
-    answers = [json.loads(line) for line in out.splitlines()]
+    words = ["query", "--queries", tmp_path / "queries.txt", "--index", index]
+    told = command(*words, "--json", "--html", tmp_path / "page.html", code=3)
+    answers = list(map(json.loads, told.splitlines()))
     assert [bool(answer["hits"]) for answer in answers] == [True, False, True, False, True]
     faults = [answer.get("fault", "").partition(".")[0] for answer in answers]
     unknown = "it is no picture of a known kind"
     assert faults == ["", "it does not exist", "", unknown, ""]
-    assert err.count("skipped ") == 2
-    assert f"skipped {spoilt}: {unknown}." in err
+    assert command.err.count("skipped ") == 2
+    assert f"skipped {spoilt}: {unknown}." in command.err
     assert (tmp_path / "page.html").read_text().count("Not asked: ") == 2
-    assert main(command) == 3
-    assert "Nothing here matches" not in capsys.readouterr().out
+    assert "Nothing here matches" not in command(*words, code=3)
 
 
 def test_terms_are_added_weighted_and_excluded(ask: Ask, photos: Path) -> None:
@@ -188,28 +178,20 @@ def test_paths_come_out_as_they_are(photos: Path, index: Path, capfdbinary: Any)
         assert capfdbinary.readouterr().out == os.fsencode(photos / "red" / "star.png") + end
 
 
-def test_csv_files_pages_and_copies(
-    index: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    capsys.readouterr()
-    outputs = ["--csv", "-o", tmp_path / "hits.parquet", "--html", tmp_path / "hits.html"]
-    command = ["search", "query", "a circle", "--index", index, *outputs, "--copy-to"]
-    assert main([*map(str, command), str(tmp_path / "found")]) == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+def test_csv_files_pages_and_copies(index: Path, command: Command, tmp_path: Path) -> None:
+    files = ["-o", tmp_path / "hits.parquet", "--html", tmp_path / "hits.html"]
+    files += ["--copy-to", tmp_path / "found"]
+    told = command("query", "a circle", "--index", index, "--csv", *files)
+    rows = list(csv.DictReader(io.StringIO(told)))
     assert len(list((tmp_path / "found").iterdir())) == len(rows) >= 3
     assert (tmp_path / "hits.html").read_text("utf-8").count("<img") == len(rows)
     assert (tmp_path / "hits.parquet").stat().st_size
 
 
-def test_status_tells_what_the_index_holds(
-    photos: Path, index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    capsys.readouterr()
-    assert main(["search", "status", "--index", str(index), "--json"]) == 0
-    status = json.loads(capsys.readouterr().out)
+def test_status_tells_what_the_index_holds(photos: Path, index: Path, command: Command) -> None:
+    status = command.document("status", "--index", index)
     assert (status["images"], status["unreadable"], status["model"]) == (12, 1, "tiny")
-    assert main(["search", "status", "--index", str(index)]) == 0
-    assert f"folder       {photos}" in capsys.readouterr().out
+    assert f"folder       {photos}" in command("status", "--index", index)
 
 
 @pytest.mark.parametrize(("words", "told"), [("index", "3 {'PIL'}"), ("query a-star", "0 set()")])
@@ -227,14 +209,14 @@ def test_a_second_run_needs_no_model_and_a_query_in_words_neither(
 
 
 def test_removed_images_are_forgotten(
-    tmp_path: Path, photos: Path, index: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, photos: Path, index: Path, command: Command
 ) -> None:
     copy = shutil.copytree(index, tmp_path / "index")
-    assert main(["search", "remove", str(photos / "red"), "--index", str(copy)]) == 0
+    command("remove", photos / "red", "--index", copy)
     with ImageIndex.open(copy) as opened:
         assert opened.counts().present == 8
-    assert main(["search", "remove", "/nowhere", "--index", str(copy)]) == 1
-    assert "knows nothing of /nowhere" in capsys.readouterr().err
+    command("remove", "/nowhere", "--index", copy, code=1)
+    assert "knows nothing of /nowhere" in command.err
 
 
 @pytest.mark.parametrize(
@@ -242,28 +224,22 @@ def test_removed_images_are_forgotten(
     [
         (["query", "a dog", "--index", "{tmp}/none"], "No index in"),
         (["query", "--index", "{index}"], "Nothing is asked for"),
-        (["query", "-", "a dog", "--index", "{index}"], "Nothing is asked for"),
-        (["query", "a", "+", "--index", "{index}"], "A term is empty"),
         (["query", "a", "--sinse", "2030"], "Did you mean --since? What is no option stands after"),
         (["query", "a", "--queries", "--json"], "--queries requires an argument"),
         (["query", "a", "--queries", "x"], "--queries brings its own queries; leave out words"),
         (["query", "a", "-indoor"], "Write -i ndoor for the one, and -- -indoor for the other"),
         (["query", "a", "-kitchen"], "in a query - kitchen leaves out what shows it"),
         (["remove", "-indoor"], "-indoor may be the option -i, or a word"),
-        (["query", "0:a", "--index", "{index}"], "A weight must be above 0"),
         (["query", "a", "--min-width", "9" * 30, "--index", "{index}"], "whole number below 2^63"),
-        (["query", "a", "--since", "May", "--index", "{index}"], "A date must look like"),
         (["query", "a", "--since", "2024", "--until", "2023", "--index", "{index}"], "is after"),
         (["query", "a", "-k", "0", "--index", "{index}"], "at least 1, got 0"),
         (["query", "--like", "{tmp}/none.jpg", "--index", "{index}"], "it does not exist"),
         (["query", "a", "--json", "--csv", "--index", "{index}"], "exclude each other"),
         (["query", "a", "--store", "host", "--index", "{index}"], "exclude each other"),
-        (["query", "file://host/a.jpg", "--index", "{index}"], "lies on another machine"),
         (["duplicates", "--json", "--csv", "--index", "{index}"], "exclude each other"),
         (["index", "{tmp}/none", "--index", "{index}"], "Cannot find"),
         (["index", "{tmp}", "--index", "{tmp}"], "holds other files"),
         (["index", "--index", "{tmp}/new"], "No folder is named"),
-        (["remove", "--index", "{index}"], "Nothing is named"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -276,28 +252,24 @@ def test_what_is_wrong_is_said(
     assert message in capsys.readouterr().err
 
 
-def test_a_second_writer_is_told_who_writes(
-    index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_writer_is_told_who_writes(index: Path, command: Command) -> None:
     with IndexFolder(index).writing():
-        assert main(["search", "index", "--index", str(index)]) == 1
-        assert main(["search", "query", "a star", "--index", str(index)]) == 0
-    assert f"is being written by process {os.getpid()} on" in capsys.readouterr().err
+        command("query", "a star", "--index", index)
+        command("index", "--index", index, code=1)
+    assert f"is being written by process {os.getpid()} on" in command.err
 
 
 @pytest.mark.usefixtures("exported_once")
 def test_the_index_of_a_root_is_found_by_itself(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
     photos = draw_photos(tmp_path / "photos")
-    assert main(["search", "index", str(photos), "--model", "tiny"]) == 0
-    named = ["--index", str(photos)]
+    command("index", photos, "--model", "tiny")
+    named = ["--index", photos]
     for here, which in ((tmp_path, []), (tmp_path, named), (photos / "red", [])):
         monkeypatch.chdir(here)
-        capsys.readouterr()
-        assert main(["search", "query", "a red star", "--json", *which]) == 0
-        assert names(json.loads(capsys.readouterr().out))[0] == "red/star.png"
+        assert names(command.document("query", "a red star", *which))[0] == "red/star.png"
 
 
 def test_from_python(index: Path) -> None:

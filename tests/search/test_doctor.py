@@ -5,28 +5,39 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
-import subprocess
-import sys
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from footwork.cli import main
 from footwork.errors import ModelError, StoreError
 from search import doctor
 from search.place import IndexFolder
 from search.store.protocol import Changes, Embedder
-from tests.search import collections, places
-from tests.search.collections import EMBEDDER, WIDTH, finds_itself, indexed, save_picture
-from tests.search.places import PHOTOS, age, catalog, examined, faults, holdings, vectors
-
-
-def execute(place: IndexFolder, statement: str) -> None:
-    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute(statement)
+from tests.search.collections import (
+    EMBEDDER,
+    WIDTH,
+    finds_itself,
+    indexed,
+    save_picture,
+    save_pictures,
+)
+from tests.search.commands import Command, process
+from tests.search.places import (
+    PHOTOS,
+    age,
+    catalog,
+    examined,
+    execute,
+    executing,
+    faults,
+    holdings,
+    index_of,
+    vectors,
+)
 
 
 def test_a_sound_index_is_well_and_stays_as_it_is(place: IndexFolder) -> None:
@@ -38,37 +49,65 @@ def test_a_sound_index_is_well_and_stays_as_it_is(place: IndexFolder) -> None:
     assert holdings(place) == before
 
 
-def test_vectors_that_a_short_file_lost_are_forgotten_and_embedded_again(
-    place: IndexFolder, original: Path
+def spoilt_rows(place: IndexFolder, number: float) -> None:
+    rows = np.memmap(vectors(place), "<f4", "r+", shape=(PHOTOS, WIDTH))
+    rows[[3, 17]] = number
+    rows.flush()
+
+
+def flipped_bit(place: IndexFolder) -> None:
+    """The last one of a number: still a unit vector."""
+    data = bytearray(vectors(place).read_bytes())
+    data[WIDTH * 4 * 7] ^= 1
+    vectors(place).write_bytes(data)
+
+
+def stale_cache(place: IndexFolder) -> None:
+    told = {"file": "a.faiss", "vectors": "old", "slots": 1, "trained": 1, "probes": 1}
+    path = place.current() / "approximate.json"
+    path.write_text(json.dumps(told | {"recall": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "lost", "spoil"),
+    [
+        ("lost embeddings", 15, 15, lambda place: os.truncate(vectors(place), WIDTH * 4 * 25 + 7)),
+        *(
+            ("spoilt embeddings", 2, 2, partial(spoilt_rows, number=number))
+            for number in (np.nan, np.inf, 0.0, 3.0)
+        ),
+        ("spoilt embeddings", 1, 1, flipped_bit),
+        ("no embedding", 1, 1, executing("UPDATE files SET slot = NULL WHERE slot = 5")),
+        (
+            "miscounted vectors",
+            1,
+            0,
+            executing("UPDATE facts SET value = 1000 WHERE name = 'slots'"),
+        ),
+        ("approximate index", 1, 0, stale_cache),
+    ],
+)
+def test_what_is_wrong_is_told_and_mended_and_what_is_lost_embedded_again(
+    place: IndexFolder,
+    original: Path,
+    kind: str,
+    count: int,
+    lost: int,
+    spoil: Callable[[IndexFolder], object],
 ) -> None:
     before = holdings(place)
-    os.truncate(vectors(place), WIDTH * 4 * 25 + 7)
-    assert faults(examined(place)) == {"lost embeddings": PHOTOS - 25}
-    examined(place, repair=True)
-    assert len(holdings(place)) == 25
-    assert holdings(place).items() <= before.items()
+    spoil(place)
+    assert faults(examined(place)) == {kind: count}
+    assert f"{kind}: {count}." in examined(place, repair=True).repaired
+    after = holdings(place)
+    assert len(after) == PHOTOS - lost
+    assert after.items() <= before.items()
+    assert faults(examined(place)) == ({"new files": lost} if lost else {})
     with closing(place.open()) as store:
-        assert indexed(store, original / "photos").embedded == PHOTOS - 25
+        assert indexed(store, original / "photos").embedded == lost
         assert finds_itself(store)
     assert holdings(place) == before
     assert examined(place).is_well
-
-
-@pytest.mark.parametrize("spoilt", [np.nan, np.inf, 0.0, 3.0])
-def test_vectors_that_are_none_are_forgotten_and_the_others_kept(
-    place: IndexFolder, spoilt: float
-) -> None:
-    before = holdings(place)
-    rows = np.memmap(vectors(place), "<f4", "r+", shape=(PHOTOS, WIDTH))
-    rows[[3, 17]] = spoilt
-    rows.flush()
-    assert faults(examined(place)) == {"spoilt embeddings": 2}
-    report = examined(place, repair=True)
-    assert "spoilt embeddings: 2." in report.repaired
-    after = holdings(place)
-    assert len(after) == PHOTOS - 2
-    assert after.items() <= before.items()
-    assert faults(examined(place)) == {"new files": 2}
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"kind": "index", "format": 1}'])
@@ -88,8 +127,8 @@ def test_a_manifest_is_written_again(place: IndexFolder, text: str | None) -> No
 
 
 def test_what_happened_to_the_files_is_told(tmp_path: Path) -> None:
-    photos = collections.save_pictures(tmp_path / "photos", 4)
-    place = places.index_of(tmp_path / "index", tmp_path / "photos")
+    photos = save_pictures(tmp_path / "photos", 4)
+    place = index_of(tmp_path / "index", tmp_path / "photos")
     photos[0].unlink()
     save_picture(photos[1], 99)
     age(photos[1])
@@ -113,15 +152,6 @@ def test_files_that_nobody_names_are_deleted(place: IndexFolder) -> None:
     assert examined(place).is_well
 
 
-def test_a_cache_of_other_vectors_is_told_and_dropped(place: IndexFolder) -> None:
-    record = {"file": "a.faiss", "vectors": "old", "slots": 1, "trained": 1, "probes": 1}
-    path = catalog(place).parent / "approximate.json"
-    path.write_text(json.dumps(record | {"recall": 1.0}))
-    assert faults(examined(place)) == {"approximate index": 1}
-    examined(place, repair=True)
-    assert not path.exists()
-
-
 def test_an_older_generation_is_deleted_and_an_unfinished_one_kept(place: IndexFolder) -> None:
     generation = place.path / "generation-1"
     shutil.copytree(generation, place.path / "generation-2")
@@ -138,13 +168,6 @@ def test_an_older_generation_is_deleted_and_an_unfinished_one_kept(place: IndexF
 def test_a_text_half_that_is_missing_is_told(place: IndexFolder) -> None:
     shutil.rmtree(catalog(place).parent / "texts")
     assert faults(examined(place)) == {"texts": 1}
-
-
-def test_rows_that_two_files_share_or_that_have_none_are_forgotten(place: IndexFolder) -> None:
-    execute(place, "UPDATE files SET slot = NULL WHERE slot = 5")
-    assert faults(examined(place)) == {"no embedding": 1}
-    examined(place, repair=True)
-    assert len(holdings(place)) == PHOTOS - 1
 
 
 def test_a_model_that_is_another_by_now_is_told(
@@ -172,40 +195,28 @@ def test_an_index_that_is_being_written_is_not_repaired(place: IndexFolder) -> N
 
 
 def test_the_command_tells_by_its_exit_code(
-    place: IndexFolder, original: Path, capsys: pytest.CaptureFixture[str]
+    place: IndexFolder, original: Path, command: Command
 ) -> None:
-    command = ["search", "doctor", "--index", str(place.path), "--no-model"]
-    assert main(command) == 0
-    assert "All is well." in capsys.readouterr().out
+    words = ["doctor", "--index", place, "--no-model"]
+    assert "All is well." in command(*words)
     with closing(place.open()) as store:
         store.write(Changes(forgotten=[str(original / "photos" / "0003.png")]))
-    assert main([*command, "--json"]) == 3
-    document = json.loads(capsys.readouterr().out)
+    document = command.document(*words, code=3)
     assert {one["kind"] for one in document["findings"]} >= {"holes", "new files"}
-    assert main([*command, "--repair"]) == 3
-    assert "repaired: holes: 1." in capsys.readouterr().out
-    assert main(["search", "doctor", "--index", str(place.path / "none")]) == 1
+    assert "repaired: holes: 1." in command(*words, "--repair", code=3)
+    command("doctor", "--index", place.path / "none", code=1)
 
 
-def test_one_flipped_bit_of_a_vector_is_seen(place: IndexFolder) -> None:
-    before = holdings(place)
-    with vectors(place).open("r+b") as file:
-        file.seek(WIDTH * 4 * 7)
-        (byte,) = file.read(1)
-        file.seek(WIDTH * 4 * 7)
-        file.write(bytes([byte ^ 1]))  # the last bit of a number: still a unit vector
+def test_one_flipped_bit_of_a_vector_is_seen_by_who_reads_it(place: IndexFolder) -> None:
+    flipped_bit(place)
     with pytest.raises(
         StoreError, match=r"1 of \d+ vectors that were read are not what was .*--re"
     ):
         holdings(place)
-    assert faults(examined(place)) == {"spoilt embeddings": 1}
-    examined(place, repair=True)
-    assert holdings(place).items() < before.items()
-    assert len(holdings(place)) == PHOTOS - 1
 
 
 def test_a_catalog_of_another_format_is_told_and_left_alone(place: IndexFolder) -> None:
-    execute(place, "PRAGMA user_version = 7")
+    execute(catalog(place), "PRAGMA user_version = 7")
     for work in (place.open, lambda: examined(place), lambda: examined(place, repair=True)):
         with pytest.raises(StoreError, match="has format 7; this version of Footwork reads format"):
             work()
@@ -215,7 +226,7 @@ def test_vectors_and_texts_without_checksums_are_given_them(
     place: IndexFolder, original: Path
 ) -> None:
     before = holdings(place)
-    execute(place, "UPDATE files SET checksum = NULL")
+    execute(catalog(place), "UPDATE files SET checksum = NULL")
     (catalog(place).parent / "texts" / "footwork.json").unlink()
     with closing(place.open()) as store:
         assert finds_itself(store)
@@ -231,7 +242,7 @@ def test_vectors_and_texts_without_checksums_are_given_them(
     assert "missing checksums: 40." in examined(place, repair=True).repaired
     assert [one.kind for one in examined(place).findings] == ["unreadable files"]
     assert holdings(place) == before
-    test_one_flipped_bit_of_a_vector_is_seen(place)
+    test_one_flipped_bit_of_a_vector_is_seen_by_who_reads_it(place)
 
 
 def test_what_a_living_process_writes_is_not_left_over(place: IndexFolder) -> None:
@@ -243,14 +254,9 @@ def test_what_a_living_process_writes_is_not_left_over(place: IndexFolder) -> No
         "import sys, pathlib; from search.place import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
         "    (pathlib.Path(sys.argv[1]) / 'generation-1' / '.texts.footwork-abc').mkdir()\n"
-        "    print('written', flush=True); sys.stdin.read()"
+        "    print('ready', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", script, str(place.path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "written\n"
+    with process(script, place) as writer:
         report = examined(place)
         assert report.is_well
         assert f"unfinished files: 1, being written by process {writer.pid} on" in report.to_text()
@@ -288,14 +294,6 @@ def test_beside_a_writer_what_it_has_not_come_to_is_no_fault(
     report = examined(place)
     assert faults(report) == {}
     assert "texts: 1, not yet seen to by process 7" in report.to_text()
-
-
-def test_vectors_that_were_never_written_are_not_counted(place: IndexFolder) -> None:
-    before = holdings(place)
-    execute(place, "UPDATE facts SET value = '1000' WHERE name = 'slots'")
-    assert faults(examined(place)) == {"miscounted vectors": 1}
-    examined(place, repair=True)
-    assert holdings(place) == before
 
 
 def test_files_of_others_are_not_left_over(place: IndexFolder) -> None:

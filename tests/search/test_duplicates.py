@@ -58,8 +58,7 @@ def groups_of(found: Duplicates) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def test_copies_compressed_smaller_and_brighter_ones_are_found(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
+def test_copies_compressed_smaller_and_brighter_ones_are_found(photos: Path) -> None:
     for number in range(6):
         save(scene(number), photos / f"{number}.png")
     shutil.copy(photos / "0.png", photos / "a-copy-of-0.png")
@@ -78,8 +77,9 @@ def test_copies_compressed_smaller_and_brighter_ones_are_found(tmp_path: Path) -
     assert found.bytes == sum((photos / name).stat().st_size for name in spare)
 
 
-def test_embeddings_that_agree_do_not_make_different_pictures_duplicates(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
+def test_embeddings_that_agree_do_not_make_different_pictures_duplicates(
+    tmp_path: Path, photos: Path
+) -> None:
     for number in range(6):  # faint ones: all of their embeddings nearly agree
         save(scene(number).point(lambda value: 120 + value // 12), photos / f"{number}.png")
     assert found_in(photos, 0.9, look=False).groups
@@ -100,8 +100,9 @@ def test_flat_pictures_are_duplicates_only_byte_for_byte(tmp_path: Path) -> None
     assert (groups_of(found), found.unseen) == ({"a.png": [("c.png", "exact")]}, 0)
 
 
-def test_images_that_cannot_be_opened_are_counted_and_left_out(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
+def test_images_that_cannot_be_opened_are_counted_and_left_out(
+    tmp_path: Path, photos: Path
+) -> None:
     save(scene(0), photos / "a.png")
     gone = save(scene(0).resize((160, 120)), photos / "b.png")
     place = index_of(tmp_path / "index", photos)
@@ -194,8 +195,7 @@ def test_an_empty_index_has_no_duplicates(store: Store) -> None:
     assert lines == ["No duplicates among 0 images."]
 
 
-def test_names_of_one_file_are_no_copies_of_it(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
+def test_names_of_one_file_are_no_copies_of_it(tmp_path: Path, photos: Path) -> None:
     save(scene(0), photos / "long name.png")
     (photos / "a.png").symlink_to("long name.png")
     os.link(photos / "long name.png", photos / "long name too.png")
@@ -230,9 +230,8 @@ def test_a_page_shows_every_group_and_needs_nothing_else(tmp_path: Path) -> None
 
 
 def test_the_command_tells_people_programs_and_trash_tools(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    tmp_path: Path, photos: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    photos = tmp_path / "photos"
     save(scene(0), photos / "one.png")
     save(scene(1), photos / "two.png")
     copy = os.fsencode(photos) + b"/line\ncaf\xe9.png"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from footwork.cli import main
 from footwork.errors import ConfigError, StoreError
 from search.exclusions import Exclusions
 from search.place import IndexFolder
-from search.removal import remove_images
 from search.store.protocol import Changes
-from search.update.indexing import Indexer
+from search.update.indexing import Indexer, remove_images
 from tests.search.collections import save_picture
-from tests.search.places import catalog, holdings, index_of
+from tests.search.commands import Command
+from tests.search.places import catalog, execute, holdings, index_of
 from tests.search.store_contract import Engine, fault, found_paths, paths_of, write_images
 
 SHARED = 7
@@ -139,20 +138,17 @@ def test_what_is_left_out_cannot_be_named(place: IndexFolder, photos: Path) -> N
     ],
 )
 def test_what_cannot_be_left_out_is_told(
-    place: IndexFolder, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    place: IndexFolder, command: Command, words: list[str], message: str
 ) -> None:
-    assert main(["search", "index", "--index", str(place), *words]) == 2
-    assert message in capsys.readouterr().err
+    command("index", "--index", place, *words, code=2)
+    assert message in command.err
 
 
-def test_status_lists_what_is_left_out(
-    place: IndexFolder, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_lists_what_is_left_out(place: IndexFolder, photos: Path, command: Command) -> None:
     Indexer(place).index(exclude=["*.tif"])
-    assert main(["search", "remove", str(photos / "a.png"), "--index", str(place)]) == 0
-    assert "1 forgotten. They stay away until they are named" in capsys.readouterr().out
-    assert main(["search", "status", "--index", str(place)]) == 0
-    shown = capsys.readouterr().out
+    told = command("remove", photos / "a.png", "--index", place)
+    assert "1 forgotten. They stay away until they are named" in told
+    shown = command("status", "--index", place)
     assert "left out     *.tif\n" in shown
     assert f"removed      {photos / 'a.png'}\n" in shown
 
@@ -161,9 +157,7 @@ def test_status_lists_what_is_left_out(
     "told", ["[]", "{", '{"patterns": 1, "removed": []}', "null", "[" * 100_000]
 )
 def test_a_list_that_cannot_be_read_is_told_and_mended(place: IndexFolder, told: str) -> None:
-    with closing(sqlite3.connect(catalog(place))) as connection:
-        connection.execute("INSERT INTO facts VALUES ('exclusions', ?)", (told,))
-        connection.commit()
+    execute(catalog(place), "INSERT INTO facts VALUES ('exclusions', ?)", told)
     with closing(place.open()) as store, pytest.raises(StoreError, match=r"exclusions|no list of"):
         store.exclusions()
     assert main(["search", "doctor", "--index", str(place), "--no-model"]) == 3

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from search.store.embedded import vectors as vector_files
 from search.store.embedded.vectors import compact
 from search.store.protocol import Changes
 from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_picture
-from tests.search.places import catalog, examined, holdings, vectors
+from tests.search.places import catalog, examined, execute, holdings, vectors
 
 
 @pytest.fixture
@@ -43,12 +44,10 @@ def digest(folder: Path) -> dict[str, str]:
 
 def tell(place: IndexFolder, name: str, value: object) -> None:
     """Put a fact into the catalog."""
-    with closing(sqlite3.connect(catalog(place), isolation_level=None)) as connection:
-        connection.execute("UPDATE facts SET value = ? WHERE name = ?", (json.dumps(value), name))
+    execute(catalog(place), "UPDATE facts SET value = ? WHERE name = ?", json.dumps(value), name)
 
 
-def link(path: Path, target: Path) -> None:
-    """In place of what is there."""
+def replace_by_link(path: Path, target: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     path.symlink_to(target)
 
@@ -68,35 +67,35 @@ def everything(place: IndexFolder, photos: Path) -> None:
         prepare_texts(None, place.texts_folder(EMBEDDER))  # type: ignore[arg-type]
 
 
+LINKS = {
+    "a linked vector file": ("generation-1/vectors.f32", "letter.txt"),
+    "the next vector file": ("generation-1/vectors-2.f32", "letter.txt"),
+    "a linked lock": ("writer.lock", "letter.txt"),
+    "a linked manifest": ("footwork.json", "letter.txt"),
+    "a linked catalog": ("generation-1/catalog.sqlite", "letter.txt"),
+    "a linked log": ("generation-1/catalog.sqlite-wal", "letter.txt"),
+    "a linked generation": ("generation-1", ""),
+    "another generation": ("generation-2", ""),
+    "a linked text half": ("generation-1/texts", ""),
+    "a linked record": ("generation-1/approximate.json", "letter.txt"),
+    "a linked catalog, set aside": ("generation-1/catalog-damaged.sqlite", "new"),
+    "a linked copy": ("generation-1/catalog-copy.sqlite", "letter.txt"),
+    "temporary files": (".generation-2.footwork-a", ""),
+}
+"""What of an index is a link, and to what outside."""
+
+
+def link(name: str, target: str, place: IndexFolder, outside: Path) -> None:
+    replace_by_link(place.path / name, outside / target)
+
+
 INDEX: dict[str, Callable[[IndexFolder, Path], object]] = {
     "a vector file": lambda place, out: tell(place, "vectors", str(out / "deep" / "vectors.f32")),
     "a way up": lambda place, out: tell(place, "vectors", f"../../{out.name}/deep/vectors.f32"),
     "a generation": lambda place, out: (place.path / "footwork.json").write_text(
         json.dumps({"kind": "index", "format": 1, "generation": str(out / "generation-1")})
     ),
-    "a linked vector file": lambda place, out: link(vectors(place), out / "letter.txt"),
-    "the next vector file": lambda place, out: link(
-        vectors(place).with_name("vectors-2.f32"), out / "letter.txt"
-    ),
-    "a linked lock": lambda place, out: link(place.path / "writer.lock", out / "letter.txt"),
-    "a linked manifest": lambda place, out: link(place.path / "footwork.json", out / "letter.txt"),
-    "a linked catalog": lambda place, out: link(catalog(place), out / "letter.txt"),
-    "a linked log": lambda place, out: link(
-        catalog(place).with_name("catalog.sqlite-wal"), out / "letter.txt"
-    ),
-    "a linked generation": lambda place, out: link(place.path / "generation-1", out),
-    "another generation": lambda place, out: link(place.path / "generation-2", out),
-    "a linked text half": lambda place, out: link(place.path / "generation-1" / "texts", out),
-    "a linked record": lambda place, out: link(
-        place.path / "generation-1" / "approximate.json", out / "letter.txt"
-    ),
-    "a linked catalog, set aside": lambda place, out: link(
-        place.path / "generation-1" / "catalog-damaged.sqlite", out / "new"
-    ),
-    "a linked copy": lambda place, out: link(
-        place.path / "generation-1" / "catalog-copy.sqlite", out / "letter.txt"
-    ),
-    "temporary files": lambda place, out: link(place.path / ".generation-2.footwork-a", out),
+    **{name: partial(link, *paths) for name, paths in LINKS.items()},
 }
 
 
@@ -144,7 +143,7 @@ def test_who_writes_through_a_link_is_told(place: IndexFolder, outside: Path, na
 def test_a_linked_vector_file_is_read_but_not_written(place: IndexFolder, tmp_path: Path) -> None:
     before = holdings(place)
     shutil.move(vectors(place), tmp_path / "elsewhere.f32")
-    link(vectors(place), tmp_path / "elsewhere.f32")
+    replace_by_link(vectors(place), tmp_path / "elsewhere.f32")
     assert holdings(place) == before
     with (
         closing(place.open()) as store,

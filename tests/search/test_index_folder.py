@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,29 +16,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from footwork.errors import ConfigError, StoreError
 from search.options import ModelOptions
-from search.place import IndexFolder, find_index
+from search.place import IndexFolder, default_index, find_index
 from search.query.texts import open_texts
 from search.store.embedded import EmbeddedStore
-from search.store.embedded.catalog import open_catalog
 from search.update.indexing import Indexer
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
-from tests.search.places import holdings
+from tests.search.commands import process
+from tests.search.places import catalog, execute, executing, holdings, index_of, vectors
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     save_pictures(tmp_path / "photos", 6)
-    place = IndexFolder(tmp_path / "index")
-    with place.writing():
-        store = place.begin(EMBEDDER)
-        indexed(store, tmp_path / "photos")
-        store.close()
-    return place.path
+    return index_of(tmp_path / "index", tmp_path / "photos").path
 
 
 def test_an_index_may_be_made_where_a_link_leads(tmp_path: Path) -> None:
@@ -102,28 +97,51 @@ def test_a_store_closes_what_every_thread_opened(
     assert open_connections() == 0
 
 
-def test_an_index_that_cannot_be_opened_is_let_go_of(
+def test_a_model_that_is_not_there_leaves_nothing_open(
     index: Path, open_connections: Callable[[], int]
 ) -> None:
-    def spoil(statement: str) -> None:
-        opened = open_catalog(index / "generation-1" / "catalog.sqlite", "write")
-        with closing(opened.connection):
-            opened.run(statement)
-
     with pytest.raises(ConfigError, match="no-such-model"):
         Indexer(IndexFolder(index), ModelOptions(model_id="./no-such-model")).index()
     assert open_connections() == 0
-    for statement, told in (
-        ("DELETE FROM facts WHERE name = 'embedder'", "does not tell its embedder"),
-        ("PRAGMA user_version = 7", "has format 7"),
-    ):
-        spoil(statement)
-        with pytest.raises(StoreError, match=told):
-            IndexFolder(index).open()
-        assert open_connections() == 0
-    (index / "generation-1" / "catalog.sqlite").write_bytes(b"no database, but long enough" * 100)
-    with pytest.raises(StoreError, match="not a database"):
-        IndexFolder(index).open()
+
+
+def tell(place: IndexFolder, **facts: object) -> None:
+    """Change the manifest."""
+    manifest = place.path / "footwork.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text("utf-8")) | facts), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (executing("DELETE FROM facts WHERE name = 'embedder'"), "does not tell its embedder"),
+        (executing("PRAGMA user_version = 7"), r"has format 7; .* reads format 2\. Move it away"),
+        (
+            lambda place: catalog(place).write_bytes(b"no database, but long enough" * 100),
+            "not a database.*doctor --repair",
+        ),
+        (
+            lambda place: os.truncate(vectors(place), 100),
+            "shorter than its catalog .*doctor --repair",
+        ),
+        (lambda place: shutil.rmtree(place.current()), "No index in"),
+        (lambda place: tell(place, format=9), "has format 9"),
+        (lambda place: tell(place, kind="model"), "no index but something else .* Name a"),
+        (
+            lambda place: (place.path / "footwork.json").write_text("{"),
+            r"cannot be read\. footwork search doctor --repair",
+        ),
+    ],
+)
+def test_an_index_that_cannot_be_read_says_why_and_is_let_go_of(
+    index: Path,
+    open_connections: Callable[[], int],
+    spoil: Callable[[IndexFolder], object],
+    told: str,
+) -> None:
+    spoil(IndexFolder(index))
+    with pytest.raises(StoreError, match=told), closing(IndexFolder(index).open()) as store:
+        list(store.scan())
     assert open_connections() == 0
 
 
@@ -131,14 +149,10 @@ def test_only_one_writes_others_are_told_who_and_its_lock_ends_with_it(index: Pa
     script = (
         "import sys, pathlib; from search.place import IndexFolder\n"
         "with IndexFolder(pathlib.Path(sys.argv[1])).writing():\n"
-        "    print('held', flush=True); sys.stdin.read()"
+        "    print('ready', flush=True); sys.stdin.read()"
     )
-    place, command = IndexFolder(index), [sys.executable, "-c", script, str(index)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "held\n"
+    place = IndexFolder(index)
+    with process(script, index) as writer:
         told = f"is being written by process {writer.pid} on "
         with pytest.raises(StoreError, match=told), place.writing():
             pass
@@ -149,8 +163,6 @@ def test_only_one_writes_others_are_told_who_and_its_lock_ends_with_it(index: Pa
 
 
 def test_a_read_only_index_answers(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(IndexFolder(index).open()) as store:
-        store.finish(np.zeros((0, 16), np.float32))
     real = sqlite3.connect
 
     def read_only(database: str, **options: object) -> sqlite3.Connection:
@@ -206,17 +218,16 @@ def test_an_update_clears_what_a_killed_one_left(index: Path) -> None:
 def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
     index: Path, later: tuple[str, ...]
 ) -> None:
-    catalog = index / "generation-1" / "catalog.sqlite"
-    with closing(EmbeddedStore(catalog.parent)) as store:
-        before, vectors = list(store.files()), store.sample(10)
-    with closing(sqlite3.connect(catalog)) as connection:
-        for column in later:
-            connection.execute(f"ALTER TABLE files DROP COLUMN {column}")
-        connection.execute("PRAGMA user_version = 1")
-    with closing(EmbeddedStore(catalog.parent)) as store:
+    place = IndexFolder(index)
+    with closing(place.open()) as store:
+        before, sample = list(store.files()), store.sample(10)
+    for column in later:
+        execute(catalog(place), f"ALTER TABLE files DROP COLUMN {column}")
+    execute(catalog(place), "PRAGMA user_version = 1")
+    with closing(place.open()) as store:
         assert list(store.files()) == [replace(record, ctime_ns=None) for record in before]
-        assert (store.sample(10) == vectors).all()
-    with closing(EmbeddedStore(catalog.parent)) as store:
+        assert (store.sample(10) == sample).all()
+    with closing(place.open()) as store:
         summary = indexed(store, index.parent / "photos")
         assert (summary.embedded, summary.unchanged) == (0, len(before))
         assert list(store.files()) == before
@@ -225,8 +236,7 @@ def test_an_index_of_the_version_before_answers_and_is_brought_up_to_date(
 def test_an_older_index_that_cannot_be_written_says_so(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(sqlite3.connect(index / "generation-1" / "catalog.sqlite")) as connection:
-        connection.execute("PRAGMA user_version = 1")
+    execute(catalog(IndexFolder(index)), "PRAGMA user_version = 1")
 
     def refuse(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("attempt to write a readonly database")
@@ -234,43 +244,6 @@ def test_an_older_index_that_cannot_be_written_says_so(
     monkeypatch.setattr("search.store.embedded.catalog._written", refuse)
     with pytest.raises(StoreError, match=r"is of an earlier version, and cannot be written here"):
         EmbeddedStore(index / "generation-1")
-
-
-def test_other_formats_are_refused_with_what_to_do(index: Path) -> None:
-    catalog = index / "generation-1" / "catalog.sqlite"
-    opened = open_catalog(catalog, "write")
-    opened.run("PRAGMA user_version = 7")
-    opened.connection.close()
-    with pytest.raises(StoreError, match=r"has format 7; .* reads format 2\. Move it away"):
-        EmbeddedStore(index / "generation-1")
-    manifest = index / "footwork.json"
-    told = json.loads(manifest.read_text("utf-8"))
-    manifest.write_text(json.dumps(told | {"format": 9}), "utf-8")
-    with pytest.raises(StoreError, match="has format 9"):
-        IndexFolder(index).open()
-    manifest.write_text(json.dumps({"task": "single_label"}), "utf-8")
-    with pytest.raises(StoreError, match=r"no index but something else .* Name a"):
-        IndexFolder(index).open()
-    manifest.write_text("{", "utf-8")
-    with pytest.raises(StoreError, match=r"cannot be read\. footwork search doctor --repair"):
-        IndexFolder(index).open()
-
-
-def test_a_damaged_catalog_or_vector_file_is_told(index: Path) -> None:
-    generation = index / "generation-1"
-    vectors = generation / "vectors.f32"
-    vectors.write_bytes(vectors.read_bytes()[:100])
-    with (
-        closing(IndexFolder(index).open()) as store,
-        pytest.raises(StoreError, match=r"shorter than its catalog says.*doctor --repair"),
-    ):
-        list(store.scan())
-    (generation / "catalog.sqlite").write_bytes(b"no database at all, but long enough" * 100)
-    with pytest.raises(StoreError, match=r"not a database.*doctor --repair"):
-        IndexFolder(index).open()
-    shutil.rmtree(generation)
-    with pytest.raises(StoreError, match="No index in"):
-        IndexFolder(index).open()
 
 
 def test_what_may_not_be_read_is_told_as_that(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,19 +288,12 @@ def test_which_index_is_meant_is_found_or_asked(
     roots = [tmp_path / name for name in ("a", "b")]
     for number, root in enumerate(roots):
         save_pictures(root, 1, first=number)
-        place = find_index(None, (str(root),))
-        with place.writing():
-            store = place.begin(EMBEDDER)
-            indexed(store, root)
-            store.close()
+        index_of(find_index(None, (str(root),)).path, root)
     with pytest.raises(StoreError, match=r"Which index\? Name one with --index: .*/a-.*/b-"):
         find_index(None)
     monkeypatch.chdir(roots[1])
-    assert (
-        find_index(None).path
-        == find_index(roots[1]).path
-        == find_index(None, (str(roots[1]),)).path
-    )
+    meant = (find_index(None), find_index(roots[1]), find_index(None, (str(roots[1]),)))
+    assert len({place.path for place in meant}) == 1
 
 
 @pytest.mark.parametrize(
@@ -365,14 +331,13 @@ def test_an_index_whose_making_was_cut_short_is_made_by_the_next_run(
 def test_an_index_of_nothing_is_not_among_those_that_may_be_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.place._indexes", lambda: tmp_path / "indexes")
-    for name in ("empty", "full"):
-        place = IndexFolder(tmp_path / "indexes" / name)
-        with place.writing(), closing(place.begin(EMBEDDER)) as store:
-            if name == "full":
-                save_pictures(tmp_path / "photos", 2)
-                indexed(store, tmp_path / "photos")
-    assert find_index(None).path == tmp_path / "indexes" / "full"
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    empty = default_index("/empty")
+    with empty.writing():
+        empty.begin(EMBEDDER).close()
+    save_pictures(tmp_path / "photos", 2)
+    index_of(default_index("/full").path, tmp_path / "photos")
+    assert find_index(None).path == default_index("/full").path
 
 
 def test_a_medium_that_cannot_be_written_is_told(
@@ -390,4 +355,4 @@ def test_a_medium_that_cannot_be_written_is_told(
     monkeypatch.setattr("search.query.texts.load_model", lambda *_: None)
     monkeypatch.setattr("search.query.texts.prepare_texts", refuse)
     with pytest.raises(StoreError, match=r"lacks what queries need, and cannot be written: Read-"):
-        open_texts(index / "generation-1" / "texts", EMBEDDER)
+        open_texts(index / "none", EMBEDDER)

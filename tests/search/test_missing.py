@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -10,7 +9,6 @@ from threading import Event
 
 import pytest
 
-from footwork.cli import main
 from footwork.errors import DataError
 from search import paths as missing
 from search.answers.answer import answer_document, answer_lines, looked_for
@@ -18,6 +16,7 @@ from search.paths import NO_ANSWER, missing_files
 from search.place import IndexFolder
 from search.update.indexing import Indexer
 from tests.search.collections import save_pictures
+from tests.search.commands import Command
 from tests.search.found import answer, hit
 from tests.search.places import holdings, index_of
 
@@ -54,28 +53,26 @@ def test_where_no_root_is_there_nothing_can_be_done(away: tuple[IndexFolder, Pat
 
 
 def test_a_command_that_misses_a_root_says_so_and_ends_with_3(
-    away: tuple[IndexFolder, Path, Path], capsys: pytest.CaptureFixture[str]
+    away: tuple[IndexFolder, Path, Path], command: Command
 ) -> None:
     place, _, gone = away
-    assert main(["search", "index", "--index", str(place), "--json"]) == 3
-    told = capsys.readouterr()
-    assert f"Cannot find {gone}: no such file or directory. The index keeps its images" in told.err
-    assert json.loads(told.out)["missing_roots"] == [str(gone)]
+    told = command.document("index", "--index", place, code=3)
+    assert told["missing_roots"] == [str(gone)]
+    reason = "no such file or directory. The index keeps its images"
+    assert f"Cannot find {gone}: {reason}" in command.err
 
 
 def test_status_counts_what_is_not_there_by_root(
-    away: tuple[IndexFolder, Path, Path], capsys: pytest.CaptureFixture[str]
+    away: tuple[IndexFolder, Path, Path], command: Command
 ) -> None:
     place, here, gone = away
     (here / "0000.png").unlink()
     Indexer(place).index()
-    assert main(["search", "status", "--index", str(place)]) == 0
-    shown = capsys.readouterr().out
+    shown = command("status", "--index", place)
     assert f"folder       {here}: 1 image, 1 not there\n" in shown
     assert f"{gone}: not there (no such file or directory); its 3 images stay as they are" in shown
     assert "\nimages       1\nnot there    4\n" in shown
-    assert main(["search", "status", "--index", str(place), "--json"]) == 0
-    folders = json.loads(capsys.readouterr().out)["folders"]
+    folders = command.document("status", "--index", place)["folders"]
     assert [(one["images"], one["absent"]) for one in folders] == [(0, 3), (1, 1)]
     assert [one["missing"] for one in folders] == ["no such file or directory", None]
 

@@ -9,11 +9,11 @@ import pytest
 
 from footwork.errors import ConfigError, StoreError
 from search.options import FilterOptions
-from search.paths import absolute_path, is_at_or_below
+from search.paths import absolute_path
 from search.query.terms import parse_query
-from search.removal import remove_images
 from search.store.embedded import EmbeddedStore
 from search.update.differences import absolute_roots
+from search.update.indexing import remove_images
 from tests.search.collections import held, indexed, save_pictures
 from tests.search.places import holdings, index_of
 
@@ -25,22 +25,6 @@ def test_a_path_goes_up_without_following_links(
     (tmp_path / "link").symlink_to(tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     assert absolute_path("../link/./a.jpg") == str(tmp_path / "link" / "a.jpg")
-
-
-@pytest.mark.parametrize(
-    ("path", "folder", "is_within"),
-    [
-        ("/a", "/a", True),
-        ("/a/b", "/a", True),
-        ("/a/b", "/", True),
-        ("/a-b", "/a", False),
-        ("/a", "/a/b", False),
-    ],
-)
-def test_what_lies_in_a_folder_is_told_from_what_only_begins_alike(
-    path: str, folder: str, is_within: bool
-) -> None:
-    assert is_at_or_below(path, folder) is is_within
 
 
 def test_of_folders_in_one_another_the_outermost_is_a_root() -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from footwork.cli import main
 from footwork.errors import StoreError
 from search.index import ImageIndex
 from search.options import ModelOptions
@@ -21,6 +17,7 @@ from search.place import ServerPlace
 from search.update.indexing import Indexer
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import EMBEDDER, WIDTH, held, indexed, save_pictures
+from tests.search.commands import Command
 from tests.search.drawn import draw_photos
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import ServerEngine
@@ -37,29 +34,24 @@ def where(
     return lambda name: ["--store", milvus_server.options("any").store, "--collection", name]
 
 
-def document(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
-    capsys.readouterr()
-    assert main(["search", *words, "--json"]) == code
-    return dict(json.loads(capsys.readouterr().out))
-
-
 @pytest.mark.usefixtures("exported_once")
 def test_the_same_commands_work_on_a_server(
-    where: Callable[[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    where: Callable[[str], list[str]], tmp_path: Path, command: Command
 ) -> None:
     photos, at = draw_photos(tmp_path / "photos"), where("photos")
-    assert main(["search", "index", str(photos), "--model", "tiny", *at]) == 0
-    found = document(capsys, "query", "a red star", "--in", str(photos / "red"), *at)
+    said = command.document
+    command("index", photos, "--model", "tiny", *at)
+    found = said("query", "a red star", "--in", photos / "red", *at)
     assert found["hits"][0]["path"].endswith("red/star.png")
-    assert main(["search", "query", "a red star", "--hybrid", *at]) == 2
-    assert "names of files cannot be searched on a Milvus server" in capsys.readouterr().err
-    assert document(capsys, "status", *at)["images"] == 12
-    assert document(capsys, "index", *at)["unchanged"] == 12
+    command("query", "a red star", "--hybrid", *at, code=2)
+    assert "names of files cannot be searched on a Milvus server" in command.err
+    assert said("status", *at)["images"] == 12
+    assert said("index", *at)["unchanged"] == 12
     (photos / "red" / "star.png").rename(photos / "moved.png")
-    assert document(capsys, "index", *at)["moved"] == 1
-    assert document(capsys, "remove", str(photos / "blue"), *at)["removed"] == 4
-    assert document(capsys, "index", *at)["added"] == 0  # after which every reader sees a deletion
-    assert document(capsys, "query", "a blue star", "--all", "-k", "20", *at)["hits"][8:] == []
+    assert said("index", *at)["moved"] == 1
+    assert said("remove", photos / "blue", *at)["removed"] == 4
+    assert said("index", *at)["added"] == 0  # after which every reader sees a deletion
+    assert said("query", "a blue star", "--all", "-k", "20", *at)["hits"][8:] == []
 
 
 def test_a_reader_is_never_answered_with_the_vectors_of_another_model(
@@ -85,9 +77,9 @@ def test_a_reader_is_never_answered_with_the_vectors_of_another_model(
 
 @pytest.mark.usefixtures("exported_once")
 def test_an_index_moves_to_a_server_and_back_and_is_examined_there(
-    where: Callable[[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    where: Callable[[str], list[str]], tmp_path: Path, command: Command
 ) -> None:
-    said, server = partial(document, capsys), where("moved")
+    said, server = command.document, where("moved")
     photos, index = draw_photos(tmp_path / "photos"), str(tmp_path / "index")
     (photos / "copy.png").write_bytes((photos / "red" / "star.png").read_bytes())
     said("index", str(photos), "--index", index, "--model", "tiny")
@@ -104,16 +96,6 @@ def test_an_index_moves_to_a_server_and_back_and_is_examined_there(
     assert said("index", "--from", f"{server[1]}/moved", "--index", back)["copied"] == 13
     hits = [said("query", "a red star", *at)["hits"] for at in (["--index", back], server)]
     assert [hit["path"] for hit in hits[0]] == [hit["path"] for hit in hits[1]]
-
-
-def test_a_refusal_tells_where_to_put_the_token(
-    where: Callable[[str], list[str]],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("FOOTWORK_STORE_TOKEN", "root:wrong")
-    assert main(["search", "status", *where("photos")]) == 1
-    assert "does not let you in" in capsys.readouterr().err
 
 
 def test_a_switch_of_model_changes_what_is_searched_at_its_end(

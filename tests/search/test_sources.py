@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError
 from search.options import StoreOptions
 from search.place import IndexFolder
@@ -22,13 +25,14 @@ from search.transfer.transfer import copy_index, find_source
 from tests.search.filled import model
 
 ROW = [3.0, 4.0]
-PATHS = b'{"path": "/a"}\n{"path": "/b"}\n'
+FIRST = b'{"path": "/a"}\n'
+PATHS = FIRST + b'{"path": "/b"}\n'
 
 
-def table(folder: Path, embeddings: Any, **options: Any) -> Path:
+def table(folder: Path, embeddings: Any, paths: Any = None, **options: Any) -> Path:
     """A file of embeddings, row by row, by other hands."""
     path = folder / "foreign.parquet"
-    paths = [f"/{row}" for row in range(len(embeddings))]
+    paths = paths or [f"/{row}" for row in range(len(embeddings))]
     columns = pyarrow.table({"path": paths, "embedding": embeddings})
     pyarrow.parquet.write_table(columns, path, **options)
     return path
@@ -42,80 +46,109 @@ def array(folder: Path, beside: bytes = PATHS, vectors: Any = ((1.0, 1.0), (1.0,
     return path
 
 
-BESIDE = [
-    (b'{"path": "/a"}\n{"path": \n', r"line 2 is no JSON \(Expecting value\)"),
-    (b'{"path": "/a"}\n["/b"]\n', "line 2 is no JSON object"),
-    (b'{"path": "/a"}\n{"path": "/\xe9"}\n', "'utf-8' codec can't decode byte 0xe9"),
-    (b'{"path": "/a"}\n' + b"[" * 99999 + b"\n", "maximum recursion depth"),
+def headed(folder: Path, header: bytes) -> Path:
+    """An array that tells something else of itself."""
+    path = array(folder)
+    path.write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(16))
+    return path
+
+
+def zipped(folder: Path) -> Path:
+    with array(folder).open("wb") as file:
+        np.savez(file, np.ones((2, 2)))
+    return folder / "foreign.npy"
+
+
+def scribbled(folder: Path, name: str) -> Path:
+    array(folder).with_name(name).write_bytes(b"something else")
+    return folder / name
+
+
+def spoilt(bad: Any) -> FloatArray:
+    vectors = np.ones((4, 2), np.float32)
+    vectors[[1, 3]] = bad
+    return vectors
+
+
+def lists(rows: Any, width: int = -1) -> Any:
+    return pyarrow.array(rows, pyarrow.list_(pyarrow.float32(), width))
+
+
+SIGNALLING = np.array([0x7FA00000] * 2, "<u4").view("<f4")
+COUNTS = (b"1000000000000", b"10**30", b"99999999999999999999", b"-1")
+SHAPES: list[tuple[int, ...]] = [(2, 2, 2), (2,), (), (2, 1 << 17)]
+SECOND_LINES = {
+    r"line 2 is no JSON \(Expecting value\)": b'{"path": \n',
+    "line 2 is no JSON object": b'["/b"]\n',
+    "'utf-8' codec can't decode byte 0xe9": b'{"path": "/\xe9"}\n',
+    "maximum recursion depth": b"[" * 99999 + b"\n",
+}
+NAMELESS = [
+    *(b'{"path": null}', b'{"name": "/b"}', b'{"path": "/\\u0000"}', b'{"path": "/\\ud800"}'),
+    *(b'{"path": "/b", "path_bytes": [1]}', b'{"path": ""}'),
 ]
-
-
-@pytest.mark.parametrize(("beside", "reason"), BESIDE)
-def test_paths_that_cannot_be_read_are_told(tmp_path: Path, beside: bytes, reason: str) -> None:
-    with pytest.raises(
-        DataError, match=rf"^Cannot read .*foreign\.jsonl: {reason}.*\. Write it as UTF-8, a line"
-    ):
-        NumpySource(array(tmp_path, beside))
-
-
-@pytest.mark.parametrize(
-    "beside",
-    [
-        b'{"path": "/a"}\n{"path": null}\n',
-        b'{"path": "/a"}\n{"name": "/b"}\n',
-        b'{"path": "/a"}\n{"path": "/\\u0000"}\n',
-        b'{"path": "/a"}\n{"path": "/\\ud800"}\n',
-        b'{"path": "/a"}\n{"path": "/b", "path_bytes": [1]}\n',
-        b'{"path": "/a"}\n{"path": ""}\n',
+HEADERS = [
+    *(b"{'descr': '<f4', 'fortran_order': False, 'shape': (%b, 2), }" % count for count in COUNTS),
+    b"{'descr': '|O', 'fortran_order': False, 'shape': (2, 2), }",
+    b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }",
+    *(b"(" * 5000, b"\xff\0"),
+]
+COLUMNS = {"double": [1.0, 2.0], "string": ["[3, 4]"], "list<.*: string>": [["3", "4"]]}
+BAD: list[Any] = [[0.0], [np.nan], [np.inf], SIGNALLING]
+WRONG: dict[str, list[Callable[[Path], Path]]] = {
+    **{
+        rf"^Cannot read .*foreign\.jsonl: {reason}.*\. Write it as UTF-8, a line": [
+            partial(array, beside=FIRST + line)
+        ]
+        for reason, line in SECOND_LINES.items()
+    },
+    "rows 2 have no path": [partial(array, beside=FIRST + line) for line in NAMELESS],
+    "rows 1 have no path": [
+        partial(table, embeddings=[ROW], paths=[path]) for path in (["/a"], {"a": "/a"}, 5, None)
     ],
-)
-def test_rows_without_a_path_are_named(tmp_path: Path, beside: bytes) -> None:
-    source = NumpySource(array(tmp_path, beside))
-    with pytest.raises(DataError, match="rows 2 have no path"):
-        list(source.batches())
+    **{
+        rf"must hold a list of floats a row, got {kind}\. Save the": [
+            partial(table, embeddings=rows)
+        ]
+        for kind, rows in COLUMNS.items()
+    },
+    r"rows 2, 4 have no embedding \(null\), 2 in this part\.": [
+        partial(table, embeddings=lists([ROW, None, ROW, None], width)) for width in (-1, 2)
+    ],
+    "rows 2 are zero or no numbers": [
+        partial(table, embeddings=lists([ROW, [3.0, None]], width)) for width in (-1, 2)
+    ],
+    "rows 2, 4 are zero or no numbers, 2 in this part": [
+        partial(array, beside=2 * PATHS, vectors=spoilt(bad)) for bad in BAD
+    ],
+    "rows 1, 2 are zero or no numbers": [partial(array, vectors=np.ones((2, 0), np.float32))],
+    "embeddings from row 1 on differ in width": [
+        partial(table, embeddings=[[1.0], [1.0, 2.0, 3.0]])
+    ],
+    "must hold numbers of shape": [
+        partial(array, vectors=np.ones(shape, np.float32)) for shape in SHAPES
+    ],
+    r"Cannot read .*foreign\.npy|must hold numbers of shape": [
+        partial(headed, header=header) for header in HEADERS
+    ],
+    r"Cannot read .*/foreign\.(npy|parquet): .*\. Name a file that": [
+        *(
+            zipped,
+            partial(scribbled, name="foreign.npy"),
+            partial(scribbled, name="foreign.parquet"),
+        )
+    ],
+}
 
 
 @pytest.mark.parametrize(
-    ("embeddings", "kind"),
-    [([1.0, 2.0], "double"), (["[3, 4]"], "string"), ([["3", "4"]], "list<.*: string>")],
+    ("make", "told"), [(make, told) for told, makes in WRONG.items() for make in makes]
 )
-def test_a_column_that_holds_no_lists_of_floats_is_told(
-    tmp_path: Path, embeddings: Any, kind: str
+def test_what_is_no_file_of_embeddings_is_told_with_what_is(
+    tmp_path: Path, make: Callable[[Path], Path], told: str
 ) -> None:
-    with pytest.raises(
-        DataError, match=f"must hold a list of floats a row, got {kind}\\. Save the"
-    ):
-        ParquetSource(table(tmp_path, embeddings))
-
-
-@pytest.mark.parametrize(
-    "kind", [pyarrow.list_(pyarrow.float16()), pyarrow.list_(pyarrow.float64(), 2)]
-)
-def test_lists_of_floats_of_every_kind_are_read(tmp_path: Path, kind: Any) -> None:
-    rows = [np.array(ROW, kind.value_type.to_pandas_dtype())] * 2
-    ((images, _),) = ParquetSource(table(tmp_path, pyarrow.array(rows, kind))).batches()
-    assert np.allclose([one.vector for one in images], [[0.6, 0.8]] * 2)
-    empty = ParquetSource(table(tmp_path, pyarrow.array([], kind)))
-    assert list(empty.batches()) == []
-
-
-@pytest.mark.parametrize("width", [-1, 2])
-def test_embeddings_that_are_null_are_named_as_that(tmp_path: Path, width: int) -> None:
-    kind = pyarrow.list_(pyarrow.float32(), width)
-    path = table(tmp_path, pyarrow.array([ROW, None, ROW, None], kind))
-    with pytest.raises(DataError, match=r"rows 2, 4 have no embedding \(null\), 2 in this part\."):
-        list(ParquetSource(path).batches())
-    path = table(tmp_path, pyarrow.array([ROW, [3.0, None]], kind))
-    with pytest.raises(DataError, match="rows 2 are zero or no numbers"):
-        list(ParquetSource(path).batches())
-
-
-def test_embeddings_of_several_widths_are_refused_even_where_their_sum_would_do(
-    tmp_path: Path,
-) -> None:
-    path = table(tmp_path, [[1.0], [1.0, 2.0, 3.0]])
-    with pytest.raises(DataError, match="embeddings from row 1 on differ in width"):
-        list(ParquetSource(path).batches())
+    with pytest.raises(DataError, match=told):
+        list(find_source(str(make(tmp_path)), StoreOptions()).batches())
 
 
 def test_a_table_that_is_damaged_is_told(tmp_path: Path) -> None:
@@ -148,42 +181,6 @@ def test_large_numbers_are_vectors_all_the_same(tmp_path: Path) -> None:
     assert np.allclose([one.vector for one in images], [[0.6, 0.8]] * 2)
 
 
-HEADERS = [
-    b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 2), }",
-    b"{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 2), }",
-    b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 2), }",
-    b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }",
-    b"{'descr': '|O', 'fortran_order': False, 'shape': (2, 2), }",
-    b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }",
-    b"(" * 5000,
-    b"\xff\0",
-]
-
-
-@pytest.mark.parametrize("header", HEADERS)
-def test_an_array_that_cannot_be_is_told(tmp_path: Path, header: bytes) -> None:
-    path = array(tmp_path)
-    size = len(header).to_bytes(2, "little")
-    path.write_bytes(b"\x93NUMPY\1\0" + size + header + bytes(16))
-    with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy|must hold numbers of shape"):
-        NumpySource(path)
-
-
-def test_a_zip_of_arrays_and_more_than_two_axes_are_told(tmp_path: Path) -> None:
-    path = array(tmp_path)
-    with path.open("wb") as file:
-        np.savez(file, np.ones((2, 2)))
-    with pytest.raises(DataError, match=r"Cannot read .*foreign\.npy"):
-        NumpySource(path)
-    for shape in [(2, 2, 2), (2,), (), (2, 1 << 17)]:
-        np.save(path, np.ones(shape, np.float32))
-        with pytest.raises(DataError, match="must hold numbers of shape"):
-            NumpySource(path)
-    np.save(path, np.ones((2, 0), np.float32))
-    with pytest.raises(DataError, match="rows 1, 2 are zero or no numbers"):
-        list(NumpySource(path).batches())
-
-
 @pytest.mark.parametrize("name", ["x.npy", "x.parquet"])
 def test_a_pipe_is_no_file_of_embeddings(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
@@ -211,54 +208,22 @@ def test_only_the_columns_that_are_needed_are_read(
     assert read == [["embedding", "path"]]
 
 
-@pytest.mark.parametrize("paths", [[["/a"]], [{"a": "/a"}], [5], [None]])
-def test_a_column_of_paths_that_holds_no_texts_is_told(tmp_path: Path, paths: Any) -> None:
-    path = tmp_path / "foreign.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"path": paths, "embedding": [ROW]}), path)
-    with pytest.raises(DataError, match="rows 1 have no path"):
-        list(ParquetSource(path).batches())
-    twice = pyarrow.table([paths, paths, [ROW]], names=["path", "path", "embedding"])
-    pyarrow.parquet.write_table(twice, path)
-    with pytest.raises(DataError, match="lacks the column path, or has it twice"):
-        ParquetSource(path)
-
-
 def test_a_table_of_others_needs_paths_and_embeddings(tmp_path: Path) -> None:
     path = tmp_path / "foreign.parquet"
     rows = pyarrow.table({"path": ["/a"], "embedding": [[3.0, 4.0]]})
     pyarrow.parquet.write_table(rows, path)
     ((images, _),) = ParquetSource(path).batches()
     assert np.allclose(images[0].vector, [0.6, 0.8])
-    pyarrow.parquet.write_table(rows.drop_columns(["path"]), path)
-    with pytest.raises(
-        DataError, match=r"foreign\.parquet lacks the column path, or has it twice\. Name"
-    ):
-        ParquetSource(path)
-
-
-SIGNALLING = np.array([0x7FA00000] * 2, "<u4").view("<f4")
-
-
-@pytest.mark.parametrize("bad", [[0.0], [np.nan], [np.inf], SIGNALLING])
-def test_rows_that_are_no_vectors_are_named_without_a_warning(tmp_path: Path, bad: Any) -> None:
-    vectors = np.ones((4, 2), np.float32)
-    vectors[[1, 3]] = bad
-    source = NumpySource(array(tmp_path, 2 * PATHS, vectors))
-    with pytest.raises(DataError, match=r"rows 2, 4 are zero or no numbers, 2 in this part"):
-        list(source.batches())
-
-
-def test_what_cannot_be_read_is_told_with_what_can(tmp_path: Path) -> None:
-    for kind, name in ((ParquetSource, "a.parquet"), (NumpySource, "a.npy")):
-        (tmp_path / name).write_bytes(b"something else")
-        (tmp_path / "a.jsonl").write_text('{"path": "/a"}\n')
-        with pytest.raises(DataError, match=rf"Cannot read .*/{name}: .*\. Name a file that"):
-            kind(tmp_path / name)
+    twice = pyarrow.table([["/a"], ["/a"], [ROW]], names=["path", "path", "embedding"])
+    for others in (rows.drop_columns(["path"]), twice):
+        pyarrow.parquet.write_table(others, path)
+        with pytest.raises(DataError, match=r"lacks the column path, or has it twice\. Name"):
+            ParquetSource(path)
 
 
 def test_paths_and_embeddings_have_to_agree_in_number(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 2 rows, but beside it stand 1 paths\\. Write a line"):
-        NumpySource(array(tmp_path, PATHS[:15]))
+        NumpySource(array(tmp_path, FIRST))
     (tmp_path / "foreign.jsonl").unlink()
     with pytest.raises(DataError, match=r'in foreign\.jsonl, a line like {"path": "/photos/a\.jpg'):
         NumpySource(tmp_path / "foreign.npy")

@@ -10,7 +10,7 @@ import pytest
 
 from footwork.errors import ConfigError
 from search.filters import day_bounds
-from search.paths import real_path, spellings, stored_text, words_of
+from search.paths import spellings
 from search.query.terms import Term, parse_query, read_queries
 
 
@@ -137,17 +137,6 @@ def test_days_months_and_years_are_spans() -> None:
 def test_other_dates_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"A date must look like|is no date"):
         day_bounds(text)
-
-
-def test_words_of_names() -> None:
-    assert words_of("/Été/BeachDay_2019-07.JPG") == ["ete", "beach", "day", "2019", "07", "jpg"]
-
-
-@pytest.mark.parametrize("name", ["plain", "Größe", "\udcff\udc80é", "\U0001f600"])
-def test_every_name_is_stored_and_read_back(name: str) -> None:
-    stored = stored_text(name)
-    stored.encode("utf-8")
-    assert real_path(stored) == name
 
 
 @pytest.mark.parametrize("word", ["\u2014since", "\u2013heart", "\u2212heart"])

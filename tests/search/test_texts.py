@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 from threading import Thread
@@ -21,6 +19,7 @@ from search import ImageIndex, doctor
 from search.options import QueryOptions
 from search.place import IndexFolder
 from search.query.texts import Texts, embedder_of, open_texts, prepare_texts
+from tests.search.commands import process
 from tests.search.drawn import draw_photos
 
 pytestmark = pytest.mark.usefixtures("exported_once")
@@ -100,13 +99,10 @@ def test_what_a_killed_process_left_is_cleared_and_a_living_one_waited_for(folde
         "folder = pathlib.Path(sys.argv[1])\n"
         "with exclusive_lock(folder.with_name('texts.lock')):\n"
         "    staging = folder.with_name('.texts.footwork-abc'); staging.mkdir()\n"
-        "    print('begun', flush=True); time.sleep(60)"
+        "    print('ready', flush=True); time.sleep(60)"
     )
-    command = [sys.executable, "-c", script, str(folder)]
     encoder = DualEncoder.load("tiny")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "begun\n"
+    with process(script, folder) as writer:
         again = Thread(target=prepare_texts, args=(encoder, folder))
         again.start()
         again.join(0.3)

@@ -1,58 +1,40 @@
-"""What is known of images moves between indexes and files, and nothing is embedded again."""
+"""What is known of images moves between indexes and files, which others read, as it is."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from footwork.cli import main
-from footwork.errors import ConfigError, StoreError
+from footwork.errors import ConfigError, DataError, FootworkError, StoreError
+from search.filters import Filter
 from search.options import ModelOptions, StoreOptions
 from search.place import IndexFolder
 from search.records import ImageRecord
-from search.store.protocol import Embedder, Store
-from search.transfer.export import export_images
+from search.store.protocol import Store
+from search.transfer.export import NUMPY_ENDINGS, export_images
 from search.transfer.sources import IndexSource, NumpySource
 from search.transfer.transfer import copy_index, find_source
 from tests.search.collections import EMBEDDER, again, indexed, save_pictures
-from tests.search.filled import filled, model
+from tests.search.commands import Command
+from tests.search.filled import ODD, filled, model
 from tests.search.places import index_of
 from tests.search.store_contract import Engine, known
 
 
-class StorePlace:
-    """A place of one store, as the contract's engines make them."""
-
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        self._engine, self._folder = engine, folder
-        self.store = engine.make()
-        self.exists = True
-
-    def __str__(self) -> str:
-        return f"store {id(self)}"
-
-    def writing(self) -> Any:
-        from contextlib import nullcontext
-
-        return nullcontext()
-
-    def open(self) -> Store:
-        return self._engine.reopen()
-
-    def begin(self, embedder: Embedder) -> Store:
-        raise AssertionError(embedder)
-
-    def publish(self, embedder: Embedder) -> None:
-        raise AssertionError(embedder)
-
-    def texts_folder(self, embedder: Embedder) -> Path:
-        return self._folder / embedder.fingerprint
+@pytest.fixture
+def place(tmp_path: Path) -> IndexFolder:
+    """An index with every kind of file."""
+    return filled(tmp_path / "source", model(8))
 
 
 def everything(store: Store) -> dict[str, tuple[ImageRecord, tuple[float, ...]]]:
@@ -109,17 +91,15 @@ def test_a_copy_that_was_interrupted_is_completed(
         assert everything(new) == everything(old)
 
 
-def test_an_index_moves_to_every_engine_and_back(engine: Engine, tmp_path: Path) -> None:
-    there = StorePlace(engine, tmp_path)
-    place = filled(tmp_path / "source", there.store.embedder)
+def test_an_index_moves_to_every_engine_and_back(
+    engine: Engine, place: IndexFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    there, back = engine.place("copied"), IndexFolder(tmp_path / "back")
     assert copy_index(IndexSource(place), there).copied == 6
-    with closing(place.open()) as old, closing(there.open()) as new:
-        assert everything(new) == everything(old)
-    back = IndexFolder(tmp_path / "back")
     copy_index(IndexSource(there), back)
-    with closing(place.open()) as old, closing(back.open()) as new:
-        assert everything(new) == everything(old)
-    there.store.close()
+    with closing(place.open()) as old, closing(there.open()) as new, closing(back.open()) as last:
+        assert everything(last) == everything(new) == everything(old)
 
 
 def test_what_was_copied_is_not_embedded_again(tmp_path: Path) -> None:
@@ -130,12 +110,6 @@ def test_what_was_copied_is_not_embedded_again(tmp_path: Path) -> None:
         assert again(store, tmp_path / "photos").unchanged == 5
         save_pictures(tmp_path / "photos", 2, first=50)
         assert indexed(store, tmp_path / "photos").embedded == 2
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> IndexFolder:
-    """An index with every kind of file."""
-    return filled(tmp_path / "source", model(8))
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".npy"])
@@ -191,7 +165,7 @@ def test_vectors_of_others_are_normalised_and_their_model_named(
 
 
 def test_the_command_skips_and_tells_what_is_no_image(
-    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: IndexFolder, tmp_path: Path, command: Command
 ) -> None:
     out, text = tmp_path / "all.npy", tmp_path / "shadow"
     text.write_text("root:$6$salt$hash:19000:0:99999:7:::\n")
@@ -199,32 +173,114 @@ def test_the_command_skips_and_tells_what_is_no_image(
         export_images(store, out)
     rows = out.with_suffix(".jsonl")
     rows.write_text(rows.read_text("utf-8").replace('"/p/a.jpg"', json.dumps(str(text))), "utf-8")
-    command = ["search", "index", "--from", str(out), "--index", str(tmp_path / "target"), "--json"]
-    assert main(command) == 3
-    printed, said = capsys.readouterr()
-    document = json.loads(printed)
+    document = command.document("index", "--from", out, "--index", tmp_path / "target", code=3)
     assert (document["copied"], document["unreadable"]) == (4, 1)
     reason = "it is no picture of a known kind"
     assert document["skipped"] == [{"path": str(text), "reason": reason}]
-    assert f"Skipped, as they are no images (1 file):\n  {text}: {reason}" in said
+    assert f"Skipped, as they are no images (1 file):\n  {text}: {reason}" in command.err
     with closing(IndexFolder(tmp_path / "target").open()) as store:
         assert str(text) not in [one.path for block in store.scan() for one in block.records]
 
 
 def test_the_command_copies_and_exports(
-    place: IndexFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: IndexFolder, tmp_path: Path, command: Command
 ) -> None:
-    def said(*words: str, code: int = 0) -> str:
-        assert main(["search", *words]) == code
-        out, err = capsys.readouterr()
-        return out or err
-
-    source, target = str(place.path), str(tmp_path / "target")
-    document = json.loads(said("index", "--from", source, "--index", target, "--json"))
+    to, source = ["--index", tmp_path / "target"], ["--from", place]
+    document = command.document("index", *source, *to)
     assert (document["copied"], document["unreadable"]) == (6, 1)
-    assert "0 copied, 7 there already" in said("index", "--from", source, "--index", target)
-    out = str(tmp_path / "all.parquet")
-    assert "5 images with their embeddings" in said("export", out, "--index", target)
-    words = ("index", "/photos", "--from", source, "--index", target)
-    assert "--from copies an index as it is" in said(*words, code=2)
-    assert "No index in" in said("index", "--from", str(tmp_path / "no"), code=1)
+    assert "0 copied, 7 there already" in command("index", *source, *to)
+    out = tmp_path / "all.parquet"
+    assert "5 images with their embeddings" in command("export", out, *to)
+    command("index", "/photos", *source, *to, code=2)
+    assert "--from copies an index as it is" in command.err
+    command("index", "--from", tmp_path / "no", code=1)
+    assert "No index in" in command.err
+
+
+def test_a_filter_chooses_what_is_exported(place: IndexFolder, tmp_path: Path) -> None:
+    with closing(place.open()) as store:
+        out = tmp_path / "deep.parquet"
+        assert export_images(store, out, Filter(folders=("/p/deep",))) == 1
+        assert export_images(store, tmp_path / "none.npy", Filter(folders=("/none",))) == 0
+    assert pyarrow.parquet.read_table(out).column("path").to_pylist() == ["/p/deep/b.jpg"]
+    assert np.load(tmp_path / "none.npy").shape == (0, 8)
+
+
+def test_other_programs_read_the_files(place: IndexFolder, tmp_path: Path) -> None:
+    with closing(place.open()) as store:
+        export_images(store, tmp_path / "all.parquet")
+        export_images(store, tmp_path / "all.npy")
+    table = pyarrow.parquet.read_table(tmp_path / "all.parquet")
+    told = json.loads(table.schema.metadata[b"footwork"])
+    assert told["model"]["width"] == 8
+    assert table.schema.field("embedding").type == pyarrow.list_(pyarrow.float32(), 8)
+    rows = table.to_pylist()
+    assert json.loads(rows[0]["labels"]) == {"cat": 0.75, "dög": 0.25}
+    assert os.fsencode(ODD) in [row["path_bytes"] for row in rows]
+    lines = (tmp_path / "all.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [row["path"] for row in rows]
+    assert np.array_equal(np.load(tmp_path / "all.npy"), [row["embedding"] for row in rows])
+
+
+def test_an_export_that_fails_leaves_what_was_there(place: IndexFolder, tmp_path: Path) -> None:
+    class Failing:
+        def __init__(self, store: Store) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        def scan(self, where: Filter) -> Iterator[Any]:
+            yield from self._store.scan(where)
+            raise StoreError("The server is gone.")
+
+    for name in ("all.parquet", "all.npy"):
+        with closing(place.open()) as store:
+            export_images(store, tmp_path / name)
+            before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+            with pytest.raises(StoreError, match="is gone"):
+                export_images(Failing(store), tmp_path / name)  # type: ignore[arg-type]
+        assert before == {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+
+def test_an_export_replaces_what_an_export_wrote_and_nothing_else(
+    place: IndexFolder, tmp_path: Path
+) -> None:
+    vectors, rows, model = (tmp_path / f"all{ending}" for ending in NUMPY_ENDINGS)
+    with closing(place.open()) as store:
+        for foreign in (vectors, tmp_path / "all.parquet"):
+            foreign.write_bytes(b"mine")
+            with pytest.raises(ConfigError, match=rf"{foreign.name} is not replaced"):
+                export_images(store, foreign)
+            assert foreign.read_bytes() == b"mine"
+        vectors.unlink()
+        for where in (Filter(), Filter(folders=("/none",)), Filter()):
+            export_images(store, vectors, where)
+        assert len(np.load(vectors)) == 5
+        before = vectors.read_bytes()
+        for path, own in ((rows, '{"path": "/a", "caption": "x"}\n'), (model, '{"kind": "mine"}')):
+            kept = path.read_bytes()
+            path.write_text(own)
+            with pytest.raises(ConfigError, match=r"all\.\w+ is not replaced"):
+                export_images(store, vectors)
+            assert (path.read_text(), vectors.read_bytes()) == (own, before)
+            path.unlink()
+            os.mkfifo(path)
+            with pytest.raises(
+                FootworkError, match=r"no file but a pipe or a device\. Name|is not replaced"
+            ):
+                export_images(store, vectors)
+            path.unlink()
+            path.write_bytes(kept)
+
+
+def test_another_ending_and_a_missing_folder_are_refused(
+    place: IndexFolder, tmp_path: Path
+) -> None:
+    with closing(place.open()) as store:
+        with pytest.raises(ConfigError, match=r"must be \.parquet or \.npy, got '\.csv'"):
+            export_images(store, tmp_path / "all.csv")
+        with pytest.raises(
+            DataError, match=r"Cannot write .*/no/all\.npy: no such folder\. Name a file in"
+        ):
+            export_images(store, tmp_path / "no" / "all.npy")

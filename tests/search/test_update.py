@@ -1,9 +1,12 @@
-"""An index follows the disk."""
+"""An index follows the disk, whatever moves, goes and comes back, and whenever it is killed."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -27,22 +30,19 @@ from tests.search.collections import (
     save_pictures,
     update_with,
 )
+from tests.search.commands import process
 
 
-def test_every_image_is_found_by_itself(store: EmbeddedStore, tmp_path: Path) -> None:
+def test_every_image_is_found_by_itself_and_a_second_update_embeds_nothing(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
     paths = save_pictures(tmp_path / "photos", 30)
     summary = indexed(store, tmp_path / "photos")
     assert (summary.added, summary.embedded) == (30, 30)
     assert set(held(store)) == set(map(str, paths))
     assert finds_itself(store)
-
-
-def test_a_second_update_embeds_nothing(store: EmbeddedStore, tmp_path: Path) -> None:
-    save_pictures(tmp_path / "photos", 5)
-    indexed(store, tmp_path / "photos")
     summary = again(store, tmp_path / "photos")
-    assert summary.unchanged == 5
-    assert not summary.has_changes
+    assert (summary.unchanged, summary.has_changes) == (30, False)
 
 
 def test_what_is_known_of_a_file_is_kept(store: EmbeddedStore, tmp_path: Path) -> None:
@@ -149,23 +149,6 @@ def test_what_is_recorded_is_what_was_decoded(store: EmbeddedStore, tmp_path: Pa
     assert again(store, tmp_path / "photos").unchanged == 1
 
 
-def test_a_file_that_goes_before_its_turn_is_no_fault_but_told(
-    store: EmbeddedStore, tmp_path: Path
-) -> None:
-    first, _ = save_pictures(tmp_path / "photos", 2)
-
-    class Late(ThumbEncoder):
-        def encode_sources(self, sources):  # type: ignore[no-untyped-def]
-            first.unlink(missing_ok=True)
-            yield from super().encode_sources(sources)
-
-    summary = update_with(store, Late(), tmp_path / "photos")
-    assert (summary.added, summary.unreadable, summary.vanished) == (1, [], 1)
-    assert summary.notes == ["1 file vanished before being read. Index again when they are back."]
-    assert "1 added, 1 vanished" in summary_text(summary, "index")
-    assert summary_document(summary, "index")["vanished"] == 1
-
-
 def test_a_folder_that_goes_while_it_is_read_is_told_and_read_when_it_is_back(
     store: EmbeddedStore,
     tmp_path: Path,
@@ -181,8 +164,10 @@ def test_a_folder_that_goes_while_it_is_read_is_told_and_read_when_it_is_back(
                 yield from super().encode_sources([source])
 
     summary = update_with(store, Leaving(), photos)
-    assert (summary.added, summary.vanished) == (2, 3)
-    assert "3 files vanished before being read" in summary.notes[0]
+    assert (summary.added, summary.unreadable, summary.vanished) == (2, [], 3)
+    assert summary.notes == ["3 files vanished before being read. Index again when they are back."]
+    assert "2 added, 3 vanished" in summary_text(summary, "index")
+    assert summary_document(summary, "index")["vanished"] == 3
     (tmp_path / "away").rename(photos)
     assert indexed(store, photos).added == 3
 
@@ -239,3 +224,166 @@ def test_a_file_too_large_to_be_held_is_read_by_parts(
         assert [r.fault for r in summary.unreadable] == ["it is no picture of a known kind"]
         assert held(parts) == held(store)
         assert parts.records(list(map(str, paths))) == store.records(list(map(str, paths)))
+
+
+@pytest.fixture
+def three(store: EmbeddedStore, tmp_path: Path) -> Path:
+    """A folder of three photos, which are indexed."""
+    save_pictures(tmp_path / "photos" / "a", 3)
+    indexed(store, tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def move(folder: Path) -> None:
+    folder.rename(folder.with_name("b"))
+    (folder.with_name("b") / "0000.png").rename(folder.with_name("renamed.png"))
+
+
+def share(folder: Path) -> None:
+    """Two copies of a file that is gone."""
+    shutil.copy2(folder / "0000.png", folder / "x.png")
+    (folder / "0000.png").rename(folder / "y.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "counts", "names"),
+    [
+        (move, {"moved": 3}, {"renamed.png", "b/0001.png", "b/0002.png"}),
+        (lambda folder: os.utime(folder / "0000.png", ns=(1, 10**18)), {"moved": 1}, None),
+        (
+            lambda folder: shutil.copy2(folder / "0000.png", folder / "x.png"),
+            {"added": 1},
+            {"a/0000.png", "a/0001.png", "a/0002.png", "a/x.png"},
+        ),
+        (share, {"moved": 1, "added": 1}, {"a/x.png", "a/y.png", "a/0001.png", "a/0002.png"}),
+    ],
+    ids=["moved and renamed", "touched", "copied", "moved and copied"],
+)
+def test_known_content_keeps_its_vector_whatever_its_file_is_called(
+    store: EmbeddedStore,
+    three: Path,
+    change: Callable[[Path], object],
+    counts: dict[str, int],
+    names: set[str] | None,
+) -> None:
+    before = held(store)
+    change(three / "a")
+    summary = again(store, three)
+    expected = {"moved": 0, "added": 0, "removed": 0, "embedded": 0} | counts
+    assert {name: getattr(summary, name) for name in expected} == expected
+    assert set(held(store).values()) == set(before.values())
+    wanted = set(before) if names is None else {str(three / name) for name in names}
+    assert set(held(store)) == wanted
+    assert again(store, three).unchanged == len(wanted)
+
+
+@pytest.mark.parametrize(("name", "count"), [("a/0000.png", "returned"), ("b.png", "moved")])
+def test_a_file_that_comes_back_is_found_again_as_it_was(
+    store: EmbeddedStore, three: Path, tmp_path: Path, name: str, count: str
+) -> None:
+    before = held(store)
+    (three / "a" / "0000.png").rename(tmp_path / "away.png")
+    assert again(store, three).removed == 1
+    assert set(held(store)) == set(before) - {str(three / "a" / "0000.png")}
+    (tmp_path / "away.png").rename(three / name)
+    assert getattr(again(store, three), count) == 1
+    assert set(held(store).values()) == set(before.values())
+    assert str(three / name) in held(store)
+
+
+def test_an_unmounted_drive_is_found_again(
+    store: EmbeddedStore, three: Path, tmp_path: Path
+) -> None:
+    before = held(store)
+    three.rename(tmp_path / "unmounted")
+    with pytest.raises(DataError, match=r"keeps its images as they are.*Mount the drive"):
+        again(store, three)
+    assert held(store) == before
+    three.mkdir()
+    summary = again(store, three)
+    assert summary.removed == 3
+    assert "Is a drive missing?" in summary.notes[0]
+    assert not held(store)
+    three.rmdir()
+    (tmp_path / "unmounted").rename(three)
+    assert again(store, three).returned == 3
+    assert held(store) == before
+
+
+def test_files_that_change_names_in_a_ring_keep_the_right_vectors(
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.update.update._MOVED_AT_ONCE", 1)
+    photos = tmp_path / "photos"
+    paths = [save_picture(photos / f"{n}.bmp", n) for n in range(5)]  # all of one size
+    indexed(store, photos)
+    vectors = [held(store)[str(path)] for path in paths]
+    paths[0].rename(photos / "held.tmp")
+    for before, after in zip(paths[1:], paths, strict=False):
+        before.rename(after)
+    (photos / "held.tmp").rename(paths[-1])
+    assert indexed(store, photos).changed == 5
+    assert [held(store)[str(path)] for path in paths] == [*vectors[1:], vectors[0]]
+    assert finds_itself(store)
+
+
+def test_a_place_taken_by_another_file_does_not_mix_up_vectors(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    one, other = (save_picture(photos / f"{name}.bmp", n) for n, name in enumerate("ab"))
+    indexed(store, photos)
+    first, second = held(store)[str(one)], held(store)[str(other)]
+    one.rename(tmp_path / "away.bmp")
+    indexed(store, photos)
+    other.rename(one)  # takes the place of what is away
+    (tmp_path / "away.bmp").rename(photos / "c.bmp")  # which comes back elsewhere
+    indexed(store, photos)
+    indexed(store, photos)
+    assert held(store) == {str(one): second, str(photos / "c.bmp"): first}
+
+
+MOMENTS = int(os.environ.get("FOOTWORK_TEST_KILLS", "5"))
+CHILD = """
+import sys
+from pathlib import Path
+import search.update.update
+from search.store.embedded import EmbeddedStore
+from tests.search.collections import ThumbEncoder
+search.update.update.BATCH = 4
+print("ready", flush=True)
+store = EmbeddedStore(Path(sys.argv[1]))
+search.update.update.update(store, [sys.argv[2]], lambda: ThumbEncoder(0.004))
+print("done", flush=True)
+"""
+
+
+def kill_while_indexing(index: Path, photos: Path, seconds: float) -> bool:
+    """Returns whether it was killed before it was done."""
+    with process(CHILD, index, photos) as child:
+        time.sleep(seconds)
+        child.kill()
+        return "done" not in child.communicate()[0]
+
+
+def test_after_any_kill_the_updated_index_equals_a_fresh_one(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    save_pictures(photos, 60)
+    with closing(new_store(tmp_path / "fresh")) as fresh:
+        indexed(fresh, photos)
+        expected = held(fresh)
+    moment = random.Random(0)
+    killed = 0
+    for attempt in range(MOMENTS):
+        index = tmp_path / f"index-{attempt}"
+        new_store(index).close()
+        for _ in range(2):  # the second one goes on from the first
+            killed += kill_while_indexing(index, photos, moment.uniform(0.0, 0.35))
+        with closing(EmbeddedStore(index)) as store:
+            left = held(store)
+            assert left.items() <= expected.items()
+            assert finds_itself(store)
+            assert indexed(store, photos).unchanged == len(left)
+            assert held(store) == expected
+            assert store.counts().absent == 0
+    assert killed

@@ -23,7 +23,7 @@ from footwork.arrays import IntArray
 from footwork.errors import StoreError
 from footwork.files.folders import published_file
 from footwork.files.plain_files import require_no_link
-from search.store.protocol import Embedder
+from search.store.protocol import Embedder, told_embedder
 
 FORMAT = 2
 """Of the tables below. A change of them counts it up, and `open_catalog` says how to go on."""
@@ -87,7 +87,7 @@ hundred, stays: `index --watch` updates whenever a photo comes, and for a millio
 VECTORS = re.compile(r"vectors(-[0-9]{1,9})?\.f32")
 """What a vector file may be called."""
 
-_WIDEST, _MOST_SLOTS = 1 << 16, 1 << 40
+_MOST_SLOTS = 1 << 40
 _WAIT = 10.0  # seconds for another process to end its transaction
 _SETTINGS = (
     "PRAGMA synchronous = FULL",
@@ -145,7 +145,7 @@ class Catalog:
     def embedder(self) -> Embedder:
         """Whose vectors they are; `StoreError` if it does not tell, as of the next two."""
         value = self.fact("embedder")
-        embedder = embedder_of_fact(value)
+        embedder = told_embedder(value)
         if embedder is None:
             raise self.spoilt(f"it tells no model, but {value!r:.300}")
         return embedder
@@ -202,13 +202,10 @@ class Catalog:
         limit: int = -1,
         source: str = "files",
     ) -> IntArray:
-        """Where the vectors of files lie that fulfil a condition.
+        """Where the vectors of files lie that fulfil a condition: the first ones, up to a limit.
 
-        Args:
-            condition: Over the table `files`.
-            values: Of the marks of source and condition.
-            limit: Files at most, whichever come first; all if negative.
-            source: The table, and by which way into it.
+        `source` is the table, and by which way into it; `values` are of its marks, and of those of
+        the condition.
         """
         chosen = f"SELECT slot FROM {source} WHERE {condition} LIMIT {limit}"
         # A million numbers as one text take a third of the time that a million rows take.
@@ -226,17 +223,6 @@ class Catalog:
         return np.sort(np.fromstring(joined, dtype=np.int64, sep=","))
 
 
-def embedder_of_fact(value: Any) -> Embedder | None:
-    """The model that a fact, or a manifest, tells; None where it tells none."""
-    try:
-        found = Embedder(**value)
-        texts = (found.model_id, found.fingerprint, found.revision or "")
-        sound = all(isinstance(text, str) and "\0" not in text for text in texts)
-        return found if sound and found.width in range(1, _WIDEST) else None
-    except TypeError:
-        return None
-
-
 def create_catalog(path: Path) -> None:
     """Make an empty catalog; `StoreError` where it cannot be written."""
     with translated(path), closing(_connect(path, "rwc")) as connection:
@@ -249,8 +235,7 @@ def create_catalog(path: Path) -> None:
 def open_catalog(path: Path, mode: Mode) -> Catalog:
     """Open a catalog that exists; one of format 1 is brought up to date.
 
-    Raises:
-        StoreError: It is missing, damaged, of another format, or cannot be read or written.
+    `StoreError` where it is missing, damaged, of another format, or cannot be read or written.
     """
     _require_plain(path)
     with translated(path), ExitStack() as held:
@@ -433,11 +418,10 @@ def keep_copy(folder: Path) -> str | None:
         catalog = open_catalog(path, "read")
         with closing(catalog.connection):
             state = path.stat()
-            if _is_recent(copy, state, catalog):
-                return None
-            with published_file(copy) as temporary:
-                _back_up(catalog, temporary)
-                os.utime(temporary, ns=(state.st_mtime_ns, state.st_mtime_ns))
+            if not _is_recent(copy, state, catalog):
+                with published_file(copy) as temporary:
+                    _back_up(catalog, temporary)
+                    os.utime(temporary, ns=(state.st_mtime_ns, state.st_mtime_ns))
     except StoreError as error:
         return f"The catalog was not copied. {error}"
     except OSError as error:

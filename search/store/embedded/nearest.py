@@ -65,14 +65,9 @@ def nearest_exactly(
     slots: IntArray | None = None,
     dead: IntArray = _NO_SLOTS,
 ) -> list[Nearest]:
-    """The best of some rows, or of all but some; of equal ones the older.
+    """For each query, (Q, D), the best of some vectors, (N, D), or of all; of equal ones the older.
 
-    Args:
-        vectors: Shape (N, D), unit rows.
-        queries: Shape (Q, D), unit rows.
-        top_k: At most so many each.
-        slots: The rows that count, ascending; None takes all.
-        dead: Of all rows those that are passed over, ascending.
+    Slots, ascending, are the rows that count; of all rows the dead, ascending, are passed over.
     """
     if slots is not None and len(slots) * _DENSE > len(vectors):
         others = np.ones(len(vectors), bool)
@@ -108,7 +103,7 @@ def nearest_exactly(
     return answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Build:
     """What is written beside a FAISS file."""
 
@@ -164,16 +159,10 @@ class ApproximateIndex:
         all_lists: bool = False,
         only: BoolArray | None = None,
     ) -> IntArray:
-        """The nearest by their 8 bits a number; `covers` comes first.
+        """The nearest slots of each query by their 8 bits a number; `covers` comes first.
 
-        Args:
-            queries: Shape (Q, D).
-            count: Of each query.
-            all_lists: Whether to look into every list; else the nearest are all but surely found.
-            only: Shape (N,), which slots count; None takes all.
-
-        Returns:
-            Shape (Q, count); -1 where there are no more.
+        Shape (Q, count), -1 where there are no more. `all_lists` looks into every list: else the
+        nearest are all but surely found. `only`, of shape (N,), tells which slots count.
         """
         assert self._open is not None
         (build, index), faiss = self._open, _faiss()
@@ -196,7 +185,6 @@ class ApproximateIndex:
         """
         if len(vectors) < FEWEST and not covered:
             self._discard()  # of vectors that a compaction has moved
-            return
         if len(vectors) < FEWEST or (covered and len(vectors) - covered <= STALE * covered):
             return
         old = self._open
@@ -207,15 +195,8 @@ class ApproximateIndex:
         for start in range(covered, len(vectors), _ADDED):
             index.add(np.ascontiguousarray(vectors[start : start + _ADDED]))
         probes, recall = _tuned(index, vectors, typical)
-        build = Build(
-            file=f"approximate-{len(vectors)}.faiss",
-            vectors=vectors_name,
-            slots=len(vectors),
-            trained=trained,
-            probes=probes,
-            recall=recall,
-        )
-        self._publish(index, build)
+        count, name = len(vectors), f"approximate-{len(vectors)}.faiss"
+        self._publish(index, Build(name, vectors_name, count, trained, probes, recall))
 
     def details(self) -> dict[str, str]:
         """What `status` tells of it."""
@@ -253,15 +234,13 @@ class ApproximateIndex:
             told = replace(build, checksums=file_checksums(path))
             write_json(self._folder / RECORD, asdict(told))
         except (OSError, RuntimeError) as error:  # FAISS raises the latter for a full disk, too
-            message = (
+            raise StoreError(
                 f"{path} cannot be written. Make room, then run the command "
                 "again; all images are kept, and found more slowly until then."
-            )
-            raise StoreError(message) from error
+            ) from error
         self._discard(but=build.file)
 
     def _discard(self, but: str | None = None) -> None:
-        """Delete what no search asks any more."""
         if but is None:
             (self._folder / RECORD).unlink(missing_ok=True)
         for old in self._folder.glob("approximate-*.faiss"):

@@ -31,7 +31,6 @@ from search.store.embedded.catalog import (
     copy_time,
     create_catalog,
     drop_copy,
-    embedder_of_fact,
     empty_log,
     is_damage,
     keep_copy,
@@ -41,6 +40,7 @@ from search.store.embedded.catalog import (
 )
 from search.store.embedded.nearest import RECORD, ApproximateIndex
 from search.store.embedded.vectors import VectorFile, checksums_of, compact, spoilt_rows
+from search.store.protocol import told_embedder
 
 COPY_FAULT = "copy of the catalog"
 _BLOCK = 16_384
@@ -108,8 +108,7 @@ def _damage(catalog: Catalog) -> str | None:
 
 def prospect(folder: Path) -> str:
     """What `restore_catalog` would do, a clause."""
-    damage = copy_damage(folder)
-    if damage is not None:
+    if damage := copy_damage(folder):
         return (
             f"its copy cannot be taken either ({damage}), so that --repair begins it anew, keeps "
             "it beside with its vectors, and footwork search index embeds every photo again"
@@ -125,17 +124,10 @@ def restore_catalog(folder: Path, embedder: Mapping[str, Any] | None) -> str:
     """Put its copy, or where that is broken, too, an empty catalog in place of a broken one.
 
     The broken one is kept beside, and with an empty one in its place its vectors. Whether those
-    that the copy names are still what they were, `mend_folder` sees, as it does of any.
-
-    Args:
-        folder: Of an embedded index, which no other process writes.
-        embedder: What the index's manifest says of the model, for an empty one.
-
-    Returns:
-        What was done, in sentences.
-
-    Raises:
-        StoreError: Nothing tells the model, or it cannot be written; all is as it was.
+    that the copy names are still what they were, `mend_folder` sees, as it does of any. No other
+    process may write. `embedder` is what the index's manifest says of the model, for an empty one;
+    where nothing tells it, or it cannot be written, a `StoreError` leaves all as it was. Returned
+    is what was done, in sentences.
     """
     new = folder / _NEW
     _remove(new)
@@ -175,7 +167,7 @@ def _went_back(catalog: Catalog, folder: Path) -> str:
 
 def _begun(catalog: Catalog, folder: Path, embedder: Mapping[str, Any] | None) -> str:
     """An empty catalog, whose vectors will be written over nobody's."""
-    model = embedder_of_fact(embedder)
+    model = told_embedder(embedder)
     if model is None:
         raise StoreError(
             f"{folder / FILE_NAME} is broken, there is no good copy of it, and nothing tells the "
@@ -261,15 +253,13 @@ def _of_vectors(catalog: Catalog, folder: Path) -> Iterator[Finding]:
     if holes > 0:
         what = "places of vectors that nothing names any more; --repair gives them back to the disk"
         yield Finding("holes", holes, what, is_fault=False)
-    unchecked = catalog.one(f"SELECT count(*) FROM files WHERE {_UNCHECKED}")
-    if unchecked:
+    if unchecked := catalog.one(f"SELECT count(*) FROM files WHERE {_UNCHECKED}"):
         what = "vectors of an earlier version, whose damage cannot be seen; --repair adds them"
         yield Finding("missing checksums", unchecked, what, is_fault=False)
 
 
 def _of_files(catalog: Catalog, folder: Path) -> Iterator[Finding]:
-    kept = _kept_aside(folder, catalog.vectors_name)
-    if kept:
+    if kept := _kept_aside(folder, catalog.vectors_name):
         size = sum(path.stat().st_size for path in kept)
         what = f"of {size / 1e6:,.1f} MB, kept by a repair; delete it once nothing is missed"
         yield Finding("damaged catalog", 1, what, tuple(map(str, kept)), is_fault=False)
@@ -281,8 +271,7 @@ def _of_files(catalog: Catalog, folder: Path) -> Iterator[Finding]:
         yield Finding("no copy of the catalog", 1, what, is_fault=False)
     elif damage := copy_damage(folder):
         yield Finding(COPY_FAULT, 1, f"damaged ({damage}); --repair makes it anew")
-    left_over = tuple(map(str, _left_over(folder, catalog.vectors_name)))
-    if left_over:
+    if left_over := tuple(map(str, _left_over(folder, catalog.vectors_name))):
         what = "files that nothing names any more; --repair deletes them"
         yield Finding("left over", len(left_over), what, left_over)
 
@@ -290,12 +279,8 @@ def _of_files(catalog: Catalog, folder: Path) -> Iterator[Finding]:
 def mend_folder(folder: Path, *, shrink: bool) -> str | None:
     """Forget images without a sound vector, close holes, delete what nothing names, renew the copy.
 
-    Args:
-        folder: Of an embedded index, which no other process updates.
-        shrink: Whether to close holes.
-
-    Returns:
-        As `keep_copy`; what cannot be read or written otherwise is a `StoreError`.
+    No other process may update. Without `shrink` holes stay. Returned is as of `keep_copy`; what
+    cannot be read or written otherwise is a `StoreError`.
     """
     with writing(folder / FILE_NAME) as catalog:
         for paths, _ in _unsound(catalog, folder).values():

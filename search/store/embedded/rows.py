@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from itertools import chain, islice, product
+from itertools import chain, product
 from types import NoneType
 from typing import Any
 
@@ -14,6 +14,7 @@ from search.filters import Filter
 from search.paths import real_path, stored_text, words_of
 from search.records import DATE_SOURCES, ImageRecord
 from search.store.embedded.catalog import Catalog
+from search.store.protocol import batched
 
 PRESENT = "present AND slot IS NOT NULL"
 EXCLUSIONS = "exclusions"
@@ -96,20 +97,12 @@ def move_file(catalog: Catalog, old_path: str, record: ImageRecord) -> None:
 
 def delete_file(catalog: Catalog, path: str) -> None:
     """Forget a file; where its vector lies becomes a hole."""
-    found = catalog.run("SELECT id, slot FROM files WHERE path = ?", stored_text(path)).fetchone()
-    if found is None:
-        return
-    file, slot = found
-    if slot is not None:
-        catalog.run("INSERT INTO holes VALUES (?)", slot)
-    catalog.run("DELETE FROM files WHERE id = ?", file)
-    catalog.run("DELETE FROM names WHERE rowid = ?", file)
-
-
-def hide_files(catalog: Catalog, paths: Iterable[str]) -> None:
-    """Note that files are not there at the moment."""
-    stored = ([stored_text(path)] for path in paths)
-    catalog.run_many("UPDATE files SET present = 0 WHERE path = ?", stored)
+    found = catalog.run("SELECT id, slot FROM files WHERE path = ?", stored_text(path))
+    for file, slot in found.fetchall():
+        if slot is not None:
+            catalog.run("INSERT INTO holes VALUES (?)", slot)
+        catalog.run("DELETE FROM files WHERE id = ?", file)
+        catalog.run("DELETE FROM names WHERE rowid = ?", file)
 
 
 def read_files(catalog: Catalog, condition: str = "true", *values: Any) -> Iterator[ImageRecord]:
@@ -140,8 +133,7 @@ def read_by_path(catalog: Catalog, paths: Sequence[str]) -> list[ImageRecord]:
 
 def read_by_size(catalog: Catalog, sizes: Iterable[int]) -> Iterator[ImageRecord]:
     """Images of some sizes in bytes, present or not, without labels."""
-    waiting = iter(dict.fromkeys(sizes))
-    while some := list(islice(waiting, _TOGETHER)):
+    for some in batched(dict.fromkeys(sizes), _TOGETHER):
         condition = f"slot IS NOT NULL AND size IN ({_LISTED})"
         yield from read_files(catalog, condition, json.dumps(some))
 

@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ from search.store.embedded.vectors import (
     has_many_holes,
     sound_rows,
 )
-from search.store.protocol import Block, Changes, Counts, Embedder, Found
+from search.store.protocol import Block, Changes, Counts, Embedder, Found, batched
 
 _SCANNED = 4096  # images of a block
 _LABELLED = 10_000  # images at once
@@ -65,11 +64,7 @@ class EmbeddedStore:
 
     @classmethod
     def create(cls, folder: Path, embedder: Embedder) -> EmbeddedStore:
-        """Make an empty index in a folder, which is made if need be.
-
-        Raises:
-            OSError, StoreError: It cannot be written.
-        """
+        """Make an empty index in a folder, made if need be; raises OSError or StoreError."""
         folder.mkdir(parents=True, exist_ok=True)
         create_catalog(folder / FILE_NAME)
         with writing(folder / FILE_NAME) as catalog:
@@ -94,7 +89,8 @@ class EmbeddedStore:
                 catalog.set_fact("slots", first + len(vectors))
             for path in changes.forgotten:
                 rows.delete_file(catalog, path)
-            rows.hide_files(catalog, changes.absent)
+            absent = ([stored_text(path)] for path in changes.absent)
+            catalog.run_many("UPDATE files SET present = 0 WHERE path = ?", absent)
             for move in changes.moved:
                 rows.move_file(catalog, move.old_path, move.record)
             new = zip(changes.embedded, checksums, strict=True)
@@ -106,8 +102,7 @@ class EmbeddedStore:
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
         """Replace the labels of images."""
         with writing(self._path) as catalog:
-            waiting = iter(labels)
-            while batch := list(islice(waiting, _LABELLED)):
+            for batch in batched(labels, _LABELLED):
                 rows.replace_labels(catalog, batch)
 
     def finish(self, typical: FloatArray) -> str | None:

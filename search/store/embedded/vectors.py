@@ -48,11 +48,10 @@ class VectorFile:
                 message = f"{self.path} may not be read. Give yourself the right to, and try again."
                 raise StoreError(message) from error
             except (OSError, ValueError, OverflowError) as error:
-                message = (
+                raise StoreError(
                     f"{self.path} is shorter than its catalog says, or missing ({error}). "
                     "footwork search doctor --repair keeps what is there."
-                )
-                raise StoreError(message) from error
+                ) from error
         return mapped[:count]
 
     def write(self, slot: int, vectors: FloatArray) -> None:
@@ -69,11 +68,10 @@ class VectorFile:
             if is_new:
                 flush(self.path.parent)
         except OSError as error:
-            message = (
+            raise StoreError(
                 f"{self.path} cannot be written: {error.strerror}. Make room or take another "
                 "folder, then run the command again; what was written before is kept."
-            )
-            raise StoreError(message) from error
+            ) from error
 
     def stored(self) -> int:
         """Whole vectors that the file holds, named by the catalog or not."""
@@ -104,16 +102,10 @@ def sound_rows(
     slots: Sequence[int] | IntArray,
     checksums: Sequence[int | None],
 ) -> FloatArray:
-    """Copies of rows of (N, D), (K, D), seen to be what was written.
+    """Copies of K of the rows of a file, (N, D), seen to be what was written: shape (K, D).
 
-    Args:
-        folder: Of the index.
-        vectors: All of its file.
-        slots: K, as the catalog has them.
-        checksums: K, as those of `spoilt_rows`.
-
-    Raises:
-        StoreError: One is not, or lies nowhere.
+    Of the slots, as the catalog has them, checksums are as those of `spoilt_rows`. `StoreError`
+    where a row is another, or lies nowhere.
     """
     places = np.asarray(slots) if len(slots) else np.zeros(0, int)
     if places.dtype.kind != "i" or (places >= len(vectors)).any() or (places < 0).any():
@@ -141,13 +133,8 @@ def compact(folder: Path) -> int:
 
     Readers may still have the old file open. Killed at any moment it leaves the old state or the
     new one, and at worst a file that nobody names. No other process may update meanwhile; labels
-    that are written wait.
-
-    Returns:
-        How many vectors were given up, because nothing named them.
-
-    Raises:
-        StoreError: It cannot be read or written; all is as it was.
+    that are written wait. Returned is how many vectors were given up, because nothing named them;
+    where it cannot be read or written, a `StoreError` leaves all as it was.
     """
     with writing(folder / FILE_NAME) as catalog:
         before = catalog.slot_count
@@ -159,7 +146,11 @@ def compact(folder: Path) -> int:
         number = old.name.removeprefix("vectors-").removesuffix(".f32")
         new = folder / f"vectors-{int(number) + 1 if number.isdigit() else 2}.f32"
         _copy_vectors(old, new, slots, catalog.embedder.width)
-        _renumber(catalog, slots)
+        # Upwards: what a vector moves to was left, or never used, by the time that it does.
+        moved = ((to, slot) for to, slot in enumerate(slots.tolist()) if to != slot)
+        catalog.run_many("UPDATE files SET slot = ? WHERE slot = ?", moved)
+        catalog.run("DELETE FROM holes")
+        catalog.set_fact("slots", len(slots))
         catalog.set_fact("vectors", new.name)
         drop_copy(folder)
     old.unlink(missing_ok=True)
@@ -181,11 +172,3 @@ def _copy_vectors(old: Path, new: Path, slots: IntArray, width: int) -> None:
         new.unlink(missing_ok=True)
         message = f"{new} cannot be written: {error.strerror}. Make room; nothing was changed."
         raise StoreError(message) from error
-
-
-def _renumber(catalog: Catalog, slots: IntArray) -> None:
-    # Upwards: what a vector moves to was left, or never used, by the time that it does.
-    moved = ((new, int(old)) for new, old in enumerate(slots.tolist()) if new != old)
-    catalog.run_many("UPDATE files SET slot = ? WHERE slot = ?", moved)
-    catalog.run("DELETE FROM holes")
-    catalog.set_fact("slots", len(slots))

@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from math import sqrt
 from typing import Any
 
@@ -25,50 +24,28 @@ from search.filters import EVERYTHING, Filter
 from search.options import NewStoreOptions, StoreOptions
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
-from search.store.protocol import Block, Changes, Counts, Embedder, Found
-from search.store.server.connection import Connection, no_collection
-from search.store.server.rows import (
-    FORMAT_VERSION,
-    LABEL_FIELDS,
-    LOTS,
-    PATTERN_PREFIX,
-    RECORD_FIELDS,
-    REMOVED_PREFIX,
-    ROOT_PREFIX,
-    WITH_WORDS,
-    Row,
-    State,
-    any_path,
-    any_size,
-    description_of,
-    known_files,
-    labelled,
-    literal,
-    present_images,
-    record_of,
-    root_row,
-    row_of,
-    schema_of,
-    vectors_of,
+from search.store.protocol import (
+    Block,
+    Changes,
+    Counts,
+    Embedder,
+    Found,
+    batched,
+    told_embedder,
 )
+from search.store.server import rows
+from search.store.server.connection import Connection, no_collection
 
-_INDEXES: Mapping[str, Mapping[str, int]] = {
-    "HNSW": {"M": 16, "efConstruction": 200},
-    "IVF_SQ8": {"nlist": 1024},
-    "IVF_FLAT": {"nlist": 1024},
-    "DISKANN": {},
-    "FLAT": {},
+_INDEXES: Mapping[str, tuple[Mapping[str, int], str | None]] = {
+    "HNSW": ({"M": 16, "efConstruction": 200}, "ef"),
+    "IVF_SQ8": ({"nlist": 1024}, "nprobe"),
+    "IVF_FLAT": ({"nlist": 1024}, "nprobe"),
+    "DISKANN": ({}, "search_list"),
+    "FLAT": ({}, None),
 }
-"""Kinds of index, and how each is built. HNSW holds all vectors in memory and loses next to
-nothing; IVF_SQ8 takes a quarter of the memory; DISKANN needs fast disks beside the query nodes;
-FLAT compares every vector and loses nothing."""
-_BREADTH_NAMES = {
-    "HNSW": "ef",
-    "IVF_SQ8": "nprobe",
-    "IVF_FLAT": "nprobe",
-    "DISKANN": "search_list",
-}
-"""What Milvus calls it how widely an index is searched."""
+"""Kinds of index: how each is built, and what Milvus calls it how widely it is searched. HNSW holds
+all vectors in memory and loses next to nothing; IVF_SQ8 takes a quarter of the memory; DISKANN
+needs fast disks beside the query nodes; FLAT compares every vector and loses nothing."""
 _BREADTH = 512  # candidates that a search through the index looks at, or lists of an IVF one
 _FILTER_FACTOR = 4  # how much wider an index is searched under a filter
 _WIDEST = 32_768  # that Milvus allows
@@ -84,13 +61,13 @@ _LOADING = 600.0  # seconds
 _INDEXING = 60.0  # seconds that are waited for an index; the server goes on by itself
 _LABELLED_AT_ONCE = 1000
 _EVERY_FIELD = ["*", "vector"]
-_WITHOUT_VECTOR = [*RECORD_FIELDS, *LABEL_FIELDS]
+_WITHOUT_VECTOR = [*rows.RECORD_FIELDS, *rows.LABEL_FIELDS]
 _WITH_VECTOR = [*_WITHOUT_VECTOR, "vector"]
 _NOBODY = "state == 0"
-_READABLE = (State.PRESENT, State.ABSENT)
+_READABLE = (rows.State.PRESENT, rows.State.ABSENT)
 _AWAY: Mapping[int, int] = {
-    State.PRESENT: State.ABSENT,
-    State.UNREADABLE: State.UNREADABLE_ABSENT,
+    rows.State.PRESENT: rows.State.ABSENT,
+    rows.State.UNREADABLE: rows.State.UNREADABLE_ABSENT,
 }
 
 
@@ -125,20 +102,18 @@ class ServerStore:
 
         Several machines may do so at once.
         """
-        ask, name = self._connection, self._options.collection
-        layout = self._options
+        ask, name, layout = self._connection, self._options.collection, self._options
         if not isinstance(layout, NewStoreOptions):
             layout = NewStoreOptions()
         if not ask.read("has_collection", name):
             ask.write(
                 "create_collection",
                 name,
-                schema=schema_of(embedder, description_of(embedder, layout.index_type)),
+                schema=rows.schema_of(embedder, rows.description_of(embedder, layout.index_type)),
                 num_shards=layout.shards,
                 consistency_level="Session",
             )
-        told = ask.read("describe_collection", name)["description"]
-        _read_description(told, self._options)
+        _read_description(ask.read("describe_collection", name)["description"], self._options)
         if not ask.read("list_indexes", name):
             from pymilvus import MilvusClient
 
@@ -147,20 +122,19 @@ class ServerStore:
                 "vector",
                 index_type=layout.index_type,
                 metric_type="IP",  # of unit rows, the cosine
-                params=dict(_INDEXES[layout.index_type]),
+                params=dict(_INDEXES[layout.index_type][0]),
             )
             ask.write("create_index", name, params, timeout=60.0)
 
     def _load(self) -> None:
-        """Load the collection into the query nodes, unless it is."""
         ask, name = self._connection, self._options.collection
         if not ask.read("has_collection", name):
             raise StoreError(no_collection(self._options))
         told = ask.read("describe_collection", name)
         made = _read_description(told["description"], self._options)
-        self._embedder = Embedder(**made["embedder"])
+        self._embedder: Embedder = made["embedder"]
         self._index: str = made["index"]
-        self._has_words = made["footwork"] == WITH_WORDS
+        self._has_words = made["footwork"] == rows.WITH_WORDS
         self._is_divided = "partitions" in made
         self._wrote_deletion_last = False
         # Not the alias: of a reader that is overtaken by another model it would change the vectors.
@@ -182,27 +156,26 @@ class ServerStore:
         before what takes its place is written.
         """
         absent = self._fetch_paths(changes.absent)
-        rows = [{**row, "state": int(_AWAY.get(row["state"], row["state"]))} for row in absent]
+        written = [{**row, "state": int(_AWAY.get(row["state"], row["state"]))} for row in absent]
         known = self._fetch_paths(move.old_path for move in changes.moved)
         by_path = {real_path(row["path"]): row for row in known}
         for move in changes.moved:
             row = by_path.get(move.old_path)
             if row and row["content"] == move.record.content:  # else another was quicker
-                labels = {name: row[name] for name in LABEL_FIELDS}
-                rows.append(row_of(move.record, row["vector"]) | labels)
-        rows += (row_of(image.record, image.vector) for image in changes.embedded)
+                labels = {name: row[name] for name in rows.LABEL_FIELDS}
+                written.append(rows.row_of(move.record, row["vector"]) | labels)
+        written += (rows.row_of(image.record, image.vector) for image in changes.embedded)
         nothing = np.zeros(self.embedder.width, np.float32)
-        rows += (row_of(record, nothing) for record in changes.unreadable)
-        self._put(rows)
+        written += (rows.row_of(record, nothing) for record in changes.unreadable)
+        self._put(written)
         left = {*changes.forgotten, *(move.old_path for move in changes.moved)}
-        self._delete(sorted(left - {real_path(row["path"]) for row in rows}))
+        self._delete(sorted(left - {real_path(row["path"]) for row in written}))
 
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
         """Replace the labels of images."""
-        waiting = iter(labels)
-        while given := dict(islice(waiting, _LABELLED_AT_ONCE)):
-            rows = self._fetch_paths(given)
-            self._put(labelled(row, given[real_path(row["path"])]) for row in rows)
+        for given in map(dict, batched(labels, _LABELLED_AT_ONCE)):
+            known = self._fetch_paths(given)
+            self._put(rows.labelled(row, given[real_path(row["path"])]) for row in known)
 
     def finish(self, typical: FloatArray) -> None:  # noqa: ARG002 - Milvus builds its index untuned
         """Have segments closed and indexed; returns when all that was written can be found."""
@@ -220,8 +193,8 @@ class ServerStore:
     def counts(self, under: str | None = None) -> Counts:
         """How many files of each kind."""
         present, absent, unreadable = (
-            self._count(f"{known_files(under)} and state == {state:d}")
-            for state in (State.PRESENT, State.ABSENT, State.UNREADABLE)
+            self._count(f"{rows.known_files(under)} and state == {state:d}")
+            for state in (rows.State.PRESENT, rows.State.ABSENT, rows.State.UNREADABLE)
         )
         ask = self._connection.read
         told = ask("describe_collection", self._name)
@@ -238,52 +211,52 @@ class ServerStore:
 
     def roots(self) -> Sequence[str]:
         """Absolute folders and files that were indexed."""
-        return self._listed(ROOT_PREFIX)
+        return self._listed(rows.ROOT_PREFIX)
 
     def set_roots(self, roots: Sequence[str]) -> None:
         """Replace them."""
-        self._list(roots, ROOT_PREFIX)
+        self._list(roots, rows.ROOT_PREFIX)
 
     def exclusions(self) -> Exclusions:
         """What is left out of it."""
-        return Exclusions(self._listed(PATTERN_PREFIX), self._listed(REMOVED_PREFIX))
+        return Exclusions(self._listed(rows.PATTERN_PREFIX), self._listed(rows.REMOVED_PREFIX))
 
     def set_exclusions(self, exclusions: Exclusions) -> None:
         """Replace them; what is known of files stays as it is."""
-        self._list(exclusions.patterns, PATTERN_PREFIX)
-        self._list(exclusions.removed, REMOVED_PREFIX)
+        self._list(exclusions.patterns, rows.PATTERN_PREFIX)
+        self._list(exclusions.removed, rows.REMOVED_PREFIX)
 
     def _listed(self, prefix: str) -> tuple[str, ...]:
-        pages = self._pages(f"state == {State.ROOT:d}", ["path"])
+        pages = self._pages(f"state == {rows.State.ROOT:d}", ["path"])
         stored = [row["path"] for page in pages for row in page]
         return tuple(real_path(one[len(prefix) :]) for one in stored if one.startswith(prefix))
 
     def _list(self, values: Sequence[str], prefix: str) -> None:
-        self._put(root_row(value, self.embedder.width, prefix) for value in values)
+        self._put(rows.root_row(value, self.embedder.width, prefix) for value in values)
         self._delete(prefix + old for old in sorted({*self._listed(prefix)} - {*values}))
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
         """Everything known, images and faults, present or not, without labels, by path."""
-        for page in self._pages(known_files(under), RECORD_FIELDS):
-            yield from map(record_of, page)
+        for page in self._pages(rows.known_files(under), rows.RECORD_FIELDS):
+            yield from map(rows.record_of, page)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
         """What is known of some paths, with labels; unknown ones are left out."""
-        rows = self._fetch_paths(paths, _WITHOUT_VECTOR)
-        return {record.path: record for record in map(record_of, rows)}
+        known = self._fetch_paths(paths, _WITHOUT_VECTOR)
+        return {record.path: record for record in map(rows.record_of, known)}
 
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
         """Images, present or not, of any of these sizes in bytes, without labels."""
-        for condition in any_size(sizes):
-            for page in self._pages(condition, RECORD_FIELDS):
-                yield from map(record_of, page)
+        for condition in rows.any_size(sizes):
+            for page in self._pages(condition, rows.RECORD_FIELDS):
+                yield from map(rows.record_of, page)
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
         """Vectors of some images by path, present or not; unknown ones are left out."""
-        rows = self._fetch_paths(paths, ["path", "state", "vector"])
+        known = self._fetch_paths(paths, ["path", "state", "vector"])
         return {
             real_path(row["path"]): np.asarray(row["vector"], np.float32)
-            for row in rows
+            for row in known
             if row["state"] in _READABLE
         }
 
@@ -291,7 +264,7 @@ class ServerStore:
         """The present images nearest to each query, by cosine."""
         if not len(queries):
             return []
-        condition = present_images(where)
+        condition = rows.present_images(where)
         if where.is_empty and top_k <= _UNCOUNTED:
             answers = self._through_index(_BREADTH, queries, top_k, condition)
             if all(len(found.records) == top_k for found in answers):
@@ -307,7 +280,7 @@ class ServerStore:
     ) -> list[Found]:
         """More than enough through the index, then ordered by their very vectors."""
         limit = min(_MOST_ROWS, top_k + top_k // 2 + 16)
-        params, name = dict[str, int](), _BREADTH_NAMES.get(self._index)
+        params, (_, name) = dict[str, int](), _INDEXES[self._index]
         if name is not None:
             # An index of lists has its own breadth; any other has to look at more than it brings.
             wide = breadth if name == "nprobe" else min(_WIDEST, max(breadth, 2 * limit))
@@ -336,17 +309,14 @@ class ServerStore:
         """Every row is compared with every query; of each, no more than the best are kept."""
         fields = ["path", "vector"]
         if count > self._page_rows:
-            pages: Iterable[list[Row]] = self._pages(condition, fields)
+            pages: Iterable[list[rows.Row]] = self._pages(condition, fields)
         else:  # a little more, for what may be added meanwhile
             pages = [self._fetch(condition, fields, limit=min(_MOST_ROWS, count + 256))]
         width = self.embedder.width
-        none: tuple[list[str], FloatArray, FloatArray] = (
-            *([], np.zeros(0, np.float32)),
-            np.zeros((0, width), np.float32),
-        )
-        best = [none] * len(queries)
-        for rows in pages:
-            paths, vectors = [row["path"] for row in rows], vectors_of(rows, width)
+        nothing: FloatArray = np.zeros((0, width), np.float32)
+        best = [(list[str](), nothing[:, 0], nothing)] * len(queries)
+        for page in pages:
+            paths, vectors = [row["path"] for row in page], rows.vectors_of(page, width)
             cosines = queries @ vectors.T
             for place, (kept, values, theirs) in enumerate(best):
                 names, values = [*kept, *paths], np.concatenate([values, cosines[place]])
@@ -358,7 +328,7 @@ class ServerStore:
         answers = []
         for paths, values, vectors in best:
             there = [place for place, path in enumerate(paths) if path in known]  # not deleted
-            records = [record_of(known[paths[place]]) for place in there]
+            records = [rows.record_of(known[paths[place]]) for place in there]
             answers.append(Found(records, values[there], vectors[there]))
         return answers
 
@@ -371,38 +341,39 @@ class ServerStore:
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
         """All present images, in blocks, each once, by path."""
-        for page in self._pages(present_images(where), [*RECORD_FIELDS, "vector"]):
-            yield Block([record_of(row) for row in page], vectors_of(page, self.embedder.width))
+        for page in self._pages(rows.present_images(where), [*rows.RECORD_FIELDS, "vector"]):
+            yield Block(
+                [rows.record_of(row) for row in page], rows.vectors_of(page, self.embedder.width)
+            )
 
     def sample(self, count: int) -> FloatArray:
         """At most `count` vectors of present images, the same ones while nothing changes.
 
         Every path draws a lot once and for all; the lowest are taken.
         """
-        present = present_images(EVERYTHING)
+        present = rows.present_images(EVERYTHING)
         total = self._count(present)
         expected = count + 4 * sqrt(count) + 16  # of the lots that are looked at
         while True:
-            below = LOTS if expected >= total else int(LOTS * expected / total)
+            below = rows.LOTS if expected >= total else int(rows.LOTS * expected / total)
             condition, fields = f"{present} and lot < {below}", ["path", "lot", "vector"]
-            rows = [row for page in self._pages(condition, fields) for row in page]
-            if len(rows) >= count or below == LOTS:
+            drawn = [row for page in self._pages(condition, fields) for row in page]
+            if len(drawn) >= count or below == rows.LOTS:
                 break
             expected *= 2
-        rows.sort(key=lambda row: row["lot"])
-        return vectors_of(rows[:count], self.embedder.width)
+        drawn.sort(key=lambda row: row["lot"])
+        return rows.vectors_of(drawn[:count], self.embedder.width)
 
     def close(self) -> None:
         """Let go of the connection."""
         self._connection.close()
 
     def _count(self, condition: str) -> int:
-        """How many rows meet a condition."""
         return int(self._fetch(condition, ["count(*)"])[0]["count(*)"])
 
-    def _fetch(self, condition: str, fields: Sequence[str], **settings: Any) -> list[Row]:
+    def _fetch(self, condition: str, fields: Sequence[str], **settings: Any) -> list[rows.Row]:
         """Rows that meet a condition, in one request; with a `limit`, whichever come first."""
-        rows = self._connection.read(
+        answer = self._connection.read(
             "query",
             self._name,
             filter=condition,
@@ -410,15 +381,16 @@ class ServerStore:
             consistency_level=self._consistency,
             **settings,
         )
-        return [dict(row) for row in rows]
+        return [dict(row) for row in answer]
 
-    def _fetch_paths(self, paths: Iterable[str], fields: Sequence[str] = _EVERY_FIELD) -> list[Row]:
-        """The rows of some paths; of those that are known."""
+    def _fetch_paths(
+        self, paths: Iterable[str], fields: Sequence[str] = _EVERY_FIELD
+    ) -> list[rows.Row]:
         texts = dict.fromkeys(map(stored_text, paths))
         return [
             row
-            for some in _chunks(list(texts), self._page_rows)
-            for condition in any_path(some)
+            for some in batched(texts, self._page_rows)
+            for condition in rows.any_path(some)
             for row in self._fetch(condition, fields)
         ]
 
@@ -427,7 +399,7 @@ class ServerStore:
         """Rows with their vectors that an answer has room for."""
         return max(1, min(8192, _PAGE_NUMBERS // self.embedder.width))
 
-    def _pages(self, condition: str, fields: Sequence[str]) -> Iterator[list[Row]]:
+    def _pages(self, condition: str, fields: Sequence[str]) -> Iterator[list[rows.Row]]:
         """All rows that meet a condition, by path, a page at a time.
 
         It is what pymilvus' `QueryIterator` does, which breaks at a path with a quote in it.
@@ -436,8 +408,8 @@ class ServerStore:
         settings: dict[str, Any] = {"iterator": "True", "reduce_stop_for_best": "True"}
         last = None
         while True:
-            after = "" if last is None else f"path > {literal(last)} and "
-            rows = self._connection.read(
+            after = "" if last is None else f"path > {rows.literal(last)} and "
+            page = self._connection.read(
                 "query",
                 self._name,
                 filter=f"{after}{condition}",
@@ -445,42 +417,20 @@ class ServerStore:
                 limit=self._page_rows,
                 **settings,
             )
-            if not rows:  # a page can be short without being the last
+            if not page:  # a page can be short without being the last
                 return
             if last is None:  # the others see what the first has seen, where the server can tell
-                seen = getattr(rows, "extra", {}).get("iterator_session_ts", 0)
+                seen = getattr(page, "extra", {}).get("iterator_session_ts", 0)
                 settings["guarantee_timestamp"] = max(1, seen)
-            yield [dict(row) for row in rows]
-            last = rows[-1]["path"]
+            yield [dict(row) for row in page]
+            last = page[-1]["path"]
 
-    def _put(self, rows: Iterable[Row]) -> None:
+    def _put(self, written: Iterable[rows.Row]) -> None:
         """Write rows, each in place of the one with its path; of two of a path, the last.
 
         Milvus acknowledges what its log has, from which it recovers whatever happens to its nodes.
         """
-        self._require_undivided()
-        size = max(1, min(1000, _REQUEST_NUMBERS // self.embedder.width))
-        last = {row["path"]: row for row in rows}  # of two in one request, Milvus keeps either
-        for some in _chunks(list(last.values()), size):
-            if self._has_words:
-                some = [{"words": (), **row} for row in some]
-            self._connection.write("upsert", self._name, some)
-            self._wrote_deletion_last = False
-
-    def _delete(self, paths: Iterable[str]) -> None:
-        """Delete rows by path."""
-        for condition in any_path(map(stored_text, paths)):
-            self._delete_where(condition)
-
-    def _delete_where(self, condition: str) -> None:
-        """Delete the rows that meet a condition."""
-        self._require_undivided()
-        self._connection.write("delete", self._name, filter=condition)
-        self._wrote_deletion_last = True
-
-    def _require_undivided(self) -> None:
-        # What is written elsewhere than in its own partition stands there twice.
-        if self._is_divided:
+        if self._is_divided:  # what is written into another partition would stand there twice
             name, url = self._options.collection, self._options.store or ""
             raise StoreError(
                 f"Collection {name} at {url} is divided into partitions by Footwork before this "
@@ -488,6 +438,19 @@ class ServerStore:
                 f"anything: footwork search index --from {shell_word(f'{url}/{name}')} "
                 f"--store {shell_word(url)} --collection {name}_2"
             )
+        size = max(1, min(1000, _REQUEST_NUMBERS // self.embedder.width))
+        last = {row["path"]: row for row in written}  # of two in one request, Milvus keeps either
+        for some in batched(last.values(), size):
+            if self._has_words:
+                some = [{"words": (), **row} for row in some]
+            self._connection.write("upsert", self._name, some)
+            self._wrote_deletion_last = False
+
+    def _delete(self, paths: Iterable[str]) -> None:
+        """Delete rows by path, once `_put` has written what takes their place."""
+        for condition in rows.any_path(map(stored_text, paths)):
+            self._connection.write("delete", self._name, filter=condition)
+            self._wrote_deletion_last = True
 
     @property
     def _consistency(self) -> str:
@@ -496,12 +459,12 @@ class ServerStore:
         return "Strong" if self._wrote_deletion_last else "Session"
 
 
-def _found(rows: Sequence[Row], query: FloatArray, top_k: int) -> Found:
+def _found(hits: Sequence[rows.Row], query: FloatArray, top_k: int) -> Found:
     """The best of some rows, by their very vectors."""
-    vectors = vectors_of(rows, len(query))
+    vectors = rows.vectors_of(hits, len(query))
     cosines = vectors @ query
-    order = _best_first(cosines, [row["path"] for row in rows])[:top_k]
-    return Found([record_of(rows[place]) for place in order], cosines[order], vectors[order])
+    order = _best_first(cosines, [row["path"] for row in hits])[:top_k]
+    return Found([rows.record_of(hits[place]) for place in order], cosines[order], vectors[order])
 
 
 def _best_first(cosines: FloatArray, paths: Sequence[str]) -> list[int]:
@@ -509,22 +472,20 @@ def _best_first(cosines: FloatArray, paths: Sequence[str]) -> list[int]:
     return sorted(range(len(paths)), key=lambda place: (-cosines[place], paths[place]))
 
 
-def _chunks(rows: list[Any], size: int) -> Iterator[list[Any]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
 def _read_description(text: str, options: StoreOptions) -> dict[str, Any]:
     where = f"Collection {options.collection} at {options.store}"
+    foreign = f"{where} was not made by Footwork. Name another collection for the index."
     try:
-        made = json.loads(text)
+        made = dict(json.loads(text))
         version = made["footwork"]
     except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(foreign) from error
+    if version not in (read := (rows.WITH_WORDS, rows.FORMAT_VERSION)):
         raise StoreError(
-            f"{where} was not made by Footwork. Name another collection for the index."
-        ) from error
-    if version not in (WITH_WORDS, FORMAT_VERSION):
-        raise StoreError(
-            f"{where} has format {version}; this Footwork reads {WITH_WORDS} and {FORMAT_VERSION}. "
+            f"{where} has format {version}; this Footwork reads {read[0]} and {read[1]}. "
             "Use the Footwork that made it, or index into another collection."
         )
-    return dict(made)
+    made["embedder"] = told_embedder(made.get("embedder"))
+    if made["embedder"] is None or made.get("index") not in _INDEXES:
+        raise StoreError(foreign)
+    return made
