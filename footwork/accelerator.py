@@ -255,11 +255,7 @@ FAIL_IN_BF16 = frozenset({"deberta", "xmod"})
 
 
 def settled_precision(requested: Precision, model: nn.Module) -> Literal["bf16", "float32"]:
-    """What `auto` means for a model on this machine.
-
-    Raises:
-        ConfigError: `bf16` was asked of a model that cannot be run in it.
-    """
+    """What `auto` means for a model here; a `ConfigError` if it cannot be run in `bf16`."""
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     if model_type in FAIL_IN_BF16:
         if requested == "bf16":

@@ -142,13 +142,10 @@ def _raised_signals() -> Iterator[None]:
 def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in what the command line left open from the TOML file of `--config`.
 
-    It serves every command that has a parameter `config: Path | None = None`. Keys are the names
-    of the command's parameters, with `_` or `-`; the command line wins over the file. `arguments`
-    are filled in place.
-
-    Raises:
-        ConfigError: The file cannot be read or is not TOML.
-        cyclopts.UnknownOptionError: A key is no parameter of the command.
+    It serves every command that has a parameter `config: Path | None = None`. Keys are the names of
+    the command's parameters, with `_` or `-`; the command line wins over the file. `arguments` are
+    filled in place. What is no TOML is a `ConfigError`, a key of no parameter cyclopts'
+    UnknownOptionError.
     """
     given = [a for a in arguments if "--config" in a.names and a.tokens]
     if not given:
@@ -170,11 +167,7 @@ def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCol
 
 
 def what_exists(*, resume: bool, overwrite: bool) -> Existing:
-    """What `--resume` and `--overwrite` say is done with what stands at the output folder.
-
-    Raises:
-        ConfigError: They say both.
-    """
+    """What `--resume` and `--overwrite`, not both, say is done with what stands at the output."""
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
     return "resume" if resume else "overwrite" if overwrite else "refuse"
@@ -189,7 +182,7 @@ def tell_run(
     """Run a fine-tuning, or several, and say what came of it.
 
     Args:
-        train: Does so, and tells of its progress one text each.
+        train: Is told where texts on its progress go.
         report: Lists what was left out, and gives the exit code that says so.
         json: Print one JSON document.
 

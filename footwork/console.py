@@ -56,10 +56,7 @@ def print_json_lines(rows: Iterable[Row]) -> None:
 
 
 def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: bool = False) -> None:
-    """CSV, as the rows come; the first one's keys are the header.
-
-    `flat` makes cells of what is no cell; `raw_cells` leaves alone what a spreadsheet would run.
-    """
+    """CSV, as the rows come; the first one's keys are the header, `flat` makes cells of values."""
     from footwork.tables.cells import cell, csv_writer
 
     writer = csv_writer(sys.stdout)
@@ -117,7 +114,7 @@ class Progress:
 
         Args:
             done: How much of it.
-            total: How much there is; None where nobody knows.
+            total: None where nobody knows.
             said: What else to know.
             found: Of what is done: from before it began, so that it tells nothing of the rate.
         """

@@ -50,11 +50,7 @@ class EncoderConfig:
     given, as what is used was made, and else draft."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
+        """A `ConfigError` where a value is out of range."""
         if self.precision not in PRECISIONS:
             message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
             raise ConfigError(message)
@@ -67,14 +63,9 @@ class EncoderConfig:
             raise ConfigError(message)
 
     def decoding_as(self, made: Decode, what: str) -> Self:
-        """With the decoding that something was made with.
+        """With the decoding that something was made with, or a `ConfigError`.
 
-        Args:
-            made: That decoding.
-            what: Was made with it: begins a sentence.
-
-        Raises:
-            ConfigError: The other one is asked for.
+        `what` was made so begins a sentence.
         """
         if self.decode not in (None, made):
             raise ConfigError(
@@ -96,11 +87,7 @@ class PublishConfig(AdaptationConfig):
     asked before the training."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
+        """A `ConfigError` where a value is out of range."""
         AdaptationConfig.__post_init__(self)
         adapter = self.way.adapter
         if self.merge and adapter is not None and not adapter.merges:
@@ -166,11 +153,7 @@ class LoopConfig:
     """Of the head, the order, the dropout masks and the split."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
+        """A `ConfigError` where a value is out of range."""
         for name in ("batch_size", "gradient_accumulation_steps", "max_steps"):
             self._require(name, at_least=1)
         for name in ("num_epochs", "learning_rate", "max_grad_norm", "save_minutes"):
@@ -212,7 +195,7 @@ class LoopConfig:
         )
 
     def require_settled(self) -> None:
-        """Refuse, as a mistake of the caller's, a configuration that leaves something open.
+        """Refuse, by a ValueError, a configuration that leaves something open.
 
         Below the top nobody finds out what `auto` or None mean, each in its own way.
         """
@@ -222,11 +205,7 @@ class LoopConfig:
             raise ValueError(f"`{'`, `'.join(left)}` must be settled before the training.")
 
     def require_divisible(self, processes: int) -> None:
-        """Check that every process gets the same number of rows of a step.
-
-        Raises:
-            ConfigError: It does not.
-        """
+        """Refuse what does not give every process as many rows of a step."""
         if self.batch_size % processes:
             message = (
                 f"`batch_size` must be a multiple of the {processes} processes, "

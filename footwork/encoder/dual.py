@@ -112,12 +112,8 @@ class TwoTowers:
 def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     """A model that embeds pictures and texts in one space.
 
-    Args:
-        model_id: Hub id, local folder, preset or `tiny`.
-        revision: Branch, tag or commit on the Hub.
-
-    Raises:
-        ModelError: It cannot be reached, is of another kind, or lacks weights.
+    `model_id` is a Hub id, a local folder, a preset or `tiny`. One that cannot be reached, is of
+    another kind, or lacks weights is a `ModelError`.
     """
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
     config = load_part(AutoConfig, resolved, revision=revision)
@@ -286,11 +282,7 @@ class DualEncoder:
         revision: str | None = None,
         config: EncoderConfig = DEFAULTS,
     ) -> DualEncoder:
-        """As `load_two_towers`.
-
-        Raises:
-            ModelError: It cannot be reached, is of another kind, or lacks weights.
-        """
+        """As `load_two_towers`."""
         return cls(load_two_towers(model_id, revision), config)
 
     @cached_property
@@ -299,10 +291,9 @@ class DualEncoder:
         return f"{self._towers.version()}+{self._preprocessing.name}"
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Embed texts; what exceeds `max_text_tokens` is cut off (see `cut_texts`).
+        """Unit rows, (N, D), of N texts, each as if it were alone.
 
-        Returns:
-            Shape (N, D), unit rows. A row does not depend on the other texts.
+        What exceeds `max_text_tokens` is cut off (see `cut_texts`).
         """
         _require_several(texts)
         return self.text_tower.embed(texts) if texts else np.zeros((0, self.width), np.float32)
@@ -313,25 +304,15 @@ class DualEncoder:
         return self.text_tower.cut(texts) if texts else []
 
     def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
-        """Embed pictures, in this process alone.
-
-        Returns:
-            Shape (N, D), unit rows.
-
-        Raises:
-            ImageError: A file ends as no picture.
-        """
+        """Unit rows, (N, D), of N pictures, in this process; an `ImageError` where one is none."""
         rows = self._pictures.rows(images)
         return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
-        """Embed files, read some batches ahead; one that ends as no picture has a `fault`.
+        """Embed files, in order, read some batches ahead; one that is no picture has a `fault`.
 
         Of several processes each embeds its share and yields all files, so all of them must call
         this with the same paths and go through to the end.
-
-        Yields:
-            A file each, in the order of `paths`.
         """
         for file, row in self._pictures.files(map(PictureFile, paths)):
             if isinstance(row, ImageError):
@@ -340,11 +321,7 @@ class DualEncoder:
                 yield EncodedImage(file.path, row, None, file.note)
 
     def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
-        """As `encode_files`, of sources that decode themselves.
-
-        Yields:
-            A source each, in order, with its unit row (D,) or its fault.
-        """
+        """As `encode_files`, of sources that decode themselves: their rows (D,) or faults."""
         yield from self._pictures.files(sources)
 
 

@@ -69,11 +69,10 @@ _IMAGE_HALF = ("vision", "visual", "image")
 
 
 def export_text_tower(encoder: DualEncoder, folder: Path) -> None:
-    """Write the text half of `encoder` into an empty folder, and see that it answers as it does.
+    """Write the text half of `encoder` into an empty folder, and see that it answers alike.
 
-    Raises:
-        ModelError: Its tokenizer or its text half has no equal outside of transformers; such a
-            model is queried through torch.
+    A `ModelError` where its tokenizer or its text half has no equal outside of transformers; such a
+    model is queried through torch.
     """
     tower, tokenizer = encoder.text_tower, encoder.text_tower.tokenizer
     padding = {

@@ -68,11 +68,7 @@ class TextSettings:
 
     @classmethod
     def load(cls, folder: Path) -> TextSettings:
-        """Read `text.json`.
-
-        Raises:
-            ModelError: It is missing, damaged, or of another format.
-        """
+        """Read `text.json`; a `ModelError` where it is missing, damaged, or of another format."""
         try:
             found = read_object(folder / SETTINGS)
             if found.get("format") != FORMAT:
@@ -119,8 +115,7 @@ class OnnxTextTower:
     def load(cls, folder: Path) -> OnnxTextTower:
         """Open what `footwork.encoder.onnx_export` wrote; the weights stay in the file, mapped.
 
-        Raises:
-            ModelError: Something is missing or damaged.
+        A `ModelError` where something is missing or damaged.
         """
         settings = TextSettings.load(folder)
         sessions: list[InferenceSession | ModelError] = []
@@ -144,14 +139,7 @@ class OnnxTextTower:
         return cls(settings, tokenizer, session)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Embed texts; what exceeds `max_text_tokens` is cut off (see `cut_texts`).
-
-        Returns:
-            Shape (N, D), unit rows. A row does not depend on the other texts.
-
-        Raises:
-            ModelError: The weights are damaged.
-        """
+        """As `DualEncoder.encode_texts`; a `ModelError` where the weights are damaged."""
         encoded = self._tokenize(texts)
         embeddings = np.zeros((len(texts), self.width), np.float32)
         lengths = np.array([len(one.ids) for one in encoded], np.int64)

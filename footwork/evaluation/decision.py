@@ -121,8 +121,7 @@ class DecisionRule:
 def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
     """The rule that a folder states, in its manifest or, made elsewhere, in its config.
 
-    Raises:
-        ModelError: The manifest states what is no rule, or that of another model.
+    A manifest that states none, or that of another model, is a `ModelError`.
     """
     if not manifest:
         return _foreign_rule(config)

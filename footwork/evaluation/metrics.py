@@ -308,11 +308,7 @@ class PooledMetric:
 
     @classmethod
     def of(cls, summands: Sequence[NDArray[Any]]) -> PooledMetric:
-        """The mean of a ratio of sums.
-
-        Args:
-            summands: Of each run (N, 2), what the numerator and the denominator are sums of.
-        """
+        """The mean of ratios of sums, of each run's summands (N, 2): numerator, denominator."""
         table = np.concatenate(summands, axis=1, dtype=np.float64)
         rows = len(table)
         # The ends of an interval lie further out the more comparisons there are.

@@ -54,9 +54,6 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
     """Draw loss, validation metrics and learning rate of Trainer's `state.log_history` by step.
 
     Of the `eval_` figures those named, or the first two.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     if not metrics:
         said = dict.fromkeys(key for log in history for key in log if key.startswith("eval_"))
@@ -95,11 +92,7 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
 
 
 def plot_lines(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path, along: str) -> None:
-    """Draw named lines over 0, 1, 2, …, which `along` names, in panels one below the other.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
-    """
+    """Draw named lines over 0, 1, 2, …, which `along` names, in panels one below the other."""
     figure = _figure(8.0, 1.2 + 2.4 * len(panels))
     axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
@@ -119,9 +112,6 @@ def plot_confusion(confusion: IntArray, labels: Sequence[str], path: Path) -> No
 
     Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map. Long labels are
     shortened.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     num_classes = len(labels)
     numbered = num_classes <= _NUMBERED_CLASSES
@@ -157,13 +147,10 @@ def plot_reliability(
 ) -> None:
     """Draw accuracy against probability, before and after the temperature, and the rows of each.
 
-    Bins of few rows are drawn together with their neighbours, each with its 95 % interval; the
-    bars below are of the bins as they are.
+    Bins of few rows are drawn together with their neighbours, each with its 95 % interval; the bars
+    below are of the bins as they are.
 
     Source: the reliability diagram of Guo et al. 2017, figure 1 (arXiv:1706.04599).
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     figure = _figure(5.6, 6.4)
     top, bottom = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3.0, 1.0)})
@@ -219,14 +206,7 @@ def draw_learning(
 ) -> str:
     """Draw a validation metric by epoch: of each seed thin, their mean thick.
 
-    Args:
-        curves: By method, one a seed.
-        levels: By method that learns in no epochs: its value.
-        metric: Its name.
-        looks: By method.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
+    `curves` are by method, one a seed; `levels` are of methods that learn in no epochs.
     """
     with _page_figure(3.8) as (figure, axes):
         [axis] = axes
@@ -256,9 +236,6 @@ def draw_costs(
         bars: What is to be beaten, by name.
         words: What the cost and the metric are called.
         looks: By method.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     with _page_figure(3.4) as (figure, axes):
         [axis] = axes
@@ -290,9 +267,6 @@ def draw_rates(
         marks: By method, the rate of the recipe, a dotted line, and the one to take, a ring.
         metric: Its name.
         looks: By method.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     with _page_figure(5.4, rows=2) as (figure, axes):
         for name, points in tried.items():

@@ -288,14 +288,10 @@ def evaluate_logits(
 
 
 def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
-    """Give the values of `evaluate_logits` without intervals, for use while training.
+    """The values of `evaluate_logits` without intervals, for use while training.
 
     By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or squared
     error. What is undefined is 0: a checkpoint has to be chosen all the same.
-
-    Raises:
-        DataError: There is no row.
-        ModelError: A logit is NaN or infinite.
     """
     width = 0 if task == REGRESSION else np.shape(logits)[-1]
     logits = _checked(task, width, targets, logits)
@@ -442,9 +438,9 @@ def _reranked_interval(
     shape: tuple[int, ...],
     generator: np.random.Generator,
 ) -> dict[str, Interval]:
-    """Of a figure that needs the rows in order, with fewer resamples of many.
+    """Of a figure that needs the rows in order.
 
-    Fewer resamples make the ends rougher, and only where many rows make the interval narrow.
+    Fewer resamples of many rows make the ends rougher, and only where the interval is narrow.
     """
     rows, width = shape
     resamples = int(np.clip(_RANKED_CELLS // (rows * width), 50, RESAMPLES))

@@ -83,10 +83,8 @@ def learn_familiarity(
 def familiarity_threshold(familiarities: DoubleArray, refused: float) -> float | None:
     """What is less familiar than this is none of the classes; None where no example is known.
 
-    Args:
-        familiarities: Shape (N,), of examples left out; NaN where unknown.
-        refused: Share of inputs of the classes that may fall below. With fewer than 1 / `refused`
-            examples the threshold is the strangest of them, and refuses 1 in N + 1.
+    Of examples left out, (N,), NaN where unknown, the share `refused` may fall below. With fewer
+    than 1 / `refused` the threshold is the strangest of them, and refuses 1 in N + 1.
     """
     known = np.sort(familiarities[np.isfinite(familiarities)])
     if not len(known):

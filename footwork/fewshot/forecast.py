@@ -139,14 +139,10 @@ def try_method(
     words: DoubleArray | None,
     options: LearnOptions,
 ) -> Trial:
-    """Choose a method's settings on examples left out, and judge each without it.
+    """Choose a method's settings on N examples left out, and judge each without it.
 
-    Args:
-        name: Of the method.
-        examples: N.
-        groups: Shape (N,), as `group_copies` numbers them.
-        words: Shape (N, C), zero-shot logits; None where there are none.
-        options: Share of the words, and seed.
+    `groups`, (N,), are those of `group_copies`; `words`, (N, C), zero-shot logits, if there are
+    any.
     """
     method = METHODS[name]
     cells = examples.embeddings.size * examples.num_classes

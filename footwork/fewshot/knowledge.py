@@ -131,8 +131,7 @@ def save_knowledge(folder: Path, knowledge: Knowledge) -> None:
 def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
     """What `save_knowledge` wrote, and `knowledge_manifest` gave as `parts`.
 
-    Raises:
-        ModelError: Something is missing or damaged.
+    Where something is missing or damaged, a `ModelError`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -39,7 +39,7 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
         ConfigError: What stands at `target`, before the block or after it, may not be replaced.
     """
     require_free(target, overwrite)
-    with _staged(target) as staging:
+    with renewed_folder(target) as staging:
         yield staging
         if (staging / MANIFEST).is_file():
             names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*"))
@@ -52,12 +52,6 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
 @contextmanager
 def renewed_folder(target: Path) -> Iterator[Path]:
     """As `published_folder`, of a folder within Footwork's own: what stood there is replaced."""
-    with _staged(target) as staging:
-        yield staging
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
     target = followed(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -182,11 +176,7 @@ def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def plain_name(name: Any, where: Path) -> str:
-    """A name that the file `where` gives of a file in its own folder.
-
-    Raises:
-        ModelError: It leads elsewhere, or is no name.
-    """
+    """A name that the file `where` gives of a file in its own folder, or a `ModelError`."""
     if isinstance(name, str) and name not in ("", ".", "..") and not set("/\\\0") & set(name):
         return name
     raise ModelError(
@@ -216,10 +206,7 @@ def published_file(target: Path) -> Iterator[Path]:
     """Give a temporary sibling to write; flushed, it becomes `target` if the block succeeds.
 
     Its name is drawn at random and nothing stands there, nor a link. Permissions of a file that is
-    replaced stay.
-
-    Raises:
-        OSError: It cannot be written; what stood at `target` still does.
+    replaced stay. An `OSError` leaves what stood at `target`.
     """
     target = followed(target)
     handle, name = tempfile.mkstemp(prefix=f".{_short(target.name)}.", dir=target.parent)
@@ -245,11 +232,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, longest: int | None = LONGEST) -> Any:
-    """What `path` holds, of at most `longest` bytes; None for what we wrote ourselves.
-
-    Raises:
-        ModelError: It is missing, longer, or no JSON.
-    """
+    """The JSON of a file of at most `longest` bytes (None for our own), or a `ModelError`."""
     try:
         return read_document(path, longest)
     except (OSError, ValueError) as error:

@@ -70,12 +70,7 @@ def require_writable(
 
 
 def require_page(path: Path | None) -> None:
-    """`require_writable`, of a page.
-
-    Raises:
-        ConfigError: It does not end as a page, or would replace a file that is the user's own.
-        DataError: It cannot be written.
-    """
+    """`require_writable`, of a file that ends as a page; else a `ConfigError`."""
     require_writable(path, _is_own_page)
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(
@@ -113,11 +108,7 @@ def _is_within(path: Path, read: Path) -> bool:
 
 
 def require_makeable(folder: Path | None) -> None:
-    """See that a folder can be written into, or be made, if one is named.
-
-    Raises:
-        DataError: It cannot.
-    """
+    """See that a folder can be written into, or made, if one is named, or a `DataError`."""
     if folder is None:
         return
     _require_outside(folder)

@@ -63,11 +63,7 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
 
 
 def take_back(placed: Path, source: Path, how: How) -> None:
-    """Undo a `place_file` that has only just been done.
-
-    Raises:
-        OSError: It cannot be done; the file stands in one of the two places.
-    """
+    """Undo a `place_file` just done; after an `OSError` the file is in one of the two places."""
     if how == "move":
         place_file(placed, source, "move")
     elif not placed.samefile(source):
@@ -85,11 +81,7 @@ def is_part_name(name: str) -> bool:
 
 
 def are_identical(one: Path, other: Path) -> bool:
-    """Whether two files hold the same bytes.
-
-    Raises:
-        OSError: One cannot be read.
-    """
+    """Whether two files hold the same bytes."""
     with open_plain(one) as left, open_plain(other) as right:
         if os.fstat(left.fileno()).st_size != os.fstat(right.fileno()).st_size:
             return False

@@ -26,13 +26,9 @@ _MOSTLY = 0.9
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Convert a loaded picture; what is transparent shows white, behind a white drawing black.
+    """A loaded picture in RGB; what is transparent shows white, behind a white drawing black.
 
-    Returns:
-        A new picture in RGB that knows no more of its file.
-
-    Raises:
-        ValueError: Pillow cannot convert the mode.
+    It knows no more of its file. A mode that Pillow cannot convert raises ValueError.
     """
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith("I") or picture.mode == "F":

@@ -110,20 +110,12 @@ def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
 
 
 def require_image(path: Path) -> None:
-    """See that a file decodes as a picture, at the smallest fraction that it allows.
-
-    Raises:
-        ImageError: It does not.
-    """
+    """See that a file decodes as a picture, at the smallest fraction that it allows."""
     decode_image(path, 1)
 
 
 def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
-    """As `decode_image`, and tell what the file says of the picture, in one pass.
-
-    Raises:
-        ImageError: It ends as no picture, for whatever reason.
-    """
+    """As `decode_image`, and tell what the file says of the picture, in one pass."""
     if side is not None and side < 1:
         raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
     try:
@@ -156,12 +148,7 @@ def reason_of(error: Exception) -> str:
 
 
 def read_source(source: Path | bytes) -> IO[bytes]:
-    """A stream of what is to be decoded.
-
-    Raises:
-        RefusedImage: It is empty, or no regular file.
-        OSError: It cannot be opened.
-    """
+    """A stream of what is to be decoded; a `RefusedImage` if it is empty, or no regular file."""
     if isinstance(source, bytes):
         if not source:
             raise RefusedImage("it is empty")
@@ -181,9 +168,8 @@ def read_source(source: Path | bytes) -> IO[bytes]:
 def open_picture(stream: IO[bytes]) -> ImageFile:
     """Read the header of a picture from a stream that stays open until it is loaded.
 
-    Raises:
-        RefusedImage: It needs a package that is not installed, or would run another program.
-        Exception: Whatever Pillow raises.
+    A `RefusedImage` needs a package that is not installed, or would run another program; beside it
+    Pillow raises whatever it does.
     """
     _set_up_pillow()
     head = stream.read(_HEAD_BYTES)
@@ -330,9 +316,8 @@ def _mended(
 def _ended(content: bytes, pixels: int = 0) -> bytes:
     """A file that does not end too early.
 
-    Args:
-        content: What there is of it.
-        pixels: Of the picture, to be ended in another way, with enough for `MOST_LOST` of them.
+    With `pixels`, those of the picture, it ends in another way, with enough for `MOST_LOST` of
+    them.
     """
     if not content.startswith(_JPEG):
         return content + (b"\xff" if pixels else b"\0") * (int(len(content) * 2 * MOST_LOST) + 64)

@@ -240,10 +240,7 @@ def unread_notes(unread: Counter[str]) -> Iterator[str]:
 def listed_paths(content: bytes) -> Iterator[str]:
     r"""The paths in a list of one a line, or each ended by NUL, as `find -print0` does.
 
-    Blank lines are none; spaces belong to a name, as what ends a line does before NUL.
-
-    Args:
-        content: Of the list; \r before \n does not belong to a name.
+    Blank lines are none; spaces belong to a name, as what ends a line (\n or \r\n) does before NUL.
     """
     if b"\0" in content:
         yield from filter(None, os.fsdecode(content).split("\0"))

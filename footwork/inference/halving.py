@@ -21,11 +21,9 @@ SMALLEST_SHARE = 4
 
 
 class ElasticBatch:
-    """Runs a model over some rows at once, over fewer where memory does not suffice.
+    """Runs a model over `size` rows at once, over fewer where memory does not suffice.
 
-    Args:
-        size: Rows a batch; goes down, never up.
-        kind: What a row is, for the message.
+    The size goes down, never up. `kind` is what a row is, for the message.
     """
 
     def __init__(self, size: int, kind: str) -> None:
@@ -96,11 +94,7 @@ def shares(items: Iterable[Item], workers: int, size: Callable[[], int]) -> Iter
 
 
 def unit_rows(features: torch.Tensor) -> FloatArray:
-    """Features (B, D) of any dtype, normalised, in float32.
-
-    Raises:
-        ModelError: They are no vectors, or some are no finite numbers.
-    """
+    """Features (B, D) of any dtype, normalised, in float32; a `ModelError` where they are none."""
     if features.ndim != 2:
         raise ModelError(
             f"The model gives {tuple(features.shape)} where one vector a row is wanted. Take "

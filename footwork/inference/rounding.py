@@ -86,9 +86,7 @@ def published_error(manifest: Mapping[str, Any], rule: DecisionRule) -> Rounding
     """What a folder says of the error of its model; None where it was not measured.
 
     It is kept in log odds, logits over the temperature: that may have moved into the weights since.
-
-    Raises:
-        ModelError: The manifest states no such thing, or that of another model.
+    What states no such thing, or that of another model, is a `ModelError`.
     """
     match manifest.get("rounding"):
         case None:

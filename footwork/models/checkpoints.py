@@ -89,11 +89,7 @@ MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The model's own fast tokenizer, with a padding token.
-
-    Raises:
-        ModelError: It cannot be reached or read.
-    """
+    """The model's own fast tokenizer, with a padding token, or a `ModelError`."""
     tokenizer = load_part(AutoTokenizer, model_id, revision=revision)
     if not tokenizer.is_fast:
         raise ModelError(
@@ -126,21 +122,13 @@ def load_classifier(
 
 
 def load_shape(model_id: str, revision: str | None = None) -> PreTrainedModel:
-    """A classifier without weights, on the meta device: its sizes and names alone.
-
-    Raises:
-        ModelError: Its configuration cannot be reached, or is of another kind of model.
-    """
+    """A classifier without weights, on the meta device: its sizes and names alone."""
     config = load_part(AutoConfig, model_id, revision=revision)
     return shape_of(AutoModelForSequenceClassification, config, model_id)
 
 
 def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
-    """What `auto_class` makes of a configuration, on the meta device.
-
-    Raises:
-        ModelError: It makes nothing of this kind of model.
-    """
+    """What `auto_class` makes of a configuration, on the meta device, or a `ModelError`."""
     try:
         with torch.device("meta"):
             return auto_class.from_config(config, trust_remote_code=False)
@@ -156,8 +144,7 @@ def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
 def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A trained classifier, adapter or plain, ready to answer.
 
-    Raises:
-        ModelError: The folder holds no classifier, or its base cannot be reached.
+    A folder that holds none, or whose base cannot be reached, is a `ModelError`.
     """
     folder = Path(folder)
     name = repository_of(folder) or folder
@@ -189,9 +176,6 @@ def load_to_train(
 
     Returns:
         The model, and what transformers reports of its weights.
-
-    Raises:
-        ModelError: It cannot be reached, or lacks weights of the encoder.
     """
     options = {
         "config": config,
@@ -230,11 +214,7 @@ def _load_whole(
 
 
 def load_complete(folder: Path, auto_class: Any) -> Any:
-    """A model in float32, all of whose weights are in `folder`.
-
-    Raises:
-        ModelError: Some are not.
-    """
+    """A model in float32, all of whose weights are in `folder`, or a `ModelError`."""
     model, report = load_part(
         auto_class,
         str(folder),
@@ -271,8 +251,7 @@ def model_commit(model_id: str, revision: str | None = None) -> str | None:
 def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEXT_PRESETS) -> Any:
     """An adapter over its base, from a folder that holds it and the classifier's configuration.
 
-    Raises:
-        ModelError: The base cannot be reached, or does not fit.
+    A base that cannot be reached, or does not fit, is a `ModelError`.
     """
     found = adapter_in(folder)
     assert found is not None
@@ -363,9 +342,6 @@ def require_weights(
         report: What transformers says of the loading.
         model_id: As the user names it.
         new: Modules that may be new.
-
-    Raises:
-        ModelError: A weight is missing, or has another shape than the configuration says.
     """
 
     def is_pretrained(key: str) -> bool:

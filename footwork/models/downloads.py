@@ -66,11 +66,7 @@ class Patience:
 
 
 def ask_hub(what: str, ask: Callable[[], Answer], *, patient: bool = True) -> Answer:
-    """What the Hub answers to a request for `what`, sent again where it fails, if `patient`.
-
-    Raises:
-        HTTPError: It refuses, cannot be reached, or fails again and again.
-    """
+    """What the Hub answers to a request for `what`, sent again where it fails, if `patient`."""
     patience = Patience(what)
     while True:
         try:

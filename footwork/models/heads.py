@@ -91,8 +91,7 @@ def settle_head(
 def output_layer_name(model: PreTrainedModel) -> str:
     """The linear layer, with a bias, that has one row a label; of a method's copies that trains.
 
-    Raises:
-        ModelError: There is none, or there are several.
+    Where there is none, or several, a `ModelError`.
     """
     from torch import nn
 

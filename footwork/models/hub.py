@@ -81,9 +81,7 @@ IMAGE_PRESETS = {
 def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
     """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
 
-    Raises:
-        ConfigError: It can be neither.
-        ModelError: The folder holds no model.
+    What can be neither is a `ConfigError`, a folder without a model a `ModelError`.
     """
     if model_id in presets:
         return presets[model_id]
@@ -113,11 +111,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def model_folder(model_id: str, revision: str | None = None, parts: Parts = "weights") -> Path:
-    """Where a model of texts lies, downloaded first if it is the Hub's and not yet here.
-
-    Raises:
-        ConfigError, ModelError: As `resolve_model_id` and `fetch_model`.
-    """
+    """Where a model of texts lies, downloaded first if it is the Hub's and not yet here."""
     resolved = resolve_model_id(model_id)
     folder = Path(resolved)
     return folder if folder.is_dir() else fetch_model(resolved, revision, parts=parts)
@@ -215,9 +209,8 @@ def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | No
 def weight_files(folder: Path, names: Iterable[str]) -> list[str]:
     """The files of a model's weights, all of one format: the first of which `names` has all.
 
-    Args:
-        folder: Holds the configuration, and the indexes of weights in several files.
-        names: Of the files that are there, or on the Hub.
+    `folder` holds the configuration, and the indexes of weights in several files; `names` are of
+    the files that are there, or on the Hub.
     """
     names = set(names)
     stated = _json_of(folder / "config.json").get("transformers_weights")
@@ -425,11 +418,7 @@ def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:
 
 
 def require_address() -> None:
-    """Refuse an address of the Hub that is none.
-
-    Raises:
-        ConfigError: It does not begin with https:// or http://.
-    """
+    """Refuse, by a `ConfigError`, an address of the Hub that is none."""
     if not constants.ENDPOINT.startswith(("https://", "http://")):
         raise ConfigError(
             f"HF_ENDPOINT must be an address that begins with https:// or http://, got "

@@ -42,11 +42,8 @@ def load_image_classifier(
 ) -> tuple[PreTrainedModel, HeadOrigin]:
     """As `load_classifier`, of an encoder of pictures.
 
-    `features_from` keeps so many layers (of a convolutional network: stages) from below.
-
-    Raises:
-        ConfigError: The model has fewer layers.
-        ModelError: The checkpoint cannot be reached, is of another kind, or lacks weights.
+    `features_from` keeps so many layers (of a convolutional network: stages) from below; more than
+    there are is a `ConfigError`.
     """
     former, config, resolved = _configs(model_id, revision, features_from)
     cut = config.to_dict() != former.to_dict()
@@ -63,22 +60,13 @@ def load_image_classifier(
 def load_image_shape(
     model_id: str, revision: str | None = None, features_from: int | None = None
 ) -> PreTrainedModel:
-    """As `load_image_classifier`, without weights, on the meta device.
-
-    Raises:
-        ConfigError: The model has fewer layers.
-        ModelError: Its configuration cannot be reached, or is of another kind of model.
-    """
+    """As `load_image_classifier`, without weights, on the meta device."""
     _, config, _ = _configs(model_id, revision, features_from)
     return shape_of(AutoModelForImageClassification, config, model_id)
 
 
 def load_image_processor(model_id: str, revision: str | None = None) -> Any:
-    """The model's own image processor, on Pillow.
-
-    Raises:
-        ModelError: It cannot be reached or read.
-    """
+    """The model's own image processor, on Pillow, or a `ModelError`."""
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
     return load_part(AutoImageProcessor, resolved, revision=revision, backend="pil")
 
@@ -96,11 +84,7 @@ def _configs(
 
 
 def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
-    """A fine-tuned image classifier, adapter or plain, ready to answer.
-
-    Raises:
-        ModelError: The folder holds none, or its base cannot be reached.
-    """
+    """As `load_trained`, of pictures."""
     if adapter_in(folder):
         adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
         return adapted.eval()

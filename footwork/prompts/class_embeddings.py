@@ -240,8 +240,7 @@ def embed_labels(
 ) -> EmbeddedLabels:
     """Embed labels, as they read in a sentence, and reference prompts in the same templates.
 
-    Raises:
-        ConfigError: Prompts are those of a class that is not there.
+    Prompts of a class that is not there are a `ConfigError`.
     """
     prompts.require_known(class_names)
     cache = EmbeddingCache()

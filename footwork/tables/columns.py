@@ -111,8 +111,7 @@ def joined_names(names: Sequence[str]) -> str:
 def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
     """The column of this name, in any case; `2` is the second where no column is called so.
 
-    Raises:
-        DataError: There is none; the message lists those there are.
+    Where there is none, a `DataError` lists those there are.
     """
     if found := find_name(columns, name):
         return found

@@ -159,8 +159,7 @@ def check_dialect(lines: Iterable[str], dialect: Dialect) -> DialectCheck:
 def choose_dialect(checks: Iterable[DialectCheck]) -> DialectCheck:
     """The first without faults; else the first, unless another has ten times fewer.
 
-    Args:
-        checks: The preferred one first; later ones are made only if they are needed.
+    The preferred one comes first; later ones are made only if they are needed.
     """
     checks = iter(checks)
     first = best = next(checks)

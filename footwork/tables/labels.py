@@ -68,11 +68,7 @@ class LabelKind:
 
 
 def resolve_task(task: str) -> Task:
-    """A task by its full name or by `single`, `multi`, `regression`.
-
-    Raises:
-        ConfigError: Another name.
-    """
+    """A task by its full name or by `single`, `multi`, `regression`, or a `ConfigError`."""
     for known in TASKS:
         if task == known or _SHORT_NAMES.get(task) == known:
             return known
@@ -262,10 +258,7 @@ def infer_kind(
     """Tell the task from the labels of a training split, unless it is stated.
 
     A `separator` means several labels a cell; `names` are those of the classes by their places in
-    vectors of 0 and 1.
-
-    Raises:
-        DataError: The labels can be read in several ways.
+    vectors of 0 and 1. Labels that can be read in several ways are a `DataError`.
     """
     stated = resolve_task(task) if task else None
     texts = [cell for cell in cells if isinstance(cell, str)]
@@ -442,10 +435,8 @@ def kind_for_model(
     """How cells are read for a model whose labels are known.
 
     Where no separator is stated, it is the one that leaves the fewest unknown labels; `names` are
-    those of the classes by their places in vectors of 0 and 1, as stated.
-
-    Raises:
-        DataError: The labels are vectors, but not of the model's classes.
+    those of the classes by their places in vectors of 0 and 1, as stated. Vectors of other classes
+    than the model's are a `DataError`.
     """
     if task == REGRESSION:
         texts = [cell for cell in cells if isinstance(cell, str)]

@@ -88,10 +88,6 @@ def require_table(
         columns: All that the command writes; a table of its own has the first three.
         inputs: What is read meanwhile.
         prefix: With which names of further columns begin.
-
-    Raises:
-        ConfigError: It has another ending, or would replace an input, or another table.
-        DataError: It cannot be written.
     """
     if path is not None:
         _require_known_ending(path)

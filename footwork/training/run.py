@@ -102,15 +102,12 @@ class TrainingOutcome:
 
 
 def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None] = ()) -> RunPlace:
-    """Find out whether a run of `out` may begin; writes nothing.
+    """Find out whether a run of `out` may begin, or raise a `ConfigError`; writes nothing.
 
     Args:
         out: What the run will publish.
         existing: What to do where `out` or an unfinished run of it exists.
         inputs: What it reads: data, and a model in a local folder.
-
-    Raises:
-        ConfigError: Something is in the way, or there is nothing to resume.
     """
     out = followed(out)
     run = out.with_name(f"{out.name}.training")
@@ -146,14 +143,8 @@ def begin_run(
 ) -> Path | None:
     """Make the run folder, or take it up again: at the checkpoint to go on from, if there is one.
 
-    Args:
-        place: The run's.
-        settings: All that determines the run: the resolved configuration, the data's hash.
-        existing: What to do with what stands there.
-        notify: Takes what the user should know, one line each.
-
-    Raises:
-        ConfigError: The run to resume was started with other settings.
+    `settings` are all that determines the run: the resolved configuration, the data's hash. A run
+    to resume that was started with others is a `ConfigError`.
     """
     run = place.run
     if is_main_process():
@@ -185,11 +176,7 @@ def begin_run(
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Within the block no other command trains into `run`.
-
-    Raises:
-        ConfigError: Another one is at it.
-    """
+    """Within the block no other command trains into `run`, or a `ConfigError` says who does."""
     if not is_main_process():
         yield
         return
@@ -232,14 +219,8 @@ def resumable(run: Path, kept: Callable[[Path], str | None] = kept_of) -> Iterat
     A run that was begun in the block and refused before anything was trained leaves no folder: it
     would stand in the way of the command that the refusal recommends.
 
-    The loop within the block keeps the first signal for itself, to save its state.
-
-    Args:
-        run: The folder of the run.
-        kept: Says what stands there, as `kept_of`.
-
-    Raises:
-        Interrupted: SIGINT or SIGTERM came.
+    The loop within the block keeps the first signal for itself, to save its state. `kept` says what
+    stands there, as `kept_of`. SIGINT and SIGTERM become `Interrupted`.
     """
     caught: list[signal.Signals] = []
     begun_before = (run / SETTINGS).exists()
@@ -303,8 +284,7 @@ def save_training_state(
 ) -> Path:
     """Write `checkpoint-<step>` below `run`, complete or not at all.
 
-    Raises:
-        TrainingError: The disk is full or read-only; earlier checkpoints stand.
+    On a full or read-only disk a `TrainingError`; earlier checkpoints stand.
     """
     target = run / f"checkpoint-{state.global_step}"
     optimizer_state = optimizer.state_dict()
@@ -353,11 +333,7 @@ def load_training_state(checkpoint: Path, optimizer: Any, scheduler: Any) -> Non
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Put the trainable weights of `model` where they stood.
-
-    Raises:
-        TrainingError: They are those of another model.
-    """
+    """Put the trainable weights of `model` where they stood, unless they are another model's."""
     weights = load_file(checkpoint / WEIGHTS)
     expected = trainable_weights(model)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
@@ -385,11 +361,7 @@ def trainable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def require_room(run: Path, model: nn.Module) -> None:
-    """Check that two checkpoints fit on the disk, before the first step and not after the night.
-
-    Raises:
-        TrainingError: They do not.
-    """
+    """Check that two checkpoints fit on the disk, before the first step and not after the night."""
     weights = sum(t.numel() * t.element_size() for t in trainable_weights(model).values())
     needed = 2 * 3 * weights  # the weights and AdamW's two moments
     free = shutil.disk_usage(run).free

@@ -34,12 +34,9 @@ _SHARE = 0.5
 def frozen_trunk(
     job: TrainingJob, run: Path, precision: str
 ) -> Iterator[tuple[TrainingJob, str | None]]:
-    """Within the block the layers below the lowest that trains answer from a file.
+    """Within the block the layers below the lowest that trains answer from a file in `run`.
 
-    Args:
-        job: Its rows are the same in every epoch.
-        run: Folder in which the file stands meanwhile.
-        precision: That it trains in, settled.
+    The rows of the job are the same in every epoch; `precision`, settled, is that it trains in.
 
     Yields:
         The job with batches that bring along what the trunk says of their rows, and a sentence on
