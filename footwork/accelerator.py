@@ -25,7 +25,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from torch import nn
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, require_one_of
 from footwork.options import PRECISIONS, Precision
 
 _PROBE_SECONDS = 0.2
@@ -181,10 +181,7 @@ def quickest_threads(step: Callable[[], object]) -> dict[int, float]:
 
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     """The dtype of matrix products: `auto` takes bf16 where the hardware has it."""
-    if requested not in PRECISIONS:
-        raise ConfigError(
-            f"`mixed_precision` must be one of {', '.join(PRECISIONS)}, got {requested!r}."
-        )
+    require_one_of("mixed_precision", requested, PRECISIONS)
     bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
     return torch.bfloat16 if bf16 else torch.float32
 

@@ -25,7 +25,7 @@ from torch import nn
 
 from footwork.accelerator import compute_device
 from footwork.arrays import FloatArray, IntArray
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ModelError, require_at_least, require_one_of
 from footwork.inference.halving import run_in_parts
 from footwork.inference.rounding import Closeness, FrozenClassifier, RoundingError
 from footwork.inference.tokens import TokenizedTexts
@@ -56,13 +56,9 @@ class InferenceConfig:
     """Characters read together at most, however few rows that makes."""
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
-            raise ConfigError(message)
-        for name in ("batch_tokens", "workers", "look_ahead", "look_ahead_characters"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
+        require_one_of("precision", self.precision, PRECISIONS)
+        least_one = ("batch_tokens", "workers", "look_ahead", "look_ahead_characters")
+        require_at_least(1, self, *least_one)
 
 
 class SequenceModel:

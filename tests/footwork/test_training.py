@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from footwork import accelerator
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.methods.adaptation import Adaptation
 from footwork.options import LoopConfig
@@ -208,8 +209,8 @@ def test_threads_are_measured_and_the_steps_that_were_timed_leave_no_trace(
         return {2: 0.5, 1: 0.25}
 
     notes: list[str] = []
-    monkeypatch.setattr(loop, "threads_are_given", lambda: False)
-    monkeypatch.setattr(loop, "quickest_threads", measure)
+    monkeypatch.setattr(accelerator, "threads_are_given", lambda: False)
+    monkeypatch.setattr(accelerator, "quickest_threads", measure)
     model, outcome = train_toy(tmp_path, notes=notes)
     said = "1 thread in place of 2: a step takes 0.25 s, with 2 0.5 s. OMP_NUM_THREADS decides"
     assert any(said in note for note in notes)
@@ -231,7 +232,7 @@ def test_a_resumed_run_has_the_threads_that_it_began_with_unless_the_user_has_ch
     assert outcome.threads == 2
     assert any("began with 1 thread and goes on with 2" in note for note in notes)
     assert_equal_weights(chosen, undisturbed[0], tolerance=1e-3)
-    monkeypatch.setattr(loop, "threads_are_given", lambda: False)
+    monkeypatch.setattr(accelerator, "threads_are_given", lambda: False)
     resumed, outcome = train_toy(tmp_path, resume=newest_checkpoint(tmp_path))
     assert outcome.threads == 1
     assert_equal_weights(resumed, undisturbed[0])
