@@ -41,7 +41,7 @@ from footwork.errors import ImageError, ModelError
 from footwork.files.plain_files import content_hash
 from footwork.inference.frozen import cast_linear_weights, steady_linears
 from footwork.inference.halving import ElasticBatch, unit_rows
-from footwork.inference.tokens import of_one_length
+from footwork.inference.tokens import of_one_length, require_several
 from footwork.models.checkpoints import (
     load_part,
     model_commit,
@@ -120,8 +120,9 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     model_class: Any = MODEL_MAPPING.get(type(config), None)
     name = getattr(model_class, "__name__", "model without weights of its own")
     if not all(hasattr(model_class, method) for method in _TOWERS):
-        message = f"{model_id} is a {name}, which does not embed both images and texts. {SUPPORTED}"
-        raise ModelError(message)
+        raise ModelError(
+            f"{model_id} is a {name}, which does not embed both images and texts. {SUPPORTED}"
+        )
     if "decoder_input_ids" in inspect.signature(model_class.get_text_features).parameters:
         raise ModelError(f"{model_id} is a {name}, which writes texts. {SUPPORTED}")
     # All parts come from one commit, whatever is pushed meanwhile.
@@ -295,12 +296,12 @@ class DualEncoder:
 
         What exceeds `max_text_tokens` is cut off (see `cut_texts`).
         """
-        _require_several(texts)
+        require_several(texts)
         return self.text_tower.embed(texts) if texts else np.zeros((0, self.width), np.float32)
 
     def cut_texts(self, texts: Sequence[str]) -> list[int]:
         """Which of `texts` exceed `max_text_tokens`, so that their end is not read."""
-        _require_several(texts)
+        require_several(texts)
         return self.text_tower.cut(texts) if texts else []
 
     def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
@@ -323,8 +324,3 @@ class DualEncoder:
     def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
         """As `encode_files`, of sources that decode themselves: their rows (D,) or faults."""
         yield from self._pictures.files(sources)
-
-
-def _require_several(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise TypeError(f"`texts` must be several, got the string {texts!r}.")

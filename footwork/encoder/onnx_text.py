@@ -21,7 +21,7 @@ import numpy as np
 from footwork.arrays import FloatArray
 from footwork.errors import ModelError
 from footwork.files.plain_files import open_plain, read_object
-from footwork.inference.tokens import of_one_length
+from footwork.inference.tokens import of_one_length, require_several
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -152,8 +152,7 @@ class OnnxTextTower:
         return [row for row, one in enumerate(self._tokenize(texts)) if one.overflowing]
 
     def _tokenize(self, texts: Sequence[str]) -> list[Encoding]:
-        if isinstance(texts, str):
-            raise TypeError(f"`texts` must be several, got the string {texts!r}.")
+        require_several(texts)
         lowers = self._settings.lowers
         try:
             return self._tokenizer.encode_batch([t.lower() if lowers else t for t in texts])

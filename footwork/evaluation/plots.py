@@ -64,43 +64,42 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
         "validation": [f"eval_{name}" for name in metrics],
         "learning rate": ["learning_rate"],
     }
-    drawn: dict[str, list[str]] = {
-        title: logged
-        for title, keys in panels.items()
-        if (logged := [key for key in keys if _series(history, key)[0]])
+    logged = {
+        title: [key for key in keys if _series(history, key)[0]] for title, keys in panels.items()
     }
-    heights = [0.5 if title == "learning rate" else 1.0 for title in drawn] or [1.0]
-    figure = _figure(8.0, 1.2 + 2.4 * sum(heights))
-    grid = figure.subplots(
-        max(1, len(drawn)), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
-    axes = list(grid[:, 0])
-    for axis, (title, keys) in zip(axes, drawn.items(), strict=False):
-        _tidy(axis)
-        axis.set_ylabel(title)
-        for key, colour in zip(keys, (_FIRST, _SECOND), strict=False):
-            _draw_series(axis, history, key, colour)
-        if title == "learning rate":
-            axis.set_ylim(bottom=0.0)
-            axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-        if len(keys) > 1 or title == "validation":
-            axis.legend(frameon=False, loc="best")
-    axes[-1].set_xlabel("step")
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
-    figure.align_ylabels(axes)
-    _save(figure, path)
+    drawn = {title: keys for title, keys in logged.items() if keys} or {"": []}
+    heights = [0.5 if title == "learning rate" else 1.0 for title in drawn]
+    with _panels(path, heights, "step") as axes:
+        for axis, (title, keys) in zip(axes, drawn.items(), strict=True):
+            axis.set_ylabel(title)
+            for key, colour in zip(keys, (_FIRST, _SECOND), strict=False):
+                _draw_series(axis, history, key, colour)
+            if title == "learning rate":
+                axis.set_ylim(bottom=0.0)
+                axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+            if len(keys) > 1 or title == "validation":
+                axis.legend(frameon=False, loc="best")
 
 
 def plot_lines(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path, along: str) -> None:
     """Draw named lines over 0, 1, 2, …, which `along` names, in panels one below the other."""
-    figure = _figure(8.0, 1.2 + 2.4 * len(panels))
-    axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+    with _panels(path, [1.0] * len(panels), along) as axes:
+        for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+            axis.set_ylabel(title)
+            for (name, values), colour in zip(lines.items(), (_FIRST, _SECOND), strict=True):
+                axis.plot(values, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
+            axis.legend(frameon=False, loc="best")
+
+
+@contextmanager
+def _panels(path: Path, heights: Sequence[float], along: str) -> Iterator[list[Axes]]:
+    """Axes one below the other over a common x, which `along` names, into a file in the end."""
+    figure = _figure(8.0, 1.2 + 2.4 * sum(heights))
+    shape: Any = {"sharex": True, "squeeze": False, "gridspec_kw": {"height_ratios": heights}}
+    axes = list(figure.subplots(len(heights), **shape)[:, 0])
+    for axis in axes:
         _tidy(axis)
-        axis.set_ylabel(title)
-        for (name, values), colour in zip(lines.items(), (_FIRST, _SECOND), strict=True):
-            axis.plot(values, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
-        axis.legend(frameon=False, loc="best")
+    yield axes
     axes[-1].set_xlabel(along)
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels(axes)

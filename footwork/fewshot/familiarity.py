@@ -29,6 +29,7 @@ import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.fewshot.examples import Examples, Folds
+from footwork.fewshot.heads import products
 from footwork.prompts.class_embeddings import unit_rows
 
 _SMALLEST_SPREAD = 1e-6
@@ -101,7 +102,7 @@ def _leaning(embeddings: RealArray, middle: FloatArray, directions: FloatArray) 
     """Highest cosine with a direction, seen from the middle, (N,)."""
     away = embeddings.astype(np.float64) - middle
     lengths = np.maximum(np.linalg.norm(away, axis=1), _SMALLEST_SPREAD)
-    cosines: DoubleArray = (away @ directions.T.astype(np.float64)).max(axis=1) / lengths
+    cosines: DoubleArray = products(away, directions).max(axis=1) / lengths
     return cosines
 
 

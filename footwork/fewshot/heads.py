@@ -15,6 +15,12 @@ from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.errors import ModelError
 
 
+def products(embeddings: RealArray, rows: FloatArray) -> DoubleArray:
+    """Inner products of (N, D) with (R, D), in float64: (N, R)."""
+    result: DoubleArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class LinearHead:
     """A weight vector and a bias a class."""
@@ -26,7 +32,7 @@ class LinearHead:
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Inner products with the weights, plus the bias, (N, C)."""
-        return embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
+        return products(embeddings, self.weights) + self.bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ class CacheHead:
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Votes a class, (N, C)."""
-        cosines = embeddings.astype(np.float64) @ self.keys.T.astype(np.float64)
-        return np.exp(self.sharpness * (cosines - 1.0)) @ self.values.astype(np.float64)
+        votes = np.exp(self.sharpness * (products(embeddings, self.keys) - 1.0))
+        return votes @ self.values.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,10 @@ class ProjectionHead:
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Cosines with the prototypes, (N, C)."""
-        projected = embeddings.astype(np.float64) @ self.projection.T.astype(np.float64)
+        projected = products(embeddings, self.projection)
         lengths = np.linalg.norm(projected, axis=1, keepdims=True)
         unit = projected / np.maximum(lengths, np.finfo(np.float32).tiny)
-        return unit @ self.prototypes.T.astype(np.float64)
+        return products(unit, self.prototypes)
 
 
 AnyHead = LinearHead | CacheHead | ProjectionHead

@@ -18,7 +18,7 @@ from footwork.fewshot.blend import Blend
 from footwork.fewshot.examples import Examples, group_copies, leave_one_out
 from footwork.fewshot.familiarity import Familiarity, familiarity_threshold, learn_familiarity
 from footwork.fewshot.forecast import Trial, try_method, zero_shot_accuracy
-from footwork.fewshot.heads import AnyHead, head_from_tensors, head_tensors
+from footwork.fewshot.heads import AnyHead, head_from_tensors, head_tensors, products
 from footwork.fewshot.methods import METHODS, LearnOptions
 from footwork.files.faults import shortened
 from footwork.files.plain_files import open_plain
@@ -42,17 +42,12 @@ class Words:
 
     def logits(self, embeddings: RealArray) -> DoubleArray:
         """Zero-shot logits, (N, C), of embeddings (N, D)."""
-        return self.scale * _cosines(embeddings, self.classes)
+        return self.scale * products(embeddings, self.classes)
 
     def z_scores(self, embeddings: RealArray) -> DoubleArray:
         """How far the best class name stands above the reference prompts, (N,)."""
-        cosines = _cosines(embeddings, self.classes), _cosines(embeddings, self.references)
+        cosines = products(embeddings, self.classes), products(embeddings, self.references)
         return z_scores(*cosines).max(axis=1)
-
-
-def _cosines(embeddings: RealArray, rows: FloatArray) -> DoubleArray:
-    cosines: DoubleArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
-    return cosines
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ def of_one_length(lengths: IntArray, size: int) -> Iterator[IntArray]:
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
+def require_several(texts: Sequence[str]) -> None:
+    """Refuse, by a TypeError, one text in the place of several."""
+    if isinstance(texts, str):
+        raise TypeError(f"`texts` must be several, got the string {texts!r}.")
+
+
 MODEL_INPUTS = ("input_ids", "token_type_ids")
 Truncation = Literal["longest_first", "only_first", "only_second"]
 _TEXTS_A_CALL = 1000

@@ -74,8 +74,13 @@ def settle_head(
         return HeadOrigin(kept=False)
     theirs, ours = _names(former), _names(model.config)
     if unfit := unfit or _difference(former, model.config):
-        # What has another shape is new already.
-        _make_new(model, rows - {key for key, *_ in report["mismatched_keys"]})
+        # What has another shape is new already; the rest, as what a checkpoint lacks.
+        old = rows - {key for key, *_ in report["mismatched_keys"]}
+        for key in old:
+            # The mark by which transformers leaves what was loaded alone.
+            model.get_parameter(key)._is_hf_initialized = False
+        for owner in sorted({key.rpartition(".")[0] for key in old}):
+            model._init_weights(model.get_submodule(owner))
         return HeadOrigin(kept=False, note=f"The output layer is new: {unfit}.")
     order = [0] if task_of(former) == REGRESSION else [theirs.index(name) for name in ours]
     for weight in output_layer(model).values():
@@ -182,12 +187,3 @@ def target_scale(model: PreTrainedModel, targets: NDArray[Any]) -> tuple[float, 
     biased = any(weight.dim() == 1 for weight in output_layer(model).values())
     mean = float(amounts.mean()) if biased else 0.0
     return mean, float(np.sqrt(((amounts - mean) ** 2).mean())) or 1.0
-
-
-def _make_new(model: PreTrainedModel, keys: set[str]) -> None:
-    """Initialise weights as transformers does those that a checkpoint lacks."""
-    for key in keys:
-        # The mark by which transformers leaves what was loaded alone.
-        model.get_parameter(key)._is_hf_initialized = False
-    for owner in sorted({key.rpartition(".")[0] for key in keys}):
-        model._init_weights(model.get_submodule(owner))

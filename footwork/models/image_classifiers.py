@@ -17,15 +17,8 @@ from transformers import (
 )
 
 from footwork.errors import ConfigError
-from footwork.methods.table import adapter_in
-from footwork.models.checkpoints import (
-    load_adapter,
-    load_complete,
-    load_part,
-    load_to_train,
-    shape_of,
-)
-from footwork.models.heads import HeadOrigin, set_labels, settle_head
+from footwork.models.checkpoints import load_finished, load_part, load_to_train, shape_of
+from footwork.models.heads import HeadOrigin, set_labels
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 
 _DEPTHS = ("num_hidden_layers", "depths")
@@ -49,10 +42,8 @@ def load_image_classifier(
     cut = config.to_dict() != former.to_dict()
     unfit = "it reads an earlier layer than that of the base does" if cut else None
     set_labels(config, labels, task)
-    model, report = load_to_train(
-        AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
-    )
-    head = settle_head(model, former, report, unfit)
+    auto_class, configs = AutoModelForImageClassification, (former, config)
+    model, head = load_to_train(auto_class, resolved, configs, revision, IMAGE_PRESETS, unfit)
     freeze_statistics(model)
     return model, head
 
@@ -85,11 +76,8 @@ def _configs(
 
 def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
     """As `load_trained`, of pictures."""
-    if adapter_in(folder):
-        adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
-        return adapted.eval()
-    model: PreTrainedModel = load_complete(folder, AutoModelForImageClassification)
-    return model.eval()
+    model: PreTrainedModel = load_finished(folder, AutoModelForImageClassification, IMAGE_PRESETS)
+    return model
 
 
 def cut_layers(config: PreTrainedConfig, layers: int) -> None:

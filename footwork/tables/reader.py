@@ -228,14 +228,11 @@ def _line_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
             yield row, fault
         elif layout.kind == "lines":
             yield row, {layout.columns[0]: text}
+        elif layout.kind == FIRST_SPACE and text.strip():
+            label, _, text = text.strip().partition(" ")
+            yield row, {"label": label, "text": text.strip()}
         elif text.strip():
-            split = _first_space if layout.kind == FIRST_SPACE else _fasttext
-            yield row, split(text)
-
-
-def _first_space(line: str) -> dict[str, Any]:
-    label, _, text = line.strip().partition(" ")
-    return {"label": label, "text": text.strip()}
+            yield row, _fasttext(text)
 
 
 def _fasttext(line: str) -> dict[str, Any]:

@@ -59,15 +59,11 @@ class TextSource:
 
     def lines(self) -> Iterator[str]:
         """Every line with its ending; bytes that cannot be decoded are left as surrogates."""
-        binary: Any = _Chained(self.head, self._stream) if self._stream else None
-        if self._path:
+        if self._stream:
+            binary = io.BufferedReader(_Chained(self.head, self._stream))
+        elif self._path:
             binary = self._path.open("rb")
-        with io.TextIOWrapper(
-            io.BufferedReader(binary) if self._stream else binary,
-            encoding=self.encoding,
-            errors="surrogateescape",
-            newline="",
-        ) as text:
+        with io.TextIOWrapper(binary, self.encoding, "surrogateescape", newline="") as text:
             try:
                 first = text.readline().removeprefix("\ufeff")
                 if first:
