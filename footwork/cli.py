@@ -59,9 +59,8 @@ _TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, of the words after `footwork` or those of the process.
 
-    Returns:
-        The exit code: 0 done, 1 failed, 2 wrong command, 3 done with skipped inputs, 128 + n
-        ended by signal n.
+    Gives the exit code: 0 done, 1 failed, 2 wrong command, 3 done with skipped inputs, 128 + n
+    ended by signal n.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)
@@ -181,14 +180,9 @@ def tell_run(
 ) -> int:
     """Run a fine-tuning, or several, and say what came of it.
 
-    Args:
-        train: Is told where texts on its progress go.
-        report: Lists what was left out, and gives the exit code that says so.
-        json: Print one JSON document.
-
-    Returns:
-        The exit code; on a process that is not the main one that of success, for another one from
-        it would end the main one.
+    `train` is told where texts on its progress go; `report` lists what was left out, and gives the
+    exit code that says so. On a process that is not the main one that is the code of success, for
+    another one from it would end the main one.
     """
     from footwork.accelerator import is_main_process
     from footwork.console import exit_code, note, note_all, print_document, print_text

@@ -89,11 +89,8 @@ def note_all(texts: Iterable[str]) -> None:
 class Progress:
     """How far a work is, with rate and time left: a bar on a terminal, else a line now and then.
 
-    What is noted meanwhile stands above the bar. Of several processes the main one shows it.
-
-    Args:
-        what: Is done: begins the line.
-        unit: What is counted, a plural; `B` for bytes.
+    What is noted meanwhile stands above the bar. Of several processes the main one shows it. `what`
+    is done begins the line; `unit`, a plural, is counted, `B` for bytes.
     """
 
     def __init__(self, what: str, unit: str) -> None:
@@ -198,11 +195,8 @@ class Progress:
 class Milestone(str):
     """A line on how far a training is, for whoever takes lines; a console shows some of them.
 
-    Args:
-        text: The whole line.
-        done: Steps; None of a remark in passing.
-        total: Steps; as many as are done where the training has ended, which `text` then tells.
-        said: What stands beside a bar.
+    `done` and `total` are steps: none of a remark in passing, as many as all where the training has
+    ended, which the text then tells. `said` stands beside a bar.
     """
 
     done: int | None

@@ -145,12 +145,9 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
 
 
 class ImageTower:
-    """Embeds prepared pictures; several threads may ask it at once.
+    """Embeds prepared pictures, `batch_size` at once; several threads may ask it at once.
 
-    Args:
-        model: On its device. The linear layers of its image half are cast to `dtype`, in place.
-        dtype: Of matrix products; float32, bfloat16 or float16.
-        batch_size: Pictures at once.
+    The linear layers of the image half of `model`, on its device, are cast to `dtype`, in place.
     """
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype, batch_size: int) -> None:

@@ -177,13 +177,9 @@ class Tower(Protocol):
 
 
 class PictureStream:
-    """Runs a model over pictures of any number.
+    """Runs a model, on its device, over pictures of any number.
 
-    Args:
-        preprocessing: The model's own.
-        tower: The model.
-        workers: Threads that decode, and on a processor compute; None takes one a core.
-        device: Of the model.
+    `workers` are threads that decode, and on a CPU compute; None takes one a core.
     """
 
     def __init__(

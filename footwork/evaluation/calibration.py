@@ -160,19 +160,15 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 def fit_thresholds(probabilities: NDArray[Any], targets: NDArray[Any]) -> tuple[float, ...]:
     """Find from which probability on each label is to be given: where its F1 is largest.
 
+    Of calibrated probabilities and targets of 0 and 1, (N, C): C hundredths from 0.01 to 0.99; 0.5
+    for all where no label holds in any row.
+
     The best threshold of a label with few positive rows is an accident of these rows, and that of a
     label with none is no number at all. So beside its own rows each label counts 20 positive ones
     of all labels together, with what is given and right among them: with none of its own it takes
     the threshold that all labels would share, with hundreds its own.
 
     Source: thresholds that maximise F1, Lipton et al. 2014 (arXiv:1402.1892).
-
-    Args:
-        probabilities: Shape (N, C), calibrated.
-        targets: Shape (N, C), 0 or 1.
-
-    Returns:
-        C hundredths from 0.01 to 0.99; 0.5 for all where no label holds in any row.
     """
     holds = targets > 0.5
     positives, width = holds.sum(axis=0), holds.shape[1]

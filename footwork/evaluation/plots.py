@@ -230,11 +230,8 @@ def draw_costs(
 ) -> str:
     """Draw a metric, with its interval, against what it costs, on a scale of powers of ten.
 
-    Args:
-        figures: By method, the cost and the metric.
-        bars: What is to be beaten, by name.
-        words: What the cost and the metric are called.
-        looks: By method.
+    `figures` are by method, the cost and the metric; `bars`, by name, are to be beaten; `words` are
+    what the cost and the metric are called.
     """
     with _page_figure(3.4) as (figure, axes):
         [axis] = axes
@@ -261,11 +258,8 @@ def draw_rates(
 ) -> str:
     """Draw a validation metric, and the training loss below it, against the learning rate.
 
-    Args:
-        tried: By method, rates with both, ascending.
-        marks: By method, the rate of the recipe, a dotted line, and the one to take, a ring.
-        metric: Its name.
-        looks: By method.
+    By method: `tried` has rates with both, ascending; `marks` the rate of the recipe, a dotted
+    line, and the one to take, a ring.
     """
     with _page_figure(5.4, rows=2) as (figure, axes):
         for name, points in tried.items():

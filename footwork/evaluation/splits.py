@@ -17,19 +17,16 @@ _AMOUNT_BINS = 10
 
 
 def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> BoolArray:
-    """Choose the rows of validation: True for them, (N,).
+    """Choose the rows of validation: True for them, (N,); a `DataError` where none can be spared.
 
-    Whole groups are drawn at random from each class until its share is reached. The last group
-    of a class stays in training.
+    Whole groups are drawn at random from each class until its share is reached. The last group of a
+    class stays in training.
 
     Args:
         groups: A number for each row, the same for rows that must not be separated, (N,).
         classes: Of each row: each gives its share, (N,).
         share: Of the rows, above 0 and below 1.
         seed: The same gives the same rows.
-
-    Raises:
-        DataError: No row can be spared.
     """
     order = np.argsort(groups, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)

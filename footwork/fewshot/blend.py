@@ -90,13 +90,9 @@ class HeldOut:
 def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, DoubleArray]:
     """Choose share, temperature and setting on examples left out.
 
-    The words are heard only where they are seen to be better than chance. Each example is also
-    judged by the choice that the examples of the other folds make, so that the estimate does not
-    profit from it.
-
-    Args:
-        held_out: N examples.
-        share: Of the words, where it is given. 1 leaves the words alone.
+    The words are heard only where they are seen to be better than chance, unless their `share` is
+    given; 1 leaves them alone. Each example is also judged by the choice that the examples of the
+    other folds make, so that the estimate does not profit from it.
 
     Returns:
         The choice of all examples, and the logits of each under the choice of the others, (N, C).

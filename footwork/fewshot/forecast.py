@@ -196,12 +196,10 @@ def _grown(accuracy: float, chance: float, factor: float) -> float:
 
 
 def forecast_text(forecast: dict[str, Any], thresholds: dict[str, Any], inputs: str) -> str:
-    """The forecast in words, for people.
+    """The forecast of `Lesson.forecast` in words, for people.
 
-    Args:
-        forecast: Of `Lesson.forecast`.
-        thresholds: `abstain_below` and `familiar_from`, of the manifest.
-        inputs: What they are, such as "images".
+    `thresholds` are `abstain_below` and `familiar_from` of the manifest; `inputs` what they are,
+    such as "images".
     """
     chosen = forecast["method"]
     accuracies = {chosen["name"]: chosen["accuracy"], "zero-shot": forecast["zero_shot"]}

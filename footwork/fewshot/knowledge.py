@@ -233,14 +233,9 @@ def lesson_notes(
     options: LearnOptions,
     input_name: str,
 ) -> tuple[str, ...]:
-    """What the user should know, one sentence each.
+    """What the user should know of a lesson of N examples in C classes, one sentence each.
 
-    Args:
-        lesson: Of N examples.
-        class_names: C.
-        names: N names of the examples, such as those of files.
-        options: Of the lesson.
-        input_name: What an example is, such as "image".
+    `names` are those of the examples, such as files'; `input_name` is what one is, such as "image".
     """
     trial, labels = lesson.trial, lesson.examples.labels
     labelled = [f"{name} ({class_names[n]})" for name, n in zip(names, labels, strict=True)]

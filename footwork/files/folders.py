@@ -33,10 +33,8 @@ DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
 def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write into; it becomes `target` if the block succeeds.
 
-    A manifest in it is told the hashes of all files: `read_manifest` compares them.
-
-    Raises:
-        ConfigError: What stands at `target`, before the block or after it, may not be replaced.
+    A manifest in it is told the hashes of all files: `read_manifest` compares them. What stands at
+    `target`, before the block or after it, and may not be replaced is a `ConfigError`.
     """
     require_free(target, overwrite)
     with renewed_folder(target) as staging:
@@ -95,14 +93,11 @@ def followed(target: Path) -> Path:
 def require_free(
     target: Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()
 ) -> None:
-    """Refuse a target that a command may not write, or may not replace.
+    """Refuse, by a `ConfigError`, a target that a command may not write, or may not replace.
 
     An empty folder is free. Any other is replaced only where that is asked for (`overwrite`), if
     its manifest says that Footwork made it, and if nothing else lies in it. Of `inputs`, which are
     read meanwhile, those that are no paths of this machine are passed over.
-
-    Raises:
-        ConfigError: It may not.
     """
     real = followed(target)
     for read in (Path(one) for one in inputs if one is not None):
@@ -242,10 +237,8 @@ def read_json(path: Path, longest: int | None = LONGEST) -> Any:
 def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make.
 
-    Where `verify`, before it answers, its files are compared with their hashes.
-
-    Raises:
-        ModelError: It cannot be read, or a file that it lists is damaged.
+    Where `verify`, before it answers, its files are compared with their hashes: damage is a
+    `ModelError`.
     """
     path = folder / MANIFEST
     if not path.exists():

@@ -37,14 +37,9 @@ def require_writable(
 ) -> None:
     """See that a file can be written, and that nothing is lost by it, if one is named.
 
-    Args:
-        path: The file.
-        is_own: Whether a file that stands there is one that the command may have written before.
-        inputs: What is read meanwhile; those that are no paths of this machine are passed over.
-
-    Raises:
-        ConfigError: It would replace an input, or a file that is the user's own.
-        DataError: It cannot be written.
+    `is_own` tells whether one that stands there is the command's own of before. `inputs` are read
+    meanwhile; those that are no paths of this machine are passed over. What would replace an input,
+    or a file that is the user's own, is a `ConfigError`; what cannot be written a `DataError`.
     """
     if path is None:
         return

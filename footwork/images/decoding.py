@@ -93,18 +93,12 @@ class DecodedImage:
 
 
 def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
-    """Decode a picture, upright, in RGB, without transparency; of several the first.
+    """Decode a file, or its bytes, upright, in RGB, without transparency; of several the first.
 
     A file that is cut short is refused, but for the last of its pixels: half a picture, grey below,
-    would be labelled and found as if it were one.
-
-    Args:
-        source: A file, or what one holds.
-        side: Pixels that the shorter side is needed for. A JPEG may then be decoded at a fraction
-            that leaves twice as many or more. None decodes all pixels.
-
-    Raises:
-        ImageError: It ends as no picture, for whatever reason.
+    would be labelled and found as if it were one. A JPEG may be decoded at a fraction that leaves
+    twice the pixels that the shorter `side` is needed for, or more; None decodes all. What ends as
+    no picture, for whatever reason, is an `ImageError`.
     """
     return read_image(source, side).image
 

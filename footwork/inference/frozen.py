@@ -126,13 +126,12 @@ READS_FIRST_TOKEN = frozenset(f"{family}ForSequenceClassification" for family in
 def frozen_model(model: nn.Module, dtype: torch.dtype, *, packed: bool = False) -> nn.Module:
     """Copy `model` for answering only; weights that stay as they are are shared, not copied.
 
+    It is in evaluation mode, answers as `model` does, but gives nothing else than logits.
+
     Args:
         model: With its attention accelerated; matrices that are in bf16 already ask for bf16.
         dtype: Of the weights of linear layers; everything else stays in float32.
         packed: Copy the weights of the layers too, in the order in which they are multiplied.
-
-    Returns:
-        In evaluation mode; answers as `model` does, but gives nothing else than logits.
     """
     frozen = _copied(model)
     bf16 = dtype is torch.bfloat16

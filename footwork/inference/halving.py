@@ -49,19 +49,10 @@ def run_in_parts(
     shrink: Callable[[Sequence[Item]], None],
     refusal: Callable[[Item], str],
 ) -> FloatArray:
-    """Run a model over some rows, halved as often as it takes for memory to suffice.
+    """Run a model over some rows, halved as often as it takes for memory to suffice: (R, D).
 
-    Args:
-        forward: Rows to (R, D).
-        rows: At least one.
-        shrink: Told of a part that is tried in place of the whole, for later batches.
-        refusal: What is said of a single row that does not fit.
-
-    Returns:
-        Shape (R, D), in the order of the rows.
-
-    Raises:
-        ModelError: A single row does not fit into memory.
+    `shrink` is told of a part that is tried in place of the whole, for later batches; `refusal` is
+    what is said of a single row that does not fit, which is a `ModelError`.
     """
     try:
         return forward(rows)

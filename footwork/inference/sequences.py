@@ -64,10 +64,8 @@ class InferenceConfig:
 class SequenceModel:
     """A model and the way to run it over many sequences.
 
-    Args:
-        model: Takes the inputs and `attention_mask`, returns an object with `logits` (B, C).
-        config: How it is run.
-        error: Of the model in bf16, if it was measured.
+    The model takes the inputs and `attention_mask`, and returns an object with `logits` (B, C);
+    `error` is its own in bf16, if it was measured.
     """
 
     def __init__(
@@ -87,10 +85,8 @@ class SequenceModel:
         """Answer N sequences, in input order; shape (N, C).
 
         With `auto`, what bf16 answers is made again in float32 where bf16 could have turned a
-        decision. Without `closeness` there is no decision to protect.
-
-        Raises:
-            ModelError: A single sequence does not fit into memory.
+        decision. Without `closeness` there is no decision to protect. A single sequence that does
+        not fit into memory is a `ModelError`.
         """
 
         def run(model: nn.Module, rows: IntArray) -> FloatArray:
@@ -177,10 +173,8 @@ def plan_batches(lengths: IntArray, tokens: int, padding: float = 0.0) -> Iterat
     """Cut rows of descending length into batches of at most `tokens` padded tokens.
 
     A longer row is a batch of its own. A batch also ends where padding would eat more than a share
-    of `padding`; where some is allowed, not before it is a quarter of `tokens` large.
-
-    Yields:
-        Indices into `lengths`, consecutive, covering all of them.
+    of `padding`; where some is allowed, not before it is a quarter of `tokens` large. Yields
+    consecutive indices into `lengths`, all of them in the end.
     """
     start = 0
     while start < len(lengths):

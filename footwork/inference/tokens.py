@@ -166,11 +166,7 @@ def assembled(tokenizer: Any, sequences: Iterable[TokenSequence]) -> TokenizedTe
 
 
 def room_for_texts(tokenizer: Any, max_length: int) -> int:
-    """Tokens that `max_length` leaves to a pair of texts, beside the special ones.
-
-    Raises:
-        ConfigError: Not even one for each.
-    """
+    """Tokens that `max_length` leaves to a pair of texts beside the special ones, at least two."""
     special = int(tokenizer.num_special_tokens_to_add(True))
     if max_length < special + 2:
         raise ConfigError(f"`max_length` must be at least {special + 2}, got {max_length}.")

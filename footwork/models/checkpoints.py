@@ -94,16 +94,11 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
 def load_classifier(
     model_id: str, *, labels: Sequence[str], task: str, revision: str | None = None
 ) -> tuple[PreTrainedModel, HeadOrigin]:
-    """An encoder with a classification head, in float32, and where its output layer comes from.
+    """An encoder with a head for C labels, in float32, and where its output layer comes from.
 
-    Args:
-        model_id: Hub id, local folder, preset or `tiny`.
-        labels: C class names in the order of the logits; none for regression.
-        task: A `problem_type` of transformers.
-        revision: Branch, tag or commit on the Hub.
-
-    Raises:
-        ModelError: The checkpoint cannot be reached, or lacks weights of the encoder.
+    `model_id` is a Hub id, local folder, preset or `tiny`; `labels` are in the order of the logits,
+    none for a regression; `task` is a `problem_type` of transformers. A checkpoint that cannot be
+    reached, or lacks weights of the encoder, is a `ModelError`.
     """
     former = load_part(AutoConfig, model_id, revision=revision)
     config = copy.deepcopy(former)
@@ -327,13 +322,10 @@ def _prepared(model: Any) -> Any:
 def require_weights(
     model: Any, report: Mapping[str, Any], model_id: str, new: Sequence[str] = ()
 ) -> None:
-    """Refuse a checkpoint in whose place random weights would stand.
+    """Refuse, by a `ModelError`, a checkpoint in whose place random weights would stand.
 
-    Args:
-        model: Just loaded, with `ignore_mismatched_sizes`.
-        report: What transformers says of the loading.
-        model_id: As the user names it.
-        new: Modules that may be new.
+    The model was just loaded, with `ignore_mismatched_sizes`; `report` is what transformers says of
+    that; `new` are modules that may be new.
     """
 
     def is_pretrained(key: str) -> bool:

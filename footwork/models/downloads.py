@@ -111,11 +111,8 @@ def damaged_file(snapshot: Path) -> str | None:
 def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
     """Put files of a model, named within its repository, where its snapshot lacks them.
 
-    Raises:
-        HTTPError: The Hub refuses, or fails again and again.
-        HubUnreachable: It broke off a download again and again; what came is kept.
-        ModelError: There is no room for them.
-        OSError: The cache cannot be written.
+    Where the Hub breaks off again and again it is `HubUnreachable`, and what came is kept; no room
+    for them is a `ModelError`; what the Hub refuses is an HTTPError, what the disk does an OSError.
     """
     snapshot = repository_folder(repo_id) / "snapshots" / commit
     missing = [name for name in names if not (snapshot / name).is_file()]

@@ -63,11 +63,9 @@ def settle_head(
 ) -> HeadOrigin:
     """Put the rows of a loaded output layer into the order of our labels, or make it new.
 
-    Args:
-        model: Just loaded, with our labels in its configuration.
-        former: The configuration of the checkpoint.
-        report: What transformers says of the loading.
-        unfit: Why the layer cannot be used, if that is known.
+    The model was just loaded, with our labels in its configuration; `former` is that of the
+    checkpoint, `report` what transformers says of the loading, `unfit` why the layer cannot be
+    used, if that is known.
     """
     rows = output_layer(model).keys()
     if not rows or rows & report["missing_keys"]:

@@ -121,14 +121,9 @@ def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "s
     """The folder of this machine that holds a model of the Hub, downloaded first if need be.
 
     A commit that is there needs no Hub. Of a branch or tag (without one of the main branch) the Hub
-    is asked which commit it is; where it does not answer, the copy that this machine holds serves.
-
-    Returns:
-        A snapshot of the Hub's cache; its name is the commit.
-
-    Raises:
-        HubUnreachable: The Hub gives no answer, and this machine has no copy.
-        ModelError: The Hub refuses, or the repository holds no model that can be loaded.
+    is asked which commit it is; where it does not answer, the copy that this machine holds serves,
+    or it is `HubUnreachable`. What it refuses, or holds no model that can be loaded, is a
+    `ModelError`. A snapshot of the Hub's cache is given, whose name is the commit.
     """
     require_address()
     asked = (constants.ENDPOINT, constants.HF_HUB_CACHE, model_id, revision)
@@ -153,11 +148,8 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
     """Where a trained model lies: a folder of this machine, or the copy of a Hub repository.
 
     A folder that is there wins, and nothing is asked; what is taken from the Hub is told. That
-    folder is called by its commit.
-
-    Raises:
-        ConfigError: A revision of a folder is asked for.
-        ModelError: There is no such folder, and no such repository that can be reached.
+    folder is called by its commit. A revision of a folder is a `ConfigError`, what is neither here
+    nor there a `ModelError`.
     """
     folder = Path(model).expanduser()
     if folder.exists() or not _REPOSITORY.fullmatch(str(model)):

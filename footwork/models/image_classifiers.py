@@ -84,16 +84,11 @@ def cut_layers(config: PreTrainedConfig, layers: int) -> None:
     """Let a model end after its first layers, so that the head reads an earlier one.
 
     Features of a middle layer carry over to pictures of another kind (drawings, scans, X-rays)
-    where the last ones have become too special.
+    where the last ones have become too special. The configuration is changed in place: what is
+    saved later says how deep it is. `layers` are to be kept; of a ResNet or ConvNeXt, stages. Where
+    there are not so many, or it does not tell, it is a `ConfigError`.
 
     Source: Yosinski et al. 2014, section 4 (arXiv:1411.1792).
-
-    Args:
-        config: Of the model, changed in place; what is saved later says how deep it is.
-        layers: How many to keep; of a ResNet or ConvNeXt, stages.
-
-    Raises:
-        ConfigError: There are not so many, or the configuration does not tell.
     """
     tower = getattr(config, "vision_config", config)
     name = next((name for name in _DEPTHS if getattr(tower, name, None)), None)

@@ -134,9 +134,8 @@ def create_repository(repository: str) -> str:
 def push_folder(folder: Path, repository: str) -> str:
     """Upload a published folder to the Hub, without the paths of this machine; gives its address.
 
-    Raises:
-        ConfigError: It is an adapter whose base is only on this machine.
-        ModelError: The Hub cannot be reached or refuses; the folder stays as it is.
+    An adapter whose base is only on this machine is a `ConfigError`; where the Hub refuses or
+    cannot be reached, a `ModelError`, and the folder stays as it is.
     """
     if found := adapter_in(folder):
         file, method = found

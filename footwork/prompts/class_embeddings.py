@@ -33,13 +33,10 @@ _FORGET = "DELETE FROM class_embedding WHERE rowid <= (SELECT max(rowid) FROM cl
 
 
 class EmbeddingCache:
-    """One SQLite file of unit rows; the oldest go when it holds 100,000.
+    """One SQLite file of unit rows; the oldest go when it holds 100,000. None is the user's own.
 
     It may be deleted at any time. A damaged file is replaced; a folder that cannot be used means
     that nothing is kept, which `note` then says.
-
-    Args:
-        path: The file; None takes the user's own.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -148,11 +145,8 @@ def prompt_embeddings(
 ) -> FloatArray:
     """Average each of C classes over its own prompts: unit rows, their mean, made unit again.
 
-    Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what
-    is encoded is kept before the next are: a run that was ended goes on where it stood.
-
-    Returns:
-        Shape (C, D), unit rows.
+    Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what is
+    encoded is kept before the next are: a run that was ended goes on where it stood.
     """
     keys = [cache_key(encoder.fingerprint, prompts.of(name)) for name in class_names]
     rows = np.zeros((len(keys), encoder.width), np.float32)
@@ -309,10 +303,9 @@ def near_cosine(references: FloatArray) -> float:
 def near_pairs(
     class_names: Sequence[str], embeddings: FloatArray, bound: float
 ) -> tuple[tuple[tuple[str, str, float], ...], int]:
-    """Pairs of C classes, (C, D), at or above a cosine.
+    """Pairs of C classes, (C, D), at or above a cosine: the nearest, and how many there are.
 
-    Returns:
-        The nearest `LISTED` of them, each with its cosine, and how many there are.
+    At most `LISTED` are given, each with its cosine.
     """
     nearest: list[tuple[float, int, int]] = []
     number = 0

@@ -91,14 +91,10 @@ def csv_writer(file: TextIO, delimiter: str = ",") -> Any:
 def list_of(written: str) -> list[Any] | None:
     """The items of a list as JSON, Python, numpy, R, Spark or Postgres write it.
 
-    `["a", "b"]`, `['a' 'b']`, `{'a', 'b'}`, `c("a", "b")`, `[a, b]`, `{a,b}`, `[1. 0.]`.
-
-    Returns:
-        Strings and numbers, None where an item is missing, lists and mappings where JSON has
-        them; None where the cell is evidently no list, as `[spam]` and `(a, b)` are not.
-
-    Raises:
-        ValueError: It is a list or an object, but cannot be read, such as one cut short by `...`.
+    `["a", "b"]`, `['a' 'b']`, `{'a', 'b'}`, `c("a", "b")`, `[a, b]`, `{a,b}`, `[1. 0.]` become
+    strings and numbers, None where an item is missing, lists and mappings where JSON has them.
+    Gives None where the cell is evidently no list, as `[spam]` and `(a, b)` are not. A ValueError
+    is raised where it is a list or an object, but cannot be read, such as one cut short by `...`.
     """
     written = written.strip()
     called = _CALL.fullmatch(written)

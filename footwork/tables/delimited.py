@@ -38,17 +38,11 @@ class Record(NamedTuple):
 def read_records(
     lines: Iterable[str], dialect: Dialect, width: int | None = None, strict: bool = False
 ) -> Iterator[Record]:
-    """Split lines into records; blank lines between them are no records.
+    """Split lines, with their endings, into records; blank lines between them are none.
 
-    Args:
-        lines: With their endings.
-        dialect: How cells are told apart.
-        width: Cells a record should have. It tells a stray quote that swallows whole records.
-        strict: Call text after a closing quote a fault; Python's reader glues it to the cell.
-
-    Yields:
-        Records in order. A stray quote makes one faulty record of its line; the lines that it
-        would swallow are read afresh.
+    A stray quote makes one faulty record of its line; the lines that it would swallow are read
+    afresh. It is told by the `width`, the cells a record should have. With `strict`, text after a
+    closing quote is a fault; Python's reader glues it to the cell.
     """
     # csv allows 128 KiB a cell; a text may be longer.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))

@@ -30,7 +30,7 @@ def data_name(data: Any) -> str:
 
 
 def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = False) -> RowStream:
-    """The rows of a table, numbered by their places, from 1.
+    """The rows of a table, numbered by their places, from 1; a TypeError if it is none.
 
     Args:
         data: A list of mappings, a DataFrame of pandas (the names of its index are columns, too)
@@ -38,9 +38,6 @@ def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = Fal
             exports Arrow.
         source: Named in errors; None takes `data_name`.
         skip_bad_rows: List what is no row instead of stopping at the first.
-
-    Raises:
-        TypeError: It is something else.
     """
     if isinstance(data, (list, tuple)):
         rows = enumerate(map(_row, data), start=1)

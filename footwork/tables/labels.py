@@ -187,11 +187,9 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Distinct labels in natural order, and what is to be noted of them.
+    """Distinct labels in natural order, and a note if integers have gaps.
 
-    Returns:
-        Integers in the order of their value, others in the alphabet's; and a note if
-        integers have gaps.
+    Integers stand in the order of their value, others in the alphabet's.
     """
     distinct = set(labels)
     if not all(_INTEGER.fullmatch(label) for label in distinct):

@@ -297,11 +297,9 @@ def refuse_broken_json(source: TextSource) -> None:
 
 
 def json_rows(source: TextSource) -> tuple[Iterator[Row], tuple[str, ...]]:
-    """The rows of a JSON text, and what is to be noted of it.
+    """The rows of a JSON text, each an object or why it is none, and what is to be noted of it.
 
-    Returns:
-        Rows, each an object or the reason why it is none. Lines are numbered as an editor
-        shows them, elements of an array from 1. None where the text is empty.
+    Lines are numbered as an editor shows them, elements of an array from 1.
     """
     first = next((line for line in source.preview() if line.strip()), "")
     if first.lstrip().startswith("["):

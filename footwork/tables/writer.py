@@ -34,19 +34,16 @@ def write_rows(
     *,
     raw_cells: bool = False,
 ) -> None:
-    """Write rows to a file that is complete or absent.
+    """Write rows to a file that is complete or absent; it ends in .csv, .tsv, .jsonl or .parquet.
 
     Args:
         rows: The first one's keys are the columns. Lists and mappings stand in CSV as JSON,
             None as an empty cell.
-        path: Ends in .csv, .tsv, .jsonl or .parquet.
-        schema_of: The types of Parquet; None takes them from the first rows.
+        path: Another ending is a `ConfigError`, what cannot be written a `DataError`.
+        schema_of: The types of Parquet; None takes them from the first rows, and a value of another
+            type than its column is a `DataError`.
         columns: Of a table without rows.
         raw_cells: Leave alone what a spreadsheet would run; see `footwork.tables.cells`.
-
-    Raises:
-        ConfigError: Another ending.
-        DataError: The file cannot be written, or a value is of another type than its column.
     """
     _require_known_ending(path)
     ending = path.suffix.lower()

@@ -37,10 +37,8 @@ def frozen_trunk(
     """Within the block the layers below the lowest that trains answer from a file in `run`.
 
     The rows of the job are the same in every epoch; `precision`, settled, is that it trains in.
-
-    Yields:
-        The job with batches that bring along what the trunk says of their rows, and a sentence on
-        it; the job itself, and None, where no layer is frozen below all that trains.
+    Yields the job with batches that bring along what the trunk says of their rows, and a sentence
+    on it; the job itself, and None, where no layer is frozen below all that trains.
     """
     stack, depth = trunk_of(job.model)
     if not depth:
