@@ -124,7 +124,9 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
     A manifest that states none, or that of another model, is a `ModelError`.
     """
     if not manifest:
-        return _foreign_rule(config)
+        width = 0 if task_of(config) == REGRESSION else config.num_labels
+        names = tuple(str(config.id2label[index]) for index in range(width))
+        return DecisionRule(task=task_of(config), labels=names)
     calibration = {} if manifest.get("calibration") is None else manifest["calibration"]
     known = isinstance(calibration, dict)
     former: dict[str, Any] = {"temperature": 1.0, "abstain_below": None, "thresholds": []}
@@ -154,11 +156,3 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
         f"The manifest of the model does not fit it: `task`, `labels` ({config.num_labels}) and "
         "`calibration` must be as they were published. Train or copy the folder again."
     )
-
-
-def _foreign_rule(config: Any) -> DecisionRule:
-    task = task_of(config)
-    if task == REGRESSION:
-        return DecisionRule(task=task, labels=())
-    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return DecisionRule(task=task, labels=labels)

@@ -48,7 +48,14 @@ def read_records(
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     tracker = _Tracker(lines)
     while True:
-        reader = csv.reader(tracker.take(), **_reader_options(dialect, strict))
+        reader = csv.reader(
+            tracker.take(),
+            delimiter=dialect.delimiter,
+            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+            quotechar='"' if dialect.quoted else None,
+            escapechar="\\" if dialect.escaped else None,
+            strict=strict,
+        )
         yield from _records_until_stray_quote(reader, tracker, width)
         if not tracker.pending:
             return
@@ -116,16 +123,6 @@ def _swallows_records(reader: Any, lines: list[str], width: int) -> bool:
         return [len(found) for found in rest] == [width] * (len(lines) - 1)
     except csv.Error:
         return False
-
-
-def _reader_options(dialect: Dialect, strict: bool) -> dict[str, Any]:
-    return {
-        "delimiter": dialect.delimiter,
-        "quoting": csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
-        "quotechar": '"' if dialect.quoted else None,
-        "escapechar": "\\" if dialect.escaped else None,
-        "strict": strict,
-    }
 
 
 @dataclass(frozen=True, slots=True)
