@@ -90,6 +90,11 @@ def require_at_least(least: float, settings: object, *names: str) -> None:
             raise ConfigError(f"`{name}` must be at least {least}, got {value}.")
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that follow; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def error_text(error: object) -> str:
     """What an error says, on one line and without a full stop; its kind where it says nothing."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from footwork.arrays import FloatArray
-from footwork.errors import ModelError
+from footwork.errors import ModelError, first_line
 from footwork.files.plain_files import open_plain, read_object
 from footwork.inference.tokens import of_one_length, require_several
 
@@ -169,8 +169,8 @@ class OnnxTextTower:
         try:
             features = np.asarray(self._session.run([OUTPUT], inputs)[0], np.float32)
         except Exception as error:  # its kinds share no other base
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"The text tower does not run ({reason}). {_AGAIN}") from error
+            message = f"The text tower does not run ({first_line(error)}). {_AGAIN}"
+            raise ModelError(message) from error
         with np.errstate(over="ignore"):
             norms = np.linalg.norm(features, axis=-1, keepdims=True)
         if features.shape != (len(encoded), self.width) or not np.isfinite(norms).all():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +38,12 @@ def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> Bo
         for name in sorted(by_class)
     }
     for name, quota in _quotas(shuffled, share).items():
-        _draw(shuffled[name], quota, held)
+        taken = 0
+        for rows in shuffled[name][:-1]:
+            # Half a group too many is nearer to the quota than half a group too few.
+            if taken + len(rows) / 2 <= quota:
+                held[rows] = True
+                taken += len(rows)
     if not held.any():
         spare = [rows for drawn in shuffled.values() for rows in drawn[:-1]]
         if not spare:
@@ -61,17 +64,6 @@ def _quotas(by_class: dict[int, list[IntArray]], share: float) -> dict[int, int]
     for name in [one for one in by_remainder if len(by_class[one]) > 1][:missing]:
         quotas[name] += 1
     return quotas
-
-
-def _draw(groups: Sequence[IntArray], quota: int, held: BoolArray) -> None:
-    taken = 0
-    for rows in groups[:-1]:
-        if taken >= quota:
-            return
-        # Half a group too many is nearer to the quota than half a group too few.
-        if taken + len(rows) / 2 <= quota:
-            held[rows] = True
-            taken += len(rows)
 
 
 def strata(targets: NDArray[np.generic], task: str) -> IntArray:

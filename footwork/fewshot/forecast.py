@@ -75,7 +75,7 @@ class Trial:
         known = per_class * (self.folds - 1) / self.folds
         fitted = 1.0 - self.blend.share  # words do not learn
         variance = 1.0 + fitted * (_REFITTED + _FEW / per_class)
-        share = _share(self.hits[rows], self.groups[rows], _Z * float(np.sqrt(variance)))
+        share = share_of_hits(self.hits[rows], self.groups[rows], _Z * float(np.sqrt(variance)))
         growth = (_reached(per_class) / _reached(known)) ** fitted
         return Interval(*(_grown(value, 1.0 / num_classes, growth) for value in astuple(share)))
 
@@ -170,12 +170,7 @@ def try_method(
     )
 
 
-def zero_shot_accuracy(words: DoubleArray, labels: IntArray, groups: IntArray) -> Interval:
-    """Of zero-shot logits, (N, C), on the same examples."""
-    return _share(words.argmax(axis=1) == labels, groups)
-
-
-def _share(hits: BoolArray, groups: IntArray, z: float = _Z) -> Interval:
+def share_of_hits(hits: BoolArray, groups: IntArray, z: float = _Z) -> Interval:
     """Share of hits; copies of an input tell no more than one of them does."""
     rows = len(np.unique(groups))
     return wilson_interval(float(hits.mean()) * rows, rows, z)

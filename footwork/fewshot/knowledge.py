@@ -17,7 +17,7 @@ from footwork.evaluation.metrics import Interval
 from footwork.fewshot.blend import Blend
 from footwork.fewshot.examples import Examples, group_copies, leave_one_out
 from footwork.fewshot.familiarity import Familiarity, familiarity_threshold, learn_familiarity
-from footwork.fewshot.forecast import Trial, try_method, zero_shot_accuracy
+from footwork.fewshot.forecast import Trial, share_of_hits, try_method
 from footwork.fewshot.heads import AnyHead, head_from_tensors, head_tensors, products
 from footwork.fewshot.methods import METHODS, LearnOptions
 from footwork.files.faults import shortened
@@ -211,13 +211,16 @@ def learn(examples: Examples, words: Words | None, options: LearnOptions) -> Les
     familiarity, familiarities = learn_familiarity(examples, leave_one_out(groups), z_scores)
     target, refused = options.target_accuracy, options.refused
     abstention = None if target is None else trial.abstention(target)
+    zero_shot: Interval | None = None
+    if logits is not None:
+        zero_shot = share_of_hits(logits.argmax(axis=1) == examples.labels, groups)
     return Lesson(
         examples=examples,
         groups=groups,
         knowledge=Knowledge(head, trial.blend, familiarity, words),
         trial=trial,
         others=tuple(compared),
-        zero_shot=None if logits is None else zero_shot_accuracy(logits, examples.labels, groups),
+        zero_shot=zero_shot,
         abstention=abstention,
         thresholds=Thresholds(
             abstention.threshold if abstention else None,

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError, first_line
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
@@ -31,7 +31,7 @@ from footwork.methods.table import adapter_in
 from footwork.models import hub
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
-from footwork.models.load_faults import first_line, known_reason, pointer_reason, tokenizer_reason
+from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
 
 
 @contextmanager
