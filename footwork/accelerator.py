@@ -31,8 +31,7 @@ from footwork.options import PRECISIONS, Precision
 _PROBE_SECONDS = 0.2
 _ROUNDS, _ROUND_SECONDS = 3, 1.0
 """Measurements of a number of threads at most, and seconds after which no further one begins."""
-_WORTH = 1.1
-"""Times as quick that twice the threads must be to be taken."""
+_WORTH = 1.1  # times as quick that twice the threads must be to be taken
 
 
 def uses_cpu() -> bool:

@@ -210,8 +210,7 @@ class Milestone(str):
         return line
 
 
-_training: list[Progress] = []
-"""What shows milestones: one at most."""
+_training: list[Progress] = []  # what shows milestones: one at most
 
 
 def _show_milestone(line: Milestone) -> None:

@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from footwork.arrays import BoolArray, DoubleArray
 from footwork.evaluation.logits import log_softmax, sigmoid
 
-_SHARPEST, _FLATTEST = 0.01, 100.0
-"""Bounds of a temperature."""
+_SHARPEST, _FLATTEST = 0.01, 100.0  # bounds of a temperature
 _FIT_CELLS = 500_000
 """Logits that a fit looks at: with more, a random part of the rows tells the same number."""
 BINS = 15
 FOLDS = 5
 LIKELY = 0.5
 """Probability from which a label holds where nothing better is known (multi-label)."""
-_THRESHOLDS = np.arange(1, 100) / 100
-"""What the threshold of a label may be."""
+_THRESHOLDS = np.arange(1, 100) / 100  # what the threshold of a label may be
 _BORROWED = 20.0
 """Positive rows of all labels together that count beside a label's own; see `fit_thresholds`."""
 

@@ -32,10 +32,8 @@ PRIMARY_METRIC: dict[str, str] = {
 RESAMPLES = 1000
 """Bootstrap resamples of an interval."""
 
-_CHUNK_CELLS = 4_000_000
-"""Numbers held at once while resampling: 32 MB as float64."""
-_PAIRED_CELLS = 200_000_000
-"""Rows times resamples of a paired comparison: some seconds a method."""
+_CHUNK_CELLS = 4_000_000  # numbers held at once while resampling: 32 MB as float64
+_PAIRED_CELLS = 200_000_000  # rows times resamples of a paired comparison: some seconds a method
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +301,7 @@ class PooledMetric:
 
     value: float
     rows: int
-    samples: DoubleArray
-    """Shape (R,); the rows of a resample are the same for all that are compared."""
+    samples: DoubleArray  # (R,); the rows of a resample are the same for all that are compared
 
     @classmethod
     def of(cls, summands: Sequence[NDArray[Any]]) -> PooledMetric:

@@ -36,18 +36,13 @@ _COLOURS = ("#3b7de0", "#e0702f", "#2aa37a", "#b45fc4", "#c99a1a", "#d9506f", "#
 _MARKERS = "osD^vPX"
 _LONG = 4
 """Times as long that one training lasts as another, from which on epochs are drawn by powers."""
-_SPAN = 500
-"""Ratio of the ends of an axis by powers, up to which more than the powers are numbered."""
-_NUMBERED_CLASSES = 30
-"""With more classes the matrix is a heat map without numbers."""
-_NAMED_CLASSES = 100
-"""With more classes the axes carry no names."""
+_SPAN = 500  # ratio of the ends of an axis by powers, up to which more than the powers are numbered
+_NUMBERED_CLASSES = 30  # with more classes the matrix is a heat map without numbers
+_NAMED_CLASSES = 100  # with more classes the axes carry no names
 _LABEL_WIDTH = 24
 _NO_METRIC = ("loss", "runtime", "samples_per_second", "steps_per_second")
-_FEW_ROWS = 20
-"""A bin of the reliability diagram with fewer joins its neighbour."""
-_SMOOTHED_FROM = 40
-"""Logged losses from which a running mean is drawn over them."""
+_FEW_ROWS = 20  # a bin of the reliability diagram with fewer joins its neighbour
+_SMOOTHED_FROM = 40  # logged losses from which a running mean is drawn over them
 
 
 def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) -> None:

@@ -57,8 +57,7 @@ class Evaluation:
     `log_loss` is of the raw logits: a model and its baselines are compared before any temperature.
     """
     per_class: tuple[ClassScore, ...] = ()
-    confusion: IntArray | None = None
-    """Shape (C, C), true by predicted; single-label only."""
+    confusion: IntArray | None = None  # (C, C), true by predicted; single-label only
     calibration: Calibration | None = None
     """None for a regression."""
     summands: DoubleArray = field(default_factory=lambda: np.zeros((0, 2)))

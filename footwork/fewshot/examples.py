@@ -14,10 +14,8 @@ from footwork.arrays import DoubleArray, IntArray, RealArray
 class Examples:
     """N embedded inputs (texts or images) with their classes."""
 
-    embeddings: RealArray
-    """Shape (N, D), unit rows."""
-    labels: IntArray
-    """Shape (N,)."""
+    embeddings: RealArray  # (N, D), unit rows
+    labels: IntArray  # (N,)
     num_classes: int
     """C; a class may be without an example."""
 

@@ -39,10 +39,8 @@ _SMALLEST_SPREAD = 1e-6
 class Familiarity:
     """How much an input is like what was taught."""
 
-    middle: FloatArray
-    """Shape (D,), the mean of the class means."""
-    directions: FloatArray
-    """Shape (C, D), from the middle to each class, unit rows."""
+    middle: FloatArray  # (D,), the mean of the class means
+    directions: FloatArray  # (C, D), from the middle to each class, unit rows
     leaning: tuple[float, float]
     """Mean and standard deviation over examples left out."""
     z_score: tuple[float, float]

@@ -28,8 +28,7 @@ Found on draws from the same sets; so 95 % of the intervals held what came true.
 _CELLS = 200_000_000
 """Rows times width times classes over all folds: where there are more, fewer folds take seconds."""
 _MOST_CONFUSIONS = 5
-_MISTAKEN = 0.9
-"""Probability of another class from which an example's own label is doubted."""
+_MISTAKEN = 0.9  # probability of another class from which an example's own label is doubted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,7 @@ class Trial:
     labels: IntArray
     judged: BoolArray
     """Shape (N,): the class had another example. The others are judged by the words."""
-    groups: IntArray
-    """Shape (N,): rows of one number are copies."""
+    groups: IntArray  # (N,): rows of one number are copies
     folds: int
     """Classifiers that were fitted."""
 
@@ -244,12 +242,9 @@ def forecast_text(forecast: dict[str, Any], thresholds: dict[str, Any], inputs: 
 class Candidates:
     """M inputs without a label, as the taught classifier sees them."""
 
-    embeddings: RealArray
-    """Shape (M, D), unit rows."""
-    probabilities: DoubleArray
-    """Shape (M, C)."""
-    unfamiliar: BoolArray
-    """Shape (M,), whether it is like none of the classes."""
+    embeddings: RealArray  # (M, D), unit rows
+    probabilities: DoubleArray  # (M, C)
+    unfamiliar: BoolArray  # (M,), whether it is like none of the classes
 
 
 def suggest(

@@ -25,10 +25,8 @@ def products(embeddings: RealArray, rows: FloatArray) -> DoubleArray:
 class LinearHead:
     """A weight vector and a bias a class."""
 
-    weights: FloatArray
-    """Shape (C, D)."""
-    bias: FloatArray
-    """Shape (C,)."""
+    weights: FloatArray  # (C, D)
+    bias: FloatArray  # (C,)
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Inner products with the weights, plus the bias, (N, C)."""
@@ -39,12 +37,9 @@ class LinearHead:
 class CacheHead:
     """Examples vote for their class, the more the nearer they are."""
 
-    keys: FloatArray
-    """Shape (N, D), the examples."""
-    values: FloatArray
-    """Shape (N, C), the vote of each."""
-    sharpness: FloatArray
-    """Shape (1,): a vote falls by e when the cosine falls by 1 / sharpness."""
+    keys: FloatArray  # (N, D), the examples
+    values: FloatArray  # (N, C), the vote of each
+    sharpness: FloatArray  # (1,): a vote falls by e when the cosine falls by 1 / sharpness
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Votes a class, (N, C)."""
@@ -56,10 +51,8 @@ class CacheHead:
 class ProjectionHead:
     """Nearest class in a space that was learned."""
 
-    projection: FloatArray
-    """Shape (R, D)."""
-    prototypes: FloatArray
-    """Shape (C, R), unit rows."""
+    projection: FloatArray  # (R, D)
+    prototypes: FloatArray  # (C, R), unit rows
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Cosines with the prototypes, (N, C)."""

@@ -33,10 +33,8 @@ _LISTED = 5
 class Words:
     """Class names and reference prompts, embedded."""
 
-    classes: FloatArray
-    """Shape (C, D), unit rows."""
-    references: FloatArray
-    """Shape (R, D), unit rows, of words that have nothing to do with the classes."""
+    classes: FloatArray  # (C, D), unit rows
+    references: FloatArray  # (R, D), unit rows, of words that have nothing to do with the classes
     scale: float
     """What the model multiplies cosines by."""
 
@@ -70,10 +68,8 @@ class Thresholds:
 class Answers:
     """What is thought of N inputs, before a label is given."""
 
-    probabilities: DoubleArray
-    """Shape (N, C)."""
-    familiarities: DoubleArray
-    """Shape (N,)."""
+    probabilities: DoubleArray  # (N, C)
+    familiarities: DoubleArray  # (N,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +166,7 @@ class Lesson:
     """What was learned from N examples."""
 
     examples: Examples
-    groups: IntArray
-    """Shape (N,): rows of one number are copies."""
+    groups: IntArray  # (N,): rows of one number are copies
     knowledge: Knowledge
     trial: Trial
     """Of the method that was chosen."""

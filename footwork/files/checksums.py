@@ -16,10 +16,8 @@ from footwork.files.folders import DESKTOP_FILES, MANIFEST, write_json
 from footwork.files.plain_files import open_plain, read_object, require_no_link
 
 FORMAT = 1
-_BLOCK = 1 << 18
-"""Bytes that have a checksum."""
-_LOOKED_AT = 8
-"""Blocks of a file that are read when it is opened: 2 MiB take a millisecond."""
+_BLOCK = 1 << 18  # bytes that have a checksum
+_LOOKED_AT = 8  # blocks of a file that are read when it is opened: 2 MiB take a millisecond
 
 
 def write_checksums(folder: Path, kind: str) -> None:

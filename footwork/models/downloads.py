@@ -30,14 +30,12 @@ from footwork.files.paths import size_text
 from footwork.files.plain_files import content_hash
 
 Answer = TypeVar("Answer")
-_PAUSES = (1, 2, 4, 8)
-"""Seconds before another attempt, after so many failures in a row."""
+_PAUSES = (1, 2, 4, 8)  # seconds before another attempt, after so many failures in a row
 _LONGEST_PAUSE = 60
 REFUSALS = (401, 403, 404)
 """What the Hub answers where it does not give something; all else is no answer."""
 _WORTH_TELLING = 1_000_000  # bytes
-_PATIENT = 2.0
-"""Seconds of waiting for another process until it is told."""
+_PATIENT = 2.0  # seconds of waiting for another process until it is told
 
 
 class Patience:

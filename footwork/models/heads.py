@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _GENERIC = re.compile(r"LABEL_\d+")
-_TRAINED_COPY = ".modules_to_save.default"
-"""What peft puts into the names of such weights."""
-_NAMED = 3
-"""Labels that a note names."""
+_TRAINED_COPY = ".modules_to_save.default"  # what peft puts into the names of such weights
+_NAMED = 3  # labels that a note names
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,7 @@ _INDEXES = [name for name in _WEIGHTS if name.endswith(".index.json")]
 _COMMITS: dict[tuple[str, str, str, str | None], str] = {}
 """What was found once: all parts that a process loads come from one commit."""
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", ".tflite")
-_WITH_A_COPY = 5
-"""Seconds to wait for the Hub where there is a copy to take instead."""
+_WITH_A_COPY = 5  # seconds to wait for the Hub where there is a copy to take instead
 ANOTHER_MODEL = "give a local folder with config.json, weights and tokenizer"
 ADAPTER_CONFIG = "adapter_config.json"
 

@@ -26,12 +26,9 @@ _VALUE = re.compile(r"\.(value|value_proj|v_lin)$")
 _HANDED_ON = re.compile(r"attention\.(output\.dense|out_lin)$")
 _MEAN_WEIGHT = 16.0
 """Of the mean beside the first token's own state, which a layer adds to it before its norm."""
-_GENTLE = 0.25
-"""Scale of a state in front of an activation, which bends it little there."""
-_LIFT = 2.0
-"""Added in front of an activation that cuts off what is below 0."""
-_PROBE = ((5, 9, 6, 8, 7), (9, 6, 5, 0, 0))
-"""Ids of tokens, the last two of them padding."""
+_GENTLE = 0.25  # scale of a state in front of an activation, which bends it little there
+_LIFT = 2.0  # added in front of an activation that cuts off what is below 0
+_PROBE = ((5, 9, 6, 8, 7), (9, 6, 5, 0, 0))  # ids of tokens, the last two of them padding
 
 
 class FeatureReader(nn.Module):

@@ -218,8 +218,7 @@ class Scorer:
 class EmbeddedLabels:
     """A set of labels as one model sees it; all rows are unit rows."""
 
-    classes: FloatArray
-    """Shape (C, D)."""
+    classes: FloatArray  # (C, D)
     references: FloatArray
     """Shape (R, D), of reference prompts: words that have nothing to do with most inputs."""
     notes: tuple[str, ...]

@@ -24,10 +24,8 @@ from footwork.training.job import TrainingJob
 
 _STATES = "trunk_states"
 """Beside what the model takes of a batch: (B, …), what enters the lowest layer that trains."""
-_ROWS = 32
-"""At a time, in the one pass."""
-_SHARE = 0.5
-"""Of the free disk that the file may take."""
+_ROWS = 32  # at a time, in the one pass
+_SHARE = 0.5  # of the free disk that the file may take
 
 
 @contextmanager
