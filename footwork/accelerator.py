@@ -227,12 +227,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that a device or the host has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    message = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in message
-        or "can't allocate memory" in message
-        or "ALLOC_FAILED" in message
-    )
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def free_cached_memory() -> None:

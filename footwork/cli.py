@@ -12,17 +12,8 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from footwork import APPLICATIONS, hidden_message, hiding_file
+from footwork import APPLICATIONS, hidden_message, hiding_file, streams
 from footwork.errors import ConfigError
-from footwork.streams import (
-    escape_what_cannot_be_encoded,
-    harmless,
-    open_closed_streams,
-    read_as_utf8,
-    require_width,
-    silence,
-    tell,
-)
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
@@ -66,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word != "--debug"]
     debug, words, end = len(options) < end, options + words[end:], len(options)
-    escape_what_cannot_be_encoded()
+    streams.escape_what_cannot_be_encoded()
     try:
         with _raised_signals():
             result = _app(words[:end])(
@@ -96,9 +87,9 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
     # OpenMP reads it when torch is loaded. Threads that spin while they wait take the core from
     # the very thread that they wait for, if there is another job.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    read_as_utf8()
-    open_closed_streams()
-    require_width()
+    streams.read_as_utf8()
+    streams.open_closed_streams()
+    streams.require_width()
     code = main(argv)
     if "torch" not in sys.modules or code >= _BY_SIGNAL:  # which may have left threads at work
         os._exit(code)
@@ -327,7 +318,7 @@ def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        silence(sys.stdout)
+        streams.silence(sys.stdout)
     if isinstance(error, SystemExit):  # rich ends so where the reader of a help page has gone
         error = error.__context__ or error
     if isinstance(error, BrokenPipeError):
@@ -335,9 +326,9 @@ def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     if debug:
         from traceback import format_exception
 
-        tell("".join(format_exception(error)), end="")
+        streams.tell("".join(format_exception(error)), end="")
     message, code = explain(error, words)
     rank = os.environ.get("RANK", "0")
     who = "footwork" if rank == "0" else f"footwork (process {rank})"
-    tell(harmless(f"{who}: {message}"))
+    streams.tell(streams.harmless(f"{who}: {message}"))
     return code

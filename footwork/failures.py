@@ -23,11 +23,8 @@ _FULL_DISK = re.compile(
 
 # gloo, torch's own store and NCCL tell it only in their texts.
 _LOST_PEER = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Connection was likely closed",
-    "remote process exited",
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+    *("Connection was likely closed", "remote process exited"),
 )
 
 

@@ -28,27 +28,15 @@ from transformers import (
 
 from footwork.accelerator import compute_device, has_bf16, has_fp16, resolve_precision
 from footwork.arrays import FloatArray
+from footwork.encoder import streaming
 from footwork.encoder.protocol import EncodedImage
-from footwork.encoder.streaming import (
-    Outcome,
-    PictureFile,
-    PictureStream,
-    PixelArrays,
-    Preprocessing,
-    Source,
-)
+from footwork.encoder.streaming import Outcome, PictureFile, PictureStream, PixelArrays, Source
 from footwork.errors import ImageError, ModelError
 from footwork.files.plain_files import content_hash
 from footwork.inference.frozen import cast_linear_weights, steady_linears
 from footwork.inference.halving import ElasticBatch, unit_rows
 from footwork.inference.tokens import of_one_length, require_several
-from footwork.models.checkpoints import (
-    load_part,
-    model_commit,
-    position_limit,
-    quiet_transformers,
-    require_weights,
-)
+from footwork.models import checkpoints
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 from footwork.options import EncoderConfig
 
@@ -116,7 +104,7 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     another kind, or lacks weights is a `ModelError`.
     """
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
-    config = load_part(AutoConfig, resolved, revision=revision)
+    config = checkpoints.load_part(AutoConfig, resolved, revision=revision)
     model_class: Any = MODEL_MAPPING.get(type(config), None)
     name = getattr(model_class, "__name__", "model without weights of its own")
     if not all(hasattr(model_class, method) for method in _TOWERS):
@@ -126,19 +114,14 @@ def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     if "decoder_input_ids" in inspect.signature(model_class.get_text_features).parameters:
         raise ModelError(f"{model_id} is a {name}, which writes texts. {SUPPORTED}")
     # All parts come from one commit, whatever is pushed meanwhile.
-    revision = model_commit(resolved, revision) or revision
+    revision = checkpoints.model_commit(resolved, revision) or revision
     # What is small comes first: without it, hundreds of megabytes would be fetched in vain.
-    tokenizer = load_part(AutoTokenizer, resolved, revision=revision)
-    processor = load_part(AutoImageProcessor, resolved, revision=revision, backend="pil")
-    model, report = load_part(
-        AutoModel,
-        resolved,
-        revision=revision,
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    require_weights(model, report, model_id)
+    tokenizer = checkpoints.load_part(AutoTokenizer, resolved, revision=revision)
+    own: Any = {"revision": revision, "backend": "pil"}
+    processor = checkpoints.load_part(AutoImageProcessor, resolved, **own)
+    whole: Any = {"revision": revision, **checkpoints.WITH_REPORT}
+    model, report = checkpoints.load_part(AutoModel, resolved, **whole)
+    checkpoints.require_weights(model, report, model_id)
     name = model_id if model_id == "tiny" else resolved
     model.eval().requires_grad_(False)
     return TwoTowers(name, revision, model, tokenizer, processor)
@@ -200,7 +183,7 @@ class TextTower:
         """Whether each is lower-cased before it is tokenized."""
         self._inputs = inspect.signature(model.get_text_features).parameters
         config = getattr(model.config, "text_config", None)
-        positions = position_limit(getattr(model, "text_model", model))
+        positions = checkpoints.position_limit(getattr(model, "text_model", model))
         learned = positions or getattr(config, "max_position_embeddings", None) or 512
         self.max_tokens = min(tokenizer.model_max_length, learned)
         """The longest text, in tokens, special ones counted."""
@@ -229,7 +212,7 @@ class TextTower:
 
     def cut(self, texts: Sequence[str]) -> list[int]:
         """Which texts have more than `max_tokens`."""
-        with quiet_transformers():  # it would warn of what is asked here
+        with checkpoints.quiet_transformers():  # it would warn of what is asked here
             encoded = self._tokenize(texts)
         return [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) > self.max_tokens]
 
@@ -260,7 +243,7 @@ class DualEncoder:
         self.logit_scale, self.logit_bias = towers.logit_scale, towers.logit_bias
         self._towers = towers
         self.text_tower = TextTower(towers.model, towers.tokenizer)
-        self._preprocessing = Preprocessing(towers.processor, config.decode or "draft")
+        self._preprocessing = streaming.Preprocessing(towers.processor, config.decode or "draft")
         dtype = resolve_precision(config.precision, device)
         if config.precision == "auto" and has_fp16(device) and not has_bf16(device):
             dtype = torch.float16

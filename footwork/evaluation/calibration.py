@@ -314,18 +314,15 @@ def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Cal
             divisor = fit_temperature(logits[~held], targets[~held])
             judged.append(_events(logits[held] / divisor, targets[held]))
         after = reliability_bins(*map(np.concatenate, zip(*judged, strict=True)))
+    single, scaled = targets.ndim == 1, logits / temperature
     return Calibration(
         temperature=temperature,
         ece_before=expected_calibration_error(before),
         ece_after=expected_calibration_error(after) if after else None,
         bins_before=before,
         bins_after=after,
-        abstention=abstention_threshold(*_events(logits / temperature, targets))
-        if targets.ndim == 1
-        else None,
-        thresholds=()
-        if targets.ndim == 1
-        else fit_thresholds(sigmoid(logits / temperature), targets),
+        abstention=abstention_threshold(*_events(scaled, targets)) if single else None,
+        thresholds=() if single else fit_thresholds(sigmoid(scaled), targets),
     )
 
 

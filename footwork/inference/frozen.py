@@ -191,14 +191,11 @@ def _narrow_last_layer(model: Any) -> None:
     for layer in layers:
         layer.chunk_size_feed_forward = 0  # chunks save memory, and must divide all lengths
     if len(layers) > 1:  # DeBERTa may add a convolution over all tokens to its first layer
-        layers[-1].attention.output.register_forward_pre_hook(_first_token)
+        layers[-1].attention.output.register_forward_pre_hook(
+            lambda _, states: tuple(state[:, :1] for state in states)  # (B, T, D) to (B, 1, D)
+        )
         if isinstance(layers[-1].attention.self, FrozenDisentangledSelfAttention):
             layers[-1].attention.self.first_only = True
-
-
-def _first_token(_module: nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """(B, T, D) each to (B, 1, D): context and residual of the first token."""
-    return tuple(state[:, :1] for state in states)
 
 
 def _freeze_positions(encoder: DebertaV2Encoder, dtype: torch.dtype) -> None:

@@ -37,10 +37,11 @@ class ElasticBatch:
         self, forward: Callable[[Sequence[Item]], FloatArray], rows: Sequence[Item]
     ) -> FloatArray:
         """As `run_in_parts`."""
-        return run_in_parts(forward, rows, self._shrink, lambda _row: self._refusal)
 
-    def _shrink(self, part: Sequence[Any]) -> None:
-        self.size = min(self.size, len(part))
+        def shrink(part: Sequence[Any]) -> None:
+            self.size = min(self.size, len(part))
+
+        return run_in_parts(forward, rows, shrink, lambda _row: self._refusal)
 
 
 def run_in_parts(

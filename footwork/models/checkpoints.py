@@ -77,6 +77,13 @@ def position_limit(model: nn.Module) -> int | None:
 
 
 MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
+WITH_REPORT: dict[str, Any] = {
+    # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
+    "dtype": torch.float32,
+    "output_loading_info": True,
+    "ignore_mismatched_sizes": True,
+}
+"""How a model is loaded in float32, with a report for `require_weights`."""
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -177,9 +184,7 @@ def _load_whole(
     An adapter, here or on the Hub, gives its base with it merged.
     """
     folder = hub.model_folder(model_id, options["revision"])
-    options = options | {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
-    options["dtype"] = torch.float32
+    options = options | WITH_REPORT
     if not adapter_in(folder):
         model, report = load_part(auto_class, model_id, **options)
     else:
@@ -203,13 +208,7 @@ def load_finished(
     """A trained model, adapter or plain, in float32 and ready to answer, or a `ModelError`."""
     if adapter_in(folder):
         return load_adapter(folder, auto_class, presets).eval()
-    model, report = load_part(
-        auto_class,
-        str(folder),
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
+    model, report = load_part(auto_class, str(folder), **WITH_REPORT)
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])[0]
         if repository := hub.repository_of(folder):

@@ -29,13 +29,7 @@ from footwork.errors import ConfigError, HubUnreachable, ModelError
 from footwork.files.faults import shortened
 from footwork.files.folders import MANIFEST, published_file, read_manifest
 from footwork.files.plain_files import read_object
-from footwork.models.downloads import (
-    REFUSALS,
-    ask_hub,
-    download_files,
-    failure_text,
-    repository_folder,
-)
+from footwork.models import downloads
 
 Parts = Literal["small", "weights", "published"]
 """What is wanted: what configuration, tokenizer and image processor are read from; the weights,
@@ -180,7 +174,7 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
 
 def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | None:
     """The snapshot that this machine holds of a model, where it has the parts."""
-    home = repository_folder(model_id)
+    home = downloads.repository_folder(model_id)
     if not (revision and _COMMIT.fullmatch(revision)):
         try:
             revision = (home / "refs" / (revision or "main")).read_text().strip()
@@ -284,12 +278,12 @@ def _ask_and_download(
         commit, names = _ask(model_id, revision, patient=cached is None)
         return _download(model_id, commit, names, parts, revision)
     except (HTTPError, ValueError) as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in REFUSALS:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in downloads.REFUSALS:
             reason = refusal(error, model_id, revision)
             copy = f"{reason.rstrip('.')}. HF_HUB_OFFLINE=1 takes the copy that this machine holds."
             raise ModelError(copy if cached else reason) from error
         no_json = f"{constants.ENDPOINT} does not answer as a model hub does"
-        reason = failure_text(error) if isinstance(error, HTTPError) else no_json
+        reason = downloads.failure_text(error) if isinstance(error, HTTPError) else no_json
     except HubUnreachable as error:
         if cached is None:
             raise
@@ -309,7 +303,7 @@ def _ask(model_id: str, revision: str | None, *, patient: bool) -> tuple[str, li
     """The commit of a revision, and its files; ValueError where it tells none."""
     limit = constants.HF_HUB_ETAG_TIMEOUT
     timeout = limit if patient else min(limit, _WITH_A_COPY)
-    info = ask_hub(
+    info = downloads.ask_hub(
         model_id,
         lambda: HfApi().model_info(model_id, revision=revision, timeout=timeout),
         patient=patient,
@@ -322,14 +316,14 @@ def _ask(model_id: str, revision: str | None, *, patient: bool) -> tuple[str, li
 def _download(
     model_id: str, commit: str, names: list[str], parts: Parts, revision: str | None
 ) -> Path:
-    home = repository_folder(model_id)
+    home = downloads.repository_folder(model_id)
     folder = home / "snapshots" / commit
     published = parts == "published" and MANIFEST in names
     last = MANIFEST if published else "config.json"
     if last not in names:
         hint = f"Take the model that it was made from, or {ANOTHER_MODEL}"
         if ADAPTER_CONFIG in names:
-            download_files(model_id, commit, [ADAPTER_CONFIG])
+            downloads.download_files(model_id, commit, [ADAPTER_CONFIG])
             base = _json_of(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "not told"
             hint = (
                 f"It is an adapter alone, which adds to another model, its base: {base}. Name that "
@@ -351,12 +345,13 @@ def _download(
         wanted = [name for name in names if not name.endswith(_OTHER_FRAMEWORKS)]
         wanted = [name for name in wanted if not {"", ".", ".."} & set(re.split(r"[/\\]", name))]
     # The file that tells what the folder is comes last: where it is, the others are.
-    download_files(model_id, commit, sorted(wanted, key=lambda name: (name == last, name)))
+    wanted.sort(key=lambda name: (name == last, name))
+    downloads.download_files(model_id, commit, wanted)
     if not published:
         # Asked for a tokenizer alone, too: who asks for that is to load the weights next.
         files = weight_files(folder, names) or _refuse_weights(model_id, names)
         if parts != "small":
-            download_files(model_id, commit, files)
+            downloads.download_files(model_id, commit, files)
     if revision != commit:
         _remember(home / "refs" / (revision or "main"), commit)
     return folder

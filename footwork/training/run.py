@@ -29,15 +29,7 @@ from transformers import TrainerState
 
 from footwork.accelerator import is_main_process, wait_for_everyone
 from footwork.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError
-from footwork.files.folders import (
-    MANIFEST,
-    followed,
-    read_json,
-    remove_staging,
-    renewed_folder,
-    require_free,
-    write_json,
-)
+from footwork.files import folders
 from footwork.files.locks import LockedByOther, exclusive_lock
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -51,15 +43,8 @@ BEFORE = {"decode": "draft", "kind": "training"}
 """What versions did that had no such setting yet."""
 MAY_CHANGE = frozenset(
     {
-        "gradient_accumulation_steps",
-        "activation_checkpointing",
-        "save_minutes",
-        "push_to_hub",
-        "learning_rate",
-        "early_stopping",
-        "methods",
-        "seeds",
-        "rates",
+        *("gradient_accumulation_steps", "activation_checkpointing", "save_minutes"),
+        *("push_to_hub", "learning_rate", "early_stopping", "methods", "seeds", "rates"),
     }
 )
 """Settings that change nothing about the result; the rate, which is what a diverged run needs; when
@@ -109,22 +94,22 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
         existing: What to do where `out` or an unfinished run of it exists.
         inputs: What it reads: data, and a model in a local folder.
     """
-    out = followed(out)
+    out = folders.followed(out)
     run = out.with_name(f"{out.name}.training")
     started = False  # by whom but us, if it holds something else as well
     with suppress(ModelError):
-        settings = read_json(run / SETTINGS)
+        settings = folders.read_json(run / SETTINGS)
         names = [path.name for path in run.iterdir()]
         own = all(any(fnmatchcase(name, kind) for kind in _OWN_FILES) for name in names)
         started = isinstance(settings, dict) and "replaces" in settings and own
     replaces = existing == "overwrite" or (
         existing == "resume" and started and bool(settings["replaces"])
     )
-    if existing == "resume" and (out / MANIFEST).exists() and not replaces:
+    if existing == "resume" and (out / folders.MANIFEST).exists() and not replaces:
         raise ConfigError(f"{out} is finished: there is nothing to resume.")
     if existing == "resume" and not started:
         raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
-    require_free(out, replaces, inputs)
+    folders.require_free(out, replaces, inputs)
     if not started and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ConfigError(
             f"The training would work in {run}, which holds something else. Move that away, or "
@@ -153,8 +138,8 @@ def begin_run(
         run.mkdir(parents=True, exist_ok=True)
         settings = json.loads(json.dumps(settings | {"replaces": place.replaces}))
         if not (run / SETTINGS).exists():
-            write_json(run / SETTINGS, settings)
-        former = BEFORE | read_json(run / SETTINGS)
+            folders.write_json(run / SETTINGS, settings)
+        former = BEFORE | folders.read_json(run / SETTINGS)
         changed = [
             f"{name} was {former.get(name)!r}, is {value!r}"
             for name, value in settings.items()
@@ -169,7 +154,7 @@ def begin_run(
         for damaged in [path for path in written if not is_complete(path)]:
             notify(f"{damaged.name} is damaged and passed over.")
         remove_checkpoints(run, keep={path.name for path in written})
-        remove_staging(place.out)
+        folders.remove_staging(place.out)
     wait_for_everyone()
     return newest_checkpoint(run)
 
@@ -264,7 +249,7 @@ def record_outcome(run: Path, outcome: TrainingOutcome) -> None:
         {name: value for name, value in entry.items() if math.isfinite(value)}
         for entry in outcome.history
     ]
-    write_json(run / OUTCOME, asdict(outcome) | {"history": history})
+    folders.write_json(run / OUTCOME, asdict(outcome) | {"history": history})
 
 
 def finished_outcome(run: Path) -> TrainingOutcome | None:
@@ -272,7 +257,7 @@ def finished_outcome(run: Path) -> TrainingOutcome | None:
     path = run / OUTCOME
     if not path.exists():
         return None
-    found = read_json(path)
+    found = folders.read_json(path)
     return TrainingOutcome(**{**found, "notes": tuple(found.get("notes", ()))})
 
 
@@ -295,7 +280,7 @@ def save_training_state(
         if isinstance(value, torch.Tensor)
     }
     try:
-        with renewed_folder(target) as folder:
+        with folders.renewed_folder(target) as folder:
             save_file(trainable_weights(model), folder / WEIGHTS)
             save_file(moments, folder / MOMENTS)
             state.save_to_json(str(folder / TRAINER_STATE))
@@ -305,7 +290,7 @@ def save_training_state(
                 "threads": torch.get_num_threads(),
                 "files": {path.name: path.stat().st_size for path in folder.iterdir()},
             }
-            write_json(folder / CHECKPOINT_SETTINGS, settings)
+            folders.write_json(folder / CHECKPOINT_SETTINGS, settings)
     except (OSError, SafetensorError) as error:
         kept = newest_checkpoint(run)
         raise TrainingError(
@@ -319,7 +304,7 @@ def save_training_state(
 def load_training_state(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
     """Put optimizer and schedule where they stood; a rate that was changed holds from here on."""
     peaks = [group["initial_lr"] for group in optimizer.param_groups]
-    settings = read_json(checkpoint / CHECKPOINT_SETTINGS)
+    settings = folders.read_json(checkpoint / CHECKPOINT_SETTINGS)
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(checkpoint / MOMENTS).items():
         index, name = key.split(".", 1)
@@ -386,7 +371,7 @@ def newest_checkpoint(run: Path) -> Path | None:
 def is_complete(checkpoint: Path) -> bool:
     """Whether every file that it names is there at its full size, and none that is a pickle."""
     try:
-        files = read_json(checkpoint / CHECKPOINT_SETTINGS)["files"]
+        files = folders.read_json(checkpoint / CHECKPOINT_SETTINGS)["files"]
         whole = all((checkpoint / name).stat().st_size == size for name, size in files.items())
         # Trainer would load an `optimizer.pt` or an `rng_state.pth`.
         return whole and not any(checkpoint.glob("*.pt*"))
