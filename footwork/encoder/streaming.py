@@ -13,12 +13,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from transformers.image_processing_backends import PilBackend
 
 from footwork.accelerator import available_cores, gather_shares, number_of_processes, process_share
-from footwork.arrays import FloatArray
+from footwork.arrays import AnyArray, FloatArray
 from footwork.errors import ImageError
 from footwork.images.ahead import attempt, made_ahead
 from footwork.images.colours import to_rgb
@@ -26,7 +25,7 @@ from footwork.images.decoding import decode_image, read_image
 from footwork.inference.halving import ElasticBatch, shares
 from footwork.options import EXACT_MARK, Decode
 
-PixelArrays = dict[str, NDArray[Any]]
+PixelArrays = dict[str, AnyArray]
 """Input of the image tower → what one picture gives for it, without the batch axis."""
 
 DRAFT = "jpeg-draft-2"
@@ -183,11 +182,7 @@ class PictureStream:
     """
 
     def __init__(
-        self,
-        preprocessing: Preprocessing,
-        tower: Tower,
-        workers: int | None,
-        device: torch.device,
+        self, preprocessing: Preprocessing, tower: Tower, workers: int | None, device: torch.device
     ) -> None:
         on_cpu = device.type == "cpu"
         self._preprocessing, self._tower = preprocessing, tower

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, DoubleArray
+from footwork.arrays import AnyArray, BoolArray, DoubleArray
 from footwork.evaluation.logits import log_softmax, sigmoid
 
 _SHARPEST, _FLATTEST = 0.01, 100.0  # bounds of a temperature
@@ -60,7 +59,7 @@ class GivenCalibration:
     thresholds: tuple[float, ...] = ()
     """Probability from which each of C labels holds (multi-label); none are 0.5 for all."""
 
-    def margins(self, logits: NDArray[Any]) -> DoubleArray:
+    def margins(self, logits: AnyArray) -> DoubleArray:
         """How far above its threshold each label is, in raw logits, (N, C): from 0 on it holds."""
         bars = np.array(self.thresholds or LIKELY)
         margins: DoubleArray = logits - self.temperature * np.log(bars / (1 - bars))
@@ -109,7 +108,7 @@ class Calibration:
         return {**asdict(self), "abstain_below": self.abstain_below, "note": self.note}
 
 
-def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+def fit_temperature(logits: AnyArray, targets: AnyArray) -> float:
     """Find the one number to divide logits by, so that probabilities are most likely.
 
     The negative log-likelihood is convex in 1 / temperature, so its slope crosses 0 once. Each
@@ -155,7 +154,7 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     return float(np.exp(brentq(lambda log: slope(np.exp(-log)), *ends, xtol=1e-10)))
 
 
-def fit_thresholds(probabilities: NDArray[Any], targets: NDArray[Any]) -> tuple[float, ...]:
+def fit_thresholds(probabilities: AnyArray, targets: AnyArray) -> tuple[float, ...]:
     """Find from which probability on each label is to be given: where its F1 is largest.
 
     Of calibrated probabilities and targets of 0 and 1, (N, C): C hundredths from 0.01 to 0.99; 0.5
@@ -185,19 +184,17 @@ def fit_thresholds(probabilities: NDArray[Any], targets: NDArray[Any]) -> tuple[
     return tuple(_THRESHOLDS[f1.argmax(axis=0)].tolist())
 
 
-def cross_fitted_margins(
-    logits: NDArray[Any], targets: NDArray[Any], temperature: float, seed: int = 0
-) -> DoubleArray:
+def cross_fitted_margins(logits: AnyArray, targets: AnyArray, temperature: float) -> DoubleArray:
     """`GivenCalibration.margins` of rows, (N, C), each by thresholds that were found without it."""
     margins = np.empty(logits.shape)
-    for held in _folds(len(logits), seed):
+    for held in _folds(len(logits), seed=0):
         thresholds = fit_thresholds(sigmoid(logits[~held] / temperature), targets[~held])
         given = GivenCalibration(temperature, thresholds=thresholds)
         margins[held] = given.margins(logits[held])
     return margins
 
 
-def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(probabilities: AnyArray, hits: AnyArray) -> tuple[ReliabilityBin, ...]:
     """Sort rows by probability, and whether it was so, (N,), into 15 bins of equal width.
 
     Source: Guo et al. 2017, section 2 (arXiv:1706.04599).
@@ -297,7 +294,7 @@ def abstention_threshold(
     )
 
 
-def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Calibration:
+def calibrate(logits: AnyArray, targets: AnyArray, seed: int = 0) -> Calibration:
     """Measure calibration, and mend it with one temperature; the seed decides the five folds.
 
     With a softmax the judged event is "the predicted class is right". With sigmoids it is "the
@@ -326,9 +323,7 @@ def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Cal
     )
 
 
-def judge_calibration(
-    logits: NDArray[Any], targets: NDArray[Any], given: GivenCalibration
-) -> Calibration:
+def judge_calibration(logits: AnyArray, targets: AnyArray, given: GivenCalibration) -> Calibration:
     """Measure what a temperature and thresholds from elsewhere are worth; fits nothing.
 
     Shapes as for `calibrate`, of raw logits. With sigmoids a row is right if its whole set of
@@ -364,7 +359,7 @@ def _folds(rows: int, seed: int) -> Iterator[BoolArray]:
     return (folds == fold for fold in range(folds.max() + 1))
 
 
-def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[DoubleArray, BoolArray]:
+def _events(logits: AnyArray, targets: AnyArray) -> tuple[DoubleArray, BoolArray]:
     """Flatten into probabilities and whether what they speak of was so."""
     if targets.ndim == 2:
         return sigmoid(logits).ravel(), (targets > 0.5).ravel()

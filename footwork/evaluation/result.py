@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, DoubleArray, IntArray
+from footwork.arrays import AnyArray, BoolArray, DoubleArray, IntArray
 from footwork.errors import DataError, ModelError
 from footwork.evaluation import metrics, text
 from footwork.evaluation.calibration import (
@@ -182,8 +181,8 @@ class Assessment:
 def evaluate_logits(
     task: str,
     labels: tuple[str, ...],
-    targets: NDArray[Any],
-    logits: NDArray[Any],
+    targets: AnyArray,
+    logits: AnyArray,
     given: GivenCalibration | None = None,
     noun: str = "rows",
 ) -> Evaluation:
@@ -255,7 +254,7 @@ def evaluate_logits(
     )
 
 
-def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
+def quick_metrics(task: str, targets: AnyArray, logits: AnyArray) -> dict[str, float]:
     """The values of `evaluate_logits` without intervals, for use while training.
 
     By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or squared
@@ -297,9 +296,7 @@ def _class_scores(
     return tuple(ClassScore(*row) for row in rows)
 
 
-def _checked(
-    task: str, num_classes: int, targets: NDArray[Any], logits: NDArray[Any]
-) -> DoubleArray:
+def _checked(task: str, num_classes: int, targets: AnyArray, logits: AnyArray) -> DoubleArray:
     if task not in TASKS:
         raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
     if not len(logits):
@@ -361,7 +358,7 @@ def _regression_intervals(targets: DoubleArray, predictions: DoubleArray) -> dic
         metrics.regression_scores(metrics.bootstrap_sums(moments, sums), rows),
     )
 
-    def score(weights: NDArray[Any]) -> DoubleArray:
+    def score(weights: AnyArray) -> DoubleArray:
         return metrics.spearman(targets, predictions, weights)
 
     return scores | _reranked_interval("spearman", score, (rows, 1), ranks)
@@ -379,17 +376,15 @@ def _decisions(targets: BoolArray, margins: DoubleArray) -> BoolArray:
     return np.concatenate((given & targets, targets, given, exact), axis=1)
 
 
-def _summands(tops: NDArray[Any], bottoms: NDArray[Any] | float = 1.0) -> DoubleArray:
+def _summands(tops: AnyArray, bottoms: AnyArray | float = 1.0) -> DoubleArray:
     return np.stack(np.broadcast_arrays(tops, bottoms), axis=1).astype(np.float64)
 
 
-def _multi_label_counts(sums: NDArray[Any]) -> ClassCounts:
+def _multi_label_counts(sums: AnyArray) -> ClassCounts:
     return ClassCounts(*np.split(sums[..., :-1], 3, axis=-1))
 
 
-def _average_precisions(
-    targets: BoolArray, logits: DoubleArray, weights: NDArray[Any]
-) -> DoubleArray:
+def _average_precisions(targets: BoolArray, logits: DoubleArray, weights: AnyArray) -> DoubleArray:
     columns = zip(targets.T, logits.T, strict=True)
     precisions = [metrics.average_precision(*column, weights) for column in columns]
     return metrics.mean_defined(np.stack(precisions, axis=1))
@@ -406,7 +401,7 @@ def _intervals(
 
 def _reranked_interval(
     name: str,
-    score: Callable[[NDArray[Any]], DoubleArray],
+    score: Callable[[AnyArray], DoubleArray],
     shape: tuple[int, ...],
     generator: np.random.Generator,
 ) -> dict[str, Interval]:

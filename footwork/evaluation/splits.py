@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, IntArray
+from footwork.arrays import AnyArray, BoolArray, IntArray
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 
@@ -66,7 +65,7 @@ def _quotas(by_class: dict[int, list[IntArray]], share: float) -> dict[int, int]
     return quotas
 
 
-def strata(targets: NDArray[np.generic], task: str) -> IntArray:
+def strata(targets: AnyArray, task: str) -> IntArray:
     """Which rows are alike in their labels, (N,), of targets as `encode_targets` makes them.
 
     For multi-label a row belongs to the rarest of its labels, for regression to a tenth of the
@@ -83,9 +82,7 @@ def strata(targets: NDArray[np.generic], task: str) -> IntArray:
     return targets.astype(np.int64)
 
 
-def return_unseen(
-    held: BoolArray, groups: IntArray, targets: NDArray[np.generic], task: str
-) -> BoolArray:
+def return_unseen(held: BoolArray, groups: IntArray, targets: AnyArray, task: str) -> BoolArray:
     """Give held rows, with their groups, back until training has every class of validation.
 
     A regression has no classes; nothing is given back.

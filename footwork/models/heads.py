@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import AnyArray
 from footwork.class_names import class_name
 from footwork.errors import ModelError
 from footwork.files.faults import shortened
@@ -150,7 +150,7 @@ def output_layer(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {key: each for key, each in own.items() if key in grows}
 
 
-def start_output(model: PreTrainedModel, logits: NDArray[Any]) -> None:
+def start_output(model: PreTrainedModel, logits: AnyArray) -> None:
     """Let a new output layer begin with what is known of every row, (C,): its bias, if it has one.
 
     From a bias of 0 a multi-label head says 0.5 of every label, and where each is rare spends the
@@ -173,7 +173,7 @@ def scale_output(model: PreTrainedModel, factor: float, shift: float = 0.0) -> N
             weight.add_(shift)
 
 
-def target_scale(model: PreTrainedModel, targets: NDArray[Any]) -> tuple[float, float]:
+def target_scale(model: PreTrainedModel, targets: AnyArray) -> tuple[float, float]:
     """Mean and spread by which a regression learns amounts, (N,): as (amount - mean) / spread.
 
     A head starts near 0 and moves by its learning rate, whatever the unit of the amounts is. The

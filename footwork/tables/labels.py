@@ -10,8 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import AnyArray
 from footwork.class_names import class_name, read_label
 from footwork.errors import DataError, require_one_of
 from footwork.files.faults import shortened
@@ -198,9 +198,7 @@ def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...
     return ordered, ()
 
 
-def encode_targets(
-    labels: Sequence[Sequence[str]], names: Sequence[str], task: str
-) -> NDArray[Any]:
+def encode_targets(labels: Sequence[Sequence[str]], names: Sequence[str], task: str) -> AnyArray:
     """Labels, all among `names`, as the arrays that losses and metrics take.
 
     Returns:
