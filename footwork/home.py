@@ -25,5 +25,4 @@ def _folder(kind: str) -> Path:
     import platformdirs
 
     Path.home()  # raises where there is none; platformdirs would give a folder named ~
-    folder: Path = getattr(platformdirs, f"user_{kind}_path")("footwork", appauthor=False)
-    return folder
+    return getattr(platformdirs, f"user_{kind}_path")("footwork", appauthor=False)

@@ -30,8 +30,7 @@ def frequency_logits(task: str, num_classes: int, targets: AnyArray) -> DoubleAr
     """
     if task == SINGLE_LABEL:
         counts = np.bincount(targets, minlength=num_classes) + 1.0
-        logits: DoubleArray = np.log(counts / counts.sum())
-        return logits
+        return np.log(counts / counts.sum())
     return np.stack([constant_logit(column) for column in targets.T])
 
 

@@ -62,8 +62,7 @@ class GivenCalibration:
     def margins(self, logits: AnyArray) -> DoubleArray:
         """How far above its threshold each label is, in raw logits, (N, C): from 0 on it holds."""
         bars = np.array(self.thresholds or LIKELY)
-        margins: DoubleArray = logits - self.temperature * np.log(bars / (1 - bars))
-        return margins
+        return logits - self.temperature * np.log(bars / (1 - bars))
 
 
 @dataclass(frozen=True, slots=True)

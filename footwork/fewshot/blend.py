@@ -188,5 +188,4 @@ def _log_likelihoods(
 ) -> DoubleArray:
     words = None if held_out.words is None else held_out.words[rows]
     logits = blend.logits(words, scores[blend.setting, rows])
-    likelihoods: DoubleArray = log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]
-    return likelihoods
+    return log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]

@@ -100,8 +100,7 @@ def _leaning(embeddings: RealArray, middle: FloatArray, directions: FloatArray) 
     """Highest cosine with a direction, seen from the middle, (N,)."""
     away = embeddings.astype(np.float64) - middle
     lengths = np.maximum(np.linalg.norm(away, axis=1), _SMALLEST_SPREAD)
-    cosines: DoubleArray = products(away, directions).max(axis=1) / lengths
-    return cosines
+    return products(away, directions).max(axis=1) / lengths
 
 
 def _moments(values: DoubleArray) -> tuple[float, float]:

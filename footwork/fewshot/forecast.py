@@ -56,8 +56,7 @@ class Trial:
     @property
     def hits(self) -> BoolArray:
         """Whether the answer was right, (N,)."""
-        right: BoolArray = (self.logits.argmax(axis=1) == self.labels) & self.answered
-        return right
+        return (self.logits.argmax(axis=1) == self.labels) & self.answered
 
     @property
     def accuracy(self) -> Interval | None:

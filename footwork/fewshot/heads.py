@@ -17,8 +17,7 @@ from footwork.errors import ModelError
 
 def products(embeddings: RealArray, rows: FloatArray) -> DoubleArray:
     """Inner products of (N, D) with (R, D), in float64: (N, R)."""
-    result: DoubleArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
-    return result
+    return embeddings.astype(np.float64) @ rows.T.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,7 @@ def _configs(
 
 def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
     """As `load_trained`, of pictures."""
-    model: PreTrainedModel = load_finished(folder, AutoModelForImageClassification, IMAGE_PRESETS)
-    return model
+    return load_finished(folder, AutoModelForImageClassification, IMAGE_PRESETS)
 
 
 def cut_layers(config: PreTrainedConfig, layers: int) -> None:

@@ -181,8 +181,7 @@ def unit_rows(rows: RealArray) -> FloatArray:
     """Divide each row by its length, in float32; a row of zeros stays."""
     single = rows.astype(np.float32, copy=False)
     lengths = np.linalg.norm(single, axis=1, keepdims=True)
-    unit: FloatArray = single / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
+    return single / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +204,7 @@ class Scorer:
 
     def logits(self, cosines: RealArray) -> DoubleArray:
         """What the model calls `logits_per_image`, of the same shape."""
-        logits: DoubleArray = cosines.astype(np.float64) * self.scale + (self.bias or 0.0)
-        return logits
+        return cosines.astype(np.float64) * self.scale + (self.bias or 0.0)
 
     def scores(self, cosines: RealArray) -> DoubleArray:
         """From 0 to 1, shape (N, C) as the cosines; over all C labels at once."""
