@@ -11,7 +11,6 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from PIL.ExifTags import GPS, IFD, Base
 
-from footwork.errors import ImageError
 from footwork.images.decoding import decode_image, read_image
 from footwork.images.facts import ImageFacts
 from tests.pictures import FORMATS, HEIGHT, WIDTH, encoded, quarters
@@ -277,10 +276,3 @@ def test_whatever_pillow_raises_over_details_the_picture_is_read(
     assert read_image(content).facts == ImageFacts(format="png", width=WIDTH, height=HEIGHT)
     monkeypatch.setattr(Image.Image, "getexif", fail)
     assert read_image(content).facts == ImageFacts(format="png", width=WIDTH, height=HEIGHT)
-
-
-def test_what_is_no_picture_has_no_facts(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"absent\.jpg: it does not exist"):
-        read_image(tmp_path / "absent.jpg")
-    with pytest.raises(ImageError, match="5 bytes: it is no picture of a known kind"):
-        read_image(b"hello")

@@ -16,17 +16,11 @@ from footwork.errors import ConfigError, DataError
 from footwork.tables.layout import DETECT, Expected, TableFormat
 from footwork.tables.reader import SkippedRow, Table, iterate_rows, read_table
 from footwork.tables.writer import write_rows
+from tests.tables import PLAIN, write
 
-PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
 STRANGE_CELLS = [
     *("NA", "None", "null", "nan", "007", "", "1e5", " padded ", "a,b", 'say "hi"', "é€字")
 ]
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 def cells(table: Table) -> list[tuple[Any, ...]]:

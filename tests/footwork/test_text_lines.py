@@ -16,14 +16,7 @@ import pytest
 from footwork.errors import DataError
 from footwork.tables.layout import TableFormat
 from footwork.tables.reader import iterate_rows, read_table
-
-PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+from tests.tables import PLAIN, write
 
 
 def test_latin_1_is_read_with_a_warning(tmp_path: Path) -> None:
