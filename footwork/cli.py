@@ -12,7 +12,8 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from footwork import APPLICATIONS, hidden_message, hiding_file, streams
+import footwork.streams as streams  # `from footwork` would ask the applications for it first
+from footwork import APPLICATIONS, hidden_message, hiding_file
 from footwork.errors import ConfigError
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
