@@ -90,6 +90,12 @@ def require_at_least(least: float, settings: object, *names: str) -> None:
             raise ConfigError(f"`{name}` must be at least {least}, got {value}.")
 
 
+def require_probability(name: str, value: float | None) -> None:
+    """Refuse a setting that is given and no probability, by a `ConfigError`."""
+    if value is not None and not 0 <= value <= 1:
+        raise ConfigError(f"`{name}` must be a probability from 0 to 1, got {value}.")
+
+
 def first_line(error: Exception) -> str:
     """What an error says, without the lines that follow; its kind where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from footwork.arrays import RealArray
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError, require_probability
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.models.heads import task_of
@@ -53,10 +53,7 @@ class DecisionRule:
             raise ValueError(f"`task` must be a problem_type of transformers, got {self.task!r}.")
         if not self.temperature > 0:
             raise ConfigError(f"`temperature` must be above 0, got {self.temperature}.")
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ConfigError(
-                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
-            )
+        require_probability("abstain_below", self.abstain_below)
 
     @property
     def given(self) -> GivenCalibration:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray, IntArray, RealArray
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ModelError, require_probability
 from footwork.evaluation.calibration import Abstention
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import Interval
@@ -58,10 +58,7 @@ class Thresholds:
     """Familiarity, 0 for a usual example and less for a stranger one; None takes any input."""
 
     def __post_init__(self) -> None:
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ConfigError(
-                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
-            )
+        require_probability("abstain_below", self.abstain_below)
 
 
 @dataclass(frozen=True, slots=True)
