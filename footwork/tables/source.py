@@ -59,6 +59,7 @@ class TextSource:
 
     def lines(self) -> Iterator[str]:
         """Every line with its ending; bytes that cannot be decoded are left as surrogates."""
+        binary: Any = None
         if self._stream:
             binary = io.BufferedReader(_Chained(self.head, self._stream))
         elif self._path:
