@@ -25,14 +25,13 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from torch import nn
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, require_one_of
 from footwork.options import PRECISIONS, Precision
 
 _PROBE_SECONDS = 0.2
 _ROUNDS, _ROUND_SECONDS = 3, 1.0
 """Measurements of a number of threads at most, and seconds after which no further one begins."""
-_WORTH = 1.1
-"""Times as quick that twice the threads must be to be taken."""
+_WORTH = 1.1  # times as quick that twice the threads must be to be taken
 
 
 def uses_cpu() -> bool:
@@ -181,10 +180,7 @@ def quickest_threads(step: Callable[[], object]) -> dict[int, float]:
 
 def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     """The dtype of matrix products: `auto` takes bf16 where the hardware has it."""
-    if requested not in PRECISIONS:
-        raise ConfigError(
-            f"`mixed_precision` must be one of {', '.join(PRECISIONS)}, got {requested!r}."
-        )
+    require_one_of("mixed_precision", requested, PRECISIONS)
     bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
     return torch.bfloat16 if bf16 else torch.float32
 
@@ -231,12 +227,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that a device or the host has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    message = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in message
-        or "can't allocate memory" in message
-        or "ALLOC_FAILED" in message
-    )
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def free_cached_memory() -> None:
@@ -255,11 +247,7 @@ FAIL_IN_BF16 = frozenset({"deberta", "xmod"})
 
 
 def settled_precision(requested: Precision, model: nn.Module) -> Literal["bf16", "float32"]:
-    """What `auto` means for a model on this machine.
-
-    Raises:
-        ConfigError: `bf16` was asked of a model that cannot be run in it.
-    """
+    """What `auto` means for a model here; a `ConfigError` if it cannot be run in `bf16`."""
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     if model_type in FAIL_IN_BF16:
         if requested == "bf16":

@@ -13,6 +13,7 @@ DoubleArray = NDArray[np.float64]
 """Probabilities and statistics."""
 RealArray = NDArray[np.floating[Any]]
 """Of whatever precision."""
+AnyArray = NDArray[Any]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 ByteArray = NDArray[np.uint8]

@@ -37,11 +37,7 @@ def class_name(written: str) -> str:
 
 
 def read_label(value: Any) -> str | None:
-    """A cell of a table as a label: whole floats as integers, the rest as it is written.
-
-    Returns:
-        None where there is none.
-    """
+    """A cell of a table as a label, None where there is none: whole floats become integers."""
     # A missing number of Parquet is NaN, which is not itself.
     if value is None or value != value:
         return None
@@ -52,12 +48,9 @@ def read_label(value: Any) -> str | None:
 
 
 def look_alike(names: Iterable[str]) -> list[list[str]]:
-    """Names that differ in case, spaces, kinds of dashes and quotes, or in how a value is written.
+    """Groups of names that differ in case, spaces, dashes, quotes, or in how a value is written.
 
     `1`, `1.0` and `true` are one value.
-
-    Returns:
-        The names of each group of several, in their order.
     """
     alike: dict[str | Decimal, list[str]] = defaultdict(list)
     for name in names:
@@ -70,11 +63,7 @@ def look_alike(names: Iterable[str]) -> list[list[str]]:
 
 
 def read_class_names(labels: str | None, labels_file: Path | None) -> tuple[str, ...]:
-    """The labels of a command, from the one place or the other.
-
-    Raises:
-        ConfigError: Both or neither are given, or they cannot be used.
-    """
+    """The labels of a command, from the one place or the other, or a `ConfigError`."""
     if (labels is None) == (labels_file is None):
         said = "exclude each other" if labels is not None else "are both missing"
         raise ConfigError(
@@ -85,11 +74,7 @@ def read_class_names(labels: str | None, labels_file: Path | None) -> tuple[str,
 
 
 def split_labels(text: str) -> tuple[str, ...]:
-    """The labels of `a,b,"c, with a comma"`.
-
-    Raises:
-        ConfigError: One is empty or stands twice, or a quote is not closed.
-    """
+    """The labels of `a,b,"c, with a comma"`, or a `ConfigError`."""
     try:
         [names] = csv.reader([text], skipinitialspace=True, strict=True)
     except (csv.Error, ValueError) as error:
@@ -101,20 +86,14 @@ def split_labels(text: str) -> tuple[str, ...]:
 
 
 def read_labels_file(path: Path) -> tuple[str, ...]:
-    """The labels of a file, one a line: `007`, `NA` and `"` mean what they say.
-
-    Raises:
-        ConfigError: The file cannot be read or is empty, or a label stands twice.
-    """
+    """The labels of a file, one a line: `007`, `NA` and `"` mean what they say."""
     return _checked(Entry(class_name(one.text), one.place) for one in read_entries(path))
 
 
 def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Labels that a caller gives, without the space around them.
+    """Labels that a caller gives, without the space around them, or a `ConfigError`.
 
-    Raises:
-        ConfigError: There is none, or one is empty or stands twice.
-        TypeError: They are no strings, or one string.
+    What is no sequence of texts is a TypeError.
     """
     if isinstance(class_names, str):
         raise TypeError("Labels must be a sequence of texts, got one text; put it into a list.")

@@ -12,17 +12,9 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import footwork.streams as streams  # `from footwork` would ask the applications for it first
 from footwork import APPLICATIONS, hidden_message, hiding_file
 from footwork.errors import ConfigError
-from footwork.streams import (
-    escape_what_cannot_be_encoded,
-    harmless,
-    open_closed_streams,
-    read_as_utf8,
-    require_width,
-    silence,
-    tell,
-)
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
@@ -59,15 +51,14 @@ _TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, of the words after `footwork` or those of the process.
 
-    Returns:
-        The exit code: 0 done, 1 failed, 2 wrong command, 3 done with skipped inputs, 128 + n
-        ended by signal n.
+    Gives the exit code: 0 done, 1 failed, 2 wrong command, 3 done with skipped inputs, 128 + n
+    ended by signal n.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word != "--debug"]
     debug, words, end = len(options) < end, options + words[end:], len(options)
-    escape_what_cannot_be_encoded()
+    streams.escape_what_cannot_be_encoded()
     try:
         with _raised_signals():
             result = _app(words[:end])(
@@ -97,9 +88,9 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
     # OpenMP reads it when torch is loaded. Threads that spin while they wait take the core from
     # the very thread that they wait for, if there is another job.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    read_as_utf8()
-    open_closed_streams()
-    require_width()
+    streams.read_as_utf8()
+    streams.open_closed_streams()
+    streams.require_width()
     code = main(argv)
     if "torch" not in sys.modules or code >= _BY_SIGNAL:  # which may have left threads at work
         os._exit(code)
@@ -142,13 +133,10 @@ def _raised_signals() -> Iterator[None]:
 def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in what the command line left open from the TOML file of `--config`.
 
-    It serves every command that has a parameter `config: Path | None = None`. Keys are the names
-    of the command's parameters, with `_` or `-`; the command line wins over the file. `arguments`
-    are filled in place.
-
-    Raises:
-        ConfigError: The file cannot be read or is not TOML.
-        cyclopts.UnknownOptionError: A key is no parameter of the command.
+    It serves every command that has a parameter `config: Path | None = None`. Keys are the names of
+    the command's parameters, with `_` or `-`; the command line wins over the file. `arguments` are
+    filled in place. What is no TOML is a `ConfigError`, a key of no parameter cyclopts'
+    UnknownOptionError.
     """
     given = [a for a in arguments if "--config" in a.names and a.tokens]
     if not given:
@@ -170,11 +158,7 @@ def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCol
 
 
 def what_exists(*, resume: bool, overwrite: bool) -> Existing:
-    """What `--resume` and `--overwrite` say is done with what stands at the output folder.
-
-    Raises:
-        ConfigError: They say both.
-    """
+    """What `--resume` and `--overwrite`, not both, say is done with what stands at the output."""
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
     return "resume" if resume else "overwrite" if overwrite else "refuse"
@@ -188,14 +172,9 @@ def tell_run(
 ) -> int:
     """Run a fine-tuning, or several, and say what came of it.
 
-    Args:
-        train: Does so, and tells of its progress one text each.
-        report: Lists what was left out, and gives the exit code that says so.
-        json: Print one JSON document.
-
-    Returns:
-        The exit code; on a process that is not the main one that of success, for another one from
-        it would end the main one.
+    `train` is told where texts on its progress go; `report` lists what was left out, and gives the
+    exit code that says so. On a process that is not the main one that is the code of success, for
+    another one from it would end the main one.
     """
     from footwork.accelerator import is_main_process
     from footwork.console import exit_code, note, note_all, print_document, print_text
@@ -340,7 +319,7 @@ def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        silence(sys.stdout)
+        streams.silence(sys.stdout)
     if isinstance(error, SystemExit):  # rich ends so where the reader of a help page has gone
         error = error.__context__ or error
     if isinstance(error, BrokenPipeError):
@@ -348,9 +327,9 @@ def _fail(error: BaseException, words: Sequence[str], debug: bool) -> int:
     if debug:
         from traceback import format_exception
 
-        tell("".join(format_exception(error)), end="")
+        streams.tell("".join(format_exception(error)), end="")
     message, code = explain(error, words)
     rank = os.environ.get("RANK", "0")
     who = "footwork" if rank == "0" else f"footwork (process {rank})"
-    tell(harmless(f"{who}: {message}"))
+    streams.tell(streams.harmless(f"{who}: {message}"))
     return code

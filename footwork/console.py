@@ -56,10 +56,7 @@ def print_json_lines(rows: Iterable[Row]) -> None:
 
 
 def print_csv(rows: Iterable[Row], flat: Callable[[Row], Row], *, raw_cells: bool = False) -> None:
-    """CSV, as the rows come; the first one's keys are the header.
-
-    `flat` makes cells of what is no cell; `raw_cells` leaves alone what a spreadsheet would run.
-    """
+    """CSV, as the rows come; the first one's keys are the header, `flat` makes cells of values."""
     from footwork.tables.cells import cell, csv_writer
 
     writer = csv_writer(sys.stdout)
@@ -92,11 +89,8 @@ def note_all(texts: Iterable[str]) -> None:
 class Progress:
     """How far a work is, with rate and time left: a bar on a terminal, else a line now and then.
 
-    What is noted meanwhile stands above the bar. Of several processes the main one shows it.
-
-    Args:
-        what: Is done: begins the line.
-        unit: What is counted, a plural; `B` for bytes.
+    What is noted meanwhile stands above the bar. Of several processes the main one shows it. `what`
+    is done begins the line; `unit`, a plural, is counted, `B` for bytes.
     """
 
     def __init__(self, what: str, unit: str) -> None:
@@ -117,7 +111,7 @@ class Progress:
 
         Args:
             done: How much of it.
-            total: How much there is; None where nobody knows.
+            total: None where nobody knows.
             said: What else to know.
             found: Of what is done: from before it began, so that it tells nothing of the rate.
         """
@@ -201,11 +195,8 @@ class Progress:
 class Milestone(str):
     """A line on how far a training is, for whoever takes lines; a console shows some of them.
 
-    Args:
-        text: The whole line.
-        done: Steps; None of a remark in passing.
-        total: Steps; as many as are done where the training has ended, which `text` then tells.
-        said: What stands beside a bar.
+    `done` and `total` are steps: none of a remark in passing, as many as all where the training has
+    ended, which the text then tells. `said` stands beside a bar.
     """
 
     done: int | None
@@ -219,8 +210,7 @@ class Milestone(str):
         return line
 
 
-_training: list[Progress] = []
-"""What shows milestones: one at most."""
+_training: list[Progress] = []  # what shows milestones: one at most
 
 
 def _show_milestone(line: Milestone) -> None:

@@ -15,6 +15,8 @@ A message says what was wrong (with the value), what is allowed, and what to do 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class FootworkError(Exception):
     """Anything that the user of a command can cause or mend."""
@@ -71,6 +73,32 @@ class Interrupted(TrainingError):  # noqa: N818 - it is no error
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def require_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    """Refuse a setting that is none of those allowed, by a `ConfigError`."""
+    names = tuple(allowed)
+    if value not in names:
+        raise ConfigError(f"`{name}` must be one of {', '.join(names)}, got {value!r}.")
+
+
+def require_at_least(least: float, settings: object, *names: str) -> None:
+    """Refuse a setting that is given and below the least, by a `ConfigError`."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def require_probability(name: str, value: float | None) -> None:
+    """Refuse a setting that is given and no probability, by a `ConfigError`."""
+    if value is not None and not 0 <= value <= 1:
+        raise ConfigError(f"`{name}` must be a probability from 0 to 1, got {value}.")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that follow; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def error_text(error: object) -> str:

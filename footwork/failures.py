@@ -23,11 +23,8 @@ _FULL_DISK = re.compile(
 
 # gloo, torch's own store and NCCL tell it only in their texts.
 _LOST_PEER = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Connection was likely closed",
-    "remote process exited",
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+    *("Connection was likely closed", "remote process exited"),
 )
 
 
@@ -51,7 +48,12 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
         case CycloptsError():
             command = " ".join(("footwork", *(error.command_chain or ())))
             return f"error: {error}{_literally(error)} See: {command} --help", WRONG_COMMAND
-    fault = _surroundings_fault(error) or _hidden_package(error) or _own_fault(error)
+    fault = _surroundings_fault(error) or _hidden_package(error)
+    if fault is None:
+        # Cyclopts wraps what an application's import raises; the cause is the news.
+        cause = error.__cause__ if isinstance(error, ImportError) and error.__cause__ else error
+        told = f"{type(cause).__name__}: {cause}".rstrip(".: ").replace("\n", " ")
+        fault = f"This is a fault of Footwork: {told}; run again with --debug for the traceback"
     return f"error: {fault}", FAILED
 
 
@@ -78,10 +80,13 @@ def _resuming(words: Sequence[str]) -> str:
 def _surroundings_fault(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return "out of memory. Take a smaller --batch-size or --max-length, or fewer rows."
-    if _disk_is_full(error):
+    chain = list(_chain(error))
+    said = list(map(str, chain))
+    codes = {getattr(link, "errno", None) for link in chain}
+    if codes & {errno.ENOSPC, errno.EDQUOT} or any(map(_FULL_DISK.search, said)):
         advice = "Free some space or write elsewhere, then run the command again"
         return f"no space left on the disk ({error}). {advice}."
-    if _peer_is_lost(error):
+    if "RANK" in os.environ and any(sign in text for text in said for sign in _LOST_PEER):
         return (
             "another process of this run ended first, and this one cannot go on without it. "
             "What that one says is the reason; if it says nothing, it was killed (out of memory?)."
@@ -93,13 +98,6 @@ def _surroundings_fault(error: BaseException) -> str | None:
     return None
 
 
-def _own_fault(error: BaseException) -> str:
-    # Cyclopts wraps what an application's import raises; the cause is the news.
-    cause = error.__cause__ if isinstance(error, ImportError) and error.__cause__ else error
-    fault = f"{type(cause).__name__}: {cause}".rstrip(".: ").replace("\n", " ")
-    return f"This is a fault of Footwork: {fault}; run again with --debug for the traceback"
-
-
 def _hidden_package(error: BaseException) -> str | None:
     """What is said where a user's `search.py` is imported in the place of ours."""
     if isinstance(error, ImportError | AttributeError):
@@ -107,18 +105,6 @@ def _hidden_package(error: BaseException) -> str | None:
             if file := hiding_file(application):
                 return hidden_message(application, file)
     return None
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    return any(
-        getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL_DISK.search(str(link))
-        for link in _chain(error)
-    )
-
-
-def _peer_is_lost(error: BaseException) -> bool:
-    several = "RANK" in os.environ
-    return several and any(sign in str(link) for link in _chain(error) for sign in _LOST_PEER)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

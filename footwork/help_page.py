@@ -18,14 +18,8 @@ DATA, LABELS, INDEX, IMAGES, MODEL, METHOD, RATE, SPEED = (
     Parameter(group=Group(title, sort_key=place))
     for place, title in enumerate(
         (
-            "How the data is read",
-            "Labels",
-            "Index",
-            "Which images",
-            "Model",
-            "Method",
-            "Rate and length",
-            "Speed and memory",
+            *("How the data is read", "Labels", "Index", "Which images", "Model", "Method"),
+            *("Rate and length", "Speed and memory"),
         )
     )
 )

@@ -7,22 +7,15 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: `cache` below `FOOTWORK_HOME`, or the user's own.
+    """What can be made again: `cache` below `FOOTWORK_HOME`, or the user's own folder.
 
-    It need not exist, and may be deleted at any time.
-
-    Raises:
-        RuntimeError: The user has no home folder.
+    It need not exist, and may be deleted at any time. Without a home folder a `RuntimeError`.
     """
     return _folder("cache")
 
 
 def data_folder() -> Path:
-    """The folder for what is costly to make again: `data` below `FOOTWORK_HOME`, or the user's.
-
-    Raises:
-        RuntimeError: The user has no home folder.
-    """
+    """The folder for what is costly to make again; else as `cache_folder`."""
     return _folder("data")
 
 
@@ -32,5 +25,4 @@ def _folder(kind: str) -> Path:
     import platformdirs
 
     Path.home()  # raises where there is none; platformdirs would give a folder named ~
-    folder: Path = getattr(platformdirs, f"user_{kind}_path")("footwork", appauthor=False)
-    return folder
+    return getattr(platformdirs, f"user_{kind}_path")("footwork", appauthor=False)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from cyclopts import Parameter
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, require_at_least, require_one_of
 from footwork.help_page import METHOD, MODEL, OUTPUT, RATE, SPEED
 from footwork.methods.table import AdaptationConfig
 
@@ -50,31 +50,16 @@ class EncoderConfig:
     given, as what is used was made, and else draft."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
-        if self.precision not in PRECISIONS:
-            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
-            raise ConfigError(message)
-        for name in ("batch_size", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
-        if self.decode is not None and self.decode not in DECODINGS:
-            message = f"`decode` must be one of {', '.join(DECODINGS)}, got {self.decode!r}."
-            raise ConfigError(message)
+        """A `ConfigError` where a value is out of range."""
+        require_one_of("precision", self.precision, PRECISIONS)
+        require_at_least(1, self, "batch_size", "workers")
+        if self.decode is not None:
+            require_one_of("decode", self.decode, DECODINGS)
 
     def decoding_as(self, made: Decode, what: str) -> Self:
-        """With the decoding that something was made with.
+        """With the decoding that something was made with, or a `ConfigError`.
 
-        Args:
-            made: That decoding.
-            what: Was made with it: begins a sentence.
-
-        Raises:
-            ConfigError: The other one is asked for.
+        `what` was made so begins a sentence.
         """
         if self.decode not in (None, made):
             raise ConfigError(
@@ -96,11 +81,7 @@ class PublishConfig(AdaptationConfig):
     asked before the training."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
+        """A `ConfigError` where a value is out of range."""
         AdaptationConfig.__post_init__(self)
         adapter = self.way.adapter
         if self.merge and adapter is not None and not adapter.merges:
@@ -122,7 +103,7 @@ class PublishConfig(AdaptationConfig):
         return f"--merge has no adapter to merge: {self.method} gives a plain folder."
 
 
-SCHEDULES = ("linear", "cosine", "constant_with_warmup")
+Schedule = Literal["linear", "cosine", "constant_with_warmup"]
 _SEEDS = 2**32  # of numpy
 EVALUATIONS = 15
 """Of a run, at most: each takes a pass over the validation rows, and writes a checkpoint."""
@@ -143,7 +124,7 @@ class LoopConfig:
     """Micro-batches a step is computed in: less memory, the same result."""
     learning_rate: Annotated[float | None, RATE] = None
     """Peak rate; if not given, what suits the method and the model's size."""
-    schedule: Annotated[Literal["linear", "cosine", "constant_with_warmup"], RATE] = "linear"
+    schedule: Annotated[Schedule, RATE] = "linear"
     """How the rate falls after warm-up."""
     warmup: Annotated[float, RATE] = 0.1
     """Share of the steps in which the rate rises from 0 to its peak."""
@@ -156,7 +137,7 @@ class LoopConfig:
     one an epoch, and in a long training one in several: 15 at most."""
     best_metric: Annotated[str | None, RATE] = None
     """Validation metric that chooses the checkpoint; if not given, the task's own."""
-    mixed_precision: Annotated[Literal["auto", "bf16", "float32"], SPEED] = "auto"
+    mixed_precision: Annotated[Precision, SPEED] = "auto"
     """Dtype of matrix products; auto: bf16 where the hardware has it."""
     activation_checkpointing: Annotated[bool, SPEED] = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
@@ -166,37 +147,20 @@ class LoopConfig:
     """Of the head, the order, the dropout masks and the split."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
-        for name in ("batch_size", "gradient_accumulation_steps", "max_steps"):
-            self._require(name, at_least=1)
+        """A `ConfigError` where a value is out of range."""
+        require_at_least(1, self, "batch_size", "gradient_accumulation_steps", "max_steps")
         for name in ("num_epochs", "learning_rate", "max_grad_norm", "save_minutes"):
-            self._require(name, above=0)
-        for name in ("weight_decay", "seed", "early_stopping"):
-            self._require(name, at_least=0)
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"`{name}` must be above 0, got {value}.")
+        require_at_least(0, self, "weight_decay", "seed", "early_stopping")
         if self.seed >= _SEEDS:
             raise ConfigError(f"`seed` must be below {_SEEDS:,}, got {self.seed}.")
         if not 0 <= self.warmup < 1:
             raise ConfigError(
                 f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}."
             )
-        if self.schedule not in SCHEDULES:
-            message = f"`schedule` must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}."
-            raise ConfigError(message)
-
-    def _require(
-        self, name: str, *, at_least: float | None = None, above: float | None = None
-    ) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        if at_least is not None and not value >= at_least:
-            raise ConfigError(f"`{name}` must be at least {at_least}, got {value}.")
-        if above is not None and not value > above:
-            raise ConfigError(f"`{name}` must be above {above}, got {value}.")
+        require_one_of("schedule", self.schedule, get_args(Schedule))
 
     def epochs_over(self, rows: int) -> float:
         """Passes over so many rows, once the recipe's are filled in."""
@@ -212,7 +176,7 @@ class LoopConfig:
         )
 
     def require_settled(self) -> None:
-        """Refuse, as a mistake of the caller's, a configuration that leaves something open.
+        """Refuse, by a ValueError, a configuration that leaves something open.
 
         Below the top nobody finds out what `auto` or None mean, each in its own way.
         """
@@ -222,14 +186,9 @@ class LoopConfig:
             raise ValueError(f"`{'`, `'.join(left)}` must be settled before the training.")
 
     def require_divisible(self, processes: int) -> None:
-        """Check that every process gets the same number of rows of a step.
-
-        Raises:
-            ConfigError: It does not.
-        """
+        """Refuse what does not give every process as many rows of a step."""
         if self.batch_size % processes:
-            message = (
+            raise ConfigError(
                 f"`batch_size` must be a multiple of the {processes} processes, "
                 f"got {self.batch_size}."
             )
-            raise ConfigError(message)

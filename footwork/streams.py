@@ -18,8 +18,7 @@ _CONTROLS = (
 )
 _ESCAPED = {code: f"\\u{code:04x}" for code in _CONTROLS}
 """What moves the cursor, changes colours or turns a line around, as JSON and Python escape it."""
-_NARROWEST, _USUAL = 20, 80
-"""Columns of a terminal; one that says 0 does not know."""
+_NARROWEST, _USUAL = 20, 80  # columns of a terminal; one that says 0 does not know
 
 
 def read_as_utf8() -> None:

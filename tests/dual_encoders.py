@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from footwork.encoder.dual import DualEncoder
+from footwork.options import EncoderConfig
 from tests.models import FREQUENT, build_tokenizer
 
 SIDE = 32  # pixels
@@ -56,6 +58,12 @@ def build_dual_encoder(folder: Path, family: str = "clip", seed: int = 0) -> Pat
     tokenizer.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def load(folder: Path, **options: Any) -> DualEncoder:
+    """The encoder in a folder, in float32."""
+    config = EncoderConfig(**{"precision": "float32", **options})
+    return DualEncoder.load(str(folder), config=config)
 
 
 def draw_image(path: Path, size: tuple[int, int] = (60, 40), seed: int = 0) -> Path:

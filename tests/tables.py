@@ -8,6 +8,13 @@ from pathlib import Path
 GOOD = ("good", "great", "best", "love", "fine", "happy")
 BAD = ("bad", "poor", "worst", "hate", "dull", "sad")
 THINGS = ("film", "movie", "book", "food", "service", "price")
+PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
 
 
 def sentiment_rows(rows: int) -> list[tuple[str, str]]:

@@ -28,27 +28,15 @@ from transformers import (
 
 from footwork.accelerator import compute_device, has_bf16, has_fp16, resolve_precision
 from footwork.arrays import FloatArray
+from footwork.encoder import streaming
 from footwork.encoder.protocol import EncodedImage
-from footwork.encoder.streaming import (
-    Outcome,
-    PictureFile,
-    PictureStream,
-    PixelArrays,
-    Preprocessing,
-    Source,
-)
+from footwork.encoder.streaming import Outcome, PictureFile, PictureStream, PixelArrays, Source
 from footwork.errors import ImageError, ModelError
 from footwork.files.plain_files import content_hash
 from footwork.inference.frozen import cast_linear_weights, steady_linears
 from footwork.inference.halving import ElasticBatch, unit_rows
-from footwork.inference.tokens import of_one_length
-from footwork.models.checkpoints import (
-    load_part,
-    model_commit,
-    position_limit,
-    quiet_transformers,
-    require_weights,
-)
+from footwork.inference.tokens import of_one_length, require_several
+from footwork.models import checkpoints
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 from footwork.options import EncoderConfig
 
@@ -112,48 +100,37 @@ class TwoTowers:
 def load_two_towers(model_id: str, revision: str | None = None) -> TwoTowers:
     """A model that embeds pictures and texts in one space.
 
-    Args:
-        model_id: Hub id, local folder, preset or `tiny`.
-        revision: Branch, tag or commit on the Hub.
-
-    Raises:
-        ModelError: It cannot be reached, is of another kind, or lacks weights.
+    `model_id` is a Hub id, a local folder, a preset or `tiny`. One that cannot be reached, is of
+    another kind, or lacks weights is a `ModelError`.
     """
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
-    config = load_part(AutoConfig, resolved, revision=revision)
+    config = checkpoints.load_part(AutoConfig, resolved, revision=revision)
     model_class: Any = MODEL_MAPPING.get(type(config), None)
     name = getattr(model_class, "__name__", "model without weights of its own")
     if not all(hasattr(model_class, method) for method in _TOWERS):
-        message = f"{model_id} is a {name}, which does not embed both images and texts. {SUPPORTED}"
-        raise ModelError(message)
+        raise ModelError(
+            f"{model_id} is a {name}, which does not embed both images and texts. {SUPPORTED}"
+        )
     if "decoder_input_ids" in inspect.signature(model_class.get_text_features).parameters:
         raise ModelError(f"{model_id} is a {name}, which writes texts. {SUPPORTED}")
     # All parts come from one commit, whatever is pushed meanwhile.
-    revision = model_commit(resolved, revision) or revision
+    revision = checkpoints.model_commit(resolved, revision) or revision
     # What is small comes first: without it, hundreds of megabytes would be fetched in vain.
-    tokenizer = load_part(AutoTokenizer, resolved, revision=revision)
-    processor = load_part(AutoImageProcessor, resolved, revision=revision, backend="pil")
-    model, report = load_part(
-        AutoModel,
-        resolved,
-        revision=revision,
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    require_weights(model, report, model_id)
+    tokenizer = checkpoints.load_part(AutoTokenizer, resolved, revision=revision)
+    own: Any = {"revision": revision, "backend": "pil"}
+    processor = checkpoints.load_part(AutoImageProcessor, resolved, **own)
+    whole: Any = {"revision": revision, **checkpoints.WITH_REPORT}
+    model, report = checkpoints.load_part(AutoModel, resolved, **whole)
+    checkpoints.require_weights(model, report, model_id)
     name = model_id if model_id == "tiny" else resolved
     model.eval().requires_grad_(False)
     return TwoTowers(name, revision, model, tokenizer, processor)
 
 
 class ImageTower:
-    """Embeds prepared pictures; several threads may ask it at once.
+    """Embeds prepared pictures, `batch_size` at once; several threads may ask it at once.
 
-    Args:
-        model: On its device. The linear layers of its image half are cast to `dtype`, in place.
-        dtype: Of matrix products; float32, bfloat16 or float16.
-        batch_size: Pictures at once.
+    The linear layers of the image half of `model`, on its device, are cast to `dtype`, in place.
     """
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype, batch_size: int) -> None:
@@ -206,7 +183,7 @@ class TextTower:
         """Whether each is lower-cased before it is tokenized."""
         self._inputs = inspect.signature(model.get_text_features).parameters
         config = getattr(model.config, "text_config", None)
-        positions = position_limit(getattr(model, "text_model", model))
+        positions = checkpoints.position_limit(getattr(model, "text_model", model))
         learned = positions or getattr(config, "max_position_embeddings", None) or 512
         self.max_tokens = min(tokenizer.model_max_length, learned)
         """The longest text, in tokens, special ones counted."""
@@ -235,7 +212,7 @@ class TextTower:
 
     def cut(self, texts: Sequence[str]) -> list[int]:
         """Which texts have more than `max_tokens`."""
-        with quiet_transformers():  # it would warn of what is asked here
+        with checkpoints.quiet_transformers():  # it would warn of what is asked here
             encoded = self._tokenize(texts)
         return [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) > self.max_tokens]
 
@@ -266,7 +243,7 @@ class DualEncoder:
         self.logit_scale, self.logit_bias = towers.logit_scale, towers.logit_bias
         self._towers = towers
         self.text_tower = TextTower(towers.model, towers.tokenizer)
-        self._preprocessing = Preprocessing(towers.processor, config.decode or "draft")
+        self._preprocessing = streaming.Preprocessing(towers.processor, config.decode or "draft")
         dtype = resolve_precision(config.precision, device)
         if config.precision == "auto" and has_fp16(device) and not has_bf16(device):
             dtype = torch.float16
@@ -286,11 +263,7 @@ class DualEncoder:
         revision: str | None = None,
         config: EncoderConfig = DEFAULTS,
     ) -> DualEncoder:
-        """As `load_two_towers`.
-
-        Raises:
-            ModelError: It cannot be reached, is of another kind, or lacks weights.
-        """
+        """As `load_two_towers`."""
         return cls(load_two_towers(model_id, revision), config)
 
     @cached_property
@@ -299,39 +272,28 @@ class DualEncoder:
         return f"{self._towers.version()}+{self._preprocessing.name}"
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Embed texts; what exceeds `max_text_tokens` is cut off (see `cut_texts`).
+        """Unit rows, (N, D), of N texts, each as if it were alone.
 
-        Returns:
-            Shape (N, D), unit rows. A row does not depend on the other texts.
+        What exceeds `max_text_tokens` is cut off (see `cut_texts`).
         """
-        _require_several(texts)
+        require_several(texts)
         return self.text_tower.embed(texts) if texts else np.zeros((0, self.width), np.float32)
 
     def cut_texts(self, texts: Sequence[str]) -> list[int]:
         """Which of `texts` exceed `max_text_tokens`, so that their end is not read."""
-        _require_several(texts)
+        require_several(texts)
         return self.text_tower.cut(texts) if texts else []
 
     def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
-        """Embed pictures, in this process alone.
-
-        Returns:
-            Shape (N, D), unit rows.
-
-        Raises:
-            ImageError: A file ends as no picture.
-        """
+        """Unit rows, (N, D), of N pictures, in this process; an `ImageError` where one is none."""
         rows = self._pictures.rows(images)
         return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
-        """Embed files, read some batches ahead; one that ends as no picture has a `fault`.
+        """Embed files, in order, read some batches ahead; one that is no picture has a `fault`.
 
         Of several processes each embeds its share and yields all files, so all of them must call
         this with the same paths and go through to the end.
-
-        Yields:
-            A file each, in the order of `paths`.
         """
         for file, row in self._pictures.files(map(PictureFile, paths)):
             if isinstance(row, ImageError):
@@ -340,14 +302,5 @@ class DualEncoder:
                 yield EncodedImage(file.path, row, None, file.note)
 
     def encode_sources(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
-        """As `encode_files`, of sources that decode themselves.
-
-        Yields:
-            A source each, in order, with its unit row (D,) or its fault.
-        """
+        """As `encode_files`, of sources that decode themselves: their rows (D,) or faults."""
         yield from self._pictures.files(sources)
-
-
-def _require_several(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise TypeError(f"`texts` must be several, got the string {texts!r}.")

@@ -20,7 +20,7 @@ from torch import nn
 
 from footwork.encoder.dual import DualEncoder, TextTower
 from footwork.encoder.onnx_text import GRAPH, OUTPUT, TOKENIZER, OnnxTextTower, TextSettings
-from footwork.errors import ModelError
+from footwork.errors import ModelError, first_line
 from footwork.prompts.none_of_these import REFERENCE_WORDS
 
 
@@ -69,11 +69,10 @@ _IMAGE_HALF = ("vision", "visual", "image")
 
 
 def export_text_tower(encoder: DualEncoder, folder: Path) -> None:
-    """Write the text half of `encoder` into an empty folder, and see that it answers as it does.
+    """Write the text half of `encoder` into an empty folder, and see that it answers alike.
 
-    Raises:
-        ModelError: Its tokenizer or its text half has no equal outside of transformers; such a
-            model is queried through torch.
+    A `ModelError` where its tokenizer or its text half has no equal outside of transformers; such a
+    model is queried through torch.
     """
     tower, tokenizer = encoder.text_tower, encoder.text_tower.tokenizer
     padding = {
@@ -166,8 +165,7 @@ def _export_graph(tower: TextTower, inputs: Sequence[str], folder: Path) -> None
     except OSError:  # of the disk, not of the model
         raise
     except Exception as error:  # whatever a model does that the exporter cannot
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise _not_exportable(tower, reason[0]) from error
+        raise _not_exportable(tower, first_line(error)) from error
 
 
 def _not_exportable(tower: TextTower, reason: str) -> ModelError:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from footwork.arrays import FloatArray
-from footwork.errors import ModelError
+from footwork.errors import ModelError, first_line
 from footwork.files.plain_files import open_plain, read_object
-from footwork.inference.tokens import of_one_length
+from footwork.inference.tokens import of_one_length, require_several
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -68,11 +68,7 @@ class TextSettings:
 
     @classmethod
     def load(cls, folder: Path) -> TextSettings:
-        """Read `text.json`.
-
-        Raises:
-            ModelError: It is missing, damaged, or of another format.
-        """
+        """Read `text.json`; a `ModelError` where it is missing, damaged, or of another format."""
         try:
             found = read_object(folder / SETTINGS)
             if found.get("format") != FORMAT:
@@ -119,8 +115,7 @@ class OnnxTextTower:
     def load(cls, folder: Path) -> OnnxTextTower:
         """Open what `footwork.encoder.onnx_export` wrote; the weights stay in the file, mapped.
 
-        Raises:
-            ModelError: Something is missing or damaged.
+        A `ModelError` where something is missing or damaged.
         """
         settings = TextSettings.load(folder)
         sessions: list[InferenceSession | ModelError] = []
@@ -144,14 +139,7 @@ class OnnxTextTower:
         return cls(settings, tokenizer, session)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Embed texts; what exceeds `max_text_tokens` is cut off (see `cut_texts`).
-
-        Returns:
-            Shape (N, D), unit rows. A row does not depend on the other texts.
-
-        Raises:
-            ModelError: The weights are damaged.
-        """
+        """As `DualEncoder.encode_texts`; a `ModelError` where the weights are damaged."""
         encoded = self._tokenize(texts)
         embeddings = np.zeros((len(texts), self.width), np.float32)
         lengths = np.array([len(one.ids) for one in encoded], np.int64)
@@ -164,8 +152,7 @@ class OnnxTextTower:
         return [row for row, one in enumerate(self._tokenize(texts)) if one.overflowing]
 
     def _tokenize(self, texts: Sequence[str]) -> list[Encoding]:
-        if isinstance(texts, str):
-            raise TypeError(f"`texts` must be several, got the string {texts!r}.")
+        require_several(texts)
         lowers = self._settings.lowers
         try:
             return self._tokenizer.encode_batch([t.lower() if lowers else t for t in texts])
@@ -182,8 +169,8 @@ class OnnxTextTower:
         try:
             features = np.asarray(self._session.run([OUTPUT], inputs)[0], np.float32)
         except Exception as error:  # its kinds share no other base
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"The text tower does not run ({reason}). {_AGAIN}") from error
+            message = f"The text tower does not run ({first_line(error)}). {_AGAIN}"
+            raise ModelError(message) from error
         with np.errstate(over="ignore"):
             norms = np.linalg.norm(features, axis=-1, keepdims=True)
         if features.shape != (len(encoded), self.width) or not np.isfinite(norms).all():

@@ -48,8 +48,7 @@ class EncodedImage:
     """A file and its embedding, or why it has none."""
 
     path: Path
-    embedding: FloatArray | None
-    """Shape (D,), of length 1."""
+    embedding: FloatArray | None  # (D,), of length 1
     fault: str | None
     """A clause such as "it is truncated"."""
     note: str | None = None

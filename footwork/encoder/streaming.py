@@ -13,12 +13,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from transformers.image_processing_backends import PilBackend
 
 from footwork.accelerator import available_cores, gather_shares, number_of_processes, process_share
-from footwork.arrays import FloatArray
+from footwork.arrays import AnyArray, FloatArray
 from footwork.errors import ImageError
 from footwork.images.ahead import attempt, made_ahead
 from footwork.images.colours import to_rgb
@@ -26,7 +25,7 @@ from footwork.images.decoding import decode_image, read_image
 from footwork.inference.halving import ElasticBatch, shares
 from footwork.options import EXACT_MARK, Decode
 
-PixelArrays = dict[str, NDArray[Any]]
+PixelArrays = dict[str, AnyArray]
 """Input of the image tower → what one picture gives for it, without the batch axis."""
 
 DRAFT = "jpeg-draft-2"
@@ -41,10 +40,7 @@ _LONGEST_STRIP = 16
 
 
 class Preprocessing:
-    """What a model's own image processor, on Pillow, does to a picture.
-
-    In less time where it is known how.
-    """
+    """What a model's own image processor does to a picture, quicker where it is known how."""
 
     def __init__(self, processor: Any, decode: Decode = "draft") -> None:
         self._processor, self._decode = processor, decode
@@ -141,11 +137,7 @@ class PictureSource(Protocol):
     def decode(self, side: int | None) -> Image.Image:
         """An upright RGB picture, its shorter side at least `side` pixels if it ever was.
 
-        Args:
-            side: None decodes all pixels.
-
-        Raises:
-            ImageError: There is none.
+        None decodes all pixels. An `ImageError` where there is none.
         """
 
 
@@ -184,32 +176,20 @@ class Tower(Protocol):
 
 
 class PictureStream:
-    """Runs a model over pictures of any number.
+    """Runs a model, on its device, over pictures of any number.
 
-    Args:
-        preprocessing: The model's own.
-        tower: The model.
-        workers: Threads that decode, and on a processor compute; None takes one a core.
-        device: Of the model.
+    `workers` are threads that decode, and on a CPU compute; None takes one a core.
     """
 
     def __init__(
-        self,
-        preprocessing: Preprocessing,
-        tower: Tower,
-        workers: int | None,
-        device: torch.device,
+        self, preprocessing: Preprocessing, tower: Tower, workers: int | None, device: torch.device
     ) -> None:
         on_cpu = device.type == "cpu"
         self._preprocessing, self._tower = preprocessing, tower
         self._workers = workers or (torch.get_num_threads() if on_cpu else available_cores())
 
     def rows(self, images: Sequence[Path | Image.Image]) -> list[FloatArray]:
-        """A row each, (D,), in this process alone.
-
-        Raises:
-            ImageError: A file ends as no picture.
-        """
+        """A row each, (D,), in this process alone; an `ImageError` where one is no picture."""
         if len(images) == 1:  # the model may have all cores
             outcomes = self._answer_share(images)
         else:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import DoubleArray
+from footwork.arrays import AnyArray, DoubleArray
 from footwork.tables.labels import REGRESSION, SINGLE_LABEL
 
 
-def majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: int) -> DoubleArray:
+def majority_logits(task: str, num_classes: int, targets: AnyArray, rows: int) -> DoubleArray:
     """The same logits, (rows, C), for every row: smoothed log-frequencies of the training targets.
 
     The commonest class wins, the commonest set of labels whole (multi-label), or the mean is given
@@ -26,19 +23,18 @@ def majority_logits(task: str, num_classes: int, targets: NDArray[Any], rows: in
     return np.tile(np.where(sets[sizes.argmax()], odds + 1e-6, -odds - 1e-6), (rows, 1))
 
 
-def frequency_logits(task: str, num_classes: int, targets: NDArray[Any]) -> DoubleArray:
+def frequency_logits(task: str, num_classes: int, targets: AnyArray) -> DoubleArray:
     """What the frequencies of the targets say of every row, (C,): of classes, or of labels.
 
     Smoothed log-frequencies (single label) or log-odds (multi-label).
     """
     if task == SINGLE_LABEL:
         counts = np.bincount(targets, minlength=num_classes) + 1.0
-        logits: DoubleArray = np.log(counts / counts.sum())
-        return logits
+        return np.log(counts / counts.sum())
     return np.stack([constant_logit(column) for column in targets.T])
 
 
-def constant_logit(targets: NDArray[Any]) -> float:
+def constant_logit(targets: AnyArray) -> float:
     """The smoothed log-odds of a label, (N,) zeros and ones."""
     ones = float((targets > 0.5).sum())
     return float(np.log((ones + 1.0) / (len(targets) - ones + 1.0)))

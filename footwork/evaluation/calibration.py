@@ -7,21 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, DoubleArray
+from footwork.arrays import AnyArray, BoolArray, DoubleArray
 from footwork.evaluation.logits import log_softmax, sigmoid
 
-_SHARPEST, _FLATTEST = 0.01, 100.0
-"""Bounds of a temperature."""
+_SHARPEST, _FLATTEST = 0.01, 100.0  # bounds of a temperature
 _FIT_CELLS = 500_000
 """Logits that a fit looks at: with more, a random part of the rows tells the same number."""
 BINS = 15
 FOLDS = 5
 LIKELY = 0.5
 """Probability from which a label holds where nothing better is known (multi-label)."""
-_THRESHOLDS = np.arange(1, 100) / 100
-"""What the threshold of a label may be."""
+_THRESHOLDS = np.arange(1, 100) / 100  # what the threshold of a label may be
 _BORROWED = 20.0
 """Positive rows of all labels together that count beside a label's own; see `fit_thresholds`."""
 
@@ -62,11 +59,10 @@ class GivenCalibration:
     thresholds: tuple[float, ...] = ()
     """Probability from which each of C labels holds (multi-label); none are 0.5 for all."""
 
-    def margins(self, logits: NDArray[Any]) -> DoubleArray:
+    def margins(self, logits: AnyArray) -> DoubleArray:
         """How far above its threshold each label is, in raw logits, (N, C): from 0 on it holds."""
         bars = np.array(self.thresholds or LIKELY)
-        margins: DoubleArray = logits - self.temperature * np.log(bars / (1 - bars))
-        return margins
+        return logits - self.temperature * np.log(bars / (1 - bars))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ class Calibration:
         return {**asdict(self), "abstain_below": self.abstain_below, "note": self.note}
 
 
-def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+def fit_temperature(logits: AnyArray, targets: AnyArray) -> float:
     """Find the one number to divide logits by, so that probabilities are most likely.
 
     The negative log-likelihood is convex in 1 / temperature, so its slope crosses 0 once. Each
@@ -157,8 +153,11 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     return float(np.exp(brentq(lambda log: slope(np.exp(-log)), *ends, xtol=1e-10)))
 
 
-def fit_thresholds(probabilities: NDArray[Any], targets: NDArray[Any]) -> tuple[float, ...]:
+def fit_thresholds(probabilities: AnyArray, targets: AnyArray) -> tuple[float, ...]:
     """Find from which probability on each label is to be given: where its F1 is largest.
+
+    Of calibrated probabilities and targets of 0 and 1, (N, C): C hundredths from 0.01 to 0.99; 0.5
+    for all where no label holds in any row.
 
     The best threshold of a label with few positive rows is an accident of these rows, and that of a
     label with none is no number at all. So beside its own rows each label counts 20 positive ones
@@ -166,13 +165,6 @@ def fit_thresholds(probabilities: NDArray[Any], targets: NDArray[Any]) -> tuple[
     the threshold that all labels would share, with hundreds its own.
 
     Source: thresholds that maximise F1, Lipton et al. 2014 (arXiv:1402.1892).
-
-    Args:
-        probabilities: Shape (N, C), calibrated.
-        targets: Shape (N, C), 0 or 1.
-
-    Returns:
-        C hundredths from 0.01 to 0.99; 0.5 for all where no label holds in any row.
     """
     holds = targets > 0.5
     positives, width = holds.sum(axis=0), holds.shape[1]
@@ -191,19 +183,17 @@ def fit_thresholds(probabilities: NDArray[Any], targets: NDArray[Any]) -> tuple[
     return tuple(_THRESHOLDS[f1.argmax(axis=0)].tolist())
 
 
-def cross_fitted_margins(
-    logits: NDArray[Any], targets: NDArray[Any], temperature: float, seed: int = 0
-) -> DoubleArray:
+def cross_fitted_margins(logits: AnyArray, targets: AnyArray, temperature: float) -> DoubleArray:
     """`GivenCalibration.margins` of rows, (N, C), each by thresholds that were found without it."""
     margins = np.empty(logits.shape)
-    for held in _folds(len(logits), seed):
+    for held in _folds(len(logits), seed=0):
         thresholds = fit_thresholds(sigmoid(logits[~held] / temperature), targets[~held])
         given = GivenCalibration(temperature, thresholds=thresholds)
         margins[held] = given.margins(logits[held])
     return margins
 
 
-def reliability_bins(probabilities: NDArray[Any], hits: NDArray[Any]) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(probabilities: AnyArray, hits: AnyArray) -> tuple[ReliabilityBin, ...]:
     """Sort rows by probability, and whether it was so, (N,), into 15 bins of equal width.
 
     Source: Guo et al. 2017, section 2 (arXiv:1706.04599).
@@ -303,7 +293,7 @@ def abstention_threshold(
     )
 
 
-def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Calibration:
+def calibrate(logits: AnyArray, targets: AnyArray, seed: int = 0) -> Calibration:
     """Measure calibration, and mend it with one temperature; the seed decides the five folds.
 
     With a softmax the judged event is "the predicted class is right". With sigmoids it is "the
@@ -320,24 +310,19 @@ def calibrate(logits: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> Cal
             divisor = fit_temperature(logits[~held], targets[~held])
             judged.append(_events(logits[held] / divisor, targets[held]))
         after = reliability_bins(*map(np.concatenate, zip(*judged, strict=True)))
+    single, scaled = targets.ndim == 1, logits / temperature
     return Calibration(
         temperature=temperature,
         ece_before=expected_calibration_error(before),
         ece_after=expected_calibration_error(after) if after else None,
         bins_before=before,
         bins_after=after,
-        abstention=abstention_threshold(*_events(logits / temperature, targets))
-        if targets.ndim == 1
-        else None,
-        thresholds=()
-        if targets.ndim == 1
-        else fit_thresholds(sigmoid(logits / temperature), targets),
+        abstention=abstention_threshold(*_events(scaled, targets)) if single else None,
+        thresholds=() if single else fit_thresholds(sigmoid(scaled), targets),
     )
 
 
-def judge_calibration(
-    logits: NDArray[Any], targets: NDArray[Any], given: GivenCalibration
-) -> Calibration:
+def judge_calibration(logits: AnyArray, targets: AnyArray, given: GivenCalibration) -> Calibration:
     """Measure what a temperature and thresholds from elsewhere are worth; fits nothing.
 
     Shapes as for `calibrate`, of raw logits. With sigmoids a row is right if its whole set of
@@ -373,7 +358,7 @@ def _folds(rows: int, seed: int) -> Iterator[BoolArray]:
     return (folds == fold for fold in range(folds.max() + 1))
 
 
-def _events(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[DoubleArray, BoolArray]:
+def _events(logits: AnyArray, targets: AnyArray) -> tuple[DoubleArray, BoolArray]:
     """Flatten into probabilities and whether what they speak of was so."""
     if targets.ndim == 2:
         return sigmoid(logits).ravel(), (targets > 0.5).ravel()

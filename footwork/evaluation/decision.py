@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from footwork.arrays import RealArray
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError, require_probability
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.models.heads import task_of
@@ -53,10 +53,7 @@ class DecisionRule:
             raise ValueError(f"`task` must be a problem_type of transformers, got {self.task!r}.")
         if not self.temperature > 0:
             raise ConfigError(f"`temperature` must be above 0, got {self.temperature}.")
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ConfigError(
-                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
-            )
+        require_probability("abstain_below", self.abstain_below)
 
     @property
     def given(self) -> GivenCalibration:
@@ -121,11 +118,12 @@ class DecisionRule:
 def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
     """The rule that a folder states, in its manifest or, made elsewhere, in its config.
 
-    Raises:
-        ModelError: The manifest states what is no rule, or that of another model.
+    A manifest that states none, or that of another model, is a `ModelError`.
     """
     if not manifest:
-        return _foreign_rule(config)
+        width = 0 if task_of(config) == REGRESSION else config.num_labels
+        names = tuple(str(config.id2label[index]) for index in range(width))
+        return DecisionRule(task=task_of(config), labels=names)
     calibration = {} if manifest.get("calibration") is None else manifest["calibration"]
     known = isinstance(calibration, dict)
     former: dict[str, Any] = {"temperature": 1.0, "abstain_below": None, "thresholds": []}
@@ -155,11 +153,3 @@ def rule_of(manifest: Mapping[str, Any], config: Any) -> DecisionRule:
         f"The manifest of the model does not fit it: `task`, `labels` ({config.num_labels}) and "
         "`calibration` must be as they were published. Train or copy the folder again."
     )
-
-
-def _foreign_rule(config: Any) -> DecisionRule:
-    task = task_of(config)
-    if task == REGRESSION:
-        return DecisionRule(task=task, labels=())
-    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return DecisionRule(task=task, labels=labels)

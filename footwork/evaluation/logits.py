@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import DoubleArray
+from footwork.arrays import AnyArray, DoubleArray
 
 
-def log_softmax(logits: NDArray[Any]) -> DoubleArray:
+def log_softmax(logits: AnyArray) -> DoubleArray:
     """Return log-probabilities over the last axis, in float64 and without overflow."""
     shifted: DoubleArray = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    result: DoubleArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def sigmoid(logits: NDArray[Any]) -> DoubleArray:
+def sigmoid(logits: AnyArray) -> DoubleArray:
     """Return 1 / (1 + exp(-logits)) in float64, without overflow at either end."""
     small = np.exp(-np.abs(logits.astype(np.float64)))
-    result: DoubleArray = np.where(logits >= 0, 1.0, small) / (1.0 + small)
-    return result
+    return np.where(logits >= 0, 1.0, small) / (1.0 + small)

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, DoubleArray, IntArray
+from footwork.arrays import AnyArray, BoolArray, DoubleArray, IntArray
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -32,10 +31,8 @@ PRIMARY_METRIC: dict[str, str] = {
 RESAMPLES = 1000
 """Bootstrap resamples of an interval."""
 
-_CHUNK_CELLS = 4_000_000
-"""Numbers held at once while resampling: 32 MB as float64."""
-_PAIRED_CELLS = 200_000_000
-"""Rows times resamples of a paired comparison: some seconds a method."""
+_CHUNK_CELLS = 4_000_000  # numbers held at once while resampling: 32 MB as float64
+_PAIRED_CELLS = 200_000_000  # rows times resamples of a paired comparison: some seconds a method
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Interval:
         return self.low <= other.high and other.low <= self.high
 
 
-def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> DoubleArray:
+def ratio(numerator: AnyArray, denominator: AnyArray) -> DoubleArray:
     """Divide, with NaN and without a warning where the denominator is not above 0."""
     top, bottom = np.broadcast_arrays(
         np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
@@ -81,9 +78,9 @@ def confusion_counts(targets: IntArray, predictions: IntArray, num_classes: int)
 class ClassCounts:
     """What precision, recall and F1 need, shapes (..., C)."""
 
-    hits: NDArray[Any]
-    targets: NDArray[Any]
-    predicted: NDArray[Any]
+    hits: AnyArray
+    targets: AnyArray
+    predicted: AnyArray
 
     @property
     def precision(self) -> DoubleArray:
@@ -101,7 +98,7 @@ class ClassCounts:
         return ratio(2.0 * self.hits, self.targets + self.predicted)
 
 
-def class_counts(confusion: NDArray[Any]) -> ClassCounts:
+def class_counts(confusion: AnyArray) -> ClassCounts:
     """Reduce a (C, C) confusion matrix to counts a class."""
     return ClassCounts(np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0))
 
@@ -135,7 +132,7 @@ def multi_label_scores(counts: ClassCounts) -> dict[str, DoubleArray]:
     return {"micro_f1": total.f1, "macro_f1": mean_defined(counts.f1)}
 
 
-def centred_moments(targets: NDArray[Any], predictions: NDArray[Any]) -> DoubleArray:
+def centred_moments(targets: AnyArray, predictions: AnyArray) -> DoubleArray:
     """What `regression_scores` needs sums of, (N, 7): |error|, error², t, p, t * t, p * p, t * p.
 
     Both are centred first: sums of squares of large, close numbers lose their digits.
@@ -166,9 +163,7 @@ def regression_scores(sums: DoubleArray, rows: int) -> dict[str, DoubleArray]:
     }
 
 
-def spearman(
-    targets: NDArray[Any], predictions: NDArray[Any], weights: NDArray[Any]
-) -> DoubleArray:
+def spearman(targets: AnyArray, predictions: AnyArray, weights: AnyArray) -> DoubleArray:
     """Correlate ranks, (N,), ties at their middle; a weight w, of (N, R), counts a row w times.
 
     Shape (R,); NaN where either is constant.
@@ -185,9 +180,7 @@ def spearman(
     return ratio(xy, np.sqrt(xx * yy))
 
 
-def average_precision(
-    targets: BoolArray, scores: NDArray[Any], weights: NDArray[Any]
-) -> DoubleArray:
+def average_precision(targets: BoolArray, scores: AnyArray, weights: AnyArray) -> DoubleArray:
     """Average the precision over the positives of one label, ties taken together.
 
     Of targets and scores, (N,), and how often each row counts, (N, R): shape (R,), NaN without a
@@ -250,9 +243,7 @@ def share_interval(hits: int, rows: int, samples: DoubleArray) -> Interval:
     return drawn or wilson_interval(hits, rows)
 
 
-def bootstrap_class_counts(
-    confusion: IntArray, generator: np.random.Generator, resamples: int = RESAMPLES
-) -> ClassCounts:
+def bootstrap_class_counts(confusion: IntArray, generator: np.random.Generator) -> ClassCounts:
     """Resample the rows behind a confusion matrix, (C, C), which has one at least: shapes (R, C).
 
     Drawing N rows with replacement draws the cells from a multinomial: exact, and independent
@@ -263,8 +254,8 @@ def bootstrap_class_counts(
     cells = confusion[true, predicted]
     rows, shares = int(cells.sum()), cells / cells.sum()
     diagonal = true == predicted
-    sums = np.zeros((3, resamples, num_classes))
-    for index in range(resamples):
+    sums = np.zeros((3, RESAMPLES, num_classes))
+    for index in range(RESAMPLES):
         drawn = generator.multinomial(rows, shares)
         sums[0, index] = np.bincount(true, drawn * diagonal, minlength=num_classes)
         sums[1, index] = np.bincount(true, drawn, minlength=num_classes)
@@ -289,7 +280,7 @@ def row_weights(
 
 
 def bootstrap_sums(
-    values: NDArray[Any], generator: np.random.Generator, resamples: int = RESAMPLES
+    values: AnyArray, generator: np.random.Generator, resamples: int = RESAMPLES
 ) -> DoubleArray:
     """Resample rows, (N, K), and add them up: (R, K)."""
     table = values.astype(np.float64)
@@ -303,16 +294,11 @@ class PooledMetric:
 
     value: float
     rows: int
-    samples: DoubleArray
-    """Shape (R,); the rows of a resample are the same for all that are compared."""
+    samples: DoubleArray  # (R,); the rows of a resample are the same for all that are compared
 
     @classmethod
-    def of(cls, summands: Sequence[NDArray[Any]]) -> PooledMetric:
-        """The mean of a ratio of sums.
-
-        Args:
-            summands: Of each run (N, 2), what the numerator and the denominator are sums of.
-        """
+    def of(cls, summands: Sequence[AnyArray]) -> PooledMetric:
+        """The mean of ratios of sums, of each run's summands (N, 2): numerator, denominator."""
         table = np.concatenate(summands, axis=1, dtype=np.float64)
         rows = len(table)
         # The ends of an interval lie further out the more comparisons there are.

@@ -36,27 +36,19 @@ _COLOURS = ("#3b7de0", "#e0702f", "#2aa37a", "#b45fc4", "#c99a1a", "#d9506f", "#
 _MARKERS = "osD^vPX"
 _LONG = 4
 """Times as long that one training lasts as another, from which on epochs are drawn by powers."""
-_SPAN = 500
-"""Ratio of the ends of an axis by powers, up to which more than the powers are numbered."""
-_NUMBERED_CLASSES = 30
-"""With more classes the matrix is a heat map without numbers."""
-_NAMED_CLASSES = 100
-"""With more classes the axes carry no names."""
+_SPAN = 500  # ratio of the ends of an axis by powers, up to which more than the powers are numbered
+_NUMBERED_CLASSES = 30  # with more classes the matrix is a heat map without numbers
+_NAMED_CLASSES = 100  # with more classes the axes carry no names
 _LABEL_WIDTH = 24
 _NO_METRIC = ("loss", "runtime", "samples_per_second", "steps_per_second")
-_FEW_ROWS = 20
-"""A bin of the reliability diagram with fewer joins its neighbour."""
-_SMOOTHED_FROM = 40
-"""Logged losses from which a running mean is drawn over them."""
+_FEW_ROWS = 20  # a bin of the reliability diagram with fewer joins its neighbour
+_SMOOTHED_FROM = 40  # logged losses from which a running mean is drawn over them
 
 
 def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) -> None:
     """Draw loss, validation metrics and learning rate of Trainer's `state.log_history` by step.
 
     Of the `eval_` figures those named, or the first two.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     if not metrics:
         said = dict.fromkeys(key for log in history for key in log if key.startswith("eval_"))
@@ -67,47 +59,42 @@ def plot_curves(history: LogHistory, path: Path, metrics: Sequence[str] = ()) ->
         "validation": [f"eval_{name}" for name in metrics],
         "learning rate": ["learning_rate"],
     }
-    drawn: dict[str, list[str]] = {
-        title: logged
-        for title, keys in panels.items()
-        if (logged := [key for key in keys if _series(history, key)[0]])
+    logged = {
+        title: [key for key in keys if _series(history, key)[0]] for title, keys in panels.items()
     }
-    heights = [0.5 if title == "learning rate" else 1.0 for title in drawn] or [1.0]
-    figure = _figure(8.0, 1.2 + 2.4 * sum(heights))
-    grid = figure.subplots(
-        max(1, len(drawn)), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
-    axes = list(grid[:, 0])
-    for axis, (title, keys) in zip(axes, drawn.items(), strict=False):
-        _tidy(axis)
-        axis.set_ylabel(title)
-        for key, colour in zip(keys, (_FIRST, _SECOND), strict=False):
-            _draw_series(axis, history, key, colour)
-        if title == "learning rate":
-            axis.set_ylim(bottom=0.0)
-            axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-        if len(keys) > 1 or title == "validation":
-            axis.legend(frameon=False, loc="best")
-    axes[-1].set_xlabel("step")
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
-    figure.align_ylabels(axes)
-    _save(figure, path)
+    drawn = {title: keys for title, keys in logged.items() if keys} or {"": []}
+    heights = [0.5 if title == "learning rate" else 1.0 for title in drawn]
+    with _panels(path, heights, "step") as axes:
+        for axis, (title, keys) in zip(axes, drawn.items(), strict=True):
+            axis.set_ylabel(title)
+            for key, colour in zip(keys, (_FIRST, _SECOND), strict=False):
+                _draw_series(axis, history, key, colour)
+            if title == "learning rate":
+                axis.set_ylim(bottom=0.0)
+                axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+            if len(keys) > 1 or title == "validation":
+                axis.legend(frameon=False, loc="best")
 
 
 def plot_lines(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path, along: str) -> None:
-    """Draw named lines over 0, 1, 2, …, which `along` names, in panels one below the other.
+    """Draw named lines over 0, 1, 2, …, which `along` names, in panels one below the other."""
+    with _panels(path, [1.0] * len(panels), along) as axes:
+        for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+            axis.set_ylabel(title)
+            for (name, values), colour in zip(lines.items(), (_FIRST, _SECOND), strict=True):
+                axis.plot(values, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
+            axis.legend(frameon=False, loc="best")
 
-    Raises:
-        ConfigError: Matplotlib is not installed.
-    """
-    figure = _figure(8.0, 1.2 + 2.4 * len(panels))
-    axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+
+@contextmanager
+def _panels(path: Path, heights: Sequence[float], along: str) -> Iterator[list[Axes]]:
+    """Axes one below the other over a common x, which `along` names, into a file in the end."""
+    figure = _figure(8.0, 1.2 + 2.4 * sum(heights))
+    shape: Any = {"sharex": True, "squeeze": False, "gridspec_kw": {"height_ratios": heights}}
+    axes = list(figure.subplots(len(heights), **shape)[:, 0])
+    for axis in axes:
         _tidy(axis)
-        axis.set_ylabel(title)
-        for (name, values), colour in zip(lines.items(), (_FIRST, _SECOND), strict=True):
-            axis.plot(values, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
-        axis.legend(frameon=False, loc="best")
+    yield axes
     axes[-1].set_xlabel(along)
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels(axes)
@@ -119,9 +106,6 @@ def plot_confusion(confusion: IntArray, labels: Sequence[str], path: Path) -> No
 
     Up to 30 classes each cell carries its rows; beyond, the matrix is a heat map. Long labels are
     shortened.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     num_classes = len(labels)
     numbered = num_classes <= _NUMBERED_CLASSES
@@ -157,13 +141,10 @@ def plot_reliability(
 ) -> None:
     """Draw accuracy against probability, before and after the temperature, and the rows of each.
 
-    Bins of few rows are drawn together with their neighbours, each with its 95 % interval; the
-    bars below are of the bins as they are.
+    Bins of few rows are drawn together with their neighbours, each with its 95 % interval; the bars
+    below are of the bins as they are.
 
     Source: the reliability diagram of Guo et al. 2017, figure 1 (arXiv:1706.04599).
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
     """
     figure = _figure(5.6, 6.4)
     top, bottom = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3.0, 1.0)})
@@ -219,14 +200,7 @@ def draw_learning(
 ) -> str:
     """Draw a validation metric by epoch: of each seed thin, their mean thick.
 
-    Args:
-        curves: By method, one a seed.
-        levels: By method that learns in no epochs: its value.
-        metric: Its name.
-        looks: By method.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
+    `curves` are by method, one a seed; `levels` are of methods that learn in no epochs.
     """
     with _page_figure(3.8) as (figure, axes):
         [axis] = axes
@@ -251,14 +225,8 @@ def draw_costs(
 ) -> str:
     """Draw a metric, with its interval, against what it costs, on a scale of powers of ten.
 
-    Args:
-        figures: By method, the cost and the metric.
-        bars: What is to be beaten, by name.
-        words: What the cost and the metric are called.
-        looks: By method.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
+    `figures` are by method, the cost and the metric; `bars`, by name, are to be beaten; `words` are
+    what the cost and the metric are called.
     """
     with _page_figure(3.4) as (figure, axes):
         [axis] = axes
@@ -285,14 +253,8 @@ def draw_rates(
 ) -> str:
     """Draw a validation metric, and the training loss below it, against the learning rate.
 
-    Args:
-        tried: By method, rates with both, ascending.
-        marks: By method, the rate of the recipe, a dotted line, and the one to take, a ring.
-        metric: Its name.
-        looks: By method.
-
-    Raises:
-        ConfigError: Matplotlib is not installed.
+    By method: `tried` has rates with both, ascending; `marks` the rate of the recipe, a dotted
+    line, and the one to take, a ring.
     """
     with _page_figure(5.4, rows=2) as (figure, axes):
         for name, points in tried.items():

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, DoubleArray, IntArray
+from footwork.arrays import AnyArray, BoolArray, DoubleArray, IntArray
 from footwork.errors import DataError, ModelError
+from footwork.evaluation import metrics, text
 from footwork.evaluation.calibration import (
     Calibration,
     GivenCalibration,
@@ -19,39 +19,7 @@ from footwork.evaluation.calibration import (
     judge_calibration,
 )
 from footwork.evaluation.logits import log_softmax
-from footwork.evaluation.metrics import (
-    METRICS,
-    PRIMARY_METRIC,
-    RESAMPLES,
-    ClassCounts,
-    Interval,
-    average_precision,
-    bootstrap_class_counts,
-    bootstrap_sums,
-    centred_moments,
-    class_counts,
-    confusion_counts,
-    mean_defined,
-    multi_label_scores,
-    percentile_interval,
-    regression_scores,
-    row_weights,
-    share_interval,
-    single_label_scores,
-    spearman,
-)
-from footwork.evaluation.text import (
-    ALL_CLASSES,
-    LABEL_WIDTH,
-    WORST,
-    aligned,
-    calibration_lines,
-    confusion_lines,
-    ends,
-    number,
-    shorten,
-    wrapped_note,
-)
+from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, ClassCounts, Interval
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
@@ -88,8 +56,7 @@ class Evaluation:
     `log_loss` is of the raw logits: a model and its baselines are compared before any temperature.
     """
     per_class: tuple[ClassScore, ...] = ()
-    confusion: IntArray | None = None
-    """Shape (C, C), true by predicted; single-label only."""
+    confusion: IntArray | None = None  # (C, C), true by predicted; single-label only
     calibration: Calibration | None = None
     """None for a regression."""
     summands: DoubleArray = field(default_factory=lambda: np.zeros((0, 2)))
@@ -160,22 +127,22 @@ class Evaluation:
     def to_text(self) -> str:
         """Figures, classes, confusions and calibration, for a terminal of 100 columns."""
         kind = f", {len(self.labels)} classes" if self.labels else ""
-        metrics = [["metric", "value", "95 % interval"]]
+        table = [["metric", "value", "95 % interval"]]
         for name, interval in self.metrics.items():
-            metrics.append([name, number(interval.value), ends(interval)])
+            table.append([name, text.number(interval.value), text.ends(interval)])
         raw = ["log_loss is of the probabilities before the temperature"]
         blocks = [
             [f"{counted(self.rows, self.noun.removesuffix('s'))}{kind}"],
-            aligned(metrics) + (raw if "log_loss" in self.metrics else []),
+            text.aligned(table) + (raw if "log_loss" in self.metrics else []),
         ]
         if self.per_class:
             blocks.append(_class_lines(self.per_class, self.noun))
         if self.confusion is not None:
-            blocks.append(confusion_lines(self.labels, self.confusion, self.noun))
+            blocks.append(text.confusion_lines(self.labels, self.confusion, self.noun))
         if self.calibration is not None:
-            blocks.append(calibration_lines(self.calibration, self.noun))
+            blocks.append(text.calibration_lines(self.calibration, self.noun))
         if self.notes:
-            blocks.append([line for note in self.notes for line in wrapped_note(note)])
+            blocks.append([line for note in self.notes for line in text.wrapped_note(note)])
         return "\n\n".join("\n".join(block) for block in blocks)
 
 
@@ -186,18 +153,18 @@ def worst_classes(scores: Sequence[ClassScore], most: int) -> list[ClassScore]:
 
 
 def _class_lines(scores: Sequence[ClassScore], noun: str) -> list[str]:
-    few = len(scores) <= ALL_CLASSES
-    shown = scores if few else worst_classes(scores, WORST)
+    few = len(scores) <= text.ALL_CLASSES
+    shown = scores if few else worst_classes(scores, text.WORST)
     rows = [["class", "precision", "recall", "F1", noun, "predicted"]]
     for score in shown:
-        figures = [number(value) for value in (score.precision, score.recall, score.f1)]
+        figures = [text.number(value) for value in (score.precision, score.recall, score.f1)]
         counts = [f"{score.support:,}", f"{score.predicted:,}"]
-        rows.append([shorten(score.label, LABEL_WIDTH), *figures, *counts])
+        rows.append([text.shorten(score.label, text.LABEL_WIDTH), *figures, *counts])
     if any(score.threshold is not None for score in shown):
-        column = ["threshold", *(number(score.threshold) for score in shown)]
+        column = ["threshold", *(text.number(score.threshold) for score in shown)]
         rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
     title = [] if few else [f"the {len(shown)} classes of lowest F1, of {len(scores)}"]
-    return title + aligned(rows)
+    return title + text.aligned(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +181,8 @@ class Assessment:
 def evaluate_logits(
     task: str,
     labels: tuple[str, ...],
-    targets: NDArray[Any],
-    logits: NDArray[Any],
+    targets: AnyArray,
+    logits: AnyArray,
     given: GivenCalibration | None = None,
     noun: str = "rows",
 ) -> Evaluation:
@@ -259,8 +226,8 @@ def evaluate_logits(
     else:
         calibration = judge_calibration(logits, targets, given)
     if single:
-        confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
-        counts = class_counts(confusion)
+        confusion = metrics.confusion_counts(targets, logits.argmax(axis=1), len(labels))
+        counts = metrics.class_counts(confusion)
         scores = _single_label_intervals(targets, logits, confusion)
         summands = _summands(logits.argmax(axis=1) == targets)
     else:
@@ -287,37 +254,33 @@ def evaluate_logits(
     )
 
 
-def quick_metrics(task: str, targets: NDArray[Any], logits: NDArray[Any]) -> dict[str, float]:
-    """Give the values of `evaluate_logits` without intervals, for use while training.
+def quick_metrics(task: str, targets: AnyArray, logits: AnyArray) -> dict[str, float]:
+    """The values of `evaluate_logits` without intervals, for use while training.
 
     By the names of `METRICS`, `loss` being the mean cross-entropy, binary cross-entropy or squared
     error. What is undefined is 0: a checkpoint has to be chosen all the same.
-
-    Raises:
-        DataError: There is no row.
-        ModelError: A logit is NaN or infinite.
     """
     width = 0 if task == REGRESSION else np.shape(logits)[-1]
     logits = _checked(task, width, targets, logits)
     once = np.ones((len(logits), 1))
     if task == SINGLE_LABEL:
-        confusion = confusion_counts(targets, logits.argmax(axis=1), width)
-        scores = single_label_scores(class_counts(confusion))
+        confusion = metrics.confusion_counts(targets, logits.argmax(axis=1), width)
+        scores = metrics.single_label_scores(metrics.class_counts(confusion))
         scores["log_loss"] = scores["loss"] = _cross_entropies(targets, logits).mean()
     elif task == MULTI_LABEL:
         wanted = np.asarray(targets) > 0.5
         decisions = _decisions(wanted, logits)
         softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
         scores = {
-            **multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
+            **metrics.multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
             "accuracy": decisions[:, -1].mean(),
             "mean_average_precision": _average_precisions(wanted, logits, once)[0],
             "loss": (softplus - logits * wanted).mean(),
         }
     else:
-        moments = centred_moments(targets, logits[:, 0]).sum(axis=0)
-        scores = regression_scores(moments, len(targets))
-        scores["spearman"] = spearman(targets, logits[:, 0], once)[0]
+        moments = metrics.centred_moments(targets, logits[:, 0]).sum(axis=0)
+        scores = metrics.regression_scores(moments, len(targets))
+        scores["spearman"] = metrics.spearman(targets, logits[:, 0], once)[0]
         scores["loss"] = scores["rmse"] ** 2
     return {name: float(np.nan_to_num(scores[name])) for name in METRICS[task]}
 
@@ -333,9 +296,7 @@ def _class_scores(
     return tuple(ClassScore(*row) for row in rows)
 
 
-def _checked(
-    task: str, num_classes: int, targets: NDArray[Any], logits: NDArray[Any]
-) -> DoubleArray:
+def _checked(task: str, num_classes: int, targets: AnyArray, logits: AnyArray) -> DoubleArray:
     if task not in TASKS:
         raise ValueError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
     if not len(logits):
@@ -361,12 +322,12 @@ def _single_label_intervals(
     targets: IntArray, logits: DoubleArray, confusion: IntArray
 ) -> dict[str, Interval]:
     cells, sums = np.random.default_rng(0).spawn(2)
-    samples = single_label_scores(bootstrap_class_counts(confusion, cells))
-    scores = _intervals(single_label_scores(class_counts(confusion)), samples)
+    samples = metrics.single_label_scores(metrics.bootstrap_class_counts(confusion, cells))
+    scores = _intervals(metrics.single_label_scores(metrics.class_counts(confusion)), samples)
     right = int(np.trace(confusion))
-    scores["accuracy"] = share_interval(right, len(targets), samples["accuracy"])
+    scores["accuracy"] = metrics.share_interval(right, len(targets), samples["accuracy"])
     losses = _cross_entropies(targets, logits)
-    drawn = bootstrap_sums(losses, sums)[:, 0] / len(losses)
+    drawn = metrics.bootstrap_sums(losses, sums)[:, 0] / len(losses)
     return scores | _intervals({"log_loss": losses.mean()}, {"log_loss": drawn})
 
 
@@ -374,13 +335,13 @@ def _multi_label_intervals(
     targets: BoolArray, logits: DoubleArray, decisions: BoolArray
 ) -> dict[str, Interval]:
     sums, ranks = np.random.default_rng(0).spawn(2)
-    drawn = bootstrap_sums(decisions, sums)
+    drawn = metrics.bootstrap_sums(decisions, sums)
     scores = _intervals(
-        multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
-        multi_label_scores(_multi_label_counts(drawn)),
+        metrics.multi_label_scores(_multi_label_counts(decisions.sum(axis=0))),
+        metrics.multi_label_scores(_multi_label_counts(drawn)),
     )
     right = int(decisions[:, -1].sum())
-    scores["accuracy"] = share_interval(right, len(targets), drawn[:, -1] / len(targets))
+    scores["accuracy"] = metrics.share_interval(right, len(targets), drawn[:, -1] / len(targets))
     return scores | _reranked_interval(
         "mean_average_precision",
         lambda weights: _average_precisions(targets, logits, weights),
@@ -390,15 +351,17 @@ def _multi_label_intervals(
 
 
 def _regression_intervals(targets: DoubleArray, predictions: DoubleArray) -> dict[str, Interval]:
-    rows, moments = len(targets), centred_moments(targets, predictions)
+    rows, moments = len(targets), metrics.centred_moments(targets, predictions)
     sums, ranks = np.random.default_rng(0).spawn(2)
     scores = _intervals(
-        regression_scores(moments.sum(axis=0), rows),
-        regression_scores(bootstrap_sums(moments, sums), rows),
+        metrics.regression_scores(moments.sum(axis=0), rows),
+        metrics.regression_scores(metrics.bootstrap_sums(moments, sums), rows),
     )
-    return scores | _reranked_interval(
-        "spearman", lambda weights: spearman(targets, predictions, weights), (rows, 1), ranks
-    )
+
+    def score(weights: AnyArray) -> DoubleArray:
+        return metrics.spearman(targets, predictions, weights)
+
+    return scores | _reranked_interval("spearman", score, (rows, 1), ranks)
 
 
 def _cross_entropies(targets: IntArray, logits: DoubleArray) -> DoubleArray:
@@ -413,42 +376,42 @@ def _decisions(targets: BoolArray, margins: DoubleArray) -> BoolArray:
     return np.concatenate((given & targets, targets, given, exact), axis=1)
 
 
-def _summands(tops: NDArray[Any], bottoms: NDArray[Any] | float = 1.0) -> DoubleArray:
+def _summands(tops: AnyArray, bottoms: AnyArray | float = 1.0) -> DoubleArray:
     return np.stack(np.broadcast_arrays(tops, bottoms), axis=1).astype(np.float64)
 
 
-def _multi_label_counts(sums: NDArray[Any]) -> ClassCounts:
+def _multi_label_counts(sums: AnyArray) -> ClassCounts:
     return ClassCounts(*np.split(sums[..., :-1], 3, axis=-1))
 
 
-def _average_precisions(
-    targets: BoolArray, logits: DoubleArray, weights: NDArray[Any]
-) -> DoubleArray:
+def _average_precisions(targets: BoolArray, logits: DoubleArray, weights: AnyArray) -> DoubleArray:
     columns = zip(targets.T, logits.T, strict=True)
-    return mean_defined(np.stack([average_precision(*c, weights) for c in columns], axis=1))
+    precisions = [metrics.average_precision(*column, weights) for column in columns]
+    return metrics.mean_defined(np.stack(precisions, axis=1))
 
 
 def _intervals(
     values: Mapping[str, Any], samples: Mapping[str, DoubleArray]
 ) -> dict[str, Interval]:
     """Of the metrics that are defined."""
-    drawn = {name: percentile_interval(float(values[name]), samples[name]) for name in values}
+    around = metrics.percentile_interval
+    drawn = {name: around(float(values[name]), samples[name]) for name in values}
     return {name: interval for name, interval in drawn.items() if interval is not None}
 
 
 def _reranked_interval(
     name: str,
-    score: Callable[[NDArray[Any]], DoubleArray],
+    score: Callable[[AnyArray], DoubleArray],
     shape: tuple[int, ...],
     generator: np.random.Generator,
 ) -> dict[str, Interval]:
-    """Of a figure that needs the rows in order, with fewer resamples of many.
+    """Of a figure that needs the rows in order.
 
-    Fewer resamples make the ends rougher, and only where many rows make the interval narrow.
+    Fewer resamples of many rows make the ends rougher, and only where the interval is narrow.
     """
     rows, width = shape
-    resamples = int(np.clip(_RANKED_CELLS // (rows * width), 50, RESAMPLES))
-    chunks = row_weights(rows, generator, resamples, width=4)
+    resamples = int(np.clip(_RANKED_CELLS // (rows * width), 50, metrics.RESAMPLES))
+    chunks = metrics.row_weights(rows, generator, resamples, width=4)
     columns = (np.ascontiguousarray(weights.T, dtype=np.float32) for weights in chunks)
     samples = np.concatenate([score(weights) for weights in columns])
     return _intervals({name: score(np.ones((rows, 1)))[0]}, {name: samples})

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
 
-from footwork.arrays import BoolArray, IntArray
+from footwork.arrays import AnyArray, BoolArray, IntArray
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 
@@ -17,19 +14,16 @@ _AMOUNT_BINS = 10
 
 
 def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> BoolArray:
-    """Choose the rows of validation: True for them, (N,).
+    """Choose the rows of validation: True for them, (N,); a `DataError` where none can be spared.
 
-    Whole groups are drawn at random from each class until its share is reached. The last group
-    of a class stays in training.
+    Whole groups are drawn at random from each class until its share is reached. The last group of a
+    class stays in training.
 
     Args:
         groups: A number for each row, the same for rows that must not be separated, (N,).
         classes: Of each row: each gives its share, (N,).
         share: Of the rows, above 0 and below 1.
         seed: The same gives the same rows.
-
-    Raises:
-        DataError: No row can be spared.
     """
     order = np.argsort(groups, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
@@ -43,7 +37,12 @@ def hold_out(groups: IntArray, classes: IntArray, share: float, seed: int) -> Bo
         for name in sorted(by_class)
     }
     for name, quota in _quotas(shuffled, share).items():
-        _draw(shuffled[name], quota, held)
+        taken = 0
+        for rows in shuffled[name][:-1]:
+            # Half a group too many is nearer to the quota than half a group too few.
+            if taken + len(rows) / 2 <= quota:
+                held[rows] = True
+                taken += len(rows)
     if not held.any():
         spare = [rows for drawn in shuffled.values() for rows in drawn[:-1]]
         if not spare:
@@ -66,18 +65,7 @@ def _quotas(by_class: dict[int, list[IntArray]], share: float) -> dict[int, int]
     return quotas
 
 
-def _draw(groups: Sequence[IntArray], quota: int, held: BoolArray) -> None:
-    taken = 0
-    for rows in groups[:-1]:
-        if taken >= quota:
-            return
-        # Half a group too many is nearer to the quota than half a group too few.
-        if taken + len(rows) / 2 <= quota:
-            held[rows] = True
-            taken += len(rows)
-
-
-def strata(targets: NDArray[np.generic], task: str) -> IntArray:
+def strata(targets: AnyArray, task: str) -> IntArray:
     """Which rows are alike in their labels, (N,), of targets as `encode_targets` makes them.
 
     For multi-label a row belongs to the rarest of its labels, for regression to a tenth of the
@@ -94,9 +82,7 @@ def strata(targets: NDArray[np.generic], task: str) -> IntArray:
     return targets.astype(np.int64)
 
 
-def return_unseen(
-    held: BoolArray, groups: IntArray, targets: NDArray[np.generic], task: str
-) -> BoolArray:
+def return_unseen(held: BoolArray, groups: IntArray, targets: AnyArray, task: str) -> BoolArray:
     """Give held rows, with their groups, back until training has every class of validation.
 
     A regression has no classes; nothing is given back.

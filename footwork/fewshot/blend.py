@@ -33,8 +33,7 @@ _CHANCE, _ORDERS = 0.05, 999
 tried."""
 _PRIOR_ROWS = 6.0
 """Examples left out that weigh as much as the prior on the share. 6 to 20 did equally well."""
-_TEMPERATURE_SPREAD = 2.0
-"""Standard deviation of the prior on the temperature, in powers of 2."""
+_TEMPERATURE_SPREAD = 2.0  # standard deviation of the prior on the temperature, in powers of 2
 _ALONE_SPREAD = 3.0
 """Standard deviation of the scores of a row, in logits, where there are no words to compare."""
 _FIT_ROWS, _FIT_CELLS = 500, 50_000
@@ -66,18 +65,13 @@ class Blend:
 class HeldOut:
     """What is known of N examples from classifiers that did not know them."""
 
-    labels: IntArray
-    """Shape (N,)."""
-    words: DoubleArray | None
-    """Shape (N, C), zero-shot logits."""
+    labels: IntArray  # (N,)
+    words: DoubleArray | None  # (N, C), zero-shot logits
     scores: DoubleArray
     """Shape (S, N, C), for each setting; NaN for a class that was left without an example."""
-    judged: BoolArray
-    """Shape (N,), whether the class of a row kept an example when the row was left out."""
-    folds: IntArray
-    """Shape (N,): rows of one number were left out together."""
-    groups: IntArray
-    """Shape (N,): rows of one number are copies, which are one piece of evidence."""
+    judged: BoolArray  # (N,), whether the class of a row kept an example when the row was left out
+    folds: IntArray  # (N,): rows of one number were left out together
+    groups: IntArray  # (N,): rows of one number are copies, which are one piece of evidence
 
     def filled(self) -> DoubleArray:
         """Scores with the row's mean for a class without an example: it says nothing of it."""
@@ -90,13 +84,9 @@ class HeldOut:
 def choose_blend(held_out: HeldOut, share: float | None = None) -> tuple[Blend, DoubleArray]:
     """Choose share, temperature and setting on examples left out.
 
-    The words are heard only where they are seen to be better than chance. Each example is also
-    judged by the choice that the examples of the other folds make, so that the estimate does not
-    profit from it.
-
-    Args:
-        held_out: N examples.
-        share: Of the words, where it is given. 1 leaves the words alone.
+    The words are heard only where they are seen to be better than chance, unless their `share` is
+    given; 1 leaves them alone. Each example is also judged by the choice that the examples of the
+    other folds make, so that the estimate does not profit from it.
 
     Returns:
         The choice of all examples, and the logits of each under the choice of the others, (N, C).
@@ -198,5 +188,4 @@ def _log_likelihoods(
 ) -> DoubleArray:
     words = None if held_out.words is None else held_out.words[rows]
     logits = blend.logits(words, scores[blend.setting, rows])
-    likelihoods: DoubleArray = log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]
-    return likelihoods
+    return log_softmax(logits)[np.arange(len(rows)), held_out.labels[rows]]

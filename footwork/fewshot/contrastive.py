@@ -22,8 +22,7 @@ by 5, 2 and 3 points with it, by 3, 1 and 1 with 1.0, and lowered it with 0.8.""
 
 # Plain descent, since it does not depend on the axes that the examples are written in.
 _LEARNING_RATE, _MOMENTUM = 0.3, 0.9
-_MOST_ROWS = 512
-"""Examples of a step; their pairs are all looked at."""
+_MOST_ROWS = 512  # examples of a step; their pairs are all looked at
 
 
 def fit(examples: Examples, steps: float, seed: int = 0) -> ProjectionHead:

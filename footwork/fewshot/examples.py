@@ -14,10 +14,8 @@ from footwork.arrays import DoubleArray, IntArray, RealArray
 class Examples:
     """N embedded inputs (texts or images) with their classes."""
 
-    embeddings: RealArray
-    """Shape (N, D), unit rows."""
-    labels: IntArray
-    """Shape (N,)."""
+    embeddings: RealArray  # (N, D), unit rows
+    labels: IntArray  # (N,)
     num_classes: int
     """C; a class may be without an example."""
 
@@ -52,8 +50,7 @@ class Examples:
         places = (self.labels, np.arange(len(self)))
         shape = (self.num_classes, len(self))
         shares = csr_array((1.0 / self.counts[self.labels], places), shape=shape)
-        means: DoubleArray = shares @ self.embeddings.astype(np.float64)
-        return means
+        return shares @ self.embeddings.astype(np.float64)
 
     def basis(self) -> DoubleArray:
         """Orthonormal rows that span the examples, (R, D) with R at most D.
@@ -64,8 +61,7 @@ class Examples:
         if 2 * len(self) >= self.embeddings.shape[1]:
             return np.eye(self.embeddings.shape[1])
         _, sizes, rows = np.linalg.svd(self.embeddings.astype(np.float64), full_matrices=False)
-        kept: DoubleArray = rows[sizes > 1e-7 * sizes.max(initial=0.0)]
-        return kept
+        return rows[sizes > 1e-7 * sizes.max(initial=0.0)]
 
 
 Folds = Sequence[IntArray]

@@ -29,6 +29,7 @@ import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.fewshot.examples import Examples, Folds
+from footwork.fewshot.heads import products
 from footwork.prompts.class_embeddings import unit_rows
 
 _SMALLEST_SPREAD = 1e-6
@@ -38,10 +39,8 @@ _SMALLEST_SPREAD = 1e-6
 class Familiarity:
     """How much an input is like what was taught."""
 
-    middle: FloatArray
-    """Shape (D,), the mean of the class means."""
-    directions: FloatArray
-    """Shape (C, D), from the middle to each class, unit rows."""
+    middle: FloatArray  # (D,), the mean of the class means
+    directions: FloatArray  # (C, D), from the middle to each class, unit rows
     leaning: tuple[float, float]
     """Mean and standard deviation over examples left out."""
     z_score: tuple[float, float]
@@ -83,10 +82,8 @@ def learn_familiarity(
 def familiarity_threshold(familiarities: DoubleArray, refused: float) -> float | None:
     """What is less familiar than this is none of the classes; None where no example is known.
 
-    Args:
-        familiarities: Shape (N,), of examples left out; NaN where unknown.
-        refused: Share of inputs of the classes that may fall below. With fewer than 1 / `refused`
-            examples the threshold is the strangest of them, and refuses 1 in N + 1.
+    Of examples left out, (N,), NaN where unknown, the share `refused` may fall below. With fewer
+    than 1 / `refused` the threshold is the strangest of them, and refuses 1 in N + 1.
     """
     known = np.sort(familiarities[np.isfinite(familiarities)])
     if not len(known):
@@ -103,8 +100,7 @@ def _leaning(embeddings: RealArray, middle: FloatArray, directions: FloatArray) 
     """Highest cosine with a direction, seen from the middle, (N,)."""
     away = embeddings.astype(np.float64) - middle
     lengths = np.maximum(np.linalg.norm(away, axis=1), _SMALLEST_SPREAD)
-    cosines: DoubleArray = (away @ directions.T.astype(np.float64)).max(axis=1) / lengths
-    return cosines
+    return products(away, directions).max(axis=1) / lengths
 
 
 def _moments(values: DoubleArray) -> tuple[float, float]:

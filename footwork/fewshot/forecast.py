@@ -28,8 +28,7 @@ Found on draws from the same sets; so 95 % of the intervals held what came true.
 _CELLS = 200_000_000
 """Rows times width times classes over all folds: where there are more, fewer folds take seconds."""
 _MOST_CONFUSIONS = 5
-_MISTAKEN = 0.9
-"""Probability of another class from which an example's own label is doubted."""
+_MISTAKEN = 0.9  # probability of another class from which an example's own label is doubted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,7 @@ class Trial:
     labels: IntArray
     judged: BoolArray
     """Shape (N,): the class had another example. The others are judged by the words."""
-    groups: IntArray
-    """Shape (N,): rows of one number are copies."""
+    groups: IntArray  # (N,): rows of one number are copies
     folds: int
     """Classifiers that were fitted."""
 
@@ -58,8 +56,7 @@ class Trial:
     @property
     def hits(self) -> BoolArray:
         """Whether the answer was right, (N,)."""
-        right: BoolArray = (self.logits.argmax(axis=1) == self.labels) & self.answered
-        return right
+        return (self.logits.argmax(axis=1) == self.labels) & self.answered
 
     @property
     def accuracy(self) -> Interval | None:
@@ -75,7 +72,7 @@ class Trial:
         known = per_class * (self.folds - 1) / self.folds
         fitted = 1.0 - self.blend.share  # words do not learn
         variance = 1.0 + fitted * (_REFITTED + _FEW / per_class)
-        share = _share(self.hits[rows], self.groups[rows], _Z * float(np.sqrt(variance)))
+        share = share_of_hits(self.hits[rows], self.groups[rows], _Z * float(np.sqrt(variance)))
         growth = (_reached(per_class) / _reached(known)) ** fitted
         return Interval(*(_grown(value, 1.0 / num_classes, growth) for value in astuple(share)))
 
@@ -139,14 +136,10 @@ def try_method(
     words: DoubleArray | None,
     options: LearnOptions,
 ) -> Trial:
-    """Choose a method's settings on examples left out, and judge each without it.
+    """Choose a method's settings on N examples left out, and judge each without it.
 
-    Args:
-        name: Of the method.
-        examples: N.
-        groups: Shape (N,), as `group_copies` numbers them.
-        words: Shape (N, C), zero-shot logits; None where there are none.
-        options: Share of the words, and seed.
+    `groups`, (N,), are those of `group_copies`; `words`, (N, C), zero-shot logits, if there are
+    any.
     """
     method = METHODS[name]
     cells = examples.embeddings.size * examples.num_classes
@@ -174,12 +167,7 @@ def try_method(
     )
 
 
-def zero_shot_accuracy(words: DoubleArray, labels: IntArray, groups: IntArray) -> Interval:
-    """Of zero-shot logits, (N, C), on the same examples."""
-    return _share(words.argmax(axis=1) == labels, groups)
-
-
-def _share(hits: BoolArray, groups: IntArray, z: float = _Z) -> Interval:
+def share_of_hits(hits: BoolArray, groups: IntArray, z: float = _Z) -> Interval:
     """Share of hits; copies of an input tell no more than one of them does."""
     rows = len(np.unique(groups))
     return wilson_interval(float(hits.mean()) * rows, rows, z)
@@ -200,12 +188,10 @@ def _grown(accuracy: float, chance: float, factor: float) -> float:
 
 
 def forecast_text(forecast: dict[str, Any], thresholds: dict[str, Any], inputs: str) -> str:
-    """The forecast in words, for people.
+    """The forecast of `Lesson.forecast` in words, for people.
 
-    Args:
-        forecast: Of `Lesson.forecast`.
-        thresholds: `abstain_below` and `familiar_from`, of the manifest.
-        inputs: What they are, such as "images".
+    `thresholds` are `abstain_below` and `familiar_from` of the manifest; `inputs` what they are,
+    such as "images".
     """
     chosen = forecast["method"]
     accuracies = {chosen["name"]: chosen["accuracy"], "zero-shot": forecast["zero_shot"]}
@@ -255,12 +241,9 @@ def forecast_text(forecast: dict[str, Any], thresholds: dict[str, Any], inputs: 
 class Candidates:
     """M inputs without a label, as the taught classifier sees them."""
 
-    embeddings: RealArray
-    """Shape (M, D), unit rows."""
-    probabilities: DoubleArray
-    """Shape (M, C)."""
-    unfamiliar: BoolArray
-    """Shape (M,), whether it is like none of the classes."""
+    embeddings: RealArray  # (M, D), unit rows
+    probabilities: DoubleArray  # (M, C)
+    unfamiliar: BoolArray  # (M,), whether it is like none of the classes
 
 
 def suggest(

@@ -15,52 +15,50 @@ from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.errors import ModelError
 
 
+def products(embeddings: RealArray, rows: FloatArray) -> DoubleArray:
+    """Inner products of (N, D) with (R, D), in float64: (N, R)."""
+    return embeddings.astype(np.float64) @ rows.T.astype(np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class LinearHead:
     """A weight vector and a bias a class."""
 
-    weights: FloatArray
-    """Shape (C, D)."""
-    bias: FloatArray
-    """Shape (C,)."""
+    weights: FloatArray  # (C, D)
+    bias: FloatArray  # (C,)
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Inner products with the weights, plus the bias, (N, C)."""
-        return embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
+        return products(embeddings, self.weights) + self.bias
 
 
 @dataclass(frozen=True, slots=True)
 class CacheHead:
     """Examples vote for their class, the more the nearer they are."""
 
-    keys: FloatArray
-    """Shape (N, D), the examples."""
-    values: FloatArray
-    """Shape (N, C), the vote of each."""
-    sharpness: FloatArray
-    """Shape (1,): a vote falls by e when the cosine falls by 1 / sharpness."""
+    keys: FloatArray  # (N, D), the examples
+    values: FloatArray  # (N, C), the vote of each
+    sharpness: FloatArray  # (1,): a vote falls by e when the cosine falls by 1 / sharpness
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Votes a class, (N, C)."""
-        cosines = embeddings.astype(np.float64) @ self.keys.T.astype(np.float64)
-        return np.exp(self.sharpness * (cosines - 1.0)) @ self.values.astype(np.float64)
+        votes = np.exp(self.sharpness * (products(embeddings, self.keys) - 1.0))
+        return votes @ self.values.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectionHead:
     """Nearest class in a space that was learned."""
 
-    projection: FloatArray
-    """Shape (R, D)."""
-    prototypes: FloatArray
-    """Shape (C, R), unit rows."""
+    projection: FloatArray  # (R, D)
+    prototypes: FloatArray  # (C, R), unit rows
 
     def scores(self, embeddings: RealArray) -> DoubleArray:
         """Cosines with the prototypes, (N, C)."""
-        projected = embeddings.astype(np.float64) @ self.projection.T.astype(np.float64)
+        projected = products(embeddings, self.projection)
         lengths = np.linalg.norm(projected, axis=1, keepdims=True)
         unit = projected / np.maximum(lengths, np.finfo(np.float32).tiny)
-        return unit @ self.prototypes.T.astype(np.float64)
+        return products(unit, self.prototypes)
 
 
 AnyHead = LinearHead | CacheHead | ProjectionHead

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray, IntArray, RealArray
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ModelError, require_probability
 from footwork.evaluation.calibration import Abstention
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import Interval
 from footwork.fewshot.blend import Blend
 from footwork.fewshot.examples import Examples, group_copies, leave_one_out
 from footwork.fewshot.familiarity import Familiarity, familiarity_threshold, learn_familiarity
-from footwork.fewshot.forecast import Trial, try_method, zero_shot_accuracy
-from footwork.fewshot.heads import AnyHead, head_from_tensors, head_tensors
+from footwork.fewshot.forecast import Trial, share_of_hits, try_method
+from footwork.fewshot.heads import AnyHead, head_from_tensors, head_tensors, products
 from footwork.fewshot.methods import METHODS, LearnOptions
 from footwork.files.faults import shortened
 from footwork.files.plain_files import open_plain
@@ -33,26 +33,19 @@ _LISTED = 5
 class Words:
     """Class names and reference prompts, embedded."""
 
-    classes: FloatArray
-    """Shape (C, D), unit rows."""
-    references: FloatArray
-    """Shape (R, D), unit rows, of words that have nothing to do with the classes."""
+    classes: FloatArray  # (C, D), unit rows
+    references: FloatArray  # (R, D), unit rows, of words that have nothing to do with the classes
     scale: float
     """What the model multiplies cosines by."""
 
     def logits(self, embeddings: RealArray) -> DoubleArray:
         """Zero-shot logits, (N, C), of embeddings (N, D)."""
-        return self.scale * _cosines(embeddings, self.classes)
+        return self.scale * products(embeddings, self.classes)
 
     def z_scores(self, embeddings: RealArray) -> DoubleArray:
         """How far the best class name stands above the reference prompts, (N,)."""
-        cosines = _cosines(embeddings, self.classes), _cosines(embeddings, self.references)
+        cosines = products(embeddings, self.classes), products(embeddings, self.references)
         return z_scores(*cosines).max(axis=1)
-
-
-def _cosines(embeddings: RealArray, rows: FloatArray) -> DoubleArray:
-    cosines: DoubleArray = embeddings.astype(np.float64) @ rows.T.astype(np.float64)
-    return cosines
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +58,15 @@ class Thresholds:
     """Familiarity, 0 for a usual example and less for a stranger one; None takes any input."""
 
     def __post_init__(self) -> None:
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ConfigError(
-                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
-            )
+        require_probability("abstain_below", self.abstain_below)
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What is thought of N inputs, before a label is given."""
 
-    probabilities: DoubleArray
-    """Shape (N, C)."""
-    familiarities: DoubleArray
-    """Shape (N,)."""
+    probabilities: DoubleArray  # (N, C)
+    familiarities: DoubleArray  # (N,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +119,7 @@ def save_knowledge(folder: Path, knowledge: Knowledge) -> None:
 def read_knowledge(folder: Path, parts: dict[str, Any]) -> Knowledge:
     """What `save_knowledge` wrote, and `knowledge_manifest` gave as `parts`.
 
-    Raises:
-        ModelError: Something is missing or damaged.
+    Where something is missing or damaged, a `ModelError`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -176,8 +163,7 @@ class Lesson:
     """What was learned from N examples."""
 
     examples: Examples
-    groups: IntArray
-    """Shape (N,): rows of one number are copies."""
+    groups: IntArray  # (N,): rows of one number are copies
     knowledge: Knowledge
     trial: Trial
     """Of the method that was chosen."""
@@ -217,13 +203,16 @@ def learn(examples: Examples, words: Words | None, options: LearnOptions) -> Les
     familiarity, familiarities = learn_familiarity(examples, leave_one_out(groups), z_scores)
     target, refused = options.target_accuracy, options.refused
     abstention = None if target is None else trial.abstention(target)
+    zero_shot: Interval | None = None
+    if logits is not None:
+        zero_shot = share_of_hits(logits.argmax(axis=1) == examples.labels, groups)
     return Lesson(
         examples=examples,
         groups=groups,
         knowledge=Knowledge(head, trial.blend, familiarity, words),
         trial=trial,
         others=tuple(compared),
-        zero_shot=None if logits is None else zero_shot_accuracy(logits, examples.labels, groups),
+        zero_shot=zero_shot,
         abstention=abstention,
         thresholds=Thresholds(
             abstention.threshold if abstention else None,
@@ -239,14 +228,9 @@ def lesson_notes(
     options: LearnOptions,
     input_name: str,
 ) -> tuple[str, ...]:
-    """What the user should know, one sentence each.
+    """What the user should know of a lesson of N examples in C classes, one sentence each.
 
-    Args:
-        lesson: Of N examples.
-        class_names: C.
-        names: N names of the examples, such as those of files.
-        options: Of the lesson.
-        input_name: What an example is, such as "image".
+    `names` are those of the examples, such as files'; `input_name` is what one is, such as "image".
     """
     trial, labels = lesson.trial, lesson.examples.labels
     labelled = [f"{name} ({class_names[n]})" for name, n in zip(names, labels, strict=True)]

@@ -5,12 +5,12 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, require_at_least, require_one_of
 from footwork.fewshot.discriminant import LENGTHS, discriminants, prototypes
 from footwork.fewshot.examples import Examples, Folds
 from footwork.fewshot.heads import AnyHead, CacheHead, LinearHead, ProjectionHead
@@ -241,14 +241,11 @@ class LearnOptions:
     """Of the siamese head, where it looks at a part of the examples at a time."""
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(MethodName):
-            message = f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}."
-            raise ConfigError(message)
+        require_one_of("method", self.method, METHODS)
         if self.words is not None and not 0 <= self.words <= 1:
             raise ConfigError(f"`words` is a share from 0 to 1, got {self.words}.")
         for name in ("target_accuracy", "refused"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ConfigError(f"`{name}` is a share between 0 and 1, got {value}.")
-        if self.seed < 0:
-            raise ConfigError(f"`seed` must be at least 0, got {self.seed}.")
+        require_at_least(0, self, "seed")

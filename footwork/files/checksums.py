@@ -16,18 +16,12 @@ from footwork.files.folders import DESKTOP_FILES, MANIFEST, write_json
 from footwork.files.plain_files import open_plain, read_object, require_no_link
 
 FORMAT = 1
-_BLOCK = 1 << 18
-"""Bytes that have a checksum."""
-_LOOKED_AT = 8
-"""Blocks of a file that are read when it is opened: 2 MiB take a millisecond."""
+_BLOCK = 1 << 18  # bytes that have a checksum
+_LOOKED_AT = 8  # blocks of a file that are read when it is opened: 2 MiB take a millisecond
 
 
 def write_checksums(folder: Path, kind: str) -> None:
-    """Write a manifest of all files in a folder and below it.
-
-    Raises:
-        OSError: One cannot be read, or the manifest not be written.
-    """
+    """Write a manifest of all files in a folder and below it; an `OSError` where it cannot."""
     require_no_link(folder / MANIFEST)
     named = {name: file_checksums(folder / name) for name in _names(folder)}
     write_json(folder / MANIFEST, {"kind": kind, "format": FORMAT, "files": named})
@@ -39,12 +33,9 @@ def has_checksums(folder: Path) -> bool:
 
 
 def damage_in(folder: Path, kind: str, *, whole: bool) -> str | None:
-    """What is not as it was written, as a clause; None for nothing, or a folder without a manifest.
+    """What is not as `write_checksums` left it, as a clause; None for nothing, or no manifest.
 
-    Args:
-        folder: Of `write_checksums`.
-        kind: As it was given there.
-        whole: Read every block; else some of them.
+    Every block is read where the `whole` is wanted, else some of them.
     """
     if not has_checksums(folder):
         return None
@@ -65,22 +56,16 @@ def damage_in(folder: Path, kind: str, *, whole: bool) -> str | None:
 
 
 def file_checksums(path: Path) -> dict[str, Any]:
-    """Of a file: its length in bytes, and a checksum of every block of it.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Of a file: its length in bytes, and a checksum of every block of it."""
     with open_plain(path) as file:
         blocks = list(iter(lambda: file.read(_BLOCK), b""))
         return {"bytes": file.tell(), "blocks": [crc32(block) for block in blocks]}
 
 
 def file_damage(path: Path, told: dict[str, Any], *, whole: bool) -> str | None:
-    """Compare a file, or some of its blocks, with its checksums (`told`, of `file_checksums`).
+    """Compare a file, or some of its blocks, with its checksums, of `file_checksums`.
 
-    Raises:
-        OSError: It cannot be read.
-        KeyError, TypeError: `told` is something else.
+    What is no such thing raises KeyError or TypeError.
     """
     size, sums = told["bytes"], list(told["blocks"])
     with open_plain(path) as file:

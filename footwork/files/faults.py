@@ -25,9 +25,8 @@ class Fault:
 def why(error: Exception) -> str:
     """The reason of a `Fault`: what is wrong with one file is that file's fault, whatever it is.
 
-    Raises:
-        MemoryError, FootworkError: It is the fault of the machine, the command, a model or an
-            index, and no file's: `error` itself.
+    What is no file's, but the fault of the machine, the command, a model or an index (MemoryError,
+    most of `FootworkError`), is raised.
     """
     at_large = isinstance(error, FootworkError) and not isinstance(error, DataError)
     if at_large or isinstance(error, MemoryError):

@@ -33,13 +33,11 @@ DESKTOP_FILES = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")
 def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write into; it becomes `target` if the block succeeds.
 
-    A manifest in it is told the hashes of all files: `read_manifest` compares them.
-
-    Raises:
-        ConfigError: What stands at `target`, before the block or after it, may not be replaced.
+    A manifest in it is told the hashes of all files: `read_manifest` compares them. What stands at
+    `target`, before the block or after it, and may not be replaced is a `ConfigError`.
     """
     require_free(target, overwrite)
-    with _staged(target) as staging:
+    with renewed_folder(target) as staging:
         yield staging
         if (staging / MANIFEST).is_file():
             names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*"))
@@ -52,12 +50,6 @@ def published_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
 @contextmanager
 def renewed_folder(target: Path) -> Iterator[Path]:
     """As `published_folder`, of a folder within Footwork's own: what stood there is replaced."""
-    with _staged(target) as staging:
-        yield staging
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
     target = followed(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -101,14 +93,11 @@ def followed(target: Path) -> Path:
 def require_free(
     target: Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()
 ) -> None:
-    """Refuse a target that a command may not write, or may not replace.
+    """Refuse, by a `ConfigError`, a target that a command may not write, or may not replace.
 
     An empty folder is free. Any other is replaced only where that is asked for (`overwrite`), if
     its manifest says that Footwork made it, and if nothing else lies in it. Of `inputs`, which are
     read meanwhile, those that are no paths of this machine are passed over.
-
-    Raises:
-        ConfigError: It may not.
     """
     real = followed(target)
     for read in (Path(one) for one in inputs if one is not None):
@@ -182,11 +171,7 @@ def _require_undamaged(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def plain_name(name: Any, where: Path) -> str:
-    """A name that the file `where` gives of a file in its own folder.
-
-    Raises:
-        ModelError: It leads elsewhere, or is no name.
-    """
+    """A name that the file `where` gives of a file in its own folder, or a `ModelError`."""
     if isinstance(name, str) and name not in ("", ".", "..") and not set("/\\\0") & set(name):
         return name
     raise ModelError(
@@ -216,10 +201,7 @@ def published_file(target: Path) -> Iterator[Path]:
     """Give a temporary sibling to write; flushed, it becomes `target` if the block succeeds.
 
     Its name is drawn at random and nothing stands there, nor a link. Permissions of a file that is
-    replaced stay.
-
-    Raises:
-        OSError: It cannot be written; what stood at `target` still does.
+    replaced stay. An `OSError` leaves what stood at `target`.
     """
     target = followed(target)
     handle, name = tempfile.mkstemp(prefix=f".{_short(target.name)}.", dir=target.parent)
@@ -245,11 +227,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, longest: int | None = LONGEST) -> Any:
-    """What `path` holds, of at most `longest` bytes; None for what we wrote ourselves.
-
-    Raises:
-        ModelError: It is missing, longer, or no JSON.
-    """
+    """The JSON of a file of at most `longest` bytes (None for our own), or a `ModelError`."""
     try:
         return read_document(path, longest)
     except (OSError, ValueError) as error:
@@ -259,10 +237,8 @@ def read_json(path: Path, longest: int | None = LONGEST) -> Any:
 def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     """The `footwork.json` of a folder that Footwork made; empty for a folder it did not make.
 
-    Where `verify`, before it answers, its files are compared with their hashes.
-
-    Raises:
-        ModelError: It cannot be read, or a file that it lists is damaged.
+    Where `verify`, before it answers, its files are compared with their hashes: damage is a
+    `ModelError`.
     """
     path = folder / MANIFEST
     if not path.exists():

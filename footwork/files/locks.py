@@ -25,9 +25,8 @@ class LockedByOther(Exception):  # noqa: N818 - whoever asks for the lock says w
 def exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a file, made if need be, within the block; the lock ends with the process at the latest.
 
-    Raises:
-        LockedByOther: Another process, or another block of this one, holds it.
-        OSError: The file cannot be written, or is a link.
+    Where another process, or another block of this one, holds it, `LockedByOther` is raised; where
+    it cannot be written, or is a link, an `OSError`.
     """
     # Neither emptied nor deleted: it is another's until it is locked, and may be being opened.
     with open_to_write(path) as file:

@@ -37,14 +37,9 @@ def require_writable(
 ) -> None:
     """See that a file can be written, and that nothing is lost by it, if one is named.
 
-    Args:
-        path: The file.
-        is_own: Whether a file that stands there is one that the command may have written before.
-        inputs: What is read meanwhile; those that are no paths of this machine are passed over.
-
-    Raises:
-        ConfigError: It would replace an input, or a file that is the user's own.
-        DataError: It cannot be written.
+    `is_own` tells whether one that stands there is the command's own of before. `inputs` are read
+    meanwhile; those that are no paths of this machine are passed over. What would replace an input,
+    or a file that is the user's own, is a `ConfigError`; what cannot be written a `DataError`.
     """
     if path is None:
         return
@@ -70,12 +65,7 @@ def require_writable(
 
 
 def require_page(path: Path | None) -> None:
-    """`require_writable`, of a page.
-
-    Raises:
-        ConfigError: It does not end as a page, or would replace a file that is the user's own.
-        DataError: It cannot be written.
-    """
+    """`require_writable`, of a file that ends as a page; else a `ConfigError`."""
     require_writable(path, _is_own_page)
     if path is not None and path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(
@@ -113,11 +103,7 @@ def _is_within(path: Path, read: Path) -> bool:
 
 
 def require_makeable(folder: Path | None) -> None:
-    """See that a folder can be written into, or be made, if one is named.
-
-    Raises:
-        DataError: It cannot.
-    """
+    """See that a folder can be written into, or made, if one is named, or a `DataError`."""
     if folder is None:
         return
     _require_outside(folder)

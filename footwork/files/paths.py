@@ -14,11 +14,7 @@ def path_text(path: str | Path) -> str:
 
 
 def file_address(path: str | Path) -> str:
-    """The `file://` address of an absolute path, whatever the bytes of its name.
-
-    Raises:
-        ValueError: The path is relative.
-    """
+    """The `file://` address of an absolute path, whatever the bytes of its name."""
     return Path(path).as_uri()
 
 
@@ -48,11 +44,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def size_text(size: float) -> str:
-    """In the largest unit that leaves a digit before the point.
-
-    Args:
-        size: Bytes.
-    """
+    """Bytes in the largest unit that leaves a digit before the point."""
     power = 0
     while size >= 999.5 and power < len(_UNITS) - 1:
         size, power = size / 1000, power + 1

@@ -26,22 +26,15 @@ _PART = re.compile(r"\.footwork-[0-9a-f]{16}\.part")
 
 
 def place_file(source: Path, target: Path, how: How, part: str | None = None) -> None:
-    """Copy or move a file; nothing is ever overwritten.
+    """Copy or move a file to a free name; nothing is ever overwritten.
 
     A copy is written to a hidden sibling, flushed, then renamed; times and permissions come along
     as far as the file system has them. A move to another file system is a copy that is compared
-    with its source before that is deleted.
+    with its source before that is deleted. After an `OSError`, such as FileExistsError where
+    something stands at `target`, all is as it was.
 
-    Args:
-        source: A file; to be copied, also a link to one.
-        target: A free name.
-        how: Which of the two.
-        part: Name of the hidden sibling, of `part_name`, for whoever tidies up after a kill; None
-            draws one.
-
-    Raises:
-        FileExistsError: Something stands at `target`.
-        OSError: It cannot be done; all is as it was.
+    `part`, of `part_name`, is the name of the hidden sibling, for whoever tidies up after a kill;
+    None draws one. What is to be copied may be a link to a file.
     """
     part = part or part_name()
     if how == "copy":
@@ -63,11 +56,7 @@ def place_file(source: Path, target: Path, how: How, part: str | None = None) ->
 
 
 def take_back(placed: Path, source: Path, how: How) -> None:
-    """Undo a `place_file` that has only just been done.
-
-    Raises:
-        OSError: It cannot be done; the file stands in one of the two places.
-    """
+    """Undo a `place_file` just done; after an `OSError` the file is in one of the two places."""
     if how == "move":
         place_file(placed, source, "move")
     elif not placed.samefile(source):
@@ -85,11 +74,7 @@ def is_part_name(name: str) -> bool:
 
 
 def are_identical(one: Path, other: Path) -> bool:
-    """Whether two files hold the same bytes.
-
-    Raises:
-        OSError: One cannot be read.
-    """
+    """Whether two files hold the same bytes."""
     with open_plain(one) as left, open_plain(other) as right:
         if os.fstat(left.fileno()).st_size != os.fstat(right.fileno()).st_size:
             return False
@@ -161,11 +146,8 @@ _NUMBERED = re.compile(r"(.+)-[0-9]+(\.[^.]*)?", re.DOTALL)
 class TargetFolder:
     """What stands in a folder, and what is to come; it need not exist.
 
-    Names that differ only in case, or in how accents are composed, count as one, since they are
-    one on some file systems.
-
-    Raises:
-        ConfigError: It is no folder, or cannot be listed.
+    Names that differ only in case, or in how accents are composed, count as one, since they are one
+    on some file systems. What is no folder, or cannot be listed, is a `ConfigError`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -186,12 +168,8 @@ class TargetFolder:
     ) -> Path | None:
         """Claim a name for a file: its own, or one with a number.
 
-        Args:
-            source: The file.
-            companions: What else has to be free for a target, and is claimed with it.
-
-        Returns:
-            None if the same content stands there already, under one of these names.
+        `companions` are what else has to be free for a target, and is claimed with it. Gives None
+        if the same content stands there already, under one of these names.
         """
         key = name_key(source.name)
         if key in self._there and self._holds(source, self._there[key]):

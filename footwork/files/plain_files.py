@@ -17,21 +17,13 @@ LONGEST = 1 << 26  # bytes of a document that anybody may have made
 
 
 def open_plain(path: Path) -> BufferedReader:
-    """Open a file to read; a link may lead to it.
-
-    Raises:
-        OSError: It is missing, or no regular file: a pipe or a device may never end.
-    """
+    """Open a file to read; a link may lead to it. What is no regular file is an `OSError`."""
     require_regular(path.stat(), path)  # before it is opened: a device may act on that alone
     return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of the bytes of a file, in hexadecimal.
-
-    Raises:
-        OSError: It is no regular file, or cannot be read.
-    """
+    """SHA-256 of the bytes of a regular file, in hexadecimal."""
     import hashlib  # 3 ms, which no query spends
 
     with open_plain(path) as file:
@@ -50,51 +42,32 @@ def content_of(path: Path) -> str | None:
 
 
 def open_to_write(path: Path) -> BinaryIO:
-    """Open a file, made if need be, to change what is in it.
-
-    Raises:
-        OSError: It is a link or no regular file, or cannot be written.
-    """
+    """Open a file, made if need be, to change what is in it; a link is an `OSError`."""
     require_no_link(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     return os.fdopen(_descriptor(path, flags), "r+b", buffering=0)
 
 
 def require_no_link(path: Path) -> None:
-    """Refuse a link where something is to be written, or deleted, in its place.
-
-    Raises:
-        OSError: It is one.
-    """
+    """Refuse, by an `OSError`, a link in the place of what is to be written or deleted."""
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a link, and must be a file or folder itself", str(path))
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds.
-
-    Raises:
-        OSError: It is missing, or no regular file.
-        ValueError: It holds something else.
-    """
+    """The JSON object that a regular file holds; a `ValueError` if it holds something else."""
     return _require_object(read_document(path))
 
 
 def parse_object(content: bytes | str) -> dict[str, Any]:
-    """The JSON object that a text is.
-
-    Raises:
-        ValueError: It is something else.
-    """
+    """The JSON object that a text is; a `ValueError` if it is something else."""
     return _require_object(_parse(content))
 
 
 def read_document(path: Path, longest: int | None = LONGEST) -> Any:
-    """The JSON that a file of at most `longest` bytes holds; None for what we wrote ourselves.
+    """The JSON of a file of at most `longest` bytes (None for what we wrote ourselves).
 
-    Raises:
-        OSError: It is missing, or no regular file.
-        ValueError: It holds something else, or is longer.
+    What is no JSON, or longer, is a `ValueError`; no regular file an `OSError`.
     """
     with open_plain(path) as file:
         content = file.read(-1 if longest is None else longest + 1)
@@ -128,11 +101,7 @@ def _descriptor(path: Path, flags: int) -> int:
 
 
 def require_regular(state: os.stat_result, path: Path) -> None:
-    """Refuse what is no file but a folder, a pipe or a device, by what the system says of it.
-
-    Raises:
-        OSError: It is.
-    """
+    """Refuse, by an `OSError`, what the system says is a folder, a pipe or a device."""
     if not S_ISREG(state.st_mode):
         kind = "a folder" if S_ISDIR(state.st_mode) else "no regular file"
         raise OSError(errno.EINVAL, f"it is {kind}", str(path))

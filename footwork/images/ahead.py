@@ -39,10 +39,7 @@ def decoded_ahead(
             more than the caller takes between two pauses. None is four a worker.
 
     Yields:
-        Each path, with what `prepare` made of it, or why it made nothing: whatever it raises.
-
-    Raises:
-        MemoryError, FootworkError: As `attempt`, when its turn comes.
+        Each path, with what `attempt` made of it.
     """
     return made_ahead(paths, partial(attempt, prepare), workers, ahead)
 
@@ -70,11 +67,7 @@ def made_ahead(
 
 
 def attempt(prepare: Callable[[Source], T], source: Source) -> T | ImageError:
-    """What comes of a file, or why nothing does, whatever was raised: no other file suffers.
-
-    Raises:
-        MemoryError, FootworkError: As `footwork.files.faults.why`.
-    """
+    """What comes of a file, or why nothing does, as `why`: no other file suffers."""
     try:
         return prepare(source)
     except Exception as error:  # noqa: BLE001 - a file's own fault, whatever it is

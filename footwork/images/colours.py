@@ -26,26 +26,27 @@ _MOSTLY = 0.9
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Convert a loaded picture; what is transparent shows white, behind a white drawing black.
+    """A loaded picture in RGB; what is transparent shows white, behind a white drawing black.
 
-    Returns:
-        A new picture in RGB that knows no more of its file.
-
-    Raises:
-        ValueError: Pillow cannot convert the mode.
+    It knows no more of its file. A mode that Pillow cannot convert raises ValueError.
     """
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith("I") or picture.mode == "F":
         picture = _from_deep_grey(picture)
     if picture.mode == "LAB":
-        converted = _from_lab(picture)
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        lit = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+        assert lit is not None  # only in place there is none
+        converted = lit
     else:
         plain = "CMYK" if picture.mode == "CMYK" and profile else "RGB"
         converted = picture.convert("RGBA" if picture.has_transparency_data else plain)
     if profile and (transform := _transform(profile, converted.mode)):
         converted = transform.apply(converted)
     if converted.mode == "RGBA":
-        converted = _on_ground(converted)
+        drawing, shade = converted, "black" if _is_lost_on_white(converted) else "white"
+        converted = Image.new("RGB", drawing.size, shade)
+        converted.paste(drawing, mask=drawing.getchannel("A"))
     elif converted.mode != "RGB":
         converted = converted.convert("RGB")
     # Whoever turns pictures by their EXIF data would turn this one twice.
@@ -75,12 +76,6 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform if np.abs(shown.astype(int) - colours).max() > _HARDLY else None
 
 
-def _on_ground(picture: Image.Image) -> Image.Image:
-    ground = Image.new("RGB", picture.size, "black" if _is_lost_on_white(picture) else "white")
-    ground.paste(picture, mask=picture.getchannel("A"))
-    return ground
-
-
 def _is_lost_on_white(picture: Image.Image) -> bool:
     """Whether a drawing in RGBA differs ten times as much from black as from white.
 
@@ -92,13 +87,6 @@ def _is_lost_on_white(picture: Image.Image) -> bool:
     on_white = (alpha * (1 - colours.min(axis=-1))).sum()
     on_black = (alpha * colours.max(axis=-1)).sum()
     return bool(alpha.mean() < _MOSTLY and 10 * on_white < on_black)
-
-
-def _from_lab(picture: Image.Image) -> Image.Image:
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
-    assert converted is not None  # only in place there is none
-    return converted
 
 
 def _from_deep_grey(picture: Image.Image) -> Image.Image:

@@ -93,37 +93,23 @@ class DecodedImage:
 
 
 def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
-    """Decode a picture, upright, in RGB, without transparency; of several the first.
+    """Decode a file, or its bytes, upright, in RGB, without transparency; of several the first.
 
     A file that is cut short is refused, but for the last of its pixels: half a picture, grey below,
-    would be labelled and found as if it were one.
-
-    Args:
-        source: A file, or what one holds.
-        side: Pixels that the shorter side is needed for. A JPEG may then be decoded at a fraction
-            that leaves twice as many or more. None decodes all pixels.
-
-    Raises:
-        ImageError: It ends as no picture, for whatever reason.
+    would be labelled and found as if it were one. A JPEG may be decoded at a fraction that leaves
+    twice the pixels that the shorter `side` is needed for, or more; None decodes all. What ends as
+    no picture, for whatever reason, is an `ImageError`.
     """
     return read_image(source, side).image
 
 
 def require_image(path: Path) -> None:
-    """See that a file decodes as a picture, at the smallest fraction that it allows.
-
-    Raises:
-        ImageError: It does not.
-    """
+    """See that a file decodes as a picture, at the smallest fraction that it allows."""
     decode_image(path, 1)
 
 
 def read_image(source: Path | bytes, side: int | None = None) -> DecodedImage:
-    """As `decode_image`, and tell what the file says of the picture, in one pass.
-
-    Raises:
-        ImageError: It ends as no picture, for whatever reason.
-    """
+    """As `decode_image`, and tell what the file says of the picture, in one pass."""
     if side is not None and side < 1:
         raise ValueError(f"`side` must be at least 1 pixel, got {side}.")
     try:
@@ -156,12 +142,7 @@ def reason_of(error: Exception) -> str:
 
 
 def read_source(source: Path | bytes) -> IO[bytes]:
-    """A stream of what is to be decoded.
-
-    Raises:
-        RefusedImage: It is empty, or no regular file.
-        OSError: It cannot be opened.
-    """
+    """A stream of what is to be decoded; a `RefusedImage` if it is empty, or no regular file."""
     if isinstance(source, bytes):
         if not source:
             raise RefusedImage("it is empty")
@@ -181,9 +162,8 @@ def read_source(source: Path | bytes) -> IO[bytes]:
 def open_picture(stream: IO[bytes]) -> ImageFile:
     """Read the header of a picture from a stream that stays open until it is loaded.
 
-    Raises:
-        RefusedImage: It needs a package that is not installed, or would run another program.
-        Exception: Whatever Pillow raises.
+    A `RefusedImage` needs a package that is not installed, or would run another program; beside it
+    Pillow raises whatever it does.
     """
     _set_up_pillow()
     head = stream.read(_HEAD_BYTES)
@@ -330,9 +310,8 @@ def _mended(
 def _ended(content: bytes, pixels: int = 0) -> bytes:
     """A file that does not end too early.
 
-    Args:
-        content: What there is of it.
-        pixels: Of the picture, to be ended in another way, with enough for `MOST_LOST` of them.
+    With `pixels`, those of the picture, it ends in another way, with enough for `MOST_LOST` of
+    them.
     """
     if not content.startswith(_JPEG):
         return content + (b"\xff" if pixels else b"\0") * (int(len(content) * 2 * MOST_LOST) + 64)

@@ -32,8 +32,7 @@ IsExcluded = Callable[[str, bool], bool]
 class FolderReader:
     """Lists folders; what cannot be listed is noted and left out.
 
-    Args:
-        is_excluded: What a walk passes over, with all below it.
+    A walk passes over what `is_excluded`, with all below it.
     """
 
     def __init__(self, is_excluded: IsExcluded = lambda _path, _is_folder: False) -> None:
@@ -46,13 +45,10 @@ class FolderReader:
         return tuple(self._notes)
 
     def walk(self, root: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
-        """List a folder and all below it, links followed, none twice.
+        """List `root`, first, and all folders below it, links followed, none twice.
 
         Links come after all that really stands below `root`, so that an image is known by its own
-        path and not by the one of a link.
-
-        Yields:
-            A folder and its visible entries, naturally sorted; `root` first.
+        path and not by the one of a link. Yields each with its visible entries, naturally sorted.
         """
         seen: set[tuple[int, int]] = set()
         waiting, links = [root], deque[Path]()
@@ -206,21 +202,16 @@ def find_images(
     """Find images in folders and all below them, by patterns, and by name.
 
     Links are followed, and loops of them end. Hidden files and folders are passed over unless a
-    source names them. A named file is taken for an image whatever it is called; in folders and
-    by patterns those with a known ending are.
+    source names them. A named file is taken for an image whatever it is called; in folders and by
+    patterns those with a known ending are. Paths come in the order of the sources; within a folder
+    its files, then its folders, naturally sorted.
 
     Args:
-        sources: Folders, files, or patterns with `*`, `?`, `[…]` and `**`.
+        sources: Folders, files, or patterns with `*`, `?`, `[…]` and `**`; one that does not exist
+            is a `DataError`, as is that none holds an image.
         is_excluded: What is passed over in folders, with all below it.
         listed: Those sources that a list of many names: one that is not there, or matches nothing,
             is taken for a file, and whoever decodes it says why it is no image.
-
-    Returns:
-        Paths in the order of the sources; within a folder its files, then its folders, naturally
-        sorted.
-
-    Raises:
-        DataError: A source that is not listed does not exist, or none holds an image.
     """
     if isinstance(sources, str):
         raise TypeError(f"`sources` must be several, got the string {sources!r}.")
@@ -240,10 +231,7 @@ def unread_notes(unread: Counter[str]) -> Iterator[str]:
 def listed_paths(content: bytes) -> Iterator[str]:
     r"""The paths in a list of one a line, or each ended by NUL, as `find -print0` does.
 
-    Blank lines are none; spaces belong to a name, as what ends a line does before NUL.
-
-    Args:
-        content: Of the list; \r before \n does not belong to a name.
+    Blank lines are none; spaces belong to a name, as what ends a line (\n or \r\n) does before NUL.
     """
     if b"\0" in content:
         yield from filter(None, os.fsdecode(content).split("\0"))

@@ -20,13 +20,7 @@ _RECIPE = 3
 
 
 def thumbnail_jpeg(source: Path | bytes, side: int) -> bytes:
-    """Make a small JPEG of a picture: upright, without metadata, never enlarged.
-
-    Its longest side has `side` pixels.
-
-    Raises:
-        ImageError: It ends as no picture.
-    """
+    """A small JPEG, its longest side `side` pixels: upright, bare, never enlarged."""
     # Its shorter side is decoded at `side` pixels or more, so that the longer one is too.
     picture = decode_image(source, -(-side // 2))
     picture.thumbnail((side, side))
@@ -38,9 +32,7 @@ def thumbnail_jpeg(source: Path | bytes, side: int) -> bytes:
 class Thumbnails:
     """Thumbnails of one size; what cannot be kept is made again. For any number of threads.
 
-    Args:
-        side: Longest side in pixels.
-        folder: Where they are kept; made with the first one. None keeps none.
+    `folder` is where they are kept, made with the first one; None keeps none.
     """
 
     def __init__(self, side: int, folder: Path | None = None) -> None:
@@ -49,7 +41,7 @@ class Thumbnails:
         self.side, self._folder = side, folder
 
     def of(self, path: Path, content: str, missing: str | None = None) -> bytes:
-        """The thumbnail of a picture, which may have gone since it was made.
+        """The thumbnail of a picture, which may have gone since it was made, or an `ImageError`.
 
         Args:
             path: Its file.
@@ -57,9 +49,6 @@ class Thumbnails:
                 same thumbnail, wherever it lies. Empty if unknown: it is then not kept, and
                 neither is that of a file which has changed.
             missing: Why the file is not to be opened, a clause; a thumbnail that was kept will do.
-
-        Raises:
-            ImageError: The file ends as no picture.
         """
         kept: Path | None = None
         if self._folder is not None and content.isalnum():

@@ -126,13 +126,12 @@ READS_FIRST_TOKEN = frozenset(f"{family}ForSequenceClassification" for family in
 def frozen_model(model: nn.Module, dtype: torch.dtype, *, packed: bool = False) -> nn.Module:
     """Copy `model` for answering only; weights that stay as they are are shared, not copied.
 
+    It is in evaluation mode, answers as `model` does, but gives nothing else than logits.
+
     Args:
         model: With its attention accelerated; matrices that are in bf16 already ask for bf16.
         dtype: Of the weights of linear layers; everything else stays in float32.
         packed: Copy the weights of the layers too, in the order in which they are multiplied.
-
-    Returns:
-        In evaluation mode; answers as `model` does, but gives nothing else than logits.
     """
     frozen = _copied(model)
     bf16 = dtype is torch.bfloat16
@@ -192,14 +191,11 @@ def _narrow_last_layer(model: Any) -> None:
     for layer in layers:
         layer.chunk_size_feed_forward = 0  # chunks save memory, and must divide all lengths
     if len(layers) > 1:  # DeBERTa may add a convolution over all tokens to its first layer
-        layers[-1].attention.output.register_forward_pre_hook(_first_token)
+        layers[-1].attention.output.register_forward_pre_hook(
+            lambda _, states: tuple(state[:, :1] for state in states)  # (B, T, D) to (B, 1, D)
+        )
         if isinstance(layers[-1].attention.self, FrozenDisentangledSelfAttention):
             layers[-1].attention.self.first_only = True
-
-
-def _first_token(_module: nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """(B, T, D) each to (B, 1, D): context and residual of the first token."""
-    return tuple(state[:, :1] for state in states)
 
 
 def _freeze_positions(encoder: DebertaV2Encoder, dtype: torch.dtype) -> None:

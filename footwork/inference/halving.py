@@ -21,11 +21,9 @@ SMALLEST_SHARE = 4
 
 
 class ElasticBatch:
-    """Runs a model over some rows at once, over fewer where memory does not suffice.
+    """Runs a model over `size` rows at once, over fewer where memory does not suffice.
 
-    Args:
-        size: Rows a batch; goes down, never up.
-        kind: What a row is, for the message.
+    The size goes down, never up. `kind` is what a row is, for the message.
     """
 
     def __init__(self, size: int, kind: str) -> None:
@@ -39,10 +37,11 @@ class ElasticBatch:
         self, forward: Callable[[Sequence[Item]], FloatArray], rows: Sequence[Item]
     ) -> FloatArray:
         """As `run_in_parts`."""
-        return run_in_parts(forward, rows, self._shrink, lambda _row: self._refusal)
 
-    def _shrink(self, part: Sequence[Any]) -> None:
-        self.size = min(self.size, len(part))
+        def shrink(part: Sequence[Any]) -> None:
+            self.size = min(self.size, len(part))
+
+        return run_in_parts(forward, rows, shrink, lambda _row: self._refusal)
 
 
 def run_in_parts(
@@ -51,19 +50,10 @@ def run_in_parts(
     shrink: Callable[[Sequence[Item]], None],
     refusal: Callable[[Item], str],
 ) -> FloatArray:
-    """Run a model over some rows, halved as often as it takes for memory to suffice.
+    """Run a model over some rows, halved as often as it takes for memory to suffice: (R, D).
 
-    Args:
-        forward: Rows to (R, D).
-        rows: At least one.
-        shrink: Told of a part that is tried in place of the whole, for later batches.
-        refusal: What is said of a single row that does not fit.
-
-    Returns:
-        Shape (R, D), in the order of the rows.
-
-    Raises:
-        ModelError: A single row does not fit into memory.
+    `shrink` is told of a part that is tried in place of the whole, for later batches; `refusal` is
+    what is said of a single row that does not fit, which is a `ModelError`.
     """
     try:
         return forward(rows)
@@ -96,11 +86,7 @@ def shares(items: Iterable[Item], workers: int, size: Callable[[], int]) -> Iter
 
 
 def unit_rows(features: torch.Tensor) -> FloatArray:
-    """Features (B, D) of any dtype, normalised, in float32.
-
-    Raises:
-        ModelError: They are no vectors, or some are no finite numbers.
-    """
+    """Features (B, D) of any dtype, normalised, in float32; a `ModelError` where they are none."""
     if features.ndim != 2:
         raise ModelError(
             f"The model gives {tuple(features.shape)} where one vector a row is wanted. Take "

@@ -86,9 +86,7 @@ def published_error(manifest: Mapping[str, Any], rule: DecisionRule) -> Rounding
     """What a folder says of the error of its model; None where it was not measured.
 
     It is kept in log odds, logits over the temperature: that may have moved into the weights since.
-
-    Raises:
-        ModelError: The manifest states no such thing, or that of another model.
+    What states no such thing, or that of another model, is a `ModelError`.
     """
     match manifest.get("rounding"):
         case None:
@@ -109,11 +107,7 @@ def published_error(manifest: Mapping[str, Any], rule: DecisionRule) -> Rounding
 class FrozenClassifier:
     """A classifier in the precision that it answers in, and in float32 for close calls.
 
-    Args:
-        model: On its device.
-        precision: `auto` takes bf16 where the machine is quick in it and `error` is known.
-        error: Of the model in bf16.
-        packed: As `frozen_model`.
+    `auto` takes bf16 where the machine is quick in it and `error`, of the model in bf16, is known.
     """
 
     def __init__(

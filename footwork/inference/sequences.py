@@ -25,7 +25,7 @@ from torch import nn
 
 from footwork.accelerator import compute_device
 from footwork.arrays import FloatArray, IntArray
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ModelError, require_at_least, require_one_of
 from footwork.inference.halving import run_in_parts
 from footwork.inference.rounding import Closeness, FrozenClassifier, RoundingError
 from footwork.inference.tokens import TokenizedTexts
@@ -56,22 +56,16 @@ class InferenceConfig:
     """Characters read together at most, however few rows that makes."""
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
-            raise ConfigError(message)
-        for name in ("batch_tokens", "workers", "look_ahead", "look_ahead_characters"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
+        require_one_of("precision", self.precision, PRECISIONS)
+        least_one = ("batch_tokens", "workers", "look_ahead", "look_ahead_characters")
+        require_at_least(1, self, *least_one)
 
 
 class SequenceModel:
     """A model and the way to run it over many sequences.
 
-    Args:
-        model: Takes the inputs and `attention_mask`, returns an object with `logits` (B, C).
-        config: How it is run.
-        error: Of the model in bf16, if it was measured.
+    The model takes the inputs and `attention_mask`, and returns an object with `logits` (B, C);
+    `error` is its own in bf16, if it was measured.
     """
 
     def __init__(
@@ -91,10 +85,8 @@ class SequenceModel:
         """Answer N sequences, in input order; shape (N, C).
 
         With `auto`, what bf16 answers is made again in float32 where bf16 could have turned a
-        decision. Without `closeness` there is no decision to protect.
-
-        Raises:
-            ModelError: A single sequence does not fit into memory.
+        decision. Without `closeness` there is no decision to protect. A single sequence that does
+        not fit into memory is a `ModelError`.
         """
 
         def run(model: nn.Module, rows: IntArray) -> FloatArray:
@@ -181,10 +173,8 @@ def plan_batches(lengths: IntArray, tokens: int, padding: float = 0.0) -> Iterat
     """Cut rows of descending length into batches of at most `tokens` padded tokens.
 
     A longer row is a batch of its own. A batch also ends where padding would eat more than a share
-    of `padding`; where some is allowed, not before it is a quarter of `tokens` large.
-
-    Yields:
-        Indices into `lengths`, consecutive, covering all of them.
+    of `padding`; where some is allowed, not before it is a quarter of `tokens` large. Yields
+    consecutive indices into `lengths`, all of them in the end.
     """
     start = 0
     while start < len(lengths):

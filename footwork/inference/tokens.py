@@ -23,6 +23,12 @@ def of_one_length(lengths: IntArray, size: int) -> Iterator[IntArray]:
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
+def require_several(texts: Sequence[str]) -> None:
+    """Refuse, by a TypeError, one text in the place of several."""
+    if isinstance(texts, str):
+        raise TypeError(f"`texts` must be several, got the string {texts!r}.")
+
+
 MODEL_INPUTS = ("input_ids", "token_type_ids")
 Truncation = Literal["longest_first", "only_first", "only_second"]
 _TEXTS_A_CALL = 1000
@@ -160,11 +166,7 @@ def assembled(tokenizer: Any, sequences: Iterable[TokenSequence]) -> TokenizedTe
 
 
 def room_for_texts(tokenizer: Any, max_length: int) -> int:
-    """Tokens that `max_length` leaves to a pair of texts, beside the special ones.
-
-    Raises:
-        ConfigError: Not even one for each.
-    """
+    """Tokens that `max_length` leaves to a pair of texts beside the special ones, at least two."""
     special = int(tokenizer.num_special_tokens_to_add(True))
     if max_length < special + 2:
         raise ConfigError(f"`max_length` must be at least {special + 2}, got {max_length}.")

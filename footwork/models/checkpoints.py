@@ -22,25 +22,16 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from footwork.errors import ConfigError, ModelError
+from footwork.errors import ConfigError, ModelError, first_line
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.files.paths import shell_word
 from footwork.methods.adaptation import adaptation_of, head_names
 from footwork.methods.table import adapter_in
+from footwork.models import hub
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import HeadOrigin, set_labels, settle_head
-from footwork.models.hub import (
-    ANOTHER_MODEL,
-    TEXT_PRESETS,
-    Parts,
-    fetch_model,
-    model_folder,
-    repository_of,
-    resolve_model_id,
-    weight_files,
-)
-from footwork.models.load_faults import first_line, known_reason, pointer_reason, tokenizer_reason
+from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
 
 
 @contextmanager
@@ -86,14 +77,17 @@ def position_limit(model: nn.Module) -> int | None:
 
 
 MERGES = "`footwork textclf merge`, or `finetune --merge` for images"
+WITH_REPORT: dict[str, Any] = {
+    # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
+    "dtype": torch.float32,
+    "output_loading_info": True,
+    "ignore_mismatched_sizes": True,
+}
+"""How a model is loaded in float32, with a report for `require_weights`."""
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The model's own fast tokenizer, with a padding token.
-
-    Raises:
-        ModelError: It cannot be reached or read.
-    """
+    """The model's own fast tokenizer, with a padding token, or a `ModelError`."""
     tokenizer = load_part(AutoTokenizer, model_id, revision=revision)
     if not tokenizer.is_fast:
         raise ModelError(
@@ -107,40 +101,28 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
 def load_classifier(
     model_id: str, *, labels: Sequence[str], task: str, revision: str | None = None
 ) -> tuple[PreTrainedModel, HeadOrigin]:
-    """An encoder with a classification head, in float32, and where its output layer comes from.
+    """An encoder with a head for C labels, in float32, and where its output layer comes from.
 
-    Args:
-        model_id: Hub id, local folder, preset or `tiny`.
-        labels: C class names in the order of the logits; none for regression.
-        task: A `problem_type` of transformers.
-        revision: Branch, tag or commit on the Hub.
-
-    Raises:
-        ModelError: The checkpoint cannot be reached, or lacks weights of the encoder.
+    `model_id` is a Hub id, local folder, preset or `tiny`; `labels` are in the order of the logits,
+    none for a regression; `task` is a `problem_type` of transformers. A checkpoint that cannot be
+    reached, or lacks weights of the encoder, is a `ModelError`.
     """
     former = load_part(AutoConfig, model_id, revision=revision)
     config = copy.deepcopy(former)
     set_labels(config, list(labels) or ["score"], task)
-    model, report = load_to_train(AutoModelForSequenceClassification, model_id, config, revision)
-    return _prepared(model), settle_head(model, former, report)
+    auto_class = AutoModelForSequenceClassification
+    model, head = load_to_train(auto_class, model_id, (former, config), revision)
+    return _prepared(model), head
 
 
 def load_shape(model_id: str, revision: str | None = None) -> PreTrainedModel:
-    """A classifier without weights, on the meta device: its sizes and names alone.
-
-    Raises:
-        ModelError: Its configuration cannot be reached, or is of another kind of model.
-    """
+    """A classifier without weights, on the meta device: its sizes and names alone."""
     config = load_part(AutoConfig, model_id, revision=revision)
     return shape_of(AutoModelForSequenceClassification, config, model_id)
 
 
 def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
-    """What `auto_class` makes of a configuration, on the meta device.
-
-    Raises:
-        ModelError: It makes nothing of this kind of model.
-    """
+    """What `auto_class` makes of a configuration, on the meta device, or a `ModelError`."""
     try:
         with torch.device("meta"):
             return auto_class.from_config(config, trust_remote_code=False)
@@ -156,11 +138,10 @@ def shape_of(auto_class: Any, config: PreTrainedConfig, model_id: str) -> Any:
 def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A trained classifier, adapter or plain, ready to answer.
 
-    Raises:
-        ModelError: The folder holds no classifier, or its base cannot be reached.
+    A folder that holds none, or whose base cannot be reached, is a `ModelError`.
     """
     folder = Path(folder)
-    name = repository_of(folder) or folder
+    name = hub.repository_of(folder) or folder
     if not folder.exists():
         raise ModelError(f"There is no folder {folder}. Train one: footwork textclf train DATA OUT")
     if not (folder / "config.json").exists():
@@ -174,44 +155,36 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
             f"{shell_word(name)}"
         )
     tokenizer = load_tokenizer(str(folder))
-    load = load_adapter if adapter_in(folder) else load_complete
-    return _prepared(load(folder, AutoModelForSequenceClassification)).eval(), tokenizer
+    return _prepared(load_finished(folder, AutoModelForSequenceClassification)), tokenizer
 
 
 def load_to_train(
     auto_class: Any,
     model_id: str,
-    config: PreTrainedConfig,
+    configs: tuple[PreTrainedConfig, PreTrainedConfig],
     revision: str | None,
-    presets: Mapping[str, str] = TEXT_PRESETS,
-) -> tuple[Any, dict[str, Any]]:
-    """A model in float32 with the labels of `config`; its head is new where none of its shape is.
+    presets: Mapping[str, str] = hub.TEXT_PRESETS,
+    unfit: str | None = None,
+) -> tuple[Any, HeadOrigin]:
+    """A model with our labels, and where its output layer comes from.
 
-    Returns:
-        The model, and what transformers reports of its weights.
-
-    Raises:
-        ModelError: It cannot be reached, or lacks weights of the encoder.
+    `configs` are that of the checkpoint and ours; `unfit` is as of `settle_head`.
     """
-    options = {
-        "config": config,
-        "revision": revision,
-        # A float16 checkpoint would give a float16 head, and AdamW NaN after one step.
-        "dtype": torch.float32,
-    }
-    return _load_whole(auto_class, model_id, presets, options)
+    former, config = configs
+    options = {"config": config, "revision": revision}
+    model, report = _load_whole(auto_class, model_id, presets, options)
+    return model, settle_head(model, former, report, unfit)
 
 
 def _load_whole(
     auto_class: Any, model_id: str, presets: Mapping[str, str], options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """A model whose head may be new; an adapter, here or on the Hub, gives its base with it merged.
+    """A model in float32 and the report of its loading; its head is new where none fits `config`.
 
-    Raises:
-        ModelError: It cannot be reached, or lacks weights of the encoder.
+    An adapter, here or on the Hub, gives its base with it merged.
     """
-    folder = model_folder(model_id, options["revision"])
-    options = options | {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    folder = hub.model_folder(model_id, options["revision"])
+    options = options | WITH_REPORT
     if not adapter_in(folder):
         model, report = load_part(auto_class, model_id, **options)
     else:
@@ -229,29 +202,23 @@ def _load_whole(
     return model, report
 
 
-def load_complete(folder: Path, auto_class: Any) -> Any:
-    """A model in float32, all of whose weights are in `folder`.
-
-    Raises:
-        ModelError: Some are not.
-    """
-    model, report = load_part(
-        auto_class,
-        str(folder),
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
+def load_finished(
+    folder: Path, auto_class: Any, presets: Mapping[str, str] = hub.TEXT_PRESETS
+) -> Any:
+    """A trained model, adapter or plain, in float32 and ready to answer, or a `ModelError`."""
+    if adapter_in(folder):
+        return load_adapter(folder, auto_class, presets).eval()
+    model, report = load_part(auto_class, str(folder), **WITH_REPORT)
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])[0]
-        if repository := repository_of(folder):
+        if repository := hub.repository_of(folder):
             raise ModelError(
                 f"{repository} is no finished classifier: it lacks weights, {lacking} among them. "
                 f"Train one on it: --model {repository}"
             )
         raise ModelError(f"{folder} lacks weights, {lacking} among them; train it again.")
-    require_weights(model, report, repository_of(folder) or str(folder))
-    return model
+    require_weights(model, report, hub.repository_of(folder) or str(folder))
+    return model.eval()
 
 
 def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
@@ -264,15 +231,16 @@ def save_model(folder: Path, model: Any, *, merge: bool = False) -> None:
 
 def model_commit(model_id: str, revision: str | None = None) -> str | None:
     """The Hub commit that this process loads a model from, None for a local folder."""
-    resolved = resolve_model_id(model_id)
-    return None if Path(resolved).is_dir() else fetch_model(resolved, revision).name
+    resolved = hub.resolve_model_id(model_id)
+    return None if Path(resolved).is_dir() else hub.fetch_model(resolved, revision).name
 
 
-def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEXT_PRESETS) -> Any:
+def load_adapter(
+    folder: Path, auto_class: Any, presets: Mapping[str, str] = hub.TEXT_PRESETS
+) -> Any:
     """An adapter over its base, from a folder that holds it and the classifier's configuration.
 
-    Raises:
-        ModelError: The base cannot be reached, or does not fit.
+    A base that cannot be reached, or does not fit, is a `ModelError`.
     """
     found = adapter_in(folder)
     assert found is not None
@@ -281,18 +249,15 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
     base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
     if not isinstance(base_id, str):
         raise ModelError(f"{file} names no base. Copy the folder again.")
-    name = repository_of(folder) or folder
+    name = hub.repository_of(folder) or folder
     _require_base(file, base_id)
-    options = {
-        "revision": adapter.get("revision"),
-        "config": load_part(AutoConfig, str(folder)),
-        "dtype": torch.float32,
-    }
+    config = load_part(AutoConfig, str(folder))
+    options = {"revision": adapter.get("revision"), "config": config}
     try:  # the adapter brings its own head
         base, report = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
     except (ConfigError, ModelError) as error:
         reason = str(error).replace(
-            f"{ANOTHER_MODEL}; `tiny` is embedded",
+            f"{hub.ANOTHER_MODEL}; `tiny` is embedded",
             f"take what the adapter was merged into elsewhere ({MERGES}): that needs no base",
         )
         raise ModelError(
@@ -323,7 +288,7 @@ def load_adapter(folder: Path, auto_class: Any, presets: Mapping[str, str] = TEX
 
 def _require_base(file: Path, base_id: str) -> None:
     folder, place = file.parent, "write its new place under `base_model_name_or_path` in"
-    repository, path = repository_of(folder), Path(base_id)
+    repository, path = hub.repository_of(folder), Path(base_id)
     is_path = path.is_absolute() or base_id.startswith((".", "~")) or base_id.count("/") > 1
     # What stands under a relative path of the Hub's here is something else.
     here = (path / "config.json").exists() and (path.is_absolute() or repository is None)
@@ -356,16 +321,10 @@ def _prepared(model: Any) -> Any:
 def require_weights(
     model: Any, report: Mapping[str, Any], model_id: str, new: Sequence[str] = ()
 ) -> None:
-    """Refuse a checkpoint in whose place random weights would stand.
+    """Refuse, by a `ModelError`, a checkpoint in whose place random weights would stand.
 
-    Args:
-        model: Just loaded, with `ignore_mismatched_sizes`.
-        report: What transformers says of the loading.
-        model_id: As the user names it.
-        new: Modules that may be new.
-
-    Raises:
-        ModelError: A weight is missing, or has another shape than the configuration says.
+    The model was just loaded, with `ignore_mismatched_sizes`; `report` is what transformers says of
+    that; `new` are modules that may be new.
     """
 
     def is_pretrained(key: str) -> bool:
@@ -388,15 +347,15 @@ def require_weights(
 
 def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
     """One part of a model: `auto_class.from_pretrained`, with its many exceptions as one."""
-    resolved = resolve_model_id(model_id)
+    resolved = hub.resolve_model_id(model_id)
     if auto_class is AutoTokenizer:
         # Of a kind of model that is unknown, transformers finds no tokenizer either.
         load_part(AutoConfig, model_id, revision=options.get("revision"))
     # Models alone, of all that is loaded, can be made from a configuration, too.
-    parts: Parts = "weights" if hasattr(auto_class, "from_config") else "small"
-    folder = str(model_folder(resolved, options.pop("revision", None), parts))
+    parts: hub.Parts = "weights" if hasattr(auto_class, "from_config") else "small"
+    folder = str(hub.model_folder(resolved, options.pop("revision", None), parts))
     if parts == "weights":
-        found = weight_files(Path(folder), [path.name for path in Path(folder).iterdir()])
+        found = hub.weight_files(Path(folder), [path.name for path in Path(folder).iterdir()])
         if found and found[0].endswith(".bin"):
             # transformers would follow an index of safetensors that are not there.
             options["use_safetensors"] = False
@@ -407,7 +366,7 @@ def load_part(auto_class: Any, model_id: str, **options: Any) -> Any:
         raise
     except Exception as error:
         reason = pointer_reason(Path(folder)) or known_reason(error, auto_class, Path(folder))
-        name = repository_of(Path(folder)) or model_id
+        name = hub.repository_of(Path(folder)) or model_id
         raise ModelError(
             f"Cannot load the model {name!r}: {reason.replace(folder, str(name))}"
         ) from error

@@ -30,14 +30,12 @@ from footwork.files.paths import size_text
 from footwork.files.plain_files import content_hash
 
 Answer = TypeVar("Answer")
-_PAUSES = (1, 2, 4, 8)
-"""Seconds before another attempt, after so many failures in a row."""
+_PAUSES = (1, 2, 4, 8)  # seconds before another attempt, after so many failures in a row
 _LONGEST_PAUSE = 60
 REFUSALS = (401, 403, 404)
 """What the Hub answers where it does not give something; all else is no answer."""
 _WORTH_TELLING = 1_000_000  # bytes
-_PATIENT = 2.0
-"""Seconds of waiting for another process until it is told."""
+_PATIENT = 2.0  # seconds of waiting for another process until it is told
 
 
 class Patience:
@@ -66,11 +64,7 @@ class Patience:
 
 
 def ask_hub(what: str, ask: Callable[[], Answer], *, patient: bool = True) -> Answer:
-    """What the Hub answers to a request for `what`, sent again where it fails, if `patient`.
-
-    Raises:
-        HTTPError: It refuses, cannot be reached, or fails again and again.
-    """
+    """What the Hub answers to a request for `what`, sent again where it fails, if `patient`."""
     patience = Patience(what)
     while True:
         try:
@@ -115,11 +109,8 @@ def damaged_file(snapshot: Path) -> str | None:
 def download_files(repo_id: str, commit: str, names: Iterable[str]) -> None:
     """Put files of a model, named within its repository, where its snapshot lacks them.
 
-    Raises:
-        HTTPError: The Hub refuses, or fails again and again.
-        HubUnreachable: It broke off a download again and again; what came is kept.
-        ModelError: There is no room for them.
-        OSError: The cache cannot be written.
+    Where the Hub breaks off again and again it is `HubUnreachable`, and what came is kept; no room
+    for them is a `ModelError`; what the Hub refuses is an HTTPError, what the disk does an OSError.
     """
     snapshot = repository_folder(repo_id) / "snapshots" / commit
     missing = [name for name in names if not (snapshot / name).is_file()]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import AnyArray
 from footwork.class_names import class_name
 from footwork.errors import ModelError
 from footwork.files.faults import shortened
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _GENERIC = re.compile(r"LABEL_\d+")
-_TRAINED_COPY = ".modules_to_save.default"
-"""What peft puts into the names of such weights."""
-_NAMED = 3
-"""Labels that a note names."""
+_TRAINED_COPY = ".modules_to_save.default"  # what peft puts into the names of such weights
+_NAMED = 3  # labels that a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +61,22 @@ def settle_head(
 ) -> HeadOrigin:
     """Put the rows of a loaded output layer into the order of our labels, or make it new.
 
-    Args:
-        model: Just loaded, with our labels in its configuration.
-        former: The configuration of the checkpoint.
-        report: What transformers says of the loading.
-        unfit: Why the layer cannot be used, if that is known.
+    The model was just loaded, with our labels in its configuration; `former` is that of the
+    checkpoint, `report` what transformers says of the loading, `unfit` why the layer cannot be
+    used, if that is known.
     """
     rows = output_layer(model).keys()
     if not rows or rows & report["missing_keys"]:
         return HeadOrigin(kept=False)
     theirs, ours = _names(former), _names(model.config)
     if unfit := unfit or _difference(former, model.config):
-        # What has another shape is new already.
-        _make_new(model, rows - {key for key, *_ in report["mismatched_keys"]})
+        # What has another shape is new already; the rest, as what a checkpoint lacks.
+        old = rows - {key for key, *_ in report["mismatched_keys"]}
+        for key in old:
+            # The mark by which transformers leaves what was loaded alone.
+            model.get_parameter(key)._is_hf_initialized = False
+        for owner in sorted({key.rpartition(".")[0] for key in old}):
+            model._init_weights(model.get_submodule(owner))
         return HeadOrigin(kept=False, note=f"The output layer is new: {unfit}.")
     order = [0] if task_of(former) == REGRESSION else [theirs.index(name) for name in ours]
     for weight in output_layer(model).values():
@@ -91,8 +92,7 @@ def settle_head(
 def output_layer_name(model: PreTrainedModel) -> str:
     """The linear layer, with a bias, that has one row a label; of a method's copies that trains.
 
-    Raises:
-        ModelError: There is none, or there are several.
+    Where there is none, or several, a `ModelError`.
     """
     from torch import nn
 
@@ -150,7 +150,7 @@ def output_layer(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {key: each for key, each in own.items() if key in grows}
 
 
-def start_output(model: PreTrainedModel, logits: NDArray[Any]) -> None:
+def start_output(model: PreTrainedModel, logits: AnyArray) -> None:
     """Let a new output layer begin with what is known of every row, (C,): its bias, if it has one.
 
     From a bias of 0 a multi-label head says 0.5 of every label, and where each is rare spends the
@@ -173,7 +173,7 @@ def scale_output(model: PreTrainedModel, factor: float, shift: float = 0.0) -> N
             weight.add_(shift)
 
 
-def target_scale(model: PreTrainedModel, targets: NDArray[Any]) -> tuple[float, float]:
+def target_scale(model: PreTrainedModel, targets: AnyArray) -> tuple[float, float]:
     """Mean and spread by which a regression learns amounts, (N,): as (amount - mean) / spread.
 
     A head starts near 0 and moves by its learning rate, whatever the unit of the amounts is. The
@@ -183,12 +183,3 @@ def target_scale(model: PreTrainedModel, targets: NDArray[Any]) -> tuple[float, 
     biased = any(weight.dim() == 1 for weight in output_layer(model).values())
     mean = float(amounts.mean()) if biased else 0.0
     return mean, float(np.sqrt(((amounts - mean) ** 2).mean())) or 1.0
-
-
-def _make_new(model: PreTrainedModel, keys: set[str]) -> None:
-    """Initialise weights as transformers does those that a checkpoint lacks."""
-    for key in keys:
-        # The mark by which transformers leaves what was loaded alone.
-        model.get_parameter(key)._is_hf_initialized = False
-    for owner in sorted({key.rpartition(".")[0] for key in keys}):
-        model._init_weights(model.get_submodule(owner))

@@ -29,13 +29,7 @@ from footwork.errors import ConfigError, HubUnreachable, ModelError
 from footwork.files.faults import shortened
 from footwork.files.folders import MANIFEST, published_file, read_manifest
 from footwork.files.plain_files import read_object
-from footwork.models.downloads import (
-    REFUSALS,
-    ask_hub,
-    download_files,
-    failure_text,
-    repository_folder,
-)
+from footwork.models import downloads
 
 Parts = Literal["small", "weights", "published"]
 """What is wanted: what configuration, tokenizer and image processor are read from; the weights,
@@ -56,8 +50,7 @@ _INDEXES = [name for name in _WEIGHTS if name.endswith(".index.json")]
 _COMMITS: dict[tuple[str, str, str, str | None], str] = {}
 """What was found once: all parts that a process loads come from one commit."""
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", ".tflite")
-_WITH_A_COPY = 5
-"""Seconds to wait for the Hub where there is a copy to take instead."""
+_WITH_A_COPY = 5  # seconds to wait for the Hub where there is a copy to take instead
 ANOTHER_MODEL = "give a local folder with config.json, weights and tokenizer"
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -81,9 +74,7 @@ IMAGE_PRESETS = {
 def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -> str:
     """A Hub id or a folder: presets and `tiny` looked up, an existing folder made absolute.
 
-    Raises:
-        ConfigError: It can be neither.
-        ModelError: The folder holds no model.
+    What can be neither is a `ConfigError`, a folder without a model a `ModelError`.
     """
     if model_id in presets:
         return presets[model_id]
@@ -113,11 +104,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def model_folder(model_id: str, revision: str | None = None, parts: Parts = "weights") -> Path:
-    """Where a model of texts lies, downloaded first if it is the Hub's and not yet here.
-
-    Raises:
-        ConfigError, ModelError: As `resolve_model_id` and `fetch_model`.
-    """
+    """Where a model of texts lies, downloaded first if it is the Hub's and not yet here."""
     resolved = resolve_model_id(model_id)
     folder = Path(resolved)
     return folder if folder.is_dir() else fetch_model(resolved, revision, parts=parts)
@@ -127,14 +114,9 @@ def fetch_model(model_id: str, revision: str | None = None, *, parts: Parts = "s
     """The folder of this machine that holds a model of the Hub, downloaded first if need be.
 
     A commit that is there needs no Hub. Of a branch or tag (without one of the main branch) the Hub
-    is asked which commit it is; where it does not answer, the copy that this machine holds serves.
-
-    Returns:
-        A snapshot of the Hub's cache; its name is the commit.
-
-    Raises:
-        HubUnreachable: The Hub gives no answer, and this machine has no copy.
-        ModelError: The Hub refuses, or the repository holds no model that can be loaded.
+    is asked which commit it is; where it does not answer, the copy that this machine holds serves,
+    or it is `HubUnreachable`. What it refuses, or holds no model that can be loaded, is a
+    `ModelError`. A snapshot of the Hub's cache is given, whose name is the commit.
     """
     require_address()
     asked = (constants.ENDPOINT, constants.HF_HUB_CACHE, model_id, revision)
@@ -159,11 +141,8 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
     """Where a trained model lies: a folder of this machine, or the copy of a Hub repository.
 
     A folder that is there wins, and nothing is asked; what is taken from the Hub is told. That
-    folder is called by its commit.
-
-    Raises:
-        ConfigError: A revision of a folder is asked for.
-        ModelError: There is no such folder, and no such repository that can be reached.
+    folder is called by its commit. A revision of a folder is a `ConfigError`, what is neither here
+    nor there a `ModelError`.
     """
     folder = Path(model).expanduser()
     if folder.exists() or not _REPOSITORY.fullmatch(str(model)):
@@ -195,7 +174,7 @@ def trained_folder(model: Path | str, revision: str | None = None) -> Path:
 
 def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | None:
     """The snapshot that this machine holds of a model, where it has the parts."""
-    home = repository_folder(model_id)
+    home = downloads.repository_folder(model_id)
     if not (revision and _COMMIT.fullmatch(revision)):
         try:
             revision = (home / "refs" / (revision or "main")).read_text().strip()
@@ -215,9 +194,8 @@ def cached_model(model_id: str, revision: str | None, parts: Parts) -> Path | No
 def weight_files(folder: Path, names: Iterable[str]) -> list[str]:
     """The files of a model's weights, all of one format: the first of which `names` has all.
 
-    Args:
-        folder: Holds the configuration, and the indexes of weights in several files.
-        names: Of the files that are there, or on the Hub.
+    `folder` holds the configuration, and the indexes of weights in several files; `names` are of
+    the files that are there, or on the Hub.
     """
     names = set(names)
     stated = _json_of(folder / "config.json").get("transformers_weights")
@@ -300,12 +278,12 @@ def _ask_and_download(
         commit, names = _ask(model_id, revision, patient=cached is None)
         return _download(model_id, commit, names, parts, revision)
     except (HTTPError, ValueError) as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in REFUSALS:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in downloads.REFUSALS:
             reason = refusal(error, model_id, revision)
             copy = f"{reason.rstrip('.')}. HF_HUB_OFFLINE=1 takes the copy that this machine holds."
             raise ModelError(copy if cached else reason) from error
         no_json = f"{constants.ENDPOINT} does not answer as a model hub does"
-        reason = failure_text(error) if isinstance(error, HTTPError) else no_json
+        reason = downloads.failure_text(error) if isinstance(error, HTTPError) else no_json
     except HubUnreachable as error:
         if cached is None:
             raise
@@ -325,7 +303,7 @@ def _ask(model_id: str, revision: str | None, *, patient: bool) -> tuple[str, li
     """The commit of a revision, and its files; ValueError where it tells none."""
     limit = constants.HF_HUB_ETAG_TIMEOUT
     timeout = limit if patient else min(limit, _WITH_A_COPY)
-    info = ask_hub(
+    info = downloads.ask_hub(
         model_id,
         lambda: HfApi().model_info(model_id, revision=revision, timeout=timeout),
         patient=patient,
@@ -338,14 +316,14 @@ def _ask(model_id: str, revision: str | None, *, patient: bool) -> tuple[str, li
 def _download(
     model_id: str, commit: str, names: list[str], parts: Parts, revision: str | None
 ) -> Path:
-    home = repository_folder(model_id)
+    home = downloads.repository_folder(model_id)
     folder = home / "snapshots" / commit
     published = parts == "published" and MANIFEST in names
     last = MANIFEST if published else "config.json"
     if last not in names:
         hint = f"Take the model that it was made from, or {ANOTHER_MODEL}"
         if ADAPTER_CONFIG in names:
-            download_files(model_id, commit, [ADAPTER_CONFIG])
+            downloads.download_files(model_id, commit, [ADAPTER_CONFIG])
             base = _json_of(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "not told"
             hint = (
                 f"It is an adapter alone, which adds to another model, its base: {base}. Name that "
@@ -367,12 +345,13 @@ def _download(
         wanted = [name for name in names if not name.endswith(_OTHER_FRAMEWORKS)]
         wanted = [name for name in wanted if not {"", ".", ".."} & set(re.split(r"[/\\]", name))]
     # The file that tells what the folder is comes last: where it is, the others are.
-    download_files(model_id, commit, sorted(wanted, key=lambda name: (name == last, name)))
+    wanted.sort(key=lambda name: (name == last, name))
+    downloads.download_files(model_id, commit, wanted)
     if not published:
         # Asked for a tokenizer alone, too: who asks for that is to load the weights next.
         files = weight_files(folder, names) or _refuse_weights(model_id, names)
         if parts != "small":
-            download_files(model_id, commit, files)
+            downloads.download_files(model_id, commit, files)
     if revision != commit:
         _remember(home / "refs" / (revision or "main"), commit)
     return folder
@@ -425,11 +404,7 @@ def _unreachable(model_id: str, revision: str | None, reason: str) -> Path:
 
 
 def require_address() -> None:
-    """Refuse an address of the Hub that is none.
-
-    Raises:
-        ConfigError: It does not begin with https:// or http://.
-    """
+    """Refuse, by a `ConfigError`, an address of the Hub that is none."""
     if not constants.ENDPOINT.startswith(("https://", "http://")):
         raise ConfigError(
             f"HF_ENDPOINT must be an address that begins with https:// or http://, got "

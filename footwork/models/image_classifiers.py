@@ -17,15 +17,8 @@ from transformers import (
 )
 
 from footwork.errors import ConfigError
-from footwork.methods.table import adapter_in
-from footwork.models.checkpoints import (
-    load_adapter,
-    load_complete,
-    load_part,
-    load_to_train,
-    shape_of,
-)
-from footwork.models.heads import HeadOrigin, set_labels, settle_head
+from footwork.models.checkpoints import load_finished, load_part, load_to_train, shape_of
+from footwork.models.heads import HeadOrigin, set_labels
 from footwork.models.hub import IMAGE_PRESETS, resolve_model_id
 
 _DEPTHS = ("num_hidden_layers", "depths")
@@ -42,20 +35,15 @@ def load_image_classifier(
 ) -> tuple[PreTrainedModel, HeadOrigin]:
     """As `load_classifier`, of an encoder of pictures.
 
-    `features_from` keeps so many layers (of a convolutional network: stages) from below.
-
-    Raises:
-        ConfigError: The model has fewer layers.
-        ModelError: The checkpoint cannot be reached, is of another kind, or lacks weights.
+    `features_from` keeps so many layers (of a convolutional network: stages) from below; more than
+    there are is a `ConfigError`.
     """
     former, config, resolved = _configs(model_id, revision, features_from)
     cut = config.to_dict() != former.to_dict()
     unfit = "it reads an earlier layer than that of the base does" if cut else None
     set_labels(config, labels, task)
-    model, report = load_to_train(
-        AutoModelForImageClassification, resolved, config, revision, IMAGE_PRESETS
-    )
-    head = settle_head(model, former, report, unfit)
+    auto_class, configs = AutoModelForImageClassification, (former, config)
+    model, head = load_to_train(auto_class, resolved, configs, revision, IMAGE_PRESETS, unfit)
     freeze_statistics(model)
     return model, head
 
@@ -63,22 +51,13 @@ def load_image_classifier(
 def load_image_shape(
     model_id: str, revision: str | None = None, features_from: int | None = None
 ) -> PreTrainedModel:
-    """As `load_image_classifier`, without weights, on the meta device.
-
-    Raises:
-        ConfigError: The model has fewer layers.
-        ModelError: Its configuration cannot be reached, or is of another kind of model.
-    """
+    """As `load_image_classifier`, without weights, on the meta device."""
     _, config, _ = _configs(model_id, revision, features_from)
     return shape_of(AutoModelForImageClassification, config, model_id)
 
 
 def load_image_processor(model_id: str, revision: str | None = None) -> Any:
-    """The model's own image processor, on Pillow.
-
-    Raises:
-        ModelError: It cannot be reached or read.
-    """
+    """The model's own image processor, on Pillow, or a `ModelError`."""
     resolved = resolve_model_id(model_id, IMAGE_PRESETS)
     return load_part(AutoImageProcessor, resolved, revision=revision, backend="pil")
 
@@ -96,32 +75,19 @@ def _configs(
 
 
 def load_trained_image_classifier(folder: Path) -> PreTrainedModel:
-    """A fine-tuned image classifier, adapter or plain, ready to answer.
-
-    Raises:
-        ModelError: The folder holds none, or its base cannot be reached.
-    """
-    if adapter_in(folder):
-        adapted = load_adapter(folder, AutoModelForImageClassification, IMAGE_PRESETS)
-        return adapted.eval()
-    model: PreTrainedModel = load_complete(folder, AutoModelForImageClassification)
-    return model.eval()
+    """As `load_trained`, of pictures."""
+    return load_finished(folder, AutoModelForImageClassification, IMAGE_PRESETS)
 
 
 def cut_layers(config: PreTrainedConfig, layers: int) -> None:
     """Let a model end after its first layers, so that the head reads an earlier one.
 
     Features of a middle layer carry over to pictures of another kind (drawings, scans, X-rays)
-    where the last ones have become too special.
+    where the last ones have become too special. The configuration is changed in place: what is
+    saved later says how deep it is. `layers` are to be kept; of a ResNet or ConvNeXt, stages. Where
+    there are not so many, or it does not tell, it is a `ConfigError`.
 
     Source: Yosinski et al. 2014, section 4 (arXiv:1411.1792).
-
-    Args:
-        config: Of the model, changed in place; what is saved later says how deep it is.
-        layers: How many to keep; of a ResNet or ConvNeXt, stages.
-
-    Raises:
-        ConfigError: There are not so many, or the configuration does not tell.
     """
     tower = getattr(config, "vision_config", config)
     name = next((name for name in _DEPTHS if getattr(tower, name, None)), None)

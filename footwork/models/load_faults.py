@@ -138,8 +138,3 @@ def pointer_reason(folder: Path) -> str | None:
                 f"({path.stat().st_size} bytes): {maker}. {hint}."
             )
     return None
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the lines that follow."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

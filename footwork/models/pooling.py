@@ -26,21 +26,16 @@ _VALUE = re.compile(r"\.(value|value_proj|v_lin)$")
 _HANDED_ON = re.compile(r"attention\.(output\.dense|out_lin)$")
 _MEAN_WEIGHT = 16.0
 """Of the mean beside the first token's own state, which a layer adds to it before its norm."""
-_GENTLE = 0.25
-"""Scale of a state in front of an activation, which bends it little there."""
-_LIFT = 2.0
-"""Added in front of an activation that cuts off what is below 0."""
-_PROBE = ((5, 9, 6, 8, 7), (9, 6, 5, 0, 0))
-"""Ids of tokens, the last two of them padding."""
+_GENTLE = 0.25  # scale of a state in front of an activation, which bends it little there
+_LIFT = 2.0  # added in front of an activation that cuts off what is below 0
+_PROBE = ((5, 9, 6, 8, 7), (9, 6, 5, 0, 0))  # ids of tokens, the last two of them padding
 
 
 class FeatureReader(nn.Module):
-    """A classifier whose `logits` are what its output layer reads, (B, D).
+    """A classifier whose `logits` are what its one output layer reads, (B, D).
 
-    Args:
-        model: A classifier with one output layer.
-        states: Whether the first token's state and the mean of all follow, (B, D + 2 W).
-        classifier: The plain one within `model`, if a method has put something around it.
+    With `states` the first token's state and the mean of all follow, (B, D + 2 W). `classifier` is
+    the plain one within `model`, if a method has put something around it.
     """
 
     def __init__(self, model: Any, *, states: bool = False, classifier: Any = None) -> None:
@@ -75,9 +70,8 @@ class FeatureReader(nn.Module):
 def let_head_read(model: Any, reading: str) -> bool:
     """Let the output layer of a classifier, whose head is new, read one of `READINGS`.
 
-    Returns:
-        Whether the architecture can be made to; the model is changed in place, its configuration
-        included, if so.
+    Says whether the architecture can be made to; if so the model is changed in place, its
+    configuration included.
     """
     if reading == "own":
         return True

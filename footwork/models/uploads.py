@@ -41,11 +41,9 @@ _INSTEAD = "Or leave out --push-to-hub, and upload the folder later (hf upload)"
 def require_publishable(config: PublishConfig, base: str) -> None:
     """Refuse, before anybody is asked, what could not be pushed where something is to be.
 
-    Whether a method left open will publish an adapter the number of rows decides: ask again then.
-
-    Raises:
-        ConfigError: The name is no Hub repository, or an adapter's base, a model id or folder with
-            presets looked up, is only on this machine.
+    Whether a method left open will publish an adapter the number of rows decides: ask again then. A
+    name that is no repository, or the base of an adapter that is only on this machine (`base`,
+    presets looked up), is a `ConfigError`.
     """
     if config.push_to_hub is None:
         return
@@ -60,14 +58,10 @@ def require_publishable(config: PublishConfig, base: str) -> None:
 
 
 def writable_repository(name: str) -> str:
-    """Ask the Hub who is there, and whether they may write to a repository.
+    """Ask the Hub who is there, and whether they may write to a repository: owner/name.
 
-    Returns:
-        owner/name, also where `name` is the latter alone.
-
-    Raises:
-        ConfigError: Nobody is logged in, or they may not.
-        ModelError: The Hub does not answer.
+    That is told also where `name` is the latter alone. Where nobody is logged in, or they may not,
+    it is a `ConfigError`; where the Hub does not answer, a `ModelError`.
     """
     hub = constants.ENDPOINT
     with _answering(name):
@@ -115,14 +109,9 @@ def _may_write(token: dict[str, Any]) -> bool:
 
 
 def create_repository(repository: str) -> str:
-    """Make a repository, or find out that it may be written to.
+    """Make a repository, or find out that it may be written to; gives its address.
 
-    Returns:
-        Its address.
-
-    Raises:
-        ConfigError: The Hub refuses.
-        ModelError: It does not answer.
+    What the Hub refuses is a `ConfigError`; where it does not answer, a `ModelError`.
     """
     address = None
     with _answering(repository):
@@ -143,14 +132,10 @@ def create_repository(repository: str) -> str:
 
 
 def push_folder(folder: Path, repository: str) -> str:
-    """Upload a published folder to the Hub, without the paths of this machine.
+    """Upload a published folder to the Hub, without the paths of this machine; gives its address.
 
-    Returns:
-        The address of the repository.
-
-    Raises:
-        ConfigError: It is an adapter whose base is only on this machine.
-        ModelError: The Hub cannot be reached or refuses; the folder stays as it is.
+    An adapter whose base is only on this machine is a `ConfigError`; where the Hub refuses or
+    cannot be reached, a `ModelError`, and the folder stays as it is.
     """
     if found := adapter_in(folder):
         file, method = found

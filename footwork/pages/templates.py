@@ -16,16 +16,10 @@ if TYPE_CHECKING:
 
 
 def load_template(name: str) -> Template:
-    """Find a template, which others may extend or include by their names.
+    """Find a template by package and path, such as `search/pages/contact_sheet.html`.
 
-    In one that ends in .html all that is filled in is escaped. A name that a template was not given
-    is an error.
-
-    Args:
-        name: Package and path, such as `search/pages/contact_sheet.html`.
-
-    Raises:
-        jinja2.TemplateNotFound: There is none of the name.
+    Others may extend or include it by that name. In one that ends in .html all that is filled in is
+    escaped. A name that a template was not given is an error.
     """
     return _environment().get_template(name)
 
@@ -33,13 +27,7 @@ def load_template(name: str) -> Template:
 def write_page(path: Path, name: str, **values: Any) -> None:
     """Fill in a template into a file that is complete or absent, part by part: it may be large.
 
-    Args:
-        path: Of the file; replaced if it is there.
-        name: As for `load_template`.
-        values: What the template says; iterators are taken as it comes to them.
-
-    Raises:
-        DataError: The file cannot be written.
+    Iterators among `values` are taken as it comes to them. An `OSError` becomes a `DataError`.
     """
     parts = load_template(name).generate(values)
     try:

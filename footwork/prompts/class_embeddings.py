@@ -33,13 +33,10 @@ _FORGET = "DELETE FROM class_embedding WHERE rowid <= (SELECT max(rowid) FROM cl
 
 
 class EmbeddingCache:
-    """One SQLite file of unit rows; the oldest go when it holds 100,000.
+    """One SQLite file of unit rows; the oldest go when it holds 100,000. None is the user's own.
 
     It may be deleted at any time. A damaged file is replaced; a folder that cannot be used means
     that nothing is kept, which `note` then says.
-
-    Args:
-        path: The file; None takes the user's own.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -148,11 +145,8 @@ def prompt_embeddings(
 ) -> FloatArray:
     """Average each of C classes over its own prompts: unit rows, their mean, made unit again.
 
-    Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what
-    is encoded is kept before the next are: a run that was ended goes on where it stood.
-
-    Returns:
-        Shape (C, D), unit rows.
+    Only classes that the cache does not hold are encoded, some 2,048 prompts at a time, and what is
+    encoded is kept before the next are: a run that was ended goes on where it stood.
     """
     keys = [cache_key(encoder.fingerprint, prompts.of(name)) for name in class_names]
     rows = np.zeros((len(keys), encoder.width), np.float32)
@@ -187,8 +181,7 @@ def unit_rows(rows: RealArray) -> FloatArray:
     """Divide each row by its length, in float32; a row of zeros stays."""
     single = rows.astype(np.float32, copy=False)
     lengths = np.linalg.norm(single, axis=1, keepdims=True)
-    unit: FloatArray = single / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
+    return single / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +204,7 @@ class Scorer:
 
     def logits(self, cosines: RealArray) -> DoubleArray:
         """What the model calls `logits_per_image`, of the same shape."""
-        logits: DoubleArray = cosines.astype(np.float64) * self.scale + (self.bias or 0.0)
-        return logits
+        return cosines.astype(np.float64) * self.scale + (self.bias or 0.0)
 
     def scores(self, cosines: RealArray) -> DoubleArray:
         """From 0 to 1, shape (N, C) as the cosines; over all C labels at once."""
@@ -224,8 +216,7 @@ class Scorer:
 class EmbeddedLabels:
     """A set of labels as one model sees it; all rows are unit rows."""
 
-    classes: FloatArray
-    """Shape (C, D)."""
+    classes: FloatArray  # (C, D)
     references: FloatArray
     """Shape (R, D), of reference prompts: words that have nothing to do with most inputs."""
     notes: tuple[str, ...]
@@ -240,8 +231,7 @@ def embed_labels(
 ) -> EmbeddedLabels:
     """Embed labels, as they read in a sentence, and reference prompts in the same templates.
 
-    Raises:
-        ConfigError: Prompts are those of a class that is not there.
+    Prompts of a class that is not there are a `ConfigError`.
     """
     prompts.require_known(class_names)
     cache = EmbeddingCache()
@@ -310,10 +300,9 @@ def near_cosine(references: FloatArray) -> float:
 def near_pairs(
     class_names: Sequence[str], embeddings: FloatArray, bound: float
 ) -> tuple[tuple[tuple[str, str, float], ...], int]:
-    """Pairs of C classes, (C, D), at or above a cosine.
+    """Pairs of C classes, (C, D), at or above a cosine: the nearest, and how many there are.
 
-    Returns:
-        The nearest `LISTED` of them, each with its cosine, and how many there are.
+    At most `LISTED` are given, each with its cosine.
     """
     nearest: list[tuple[float, int, int]] = []
     number = 0

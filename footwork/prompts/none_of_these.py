@@ -83,8 +83,7 @@ def z_scores(cosines: RealArray, reference_cosines: RealArray) -> DoubleArray:
     """
     null = reference_cosines.astype(np.float64)
     spread = np.maximum(null.std(axis=1, keepdims=True), _SMALLEST_SPREAD)
-    result: DoubleArray = (cosines - null.mean(axis=1, keepdims=True)) / spread
-    return result
+    return (cosines - null.mean(axis=1, keepdims=True)) / spread
 
 
 def presence(z_scores: DoubleArray, threshold: float) -> DoubleArray:

@@ -71,10 +71,8 @@ def load_prompts(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> 
     """Templates for all classes, or the prompts of single ones from a `.json` file.
 
     Such a file holds one object, {label: [prompt, …]}. A `{}` in a prompt stands for the label and
-    may be left out; labels that the file does not name take the default templates.
-
-    Raises:
-        ConfigError: The file cannot be read or used.
+    may be left out; labels that the file does not name take the default templates. One that cannot
+    be used is a `ConfigError`.
     """
     if name_or_path is None or not name_or_path.lower().endswith(".json"):
         return Prompts(load_templates(name_or_path, default))
@@ -96,14 +94,9 @@ def load_prompts(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> 
 
 
 def load_templates(name_or_path: str | None, default: Sequence[str] = DEFAULT) -> tuple[str, ...]:
-    """Templates by name, one as it stands, or a file of them; `{}` alone is the bare label.
+    """Templates by name, one as it stands, or a file with one a line; None is the default.
 
-    Args:
-        name_or_path: `imagenet`, `short`, a template, or a file with one a line.
-        default: What None stands for.
-
-    Raises:
-        ConfigError: The file cannot be read, or a line is no template.
+    `{}` alone is the bare label. What is no template is a `ConfigError`.
     """
     if name_or_path is None:
         return tuple(default)

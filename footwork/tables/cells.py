@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 from footwork.tables.columns import is_number
@@ -33,7 +34,7 @@ _OPENINGS = ("'", '"', "[", "{", "('", '("')
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _WHITE = {"n": "\n", "r": "\r", "t": "\t"}
 _ABSENT = frozenset(("None", "NULL", "null", "nan", "NaN", "NA"))
-_TRUTHS = frozenset(("True", "False", "TRUE", "FALSE", "true", "false"))
+_VALUES = _ABSENT | {"True", "False", "TRUE", "FALSE", "true", "false"}
 
 
 def cell(value: Any, *, raw: bool = False) -> Any:
@@ -69,36 +70,23 @@ def text_of(written: str) -> str:
     return _QUOTED.sub("", written, count=1) if written.startswith("'") else written
 
 
-class _Lines:
-    r"""Ends each line that it is given, by `\r\n`, as a file of this system does."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def write(self, line: str) -> None:
-        self._file.write(line.removesuffix("\r\n") + "\n")
-
-
 def csv_writer(file: TextIO, delimiter: str = ",") -> Any:
     r"""A `csv.writer` whose rows every reader reads back, on every Python.
 
     Before 3.13 Python quotes only what ends its own lines: told `\n`, it leaves a bare `\r`, which
     readers take for the end of a row.
     """
-    return csv.writer(_Lines(file), delimiter=delimiter, lineterminator="\r\n")
+    lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
+    return csv.writer(lines, delimiter=delimiter, lineterminator="\r\n")
 
 
 def list_of(written: str) -> list[Any] | None:
     """The items of a list as JSON, Python, numpy, R, Spark or Postgres write it.
 
-    `["a", "b"]`, `['a' 'b']`, `{'a', 'b'}`, `c("a", "b")`, `[a, b]`, `{a,b}`, `[1. 0.]`.
-
-    Returns:
-        Strings and numbers, None where an item is missing, lists and mappings where JSON has
-        them; None where the cell is evidently no list, as `[spam]` and `(a, b)` are not.
-
-    Raises:
-        ValueError: It is a list or an object, but cannot be read, such as one cut short by `...`.
+    `["a", "b"]`, `['a' 'b']`, `{'a', 'b'}`, `c("a", "b")`, `[a, b]`, `{a,b}`, `[1. 0.]` become
+    strings and numbers, None where an item is missing, lists and mappings where JSON has them.
+    Gives None where the cell is evidently no list, as `[spam]` and `(a, b)` are not. A ValueError
+    is raised where it is a list or an object, but cannot be read, such as one cut short by `...`.
     """
     written = written.strip()
     called = _CALL.fullmatch(written)
@@ -124,7 +112,8 @@ def _items(content: str, brackets: str) -> list[Any] | None:
         found.append(item)
         at = item.end()
     whole = at == len(content)
-    words = [bare for one in found if (bare := one["bare"]) and not _is_value(bare)]
+    bares = [one["bare"] for one in found if one["bare"]]
+    words = [bare for bare in bares if not is_number(bare) and bare not in _VALUES]
     if content.startswith(_OPENINGS) or "..." in words:
         if not whole or "..." in words or (words and brackets != "{}"):
             raise ValueError(content)
@@ -135,10 +124,6 @@ def _items(content: str, brackets: str) -> list[Any] | None:
         return None
     parts = (part.strip() for part in content.split(","))
     return [None if part in ("null", "NULL") else part for part in parts if part]
-
-
-def _is_value(bare: str) -> bool:
-    return is_number(bare) or bare in _ABSENT or bare in _TRUTHS
 
 
 def _item(found: re.Match[str]) -> Any:

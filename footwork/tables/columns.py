@@ -111,8 +111,7 @@ def joined_names(names: Sequence[str]) -> str:
 def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
     """The column of this name, in any case; `2` is the second where no column is called so.
 
-    Raises:
-        DataError: There is none; the message lists those there are.
+    Where there is none, a `DataError` lists those there are.
     """
     if found := find_name(columns, name):
         return found
@@ -148,10 +147,8 @@ def holds_names(
 ) -> bool:
     """Whether a row holds names of columns: one that is stated, or usual ones.
 
-    Args:
-        first: Cells of the row.
-        rest: Rows below it; those of another width are not looked at.
-        stated: Names, or numbers, of columns that the table is known to have.
+    Of the `rest`, the rows below it, those of another width are not looked at. `stated` are names,
+    or numbers, of columns that the table is known to have.
     """
     keys = [normalise_name(cell) for cell in first]
     # Column 2 is the second one.
@@ -176,13 +173,9 @@ def holds_names(
 def stands_out(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
     """Whether a row is so unlike those below it that it must be their names.
 
-    Its cells are words above amounts, or labels that never occur again. Short ones above longer
-    texts are believed at once; whole questions, as surveys have them, only where at most one row
-    in twenty is as odd.
-
-    Args:
-        first: Cells of the row; empty ones say nothing.
-        rest: Rows below it; those of another width are not looked at.
+    Its cells are words above amounts, or labels that never occur again; empty ones say nothing.
+    Short ones above longer texts are believed at once; whole questions, as surveys have them, only
+    where at most one row in twenty is as odd.
     """
     columns = _columns_below(first, rest)
     named = [(cell.strip(), column) for cell, column in zip(first, columns, strict=True)]

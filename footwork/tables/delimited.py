@@ -38,23 +38,24 @@ class Record(NamedTuple):
 def read_records(
     lines: Iterable[str], dialect: Dialect, width: int | None = None, strict: bool = False
 ) -> Iterator[Record]:
-    """Split lines into records; blank lines between them are no records.
+    """Split lines, with their endings, into records; blank lines between them are none.
 
-    Args:
-        lines: With their endings.
-        dialect: How cells are told apart.
-        width: Cells a record should have. It tells a stray quote that swallows whole records.
-        strict: Call text after a closing quote a fault; Python's reader glues it to the cell.
-
-    Yields:
-        Records in order. A stray quote makes one faulty record of its line; the lines that it
-        would swallow are read afresh.
+    A stray quote makes one faulty record of its line; the lines that it would swallow are read
+    afresh. It is told by the `width`, the cells a record should have. With `strict`, text after a
+    closing quote is a fault; Python's reader glues it to the cell.
     """
     # csv allows 128 KiB a cell; a text may be longer.
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     tracker = _Tracker(lines)
     while True:
-        reader = csv.reader(tracker.take(), **_reader_options(dialect, strict))
+        reader = csv.reader(
+            tracker.take(),
+            delimiter=dialect.delimiter,
+            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+            quotechar='"' if dialect.quoted else None,
+            escapechar="\\" if dialect.escaped else None,
+            strict=strict,
+        )
         yield from _records_until_stray_quote(reader, tracker, width)
         if not tracker.pending:
             return
@@ -124,16 +125,6 @@ def _swallows_records(reader: Any, lines: list[str], width: int) -> bool:
         return False
 
 
-def _reader_options(dialect: Dialect, strict: bool) -> dict[str, Any]:
-    return {
-        "delimiter": dialect.delimiter,
-        "quoting": csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
-        "quotechar": '"' if dialect.quoted else None,
-        "escapechar": "\\" if dialect.escaped else None,
-        "strict": strict,
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class DialectCheck:
     """How well a dialect fits a file."""
@@ -159,8 +150,7 @@ def check_dialect(lines: Iterable[str], dialect: Dialect) -> DialectCheck:
 def choose_dialect(checks: Iterable[DialectCheck]) -> DialectCheck:
     """The first without faults; else the first, unless another has ten times fewer.
 
-    Args:
-        checks: The preferred one first; later ones are made only if they are needed.
+    The preferred one comes first; later ones are made only if they are needed.
     """
     checks = iter(checks)
     first = best = next(checks)

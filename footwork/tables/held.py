@@ -30,7 +30,7 @@ def data_name(data: Any) -> str:
 
 
 def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = False) -> RowStream:
-    """The rows of a table, numbered by their places, from 1.
+    """The rows of a table, numbered by their places, from 1; a TypeError if it is none.
 
     Args:
         data: A list of mappings, a DataFrame of pandas (the names of its index are columns, too)
@@ -38,9 +38,6 @@ def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = Fal
             exports Arrow.
         source: Named in errors; None takes `data_name`.
         skip_bad_rows: List what is no row instead of stopping at the first.
-
-    Raises:
-        TypeError: It is something else.
     """
     if isinstance(data, (list, tuple)):
         rows = enumerate(map(_row, data), start=1)
@@ -65,9 +62,10 @@ def _columns(data: Any) -> dict[str, list[Any]]:
     if library == "datasets" and hasattr(data, "column_names") and hasattr(data, "__len__"):
         table = data.with_format("arrow")[:]
         return {
-            name: _named(table.column(name).to_pylist(), getattr(inner, "names", None))
+            name: [_class_name(value, getattr(inner, "names", None)) for value in values]
             for name, feature in data.features.items()
             for inner in [getattr(feature, "feature", feature)]
+            for values in [table.column(name).to_pylist()]
         }
     if hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns"):
         import pyarrow
@@ -94,14 +92,10 @@ def _pandas_columns(frame: Any) -> dict[str, list[Any]]:
     return dict(zip(unique_names(list(map(str, frame.columns))), lists, strict=True))
 
 
-def _named(values: list[Any], names: Sequence[str] | None) -> list[Any]:
-    """Cells of a data set; numbers of classes as their names, where the column has such."""
+def _class_name(value: Any, names: Sequence[str] | None) -> Any:
+    """A cell of a data set; numbers of classes as their names, where the column has such."""
     if names is None:
-        return list(map(stored_value, values))
-    return [_class_name(value, names) for value in values]
-
-
-def _class_name(value: Any, names: Sequence[str]) -> Any:
+        return stored_value(value)
     if isinstance(value, list):
         return [_class_name(one, names) for one in value]
     # The Hub marks rows whose labels are withheld with -1.

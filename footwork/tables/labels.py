@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from footwork.arrays import AnyArray
 from footwork.class_names import class_name, read_label
-from footwork.errors import ConfigError, DataError
+from footwork.errors import DataError, require_one_of
 from footwork.files.faults import shortened
 from footwork.tables.cells import list_of
 from footwork.tables.columns import is_number
@@ -26,10 +27,12 @@ TASKS: tuple[Task, ...] = get_args(Task)
 SINGLE_LABEL: Final = "single_label_classification"
 MULTI_LABEL: Final = "multi_label_classification"
 REGRESSION: Final = "regression"
-_SHORT_NAMES: dict[str, Task] = {
+_BY_NAME: dict[str, Task] = {
     "single": SINGLE_LABEL,
     "multi": MULTI_LABEL,
     "regression": REGRESSION,
+    SINGLE_LABEL: SINGLE_LABEL,
+    MULTI_LABEL: MULTI_LABEL,
 }
 
 BITS = dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "false"), False)
@@ -68,17 +71,9 @@ class LabelKind:
 
 
 def resolve_task(task: str) -> Task:
-    """A task by its full name or by `single`, `multi`, `regression`.
-
-    Raises:
-        ConfigError: Another name.
-    """
-    for known in TASKS:
-        if task == known or _SHORT_NAMES.get(task) == known:
-            return known
-    raise ConfigError(
-        f"`task` must be one of {', '.join((*_SHORT_NAMES, *TASKS[:2]))}, got {task!r}."
-    )
+    """A task by its full name or by `single`, `multi`, `regression`, or a `ConfigError`."""
+    require_one_of("task", task, _BY_NAME)
+    return _BY_NAME[task]
 
 
 def label_cells(columns: Sequence[Sequence[Any]]) -> list[Cell]:
@@ -90,15 +85,8 @@ def label_cells(columns: Sequence[Sequence[Any]]) -> list[Cell]:
 
 def read_cells(values: Iterable[Any]) -> list[Cell]:
     """Labels as `read_label` reads them, several of a cell as a list, however it is written."""
-    known: dict[str, Cell] = {}  # labels recur; a text is read once
-    cells = []
-    for value in values:
-        if type(value) is not str:
-            cells.append(_read_cell(value))
-            continue
-        if value not in known:
-            known[value] = _read_cell(value)
-        cells.append(known[value])
+    read_once = cache(_read_cell)  # labels recur
+    cells = [(read_once if type(value) is str else _read_cell)(value) for value in values]
     if any(isinstance(cell, list) for cell in cells):
         # Beside lists, [joy] is a list of one label.
         for place, cell in enumerate(cells):
@@ -191,11 +179,9 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Distinct labels in natural order, and what is to be noted of them.
+    """Distinct labels in natural order, and a note if integers have gaps.
 
-    Returns:
-        Integers in the order of their value, others in the alphabet's; and a note if
-        integers have gaps.
+    Integers stand in the order of their value, others in the alphabet's.
     """
     distinct = set(labels)
     if not all(_INTEGER.fullmatch(label) for label in distinct):
@@ -212,9 +198,7 @@ def name_classes(labels: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...
     return ordered, ()
 
 
-def encode_targets(
-    labels: Sequence[Sequence[str]], names: Sequence[str], task: str
-) -> NDArray[Any]:
+def encode_targets(labels: Sequence[Sequence[str]], names: Sequence[str], task: str) -> AnyArray:
     """Labels, all among `names`, as the arrays that losses and metrics take.
 
     Returns:
@@ -262,10 +246,7 @@ def infer_kind(
     """Tell the task from the labels of a training split, unless it is stated.
 
     A `separator` means several labels a cell; `names` are those of the classes by their places in
-    vectors of 0 and 1.
-
-    Raises:
-        DataError: The labels can be read in several ways.
+    vectors of 0 and 1. Labels that can be read in several ways are a `DataError`.
     """
     stated = resolve_task(task) if task else None
     texts = [cell for cell in cells if isinstance(cell, str)]
@@ -383,7 +364,15 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
         share = sum(counts[text] for text in amounts) / len(texts)
         clear = fractions or len(amounts) > len(values)
         if share >= (0.5 if clear else _NEARLY_ALL):
-            raise DataError(_unclear_amounts(odd, cells, table))
+            places = [i for i, cell in enumerate(cells) if isinstance(cell, str) and cell in odd]
+            shown = (f"{cells[place]!r} (row {table.rows[place]})" for place in places)
+            raise DataError(
+                f"The labels of {table.source} look like amounts, but {len(places)} of "
+                f"{len(cells)} {'is' if len(places) == 1 else 'are'} no plain numbers such as "
+                f"1234.5: {shortened(shown, SHOWN_CELLS)}. State --task regression and mend these "
+                "rows or leave them out with --skip-bad-rows; or state --task single if every "
+                "cell is the name of a class."
+            )
     elif fractions and many:
         kind = "decimal commas" if comma else "decimals"
         note = f"Numbers with {kind}, {len(counts)} different ones: regression (--task)."
@@ -392,18 +381,6 @@ def _amounts_or_classes(cells: Sequence[Cell], table: Table) -> LabelKind:
     if not odd and len(counts) > _MANY_INTEGERS:
         notes.append("The labels are numbers; if they are amounts, state --task regression.")
     return LabelKind(SINGLE_LABEL, notes=tuple(notes))
-
-
-def _unclear_amounts(odd: Collection[str], cells: Sequence[Cell], table: Table) -> str:
-    places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell in odd]
-    shown = (f"{cells[place]!r} (row {table.rows[place]})" for place in places)
-    return (
-        f"The labels of {table.source} look like amounts, but {len(places)} of {len(cells)} "
-        f"{'is' if len(places) == 1 else 'are'} no plain numbers such as 1234.5: "
-        f"{shortened(shown, SHOWN_CELLS)}. State --task "
-        "regression and mend these rows or leave them out with --skip-bad-rows; or state --task "
-        "single if every cell is the name of a class."
-    )
 
 
 def _have_decimal_commas(texts: Sequence[str]) -> bool:
@@ -442,10 +419,8 @@ def kind_for_model(
     """How cells are read for a model whose labels are known.
 
     Where no separator is stated, it is the one that leaves the fewest unknown labels; `names` are
-    those of the classes by their places in vectors of 0 and 1, as stated.
-
-    Raises:
-        DataError: The labels are vectors, but not of the model's classes.
+    those of the classes by their places in vectors of 0 and 1, as stated. Vectors of other classes
+    than the model's are a `DataError`.
     """
     if task == REGRESSION:
         texts = [cell for cell in cells if isinstance(cell, str)]

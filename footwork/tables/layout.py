@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from footwork.errors import ConfigError
 from footwork.tables.columns import (
@@ -159,16 +160,13 @@ class _Fit:
     share: float
     rows: int
 
-    @property
-    def rank(self) -> tuple[int, bool, bool, float]:
-        return self.known_names, self.first, self.usual, self.share
-
 
 def _choose_delimiter(fits: Sequence[_Fit], unnamed: bool) -> str | None:
     usual = any(fit.usual for fit in fits)
     least_share = 0.9 if usual else 1.0 if unnamed else math.inf
     trusted = [fit for fit in fits if _is_trusted(fit, least_share)]
-    return max(trusted, key=lambda fit: fit.rank).delimiter if trusted else None
+    rank = attrgetter("known_names", "first", "usual", "share")
+    return max(trusted, key=rank).delimiter if trusted else None
 
 
 def _fit(

@@ -104,11 +104,7 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
         raise StopIteration
 
     def leave_out(self, row: int, reason: str) -> None:
-        """List a row that cannot be used, if bad rows are to be skipped.
-
-        Raises:
-            DataError: They are not.
-        """
+        """List a row that cannot be used, or raise a `DataError` unless bad rows are skipped."""
         if not self._skip_bad_rows:
             raise DataError(
                 f"{self.source}, row {row}: {reason}. "
@@ -122,22 +118,14 @@ def read_table(
 ) -> Table:
     """Read a table of labelled texts; what is not stated is detected, and told in the notes.
 
-    Returns:
-        At least one row.
-
-    Raises:
-        DataError: There is no such file, it holds no rows, or a row cannot be read (unless bad
-            rows are to be skipped).
+    It has at least one row; a file that has none, or a row that cannot be read (unless bad rows are
+    to be skipped), is a `DataError`.
     """
     return gathered(_stream_file(path, table_format, replace(expected, labelled=True)))
 
 
 def gathered(stream: RowStream) -> Table:
-    """All rows of a stream, by columns.
-
-    Raises:
-        DataError: There are none, or one cannot be read (unless bad rows are to be skipped).
-    """
+    """All rows of a stream, by columns; a `DataError` where there are none."""
     rows: list[int] = []
     shared, spare = dict[str, str](), _SHARED  # labels recur, and are held once
     columns = {name: list[Any]() for name in stream.layout.columns} if stream.layout else {}
@@ -161,14 +149,8 @@ def iterate_rows(
 ) -> RowStream:
     """Read rows one by one, of a table that may be larger than memory.
 
-    Args:
-        path: As for `read_table`, but a line without a delimiter is one text, in a column
-            `text`. None reads standard input.
-        table_format: What is stated; the rest is detected.
-        expected: What is known of it.
-
-    Raises:
-        DataError: There is no such file, or, while rows are taken, one cannot be read.
+    As `read_table`, but a line without a delimiter is one text, in a column `text`; None reads
+    standard input. What cannot be read is told when it is taken.
     """
     if path is None:
         source = TextSource(None, sys.stdin.buffer, table_format.encoding)
@@ -246,14 +228,11 @@ def _line_rows(source: TextSource, layout: Layout) -> Iterator[Row]:
             yield row, fault
         elif layout.kind == "lines":
             yield row, {layout.columns[0]: text}
+        elif layout.kind == FIRST_SPACE and text.strip():
+            label, _, text = text.strip().partition(" ")
+            yield row, {"label": label, "text": text.strip()}
         elif text.strip():
-            split = _first_space if layout.kind == FIRST_SPACE else _fasttext
-            yield row, split(text)
-
-
-def _first_space(line: str) -> dict[str, Any]:
-    label, _, text = line.strip().partition(" ")
-    return {"label": label, "text": text.strip()}
+            yield row, _fasttext(text)
 
 
 def _fasttext(line: str) -> dict[str, Any]:
@@ -307,11 +286,7 @@ def looks_like_json(source: TextSource) -> bool:
 
 
 def refuse_broken_json(source: TextSource) -> None:
-    """Refuse to take for a text what begins as a JSON object does and is none.
-
-    Raises:
-        DataError: The first line begins with a brace.
-    """
+    """Refuse to take for a text what begins as a JSON object does and is none."""
     lines = enumerate(source.preview(), start=1)
     row, first = next((row, line.strip()) for row, line in lines if line.strip())
     if first.startswith("{"):
@@ -322,11 +297,9 @@ def refuse_broken_json(source: TextSource) -> None:
 
 
 def json_rows(source: TextSource) -> tuple[Iterator[Row], tuple[str, ...]]:
-    """The rows of a JSON text, and what is to be noted of it.
+    """The rows of a JSON text, each an object or why it is none, and what is to be noted of it.
 
-    Returns:
-        Rows, each an object or the reason why it is none. Lines are numbered as an editor
-        shows them, elements of an array from 1. None where the text is empty.
+    Lines are numbered as an editor shows them, elements of an array from 1.
     """
     first = next((line for line in source.preview() if line.strip()), "")
     if first.lstrip().startswith("["):

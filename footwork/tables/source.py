@@ -59,15 +59,12 @@ class TextSource:
 
     def lines(self) -> Iterator[str]:
         """Every line with its ending; bytes that cannot be decoded are left as surrogates."""
-        binary: Any = _Chained(self.head, self._stream) if self._stream else None
-        if self._path:
+        binary: Any = None
+        if self._stream:
+            binary = io.BufferedReader(_Chained(self.head, self._stream))
+        elif self._path:
             binary = self._path.open("rb")
-        with io.TextIOWrapper(
-            io.BufferedReader(binary) if self._stream else binary,
-            encoding=self.encoding,
-            errors="surrogateescape",
-            newline="",
-        ) as text:
+        with io.TextIOWrapper(binary, self.encoding, "surrogateescape", newline="") as text:
             try:
                 first = text.readline().removeprefix("\ufeff")
                 if first:
@@ -132,8 +129,7 @@ class TextSource:
 def open_to_read_once(path: Path) -> IO[bytes]:
     """Open a file, or a pipe that gives its content only once.
 
-    Raises:
-        OSError: It cannot be read, or is a device such as /dev/zero, which never ends.
+    A device such as /dev/zero, which never ends, is an `OSError`.
     """
     stream = path.open("rb")
     mode = os.fstat(stream.fileno()).st_mode
@@ -213,13 +209,8 @@ def read_entries(path: Path, content: bytes | None = None) -> list[Entry]:
     r"""The lines of a UTF-8 file without the space around them; blank lines are skipped.
 
     A line that begins with `#` is a comment, and one that begins with `\#` an entry that does.
-
-    Args:
-        path: Of the file, or `-` for standard input.
-        content: What has been read of it; None reads the file.
-
-    Raises:
-        ConfigError: The file cannot be read, is not UTF-8, or holds no entry.
+    `content` is what has been read of it, as of `-`, standard input; None reads the file. What is
+    no UTF-8, or holds no entry, is a `ConfigError`.
     """
     name = "standard input" if content is not None and str(path) == "-" else path_line(path)
     text = read_text(path) if content is None else _decoded(content, name)
@@ -235,11 +226,7 @@ def read_entries(path: Path, content: bytes | None = None) -> list[Entry]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without its byte order mark.
-
-    Raises:
-        ConfigError: The file cannot be read or is not UTF-8.
-    """
+    """The text of a UTF-8 file, without its byte order mark, or a `ConfigError`."""
     try:
         with open_to_read_once(path) as stream:
             content = stream.read()

@@ -7,7 +7,7 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from footwork.files.outputs import require_writable, unwritable
 from footwork.files.paths import path_line
 from footwork.tables.cells import cell, csv_writer
 
-_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_ENDINGS = (*_DELIMITERS, ".jsonl", ".parquet")
 _BATCH_ROWS = 10_000
 _FIRST_ROW = 1 << 20  # characters
 
@@ -33,35 +34,30 @@ def write_rows(
     *,
     raw_cells: bool = False,
 ) -> None:
-    """Write rows to a file that is complete or absent.
+    """Write rows to a file that is complete or absent; it ends in .csv, .tsv, .jsonl or .parquet.
 
     Args:
         rows: The first one's keys are the columns. Lists and mappings stand in CSV as JSON,
             None as an empty cell.
-        path: Ends in .csv, .tsv, .jsonl or .parquet.
-        schema_of: The types of Parquet; None takes them from the first rows.
+        path: Another ending is a `ConfigError`, what cannot be written a `DataError`.
+        schema_of: The types of Parquet; None takes them from the first rows, and a value of another
+            type than its column is a `DataError`.
         columns: Of a table without rows.
         raw_cells: Leave alone what a spreadsheet would run; see `footwork.tables.cells`.
-
-    Raises:
-        ConfigError: Another ending.
-        DataError: The file cannot be written, or a value is of another type than its column.
     """
-    writers: dict[str, Callable[[Iterable[Mapping[str, Any]], Path], None]] = {
-        ".csv": lambda rows, path: _write_csv(as_cells(rows), path, columns, ","),
-        ".tsv": lambda rows, path: _write_csv(as_cells(rows), path, columns, "\t"),
-        ".jsonl": _write_json_lines,
-        ".parquet": lambda rows, path: _write_parquet(rows, path, schema_of, columns),
-    }
-
-    def as_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        return ({name: cell(v, raw=raw_cells) for name, v in row.items()} for row in rows)
-
     _require_known_ending(path)
-    write = writers[path.suffix.lower()]
+    ending = path.suffix.lower()
     try:
         with published_file(path) as sibling:
-            write(rows, sibling)
+            if ending == ".parquet":
+                _write_parquet(rows, sibling, schema_of, columns)
+            elif ending == ".jsonl":
+                with sibling.open("w", encoding="utf-8", newline="\n") as file:
+                    lines = (json.dumps(dict(row), ensure_ascii=False) for row in rows)
+                    file.writelines(f"{line}\n" for line in lines)
+            else:
+                cells = ({name: cell(v, raw=raw_cells) for name, v in row.items()} for row in rows)
+                _write_csv(cells, sibling, columns, _DELIMITERS[ending])
     except OSError as error:
         # Not the text of the error: pyarrow's names the sibling.
         raise unwritable(path, os.strerror(error.errno or errno.EIO).lower()) from error
@@ -88,10 +84,6 @@ def require_table(
         columns: All that the command writes; a table of its own has the first three.
         inputs: What is read meanwhile.
         prefix: With which names of further columns begin.
-
-    Raises:
-        ConfigError: It has another ending, or would replace an input, or another table.
-        DataError: It cannot be written.
     """
     if path is not None:
         _require_known_ending(path)
@@ -116,7 +108,7 @@ def _columns_of(path: Path) -> Sequence[str]:
             if ending == ".jsonl":
                 row = json.loads(file.readline(_FIRST_ROW))
                 return tuple(row) if isinstance(row, dict) else ()
-            return next(csv.reader(file, delimiter="\t" if ending == ".tsv" else ","), ())
+            return next(csv.reader(file, delimiter=_DELIMITERS[ending]), ())
     except (OSError, ValueError, csv.Error, RecursionError):  # pyarrow's are ValueErrors
         return ()
 
@@ -133,12 +125,6 @@ def _write_csv(
             writer.writerow(names)
         for row in itertools.chain([] if first is None else [first], rows):
             writer.writerow([row.get(name) for name in names])
-
-
-def _write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
 
 
 def _write_parquet(

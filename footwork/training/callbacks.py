@@ -37,34 +37,20 @@ class Keeper(TrainerCallback):
         self.caught, self.resume, self.saved = caught, resume, time.monotonic()
         self.judged_rows, self.stepped = trainer.job.judged_rows, trainer.job.stepped
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        optimizer: Any = None,
-        lr_scheduler: Any = None,
-        **_: Any,
-    ) -> None:
+    def on_train_begin(self, *_: Any, optimizer: Any, lr_scheduler: Any, **__: Any) -> None:
         """Put optimizer and schedule where they stood; Trainer finds none of its own files."""
         if self.resume is not None:
             load_training_state(self.resume, optimizer, lr_scheduler)
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_epoch_begin(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
         """Choose the epoch's order: accelerate's wrappers hide the sampler from the trainer."""
         self.order.epoch = int(state.epoch or 0)
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_optimizer_step(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
         """Let the method look at the update and its gradients."""
         self.stepped(state.global_step)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, _: Any, state: TrainerState, control: TrainerControl, **__: Any) -> None:
         """Between two steps everything is whole."""
         stop = bool(self.caught.agreed())
         # Saving ends in a barrier, so all processes must find it due at the same step.
@@ -73,9 +59,7 @@ class Keeper(TrainerCallback):
         control.should_save = not self._is_judged(state) and (stop or due)
         control.should_training_stop = control.should_training_stop or stop
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_epoch_end(self, _: Any, state: TrainerState, control: TrainerControl, **__: Any) -> None:
         """No evaluation where none belongs: a signal ends an epoch before its end, too."""
         control.should_evaluate = self._is_judged(state)
 
@@ -107,9 +91,7 @@ class Keeper(TrainerCallback):
             self.notify(f"Stopped early: {stopped} for {counted(self.patience, 'evaluation')}.")
             control.should_training_stop = True
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, *_: Any, **__: Any) -> None:
         """Start waiting again."""
         self.saved = time.monotonic()
 
@@ -120,15 +102,11 @@ class Progress(TrainerCallback):
     def __init__(self, notify: Callable[[str], None], *, may_stop: bool) -> None:
         self.notify, self.at_most = notify, "at most " if may_stop else ""
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
         """Start the clock; a resumed run counts from where it resumes."""
         self.started, self.first_step = time.monotonic(), state.global_step
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
         """Once a few steps are timed, say how long all of them take, where that is long."""
         done = state.global_step - self.first_step
         if done == 1:
@@ -142,15 +120,9 @@ class Progress(TrainerCallback):
                 )
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
+        self, _: Any, state: TrainerState, *__: Any, logs: dict[str, float], **___: Any
     ) -> None:
         """Say what was logged."""
-        logs = logs or {}
         if not state.is_world_process_zero:
             return
         step, steps = state.global_step, state.max_steps
@@ -159,11 +131,8 @@ class Progress(TrainerCallback):
             said = f"trained {counted(done, 'step')} in {duration(took)}"
             self.notify(Milestone(said, step, step))
         elif "loss" in logs:
-            facts = [
-                f"epoch {state.epoch:.2f}",
-                f"loss {logs['loss']:.4f}",
-                f"rate {logs['learning_rate']:.1e}",
-            ]
+            epoch, loss, rate = state.epoch, logs["loss"], logs["learning_rate"]
+            facts = f"epoch {epoch:.2f}", f"loss {loss:.4f}", f"rate {rate:.1e}"
             left = f"{self.at_most}{duration(took / max(done, 1) * (steps - step))} left"
             line = "  ".join([f"step {step}/{steps}", *facts, left])
             self.notify(Milestone(line, step, steps, ", ".join(facts)))

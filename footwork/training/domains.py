@@ -44,11 +44,7 @@ def reversed_gradient(features: torch.Tensor, strength: torch.Tensor) -> torch.T
 
 
 class DomainOutput(nn.Module):
-    """An output layer that in training tells the domain as well; otherwise it answers as ever.
-
-    Args:
-        output: Of D features.
-    """
+    """An output layer, of D features, that in training tells the domain as well as the class."""
 
     def __init__(self, output: nn.Linear) -> None:
         super().__init__()

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from footwork.arrays import IntArray
+from footwork.arrays import AnyArray, IntArray
 from footwork.options import LOWER_IS_BETTER
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -165,7 +164,7 @@ def row_loss(
     return {SINGLE_LABEL: single, MULTI_LABEL: several, REGRESSION: value}[task]
 
 
-def balanced_weights(task: str, targets: NDArray[np.generic], classes: int) -> torch.Tensor:
+def balanced_weights(task: str, targets: AnyArray, classes: int) -> torch.Tensor:
     """Weights that let every class count the same, for targets (N,) or (N, C).
 
     Single label: rows / (classes x rows of the class), as scikit-learn's "balanced". Multi-label:

@@ -23,20 +23,7 @@ from torch import nn
 from transformers import Trainer, TrainerControl, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from footwork.accelerator import (
-    compute_device,
-    free_cached_memory,
-    gather_shares,
-    is_main_process,
-    is_out_of_memory,
-    largest_over_processes,
-    number_of_processes,
-    quickest_threads,
-    resolve_precision,
-    sum_over_processes,
-    threads_are_given,
-    uses_cpu,
-)
+import footwork.accelerator as accelerator  # `from footwork` would ask the applications for it
 from footwork.errors import Interrupted, TrainingError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
@@ -99,7 +86,7 @@ def run_training(
         outcome = TrainingOutcome(
             state.log_history, state.global_step, state.best_global_step, threads=threads
         )
-        if is_main_process():
+        if accelerator.is_main_process():
             record_outcome(run, outcome)  # a run that is resumed later must not train on
     if outcome.best_step and outcome.best_step != outcome.steps:
         load_weights(run / f"checkpoint-{outcome.best_step}", job.model)
@@ -120,7 +107,7 @@ class GuardedTrainer(Trainer):
         caught: CaughtSignal,
         resume: Path | None,
     ) -> None:
-        world = number_of_processes()
+        world = accelerator.number_of_processes()
         self.job, self.config, self.run = job, config, run
         self.order = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=world > 1)
         self.rows = JobRows(job, self.order)
@@ -148,7 +135,7 @@ class GuardedTrainer(Trainer):
                 # differs.
                 logging_steps=max(1, math.ceil(steps * LOG_SHARE)),
                 logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
-                use_cpu=uses_cpu(),
+                use_cpu=accelerator.uses_cpu(),
                 disable_tqdm=True,
                 report_to="none",
                 remove_unused_columns=False,
@@ -163,7 +150,8 @@ class GuardedTrainer(Trainer):
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
-        self.bf16 = resolve_precision(config.mixed_precision, compute_device()) == torch.bfloat16
+        device = accelerator.compute_device()
+        self.bf16 = accelerator.resolve_precision(config.mixed_precision, device) == torch.bfloat16
         self.share = config.batch_size // world
         self.micro_rows = math.ceil(self.share / config.gradient_accumulation_steps)
 
@@ -196,7 +184,7 @@ class GuardedTrainer(Trainer):
         began_with = read_json(resume / CHECKPOINT_SETTINGS).get("threads") if resume else None
         # Memory is scarce where activations are computed twice, as Trainer does from its start on.
         spared = self.args.world_size > 1 or self.config.activation_checkpointing
-        if usual == 1 or not uses_cpu() or spared or threads_are_given():
+        if usual == 1 or not accelerator.uses_cpu() or spared or accelerator.threads_are_given():
             if began_with not in (None, usual):
                 self.job.notify(
                     f"The run began with {counted(began_with, 'thread')} and goes on with {usual}, "
@@ -230,9 +218,9 @@ class GuardedTrainer(Trainer):
 
         try:
             with without_gradient(self.job.resting(self.order.epoch)):
-                seconds = quickest_threads(step)
+                seconds = accelerator.quickest_threads(step)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not accelerator.is_out_of_memory(error):
                 raise
             self.model.zero_grad(set_to_none=True)  # a real step is done in parts
             return torch.get_num_threads()
@@ -257,10 +245,11 @@ class GuardedTrainer(Trainer):
         model.train()
         if self.job.pad is not None and self.args.world_size > 1:
             # To the longest row of all processes: a dropout mask has the shape of the batch.
-            inputs = self.job.pad(inputs, largest_over_processes(inputs["input_ids"].shape[1]))
+            longest = accelerator.largest_over_processes(inputs["input_ids"].shape[1])
+            inputs = self.job.pad(inputs, longest)
         inputs = {name: each.to(self.args.device) for name, each in inputs.items()}
         rows = inputs.pop("row").flatten().tolist()
-        total = sum_over_processes(inputs["row_weight"].sum())
+        total = accelerator.sum_over_processes(inputs["row_weight"].sum())
         resting = self.job.resting(self.order.epoch)
         while True:
             failure = None
@@ -269,11 +258,11 @@ class GuardedTrainer(Trainer):
                     loss = self._accumulate(model, inputs, total)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not accelerator.is_out_of_memory(error):
                     raise
                 failure = str(error)
             self._split(failure)  # outside the handler, whose traceback holds the tensors
-        loss = sum_over_processes(loss)
+        loss = accelerator.sum_over_processes(loss)
         if not torch.isfinite(loss):
             self._stop("loss", float(loss), rows)
         # Here, before the update: Trainer tells its hooks no norm.
@@ -319,12 +308,12 @@ class GuardedTrainer(Trainer):
             if parameter.grad is None and self.args.world_size > 1:
                 parameter.grad = torch.zeros_like(parameter)
             if parameter.grad is not None:
-                gradients.append(sum_over_processes(parameter.grad))
+                gradients.append(accelerator.sum_over_processes(parameter.grad))
         return gradients
 
     def _split(self, failure: str) -> None:
         self.model.zero_grad(set_to_none=True)
-        free_cached_memory()
+        accelerator.free_cached_memory()
         step = self.state.global_step + 1
         if self.micro_rows == 1:
             raise TrainingError(
@@ -335,8 +324,7 @@ class GuardedTrainer(Trainer):
         self.micro_rows = math.ceil(self.micro_rows / 2)
         self.job.notify(
             f"Out of memory at step {step}: from here on {counted(self.micro_rows, 'row')} at a "
-            f"time. "
-            f"The step still counts {self.config.batch_size} rows."
+            f"time. The step still counts {self.config.batch_size} rows."
         )
 
     def _stop(self, what: str, value: float, rows: list[int]) -> None:
@@ -344,7 +332,8 @@ class GuardedTrainer(Trainer):
         self.model.zero_grad(set_to_none=True)
         self._save_checkpoint(self.model, None)
         step = self.state.global_step + 1
-        of_all = sorted({row for part in gather_shares(rows) for row in part if row != FILLER})
+        gathered = accelerator.gather_shares(rows)
+        of_all = sorted({row for part in gathered for row in part if row != FILLER})
         raise TrainingError(
             f"The {what} is {value} at step {step}; the update was not made. "
             f"Rows of that step: {', '.join(map(str, of_all))}. The weights before it are in "
@@ -369,7 +358,7 @@ class GuardedTrainer(Trainer):
 
         The public `save_model` is followed by Trainer's own state, which it writes in place.
         """
-        if is_main_process():
+        if accelerator.is_main_process():
             written = save_training_state(
                 self.run, self.model, self.optimizer, self.lr_scheduler, self.state
             )

@@ -47,11 +47,9 @@ def frozen_weights_in(model: nn.Module, dtype: torch.dtype) -> Iterator[int]:
 
 
 class PrunedEmbedding(nn.Module):
-    """The rows `kept` of an embedding, addressed by the ids of the whole vocabulary.
+    """The rows `kept`, (K,), of an embedding (V, D), addressed by the ids of the whole vocabulary.
 
-    Args:
-        embedding: (V, D), left as it is.
-        kept: Ids that occur, ascending, (K,), the padding's among them.
+    They are those that occur, ascending, the padding's among them.
     """
 
     def __init__(self, embedding: nn.Embedding, kept: torch.Tensor) -> None:
@@ -74,12 +72,9 @@ class PrunedEmbedding(nn.Module):
 def pruned_vocabulary(model: Any, used: torch.Tensor) -> Iterator[int]:
     """Within the block `model` has the embeddings of `used` alone; afterwards all, trained.
 
-    An embedding of an unusual kind is left as it is. Enter before the model moves to an
-    accelerator: the whole embedding stays where it is. Yields how many rows were left out.
-
-    Args:
-        model: Its input embedding is replaced.
-        used: Ids that occur in any text that the model will see, (K,).
+    `used`, (K,), are ids that occur in any text that the model will see. An embedding of an unusual
+    kind is left as it is. Enter before the model moves to an accelerator: the whole embedding stays
+    where it is. Yields how many rows were left out.
     """
     embedding = token_table(model)
     if type(embedding) is not nn.Embedding:

@@ -29,15 +29,7 @@ from transformers import TrainerState
 
 from footwork.accelerator import is_main_process, wait_for_everyone
 from footwork.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError
-from footwork.files.folders import (
-    MANIFEST,
-    followed,
-    read_json,
-    remove_staging,
-    renewed_folder,
-    require_free,
-    write_json,
-)
+from footwork.files import folders
 from footwork.files.locks import LockedByOther, exclusive_lock
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -51,15 +43,8 @@ BEFORE = {"decode": "draft", "kind": "training"}
 """What versions did that had no such setting yet."""
 MAY_CHANGE = frozenset(
     {
-        "gradient_accumulation_steps",
-        "activation_checkpointing",
-        "save_minutes",
-        "push_to_hub",
-        "learning_rate",
-        "early_stopping",
-        "methods",
-        "seeds",
-        "rates",
+        *("gradient_accumulation_steps", "activation_checkpointing", "save_minutes"),
+        *("push_to_hub", "learning_rate", "early_stopping", "methods", "seeds", "rates"),
     }
 )
 """Settings that change nothing about the result; the rate, which is what a diverged run needs; when
@@ -102,32 +87,29 @@ class TrainingOutcome:
 
 
 def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None] = ()) -> RunPlace:
-    """Find out whether a run of `out` may begin; writes nothing.
+    """Find out whether a run of `out` may begin, or raise a `ConfigError`; writes nothing.
 
     Args:
         out: What the run will publish.
         existing: What to do where `out` or an unfinished run of it exists.
         inputs: What it reads: data, and a model in a local folder.
-
-    Raises:
-        ConfigError: Something is in the way, or there is nothing to resume.
     """
-    out = followed(out)
+    out = folders.followed(out)
     run = out.with_name(f"{out.name}.training")
     started = False  # by whom but us, if it holds something else as well
     with suppress(ModelError):
-        settings = read_json(run / SETTINGS)
+        settings = folders.read_json(run / SETTINGS)
         names = [path.name for path in run.iterdir()]
         own = all(any(fnmatchcase(name, kind) for kind in _OWN_FILES) for name in names)
         started = isinstance(settings, dict) and "replaces" in settings and own
     replaces = existing == "overwrite" or (
         existing == "resume" and started and bool(settings["replaces"])
     )
-    if existing == "resume" and (out / MANIFEST).exists() and not replaces:
+    if existing == "resume" and (out / folders.MANIFEST).exists() and not replaces:
         raise ConfigError(f"{out} is finished: there is nothing to resume.")
     if existing == "resume" and not started:
         raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
-    require_free(out, replaces, inputs)
+    folders.require_free(out, replaces, inputs)
     if not started and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ConfigError(
             f"The training would work in {run}, which holds something else. Move that away, or "
@@ -146,14 +128,8 @@ def begin_run(
 ) -> Path | None:
     """Make the run folder, or take it up again: at the checkpoint to go on from, if there is one.
 
-    Args:
-        place: The run's.
-        settings: All that determines the run: the resolved configuration, the data's hash.
-        existing: What to do with what stands there.
-        notify: Takes what the user should know, one line each.
-
-    Raises:
-        ConfigError: The run to resume was started with other settings.
+    `settings` are all that determines the run: the resolved configuration, the data's hash. A run
+    to resume that was started with others is a `ConfigError`.
     """
     run = place.run
     if is_main_process():
@@ -162,8 +138,8 @@ def begin_run(
         run.mkdir(parents=True, exist_ok=True)
         settings = json.loads(json.dumps(settings | {"replaces": place.replaces}))
         if not (run / SETTINGS).exists():
-            write_json(run / SETTINGS, settings)
-        former = BEFORE | read_json(run / SETTINGS)
+            folders.write_json(run / SETTINGS, settings)
+        former = BEFORE | folders.read_json(run / SETTINGS)
         changed = [
             f"{name} was {former.get(name)!r}, is {value!r}"
             for name, value in settings.items()
@@ -178,18 +154,14 @@ def begin_run(
         for damaged in [path for path in written if not is_complete(path)]:
             notify(f"{damaged.name} is damaged and passed over.")
         remove_checkpoints(run, keep={path.name for path in written})
-        remove_staging(place.out)
+        folders.remove_staging(place.out)
     wait_for_everyone()
     return newest_checkpoint(run)
 
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Within the block no other command trains into `run`.
-
-    Raises:
-        ConfigError: Another one is at it.
-    """
+    """Within the block no other command trains into `run`, or a `ConfigError` says who does."""
     if not is_main_process():
         yield
         return
@@ -232,14 +204,8 @@ def resumable(run: Path, kept: Callable[[Path], str | None] = kept_of) -> Iterat
     A run that was begun in the block and refused before anything was trained leaves no folder: it
     would stand in the way of the command that the refusal recommends.
 
-    The loop within the block keeps the first signal for itself, to save its state.
-
-    Args:
-        run: The folder of the run.
-        kept: Says what stands there, as `kept_of`.
-
-    Raises:
-        Interrupted: SIGINT or SIGTERM came.
+    The loop within the block keeps the first signal for itself, to save its state. `kept` says what
+    stands there, as `kept_of`. SIGINT and SIGTERM become `Interrupted`.
     """
     caught: list[signal.Signals] = []
     begun_before = (run / SETTINGS).exists()
@@ -283,7 +249,7 @@ def record_outcome(run: Path, outcome: TrainingOutcome) -> None:
         {name: value for name, value in entry.items() if math.isfinite(value)}
         for entry in outcome.history
     ]
-    write_json(run / OUTCOME, asdict(outcome) | {"history": history})
+    folders.write_json(run / OUTCOME, asdict(outcome) | {"history": history})
 
 
 def finished_outcome(run: Path) -> TrainingOutcome | None:
@@ -291,7 +257,7 @@ def finished_outcome(run: Path) -> TrainingOutcome | None:
     path = run / OUTCOME
     if not path.exists():
         return None
-    found = read_json(path)
+    found = folders.read_json(path)
     return TrainingOutcome(**{**found, "notes": tuple(found.get("notes", ()))})
 
 
@@ -303,8 +269,7 @@ def save_training_state(
 ) -> Path:
     """Write `checkpoint-<step>` below `run`, complete or not at all.
 
-    Raises:
-        TrainingError: The disk is full or read-only; earlier checkpoints stand.
+    On a full or read-only disk a `TrainingError`; earlier checkpoints stand.
     """
     target = run / f"checkpoint-{state.global_step}"
     optimizer_state = optimizer.state_dict()
@@ -315,7 +280,7 @@ def save_training_state(
         if isinstance(value, torch.Tensor)
     }
     try:
-        with renewed_folder(target) as folder:
+        with folders.renewed_folder(target) as folder:
             save_file(trainable_weights(model), folder / WEIGHTS)
             save_file(moments, folder / MOMENTS)
             state.save_to_json(str(folder / TRAINER_STATE))
@@ -325,7 +290,7 @@ def save_training_state(
                 "threads": torch.get_num_threads(),
                 "files": {path.name: path.stat().st_size for path in folder.iterdir()},
             }
-            write_json(folder / CHECKPOINT_SETTINGS, settings)
+            folders.write_json(folder / CHECKPOINT_SETTINGS, settings)
     except (OSError, SafetensorError) as error:
         kept = newest_checkpoint(run)
         raise TrainingError(
@@ -339,7 +304,7 @@ def save_training_state(
 def load_training_state(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
     """Put optimizer and schedule where they stood; a rate that was changed holds from here on."""
     peaks = [group["initial_lr"] for group in optimizer.param_groups]
-    settings = read_json(checkpoint / CHECKPOINT_SETTINGS)
+    settings = folders.read_json(checkpoint / CHECKPOINT_SETTINGS)
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(checkpoint / MOMENTS).items():
         index, name = key.split(".", 1)
@@ -353,11 +318,7 @@ def load_training_state(checkpoint: Path, optimizer: Any, scheduler: Any) -> Non
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Put the trainable weights of `model` where they stood.
-
-    Raises:
-        TrainingError: They are those of another model.
-    """
+    """Put the trainable weights of `model` where they stood, unless they are another model's."""
     weights = load_file(checkpoint / WEIGHTS)
     expected = trainable_weights(model)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
@@ -385,11 +346,7 @@ def trainable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def require_room(run: Path, model: nn.Module) -> None:
-    """Check that two checkpoints fit on the disk, before the first step and not after the night.
-
-    Raises:
-        TrainingError: They do not.
-    """
+    """Check that two checkpoints fit on the disk, before the first step and not after the night."""
     weights = sum(t.numel() * t.element_size() for t in trainable_weights(model).values())
     needed = 2 * 3 * weights  # the weights and AdamW's two moments
     free = shutil.disk_usage(run).free
@@ -414,7 +371,7 @@ def newest_checkpoint(run: Path) -> Path | None:
 def is_complete(checkpoint: Path) -> bool:
     """Whether every file that it names is there at its full size, and none that is a pickle."""
     try:
-        files = read_json(checkpoint / CHECKPOINT_SETTINGS)["files"]
+        files = folders.read_json(checkpoint / CHECKPOINT_SETTINGS)["files"]
         whole = all((checkpoint / name).stat().st_size == size for name, size in files.items())
         # Trainer would load an `optimizer.pt` or an `rng_state.pth`.
         return whole and not any(checkpoint.glob("*.pt*"))

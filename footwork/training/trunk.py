@@ -24,26 +24,19 @@ from footwork.training.job import TrainingJob
 
 _STATES = "trunk_states"
 """Beside what the model takes of a batch: (B, …), what enters the lowest layer that trains."""
-_ROWS = 32
-"""At a time, in the one pass."""
-_SHARE = 0.5
-"""Of the free disk that the file may take."""
+_ROWS = 32  # at a time, in the one pass
+_SHARE = 0.5  # of the free disk that the file may take
 
 
 @contextmanager
 def frozen_trunk(
     job: TrainingJob, run: Path, precision: str
 ) -> Iterator[tuple[TrainingJob, str | None]]:
-    """Within the block the layers below the lowest that trains answer from a file.
+    """Within the block the layers below the lowest that trains answer from a file in `run`.
 
-    Args:
-        job: Its rows are the same in every epoch.
-        run: Folder in which the file stands meanwhile.
-        precision: That it trains in, settled.
-
-    Yields:
-        The job with batches that bring along what the trunk says of their rows, and a sentence on
-        it; the job itself, and None, where no layer is frozen below all that trains.
+    The rows of the job are the same in every epoch; `precision`, settled, is that it trains in.
+    Yields the job with batches that bring along what the trunk says of their rows, and a sentence
+    on it; the job itself, and None, where no layer is frozen below all that trains.
     """
     stack, depth = trunk_of(job.model)
     if not depth:

@@ -27,7 +27,7 @@ from footwork.methods.adaptation import (
 )
 from footwork.methods.peft import LORA
 from footwork.methods.table import METHODS, OF_PEFT, AdaptationConfig, adapter_in, method_of
-from footwork.models.checkpoints import load_adapter, load_classifier, load_complete, save_model
+from footwork.models.checkpoints import load_classifier, load_finished, save_model
 from footwork.models.image_classifiers import load_image_classifier
 from footwork.models.pooling import let_head_read
 from footwork.options import LoopConfig
@@ -295,8 +295,7 @@ def test_what_a_method_trains_is_resumed_saved_and_merged_to_the_last_bit(
     (tmp_path / "out").mkdir()
     save_model(tmp_path / "out", model)
     texts = AutoModelForSequenceClassification, AutoModelForImageClassification
-    load = load_adapter if adapter_in(tmp_path / "out") else load_complete
-    loaded = load(tmp_path / "out", texts[family in TOWERS])
+    loaded = load_finished(tmp_path / "out", texts[family in TOWERS])
     assert (adapter_in(tmp_path / "out") is None) == (way.adapter is None)
     torch.testing.assert_close(answers(loaded), given, rtol=0, atol=1e-5)
 

@@ -52,6 +52,14 @@ def settle(file: Path, **settings: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | settings))
 
 
+def assert_same_encoder(model: PreTrainedModel, other: PreTrainedModel) -> None:
+    """But for the pooler, which the checkpoint lacks."""
+    weights = other.base_model.state_dict()
+    for name, tensor in model.base_model.state_dict().items():
+        if ".pooler." not in f".{name}":
+            torch.testing.assert_close(tensor, weights[name])
+
+
 def keep_weights(folder: Path, wanted: Callable[[str], bool]) -> None:
     weights = load_file(folder / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if wanted(name)}
@@ -91,12 +99,6 @@ def test_an_encoder_without_its_weights_is_refused(base: Path) -> None:
         load(base)
 
 
-def restate(folder: Path, **facts: object) -> None:
-    """Let a config.json say something else."""
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | facts))
-
-
 def test_weights_that_do_not_fit_their_configuration_are_refused(
     base: Path, tmp_path: Path
 ) -> None:
@@ -105,7 +107,7 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
     plain = build_classifier(tmp_path / "plain", "bert")
     for folder in (base, adapter, plain, tower):
         width = json.loads((folder / "config.json").read_text())["intermediate_size"]
-        restate(folder, intermediate_size=2 * width)
+        settle(folder / "config.json", intermediate_size=2 * width)
     said = r"do not fit its config\.json, which .* shape of \d+ weights: .* is \d+ and not \d+"
     with pytest.raises(ModelError, match=said):
         load(base)
@@ -135,13 +137,30 @@ def test_a_file_that_is_nested_without_end_is_the_models_fault(base: Path) -> No
         load(base)
 
 
-def test_a_tokenizer_of_an_unknown_class_is_named(base: Path) -> None:
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (base / name).unlink(missing_ok=True)
-    (base / "vocab.txt").write_text("[UNK]\n[PAD]\na\n")
-    (base / "tokenizer_config.json").write_text('{"tokenizer_class": "FooTokenizer"}')
-    with pytest.raises(ModelError, match=r"names a class, FooTokenizer, .* of its vocab\.txt"):
-        load_tokenizer(str(base))
+VOCABULARY = {"vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n"}
+UNKNOWN = VOCABULARY | {"config.json": '{"model_type": "bert9"}'}
+OWN_CLASS = VOCABULARY | {"tokenizer_config.json": '{"tokenizer_class": "FooTokenizer"}'}
+
+
+@pytest.mark.parametrize(
+    ("part", "files", "message"),
+    [
+        (load_tokenizer, {}, r"it has no tokenizer \(tokenizer\.json, vocab\.txt"),
+        (load_tokenizer, OWN_CLASS, r"names a class, FooTokenizer, .* of its vocab\.txt"),
+        (load_tokenizer, UNKNOWN, r"bert9, is unknown to transformers [\d.]+\. If a "),
+        (load_shape, UNKNOWN, r"bert9, is unknown to transformers [\d.]+\. If a "),
+        (load_shape, {"config.json": "{}"}, r"config\.json names no `model_type`, so nothing"),
+    ],
+)
+def test_what_a_folder_lacks_of_a_part_is_named(
+    part: Callable[[str], Any], files: dict[str, str], message: str, base: Path
+) -> None:
+    for path in base.glob("tokenizer*"):
+        path.unlink()
+    for name, text in files.items():
+        (base / name).write_text(text)
+    with pytest.raises(ModelError, match=message):
+        part(str(base))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +246,7 @@ def test_an_adapter_without_its_base_says_where_the_base_was(base: Path, tmp_pat
 def test_a_model_of_the_hub_loads_from_the_cache_when_the_hub_fails(hub: Hub, bert: Path) -> None:
     commit = hub.add("some/model", bert)
 
-    def load_anew() -> dict[str, torch.Tensor]:
+    def load_anew() -> PreTrainedModel:
         footwork.models.hub._COMMITS.clear()  # as a process of its own
         tokenizer = load_tokenizer("some/model")
         assert tokenizer.tokenize("good") == ["good"]
@@ -235,13 +254,11 @@ def test_a_model_of_the_hub_loads_from_the_cache_when_the_hub_fails(hub: Hub, be
         model = load("some/model")
         assert tokenizer.name_or_path == model.name_or_path == "some/model"
         assert model_commit("some/model") == commit
-        return dict(model.base_model.state_dict())
+        return model
 
     online = load_anew()
     hub.fail("/", 503)
-    for name, tensor in load_anew().items():
-        if ".pooler." not in name:
-            torch.testing.assert_close(tensor, online[name])
+    assert_same_encoder(load_anew(), online)
 
 
 def test_weights_in_one_old_format_are_all_that_is_fetched(hub: Hub, base: Path) -> None:
@@ -267,15 +284,9 @@ def test_an_adapter_names_the_base_that_the_hub_refuses(
 @pytest.mark.parametrize(
     ("base_id", "message"),
     [
-        (
-            "/home/maker/base",
-            r"^some/adapter is an adapter over .* only its maker's machine has, in /h",
-        ),
-        ("./base", r"^some/adapter is an adapter over .* only its maker's machine has, in \./base"),
-        (
-            "some/far",
-            r"^some/adapter is an adapter over some/far .*holds no copy of some/far.*merged",
-        ),
+        ("/home/maker/base", r".* only its maker's machine has, in /h"),
+        ("./base", r".* only its maker's machine has, in \./base"),
+        ("some/far", r"some/far .*holds no copy of some/far.*merged"),
     ],
 )
 def test_an_adapter_of_the_hub_says_which_base_it_lacks(
@@ -286,7 +297,7 @@ def test_an_adapter_of_the_hub_says_which_base_it_lacks(
     settle(adapter / "adapter_config.json", base_model_name_or_path=base_id)
     hub.add("some/adapter", adapter)
     hub.fail("/some/far", 503)
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(ModelError, match=f"^some/adapter is an adapter over {message}") as caught:
         load("some/adapter")
     assert "tiny" not in str(caught.value)
 
@@ -301,24 +312,11 @@ def test_an_adapter_of_the_hub_is_trained_on(hub: Hub, bert: Path, tmp_path: Pat
     )
 
 
-def test_an_unknown_kind_of_model_says_so_and_does_not_lack_a_tokenizer(base: Path) -> None:
-    for path in base.glob("tokenizer*"):
-        path.unlink()
-    (base / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
-    settle(base / "config.json", model_type="bert9")
-    for part in (load_tokenizer, load_shape):
-        with pytest.raises(ModelError, match=r"bert9, is unknown to transformers [\d.]+\. If a "):
-            part(str(base))
-
-
 def test_whole_weights_are_loaded_beside_a_broken_index(base: Path) -> None:
     wanted = load(base)
     pickle_weights(base)
     (base / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone"}}')
-    found = load(base)
-    for name, tensor in found.base_model.state_dict().items():
-        if ".pooler." not in f".{name}":
-            torch.testing.assert_close(tensor, wanted.base_model.state_dict()[name])
+    assert_same_encoder(load(base), wanted)
 
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 1234\n"
@@ -337,12 +335,6 @@ def test_a_pointer_of_git_lfs_is_told_for_what_it_is(name: str, hub: Hub, base: 
             load_it(model)
 
 
-def test_a_configuration_without_a_kind_of_model_says_so(base: Path) -> None:
-    (base / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"its config\.json names no `model_type`, so nothing"):
-        load_shape(str(base))
-
-
 def test_what_is_broken_on_the_hub_is_not_downloaded_again(hub: Hub, base: Path) -> None:
     cut = (base / "model.safetensors").read_bytes()[:-1000]
     (base / "model.safetensors").write_bytes(cut)
@@ -351,9 +343,7 @@ def test_what_is_broken_on_the_hub_is_not_downloaded_again(hub: Hub, base: Path)
         load("some/model")
     kept = fetch_model("some/model") / "model.safetensors"
     kept.resolve().write_bytes(cut[:-1000])
-    with pytest.raises(
-        ModelError, match=r"model\.safetensors is not what the Hub announced: delete"
-    ):
+    with pytest.raises(ModelError, match=r"\.safetensors is not what the Hub announced: delete"):
         load("some/model")
 
 
@@ -363,13 +353,6 @@ def test_a_pickle_that_holds_code_is_refused_without_advice_to_run_it(base: Path
     with pytest.raises(ModelError, match="a pickle that holds more than weights") as caught:
         load(base)
     assert "weights_only" not in str(caught.value)
-
-
-def test_a_model_without_a_tokenizer_is_refused(base: Path) -> None:
-    for path in base.glob("tokenizer*"):
-        path.unlink()
-    with pytest.raises(ModelError, match=r"it has no tokenizer \(tokenizer\.json, vocab\.txt"):
-        load_tokenizer(str(base))
 
 
 @pytest.mark.parametrize(

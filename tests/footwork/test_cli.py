@@ -18,12 +18,8 @@ from footwork.failures import explain
 
 def boxing_process(folder: Path, *words: str) -> list[str]:
     code = "import sys, footwork.cli as c; c.APPLICATIONS = ('boxing',); sys.exit(c.main())"
-    return [
-        sys.executable,
-        "-c",
-        f"import sys; sys.path.insert(0, {str(folder.parent)!r}); {code}",
-        *words,
-    ]
+    path = f"import sys; sys.path.insert(0, {str(folder.parent)!r})"
+    return [sys.executable, "-c", f"{path}; {code}", *words]
 
 
 def test_the_program_tells_the_installed_version() -> None:
@@ -100,27 +96,21 @@ def test_only_what_is_there_is_offered(capsys: pytest.CaptureFixture[str]) -> No
     assert "boxing" not in sys.modules
 
 
+OWN_FAULT = "This is a fault of Footwork: KeyError: 'stance'; run again with --debug for the"
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "message"),
     [
-        ("data", 1, "footwork: error: row 3 has no label\n"),
-        ("config", 2, "footwork: error: `rounds` must be at least 1, got 0.\n"),
-        (
-            "signal",
-            143,
-            "footwork: saved at step 7 That is: footwork boxing fail signal --resume\n",
-        ),
-        ("keyboard", 130, "footwork: interrupted.\n"),
-        ("disk", 1, "footwork: error: no space left on the disk"),
-        ("wrapped disk", 1, "footwork: error: no space left on the disk"),
-        ("locked", 1, "footwork: error: out: Permission denied.\n"),
-        ("memory", 1, "footwork: error: out of memory."),
-        (
-            "bug",
-            1,
-            "footwork: error: This is a fault of Footwork: KeyError: 'stance'; "
-            "run again with --debug for the traceback\n",
-        ),
+        ("data", 1, "error: row 3 has no label\n"),
+        ("config", 2, "error: `rounds` must be at least 1, got 0.\n"),
+        ("signal", 143, "saved at step 7 That is: footwork boxing fail signal --resume\n"),
+        ("keyboard", 130, "interrupted.\n"),
+        ("disk", 1, "error: no space left on the disk"),
+        ("wrapped disk", 1, "error: no space left on the disk"),
+        ("locked", 1, "error: out: Permission denied.\n"),
+        ("memory", 1, "error: out of memory."),
+        ("bug", 1, f"error: {OWN_FAULT} traceback\n"),
     ],
 )
 @pytest.mark.usefixtures("boxing")
@@ -130,7 +120,7 @@ def test_a_failure_is_one_line_and_a_code(
     assert cli.main(["boxing", "fail", fault]) == code
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith(message)
+    assert shown.err.startswith(f"footwork: {message}")
     assert shown.err.count("\n") == 1
 
 
@@ -147,11 +137,6 @@ def test_debug_anywhere_shows_the_traceback(place: int, capsys: pytest.CaptureFi
 def test_a_word_after_two_dashes_is_not_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["boxing", "fail", "--", "--debug"]) == 1
     assert "KeyError: '--debug'" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("boxing")
-def test_the_code_of_a_command_is_the_code_of_the_process() -> None:
-    assert cli.main(["boxing", "skip"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -181,6 +166,7 @@ def test_a_configuration_file_fills_in_what_the_command_line_leaves_open(
     settings.write_text('num_rounds = 12\nstance = "southpaw"\ncorners = ["red", "blue"]\n')
     assert cli.main(["boxing", "box", "--config", str(settings)]) == 0
     assert capsys.readouterr().out == "12 southpaw red blue\n"
+    assert cli.main(["boxing", "skip"]) == 3  # the code of a command is that of the process
     overriding = ["--num-rounds", "4", "--corners", "green"]
     assert cli.main(["boxing", "box", "--config", str(settings), *overriding]) == 0
     assert capsys.readouterr().out == "4 southpaw green\n"
@@ -190,10 +176,7 @@ def test_a_configuration_file_fills_in_what_the_command_line_leaves_open(
     ("content", "message"),
     [
         ("num_round = 12", 'Unknown option: "[num_round]" from bout.toml. Did you mean'),
-        (
-            'num_rounds = "x"',
-            'Invalid value for [num_rounds] from bout.toml: unable to convert "x"',
-        ),
+        ('num_rounds = "x"', "Invalid value for [num_rounds] from bout.toml: unable to conv"),
         ("num_rounds = ", "bout.toml is not valid TOML: "),
         ('config = "other.toml"', "bout.toml names another file under `config`."),
         (None, "Cannot read the configuration bout.toml: No such file or directory."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,18 +11,17 @@ import pytest
 
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
+from footwork.tables.labels import TASKS
 
-SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+SINGLE, MULTI, REGRESSION = TASKS
 
 
 def test_a_temperature_changes_probabilities_and_no_label() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 4))
     labels = ("a", "b", "c", "d")
-    cold, hot = (DecisionRule(task=SINGLE, labels=labels, temperature=t) for t in (0.5, 5.0))
-    names = [str(n) for n in range(50)]
-    for one, other in zip(
-        cold.predictions(names, logits), hot.predictions(names, logits), strict=True
-    ):
+    rules = (DecisionRule(task=SINGLE, labels=labels, temperature=t) for t in (0.5, 5.0))
+    answers = (rule.predictions([""] * 50, logits) for rule in rules)
+    for one, other in zip(*answers, strict=True):
         assert one.label == other.label
         assert one.probability > other.probability
         assert sum(one.probabilities.values()) == pytest.approx(1)
@@ -34,13 +34,8 @@ def test_a_smaller_error_than_the_closeness_changes_no_answer(
     task: str, abstain_below: float | None, thresholds: tuple[float, ...]
 ) -> None:
     generator = np.random.default_rng(1)
-    rule = DecisionRule(
-        task=task,
-        labels=("a", "b", "c"),
-        temperature=1.7,
-        abstain_below=abstain_below,
-        thresholds=thresholds,
-    )
+    settings = {"temperature": 1.7, "abstain_below": abstain_below, "thresholds": thresholds}
+    rule = DecisionRule(task=task, labels=("a", "b", "c"), **settings)  # type: ignore[arg-type]
     logits = generator.normal(scale=2, size=(500, 3))
     names = [""] * 500
     before = rule.predictions(names, logits)
@@ -55,10 +50,9 @@ def test_each_label_is_given_from_its_own_threshold_on() -> None:
     logits = np.random.default_rng(2).normal(scale=2, size=(200, 3))
     rule = DecisionRule(task=MULTI, labels=("a", "b", "c"), temperature=1.7)
     bars = {"a": 0.1, "b": 0.5, "c": 0.8}
-    own = DecisionRule(task=MULTI, labels=rule.labels, temperature=1.7, thresholds=(0.1, 0.5, 0.8))
-    for former, answer in zip(
-        rule.predictions([""] * 200, logits), own.predictions([""] * 200, logits), strict=True
-    ):
+    own = replace(rule, thresholds=tuple(bars.values()))
+    answers = (each.predictions([""] * 200, logits) for each in (rule, own))
+    for former, answer in zip(*answers, strict=True):
         assert former.probabilities == answer.probabilities
         assert former.label == [name for name, p in answer.probabilities.items() if p >= 0.5]
         assert answer.label == [name for name, p in answer.probabilities.items() if p >= bars[name]]
@@ -78,11 +72,8 @@ def test_one_label_alone_is_always_certain() -> None:
 
 
 def test_a_manifest_goes_before_the_config() -> None:
-    manifest = {
-        "task": SINGLE,
-        "labels": ["007", "NA"],
-        "calibration": {"temperature": 2.0, "abstain_below": None},
-    }
+    calibration = {"temperature": 2.0, "abstain_below": None}
+    manifest = {"task": SINGLE, "labels": ["007", "NA"], "calibration": calibration}
     config = SimpleNamespace(num_labels=2)
     rule = rule_of(manifest, config)
     assert rule == DecisionRule(task=SINGLE, labels=("007", "NA"), temperature=2.0)
@@ -117,12 +108,7 @@ def test_a_manifest_that_is_no_rule_of_the_model_is_refused(changed: dict[str, A
 
 @pytest.mark.parametrize(
     ("problem_type", "labels", "task"),
-    [
-        (None, 3, SINGLE),
-        (None, 1, "regression"),
-        (MULTI, 2, MULTI),
-        ("regression", 1, "regression"),
-    ],
+    [(None, 3, SINGLE), (None, 1, REGRESSION), (MULTI, 2, MULTI), (REGRESSION, 1, REGRESSION)],
 )
 def test_a_foreign_config_is_read_as_transformers_reads_it(
     problem_type: str | None, labels: int, task: str
@@ -131,7 +117,7 @@ def test_a_foreign_config_is_read_as_transformers_reads_it(
     config = SimpleNamespace(problem_type=problem_type, num_labels=labels, id2label=names)
     rule = rule_of({}, config)
     assert rule.task == task
-    assert rule.labels == (() if task == "regression" else tuple(names.values()))
+    assert rule.labels == (() if task == REGRESSION else tuple(names.values()))
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,12 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from footwork.arrays import FloatArray
 from footwork.encoder.dual import DualEncoder
-from footwork.options import EncoderConfig
-from tests.dual_encoders import FAMILIES, SIGLIP_TOKENS, build_dual_encoder, draw_image
+from tests.dual_encoders import FAMILIES, SIGLIP_TOKENS, build_dual_encoder, draw_image, load
 
 SIGLIPS = ("siglip", "siglip2", "siglip2-naflex")
 TEXTS = (
-    "a cat",
-    "what a good book",
-    "the",
-    "at the",
-    "who hated the service",
-    "the price and the food",
+    *("a cat", "what a good book", "the", "at the"),
+    *("who hated the service", "the price and the food"),
 )
 SHAPES = ((60, 40), (37, 90), (32, 32), (20, 50))
 
@@ -63,12 +58,6 @@ def models(folders: dict[str, Path]) -> dict[str, Any]:
 @pytest.fixture
 def clip(encoders: dict[str, DualEncoder]) -> DualEncoder:
     return encoders["clip"]
-
-
-def load(folder: Path, **options: Any) -> DualEncoder:
-    return DualEncoder.load(
-        str(folder), config=EncoderConfig(**{"precision": "float32", **options})
-    )
 
 
 def unit(output: Any) -> FloatArray:
@@ -125,9 +114,8 @@ def test_scores_are_the_models_own(
     pictures: list[Path],
 ) -> None:
     folder, encoder = folders[family], encoders[family]
-    expected = models[family](
-        **tokens_for(folder, TEXTS), **pixels_for(folder, pictures)
-    ).logits_per_image
+    inputs = {**tokens_for(folder, TEXTS), **pixels_for(folder, pictures)}
+    expected = models[family](**inputs).logits_per_image
     cosines = encoder.encode_images(pictures) @ encoder.encode_texts(TEXTS).T
     scores = encoder.logit_scale * cosines + (encoder.logit_bias or 0)
     assert_allclose(scores, expected, atol=1e-4)

@@ -46,9 +46,6 @@ def test_a_model_of_another_kind_is_told_what_is_supported(tmp_path: Path) -> No
     bert = build_base(tmp_path / "bert", "bert")
     with pytest.raises(ModelError, match=r"is a BertModel, .* Supported are .*SigLIP 2"):
         DualEncoder.load(str(bert))
-
-
-def test_a_model_that_writes_texts_is_told_what_is_supported(tmp_path: Path) -> None:
     Blip2Config().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"is a Blip2Model, which writes texts\. Supported are"):
         DualEncoder.load(str(tmp_path))
@@ -66,9 +63,7 @@ def test_missing_weights_and_such_that_are_no_numbers_are_refused(
     weights = load_file(copy / "model.safetensors")
     projection = weights.pop("visual_projection.weight")
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        ModelError, match=r"lacks 1 weight of the encoder, visual_projection\.weight among them"
-    ):
+    with pytest.raises(ModelError, match=r"lacks 1 weight of the encoder, visual_projection\.w"):
         DualEncoder.load(str(copy))
     weights["visual_projection.weight"] = torch.zeros(3, 3)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})

@@ -18,8 +18,7 @@ from numpy.testing import assert_allclose
 from footwork.arrays import FloatArray
 from footwork.encoder.dual import DualEncoder, ImageTower, TextTower
 from footwork.errors import ImageError, ModelError
-from footwork.options import EncoderConfig
-from tests.dual_encoders import build_dual_encoder, draw_image
+from tests.dual_encoders import build_dual_encoder, draw_image, load
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +35,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture
 def clip(folder: Path) -> DualEncoder:
     return load(folder)
-
-
-def load(folder: Path, **options: Any) -> DualEncoder:
-    return DualEncoder.load(
-        str(folder), config=EncoderConfig(**{"precision": "float32", **options})
-    )
 
 
 def test_files_come_back_in_order_with_their_faults(

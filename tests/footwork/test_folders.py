@@ -24,14 +24,19 @@ from footwork.files.placing import part_name, place_file
 MADE = {"application": "textclf"}
 
 
-def test_a_folder_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_appears_or_is_filled_only_when_the_block_succeeds(
+    is_there: bool, tmp_path: Path
+) -> None:
     target = tmp_path / "out"
     with pytest.raises(FileNotFoundError), published_folder(target) as staging:
         (staging / "half" / "way").write_text("written")
     assert list(tmp_path.iterdir()) == []
+    if is_there:
+        target.mkdir()  # empty, it is no obstacle
     with published_folder(target) as staging:
         (staging / "whole").write_text("written")
-        assert not target.exists()
+        assert not (target / "whole").exists()
     assert (target / "whole").read_text() == "written"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -77,9 +82,7 @@ def test_a_folder_that_is_not_all_footworks_is_never_replaced(
     for name, text in files.items():
         (target / name).write_text(text)
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
-    with pytest.raises(
-        ConfigError, match=f"exists and is not replaced: {reason}.*Name another folder"
-    ):
+    with pytest.raises(ConfigError, match=f"is not replaced: {reason}.*Name another folder"):
         publish(target, overwrite=True)
     assert before == {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
 
@@ -151,13 +154,6 @@ def publish(target: Path, overwrite: bool = False) -> None:
         (staging / "new").write_text("new")
         (staging / "README.md").write_text("new")
         write_json(staging / MANIFEST, MADE)
-
-
-def test_an_empty_folder_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    with published_folder(tmp_path / "out") as staging:
-        (staging / "file").touch()
-    assert (tmp_path / "out" / "file").exists()
 
 
 @pytest.mark.parametrize("there", ["missing", "empty", "filled"])

@@ -36,19 +36,27 @@ def logits(model: Any, inputs: dict[str, torch.Tensor], bf16: bool = False) -> t
         return model(**inputs).logits.float()
 
 
+def assert_logits_stay(model: Any, length: int, *, packed: bool = False) -> None:
+    inputs = batch(length)
+    expected = logits(model, inputs)
+    accelerate_attention(model)
+    found = logits(frozen_model(model, torch.float32, packed=packed), inputs)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def assert_bf16_stays_near(model: Any, packed: bool) -> None:
+    inputs = batch(30)
+    expected = logits(model, inputs)
+    accelerate_attention(model)
+    near = logits(frozen_model(model, torch.bfloat16, packed=packed), inputs, bf16=True)
+    assert 0 < (near - expected).abs().max() < 0.2
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("length", [1, 2, 17, 60])
 @pytest.mark.parametrize("packed", [False, True])
 def test_logits_stay(family: str, length: int, packed: bool) -> None:
-    model, inputs = build_model(family), batch(length)
-    expected = logits(model, inputs)
-    accelerate_attention(model)
-    torch.testing.assert_close(
-        logits(frozen_model(model, torch.float32, packed=packed), inputs),
-        expected,
-        atol=1e-5,
-        rtol=0,
-    )
+    assert_logits_stay(build_model(family), length, packed=packed)
 
 
 @pytest.mark.parametrize(
@@ -66,22 +74,13 @@ def test_logits_stay(family: str, length: int, packed: bool) -> None:
     ],
 )
 def test_logits_stay_for_every_variant_of_deberta(changes: dict[str, Any]) -> None:
-    model, inputs = build_model("deberta-v2", **changes), batch(40)
-    expected = logits(model, inputs)
-    accelerate_attention(model)
-    torch.testing.assert_close(
-        logits(frozen_model(model, torch.float32), inputs), expected, atol=1e-5, rtol=0
-    )
+    assert_logits_stay(build_model("deberta-v2", **changes), 40)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("packed", [False, True])
 def test_bf16_stays_near(family: str, packed: bool) -> None:
-    model, inputs = build_model(family), batch(30)
-    expected = logits(model, inputs)
-    accelerate_attention(model)
-    near = logits(frozen_model(model, torch.bfloat16, packed=packed), inputs, bf16=True)
-    assert 0 < (near - expected).abs().max() < 0.2
+    assert_bf16_stays_near(build_model(family), packed)
 
 
 class Adapted(nn.Module):
@@ -126,9 +125,7 @@ def test_every_shortcut_is_taken(family: str) -> None:
 
 
 def test_chunks_need_not_divide_the_length() -> None:
-    model, inputs = build_model("bert", chunk_size_feed_forward=2), batch(8)
-    expected = logits(model, inputs)
-    torch.testing.assert_close(logits(frozen_model(model, torch.float32), inputs), expected)
+    assert_logits_stay(build_model("bert", chunk_size_feed_forward=2), 8)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -136,12 +133,9 @@ def test_projected_embeddings_are_no_obstacle(packed: bool) -> None:
     from transformers import ElectraConfig, ElectraForSequenceClassification
 
     config = ElectraConfig(embedding_size=16, **{**WIDTHS, "vocab_size": 200})
-    model, inputs = ElectraForSequenceClassification(config).eval(), batch(12)
-    expected = logits(model, inputs)
-    exact = frozen_model(model, torch.float32, packed=packed)
-    torch.testing.assert_close(logits(exact, inputs), expected, atol=1e-5, rtol=0)
-    near = frozen_model(model, torch.bfloat16, packed=packed)
-    assert 0 < (logits(near, inputs) - expected).abs().max() < 0.2
+    model = ElectraForSequenceClassification(config).eval()
+    assert_logits_stay(model, 12, packed=packed)
+    assert_bf16_stays_near(model, packed)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's own

@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from footwork.models.checkpoints import load_classifier
+from footwork.models.checkpoints import load_classifier, load_trained
 from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
 from footwork.models.image_classifiers import load_image_classifier
 from tests.models import build_adapter, build_base
@@ -39,18 +39,13 @@ TOKENS = torch.arange(5, 29).view(3, 8)
 PIXELS = torch.linspace(-1, 1, 3 * 3 * 32 * 32).view(3, 3, 32, 32)
 
 
-def build(
-    folder: Path,
-    family: str,
-    names: list[str],
-    task: str | None = None,
-    auto_class: Any = AutoModelForSequenceClassification,
-) -> PreTrainedModel:
+def build(folder: Path, family: str, names: list[str], task: str | None = None) -> PreTrainedModel:
     """Save a classifier whose rows all differ."""
     own = SMALL | TEXTS[family] if family in TEXTS else IMAGES[family]
+    kinds: Any = AutoModelForSequenceClassification, AutoModelForImageClassification
     config = AutoConfig.for_model(family, id2label=dict(enumerate(names)), **own)
     config.problem_type = task
-    model: PreTrainedModel = auto_class.from_config(config).eval()
+    model: PreTrainedModel = kinds[family in IMAGES].from_config(config).eval()
     for parameter in model.parameters():
         if parameter.shape[0] == len(names):
             torch.nn.init.normal_(parameter)
@@ -86,7 +81,7 @@ def test_labels_of_the_same_names_keep_their_rows_in_whatever_order(
 @pytest.mark.parametrize("family", IMAGES)
 def test_images_of_the_same_classes_keep_their_rows(family: str, tmp_path: Path) -> None:
     names = ["olive", "amber", "navy"]
-    base = build(tmp_path / "base", family, names, auto_class=AutoModelForImageClassification)
+    base = build(tmp_path / "base", family, names)
     model, head = load_image_classifier(str(tmp_path / "base"), labels=sorted(names))
     assert torch.allclose(answers(model), answers(base)[:, [1, 2, 0]], atol=1e-4)
     assert head.kept
@@ -97,7 +92,7 @@ def test_images_of_the_same_classes_keep_their_rows(family: str, tmp_path: Path)
 
 def test_a_cut_tower_does_not_keep_the_layer_that_read_its_end(tmp_path: Path) -> None:
     names = ["amber", "navy"]
-    build(tmp_path / "base", "vit", names, auto_class=AutoModelForImageClassification)
+    build(tmp_path / "base", "vit", names)
     assert load_image_classifier(str(tmp_path / "base"), labels=names, features_from=3)[1].kept
     _, head = load_image_classifier(str(tmp_path / "base"), labels=names, features_from=2)
     assert "it reads an earlier layer" in str(head.note)
@@ -160,10 +155,7 @@ def test_a_regression_goes_on_as_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", [*TEXTS, *IMAGES])
 def test_the_output_layer_of_any_family_is_started_and_scaled(family: str, tmp_path: Path) -> None:
-    auto_class = (
-        AutoModelForSequenceClassification if family in TEXTS else AutoModelForImageClassification
-    )
-    model = build(tmp_path / "base", family, ["a", "b", "c"], auto_class=auto_class)
+    model = build(tmp_path / "base", family, ["a", "b", "c"])
     before, biased = answers(model), family != "gpt2"
     scale_output(model, 3.0, -2.0)
     torch.testing.assert_close(answers(model), 3 * before - 2 * biased, atol=1e-4, rtol=1e-4)
@@ -194,8 +186,6 @@ def test_an_encoder_without_a_head_says_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v2"])
 def test_an_adapter_is_trained_on_as_the_model_that_it_makes(family: str, tmp_path: Path) -> None:
-    from footwork.models.checkpoints import load_trained
-
     base = build_base(tmp_path / "base", family)
     folder = build_adapter(tmp_path / "adapter", base, labels=("pos", "neg"))
     trained, _ = load_trained(folder)

@@ -23,12 +23,19 @@ from tests.hub import OTHER_TOKEN, Hub
 WEIGHTS = os.urandom(3_000_000)
 
 
-def lay_out(folder: Path, *names: str, weights: str = "model.safetensors") -> Path:
-    """A repository as the Hub has them; the content counts for nothing here."""
+INDEX = "model.safetensors.index.json"
+
+
+def lay_out(
+    folder: Path, *names: str, weights: str = "model.safetensors", index: str | None = None
+) -> Path:
+    """A repository as the Hub has them; the content of most counts for nothing here."""
     for name in ("config.json", "tokenizer.json", "README.md", *names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}")
     (folder / weights).write_bytes(WEIGHTS)
+    if index is not None:
+        (folder / INDEX).write_text(index)
     return folder
 
 
@@ -56,12 +63,10 @@ def test_of_many_formats_only_what_is_read_is_downloaded(hub: Hub, tmp_path: Pat
 
 def test_all_parts_of_sharded_weights_are_downloaded(hub: Hub, tmp_path: Path) -> None:
     parts = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-    folder = lay_out(tmp_path, *parts, "model.safetensors.index.json", weights="pytorch_model.bin")
-    index = {"weight_map": {"a": parts[0], "b": parts[1], "c": parts[0]}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    hub.add("some/model", folder)
+    index = json.dumps({"weight_map": {"a": parts[0], "b": parts[1], "c": parts[0]}})
+    hub.add("some/model", lay_out(tmp_path, *parts, weights="pytorch_model.bin", index=index))
     found = files_of(fetch_model("some/model", parts="weights"))
-    assert {*parts, "model.safetensors.index.json"} <= found
+    assert {*parts, INDEX} <= found
     assert "pytorch_model.bin" not in found
 
 
@@ -87,10 +92,8 @@ def test_what_footwork_published_is_fetched_whole(hub: Hub, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("part", ["../../../outside", "model-00001-of-00001.safetensors"])
 def test_an_index_names_files_of_its_repository_alone(part: str, hub: Hub, tmp_path: Path) -> None:
-    folder = lay_out(tmp_path, "model.safetensors.index.json", weights="tf_model.h5")
-    index = {"weight_map": {"a": part}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    hub.add("some/model", folder)
+    index = json.dumps({"weight_map": {"a": part}})
+    hub.add("some/model", lay_out(tmp_path, weights="tf_model.h5", index=index))
     with pytest.raises(ModelError, match="does not hold all of its weights"):
         fetch_model("some/model", parts="weights")
 
@@ -99,8 +102,7 @@ def test_an_index_names_files_of_its_repository_alone(part: str, hub: Hub, tmp_p
     "index", ['{"weight_map": {"a": "gone.safetensors"}}', '{"weight_map": [1', '{"weight_map": 3}']
 )
 def test_whole_weights_serve_beside_a_broken_index(index: str, hub: Hub, tmp_path: Path) -> None:
-    folder = lay_out(tmp_path, "model.safetensors.index.json", weights="pytorch_model.bin")
-    (folder / "model.safetensors.index.json").write_text(index)
+    folder = lay_out(tmp_path, weights="pytorch_model.bin", index=index)
     hub.add("some/model", folder)
     assert "pytorch_model.bin" in files_of(fetch_model("some/model", parts="weights"))
     forget()
@@ -118,10 +120,7 @@ def test_an_adapter_without_a_configuration_names_its_base(hub: Hub, tmp_path: P
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
     (tmp_path / "adapter_model.safetensors").write_bytes(WEIGHTS)
     hub.add("some/adapter", tmp_path)
-    with pytest.raises(
-        ModelError,
-        match=r"holds no config\.json.*adapter alone.* its base: some/base\. Name",
-    ):
+    with pytest.raises(ModelError, match=r"no config\.json.*adapter alone.* its base: some/base\."):
         fetch_model("some/adapter")
 
 
@@ -195,9 +194,7 @@ def test_what_came_of_a_download_is_kept_for_the_next_run(
     fetch_model("some/model")
     hub.fail("GET /some/model", after=1_000_000, times=1)
     hub.fail("GET /some/model", 503)
-    with pytest.raises(
-        HubUnreachable, match=r"broke off at 1\.0 MB of 3\.0 MB.*answers 503.*goes on"
-    ):
+    with pytest.raises(HubUnreachable, match=r"off at 1\.0 MB of 3\.0 MB.*answers 503.*goes on"):
         fetch_model("some/model", parts="weights")
     assert "downloading some/model: 3.0 MB\n" in capsys.readouterr().err
     hub.faults.clear()
@@ -362,9 +359,7 @@ def test_offline_the_cache_serves_or_says_what_it_lacks(
 ) -> None:
     hub.add("some/model", lay_out(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        HubUnreachable, match=r"HF_HUB_OFFLINE is set, .* holds no copy of some/mod"
-    ):
+    with pytest.raises(HubUnreachable, match=r"OFFLINE is set, .* holds no copy of some/mod"):
         fetch_model("some/model")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     small = fetch_model("some/model")

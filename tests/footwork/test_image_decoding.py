@@ -11,15 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from footwork.images.decoding import decode_image
-from tests.pictures import (
-    FORMATS,
-    HEIGHT,
-    WIDTH,
-    difference,
-    encoded,
-    quarters,
-    wide_profile,
-)
+from tests.pictures import FORMATS, HEIGHT, WIDTH, difference, encoded, quarters, wide_profile
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from PIL.ExifTags import GPS, IFD, Base
 
-from footwork.errors import ImageError
 from footwork.images.decoding import decode_image, read_image
 from footwork.images.facts import ImageFacts
 from tests.pictures import FORMATS, HEIGHT, WIDTH, encoded, quarters
@@ -96,8 +95,14 @@ def test_the_date_of_taking_goes_before_digitizing_and_that_before_the_last_chan
         assert found.date == expected.timestamp()
 
 
-@pytest.mark.parametrize("bad", ["0000:00:00 00:00:00", "    :  :     :  :  ", "", "yesterday"])
-def test_a_date_that_is_none_gives_way_to_the_next(bad: str) -> None:
+NO_DATES = [
+    *("0000:00:00 00:00:00", "2020:13:01 00:00:00", "2021:02:29 00:00:00", "0001:01:01 00:00:00"),
+    *("20200:01:01 00:00:00", "2020:01:011", "    :  :     :  :  ", "\0\0\0\0", "", "yesterday"),
+]
+
+
+@pytest.mark.parametrize("bad", NO_DATES)
+def test_a_date_that_no_calendar_has_gives_way_to_the_next(bad: str) -> None:
     assert facts_of(DateTimeOriginal=bad, DateTime=NEW_YEAR).date == NEW_YEAR_SECONDS
     assert facts_of(DateTimeOriginal=bad).date is None
 
@@ -117,21 +122,6 @@ def test_a_date_that_is_none_gives_way_to_the_next(bad: str) -> None:
 )
 def test_a_date_may_be_written_in_other_ways(text: str) -> None:
     assert facts_of(DateTimeOriginal=text).date == NEW_YEAR_SECONDS
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "2020:13:01 00:00:00",
-        "2021:02:29 00:00:00",
-        "0001:01:01 00:00:00",
-        "20200:01:01 00:00:00",
-        "2020:01:011",
-        "\0\0\0\0",
-    ],
-)
-def test_a_date_that_no_calendar_has_is_none(text: str) -> None:
-    assert facts_of(DateTimeOriginal=text).date is None
 
 
 @pytest.mark.parametrize(
@@ -247,10 +237,8 @@ def test_a_camera_is_make_and_model_the_make_once(make: str, model: str, camera:
 @pytest.mark.parametrize("tag", [Base.Make, Base.Model, Base.DateTime, IFD.Exif, Base.Orientation])
 @pytest.mark.parametrize("kind", range(14))
 def test_a_tag_of_another_type_than_it_ought_to_have_spoils_nothing(tag: int, kind: int) -> None:
-    content = encoded(
-        quarters(), "JPEG", exif=tagged(tag, kind, b"\xff\xfe2020:01:01 \x00\x80" * 9)
-    )
-    found = read_image(content).facts
+    spoilt = tagged(tag, kind, b"\xff\xfe2020:01:01 \x00\x80" * 9)
+    found = read_image(encoded(quarters(), "JPEG", exif=spoilt)).facts
     assert {found.width, found.height} == {WIDTH, HEIGHT}
     assert found.date is None
     assert found.camera is None or found.camera.isprintable()
@@ -264,10 +252,8 @@ def test_spoilt_exif_data_spoil_no_picture(format_name: str, at: int) -> None:
         content = encoded(quarters(), format_name, exif=spoilt)
         decoded = read_image(content)
         found = decoded.facts
-        assert (found.format, found.width, found.height) == (
-            format_name.lower(),
-            *decoded.image.size,
-        )
+        assert (found.width, found.height) == decoded.image.size
+        assert found.format == format_name.lower()
 
 
 def test_a_tiff_tells_the_same_of_itself_by_its_own_tags() -> None:
@@ -290,10 +276,3 @@ def test_whatever_pillow_raises_over_details_the_picture_is_read(
     assert read_image(content).facts == ImageFacts(format="png", width=WIDTH, height=HEIGHT)
     monkeypatch.setattr(Image.Image, "getexif", fail)
     assert read_image(content).facts == ImageFacts(format="png", width=WIDTH, height=HEIGHT)
-
-
-def test_what_is_no_picture_has_no_facts(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"absent\.jpg: it does not exist"):
-        read_image(tmp_path / "absent.jpg")
-    with pytest.raises(ImageError, match="5 bytes: it is no picture of a known kind"):
-        read_image(b"hello")

@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from footwork.errors import DataError
-from footwork.images.finding import (
-    IMAGE_ENDINGS,
-    UNREAD_ENDINGS,
-    FoundImages,
-    find_images,
-    listed_paths,
-)
+from footwork.images import finding
+from footwork.images.finding import IMAGE_ENDINGS, FoundImages, find_images, listed_paths
 
 
 def plant(root: Path, *names: str) -> None:
@@ -148,13 +143,8 @@ def test_what_a_list_names_and_is_not_there_is_left_to_who_decodes_it(tmp_path: 
     plant(tmp_path, "a.jpg", "b/c.jpg")
     listed = [str(tmp_path / name) for name in ("a.jpg", "no.jpg", "x[1].jpg", "b", "n" * 300)]
     found = find_images(listed, listed=set(listed))
-    assert [path.name for path in found.paths] == [
-        "a.jpg",
-        "no.jpg",
-        "x[1].jpg",
-        "c.jpg",
-        "n" * 300,
-    ]
+    names = [path.name for path in found.paths]
+    assert names == ["a.jpg", "no.jpg", "x[1].jpg", "c.jpg", "n" * 300]
     with pytest.raises(DataError, match=r"Cannot find .*no\.jpg"):
         find_images(listed, listed={listed[2]})
 
@@ -180,20 +170,16 @@ def test_a_folder_that_cannot_be_read_is_noted(
 
 
 def test_kinds_that_are_not_read_are_counted_in_one_line(tmp_path: Path) -> None:
-    names = ("a.jpg", "a.CR2", "b/b.cr2", "b/c.mov", "b/c.aae", "b/d.txt", ".e.mov", "f.pdf/g.jpg")
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    plant(tmp_path, "a.jpg", "a.CR2", "b/b.cr2", "b/c.mov", "b/c.aae", "b/d.txt", ".e.mov")
+    plant(tmp_path, "f.pdf/g.jpg")
     found = find_images([tmp_path])
     assert found.unread == {".cr2": 2, ".mov": 1}
     assert found.remarks == ("3 files of kinds that are not read: 2 .cr2, 1 .mov.",)
     with pytest.raises(DataError, match=r"kinds that are not read: 2 \.cr2, 1 \.mov"):
         find_images([tmp_path], lambda path, _: path.endswith(".jpg"))
-    assert (
-        find_images([tmp_path], lambda path, _: path.lower().endswith((".mov", ".cr2"))).remarks
-        == ()
-    )
-    assert not set(IMAGE_ENDINGS) & UNREAD_ENDINGS
+    rest = find_images([tmp_path], lambda path, _: path.lower().endswith((".mov", ".cr2")))
+    assert rest.remarks == ()
+    assert not set(IMAGE_ENDINGS) & finding.UNREAD_ENDINGS
 
 
 def test_a_source_without_an_image_is_noted_beside_others(tmp_path: Path) -> None:

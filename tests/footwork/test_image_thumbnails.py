@@ -111,11 +111,9 @@ def test_the_thumbnail_of_a_changed_file_is_not_taken_for_what_it_was(
     assert not (tmp_path / "kept").exists()
 
 
-@pytest.mark.parametrize("content", ["", "../../etc", "/"])
-def test_without_a_known_content_nothing_is_kept(
-    picture: Path, tmp_path: Path, content: str
-) -> None:
-    Thumbnails(60, tmp_path / "kept").of(picture, content)
+def test_without_a_known_content_nothing_is_kept(picture: Path, tmp_path: Path) -> None:
+    for content in ("", "../../etc", "/"):
+        Thumbnails(60, tmp_path / "kept").of(picture, content)
     assert not (tmp_path / "kept").exists()
 
 

@@ -65,12 +65,7 @@ LENGTHS = [3, 60, 7, 7, 1, 25, 40, 12, 3, 90, 2, 33]
 
 def test_answers_come_in_input_order_whatever_the_batches() -> None:
     model, texts = MeanOfEmbeddings(), sequences(LENGTHS)
-    alone = np.concatenate(
-        [
-            answers(model, TokenizedTexts({"input_ids": [row]}, {"input_ids": 0}, left=False))
-            for row in texts.inputs["input_ids"]
-        ]
-    )
+    alone = np.concatenate([answers(model, texts.take([row])) for row in range(len(texts))])
     for tokens in (1, 50, 300, 10**6):
         np.testing.assert_allclose(answers(model, texts, batch_tokens=tokens), alone, atol=1e-6)
 
@@ -81,18 +76,13 @@ def test_a_batch_that_does_not_fit_is_split_and_changes_nothing() -> None:
     tight = MeanOfEmbeddings(capacity=100)
     tight.load_state_dict(roomy.state_dict())
     texts = sequences(LENGTHS)
-    np.testing.assert_allclose(
-        answers(tight, texts, batch_tokens=1000),
-        answers(roomy, texts, batch_tokens=1000),
-        atol=1e-6,
-    )
+    split, whole = (answers(model, texts, batch_tokens=1000) for model in (tight, roomy))
+    np.testing.assert_allclose(split, whole, atol=1e-6)
 
 
 def test_a_smaller_batch_is_remembered_after_memory_ran_out() -> None:
-    model = SequenceModel(
-        MeanOfEmbeddings(capacity=100), InferenceConfig(precision="float32", batch_tokens=1000)
-    )
-    texts = sequences([10] * 40)
+    config = InferenceConfig(precision="float32", batch_tokens=1000)
+    model, texts = SequenceModel(MeanOfEmbeddings(capacity=100), config), sequences([10] * 40)
     model.logits(texts, never_close)
     tried = []
     model._model._exact.register_forward_pre_hook(
@@ -131,11 +121,8 @@ def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
 
 def auto(model: nn.Module, texts: TokenizedTexts) -> SequenceModel:
     """The model as on a CPU that has bf16, its error measured on some texts."""
-    quick, rule = (
-        answers(model, texts, precision="bf16"),
-        DecisionRule(task=SINGLE_LABEL, labels=tuple("abc")),
-    )
-    error = measured_error(rule, quick, answers(model, texts))
+    rule = DecisionRule(task=SINGLE_LABEL, labels=tuple("abc"))
+    error = measured_error(rule, answers(model, texts, precision="bf16"), answers(model, texts))
     with patch("footwork.accelerator.has_bf16", return_value=True):
         return SequenceModel(model, InferenceConfig(precision="auto"), error)
 

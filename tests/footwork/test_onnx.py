@@ -44,12 +44,8 @@ print(json.dumps({"rows": rows, "heavy": heavy}))
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DualEncoder]:
     root = tmp_path_factory.mktemp("encoders")
-    return {
-        name: DualEncoder.load(
-            "tiny" if name == "tiny" else str(build_dual_encoder(root / name, name))
-        )
-        for name in EXPORTED
-    }
+    built = {name: str(build_dual_encoder(root / name, name)) for name in EXPORTED[:-1]}
+    return {name: DualEncoder.load(built.get(name, name)) for name in EXPORTED}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +61,7 @@ def folders(
 
 @pytest.fixture
 def copied(folders: dict[str, Path], tmp_path: Path) -> Path:
-    for path in folders["clip"].iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    return tmp_path
+    return Path(shutil.copytree(folders["clip"], tmp_path / "tower"))
 
 
 def test_the_tower_needs_no_torch(models: dict[str, DualEncoder], folders: dict[str, Path]) -> None:
@@ -216,13 +210,9 @@ def test_a_damaged_folder_says_to_index_again(copied: Path, name: str, damage: s
 def test_another_format_and_weights_that_are_no_numbers_are_refused(copied: Path) -> None:
     weights = copied / "text.onnx.data"
     weights.write_bytes(b"\xff" * weights.stat().st_size)
-    with pytest.raises(
-        ModelError, match=r"gives no embeddings of \d+ numbers: it is damaged\. footwork"
-    ):
+    with pytest.raises(ModelError, match=r"no embeddings of \d+ numbers: it is damaged\. foot"):
         OnnxTextTower.load(copied).encode_texts(["a cat"])
     settings = json.loads((copied / "text.json").read_text())
     (copied / "text.json").write_text(json.dumps({**settings, "format": 99}))
-    with pytest.raises(
-        ModelError, match=r"format 99, known is 1\)\. footwork search doctor --repair"
-    ):
+    with pytest.raises(ModelError, match=r"format 99, known is 1\)\. footwork search doctor --r"):
         OnnxTextTower.load(copied)

@@ -23,11 +23,7 @@ from footwork.files.outputs import require_makeable, require_writable
     ],
 )
 def test_a_query_is_refused_before_an_index_is_opened(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    code: int,
-    message: str,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "file").touch()
     outputs = [word.format(tmp=tmp_path) for word in words]
@@ -50,6 +46,7 @@ def test_a_file_of_the_user_is_not_replaced(
         ([*query, "--html", str(page)], "page.html is not replaced"),
         ([*query, "-o", str(pipe)], "pipe.csv: it is no file but a pipe or a device"),
         (["search", "duplicates", "--html", str(page)], "page.html is not replaced"),
+        (["search", "duplicates", "--html", "no/page.html"], "no/page.html: no such folder"),
     ):
         assert main(words) != 0
         assert message in capsys.readouterr().err
@@ -68,14 +65,6 @@ def test_what_is_read_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"is what is read, or lies in it: .* Name another"):
             require_writable(path, lambda _: True, [table, folder])
     require_writable(tmp_path / "new.csv", lambda _: False, [table, folder, "owner/name", "-"])
-
-
-def test_a_page_of_duplicates_is_refused_before_they_are_looked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = str(tmp_path / "no" / "page.html")
-    assert main(["search", "duplicates", "--index", str(tmp_path / "none"), "--html", page]) == 1
-    assert "no/page.html: no such folder" in capsys.readouterr().err
 
 
 def test_what_can_be_written_or_made_is_let_through(

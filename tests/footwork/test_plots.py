@@ -53,10 +53,13 @@ def test_labels_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert png_size(tmp_path / "confusion.png")
 
 
-def test_the_same_figures_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_figures_give_the_same_bytes_and_nothing_else_is_left(tmp_path: Path) -> None:
     for name in ("one.png", "two.png"):
         plot_curves(HISTORY, tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]
+    pyplot = sys.modules.get("matplotlib.pyplot")  # another test may have brought it in
+    assert pyplot is None or not pyplot.get_fignums()
 
 
 @pytest.mark.parametrize("rows", [1, 200])
@@ -66,17 +69,6 @@ def test_reliability_is_drawn_with_and_without_a_second_curve(rows: int, tmp_pat
     path = tmp_path / "reliability.png"
     plot_reliability(calibration.bins_before, calibration.bins_after, path)
     assert png_size(path)
-
-
-def test_nothing_but_the_picture_is_left(tmp_path: Path) -> None:
-    plot_curves(HISTORY, tmp_path / "curves.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
-
-
-def test_pyplot_is_left_alone(tmp_path: Path) -> None:
-    plot_curves(HISTORY, tmp_path / "curves.png")
-    pyplot = sys.modules.get("matplotlib.pyplot")  # another test may have brought it in
-    assert pyplot is None or not pyplot.get_fignums()
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(

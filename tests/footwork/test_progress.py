@@ -119,9 +119,8 @@ def test_bytes_that_were_there_before_tell_nothing_of_the_rate(
         progress.show(done, 1_000_000_000, found=found)
         clock.now += 10
     progress.show(840_000_000, 1_000_000_000, found=800_000_000)
-    assert capsys.readouterr().err.splitlines() == [
-        "some/model: 840MB of 1.00GB, 2.00MB/s, 01:20 left"
-    ]
+    said = capsys.readouterr().err
+    assert said == "some/model: 840MB of 1.00GB, 2.00MB/s, 01:20 left\n"
 
 
 def test_each_stage_of_a_work_has_its_own_rate(
@@ -132,10 +131,8 @@ def test_each_stage_of_a_work_has_its_own_rate(
         for done in (0, total):
             progress.show(done, total)
             clock.now += 10
-    assert [line.split(", ")[1] for line in capsys.readouterr().err.splitlines()] == [
-        "100.00 images/s",
-        "1.00 images/s",
-    ]
+    rates = [line.split(", ")[1] for line in capsys.readouterr().err.splitlines()]
+    assert rates == ["100.00 images/s", "1.00 images/s"]
 
 
 def test_of_the_remarks_in_passing_a_console_shows_one_now_and_then(

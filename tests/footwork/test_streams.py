@@ -21,25 +21,25 @@ HEEDS_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_h
 COMMANDS = [f"{FOOTWORK} --help", f"{sys.executable} -m search query --help"]
 
 
+def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    given = os.environ | environment
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=given)
+
+
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
+    return run(["bash", "-o", "pipefail", "-c", line], **environment)
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, "-c", code])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_closed_output_is_told_and_a_reader_that_goes_ends_a_command_quietly(
-    command: str,
-) -> None:
+def test_a_closed_output_is_told_and_one_that_closes_ends_quietly(command: str) -> None:
     done = shell(f"{command} >&-")
     assert done.returncode == 1
-    assert done.stderr == (
-        "footwork: error: the standard output is closed. Name a file for it: > FILE.\n"
-    )
+    said = "footwork: error: the standard output is closed. Name a file for it: > FILE.\n"
+    assert done.stderr == said
     done = shell(f"{command} | true")
     assert (done.returncode, done.stderr) == (141, "")
 
@@ -106,7 +106,7 @@ def test_a_signal_while_modules_are_loaded_ends_without_a_traceback(
         "sys.meta_path.insert(0, Finder())\n"
         "from footwork.cli import run; run(['search', 'status'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = python(code)
     assert (done.returncode, done.stderr) == (128 + number, "footwork: interrupted.\n")
 
 
@@ -127,7 +127,7 @@ def test_a_signal_during_the_work_lets_it_be_put_in_order(
         f"{HEEDS_SIGINT}import sys; sys.path.insert(0, {str(boxing.parent)!r})\n"
         "import footwork.cli as c; c.APPLICATIONS = ('boxing',); c.run(['boxing', 'wait'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = python(code)
     assert (done.returncode, done.stdout) == (128 + number, "put in order\n")
     assert done.stderr == f"footwork: {said}\n"
 

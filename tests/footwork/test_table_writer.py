@@ -61,46 +61,14 @@ def test_a_file_that_cannot_be_written_goes_by_the_name_it_was_given(
 
 def test_lists_stand_in_csv_as_json(tmp_path: Path) -> None:
     write_rows([{"id": 1, "probabilities": {"é": 0.5}, "label": None}], tmp_path / "o.csv")
-    text = (tmp_path / "o.csv").read_text(encoding="utf-8")
-    assert next(csv.DictReader(io.StringIO(text))) == {
-        "id": "1",
-        "probabilities": '{"é": 0.5}',
-        "label": "",
-    }
+    row = next(csv.DictReader(io.StringIO((tmp_path / "o.csv").read_text(encoding="utf-8"))))
+    assert row == {"id": "1", "probabilities": '{"é": 0.5}', "label": ""}
 
 
 AWKWARD = (
-    *(
-        "a\rb",
-        "\ra",
-        "a\r",
-        "\r",
-        "a\nb",
-        "a\r\nb",
-        "a,b",
-        "a;b",
-        "a\tb",
-        'say "hi"',
-        '"',
-        "'",
-        "''",
-    ),
-    *(
-        " a",
-        "a ",
-        " ",
-        "",
-        "\ta",
-        "a\x85b",
-        "a\u2028b",
-        "a\x0bb\x0cc",
-        "\\",
-        "a\\,b",
-        "\\n",
-        "# a",
-        "NA",
-    ),
-    *("007", "1e5", "=a", "é", "\ufeffa"),
+    *("a\rb", "\ra", "a\r", "\r", "a\nb", "a\r\nb", "a,b", "a;b", "a\tb", 'say "hi"', '"', "'"),
+    *("''", " a", "a ", " ", "", "\ta", "a\x85b", "a\u2028b", "a\x0bb\x0cc", "\\", "a\\,b", "\\n"),
+    *("# a", "NA", "007", "1e5", "=a", "é", "\ufeffa"),
 )
 
 

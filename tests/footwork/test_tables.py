@@ -16,27 +16,11 @@ from footwork.errors import ConfigError, DataError
 from footwork.tables.layout import DETECT, Expected, TableFormat
 from footwork.tables.reader import SkippedRow, Table, iterate_rows, read_table
 from footwork.tables.writer import write_rows
+from tests.tables import PLAIN, write
 
-PLAIN = "".join(f"text number {i},{'pos' if i % 2 else 'neg'}\n" for i in range(10))
 STRANGE_CELLS = [
-    "NA",
-    "None",
-    "null",
-    "nan",
-    "007",
-    "",
-    "1e5",
-    " padded ",
-    "a,b",
-    'say "hi"',
-    "é€字",
+    *("NA", "None", "null", "nan", "007", "", "1e5", " padded ", "a,b", 'say "hi"', "é€字")
 ]
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 def cells(table: Table) -> list[tuple[Any, ...]]:
@@ -46,14 +30,10 @@ def cells(table: Table) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])
 def test_what_is_written_is_read_back_cell_by_cell(tmp_path: Path, ending: str) -> None:
     generator = random.Random(1)
-    rows = [
-        {
-            "text": generator.choice(STRANGE_CELLS),
-            "label": generator.choice(STRANGE_CELLS[:5]),
-            "n": str(i),
-        }
-        for i in range(200)
-    ]
+    texts = generator.choices(STRANGE_CELLS, k=200)
+    labels = generator.choices(STRANGE_CELLS[:5], k=200)
+    columns = {"text": texts, "label": labels, "n": list(map(str, range(200)))}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     write_rows(rows, tmp_path / f"table{ending}")
     table = read_table(tmp_path / f"table{ending}")
     assert cells(table) == [tuple(row.values()) for row in rows]
@@ -99,9 +79,8 @@ def test_delimiter_encoding_and_line_ends_do_not_matter(
 def test_streaming_gives_the_rows_of_the_whole_table(tmp_path: Path, name: str) -> None:
     rows = [{"text": f'a "{i}", b', "label": str(i % 3)} for i in range(50)]
     if name == "quoted.tsv":
-        write(
-            tmp_path, name, "text\tlabel\n" + "".join(f'"stray {i}\t{i % 2}\n' for i in range(50))
-        )
+        stray = "".join(f'"stray {i}\t{i % 2}\n' for i in range(50))
+        write(tmp_path, name, f"text\tlabel\n{stray}")
     elif name == "plain.csv":
         write(tmp_path, name, PLAIN)
     else:
@@ -168,17 +147,15 @@ def test_a_first_row_like_the_others_is_no_header(tmp_path: Path, first: str, ro
 
 
 GERMAN = "Wie  war-es;Klasse;2019\nso, gut;a;1\nso, so;b;2\n"
+NAMELESS = "v1,v2,,\n" + "".join(f"{'sh'[i % 2]},a text of number {i},,\n" for i in range(9))
+ESCAPED = "text,label\n" + '"He said \\"hi\\", ok",x\n' * 8
+TAGGED = "__label__a so, it is\n__label__a __label__b two\n"
+FIRST_SPACE = TableFormat(delimiter="first-space")
 READ_GERMAN = {"Wie  war-es": ["so, gut", "so, so"], "Klasse": ["a", "b"], "2019": ["1", "2"]}
 STRAY = "Quality\t#1 String\t#2 String" + '\n1\t"whom he called\tsaid "so" and went' * 5
 LABELLED = "".join(f"{i % 2} it is {i}, or not\n" for i in range(12)) + "1\n0 \n"
 MEANT: list[tuple[str, str, TableFormat | Expected, dict[str, list[Any]], str]] = [
-    (
-        "t.csv",
-        "v1,v2,,\n" + "".join(f"{'sh'[i % 2]},a text of number {i},,\n" for i in range(9)),
-        DETECT,
-        {"v1": [*"shshshshs"], "column_4": [""] * 9},
-        "",
-    ),
+    ("t.csv", NAMELESS, DETECT, {"v1": [*"shshshshs"], "column_4": [""] * 9}, ""),
     (
         "t.csv",
         "text,label,text\na,b,c\n",
@@ -196,28 +173,10 @@ MEANT: list[tuple[str, str, TableFormat | Expected, dict[str, list[Any]], str]] 
     ("t.csv", "so it is,2\n" * 3, Expected(names=("2",)), {"column_2": ["2"] * 3}, "No header"),
     ("t.txt", "text^label\na^b\n", TableFormat(delimiter="^"), {"label": ["b"]}, ""),
     ("pairs.tsv", STRAY, DETECT, {"#1 String": ['"whom he called'] * 5}, "Quote characters are"),
-    (
-        "t.csv",
-        "text,label\n" + '"He said \\"hi\\", ok",x\n' * 8,
-        DETECT,
-        {"text": ['He said "hi", ok'] * 8},
-        "",
-    ),
+    ("t.csv", ESCAPED, DETECT, {"text": ['He said "hi", ok'] * 8}, ""),
     ("reviews.all", LABELLED, DETECT, {"label": [*"01010101010110"]}, "Lines of `label text`"),
-    (
-        "r.txt",
-        "x a b\ny c\n",
-        TableFormat(delimiter="first-space"),
-        {"label": ["x", "y"], "text": ["a b", "c"]},
-        "",
-    ),
-    (
-        "ft.txt",
-        "__label__a so, it is\n__label__a __label__b two\n",
-        DETECT,
-        {"label": ["a", ["a", "b"]], "text": ["so, it is", "two"]},
-        "fastText",
-    ),
+    ("r.txt", "x a b\ny c\n", FIRST_SPACE, {"label": ["x", "y"], "text": ["a b", "c"]}, ""),
+    ("ft.txt", TAGGED, DETECT, {"label": ["a", ["a", "b"]], "text": ["so, it is", "two"]}, "fastT"),
 ]
 
 
@@ -267,24 +226,18 @@ def test_a_header_that_comes_again_is_no_row(tmp_path: Path) -> None:
     assert len(read_table(path, TableFormat(skip_bad_rows=True)).rows) == 20
 
 
+GOOD = '{"text": "a", "label": 1}\n'
+DEEP = f'{{"text": {"[" * 99_999}{"]" * 99_999}}}\n'
 BAD_ROWS = {
     # A stray comma before a label that is missing.
     "stray.csv": ("text,label\na,b\nso, so,\nc,d\n", 3, "it has 3 cells, expected 2"),
-    "ragged.csv": ("text,label\n" + PLAIN + "a,b,c\n", 12, "it has 3 cells, expected 2"),
-    "nul.csv": ("text,label\n" + PLAIN + "a\0b,pos\n", 12, "NUL character"),
-    "json.jsonl": ('{"text": "a", "label": 1}\n\n{"text": \n', 3, "not valid JSON"),
-    "array.jsonl": ('{"text": "a", "label": 1}\n["text"]\n', 2, "must be a JSON object"),
-    "twice.jsonl": (
-        '{"text": "a", "label": 1}\n{"text": "a", "text": "b"}\n',
-        2,
-        "has a key twice",
-    ),
-    "deep.jsonl": (
-        f'{{"text": "a"}}\n{{"text": {"[" * 99_999}{"]" * 99_999}}}\n',
-        2,
-        "nested too|recursion",
-    ),
-    "half.jsonl": ('{"text": "a", "label": 1}\n{"text": "\\ud800"}\n', 2, "surrogate"),
+    "ragged.csv": (f"text,label\n{PLAIN}a,b,c\n", 12, "it has 3 cells, expected 2"),
+    "nul.csv": (f"text,label\n{PLAIN}a\0b,pos\n", 12, "NUL character"),
+    "json.jsonl": (GOOD + '\n{"text": \n', 3, "not valid JSON"),
+    "array.jsonl": (GOOD + '["text"]\n', 2, "must be a JSON object"),
+    "twice.jsonl": (GOOD + '{"text": "a", "text": "b"}\n', 2, "has a key twice"),
+    "deep.jsonl": (GOOD + DEEP, 2, "nested too|recursion"),
+    "half.jsonl": (GOOD + '{"text": "\\ud800"}\n', 2, "surrogate"),
 }
 
 

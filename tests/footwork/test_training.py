@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from footwork import accelerator
 from footwork.errors import ConfigError, Interrupted, TrainingError
 from footwork.methods.adaptation import Adaptation
 from footwork.options import LoopConfig
@@ -43,9 +44,18 @@ def times(factor: float) -> Callable[[Any], Any]:
     return spoil
 
 
-def interrupt(output: Any) -> Any:
-    os.kill(os.getpid(), signal.SIGTERM)
-    return output
+def send(number: int) -> Callable[[Any], Any]:
+    """A signal comes in the forward pass."""
+
+    def act(output: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return output
+
+    return act
+
+
+def run_out_of_memory(_: Any) -> Any:
+    raise torch.OutOfMemoryError("injected")
 
 
 def assert_equal_weights(model: Any, other: Any, tolerance: float = 0.0) -> None:
@@ -100,12 +110,9 @@ def test_training_learns_the_toy_task_and_keeps_the_best_weights(tmp_path: Path)
 def test_out_of_memory_splits_the_step_and_changes_nothing_else(
     tmp_path: Path, undisturbed: Trained
 ) -> None:
-    def fail(_: Any) -> Any:
-        raise torch.OutOfMemoryError("injected")
-
     model, expected = undisturbed
     notes: list[str] = []
-    split, found = train_toy(tmp_path / "b", hook=at_forward(4, fail), notes=notes)
+    split, found = train_toy(tmp_path / "b", hook=at_forward(4, run_out_of_memory), notes=notes)
     assert any("Out of memory at step 4: from here on 4 rows at a time" in note for note in notes)
     assert logged(found, "loss") == pytest.approx(logged(expected, "loss"), rel=1e-5)
     assert logged(found, "learning_rate") == logged(expected, "learning_rate")
@@ -116,11 +123,8 @@ def test_out_of_memory_in_the_backward_pass_leaves_no_half_gradient(
     tmp_path: Path, undisturbed: Trained
 ) -> None:
     def poison(output: Any) -> Any:
-        def fail(_: torch.Tensor) -> None:
-            raise torch.OutOfMemoryError("injected in backward")
-
         # The classifier's gradient is already there when the hook of the states below it fires.
-        output.logits.grad_fn.next_functions[0][0].register_prehook(lambda grads: fail(grads[0]))
+        output.logits.grad_fn.next_functions[0][0].register_prehook(run_out_of_memory)
         return output
 
     split, _ = train_toy(tmp_path / "b", hook=at_forward(4, poison))
@@ -129,10 +133,7 @@ def test_out_of_memory_in_the_backward_pass_leaves_no_half_gradient(
 
 def test_one_row_that_does_not_fit_says_what_to_do(tmp_path: Path) -> None:
     def hook(model: torch.nn.Module) -> None:
-        def fail(*_: Any, **__: Any) -> Any:
-            raise torch.OutOfMemoryError("injected")
-
-        model.forward = fail  # type: ignore[method-assign]
+        model.register_forward_hook(lambda *_: run_out_of_memory(None))
 
     with pytest.raises(TrainingError, match=r"step 1 with a single row.*--max-length"):
         train_toy(tmp_path, hook=hook)
@@ -172,14 +173,10 @@ def test_a_signal_saves_and_the_resumed_run_is_the_undisturbed_one(
     undisturbed: Trained,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def send(output: Any) -> Any:
-        os.kill(os.getpid(), number)
-        return output
-
     model, expected = undisturbed
     run = tmp_path / "b"
     with pytest.raises(Interrupted, match=r"--resume") as caught:
-        train_toy(run, hook=at_forward(forward, send))
+        train_toy(run, hook=at_forward(forward, send(number)))
     assert caught.value.exit_code == 128 + number
     resumed, found = train_toy(run, resume=newest_checkpoint(run))
     assert "do not match" not in caplog.text  # as Trainer says of settings that differ
@@ -208,8 +205,8 @@ def test_threads_are_measured_and_the_steps_that_were_timed_leave_no_trace(
         return {2: 0.5, 1: 0.25}
 
     notes: list[str] = []
-    monkeypatch.setattr(loop, "threads_are_given", lambda: False)
-    monkeypatch.setattr(loop, "quickest_threads", measure)
+    monkeypatch.setattr(accelerator, "threads_are_given", lambda: False)
+    monkeypatch.setattr(accelerator, "quickest_threads", measure)
     model, outcome = train_toy(tmp_path, notes=notes)
     said = "1 thread in place of 2: a step takes 0.25 s, with 2 0.5 s. OMP_NUM_THREADS decides"
     assert any(said in note for note in notes)
@@ -221,7 +218,7 @@ def test_a_resumed_run_has_the_threads_that_it_began_with_unless_the_user_has_ch
     tmp_path: Path, undisturbed: Trained, monkeypatch: pytest.MonkeyPatch, request: Any
 ) -> None:
     with pytest.raises(Interrupted):
-        train_toy(tmp_path, hook=at_forward(3, interrupt))
+        train_toy(tmp_path, hook=at_forward(3, send(signal.SIGTERM)))
     shutil.copytree(tmp_path, tmp_path / "again")
     request.getfixturevalue("two_threads")
     notes: list[str] = []
@@ -231,7 +228,7 @@ def test_a_resumed_run_has_the_threads_that_it_began_with_unless_the_user_has_ch
     assert outcome.threads == 2
     assert any("began with 1 thread and goes on with 2" in note for note in notes)
     assert_equal_weights(chosen, undisturbed[0], tolerance=1e-3)
-    monkeypatch.setattr(loop, "threads_are_given", lambda: False)
+    monkeypatch.setattr(accelerator, "threads_are_given", lambda: False)
     resumed, outcome = train_toy(tmp_path, resume=newest_checkpoint(tmp_path))
     assert outcome.threads == 1
     assert_equal_weights(resumed, undisturbed[0])
@@ -322,17 +319,14 @@ def test_a_training_stops_early_unless_that_is_turned_off(tmp_path: Path) -> Non
 def test_a_long_training_is_judged_at_even_distances_and_resumed_within(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def send(output: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
-        return output
-
     monkeypatch.setattr(loop, "EVALUATIONS", 2)
     model, expected = train_toy(tmp_path / "a", num_epochs=5)
     judged = [entry["step"] for entry in expected.history if "eval_loss" in entry]
     assert judged == [18, 30]
     run = tmp_path / "b"
+    at_the_end_of_an_epoch = at_forward(12, send(signal.SIGINT))
     with pytest.raises(Interrupted):
-        train_toy(run, num_epochs=5, hook=at_forward(12, send))  # at the end of an epoch
+        train_toy(run, num_epochs=5, hook=at_the_end_of_an_epoch)
     assert newest_checkpoint(run) == run / "checkpoint-12"
     resumed, found = train_toy(run, num_epochs=5, resume=newest_checkpoint(run))
     assert_equal_weights(resumed, model)
