@@ -22,7 +22,8 @@ from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.evaluation.splits import hold_out
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.task import CardWords, EncodedRows, InputData, Inputs, Learner, Task
+from footwork.finetuning.data import Inputs, LabelledData
+from footwork.finetuning.task import CardWords, EncodedRows, Learner, Task
 from footwork.methods.rates import Recipe
 from footwork.models.heads import HeadOrigin, set_labels
 from footwork.tables.reader import read_table
@@ -87,14 +88,14 @@ class NumberTask(Task):
     def open(self, config: FinetuningConfig) -> Divisor:
         return Divisor()
 
-    def read(self, source: Path, config: FinetuningConfig) -> InputData:
+    def read(self, source: Path, config: FinetuningConfig) -> LabelledData:
         columns = dict(read_table(source).columns)
         names = sorted(set(columns["label"]))
         targets = np.array([names.index(label) for label in columns.pop("label")])
         rows = tuple(tuple(map(float, row)) for row in zip(*columns.values(), strict=True))
         held = hold_out(np.arange(len(rows)), targets, 0.25, config.seed)
         every = Inputs(rows, targets)
-        return InputData(
+        return LabelledData(
             task="single_label_classification",
             labels=tuple(names),
             splits={"train": every.take(~held), "validation": every.take(held)},

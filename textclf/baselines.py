@@ -15,7 +15,7 @@ from footwork.evaluation.result import Evaluation, evaluate_logits
 from textclf.linear import fit_linear
 
 if TYPE_CHECKING:
-    from textclf.data import Examples, LabelledData
+    from textclf.data import Examples, TextData
 
 _TEXT_CHARACTERS = 2_000
 """What is read of one text."""
@@ -25,13 +25,13 @@ _TRAIN_CELLS = 3_000_000
 """Training rows times classes: about a minute."""
 
 
-def judge_majority(data: LabelledData, split: Examples) -> Evaluation:
+def judge_majority(data: TextData, split: Examples) -> Evaluation:
     """Judge the commonest class, the commonest set of labels or the mean of the training rows."""
     logits = majority_logits(data.task, len(data.labels), data.train.targets, len(split))
     return _judged(data, split, logits)
 
 
-def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
+def fit_baselines(data: TextData, split: Examples) -> dict[str, Evaluation]:
     """Fit both baselines on the training split and judge them on another.
 
     For the linear model only the beginning of a long text is read, and a training split that would
@@ -57,7 +57,7 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
     return {"majority": judge_majority(data, split), "linear": linear}
 
 
-def fit_and_answer(data: LabelledData, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
+def fit_and_answer(data: TextData, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
     """Fit the linear baseline on some training rows, and give its logits, (R, C), for others."""
 
     def some(rows: Sequence[int]) -> Examples:
@@ -70,7 +70,7 @@ def fit_and_answer(data: LabelledData, known: Sequence[int], asked: Sequence[int
     return model.logits(judged.texts, judged.pairs)[order].astype(np.float32)
 
 
-def _judged(data: LabelledData, split: Examples, logits: RealArray) -> Evaluation:
+def _judged(data: TextData, split: Examples, logits: RealArray) -> Evaluation:
     """As they answer: a temperature that were fitted on these rows would flatter them."""
     given = GivenCalibration()
     return evaluate_logits(data.task, data.labels, split.targets, logits, given=given)

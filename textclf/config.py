@@ -88,7 +88,7 @@ class DataOptions(LabelOptions):
     seed: Annotated[int, RATE] = 0
     """Of the split, the head, the order and the dropout masks."""
     keep_going: Annotated[bool, Parameter(parse=False)] = False
-    """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
+    """Gather bad rows in `TextData.blocking` instead of raising; for the audit."""
 
     def __post_init__(self) -> None:
         """Check every value.

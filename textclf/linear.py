@@ -280,29 +280,15 @@ def _fit(
         bias[:] = np.log(np.exp(constant).sum()) - np.log(len(targets) + num_classes)
         weights[model.classes_], bias[model.classes_] = own, constant
     elif task == MULTI_LABEL:
-        for label, model in enumerate(_label_models(rows, targets)):
-            if isinstance(model, float):
-                bias[label] = model
-            else:
-                weights[label], bias[label] = model.coef_[0], model.intercept_[0]
+        for label, column in enumerate((targets > 0.5).T):
+            if column.all() or not column.any():
+                bias[label] = constant_logit(column)
+                continue
+            # Two balanced classes, so that 0 is a fair threshold.
+            model = LogisticRegression(C=REGULARISATION, max_iter=200, class_weight="balanced")
+            model.fit(rows, column)
+            weights[label], bias[label] = model.coef_[0], model.intercept_[0]
     else:
         model = Ridge(alpha=RIDGE).fit(rows, targets.astype(np.float64))
         weights[0], bias[0] = model.coef_, model.intercept_
     return weights, bias
-
-
-def _label_models(rows: Any, targets: NDArray[Any]) -> list[Any]:
-    """One logistic regression a label, its two classes balanced so that 0 is a fair threshold.
-
-    For a label that all rows have, or none, its constant logit stands in the place of a model.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    models: list[Any] = []
-    for column in (targets > 0.5).T:
-        if column.all() or not column.any():
-            models.append(constant_logit(column))
-            continue
-        model = LogisticRegression(C=REGULARISATION, max_iter=200, class_weight="balanced")
-        models.append(model.fit(rows, column))
-    return models

@@ -15,16 +15,12 @@ from typing import Any
 
 from footwork.errors import ConfigError, DataError, error_text
 from footwork.files.faults import shortened
+from footwork.finetuning.data import SPLIT_NAMES
 from footwork.tables.held import data_name, held_rows, is_held
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
 from footwork.tables.source import TextSource, line_fault
 
-SPLIT_NAMES = {
-    "train": ("train", "training", "trainval"),
-    "validation": ("validation", "valid", "val", "dev", "eval"),
-    "test": ("test", "testing"),
-}
 _PART = re.compile(r"-\d+-of-(\d+)")
 _PACKED = (".xlsx", ".xls", ".ods", ".gz", ".bz2", ".xz", ".zst", ".zip")
 """Endings of tables that are refused when they are read, with what to do."""

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_text
+from footwork.finetuning.data import SPLIT_NAMES
 from footwork.images.finding import (
     FolderReader,
     find_images,
@@ -39,7 +41,6 @@ path image file image_path img_path file_path filepath image_file file_name file
 paths images files photo photos
 """
 _LABEL_COLUMNS = "label class labels class_name category classes categories target tag y"
-_SPLITS = "train training val valid validation dev test testing"
 _CODE = re.compile(r"n?\d+")
 _LISTED = 5
 _HOW = (
@@ -95,7 +96,7 @@ def read_labelled_images(source: Any) -> LabelledImages:
     if source.is_dir():
         _, entries = next(FolderReader().walk(source), (source, []))
         below = [entry.name for entry in entries if is_folder(entry)]
-        if below and {name.lower() for name in below} <= set(_SPLITS.split()):
+        if below and {name.lower() for name in below} <= {*chain(*SPLIT_NAMES.values())}:
             raise DataError(
                 f"The sub-folders of {source} are splits, not classes ({', '.join(below)}). Name "
                 "one."

@@ -23,24 +23,16 @@ from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
 from footwork.files.paths import path_text
 from footwork.files.plain_files import content_of
-from footwork.finetuning.advise import Advice
-from footwork.finetuning.advise import advise as advise_task
+from footwork.finetuning import advise as advising
+from footwork.finetuning import compare as comparing
+from footwork.finetuning import train as training
 from footwork.finetuning.card import PLACE
-from footwork.finetuning.compare import compare as compare_methods
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData
 from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
-from footwork.finetuning.task import (
-    SPLITS,
-    CardWords,
-    InputData,
-    Inputs,
-    Learner,
-    Notify,
-    Task,
-)
+from footwork.finetuning.task import CardWords, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
-from footwork.finetuning.train import train as train_task
 from footwork.images.finding import find_images, is_folder, is_visible
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import PROBE
@@ -73,12 +65,6 @@ from zeroshot.pixels import DecodedImages, require_usable
 __all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune"]
 
 FinetunedRun = TrainedRun
-_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-"""Split → what a sub-folder of it may be called."""
 
 
 def finetune(
@@ -89,35 +75,20 @@ def finetune(
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> TrainedRun:
-    """Fine-tune an image tower and publish it as a folder.
+    """Fine-tune an image tower and publish it as a folder: `footwork.finetuning.train.train`.
 
-    Args:
-        examples: A folder with one sub-folder a class, or with such folders named `train`,
-            `validation` and `test`; or a table of paths and labels, several an image maybe.
-        out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
-        config: Every setting.
-        existing: What to do where `out` or an unfinished run of it exists.
-        notify: Takes progress and warnings, one text each.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.train.train`.
+    `examples` are a folder with one sub-folder a class, or with such folders named `train`,
+    `validation` and `test`; or a table of paths and labels, several an image maybe.
     """
     config = config or FinetuneConfig()
-    return train_task(ImageTask(), examples, out, config, existing=existing, notify=notify)
+    return training.train(ImageTask(), examples, out, config, existing=existing, notify=notify)
 
 
 def advise(
-    examples: Path | str,
-    config: FinetuneConfig | None = None,
-    *,
-    notify: Notify = lambda _: None,
-) -> Advice:
-    """Find the method for labelled images, by measuring; takes what `finetune` does.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.advise.advise`.
-    """
-    return advise_task(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
+    examples: Path | str, config: FinetuneConfig | None = None, *, notify: Notify = lambda _: None
+) -> advising.Advice:
+    """Find the method for what `finetune` takes: `footwork.finetuning.advise.advise`."""
+    return advising.advise(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
 
 
 def compare(
@@ -129,21 +100,9 @@ def compare(
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> Comparison:
-    """Compare methods on one split, and publish a page that says which one to take.
-
-    Args:
-        examples: As for `finetune`.
-        out: The folder to publish; `out.training` beside it holds what is done meanwhile.
-        config: Every setting that the runs share.
-        options: Methods, seeds and rates.
-        existing: What to do where `out` or an unfinished comparison of it exists.
-        notify: Takes progress and warnings, one text each.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.compare.compare`.
-    """
+    """Compare methods on one split of what `finetune` takes, as `footwork.finetuning.compare`."""
     wanted = ComparisonPlan(config or FinetuneConfig(), options or CompareOptions())
-    return compare_methods(
+    return comparing.compare(
         lambda _: ImageTask(), examples, out, wanted, existing=existing, notify=notify
     )
 
@@ -196,7 +155,7 @@ class ImagePart:
     task: str = SINGLE_LABEL
 
 
-def read_images(source: Path, config: FinetuneConfig) -> InputData:
+def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
     """Find the images of every split; none is decoded.
 
     Raises:
@@ -246,10 +205,10 @@ def read_images(source: Path, config: FinetuneConfig) -> InputData:
         for path, target in zip(split.inputs, split.targets.tolist(), strict=True):
             label = target if train.task == MULTI_LABEL else train.class_names[target]
             total.update(os.fsencode(f"{name}\0{label}\0{digests[path]}\n"))
-    data = InputData(
+    data = LabelledData(
         task=train.task,
         labels=train.class_names,
-        splits={name: splits[name] for name in SPLITS if name in splits},
+        splits={name: splits[name] for name in SPLIT_NAMES if name in splits},
         held_out=held_out,
         sha256=total.hexdigest(),
         notes=tuple(notes),
@@ -259,7 +218,7 @@ def read_images(source: Path, config: FinetuneConfig) -> InputData:
     return data
 
 
-def with_target(data: InputData, folder: Path, config: FinetuneConfig) -> InputData:
+def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> LabelledData:
     """The data with the images of a folder as its split `target`, of another domain.
 
     What is in a sub-folder called like a class has its label, unless an image may have several.
@@ -297,7 +256,7 @@ def _split_folders(source: Path) -> dict[str, Path]:
         if source.is_dir()
         else []
     )
-    split_of = {name: split for split, names in _FOLDERS.items() for name in names}
+    split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
     named = {entry: split_of.get(entry.name.lower()) for entry in below}
     if not below or None in named.values():
         return {"train": source}
@@ -397,7 +356,7 @@ class ImageTask(Task):
         require_adaptable(shape, config, checkpointing=config.activation_checkpointing)
         return processor
 
-    def read(self, source: Any, config: FinetuneConfig) -> InputData:
+    def read(self, source: Any, config: FinetuneConfig) -> LabelledData:
         """A folder, or a table; a target is a folder."""
         data = read_images(Path(source), config)
         if config.target is None:

@@ -22,17 +22,8 @@ from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.evaluation.text import ends, number
 from footwork.files.faults import counted
 from footwork.finetuning.card import verdict
-from footwork.finetuning.task import (
-    SPLITS,
-    EncodedRows,
-    InputData,
-    Inputs,
-    LabelledData,
-    Learner,
-    Notify,
-    Task,
-    logits_of,
-)
+from footwork.finetuning.data import Inputs, LabelledData
+from footwork.finetuning.task import SPLITS, EncodedRows, Learner, Notify, Task, logits_of
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import FeatureReader
 from footwork.tables.labels import encode_targets
@@ -242,7 +233,7 @@ def labelled_target(rows: EncodedRows, chosen: Sequence[int], seed: int) -> Enco
         return None
     parts = {"train": ~held, "validation": held}
     found = {name: np.flatnonzero(mask).tolist() for name, mask in parts.items()}
-    other = InputData(
+    other = LabelledData(
         task=data.task,
         labels=data.labels,
         splits={name: Inputs(tuple(part), targets[part]) for name, part in found.items()},

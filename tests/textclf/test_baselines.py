@@ -7,7 +7,7 @@ import pytest
 
 from textclf import baselines
 from textclf.baselines import fit_baselines
-from textclf.data import Examples, LabelledData
+from textclf.data import Examples, TextData
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"
@@ -21,9 +21,15 @@ def examples(texts: list[str], targets: Any, pairs: list[str] | None = None) -> 
     return Examples(texts, pairs, np.asarray(targets), rows, "table")
 
 
-def data(task: str, labels: tuple[str, ...], train: Examples) -> LabelledData:
-    return LabelledData(
-        task, labels, ("text",), "label", train, train, None, "0" * 64, (), (), False
+def data(task: str, labels: tuple[str, ...], train: Examples) -> TextData:
+    return TextData(
+        task=task,
+        labels=labels,
+        text_columns=("text",),
+        label_column="label",
+        splits={"train": train, "validation": train},
+        sha256="0" * 64,
+        held_out=False,
     )
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from textclf.data import DataOptions, LabelledData, load_data
+from textclf.data import DataOptions, TextData, load_data
 
 
-def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> LabelledData:
+def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> TextData:
     (folder / "data.csv").write_text(content)
     return load_data(str(folder / "data.csv"), options or DataOptions())
 

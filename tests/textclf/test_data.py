@@ -26,7 +26,7 @@ from textclf.config import LabelOptions
 from textclf.data import (
     DataOptions,
     Examples,
-    LabelledData,
+    TextData,
     load_data,
     load_table,
     read_examples,
@@ -39,17 +39,17 @@ def rows_of(labels: Sequence[Any], name: str = "label") -> list[dict[str, Any]]:
     return [{"text": f"this is text {i}", name: label} for i, label in enumerate(labels)]
 
 
-def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> LabelledData:
+def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> TextData:
     write_rows(rows, folder / "data.jsonl")
     return load_data(str(folder / "data.jsonl"), options)
 
 
-def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> LabelledData:
+def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> TextData:
     (folder / "data.csv").write_text(content)
     return load_data(str(folder / "data.csv"), options or DataOptions())
 
 
-def every_label(data: LabelledData) -> dict[str, str]:
+def every_label(data: TextData) -> dict[str, str]:
     names = np.array(data.labels)
     splits = (data.train, data.validation)
     return {t: str(names[y]) for one in splits for t, y in zip(one.texts, one.targets, strict=True)}

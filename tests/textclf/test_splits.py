@@ -15,7 +15,7 @@ from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
-from textclf.data import DataOptions, LabelledData, load_data, normalise_text, text_groups
+from textclf.data import DataOptions, TextData, load_data, normalise_text, text_groups
 
 SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
 
@@ -24,7 +24,7 @@ def rows_of(labels: Sequence[Any], name: str = "label") -> list[dict[str, Any]]:
     return [{"text": f"this is text {i}", name: label} for i, label in enumerate(labels)]
 
 
-def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> LabelledData:
+def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> TextData:
     write_rows(rows, folder / "data.jsonl")
     return load_data(str(folder / "data.jsonl"), options)
 

@@ -30,7 +30,7 @@ from textclf.audit.findings import (
 from textclf.audit.model import open_model
 from textclf.audit.tokens import TokenCounts, Vocabulary, count_tokens, token_findings
 from textclf.config import DEFAULT_MODEL, TrainConfig
-from textclf.data import LabelledData, load_data
+from textclf.data import TextData, load_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
 
 
 def audit_data(
-    data: LabelledData,
+    data: TextData,
     vocabulary: Vocabulary | None = None,
     max_length: int | None = None,
     run: tuple[ModelSize, FinetuningConfig] | None = None,
@@ -156,7 +156,7 @@ def audit_data(
 
 
 def _summary(
-    data: LabelledData, name: str, tokens: TokenCounts | None, max_length: int
+    data: TextData, name: str, tokens: TokenCounts | None, max_length: int
 ) -> SplitSummary:
     split = data.splits[name]
     amounts = None

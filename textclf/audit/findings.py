@@ -13,7 +13,7 @@ import numpy as np
 from footwork.class_names import look_alike
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
-from textclf.data import UNSEEN_LABEL, Examples, LabelledData, lacks_text, text_groups
+from textclf.data import UNSEEN_LABEL, Examples, TextData, lacks_text, text_groups
 
 _FEW_ROWS = 10
 _SMALL = 300
@@ -34,7 +34,7 @@ class Finding:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
+def bad_row_findings(data: TextData) -> Iterator[Finding]:
     """Rows that could not be used, by reason."""
     for rows, kind, severity in (
         (data.blocking, "bad_rows", "error"),
@@ -57,7 +57,7 @@ def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
                 yield Finding(which, severity, message, dict(places), details)
 
 
-def class_findings(data: LabelledData) -> Iterator[Finding]:
+def class_findings(data: TextData) -> Iterator[Finding]:
     """Too few classes, too few rows in them, too many in one."""
     if data.task == REGRESSION:
         if np.ptp(data.train.targets) == 0:
@@ -87,7 +87,7 @@ def class_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding("imbalance", "warning", message)
 
 
-def _constant_findings(data: LabelledData, counts: Mapping[str, int]) -> Iterator[Finding]:
+def _constant_findings(data: TextData, counts: Mapping[str, int]) -> Iterator[Finding]:
     """Labels of a multi-label set that every training row carries."""
     rows = len(data.train.texts)
     constant = [label for label, count in counts.items() if count == rows]
@@ -101,7 +101,7 @@ def _constant_findings(data: LabelledData, counts: Mapping[str, int]) -> Iterato
         yield Finding("constant_labels", "error" if every else "warning", message, details=details)
 
 
-def size_findings(data: LabelledData) -> Iterator[Finding]:
+def size_findings(data: TextData) -> Iterator[Finding]:
     """So few rows that the figures are a matter of luck."""
     rows, judged = len(data.train), len(data.test or data.validation)
     if rows < _SMALL:
@@ -115,7 +115,7 @@ def size_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding("few_rows", "note", message, details={"rows": rows, "judged": judged})
 
 
-def label_findings(data: LabelledData) -> Iterator[Finding]:
+def label_findings(data: TextData) -> Iterator[Finding]:
     """Labels that look like one another, and classes that validation never shows."""
     for labels in look_alike(data.labels):
         message = (
@@ -132,7 +132,7 @@ def label_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding("not_validated", "note", message, details={"labels": absent})
 
 
-def text_findings(data: LabelledData) -> Iterator[Finding]:
+def text_findings(data: TextData) -> Iterator[Finding]:
     """Empty, repeated, contradictory and leaked texts."""
     splits = data.splits
     empty = {name: _empty_rows(split) for name, split in splits.items()}
@@ -236,7 +236,7 @@ def _leak_findings(
             yield Finding(f"leak_{other}", "warning", message, _some(rows))
 
 
-def class_counts(data: LabelledData, split: Examples) -> dict[str, int]:
+def class_counts(data: TextData, split: Examples) -> dict[str, int]:
     """Rows of each class; a row counts for each of its labels."""
     if data.task == MULTI_LABEL:
         counts = split.targets.sum(axis=0)
@@ -245,7 +245,7 @@ def class_counts(data: LabelledData, split: Examples) -> dict[str, int]:
     return {label: int(count) for label, count in zip(data.labels, counts, strict=True)}
 
 
-def _rows_of(data: LabelledData, labels: Sequence[str]) -> list[int]:
+def _rows_of(data: TextData, labels: Sequence[str]) -> list[int]:
     numbers = [data.labels.index(label) for label in labels]
     if data.task == MULTI_LABEL:
         chosen = data.train.targets[:, numbers].any(axis=1)

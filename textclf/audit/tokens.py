@@ -12,7 +12,7 @@ from footwork.arrays import BoolArray, IntArray
 from footwork.files.faults import counted
 from footwork.inference.tokens import whole_characters
 from textclf.audit.findings import Finding
-from textclf.data import Examples, LabelledData
+from textclf.data import Examples, TextData
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -134,7 +134,7 @@ _WORST_ROWS = 10
 
 
 def token_findings(
-    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
+    data: TextData, tokens: Mapping[str, TokenCounts], max_length: int
 ) -> Iterator[Finding]:
     """Texts that lose their end, and texts in a script that the tokenizer does not know."""
     lost = {name: counts.lost(max_length) for name, counts in tokens.items()}
@@ -162,7 +162,7 @@ def token_findings(
 
 
 def _truncated(
-    data: LabelledData,
+    data: TextData,
     tokens: Mapping[str, TokenCounts],
     lost: Mapping[str, IntArray],
     rows: Mapping[str, Sequence[int]],
@@ -194,7 +194,7 @@ def _truncated(
     return Finding("truncated", "warning" if share > 0.01 else "note", message, rows, details)
 
 
-def _rows_where(data: LabelledData, chosen: Mapping[str, BoolArray]) -> dict[str, list[int]]:
+def _rows_where(data: TextData, chosen: Mapping[str, BoolArray]) -> dict[str, list[int]]:
     """The row numbers of what is chosen, of each split that has any."""
     splits = data.splits
     return {
