@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from footwork.arrays import BoolArray, DoubleArray, RealArray
+from footwork.arrays import BoolArray, DoubleArray, FloatArray, RealArray
 from footwork.class_names import checked_class_names
-from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
+from footwork.encoder.protocol import FileEncoder, ImageTextEncoder, TextEncoder
 from footwork.options import EncoderConfig
 from footwork.prompts.class_embeddings import OnProgress, Scorer, embed_labels, unit_rows, unseen
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
@@ -62,6 +62,13 @@ def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
     return load_prompts(templates, DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT)
 
 
+class ImageEncoder(FileEncoder, Protocol):
+    """Gives images, in memory or in files, a vector each."""
+
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+        """Rows, (N, D); an `ImageError` where one cannot be read."""
+
+
 Answer = TypeVar("Answer", bound=LabelledImage)
 
 
@@ -82,8 +89,8 @@ class VectorLabeller(ABC, Generic[Answer]):
 
     @property
     @abstractmethod
-    def encoder(self) -> ImageTextEncoder:
-        """Embeds files."""
+    def encoder(self) -> ImageEncoder:
+        """Gives images their vectors."""
 
     @abstractmethod
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[Answer]:

@@ -21,7 +21,6 @@ from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
-from footwork.files.paths import path_text
 from footwork.files.plain_files import content_of
 from footwork.finetuning import advise as advising
 from footwork.finetuning import compare as comparing
@@ -58,7 +57,12 @@ from footwork.tables.labels import (
 )
 from footwork.training.run import Existing
 from zeroshot.finetuned import FinetunedClassifier
-from zeroshot.labelled_images import SkippedImage, read_image_table, read_labelled_images
+from zeroshot.labelled_images import (
+    SkippedImage,
+    embed_files,
+    read_image_table,
+    read_labelled_images,
+)
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
 
@@ -127,8 +131,7 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
             f"{shortened(map(repr, rule.labels))}. Rename these classes, or leave them out."
         )
-    logits, kept, faults = classifier.readable_logits(part.paths)
-    lost = tuple(SkippedImage(path_text(path), reason) for path, reason in faults.items())
+    logits, kept, lost = embed_files(classifier, part.paths)
     if not kept:
         raise DataError(
             f"None of the {len(part.paths)} images of {source} can be read. The first: "

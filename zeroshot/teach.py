@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -50,9 +50,6 @@ from search.update.processes import ProcessGroup, launched_processes
 from zeroshot.classifier import LabelledImage, VectorLabeller, label_prompts, open_encoder
 from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
-
-if TYPE_CHECKING:
-    pass
 
 APPLICATION = "zeroshot teach"
 DEFAULTS = TeachOptions()
@@ -127,14 +124,15 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
 
         name, folder = folder, trained_folder(folder, revision)
         manifest = read_manifest(folder)
-        if manifest.get("application") != APPLICATION:
-            name = repository_of(folder) or name
-            message = f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
-            if manifest.get("application") == "textclf":
-                message = (
-                    f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
-                )
-            raise ModelError(message)
+        made_by, name = manifest.get("application"), repository_of(folder) or name
+        if made_by == "textclf":
+            raise ModelError(
+                f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
+            )
+        if made_by != APPLICATION:
+            raise ModelError(
+                f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
+            )
         try:
             knowledge = read_knowledge(folder, manifest["knowledge"])
             stated = Thresholds(**manifest["thresholds"])
@@ -184,29 +182,25 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         return self.knowledge.answers(embeddings)
 
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[TaughtImage]:
-        answers = self.knowledge.answers(rows)
-        lists = answers.probabilities.tolist(), answers.familiarities.tolist()
-        return map(self._answer, paths, *lists)
-
-    def _answer(
-        self, path: Path | None, probabilities: list[float], familiarity: float
-    ) -> TaughtImage:
-        best, doubt = max(probabilities), None
-        label, thresholds = self.labels[probabilities.index(best)], self.thresholds
-        if thresholds.familiar_from is not None and familiarity < thresholds.familiar_from:
-            doubt = "unfamiliar"
-        elif thresholds.abstain_below is not None and best < thresholds.abstain_below:
-            doubt = "unsure"
-        return TaughtImage(
-            path=path,
-            label=None if doubt else label,
-            score=best,
-            scores=dict(zip(self.labels, probabilities, strict=True)),
-            labels=() if doubt else (label,),
-            label_scores=() if doubt else (best,),
-            familiarity=familiarity,
-            doubt=doubt,
-        )
+        found, thresholds = self.knowledge.answers(rows), self.thresholds
+        every = zip(paths, found.probabilities.tolist(), found.familiarities.tolist(), strict=True)
+        for path, probabilities, familiarity in every:
+            best, doubt = max(probabilities), None
+            label = self.labels[probabilities.index(best)]
+            if thresholds.familiar_from is not None and familiarity < thresholds.familiar_from:
+                doubt = "unfamiliar"
+            elif thresholds.abstain_below is not None and best < thresholds.abstain_below:
+                doubt = "unsure"
+            yield TaughtImage(
+                path=path,
+                label=None if doubt else label,
+                score=best,
+                scores=dict(zip(self.labels, probabilities, strict=True)),
+                labels=() if doubt else (label,),
+                label_scores=() if doubt else (best,),
+                familiarity=familiarity,
+                doubt=doubt,
+            )
 
 
 def open_taught(
@@ -273,7 +267,7 @@ class TaughtRun:
         ]
         if self.suggestions:
             lines.append("Label these next:")
-            lines.extend(f"  {next_one.path}: {next_one.reason}" for next_one in self.suggestions)
+            lines.extend(f"  {each.path}: {each.reason}" for each in self.suggestions)
         return "\n".join(lines)
 
 
@@ -286,15 +280,7 @@ def teach(
     revision: str | None = None,
     overwrite: bool = False,
 ) -> TaughtRun:
-    """Teach a classifier by examples and publish it as a folder.
-
-    Args:
-        examples: A folder with one sub-folder a class.
-        out: The folder to publish.
-        model_id: Hub id, local folder, preset or `tiny`.
-        options: How it is taught.
-        revision: Branch, tag or commit of the model on the Hub.
-        overwrite: Replace `out` if it exists.
+    """Teach a classifier by a folder with one sub-folder a class, and publish it as `out`.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
@@ -349,9 +335,7 @@ def teach_files(
     manifest = _manifest(encoder, images, lesson, options)
     classifier = TaughtClassifier(lesson.knowledge, manifest, lesson.thresholds, encoder)
     suggestions, not_read = _suggestions(classifier, encoder, rows, options)
-    manifest["label_next"] = [
-        {"path": str(next_one.path), "reason": next_one.reason} for next_one in suggestions
-    ]
+    manifest["label_next"] = [asdict(each) | {"path": str(each.path)} for each in suggestions]
     crew = launched_processes() if crew is None else crew
     if crew.is_main:
         with published_folder(out, overwrite) as folder:
