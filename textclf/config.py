@@ -30,11 +30,6 @@ class TextOptions:
     """How the table is written down."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         if len(self.text_columns) > 2:
             raise ConfigError(
                 f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
@@ -91,11 +86,6 @@ class DataOptions(LabelOptions):
     """Gather bad rows in `TextData.blocking` instead of raising; for the audit."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         TextOptions.__post_init__(self)
         if not 0 < self.validation_share < 1:
             raise ConfigError(
@@ -118,11 +108,6 @@ class TrainConfig(DataOptions, FinetuningConfig):
     """Longest input, in tokens; what is longer is cut, and the audit says how much."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         DataOptions.__post_init__(self)
         FinetuningConfig.__post_init__(self)
         if self.max_length < 4:

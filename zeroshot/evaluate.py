@@ -72,8 +72,7 @@ def evaluate_images(
         taught.require_encoder(encoder)
     sets = _prompt_sets(encoder, names, options)  # before images cost time
     images, embeddings = embed_labelled_images(encoder, images)
-    places = {label: place for place, label in enumerate(labels)}
-    targets = np.array([places[name] for name in images.class_names])[images.targets]
+    targets = images.targets_among(labels)
     every = _answers(encoder, names, sets, options, taught, embeddings)
     detailed = next(every)
     logits, hits = detailed.logits, detailed.logits.argmax(axis=1) == targets

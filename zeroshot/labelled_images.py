@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from footwork.arrays import FloatArray, IntArray
+from footwork.arrays import FloatArray
 from footwork.class_names import class_name, look_alike, read_label
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError
@@ -31,6 +32,7 @@ from footwork.images.finding import (
 from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
+from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from footwork.tables.layout import TableFormat
 
 if TYPE_CHECKING:
@@ -68,11 +70,25 @@ class LabelledImages:
     class_names: tuple[str, ...]
     """C names, as they are written, naturally sorted."""
     paths: tuple[Path, ...]
-    targets: IntArray
-    """Shape (N,), class numbers."""
+    targets: NDArray[Any]
+    """Shape (N,), class numbers; (N, C) zeros and ones where an image may have several labels."""
     skipped: tuple[SkippedImage, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader of the figures should know, one sentence each."""
+
+    @property
+    def task(self) -> str:
+        """A `problem_type` of transformers."""
+        return SINGLE_LABEL if self.targets.ndim == 1 else MULTI_LABEL
+
+    def targets_among(self, names: Sequence[str]) -> NDArray[Any]:
+        """Targets by the places of the classes among `names`, which has all of them."""
+        places = np.array([names.index(name) for name in self.class_names], np.int64)
+        if self.targets.ndim == 1:
+            return places[self.targets]
+        targets = np.zeros((len(self.targets), len(names)), self.targets.dtype)
+        targets[:, places] = self.targets
+        return targets
 
 
 def read_labelled_images(source: Any) -> LabelledImages:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,7 +49,6 @@ from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
     Fault,
-    LabelKind,
     encode_targets,
     infer_kind,
     label_cells,
@@ -58,6 +58,7 @@ from footwork.tables.labels import (
 from footwork.training.run import Existing
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
+    LabelledImages,
     SkippedImage,
     embed_files,
     read_image_table,
@@ -137,25 +138,13 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
             f"None of the {len(part.paths)} images of {source} can be read. The first: "
             f"{lost[0].place}: {lost[0].reason}."
         )
-    targets = encode_targets([part.labels[place] for place in kept], rule.labels, rule.task)
+    targets = part.targets_among(rule.labels)[kept]
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, given=rule.given)
     remarks: tuple[str, ...] = ()
     if Path(trained["data"]["path"]).resolve() == source.resolve():
         remarks = ("It was trained on most of these images: the figures say nothing of new ones.",)
     evaluation = replace(evaluation, noun="images", remarks=remarks)
     return Assessment(evaluation, part.notes, (*part.skipped, *lost))
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePart:
-    """The images of one split as they were found, with the names of their labels."""
-
-    paths: tuple[Path, ...]
-    labels: list[list[str]]
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...]
-    skipped: tuple[SkippedImage, ...]
-    task: str = SINGLE_LABEL
 
 
 def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
@@ -175,9 +164,7 @@ def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
                 f"{source / name} has {what}, which the training images lack. Add it there, or "
                 "remove it."
             )
-        splits[name] = Inputs(
-            part.paths, encode_targets(part.labels, train.class_names, train.task)
-        )
+        splits[name] = Inputs(part.paths, part.targets_among(train.class_names))
     # SHA-256 of a file; of its name where it cannot be read: decoding will say why.
     digests = {
         path: content_of(path) or f"unreadable {path}"
@@ -254,11 +241,8 @@ def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> Lab
 
 def _split_folders(source: Path) -> dict[str, Path]:
     """Split → its folder; all of `source` is `train` where its sub-folders are classes."""
-    below = (
-        [entry for entry in source.iterdir() if is_visible(entry.name) and is_folder(entry)]
-        if source.is_dir()
-        else []
-    )
+    entries = source.iterdir() if source.is_dir() else ()
+    below = [entry for entry in entries if is_visible(entry.name) and is_folder(entry)]
     split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
     named = {entry: split_of.get(entry.name.lower()) for entry in below}
     if not below or None in named.values():
@@ -273,23 +257,19 @@ def _split_folders(source: Path) -> dict[str, Path]:
     return folders
 
 
-def read_part(source: Path, config: FinetuneConfig) -> ImagePart:
+def read_part(source: Path, config: FinetuneConfig) -> LabelledImages:
     """The images of a folder or a table; of a table they may have several labels each."""
-    if source.is_file():
-        part = _read_several(source, config)
-        if part is not None:
-            return part
+    if source.is_file() and (several := _read_several(source, config)):
+        return several
     if config.task == "multi" or config.label_column or config.label_separator:
         raise ConfigError(
             "Only a table says which images have several labels (`task`, `label_column`, "
             f"`label_separator`), and {source} is a folder. Name a table, or leave them out."
         )
-    images = read_labelled_images(source)
-    labels = [[images.class_names[target]] for target in images.targets.tolist()]
-    return ImagePart(images.paths, labels, images.class_names, images.notes, images.skipped)
+    return read_labelled_images(source)
 
 
-def _read_several(path: Path, config: FinetuneConfig) -> ImagePart | None:
+def _read_several(path: Path, config: FinetuneConfig) -> LabelledImages | None:
     """A table of images with any number of labels each; None for one label each."""
     columns = tuple(filter(None, (config.label_column or "").split(",")))
     table, places, labels = read_image_table(path, columns)
@@ -299,7 +279,7 @@ def _read_several(path: Path, config: FinetuneConfig) -> ImagePart | None:
     if not stated and (config.task == "single" or not lists):
         return None
     names = columns if len(columns) > 1 else ()
-    kind: LabelKind = infer_kind(cells, table, config.task, config.label_separator, names)
+    kind = infer_kind(cells, table, config.task, config.label_separator, names)
     if kind.task not in (MULTI_LABEL, SINGLE_LABEL):
         raise DataError(f"The labels of {path} are amounts. Images are told apart by classes.")
     skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
@@ -315,18 +295,16 @@ def _read_several(path: Path, config: FinetuneConfig) -> ImagePart | None:
         skipped.append(SkippedImage(f"{path}, row {row}", reason))
     if not chosen:
         raise DataError(f"{path} names no image with labels: {skipped[0].reason}.")
-    class_names, gaps = (
-        (kind.vector, ())
-        if kind.vector
-        else name_classes(label for several in chosen.values() for label in several)
-    )
-    return ImagePart(
-        paths=tuple(chosen),
-        labels=list(chosen.values()),
+    class_names, gaps = kind.vector, ()
+    if not kind.vector:
+        class_names, gaps = name_classes(chain.from_iterable(chosen.values()))
+    return LabelledImages(
+        source=str(path),
         class_names=class_names,
-        notes=(*kind.notes, *gaps),
+        paths=tuple(chosen),
+        targets=encode_targets(list(chosen.values()), class_names, kind.task),
         skipped=tuple(skipped),
-        task=kind.task,
+        notes=(*kind.notes, *gaps),
     )
 
 

@@ -193,14 +193,11 @@ def _conflicts(data: TextData, groups: Sequence[Sequence[Place]]) -> Iterator[Fi
     severity, texts = "warning", counted(len(conflicts), "text stands", "texts stand")
     message = f"{texts} under different labels: at least one of them is wrong."
     if data.task == REGRESSION:
-        apart = [gap for gap in map(np.ptp, targets) if gap]
-        severity, message = (
-            "note",
-            (
-                f"{texts} with several amounts, {np.median(apart):.3g} apart in the median, at most "
-                f"{max(apart):.3g} (of all training rows the standard deviation is "
-                f"{data.train.targets.std():.3g}): no answer can be nearer to them than that."
-            ),
+        severity, apart = "note", [gap for gap in map(np.ptp, targets) if gap]
+        message = (
+            f"{texts} with several amounts, {np.median(apart):.3g} apart in the median, at most "
+            f"{max(apart):.3g} (of all training rows the standard deviation is "
+            f"{data.train.targets.std():.3g}): no answer can be nearer to them than that."
         )
     rows = _rows_at(splits, chain.from_iterable(conflicts))
     each = [[[name, splits[name].rows[i]] for name, i in group] for group in conflicts]
