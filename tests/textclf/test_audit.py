@@ -21,9 +21,9 @@ from footwork.evaluation.text import display_width
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS, AdaptationConfig
 from footwork.models.checkpoints import load_shape, load_tokenizer
-from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
 from tests.models import build_base, build_tokenizer
+from tests.textclf.loading import SKIP, load
 from textclf.audit import tokens
 from textclf.audit.audit import Audit, audit_data
 from textclf.audit.cost import Cost, ModelSize, estimate_cost
@@ -42,6 +42,7 @@ RUN = TrainConfig(
     best_metric="accuracy",
     mixed_precision="float32",
 )
+KEEP_GOING = DataOptions(keep_going=True)
 CLEAN = [
     (f"{word} film {i}", label)
     for i in range(12)
@@ -55,15 +56,18 @@ def vocabulary() -> Vocabulary:
 
 
 def audited(
-    folder: Path, vocabulary: Vocabulary, max_length: int = 64, **splits: Sequence[tuple[str, Any]]
+    folder: Path,
+    vocabulary: Vocabulary,
+    max_length: int = 64,
+    options: DataOptions = KEEP_GOING,
+    **splits: Sequence[tuple[str, Any]],
 ) -> Audit:
     folder.mkdir(exist_ok=True)
     for name, rows in splits.items():
         write_rows(
             [{"text": text, "label": label} for text, label in rows], folder / f"{name}.jsonl"
         )
-    data = load_data(str(folder), DataOptions(keep_going=True))
-    return audit_data(data, vocabulary, max_length, None)
+    return audit_data(load_data(str(folder), options), vocabulary, max_length, None)
 
 
 def finding(audit: Audit, kind: str) -> Finding:
@@ -84,13 +88,8 @@ def test_a_clean_set_has_nothing_to_tell(tmp_path: Path, vocabulary: Vocabulary)
 def test_repeated_contradicting_and_leaked_texts_are_named(
     tmp_path: Path, vocabulary: Vocabulary
 ) -> None:
-    train = [
-        *CLEAN,
-        ("Same  Text", "pos"),
-        ("same text", "pos"),
-        ("twist", "pos"),
-        ("twist", "neg"),
-    ]
+    train = [*CLEAN, ("Same  Text", "pos"), ("same text", "pos"), ("twist", "pos")]
+    train += [("twist", "neg")]
     audit = audited(tmp_path, vocabulary, train=train, dev=[("SAME text", "pos"), ("new", "neg")])
     assert finding(audit, "duplicates").rows == {"train": [26, 28]}
     assert finding(audit, "conflicts").rows == {"train": [27, 28]}
@@ -179,37 +178,32 @@ def test_small_and_unbalanced_classes_are_named(tmp_path: Path, vocabulary: Voca
     assert finding(audit, "not_validated").details["labels"] == ["few", "rare"]
 
 
-def test_labels_that_differ_in_case_are_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("x y", "Pos")], dev=CLEAN[:1])
-    assert finding(audit, "similar_labels").details["labels"] == ["Pos", "pos"]
-
-
-def test_labels_that_differ_in_kinds_of_dashes_are_named(
-    tmp_path: Path, vocabulary: Vocabulary
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (["Pos", "neg", "pos"], ["Pos", "pos"]),
+        (
+            ["non-toxic", "non\u2011toxic", "non\u2013toxic", "toxic"],
+            ["non-toxic", "non\u2011toxic", "non\u2013toxic"],
+        ),
+        (["1", "1.0", "01", "True", "2", "yes"], ["01", "1", "1.0", "True"]),
+    ],
+)
+def test_labels_that_differ_in_case_dashes_or_how_they_are_written_are_named(
+    names: list[str], alike: list[str], tmp_path: Path, vocabulary: Vocabulary
 ) -> None:
-    names = ["non-toxic", "non\u2011toxic", "non\u2013toxic", "toxic"]
-    train = [(f"text {i}", names[i % 4]) for i in range(60)]
-    audit = audited(tmp_path, vocabulary, train=train, dev=train[:2])
-    assert finding(audit, "similar_labels").details["labels"] == names[:3]
-
-
-def test_labels_that_are_written_in_two_ways_are_named(
-    tmp_path: Path, vocabulary: Vocabulary
-) -> None:
-    train = [(f"text {i}", ["1", "1.0", "01", "True", "2", "yes"][i % 6]) for i in range(60)]
-    audit = audited(tmp_path, vocabulary, train=train, dev=train[:2])
-    assert finding(audit, "similar_labels").details["labels"] == ["01", "1", "1.0", "True"]
+    train = [(f"text {i}", names[i % len(names)]) for i in range(60)]
+    audit = audited(tmp_path, vocabulary, train=train, dev=train[:3])
+    assert finding(audit, "similar_labels").details["labels"] == alike
 
 
 def test_a_label_on_every_row_is_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    path = tmp_path / "d.jsonl"
     labels = [["any", "joy"], ["any"], ["any", "fear"]]
-    write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(60)], path)
-    audit = audit_data(load_data(str(path)), vocabulary, 64, None)
+    audit = audited(tmp_path, vocabulary, train=[(f"text {i}", labels[i % 3]) for i in range(60)])
     assert finding(audit, "constant_labels").details["labels"] == ["any"]
     assert audit.usable
-    write_rows([{"text": f"text {i}", "label": ["any", "all"]} for i in range(60)], path)
-    assert not audit_data(load_data(str(path)), vocabulary, 64, None).usable
+    always = [(f"text {i}", ["any", "all"]) for i in range(60)]
+    assert not audited(tmp_path, vocabulary, train=always).usable
 
 
 @pytest.mark.parametrize(
@@ -231,11 +225,9 @@ def test_what_training_cannot_survive_makes_a_set_unusable(
 
 
 def test_skipped_rows_leave_a_set_usable(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    path = tmp_path / "d.jsonl"
-    write_rows([{"text": t, "label": y} for t, y in [*CLEAN, ("no label", "")]], path)
-    options = DataOptions(table_format=TableFormat(skip_bad_rows=True))
-    audit = audit_data(load_data(str(path), options), vocabulary, 64, None)
-    assert finding(audit, "skipped").rows == {str(path): [25]}
+    train = [*CLEAN, ("no label", "")]
+    audit = audited(tmp_path, vocabulary, options=SKIP, train=train)
+    assert finding(audit, "skipped").rows == {str(tmp_path / "train.jsonl"): [25]}
     assert audit.usable
 
 
@@ -245,9 +237,8 @@ def test_skipped_rows_leave_a_set_usable(tmp_path: Path, vocabulary: Vocabulary)
 def test_other_tasks_are_audited_too(
     tmp_path: Path, vocabulary: Vocabulary, task: str, labels: list[Any]
 ) -> None:
-    path = tmp_path / "d.jsonl"
-    write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(30)], path)
-    audit = audit_data(load_data(str(path), DataOptions(task=task)), vocabulary, 64, (SIZE, RUN))
+    rows = [{"text": f"text {i}", "label": labels[i % 3]} for i in range(30)]
+    audit = audit_data(load(tmp_path, rows, DataOptions(task=task)), vocabulary, 64, (SIZE, RUN))
     assert audit.usable
     assert audit.to_dict()["splits"]["train"]["rows"] == 27
     assert ("greatest" in audit.to_text()) == (task == "regression")
@@ -275,13 +266,11 @@ def test_the_report_fits_a_terminal_and_json_has_all_rows(
 
 
 def test_pairs_are_counted_as_pairs(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    path = tmp_path / "d.jsonl"
     rows = [
         {"premise": "good film", "hypothesis": f"bad book {'the ' * (i + 1)}", "label": "ab"[i % 2]}
         for i in range(8)
     ]
-    write_rows(rows, path)
-    audit = audit_data(load_data(str(path)), vocabulary, 64, None)
+    audit = audit_data(load(tmp_path, rows), vocabulary, 64, None)
     assert audit.splits["train"].longest_tokens in (3 + 2 + 2 + 8, 3 + 2 + 2 + 7)
     assert not any(one.kind == "duplicates" for one in audit.findings)
 
@@ -394,6 +383,5 @@ def test_an_audit_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
 
 
 def test_an_impossible_length_is_a_wrong_command(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    write_rows([{"text": t, "label": y} for t, y in CLEAN], tmp_path / "d.jsonl")
     with pytest.raises(ConfigError, match="`max_length` must be at least 1"):
-        audit_data(load_data(str(tmp_path / "d.jsonl")), vocabulary, 0, None)
+        audited(tmp_path, vocabulary, 0, train=CLEAN)

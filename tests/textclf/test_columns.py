@@ -9,13 +9,8 @@ import pytest
 
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from textclf.data import DataOptions, TextData, load_data
-
-
-def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> TextData:
-    (folder / "data.csv").write_text(content)
-    return load_data(str(folder / "data.csv"), options or DataOptions())
-
+from tests.textclf.loading import load_csv
+from textclf.data import DataOptions, load_data
 
 COLUMN_CASES: list[tuple[str, tuple[str, ...], str]] = [
     ("text,label,domain,rating,title,uid", ("text",), "label"),

@@ -21,32 +21,10 @@ from footwork.errors import ConfigError, DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
+from tests.textclf.loading import SKIP, load, load_csv, rows_of
 from textclf.columns import StatedColumns, choose_columns
 from textclf.config import LabelOptions
-from textclf.data import (
-    DataOptions,
-    Examples,
-    TextData,
-    load_data,
-    load_table,
-    read_examples,
-)
-
-SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
-
-
-def rows_of(labels: Sequence[Any], name: str = "label") -> list[dict[str, Any]]:
-    return [{"text": f"this is text {i}", name: label} for i, label in enumerate(labels)]
-
-
-def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> TextData:
-    write_rows(rows, folder / "data.jsonl")
-    return load_data(str(folder / "data.jsonl"), options)
-
-
-def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> TextData:
-    (folder / "data.csv").write_text(content)
-    return load_data(str(folder / "data.csv"), options or DataOptions())
+from textclf.data import DataOptions, Examples, TextData, load_data, load_table, read_examples
 
 
 def every_label(data: TextData) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from footwork.methods.table import AdaptationConfig
 from footwork.models.image_classifiers import load_image_classifier
 from tests.runs import finetune_here
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
+from tests.zeroshot.indexed import run
 from zeroshot import FinetuneConfig, FinetunedRun, finetune
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.options import FinetunedOptions
@@ -76,9 +78,8 @@ def test_merged_a_folder_is_plain_and_answers_as_its_adapter(
 ) -> None:
     plain, merge = tmp_path / "plain", ["zeroshot", "merge"]
     if at_once:
-        done = finetune_here(
-            examples, plain, FinetuneConfig(model_id=vit, method="lora", merge=True, **QUICK)
-        )
+        config = FinetuneConfig(model_id=vit, method="lora", merge=True, **QUICK)
+        done = finetune_here(examples, plain, config)
         assert done.manifest["reload_difference"] < 1e-4
     else:
         assert main([*merge, str(adapter), str(plain)]) == 0
@@ -354,15 +355,15 @@ def test_images_are_told_apart_by_classes_not_by_amounts(
 
 
 def test_a_published_folder_is_judged_as_texts_are(
-    full: FinetunedRun, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    full: FinetunedRun, examples: Path, tmp_path: Path
 ) -> None:
     out, held_out = full.folder, draw_classes(tmp_path / "more", 4)
     (held_out / "navy" / "broken.png").write_bytes(b"\x89PNG")
-    command = ["zeroshot", "evaluate", str(held_out), "--taught", str(out)]
-    assert main([*command, "--json"]) == 3
-    shown = capsys.readouterr()
-    document = json.loads(shown.out)
-    assert "broken.png" in shown.err
+    judge = partial(run, "evaluate", "--taught", out)
+    done = judge(held_out, "--json")
+    assert done.returncode == 3
+    document = json.loads(done.stdout)
+    assert "broken.png" in done.stderr
     assert document["rows"] == 12
     assert set(document) == {
         *("task", "labels", "rows", "metrics", "per_class", "confusion", "calibration", "notes")
@@ -370,11 +371,8 @@ def test_a_published_folder_is_judged_as_texts_are(
     manifest = json.loads((out / "footwork.json").read_text())
     assert document["calibration"]["temperature"] == manifest["calibration"]["temperature"]
     assert not document["calibration"]["fitted"]
-    assert main(command) == 3
-    assert "12 images, 3 classes" in capsys.readouterr().out
-    assert main([*command, "--report", str(tmp_path / "report")]) == 2
+    assert "12 images, 3 classes" in judge(held_out).stdout
+    assert judge(held_out, "--report", tmp_path / "report").returncode == 2
     (held_out / "navy").rename(held_out / "teal")
-    assert main(command) == 1
-    assert "does not know 'teal'" in capsys.readouterr().err
-    assert main(["zeroshot", "evaluate", str(examples), "--taught", str(out)]) == 0
-    assert "It was trained on most of these images" in capsys.readouterr().out
+    assert "does not know 'teal'" in judge(held_out).stderr
+    assert "It was trained on most of these images" in judge(examples).stdout
