@@ -39,6 +39,11 @@ def data(tmp_path: Path) -> Path:
     return sentiment_table(tmp_path / "data.csv", 40)
 
 
+def logits_of(*folders: Path, rows: int = 8) -> list[np.ndarray]:
+    texts = [text for text, _ in sentiment_rows(rows)]
+    return [TextClassifier.load(folder).logits(texts) for folder in folders]
+
+
 def test_nothing_is_announced_that_too_few_validation_rows_decide(
     data: Path, base: str, tmp_path: Path
 ) -> None:
@@ -77,27 +82,22 @@ def test_pairs_and_amounts_and_several_labels_train(base: str, tmp_path: Path) -
     rows = sentiment_rows(40)
     pairs = [(text, "a good film", label) for text, label in rows]
     table = write_table(tmp_path / "p.csv", pairs, ("sentence1", "sentence2", "label"))
-    assert train_here(table, tmp_path / "pairs", config).manifest["data"]["text_columns"] == [
-        "sentence1",
-        "sentence2",
-    ]
+    done = train_here(table, tmp_path / "pairs", config)
+    assert done.manifest["data"]["text_columns"] == ["sentence1", "sentence2"]
     amounts = [(text, f"{i * 0.37:.2f}") for i, (text, _) in enumerate(rows)]
     table = write_table(tmp_path / "a.csv", amounts, ("text", "score"))
     done = train_here(table, tmp_path / "amounts", config)
     assert done.manifest["task"] == "regression"
     assert "mae" in done.manifest["metrics"]
-    several = [(text, json.dumps([label, "any"])) for text, label in rows]
-    table = tmp_path / "m.jsonl"
-    table.write_text(
-        "\n".join(json.dumps({"text": t, "labels": json.loads(x)}) for t, x in several)
-    )
-    done = train_here(table, tmp_path / "several", config)
+    several = [{"text": text, "labels": [label, "any"]} for text, label in rows]
+    done = train_here(several, tmp_path / "several", config)
     assert done.manifest["task"] == "multi_label_classification"
     assert done.manifest["labels"] == ["any", "negative", "positive"]
 
 
 def test_a_new_head_of_several_labels_begins_with_their_frequencies(base: str) -> None:
-    rows = [{"text": text, "label": ["any", label][: 1 + i % 2]} for i, (text, label) in labelled()]
+    labelled = enumerate(sentiment_rows(60))
+    rows = [{"text": text, "label": ["any", label][: 1 + i % 2]} for i, (text, label) in labelled]
     config = TrainConfig(model_id=base)
     learner = plan(TextTask(), rows, config, lambda _: None)
     targets = learner.data.splits["train"].targets
@@ -108,10 +108,6 @@ def test_a_new_head_of_several_labels_begins_with_their_frequencies(base: str) -
     balanced = replace(config, class_weights="balanced")
     learner = plan(TextTask(), rows, balanced, lambda _: None)
     assert not learner.model.classifier.bias.any()
-
-
-def labelled() -> list[tuple[int, tuple[str, str]]]:
-    return list(enumerate(sentiment_rows(60)))
 
 
 def test_rare_labels_are_given_by_thresholds_of_their_own(base: str, tmp_path: Path) -> None:
@@ -182,9 +178,7 @@ def test_a_regression_is_resumed_in_its_own_scale(base: str, tmp_path: Path) -> 
         train(table, tmp_path / "cut", config)
     settings = json.loads((tmp_path / "cut.training" / "run.json").read_text())
     train_here(table, tmp_path / "cut", config, existing="resume")
-    texts = [text for text, _ in sentiment_rows(8)]
-    whole, cut = (TextClassifier.load(tmp_path / name).logits(texts) for name in ("whole", "cut"))
-    np.testing.assert_array_equal(whole, cut)
+    np.testing.assert_array_equal(*logits_of(tmp_path / "whole", tmp_path / "cut"))
     # An older version's run was in the unit of the amounts.
     (tmp_path / "old.training").mkdir()
     del settings["scale"]
@@ -197,9 +191,7 @@ def test_a_regression_that_is_trained_on_keeps_its_answers(tmp_path: Path) -> No
     first = build_classifier(tmp_path / "first", labels=(), task="regression")
     config = TrainConfig(model_id=str(first), task="regression", method="full", **STANDS_STILL)
     train_here(amounts_table(tmp_path / "a.csv"), tmp_path / "out", config)
-    texts = [text for text, _ in sentiment_rows(8)]
-    before, after = (TextClassifier.load(each).logits(texts) for each in (first, tmp_path / "out"))
-    np.testing.assert_allclose(after, before, atol=1e-3)
+    np.testing.assert_allclose(*logits_of(tmp_path / "out", first), atol=1e-3)
 
 
 STANDS_STILL = {"max_steps": 1, "learning_rate": 1e-9, "max_length": 48}
@@ -214,10 +206,9 @@ def test_a_classifier_that_is_trained_on_keeps_what_its_labels_mean(
     config = TrainConfig(model_id=str(base), **settings, **STANDS_STILL)
     said: list[str] = []
     done = train_here(data, tmp_path / "out", config, notify=said.append)
-    texts = [text for text, _ in sentiment_rows(20)]
-    before, after = TextClassifier.load(base), TextClassifier.load(tmp_path / "out")
-    assert (before.labels, after.labels) == (("positive", "negative"), ("negative", "positive"))
-    np.testing.assert_allclose(after.logits(texts), before.logits(texts)[:, ::-1], atol=1e-3)
+    before, after = logits_of(base, tmp_path / "out", rows=20)
+    np.testing.assert_allclose(after, before[:, ::-1], atol=1e-3)
+    assert done.manifest["labels"] == ["negative", "positive"]
     assert done.manifest["head"]["kept"]
     assert done.manifest["head"]["note"] in said
     assert done.manifest["head"]["note"] in (tmp_path / "out" / "README.md").read_text()
@@ -232,9 +223,7 @@ def test_a_run_over_labels_in_another_order_is_resumed_with_them(
     with stopped_before_writing():
         train(data, tmp_path / "cut", config)
     train_here(data, tmp_path / "cut", config, existing="resume")
-    texts = [text for text, _ in sentiment_rows(8)]
-    whole, cut = (TextClassifier.load(tmp_path / name).logits(texts) for name in ("whole", "cut"))
-    np.testing.assert_array_equal(whole, cut)
+    np.testing.assert_array_equal(*logits_of(tmp_path / "whole", tmp_path / "cut"))
 
 
 def test_a_resumed_run_reads_what_it_read_when_it_began(
@@ -251,9 +240,7 @@ def test_a_resumed_run_reads_what_it_read_when_it_began(
     cut = train_here(data, tmp_path / "cut", config, existing="resume")
     assert [note for note in whole.notes if "the mean over the tokens" in note]
     assert cut.notes == whole.notes
-    texts = [text for text, _ in sentiment_rows(8)]
-    answers = [TextClassifier.load(tmp_path / name).logits(texts) for name in ("whole", "cut")]
-    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(*logits_of(tmp_path / "whole", tmp_path / "cut"))
 
 
 def _reads_the_mean(learner: Any, _: Any) -> str:
@@ -275,9 +262,8 @@ def test_a_folder_of_lora_is_trained_on(data: Path, tmp_path: Path) -> None:
     first = build_adapter(tmp_path / "first", base, labels=("positive", "negative"))
     config = TrainConfig(model_id=str(first), method="lora", **STANDS_STILL)
     train_here(data, tmp_path / "out", config)
-    texts = [text for text, _ in sentiment_rows(8)]
-    before, after = TextClassifier.load(first), TextClassifier.load(tmp_path / "out")
-    np.testing.assert_allclose(after.logits(texts), before.logits(texts)[:, ::-1], atol=1e-3)
+    before, after = logits_of(first, tmp_path / "out")
+    np.testing.assert_allclose(after, before[:, ::-1], atol=1e-3)
 
 
 def test_a_setting_without_sense_is_refused_before_training(
@@ -321,7 +307,7 @@ def test_a_table_of_one_class_cannot_be_learned(base: str, tmp_path: Path) -> No
     table = write_table(tmp_path / "one.csv", rows, ("text", "label"))
     with pytest.raises(DataError, match=r"audit"):
         train(table, tmp_path / "out", TrainConfig(model_id=base))
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == []
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Path) -> None:

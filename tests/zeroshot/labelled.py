@@ -21,15 +21,25 @@ MIXED = {
     "dog": ["dog 1", "dog 2", "poodle 1", "poodle 2", "poodle 3"],
     "bird": ["bird 1", "sparrow 1"],
 }
+# The stand-in sees the words of a file's name: these say nothing of the class.
+EXAMPLES = {
+    "red_bird": ["a robin", "robin with berries", "robin on snow", "robin singing"],
+    "big-cat": ["a lion", "lion in grass", "lion asleep", "old lion"],
+    "whale": ["whale jumping", "grey whale", "whale and calf", "whale tail"],
+}
 BARE = EvaluateOptions(compare=("{}",))
 
 
-def collection(folder: Path, classes: dict[str, list[str]]) -> LabelledImages:
+def touched(folder: Path, classes: dict[str, list[str]]) -> Path:
     for name, stems in classes.items():
         (folder / name).mkdir(parents=True)
         for stem in stems:
             (folder / name / f"{stem}.jpg").touch()
-    return read_labelled_images(folder)
+    return folder
+
+
+def collection(folder: Path, classes: dict[str, list[str]]) -> LabelledImages:
+    return read_labelled_images(touched(folder, classes))
 
 
 def many(images: int, num_classes: int = 3) -> dict[str, list[str]]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footwork.prompts import class_embeddings as embedding_cache
 from footwork.prompts import class_embeddings as module
 from footwork.prompts.class_embeddings import (
     EmbeddingCache,
@@ -26,7 +25,7 @@ TEMPLATES = NAMED["short"]
 
 
 def cache_file(home: Path) -> Path:
-    return home / "cache" / embedding_cache.FILE_NAME
+    return home / "cache" / module.FILE_NAME
 
 
 def test_a_class_is_the_unit_mean_of_its_unit_prompts() -> None:
@@ -91,7 +90,7 @@ def test_prompts_are_encoded_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) 
 
 def test_progress_is_told_in_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr("footwork.prompts.class_embeddings.CHUNK", 2 * len(TEMPLATES))
+    monkeypatch.setattr(module, "CHUNK", 2 * len(TEMPLATES))
     for _ in range(2):  # the second time nothing is to be encoded
         prompt_embeddings(
             StandInEncoder(),
@@ -135,14 +134,13 @@ def test_classes_may_have_different_numbers_of_prompts() -> None:
 def test_a_damaged_cache_is_replaced(own_home: Path, damage: str) -> None:
     names = [f"thing {n}" for n in range(300)]
     expected = class_embeddings(StandInEncoder(), names, ["a {}."])
-    content = bytearray(cache_file(own_home).read_bytes())
-    if damage == "no database":
-        content = bytearray(b"not a database, by no means" * 99)
-    elif damage == "cut":
-        content = content[: len(content) // 2]
-    else:
-        content[4096:] = bytes(len(content) - 4096)
-    cache_file(own_home).write_bytes(content)
+    content = cache_file(own_home).read_bytes()
+    damaged = {
+        "no database": b"not a database, by no means" * 99,
+        "cut": content[: len(content) // 2],
+        "noise": content[:4096] + bytes(len(content) - 4096),
+    }
+    cache_file(own_home).write_bytes(damaged[damage])
     for _ in range(2):  # damage may show itself only when a page is written
         np.testing.assert_array_equal(
             class_embeddings(StandInEncoder(), names, ["a {}."]), expected
@@ -164,7 +162,7 @@ def test_a_row_that_is_no_unit_row_is_made_again(own_home: Path) -> None:
 
 def test_without_a_place_to_keep_them_vectors_are_the_same(own_home: Path) -> None:
     expected = class_embeddings(StandInEncoder(), NAMES, TEMPLATES)
-    cache = EmbeddingCache(own_home / "cache" / embedding_cache.FILE_NAME / "below-a-file")
+    cache = EmbeddingCache(cache_file(own_home) / "below-a-file")
     encoder = StandInEncoder()
     rows = prompt_embeddings(encoder, NAMES, Prompts(TEMPLATES), cache)
     np.testing.assert_array_equal(rows, expected)
@@ -173,7 +171,7 @@ def test_without_a_place_to_keep_them_vectors_are_the_same(own_home: Path) -> No
 
 
 def test_the_oldest_rows_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_cache, "MOST_ROWS", 10)
+    monkeypatch.setattr(module, "MOST_ROWS", 10)
     for n in range(20):
         class_embeddings(StandInEncoder(), [f"thing {n}"], ["a {}."])
     class_embeddings(encoder := StandInEncoder(), [f"thing {n}" for n in range(20)], ["a {}."])

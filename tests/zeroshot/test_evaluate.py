@@ -13,17 +13,12 @@ import pytest
 from footwork.encoder.dual import DualEncoder
 from footwork.errors import ConfigError, DataError
 from tests.dual_encoders import build_dual_encoder, draw_image
-from tests.zeroshot.labelled import EASY, MIXED, collection, evaluate, many
+from tests.zeroshot.labelled import EASY, collection, evaluate, many
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot import ZeroShotClassifier, ZeroShotOptions
 from zeroshot.evaluate import evaluate_images
 from zeroshot.labelled_images import LabelledImages, read_labelled_images
 from zeroshot.options import EvaluateOptions
-
-
-@pytest.fixture
-def mixed(tmp_path: Path) -> LabelledImages:
-    return collection(tmp_path / "mixed", MIXED)
 
 
 def test_images_that_show_their_class_are_all_right(tmp_path: Path) -> None:

@@ -10,15 +10,10 @@ import pytest
 
 from footwork.errors import ConfigError
 from footwork.evaluation.text import display_width
-from tests.zeroshot.labelled import MIXED, collection, evaluate, many
+from tests.zeroshot.labelled import collection, evaluate, many
 from zeroshot.evaluation import require_report_place
 from zeroshot.labelled_images import LabelledImages
 from zeroshot.options import EvaluateOptions
-
-
-@pytest.fixture
-def mixed(tmp_path: Path) -> LabelledImages:
-    return collection(tmp_path / "mixed", MIXED)
 
 
 @pytest.mark.parametrize("num_classes", [2, 6, 13, 40])

@@ -12,6 +12,8 @@ import pytest
 from footwork.errors import DataError
 from footwork.files.placing import How
 from tests.zeroshot.trees import (
+    FILES,
+    LABELS,
     Killed,
     after_every_kill,
     labelled,
@@ -25,9 +27,6 @@ from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
 from zeroshot.sorting.record import UndoRecord
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-
-FILES = {"a/1.jpg": "one", "a/1.jpg.xmp": "of one", "b/1.jpg": "other", "b/2.jpg": "two"}
-LABELS = {"a/1.jpg": "cat", "b/1.jpg": "cat", "b/2.jpg": None}
 
 
 def disks(number: int) -> AbstractContextManager[None]:

@@ -13,19 +13,12 @@ import pytest
 from footwork.errors import ConfigError, DataError
 from footwork.files.placing import How
 from footwork.home import data_folder
-from tests.zeroshot.trees import (
-    planned,
-    planted,
-    sort,
-    tree,
-)
+from tests.zeroshot.trees import FILES, LABELS, planned, planted, sort, tree
 from zeroshot.sorting import apply_plan, undo_sorting
 from zeroshot.sorting.record import SortedFile, Step, own_key
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
-FILES = {"a/1.jpg": "one", "a/1.jpg.xmp": "of one", "b/1.jpg": "other", "b/2.jpg": "two"}
-LABELS = {"a/1.jpg": "cat", "b/1.jpg": "cat", "b/2.jpg": None}
 PART, KEY = ".footwork-0123456789abcdef.part", b"k" * 32
 
 
