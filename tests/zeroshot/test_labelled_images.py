@@ -148,6 +148,9 @@ def test_class_names_that_look_the_same_are_one(tmp_path: Path) -> None:
     assert images.notes[1] == (
         "Classes that differ only in case, spaces, dashes or how a value is written: '1', '1.0'."
     )
+    if len(list(touch(folder, "caf\u00e9/3.jpg").iterdir())) == 3:  # not so where they are one file
+        with pytest.raises(DataError, match=r"read the same\. Rename one"):
+            read_labelled_images(folder)
 
 
 def test_a_column_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
