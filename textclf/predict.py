@@ -42,14 +42,9 @@ def predict_rows(
 ) -> PredictedRows:
     """Answer the rows of a table: one out for each one in, in their order.
 
-    Rows are read a bounded window ahead, so they may be of any number.
-
-    Args:
-        classifier: Answers.
-        data: As for `open_rows`, or what that gives.
-        options: How the rows are read; text columns that are not stated are those of the training,
-            else the usual names.
-        input_format: As for `open_rows`.
+    `data` and `input_format` are as for `open_rows`, or `data` is what that gives. Rows are read a
+    bounded window ahead, so they may be of any number. Text columns that are not stated are those
+    of the training, else the usual names.
 
     Returns:
         The answers as dictionaries; `skipped` and `notes` are complete when they are all taken.

@@ -107,14 +107,10 @@ def hub_rows(data: str, skip_bad_rows: bool) -> RowStream | None:
 
 
 def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The file of each split in a folder, by words in the file names.
+    """The file of each split in a folder, by words in the file names, and notes on the choice.
 
-    Args:
-        folder: Holds files such as `train.csv`, `my-dev.tsv` or `TREC.test.all`, itself or in
-            `data`; a folder with one table is a training table.
-
-    Returns:
-        The files, and what is to be noted of the choice.
+    Files are such as `train.csv`, `my-dev.tsv` or `TREC.test.all`, in the folder itself or in its
+    `data`; a folder with one table is a training table.
 
     Raises:
         DataError: No file or several for a split, or several splits for a file; the message
@@ -159,14 +155,10 @@ def _splits_named(file: Path) -> list[str]:
 
 
 def parallel_splits(folder: Path) -> dict[str, dict[str, Path]]:
-    """The files of each split in a folder where texts and labels stand line by line in two files.
+    """The files of each split, under `text` and `label`, where those stand line by line in two.
 
-    Args:
-        folder: Holds files such as `train_text.txt` and `train_labels.txt`, as TweetEval has them.
-
-    Returns:
-        By split, its files under `text` and `label`; empty where the training file is no such
-        pair, or a split has further tables.
+    They are such as `train_text.txt` and `train_labels.txt`, as TweetEval has them. There is none
+    where the training file is no such pair, or a split has further tables.
     """
     found: dict[str, dict[str, Path]] = {}
     for file in sorted(path for path in folder.iterdir() if path.is_file()):

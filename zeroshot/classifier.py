@@ -145,11 +145,7 @@ class VectorLabeller(ABC, Generic[Answer]):
 class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     """Chooses among labels that it reads for the first time.
 
-    Args:
-        encoder: Embeds images and texts.
-        labels: C names.
-        options: How it asks and answers.
-        on_progress: Told how many prompts are read, and of how many.
+    `on_progress` is told how many of their prompts are read, and of how many.
 
     Raises:
         ConfigError: The labels or the templates cannot be used.
@@ -194,14 +190,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         revision: str | None = None,
         config: EncoderConfig | None = None,
     ) -> ZeroShotClassifier:
-        """Load a model, and put the labels to it.
-
-        Args:
-            model_id: Hub id, local folder, preset or `tiny`.
-            labels: C names.
-            options: How it asks and answers.
-            revision: Branch, tag or commit of the model on the Hub.
-            config: How images are read and encoded.
+        """Load a model (a Hub id, local folder, preset or `tiny`), and put C labels to it.
 
         Raises:
             ConfigError: The labels or the templates cannot be used.

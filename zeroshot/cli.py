@@ -95,7 +95,7 @@ def label(
     from footwork.tables.writer import require_table
     from zeroshot.indexed import keep_labels, label_images, only_images, opened_index
     from zeroshot.rows import COLUMNS, FORMER_COLUMNS
-    from zeroshot.sorting import label_folders
+    from zeroshot.sorting.plan import label_folders
 
     require_table(
         out,
@@ -137,7 +137,7 @@ def undo(record: Path, /, *, trust: bool = False) -> int:
         record: What it wrote, DIR/footwork-undo.jsonl.
         trust: Believe what another machine or user recorded, and move back what was changed since.
     """
-    from zeroshot.sorting import undo_sorting
+    from zeroshot.sorting.undo import undo_sorting
 
     outcome = undo_sorting(record, trust=trust)
     print_text(outcome.to_text())
@@ -489,7 +489,7 @@ def _use_labels(labelled: Sequence[LabelledImage], options: SortingOptions) -> b
         note_all((f"{sidecars.written} sidecars say what their images show.", *sidecars.failed))
         failed += len(sidecars.failed)
     if options.target is not None:
-        from zeroshot.sorting import apply_plan, plan_sorting
+        from zeroshot.sorting.plan import apply_plan, plan_sorting
 
         plan = plan_sorting(labelled, options.target, options.how)
         if not options.yes:

@@ -53,12 +53,8 @@ def evaluate_images(
 ) -> ImageEvaluation:
     """Embed labelled images once, and judge template sets, or a taught classifier, on them.
 
-    Args:
-        encoder: Embeds pictures and texts.
-        images: As `read_labelled_images` finds them.
-        options: Which templates.
-        taught: Judged in detail in place of the templates, and compared with them: all choose
-            among its labels.
+    What was taught is judged in detail in place of the templates, and compared with them: all
+    choose among its labels.
 
     Raises:
         ConfigError: Templates or class names cannot be used.

@@ -105,12 +105,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         *,
         revision: str | None = None,
     ) -> FinetunedClassifier:
-        """Load what `finetune` published.
-
-        Args:
-            folder: Of `finetune`, or the Hub id (owner/name) that it was pushed to.
-            options: How it answers.
-            revision: Branch, tag or commit on the Hub.
+        """Load what `finetune` published, a folder or the Hub id that it was pushed to.
 
         Raises:
             ConfigError: Another decoding than that of its training is asked for.

@@ -108,13 +108,10 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         *,
         revision: str | None = None,
     ) -> TaughtClassifier:
-        """Load what `teach` published.
+        """Load what `teach` published, a folder or the Hub id (owner/name) that it was pushed to.
 
-        Args:
-            folder: Of `teach`, or the Hub id (owner/name) that it was pushed to.
-            encoder: Embeds files; None loads the model that the folder names when it is needed.
-            thresholds: When no label is given; None takes those that were found when it was taught.
-            revision: Branch, tag or commit on the Hub.
+        Where no encoder is given the model that the folder names is loaded when it is needed, and
+        without thresholds those are taken that were found when it was taught.
 
         Raises:
             ModelError: The folder is none of `teach`, is damaged, or was taught with another
@@ -211,11 +208,7 @@ def open_taught(
 ) -> TaughtClassifier:
     """Load a taught classifier and the model that it was taught with, unless `encoder` is that.
 
-    Args:
-        folder: Of `teach`; it names the model.
-        model: How that is run.
-        abstain_below: Probability below which no label is given; None takes the folder's.
-        encoder: That of an index.
+    `abstain_below` is the probability below which no label is given; None takes the folder's.
 
     Raises:
         ConfigError: Another decoding than that of its examples is asked for.

@@ -22,8 +22,7 @@ from tests.zeroshot.trees import (
     tree,
     two_disks,
 )
-from zeroshot.sorting import apply_plan, label_folders, plan_sorting
-from zeroshot.sorting.plan import folder_name
+from zeroshot.sorting.plan import apply_plan, folder_name, label_folders, plan_sorting
 from zeroshot.sorting.record import opened_record
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

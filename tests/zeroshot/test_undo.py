@@ -23,8 +23,9 @@ from tests.zeroshot.trees import (
     tree,
     two_disks,
 )
-from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
+from zeroshot.sorting.plan import apply_plan, plan_sorting
 from zeroshot.sorting.record import UndoRecord
+from zeroshot.sorting.undo import undo_sorting
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 

@@ -14,8 +14,9 @@ from footwork.errors import ConfigError, DataError
 from footwork.files.placing import How
 from footwork.home import data_folder
 from tests.zeroshot.trees import FILES, LABELS, planned, planted, sort, tree
-from zeroshot.sorting import apply_plan, undo_sorting
+from zeroshot.sorting.plan import apply_plan
 from zeroshot.sorting.record import SortedFile, Step, own_key
+from zeroshot.sorting.undo import undo_sorting
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
