@@ -137,14 +137,13 @@ def embed_labelled_images(
     Raises:
         DataError: None can be read.
     """
-    rows, kept, skipped = embed_files(encoder, images.paths)
-    skipped = (*images.skipped, *skipped)
+    rows, kept, lost = embed_files(encoder, images.paths)
     if not kept:
         raise DataError(
             f"None of the {len(images.paths)} images of {images.source} can be read. The first: "
-            f"{skipped[0].place}: {skipped[0].reason}."
+            f"{lost[0].place}: {lost[0].reason}."
         )
-    paths = tuple(images.paths[number] for number in kept)
+    paths, skipped = tuple(images.paths[number] for number in kept), (*images.skipped, *lost)
     return replace(images, paths=paths, targets=images.targets[kept], skipped=skipped), rows
 
 
@@ -311,10 +310,7 @@ _MEANS_NO_CLASS = frozenset({"none", "none of these", "none of them", "no label"
 
 
 def read_examples(folder: Path) -> LabelledImages:
-    """List the images of each class; nothing is decoded.
-
-    Args:
-        folder: Each of its sub-folders is a class; what lies deeper belongs to it.
+    """List the images of each class, a sub-folder and what lies deeper in it; nothing is decoded.
 
     Raises:
         DataError: The folder is missing, holds fewer than two classes, a class holds no image, or
@@ -341,20 +337,21 @@ def read_examples(folder: Path) -> LabelledImages:
     lonely = counted(len(loose), "image beside", "images beside")
     belong = "belongs" if len(loose) == 1 else "belong"
     notes = [f"{lonely} the class folders {belong} to no class."] if loose else []
-    paths: list[Path] = []
-    targets: list[int] = []
-    for number, entry in enumerate(classes):
+    found = []
+    for entry in classes:
         try:
-            images = find_images([entry])
+            found.append(find_images([entry]))
         except DataError as error:
             raise DataError(
                 f"The class {entry.name!r} is empty. {error} Add images to it, or remove it."
             ) from error
-        paths.extend(images.paths)
-        targets.extend([number] * len(images.paths))
-        notes.extend(images.notes)
-    numbers = np.array(targets, dtype=np.int64)
-    return LabelledImages(str(folder), names, tuple(paths), numbers, notes=tuple(notes))
+    return LabelledImages(
+        source=str(folder),
+        class_names=names,
+        paths=tuple(path for images in found for path in images.paths),
+        targets=np.repeat(np.arange(len(names)), [len(images.paths) for images in found]),
+        notes=(*notes, *(note for images in found for note in images.notes)),
+    )
 
 
 def _require_readable_names(names: Sequence[str]) -> None:

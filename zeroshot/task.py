@@ -60,7 +60,7 @@ from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
     LabelledImages,
     SkippedImage,
-    embed_files,
+    embed_labelled_images,
     read_image_table,
     read_labelled_images,
 )
@@ -132,19 +132,13 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
             f"{shortened(map(repr, rule.labels))}. Rename these classes, or leave them out."
         )
-    logits, kept, lost = embed_files(classifier, part.paths)
-    if not kept:
-        raise DataError(
-            f"None of the {len(part.paths)} images of {source} can be read. The first: "
-            f"{lost[0].place}: {lost[0].reason}."
-        )
-    targets = part.targets_among(rule.labels)[kept]
-    evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, given=rule.given)
-    remarks: tuple[str, ...] = ()
+    part, logits = embed_labelled_images(classifier, part)
+    targets = part.targets_among(rule.labels)
+    evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
     if Path(trained["data"]["path"]).resolve() == source.resolve():
-        remarks = ("It was trained on most of these images: the figures say nothing of new ones.",)
-    evaluation = replace(evaluation, noun="images", remarks=remarks)
-    return Assessment(evaluation, part.notes, (*part.skipped, *lost))
+        said = "It was trained on most of these images: the figures say nothing of new ones."
+        evaluation = replace(evaluation, remarks=(said,))
+    return Assessment(evaluation, part.notes, part.skipped)
 
 
 def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
