@@ -63,11 +63,7 @@ class WindowedTexts:
 
 
 class TextEncoder:
-    """A tokenizer with what to do about long texts.
-
-    Raises:
-        ConfigError: A value is out of range.
-    """
+    """A tokenizer with what to do about long texts; a `ConfigError` where that is impossible."""
 
     def __init__(
         self,
@@ -324,9 +320,8 @@ class TextClassifier:
     ) -> list[Prediction]:
         """Answer texts, in their order; ids default to the index, from 0.
 
-        Raises:
-            DataError: There are not as many `pairs` or `ids` as texts, or the model takes pairs
-                and gets none, or the other way round.
+        A `DataError` where there are not as many `pairs` or `ids` as texts, or the model takes
+        pairs and gets none, or the other way round.
         """
         found = _text_pairs(texts, pairs)
         names = _as_list("ids", range(len(found)) if ids is None else ids, len(found))
@@ -340,12 +335,7 @@ class TextClassifier:
             yield self._prediction(row, logits)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
-        """Copy the folder that this classifier was loaded from.
-
-        Raises:
-            ModelError: It was not loaded from a folder.
-            ConfigError: `folder` exists and `overwrite` is off.
-        """
+        """Copy the folder that it was loaded from; `overwrite` replaces one that exists."""
         import shutil
 
         from footwork.files.folders import published_folder, require_free

@@ -63,8 +63,7 @@ def choose_columns(
 ) -> Columns:
     """Find the columns by their names, else by what they hold; `source` is named in errors.
 
-    Raises:
-        DataError: A stated column is missing, or several would do; the columns are listed.
+    A `DataError`, which lists them, where a stated one is missing or several would do.
     """
     text = tuple(find_column(columns, name, source) for name in stated.text)
     names = label_names(columns, stated.label) if stated.label else ()

@@ -55,11 +55,7 @@ class LabelOptions(TextOptions):
     """The same from a file, one name a line."""
 
     def class_names(self) -> tuple[str, ...]:
-        """Those that are stated, in the order of the vectors; none if none are.
-
-        Raises:
-            ConfigError: They cannot be read.
-        """
+        """Those that are stated, in the order of the vectors; none if none are."""
         if self.labels is None and self.labels_file is None:
             return ()
         return read_class_names(self.labels, Path(self.labels_file) if self.labels_file else None)

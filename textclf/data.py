@@ -186,9 +186,6 @@ def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()
     """Read one split to judge a model on: test if there is one, else validation.
 
     `names` are of columns that are stated or trained on.
-
-    Raises:
-        DataError: Something cannot be read.
     """
     found = read_tables(data, table_format, names)
     splits = found.splits
@@ -203,8 +200,7 @@ def read_examples(
 ) -> Examples:
     """Take labelled texts out of a table, for a model that is already trained.
 
-    Raises:
-        DataError: Rows are bad, a label is not among the model's, or no row is left.
+    A `DataError` where rows are bad, a label is not among the model's, or no row is left.
     """
     task, names = labels.resolve_task(task), tuple(map(class_name, names))
     if alike := [name for name, count in Counter(names).items() if count > 1]:
@@ -254,8 +250,7 @@ def _label_cells(
 ) -> tuple[dict[str, list[labels.Cell]], Notes]:
     """The label cells of each split, and why a split has none, as competitions and public sets do.
 
-    Raises:
-        DataError: A test split has other columns than the training split.
+    A test split with other columns than the training split is refused.
     """
     cells = {"train": _cells(tables["train"], columns)}
     notes = []
@@ -297,8 +292,7 @@ def _values(cells: Sequence[labels.Cell]) -> set[str]:
 def _first_row(train: Table, cells: Sequence[labels.Cell]) -> Notes:
     """What is to be noted of a first row whose label is the only one so rare: it may be a header.
 
-    Raises:
-        DataError: It may be the header of a table that seems to have none.
+    A `DataError` where it may be that of a table that seems to have none.
     """
     first, counts = cells[0], Counter(map(str, cells))
     singles = sum(count == 1 for count in counts.values())
@@ -356,11 +350,7 @@ def _notes(found: SourceTables, more: tuple[str, ...]) -> tuple[str, ...]:
 def read_rows(
     table: Table, columns: Columns, kind: labels.LabelKind, cells: Sequence[labels.Cell]
 ) -> Examples:
-    """Take texts, and labels from `cells`, out of a table; columns and kind are the training's.
-
-    Raises:
-        DataError: A column is missing.
-    """
+    """Take texts, and labels from `cells`, out of a table; columns and kind are the training's."""
     # Labels recur: each text is read once, and rows share its list.
     recurring = {cell for cell in cells if isinstance(cell, str)}
     known = {cell: labels.split_cell(cell, kind) for cell in recurring}

@@ -94,11 +94,7 @@ class LinearModel:
         return self.weights.size + self.bias.size
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> FloatArray:
-        """What it says of texts, each by itself, (N, C).
-
-        Raises:
-            DataError: It takes pairs and gets none, or the other way round.
-        """
+        """What it says of texts, or pairs where it takes such, each by itself, (N, C)."""
         if self.pairs == (pairs is None):
             wanted = "pairs of texts" if self.pairs else "single texts"
             raise DataError(f"The model takes {wanted}.")
@@ -147,11 +143,7 @@ class LinearModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save_pretrained` wrote, or whatever stands in its place.
-
-        Raises:
-            ModelError: It is something else, or damaged.
-        """
+        """What `save_pretrained` wrote; a `ModelError` where that is something else, or damaged."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 

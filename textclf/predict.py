@@ -214,11 +214,7 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_text_count(known: Sequence[str], columns: Sequence[str], source: str) -> None:
-    """Refuse a table with another number of texts a row than the model was trained on, if known.
-
-    Raises:
-        DataError: The numbers differ.
-    """
+    """Refuse a table with another number of texts a row than the model was trained on, if known."""
     if known and len(columns) != len(known):
         raise DataError(
             f"The model takes {len(known)} text{'s' * (len(known) > 1)} a row, {source} has "

@@ -255,11 +255,7 @@ def _read_parallel(
 def _parallel_table(
     files: Mapping[str, Path], names: Mapping[str, str], table_format: TableFormat
 ) -> Table:
-    """One split; numbers that `names` has a class for become that.
-
-    Raises:
-        DataError: The files differ in their lines, or a row is bad (unless those are skipped).
-    """
+    """One split; numbers that `names` has a class for become that."""
     sources = [TextSource(files[half], None, table_format.encoding) for half in ("text", "label")]
     texts, labels = map(_lines, sources)
     if len(texts) != len(labels):
@@ -297,11 +293,7 @@ def _named_splits(loaded: Mapping[str, Any], data: str, skip_bad_rows: bool) -> 
 
 
 def split_keys(loaded: Mapping[str, Any], data: str) -> dict[str, str]:
-    """What a data set calls its train, validation and test.
-
-    Raises:
-        ConfigError: It has none of them.
-    """
+    """What a data set calls its train, validation and test; a `ConfigError` if it has none."""
     keys = {
         split: key
         for split, names in SPLIT_NAMES.items()

@@ -156,11 +156,7 @@ class TokenizedRows(EncodedRows):
 
 
 def tell_audit(audit: Audit, notify: Notify) -> None:
-    """Show an audit.
-
-    Raises:
-        DataError: Nothing can be learned from what it looked at.
-    """
+    """Show an audit; a `DataError` where nothing can be learned from what it looked at."""
     notify(audit.to_text())
     if not audit.usable:
         raise DataError("The audit found what makes training impossible; see its errors above.")

@@ -143,12 +143,9 @@ class VectorLabeller(ABC, Generic[Answer]):
 
 
 class ZeroShotClassifier(VectorLabeller[LabelledImage]):
-    """Chooses among labels that it reads for the first time.
+    """Chooses among labels that it reads for the first time; a `ConfigError` where it cannot.
 
     `on_progress` is told how many of their prompts are read, and of how many.
-
-    Raises:
-        ConfigError: The labels or the templates cannot be used.
     """
 
     answer = LabelledImage
@@ -208,11 +205,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         return self._encoder
 
     def predict_proba(self, images: Sequence[Path | Image.Image]) -> DoubleArray:
-        """The score of every label, (N, C): of a `Scorer`, or `presence` for `multi` and a softmax.
-
-        Raises:
-            ImageError: One cannot be read.
-        """
+        """A score of every label, (N, C): of a `Scorer`, or `presence` for `multi` and softmax."""
         return self._judge(self._encoder.encode_images(images))[0]
 
     def _judge(self, embeddings: RealArray) -> tuple[DoubleArray, DoubleArray]:

@@ -219,8 +219,7 @@ class ImageEvaluation:
 def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
     """See that a report can be written, before there is anything to report.
 
-    Raises:
-        ConfigError: The folder holds something else than an earlier report, or one of the `inputs`.
+    A `ConfigError` where the folder holds something else than an earlier report, or an input.
     """
     from footwork.files.folders import read_manifest, require_free
 

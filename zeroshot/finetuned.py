@@ -176,12 +176,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
 def open_finetuned(
     folder: Path, model: ModelOptions, abstain_below: float | None
 ) -> FinetunedClassifier:
-    """Load what `finetune` published.
-
-    Raises:
-        ConfigError: Another model is named, or another decoding.
-        ModelError: The folder is damaged.
-    """
+    """Load what `finetune` published; a `ConfigError` where another model or decoding is named."""
     if model.model_id is not None:
         raise ConfigError(
             f"{folder} holds a model of its own, fine-tuned; leave out --model {model.model_id}."

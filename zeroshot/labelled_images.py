@@ -312,9 +312,7 @@ _MEANS_NO_CLASS = frozenset({"none", "none of these", "none of them", "no label"
 def read_examples(folder: Path) -> LabelledImages:
     """List the images of each class, a sub-folder and what lies deeper in it; nothing is decoded.
 
-    Raises:
-        DataError: The folder is missing, holds fewer than two classes, a class holds no image, or
-            class names cannot be told apart.
+    A `DataError` where there are not two, one holds no image, or names cannot be told apart.
     """
     fault = why_missing(folder)
     if fault is not None or not is_folder(folder):

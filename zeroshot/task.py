@@ -142,11 +142,7 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
 
 
 def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
-    """Find the images of every split; none is decoded.
-
-    Raises:
-        DataError: There is nothing to learn from.
-    """
+    """Find the images of every split; none is decoded, and there is something to learn from."""
     parts = {name: read_part(path, config) for name, path in _split_folders(source).items()}
     train = parts["train"]
     splits: dict[str, Inputs] = {}
@@ -206,9 +202,6 @@ def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> Lab
     """The data with the images of a folder as its split `target`, of another domain.
 
     What is in a sub-folder called like a class has its label, unless an image may have several.
-
-    Raises:
-        DataError: There is no such folder, or it holds too few images.
     """
     if not folder.is_dir():
         there = "is a file" if folder.exists() else "does not exist"

@@ -67,12 +67,9 @@ class TaughtImage(LabelledImage):
 
 
 class TaughtClassifier(VectorLabeller[TaughtImage]):
-    """Labels images as it was taught.
+    """Labels images as it was taught, on embeddings of one encoder alone.
 
     `encoder` embeds files; None loads the model that the manifest names when it is needed.
-
-    Raises:
-        ModelError: It was taught with another encoder.
     """
 
     answer = TaughtImage

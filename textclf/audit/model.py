@@ -53,9 +53,7 @@ class AuditedModel:
 def open_model(config: TrainConfig) -> tuple[AuditedModel, Precision]:
     """What a run would train, and the precision that it would compute in.
 
-    Raises:
-        ModelError: It cannot be reached or read, or the method cannot adapt it.
-        ConfigError: It can do nothing that the run asks for.
+    What cannot be read, or cannot do what the run asks for, is refused as a training refuses it.
     """
     shape: Any = None
     model = _from_files(model_folder(config.model_id, config.revision, "small"))

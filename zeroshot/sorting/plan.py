@@ -47,10 +47,7 @@ _TOLD = 1000  # images from one note to the next
 def label_folders(labels: Iterable[str]) -> dict[str | None, str]:
     """The folder of each label, and of None: what `plan_sorting` will use.
 
-    Called before anything is labelled, it tells at once what could not be sorted.
-
-    Raises:
-        ConfigError: Two would share a folder.
+    Called before anything is labelled, it tells at once that two would share one: a `ConfigError`.
     """
     names = FolderNames()
     return {label: names.of(label) for label in (None, *labels)}
