@@ -4,8 +4,9 @@ Annotations are evaluated here: cyclopts would evaluate inherited ones in the mo
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from cyclopts import Parameter
 
@@ -32,6 +33,21 @@ Flag = Annotated[bool, Parameter(negative="")]
 """An option that is on where it is given."""
 
 
+def require_least(settings: Any, least: float, *names: str) -> None:
+    """Refuse settings of these names that are below the least value; None is left open."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def require_choice(settings: Any, name: str, allowed: Iterable[str]) -> None:
+    """Refuse a setting that is none of those allowed; None is left open."""
+    value, known = getattr(settings, name), list(allowed)
+    if value is not None and value not in known:
+        raise ConfigError(f"`{name}` must be one of {', '.join(known)}, got {value!r}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """How an image model is run; but for `decode` nothing changes an answer beyond rounding."""
@@ -55,16 +71,9 @@ class EncoderConfig:
         Raises:
             ConfigError: One is out of range.
         """
-        if self.precision not in PRECISIONS:
-            message = f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}."
-            raise ConfigError(message)
-        for name in ("batch_size", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` must be at least 1, got {value}.")
-        if self.decode is not None and self.decode not in DECODINGS:
-            message = f"`decode` must be one of {', '.join(DECODINGS)}, got {self.decode!r}."
-            raise ConfigError(message)
+        require_choice(self, "precision", PRECISIONS)
+        require_least(self, 1, "batch_size", "workers")
+        require_choice(self, "decode", DECODINGS)
 
     def decoding_as(self, made: Decode, what: str) -> Self:
         """With the decoding that something was made with.
@@ -171,32 +180,19 @@ class LoopConfig:
         Raises:
             ConfigError: One is out of range.
         """
-        for name in ("batch_size", "gradient_accumulation_steps", "max_steps"):
-            self._require(name, at_least=1)
+        require_least(self, 1, "batch_size", "gradient_accumulation_steps", "max_steps")
         for name in ("num_epochs", "learning_rate", "max_grad_norm", "save_minutes"):
-            self._require(name, above=0)
-        for name in ("weight_decay", "seed", "early_stopping"):
-            self._require(name, at_least=0)
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"`{name}` must be above 0, got {value}.")
+        require_least(self, 0, "weight_decay", "seed", "early_stopping")
         if self.seed >= _SEEDS:
             raise ConfigError(f"`seed` must be below {_SEEDS:,}, got {self.seed}.")
         if not 0 <= self.warmup < 1:
             raise ConfigError(
                 f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}."
             )
-        if self.schedule not in SCHEDULES:
-            message = f"`schedule` must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}."
-            raise ConfigError(message)
-
-    def _require(
-        self, name: str, *, at_least: float | None = None, above: float | None = None
-    ) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        if at_least is not None and not value >= at_least:
-            raise ConfigError(f"`{name}` must be at least {at_least}, got {value}.")
-        if above is not None and not value > above:
-            raise ConfigError(f"`{name}` must be above {above}, got {value}.")
+        require_choice(self, "schedule", SCHEDULES)
 
     def epochs_over(self, rows: int) -> float:
         """Passes over so many rows, once the recipe's are filled in."""

@@ -16,7 +16,13 @@ from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
 from footwork.methods.table import METHODS, PROBE
-from footwork.options import DECODINGS, Decode, EncoderConfig
+from footwork.options import (
+    DECODINGS,
+    Decode,
+    EncoderConfig,
+    require_choice,
+    require_least,
+)
 from footwork.prompts.none_of_these import NONE_BELOW
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
@@ -92,8 +98,7 @@ class ZeroShotOptions:
     deviations: more is stricter. `none` always gives one."""
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
+        require_least(self, 1, "top_k")
         if self.none_below is not None and not np.isfinite(self.none_below):
             raise ConfigError(f"`none_below` must be a number, got {self.none_below}.")
 
@@ -182,8 +187,7 @@ class EvaluateOptions:
     """Of the resamples and folds."""
 
     def __post_init__(self) -> None:  # the rest is checked where it is read
-        if self.seed < 0:
-            raise ConfigError(f"`seed` must be at least 0, got {self.seed}.")
+        require_least(self, 0, "seed")
 
 
 @METHOD
@@ -201,8 +205,7 @@ class TeachOptions(LearnOptions):
 
     def __post_init__(self) -> None:
         LearnOptions.__post_init__(self)
-        if self.suggestions < 0:
-            raise ConfigError(f"`suggestions` must be at least 0, got {self.suggestions}.")
+        require_least(self, 0, "suggestions")
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting by name, as JSON takes it."""
@@ -249,17 +252,13 @@ class FinetuneConfig(FinetuningConfig):
         if not 0 < self.validation_share < 1:
             message = f"`validation_share` must be between 0 and 1, got {self.validation_share}."
             raise ConfigError(message)
-        if self.features_from is not None and self.features_from < 1:
-            raise ConfigError(f"`features_from` must be at least 1, got {self.features_from}.")
+        require_least(self, 1, "features_from")
         if self.task not in (None, "single", "multi"):
             raise ConfigError(f"`task` must be single or multi, got {self.task!r}.")
         metrics = dict.fromkeys((*METRICS[SINGLE_LABEL], *METRICS[MULTI_LABEL]))
-        choices = ("best_metric", metrics), ("decode", DECODINGS), ("augment", AUGMENTATIONS)
-        for name, allowed in choices:
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                message = f"`{name}` must be one of {', '.join(allowed)}, got {value!r}."
-                raise ConfigError(message)
+        require_choice(self, "best_metric", metrics)
+        require_choice(self, "decode", DECODINGS)
+        require_choice(self, "augment", AUGMENTATIONS)
 
     @property
     def augmentation(self) -> Augment:

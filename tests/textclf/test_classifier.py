@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import astuple
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -46,8 +47,6 @@ def loaded(folder: Path, **options: Any) -> TextClassifier:
 
 
 def rewrite(folder: Path, target: Path, **changes: Any) -> Path:
-    import shutil
-
     shutil.copytree(folder, target)
     manifest = json.loads((target / "footwork.json").read_text())
     (target / "footwork.json").write_text(json.dumps(manifest | changes))
@@ -70,19 +69,13 @@ def plain_logits(folder: Path, texts: list[str], pairs: list[str] | None = None)
     return np.stack(rows)
 
 
+@pytest.mark.parametrize("pairs", [None, TEXTS[::-1]], ids=["texts", "pairs"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_are_those_of_transformers_one_text_at_a_time(
-    folders: dict[str, Path], family: str
+def test_logits_are_those_of_transformers_one_row_at_a_time(
+    folders: dict[str, Path], family: str, pairs: list[str] | None
 ) -> None:
-    logits = loaded(folders[family]).logits(TEXTS)
-    assert logits.dtype == np.float32
-    np.testing.assert_allclose(logits, plain_logits(folders[family], TEXTS), atol=1e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_pairs_are_those_of_transformers(folders: dict[str, Path], family: str) -> None:
-    pairs = TEXTS[::-1]
     logits = loaded(folders[family]).logits(TEXTS, pairs)
+    assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, plain_logits(folders[family], TEXTS, pairs), atol=1e-5)
 
 
@@ -114,8 +107,6 @@ def test_an_adapter_answers_as_peft_does(tmp_path: Path, family: str) -> None:
 
 
 def test_a_foreign_folder_needs_no_manifest(folders: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
-
     folder = Path(shutil.copytree(folders["bert"], tmp_path / "foreign"))
     (folder / "footwork.json").unlink()
     classifier = loaded(folder)
@@ -159,12 +150,8 @@ def test_multi_label_gives_every_label_that_is_likely(folders: dict[str, Path]) 
 def test_regression_gives_a_number_and_no_probability(folders: dict[str, Path]) -> None:
     classifier = loaded(folders["regression"])
     answer = classifier.predict(["bad"])[0]
-    assert astuple(answer)[1:] == (
-        pytest.approx(float(classifier.logits(["bad"])[0, 0])),
-        None,
-        {},
-        False,
-    )
+    amount = float(classifier.logits(["bad"])[0, 0])
+    assert astuple(answer)[1:] == (pytest.approx(amount), None, {}, False)
     with pytest.raises(ConfigError, match="no probabilities"):
         classifier.predict_proba(["bad"])
 
@@ -230,13 +217,8 @@ def test_texts_that_are_cut_are_counted(folders: dict[str, Path]) -> None:
 
 
 def test_a_stream_without_end_runs_in_bounded_memory(folders: dict[str, Path]) -> None:
-    def endless() -> Iterator[TextRow]:
-        number = 0
-        while True:
-            number += 1
-            yield TextRow(str(number), "good " * (number % 9))
-
-    stream = loaded(folders["bert"], look_ahead=64).stream(endless())
+    endless = (TextRow(str(number), "good " * (number % 9)) for number in count(1))
+    stream = loaded(folders["bert"], look_ahead=64).stream(endless)
     assert [next(stream).id for _ in range(200)] == [str(n) for n in range(1, 201)]
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -249,10 +231,9 @@ def test_a_stream_without_end_runs_in_bounded_memory(folders: dict[str, Path]) -
 
 
 def test_a_length_past_the_positions_is_refused(folders: dict[str, Path]) -> None:
-    with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
-        loaded(folders["bert"], max_length=129)
-    with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
-        loaded(folders["roberta"], max_length=129)
+    for family in ("bert", "roberta"):
+        with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
+            loaded(folders[family], max_length=129)
     assert loaded(folders["deberta-v2"], max_length=300).logits(["good " * 400]).shape == (1, 2)
     assert loaded(folders["roberta"], max_length=128).logits(["good " * 400]).shape == (1, 2)
 
