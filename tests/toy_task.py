@@ -17,12 +17,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from footwork.arrays import FloatArray
-from footwork.evaluation.baselines import majority_logits
-from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.evaluation.result import Evaluation
 from footwork.evaluation.splits import hold_out
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.data import Inputs, LabelledData
+from footwork.finetuning.data import Inputs, LabelledData, judge_majority
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Task
 from footwork.methods.rates import Recipe
 from footwork.models.heads import HeadOrigin, set_labels
@@ -71,10 +70,7 @@ class NumberRows(EncodedRows):
         return self.prepare([self.data.splits[split].inputs[row] for row in rows])
 
     def baselines(self, split: str, notify: Any) -> dict[str, Evaluation]:
-        data, judged = self.data, self.data.splits[split]
-        targets = data.splits["train"].targets
-        logits = majority_logits(data.task, len(data.labels), targets, len(judged))
-        return {"majority": evaluate_logits(data.task, data.labels, judged.targets, logits)}
+        return {"majority": judge_majority(self.data, self.data.splits[split])}
 
     def question(self, split: str, rows: range) -> Any:
         return list(self.data.splits[split].inputs[rows.start : rows.stop])

@@ -21,6 +21,7 @@ from footwork.finetuning.card import PLACE
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.data import judge_majority
 from footwork.finetuning.domains import TARGET
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
@@ -298,7 +299,7 @@ class LinearRows(TokenizedRows):
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer; the other one is the model itself."""
-        return {"majority": baselines.judge_majority(self.data, self.data.splits[split])}
+        return {"majority": judge_majority(self.data, self.data.splits[split])}
 
 
 class LinearTask(TextTask):

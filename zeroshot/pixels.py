@@ -26,12 +26,10 @@ from footwork.accelerator import (
 from footwork.arrays import DoubleArray, FloatArray, IntArray
 from footwork.encoder.streaming import Preprocessing, prepare_picture
 from footwork.errors import ConfigError, DataError, ImageError, ModelError
-from footwork.evaluation.baselines import majority_logits
-from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.evaluation.result import Evaluation
 from footwork.files.faults import counted
 from footwork.files.paths import path_text
-from footwork.finetuning.data import Inputs, LabelledData
+from footwork.finetuning.data import Inputs, LabelledData, judge_as_is, judge_majority
 from footwork.finetuning.head import solve_output
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.images.ahead import made_ahead
@@ -276,13 +274,10 @@ class DecodedImages(EncodedRows):
         notify(
             "judging the pretrained model: by class names, and by a linear probe of its features"
         )
-        train, judged = data.splits["train"], data.splits[reported]
-        logits = {
-            "majority": majority_logits(data.task, len(data.labels), train.targets, len(judged))
-        }
+        train, judged, logits = data.splits["train"], data.splits[reported], {}
         if is_main_process() and data.task == SINGLE_LABEL:
             named = _logits_by_names(data, judged, learner)
-            logits |= {} if named is None else {"zero_shot": named}
+            logits = {} if named is None else {"zero_shot": named}
         with suppress(ModelError):  # of a model without one linear output layer
             reader, precision = FeatureReader(model), learner.config.mixed_precision
             read = logits_of(self, reader, reported, precision)
@@ -292,9 +287,8 @@ class DecodedImages(EncodedRows):
         wait_for_everyone()
         if not is_main_process():
             return {}
-        # As they are: what was fitted on the images that judge them would flatter them.
-        judge = partial(evaluate_logits, data.task, data.labels, judged.targets, noun="images")
-        found = {name: judge(each, GivenCalibration()) for name, each in logits.items()}
+        found = {"majority": judge_majority(data, judged, "images")}
+        found |= {name: judge_as_is(data, judged, each, "images") for name, each in logits.items()}
         if self.solution is not None and self.solution.rows < len(train):
             some = f"{self.solution.rows:,} of {len(train):,} images"
             said = (f"The linear probe was fitted on {some}, drawn at random.",)

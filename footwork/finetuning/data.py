@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.evaluation.baselines import majority_logits
+from footwork.evaluation.calibration import GivenCalibration
+from footwork.evaluation.result import Evaluation, evaluate_logits
+
 SPLIT_NAMES = {
     "train": ("train", "training", "trainval"),
     "validation": ("validation", "valid", "val", "dev", "eval"),
@@ -63,3 +67,18 @@ class Inputs:
         """Some of them, by number or by True and False."""
         rows = np.arange(len(self))[kept].tolist()
         return Inputs(tuple(self.inputs[row] for row in rows), self.targets[rows])
+
+
+def judge_as_is(
+    data: LabelledData, split: Any, logits: NDArray[Any], noun: str = "rows"
+) -> Evaluation:
+    """Judge logits of a split without more: what were fitted on its rows would flatter them."""
+    given = GivenCalibration()
+    return evaluate_logits(data.task, data.labels, split.targets, logits, given, noun)
+
+
+def judge_majority(data: LabelledData, split: Any, noun: str = "rows") -> Evaluation:
+    """Judge the commonest class, the commonest set of labels or the mean of the training rows."""
+    targets = data.splits["train"].targets
+    logits = majority_logits(data.task, len(data.labels), targets, len(split))
+    return judge_as_is(data, split, logits, noun)

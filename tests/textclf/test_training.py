@@ -310,21 +310,6 @@ def test_a_table_of_one_class_cannot_be_learned(base: str, tmp_path: Path) -> No
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_merged_classifier_is_what_the_pipeline_loads(data: Path, tmp_path: Path) -> None:
-    from transformers import pipeline
-
-    base = build_base(tmp_path / "base", "deberta-v2")
-    out = tmp_path / "out"
-    config = TrainConfig(model_id=str(base), num_epochs=4, merge=True, learning_rate=3e-3)
-    train_here(data, out, config)
-    answer = pipeline("text-classification", str(out), device="cpu", top_k=None)
-    found = {one["label"]: one["score"] for one in answer(["the film was very good"])[0]}
-    classifier = TextClassifier.load(out)
-    logits = classifier.logits(["the film was very good"])[0].astype(np.float64)
-    expected = np.exp(logits) / np.exp(logits).sum()
-    assert [found[label] for label in classifier.labels] == pytest.approx(expected, abs=1e-5)
-
-
 def test_what_is_not_settled_reaches_no_training(base: str, data: Path, tmp_path: Path) -> None:
     task, config = TextTask(), TrainConfig(model_id=base, learning_rate=1e-3, max_steps=1)
     learner = plan(task, str(data), config, lambda _: None)

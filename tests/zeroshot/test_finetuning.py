@@ -25,7 +25,7 @@ from tests.zeroshot.indexed import run
 from zeroshot import FinetuneConfig, FinetunedRun, finetune
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.options import FinetunedOptions
-from zeroshot.task import assess
+from zeroshot.task import advise, assess
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +339,13 @@ def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: 
     classifier.rule = replace(classifier.rule, thresholds=(bar, 0.5))
     held = ["dark" in answer.labels for answer in classifier.predict(images)]
     assert held == (dark >= bar).tolist()
+
+
+def test_advice_judges_no_baselines(
+    vit: str, examples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeroshot.pixels.DecodedImages._judge_pretrained", None)
+    assert set(advise(examples, FinetuneConfig(model_id=vit)).scores) == {"frozen", "random"}
 
 
 def test_images_are_told_apart_by_classes_not_by_amounts(
