@@ -19,6 +19,7 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 """Splits, in their order → what files and folders of theirs may be called."""
+SPLITS = tuple(SPLIT_NAMES)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -22,8 +22,8 @@ from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.evaluation.text import ends, number
 from footwork.files.faults import counted
 from footwork.finetuning.card import verdict
-from footwork.finetuning.data import Inputs, LabelledData
-from footwork.finetuning.task import SPLITS, EncodedRows, Learner, Notify, Task, logits_of
+from footwork.finetuning.data import SPLITS, Inputs, LabelledData
+from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_of
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import FeatureReader
 from footwork.tables.labels import encode_targets

@@ -32,7 +32,6 @@ from footwork.models.heads import HeadOrigin
 from footwork.options import Precision
 
 Notify = Callable[[str], None]
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
