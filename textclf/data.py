@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from footwork.arrays import BoolArray, IntArray
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
-from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import counted, shortened
-from footwork.finetuning.data import LabelledData
+from footwork.finetuning.data import LabelledData, held_out
 from footwork.tables import labels
 from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
 from footwork.tables.held import data_name
@@ -325,9 +324,7 @@ def _with_validation(
         return examples, ()
     train = examples["train"]
     groups = text_groups(train.texts, train.pairs)
-    classes = strata(train.targets, task)
-    held = hold_out(groups, classes, options.validation_share, options.seed)
-    held = return_unseen(held, groups, train.targets, task)
+    held = held_out(train.targets, task, groups, options.validation_share, options.seed)
     if not held.any():
         raise DataError("No row can be held out for validation. Give a validation file.")
     some = f"{held.sum()} of {len(held)} rows {'is' if held.sum() == 1 else 'are'}"

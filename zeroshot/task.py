@@ -20,7 +20,6 @@ from footwork.arrays import FloatArray
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
-from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
 from footwork.files.plain_files import content_of
 from footwork.finetuning import advise as advising
@@ -29,7 +28,7 @@ from footwork.finetuning import train as training
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
-from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData
+from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData, held_out
 from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
 from footwork.finetuning.task import CardWords, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
@@ -162,15 +161,11 @@ def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
         for path in part.inputs
     }
     notes = [note for part in parts.values() for note in part.notes]
-    held_out = "validation" not in splits
-    if held_out:
+    if "validation" not in parts:
         every = splits["train"]
         _, groups = np.unique([digests[path] for path in every.inputs], return_inverse=True)
-        groups = groups.astype(np.int64)
-        classes = strata(every.targets, train.task)
-        held = hold_out(groups, classes, config.validation_share, config.seed)
-        if train.task == MULTI_LABEL:
-            held = return_unseen(held, groups, every.targets, train.task)
+        share, groups = config.validation_share, groups.astype(np.int64)
+        held = held_out(every.targets, train.task, groups, share, config.seed)
         splits |= {"train": every.take(~held), "validation": every.take(held)}
     known = {digests[path] for path in splits["train"].inputs}
     total = hashlib.sha256()
@@ -189,7 +184,7 @@ def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
         task=train.task,
         labels=train.class_names,
         splits={name: splits[name] for name in SPLIT_NAMES if name in splits},
-        held_out=held_out,
+        held_out="validation" not in parts,
         sha256=total.hexdigest(),
         notes=tuple(notes),
         skipped=tuple(skipped for part in parts.values() for skipped in part.skipped),

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from footwork.arrays import BoolArray, IntArray
 from footwork.evaluation.baselines import majority_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.evaluation.splits import hold_out, return_unseen, strata
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trainval"),
@@ -68,6 +70,14 @@ class Inputs:
         """Some of them, by number or by True and False."""
         rows = np.arange(len(self))[kept].tolist()
         return Inputs(tuple(self.inputs[row] for row in rows), self.targets[rows])
+
+
+def held_out(
+    targets: NDArray[Any], task: str, groups: IntArray, share: float, seed: int
+) -> BoolArray:
+    """Which rows validate, (N,): of like labels, no group on both sides, no class unknown there."""
+    held = hold_out(groups, strata(targets, task), share, seed)
+    return return_unseen(held, groups, targets, task)
 
 
 def judge_as_is(
