@@ -77,10 +77,8 @@ def test_the_second_text_of_a_pair_is_read() -> None:
 def test_several_labels_are_learned_apart() -> None:
     texts, first = reviews(150, 0)
     others, second = reviews(150, 1)
-    joined = [
-        f"{a} but then {b.replace('was', 'had').upper()}"
-        for a, b in zip(texts, others, strict=True)
-    ]
+    both = zip(texts, others, strict=True)
+    joined = [f"{text} but then {other.replace('was', 'had').upper()}" for text, other in both]
     targets = np.stack((first, np.ones(150), np.zeros(150)), axis=1).astype(np.float32)
     train, split = examples(joined[:100], targets[:100]), examples(joined[100:], targets[100:])
     found = fit_baselines(data(MULTI, ("good", "always", "never"), train), split)

@@ -28,16 +28,15 @@ TEXTS = [
     "what a dull, sad movie; i hate the price",
     "a" * 30,
 ]
-FLOAT32 = ClassifierOptions(precision="float32")
+Folders = dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = tmp_path_factory.mktemp("classifiers")
     built = {family: build_classifier(root / family, family) for family in FAMILIES}
-    built["multi"] = build_classifier(
-        root / "multi", "bert", ("a", "b", "c"), "multi_label_classification"
-    )
+    several = ("a", "b", "c"), "multi_label_classification"
+    built["multi"] = build_classifier(root / "multi", "bert", *several)
     built["regression"] = build_classifier(root / "regression", "bert", (), "regression")
     return built
 
@@ -72,7 +71,7 @@ def plain_logits(folder: Path, texts: list[str], pairs: list[str] | None = None)
 @pytest.mark.parametrize("pairs", [None, TEXTS[::-1]], ids=["texts", "pairs"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_those_of_transformers_one_row_at_a_time(
-    folders: dict[str, Path], family: str, pairs: list[str] | None
+    folders: Folders, family: str, pairs: list[str] | None
 ) -> None:
     logits = loaded(folders[family]).logits(TEXTS, pairs)
     assert logits.dtype == np.float32
@@ -80,7 +79,7 @@ def test_logits_are_those_of_transformers_one_row_at_a_time(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_neighbours_do_not_change_a_row(folders: dict[str, Path], family: str) -> None:
+def test_neighbours_do_not_change_a_row(folders: Folders, family: str) -> None:
     classifier = loaded(folders[family])
     together = classifier.predict_proba(TEXTS)
     alone = np.concatenate([classifier.predict_proba([text]) for text in TEXTS])
@@ -94,19 +93,17 @@ def test_neighbours_do_not_change_a_row(folders: dict[str, Path], family: str) -
 def test_an_adapter_answers_as_peft_does(tmp_path: Path, family: str) -> None:
     from footwork.models.checkpoints import load_trained
 
-    folder = build_adapter(
-        tmp_path / "adapter", build_base(tmp_path / "base", family), ("x", "y", "z")
-    )
+    base = build_base(tmp_path / "base", family)
+    folder = build_adapter(tmp_path / "adapter", base, ("x", "y", "z"))
     model, tokenizer = load_trained(folder)
     inputs = tokenizer(TEXTS[0], return_tensors="pt")
     classifier = loaded(folder)
     assert classifier.labels == ("x", "y", "z")
-    np.testing.assert_allclose(
-        classifier.logits(TEXTS[:1]), model(**inputs).logits.detach().numpy(), atol=1e-5
-    )
+    expected = model(**inputs).logits.detach().numpy()
+    np.testing.assert_allclose(classifier.logits(TEXTS[:1]), expected, atol=1e-5)
 
 
-def test_a_foreign_folder_needs_no_manifest(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_foreign_folder_needs_no_manifest(folders: Folders, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folders["bert"], tmp_path / "foreign"))
     (folder / "footwork.json").unlink()
     classifier = loaded(folder)
@@ -117,19 +114,17 @@ def test_a_foreign_folder_needs_no_manifest(folders: dict[str, Path], tmp_path: 
 
 
 def test_probabilities_sum_to_one_and_obey_the_temperature(
-    folders: dict[str, Path], tmp_path: Path
+    folders: Folders, tmp_path: Path
 ) -> None:
     plain = loaded(folders["bert"])
     hot = loaded(rewrite(folders["bert"], tmp_path / "hot", calibration={"temperature": 4.0}))
-    np.testing.assert_allclose(hot.predict_proba(TEXTS).sum(1), 1.0)
-    expected = np.exp(plain.logits(TEXTS) / 4.0)
-    np.testing.assert_allclose(
-        hot.predict_proba(TEXTS), expected / expected.sum(1, keepdims=True), atol=1e-6
-    )
-    np.testing.assert_array_equal(hot.predict_proba(TEXTS).argmax(1), plain.logits(TEXTS).argmax(1))
+    found, odds = hot.predict_proba(TEXTS), np.exp(plain.logits(TEXTS) / 4.0)
+    np.testing.assert_allclose(found.sum(1), 1.0)
+    np.testing.assert_allclose(found, odds / odds.sum(1, keepdims=True), atol=1e-6)
+    np.testing.assert_array_equal(found.argmax(1), odds.argmax(1))
 
 
-def test_a_prediction_names_its_label_and_every_probability(folders: dict[str, Path]) -> None:
+def test_a_prediction_names_its_label_and_every_probability(folders: Folders) -> None:
     classifier = loaded(folders["bert"])
     answers = classifier.predict(TEXTS, ids=[f"row {n}" for n in range(len(TEXTS))])
     assert [answer.id for answer in answers] == [f"row {n}" for n in range(len(TEXTS))]
@@ -140,14 +135,14 @@ def test_a_prediction_names_its_label_and_every_probability(folders: dict[str, P
         assert answer.abstained == (answer.id == "row 2")  # which is empty
 
 
-def test_multi_label_gives_every_label_that_is_likely(folders: dict[str, Path]) -> None:
+def test_multi_label_gives_every_label_that_is_likely(folders: Folders) -> None:
     for answer in loaded(folders["multi"]).predict(TEXTS):
         likely = [name for name, p in answer.probabilities.items() if p >= 0.5]
         assert answer.label == likely
         assert answer.probability == max(answer.probabilities.values())
 
 
-def test_regression_gives_a_number_and_no_probability(folders: dict[str, Path]) -> None:
+def test_regression_gives_a_number_and_no_probability(folders: Folders) -> None:
     classifier = loaded(folders["regression"])
     answer = classifier.predict(["bad"])[0]
     amount = float(classifier.logits(["bad"])[0, 0])
@@ -156,7 +151,7 @@ def test_regression_gives_a_number_and_no_probability(folders: dict[str, Path]) 
         classifier.predict_proba(["bad"])
 
 
-def test_abstention_follows_the_threshold(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_abstention_follows_the_threshold(folders: Folders, tmp_path: Path) -> None:
     probabilities = loaded(folders["bert"]).predict_proba(TEXTS).max(1)
     middle = float(np.median(probabilities)) + 1e-4
     answers = loaded(folders["bert"], abstain_below=middle).predict(TEXTS)
@@ -171,7 +166,7 @@ def test_abstention_follows_the_threshold(folders: dict[str, Path], tmp_path: Pa
 @pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])
 @pytest.mark.parametrize("long", ["truncate", "windows"])
 def test_one_text_has_one_probability_whatever_is_asked_beside_it(
-    folders: dict[str, Path], long: str, precision: str, tmp_path: Path
+    folders: Folders, long: str, precision: str, tmp_path: Path
 ) -> None:
     texts = [f"{text} {n}" for n in range(9) for text in (*TEXTS, "the good film " * 40)]
     exact = loaded(folders["bert"], long=long).logits(texts)
@@ -195,9 +190,7 @@ def test_one_text_has_one_probability_whatever_is_asked_beside_it(
     assert least <= same.mean() <= most
 
 
-def test_auto_precision_gives_the_labels_of_float32(
-    folders: dict[str, Path], tmp_path: Path
-) -> None:
+def test_auto_precision_gives_the_labels_of_float32(folders: Folders, tmp_path: Path) -> None:
     texts = [f"{text} {n}" for n in range(20) for text in TEXTS]
     for family in FAMILIES:
         exact, bf16 = (loaded(folders[family], precision=p) for p in ("float32", "bf16"))
@@ -210,13 +203,13 @@ def test_auto_precision_gives_the_labels_of_float32(
         assert not np.array_equal(quick.logits(texts), exact.logits(texts))
 
 
-def test_texts_that_are_cut_are_counted(folders: dict[str, Path]) -> None:
+def test_texts_that_are_cut_are_counted(folders: Folders) -> None:
     classifier = loaded(folders["bert"])
     classifier.predict(["good " * 62, "good " * 63, "bad"])
     assert classifier.texts_cut == 1
 
 
-def test_a_stream_without_end_runs_in_bounded_memory(folders: dict[str, Path]) -> None:
+def test_a_stream_without_end_runs_in_bounded_memory(folders: Folders) -> None:
     endless = (TextRow(str(number), "good " * (number % 9)) for number in count(1))
     stream = loaded(folders["bert"], look_ahead=64).stream(endless)
     assert [next(stream).id for _ in range(200)] == [str(n) for n in range(1, 201)]
@@ -230,7 +223,7 @@ def test_a_stream_without_end_runs_in_bounded_memory(folders: dict[str, Path]) -
     assert grown < 500_000
 
 
-def test_a_length_past_the_positions_is_refused(folders: dict[str, Path]) -> None:
+def test_a_length_past_the_positions_is_refused(folders: Folders) -> None:
     for family in ("bert", "roberta"):
         with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
             loaded(folders[family], max_length=129)
@@ -238,7 +231,7 @@ def test_a_length_past_the_positions_is_refused(folders: dict[str, Path]) -> Non
     assert loaded(folders["roberta"], max_length=128).logits(["good " * 400]).shape == (1, 2)
 
 
-def test_a_copy_answers_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_copy_answers_the_same(folders: Folders, tmp_path: Path) -> None:
     classifier = loaded(folders["bert"])
     classifier.save(tmp_path / "copy")
     np.testing.assert_array_equal(loaded(tmp_path / "copy").logits(TEXTS), classifier.logits(TEXTS))
@@ -246,7 +239,7 @@ def test_a_copy_answers_the_same(folders: dict[str, Path], tmp_path: Path) -> No
         classifier.save(tmp_path / "copy")
 
 
-def test_wrong_calls_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_wrong_calls_are_named(folders: Folders, tmp_path: Path) -> None:
     classifier = loaded(folders["bert"])
     with pytest.raises(TypeError, match="put it into a list"):
         classifier.predict("one text")
@@ -273,7 +266,7 @@ def test_wrong_calls_are_named(folders: dict[str, Path], tmp_path: Path) -> None
 
 
 def test_a_model_takes_as_many_texts_a_row_as_it_was_trained_on(
-    folders: dict[str, Path],
+    folders: Folders,
 ) -> None:
     classifier = loaded(folders["bert"])
     classifier.text_columns = ("premise", "hypothesis")

@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_classifier(tmp_path_factory.mktemp("model"))
 
 
-def test_train_prints_one_document_and_its_progress_elsewhere(
+def test_train_prints_one_document_and_progress_elsewhere(
     base: Path, data: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "run.toml"

@@ -29,10 +29,8 @@ def test_usual_columns_are_found(
     tmp_path: Path, header: str, texts: tuple[str, ...], label: str
 ) -> None:
     names = header.split(",")
-    lines = [
-        ",".join(str(i % 2) if name == label else f"{name} words {i}" for name in names)
-        for i in range(8)
-    ]
+    cells = ([str(i % 2) if n == label else f"{n} words {i}" for n in names] for i in range(8))
+    lines = map(",".join, cells)
     data = load_csv(tmp_path, "\n".join([header, *lines]))
     assert (data.text_columns, data.label_column) == (texts, label)
     assert (data.train.pairs is not None) == (len(texts) == 2)
@@ -52,9 +50,8 @@ def test_columns_without_names_are_told_by_what_they_hold(tmp_path: Path) -> Non
 
 
 def test_stated_columns_go_first_and_missing_ones_are_told(tmp_path: Path) -> None:
-    content = "text,notes,label,mood\n" + "".join(
-        f"t {i},n {i},{i % 2},{i % 3}\n" for i in range(9)
-    )
+    rows = (f"t {i},n {i},{i % 2},{i % 3}\n" for i in range(9))
+    content = "".join(["text,notes,label,mood\n", *rows])
     data = load_csv(tmp_path, content, DataOptions(text_columns=("notes",), label_column="Mood"))
     assert (data.text_columns, data.label_column) == (("notes",), "mood")
     message = r"no column 'lable'; it has the columns 'text', 'notes', .* Did you mean 'label'\?"
@@ -108,10 +105,9 @@ def test_several_columns_of_zeros_and_ones_are_one_multi_label_task(tmp_path: Pa
 def test_columns_of_zeros_and_ones_may_be_no_labels(tmp_path: Path) -> None:
     named = INDICATORS.replace("toxic", "label")
     assert load_csv(tmp_path, named).label_column == "label"
+    narrow = "".join(f"{line.rpartition(',')[0]}\n" for line in INDICATORS.splitlines())
     with pytest.raises(DataError, match="--label-column toxic,insult"):
-        load_csv(
-            tmp_path, "".join(f"{line.rpartition(',')[0]}\n" for line in INDICATORS.splitlines())
-        )
+        load_csv(tmp_path, narrow)
     lines = INDICATORS.splitlines()
     mood = "\n".join(f"{line},{'mood' if not i else 'ab'[i % 2]}" for i, line in enumerate(lines))
     with pytest.raises(DataError, match=r"label column .* is not clear"):
@@ -125,9 +121,8 @@ def test_columns_of_withheld_labels_are_told(tmp_path: Path) -> None:
     assert data.test is None
     assert any("test.csv withholds its labels: every one is -1" in note for note in data.notes)
     (tmp_path / "test.csv").write_text(re.sub(r",[01](?=,|\n)", ",", INDICATORS))
-    assert any(
-        "test.csv has no label in its column" in note for note in load_data(str(tmp_path)).notes
-    )
+    notes = load_data(str(tmp_path)).notes
+    assert any("test.csv has no label in its column" in note for note in notes)
 
 
 def test_one_column_that_is_one_a_row_makes_classes(tmp_path: Path) -> None:

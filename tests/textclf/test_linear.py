@@ -247,9 +247,7 @@ def spoil_document(folder: Path, **changes: Any) -> None:
         *({"words": ["a", "a"]}, {"words": []}, {"words": "good"}),
     ],
 )
-def test_a_vocabulary_of_another_shape_is_refused(
-    changes: dict[str, Any], out: Path, tmp_path: Path
-) -> None:
+def test_another_vocabulary_is_refused(changes: dict[str, Any], out: Path, tmp_path: Path) -> None:
     LinearModel.load(out).save_pretrained(tmp_path)
     spoil_document(tmp_path, **changes)
     with pytest.raises(ModelError, match="not as a training leaves them"):
@@ -257,9 +255,7 @@ def test_a_vocabulary_of_another_shape_is_refused(
 
 
 @pytest.mark.parametrize("name", ["idf", "weights", "bias"])
-def test_weights_of_another_shape_or_no_numbers_are_refused(
-    name: str, out: Path, tmp_path: Path
-) -> None:
+def test_weights_of_another_shape_or_kind_are_refused(name: str, out: Path, tmp_path: Path) -> None:
     LinearModel.load(out).save_pretrained(tmp_path)
     sound = load_file(tmp_path / WEIGHTS)
     wrong = (sound[name][:-1], sound[name] * np.nan, sound[name].astype(np.float64), None)

@@ -34,9 +34,7 @@ def folder_with(path: Path, **contents: str) -> str:
         ("test__jsonl", '{"Text": "it is", "label": "b"}\n'),
     ],
 )
-def test_a_file_beside_the_training_file_is_read_as_itself(
-    tmp_path: Path, name: str, content: str
-) -> None:
+def test_a_file_beside_another_is_read_as_itself(tmp_path: Path, name: str, content: str) -> None:
     test = load_data(folder_with(tmp_path / "set", train__csv=TRAIN, **{name: content})).test
     assert test is not None
     assert test.texts[0] in ("a text of 0", "it is, and so on", "it is")
@@ -50,7 +48,7 @@ def test_a_file_beside_the_training_file_is_read_as_itself(
         (TRAIN.removeprefix("text,label\n"), "no column 'text'; .* state --header"),
     ],
 )
-def test_a_test_file_with_other_columns_is_not_left_out(
+def test_a_file_of_other_columns_is_not_left_out(
     tmp_path: Path, content: str, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -67,9 +65,7 @@ def test_a_test_file_with_empty_labels_is_left_out_as_such(tmp_path: Path) -> No
     data = load_data(folder)
     assert data.test is None
     assert any("test.csv has no label in its column 'label'" in note for note in data.notes)
-    assert any(
-        "Not read, being no table named after a split: sample.csv" in note for note in data.notes
-    )
+    assert any("being no table named after a split: sample.csv" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("name", ["train_val", "train-and-dev", "trainval"])
@@ -92,7 +88,7 @@ def test_a_file_is_no_two_other_splits(tmp_path: Path, name: str) -> None:
         ("validation.csv.gz", b"\x1f\x8b\x08", "compressed with gzip; decompress it first"),
     ],
 )
-def test_a_table_that_is_packed_is_not_left_out(
+def test_a_packed_table_is_not_left_out(
     tmp_path: Path, name: str, content: bytes, told: str
 ) -> None:
     folder = folder_with(tmp_path / "set", train__csv=TRAIN)
@@ -107,9 +103,7 @@ def test_only_tables_are_splits_where_there_are_any(tmp_path: Path) -> None:
     )
     data = load_data(folder)
     assert (data.held_out, data.test) == (True, None)
-    assert any(
-        "Not read, being no table" in n and "eval.py, test_notes.md" in n for n in data.notes
-    )
+    assert any("Not read, being" in n and "eval.py, test_notes.md" in n for n in data.notes)
 
 
 def test_parts_of_a_split_are_not_taken_for_the_whole(tmp_path: Path) -> None:
@@ -163,11 +157,8 @@ def tweets(path: Path, **changed: str) -> str:
 def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) -> None:
     found = load_data(tweets(tmp_path / "set"))
     assert found.labels == ("anger", "joy")
-    assert {name: len(part) for name, part in found.splits.items()} == {
-        "train": 12,
-        "validation": 4,
-        "test": 3,
-    }
+    sizes = {name: len(part) for name, part in found.splits.items()}
+    assert sizes == {"train": 12, "validation": 4, "test": 3}
     assert found.test is not None
     assert found.test.texts[1] == "tweet 1 of\x85test, "
     assert found.test.targets.tolist() == [0, 1, 0]

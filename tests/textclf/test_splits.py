@@ -25,9 +25,8 @@ def test_the_same_seed_holds_out_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_held_out_rows_have_the_shares_of_the_classes(tmp_path: Path) -> None:
-    data = load(
-        tmp_path, rows_of([*"a" * 300, *"b" * 150, *"c" * 50]), replace(SKIP, validation_share=0.2)
-    )
+    rows = rows_of([*"a" * 300, *"b" * 150, *"c" * 50])
+    data = load(tmp_path, rows, replace(SKIP, validation_share=0.2))
     assert np.bincount(data.validation.targets).tolist() == [60, 30, 10]
 
 

@@ -214,9 +214,7 @@ def test_a_classifier_that_is_trained_on_keeps_what_its_labels_mean(
     assert done.manifest["head"]["note"] in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_run_over_labels_in_another_order_is_resumed_with_them(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_run_over_labels_in_another_order_is_resumed(data: Path, tmp_path: Path) -> None:
     base = build_classifier(tmp_path / "base", labels=("positive", "negative"))
     config = TrainConfig(model_id=str(base), method="full", **LEARNS)
     train_here(data, tmp_path / "whole", config)
@@ -266,9 +264,7 @@ def test_a_folder_of_lora_is_trained_on(data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(after, before[:, ::-1], atol=1e-3)
 
 
-def test_a_setting_without_sense_is_refused_before_training(
-    base: str, data: Path, tmp_path: Path
-) -> None:
+def test_a_setting_without_sense_is_refused_before(base: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`max_length` must be at least 5, got 4"):
         train(data, tmp_path / "out", TrainConfig(model_id=base, max_length=4))
     amounts = [(text, f"{i * 0.37:.2f}") for i, (text, _) in enumerate(sentiment_rows(40))]
@@ -279,10 +275,9 @@ def test_a_setting_without_sense_is_refused_before_training(
 
 def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", "roberta")  # learned positions for 128 tokens
-    rows = [
-        (f"{text} {'good ' * (i * 4)}", label) for i, (text, label) in enumerate(sentiment_rows(40))
-    ]
-    table = write_table(tmp_path / "t.csv", rows, ("text", "label"))
+    rows = enumerate(sentiment_rows(40))
+    longer = [(f"{text} {'good ' * (i * 4)}", label) for i, (text, label) in rows]
+    table = write_table(tmp_path / "t.csv", longer, ("text", "label"))
     config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
     said: list[str] = []
     labelled = load_data(str(table), config)
