@@ -45,13 +45,10 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn_index(
     drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory, exports: Exports
 ) -> Path:
-    from footwork.cli import main
+    from tests.zeroshot.indexed import indexed
 
-    index = tmp_path_factory.mktemp("indexes") / "photos.index"
-    command = ["search", "index", str(drawn_photos), "--index", str(index), "--model", "tiny"]
     with exports.once():
-        assert main(command) == 0
-    return index
+        return indexed(drawn_photos, tmp_path_factory.mktemp("indexes") / "photos.index")
 
 
 @pytest.fixture

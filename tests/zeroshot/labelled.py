@@ -11,11 +11,7 @@ from zeroshot.evaluation import ImageEvaluation
 from zeroshot.labelled_images import LabelledImages, read_labelled_images
 from zeroshot.options import EvaluateOptions
 
-EASY = {
-    "cat": ["cat 1", "cat 2", "cat 3"],
-    "dog": ["dog 1", "dog 2"],
-    "fire truck": ["fire truck 1"],
-}
+EASY = {"cat": ["cat 1", "cat 2", "cat 3"], "dog": ["dog 1", "dog 2"], "fire truck": ["fire truck"]}
 MIXED = {
     "cat": ["cat 1", "cat 2", "dog 9", "violet quark"],
     "dog": ["dog 1", "dog 2", "poodle 1", "poodle 2", "poodle 3"],

@@ -41,9 +41,8 @@ def test_a_class_is_the_unit_mean_of_its_unit_prompts() -> None:
 def test_one_template_is_the_prompt_itself() -> None:
     encoder = StandInEncoder()
     rows = class_embeddings(encoder, NAMES, ["a photo of a {}."])
-    np.testing.assert_allclose(
-        rows, encoder.encode_texts([f"a photo of a {name}." for name in NAMES]), atol=1e-6
-    )
+    prompts = encoder.encode_texts([f"a photo of a {name}." for name in NAMES])
+    np.testing.assert_allclose(rows, prompts, atol=1e-6)
 
 
 def test_neither_the_order_of_templates_nor_of_labels_changes_a_class() -> None:
@@ -92,13 +91,8 @@ def test_progress_is_told_in_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(module, "CHUNK", 2 * len(TEMPLATES))
     for _ in range(2):  # the second time nothing is to be encoded
-        prompt_embeddings(
-            StandInEncoder(),
-            NAMES,
-            Prompts(TEMPLATES),
-            EmbeddingCache(),
-            lambda done, of: told.append((done, of)),
-        )
+        asked = StandInEncoder(), NAMES, Prompts(TEMPLATES), EmbeddingCache()
+        prompt_embeddings(*asked, lambda done, of: told.append((done, of)))
     every = len(NAMES) * len(TEMPLATES)
     assert told == [(done, every) for done in range(0, every, 2 * len(TEMPLATES))]
 
@@ -142,9 +136,8 @@ def test_a_damaged_cache_is_replaced(own_home: Path, damage: str) -> None:
     }
     cache_file(own_home).write_bytes(damaged[damage])
     for _ in range(2):  # damage may show itself only when a page is written
-        np.testing.assert_array_equal(
-            class_embeddings(StandInEncoder(), names, ["a {}."]), expected
-        )
+        rows = class_embeddings(StandInEncoder(), names, ["a {}."])
+        np.testing.assert_array_equal(rows, expected)
     class_embeddings(encoder := StandInEncoder(), names, ["a {}."])
     assert encoder.encoded == []
 
@@ -197,9 +190,8 @@ def test_another_process_reads_what_this_one_wrote() -> None:
         "import sys\n"
         "print(len(encoder.encoded), 'torch' in sys.modules)"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["0", "False"]
 
 

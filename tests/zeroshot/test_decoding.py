@@ -76,9 +76,8 @@ def test_exact_is_pillows_decoding_and_the_models_own_resize_and_draft_is_not(
     quick = DualEncoder.load("tiny", config=EncoderConfig(precision="float32"))
     assert np.abs(quick.encode_images(paths) - expected).max() > 1e-3
     options = ZeroShotOptions(multi=True)
-    scores = [
-        ZeroShotClassifier(one, SHAPES, options).predict_proba(paths) for one in (quick, exact)
-    ]
+    asked = [ZeroShotClassifier(one, SHAPES, options) for one in (quick, exact)]
+    scores = [one.predict_proba(paths) for one in asked]
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
 
 
@@ -142,9 +141,8 @@ def test_what_is_taught_is_asked_with_the_decoding_of_its_examples(
 ) -> None:
     out = tmp_path / "taught"
     teach_files(exact, read_examples(jpegs), out, TeachOptions())
-    assert json.loads((out / "footwork.json").read_text())["model"]["fingerprint"].endswith(
-        "-exact"
-    )
+    manifest = json.loads((out / "footwork.json").read_text())
+    assert manifest["model"]["fingerprint"].endswith("-exact")
     loaded = TaughtClassifier.load(out)
     assert decoding_of(loaded.encoder.fingerprint) == "exact"
     rows = answers(jpegs, "--taught", out, "--precision", "float32")
@@ -155,11 +153,9 @@ def test_what_is_taught_is_asked_with_the_decoding_of_its_examples(
 
 
 def test_a_fine_tuned_model_decodes_as_it_did_in_training(jpegs: Path, tmp_path: Path) -> None:
-    settings = FinetuneConfig(
-        model_id="tiny", method="head", num_epochs=1, validation_share=0.4, decode="exact"
-    )
+    settings = {"method": "head", "num_epochs": 1, "validation_share": 0.4, "decode": "exact"}
     out = tmp_path / "tuned"
-    finetune_here(jpegs, out, settings)
+    finetune_here(jpegs, out, FinetuneConfig(model_id="tiny", **settings))
     paths = paths_of(jpegs)
     loaded = FinetunedClassifier.load(out, FinetunedOptions(precision="float32"))
     with_pixels = loaded.logits([Image.open(path).convert("RGB") for path in paths])

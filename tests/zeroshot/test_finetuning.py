@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -94,11 +95,8 @@ def test_merged_a_folder_is_plain_and_answers_as_its_adapter(
     pictures = sorted((examples / "navy").iterdir())
     options = FinetunedOptions(precision="float32")
     former, merged = (FinetunedClassifier.load(each, options) for each in (adapter, plain))
-    np.testing.assert_allclose(
-        merged.predict_proba(pictures),
-        former.predict_proba(pictures),
-        atol=1e-3 if at_once else 1e-4,
-    )
+    found, expected = (each.predict_proba(pictures) for each in (merged, former))
+    np.testing.assert_allclose(found, expected, atol=1e-3 if at_once else 1e-4)
     assert at_once or merged.rule.temperature == 1
 
 
@@ -244,9 +242,7 @@ def test_a_cut_network_gives_what_its_own_stage_gives(tmp_path: Path) -> None:
         assert torch.equal(cut.eval().resnet(pixels).last_hidden_state, states[1])
 
 
-def test_splits_named_as_such_are_taken_and_judged_on_test(
-    vit: str, examples: Path, tmp_path: Path
-) -> None:
+def test_splits_are_taken_and_judged_on_test(vit: str, examples: Path, tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         shutil.copytree(examples, tmp_path / "data" / split)
     config = FinetuneConfig(model_id=vit, method="head", **QUICK)
@@ -256,9 +252,7 @@ def test_splits_named_as_such_are_taken_and_judged_on_test(
     assert any("among the training images too" in note for note in done.notes)
 
 
-def test_an_unreadable_file_is_skipped_with_its_reason(
-    vit: str, examples: Path, tmp_path: Path
-) -> None:
+def test_an_unreadable_file_is_skipped_and_told(vit: str, examples: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(examples, data)
     (data / "navy" / "broken.png").write_bytes(b"\x89PNG")
@@ -341,16 +335,13 @@ def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: 
     assert held == (dark >= bar).tolist()
 
 
-def test_advice_judges_no_baselines(
-    vit: str, examples: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("zeroshot.pixels.DecodedImages._judge_pretrained", None)
-    assert set(advise(examples, FinetuneConfig(model_id=vit)).scores) == {"frozen", "random"}
+def test_advice_judges_no_baselines(vit: str, examples: Path) -> None:
+    with patch("zeroshot.pixels.DecodedImages._judge_pretrained", None):
+        found = advise(examples, FinetuneConfig(model_id=vit))
+    assert set(found.scores) == {"frozen", "random"}
 
 
-def test_images_are_told_apart_by_classes_not_by_amounts(
-    vit: str, examples: Path, tmp_path: Path
-) -> None:
+def test_images_are_not_told_apart_by_amounts(vit: str, examples: Path, tmp_path: Path) -> None:
     rows = [{"path": f"{n}.png", "labels": f"{n}.5"} for n in range(40)]
     table = tmp_path / "amounts.jsonl"
     table.write_text("\n".join(map(json.dumps, rows)))

@@ -11,9 +11,7 @@ import pytest
 from tests.zeroshot.indexed import WORDS, answers, complaint, labelled, run
 
 
-def test_an_index_is_taught_from_as_its_files_are(
-    photos: Path, index: Path, tmp_path: Path
-) -> None:
+def test_an_index_is_taught_from_as_its_files(photos: Path, index: Path, tmp_path: Path) -> None:
     plain, quick = tmp_path / "plain", tmp_path / "quick"
     options = ["--unlabelled", photos, "--method", "prototypes"]
     run("teach", photos, plain, *options, "--model", "tiny")
@@ -32,9 +30,7 @@ def test_an_index_is_taught_from_as_its_files_are(
 
 
 @pytest.mark.usefixtures("no_model")
-def test_teaching_decodes_nothing_that_the_index_knows(
-    photos: Path, index: Path, tmp_path: Path
-) -> None:
+def test_teaching_decodes_nothing_that_is_known(photos: Path, index: Path, tmp_path: Path) -> None:
     examples = shutil.copytree(photos, tmp_path / "examples")  # the same content elsewhere
     done = run("teach", examples, tmp_path / "out", "--index", index, "--unlabelled", photos)
     assert "was taught 3 classes by 12 images" in done.stdout
@@ -50,7 +46,7 @@ def test_an_evaluation_takes_what_the_index_knows(photos: Path, index: Path) -> 
     assert found["images"] == 12
 
 
-def test_another_model_than_the_index_s_is_refused(
+def test_a_model_other_than_the_index_s_is_refused(
     photos: Path, index: Path, tmp_path: Path
 ) -> None:
     assert len(answers("--index", index, *WORDS, "--model", "tiny")) == 12
@@ -64,9 +60,7 @@ def test_another_model_than_the_index_s_is_refused(
     assert "--model asks for tiny at v2" in said
 
 
-def test_what_was_taught_on_other_embeddings_is_refused(
-    photos: Path, index: Path, tmp_path: Path
-) -> None:
+def test_what_was_taught_elsewhere_is_refused(photos: Path, index: Path, tmp_path: Path) -> None:
     taught = tmp_path / "taught"
     run("teach", photos, taught, "--index", index)
     manifest = json.loads((taught / "footwork.json").read_text())

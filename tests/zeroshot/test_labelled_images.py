@@ -65,10 +65,7 @@ def test_a_table_that_is_held_says_what_its_file_says(
         assert (images.class_names, images.notes) == (read.class_names, read.notes)
         assert images.targets.tolist() == read.targets.tolist()
     spoilt = read_labelled_images([*ROWS, {"path": "cat/9.jpg"}, "no row"])
-    assert [skipped.place for skipped in spoilt.skipped] == [
-        "list of rows, row 6",
-        "list of rows, row 5",
-    ]
+    assert [skipped.place[-5:] for skipped in spoilt.skipped] == ["row 6", "row 5"]
 
 
 def test_classes_are_sorted_as_people_count(tmp_path: Path) -> None:
@@ -141,9 +138,8 @@ def test_a_written_list_of_labels_is_refused(tmp_path: Path) -> None:
 def test_class_names_that_look_the_same_are_one(tmp_path: Path) -> None:
     folder = touch(tmp_path / "all", "cafe\u0301/1.jpg", "tea/2.jpg")
     assert read_labelled_images(folder).class_names == ("caf\u00e9", "tea")
-    images = table(
-        tmp_path, "path,label\na.jpg,caf\u00e9\nb.jpg,cafe\u0301\u200b\nc.jpg,1\nd.jpg,1.0\n"
-    )
+    text = "path,label\na.jpg,caf\u00e9\nb.jpg,cafe\u0301\u200b\nc.jpg,1\nd.jpg,1.0\n"
+    images = table(tmp_path, text)
     assert images.class_names == ("1", "1.0", "caf\u00e9")
     assert images.notes[1] == (
         "Classes that differ only in case, spaces, dashes or how a value is written: '1', '1.0'."

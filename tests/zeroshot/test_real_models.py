@@ -72,14 +72,11 @@ def test_siglip_scores_as_its_own_forward_pass_does(
     )
     with torch.no_grad():
         logits = model(**texts, **images).logits_per_image
-    np.testing.assert_allclose(
-        load(folder).predict_proba(pictures), logits.sigmoid().numpy(), atol=1e-4
-    )
+    found = load(folder).predict_proba(pictures)
+    np.testing.assert_allclose(found, logits.sigmoid().numpy(), atol=1e-4)
 
 
-def test_a_fresh_classifier_answers_the_same_from_the_cache(
-    folder: Path, pictures: list[Path]
-) -> None:
+def test_a_fresh_classifier_answers_from_the_cache(folder: Path, pictures: list[Path]) -> None:
     first, again = load(folder).predict(pictures), load(folder).predict(pictures)
     assert first == again
 

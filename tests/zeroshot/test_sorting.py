@@ -96,10 +96,9 @@ def test_the_order_of_the_images_does_not_matter_to_a_second_run(tmp_path: Path)
 
 
 def test_names_that_differ_in_case_alone_are_kept_apart(tmp_path: Path) -> None:
-    planted(tmp_path, {"a/IMG.jpg": "1", "b/img.JPG": "2", "c/e\u0301.jpg": "3", "d/\xe9.jpg": "4"})
-    plan = planned(
-        tmp_path, dict.fromkeys(["a/IMG.jpg", "b/img.JPG", "c/e\u0301.jpg", "d/\xe9.jpg"], "x")
-    )
+    alike = ["a/IMG.jpg", "b/img.JPG", "c/e\u0301.jpg", "d/\xe9.jpg"]
+    planted(tmp_path, {name: name for name in alike})
+    plan = planned(tmp_path, dict.fromkeys(alike, "x"))
     keys = {name_key(image.target.name) for image in plan.images}
     assert len(keys) == 4
 
@@ -109,9 +108,8 @@ def test_what_comes_between_plan_and_deed_is_not_overwritten(tmp_path: Path) -> 
     planted(tmp_path, {"sorted/dog/2.jpg": "mine"})
     outcome = apply_plan(plan)
     assert outcome.done == 3
-    assert [(fault.path, fault.reason) for fault in outcome.failed] == [
-        (tmp_path / "a/2.jpg", "file exists")
-    ]
+    faults = {fault.path: fault.reason for fault in outcome.failed}
+    assert faults == {tmp_path / "a/2.jpg": "file exists"}
     assert files(tmp_path)["sorted/dog/2.jpg"] == b"mine"
     assert files(tmp_path)["a/2.jpg"] == b"two"
 
@@ -223,9 +221,7 @@ def test_a_source_that_cannot_be_deleted_is_not_doubled(tmp_path: Path) -> None:
     assert files(tmp_path) == expected
 
 
-def test_where_nothing_can_be_recorded_nothing_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_recorded_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(_: int) -> None:
         if next(calls) >= works:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -282,18 +278,11 @@ def test_where_files_cannot_go_is_said_before(tmp_path: Path) -> None:
 def test_labels_make_names_that_every_system_takes() -> None:
     assert folder_name("red bicycle") == "red bicycle"
     assert folder_name('a/b\\c:d*e?f"g<h>i|j') == "a_b_c_d_e_f_g_h_i_j"
-    assert [folder_name(name) for name in ("..", ".net", "etc.", "x\ty")] == [
-        "_",
-        "_.net",
-        "etc",
-        "x_y",
-    ]
-    assert [folder_name(name) for name in ("CON", "nul.txt", "Com1", "console")] == [
-        "_CON",
-        "_nul.txt",
-        "_Com1",
-        "console",
-    ]
+    for label, name in {"..": "_", ".net": "_.net", "etc.": "etc", "x\ty": "x_y"}.items():
+        assert folder_name(label) == name
+    for label in ("CON", "nul.txt", "Com1"):
+        assert folder_name(label) == f"_{label}"
+    assert folder_name("console") == "console"
     assert len(folder_name("é" * 200).encode()) == 100
 
 

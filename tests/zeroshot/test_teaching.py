@@ -130,9 +130,8 @@ def test_an_image_like_none_of_the_classes_gets_no_label(folder: Path) -> None:
 
 def test_an_uncertain_image_gets_no_label_where_that_is_asked(folder: Path) -> None:
     taught(folder)
-    loaded = TaughtClassifier.load(
-        folder.parent / "out", StandInEncoder(), Thresholds(abstain_below=0.999)
-    )
+    sure = Thresholds(abstain_below=0.999)
+    loaded = TaughtClassifier.load(folder.parent / "out", StandInEncoder(), sure)
     between = loaded.predict([Path("robin next to lion.jpg")])[0]
     assert between.label is None
     assert between.doubt == "unsure"
@@ -215,9 +214,8 @@ def test_it_says_which_images_to_label_next(folder: Path) -> None:
     said = run.to_text()
     assert said.startswith(f"{run.folder} was taught 3 classes by 12 images: discriminant")
     assert f"Label these next:\n  {run.suggestions[0].path}: " in said
-    assert [each["path"] for each in run.manifest["label_next"]] == [
-        str(one.path) for one in run.suggestions
-    ]
+    told = [each["path"] for each in run.manifest["label_next"]]
+    assert told == [str(one.path) for one in run.suggestions]
 
 
 def test_a_suggestion_is_no_repetition_of_an_earlier_one() -> None:
@@ -282,9 +280,8 @@ def test_a_folder_of_the_first_version_answers_the_same(folder: Path) -> None:
     familiarity["standing"] = familiarity.pop("z_score")
     (run.folder / MANIFEST).write_text(json.dumps(manifest))
     again = TaughtClassifier.load(run.folder, StandInEncoder())
-    np.testing.assert_allclose(
-        again.predict_proba(StandInEncoder().encode_images(MORE)), expected, rtol=1e-9
-    )
+    found = again.predict_proba(StandInEncoder().encode_images(MORE))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
     paths = new_pictures(folder)
     pairs = zip(again.predict(paths), run.classifier.predict(paths), strict=True)
     assert all(old.familiarity == new.familiarity for old, new in pairs)

@@ -146,9 +146,7 @@ def test_words_below_chance_are_not_heard_and_that_is_said() -> None:
     assert asked.knowledge.blend.share == 0.5
 
 
-def test_many_rows_and_classes_are_judged_by_fewer_classifiers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_many_rows_are_judged_by_fewer_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 5
     monkeypatch.setattr(forecast, "_CELLS", 100)
     assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 3

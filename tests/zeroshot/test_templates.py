@@ -25,10 +25,8 @@ def written(folder: Path, text: str, name: str = "templates.txt") -> str:
 
 
 def test_every_shipped_template_has_one_slot_and_stands_once() -> None:
-    assert {name: len(templates) for name, templates in NAMED.items()} == {
-        "imagenet": 80,
-        "short": 7,
-    }
+    sizes = {name: len(templates) for name, templates in NAMED.items()}
+    assert sizes == {"imagenet": 80, "short": 7}
     assert set(NAMED["short"]) < set(NAMED["imagenet"])
     for templates in (*NAMED.values(), DEFAULT, SIGMOID_DEFAULT):
         assert all(template.count("{}") == 1 for template in templates)
@@ -57,9 +55,7 @@ def test_a_file_holds_one_a_line_whatever_ends_its_lines(tmp_path: Path, ending:
     ("line", "said"),
     [("a photo of a cat.", "has none"), ("a {} and a {}.", "has 2"), ("a photo of a {c}.", "none")],
 )
-def test_a_template_without_one_slot_is_named_with_its_line(
-    tmp_path: Path, line: str, said: str
-) -> None:
+def test_a_template_without_one_slot_is_named(tmp_path: Path, line: str, said: str) -> None:
     path = written(tmp_path, f"a {{}}.\n\n{line}\n")
     with pytest.raises(ConfigError, match=rf"templates\.txt, line 3: .*{said}"):
         load_templates(path)

@@ -43,9 +43,8 @@ def test_the_only_copy_stays_where_the_original_path_leads_to_it(tmp_path: Path,
 def test_a_line_that_the_user_has_not_signed_moves_nothing(tmp_path: Path) -> None:
     undo_file = sort(planted(tmp_path, FILES), LABELS, "move")
     planted(tmp_path, {"sorted/cat/new": "planted"})
-    line = signed_line(
-        str(tmp_path / "autostart"), "cat/new", key=b"another key of thirty-two bytes."
-    )
+    foreign = b"another key of thirty-two bytes."
+    line = signed_line(str(tmp_path / "autostart"), "cat/new", key=foreign)
     with undo_file.open("a") as file:
         file.write(line + "\n")
     [fault] = undo_sorting(undo_file).failed
