@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 
 from footwork.prompts import class_embeddings as module
-from footwork.prompts.class_embeddings import (
-    EmbeddingCache,
-    class_embeddings,
-    prompt_embeddings,
-    unit_rows,
-)
+from footwork.prompts.class_embeddings import EmbeddingCache, class_embeddings, prompt_embeddings
 from footwork.prompts.templates import NAMED, Prompts
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
 
@@ -200,5 +195,5 @@ def test_no_class_gives_no_row() -> None:
 
 
 def test_unit_rows_leave_a_row_of_zeros_alone() -> None:
-    rows = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    rows = module.unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
     np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0.0, 0.0]]), rtol=1e-6)

@@ -12,16 +12,8 @@ import pytest
 
 from footwork.errors import ConfigError, DataError
 from footwork.files.placing import How, name_key
-from tests.zeroshot.trees import (
-    Labelled,
-    failing,
-    labelled,
-    planned,
-    planted,
-    sort,
-    tree,
-    two_disks,
-)
+from tests.zeroshot import trees
+from tests.zeroshot.trees import labelled, planned, planted, sort, tree
 from zeroshot.sorting.plan import apply_plan, folder_name, label_folders, plan_sorting
 from zeroshot.sorting.record import opened_record
 
@@ -55,7 +47,10 @@ def test_moved_files_stand_there_alone(tmp_path: Path) -> None:
 
 def test_a_plan_changes_nothing_and_says_all(tmp_path: Path) -> None:
     before = tree(planted(tmp_path, FILES | {"a/2.jpg.xmp": "<x/>"}))
-    rows = [*labelled(tmp_path, LABELS), Labelled(tmp_path / "b/4.jpg", None, "it is truncated")]
+    rows = [
+        *labelled(tmp_path, LABELS),
+        trees.Labelled(tmp_path / "b/4.jpg", None, "it is truncated"),
+    ]
     text = plan_sorting(rows, tmp_path / "sorted", "move").to_text()
     assert tree(tmp_path) == before
     assert f"Would move 4 images into {tmp_path}/sorted:" in text
@@ -144,7 +139,7 @@ def test_times_and_permissions_come_along(tmp_path: Path) -> None:
     planted(tmp_path, FILES)
     os.utime(tmp_path / "a/1.jpg", (1e9, 1e9))
     (tmp_path / "a/1.jpg").chmod(0o440)
-    with two_disks("sorted"):
+    with trees.two_disks("sorted"):
         sort(tmp_path, {"a/1.jpg": "cat"}, "copy")
         sort(tmp_path, {"a/1.jpg": "dog"}, "move")
     for name in ("cat", "dog"):
@@ -204,7 +199,7 @@ def test_a_file_that_vanished_is_listed_and_the_others_go_on(tmp_path: Path) -> 
 @pytest.mark.parametrize("how", ["copy", "move"])
 def test_a_disk_that_fails_loses_nothing(tmp_path: Path, how: str, code: int) -> None:
     plan = planned(planted(tmp_path, FILES), LABELS, how)
-    with failing("link", "dog", code), failing("rename", "dog", code):
+    with trees.failing("link", "dog", code), trees.failing("rename", "dog", code):
         outcome = apply_plan(plan)
     assert [fault.reason for fault in outcome.failed] == [os.strerror(code).lower()]
     assert files(tmp_path)["a/2.jpg"] == b"two"
@@ -213,7 +208,7 @@ def test_a_disk_that_fails_loses_nothing(tmp_path: Path, how: str, code: int) ->
 
 def test_a_source_that_cannot_be_deleted_is_not_doubled(tmp_path: Path) -> None:
     plan = planned(planted(tmp_path, FILES), LABELS, "move")
-    with failing("unlink", "a/2.jpg", errno.EACCES):
+    with trees.failing("unlink", "a/2.jpg", errno.EACCES):
         outcome = apply_plan(plan)
     assert outcome.failed[0].reason == "permission denied"
     expected = SORTED | {"a/2.jpg": b"two"}
@@ -243,7 +238,7 @@ def test_what_is_not_recorded_is_not_done(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_disk_without_hard_links_will_do(tmp_path: Path) -> None:
     plan = planned(planted(tmp_path, FILES), LABELS, "move")
     planted(tmp_path, {"sorted/dog/2.jpg": "mine"})
-    with failing("link", "", errno.EPERM):
+    with trees.failing("link", "", errno.EPERM):
         outcome = apply_plan(plan)
     assert [fault.reason for fault in outcome.failed] == ["file exists"]
     assert files(tmp_path) == SORTED | {"a/2.jpg": b"two", "sorted/dog/2.jpg": b"mine"}
@@ -272,7 +267,7 @@ def test_where_files_cannot_go_is_said_before(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot put files into .*sorted/cat: not a directory"):
         plan_sorting(rows, tmp_path / "sorted", "copy")
     with pytest.raises(ValueError, match="without a path"):
-        plan_sorting([Labelled(None, "cat")], tmp_path / "new", "copy")
+        plan_sorting([trees.Labelled(None, "cat")], tmp_path / "new", "copy")
 
 
 def test_labels_make_names_that_every_system_takes() -> None:
