@@ -97,9 +97,8 @@ def test_equal_texts_of_other_amounts_are_not_called_wrong(audited: Audited) -> 
     train = [*rows, ("same text", "1.5"), ("Same  text", "2.5"), ("one", "1"), ("one", "1")]
     found = finding(audited(train=train, dev=rows[:3]), "conflicts")
     assert (found.severity, found.rows) == ("note", {"train": [25, 26]})
-    assert found.message.startswith(
-        "1 text stands with several amounts, 1 apart in the median, at most 1 (of all training"
-    )
+    said = "1 text stands with several amounts, 1 apart in the median, at most 1 (of all training"
+    assert found.message.startswith(said)
     assert "wrong" not in found.message
 
 
@@ -143,7 +142,7 @@ def test_words_are_added_up_only_where_that_gives_the_tokens_of_whole_texts(
     assert summed.unknown.tolist() == whole.unknown.tolist()
 
 
-def test_a_large_table_says_how_its_tokens_are_counted(
+def test_a_large_table_tells_its_counting(
     audited: Audited, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = audited(train=CLEAN, dev=CLEAN[:1])
@@ -206,9 +205,7 @@ def test_a_label_on_every_row_is_named(audited: Audited) -> None:
         ([*CLEAN, ("no label", "")], [("d e", "pos")], "bad_rows"),
     ],
 )
-def test_what_training_cannot_survive_makes_a_set_unusable(
-    audited: Audited, train: Any, dev: Any, kind: str
-) -> None:
+def test_what_ends_training_is_an_error(audited: Audited, train: Any, dev: Any, kind: str) -> None:
     audit = audited(train=train, dev=dev)
     assert finding(audit, kind).severity == "error"
     assert not audit.usable

@@ -114,7 +114,7 @@ def test_numbers_are_predicted_by_ridge() -> None:
         (["", "   "], [0, 1], "no word"),
     ],
 )
-def test_where_nothing_can_be_learned_the_majority_stands_in(
+def test_where_nothing_is_learned_the_majority_stands_in(
     texts: list[str], targets: list[int], said: str
 ) -> None:
     split = examples(["a new text", "another"], [0, 1])

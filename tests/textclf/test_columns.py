@@ -86,10 +86,8 @@ def test_several_columns_of_zeros_and_ones_are_one_multi_label_task(tmp_path: Pa
     assert (data.text_columns, data.label_column) == (("comment_text",), "toxic,insult,threat")
     assert (data.task, data.labels) == (MULTI_LABEL, ("toxic", "insult", "threat"))
     rows = zip(data.train.rows, data.train.targets.tolist(), strict=True)
-    assert all(
-        target == [(row - 2) % 2, int((row - 2) % 3 == 0), int((row - 2) % 5 == 0)]
-        for row, target in rows
-    )
+    for row, target in rows:
+        assert target == [(row - 2) % 2, int((row - 2) % 3 == 0), int((row - 2) % 5 == 0)]
     assert any("3 columns (--label-column toxic,insult,threat)" in note for note in data.notes)
     for stated in ("threat, Toxic", ("threat", "Toxic")):
         chosen = load_csv(tmp_path, INDICATORS, DataOptions(label_column=stated))
@@ -126,10 +124,8 @@ def test_columns_of_withheld_labels_are_told(tmp_path: Path) -> None:
 
 
 def test_one_column_that_is_one_a_row_makes_classes(tmp_path: Path) -> None:
-    content = "text,joy,fear,anger\n" + "".join(
-        f"words {i},{i % 3 == 0},{i % 3 == 1},{i % 3 == 2}\n" for i in range(30)
-    )
-    data = load_csv(tmp_path, content)
+    rows = (f"words {i},{i % 3 == 0},{i % 3 == 1},{i % 3 == 2}\n" for i in range(30))
+    data = load_csv(tmp_path, "".join(["text,joy,fear,anger\n", *rows]))
     assert (data.task, data.labels) == (SINGLE_LABEL, ("joy", "fear", "anger"))
     rows = zip(data.train.rows, data.train.targets.tolist(), strict=True)
     assert all(target == (row - 2) % 3 for row, target in rows)

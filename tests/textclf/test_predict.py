@@ -88,12 +88,8 @@ def test_text_columns_are_stated_found_or_those_of_training(classifier: TextClas
     assert stated[0]["probabilities"] == good
 
 
-TRAINED_ON = {
-    "text": ("text",),
-    "odd": ("odd name",),
-    "number": ("column_2",),
-    "pair": ("premise", "hypothesis"),
-}
+TRAINED_ON = {"text": ("text",), "odd": ("odd name",), "number": ("column_2",)}
+TRAINED_ON["pair"] = ("premise", "hypothesis")
 
 
 @pytest.mark.parametrize(

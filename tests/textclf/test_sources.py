@@ -48,21 +48,14 @@ def test_a_file_beside_another_is_read_as_itself(tmp_path: Path, name: str, cont
         (TRAIN.removeprefix("text,label\n"), "no column 'text'; .* state --header"),
     ],
 )
-def test_a_file_of_other_columns_is_not_left_out(
-    tmp_path: Path, content: str, message: str
-) -> None:
+def test_a_file_of_other_columns_is_refused(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_data(folder_with(tmp_path / "set", train__csv=TRAIN, test__csv=content))
 
 
 def test_a_test_file_with_empty_labels_is_left_out_as_such(tmp_path: Path) -> None:
-    folder = folder_with(
-        tmp_path / "set",
-        train__csv=TRAIN,
-        test__csv="id,text,label\n1,a,\n",
-        sample__csv="id,label\n",
-    )
-    data = load_data(folder)
+    others = {"test__csv": "id,text,label\n1,a,\n", "sample__csv": "id,label\n"}
+    data = load_data(folder_with(tmp_path / "set", train__csv=TRAIN, **others))
     assert data.test is None
     assert any("test.csv has no label in its column 'label'" in note for note in data.notes)
     assert any("being no table named after a split: sample.csv" in note for note in data.notes)
@@ -88,9 +81,7 @@ def test_a_file_is_no_two_other_splits(tmp_path: Path, name: str) -> None:
         ("validation.csv.gz", b"\x1f\x8b\x08", "compressed with gzip; decompress it first"),
     ],
 )
-def test_a_packed_table_is_not_left_out(
-    tmp_path: Path, name: str, content: bytes, told: str
-) -> None:
+def test_a_packed_table_is_refused(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     folder = folder_with(tmp_path / "set", train__csv=TRAIN)
     Path(folder, name).write_bytes(content)
     with pytest.raises(DataError, match=told):
@@ -98,10 +89,8 @@ def test_a_packed_table_is_not_left_out(
 
 
 def test_only_tables_are_splits_where_there_are_any(tmp_path: Path) -> None:
-    folder = folder_with(
-        tmp_path / "set", train__csv=TRAIN, eval__py="import os\n", test_notes__md="of the test\n"
-    )
-    data = load_data(folder)
+    others = {"eval__py": "import os\n", "test_notes__md": "of the test\n"}
+    data = load_data(folder_with(tmp_path / "set", train__csv=TRAIN, **others))
     assert (data.held_out, data.test) == (True, None)
     assert any("Not read, being" in n and "eval.py, test_notes.md" in n for n in data.notes)
 
@@ -176,7 +165,7 @@ def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) 
         ({"train__csv": TRAIN}, "several files for train"),
     ],
 )
-def test_two_files_that_do_not_fit_together_are_named(
+def test_files_that_do_not_fit_are_named(
     tmp_path: Path, changed: dict[str, str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -44,7 +44,7 @@ def logits_of(*folders: Path, rows: int = 8) -> list[np.ndarray]:
     return [TextClassifier.load(folder).logits(texts) for folder in folders]
 
 
-def test_nothing_is_announced_that_too_few_validation_rows_decide(
+def test_nothing_is_announced_that_too_few_rows_decide(
     data: Path, base: str, tmp_path: Path
 ) -> None:
     said: list[str] = []

@@ -68,9 +68,7 @@ def test_truncation_is_the_tokenizers_own_and_says_what_was_cut(tokenizer: Any) 
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_of_a_pair_the_longer_text_slides_beside_the_shorter_one(
-    tokenizer: Any, first: bool
-) -> None:
+def test_of_a_pair_the_longer_text_slides_beside_the_other(tokenizer: Any, first: bool) -> None:
     short = "is it good"
     row = (LONG, short) if first else (short, LONG)
     encoded = TextEncoder(tokenizer, 40, "windows", overlap=4).encode([row, ("a", "b")])

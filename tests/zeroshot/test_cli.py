@@ -88,7 +88,7 @@ def test_what_a_list_names_in_vain_keeps_its_row(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [251, 252, 255])
-def test_a_name_that_leaves_no_room_for_a_sidecar_keeps_no_other_from_its_own(
+def test_a_name_too_long_for_a_sidecar_keeps_no_other_from_its_own(
     tmp_path: Path, length: int
 ) -> None:
     folder = draw_folder(tmp_path / "photos", ("star",), each=2) / "star"

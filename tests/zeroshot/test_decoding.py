@@ -62,7 +62,7 @@ def paths_of(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.jpg"))
 
 
-def test_exact_is_pillows_decoding_and_the_models_own_resize_and_draft_is_not(
+def test_exact_is_pillows_decoding_and_the_models_own_resize(
     jpegs: Path, exact: DualEncoder
 ) -> None:
     paths = paths_of(jpegs)

@@ -33,9 +33,7 @@ def taught(examples: LabelledImages, tmp_path: Path) -> TaughtClassifier:
     return TaughtClassifier.load(tmp_path / "out")
 
 
-def test_it_is_judged_in_detail_and_words_beside_it(
-    taught: TaughtClassifier, tmp_path: Path
-) -> None:
+def test_it_is_judged_and_words_beside_it(taught: TaughtClassifier, tmp_path: Path) -> None:
     images = collection(tmp_path / "new", NEW)
     found = evaluate(images, taught=taught)
     assert [way.name for way in found.sets] == ["the taught classifier", "a photo of a {}.", "{}"]
@@ -56,7 +54,7 @@ def test_it_is_judged_in_detail_and_words_beside_it(
     assert max(map(display_width, found.to_text().splitlines())) <= 100
 
 
-def test_classes_are_those_of_the_images_however_accents_are_stored(
+def test_classes_are_those_however_accents_are_stored(
     taught: TaughtClassifier, tmp_path: Path
 ) -> None:
     expected = evaluate(collection(tmp_path / "new", NEW), taught=taught)

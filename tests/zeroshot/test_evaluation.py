@@ -27,9 +27,7 @@ def test_the_text_fits_a_terminal(tmp_path: Path, num_classes: int) -> None:
     assert "expected calibration error" in text
 
 
-def test_the_report_holds_figures_mistakes_and_pictures(
-    mixed: LabelledImages, tmp_path: Path
-) -> None:
+def test_the_report_holds_figures_and_mistakes(mixed: LabelledImages, tmp_path: Path) -> None:
     found = evaluate(mixed)
     assert found.write_report(tmp_path / "a" / "report") == ()
     folder = tmp_path / "a" / "report"

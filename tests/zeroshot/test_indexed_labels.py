@@ -81,9 +81,7 @@ def test_what_an_index_knows_needs_no_torch(photos: Path, index: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("no_model")
-def test_named_images_are_looked_up(
-    photos: Path, index: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_images_are_known(photos: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = answers(photos / "star", "--model", "tiny", *WORDS)
     require_same(answers(photos / "star", "--index", index, *WORDS), expected)
     monkeypatch.chdir(photos)

@@ -201,7 +201,7 @@ def test_utf16_and_prefixes_of_the_serializer_are_read(tmp_path: Path) -> None:
     assert facts(path.read_bytes()) > facts(odd)
 
 
-def test_a_disk_that_fails_leaves_the_sidecar_as_it_was(
+def test_a_disk_that_fails_spoils_no_sidecar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:

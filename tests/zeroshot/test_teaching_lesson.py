@@ -64,10 +64,8 @@ def test_words_and_examples_together_are_better_than_either() -> None:
 
 def test_the_worth_of_the_words_falls_as_examples_grow_in_number() -> None:
     words = words_for(clouds((50,) * 6, seed=7, apart=0.4))
-    shares = [
-        learn(clouds((n,) * 6, apart=0.4), words, TeachOptions()).knowledge.blend.share
-        for n in (1, 5, 40)
-    ]
+    lessons = [learn(clouds((n,) * 6, apart=0.4), words, DEFAULTS) for n in (1, 5, 40)]
+    shares = [lesson.knowledge.blend.share for lesson in lessons]
     assert shares[0] > shares[1] > shares[2]
 
 

@@ -191,9 +191,7 @@ def test_the_target_may_be_moved_before_it_is_undone(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_relative_paths_are_undone_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_paths_are_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree(planted(tmp_path, FILES))
     monkeypatch.chdir(tmp_path)
     sort(Path(), LABELS, "move")
