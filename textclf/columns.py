@@ -202,9 +202,8 @@ class _Profile:
         # Of a point in time hardly a character is a letter.
         worded = not self.numbers and letters >= _LEAST_LETTERS
         self.holds_texts = worded and not lists and (words >= 2 or self.characters > 15)
-        self.holds_ids = (
-            self.distinct == 1.0 and words <= 1 and short and all(map(str.isascii, cells))
-        )
+        key = self.distinct == 1.0 and words <= 1 and short
+        self.holds_ids = key and all(map(str.isascii, cells))
         self.holds_labels = (self.distinct <= 0.5 and short) or lists
 
 

@@ -355,9 +355,8 @@ def read_rows(
     reasons = [label.reason if isinstance(label, labels.Fault) else None for label in read]
     texts = [_column(table, name) for name in columns.text]
     for name, column in reversed([*zip(columns.text, texts, strict=True)]):
-        reasons = [
-            text_fault(text, name) or reason for text, reason in zip(column, reasons, strict=True)
-        ]
+        both = zip(column, reasons, strict=True)
+        reasons = [text_fault(text, name) or reason for text, reason in both]
     first, *second = (list(map(str, column)) for column in texts)
     written = ([] if isinstance(label, labels.Fault) else label for label in read)
     rows = Examples(

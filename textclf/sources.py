@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from logging import CRITICAL
 from pathlib import Path
 from typing import Any
@@ -212,9 +213,8 @@ def _read_files(
     expected, first = Expected(names=names), next(iter(paths.values()))
     for split, path in paths.items():
         alike = path.suffix == first.suffix
-        splits[split] = table = read_table(
-            path, table_format, expected if alike else replace(expected, beside=None)
-        )
+        stated = expected if alike else replace(expected, beside=None)
+        splits[split] = table = read_table(path, table_format, stated)
         if path is first:
             # What names the columns of one file names those of all, and tells their delimiters.
             named = table.layout is None or table.layout.header_rows > 0
@@ -376,11 +376,8 @@ def _ask(name: str, *, patient: bool) -> int:
 
     limit = constants.HF_HUB_ETAG_TIMEOUT
     try:
-        info = ask_hub(
-            name,
-            lambda: HfApi().dataset_info(name, timeout=limit, files_metadata=True),
-            patient=patient,
-        )
+        ask = partial(HfApi().dataset_info, name, timeout=limit, files_metadata=True)
+        info = ask_hub(name, ask, patient=patient)
         return sum(file.size or 0 for file in info.siblings or ())
     except HfHubHTTPError as error:
         if error.response.status_code in REFUSALS:

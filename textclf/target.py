@@ -37,10 +37,8 @@ def with_target(data: TextData, source: str, config: TrainConfig) -> TextData:
             "on."
         ) from error
     columns = [table.columns[name] for name in named]
-    reasons = [
-        next(filter(None, map(text_fault, cells, data.text_columns)), None)
-        for cells in zip(*columns, strict=True)
-    ]
+    faults = (map(text_fault, cells, data.text_columns) for cells in zip(*columns, strict=True))
+    reasons = [next(filter(None, of_row), None) for of_row in faults]
     texts, *pairs = [list(map(str, column)) for column in columns]
     labels, why = _labels(table, data, config)
     targets = known_targets(labels, data.labels, data.task)

@@ -121,10 +121,8 @@ def label(
         if not _crew().is_main:
             deque(answers, maxlen=0)  # a share of the work is in them
             return DONE
-        told = _Told(keeps=sorting.wanted)
-        _write_answers(
-            told.passing(answers), labeller.labels, out, as_json=json, raw_cells=raw_cells
-        )
+        told, labels = _Told(keeps=sorting.wanted), labeller.labels
+        _write_answers(told.passing(answers), labels, out, as_json=json, raw_cells=raw_cells)
     note_all((*told.notes, *told.faults))
     return exit_code(all_done=_use_labels(told.kept, sorting) and not told.faults)
 

@@ -180,9 +180,8 @@ def _set_score(answers: Answers, targets: IntArray, seed: int) -> SetScore:
     generator = np.random.default_rng(seed)
     confusion = metrics.confusion_counts(targets, logits.argmax(axis=1), num_classes)
     samples = metrics.single_label_scores(metrics.bootstrap_class_counts(confusion, generator))
-    recall = float(
-        metrics.single_label_scores(metrics.class_counts(confusion))["balanced_accuracy"]
-    )
+    found = metrics.single_label_scores(metrics.class_counts(confusion))
+    recall = float(found["balanced_accuracy"])
     ranks = _true_ranks(logits, targets)
     rows = len(targets)
     scores = {"top_1": metrics.share_interval(int((ranks == 0).sum()), rows, samples["accuracy"])}

@@ -159,9 +159,8 @@ class ImageEvaluation:
         metrics = [["metric", "value", "95 % interval"]]
         for metric, interval in self.reported.metrics.items():
             metrics.append([_METRICS[metric], text.number(interval.value), text.ends(interval)])
-        metrics.append(
-            [f"always {text.shorten(majority, text.LABEL_WIDTH)!r}", text.number(share), ""]
-        )
+        commonest = text.shorten(majority, text.LABEL_WIDTH)
+        metrics.append([f"always {commonest!r}", text.number(share), ""])
         metrics.append(["chance", text.number(1.0 / len(labels)), ""])
         confusion = text.confusion_lines(labels, matrix, "images")
         if len(labels) <= text.MATRIX_CLASSES and self.wrong:
@@ -283,9 +282,9 @@ def _class_lines(classes: Sequence[ClassRecall]) -> list[str]:
         title = [f"the {len(shown)} classes of lowest recall, of {len(classes)}"]
     rows = [["class", "recall", "95 % interval", "images", "given"]]
     for each in shown:
-        figures = (
-            [text.number(each.recall.value), text.ends(each.recall)] if each.recall else ["-", ""]
-        )
+        figures = ["-", ""]
+        if each.recall:
+            figures = [text.number(each.recall.value), text.ends(each.recall)]
         counts = [f"{each.images:,}", f"{each.given:,}"]
         rows.append([text.shorten(each.label, text.LABEL_WIDTH), *figures, *counts])
     return title + text.aligned(rows)

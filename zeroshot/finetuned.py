@@ -55,10 +55,8 @@ class LogitTower:
         return self.batch.run(self._forward, pictures)
 
     def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        inputs = {
-            name: torch.from_numpy(np.stack([picture[name] for picture in pictures]))
-            for name in pictures[0]
-        }
+        stacked = {name: np.stack([each[name] for each in pictures]) for name in pictures[0]}
+        inputs = {name: torch.from_numpy(each) for name, each in stacked.items()}
 
         def run(model: Any, rows: IntArray) -> FloatArray:
             asked = {name: each[rows].to(self._device) for name, each in inputs.items()}

@@ -317,9 +317,8 @@ def read_examples(folder: Path) -> LabelledImages:
     fault = why_missing(folder)
     if fault is not None or not is_folder(folder):
         raise DataError(f"Cannot read examples in {folder}: {fault or 'it is a file'}. {_LAYOUT}")
-    entries = sorted(
-        (e for e in folder.iterdir() if is_visible(e.name)), key=lambda e: natural_key(e.name)
-    )
+    visible = [entry for entry in folder.iterdir() if is_visible(entry.name)]
+    entries = sorted(visible, key=lambda entry: natural_key(entry.name))
     classes = [entry for entry in entries if is_folder(entry)]
     loose = [entry.name for entry in entries if entry not in classes]
     loose = [name for name in loose if has_image_ending(name)]

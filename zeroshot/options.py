@@ -71,9 +71,8 @@ class LabelledIndexOptions(IndexOptions, FilterOptions):
         if self.is_named:
             return
         if not self.filter().is_empty:
-            flags = ", ".join(
-                f"--{f.name.strip('_').replace('_', '-')}" for f in fields(FilterOptions)
-            )
+            names = [each.name.strip("_").replace("_", "-") for each in fields(FilterOptions)]
+            flags = ", ".join(f"--{name}" for name in names)
             raise ConfigError(
                 f"{flags} choose among the images of an index. Name one with --index."
             )
@@ -286,8 +285,5 @@ APPLICATION, FINETUNED = "zeroshot", "finetuned"
 
 def is_finetuned(manifest: Any) -> bool:
     """Whether a `footwork.json` is that of a fine-tuned image classifier."""
-    return (
-        isinstance(manifest, dict)
-        and manifest.get("application") == APPLICATION
-        and manifest.get("kind") == FINETUNED
-    )
+    stated = manifest if isinstance(manifest, dict) else {}
+    return (stated.get("application"), stated.get("kind")) == (APPLICATION, FINETUNED)

@@ -177,9 +177,7 @@ def augmented(
             rows, columns = max(1, round(share * height)), max(1, round(share * width))
             y, x = round(top * (height - rows)), round(left * (width - columns))
             cut = picture[None, :, y : y + rows, x : x + columns]
-            picture = functional.interpolate(
-                cut, (height, width), mode="bilinear", align_corners=False
-            )[0]
+            [picture] = functional.interpolate(cut, (height, width), mode="bilinear")
         changed.append(picture.flip(-1) if mirrored < 0.5 else picture)
     return torch.stack(changed)
 

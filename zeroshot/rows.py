@@ -81,6 +81,5 @@ def _schema(row: Row) -> Any:
     import pyarrow
 
     texts = ("path", "label", "labels", "fault", "scores")
-    return pyarrow.schema(
-        [(name, pyarrow.string() if name in texts else pyarrow.float64()) for name in row]
-    )
+    kinds = {name: pyarrow.string() for name in texts}
+    return pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in row])

@@ -155,11 +155,8 @@ def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
             )
         splits[name] = Inputs(part.paths, part.targets_among(train.class_names))
     # SHA-256 of a file; of its name where it cannot be read: decoding will say why.
-    digests = {
-        path: content_of(path) or f"unreadable {path}"
-        for part in splits.values()
-        for path in part.inputs
-    }
+    paths = chain.from_iterable(part.inputs for part in splits.values())
+    digests = {path: content_of(path) or f"unreadable {path}" for path in paths}
     notes = [note for part in parts.values() for note in part.notes]
     if "validation" not in parts:
         every = splits["train"]

@@ -170,10 +170,10 @@ def _summary(
     data: TextData, name: str, tokens: TokenCounts | None, max_length: int
 ) -> SplitSummary:
     split: Examples = data.splits[name]
-    summary = SplitSummary(
-        rows=len(split), counts={} if data.task == REGRESSION else class_counts(data, split)
-    )
-    if data.task == REGRESSION and len(split):
+    summary = SplitSummary(rows=len(split), counts={})
+    if data.task != REGRESSION:
+        summary = replace(summary, counts=class_counts(data, split))
+    elif len(split):
         values = split.targets.astype(float)
         amounts = float(values.min()), float(values.mean()), float(values.max())
         summary = replace(summary, amounts=amounts)
@@ -246,9 +246,7 @@ def _indented(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _wrapped(text: str, first: str) -> list[str]:
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    wrapper = textwrap.TextWrapper(
-        width=WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
-    )
+    wrapper = textwrap.TextWrapper(WIDTH, first, " " * len(first))
     # East Asian letters are two columns wide.
     if display_width(printable) > len(printable):
         wrapper.width = len(first) + (WIDTH - len(first)) // 2

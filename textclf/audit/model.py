@@ -44,10 +44,8 @@ class AuditedModel:
             num_heads=getattr(model.config, "num_attention_heads", None),
             positions=position_limit(model),
         )
-        unknown = tokenizer.unk_token_id
-        return cls(
-            Vocabulary(tokenizer.backend_tokenizer, -1 if unknown is None else unknown), size
-        )
+        unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+        return cls(Vocabulary(tokenizer.backend_tokenizer, unknown), size)
 
 
 def open_model(config: TrainConfig) -> tuple[AuditedModel, Precision]:

@@ -66,9 +66,8 @@ def count_tokens(examples: Examples, vocabulary: Vocabulary) -> TokenCounts:
     size = len(examples.texts)
     step = max(size // _PROOF_TEXTS, 1)
     proofs = [texts[::step] for texts in columns] if size > 4 * _PROOF_TEXTS else []
-    by_word = bool(proofs) and all(
-        np.array_equal(counter.add_words(texts), counter.count_whole(texts)) for texts in proofs
-    )
+    both = [(counter.add_words(texts), counter.count_whole(texts)) for texts in proofs]
+    by_word = bool(both) and all(np.array_equal(*counts) for counts in both)
     count = counter.add_words if by_word else counter.count_whole
     packed = np.zeros(size, np.int64)
     for texts in columns:
@@ -148,10 +147,8 @@ def token_findings(
             f"times {max_length} tokens. The model sees only their beginning."
         )
         yield Finding("very_long", "warning", message, rows)
-    strange = {
-        name: counts.unknown * 2 > np.maximum(counts.lengths - counts.special, 1)
-        for name, counts in tokens.items()
-    }
+    own = {name: np.maximum(each.lengths - each.special, 1) for name, each in tokens.items()}
+    strange = {name: counts.unknown * 2 > own[name] for name, counts in tokens.items()}
     if rows := _rows_where(data, strange):
         count = sum(map(len, rows.values()))
         message = (

@@ -143,10 +143,8 @@ class SortingPlan:
         }
         lines += [f"{counted(count, 'image')} {said}" for said, count in staying.items() if count]
         lines += fault_lines(self.faults, "Staying where they are")
-        done = (
-            "Nothing is done yet: add --yes to do it." if self.images else "There is nothing to do."
-        )
-        return "\n".join([*lines, done])
+        end = "Nothing is done yet: add --yes to do it."
+        return "\n".join([*lines, end if self.images else "There is nothing to do."])
 
 
 def _companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
