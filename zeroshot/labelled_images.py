@@ -280,16 +280,14 @@ def _name_images(cells: Sequence[Any]) -> bool:
 def _cell_fault(image: Any, label: Any) -> str | None:
     if not isinstance(image, str) or not image.strip():
         return "it names no image file"
-    if isinstance(label, (list, tuple, Mapping)) or _is_list(label):
+    several = isinstance(label, (list, tuple, Mapping))
+    try:
+        several = several or (isinstance(label, str) and list_of(label) is not None)
+    except ValueError:  # it begins like a list
+        several = True
+    if several:
         return f"it has several labels, {label!r}; one is needed"
     return "it has no label" if read_label(label) is None else None
-
-
-def _is_list(label: Any) -> bool:
-    try:
-        return isinstance(label, str) and list_of(label) is not None
-    except ValueError:
-        return True
 
 
 def _name_notes(class_names: Sequence[str]) -> list[str]:
