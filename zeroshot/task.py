@@ -274,7 +274,7 @@ def _read_several(path: Path, config: FinetuneConfig) -> LabelledImages | None:
         skipped.append(SkippedImage(f"{path}, row {row}", reason))
     if not chosen:
         raise DataError(f"{path} names no image with labels: {skipped[0].reason}.")
-    class_names, gaps = kind.vector, ()
+    class_names, gaps = kind.vector, tuple[str, ...]()
     if not kind.vector:
         class_names, gaps = name_classes(chain.from_iterable(chosen.values()))
     return LabelledImages(

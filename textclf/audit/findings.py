@@ -85,7 +85,7 @@ def class_findings(data: TextData) -> Iterator[Finding]:
             numbers, targets = [data.labels.index(label) for label in small], data.train.targets
             several = data.task == MULTI_LABEL
             of_them = targets[:, numbers].any(axis=1) if several else np.isin(targets, numbers)
-            rows = {"train": data.train.take(of_them).rows}
+            rows = {"train": [data.train.rows[i] for i in np.flatnonzero(of_them)]}
             yield Finding(kind, "warning", message, rows, {"labels": small})
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] >= _IMBALANCE * max(counts[least], 1):
