@@ -156,19 +156,12 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         if self.rule.task == MULTI_LABEL:
             held = self.rule.held(rows)
         for path, probabilities, labels in zip(paths, every.tolist(), held, strict=True):
-            ranked = sorted(zip(probabilities, self.labels, strict=True), key=lambda pair: -pair[0])
-            best = ranked[0][0]
-            given = [pair for pair in ranked if pair[1] in labels]
+            scores = dict(zip(self.labels, probabilities, strict=True))
+            given, best = [(label, scores[label]) for label in labels], max(probabilities)
+            given.sort(key=lambda pair: -pair[1])
             if self.abstain_below is not None and best < self.abstain_below:
                 given = []
-            yield LabelledImage(
-                path=path,
-                label=given[0][1] if given else None,
-                score=best,
-                scores=dict(zip(self.labels, probabilities, strict=True)),
-                labels=tuple(label for _, label in given),
-                label_scores=tuple(probability for probability, _ in given),
-            )
+            yield LabelledImage.of(path, given, best, scores)
 
 
 def open_finetuned(

@@ -180,21 +180,13 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         every = zip(paths, found.probabilities.tolist(), found.familiarities.tolist(), strict=True)
         for path, probabilities, familiarity in every:
             best, doubt = max(probabilities), None
-            label = self.labels[probabilities.index(best)]
             if thresholds.familiar_from is not None and familiarity < thresholds.familiar_from:
                 doubt = "unfamiliar"
             elif thresholds.abstain_below is not None and best < thresholds.abstain_below:
                 doubt = "unsure"
-            yield TaughtImage(
-                path=path,
-                label=None if doubt else label,
-                score=best,
-                scores=dict(zip(self.labels, probabilities, strict=True)),
-                labels=() if doubt else (label,),
-                label_scores=() if doubt else (best,),
-                familiarity=familiarity,
-                doubt=doubt,
-            )
+            given = [] if doubt else [(self.labels[probabilities.index(best)], best)]
+            scores = dict(zip(self.labels, probabilities, strict=True))
+            yield TaughtImage.of(path, given, best, scores, familiarity=familiarity, doubt=doubt)
 
 
 def open_taught(
