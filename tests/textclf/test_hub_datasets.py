@@ -169,7 +169,7 @@ def test_data_of_the_hub_is_answered(
 def test_what_comes_of_a_data_set_is_told(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("textclf.sources._LOOK_EVERY", 0.001)
+    monkeypatch.setattr("textclf.hub_datasets._LOOK_EVERY", 0.001)
     monkeypatch.setattr("footwork.console.BETWEEN", 0)
     monkeypatch.setattr("footwork.console._SHARE", 0)
     folder = lay_out(tmp_path / "data")
