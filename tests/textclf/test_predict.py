@@ -81,13 +81,6 @@ def test_an_id_is_the_line_on_which_its_row_stands(
         assert cells["text"].split("\n")[0] in lines[int(answer["id"]) - 1]
 
 
-def test_text_columns_are_stated_found_or_those_of_training(classifier: TextClassifier) -> None:
-    good = answered(classifier, {"text": "good"})[0]["probabilities"]
-    assert answered(classifier, {"review": "good", "stars": "1"})[0]["probabilities"] == good
-    stated = answered(classifier, {"text": "bad", "note": "good"}, text_columns=("note",))
-    assert stated[0]["probabilities"] == good
-
-
 TRAINED_ON = {"text": ("text",), "odd": ("odd name",), "number": ("column_2",)}
 TRAINED_ON["pair"] = ("premise", "hypothesis")
 
@@ -182,11 +175,6 @@ def test_what_is_held_is_answered_like_a_file(classifier: TextClassifier, tmp_pa
     assert answers[0] == answers[1]
     with pytest.raises(DataError, match="list of rows, row 2: there is no text in 'text'"):
         list(predict_rows(classifier, [{"text": "a"}, {"text": None}]))
-
-
-def test_pairs_are_classified_together(classifier: TextClassifier) -> None:
-    row = answered(classifier, {"premise": "good", "hypothesis": "bad"})[0]
-    assert row["probability"] == pytest.approx(classifier.predict(["good"], ["bad"])[0].probability)
 
 
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:

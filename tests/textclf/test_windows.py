@@ -101,12 +101,6 @@ def test_pooling_weighs_windows_by_their_tokens(tokenizer: Any) -> None:
     np.testing.assert_allclose(pooled[1], expected, rtol=1e-5)
 
 
-def test_windows_that_agree_give_what_they_say(tokenizer: Any) -> None:
-    encoded = TextEncoder(tokenizer, 32, "windows").encode([(LONG, None)])
-    logits = np.tile(np.float32([[1.5, -2.0]]), (len(encoded.sequences), 1))
-    np.testing.assert_allclose(encoded.pooled(logits), [[1.5, -2.0]], rtol=1e-6)
-
-
 def test_threads_do_not_disturb_each_other() -> None:
     tokenizer = build_tokenizer("bert")
     encoders = [TextEncoder(tokenizer, 32, "windows"), TextEncoder(tokenizer, 32)]

@@ -73,13 +73,6 @@ def test_classes_are_sorted_as_people_count(tmp_path: Path) -> None:
     assert read_labelled_images(folder).class_names == ("A", "b", "grade 9", "grade 10")
 
 
-def test_what_is_no_class_is_noted(tmp_path: Path) -> None:
-    folder = touch(tmp_path / "all", *FILES, "loose.jpg", ".hidden/1.jpg")
-    images = read_labelled_images(folder)
-    assert images.class_names == ("cat", "fire_truck")
-    assert len(images.notes) == 1
-
-
 def test_classes_that_are_codes_are_noted(tmp_path: Path) -> None:
     [note] = read_labelled_images(touch(tmp_path / "all", "0/1.jpg", "n01440764/1.jpg")).notes
     assert "say nothing to a model that reads: '0', 'n01440764'." in note

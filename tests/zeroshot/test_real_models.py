@@ -74,11 +74,6 @@ def test_siglip_scores_as_its_own_forward_pass_does(
     np.testing.assert_allclose(found, logits.sigmoid().numpy(), atol=1e-4)
 
 
-def test_a_fresh_classifier_answers_from_the_cache(folder: Path, pictures: list[Path]) -> None:
-    first, again = load(folder).predict(pictures), load(folder).predict(pictures)
-    assert first == again
-
-
 def test_a_file_that_is_no_picture_ends_no_run(
     folder: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
