@@ -164,8 +164,15 @@ def what_exists(*, resume: bool, overwrite: bool) -> Existing:
     return "resume" if resume else "overwrite" if overwrite else "refuse"
 
 
+def tell_found(found: Any, *, json: bool) -> None:
+    """Print what a command has found: one JSON document, or a text for people."""
+    from footwork.console import print_document, print_text
+
+    print_document(found.to_dict()) if json else print_text(found.to_text())
+
+
 def tell_run(
-    train: Callable[[Callable[[str], None]], TrainedRun | Comparison],
+    train: Callable[..., TrainedRun | Comparison],
     report: Callable[[Iterable[Any]], int],
     *,
     json: bool,
@@ -185,7 +192,7 @@ def tell_run(
         said.append(" ".join(text.split()))
         note(text)
 
-    done = train(notify)
+    done = train(notify=notify)
     if not is_main_process():
         return 0
     # An audit has told those on the data.

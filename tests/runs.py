@@ -29,11 +29,12 @@ def finetune_here(examples: Path, out: Path, config: FinetuneConfig, **options: 
         return finetune(examples, out, config, **options)
 
 
-def run_here(*words: object) -> CompletedProcess[str]:
+def run_here(*words: object, app: str = "textclf", given: str = "") -> CompletedProcess[str]:
     """As `footwork textclf …` in a process of its own, with the quick ending of trainings."""
-    command = ["textclf", *map(str, words)]
+    command = [app, *map(str, words)]
     shown, said = io.StringIO(), io.StringIO()
-    with quick_ending(), redirect_stdout(shown), redirect_stderr(said):
+    stdin = patch("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+    with quick_ending(), stdin, redirect_stdout(shown), redirect_stderr(said):
         code = main(command)
     return CompletedProcess(command, code, shown.getvalue(), said.getvalue())
 

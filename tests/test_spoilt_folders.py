@@ -33,7 +33,8 @@ from textclf.linear import WEIGHTS as LINEAR_WEIGHTS
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import read_examples
 from zeroshot.options import FinetuneConfig, FinetunedOptions, TeachOptions
-from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
+from zeroshot.sorting.plan import apply_plan, plan_sorting
+from zeroshot.sorting.undo import undo_sorting
 from zeroshot.teach import TaughtClassifier, teach_files
 
 Answer = Callable[[], NDArray[Any]]

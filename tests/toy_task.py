@@ -17,12 +17,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from footwork.arrays import FloatArray
-from footwork.evaluation.baselines import majority_logits
-from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.evaluation.result import Evaluation
 from footwork.evaluation.splits import hold_out
 from footwork.finetuning.card import PLACE
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.task import CardWords, EncodedRows, InputData, Inputs, Learner, Task
+from footwork.finetuning.data import Inputs, LabelledData, judge_majority
+from footwork.finetuning.task import CardWords, EncodedRows, Learner, Task
 from footwork.methods.rates import Recipe
 from footwork.models.heads import HeadOrigin, set_labels
 from footwork.tables.reader import read_table
@@ -70,10 +70,7 @@ class NumberRows(EncodedRows):
         return self.prepare([self.data.splits[split].inputs[row] for row in rows])
 
     def baselines(self, split: str, notify: Any) -> dict[str, Evaluation]:
-        data, judged = self.data, self.data.splits[split]
-        targets = data.splits["train"].targets
-        logits = majority_logits(data.task, len(data.labels), targets, len(judged))
-        return {"majority": evaluate_logits(data.task, data.labels, judged.targets, logits)}
+        return {"majority": judge_majority(self.data, self.data.splits[split])}
 
     def question(self, split: str, rows: range) -> Any:
         return list(self.data.splits[split].inputs[rows.start : rows.stop])
@@ -87,14 +84,14 @@ class NumberTask(Task):
     def open(self, config: FinetuningConfig) -> Divisor:
         return Divisor()
 
-    def read(self, source: Path, config: FinetuningConfig) -> InputData:
+    def read(self, source: Path, config: FinetuningConfig) -> LabelledData:
         columns = dict(read_table(source).columns)
         names = sorted(set(columns["label"]))
         targets = np.array([names.index(label) for label in columns.pop("label")])
         rows = tuple(tuple(map(float, row)) for row in zip(*columns.values(), strict=True))
         held = hold_out(np.arange(len(rows)), targets, 0.25, config.seed)
         every = Inputs(rows, targets)
-        return InputData(
+        return LabelledData(
             task="single_label_classification",
             labels=tuple(names),
             splits={"train": every.take(~held), "validation": every.take(held)},

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from footwork.arrays import BoolArray, FloatArray, RealArray
-from footwork.evaluation.baselines import majority_logits
-from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.arrays import BoolArray, FloatArray
+from footwork.evaluation.result import Evaluation
+from footwork.finetuning.data import judge_as_is, judge_majority
 from textclf.linear import fit_linear
 
 if TYPE_CHECKING:
-    from textclf.data import Examples, LabelledData
+    from textclf.data import Examples, TextData
 
 _TEXT_CHARACTERS = 2_000
 """What is read of one text."""
@@ -25,13 +24,7 @@ _TRAIN_CELLS = 3_000_000
 """Training rows times classes: about a minute."""
 
 
-def judge_majority(data: LabelledData, split: Examples) -> Evaluation:
-    """Judge the commonest class, the commonest set of labels or the mean of the training rows."""
-    logits = majority_logits(data.task, len(data.labels), data.train.targets, len(split))
-    return _judged(data, split, logits)
-
-
-def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
+def fit_baselines(data: TextData, split: Examples) -> dict[str, Evaluation]:
     """Fit both baselines on the training split and judge them on another.
 
     For the linear model only the beginning of a long text is read, and a training split that would
@@ -52,12 +45,12 @@ def fit_baselines(data: LabelledData, split: Examples) -> dict[str, Evaluation]:
     if not len(model.idf):
         notes.append("Nothing for a linear model: all training rows have one target, or no word.")
     judged = _beginnings(split)
-    found = _judged(data, split, model.logits(judged.texts, judged.pairs))
+    found = judge_as_is(data, split, model.logits(judged.texts, judged.pairs))
     linear = replace(found, remarks=tuple(notes))
     return {"majority": judge_majority(data, split), "linear": linear}
 
 
-def fit_and_answer(data: LabelledData, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
+def fit_and_answer(data: TextData, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
     """Fit the linear baseline on some training rows, and give its logits, (R, C), for others."""
 
     def some(rows: Sequence[int]) -> Examples:
@@ -68,12 +61,6 @@ def fit_and_answer(data: LabelledData, known: Sequence[int], asked: Sequence[int
     model, judged = fit_linear(some(known), data.task, max(1, len(data.labels))), some(asked)
     order = np.argsort(np.argsort(asked))
     return model.logits(judged.texts, judged.pairs)[order].astype(np.float32)
-
-
-def _judged(data: LabelledData, split: Examples, logits: RealArray) -> Evaluation:
-    """As they answer: a temperature that were fitted on these rows would flatter them."""
-    given = GivenCalibration()
-    return evaluate_logits(data.task, data.labels, split.targets, logits, given=given)
 
 
 def _beginnings(examples: Examples) -> Examples:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from footwork.inference.rounding import RoundingError
     from textclf.linear import LinearModel
 
+_UNSTATED_MAX_LENGTH = 512
 LongTexts = Literal["truncate", "windows"]
 TextPair = tuple[str, str | None]
 
@@ -62,11 +63,7 @@ class WindowedTexts:
 
 
 class TextEncoder:
-    """A tokenizer with what to do about long texts.
-
-    Raises:
-        ConfigError: A value is out of range.
-    """
+    """A tokenizer with what to do about long texts; a `ConfigError` where that is impossible."""
 
     def __init__(
         self,
@@ -131,29 +128,16 @@ class TextEncoder:
     def _sliding_pair(self, text: str, pair: str) -> list[TokenSequence]:
         """Windows over the longer text, each beside the shorter one or its first half room."""
         text, pair = whole_characters(text), whole_characters(pair)
-        ends = [self._token_ends(one) for one in (text, pair)]
-        first_slides = len(ends[0]) >= len(ends[1])
-        fixed = ends[1] if first_slides else ends[0]
+        told = {"truncation": False, "return_offsets_mapping": True, "verbose": False}
+        both = self._tokenizer([text, pair], add_special_tokens=False, **told)["offset_mapping"]
+        first_slides = len(both[0]) >= len(both[1])
+        fixed = both[1] if first_slides else both[0]
         half = self._room // 2
         if cut := len(fixed) > half:
-            end = fixed[half - 1] if half else 0
+            end = fixed[half - 1][1] if half else 0  # in characters
             text, pair = (text, pair[:end]) if first_slides else (text[:end], pair)
         slides: Truncation = "only_first" if first_slides else "only_second"
         return [replace(one, cut=cut) for one in self._sliding([text], [pair], slides)[0]]
-
-    def _token_ends(self, text: str) -> list[int]:
-        """Where each token of `text` ends, in characters."""
-        encoded = self._tokenizer(
-            text,
-            add_special_tokens=False,
-            truncation=False,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        return [end for _, end in encoded["offset_mapping"]]
-
-
-UNSTATED_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,12 +248,11 @@ class TextClassifier:
             bar = options.abstain_below or None
             classifier.rule = replace(classifier.rule, abstain_below=bar)
         classifier._folder = folder
-        match manifest:
-            case {"data": {"text_columns": [*columns]}}:
-                classifier.text_columns = tuple(map(str, columns))
-        match manifest:
-            case {"data": {"label_column": str(label)}}:
-                classifier.label_column = label
+        data = manifest.get("data")
+        if isinstance(data, Mapping):
+            columns, label = data.get("text_columns"), data.get("label_column")
+            classifier.text_columns = tuple(map(str, columns if isinstance(columns, list) else ()))
+            classifier.label_column = label if isinstance(label, str) else None
         return classifier
 
     @classmethod
@@ -278,18 +261,17 @@ class TextClassifier:
     ) -> TextClassifier:
         """What a folder of this kind holds; `manifest` is empty where Footwork did not make it."""
         from footwork.inference.rounding import published_error
+        from footwork.methods.adaptation import adaptation_of
         from footwork.models.checkpoints import load_trained, position_limit
 
         model, tokenizer = load_trained(folder)
-        rule = rule_of(manifest, model.config)
-        match manifest:
-            case {"max_length": int(stated)}:
-                usual = stated
-            case _:
-                limits = (UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
-                usual = int(min(limit for limit in limits if limit is not None))
+        rule, usual = rule_of(manifest, model.config), manifest.get("max_length")
+        if not isinstance(usual, int):
+            limits = (_UNSTATED_MAX_LENGTH, tokenizer.model_max_length, position_limit(model))
+            usual = int(min(limit for limit in limits if limit is not None))
         options = replace(options, max_length=options.max_length or usual)
-        return cls(merged(model), tokenizer, rule, options, published_error(manifest, rule))
+        model = adaptation_of(model).merged(model)  # where its method can be
+        return cls(model, tokenizer, rule, options, published_error(manifest, rule))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -338,9 +320,8 @@ class TextClassifier:
     ) -> list[Prediction]:
         """Answer texts, in their order; ids default to the index, from 0.
 
-        Raises:
-            DataError: There are not as many `pairs` or `ids` as texts, or the model takes pairs
-                and gets none, or the other way round.
+        A `DataError` where there are not as many `pairs` or `ids` as texts, or the model takes
+        pairs and gets none, or the other way round.
         """
         found = _text_pairs(texts, pairs)
         names = _as_list("ids", range(len(found)) if ids is None else ids, len(found))
@@ -354,12 +335,7 @@ class TextClassifier:
             yield self._prediction(row, logits)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
-        """Copy the folder that this classifier was loaded from.
-
-        Raises:
-            ModelError: It was not loaded from a folder.
-            ConfigError: `folder` exists and `overwrite` is off.
-        """
+        """Copy the folder that it was loaded from; `overwrite` replaces one that exists."""
         import shutil
 
         from footwork.files.folders import published_folder, require_free
@@ -441,13 +417,6 @@ class LinearClassifier(TextClassifier):
         for row in map(self._fitting, rows):
             pairs = None if row.pair is None else [row.pair]
             yield row, self._linear.logits([row.text], pairs)[0]
-
-
-def merged(model: Any) -> Any:
-    """`model` with its adapter added into the weights, where its method can be."""
-    from footwork.methods.adaptation import adaptation_of
-
-    return adaptation_of(model).merged(model)
 
 
 def _text_pairs(texts: Iterable[str], pairs: Iterable[str] | None) -> list[TextPair]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from footwork.cli import tell_run, what_exists
+from footwork.cli import tell_found, tell_run, what_exists
 from footwork.console import (
     exit_code,
     note,
     note_all,
     print_csv,
-    print_document,
     print_json_lines,
     print_text,
     report_skipped,
@@ -60,11 +60,8 @@ def train(
     from textclf.task import train as train_classifier
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    return tell_run(
-        lambda notify: train_classifier(data, out, settings, existing=existing, notify=notify),
-        report_skipped,
-        json=json,
-    )
+    run = partial(train_classifier, data, out, settings, existing=existing)
+    return tell_run(run, report_skipped, json=json)
 
 
 @app.command
@@ -96,11 +93,8 @@ def compare(
     from textclf.task import compare as compare_methods
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    return tell_run(
-        lambda notify: compare_methods(data, out, settings, what, existing=existing, notify=notify),
-        report_skipped,
-        json=json,
-    )
+    run = partial(compare_methods, data, out, settings, what, existing=existing)
+    return tell_run(run, report_skipped, json=json)
 
 
 @app.command
@@ -124,10 +118,7 @@ def audit(
     from textclf.audit.audit import audit_table
 
     found = audit_table(data, settings)
-    if json:
-        print_document(found.to_dict())
-    else:
-        print_text(found.to_text())
+    tell_found(found, json=json)
     return 0 if found.usable else 1
 
 
@@ -151,8 +142,7 @@ def advise(
     del config
     from textclf.task import advise as advise_on
 
-    found = advise_on(data, settings, notify=note)
-    print_document(found.to_dict()) if json else print_text(found.to_text())
+    tell_found(advise_on(data, settings, notify=note), json=json)
     return 0
 
 
@@ -181,10 +171,7 @@ def evaluate(
 
     found = assess(model, data, options, answering, revision=revision)
     note_all(found.notes)
-    if json:
-        print_document(found.evaluation.to_dict())
-    else:
-        print_text(found.evaluation.to_text())
+    tell_found(found.evaluation, json=json)
     return report_skipped(found.skipped)
 
 

@@ -63,8 +63,7 @@ def choose_columns(
 ) -> Columns:
     """Find the columns by their names, else by what they hold; `source` is named in errors.
 
-    Raises:
-        DataError: A stated column is missing, or several would do; the columns are listed.
+    A `DataError`, which lists them, where a stated one is missing or several would do.
     """
     text = tuple(find_column(columns, name, source) for name in stated.text)
     names = label_names(columns, stated.label) if stated.label else ()
@@ -80,9 +79,15 @@ def choose_columns(
         usual = _by_name([name for name in free if name not in labels], ID_NAMES)
         if usual and len(set(map(str, columns[usual]))) == len(columns[usual]):
             identity = identity or usual
-        profiles = [_profile(name, columns[name]) for name in columns]
-        text, labels = _by_content(profiles, (text, labels, identity), source)
-    return Columns(text, labels, (_note(text, labels),))
+        profiles = [_Profile(name, cells) for name, cells in columns.items()]
+        text, labels = _by_content(profiles, text, labels, identity, source)
+    said = f"Texts are taken from {text[0]!r}"
+    if len(text) == 2:
+        said = f"Texts are pairs of {_quoted(text)}"
+    if len(labels) == 1:
+        return Columns(text, labels, (f"{said}, labels from {labels[0]!r}.",))
+    several = f"{len(labels)} columns (--label-column {joined_names(labels)})"
+    return Columns(text, labels, (f"{said}, labels from {several}.",))
 
 
 def find_text_columns(
@@ -177,68 +182,39 @@ def _by_name(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((by_key[name] for name in known if name in by_key), None)
 
 
-@dataclass(frozen=True, slots=True)
 class _Profile:
     """What a column's cells look like, over the first rows."""
 
-    name: str
-    characters: float
-    """Mean of a cell."""
-    distinct: float
-    """Share of distinct cells."""
-    words: float
-    """Mean of a cell."""
-    numbers: bool
-    bits: bool
-    lists: bool
-    ascii: bool
-    letters: float
-    """Share of characters."""
-    filled: float
-    """Share of cells that hold anything."""
-
-    @property
-    def holds_texts(self) -> bool:
-        # Of a point in time hardly a character is a letter.
-        worded = not self.numbers and self.letters >= _LEAST_LETTERS
-        return worded and not self.lists and (self.words >= 2 or self.characters > 15)
-
-    @property
-    def holds_ids(self) -> bool:
+    def __init__(self, name: str, values: Sequence[Any]) -> None:
+        sample = values[:_SAMPLE_ROWS]
+        cells = [str(value) for value in sample if value is not None]
+        count = max(len(cells), 1)
+        self.name = name
+        self.characters = sum(map(len, cells)) / count
+        self.numbers = all(map(is_number, cells))
+        self.bits = bool(cells) and all(cell.lower() in BITS for cell in cells)
+        self.filled = sum(bool(cell.strip()) for cell in cells) / max(len(sample), 1)
+        self.distinct = len(set(cells)) / count
+        words = sum(len(cell.split()) for cell in cells) / count
+        letters = sum(map(str.isalpha, "".join(cells))) / max(sum(map(len, cells)), 1)
+        lists = any(isinstance(value, list) for value in sample)
         short = self.characters <= _LABEL_CHARACTERS
-        return self.distinct == 1.0 and self.words <= 1 and self.ascii and short
-
-    @property
-    def holds_labels(self) -> bool:
-        recurring = self.distinct <= 0.5 and self.characters <= _LABEL_CHARACTERS
-        return recurring or self.lists
-
-
-def _profile(name: str, values: Sequence[Any]) -> _Profile:
-    sample = values[:_SAMPLE_ROWS]
-    cells = [str(value) for value in sample if value is not None]
-    count = max(len(cells), 1)
-    return _Profile(
-        name=name,
-        characters=sum(map(len, cells)) / count,
-        distinct=len(set(cells)) / count,
-        words=sum(len(cell.split()) for cell in cells) / count,
-        numbers=all(map(is_number, cells)),
-        bits=bool(cells) and all(cell.lower() in BITS for cell in cells),
-        lists=any(isinstance(value, list) for value in sample),
-        ascii=all(map(str.isascii, cells)),
-        letters=sum(map(str.isalpha, "".join(cells))) / max(sum(map(len, cells)), 1),
-        filled=sum(bool(cell.strip()) for cell in cells) / max(len(sample), 1),
-    )
-
-
-Found = tuple[tuple[str, ...], tuple[str, ...], str | None]
+        # Of a point in time hardly a character is a letter.
+        worded = not self.numbers and letters >= _LEAST_LETTERS
+        self.holds_texts = worded and not lists and (words >= 2 or self.characters > 15)
+        key = self.distinct == 1.0 and words <= 1 and short
+        self.holds_ids = key and all(map(str.isascii, cells))
+        self.holds_labels = (self.distinct <= 0.5 and short) or lists
 
 
 def _by_content(
-    profiles: Sequence[_Profile], found: Found, source: str
+    profiles: Sequence[_Profile],
+    text: tuple[str, ...],
+    labels: tuple[str, ...],
+    identity: str | None,
+    source: str,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    text, labels, identity = found
+    """What is found of texts and labels already, and the rest by what columns hold."""
     # Spreadsheets leave columns beside the table in which hardly a cell holds anything.
     filled = [p for p in profiles if p.filled >= _LEAST_FILLED]
     free = [p for p in filled if p.name not in (*text, *labels, identity)]
@@ -249,9 +225,16 @@ def _by_content(
         texts = [p for p in free if p.holds_texts and not p.holds_ids]
         plain = [p for p in free if not p.holds_ids]
         text = tuple(p.name for p in texts or plain or (free if len(free) == 1 else ()))
-    if not labels or not 1 <= len(text) <= 2:
-        raise DataError(_unclear(profiles, text, labels, source))
-    return text, labels
+    if labels and 1 <= len(text) <= 2:
+        return text, labels
+    missing = "text" if labels else "label" if text else "text or label"
+    bits = tuple(p.name for p in profiles if p.bits)
+    several = f", all that are labels as --label-column {joined_names(bits)}" if bits[1:] else ""
+    raise DataError(
+        f"The {missing} column of {source} is not clear; it has "
+        f"{listed_names(p.name for p in profiles)}. Name the columns with --text-column (twice for "
+        f"pairs) and --label-column{several}."
+    )
 
 
 def _label_by_content(free: Sequence[_Profile], wanted: int) -> tuple[str, ...]:
@@ -271,28 +254,3 @@ def _label_by_content(free: Sequence[_Profile], wanted: int) -> tuple[str, ...]:
     shorter, longer = candidates
     clear = shorter.numbers or shorter.distinct < 1 or shorter.characters * 3 < longer.characters
     return (shorter.name,) if clear and not longer.numbers else ()
-
-
-def _unclear(
-    profiles: Sequence[_Profile], text: tuple[str, ...], labels: tuple[str, ...], source: str
-) -> str:
-    missing = "text" if labels else "label" if text else "text or label"
-    names = listed_names(p.name for p in profiles)
-    bits = tuple(p.name for p in profiles if p.bits)
-    several = (
-        f", all that are labels as --label-column {joined_names(bits)}" if len(bits) > 1 else ""
-    )
-    return (
-        f"The {missing} column of {source} is not clear; it has {names}. "
-        f"Name the columns with --text-column (twice for pairs) and --label-column{several}."
-    )
-
-
-def _note(text: tuple[str, ...], labels: tuple[str, ...]) -> str:
-    if len(text) == 2:
-        texts = f"Texts are pairs of {text[0]!r} and {text[1]!r}"
-    else:
-        texts = f"Texts are taken from {text[0]!r}"
-    if len(labels) == 1:
-        return f"{texts}, labels from {labels[0]!r}."
-    return f"{texts}, labels from {len(labels)} columns (--label-column {joined_names(labels)})."

@@ -30,11 +30,6 @@ class TextOptions:
     """How the table is written down."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         if len(self.text_columns) > 2:
             raise ConfigError(
                 f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
@@ -60,11 +55,7 @@ class LabelOptions(TextOptions):
     """The same from a file, one name a line."""
 
     def class_names(self) -> tuple[str, ...]:
-        """Those that are stated, in the order of the vectors; none if none are.
-
-        Raises:
-            ConfigError: They cannot be read.
-        """
+        """Those that are stated, in the order of the vectors; none if none are."""
         if self.labels is None and self.labels_file is None:
             return ()
         return read_class_names(self.labels, Path(self.labels_file) if self.labels_file else None)
@@ -88,14 +79,9 @@ class DataOptions(LabelOptions):
     seed: Annotated[int, RATE] = 0
     """Of the split, the head, the order and the dropout masks."""
     keep_going: Annotated[bool, Parameter(parse=False)] = False
-    """Gather bad rows in `LabelledData.blocking` instead of raising; for the audit."""
+    """Gather bad rows in `TextData.blocking` instead of raising; for the audit."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         TextOptions.__post_init__(self)
         if not 0 < self.validation_share < 1:
             raise ConfigError(
@@ -118,11 +104,6 @@ class TrainConfig(DataOptions, FinetuningConfig):
     """Longest input, in tokens; what is longer is cut, and the audit says how much."""
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: One is out of range.
-        """
         DataOptions.__post_init__(self)
         FinetuningConfig.__post_init__(self)
         if self.max_length < 4:

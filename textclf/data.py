@@ -18,23 +18,11 @@ from numpy.typing import NDArray
 from footwork.arrays import BoolArray, IntArray
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
-from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import counted, shortened
+from footwork.finetuning.data import LabelledData, held_out
+from footwork.tables import labels
 from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
 from footwork.tables.held import data_name
-from footwork.tables.labels import (
-    REGRESSION,
-    Cell,
-    Fault,
-    LabelKind,
-    encode_targets,
-    infer_kind,
-    kind_for_model,
-    label_cells,
-    name_classes,
-    resolve_task,
-    split_cell,
-)
 from footwork.tables.layout import TableFormat
 from footwork.tables.reader import SkippedRow, Table
 from textclf.columns import Columns, StatedColumns, choose_columns
@@ -57,12 +45,14 @@ class Examples:
     pairs: list[str] | None
     """Second texts, if the task is about pairs."""
     targets: NDArray[Any]
-    """(N,) int64 class numbers, (N, C) float32 zeros and ones, or (N,) float32 amounts."""
+    """(N,) int64 class numbers, (N, C) float32 zeros and ones, or (N,) float32 amounts; until they
+    are encoded (N,) lists of labels as written, one a row, or any number for multi-label."""
     rows: list[int]
     """Where each stands in `source`, 1-based."""
     source: str
     skipped: tuple[SkippedRow, ...] = ()
-    notes: tuple[str, ...] = ()
+    """Those that cannot be used, in the order of the file."""
+    notes: Notes = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -77,64 +67,27 @@ class Examples:
             rows=list(compress(self.rows, mask)),
         )
 
-
-@dataclass(frozen=True, slots=True)
-class LabelledData:
-    """A data set that is ready to be trained on."""
-
-    task: str
-    labels: tuple[str, ...]
-    """Class names in the order of their numbers; empty for regression."""
-    text_columns: tuple[str, ...]
-    label_column: str
-    train: Examples
-    validation: Examples
-    test: Examples | None
-    sha256: str
-    """Of the bytes of the files, without those of a target."""
-    notes: tuple[str, ...]
-    """What was detected or surprising, one sentence each."""
-    skipped: tuple[SkippedRow, ...]
-    held_out: bool
-    """Validation was split off the training rows."""
-    blocking: tuple[SkippedRow, ...] = ()
-    """Bad rows at which training would stop; only with `keep_going`."""
-    target: Examples | None = None
-    """Of another domain; its targets are NaN where none is known."""
-    target_sha256: str | None = None
-    """Of these texts."""
-
-    @property
-    def splits(self) -> dict[str, Examples]:
-        """`train`, `validation` and perhaps `test` and `target`."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        parts["target"] = self.target
-        return {name: part for name, part in parts.items() if part is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledRows:
-    """N texts with their labels as written."""
-
-    source: str
-    texts: list[str]
-    pairs: list[str] | None
-    labels: list[list[str]]
-    """One a row, or any number for multi-label."""
-    rows: list[int]
-    bad: tuple[SkippedRow, ...]
-    """Those that cannot be used, in the order of the file."""
+    def without(self, reasons: Sequence[str | None], kind: str) -> Examples:
+        """Move the rows for which there is a reason to the skipped ones, as of this `kind`."""
+        bad = [
+            SkippedRow(row, reason, self.source, kind)
+            for row, reason in zip(self.rows, reasons, strict=True)
+            if reason is not None
+        ]
+        if not bad:
+            return self
+        skipped = tuple(sorted((*self.skipped, *bad), key=lambda one: one.row))
+        kept = self.take(np.array([reason is None for reason in reasons]))
+        return replace(kept, skipped=skipped)
 
     def only_known(
-        self, names: Sequence[str], kind: LabelKind, whose: str = "the training data's"
-    ) -> LabelledRows:
-        """Move rows with labels that are not among `names`, those of `whose`, to the bad ones."""
-        if kind.task == REGRESSION:
+        self, names: Sequence[str], task: str, whose: str = "the training data's"
+    ) -> Examples:
+        """Without labels that are not among `names`, those of `whose`; not encoded yet."""
+        if task == labels.REGRESSION:
             return self
         known = set(names)
-        unknown = [next((one for one in row if one not in known), None) for row in self.labels]
-        if not any(label is not None for label in unknown):
-            return self
+        unknown = [next((one for one in row if one not in known), None) for row in self.targets]
         counts = Counter(unknown)
         reasons = [
             label
@@ -145,29 +98,36 @@ class LabelledRows:
         return self.without(reasons, UNSEEN_LABEL)
 
     def encoded(self, names: Sequence[str], task: str) -> Examples:
-        """With targets in the place of labels."""
-        targets = encode_targets(self.labels, names, task)
-        return Examples(self.texts, self.pairs, targets, self.rows, self.source, self.bad)
-
-    def without(self, reasons: Sequence[str | None], kind: str) -> LabelledRows:
-        """Move the rows for which there is a reason to the bad ones, as of this `kind`."""
-        good = [reason is None for reason in reasons]
-        bad = [
-            SkippedRow(row, reason, self.source, kind)
-            for row, reason in zip(self.rows, reasons, strict=True)
-            if reason is not None
-        ]
-        return replace(
-            self,
-            texts=list(compress(self.texts, good)),
-            pairs=None if self.pairs is None else list(compress(self.pairs, good)),
-            labels=list(compress(self.labels, good)),
-            rows=list(compress(self.rows, good)),
-            bad=tuple(sorted((*self.bad, *bad), key=lambda one: one.row)),
-        )
+        """With targets in the place of labels as written."""
+        return replace(self, targets=labels.encode_targets(self.targets.tolist(), names, task))
 
 
-def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TextData(LabelledData):
+    """A data set that is ready to be trained on; its splits are `Examples`."""
+
+    text_columns: tuple[str, ...]
+    label_column: str
+    blocking: tuple[SkippedRow, ...] = ()
+    """Bad rows at which training would stop; only with `keep_going`."""
+
+    @property
+    def train(self) -> Examples:
+        """To learn from."""
+        return self.splits["train"]
+
+    @property
+    def validation(self) -> Examples:
+        """To choose by."""
+        return self.splits["validation"]
+
+    @property
+    def test(self) -> Examples | None:
+        """To judge by, if there are any."""
+        return self.splits.get("test")
+
+
+def load_data(data: Any, options: DataOptions = FIND_OUT) -> TextData:
     """Read a data set, and hold validation rows out if it has none.
 
     Args:
@@ -194,28 +154,27 @@ def load_data(data: Any, options: DataOptions = FIND_OUT) -> LabelledData:
     cells, withheld = _label_cells(found.splits, columns)
     doubt = () if table_format.header is not None else _first_row(train_table, cells["train"])
     named = _stated_names(columns, options)
-    kind = infer_kind(cells["train"], train_table, options.task, options.label_separator, named)
+    kind = labels.infer_kind(
+        cells["train"], train_table, options.task, options.label_separator, named
+    )
     splits = {name: read_rows(found.splits[name], columns, kind, cells[name]) for name in cells}
     names, gaps = kind.vector, Notes()
-    if kind.task != REGRESSION and not kind.vector:
-        names, gaps = name_classes(label for row in splits["train"].labels for label in row)
-    splits = {name: split.only_known(names, kind) for name, split in splits.items()}
-    bad = tuple(row for split in splits.values() for row in split.bad)
+    if kind.task != labels.REGRESSION and not kind.vector:
+        names, gaps = labels.name_classes(chain.from_iterable(splits["train"].targets))
+    splits = {name: split.only_known(names, kind.task) for name, split in splits.items()}
+    bad = tuple(row for split in splits.values() for row in split.skipped)
     if not tolerant:
         raise_bad_rows(bad)
     examples = {name: split.encoded(names, kind.task) for name, split in splits.items()}
-    train, validation, note = _with_validation(examples, kind.task, options)
-    notes = _notes(found, (*columns.notes, *doubt, *kind.notes, *gaps, *withheld, *note))
-    return LabelledData(
+    splits, note = _with_validation(examples, kind.task, options)
+    return TextData(
         task=kind.task,
         labels=names,
         text_columns=columns.text,
         label_column=columns.label_column,
-        train=train,
-        validation=validation,
-        test=examples.get("test"),
+        splits=splits,
         sha256=found.sha256,
-        notes=notes,
+        notes=_notes(found, (*columns.notes, *doubt, *kind.notes, *gaps, *withheld, *note)),
         skipped=bad if table_format.skip_bad_rows else (),
         held_out="validation" not in examples,
         blocking=() if table_format.skip_bad_rows else bad,
@@ -226,9 +185,6 @@ def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()
     """Read one split to judge a model on: test if there is one, else validation.
 
     `names` are of columns that are stated or trained on.
-
-    Raises:
-        DataError: Something cannot be read.
     """
     found = read_tables(data, table_format, names)
     splits = found.splits
@@ -239,32 +195,30 @@ def load_table(data: Any, table_format: TableFormat, names: tuple[str, ...] = ()
 
 
 def read_examples(
-    table: Table, columns: Columns, options: LabelOptions, labels: tuple[str, ...], task: str
+    table: Table, columns: Columns, options: LabelOptions, names: tuple[str, ...], task: str
 ) -> Examples:
     """Take labelled texts out of a table, for a model that is already trained.
 
-    Raises:
-        DataError: Rows are bad, a label is not among the model's, or no row is left.
+    A `DataError` where rows are bad, a label is not among the model's, or no row is left.
     """
-    task = resolve_task(task)
-    labels = tuple(map(class_name, labels))
-    if alike := [name for name, count in Counter(labels).items() if count > 1]:
+    task, names = labels.resolve_task(task), tuple(map(class_name, names))
+    if alike := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(
             f"The model has two labels {alike[0]!r} that look the same; train it again."
         )
-    cells = label_cells_of(table, columns)
-    if _withheld(cells).difference(labels):
+    cells = _cells(table, columns)
+    if _withheld(cells).difference(names):
         raise DataError(
             f"The labels of {table.source} are withheld: every one is -1. `predict` can label it."
         )
     stated = _stated_names(columns, options)
-    kind = kind_for_model(cells, table.source, options.label_separator, labels, task, stated)
-    rows = read_rows(table, columns, kind, cells).only_known(labels, kind, "the model's")
+    kind = labels.kind_for_model(cells, table.source, options.label_separator, names, task, stated)
+    rows = read_rows(table, columns, kind, cells).only_known(names, task, "the model's")
     if not options.table_format.skip_bad_rows:
-        raise_bad_rows(rows.bad)
+        raise_bad_rows(rows.skipped)
     if not rows.texts:
         raise DataError(f"{table.source} has no row that can be used.")
-    return replace(rows.encoded(labels, task), notes=(*table.notes, *columns.notes, *kind.notes))
+    return replace(rows.encoded(names, task), notes=(*table.notes, *columns.notes, *kind.notes))
 
 
 def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
@@ -292,13 +246,12 @@ def _stated_names(columns: Columns, options: LabelOptions) -> tuple[str, ...]:
 
 def _label_cells(
     tables: Mapping[str, Table], columns: Columns
-) -> tuple[dict[str, list[Cell]], Notes]:
+) -> tuple[dict[str, list[labels.Cell]], Notes]:
     """The label cells of each split, and why a split has none, as competitions and public sets do.
 
-    Raises:
-        DataError: A test split has other columns than the training split.
+    A test split with other columns than the training split is refused.
     """
-    cells: dict[str, list[Cell]] = {"train": label_cells_of(tables["train"], columns)}
+    cells = {"train": _cells(tables["train"], columns)}
     notes = []
     for split, table in tables.items():
         if split == "train":
@@ -312,7 +265,7 @@ def _label_cells(
                 find_column(table.columns, column, table.source)
             why = f"has no column {absent[0]!r}"
         else:
-            own = label_cells_of(table, columns)
+            own = _cells(table, columns)
             if (withheld := _withheld(own)) and withheld.isdisjoint(_values(cells["train"])):
                 why = "withholds its labels: every one is -1"
             elif split == "test" and not any(any(c) if isinstance(c, list) else c for c in own):
@@ -324,30 +277,28 @@ def _label_cells(
     return cells, tuple(notes)
 
 
-def _withheld(cells: Sequence[Cell]) -> set[str]:
+def _withheld(cells: Sequence[labels.Cell]) -> set[str]:
     """The labels of a split if all are -1, as written; else none."""
     values = _values(cells)
     return values if all(is_number(value) and float(value) == -1 for value in values) else set()
 
 
-def _values(cells: Sequence[Cell]) -> set[str]:
+def _values(cells: Sequence[labels.Cell]) -> set[str]:
     several = chain.from_iterable(cell for cell in cells if isinstance(cell, list))
     return {cell for cell in cells if isinstance(cell, str)}.union(several)
 
 
-def _first_row(train: Table, cells: Sequence[Cell]) -> Notes:
+def _first_row(train: Table, cells: Sequence[labels.Cell]) -> Notes:
     """What is to be noted of a first row whose label is the only one so rare: it may be a header.
 
-    Raises:
-        DataError: It may be the header of a table that seems to have none.
+    A `DataError` where it may be that of a table that seems to have none.
     """
     first, counts = cells[0], Counter(map(str, cells))
     singles = sum(count == 1 for count in counts.values())
     rare = counts[str(first)] == 1 and singles <= max(1, len(cells) // 20)
+    recurring = len(counts) * 2 <= len(cells)
     amount = is_number(str(first)) and sum(map(is_number, counts)) > 1
-    if train.layout is None or not isinstance(first, str) or not rare or amount:
-        return ()
-    if len(counts) * 2 > len(cells):
+    if train.layout is None or not isinstance(first, str) or amount or not (rare and recurring):
         return ()
     alone = f"row {train.rows[0]} alone has the label {first!r}"
     if train.layout.kind == "delimited" and not train.layout.header_rows:
@@ -360,26 +311,26 @@ def _first_row(train: Table, cells: Sequence[Cell]) -> Notes:
 
 def _with_validation(
     examples: dict[str, Examples], task: str, options: DataOptions
-) -> tuple[Examples, Examples, tuple[str, ...]]:
+) -> tuple[dict[str, Examples], Notes]:
+    """All splits, and what is to be said of a validation that was held out."""
+    for split, least in {"validation": 1, "train": 2}.items():
+        few = examples.get(split)
+        if few is not None and len(few) < least:
+            raise DataError(
+                f"{few.source} has too few usable rows ({len(few)}). Training needs at least two, "
+                "and validation one."
+            )
+    if "validation" in examples:
+        return examples, ()
     train = examples["train"]
-    given = examples.get("validation")
-    if len(train.texts) < 2 or (given is not None and not given.texts):
-        few = given if given is not None and not given.texts else train
-        raise DataError(
-            f"{few.source} has too few usable rows ({len(few.texts)}). Training needs at least "
-            "two, and validation one."
-        )
-    if given is not None:
-        return train, given, ()
     groups = text_groups(train.texts, train.pairs)
-    classes = strata(train.targets, task)
-    held = hold_out(groups, classes, options.validation_share, options.seed)
-    held = return_unseen(held, groups, train.targets, task)
+    held = held_out(train.targets, task, groups, options.validation_share, options.seed)
     if not held.any():
         raise DataError("No row can be held out for validation. Give a validation file.")
     some = f"{held.sum()} of {len(held)} rows {'is' if held.sum() == 1 else 'are'}"
     note = f"No validation file: {some} held out, by label."
-    return train.take(~held), train.take(held), (note,)
+    parts = {"train": train.take(~held), "validation": train.take(held)}
+    return parts | {name: part for name, part in examples.items() if name not in parts}, (note,)
 
 
 def _notes(found: SourceTables, more: tuple[str, ...]) -> tuple[str, ...]:
@@ -394,41 +345,34 @@ def _notes(found: SourceTables, more: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_rows(
-    table: Table, columns: Columns, kind: LabelKind, cells: Sequence[Cell]
-) -> LabelledRows:
-    """Take texts, and labels from `cells`, out of a table; columns and kind are the training's.
-
-    Raises:
-        DataError: A column is missing.
-    """
-    texts, *second = (_column(table, name) for name in columns.text)
-    pairs = second[0] if second else None
+    table: Table, columns: Columns, kind: labels.LabelKind, cells: Sequence[labels.Cell]
+) -> Examples:
+    """Take texts, and labels from `cells`, out of a table; columns and kind are the training's."""
     # Labels recur: each text is read once, and rows share its list.
-    known = {cell: split_cell(cell, kind) for cell in {c for c in cells if isinstance(c, str)}}
-    labels = [known[c] if isinstance(c, str) else split_cell(c, kind) for c in cells]
-    reasons = [label.reason if isinstance(label, Fault) else None for label in labels]
-    for name, column in zip(reversed(columns.text), (*second, texts), strict=True):
-        reasons = [
-            text_fault(text, name) or reason for text, reason in zip(column, reasons, strict=True)
-        ]
-    rows = LabelledRows(
-        source=table.source,
-        texts=list(map(str, texts)),
-        pairs=None if pairs is None else list(map(str, pairs)),
-        labels=[[] if isinstance(label, Fault) else label for label in labels],
+    recurring = {cell for cell in cells if isinstance(cell, str)}
+    known = {cell: labels.split_cell(cell, kind) for cell in recurring}
+    read = [known[c] if isinstance(c, str) else labels.split_cell(c, kind) for c in cells]
+    reasons = [label.reason if isinstance(label, labels.Fault) else None for label in read]
+    texts = [_column(table, name) for name in columns.text]
+    for name, column in reversed([*zip(columns.text, texts, strict=True)]):
+        both = zip(column, reasons, strict=True)
+        reasons = [text_fault(text, name) or reason for text, reason in both]
+    first, *second = (list(map(str, column)) for column in texts)
+    written = ([] if isinstance(label, labels.Fault) else label for label in read)
+    rows = Examples(
+        texts=first,
+        pairs=second[0] if second else None,
+        targets=np.fromiter(written, object, len(read)),
         rows=table.rows,
-        bad=table.skipped,
+        source=table.source,
+        skipped=table.skipped,
     )
-    return rows.without(reasons, UNUSABLE) if any(reasons) else rows
+    return rows.without(reasons, UNUSABLE)
 
 
-def label_cells_of(table: Table, columns: Columns) -> list[Cell]:
-    """What stands in the label columns.
-
-    Raises:
-        DataError: A column is missing.
-    """
-    return label_cells([_column(table, name) for name in columns.labels])
+def _cells(table: Table, columns: Columns) -> list[labels.Cell]:
+    """What stands in the label columns."""
+    return labels.label_cells([_column(table, name) for name in columns.labels])
 
 
 def _column(table: Table, name: str) -> list[Any]:

@@ -94,11 +94,7 @@ class LinearModel:
         return self.weights.size + self.bias.size
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> FloatArray:
-        """What it says of texts, each by itself, (N, C).
-
-        Raises:
-            DataError: It takes pairs and gets none, or the other way round.
-        """
+        """What it says of texts, or pairs where it takes such, each by itself, (N, C)."""
         if self.pairs == (pairs is None):
             wanted = "pairs of texts" if self.pairs else "single texts"
             raise DataError(f"The model takes {wanted}.")
@@ -147,11 +143,7 @@ class LinearModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save_pretrained` wrote, or whatever stands in its place.
-
-        Raises:
-            ModelError: It is something else, or damaged.
-        """
+        """What `save_pretrained` wrote; a `ModelError` where that is something else, or damaged."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -280,29 +272,15 @@ def _fit(
         bias[:] = np.log(np.exp(constant).sum()) - np.log(len(targets) + num_classes)
         weights[model.classes_], bias[model.classes_] = own, constant
     elif task == MULTI_LABEL:
-        for label, model in enumerate(_label_models(rows, targets)):
-            if isinstance(model, float):
-                bias[label] = model
-            else:
-                weights[label], bias[label] = model.coef_[0], model.intercept_[0]
+        for label, column in enumerate((targets > 0.5).T):
+            if column.all() or not column.any():
+                bias[label] = constant_logit(column)
+                continue
+            # Two balanced classes, so that 0 is a fair threshold.
+            model = LogisticRegression(C=REGULARISATION, max_iter=200, class_weight="balanced")
+            model.fit(rows, column)
+            weights[label], bias[label] = model.coef_[0], model.intercept_[0]
     else:
         model = Ridge(alpha=RIDGE).fit(rows, targets.astype(np.float64))
         weights[0], bias[0] = model.coef_, model.intercept_
     return weights, bias
-
-
-def _label_models(rows: Any, targets: NDArray[Any]) -> list[Any]:
-    """One logistic regression a label, its two classes balanced so that 0 is a fair threshold.
-
-    For a label that all rows have, or none, its constant logit stands in the place of a model.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    models: list[Any] = []
-    for column in (targets > 0.5).T:
-        if column.all() or not column.any():
-            models.append(constant_logit(column))
-            continue
-        model = LogisticRegression(C=REGULARISATION, max_iter=200, class_weight="balanced")
-        models.append(model.fit(rows, column))
-    return models

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
 
 InputFormat = Literal["auto", "lines", "csv", "tsv", "jsonl"]
-STANDARD_INPUT = "-"
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _SAMPLE_ROWS = 100
 COLUMNS = ("id", "label", "probability", "abstained", "probabilities")
@@ -43,14 +42,9 @@ def predict_rows(
 ) -> PredictedRows:
     """Answer the rows of a table: one out for each one in, in their order.
 
-    Rows are read a bounded window ahead, so they may be of any number.
-
-    Args:
-        classifier: Answers.
-        data: As for `open_rows`, or what that gives.
-        options: How the rows are read; text columns that are not stated are those of the training,
-            else the usual names.
-        input_format: As for `open_rows`.
+    `data` and `input_format` are as for `open_rows`, or `data` is what that gives. Rows are read a
+    bounded window ahead, so they may be of any number. Text columns that are not stated are those
+    of the training, else the usual names.
 
     Returns:
         The answers as dictionaries; `skipped` and `notes` are complete when they are all taken.
@@ -91,7 +85,7 @@ def open_rows(
         return held_rows(source, skip_bad_rows=skip)
     if input_format == "auto" and (of_hub := hub_rows(str(source), skip)) is not None:
         return of_hub
-    path = None if source == STANDARD_INPUT else Path(source).expanduser()
+    path = None if source == "-" else Path(source).expanduser()
     if input_format not in ("lines", "jsonl"):
         if input_format in _DELIMITERS and table_format.delimiter is None:
             table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
@@ -147,34 +141,27 @@ class PredictedRows(Iterator[dict[str, Any]]):
         return tuple(notes)
 
     def _answers(self) -> Iterator[Prediction]:
+        classifier, source = self._classifier, self._stream.source
+        known, stated = classifier.text_columns, self._options.text_columns
         first = list(islice(self._stream, 1))
         if not first:
-            raise DataError(f"{self._stream.source} has no rows. Give at least one text.")
-        wanted = self._options.text_columns or self._classifier.text_columns
+            raise DataError(f"{source} has no rows. Give at least one text.")
         # An object of JSON may lack what the next one has; lines are answered as they come.
-        if first[0][1].keys() != {"text"} and not first[0][1].keys() >= set(wanted):
+        if first[0][1].keys() != {"text"} and not first[0][1].keys() >= set(stated or known):
             first += islice(self._stream, _SAMPLE_ROWS)
         names = dict.fromkeys(name for _, cells in first for name in cells)
-        texts = self._text_columns(names)
-        identity = self._options.id_column
-        if identity:
-            identity = find_column(names, identity, self._stream.source)
+        if stated:
+            texts = tuple(find_column(names, name, source) for name in stated)
+            require_text_count(known, texts, source)
+        else:
+            label = classifier.label_column
+            texts, self._choice = find_text_columns(list(names), known, label, source)
+        if identity := self._options.id_column:
+            identity = find_column(names, identity, source)
         else:
             usual = (n for n in names if normalise_name(n) in ID_NAMES and n not in texts)
             identity = next(usual, None)
-        rows = self._readable(chain(first, self._stream), texts, identity)
-        yield from self._classifier.stream(rows)
-
-    def _text_columns(self, names: Mapping[str, Any]) -> tuple[str, ...]:
-        """One, or two for pairs: as stated, else those of the training, or what is obvious."""
-        known, source = self._classifier.text_columns, self._stream.source
-        if stated := self._options.text_columns:
-            columns = tuple(find_column(names, name, source) for name in stated)
-            require_text_count(known, columns, source)
-        else:
-            label = self._classifier.label_column
-            columns, self._choice = find_text_columns(list(names), known, label, source)
-        return columns
+        yield from classifier.stream(self._readable(chain(first, self._stream), texts, identity))
 
     def _readable(
         self,
@@ -227,11 +214,7 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_text_count(known: Sequence[str], columns: Sequence[str], source: str) -> None:
-    """Refuse a table with another number of texts a row than the model was trained on, if known.
-
-    Raises:
-        DataError: The numbers differ.
-    """
+    """Refuse a table with another number of texts a row than the model was trained on, if known."""
     if known and len(columns) != len(known):
         raise DataError(
             f"The model takes {len(known)} text{'s' * (len(known) > 1)} a row, {source} has "

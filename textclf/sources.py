@@ -5,26 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
-from footwork.errors import ConfigError, DataError, error_text
+from footwork.errors import ConfigError, DataError
 from footwork.files.faults import shortened
+from footwork.finetuning.data import SPLIT_NAMES
 from footwork.tables.held import data_name, held_rows, is_held
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
 from footwork.tables.source import TextSource, line_fault
 
-SPLIT_NAMES = {
-    "train": ("train", "training", "trainval"),
-    "validation": ("validation", "valid", "val", "dev", "eval"),
-    "test": ("test", "testing"),
-}
 _PART = re.compile(r"-\d+-of-(\d+)")
 _PACKED = (".xlsx", ".xls", ".ods", ".gz", ".bz2", ".xz", ".zst", ".zip")
 """Endings of tables that are refused when they are read, with what to do."""
@@ -75,6 +68,8 @@ def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = (
         return _read_files({"train": path}, table_format, names)
     if path.suffix.lower() in TABLE_ENDINGS or not _HUB_ID.fullmatch(data):
         raise DataError(f"There is no file or folder {data!r}. Check the path.")
+    from textclf.hub_datasets import load_hub_dataset
+
     loaded = load_hub_dataset(data)
     found = _named_splits(loaded, data, skip)
     return replace(found, notes=(*_configuration_note(loaded, data), *found.notes))
@@ -101,6 +96,8 @@ def hub_rows(data: str, skip_bad_rows: bool) -> RowStream | None:
         return None
     else:
         return None
+    from textclf.hub_datasets import load_hub_dataset
+
     loaded = load_hub_dataset(data)
     splits = split_keys(loaded, data)
     key = next(splits[split] for split in ("test", "validation", "train") if split in splits)
@@ -111,14 +108,10 @@ def hub_rows(data: str, skip_bad_rows: bool) -> RowStream | None:
 
 
 def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The file of each split in a folder, by words in the file names.
+    """The file of each split in a folder, by words in the file names, and notes on the choice.
 
-    Args:
-        folder: Holds files such as `train.csv`, `my-dev.tsv` or `TREC.test.all`, itself or in
-            `data`; a folder with one table is a training table.
-
-    Returns:
-        The files, and what is to be noted of the choice.
+    Files are such as `train.csv`, `my-dev.tsv` or `TREC.test.all`, in the folder itself or in its
+    `data`; a folder with one table is a training table.
 
     Raises:
         DataError: No file or several for a split, or several splits for a file; the message
@@ -163,14 +156,10 @@ def _splits_named(file: Path) -> list[str]:
 
 
 def parallel_splits(folder: Path) -> dict[str, dict[str, Path]]:
-    """The files of each split in a folder where texts and labels stand line by line in two files.
+    """The files of each split, under `text` and `label`, where those stand line by line in two.
 
-    Args:
-        folder: Holds files such as `train_text.txt` and `train_labels.txt`, as TweetEval has them.
-
-    Returns:
-        By split, its files under `text` and `label`; empty where the training file is no such
-        pair, or a split has further tables.
+    They are such as `train_text.txt` and `train_labels.txt`, as TweetEval has them. There is none
+    where the training file is no such pair, or a split has further tables.
     """
     found: dict[str, dict[str, Path]] = {}
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
@@ -224,9 +213,8 @@ def _read_files(
     expected, first = Expected(names=names), next(iter(paths.values()))
     for split, path in paths.items():
         alike = path.suffix == first.suffix
-        splits[split] = table = read_table(
-            path, table_format, expected if alike else replace(expected, beside=None)
-        )
+        stated = expected if alike else replace(expected, beside=None)
+        splits[split] = table = read_table(path, table_format, stated)
         if path is first:
             # What names the columns of one file names those of all, and tells their delimiters.
             named = table.layout is None or table.layout.header_rows > 0
@@ -267,11 +255,7 @@ def _read_parallel(
 def _parallel_table(
     files: Mapping[str, Path], names: Mapping[str, str], table_format: TableFormat
 ) -> Table:
-    """One split; numbers that `names` has a class for become that.
-
-    Raises:
-        DataError: The files differ in their lines, or a row is bad (unless those are skipped).
-    """
+    """One split; numbers that `names` has a class for become that."""
     sources = [TextSource(files[half], None, table_format.encoding) for half in ("text", "label")]
     texts, labels = map(_lines, sources)
     if len(texts) != len(labels):
@@ -309,11 +293,7 @@ def _named_splits(loaded: Mapping[str, Any], data: str, skip_bad_rows: bool) -> 
 
 
 def split_keys(loaded: Mapping[str, Any], data: str) -> dict[str, str]:
-    """What a data set calls its train, validation and test.
-
-    Raises:
-        ConfigError: It has none of them.
-    """
+    """What a data set calls its train, validation and test; a `ConfigError` if it has none."""
     keys = {
         split: key
         for split, names in SPLIT_NAMES.items()
@@ -341,219 +321,3 @@ def _digested(splits: dict[str, Table]) -> SourceTables:
     for table in splits.values():
         digest.update(repr(table.columns).encode("utf-8", "surrogatepass"))
     return SourceTables(splits, digest.hexdigest())
-
-
-KIND = "data set"
-_LOOK_EVERY = 0.3  # seconds between two looks at what has come
-
-
-def load_hub_dataset(data: str) -> Any:
-    """All splits of a data set, as a `datasets.DatasetDict`; `data` may be `owner/name:config`.
-
-    Where the Hub does not answer, they come from the copy of this machine.
-
-    Raises:
-        ConfigError: It has several configurations, and `data` names none of them.
-        DataError: The Hub refuses it or gives no answer, or it cannot be loaded.
-    """
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-
-    from footwork.console import note
-    from footwork.models.downloads import failure_text
-    from footwork.models.hub import offline_switch, require_address
-
-    name, _, config = data.partition(":")
-    require_address()
-    with _quiet():
-        if constants.is_offline_mode():
-            return _load_copy(name, config, f"{offline_switch()} is set")
-        try:
-            size = _ask(name, patient=False)
-        except HTTPError as error:
-            reason = failure_text(error)
-            try:
-                found = _load_copy(name, config, reason)
-            except (ConfigError, DataError) as no_copy:
-                try:
-                    size = _ask(name, patient=True)
-                except HTTPError:
-                    raise no_copy from error
-            else:
-                note(f"{reason}; taking the copy of {data} that this machine holds")
-                return found
-        with _told(name, None if config else size):
-            return _load(name, config)
-
-
-def _ask(name: str, *, patient: bool) -> int:
-    """See that the Hub gives a data set; its size in bytes, all configurations together."""
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
-
-    from footwork.models.downloads import REFUSALS, ask_hub
-    from footwork.models.hub import refusal
-
-    limit = constants.HF_HUB_ETAG_TIMEOUT
-    try:
-        info = ask_hub(
-            name,
-            lambda: HfApi().dataset_info(name, timeout=limit, files_metadata=True),
-            patient=patient,
-        )
-        return sum(file.size or 0 for file in info.siblings or ())
-    except HfHubHTTPError as error:
-        if error.response.status_code in REFUSALS:
-            raise DataError(refusal(error, name, None, KIND)) from error
-        raise
-    except ValueError as error:  # no id of the Hub, or no JSON
-        what = error_text(error)
-        if isinstance(error, json.JSONDecodeError):
-            what = "what answers there is no model hub; check HF_ENDPOINT and the proxy"
-        raise DataError(
-            f"There is no file or folder {name}, and {constants.ENDPOINT} gives no data set of "
-            f"this name: {what}. Check the path."
-        ) from error
-
-
-def _load(name: str, config: str) -> Any:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-    from yaml import YAMLError
-
-    from footwork.models.downloads import Patience, failure_text
-    from footwork.models.hub import gate_text, page_of
-
-    patience = Patience(name)
-    while True:
-        try:
-            return load_dataset(name, config or None)
-        except DatasetNotFoundError as error:
-            raise DataError(gate_text(name, KIND)) from error  # the Hub has just shown it
-        except HTTPError as error:
-            try:
-                patience.wait(error)
-            except HTTPError:
-                reason = failure_text(error)
-                raise DataError(f"{name} cannot be downloaded: {reason}. Try again.") from error
-        except (OSError, ValueError, RuntimeError, DatasetsError, YAMLError) as error:
-            if "scripts are no longer supported" in str(error):
-                raise DataError(
-                    f"{name} is made by a program of its own, which is not run. Look at "
-                    f"{page_of(name, KIND)} for its files, and give the path of one."
-                ) from error
-            _require_config(name, config, error)
-            raise DataError(
-                f"{name} cannot be read as a data set: {_reason(error)}. Download it from "
-                f"{page_of(name, KIND)}, and give the path of its CSV, JSON lines or Parquet."
-            ) from error
-
-
-def _reason(error: BaseException) -> str:
-    from datasets.exceptions import DatasetGenerationError
-    from datasets.table import CastError
-
-    inner = error.__cause__ or error.__context__
-    if isinstance(inner, CastError):
-        found, wanted = sorted(inner.table_column_names), sorted(inner.requested_column_names)
-        return f"its files differ in their columns: {shortened(wanted, 8)}; {shortened(found, 8)}"
-    if isinstance(error, DatasetGenerationError) and inner is not None:
-        error = inner
-    return error_text(error)
-
-
-def _require_config(name: str, config: str, error: Exception) -> None:
-    from datasets import get_dataset_config_names
-
-    try:
-        configs = get_dataset_config_names(name)
-    except Exception:  # noqa: BLE001 - what was raised before is what matters
-        return
-    if config in configs or (not config and len(configs) < 2):
-        return
-    what = f"no configuration {config!r}; it has" if config else "several configurations:"
-    raise ConfigError(
-        f"{name} has {what} {shortened(configs, 20)}. Name one: {name}:{configs[0]}"
-    ) from error
-
-
-def _load_copy(name: str, config: str, reason: str) -> Any:
-    import datasets.config
-    from datasets import load_dataset
-    from huggingface_hub import constants
-
-    from footwork.models.hub import offline_switch
-
-    former = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-    try:
-        return load_dataset(name, config or None)
-    except (OSError, ValueError, RuntimeError) as error:
-        if several := re.search("configurations in the cache: (.+)", str(error)):
-            first = several[1].split(", ")[0]
-            raise ConfigError(
-                f"{reason}, and of {name} this machine holds copies of several configurations: "
-                f"{several[1]}. Name one: {name}:{first}"
-            ) from error
-        hint = "Run it once with a connection"
-        if former[1]:
-            hint = f"Unset {offline_switch()} to download it"
-        what = f"{name}:{config}" if config else name
-        raise DataError(
-            f"There is no file or folder {what}, and of the data set of this name this machine "
-            f"holds no copy: {reason}. {hint}, or give the path of a file."
-        ) from error
-    finally:
-        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = former
-
-
-@contextmanager
-def _told(name: str, total: int | None) -> Iterator[None]:
-    """Within the block what comes of a data set is told, by what its place in the cache grows."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    from footwork.console import Progress
-
-    folder = repo_folder_name(repo_id=name, repo_type="dataset")
-    blobs = Path(constants.HF_HUB_CACHE, folder, "blobs")
-
-    def held() -> int:
-        with suppress(OSError):  # a file is renamed when it is whole
-            return sum(path.stat().st_size for path in blobs.iterdir())
-        return 0
-
-    done, before = threading.Event(), held()
-
-    def watch() -> None:
-        with Progress(f"downloading {name}", "B") as progress:
-            while not done.wait(_LOOK_EVERY):
-                if (come := held() - before) > 0:
-                    progress.show(come, total)
-
-    watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watching.join()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within the block no library tells of its retries, nor draws bars of its own."""
-    import datasets
-    from huggingface_hub import utils
-    from huggingface_hub.utils import logging
-
-    with ExitStack() as stack:
-        for log in (datasets.logging, logging):
-            stack.callback(log.set_verbosity, log.get_verbosity())
-            log.set_verbosity(CRITICAL)  # what fails is told once, where it is caught
-        for bars in (datasets, utils):
-            if not bars.are_progress_bars_disabled():
-                stack.callback(bars.enable_progress_bars)
-                bars.disable_progress_bars()
-        yield

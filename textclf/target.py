@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from footwork.errors import DataError
-from footwork.finetuning.domains import drawn_target, known_targets, target_note
+from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
 from footwork.tables.columns import find_column, find_name, label_names
 from footwork.tables.labels import Fault, kind_for_model, label_cells, resolve_task, split_cell
-from footwork.tables.reader import SkippedRow, Table, gathered
+from footwork.tables.reader import Table, gathered
 from textclf.config import TrainConfig
-from textclf.data import UNUSABLE, Examples, LabelledData, raise_bad_rows, text_fault
+from textclf.data import UNUSABLE, Examples, TextData, raise_bad_rows, text_fault
 from textclf.predict import open_rows
 
 
-def with_target(data: LabelledData, source: str, config: TrainConfig) -> LabelledData:
+def with_target(data: TextData, source: str, config: TrainConfig) -> TextData:
     """The data with the texts of another domain as its split `target`.
 
     Args:
@@ -32,46 +29,36 @@ def with_target(data: LabelledData, source: str, config: TrainConfig) -> Labelle
         DataError: It cannot be read, lacks a column, or has too few texts.
     """
     table = gathered(open_rows(source, "auto", config.table_format, data.text_columns))
-    columns = [_texts(table, name) for name in data.text_columns]
-    reasons = [
-        next(filter(None, map(text_fault, cells, data.text_columns)), None)
-        for cells in zip(*columns, strict=True)
-    ]
-    bad = [
-        SkippedRow(row, reason, table.source, UNUSABLE)
-        for row, reason in zip(table.rows, reasons, strict=True)
-        if reason is not None
-    ]
-    if not config.table_format.skip_bad_rows:
-        raise_bad_rows(tuple(bad))
-    texts, *pairs = [list(map(str, column)) for column in columns]
-    labels, why = _labels(table, data, config)
-    targets = known_targets(labels, data.labels, data.task)
-    every = Examples(texts, pairs[0] if pairs else None, targets, table.rows, table.source)
-    usable = every.take(np.array([reason is None for reason in reasons]))
-    part = usable.take(drawn_target(len(usable), len(data.train), config.seed))
-    content = repr((part.texts, part.pairs)).encode("utf-8", "surrogatepass")
-    return replace(
-        data,
-        target=part,
-        target_sha256=sha256(content).hexdigest(),
-        notes=(*data.notes, target_note(Path(source).name, len(usable), part.targets, why)),
-        skipped=(*data.skipped, *table.skipped, *bad),
-    )
-
-
-def _texts(table: Table, name: str) -> list[Any]:
     try:
-        return table.columns[find_column(table.columns, name, table.source)]
+        named = [find_column(table.columns, name, table.source) for name in data.text_columns]
     except DataError as error:
         raise DataError(
             f"{error} The texts of a target stand in columns of the same names as those to train "
             "on."
         ) from error
+    columns = [table.columns[name] for name in named]
+    faults = (map(text_fault, cells, data.text_columns) for cells in zip(*columns, strict=True))
+    reasons = [next(filter(None, of_row), None) for of_row in faults]
+    texts, *pairs = [list(map(str, column)) for column in columns]
+    labels, why = _labels(table, data, config)
+    targets = known_targets(labels, data.labels, data.task)
+    every = Examples(texts, pairs[0] if pairs else None, targets, table.rows, table.source)
+    usable = every.without(reasons, UNUSABLE)
+    if not config.table_format.skip_bad_rows:
+        raise_bad_rows(usable.skipped)
+    part = usable.take(drawn_target(len(usable), len(data.train), config.seed))
+    content = repr((part.texts, part.pairs)).encode("utf-8", "surrogatepass")
+    return replace(
+        data,
+        splits={**data.splits, TARGET: part},
+        target_sha256=sha256(content).hexdigest(),
+        notes=(*data.notes, target_note(Path(source).name, len(usable), part.targets, why)),
+        skipped=(*data.skipped, *table.skipped, *part.skipped),
+    )
 
 
 def _labels(
-    table: Table, data: LabelledData, config: TrainConfig
+    table: Table, data: TextData, config: TrainConfig
 ) -> tuple[Sequence[Sequence[str] | None], str | None]:
     """Of each row the labels, None where none of the data's can be read; and why there is none."""
     unknown = [None] * len(table.rows)

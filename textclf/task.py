@@ -14,16 +14,17 @@ import torch
 from footwork.arrays import FloatArray
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Evaluation
-from footwork.finetuning.advise import Advice
-from footwork.finetuning.advise import advise as advise_task
+from footwork.finetuning import advise as advising
+from footwork.finetuning import compare as comparing
+from footwork.finetuning import train as training
 from footwork.finetuning.card import PLACE
-from footwork.finetuning.compare import compare as compare_methods
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.data import judge_majority
+from footwork.finetuning.domains import TARGET
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
-from footwork.finetuning.train import train as train_task
 from footwork.inference.sequences import InferenceConfig, SequenceModel
 from footwork.inference.tokens import TokenizedTexts, room_for_texts, tokenize
 from footwork.methods.adaptation import require_adaptable
@@ -43,11 +44,11 @@ from footwork.options import Precision
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing
+from textclf import baselines
 from textclf.audit.audit import Audit, audit_data
 from textclf.audit.model import AuditedModel
-from textclf.baselines import fit_and_answer, fit_baselines, judge_majority
 from textclf.config import TrainConfig
-from textclf.data import Examples, LabelledData, load_data
+from textclf.data import Examples, TextData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 from textclf.target import with_target
 
@@ -62,21 +63,13 @@ def train(
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> TrainedRun:
-    """Train a text classifier and publish it as a folder.
+    """Train a text classifier and publish it as a folder: `footwork.finetuning.train.train`.
 
-    Args:
-        data: A table, a folder of tables or a Hub data set id; or a table or splits in memory,
-            as `textclf.sources.read_tables` takes them.
-        out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
-        config: Every setting.
-        existing: What to do where `out` or an unfinished run of it exists.
-        notify: Takes progress and warnings, one text each.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.train.train`.
+    `data` is a table, a folder of tables or a Hub data set id; or a table or splits in memory, as
+    `textclf.sources.read_tables` takes them.
     """
     config = config or TrainConfig()
-    return train_task(task_of(config), data, out, config, existing=existing, notify=notify)
+    return training.train(task_of(config), data, out, config, existing=existing, notify=notify)
 
 
 def compare(
@@ -88,21 +81,9 @@ def compare(
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> Comparison:
-    """Compare methods on one split, and publish a page that says which one to take.
-
-    Args:
-        data: As for `train`.
-        out: The folder to publish; `out.training` beside it holds what is done meanwhile.
-        config: Every setting that the runs share.
-        options: Methods, seeds and rates.
-        existing: What to do where `out` or an unfinished comparison of it exists.
-        notify: Takes progress and warnings, one text each.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.compare.compare`.
-    """
+    """Compare methods on one split of what `train` takes: `footwork.finetuning.compare.compare`."""
     wanted = ComparisonPlan(config or TrainConfig(), options or CompareOptions())
-    return compare_methods(task_of, data, out, wanted, existing=existing, notify=notify)
+    return comparing.compare(task_of, data, out, wanted, existing=existing, notify=notify)
 
 
 def task_of(config: FinetuningConfig) -> TextTask:
@@ -112,23 +93,15 @@ def task_of(config: FinetuningConfig) -> TextTask:
 
 def advise(
     data: Any, config: TrainConfig | None = None, *, notify: Notify = lambda _: None
-) -> Advice:
-    """Find the method for a table, by measuring; takes what `train` does.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.advise.advise`.
-    """
-    return advise_task(TextTask(), data, config or TrainConfig(), notify=notify)
+) -> advising.Advice:
+    """Find the method for what `train` takes, by measuring: `footwork.finetuning.advise.advise`."""
+    return advising.advise(TextTask(), data, config or TrainConfig(), notify=notify)
 
 
 class TokenizedRows(EncodedRows):
-    """Texts as token ids.
+    """Texts as token ids."""
 
-    Args:
-        learner: Its tokenizer, and its data.
-    """
-
-    data: LabelledData
+    data: TextData
     has_linear = True
 
     def __init__(self, learner: Learner) -> None:
@@ -169,11 +142,11 @@ class TokenizedRows(EncodedRows):
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, and TF-IDF with a linear model."""
         notify("fitting the baselines; training is done and kept, --resume would go on from here")
-        return fit_baselines(self.data, self.data.splits[split])
+        return baselines.fit_baselines(self.data, self.data.splits[split])
 
     def unpretrained(self, known: Sequence[int], asked: Sequence[int]) -> FloatArray:
         """TF-IDF with a linear model."""
-        return fit_and_answer(self.data, known, asked)
+        return baselines.fit_and_answer(self.data, known, asked)
 
     def question(self, split: str, rows: range) -> Any:
         """The texts themselves."""
@@ -184,11 +157,7 @@ class TokenizedRows(EncodedRows):
 
 
 def tell_audit(audit: Audit, notify: Notify) -> None:
-    """Show an audit.
-
-    Raises:
-        DataError: Nothing can be learned from what it looked at.
-    """
+    """Show an audit; a `DataError` where nothing can be learned from what it looked at."""
     notify(audit.to_text())
     if not audit.usable:
         raise DataError("The audit found what makes training impossible; see its errors above.")
@@ -217,7 +186,7 @@ class TextTask(Task):
         require_adaptable(shape, config, checkpointing=config.activation_checkpointing)
         return tokenizer
 
-    def read(self, source: Any, config: TrainConfig) -> LabelledData:
+    def read(self, source: Any, config: TrainConfig) -> TextData:
         """A table, a folder of tables, or a data set of the Hub; a target is a table."""
         data = load_data(source, config)
         return data if config.target is None else with_target(data, config.target, config)
@@ -243,10 +212,11 @@ class TextTask(Task):
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """Tell what the texts and their labels are like; errors end the run here."""
-        config, data = cast("TrainConfig", learner.config), cast("LabelledData", learner.data)
+        config, data = cast("TrainConfig", learner.config), cast("TextData", learner.data)
         model = AuditedModel.of(learner.model, learner.preparation)
-        size, data = (model.size, config), replace(data, target=None)
-        tell_audit(audit_data(data, model.vocabulary, config.max_length, size), notify)
+        labelled = {name: part for name, part in data.splits.items() if name != TARGET}
+        run, data = (model.size, config), replace(data, splits=labelled)
+        tell_audit(audit_data(data, model.vocabulary, config.max_length, run), notify)
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> TokenizedRows:
         """As token ids."""
@@ -357,7 +327,7 @@ class LinearTask(TextTask):
 
     def audit(self, learner: Learner, notify: Notify) -> None:
         """As of all texts, but that there are no tokens to count."""
-        tell_audit(audit_data(cast("LabelledData", learner.data)), notify)
+        tell_audit(audit_data(cast("TextData", learner.data)), notify)
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> LinearRows:
         """As they are."""
@@ -365,7 +335,7 @@ class LinearTask(TextTask):
 
     def fit(self, learner: Learner) -> LinearModel:
         """On all training rows, each read whole."""
-        data = cast("LabelledData", learner.data)
+        data = cast("TextData", learner.data)
         balanced = learner.config.class_weights == "balanced"
         return fit_linear(data.train, data.task, max(1, len(data.labels)), balanced=balanced)
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from footwork.arrays import BoolArray, DoubleArray, RealArray
+from footwork.arrays import BoolArray, DoubleArray, FloatArray, RealArray
 from footwork.class_names import checked_class_names
-from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
+from footwork.encoder.protocol import FileEncoder, ImageTextEncoder, TextEncoder
 from footwork.options import EncoderConfig
 from footwork.prompts.class_embeddings import OnProgress, Scorer, embed_labels, unit_rows, unseen
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
@@ -56,10 +56,31 @@ class LabelledImage:
     note: str | None = None
     """What to know of a file that could be read, a clause."""
 
+    @classmethod
+    def of(
+        cls,
+        path: Path | None,
+        given: Sequence[tuple[str, float]],
+        score: float,
+        scores: dict[str, float],
+        **more: Any,
+    ) -> Self:
+        """With the labels given, the best first, each with its score."""
+        labels = tuple(label for label, _ in given)
+        own = tuple(of_label for _, of_label in given)
+        return cls(path, labels[0] if labels else None, score, scores, labels, own, **more)
+
 
 def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
     """The prompts of `load_prompts`; None takes the usual ones of the model."""
     return load_prompts(templates, DEFAULT if encoder.logit_bias is None else SIGMOID_DEFAULT)
+
+
+class ImageEncoder(FileEncoder, Protocol):
+    """Gives images, in memory or in files, a vector each."""
+
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+        """Rows, (N, D); an `ImageError` where one cannot be read."""
 
 
 Answer = TypeVar("Answer", bound=LabelledImage)
@@ -82,8 +103,8 @@ class VectorLabeller(ABC, Generic[Answer]):
 
     @property
     @abstractmethod
-    def encoder(self) -> ImageTextEncoder:
-        """Embeds files."""
+    def encoder(self) -> ImageEncoder:
+        """Gives images their vectors."""
 
     @abstractmethod
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[Answer]:
@@ -136,16 +157,9 @@ class VectorLabeller(ABC, Generic[Answer]):
 
 
 class ZeroShotClassifier(VectorLabeller[LabelledImage]):
-    """Chooses among labels that it reads for the first time.
+    """Chooses among labels that it reads for the first time; a `ConfigError` where it cannot.
 
-    Args:
-        encoder: Embeds images and texts.
-        labels: C names.
-        options: How it asks and answers.
-        on_progress: Told how many prompts are read, and of how many.
-
-    Raises:
-        ConfigError: The labels or the templates cannot be used.
+    `on_progress` is told how many of their prompts are read, and of how many.
     """
 
     answer = LabelledImage
@@ -187,14 +201,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         revision: str | None = None,
         config: EncoderConfig | None = None,
     ) -> ZeroShotClassifier:
-        """Load a model, and put the labels to it.
-
-        Args:
-            model_id: Hub id, local folder, preset or `tiny`.
-            labels: C names.
-            options: How it asks and answers.
-            revision: Branch, tag or commit of the model on the Hub.
-            config: How images are read and encoded.
+        """Load a model (a Hub id, local folder, preset or `tiny`), and put C labels to it.
 
         Raises:
             ConfigError: The labels or the templates cannot be used.
@@ -212,11 +219,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         return self._encoder
 
     def predict_proba(self, images: Sequence[Path | Image.Image]) -> DoubleArray:
-        """The score of every label, (N, C): of a `Scorer`, or `presence` for `multi` and a softmax.
-
-        Raises:
-            ImageError: One cannot be read.
-        """
+        """A score of every label, (N, C): of a `Scorer`, or `presence` for `multi` and softmax."""
         return self._judge(self._encoder.encode_images(images))[0]
 
     def _judge(self, embeddings: RealArray) -> tuple[DoubleArray, DoubleArray]:
@@ -247,16 +250,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
             strict=True,
         )
         for path, named, pairs, score, z_score in answers:
-            labels = tuple(label for label, _ in pairs)
-            yield LabelledImage(
-                path=path,
-                label=labels[0] if labels else None,
-                score=score,
-                scores=named,
-                labels=labels,
-                label_scores=tuple(of_label for _, of_label in pairs),
-                z_score=z_score,
-            )
+            yield LabelledImage.of(path, pairs, score, named, z_score=z_score)
 
     def _named(self, scores: DoubleArray, above: DoubleArray) -> Iterator[dict[str, float]]:
         """The scores that are told of each image: all, or the best `top_k`."""

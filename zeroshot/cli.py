@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from footwork.cli import tell_run, what_exists
+from footwork.cli import tell_found, tell_run, what_exists
 from footwork.console import (
     DONE,
     Progress,
@@ -41,7 +41,6 @@ from zeroshot.options import (
     ModelOptions,
     SortingOptions,
     TeachOptions,
-    ZeroShotOptions,
     is_finetuned,
 )
 
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from footwork.images.finding import FoundImages
     from footwork.prompts.class_embeddings import OnProgress
     from zeroshot.classifier import LabelledImage, VectorLabeller
-    from zeroshot.finetuned import FinetunedClassifier
     from zeroshot.labelled_images import SkippedImage
 
 app = App(
@@ -97,7 +95,7 @@ def label(
     from footwork.tables.writer import require_table
     from zeroshot.indexed import keep_labels, label_images, only_images, opened_index
     from zeroshot.rows import COLUMNS, FORMER_COLUMNS
-    from zeroshot.sorting import label_folders
+    from zeroshot.sorting.plan import label_folders
 
     require_table(
         out,
@@ -109,13 +107,11 @@ def label(
     what, model = _located(what, model)
     reading = partial(_reading, progress := Progress("reading", "prompts"))
     with opened_index(where, model) as index:
-        labeller: VectorLabeller[Any] | FinetunedClassifier
+        labeller = _open_labeller(what, model, index, reading)
         if index is None:
-            labeller = _open_labeller(what, model, reading)
             answers = labeller.label_files(named.paths)
         else:
-            labeller = vectors = _open_vector_labeller(what, model, index, reading)
-            answers = label_images(vectors, index, named.paths, where.filter())
+            answers = label_images(labeller, index, named.paths, where.filter())
             answers = only_images(answers) if sorting.wanted else answers
             answers = keep_labels(answers, index) if where.keep and _crew().is_main else answers
         progress.end()
@@ -125,10 +121,8 @@ def label(
         if not _crew().is_main:
             deque(answers, maxlen=0)  # a share of the work is in them
             return DONE
-        told = _Told(keeps=sorting.wanted)
-        _write_answers(
-            told.passing(answers), labeller.labels, out, as_json=json, raw_cells=raw_cells
-        )
+        told, labels = _Told(keeps=sorting.wanted), labeller.labels
+        _write_answers(told.passing(answers), labels, out, as_json=json, raw_cells=raw_cells)
     note_all((*told.notes, *told.faults))
     return exit_code(all_done=_use_labels(told.kept, sorting) and not told.faults)
 
@@ -141,7 +135,7 @@ def undo(record: Path, /, *, trust: bool = False) -> int:
         record: What it wrote, DIR/footwork-undo.jsonl.
         trust: Believe what another machine or user recorded, and move back what was changed since.
     """
-    from zeroshot.sorting import undo_sorting
+    from zeroshot.sorting.undo import undo_sorting
 
     outcome = undo_sorting(record, trust=trust)
     print_text(outcome.to_text())
@@ -191,7 +185,13 @@ def evaluate(
                 f"{taught} is a fine-tuned model, which is judged by itself, on the images: leave "
                 "out --report and --index."
             )
-        return _judge_finetuned(folder, Path(what.taught), model, json=json)
+        from zeroshot.finetuned import open_finetuned
+        from zeroshot.task import assess
+
+        found = assess(folder, open_finetuned(Path(what.taught), model, None))
+        note_all(found.notes)
+        tell_found(found.evaluation, json=json)
+        return _told_skipped(found.skipped)
     images = read_labelled_images(folder)
     with opened_index(where, model) as index:
         place = None if what.taught is None else Path(what.taught)
@@ -200,10 +200,7 @@ def evaluate(
         judged = evaluate_images(encoder, images, options, classifier)
     if report is not None and _crew().is_main:
         note_all(judged.write_report(report))
-    if json:
-        print_document(judged.to_dict())
-    else:
-        print_text(judged.to_text())
+    tell_found(judged, json=json)
     return _told_skipped(judged.skipped)
 
 
@@ -281,11 +278,8 @@ def finetune(
     from zeroshot.task import finetune as finetune_tower
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    return tell_run(
-        lambda notify: finetune_tower(examples, out, settings, existing=existing, notify=notify),
-        _told_skipped,
-        json=json,
-    )
+    run = partial(finetune_tower, examples, out, settings, existing=existing)
+    return tell_run(run, _told_skipped, json=json)
 
 
 @app.command
@@ -317,13 +311,8 @@ def compare(
     from zeroshot.task import compare as compare_methods
 
     existing = what_exists(resume=resume, overwrite=overwrite)
-    return tell_run(
-        lambda notify: compare_methods(
-            examples, out, settings, what, existing=existing, notify=notify
-        ),
-        _told_skipped,
-        json=json,
-    )
+    run = partial(compare_methods, examples, out, settings, what, existing=existing)
+    return tell_run(run, _told_skipped, json=json)
 
 
 @app.command
@@ -346,8 +335,7 @@ def advise(
     del config
     from zeroshot.task import advise as advise_on
 
-    found = advise_on(examples, settings, notify=note)
-    print_document(found.to_dict()) if json else print_text(found.to_text())
+    tell_found(advise_on(examples, settings, notify=note), json=json)
     return 0
 
 
@@ -393,59 +381,36 @@ class _Told:
 
 
 def _open_labeller(
-    what: LabelOptions, model: ModelOptions, on_progress: OnProgress
-) -> VectorLabeller[Any] | FinetunedClassifier:
-    """Load the model, and make the labels known to it."""
-    if what.taught is None or not _holds_finetuned(what.taught):
-        return _open_vector_labeller(what, model, None, on_progress)
-    from zeroshot.finetuned import open_finetuned
-
-    return open_finetuned(Path(what.taught), model, what.abstain_below)
-
-
-def _open_vector_labeller(
     what: LabelOptions,
     model: ModelOptions,
     encoder: ImageTextEncoder | None,
     on_progress: OnProgress,
 ) -> VectorLabeller[Any]:
-    """The same of labels that vectors tell, which `encoder`, that of an index, may embed."""
+    """Load the model, unless `encoder`, that of an index, is it; make the labels known to it."""
     from footwork.class_names import read_class_names
     from zeroshot.classifier import ZeroShotClassifier, open_encoder
 
-    if what.taught is not None and _holds_finetuned(what.taught):
+    if what.taught is None:
+        labels = read_class_names(what.labels, what.labels_file)  # before a model is loaded in vain
+        return ZeroShotClassifier(encoder or open_encoder(model), labels, what, on_progress)
+    if not _holds_finetuned(what.taught):
+        from zeroshot.teach import open_taught
+
+        return open_taught(Path(what.taught), model, what.abstain_below, encoder)
+    if encoder is not None:
         raise ConfigError(
             f"{what.taught} holds a model of its own, fine-tuned, which embeds nothing, so that no "
             "index can serve it. Leave out --index."
         )
-    if what.taught is not None:
-        from zeroshot.teach import open_taught
+    from zeroshot.finetuned import open_finetuned
 
-        return open_taught(Path(what.taught), model, what.abstain_below, encoder)
-    labels = read_class_names(what.labels, what.labels_file)  # before a model is loaded in vain
-    options = ZeroShotOptions(
-        templates=what.templates, multi=what.multi, top_k=what.top_k, none_below=what.none_below
-    )
-    return ZeroShotClassifier(encoder or open_encoder(model), labels, options, on_progress)
+    return open_finetuned(Path(what.taught), model, what.abstain_below)
 
 
 def _holds_finetuned(folder: str) -> bool:
     from footwork.files.folders import read_manifest
 
     return is_finetuned(read_manifest(Path(folder), verify=False))
-
-
-def _judge_finetuned(folder: Path, taught: Path, model: ModelOptions, *, json: bool) -> int:
-    from zeroshot.finetuned import open_finetuned
-    from zeroshot.task import assess
-
-    judged = assess(folder, open_finetuned(taught, model, None))
-    note_all(judged.notes)
-    if json:
-        print_document(judged.evaluation.to_dict())
-    else:
-        print_text(judged.evaluation.to_text())
-    return _told_skipped(judged.skipped)
 
 
 def _told_skipped(skipped: Iterable[SkippedImage]) -> int:
@@ -522,7 +487,7 @@ def _use_labels(labelled: Sequence[LabelledImage], options: SortingOptions) -> b
         note_all((f"{sidecars.written} sidecars say what their images show.", *sidecars.failed))
         failed += len(sidecars.failed)
     if options.target is not None:
-        from zeroshot.sorting import apply_plan, plan_sorting
+        from zeroshot.sorting.plan import apply_plan, plan_sorting
 
         plan = plan_sorting(labelled, options.target, options.how)
         if not options.yes:

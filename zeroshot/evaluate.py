@@ -13,20 +13,9 @@ from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from footwork.class_names import checked_class_names, class_name
 from footwork.encoder.protocol import ImageTextEncoder, TextEncoder
 from footwork.errors import DataError
+from footwork.evaluation import metrics
 from footwork.evaluation.calibration import calibrate
 from footwork.evaluation.logits import log_softmax, sigmoid
-from footwork.evaluation.metrics import (
-    Interval,
-    bootstrap_class_counts,
-    bootstrap_sums,
-    class_counts,
-    confusion_counts,
-    paired_difference,
-    percentile_interval,
-    share_interval,
-    single_label_scores,
-    wilson_interval,
-)
 from footwork.files.faults import shortened
 from footwork.prompts.class_embeddings import EmbeddingCache, Scorer, prompt_embeddings, unit_rows
 from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts, spoken
@@ -64,12 +53,8 @@ def evaluate_images(
 ) -> ImageEvaluation:
     """Embed labelled images once, and judge template sets, or a taught classifier, on them.
 
-    Args:
-        encoder: Embeds pictures and texts.
-        images: As `read_labelled_images` finds them.
-        options: Which templates.
-        taught: Judged in detail in place of the templates, and compared with them: all choose
-            among its labels.
+    What was taught is judged in detail in place of the templates, and compared with them: all
+    choose among its labels.
 
     Raises:
         ConfigError: Templates or class names cannot be used.
@@ -83,14 +68,13 @@ def evaluate_images(
         taught.require_encoder(encoder)
     sets = _prompt_sets(encoder, names, options)  # before images cost time
     images, embeddings = embed_labelled_images(encoder, images)
-    places = {label: place for place, label in enumerate(labels)}
-    targets = np.array([places[name] for name in images.class_names])[images.targets]
+    targets = images.targets_among(labels)
     every = _answers(encoder, names, sets, options, taught, embeddings)
     detailed = next(every)
     logits, hits = detailed.logits, detailed.logits.argmax(axis=1) == targets
     scores = [_set_score(detailed, targets, options.seed)]
     for place, other in enumerate(every, start=1):
-        difference = paired_difference(
+        difference = metrics.paired_difference(
             other.logits.argmax(axis=1) == targets,
             hits,
             np.random.default_rng([options.seed, place]),
@@ -103,7 +87,7 @@ def evaluate_images(
     wanted = np.eye(len(labels), dtype=np.int64)[targets] if is_sigmoid else targets
     counts = np.bincount(targets, minlength=len(labels))
     majority = labels[int(counts.argmax())], float(counts.max() / len(targets))
-    confusion = confusion_counts(targets, logits.argmax(axis=1), len(labels))
+    confusion = metrics.confusion_counts(targets, logits.argmax(axis=1), len(labels))
     notes = _notes(scores[0].metrics["top_1"], majority, len(targets), is_sigmoid=is_sigmoid)
     return ImageEvaluation(
         source=images.source,
@@ -166,10 +150,11 @@ def _answers(
     if taught is None:
         asked = ZeroShotOptions(templates=options.templates, top_k=1, none_below=options.none_below)
         classifier = ZeroShotClassifier(encoder, names, asked)
-        labelled = _labelled(classifier.label_embeddings(embeddings))
         logits = scorer.logits(rows @ classifier.class_embeddings.T)
-        always = options.none_below is None
-        yield Answers(waiting.pop(0), logits, None if always else labelled, classifier.notes)
+        labelled = None
+        if options.none_below is not None:
+            labelled = _labelled(classifier.label_embeddings(embeddings))
+        yield Answers(waiting.pop(0), logits, labelled, classifier.notes)
     else:
         probabilities = np.maximum(taught.predict_proba(rows), np.finfo(np.float64).tiny)
         labelled = _labelled(taught.label_embeddings(rows))
@@ -193,20 +178,21 @@ def _answered(labelled: BoolArray | None, hits: BoolArray) -> Answered | None:
 def _set_score(answers: Answers, targets: IntArray, seed: int) -> SetScore:
     logits, num_classes = answers.logits, answers.logits.shape[1]
     generator = np.random.default_rng(seed)
-    confusion = confusion_counts(targets, logits.argmax(axis=1), num_classes)
-    samples = single_label_scores(bootstrap_class_counts(confusion, generator))
-    recall = float(single_label_scores(class_counts(confusion))["balanced_accuracy"])
+    confusion = metrics.confusion_counts(targets, logits.argmax(axis=1), num_classes)
+    samples = metrics.single_label_scores(metrics.bootstrap_class_counts(confusion, generator))
+    found = metrics.single_label_scores(metrics.class_counts(confusion))
+    recall = float(found["balanced_accuracy"])
     ranks = _true_ranks(logits, targets)
     rows = len(targets)
-    metrics = {"top_1": share_interval(int((ranks == 0).sum()), rows, samples["accuracy"])}
+    scores = {"top_1": metrics.share_interval(int((ranks == 0).sum()), rows, samples["accuracy"])}
     if num_classes > TOP:
         among = ranks < TOP
-        drawn = bootstrap_sums(among[:, None], generator)[:, 0] / rows
-        metrics["top_5"] = share_interval(int(among.sum()), rows, drawn)
-    interval = percentile_interval(recall, samples["balanced_accuracy"])
+        drawn = metrics.bootstrap_sums(among[:, None], generator)[:, 0] / rows
+        scores["top_5"] = metrics.share_interval(int(among.sum()), rows, drawn)
+    interval = metrics.percentile_interval(recall, samples["balanced_accuracy"])
     # Where all or none are right there is no spread to resample.
-    metrics["macro_recall"] = interval if interval and 0 < recall < 1 else metrics["top_1"]
-    return SetScore(answers.name, metrics, None)
+    scores["macro_recall"] = interval if interval and 0 < recall < 1 else scores["top_1"]
+    return SetScore(answers.name, scores, None)
 
 
 def _true_ranks(logits: DoubleArray, targets: IntArray) -> IntArray:
@@ -218,10 +204,10 @@ def _true_ranks(logits: DoubleArray, targets: IntArray) -> IntArray:
 
 
 def _class_recalls(labels: Sequence[str], confusion: IntArray) -> tuple[ClassRecall, ...]:
-    counts = class_counts(confusion)
+    counts = metrics.class_counts(confusion)
     columns = (counts.hits.tolist(), counts.targets.tolist(), counts.predicted.tolist())
     return tuple(
-        ClassRecall(label, wilson_interval(hits, images) if images else None, images, given)
+        ClassRecall(label, metrics.wilson_interval(hits, images) if images else None, images, given)
         for label, hits, images, given in zip(labels, *columns, strict=True)
     )
 
@@ -255,7 +241,7 @@ def _wrong_images(
 
 
 def _notes(
-    top_1: Interval, majority: tuple[str, float], images: int, *, is_sigmoid: bool
+    top_1: metrics.Interval, majority: tuple[str, float], images: int, *, is_sigmoid: bool
 ) -> list[str]:
     notes = []
     if images < _FEW_IMAGES:

@@ -13,26 +13,9 @@ import numpy as np
 
 from footwork.arrays import IntArray
 from footwork.errors import ConfigError, ModelError
+from footwork.evaluation import text
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.metrics import Interval, PairedDifference
-from footwork.evaluation.text import (
-    ALL_CLASSES,
-    LABEL_WIDTH,
-    MATRIX_CLASSES,
-    WIDTH,
-    WORST,
-    aligned,
-    calibration_lines,
-    confusion_lines,
-    display_width,
-    ends,
-    number,
-    pair_lines,
-    shorten,
-    tail,
-    wrapped,
-    wrapped_note,
-)
 from footwork.files.faults import counted
 from footwork.files.paths import path_text
 from footwork.prompts.templates import NAMED, SLOT
@@ -170,18 +153,19 @@ class ImageEvaluation:
         """Lay it out for a terminal of 100 columns."""
         labels, matrix = self.labels, self.confusion
         skipped = f" ({len(self.skipped):,} skipped)" if self.skipped else ""
-        name = _set_name(self.reported.name, WIDTH)
+        name = _set_name(self.reported.name, text.WIDTH)
         heading = f"{counted(self.images, 'image')}{skipped}, {len(labels)} classes, by {name}"
         majority, share = self.majority
         metrics = [["metric", "value", "95 % interval"]]
         for metric, interval in self.reported.metrics.items():
-            metrics.append([_METRICS[metric], number(interval.value), ends(interval)])
-        metrics.append([f"always {shorten(majority, LABEL_WIDTH)!r}", number(share), ""])
-        metrics.append(["chance", number(1.0 / len(labels)), ""])
-        confusion = confusion_lines(labels, matrix, "images")
-        if len(labels) <= MATRIX_CLASSES and self.wrong:
-            confusion += ["", *pair_lines(labels, matrix, "images")]
-        calibration = calibration_lines(self.calibration, "images")
+            metrics.append([_METRICS[metric], text.number(interval.value), text.ends(interval)])
+        commonest = text.shorten(majority, text.LABEL_WIDTH)
+        metrics.append([f"always {commonest!r}", text.number(share), ""])
+        metrics.append(["chance", text.number(1.0 / len(labels)), ""])
+        confusion = text.confusion_lines(labels, matrix, "images")
+        if len(labels) <= text.MATRIX_CLASSES and self.wrong:
+            confusion += ["", *text.pair_lines(labels, matrix, "images")]
+        calibration = text.calibration_lines(self.calibration, "images")
         if answered := self.answered:
             accuracy = answered.accuracy
             right = "" if accuracy is None else f", {accuracy:.1%} of them the right one"
@@ -190,14 +174,14 @@ class ImageEvaluation:
                 f"label{right}"
             )
         blocks = [
-            [shorten(heading, WIDTH)],
-            aligned(metrics),
+            [text.shorten(heading, text.WIDTH)],
+            text.aligned(metrics),
             _comparison_lines(self.sets),
             _class_lines(self.per_class),
             confusion,
             _wrong_lines(self.wrong, Path(self.source)),
             calibration,
-            [line for note in self.notes for line in wrapped_note(note)],
+            [line for note in self.notes for line in text.wrapped_note(note)],
         ]
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -234,8 +218,7 @@ class ImageEvaluation:
 def require_report_place(folder: Path, inputs: Iterable[str | Path | None] = ()) -> None:
     """See that a report can be written, before there is anything to report.
 
-    Raises:
-        ConfigError: The folder holds something else than an earlier report, or one of the `inputs`.
+    A `ConfigError` where the folder holds something else than an earlier report, or an input.
     """
     from footwork.files.folders import read_manifest, require_free
 
@@ -255,9 +238,9 @@ def _comparison_lines(sets: Sequence[SetScore]) -> list[str]:
     rows = [["labelled by", "top-1", between, "top-5", "macro", "change", between, "won/lost"]]
     for score in sets:
         top_1, top_5 = score.metrics["top_1"], score.metrics.get("top_5")
-        macro = number(score.metrics["macro_recall"].value)
-        row = [_set_name(score.name, _NAME_WIDTH), number(top_1.value), ends(top_1)]
-        row += [number(top_5.value if top_5 else None), macro, "", "", ""]
+        macro = text.number(score.metrics["macro_recall"].value)
+        row = [_set_name(score.name, _NAME_WIDTH), text.number(top_1.value), text.ends(top_1)]
+        row += [text.number(top_5.value if top_5 else None), macro, "", "", ""]
         if difference := score.difference:
             change = difference.interval
             row[-3:] = [
@@ -270,18 +253,18 @@ def _comparison_lines(sets: Sequence[SetScore]) -> list[str]:
         "change: in top-1, from the first, on the same images; its intervals hold together. "
         f"won/lost: images that only this one, only the first has right. {_verdict(sets)}"
     )
-    return [*aligned(rows), *wrapped(told)]
+    return [*text.aligned(rows), *text.wrapped(told)]
 
 
 def _verdict(sets: Sequence[SetScore]) -> str:
     clear = [score for score in sets if score.difference and score.difference.clear]
-    first = _set_name(sets[0].name, LABEL_WIDTH)
+    first = _set_name(sets[0].name, text.LABEL_WIDTH)
     if not clear:
         return f"None differs clearly from {first}: what there is may be luck with these images."
     said = []
     for word, sign in (("better", 1), ("worse", -1)):
         names = [
-            _set_name(score.name, LABEL_WIDTH)
+            _set_name(score.name, text.LABEL_WIDTH)
             for score in clear
             if score.difference and score.difference.interval.value * sign > 0
         ]
@@ -293,32 +276,37 @@ def _verdict(sets: Sequence[SetScore]) -> str:
 
 def _class_lines(classes: Sequence[ClassRecall]) -> list[str]:
     shown, title = list(classes), []
-    if len(classes) > ALL_CLASSES:
+    if len(classes) > text.ALL_CLASSES:
         judged = [(each.recall.value, -each.images, each) for each in classes if each.recall]
-        shown = [each for *_, each in sorted(judged, key=lambda row: row[:2])[:WORST]]
+        shown = [each for *_, each in sorted(judged, key=lambda row: row[:2])[: text.WORST]]
         title = [f"the {len(shown)} classes of lowest recall, of {len(classes)}"]
     rows = [["class", "recall", "95 % interval", "images", "given"]]
     for each in shown:
-        figures = [number(each.recall.value), ends(each.recall)] if each.recall else ["-", ""]
+        figures = ["-", ""]
+        if each.recall:
+            figures = [text.number(each.recall.value), text.ends(each.recall)]
         counts = [f"{each.images:,}", f"{each.given:,}"]
-        rows.append([shorten(each.label, LABEL_WIDTH), *figures, *counts])
-    return title + aligned(rows)
+        rows.append([text.shorten(each.label, text.LABEL_WIDTH), *figures, *counts])
+    return title + text.aligned(rows)
 
 
 def _wrong_lines(wrong: Sequence[WrongImage], source: Path) -> list[str]:
     if not wrong:
         return []
     rows = [["image", "shows", "labelled", "probability", "of the right one"]]
-    for each in wrong[:WORST]:
+    for each in wrong[: text.WORST]:
         path = each.path.relative_to(source) if each.path.is_relative_to(source) else each.path
-        labels = [shorten(name, _SHORT_LABEL_WIDTH) for name in (each.label, each.given)]
-        figures = [number(each.probability), number(each.label_probability)]
+        labels = [text.shorten(name, _SHORT_LABEL_WIDTH) for name in (each.label, each.given)]
+        figures = [text.number(each.probability), text.number(each.label_probability)]
         rows.append([path_text(path), *labels, *figures])
     columns = list(zip(*rows, strict=True))[1:]
-    room = WIDTH - sum(2 + max(map(display_width, column)) for column in columns)
-    rows = [[tail(row[0], room), *row[1:]] for row in rows]
-    many = len(wrong) > WORST
-    return [f"the worst of {len(wrong):,} mistakes" if many else "the mistakes", *aligned(rows)]
+    room = text.WIDTH - sum(2 + max(map(text.display_width, column)) for column in columns)
+    rows = [[text.tail(row[0], room), *row[1:]] for row in rows]
+    many = len(wrong) > text.WORST
+    return [
+        f"the worst of {len(wrong):,} mistakes" if many else "the mistakes",
+        *text.aligned(rows),
+    ]
 
 
 def _set_name(name: str, width: int) -> str:
@@ -326,4 +314,4 @@ def _set_name(name: str, width: int) -> str:
         return f"{name} ({len(NAMED[name])})"
     if name == SLOT:
         return "the bare label"
-    return repr(shorten(name, width - 2)) if SLOT in name else shorten(name, width)
+    return repr(text.shorten(name, width - 2)) if SLOT in name else text.shorten(name, width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from footwork.accelerator import compute_device
 from footwork.arrays import FloatArray, IntArray, RealArray
+from footwork.encoder.protocol import EncodedImage
 from footwork.encoder.streaming import PictureFile, PictureStream, PixelArrays, Preprocessing
 from footwork.errors import ConfigError, ImageError, ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
@@ -23,9 +24,9 @@ from footwork.inference.halving import ElasticBatch
 from footwork.inference.rounding import Closeness, FrozenClassifier, published_error
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
-from footwork.options import Decode
+from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import MULTI_LABEL
-from zeroshot.classifier import LabelledImage
+from zeroshot.classifier import ImageEncoder, LabelledImage, VectorLabeller
 from zeroshot.options import FinetunedOptions, ModelOptions, is_finetuned
 
 DEFAULTS = FinetunedOptions()
@@ -54,10 +55,8 @@ class LogitTower:
         return self.batch.run(self._forward, pictures)
 
     def _forward(self, pictures: Sequence[PixelArrays]) -> FloatArray:
-        inputs = {
-            name: torch.from_numpy(np.stack([picture[name] for picture in pictures]))
-            for name in pictures[0]
-        }
+        stacked = {name: np.stack([each[name] for each in pictures]) for name in pictures[0]}
+        inputs = {name: torch.from_numpy(each) for name, each in stacked.items()}
 
         def run(model: Any, rows: IntArray) -> FloatArray:
             asked = {name: each[rows].to(self._device) for name, each in inputs.items()}
@@ -67,11 +66,14 @@ class LogitTower:
         return self._model.logits(run, len(pictures), self._closeness)
 
 
-class FinetunedClassifier:
-    """Labels images with the classes that its tower was fine-tuned on; see `load`."""
+class FinetunedClassifier(VectorLabeller[LabelledImage]):
+    """Labels images with the classes that its tower was fine-tuned on; see `load`.
 
-    notes: tuple[str, ...] = ()
-    """What to know before it is used: nothing that its report does not say."""
+    What its tower says of an image are logits, (C,).
+    """
+
+    answer = LabelledImage
+    chunk = 4096
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class FinetunedClassifier:
         self.manifest, self.options = manifest, options
         asked = options.abstain_below
         self.rule = rule if asked is None else replace(rule, abstain_below=asked)
+        self.labels, self.width = rule.labels, len(rule.labels)
         error = published_error(manifest, rule)
         frozen = FrozenClassifier(model.to(device), options.precision, error)
         size = options.batch_size or (16 if device.type == "cpu" else 64)
@@ -100,12 +103,7 @@ class FinetunedClassifier:
         *,
         revision: str | None = None,
     ) -> FinetunedClassifier:
-        """Load what `finetune` published.
-
-        Args:
-            folder: Of `finetune`, or the Hub id (owner/name) that it was pushed to.
-            options: How it answers.
-            revision: Branch, tag or commit on the Hub.
+        """Load what `finetune` published, a folder or the Hub id that it was pushed to.
 
         Raises:
             ConfigError: Another decoding than that of its training is asked for.
@@ -124,94 +122,55 @@ class FinetunedClassifier:
         return cls(model, processor, manifest, rule_of(manifest, model.config), options)
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """C names, in the order of the scores."""
-        return self.rule.labels
-
-    @property
     def abstain_below(self) -> float | None:
         """Probability below which no label is given; None always gives one."""
         return self.rule.abstain_below
 
-    def predict(self, images: Sequence[Path | Image.Image]) -> list[LabelledImage]:
-        """Label pictures, in their order; an `ImageError` where one cannot be read."""
-        paths = [image if isinstance(image, Path) else None for image in images]
-        return [self._answer(*pair) for pair in zip(paths, self.logits(images), strict=True)]
+    @property
+    def encoder(self) -> ImageEncoder:
+        """Itself."""
+        return self
 
-    def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
-        """Label files of any number in bounded memory, in their order; none of them raises."""
-        for file, outcome in self._pictures.files(map(PictureFile, paths)):
-            if isinstance(outcome, ImageError):
-                yield LabelledImage(file.path, None, fault=outcome.reason)
+    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+        """What the model says, before the temperature, (N, C); as `predict_proba`."""
+        rows = self._pictures.rows(images)
+        return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
+
+    logits = encode_images
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
+        """Each file's logits or fault, in order."""
+        for file, row in self._pictures.files(map(PictureFile, paths)):
+            if isinstance(row, ImageError):
+                yield EncodedImage(file.path, None, row.reason)
             else:
-                yield replace(self._answer(file.path, outcome), note=file.note)
-
-    def readable_logits(
-        self, paths: Sequence[Path]
-    ) -> tuple[FloatArray, list[int], dict[Path, str]]:
-        """As `logits`, of the files that can be read.
-
-        Returns:
-            Shape (R, C), the places of those among `paths`, and why the others cannot be read.
-        """
-        rows, kept, faults = [], [], {}
-        for place, (file, outcome) in enumerate(self._pictures.files(map(PictureFile, paths))):
-            if isinstance(outcome, ImageError):
-                faults[file.path] = outcome.reason
-            else:
-                rows.append(outcome)
-                kept.append(place)
-        return self._stacked(rows), kept, faults
+                yield EncodedImage(file.path, row, None, file.note)
 
     def predict_proba(self, images: Sequence[Path | Image.Image]) -> RealArray:
         """Calibrated probabilities, (N, C); an `ImageError` where one cannot be read."""
         return self.rule.probabilities(self.logits(images))
 
-    def logits(self, images: Sequence[Path | Image.Image]) -> FloatArray:
-        """What the model says, before the temperature, (N, C); as `predict_proba`."""
-        return self._stacked(self._pictures.rows(images))
-
-    def _stacked(self, rows: Sequence[FloatArray]) -> FloatArray:
-        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
-
-    def _answer(self, path: Path | None, logits: FloatArray) -> LabelledImage:
-        probabilities = self.rule.probabilities(logits[None])[0].tolist()
-        ranked = sorted(zip(probabilities, self.labels, strict=True), key=lambda pair: -pair[0])
-        best = ranked[0][0]
-        given = ranked[:1]
+    def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[LabelledImage]:
+        every = self.rule.probabilities(rows)
+        held = [[self.labels[place]] for place in every.argmax(axis=1).tolist()]
         if self.rule.task == MULTI_LABEL:
-            held = self.rule.held(logits[None])[0]
-            given = [pair for pair in ranked if pair[1] in held]
-        if self.abstain_below is not None and best < self.abstain_below:
-            given = []
-        return LabelledImage(
-            path=path,
-            label=given[0][1] if given else None,
-            score=best,
-            scores=dict(zip(self.labels, probabilities, strict=True)),
-            labels=tuple(label for _, label in given),
-            label_scores=tuple(probability for probability, _ in given),
-        )
+            held = self.rule.held(rows)
+        for path, probabilities, labels in zip(paths, every.tolist(), held, strict=True):
+            scores = dict(zip(self.labels, probabilities, strict=True))
+            given, best = [(label, scores[label]) for label in labels], max(probabilities)
+            given.sort(key=lambda pair: -pair[1])
+            if self.abstain_below is not None and best < self.abstain_below:
+                given = []
+            yield LabelledImage.of(path, given, best, scores)
 
 
 def open_finetuned(
     folder: Path, model: ModelOptions, abstain_below: float | None
 ) -> FinetunedClassifier:
-    """Load what `finetune` published.
-
-    Raises:
-        ConfigError: Another model is named, or another decoding.
-        ModelError: The folder is damaged.
-    """
+    """Load what `finetune` published; a `ConfigError` where another model or decoding is named."""
     if model.model_id is not None:
         raise ConfigError(
             f"{folder} holds a model of its own, fine-tuned; leave out --model {model.model_id}."
         )
-    options = FinetunedOptions(
-        abstain_below=abstain_below,
-        precision=model.precision,
-        batch_size=model.batch_size,
-        workers=model.workers,
-        decode=model.decode,
-    )
-    return FinetunedClassifier.load(folder, options)
+    how = {each.name: getattr(model, each.name) for each in fields(EncoderConfig)}
+    return FinetunedClassifier.load(folder, FinetunedOptions(abstain_below=abstain_below, **how))

@@ -137,9 +137,7 @@ class IndexedEncoder:
 def opened_index(where: IndexOptions, model: ModelOptions) -> Iterator[IndexedEncoder | None]:
     """The index that a command names, if it names one, closed when the block ends.
 
-    Raises:
-        ConfigError: `model` names another model than the index's, or another decoding.
-        StoreError: There is no such index, or it cannot be read.
+    A `ConfigError` where `model` names another model than the index's, or another decoding.
     """
     if not where.is_named:
         yield None

@@ -6,17 +6,20 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from footwork.arrays import FloatArray, IntArray
+from footwork.arrays import FloatArray
 from footwork.class_names import class_name, look_alike, read_label
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_text
+from footwork.finetuning.data import SPLIT_NAMES
 from footwork.images.finding import (
     FolderReader,
     find_images,
@@ -29,6 +32,7 @@ from footwork.images.finding import (
 from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
+from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from footwork.tables.layout import TableFormat
 
 if TYPE_CHECKING:
@@ -39,7 +43,6 @@ path image file image_path img_path file_path filepath image_file file_name file
 paths images files photo photos
 """
 _LABEL_COLUMNS = "label class labels class_name category classes categories target tag y"
-_SPLITS = "train training val valid validation dev test testing"
 _CODE = re.compile(r"n?\d+")
 _LISTED = 5
 _HOW = (
@@ -67,11 +70,25 @@ class LabelledImages:
     class_names: tuple[str, ...]
     """C names, as they are written, naturally sorted."""
     paths: tuple[Path, ...]
-    targets: IntArray
-    """Shape (N,), class numbers."""
+    targets: NDArray[Any]
+    """Shape (N,), class numbers; (N, C) zeros and ones where an image may have several labels."""
     skipped: tuple[SkippedImage, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader of the figures should know, one sentence each."""
+
+    @property
+    def task(self) -> str:
+        """A `problem_type` of transformers."""
+        return SINGLE_LABEL if self.targets.ndim == 1 else MULTI_LABEL
+
+    def targets_among(self, names: Sequence[str]) -> NDArray[Any]:
+        """Targets by the places of the classes among `names`, which has all of them."""
+        places = np.array([names.index(name) for name in self.class_names], np.int64)
+        if self.targets.ndim == 1:
+            return places[self.targets]
+        targets = np.zeros((len(self.targets), len(names)), self.targets.dtype)
+        targets[:, places] = self.targets
+        return targets
 
 
 def read_labelled_images(source: Any) -> LabelledImages:
@@ -95,7 +112,7 @@ def read_labelled_images(source: Any) -> LabelledImages:
     if source.is_dir():
         _, entries = next(FolderReader().walk(source), (source, []))
         below = [entry.name for entry in entries if is_folder(entry)]
-        if below and {name.lower() for name in below} <= set(_SPLITS.split()):
+        if below and {name.lower() for name in below} <= {*chain(*SPLIT_NAMES.values())}:
             raise DataError(
                 f"The sub-folders of {source} are splits, not classes ({', '.join(below)}). Name "
                 "one."
@@ -120,14 +137,13 @@ def embed_labelled_images(
     Raises:
         DataError: None can be read.
     """
-    rows, kept, skipped = embed_files(encoder, images.paths)
-    skipped = (*images.skipped, *skipped)
+    rows, kept, lost = embed_files(encoder, images.paths)
     if not kept:
         raise DataError(
             f"None of the {len(images.paths)} images of {images.source} can be read. The first: "
-            f"{skipped[0].place}: {skipped[0].reason}."
+            f"{lost[0].place}: {lost[0].reason}."
         )
-    paths = tuple(images.paths[number] for number in kept)
+    paths, skipped = tuple(images.paths[number] for number in kept), (*images.skipped, *lost)
     return replace(images, paths=paths, targets=images.targets[kept], skipped=skipped), rows
 
 
@@ -264,16 +280,14 @@ def _name_images(cells: Sequence[Any]) -> bool:
 def _cell_fault(image: Any, label: Any) -> str | None:
     if not isinstance(image, str) or not image.strip():
         return "it names no image file"
-    if isinstance(label, (list, tuple, Mapping)) or _is_list(label):
+    several = isinstance(label, (list, tuple, Mapping))
+    try:
+        several = several or (isinstance(label, str) and list_of(label) is not None)
+    except ValueError:  # it begins like a list
+        several = True
+    if several:
         return f"it has several labels, {label!r}; one is needed"
     return "it has no label" if read_label(label) is None else None
-
-
-def _is_list(label: Any) -> bool:
-    try:
-        return isinstance(label, str) and list_of(label) is not None
-    except ValueError:
-        return True
 
 
 def _name_notes(class_names: Sequence[str]) -> list[str]:
@@ -294,21 +308,15 @@ _MEANS_NO_CLASS = frozenset({"none", "none of these", "none of them", "no label"
 
 
 def read_examples(folder: Path) -> LabelledImages:
-    """List the images of each class; nothing is decoded.
+    """List the images of each class, a sub-folder and what lies deeper in it; nothing is decoded.
 
-    Args:
-        folder: Each of its sub-folders is a class; what lies deeper belongs to it.
-
-    Raises:
-        DataError: The folder is missing, holds fewer than two classes, a class holds no image, or
-            class names cannot be told apart.
+    A `DataError` where there are not two, one holds no image, or names cannot be told apart.
     """
     fault = why_missing(folder)
     if fault is not None or not is_folder(folder):
         raise DataError(f"Cannot read examples in {folder}: {fault or 'it is a file'}. {_LAYOUT}")
-    entries = sorted(
-        (e for e in folder.iterdir() if is_visible(e.name)), key=lambda e: natural_key(e.name)
-    )
+    visible = [entry for entry in folder.iterdir() if is_visible(entry.name)]
+    entries = sorted(visible, key=lambda entry: natural_key(entry.name))
     classes = [entry for entry in entries if is_folder(entry)]
     loose = [entry.name for entry in entries if entry not in classes]
     loose = [name for name in loose if has_image_ending(name)]
@@ -324,20 +332,21 @@ def read_examples(folder: Path) -> LabelledImages:
     lonely = counted(len(loose), "image beside", "images beside")
     belong = "belongs" if len(loose) == 1 else "belong"
     notes = [f"{lonely} the class folders {belong} to no class."] if loose else []
-    paths: list[Path] = []
-    targets: list[int] = []
-    for number, entry in enumerate(classes):
+    found = []
+    for entry in classes:
         try:
-            images = find_images([entry])
+            found.append(find_images([entry]))
         except DataError as error:
             raise DataError(
                 f"The class {entry.name!r} is empty. {error} Add images to it, or remove it."
             ) from error
-        paths.extend(images.paths)
-        targets.extend([number] * len(images.paths))
-        notes.extend(images.notes)
-    numbers = np.array(targets, dtype=np.int64)
-    return LabelledImages(str(folder), names, tuple(paths), numbers, notes=tuple(notes))
+    return LabelledImages(
+        source=str(folder),
+        class_names=names,
+        paths=tuple(path for images in found for path in images.paths),
+        targets=np.repeat(np.arange(len(names)), [len(images.paths) for images in found]),
+        notes=(*notes, *(note for images in found for note in images.notes)),
+    )
 
 
 def _require_readable_names(names: Sequence[str]) -> None:

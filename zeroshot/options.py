@@ -10,13 +10,17 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 from cyclopts import Group, Parameter
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, require_at_least, require_one_of
 from footwork.evaluation.metrics import METRICS
 from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
 from footwork.methods.table import METHODS, PROBE
-from footwork.options import DECODINGS, Decode, EncoderConfig
+from footwork.options import (
+    DECODINGS,
+    Decode,
+    EncoderConfig,
+)
 from footwork.prompts.none_of_these import NONE_BELOW
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
@@ -65,9 +69,8 @@ class LabelledIndexOptions(IndexOptions, FilterOptions):
         if self.is_named:
             return
         if not self.filter().is_empty:
-            flags = ", ".join(
-                f"--{f.name.strip('_').replace('_', '-')}" for f in fields(FilterOptions)
-            )
+            names = [each.name.strip("_").replace("_", "-") for each in fields(FilterOptions)]
+            flags = ", ".join(f"--{name}" for name in names)
             raise ConfigError(
                 f"{flags} choose among the images of an index. Name one with --index."
             )
@@ -92,8 +95,7 @@ class ZeroShotOptions:
     deviations: more is stricter. `none` always gives one."""
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
+        require_at_least(1, self, "top_k")
         if self.none_below is not None and not np.isfinite(self.none_below):
             raise ConfigError(f"`none_below` must be a number, got {self.none_below}.")
 
@@ -182,8 +184,7 @@ class EvaluateOptions:
     """Of the resamples and folds."""
 
     def __post_init__(self) -> None:  # the rest is checked where it is read
-        if self.seed < 0:
-            raise ConfigError(f"`seed` must be at least 0, got {self.seed}.")
+        require_at_least(0, self, "seed")
 
 
 @METHOD
@@ -201,8 +202,7 @@ class TeachOptions(LearnOptions):
 
     def __post_init__(self) -> None:
         LearnOptions.__post_init__(self)
-        if self.suggestions < 0:
-            raise ConfigError(f"`suggestions` must be at least 0, got {self.suggestions}.")
+        require_at_least(0, self, "suggestions")
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting by name, as JSON takes it."""
@@ -249,17 +249,14 @@ class FinetuneConfig(FinetuningConfig):
         if not 0 < self.validation_share < 1:
             message = f"`validation_share` must be between 0 and 1, got {self.validation_share}."
             raise ConfigError(message)
-        if self.features_from is not None and self.features_from < 1:
-            raise ConfigError(f"`features_from` must be at least 1, got {self.features_from}.")
+        require_at_least(1, self, "features_from")
         if self.task not in (None, "single", "multi"):
             raise ConfigError(f"`task` must be single or multi, got {self.task!r}.")
         metrics = dict.fromkeys((*METRICS[SINGLE_LABEL], *METRICS[MULTI_LABEL]))
-        choices = ("best_metric", metrics), ("decode", DECODINGS), ("augment", AUGMENTATIONS)
-        for name, allowed in choices:
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                message = f"`{name}` must be one of {', '.join(allowed)}, got {value!r}."
-                raise ConfigError(message)
+        if self.best_metric is not None:
+            require_one_of("best_metric", self.best_metric, metrics)
+        require_one_of("decode", self.decode, DECODINGS)
+        require_one_of("augment", self.augment, AUGMENTATIONS)
 
     @property
     def augmentation(self) -> Augment:
@@ -287,8 +284,5 @@ APPLICATION, FINETUNED = "zeroshot", "finetuned"
 
 def is_finetuned(manifest: Any) -> bool:
     """Whether a `footwork.json` is that of a fine-tuned image classifier."""
-    return (
-        isinstance(manifest, dict)
-        and manifest.get("application") == APPLICATION
-        and manifest.get("kind") == FINETUNED
-    )
+    stated = manifest if isinstance(manifest, dict) else {}
+    return (stated.get("application"), stated.get("kind")) == (APPLICATION, FINETUNED)

@@ -26,20 +26,12 @@ from footwork.accelerator import (
 from footwork.arrays import DoubleArray, FloatArray, IntArray
 from footwork.encoder.streaming import Preprocessing, prepare_picture
 from footwork.errors import ConfigError, DataError, ImageError, ModelError
-from footwork.evaluation.baselines import majority_logits
-from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.evaluation.result import Evaluation
 from footwork.files.faults import counted
 from footwork.files.paths import path_text
+from footwork.finetuning.data import Inputs, LabelledData, judge_as_is, judge_majority
 from footwork.finetuning.head import solve_output
-from footwork.finetuning.task import (
-    EncodedRows,
-    InputData,
-    Inputs,
-    Learner,
-    Notify,
-    logits_of,
-)
+from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.images.ahead import made_ahead
 from footwork.methods.head import solve
 from footwork.models.pooling import FeatureReader
@@ -185,14 +177,12 @@ def augmented(
             rows, columns = max(1, round(share * height)), max(1, round(share * width))
             y, x = round(top * (height - rows)), round(left * (width - columns))
             cut = picture[None, :, y : y + rows, x : x + columns]
-            picture = functional.interpolate(
-                cut, (height, width), mode="bilinear", align_corners=False
-            )[0]
+            [picture] = functional.interpolate(cut, (height, width), mode="bilinear")
         changed.append(picture.flip(-1) if mirrored < 0.5 else picture)
     return torch.stack(changed)
 
 
-def require_usable(data: InputData) -> None:
+def require_usable(data: LabelledData) -> None:
     """Refuse a class without a training image, and a split without any: a `DataError`."""
     why = f" {data.skipped[0].place}: {data.skipped[0].reason}." if data.skipped else ""
     for name, part in data.splits.items():
@@ -210,7 +200,7 @@ def require_usable(data: InputData) -> None:
         )
 
 
-def readable(data: InputData, faults: dict[Path, str]) -> InputData:
+def readable(data: LabelledData, faults: dict[Path, str]) -> LabelledData:
     """Without the files that ended as no image."""
     splits = {
         name: part.take(np.array([path not in faults for path in part.inputs], dtype=bool))
@@ -223,29 +213,29 @@ def readable(data: InputData, faults: dict[Path, str]) -> InputData:
 
 
 class DecodedImages(EncodedRows):
-    """Pictures decoded once, in a file of a run; made with what the pretrained model says of them.
+    """Pictures decoded once, in a file of a run."""
 
-    The baselines are judged before the training, which changes the model.
-    """
-
-    data: InputData
     noun = "image"
 
     def __init__(self, learner: Learner, run: Path, notify: Notify) -> None:
         config = cast("FinetuneConfig", learner.config)
-        parts = cast("InputData", learner.data).splits
-        paths = [path for part in parts.values() for path in part.inputs]
+        paths = [path for part in learner.data.splits.values() for path in part.inputs]
         notify(f"decoding {counted(len(paths), 'image')}, once for all epochs")
         self._file: PixelFile
         self._file, faults = decode_once(paths, learner.preparation, run / _PICTURES, config.decode)
-        super().__init__(readable(cast("InputData", learner.data), faults))
+        super().__init__(readable(learner.data, faults))
         sizes = [len(part) for part in self.data.splits.values()]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
         self._first = dict(zip(self.data.splits, firsts, strict=True))
         self._seed, self._augment = config.seed, config.augmentation
         self.varies = self._augment != "none"
-        learner.model.to(compute_device())
-        self._baselines = self._judge_pretrained(learner, notify)
+        self._judged: list[dict[str, Evaluation]] = []
+        """The baselines, once they are judged: of all copies."""
+
+    def begin(self, learner: Learner, notify: Notify) -> None:
+        """Judge the pretrained model, and keep the output layer that was solved on it."""
+        if not self._judged:
+            self._judged.append(self._judge_pretrained(learner, notify))
 
     def for_learner(self, learner: Learner) -> Self:
         """With the augmentation of its method, by its seed; its head is solved for itself."""
@@ -269,7 +259,7 @@ class DecodedImages(EncodedRows):
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, class names alone, and a linear probe, as they were judged."""
-        return self._baselines
+        return self._judged[0]
 
     def question(self, split: str, rows: range) -> Any:
         """Paths; bytes of a name that are no UTF-8 cannot stand in JSON."""
@@ -277,18 +267,15 @@ class DecodedImages(EncodedRows):
         return [os.fsencode(path.absolute()).hex() for path in paths]
 
     def _judge_pretrained(self, learner: Learner, notify: Notify) -> dict[str, Evaluation]:
-        data, model = self.data, learner.model
+        data, model = self.data, learner.model.to(compute_device())
         reported = "test" if "test" in data.splits else "validation"
         notify(
             "judging the pretrained model: by class names, and by a linear probe of its features"
         )
-        train, judged = data.splits["train"], data.splits[reported]
-        logits = {
-            "majority": majority_logits(data.task, len(data.labels), train.targets, len(judged))
-        }
+        train, judged, logits = data.splits["train"], data.splits[reported], {}
         if is_main_process() and data.task == SINGLE_LABEL:
             named = _logits_by_names(data, judged, learner)
-            logits |= {} if named is None else {"zero_shot": named}
+            logits = {} if named is None else {"zero_shot": named}
         with suppress(ModelError):  # of a model without one linear output layer
             reader, precision = FeatureReader(model), learner.config.mixed_precision
             read = logits_of(self, reader, reported, precision)
@@ -298,9 +285,8 @@ class DecodedImages(EncodedRows):
         wait_for_everyone()
         if not is_main_process():
             return {}
-        # As they are: what was fitted on the images that judge them would flatter them.
-        judge = partial(evaluate_logits, data.task, data.labels, judged.targets, noun="images")
-        found = {name: judge(each, GivenCalibration()) for name, each in logits.items()}
+        found = {"majority": judge_majority(data, judged, "images")}
+        found |= {name: judge_as_is(data, judged, each, "images") for name, each in logits.items()}
         if self.solution is not None and self.solution.rows < len(train):
             some = f"{self.solution.rows:,} of {len(train):,} images"
             said = (f"The linear probe was fitted on {some}, drawn at random.",)
@@ -308,7 +294,7 @@ class DecodedImages(EncodedRows):
         return found
 
 
-def _logits_by_names(data: InputData, judged: Inputs, learner: Learner) -> DoubleArray | None:
+def _logits_by_names(data: LabelledData, judged: Inputs, learner: Learner) -> DoubleArray | None:
     """By the names of the classes alone; None for a model that reads no texts, or none of these."""
     from footwork.encoder.dual import DualEncoder
 

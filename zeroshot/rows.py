@@ -56,12 +56,7 @@ def flat_row(row: Row, labels: Sequence[str]) -> dict[str, Any]:
 def write_label_rows(
     rows: Iterable[Row], path: Path, labels: Sequence[str], *, raw_cells: bool = False
 ) -> None:
-    """Write rows of `label_row` to a file that is complete or absent, as `write_rows` does.
-
-    Raises:
-        ConfigError: `path` has another ending.
-        DataError: The file cannot be written.
-    """
+    """Write rows of `label_row` to a file that is complete or absent, as `write_rows` does."""
     from footwork.tables.writer import write_rows
 
     if path.suffix.lower() in FLAT_ENDINGS:
@@ -86,6 +81,5 @@ def _schema(row: Row) -> Any:
     import pyarrow
 
     texts = ("path", "label", "labels", "fault", "scores")
-    return pyarrow.schema(
-        [(name, pyarrow.string() if name in texts else pyarrow.float64()) for name in row]
-    )
+    kinds = {name: pyarrow.string() for name in texts}
+    return pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in row])

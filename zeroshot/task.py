@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,28 +20,18 @@ from footwork.arrays import FloatArray
 from footwork.class_names import class_name
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.result import Assessment, evaluate_logits
-from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.files.faults import shortened
-from footwork.files.paths import path_text
 from footwork.files.plain_files import content_of
-from footwork.finetuning.advise import Advice
-from footwork.finetuning.advise import advise as advise_task
+from footwork.finetuning import advise as advising
+from footwork.finetuning import compare as comparing
+from footwork.finetuning import train as training
 from footwork.finetuning.card import PLACE
-from footwork.finetuning.compare import compare as compare_methods
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
+from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData, held_out
 from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
-from footwork.finetuning.task import (
-    SPLITS,
-    CardWords,
-    InputData,
-    Inputs,
-    Learner,
-    Notify,
-    Task,
-)
+from footwork.finetuning.task import CardWords, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
-from footwork.finetuning.train import train as train_task
 from footwork.images.finding import find_images, is_folder, is_visible
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import PROBE
@@ -57,7 +48,6 @@ from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
     Fault,
-    LabelKind,
     encode_targets,
     infer_kind,
     label_cells,
@@ -66,19 +56,19 @@ from footwork.tables.labels import (
 )
 from footwork.training.run import Existing
 from zeroshot.finetuned import FinetunedClassifier
-from zeroshot.labelled_images import SkippedImage, read_image_table, read_labelled_images
+from zeroshot.labelled_images import (
+    LabelledImages,
+    SkippedImage,
+    embed_labelled_images,
+    read_image_table,
+    read_labelled_images,
+)
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
 
 __all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune"]
 
 FinetunedRun = TrainedRun
-_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-"""Split → what a sub-folder of it may be called."""
 
 
 def finetune(
@@ -89,35 +79,20 @@ def finetune(
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> TrainedRun:
-    """Fine-tune an image tower and publish it as a folder.
+    """Fine-tune an image tower and publish it as a folder: `footwork.finetuning.train.train`.
 
-    Args:
-        examples: A folder with one sub-folder a class, or with such folders named `train`,
-            `validation` and `test`; or a table of paths and labels, several an image maybe.
-        out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
-        config: Every setting.
-        existing: What to do where `out` or an unfinished run of it exists.
-        notify: Takes progress and warnings, one text each.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.train.train`.
+    `examples` are a folder with one sub-folder a class, or with such folders named `train`,
+    `validation` and `test`; or a table of paths and labels, several an image maybe.
     """
     config = config or FinetuneConfig()
-    return train_task(ImageTask(), examples, out, config, existing=existing, notify=notify)
+    return training.train(ImageTask(), examples, out, config, existing=existing, notify=notify)
 
 
 def advise(
-    examples: Path | str,
-    config: FinetuneConfig | None = None,
-    *,
-    notify: Notify = lambda _: None,
-) -> Advice:
-    """Find the method for labelled images, by measuring; takes what `finetune` does.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.advise.advise`.
-    """
-    return advise_task(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
+    examples: Path | str, config: FinetuneConfig | None = None, *, notify: Notify = lambda _: None
+) -> advising.Advice:
+    """Find the method for what `finetune` takes: `footwork.finetuning.advise.advise`."""
+    return advising.advise(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
 
 
 def compare(
@@ -129,21 +104,9 @@ def compare(
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> Comparison:
-    """Compare methods on one split, and publish a page that says which one to take.
-
-    Args:
-        examples: As for `finetune`.
-        out: The folder to publish; `out.training` beside it holds what is done meanwhile.
-        config: Every setting that the runs share.
-        options: Methods, seeds and rates.
-        existing: What to do where `out` or an unfinished comparison of it exists.
-        notify: Takes progress and warnings, one text each.
-
-    Raises:
-        FootworkError: As `footwork.finetuning.compare.compare`.
-    """
+    """Compare methods on one split of what `finetune` takes, as `footwork.finetuning.compare`."""
     wanted = ComparisonPlan(config or FinetuneConfig(), options or CompareOptions())
-    return compare_methods(
+    return comparing.compare(
         lambda _: ImageTask(), examples, out, wanted, existing=existing, notify=notify
     )
 
@@ -168,40 +131,17 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
             f"{shortened(map(repr, rule.labels))}. Rename these classes, or leave them out."
         )
-    logits, kept, faults = classifier.readable_logits(part.paths)
-    lost = tuple(SkippedImage(path_text(path), reason) for path, reason in faults.items())
-    if not kept:
-        raise DataError(
-            f"None of the {len(part.paths)} images of {source} can be read. The first: "
-            f"{lost[0].place}: {lost[0].reason}."
-        )
-    targets = encode_targets([part.labels[place] for place in kept], rule.labels, rule.task)
-    evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, given=rule.given)
-    remarks: tuple[str, ...] = ()
+    part, logits = embed_labelled_images(classifier, part)
+    targets = part.targets_among(rule.labels)
+    evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
     if Path(trained["data"]["path"]).resolve() == source.resolve():
-        remarks = ("It was trained on most of these images: the figures say nothing of new ones.",)
-    evaluation = replace(evaluation, noun="images", remarks=remarks)
-    return Assessment(evaluation, part.notes, (*part.skipped, *lost))
+        said = "It was trained on most of these images: the figures say nothing of new ones."
+        evaluation = replace(evaluation, remarks=(said,))
+    return Assessment(evaluation, part.notes, part.skipped)
 
 
-@dataclass(frozen=True, slots=True)
-class ImagePart:
-    """The images of one split as they were found, with the names of their labels."""
-
-    paths: tuple[Path, ...]
-    labels: list[list[str]]
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...]
-    skipped: tuple[SkippedImage, ...]
-    task: str = SINGLE_LABEL
-
-
-def read_images(source: Path, config: FinetuneConfig) -> InputData:
-    """Find the images of every split; none is decoded.
-
-    Raises:
-        DataError: There is nothing to learn from.
-    """
+def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
+    """Find the images of every split; none is decoded, and there is something to learn from."""
     parts = {name: read_part(path, config) for name, path in _split_folders(source).items()}
     train = parts["train"]
     splits: dict[str, Inputs] = {}
@@ -213,25 +153,16 @@ def read_images(source: Path, config: FinetuneConfig) -> InputData:
                 f"{source / name} has {what}, which the training images lack. Add it there, or "
                 "remove it."
             )
-        splits[name] = Inputs(
-            part.paths, encode_targets(part.labels, train.class_names, train.task)
-        )
+        splits[name] = Inputs(part.paths, part.targets_among(train.class_names))
     # SHA-256 of a file; of its name where it cannot be read: decoding will say why.
-    digests = {
-        path: content_of(path) or f"unreadable {path}"
-        for part in splits.values()
-        for path in part.inputs
-    }
+    paths = chain.from_iterable(part.inputs for part in splits.values())
+    digests = {path: content_of(path) or f"unreadable {path}" for path in paths}
     notes = [note for part in parts.values() for note in part.notes]
-    held_out = "validation" not in splits
-    if held_out:
+    if "validation" not in parts:
         every = splits["train"]
         _, groups = np.unique([digests[path] for path in every.inputs], return_inverse=True)
-        groups = groups.astype(np.int64)
-        classes = strata(every.targets, train.task)
-        held = hold_out(groups, classes, config.validation_share, config.seed)
-        if train.task == MULTI_LABEL:
-            held = return_unseen(held, groups, every.targets, train.task)
+        share, groups = config.validation_share, groups.astype(np.int64)
+        held = held_out(every.targets, train.task, groups, share, config.seed)
         splits |= {"train": every.take(~held), "validation": every.take(held)}
     known = {digests[path] for path in splits["train"].inputs}
     total = hashlib.sha256()
@@ -246,11 +177,11 @@ def read_images(source: Path, config: FinetuneConfig) -> InputData:
         for path, target in zip(split.inputs, split.targets.tolist(), strict=True):
             label = target if train.task == MULTI_LABEL else train.class_names[target]
             total.update(os.fsencode(f"{name}\0{label}\0{digests[path]}\n"))
-    data = InputData(
+    data = LabelledData(
         task=train.task,
         labels=train.class_names,
-        splits={name: splits[name] for name in SPLITS if name in splits},
-        held_out=held_out,
+        splits={name: splits[name] for name in SPLIT_NAMES if name in splits},
+        held_out="validation" not in parts,
         sha256=total.hexdigest(),
         notes=tuple(notes),
         skipped=tuple(skipped for part in parts.values() for skipped in part.skipped),
@@ -259,13 +190,10 @@ def read_images(source: Path, config: FinetuneConfig) -> InputData:
     return data
 
 
-def with_target(data: InputData, folder: Path, config: FinetuneConfig) -> InputData:
+def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> LabelledData:
     """The data with the images of a folder as its split `target`, of another domain.
 
     What is in a sub-folder called like a class has its label, unless an image may have several.
-
-    Raises:
-        DataError: There is no such folder, or it holds too few images.
     """
     if not folder.is_dir():
         there = "is a file" if folder.exists() else "does not exist"
@@ -292,12 +220,9 @@ def with_target(data: InputData, folder: Path, config: FinetuneConfig) -> InputD
 
 def _split_folders(source: Path) -> dict[str, Path]:
     """Split → its folder; all of `source` is `train` where its sub-folders are classes."""
-    below = (
-        [entry for entry in source.iterdir() if is_visible(entry.name) and is_folder(entry)]
-        if source.is_dir()
-        else []
-    )
-    split_of = {name: split for split, names in _FOLDERS.items() for name in names}
+    entries = source.iterdir() if source.is_dir() else ()
+    below = [entry for entry in entries if is_visible(entry.name) and is_folder(entry)]
+    split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
     named = {entry: split_of.get(entry.name.lower()) for entry in below}
     if not below or None in named.values():
         return {"train": source}
@@ -311,23 +236,19 @@ def _split_folders(source: Path) -> dict[str, Path]:
     return folders
 
 
-def read_part(source: Path, config: FinetuneConfig) -> ImagePart:
+def read_part(source: Path, config: FinetuneConfig) -> LabelledImages:
     """The images of a folder or a table; of a table they may have several labels each."""
-    if source.is_file():
-        part = _read_several(source, config)
-        if part is not None:
-            return part
+    if source.is_file() and (several := _read_several(source, config)):
+        return several
     if config.task == "multi" or config.label_column or config.label_separator:
         raise ConfigError(
             "Only a table says which images have several labels (`task`, `label_column`, "
             f"`label_separator`), and {source} is a folder. Name a table, or leave them out."
         )
-    images = read_labelled_images(source)
-    labels = [[images.class_names[target]] for target in images.targets.tolist()]
-    return ImagePart(images.paths, labels, images.class_names, images.notes, images.skipped)
+    return read_labelled_images(source)
 
 
-def _read_several(path: Path, config: FinetuneConfig) -> ImagePart | None:
+def _read_several(path: Path, config: FinetuneConfig) -> LabelledImages | None:
     """A table of images with any number of labels each; None for one label each."""
     columns = tuple(filter(None, (config.label_column or "").split(",")))
     table, places, labels = read_image_table(path, columns)
@@ -337,7 +258,7 @@ def _read_several(path: Path, config: FinetuneConfig) -> ImagePart | None:
     if not stated and (config.task == "single" or not lists):
         return None
     names = columns if len(columns) > 1 else ()
-    kind: LabelKind = infer_kind(cells, table, config.task, config.label_separator, names)
+    kind = infer_kind(cells, table, config.task, config.label_separator, names)
     if kind.task not in (MULTI_LABEL, SINGLE_LABEL):
         raise DataError(f"The labels of {path} are amounts. Images are told apart by classes.")
     skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
@@ -353,18 +274,16 @@ def _read_several(path: Path, config: FinetuneConfig) -> ImagePart | None:
         skipped.append(SkippedImage(f"{path}, row {row}", reason))
     if not chosen:
         raise DataError(f"{path} names no image with labels: {skipped[0].reason}.")
-    class_names, gaps = (
-        (kind.vector, ())
-        if kind.vector
-        else name_classes(label for several in chosen.values() for label in several)
-    )
-    return ImagePart(
-        paths=tuple(chosen),
-        labels=list(chosen.values()),
+    class_names, gaps = kind.vector, tuple[str, ...]()
+    if not kind.vector:
+        class_names, gaps = name_classes(chain.from_iterable(chosen.values()))
+    return LabelledImages(
+        source=str(path),
         class_names=class_names,
-        notes=(*kind.notes, *gaps),
+        paths=tuple(chosen),
+        targets=encode_targets(list(chosen.values()), class_names, kind.task),
         skipped=tuple(skipped),
-        task=kind.task,
+        notes=(*kind.notes, *gaps),
     )
 
 
@@ -397,7 +316,7 @@ class ImageTask(Task):
         require_adaptable(shape, config, checkpointing=config.activation_checkpointing)
         return processor
 
-    def read(self, source: Any, config: FinetuneConfig) -> InputData:
+    def read(self, source: Any, config: FinetuneConfig) -> LabelledData:
         """A folder, or a table; a target is a folder."""
         data = read_images(Path(source), config)
         if config.target is None:

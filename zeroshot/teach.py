@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -51,9 +51,6 @@ from zeroshot.classifier import LabelledImage, VectorLabeller, label_prompts, op
 from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
 
-if TYPE_CHECKING:
-    pass
-
 APPLICATION = "zeroshot teach"
 DEFAULTS = TeachOptions()
 LIBRARIES = ("footwork", "numpy", "torch", "transformers", "scikit-learn", "safetensors")
@@ -70,12 +67,9 @@ class TaughtImage(LabelledImage):
 
 
 class TaughtClassifier(VectorLabeller[TaughtImage]):
-    """Labels images as it was taught.
+    """Labels images as it was taught, on embeddings of one encoder alone.
 
     `encoder` embeds files; None loads the model that the manifest names when it is needed.
-
-    Raises:
-        ModelError: It was taught with another encoder.
     """
 
     answer = TaughtImage
@@ -111,13 +105,10 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         *,
         revision: str | None = None,
     ) -> TaughtClassifier:
-        """Load what `teach` published.
+        """Load what `teach` published, a folder or the Hub id (owner/name) that it was pushed to.
 
-        Args:
-            folder: Of `teach`, or the Hub id (owner/name) that it was pushed to.
-            encoder: Embeds files; None loads the model that the folder names when it is needed.
-            thresholds: When no label is given; None takes those that were found when it was taught.
-            revision: Branch, tag or commit on the Hub.
+        Where no encoder is given the model that the folder names is loaded when it is needed, and
+        without thresholds those are taken that were found when it was taught.
 
         Raises:
             ModelError: The folder is none of `teach`, is damaged, or was taught with another
@@ -127,14 +118,15 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
 
         name, folder = folder, trained_folder(folder, revision)
         manifest = read_manifest(folder)
-        if manifest.get("application") != APPLICATION:
-            name = repository_of(folder) or name
-            message = f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
-            if manifest.get("application") == "textclf":
-                message = (
-                    f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
-                )
-            raise ModelError(message)
+        made_by, name = manifest.get("application"), repository_of(folder) or name
+        if made_by == "textclf":
+            raise ModelError(
+                f"{name} classifies texts, not images: footwork textclf predict {name} DATA"
+            )
+        if made_by != APPLICATION:
+            raise ModelError(
+                f"{name} holds no taught classifier. Make one: footwork zeroshot teach."
+            )
         try:
             knowledge = read_knowledge(folder, manifest["knowledge"])
             stated = Thresholds(**manifest["thresholds"])
@@ -184,29 +176,17 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         return self.knowledge.answers(embeddings)
 
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[TaughtImage]:
-        answers = self.knowledge.answers(rows)
-        lists = answers.probabilities.tolist(), answers.familiarities.tolist()
-        return map(self._answer, paths, *lists)
-
-    def _answer(
-        self, path: Path | None, probabilities: list[float], familiarity: float
-    ) -> TaughtImage:
-        best, doubt = max(probabilities), None
-        label, thresholds = self.labels[probabilities.index(best)], self.thresholds
-        if thresholds.familiar_from is not None and familiarity < thresholds.familiar_from:
-            doubt = "unfamiliar"
-        elif thresholds.abstain_below is not None and best < thresholds.abstain_below:
-            doubt = "unsure"
-        return TaughtImage(
-            path=path,
-            label=None if doubt else label,
-            score=best,
-            scores=dict(zip(self.labels, probabilities, strict=True)),
-            labels=() if doubt else (label,),
-            label_scores=() if doubt else (best,),
-            familiarity=familiarity,
-            doubt=doubt,
-        )
+        found, thresholds = self.knowledge.answers(rows), self.thresholds
+        every = zip(paths, found.probabilities.tolist(), found.familiarities.tolist(), strict=True)
+        for path, probabilities, familiarity in every:
+            best, doubt = max(probabilities), None
+            if thresholds.familiar_from is not None and familiarity < thresholds.familiar_from:
+                doubt = "unfamiliar"
+            elif thresholds.abstain_below is not None and best < thresholds.abstain_below:
+                doubt = "unsure"
+            given = [] if doubt else [(self.labels[probabilities.index(best)], best)]
+            scores = dict(zip(self.labels, probabilities, strict=True))
+            yield TaughtImage.of(path, given, best, scores, familiarity=familiarity, doubt=doubt)
 
 
 def open_taught(
@@ -217,11 +197,7 @@ def open_taught(
 ) -> TaughtClassifier:
     """Load a taught classifier and the model that it was taught with, unless `encoder` is that.
 
-    Args:
-        folder: Of `teach`; it names the model.
-        model: How that is run.
-        abstain_below: Probability below which no label is given; None takes the folder's.
-        encoder: That of an index.
+    `abstain_below` is the probability below which no label is given; None takes the folder's.
 
     Raises:
         ConfigError: Another decoding than that of its examples is asked for.
@@ -273,7 +249,7 @@ class TaughtRun:
         ]
         if self.suggestions:
             lines.append("Label these next:")
-            lines.extend(f"  {next_one.path}: {next_one.reason}" for next_one in self.suggestions)
+            lines.extend(f"  {each.path}: {each.reason}" for each in self.suggestions)
         return "\n".join(lines)
 
 
@@ -286,15 +262,7 @@ def teach(
     revision: str | None = None,
     overwrite: bool = False,
 ) -> TaughtRun:
-    """Teach a classifier by examples and publish it as a folder.
-
-    Args:
-        examples: A folder with one sub-folder a class.
-        out: The folder to publish.
-        model_id: Hub id, local folder, preset or `tiny`.
-        options: How it is taught.
-        revision: Branch, tag or commit of the model on the Hub.
-        overwrite: Replace `out` if it exists.
+    """Teach a classifier by a folder with one sub-folder a class, and publish it as `out`.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
@@ -349,9 +317,7 @@ def teach_files(
     manifest = _manifest(encoder, images, lesson, options)
     classifier = TaughtClassifier(lesson.knowledge, manifest, lesson.thresholds, encoder)
     suggestions, not_read = _suggestions(classifier, encoder, rows, options)
-    manifest["label_next"] = [
-        {"path": str(next_one.path), "reason": next_one.reason} for next_one in suggestions
-    ]
+    manifest["label_next"] = [asdict(each) | {"path": str(each.path)} for each in suggestions]
     crew = launched_processes() if crew is None else crew
     if crew.is_main:
         with published_folder(out, overwrite) as folder:

@@ -45,10 +45,11 @@ from footwork.finetuning.comparison import Comparison, compared
 from footwork.finetuning.comparison_plan import ComparisonPlan, RunKey
 from footwork.finetuning.comparison_report import write_comparison
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.data import LabelledData
 from footwork.finetuning.fit import cost_of, evaluate, fit
 from footwork.finetuning.plan import plan
 from footwork.finetuning.report import json_value
-from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, Task
+from footwork.finetuning.task import EncodedRows, Learner, Notify, Task
 from footwork.finetuning.validation import few_rows_note
 from footwork.tables.held import data_name
 from footwork.tables.labels import SINGLE_LABEL
@@ -194,6 +195,7 @@ class SharedRows:
                 learner.task.audit(learner, notify)
             with torch.random.fork_rng(devices=[]):  # a run must not depend on what ran before it
                 self._encoded[kind] = learner.task.encode(learner, self.folder, notify)
+                self._encoded[kind].begin(learner, notify)
             self.data = self._encoded[kind].data
         return self._encoded[kind].for_learner(learner)
 

@@ -18,21 +18,11 @@ from footwork.arrays import BoolArray, FloatArray
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
-from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.evaluation.text import ends, number
 from footwork.files.faults import counted
 from footwork.finetuning.card import verdict
-from footwork.finetuning.task import (
-    SPLITS,
-    EncodedRows,
-    InputData,
-    Inputs,
-    LabelledData,
-    Learner,
-    Notify,
-    Task,
-    logits_of,
-)
+from footwork.finetuning.data import SPLITS, Inputs, LabelledData, held_out
+from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_of
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import FeatureReader
 from footwork.tables.labels import encode_targets
@@ -234,15 +224,14 @@ def labelled_target(rows: EncodedRows, chosen: Sequence[int], seed: int) -> Enco
     places = [(TARGET, row) for row in chosen]
     groups = np.arange(len(chosen))
     try:
-        held = hold_out(groups, strata(targets, data.task), _VALIDATION, seed)
+        held = held_out(targets, data.task, groups, _VALIDATION, seed)
     except DataError:
         return None
-    held = return_unseen(held, groups, targets, data.task)
     if not held.any():
         return None
     parts = {"train": ~held, "validation": held}
     found = {name: np.flatnonzero(mask).tolist() for name, mask in parts.items()}
-    other = InputData(
+    other = LabelledData(
         task=data.task,
         labels=data.labels,
         splits={name: Inputs(tuple(part), targets[part]) for name, part in found.items()},

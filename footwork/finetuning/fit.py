@@ -17,10 +17,11 @@ from footwork.accelerator import compute_device, peak_memory, resolve_precision
 from footwork.arrays import FloatArray
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
+from footwork.finetuning.data import SPLITS
 from footwork.finetuning.domains import with_target
 from footwork.finetuning.head import begin_head, loss_of, solve_output
 from footwork.finetuning.plan import begin_output, load
-from footwork.finetuning.task import SPLITS, EncodedRows, Learner, Notify, logits_of
+from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.finetuning.validation import is_few, judged_rows
 from footwork.methods.adaptation import parameter_groups
 from footwork.models.heads import output_layer_name, scale_output

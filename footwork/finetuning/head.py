@@ -14,7 +14,8 @@ from footwork.errors import ModelError
 from footwork.evaluation.splits import strata
 from footwork.files.folders import read_json, write_json
 from footwork.finetuning.config import FinetuningConfig
-from footwork.finetuning.task import EncodedRows, LabelledData, Learner, Notify, logits_of
+from footwork.finetuning.data import LabelledData
+from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
 from footwork.methods.rates import GENTLE
 from footwork.models.heads import output_layer_name
@@ -39,6 +40,7 @@ def begin_head(
     Returns:
         Iterations, and what is to be said of it, if anything.
     """
+    rows.begin(learner, notify)
     if not can_be_solved(learner):
         return 0, ()
     if resume and (note := resume_head(learner, run)):

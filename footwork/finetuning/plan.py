@@ -9,8 +9,9 @@ import torch
 from footwork.accelerator import settled_precision
 from footwork.evaluation.baselines import frequency_logits
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.data import LabelledData
 from footwork.finetuning.domains import require_domains
-from footwork.finetuning.task import LabelledData, Learner, Notify, Task
+from footwork.finetuning.task import Learner, Notify, Task
 from footwork.finetuning.validation import settled_by_validation
 from footwork.models.checkpoints import model_commit
 from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale

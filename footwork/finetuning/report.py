@@ -17,7 +17,8 @@ from footwork.evaluation.plots import plot_confusion, plot_curves, plot_reliabil
 from footwork.evaluation.result import Evaluation
 from footwork.files.folders import write_json
 from footwork.finetuning.card import model_card
-from footwork.finetuning.task import SPLITS, LabelledData, Learner, Task
+from footwork.finetuning.data import SPLITS, LabelledData
+from footwork.finetuning.task import Learner, Task
 
 if TYPE_CHECKING:
     from footwork.finetuning.domains import Domains

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from footwork.accelerator import gather_shares, process_share, resolve_precision
 from footwork.arrays import FloatArray
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.data import LabelledData
 from footwork.inference.halving import ElasticBatch
 from footwork.methods.adaptation import encoder_of
 from footwork.methods.head import LinearSolution
@@ -31,83 +32,6 @@ from footwork.models.heads import HeadOrigin
 from footwork.options import Precision
 
 Notify = Callable[[str], None]
-SPLITS = ("train", "validation", "test")
-
-
-class LabelledData(Protocol):
-    """All splits, as they were read."""
-
-    @property
-    def task(self) -> str:
-        """A `problem_type` of transformers."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """C class names in the order of their numbers; none for a regression."""
-
-    @property
-    def splits(self) -> Mapping[str, Any]:
-        """`train`, `validation` and perhaps `test`; `target`, where rows of a domain are given.
-
-        Each has a length, `targets`, (N,) class numbers, (N, C) zeros and ones, or (N,) amounts,
-        and `rows`: what each is called, from 1, its place in a file, say. Those of `target` are
-        NaN where none is known.
-        """
-
-    @property
-    def held_out(self) -> bool:
-        """Whether the validation rows were taken from the training ones."""
-
-    @property
-    def sha256(self) -> str:
-        """Of all that was read, the target apart."""
-
-    @property
-    def target_sha256(self) -> str | None:
-        """Of the rows of the split `target`, if there is one."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was detected or surprising, one sentence each."""
-
-    @property
-    def skipped(self) -> tuple[Any, ...]:
-        """Rows that were left out, with a reason each."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Inputs:
-    """N rows of one split: whatever a task reads, and its targets."""
-
-    inputs: tuple[Any, ...]
-    targets: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """Their places, from 1."""
-        return range(1, len(self) + 1)
-
-    def take(self, kept: NDArray[np.generic]) -> Inputs:
-        """Some of them, by number or by True and False."""
-        rows = np.arange(len(self))[kept].tolist()
-        return Inputs(tuple(self.inputs[row] for row in rows), self.targets[rows])
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class InputData:
-    """`LabelledData` of such rows."""
-
-    task: str
-    labels: tuple[str, ...]
-    splits: dict[str, Inputs]
-    held_out: bool
-    sha256: str
-    target_sha256: str | None = None
-    notes: tuple[str, ...] = ()
-    skipped: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +115,9 @@ class EncodedRows(ABC):
 
     def __init__(self, data: LabelledData) -> None:
         self.data = data
+
+    def begin(self, learner: Learner, notify: Notify) -> None:
+        """Ask the pretrained model once what is wanted of it, before a training changes it."""
 
     def for_learner(self, learner: Learner) -> Self:
         """The same rows for another method or seed of the same model: nothing is encoded again."""

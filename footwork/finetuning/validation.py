@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from footwork.evaluation.metrics import PRIMARY_METRIC
 from footwork.evaluation.splits import FEW_ROWS
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.data import LabelledData
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-
-if TYPE_CHECKING:
-    from footwork.finetuning.task import LabelledData
 
 RARE = 4
 """A class is rare that has less than its even share divided by this."""

@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 import zeroshot.pixels
 from footwork.errors import ConfigError, DataError, ModelError
+from footwork.finetuning.data import Inputs, LabelledData
 from footwork.finetuning.domains import (
     Domains,
     RearrangedRows,
@@ -25,7 +26,7 @@ from footwork.finetuning.domains import (
     require_domains,
     target_halves,
 )
-from footwork.finetuning.task import EncodedRows, InputData, Inputs
+from footwork.finetuning.task import EncodedRows
 from footwork.inference.tokens import TokenizedTexts
 from footwork.training.domains import (
     DomainOutput,
@@ -192,7 +193,7 @@ def test_a_target_is_halved_by_the_seed_whatever_its_labels_are() -> None:
         named = [label and [label] for label in labels]
         targets = known_targets(named, ("a", "b"), "single_label_classification")
         parts = {"train": np.zeros(20), "target": targets}
-        data = InputData(
+        data = LabelledData(
             task="single_label_classification",
             labels=("a", "b"),
             splits={n: Inputs(tuple(range(len(each))), each) for n, each in parts.items()},
@@ -435,7 +436,7 @@ def test_a_target_that_is_no_folder_of_images_is_refused_before_anything_runs(
 def test_a_model_without_one_output_layer_and_a_task_without_targets_are_refused() -> None:
     model, task = build_toy_model(), NumberTask()
     splits = {"target": Inputs((1, 2), np.zeros(2))}
-    data = InputData(task="", labels=(), splits=splits, held_out=True, sha256="")
+    data = LabelledData(task="", labels=(), splits=splits, held_out=True, sha256="")
     require_domains(task, data, model)
     model.classifier = torch.nn.Linear(model.classifier.in_features, 2, bias=False)
     with pytest.raises(ModelError, match=r"no single linear output layer .* Leave out --target"):

@@ -41,9 +41,8 @@ def test_the_temperature_and_the_threshold_are_the_models(tmp_path: Path) -> Non
     assert (found.temperature, found.abstain_below, found.fitted) == (2.5, 0.55, False)
     classifier = TextClassifier.load(model, FLOAT32)
     answers = classifier.predict([text for text, _ in rows])
-    kept = [
-        a.label == label for a, (_, label) in zip(answers, rows, strict=True) if not a.abstained
-    ]
+    both = zip(answers, rows, strict=True)
+    kept = [answer.label == label for answer, (_, label) in both if not answer.abstained]
     assert found.abstention is not None
     assert found.abstention.coverage == pytest.approx(len(kept) / 60)
     assert found.abstention.accuracy == pytest.approx(np.mean(kept))
@@ -57,10 +56,9 @@ def test_what_validation_chose_is_judged_on_the_test_rows(tmp_path: Path) -> Non
     base = build_base(tmp_path / "base", "bert")
     rows = [{"text": text, "label": label} for text, label in sentiment_rows(240)]
     data = {"train": rows[:80], "validation": rows[80:160], "test": rows[160:]}
-    settings = TrainConfig(
-        model_id=str(base), method="full", num_epochs=8, learning_rate=3e-3, max_length=48
-    )
-    done = train_here(data, tmp_path / "out", settings)
+    settings = {"num_epochs": 8, "learning_rate": 3e-3, "max_length": 48}
+    config = TrainConfig(model_id=str(base), method="full", **settings)
+    done = train_here(data, tmp_path / "out", config)
     chosen, judged = done.manifest["calibration"], done.evaluation.calibration
     assert done.manifest["data"]["path"] == "dict of splits"
     assert done.manifest["evaluated_on"] == "test"

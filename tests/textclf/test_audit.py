@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from footwork.evaluation.text import display_width
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import METHODS, AdaptationConfig
 from footwork.models.checkpoints import load_shape, load_tokenizer
-from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
 from tests.models import build_base, build_tokenizer
+from tests.textclf.loading import SKIP, load
 from textclf.audit import tokens
 from textclf.audit.audit import Audit, audit_data
 from textclf.audit.cost import Cost, ModelSize, estimate_cost
@@ -42,11 +42,9 @@ RUN = TrainConfig(
     best_metric="accuracy",
     mixed_precision="float32",
 )
-CLEAN = [
-    (f"{word} film {i}", label)
-    for i in range(12)
-    for word, label in (("good", "pos"), ("bad", "neg"))
-]
+KEEP_GOING = DataOptions(keep_going=True)
+WORDS = {"good": "pos", "bad": "neg"}
+CLEAN = [(f"{word} film {i}", label) for i in range(12) for word, label in WORDS.items()]
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +52,21 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(build_tokenizer("bert").backend_tokenizer, 1)
 
 
-def audited(
-    folder: Path, vocabulary: Vocabulary, max_length: int = 64, **splits: Sequence[tuple[str, Any]]
-) -> Audit:
-    folder.mkdir(exist_ok=True)
-    for name, rows in splits.items():
-        write_rows(
-            [{"text": text, "label": label} for text, label in rows], folder / f"{name}.jsonl"
-        )
-    data = load_data(str(folder), DataOptions(keep_going=True))
-    return audit_data(data, vocabulary, max_length, None)
+Audited = Callable[..., Audit]
+Rows = Sequence[tuple[str, Any]]
+
+
+@pytest.fixture
+def audited(tmp_path: Path, vocabulary: Vocabulary) -> Audited:
+    """Audits splits, which are given by name."""
+
+    def audit(max_length: int = 64, options: DataOptions = KEEP_GOING, **splits: Rows) -> Audit:
+        for name, rows in splits.items():
+            labelled = [{"text": text, "label": label} for text, label in rows]
+            write_rows(labelled, tmp_path / f"{name}.jsonl")
+        return audit_data(load_data(str(tmp_path), options), vocabulary, max_length, None)
+
+    return audit
 
 
 def finding(audit: Audit, kind: str) -> Finding:
@@ -72,55 +75,43 @@ def finding(audit: Audit, kind: str) -> Finding:
     return found[0]
 
 
-def test_a_clean_set_has_nothing_to_tell(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    audit = audited(
-        tmp_path, vocabulary, train=CLEAN, dev=[("fine film", "pos"), ("dull film", "neg")]
-    )
+def test_a_clean_set_has_nothing_to_tell(audited: Audited) -> None:
+    audit = audited(train=CLEAN, dev=[("fine film", "pos"), ("dull film", "neg")])
     assert [finding.kind for finding in audit.findings] == ["few_rows"]
     assert audit.usable
     assert audit.splits["train"].counts == {"neg": 12, "pos": 12}
 
 
-def test_repeated_contradicting_and_leaked_texts_are_named(
-    tmp_path: Path, vocabulary: Vocabulary
-) -> None:
-    train = [
-        *CLEAN,
-        ("Same  Text", "pos"),
-        ("same text", "pos"),
-        ("twist", "pos"),
-        ("twist", "neg"),
-    ]
-    audit = audited(tmp_path, vocabulary, train=train, dev=[("SAME text", "pos"), ("new", "neg")])
+def test_repeated_contradicting_and_leaked_texts_are_named(audited: Audited) -> None:
+    train = [*CLEAN, ("Same  Text", "pos"), ("same text", "pos"), ("twist", "pos")]
+    train += [("twist", "neg")]
+    audit = audited(train=train, dev=[("SAME text", "pos"), ("new", "neg")])
     assert finding(audit, "duplicates").rows == {"train": [26, 28]}
     assert finding(audit, "conflicts").rows == {"train": [27, 28]}
     assert finding(audit, "leak_validation").rows == {"train": [25, 26], "validation": [1]}
     assert finding(audit, "conflicts").details["groups"] == [[["train", 27], ["train", 28]]]
 
 
-def test_equal_texts_of_other_amounts_are_not_called_wrong(
-    tmp_path: Path, vocabulary: Vocabulary
-) -> None:
+def test_equal_texts_of_other_amounts_are_not_called_wrong(audited: Audited) -> None:
     rows = [(f"text number {i}", str(i / 10)) for i in range(24)]
     train = [*rows, ("same text", "1.5"), ("Same  text", "2.5"), ("one", "1"), ("one", "1")]
-    found = finding(audited(tmp_path, vocabulary, train=train, dev=rows[:3]), "conflicts")
+    found = finding(audited(train=train, dev=rows[:3]), "conflicts")
     assert (found.severity, found.rows) == ("note", {"train": [25, 26]})
-    assert found.message.startswith(
-        "1 text stands with several amounts, 1 apart in the median, at most 1 (of all training"
-    )
+    said = "1 text stands with several amounts, 1 apart in the median, at most 1 (of all training"
+    assert found.message.startswith(said)
     assert "wrong" not in found.message
 
 
-def test_empty_texts_are_no_duplicates(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("", "pos"), (" ", "neg")], dev=CLEAN[:1])
+def test_empty_texts_are_no_duplicates(audited: Audited) -> None:
+    audit = audited(train=[*CLEAN, ("", "pos"), (" ", "neg")], dev=CLEAN[:1])
     assert finding(audit, "empty_texts").rows == {"train": [25, 26]}
     assert not any(one.kind in ("duplicates", "conflicts") for one in audit.findings)
 
 
-def test_lost_tokens_are_counted_exactly(tmp_path: Path, vocabulary: Vocabulary) -> None:
+def test_lost_tokens_are_counted_exactly(audited: Audited) -> None:
     # One token a word, and two that the tokenizer adds.
     train = [*CLEAN, ("good " * 30, "pos"), ("bad " * 100, "neg")]
-    audit = audited(tmp_path, vocabulary, max_length=20, train=train, dev=CLEAN[:2])
+    audit = audited(20, train=train, dev=CLEAN[:2])
     cut = finding(audit, "truncated")
     assert cut.rows == {"train": [25, 26]}
     assert cut.details["tokens"] == 12 + 82
@@ -151,65 +142,58 @@ def test_words_are_added_up_only_where_that_gives_the_tokens_of_whole_texts(
     assert summed.unknown.tolist() == whole.unknown.tolist()
 
 
-def test_a_large_table_says_how_its_tokens_are_counted(
-    tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+def test_a_large_table_tells_its_counting(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = audited(tmp_path, vocabulary, train=CLEAN, dev=CLEAN[:1])
+    before = audited(train=CLEAN, dev=CLEAN[:1])
     monkeypatch.setattr(tokens, "_PROOF_TEXTS", 3)
-    after = audited(tmp_path, vocabulary, train=CLEAN, dev=CLEAN[:1])
+    after = audited(train=CLEAN, dev=CLEAN[:1])
     assert after.splits == before.splits
-    assert after.notes[-1].startswith(
-        "Texts have the tokens of their words, as 3 that were counted"
-    )
+    assert after.notes[-1].startswith("Texts have the tokens of their words, as 3 that were")
     assert after.notes[:-1] == before.notes
 
 
-def test_texts_of_another_script_are_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
+def test_texts_of_another_script_are_named(audited: Audited) -> None:
     train = [*CLEAN, ("영화 좋아요 정말", "pos")]
-    audit = audited(tmp_path, vocabulary, train=train, dev=CLEAN[:1])
+    audit = audited(train=train, dev=CLEAN[:1])
     assert finding(audit, "unknown_tokens").rows == {"train": [25]}
 
 
-def test_small_and_unbalanced_classes_are_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
+def test_small_and_unbalanced_classes_are_named(audited: Audited) -> None:
     train = [*CLEAN, ("one", "rare"), *((f"few {i}", "few") for i in range(4))]
-    audit = audited(tmp_path, vocabulary, train=train, dev=CLEAN[:2])
+    audit = audited(train=train, dev=CLEAN[:2])
     assert finding(audit, "single_row_classes").rows == {"train": [25]}
     assert finding(audit, "small_classes").details["labels"] == ["few"]
     assert "'rare' 1" in finding(audit, "imbalance").message
     assert finding(audit, "not_validated").details["labels"] == ["few", "rare"]
 
 
-def test_labels_that_differ_in_case_are_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("x y", "Pos")], dev=CLEAN[:1])
-    assert finding(audit, "similar_labels").details["labels"] == ["Pos", "pos"]
-
-
-def test_labels_that_differ_in_kinds_of_dashes_are_named(
-    tmp_path: Path, vocabulary: Vocabulary
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (["Pos", "neg", "pos"], ["Pos", "pos"]),
+        (
+            ["non-toxic", "non\u2011toxic", "non\u2013toxic", "toxic"],
+            ["non-toxic", "non\u2011toxic", "non\u2013toxic"],
+        ),
+        (["1", "1.0", "01", "True", "2", "yes"], ["01", "1", "1.0", "True"]),
+    ],
+)
+def test_labels_that_differ_in_case_dashes_or_how_they_are_written_are_named(
+    names: list[str], alike: list[str], audited: Audited
 ) -> None:
-    names = ["non-toxic", "non\u2011toxic", "non\u2013toxic", "toxic"]
-    train = [(f"text {i}", names[i % 4]) for i in range(60)]
-    audit = audited(tmp_path, vocabulary, train=train, dev=train[:2])
-    assert finding(audit, "similar_labels").details["labels"] == names[:3]
+    train = [(f"text {i}", names[i % len(names)]) for i in range(60)]
+    audit = audited(train=train, dev=train[:3])
+    assert finding(audit, "similar_labels").details["labels"] == alike
 
 
-def test_labels_that_are_written_in_two_ways_are_named(
-    tmp_path: Path, vocabulary: Vocabulary
-) -> None:
-    train = [(f"text {i}", ["1", "1.0", "01", "True", "2", "yes"][i % 6]) for i in range(60)]
-    audit = audited(tmp_path, vocabulary, train=train, dev=train[:2])
-    assert finding(audit, "similar_labels").details["labels"] == ["01", "1", "1.0", "True"]
-
-
-def test_a_label_on_every_row_is_named(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    path = tmp_path / "d.jsonl"
+def test_a_label_on_every_row_is_named(audited: Audited) -> None:
     labels = [["any", "joy"], ["any"], ["any", "fear"]]
-    write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(60)], path)
-    audit = audit_data(load_data(str(path)), vocabulary, 64, None)
+    audit = audited(train=[(f"text {i}", labels[i % 3]) for i in range(60)])
     assert finding(audit, "constant_labels").details["labels"] == ["any"]
     assert audit.usable
-    write_rows([{"text": f"text {i}", "label": ["any", "all"]} for i in range(60)], path)
-    assert not audit_data(load_data(str(path)), vocabulary, 64, None).usable
+    always = [(f"text {i}", ["any", "all"]) for i in range(60)]
+    assert not audited(train=always).usable
 
 
 @pytest.mark.parametrize(
@@ -221,21 +205,17 @@ def test_a_label_on_every_row_is_named(tmp_path: Path, vocabulary: Vocabulary) -
         ([*CLEAN, ("no label", "")], [("d e", "pos")], "bad_rows"),
     ],
 )
-def test_what_training_cannot_survive_makes_a_set_unusable(
-    tmp_path: Path, vocabulary: Vocabulary, train: Any, dev: Any, kind: str
-) -> None:
-    audit = audited(tmp_path, vocabulary, train=train, dev=dev)
+def test_what_ends_training_is_an_error(audited: Audited, train: Any, dev: Any, kind: str) -> None:
+    audit = audited(train=train, dev=dev)
     assert finding(audit, kind).severity == "error"
     assert not audit.usable
     assert "Usable: no" in audit.to_text()
 
 
-def test_skipped_rows_leave_a_set_usable(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    path = tmp_path / "d.jsonl"
-    write_rows([{"text": t, "label": y} for t, y in [*CLEAN, ("no label", "")]], path)
-    options = DataOptions(table_format=TableFormat(skip_bad_rows=True))
-    audit = audit_data(load_data(str(path), options), vocabulary, 64, None)
-    assert finding(audit, "skipped").rows == {str(path): [25]}
+def test_skipped_rows_leave_a_set_usable(tmp_path: Path, audited: Audited) -> None:
+    train = [*CLEAN, ("no label", "")]
+    audit = audited(options=SKIP, train=train)
+    assert finding(audit, "skipped").rows == {str(tmp_path / "train.jsonl"): [25]}
     assert audit.usable
 
 
@@ -245,26 +225,23 @@ def test_skipped_rows_leave_a_set_usable(tmp_path: Path, vocabulary: Vocabulary)
 def test_other_tasks_are_audited_too(
     tmp_path: Path, vocabulary: Vocabulary, task: str, labels: list[Any]
 ) -> None:
-    path = tmp_path / "d.jsonl"
-    write_rows([{"text": f"text {i}", "label": labels[i % 3]} for i in range(30)], path)
-    audit = audit_data(load_data(str(path), DataOptions(task=task)), vocabulary, 64, (SIZE, RUN))
+    rows = [{"text": f"text {i}", "label": labels[i % 3]} for i in range(30)]
+    audit = audit_data(load(tmp_path, rows, DataOptions(task=task)), vocabulary, 64, (SIZE, RUN))
     assert audit.usable
     assert audit.to_dict()["splits"]["train"]["rows"] == 27
     assert ("greatest" in audit.to_text()) == (task == "regression")
 
 
-def test_a_text_of_a_megabyte_is_audited(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    audit = audited(tmp_path, vocabulary, train=[*CLEAN, ("good " * 200_000, "pos")], dev=CLEAN[:1])
+def test_a_text_of_a_megabyte_is_audited(audited: Audited) -> None:
+    audit = audited(train=[*CLEAN, ("good " * 200_000, "pos")], dev=CLEAN[:1])
     assert finding(audit, "truncated").details["tokens"] == 200_002 - 64
 
 
-def test_the_report_fits_a_terminal_and_json_has_all_rows(
-    tmp_path: Path, vocabulary: Vocabulary
-) -> None:
+def test_the_report_fits_a_terminal_and_json_has_all_rows(audited: Audited) -> None:
     wide = "아주긴이름" * 12
     words = ("good", "bad") * 40
     train = [(f"some {word} film", label) for word in words for label in ("a", wide)]
-    audit = audited(tmp_path, vocabulary, max_length=4, train=train, dev=train[:3])
+    audit = audited(4, train=train, dev=train[:3])
     text = audit.to_text()
     assert max(map(display_width, text.splitlines())) <= 100
     assert "and 150 more" in text
@@ -275,13 +252,11 @@ def test_the_report_fits_a_terminal_and_json_has_all_rows(
 
 
 def test_pairs_are_counted_as_pairs(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    path = tmp_path / "d.jsonl"
     rows = [
         {"premise": "good film", "hypothesis": f"bad book {'the ' * (i + 1)}", "label": "ab"[i % 2]}
         for i in range(8)
     ]
-    write_rows(rows, path)
-    audit = audit_data(load_data(str(path)), vocabulary, 64, None)
+    audit = audit_data(load(tmp_path, rows), vocabulary, 64, None)
     assert audit.splits["train"].longest_tokens in (3 + 2 + 2 + 8, 3 + 2 + 2 + 7)
     assert not any(one.kind == "duplicates" for one in audit.findings)
 
@@ -393,7 +368,6 @@ def test_an_audit_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     assert (done.returncode, "Usable: yes." in done.stdout) == (0, True), done.stderr
 
 
-def test_an_impossible_length_is_a_wrong_command(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    write_rows([{"text": t, "label": y} for t, y in CLEAN], tmp_path / "d.jsonl")
+def test_an_impossible_length_is_a_wrong_command(audited: Audited) -> None:
     with pytest.raises(ConfigError, match="`max_length` must be at least 1"):
-        audit_data(load_data(str(tmp_path / "d.jsonl")), vocabulary, 0, None)
+        audited(0, train=CLEAN)

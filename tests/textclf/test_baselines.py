@@ -7,7 +7,7 @@ import pytest
 
 from textclf import baselines
 from textclf.baselines import fit_baselines
-from textclf.data import Examples, LabelledData
+from textclf.data import Examples, TextData
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"
@@ -21,9 +21,15 @@ def examples(texts: list[str], targets: Any, pairs: list[str] | None = None) -> 
     return Examples(texts, pairs, np.asarray(targets), rows, "table")
 
 
-def data(task: str, labels: tuple[str, ...], train: Examples) -> LabelledData:
-    return LabelledData(
-        task, labels, ("text",), "label", train, train, None, "0" * 64, (), (), False
+def data(task: str, labels: tuple[str, ...], train: Examples) -> TextData:
+    return TextData(
+        task=task,
+        labels=labels,
+        text_columns=("text",),
+        label_column="label",
+        splits={"train": train, "validation": train},
+        sha256="0" * 64,
+        held_out=False,
     )
 
 
@@ -71,10 +77,8 @@ def test_the_second_text_of_a_pair_is_read() -> None:
 def test_several_labels_are_learned_apart() -> None:
     texts, first = reviews(150, 0)
     others, second = reviews(150, 1)
-    joined = [
-        f"{a} but then {b.replace('was', 'had').upper()}"
-        for a, b in zip(texts, others, strict=True)
-    ]
+    both = zip(texts, others, strict=True)
+    joined = [f"{text} but then {other.replace('was', 'had').upper()}" for text, other in both]
     targets = np.stack((first, np.ones(150), np.zeros(150)), axis=1).astype(np.float32)
     train, split = examples(joined[:100], targets[:100]), examples(joined[100:], targets[100:])
     found = fit_baselines(data(MULTI, ("good", "always", "never"), train), split)
@@ -110,7 +114,7 @@ def test_numbers_are_predicted_by_ridge() -> None:
         (["", "   "], [0, 1], "no word"),
     ],
 )
-def test_where_nothing_can_be_learned_the_majority_stands_in(
+def test_where_nothing_is_learned_the_majority_stands_in(
     texts: list[str], targets: list[int], said: str
 ) -> None:
     split = examples(["a new text", "another"], [0, 1])

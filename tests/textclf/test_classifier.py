@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import astuple
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,16 +28,15 @@ TEXTS = [
     "what a dull, sad movie; i hate the price",
     "a" * 30,
 ]
-FLOAT32 = ClassifierOptions(precision="float32")
+Folders = dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = tmp_path_factory.mktemp("classifiers")
     built = {family: build_classifier(root / family, family) for family in FAMILIES}
-    built["multi"] = build_classifier(
-        root / "multi", "bert", ("a", "b", "c"), "multi_label_classification"
-    )
+    several = ("a", "b", "c"), "multi_label_classification"
+    built["multi"] = build_classifier(root / "multi", "bert", *several)
     built["regression"] = build_classifier(root / "regression", "bert", (), "regression")
     return built
 
@@ -46,8 +46,6 @@ def loaded(folder: Path, **options: Any) -> TextClassifier:
 
 
 def rewrite(folder: Path, target: Path, **changes: Any) -> Path:
-    import shutil
-
     shutil.copytree(folder, target)
     manifest = json.loads((target / "footwork.json").read_text())
     (target / "footwork.json").write_text(json.dumps(manifest | changes))
@@ -70,24 +68,18 @@ def plain_logits(folder: Path, texts: list[str], pairs: list[str] | None = None)
     return np.stack(rows)
 
 
+@pytest.mark.parametrize("pairs", [None, TEXTS[::-1]], ids=["texts", "pairs"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_are_those_of_transformers_one_text_at_a_time(
-    folders: dict[str, Path], family: str
+def test_logits_are_those_of_transformers_one_row_at_a_time(
+    folders: Folders, family: str, pairs: list[str] | None
 ) -> None:
-    logits = loaded(folders[family]).logits(TEXTS)
-    assert logits.dtype == np.float32
-    np.testing.assert_allclose(logits, plain_logits(folders[family], TEXTS), atol=1e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_pairs_are_those_of_transformers(folders: dict[str, Path], family: str) -> None:
-    pairs = TEXTS[::-1]
     logits = loaded(folders[family]).logits(TEXTS, pairs)
+    assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, plain_logits(folders[family], TEXTS, pairs), atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_neighbours_do_not_change_a_row(folders: dict[str, Path], family: str) -> None:
+def test_neighbours_do_not_change_a_row(folders: Folders, family: str) -> None:
     classifier = loaded(folders[family])
     together = classifier.predict_proba(TEXTS)
     alone = np.concatenate([classifier.predict_proba([text]) for text in TEXTS])
@@ -101,21 +93,17 @@ def test_neighbours_do_not_change_a_row(folders: dict[str, Path], family: str) -
 def test_an_adapter_answers_as_peft_does(tmp_path: Path, family: str) -> None:
     from footwork.models.checkpoints import load_trained
 
-    folder = build_adapter(
-        tmp_path / "adapter", build_base(tmp_path / "base", family), ("x", "y", "z")
-    )
+    base = build_base(tmp_path / "base", family)
+    folder = build_adapter(tmp_path / "adapter", base, ("x", "y", "z"))
     model, tokenizer = load_trained(folder)
     inputs = tokenizer(TEXTS[0], return_tensors="pt")
     classifier = loaded(folder)
     assert classifier.labels == ("x", "y", "z")
-    np.testing.assert_allclose(
-        classifier.logits(TEXTS[:1]), model(**inputs).logits.detach().numpy(), atol=1e-5
-    )
+    expected = model(**inputs).logits.detach().numpy()
+    np.testing.assert_allclose(classifier.logits(TEXTS[:1]), expected, atol=1e-5)
 
 
-def test_a_foreign_folder_needs_no_manifest(folders: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
-
+def test_a_foreign_folder_needs_no_manifest(folders: Folders, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folders["bert"], tmp_path / "foreign"))
     (folder / "footwork.json").unlink()
     classifier = loaded(folder)
@@ -126,19 +114,17 @@ def test_a_foreign_folder_needs_no_manifest(folders: dict[str, Path], tmp_path: 
 
 
 def test_probabilities_sum_to_one_and_obey_the_temperature(
-    folders: dict[str, Path], tmp_path: Path
+    folders: Folders, tmp_path: Path
 ) -> None:
     plain = loaded(folders["bert"])
     hot = loaded(rewrite(folders["bert"], tmp_path / "hot", calibration={"temperature": 4.0}))
-    np.testing.assert_allclose(hot.predict_proba(TEXTS).sum(1), 1.0)
-    expected = np.exp(plain.logits(TEXTS) / 4.0)
-    np.testing.assert_allclose(
-        hot.predict_proba(TEXTS), expected / expected.sum(1, keepdims=True), atol=1e-6
-    )
-    np.testing.assert_array_equal(hot.predict_proba(TEXTS).argmax(1), plain.logits(TEXTS).argmax(1))
+    found, odds = hot.predict_proba(TEXTS), np.exp(plain.logits(TEXTS) / 4.0)
+    np.testing.assert_allclose(found.sum(1), 1.0)
+    np.testing.assert_allclose(found, odds / odds.sum(1, keepdims=True), atol=1e-6)
+    np.testing.assert_array_equal(found.argmax(1), odds.argmax(1))
 
 
-def test_a_prediction_names_its_label_and_every_probability(folders: dict[str, Path]) -> None:
+def test_a_prediction_names_its_label_and_every_probability(folders: Folders) -> None:
     classifier = loaded(folders["bert"])
     answers = classifier.predict(TEXTS, ids=[f"row {n}" for n in range(len(TEXTS))])
     assert [answer.id for answer in answers] == [f"row {n}" for n in range(len(TEXTS))]
@@ -149,27 +135,23 @@ def test_a_prediction_names_its_label_and_every_probability(folders: dict[str, P
         assert answer.abstained == (answer.id == "row 2")  # which is empty
 
 
-def test_multi_label_gives_every_label_that_is_likely(folders: dict[str, Path]) -> None:
+def test_multi_label_gives_every_label_that_is_likely(folders: Folders) -> None:
     for answer in loaded(folders["multi"]).predict(TEXTS):
         likely = [name for name, p in answer.probabilities.items() if p >= 0.5]
         assert answer.label == likely
         assert answer.probability == max(answer.probabilities.values())
 
 
-def test_regression_gives_a_number_and_no_probability(folders: dict[str, Path]) -> None:
+def test_regression_gives_a_number_and_no_probability(folders: Folders) -> None:
     classifier = loaded(folders["regression"])
     answer = classifier.predict(["bad"])[0]
-    assert astuple(answer)[1:] == (
-        pytest.approx(float(classifier.logits(["bad"])[0, 0])),
-        None,
-        {},
-        False,
-    )
+    amount = float(classifier.logits(["bad"])[0, 0])
+    assert astuple(answer)[1:] == (pytest.approx(amount), None, {}, False)
     with pytest.raises(ConfigError, match="no probabilities"):
         classifier.predict_proba(["bad"])
 
 
-def test_abstention_follows_the_threshold(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_abstention_follows_the_threshold(folders: Folders, tmp_path: Path) -> None:
     probabilities = loaded(folders["bert"]).predict_proba(TEXTS).max(1)
     middle = float(np.median(probabilities)) + 1e-4
     answers = loaded(folders["bert"], abstain_below=middle).predict(TEXTS)
@@ -184,7 +166,7 @@ def test_abstention_follows_the_threshold(folders: dict[str, Path], tmp_path: Pa
 @pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])
 @pytest.mark.parametrize("long", ["truncate", "windows"])
 def test_one_text_has_one_probability_whatever_is_asked_beside_it(
-    folders: dict[str, Path], long: str, precision: str, tmp_path: Path
+    folders: Folders, long: str, precision: str, tmp_path: Path
 ) -> None:
     texts = [f"{text} {n}" for n in range(9) for text in (*TEXTS, "the good film " * 40)]
     exact = loaded(folders["bert"], long=long).logits(texts)
@@ -208,9 +190,7 @@ def test_one_text_has_one_probability_whatever_is_asked_beside_it(
     assert least <= same.mean() <= most
 
 
-def test_auto_precision_gives_the_labels_of_float32(
-    folders: dict[str, Path], tmp_path: Path
-) -> None:
+def test_auto_precision_gives_the_labels_of_float32(folders: Folders, tmp_path: Path) -> None:
     texts = [f"{text} {n}" for n in range(20) for text in TEXTS]
     for family in FAMILIES:
         exact, bf16 = (loaded(folders[family], precision=p) for p in ("float32", "bf16"))
@@ -223,20 +203,15 @@ def test_auto_precision_gives_the_labels_of_float32(
         assert not np.array_equal(quick.logits(texts), exact.logits(texts))
 
 
-def test_texts_that_are_cut_are_counted(folders: dict[str, Path]) -> None:
+def test_texts_that_are_cut_are_counted(folders: Folders) -> None:
     classifier = loaded(folders["bert"])
     classifier.predict(["good " * 62, "good " * 63, "bad"])
     assert classifier.texts_cut == 1
 
 
-def test_a_stream_without_end_runs_in_bounded_memory(folders: dict[str, Path]) -> None:
-    def endless() -> Iterator[TextRow]:
-        number = 0
-        while True:
-            number += 1
-            yield TextRow(str(number), "good " * (number % 9))
-
-    stream = loaded(folders["bert"], look_ahead=64).stream(endless())
+def test_a_stream_without_end_runs_in_bounded_memory(folders: Folders) -> None:
+    endless = (TextRow(str(number), "good " * (number % 9)) for number in count(1))
+    stream = loaded(folders["bert"], look_ahead=64).stream(endless)
     assert [next(stream).id for _ in range(200)] == [str(n) for n in range(1, 201)]
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -248,16 +223,15 @@ def test_a_stream_without_end_runs_in_bounded_memory(folders: dict[str, Path]) -
     assert grown < 500_000
 
 
-def test_a_length_past_the_positions_is_refused(folders: dict[str, Path]) -> None:
-    with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
-        loaded(folders["bert"], max_length=129)
-    with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
-        loaded(folders["roberta"], max_length=129)
+def test_a_length_past_the_positions_is_refused(folders: Folders) -> None:
+    for family in ("bert", "roberta"):
+        with pytest.raises(ConfigError, match="`max_length` must be at most 128"):
+            loaded(folders[family], max_length=129)
     assert loaded(folders["deberta-v2"], max_length=300).logits(["good " * 400]).shape == (1, 2)
     assert loaded(folders["roberta"], max_length=128).logits(["good " * 400]).shape == (1, 2)
 
 
-def test_a_copy_answers_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_copy_answers_the_same(folders: Folders, tmp_path: Path) -> None:
     classifier = loaded(folders["bert"])
     classifier.save(tmp_path / "copy")
     np.testing.assert_array_equal(loaded(tmp_path / "copy").logits(TEXTS), classifier.logits(TEXTS))
@@ -265,7 +239,7 @@ def test_a_copy_answers_the_same(folders: dict[str, Path], tmp_path: Path) -> No
         classifier.save(tmp_path / "copy")
 
 
-def test_wrong_calls_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_wrong_calls_are_named(folders: Folders, tmp_path: Path) -> None:
     classifier = loaded(folders["bert"])
     with pytest.raises(TypeError, match="put it into a list"):
         classifier.predict("one text")
@@ -292,7 +266,7 @@ def test_wrong_calls_are_named(folders: dict[str, Path], tmp_path: Path) -> None
 
 
 def test_a_model_takes_as_many_texts_a_row_as_it_was_trained_on(
-    folders: dict[str, Path],
+    folders: Folders,
 ) -> None:
     classifier = loaded(folders["bert"])
     classifier.text_columns = ("premise", "hypothesis")

@@ -41,9 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_classifier(tmp_path_factory.mktemp("model"))
 
 
-def test_train_prints_one_document_and_its_progress_elsewhere(
-    base: Path, data: Path, tmp_path: Path
-) -> None:
+def test_train_prints_one_document(base: Path, data: Path, tmp_path: Path) -> None:
     settings = tmp_path / "run.toml"
     settings.write_text(f'model = "{base}"\nnum_epochs = 7\nbatch_size = 8\nmax_length = 40\n')
     out = tmp_path / "out"
@@ -58,7 +56,7 @@ def test_train_prints_one_document_and_its_progress_elsewhere(
     assert "exists" in again.stderr
 
 
-def test_train_for_people_ends_with_the_baselines_and_the_next_command(
+def test_train_for_people_ends_with_the_next_command(
     base: Path, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

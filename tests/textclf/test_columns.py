@@ -9,13 +9,8 @@ import pytest
 
 from footwork.errors import DataError
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from textclf.data import DataOptions, LabelledData, load_data
-
-
-def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> LabelledData:
-    (folder / "data.csv").write_text(content)
-    return load_data(str(folder / "data.csv"), options or DataOptions())
-
+from tests.textclf.loading import load_csv
+from textclf.data import DataOptions, load_data
 
 COLUMN_CASES: list[tuple[str, tuple[str, ...], str]] = [
     ("text,label,domain,rating,title,uid", ("text",), "label"),
@@ -34,10 +29,8 @@ def test_usual_columns_are_found(
     tmp_path: Path, header: str, texts: tuple[str, ...], label: str
 ) -> None:
     names = header.split(",")
-    lines = [
-        ",".join(str(i % 2) if name == label else f"{name} words {i}" for name in names)
-        for i in range(8)
-    ]
+    cells = ([str(i % 2) if n == label else f"{n} words {i}" for n in names] for i in range(8))
+    lines = map(",".join, cells)
     data = load_csv(tmp_path, "\n".join([header, *lines]))
     assert (data.text_columns, data.label_column) == (texts, label)
     assert (data.train.pairs is not None) == (len(texts) == 2)
@@ -57,9 +50,8 @@ def test_columns_without_names_are_told_by_what_they_hold(tmp_path: Path) -> Non
 
 
 def test_stated_columns_go_first_and_missing_ones_are_told(tmp_path: Path) -> None:
-    content = "text,notes,label,mood\n" + "".join(
-        f"t {i},n {i},{i % 2},{i % 3}\n" for i in range(9)
-    )
+    rows = (f"t {i},n {i},{i % 2},{i % 3}\n" for i in range(9))
+    content = "".join(["text,notes,label,mood\n", *rows])
     data = load_csv(tmp_path, content, DataOptions(text_columns=("notes",), label_column="Mood"))
     assert (data.text_columns, data.label_column) == (("notes",), "mood")
     message = r"no column 'lable'; it has the columns 'text', 'notes', .* Did you mean 'label'\?"
@@ -94,10 +86,8 @@ def test_several_columns_of_zeros_and_ones_are_one_multi_label_task(tmp_path: Pa
     assert (data.text_columns, data.label_column) == (("comment_text",), "toxic,insult,threat")
     assert (data.task, data.labels) == (MULTI_LABEL, ("toxic", "insult", "threat"))
     rows = zip(data.train.rows, data.train.targets.tolist(), strict=True)
-    assert all(
-        target == [(row - 2) % 2, int((row - 2) % 3 == 0), int((row - 2) % 5 == 0)]
-        for row, target in rows
-    )
+    for row, target in rows:
+        assert target == [(row - 2) % 2, int((row - 2) % 3 == 0), int((row - 2) % 5 == 0)]
     assert any("3 columns (--label-column toxic,insult,threat)" in note for note in data.notes)
     for stated in ("threat, Toxic", ("threat", "Toxic")):
         chosen = load_csv(tmp_path, INDICATORS, DataOptions(label_column=stated))
@@ -113,10 +103,9 @@ def test_several_columns_of_zeros_and_ones_are_one_multi_label_task(tmp_path: Pa
 def test_columns_of_zeros_and_ones_may_be_no_labels(tmp_path: Path) -> None:
     named = INDICATORS.replace("toxic", "label")
     assert load_csv(tmp_path, named).label_column == "label"
+    narrow = "".join(f"{line.rpartition(',')[0]}\n" for line in INDICATORS.splitlines())
     with pytest.raises(DataError, match="--label-column toxic,insult"):
-        load_csv(
-            tmp_path, "".join(f"{line.rpartition(',')[0]}\n" for line in INDICATORS.splitlines())
-        )
+        load_csv(tmp_path, narrow)
     lines = INDICATORS.splitlines()
     mood = "\n".join(f"{line},{'mood' if not i else 'ab'[i % 2]}" for i, line in enumerate(lines))
     with pytest.raises(DataError, match=r"label column .* is not clear"):
@@ -130,16 +119,13 @@ def test_columns_of_withheld_labels_are_told(tmp_path: Path) -> None:
     assert data.test is None
     assert any("test.csv withholds its labels: every one is -1" in note for note in data.notes)
     (tmp_path / "test.csv").write_text(re.sub(r",[01](?=,|\n)", ",", INDICATORS))
-    assert any(
-        "test.csv has no label in its column" in note for note in load_data(str(tmp_path)).notes
-    )
+    notes = load_data(str(tmp_path)).notes
+    assert any("test.csv has no label in its column" in note for note in notes)
 
 
 def test_one_column_that_is_one_a_row_makes_classes(tmp_path: Path) -> None:
-    content = "text,joy,fear,anger\n" + "".join(
-        f"words {i},{i % 3 == 0},{i % 3 == 1},{i % 3 == 2}\n" for i in range(30)
-    )
-    data = load_csv(tmp_path, content)
+    rows = (f"words {i},{i % 3 == 0},{i % 3 == 1},{i % 3 == 2}\n" for i in range(30))
+    data = load_csv(tmp_path, "".join(["text,joy,fear,anger\n", *rows]))
     assert (data.task, data.labels) == (SINGLE_LABEL, ("joy", "fear", "anger"))
     rows = zip(data.train.rows, data.train.targets.tolist(), strict=True)
     assert all(target == (row - 2) % 3 for row, target in rows)

@@ -21,35 +21,13 @@ from footwork.errors import ConfigError, DataError
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from footwork.tables.layout import TableFormat
 from footwork.tables.writer import write_rows
+from tests.textclf.loading import SKIP, load, load_csv, rows_of
 from textclf.columns import StatedColumns, choose_columns
 from textclf.config import LabelOptions
-from textclf.data import (
-    DataOptions,
-    Examples,
-    LabelledData,
-    load_data,
-    load_table,
-    read_examples,
-)
-
-SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
+from textclf.data import DataOptions, Examples, TextData, load_data, load_table, read_examples
 
 
-def rows_of(labels: Sequence[Any], name: str = "label") -> list[dict[str, Any]]:
-    return [{"text": f"this is text {i}", name: label} for i, label in enumerate(labels)]
-
-
-def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> LabelledData:
-    write_rows(rows, folder / "data.jsonl")
-    return load_data(str(folder / "data.jsonl"), options)
-
-
-def load_csv(folder: Path, content: str, options: DataOptions | None = None) -> LabelledData:
-    (folder / "data.csv").write_text(content)
-    return load_data(str(folder / "data.csv"), options or DataOptions())
-
-
-def every_label(data: LabelledData) -> dict[str, str]:
+def every_label(data: TextData) -> dict[str, str]:
     names = np.array(data.labels)
     splits = (data.train, data.validation)
     return {t: str(names[y]) for one in splits for t, y in zip(one.texts, one.targets, strict=True)}
@@ -57,9 +35,8 @@ def every_label(data: LabelledData) -> dict[str, str]:
 
 def test_every_row_lands_in_one_split_with_its_label(tmp_path: Path) -> None:
     data = load(tmp_path, rows_of(["neg", "pos", "other"] * 20))
-    assert every_label(data) == {
-        f"this is text {i}": ["neg", "pos", "other"][i % 3] for i in range(60)
-    }
+    labels = ["neg", "pos", "other"]
+    assert every_label(data) == {f"this is text {i}": labels[i % 3] for i in range(60)}
     assert sorted([*data.train.rows, *data.validation.rows]) == list(range(1, 61))
     assert data.held_out
     assert data.sha256 == hashlib.sha256((tmp_path / "data.jsonl").read_bytes()).hexdigest()
@@ -262,10 +239,8 @@ def test_decimal_commas_are_read_where_the_whole_column_has_them(tmp_path: Path)
     assert [one.row for one in data.skipped] == [41]
     values = dict(zip(data.train.rows, data.train.targets.tolist(), strict=True))
     assert all(value == ((row - 1) % 10 + 1) / 2 for row, value in values.items())
-    assert examples_for((), REGRESSION, tmp_path / "data.jsonl", SKIP).targets[:2].tolist() == [
-        0.5,
-        1,
-    ]
+    examples = examples_for((), REGRESSION, tmp_path / "data.jsonl", SKIP)
+    assert examples.targets[:2].tolist() == [0.5, 1]
 
 
 @pytest.mark.parametrize("target", ["1e39", "1e400", "-1e30", 10**50])
@@ -374,9 +349,8 @@ def test_an_unseen_class_is_told_with_its_rows(tmp_path: Path) -> None:
 
 
 def test_a_test_file_without_labels_is_left_out(tmp_path: Path) -> None:
-    data = load_data(
-        folder_of(tmp_path / "set", train=rows_of(["a", "b"] * 4), test=[{"text": "what"}])
-    )
+    train, test = rows_of(["a", "b"] * 4), [{"text": "what"}]
+    data = load_data(folder_of(tmp_path / "set", train=train, test=test))
     assert data.test is None
     assert any("has no column 'label'" in note for note in data.notes)
 
@@ -421,9 +395,7 @@ def test_a_first_row_with_a_label_of_its_own_is_asked_about(tmp_path: Path) -> N
     assert any("row 2 alone has the label 'The class'" in note for note in notes)
 
 
-def test_columns_that_are_all_but_empty_or_hold_dates_are_neither_text_nor_label(
-    tmp_path: Path,
-) -> None:
+def test_columns_that_are_nearly_empty_or_hold_dates_are_no_text_nor_label(tmp_path: Path) -> None:
     rows = "".join(f"2020/01/{i:02} 10:00,{'xy'[i % 2]},a text of {i},\n" for i in range(30))
     data = load_csv(tmp_path, f"When,v1,v2,\n{rows}")
     assert (data.text_columns, data.label_column) == (("v2",), "v1")
@@ -440,9 +412,8 @@ def test_what_parquet_stores_as_bytes_is_the_text_it_encodes(tmp_path: Path) -> 
     texts, labels = [f"naïve {i}" for i in range(6)], ["a", "b"] * 3
     encoded = {"text": [t.encode() for t in texts], "label": [x.encode() for x in labels]}
     pyarrow.parquet.write_table(pyarrow.table(encoded), tmp_path / "d.parquet")
-    assert every_label(load_data(str(tmp_path / "d.parquet"))) == dict(
-        zip(texts, labels, strict=True)
-    )
+    found = every_label(load_data(str(tmp_path / "d.parquet")))
+    assert found == dict(zip(texts, labels, strict=True))
     encoded["text"][3] = "naïve".encode("latin-1")
     pyarrow.parquet.write_table(pyarrow.table(encoded), tmp_path / "d.parquet")
     with pytest.raises(DataError, match=r"row 4: 'text' must hold a text, got bytes that are not"):
@@ -507,9 +478,8 @@ def test_a_pipe_is_read_once_and_its_rows_are_what_is_hashed(tmp_path: Path) -> 
     os.mkfifo(tmp_path / "rows.csv")
     hashes = []
     for label in ("x", "x", "y"):
-        content = "text,label\n" + "".join(
-            f"text {n},{label if n % 2 else 'z'}\n" for n in range(9)
-        )
+        rows = [f"text {n},{label if n % 2 else 'z'}\n" for n in range(9)]
+        content = "".join(["text,label\n", *rows])
         writer = Thread(target=(tmp_path / "rows.csv").write_text, args=(content,))
         writer.start()
         hashes.append(load_data(str(tmp_path / "rows.csv"), SKIP).sha256)

@@ -64,16 +64,8 @@ def test_files_that_make_no_table_are_told_once(
 @pytest.mark.parametrize(
     ("name", "token", "message"),
     [
-        (
-            "some/nothing",
-            None,
-            r"no file or folder some/nothing, and no data set http.*/datase",
-        ),
-        (
-            "some..data",
-            None,
-            r"no file or folder some\.\.data, and http.* gives no data set of this",
-        ),
+        ("some/nothing", None, r"no file or folder some/nothing, and no data set http.*/data"),
+        ("some..data", None, r"no file or folder some\.\.data, and http.* gives no data set of"),
         ("some/gated", None, r"is gated: .*/datasets/some/gated, then log in .*hf auth login"),
         ("some/gated", OTHER_TOKEN, r"the account of your token has no access to it"),
         ("some/gated", "rubbish", r"does not accept the access token of HF_TOKEN"),
@@ -156,7 +148,7 @@ def test_splits_that_are_not_read_are_told(hub: Hub, tmp_path: Path) -> None:
         read_tables("some/spoilt", TableFormat())
 
 
-def test_a_data_set_of_the_hub_is_answered(
+def test_data_of_the_hub_is_answered(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = lay_out(tmp_path / "data")
@@ -177,7 +169,7 @@ def test_a_data_set_of_the_hub_is_answered(
 def test_what_comes_of_a_data_set_is_told(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("textclf.sources._LOOK_EVERY", 0.001)
+    monkeypatch.setattr("textclf.hub_datasets._LOOK_EVERY", 0.001)
     monkeypatch.setattr("footwork.console.BETWEEN", 0)
     monkeypatch.setattr("footwork.console._SHARE", 0)
     folder = lay_out(tmp_path / "data")

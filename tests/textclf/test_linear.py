@@ -86,9 +86,8 @@ def test_what_is_published_says_what_it_is_and_needs_no_other_model(out: Path) -
     assert manifest["reload_difference"] < 1e-6
     assert "learning_rate" not in manifest["config"]
     assert "max_length" not in manifest
-    assert {path.name for path in out.iterdir()} == {
-        *("README.md", "footwork.json", "report", VOCABULARY, WEIGHTS)
-    }
+    names = {path.name for path in out.iterdir()}
+    assert names == {"README.md", "footwork.json", "report", VOCABULARY, WEIGHTS}
     card = (out / "README.md").read_text()
     assert "library_name: footwork" in card
     assert "This is a linear model on TF-IDF of words, pairs of words and pieces of" in card
@@ -108,13 +107,8 @@ def test_a_fresh_process_answers_without_torch_transformers_and_scikit_learn(out
         "print(json.dumps([name for name in heavy if name in sys.modules]))\n"
     )
     texts = [text for text, _ in sentiment_rows(6)]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input="\n".join(texts),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command, given = [sys.executable, "-c", code], "\n".join(texts)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
     *rows, heavy = map(json.loads, done.stdout.splitlines())
     assert heavy == []
     here = TextClassifier.load(out)
@@ -131,9 +125,8 @@ def test_abstention_and_evaluation_are_those_of_any_classifier(out: Path, tmp_pa
     answered = run_here("predict", out, table, "--abstain-below", "0.999", "--json")
     assert all(json.loads(line)["abstained"] for line in answered.stdout.splitlines())
     TextClassifier.load(out).save(tmp_path / "copy")
-    assert TextClassifier.load(tmp_path / "copy").predict(["good"]) == TextClassifier.load(
-        out
-    ).predict(["good"])
+    answers = [TextClassifier.load(folder).predict(["good"]) for folder in (out, tmp_path / "copy")]
+    assert answers[0] == answers[1]
 
 
 def test_pairs_amounts_and_several_labels_are_learned(tmp_path: Path) -> None:
@@ -247,9 +240,7 @@ def spoil_document(folder: Path, **changes: Any) -> None:
         *({"words": ["a", "a"]}, {"words": []}, {"words": "good"}),
     ],
 )
-def test_a_vocabulary_of_another_shape_is_refused(
-    changes: dict[str, Any], out: Path, tmp_path: Path
-) -> None:
+def test_another_vocabulary_is_refused(changes: dict[str, Any], out: Path, tmp_path: Path) -> None:
     LinearModel.load(out).save_pretrained(tmp_path)
     spoil_document(tmp_path, **changes)
     with pytest.raises(ModelError, match="not as a training leaves them"):
@@ -257,9 +248,7 @@ def test_a_vocabulary_of_another_shape_is_refused(
 
 
 @pytest.mark.parametrize("name", ["idf", "weights", "bias"])
-def test_weights_of_another_shape_or_no_numbers_are_refused(
-    name: str, out: Path, tmp_path: Path
-) -> None:
+def test_weights_of_another_shape_or_kind_are_refused(name: str, out: Path, tmp_path: Path) -> None:
     LinearModel.load(out).save_pretrained(tmp_path)
     sound = load_file(tmp_path / WEIGHTS)
     wrong = (sound[name][:-1], sound[name] * np.nan, sound[name].astype(np.float64), None)

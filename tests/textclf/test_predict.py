@@ -81,19 +81,8 @@ def test_an_id_is_the_line_on_which_its_row_stands(
         assert cells["text"].split("\n")[0] in lines[int(answer["id"]) - 1]
 
 
-def test_text_columns_are_stated_found_or_those_of_training(classifier: TextClassifier) -> None:
-    good = answered(classifier, {"text": "good"})[0]["probabilities"]
-    assert answered(classifier, {"review": "good", "stars": "1"})[0]["probabilities"] == good
-    stated = answered(classifier, {"text": "bad", "note": "good"}, text_columns=("note",))
-    assert stated[0]["probabilities"] == good
-
-
-TRAINED_ON = {
-    "text": ("text",),
-    "odd": ("odd name",),
-    "number": ("column_2",),
-    "pair": ("premise", "hypothesis"),
-}
+TRAINED_ON = {"text": ("text",), "odd": ("odd name",), "number": ("column_2",)}
+TRAINED_ON["pair"] = ("premise", "hypothesis")
 
 
 @pytest.mark.parametrize(
@@ -188,11 +177,6 @@ def test_what_is_held_is_answered_like_a_file(classifier: TextClassifier, tmp_pa
         list(predict_rows(classifier, [{"text": "a"}, {"text": None}]))
 
 
-def test_pairs_are_classified_together(classifier: TextClassifier) -> None:
-    row = answered(classifier, {"premise": "good", "hypothesis": "bad"})[0]
-    assert row["probability"] == pytest.approx(classifier.predict(["good"], ["bad"])[0].probability)
-
-
 def test_a_missing_text_stops_with_its_row(classifier: TextClassifier) -> None:
     with pytest.raises(DataError, match=r"songs\.jsonl, row 3: there is no text in .*--skip-bad"):
         answered(classifier, {"text": "a"}, {"text": None}, source="songs.jsonl")
@@ -249,22 +233,19 @@ def test_every_format_holds_the_same_answers(classifier: TextClassifier, tmp_pat
         table = list(csv.DictReader(file))
     assert list(table[0]) == ["id", "label", "probability", "abstained", "p:negative", "p:positive"]
     assert [row["id"] for row in table] == ['a"b', "c\nd"]
-    assert [float(row["p:positive"]) for row in table] == [
-        row["probabilities"]["positive"] for row in expected
-    ]
     parquet = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
-    assert [row["p:negative"] for row in parquet] == [
-        row["probabilities"]["negative"] for row in expected
-    ]
+    for rows in (table, parquet):
+        for label in ("negative", "positive"):
+            told = [row["probabilities"][label] for row in expected]
+            assert [float(row[f"p:{label}"]) for row in rows] == told
 
 
 def test_several_labels_stand_in_csv_as_a_list(multi: TextClassifier, tmp_path: Path) -> None:
     rows = answered(multi, {"text": "good"}, {"text": "bad movie"})
     write_predictions(rows, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
-        assert [json.loads(row["label"]) for row in csv.DictReader(file)] == [
-            r["label"] for r in rows
-        ]
+        written = [json.loads(row["label"]) for row in csv.DictReader(file)]
+    assert written == [row["label"] for row in rows]
 
 
 def test_parquet_takes_labels_that_come_after_thousands_of_rows_without_one(
@@ -304,11 +285,7 @@ def test_a_failed_run_leaves_no_file(classifier: TextClassifier, tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "input_format", "texts"),
     [
-        (
-            "good film\nbad, dull film\n\nfine\n",
-            "lines",
-            ["good film", "bad, dull film", "", "fine"],
-        ),
+        ("good film\nbad, dull\n\nfine\n", "lines", ["good film", "bad, dull", "", "fine"]),
         ('{"text": 1}\n', "lines", ['{"text": 1}']),
         ('{"text": "a"}\n{"text": "b"}\n', "jsonl", ["a", "b"]),
         ('{"text": "a"}\n{"text": "b"}\n', "auto", ["a", "b"]),

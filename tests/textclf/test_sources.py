@@ -34,9 +34,7 @@ def folder_with(path: Path, **contents: str) -> str:
         ("test__jsonl", '{"Text": "it is", "label": "b"}\n'),
     ],
 )
-def test_a_file_beside_the_training_file_is_read_as_itself(
-    tmp_path: Path, name: str, content: str
-) -> None:
+def test_a_file_beside_another_is_read_as_itself(tmp_path: Path, name: str, content: str) -> None:
     test = load_data(folder_with(tmp_path / "set", train__csv=TRAIN, **{name: content})).test
     assert test is not None
     assert test.texts[0] in ("a text of 0", "it is, and so on", "it is")
@@ -50,26 +48,17 @@ def test_a_file_beside_the_training_file_is_read_as_itself(
         (TRAIN.removeprefix("text,label\n"), "no column 'text'; .* state --header"),
     ],
 )
-def test_a_test_file_with_other_columns_is_not_left_out(
-    tmp_path: Path, content: str, message: str
-) -> None:
+def test_a_file_of_other_columns_is_refused(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_data(folder_with(tmp_path / "set", train__csv=TRAIN, test__csv=content))
 
 
 def test_a_test_file_with_empty_labels_is_left_out_as_such(tmp_path: Path) -> None:
-    folder = folder_with(
-        tmp_path / "set",
-        train__csv=TRAIN,
-        test__csv="id,text,label\n1,a,\n",
-        sample__csv="id,label\n",
-    )
-    data = load_data(folder)
+    others = {"test__csv": "id,text,label\n1,a,\n", "sample__csv": "id,label\n"}
+    data = load_data(folder_with(tmp_path / "set", train__csv=TRAIN, **others))
     assert data.test is None
     assert any("test.csv has no label in its column 'label'" in note for note in data.notes)
-    assert any(
-        "Not read, being no table named after a split: sample.csv" in note for note in data.notes
-    )
+    assert any("being no table named after a split: sample.csv" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("name", ["train_val", "train-and-dev", "trainval"])
@@ -92,9 +81,7 @@ def test_a_file_is_no_two_other_splits(tmp_path: Path, name: str) -> None:
         ("validation.csv.gz", b"\x1f\x8b\x08", "compressed with gzip; decompress it first"),
     ],
 )
-def test_a_table_that_is_packed_is_not_left_out(
-    tmp_path: Path, name: str, content: bytes, told: str
-) -> None:
+def test_a_packed_table_is_refused(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     folder = folder_with(tmp_path / "set", train__csv=TRAIN)
     Path(folder, name).write_bytes(content)
     with pytest.raises(DataError, match=told):
@@ -102,14 +89,10 @@ def test_a_table_that_is_packed_is_not_left_out(
 
 
 def test_only_tables_are_splits_where_there_are_any(tmp_path: Path) -> None:
-    folder = folder_with(
-        tmp_path / "set", train__csv=TRAIN, eval__py="import os\n", test_notes__md="of the test\n"
-    )
-    data = load_data(folder)
+    others = {"eval__py": "import os\n", "test_notes__md": "of the test\n"}
+    data = load_data(folder_with(tmp_path / "set", train__csv=TRAIN, **others))
     assert (data.held_out, data.test) == (True, None)
-    assert any(
-        "Not read, being no table" in n and "eval.py, test_notes.md" in n for n in data.notes
-    )
+    assert any("Not read, being" in n and "eval.py, test_notes.md" in n for n in data.notes)
 
 
 def test_parts_of_a_split_are_not_taken_for_the_whole(tmp_path: Path) -> None:
@@ -163,11 +146,8 @@ def tweets(path: Path, **changed: str) -> str:
 def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) -> None:
     found = load_data(tweets(tmp_path / "set"))
     assert found.labels == ("anger", "joy")
-    assert {name: len(part) for name, part in found.splits.items()} == {
-        "train": 12,
-        "validation": 4,
-        "test": 3,
-    }
+    sizes = {name: len(part) for name, part in found.splits.items()}
+    assert sizes == {"train": 12, "validation": 4, "test": 3}
     assert found.test is not None
     assert found.test.texts[1] == "tweet 1 of\x85test, "
     assert found.test.targets.tolist() == [0, 1, 0]
@@ -185,7 +165,7 @@ def test_texts_and_labels_in_two_files_a_split_are_put_together(tmp_path: Path) 
         ({"train__csv": TRAIN}, "several files for train"),
     ],
 )
-def test_two_files_that_do_not_fit_together_are_named(
+def test_files_that_do_not_fit_are_named(
     tmp_path: Path, changed: dict[str, str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,8 @@ import pytest
 from footwork.errors import DataError
 from footwork.evaluation.splits import hold_out, return_unseen, strata
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from footwork.tables.layout import TableFormat
-from footwork.tables.writer import write_rows
-from textclf.data import DataOptions, LabelledData, load_data, normalise_text, text_groups
-
-SKIP = DataOptions(table_format=TableFormat(skip_bad_rows=True))
-
-
-def rows_of(labels: Sequence[Any], name: str = "label") -> list[dict[str, Any]]:
-    return [{"text": f"this is text {i}", name: label} for i, label in enumerate(labels)]
-
-
-def load(folder: Path, rows: Sequence[dict[str, Any]], options: DataOptions = SKIP) -> LabelledData:
-    write_rows(rows, folder / "data.jsonl")
-    return load_data(str(folder / "data.jsonl"), options)
+from tests.textclf.loading import SKIP, load, rows_of
+from textclf.data import normalise_text, text_groups
 
 
 def test_the_same_seed_holds_out_the_same_rows(tmp_path: Path) -> None:
@@ -38,9 +25,8 @@ def test_the_same_seed_holds_out_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_held_out_rows_have_the_shares_of_the_classes(tmp_path: Path) -> None:
-    data = load(
-        tmp_path, rows_of([*"a" * 300, *"b" * 150, *"c" * 50]), replace(SKIP, validation_share=0.2)
-    )
+    rows = rows_of([*"a" * 300, *"b" * 150, *"c" * 50])
+    data = load(tmp_path, rows, replace(SKIP, validation_share=0.2))
     assert np.bincount(data.validation.targets).tolist() == [60, 30, 10]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +20,6 @@ from textclf.config import TrainConfig
 from textclf.task import TextTask
 
 NOTES = ("Texts are taken from 'text', labels from 'label'.", "No pictures in report/.")
-
-
 COST = {
     "seconds": 2.0,
     "resumed": False,
@@ -48,56 +48,48 @@ def done(split: str) -> TrainedRun:
     )
 
 
+@pytest.fixture
 def told(
-    run: TrainedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[str, str]:
-    def train(*_: object, notify: object, **__: object) -> TrainedRun:
-        notify("How it was read\n  Texts are taken from 'text',\n  labels from 'label'.")  # type: ignore[operator]
-        return run
-
-    monkeypatch.setattr(task_module, "train", train)
-    assert cli.train("d.csv", Path("out"), settings=TrainConfig()) == 0
-    captured = capsys.readouterr()
-    return captured.out, captured.err
-
-
-def test_figures_of_validation_rows_are_called_optimistic(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, _ = told(done("validation"), monkeypatch, capsys)
+) -> Callable[[TrainedRun], tuple[str, str]]:
+    """What the command says of a run, on both outputs."""
+
+    def tell(run: TrainedRun) -> tuple[str, str]:
+        def train(*_: object, notify: Any, **__: object) -> TrainedRun:
+            notify("How it was read\n  Texts are taken from 'text',\n  labels from 'label'.")
+            return run
+
+        monkeypatch.setattr(task_module, "train", train)
+        assert cli.train("d.csv", Path("out"), settings=TrainConfig()) == 0
+        captured = capsys.readouterr()
+        return captured.out, captured.err
+
+    return tell
+
+
+def test_figures_of_validation_rows_are_called_optimistic(told: Any) -> None:
+    out, _ = told(done("validation"))
     assert out.startswith("On the validation rows")
     assert out.index("It beats the linear baseline") < out.index("These figures are optimistic")
-    out, _ = told(done("test"), monkeypatch, capsys)
+    out, _ = told(done("test"))
     assert out.startswith("On the test rows")
     assert "optimistic" not in out
 
 
-def test_the_verdict_is_the_cards(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verdict_is_the_cards(told: Any) -> None:
     run = done("test")
-    run = replace(run, baselines={"linear": run.evaluation})
-    out, _ = told(run, monkeypatch, capsys)
-    assert (
-        verdict(run.evaluation, run.evaluation, "the linear baseline")
-        .replace("**", "")
-        .replace("`", "")
-        in out
-    )
+    said = verdict(run.evaluation, run.evaluation, "the linear baseline")
+    out, _ = told(replace(run, baselines={"linear": run.evaluation}))
+    assert said.replace("**", "").replace("`", "") in out
 
 
-def test_notes_reach_the_terminal_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, err = told(done("test"), monkeypatch, capsys)
+def test_notes_reach_the_terminal_once(told: Any) -> None:
+    _, err = told(done("test"))
     assert err.count("Texts are taken") == 1
     assert err.splitlines()[-1] == "No pictures in report/."
 
 
-def test_the_next_command_takes_a_folder_of_any_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = replace(done("test"), folder=Path("my model; it's"))
-    out, _ = told(run, monkeypatch, capsys)
+def test_the_next_command_takes_a_folder_of_any_name(told: Any) -> None:
+    out, _ = told(replace(done("test"), folder=Path("my model; it's")))
     command = out.splitlines()[-1].strip()
     assert shlex.split(command)[:4] == ["footwork", "textclf", "predict", "my model; it's"]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.towers import Exports
+
+if TYPE_CHECKING:
+    from zeroshot.labelled_images import LabelledImages
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +19,13 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("footwork-home")
     monkeypatch.setenv("FOOTWORK_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> LabelledImages:
+    from tests.zeroshot.labelled import MIXED, collection
+
+    return collection(tmp_path / "mixed", MIXED)
 
 
 @pytest.fixture
@@ -34,13 +45,10 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn_index(
     drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory, exports: Exports
 ) -> Path:
-    from footwork.cli import main
+    from tests.zeroshot.indexed import indexed
 
-    index = tmp_path_factory.mktemp("indexes") / "photos.index"
-    command = ["search", "index", str(drawn_photos), "--index", str(index), "--model", "tiny"]
     with exports.once():
-        assert main(command) == 0
-    return index
+        return indexed(drawn_photos, tmp_path_factory.mktemp("indexes") / "photos.index")
 
 
 @pytest.fixture

@@ -51,13 +51,11 @@ def _config(family: str) -> Any:
     from transformers import BeitConfig, EfficientNetConfig, ResNetConfig, ViTConfig
 
     if family == "efficientnet":
-        return EfficientNetConfig(
-            image_size=SIDE, width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=128
-        )
+        small = {"width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 128}
+        return EfficientNetConfig(image_size=SIDE, **small)
     if family == "resnet":
-        return ResNetConfig(
-            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
-        )
+        small = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+        return ResNetConfig(layer_type="basic", **small)
     kind = BeitConfig if family == "beit" else ViTConfig
     return kind(
         hidden_size=32,

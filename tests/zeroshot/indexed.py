@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from footwork.cli import main
 from search.filters import Filter
 from search.place import IndexFolder
-from tests.zeroshot.test_cli import SHAPES
+from tests.runs import run_here
 
+SHAPES = ("circle", "star", "triangle")
 WORDS = ["--labels", ",".join(SHAPES)]
 ALWAYS = ["--none-below", "none"]
 
 
-def answers(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> list[Any]:
-    capsys.readouterr()
-    assert main(["zeroshot", "label", *map(str, words), "--json"]) == code
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+run = partial(run_here, app="zeroshot")
 
 
-def complaint(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    capsys.readouterr()
-    assert main(["zeroshot", *map(str, words)]) in {1, 2}
-    return capsys.readouterr().err
+def answers(*words: object, code: int = 0) -> list[Any]:
+    done = run("label", *words, "--json")
+    assert done.returncode == code, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def complaint(*words: object) -> str:
+    done = run(*words)
+    assert done.returncode in {1, 2}
+    return done.stderr
+
+
+def indexed(folder: Path, index: Path, code: int = 0) -> Path:
+    assert (
+        run_here("index", folder, "--index", index, "--model", "tiny", app="search").returncode
+        == code
+    )
+    return index
 
 
 def labelled(index: Path, label: str) -> set[str]:

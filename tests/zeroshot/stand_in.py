@@ -16,6 +16,7 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray
 
 WIDTH = 256
+_SILENT = {"a", "of", "the", "and"}
 
 
 @dataclass
@@ -57,9 +58,7 @@ class StandInEncoder:
 
 def _vector(text: str, modality: str) -> FloatArray:
     # As in CLIP: each modality has a direction of its own, far from the other's.
-    words = [
-        word for word in re.findall(r"\w+", text.lower()) if word not in {"a", "of", "the", "and"}
-    ]
+    words = [word for word in re.findall(r"\w+", text.lower()) if word not in _SILENT]
     row = 2.0 * _direction(modality) + sum(_direction(word) for word in words)
     return (row / np.linalg.norm(row)).astype(np.float32)
 

@@ -10,14 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footwork.prompts import class_embeddings as embedding_cache
 from footwork.prompts import class_embeddings as module
-from footwork.prompts.class_embeddings import (
-    EmbeddingCache,
-    class_embeddings,
-    prompt_embeddings,
-    unit_rows,
-)
+from footwork.prompts.class_embeddings import EmbeddingCache, class_embeddings, prompt_embeddings
 from footwork.prompts.templates import NAMED, Prompts
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
 
@@ -26,7 +20,7 @@ TEMPLATES = NAMED["short"]
 
 
 def cache_file(home: Path) -> Path:
-    return home / "cache" / embedding_cache.FILE_NAME
+    return home / "cache" / module.FILE_NAME
 
 
 def test_a_class_is_the_unit_mean_of_its_unit_prompts() -> None:
@@ -42,9 +36,8 @@ def test_a_class_is_the_unit_mean_of_its_unit_prompts() -> None:
 def test_one_template_is_the_prompt_itself() -> None:
     encoder = StandInEncoder()
     rows = class_embeddings(encoder, NAMES, ["a photo of a {}."])
-    np.testing.assert_allclose(
-        rows, encoder.encode_texts([f"a photo of a {name}." for name in NAMES]), atol=1e-6
-    )
+    prompts = encoder.encode_texts([f"a photo of a {name}." for name in NAMES])
+    np.testing.assert_allclose(rows, prompts, atol=1e-6)
 
 
 def test_neither_the_order_of_templates_nor_of_labels_changes_a_class() -> None:
@@ -91,15 +84,10 @@ def test_prompts_are_encoded_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) 
 
 def test_progress_is_told_in_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr("footwork.prompts.class_embeddings.CHUNK", 2 * len(TEMPLATES))
+    monkeypatch.setattr(module, "CHUNK", 2 * len(TEMPLATES))
     for _ in range(2):  # the second time nothing is to be encoded
-        prompt_embeddings(
-            StandInEncoder(),
-            NAMES,
-            Prompts(TEMPLATES),
-            EmbeddingCache(),
-            lambda done, of: told.append((done, of)),
-        )
+        asked = StandInEncoder(), NAMES, Prompts(TEMPLATES), EmbeddingCache()
+        prompt_embeddings(*asked, lambda done, of: told.append((done, of)))
     every = len(NAMES) * len(TEMPLATES)
     assert told == [(done, every) for done in range(0, every, 2 * len(TEMPLATES))]
 
@@ -135,18 +123,16 @@ def test_classes_may_have_different_numbers_of_prompts() -> None:
 def test_a_damaged_cache_is_replaced(own_home: Path, damage: str) -> None:
     names = [f"thing {n}" for n in range(300)]
     expected = class_embeddings(StandInEncoder(), names, ["a {}."])
-    content = bytearray(cache_file(own_home).read_bytes())
-    if damage == "no database":
-        content = bytearray(b"not a database, by no means" * 99)
-    elif damage == "cut":
-        content = content[: len(content) // 2]
-    else:
-        content[4096:] = bytes(len(content) - 4096)
-    cache_file(own_home).write_bytes(content)
+    content = cache_file(own_home).read_bytes()
+    damaged = {
+        "no database": b"not a database, by no means" * 99,
+        "cut": content[: len(content) // 2],
+        "noise": content[:4096] + bytes(len(content) - 4096),
+    }
+    cache_file(own_home).write_bytes(damaged[damage])
     for _ in range(2):  # damage may show itself only when a page is written
-        np.testing.assert_array_equal(
-            class_embeddings(StandInEncoder(), names, ["a {}."]), expected
-        )
+        rows = class_embeddings(StandInEncoder(), names, ["a {}."])
+        np.testing.assert_array_equal(rows, expected)
     class_embeddings(encoder := StandInEncoder(), names, ["a {}."])
     assert encoder.encoded == []
 
@@ -164,7 +150,7 @@ def test_a_row_that_is_no_unit_row_is_made_again(own_home: Path) -> None:
 
 def test_without_a_place_to_keep_them_vectors_are_the_same(own_home: Path) -> None:
     expected = class_embeddings(StandInEncoder(), NAMES, TEMPLATES)
-    cache = EmbeddingCache(own_home / "cache" / embedding_cache.FILE_NAME / "below-a-file")
+    cache = EmbeddingCache(cache_file(own_home) / "below-a-file")
     encoder = StandInEncoder()
     rows = prompt_embeddings(encoder, NAMES, Prompts(TEMPLATES), cache)
     np.testing.assert_array_equal(rows, expected)
@@ -173,7 +159,7 @@ def test_without_a_place_to_keep_them_vectors_are_the_same(own_home: Path) -> No
 
 
 def test_the_oldest_rows_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_cache, "MOST_ROWS", 10)
+    monkeypatch.setattr(module, "MOST_ROWS", 10)
     for n in range(20):
         class_embeddings(StandInEncoder(), [f"thing {n}"], ["a {}."])
     class_embeddings(encoder := StandInEncoder(), [f"thing {n}" for n in range(20)], ["a {}."])
@@ -199,9 +185,8 @@ def test_another_process_reads_what_this_one_wrote() -> None:
         "import sys\n"
         "print(len(encoder.encoded), 'torch' in sys.modules)"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["0", "False"]
 
 
@@ -210,5 +195,5 @@ def test_no_class_gives_no_row() -> None:
 
 
 def test_unit_rows_leave_a_row_of_zeros_alone() -> None:
-    rows = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    rows = module.unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
     np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0.0, 0.0]]), rtol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def paths_of(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.jpg"))
 
 
-def test_exact_is_pillows_decoding_and_the_models_own_resize_and_draft_is_not(
+def test_exact_is_pillows_decoding_and_the_models_own_resize(
     jpegs: Path, exact: DualEncoder
 ) -> None:
     paths = paths_of(jpegs)
@@ -75,9 +76,8 @@ def test_exact_is_pillows_decoding_and_the_models_own_resize_and_draft_is_not(
     quick = DualEncoder.load("tiny", config=EncoderConfig(precision="float32"))
     assert np.abs(quick.encode_images(paths) - expected).max() > 1e-3
     options = ZeroShotOptions(multi=True)
-    scores = [
-        ZeroShotClassifier(one, SHAPES, options).predict_proba(paths) for one in (quick, exact)
-    ]
+    asked = [ZeroShotClassifier(one, SHAPES, options) for one in (quick, exact)]
+    scores = [one.predict_proba(paths) for one in asked]
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
 
 
@@ -98,14 +98,10 @@ def test_an_index_keeps_its_decoding_until_it_is_switched_whole(
     jpegs: Path,
     exact: DualEncoder,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(
-        *_: object,
-    ) -> None:  # to export the text half takes seconds, and is tested elsewhere
-        raise ModelError("The text half cannot be made to run without torch.")
-
+    # To export the text half takes seconds, and is tested elsewhere.
+    refuse = Mock(side_effect=ModelError("The text half cannot be made to run without torch."))
     monkeypatch.setattr("footwork.encoder.onnx_export.export_text_tower", refuse)
     folder, paths = tmp_path / "photos.index", paths_of(jpegs)
 
@@ -117,7 +113,7 @@ def test_an_index_keeps_its_decoding_until_it_is_switched_whole(
 
     quick = index(model_id="tiny")
     assert_allclose(index(decode="draft"), quick)
-    refused = complaint(capsys, "label", "--index", folder, *WORDS, "--decode", "exact")
+    refused = complaint("label", "--index", folder, *WORDS, "--decode", "exact")
     assert "was made with `--decode draft`, but --decode exact is asked for" in refused
     whole = index(decode="exact")
     assert_allclose(whole, exact.encode_images(paths), atol=1e-5)
@@ -135,34 +131,31 @@ def test_an_index_keeps_its_decoding_until_it_is_switched_whole(
         opened._encode_images(paths)
     copy = tmp_path / "copy.jpg"  # of no indexed content: the model has to look at it
     Image.open(paths[0]).save(copy, quality=90)
-    [row] = answers(capsys, copy, "--index", folder, *WORDS, "--precision", "float32")
+    [row] = answers(copy, "--index", folder, *WORDS, "--precision", "float32")
     direct = ZeroShotClassifier(exact, list(row["scores"])).predict([copy])[0]
     assert row["scores"] == pytest.approx(direct.scores, abs=1e-4)
 
 
 def test_what_is_taught_is_asked_with_the_decoding_of_its_examples(
-    jpegs: Path, exact: DualEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    jpegs: Path, exact: DualEncoder, tmp_path: Path
 ) -> None:
     out = tmp_path / "taught"
     teach_files(exact, read_examples(jpegs), out, TeachOptions())
-    assert json.loads((out / "footwork.json").read_text())["model"]["fingerprint"].endswith(
-        "-exact"
-    )
+    manifest = json.loads((out / "footwork.json").read_text())
+    assert manifest["model"]["fingerprint"].endswith("-exact")
     loaded = TaughtClassifier.load(out)
     assert decoding_of(loaded.encoder.fingerprint) == "exact"
-    rows = answers(capsys, jpegs, "--taught", out, "--precision", "float32")
+    rows = answers(jpegs, "--taught", out, "--precision", "float32")
     told = TaughtClassifier.load(out, exact).predict(paths_of(jpegs))
     assert [row["score"] for row in rows] == pytest.approx([one.score for one in told], abs=1e-4)
-    said = complaint(capsys, "label", jpegs, "--taught", out, "--decode", "draft")
+    said = complaint("label", jpegs, "--taught", out, "--decode", "draft")
     assert f"What was taught in {out} was made with `--decode exact`" in said
 
 
 def test_a_fine_tuned_model_decodes_as_it_did_in_training(jpegs: Path, tmp_path: Path) -> None:
-    settings = FinetuneConfig(
-        model_id="tiny", method="head", num_epochs=1, validation_share=0.4, decode="exact"
-    )
+    settings = {"method": "head", "num_epochs": 1, "validation_share": 0.4, "decode": "exact"}
     out = tmp_path / "tuned"
-    finetune_here(jpegs, out, settings)
+    finetune_here(jpegs, out, FinetuneConfig(model_id="tiny", **settings))
     paths = paths_of(jpegs)
     loaded = FinetunedClassifier.load(out, FinetunedOptions(precision="float32"))
     with_pixels = loaded.logits([Image.open(path).convert("RGB") for path in paths])

@@ -13,7 +13,7 @@ import pytest
 from footwork.encoder.dual import DualEncoder
 from footwork.errors import ConfigError, DataError
 from tests.dual_encoders import build_dual_encoder, draw_image
-from tests.zeroshot.labelled import EASY, MIXED, collection, evaluate, many
+from tests.zeroshot.labelled import EASY, collection, evaluate, many
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot import ZeroShotClassifier, ZeroShotOptions
 from zeroshot.evaluate import evaluate_images
@@ -21,19 +21,12 @@ from zeroshot.labelled_images import LabelledImages, read_labelled_images
 from zeroshot.options import EvaluateOptions
 
 
-@pytest.fixture
-def mixed(tmp_path: Path) -> LabelledImages:
-    return collection(tmp_path / "mixed", MIXED)
-
-
 def test_images_that_show_their_class_are_all_right(tmp_path: Path) -> None:
     found = evaluate(collection(tmp_path / "easy", EASY))
     assert found.images == 6
     for way in found.sets:
-        assert {name: each.value for name, each in way.metrics.items()} == {
-            "top_1": 1.0,
-            "macro_recall": 1.0,
-        }
+        values = {name: each.value for name, each in way.metrics.items()}
+        assert values == {"top_1": 1.0, "macro_recall": 1.0}
         assert 0.5 < way.metrics["top_1"].low < 1.0
     assert found.wrong == ()
     assert found.confusion.tolist() == [[3, 0, 0], [0, 2, 0], [0, 0, 1]]
@@ -41,9 +34,7 @@ def test_images_that_show_their_class_are_all_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bias", [None, -12.0])
-def test_the_figures_are_those_of_the_labels_that_are_given(
-    mixed: LabelledImages, bias: float | None
-) -> None:
+def test_figures_are_those_of_the_labels_given(mixed: LabelledImages, bias: float | None) -> None:
     found = evaluate(mixed, bias=bias)
     encoder = StandInEncoder(logit_bias=bias, logit_scale=30.0)
     always = ZeroShotOptions(none_below=None)
@@ -101,13 +92,9 @@ def test_every_image_is_embedded_once(mixed: LabelledImages) -> None:
     assert [way.name for way in found.sets] == ["a photo of a {}.", "{}", "short", "imagenet"]
 
 
-def test_a_table_of_the_same_images_gives_the_same_figures(
-    mixed: LabelledImages, tmp_path: Path
-) -> None:
-    rows = [
-        f'"{path}","{mixed.class_names[target]}"'
-        for path, target in zip(mixed.paths, mixed.targets, strict=True)
-    ]
+def test_a_table_of_the_same_images_gives_the_same(mixed: LabelledImages, tmp_path: Path) -> None:
+    pairs = zip(mixed.paths, mixed.targets, strict=True)
+    rows = [f'"{path}","{mixed.class_names[target]}"' for path, target in pairs]
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["path,label", *reversed(rows)]), encoding="utf-8")
     one, other = evaluate(mixed), evaluate(read_labelled_images(table))
@@ -127,25 +114,22 @@ def test_top_5_finds_more_than_top_1_and_is_left_out_of_five_classes(tmp_path: P
 
 
 def test_a_better_template_set_is_told_from_luck(tmp_path: Path) -> None:
-    images = collection(
-        tmp_path / "many", {"cat": ["cat"], "dog": [f"poodle {n}" for n in range(40)]}
-    )
+    poodles = [f"poodle {n}" for n in range(40)]
+    images = collection(tmp_path / "many", {"cat": ["cat"], "dog": poodles})
     prompts = tmp_path / "prompts.json"
     prompts.write_text(json.dumps({"dog": ["a poodle"]}), encoding="utf-8")
     found = evaluate(images, EvaluateOptions(templates="{}", compare=(str(prompts),)))
     assert [way.name for way in found.sets] == ["{}", "a photo of a {}.", str(prompts)]
-    plain, poodles = found.sets[1].difference, found.sets[2].difference
-    assert plain is not None
-    assert poodles is not None
-    assert poodles.clear
-    assert poodles.interval.low > 0
-    assert poodles.won == len(found.wrong)
-    assert poodles.lost == 0
+    assert found.sets[1].difference is not None
+    better = found.sets[2].difference
+    assert better is not None
+    assert better.clear
+    assert better.interval.low > 0
+    assert (better.won, better.lost) == (len(found.wrong), 0)
     text = found.to_text()
     assert "Clearly better than the bare label:" in text
-    assert "The best of 3 template sets, chosen by these images, looks better" in " ".join(
-        text.split()
-    )
+    said = "The best of 3 template sets, chosen by these images, looks better"
+    assert said in " ".join(text.split())
 
 
 def test_template_sets_that_are_the_same_are_judged_once(mixed: LabelledImages) -> None:
@@ -200,9 +184,7 @@ def test_files_that_cannot_be_read_are_listed_and_not_counted(tmp_path: Path) ->
     assert "6 images (1 skipped), 3 classes" in partly.to_text()
 
 
-def test_a_model_that_knows_nothing_is_not_called_better_than_the_commonest_class(
-    tmp_path: Path,
-) -> None:
+def test_a_model_that_knows_nothing_is_not_called_better_than_the_commonest(tmp_path: Path) -> None:
     images = collection(tmp_path / "all", {"cat": ["dog 1", "dog 2"], "dog": ["cat 1"]})
     text = " ".join(evaluate(images).to_text().split())
     assert "not clearly better than to answer 'cat' every time, which has 66.7% right" in text
@@ -212,9 +194,7 @@ def test_a_model_that_knows_nothing_is_not_called_better_than_the_commonest_clas
 @pytest.mark.parametrize(
     ("setting", "value"), [("none_below", float("nan")), ("seed", -1), ("templates", "nothing")]
 )
-def test_impossible_settings_are_refused(
-    mixed: LabelledImages, setting: str, value: object
-) -> None:
+def test_impossible_settings_are_refused(mixed: LabelledImages, setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=setting.partition("_")[0]):
         evaluate(mixed, EvaluateOptions(**{setting: value}))  # type: ignore[arg-type]
 
@@ -251,6 +231,6 @@ def test_real_models_are_judged_by_what_they_answer(tmp_path: Path, family: str)
     for each in found.wrong:
         assert answers[each.path].label == each.given
         assert answers[each.path].score == pytest.approx(each.probability, abs=1e-5)
-    assert len(found.wrong) == sum(
-        answer.label != path.parent.name for path, answer in answers.items() if not answer.fault
-    )
+    read = {path: answer for path, answer in answers.items() if not answer.fault}
+    wrong = [path for path, answer in read.items() if answer.label != path.parent.name]
+    assert len(found.wrong) == len(wrong)

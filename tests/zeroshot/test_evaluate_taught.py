@@ -9,19 +9,13 @@ import pytest
 
 from footwork.errors import DataError, ModelError
 from footwork.evaluation.text import display_width
-from tests.zeroshot.labelled import collection, evaluate
+from tests.zeroshot.labelled import EXAMPLES, collection, evaluate
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot.evaluate import evaluate_images
-from zeroshot.labelled_images import LabelledImages, read_examples
+from zeroshot.labelled_images import LabelledImages
 from zeroshot.options import EvaluateOptions, TeachOptions
 from zeroshot.teach import TaughtClassifier, teach_files
 
-# The stand-in sees the words of a file's name: these say nothing of the class.
-EXAMPLES = {
-    "red_bird": ["a robin", "robin with berries", "robin on snow", "robin singing"],
-    "big-cat": ["a lion", "lion in grass", "lion asleep", "old lion"],
-    "whale": ["whale jumping", "grey whale", "whale and calf", "whale tail"],
-}
 NEW = {
     "red_bird": [f"robin {n}" for n in range(12)],
     "big-cat": [f"lion {n}" for n in range(12)] + ["whale asleep"],
@@ -35,14 +29,11 @@ def examples(tmp_path: Path) -> LabelledImages:
 
 @pytest.fixture
 def taught(examples: LabelledImages, tmp_path: Path) -> TaughtClassifier:
-    files = read_examples(Path(examples.source))
-    teach_files(StandInEncoder(logit_scale=30.0), files, tmp_path / "out", TeachOptions())
+    teach_files(StandInEncoder(logit_scale=30.0), examples, tmp_path / "out", TeachOptions())
     return TaughtClassifier.load(tmp_path / "out")
 
 
-def test_it_is_judged_in_detail_and_words_beside_it(
-    taught: TaughtClassifier, tmp_path: Path
-) -> None:
+def test_it_is_judged_and_words_beside_it(taught: TaughtClassifier, tmp_path: Path) -> None:
     images = collection(tmp_path / "new", NEW)
     found = evaluate(images, taught=taught)
     assert [way.name for way in found.sets] == ["the taught classifier", "a photo of a {}.", "{}"]
@@ -53,7 +44,8 @@ def test_it_is_judged_in_detail_and_words_beside_it(
     assert words.difference is not None
     assert words.difference.clear
     assert words.difference.lost > words.difference.won
-    answers = [answer.label for answer in taught.label_embeddings(_rows(images))]
+    rows = StandInEncoder().encode_images(images.paths)
+    answers = [answer.label for answer in taught.label_embeddings(rows)]
     if found.answered is not None:
         given = [label for label in answers if label is not None]
         assert found.answered.share == pytest.approx(len(given) / len(answers))
@@ -62,7 +54,7 @@ def test_it_is_judged_in_detail_and_words_beside_it(
     assert max(map(display_width, found.to_text().splitlines())) <= 100
 
 
-def test_classes_are_those_of_the_images_however_accents_are_stored(
+def test_classes_are_those_however_accents_are_stored(
     taught: TaughtClassifier, tmp_path: Path
 ) -> None:
     expected = evaluate(collection(tmp_path / "new", NEW), taught=taught)
@@ -96,7 +88,3 @@ def test_it_must_know_the_classes_and_the_encoder(taught: TaughtClassifier, tmp_
         evaluate(replace(images, class_names=("big-cat", "fish")), taught=taught)
     with pytest.raises(ModelError, match="was taught on embeddings"):
         evaluate_images(StandInEncoder("other"), images, EvaluateOptions(), taught)
-
-
-def _rows(images: LabelledImages) -> object:
-    return StandInEncoder().encode_images(images.paths)

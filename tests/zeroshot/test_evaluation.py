@@ -10,15 +10,10 @@ import pytest
 
 from footwork.errors import ConfigError
 from footwork.evaluation.text import display_width
-from tests.zeroshot.labelled import MIXED, collection, evaluate, many
+from tests.zeroshot.labelled import collection, evaluate, many
 from zeroshot.evaluation import require_report_place
 from zeroshot.labelled_images import LabelledImages
 from zeroshot.options import EvaluateOptions
-
-
-@pytest.fixture
-def mixed(tmp_path: Path) -> LabelledImages:
-    return collection(tmp_path / "mixed", MIXED)
 
 
 @pytest.mark.parametrize("num_classes", [2, 6, 13, 40])
@@ -32,9 +27,7 @@ def test_the_text_fits_a_terminal(tmp_path: Path, num_classes: int) -> None:
     assert "expected calibration error" in text
 
 
-def test_the_report_holds_figures_mistakes_and_pictures(
-    mixed: LabelledImages, tmp_path: Path
-) -> None:
+def test_the_report_holds_figures_and_mistakes(mixed: LabelledImages, tmp_path: Path) -> None:
     found = evaluate(mixed)
     assert found.write_report(tmp_path / "a" / "report") == ()
     folder = tmp_path / "a" / "report"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,10 +22,11 @@ from footwork.methods.table import AdaptationConfig
 from footwork.models.image_classifiers import load_image_classifier
 from tests.runs import finetune_here
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
+from tests.zeroshot.indexed import run
 from zeroshot import FinetuneConfig, FinetunedRun, finetune
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.options import FinetunedOptions
-from zeroshot.task import assess
+from zeroshot.task import advise, assess
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +79,8 @@ def test_merged_a_folder_is_plain_and_answers_as_its_adapter(
 ) -> None:
     plain, merge = tmp_path / "plain", ["zeroshot", "merge"]
     if at_once:
-        done = finetune_here(
-            examples, plain, FinetuneConfig(model_id=vit, method="lora", merge=True, **QUICK)
-        )
+        config = FinetuneConfig(model_id=vit, method="lora", merge=True, **QUICK)
+        done = finetune_here(examples, plain, config)
         assert done.manifest["reload_difference"] < 1e-4
     else:
         assert main([*merge, str(adapter), str(plain)]) == 0
@@ -93,11 +95,8 @@ def test_merged_a_folder_is_plain_and_answers_as_its_adapter(
     pictures = sorted((examples / "navy").iterdir())
     options = FinetunedOptions(precision="float32")
     former, merged = (FinetunedClassifier.load(each, options) for each in (adapter, plain))
-    np.testing.assert_allclose(
-        merged.predict_proba(pictures),
-        former.predict_proba(pictures),
-        atol=1e-3 if at_once else 1e-4,
-    )
+    found, expected = (each.predict_proba(pictures) for each in (merged, former))
+    np.testing.assert_allclose(found, expected, atol=1e-3 if at_once else 1e-4)
     assert at_once or merged.rule.temperature == 1
 
 
@@ -194,9 +193,7 @@ def test_the_statistics_of_batch_norms_stay_as_pretrained(examples: Path, tmp_pa
 
 
 @pytest.mark.parametrize("variant", ["plain", "dora"])
-def test_convolutions_are_adapted_where_there_is_nothing_else(
-    variant: Any, examples: Path, tmp_path: Path
-) -> None:
+def test_convolutions_are_adapted_too(variant: Any, examples: Path, tmp_path: Path) -> None:
     base, out, plain = (tmp_path / name for name in ("base", "out", "plain"))
     build_tower(base, "resnet")
     config = FinetuneConfig(model_id=str(base), method="lora", lora_variant=variant, **QUICK)
@@ -243,9 +240,7 @@ def test_a_cut_network_gives_what_its_own_stage_gives(tmp_path: Path) -> None:
         assert torch.equal(cut.eval().resnet(pixels).last_hidden_state, states[1])
 
 
-def test_splits_named_as_such_are_taken_and_judged_on_test(
-    vit: str, examples: Path, tmp_path: Path
-) -> None:
+def test_splits_are_taken_and_judged_on_test(vit: str, examples: Path, tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         shutil.copytree(examples, tmp_path / "data" / split)
     config = FinetuneConfig(model_id=vit, method="head", **QUICK)
@@ -255,9 +250,7 @@ def test_splits_named_as_such_are_taken_and_judged_on_test(
     assert any("among the training images too" in note for note in done.notes)
 
 
-def test_an_unreadable_file_is_skipped_with_its_reason(
-    vit: str, examples: Path, tmp_path: Path
-) -> None:
+def test_an_unreadable_file_is_skipped_and_told(vit: str, examples: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(examples, data)
     (data / "navy" / "broken.png").write_bytes(b"\x89PNG")
@@ -340,9 +333,13 @@ def test_an_image_may_have_several_labels(vit: str, as_columns: bool, tmp_path: 
     assert held == (dark >= bar).tolist()
 
 
-def test_images_are_told_apart_by_classes_not_by_amounts(
-    vit: str, examples: Path, tmp_path: Path
-) -> None:
+def test_advice_judges_no_baselines(vit: str, examples: Path) -> None:
+    with patch("zeroshot.pixels.DecodedImages._judge_pretrained", None):
+        found = advise(examples, FinetuneConfig(model_id=vit))
+    assert set(found.scores) == {"frozen", "random"}
+
+
+def test_images_are_not_told_apart_by_amounts(vit: str, examples: Path, tmp_path: Path) -> None:
     rows = [{"path": f"{n}.png", "labels": f"{n}.5"} for n in range(40)]
     table = tmp_path / "amounts.jsonl"
     table.write_text("\n".join(map(json.dumps, rows)))
@@ -353,28 +350,24 @@ def test_images_are_told_apart_by_classes_not_by_amounts(
         finetune(examples, tmp_path / "out", FinetuneConfig(model_id=vit, task="multi"))
 
 
-def test_a_published_folder_is_judged_as_texts_are(
-    full: FinetunedRun, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_is_judged_as_texts_are(
+    full: FinetunedRun, examples: Path, tmp_path: Path
 ) -> None:
     out, held_out = full.folder, draw_classes(tmp_path / "more", 4)
     (held_out / "navy" / "broken.png").write_bytes(b"\x89PNG")
-    command = ["zeroshot", "evaluate", str(held_out), "--taught", str(out)]
-    assert main([*command, "--json"]) == 3
-    shown = capsys.readouterr()
-    document = json.loads(shown.out)
-    assert "broken.png" in shown.err
+    judge = partial(run, "evaluate", "--taught", out)
+    done = judge(held_out, "--json")
+    assert done.returncode == 3
+    document = json.loads(done.stdout)
+    assert "broken.png" in done.stderr
     assert document["rows"] == 12
-    assert set(document) == {
-        *("task", "labels", "rows", "metrics", "per_class", "confusion", "calibration", "notes")
-    }
+    figures = {"metrics", "per_class", "confusion", "calibration"}
+    assert set(document) == figures | {"task", "labels", "rows", "notes"}
     manifest = json.loads((out / "footwork.json").read_text())
     assert document["calibration"]["temperature"] == manifest["calibration"]["temperature"]
     assert not document["calibration"]["fitted"]
-    assert main(command) == 3
-    assert "12 images, 3 classes" in capsys.readouterr().out
-    assert main([*command, "--report", str(tmp_path / "report")]) == 2
+    assert "12 images, 3 classes" in judge(held_out).stdout
+    assert judge(held_out, "--report", tmp_path / "report").returncode == 2
     (held_out / "navy").rename(held_out / "teal")
-    assert main(command) == 1
-    assert "does not know 'teal'" in capsys.readouterr().err
-    assert main(["zeroshot", "evaluate", str(examples), "--taught", str(out)]) == 0
-    assert "It was trained on most of these images" in capsys.readouterr().out
+    assert "does not know 'teal'" in judge(held_out).stderr
+    assert "It was trained on most of these images" in judge(examples).stdout

@@ -13,10 +13,20 @@ from typing import Any
 
 import pytest
 
-from footwork.cli import main
 from search.place import IndexFolder
-from tests.zeroshot.indexed import ALWAYS, WORDS, answers, complaint, known_labels, labelled
-from tests.zeroshot.test_cli import SHAPES, draw_folder
+from tests.runs import run_here
+from tests.zeroshot.indexed import (
+    ALWAYS,
+    SHAPES,
+    WORDS,
+    answers,
+    complaint,
+    indexed,
+    known_labels,
+    labelled,
+    run,
+)
+from tests.zeroshot.test_cli import draw_folder
 
 NEAR = 1e-5  # scores are of float32 vectors, and the text half runs elsewhere
 
@@ -40,16 +50,14 @@ def away(photos: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("options", [[], ["--multi"], ["--top-k", "2"], ALWAYS])
-def test_an_index_is_labelled_as_its_files_are(
-    photos: Path, index: Path, options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    expected = answers(capsys, photos, "--model", "tiny", *WORDS, *options)
-    require_same(answers(capsys, "--index", index, *WORDS, *options), expected)
+def test_an_index_is_labelled_as_its_files(photos: Path, index: Path, options: list[str]) -> None:
+    expected = answers(photos, "--model", "tiny", *WORDS, *options)
+    require_same(answers("--index", index, *WORDS, *options), expected)
 
 
 @pytest.mark.usefixtures("away")
-def test_no_file_is_opened(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = answers(capsys, "--index", index, *WORDS, *ALWAYS)
+def test_no_file_is_opened(index: Path) -> None:
+    rows = answers("--index", index, *WORDS, *ALWAYS)
     assert len(rows) == 12
     assert all(row["label"] == Path(row["path"]).parent.name for row in rows)
 
@@ -73,151 +81,126 @@ def test_what_an_index_knows_needs_no_torch(photos: Path, index: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("no_model")
-def test_named_images_are_looked_up(
-    photos: Path, index: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = answers(capsys, photos / "star", "--model", "tiny", *WORDS)
-    require_same(answers(capsys, photos / "star", "--index", index, *WORDS), expected)
+def test_named_images_are_known(photos: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = answers(photos / "star", "--model", "tiny", *WORDS)
+    require_same(answers(photos / "star", "--index", index, *WORDS), expected)
     monkeypatch.chdir(photos)
-    relative = answers(capsys, "star", "--index", index, *WORDS)
+    relative = answers("star", "--index", index, *WORDS)
     assert [row["path"] for row in relative] == [f"star/{n}.png" for n in range(4)]
     assert labelled(index, "star") == {"star"}
 
 
 @pytest.mark.usefixtures("no_model")
-def test_a_copy_is_known_by_its_content(
-    photos: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_copy_is_known_by_its_content(photos: Path, index: Path, tmp_path: Path) -> None:
     shutil.copy(photos / "star" / "1.png", tmp_path / "copy.png")
     os.utime(tmp_path / "copy.png", ns=(10**18, 10**18))
-    rows = answers(capsys, tmp_path / "copy.png", "--index", index, *WORDS, *ALWAYS)
+    rows = answers(tmp_path / "copy.png", "--index", index, *WORDS, *ALWAYS)
     assert [row["label"] for row in rows] == ["star"]
 
 
 @pytest.mark.usefixtures("exported_once")
-def test_new_and_changed_files_are_encoded(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_and_changed_files_are_encoded(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star", "circle"), each=2), tmp_path / "i"
-    assert main(["search", "index", str(folder), "--index", str(index), "--model", "tiny"]) == 0
+    indexed(folder, index)
     shutil.copy(folder / "star" / "0.png", folder / "circle" / "1.png")
     os.utime(folder / "circle" / "1.png", ns=(10**18, 10**18))
     shutil.copytree(draw_folder(tmp_path / "more", ("triangle",), each=2), folder / "more")
     (folder / "more" / "broken.png").write_bytes(b"no picture")
-    expected = answers(capsys, folder, "--model", "tiny", *WORDS, *ALWAYS, code=3)
-    found = answers(capsys, folder, "--index", index, *WORDS, *ALWAYS, code=3)
-    assert [row["path"] for row in found] == [row["path"] for row in expected]
-    assert [row["label"] for row in found] == [row["label"] for row in expected]
-    assert [row["fault"] for row in found] == [row["fault"] for row in expected]
+    expected = answers(folder, "--model", "tiny", *WORDS, *ALWAYS, code=3)
+    found = answers(folder, "--index", index, *WORDS, *ALWAYS, code=3)
+    for name in ("path", "label", "fault"):
+        assert [row[name] for row in found] == [row[name] for row in expected]
     by_name = {row["path"].removeprefix(f"{folder}/"): row["label"] for row in found}
     assert by_name["circle/1.png"] == "star"
     assert by_name["more/triangle/0.png"] == "triangle"
-    assert len(answers(capsys, "--index", index, *WORDS)) == 4
+    assert len(answers("--index", index, *WORDS)) == 4
 
 
 @pytest.mark.usefixtures("no_model", "exported_once")
-def test_a_file_known_as_no_image_is_not_tried_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_known_as_no_image_is_not_tried_again(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star",), each=1), tmp_path / "i"
     (folder / "broken.png").write_bytes(b"no picture")
-    assert main(["search", "index", str(folder), "--index", str(index), "--model", "tiny"]) == 3
-    rows = answers(capsys, folder, "--index", index, *WORDS, *ALWAYS, code=3)
-    assert [(Path(row["path"]).name, row["label"]) for row in rows] == [
-        ("broken.png", None),
-        ("0.png", "star"),
-    ]
+    indexed(folder, index, code=3)
+    rows = answers(folder, "--index", index, *WORDS, *ALWAYS, code=3)
+    told = {Path(row["path"]).name: row["label"] for row in rows}
+    assert told == {"broken.png": None, "0.png": "star"}
     assert rows[0]["fault"]
 
 
-def test_the_labels_given_are_found_by_search(
-    photos: Path, index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = answers(capsys, "--index", index, *WORDS, *ALWAYS)
+def test_the_labels_given_are_found_by_search(photos: Path, index: Path) -> None:
+    rows = answers("--index", index, *WORDS, *ALWAYS)
     assert {name: labelled(index, name) for name in SHAPES} == {name: {name} for name in SHAPES}
     first = next(row for row in rows if row["path"] == str(photos / "star" / "0.png"))
     assert known_labels(index, photos / "star" / "0.png") == {"star": first["score"]}
-    query = ["search", "query", "red", "--index", str(index), "--label", "star", "--all", "--json"]
-    capsys.readouterr()
-    assert main(query) == 0
-    hits = json.loads(capsys.readouterr().out)["hits"]
+    query = ["query", "red", "--index", index, "--label", "star", "--all", "--json"]
+    hits = json.loads(run_here(*query, app="search").stdout)["hits"]
     assert {Path(hit["path"]).parent.name for hit in hits} == {"star"}
 
 
-def test_labels_replace_those_of_before(
-    photos: Path, index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answers(capsys, "--index", index, *WORDS, *ALWAYS)
+def test_labels_replace_those_of_before(photos: Path, index: Path) -> None:
+    answers("--index", index, *WORDS, *ALWAYS)
     only = photos / "star"
-    answers(capsys, "--index", index, "--in", only, "--labels", "square,cross", *ALWAYS)
+    answers("--index", index, "--in", only, "--labels", "square,cross", *ALWAYS)
     assert not labelled(index, "star")
     assert labelled(index, "circle") == {"circle"}
-    answers(capsys, "--index", index, *WORDS, "--none-below", "1000")
+    answers("--index", index, *WORDS, "--none-below", "1000")
     assert not labelled(index, "circle")
 
 
-def test_several_labels_keep_their_scores_though_few_are_told(
-    index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_several_labels_keep_their_scores_though_few_are_told(index: Path) -> None:
     several = ["--multi", "--none-below", "-1000"]
-    full = answers(capsys, "--index", index, *WORDS, *several)
-    short = answers(capsys, "--index", index, *WORDS, *several, "--top-k", "1")
+    full = answers("--index", index, *WORDS, *several)
+    short = answers("--index", index, *WORDS, *several, "--top-k", "1")
     assert [len(row["scores"]) for row in short] == [1] * 12
     kept = {Path(row["path"]): known_labels(index, Path(row["path"])) for row in full}
     assert kept == {Path(row["path"]): row["scores"] for row in full}
 
 
-def test_no_keep_tells_labels_alone(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_keep_tells_labels_alone(index: Path) -> None:
     with IndexFolder(index).writing():
-        assert len(answers(capsys, "--index", index, *WORDS, "--no-keep")) == 12
-        said = complaint(capsys, "label", "--index", index, *WORDS)
+        assert len(answers("--index", index, *WORDS, "--no-keep")) == 12
+        said = complaint("label", "--index", index, *WORDS)
     assert "--no-keep" in said
     assert "being written by" in said
     assert not labelled(index, "star")
 
 
-def test_conditions_choose_images_of_the_index(
-    photos: Path, index: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = answers(capsys, "--index", index, "--in", photos / "star", *WORDS)
+def test_conditions_choose_images_of_the_index(photos: Path, index: Path) -> None:
+    rows = answers("--index", index, "--in", photos / "star", *WORDS)
     assert {Path(row["path"]).parent.name for row in rows} == {"star"}
-    nothing = complaint(capsys, "label", "--index", index, "--since", "2200", *WORDS)
+    nothing = complaint("label", "--index", index, "--since", "2200", *WORDS)
     assert "holds no image that fulfils all conditions" in nothing
-    named = complaint(capsys, "label", photos, "--index", index, "--since", "2000", *WORDS)
+    named = complaint("label", photos, "--index", index, "--since", "2000", *WORDS)
     assert "Conditions such as --in" in named
-    without = complaint(capsys, "label", photos, "--since", "2000", *WORDS)
+    without = complaint("label", photos, "--since", "2000", *WORDS)
     assert "choose among the images of an index" in without
-    assert "--no-keep is about" in complaint(capsys, "label", photos, "--no-keep", *WORDS)
-    assert "or --index" in complaint(capsys, "label", *WORDS)
+    assert "--no-keep is about" in complaint("label", photos, "--no-keep", *WORDS)
+    assert "or --index" in complaint("label", *WORDS)
 
 
 @pytest.mark.usefixtures("exported_once")
-def test_images_that_are_gone_get_no_sidecar(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_that_are_gone_get_no_sidecar(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star",), each=2), tmp_path / "i"
-    assert main(["search", "index", str(folder), "--index", str(index), "--model", "tiny"]) == 0
+    indexed(folder, index)
     (folder / "star" / "0.png").unlink()
-    command = ["zeroshot", "label", "--index", str(index), *WORDS, *ALWAYS, "--xmp"]
-    assert main(command) == 3
-    assert "0.png: it does not exist." in capsys.readouterr().err
+    done = run("label", "--index", index, *WORDS, *ALWAYS, "--xmp")
+    assert done.returncode == 3
+    assert "0.png: it does not exist." in done.stderr
     left = sorted(path.name for path in (folder / "star").iterdir())
     assert left == ["1.png", "1.png.xmp"]
 
 
 @pytest.mark.usefixtures("exported_once")
-def test_what_an_index_takes_for_an_image_is_sorted_only_if_it_decodes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_an_index_takes_for_an_image_is_sorted_only_if_it_decodes(tmp_path: Path) -> None:
     folder, index = draw_folder(tmp_path / "photos", ("star",), each=3), tmp_path / "i"
-    assert main(["search", "index", str(folder), "--index", str(index), "--model", "tiny"]) == 0
+    indexed(folder, index)
     secret, pipe = folder / "star" / "0.png", folder / "star" / "1.png"
     secret.write_text("root:$6$salt$hash:19000:0:99999:7:::\n")
     pipe.unlink()
     os.mkfifo(pipe)
-    sort = ["--copy-to", str(tmp_path / "sorted"), "--yes"]
-    assert main(["zeroshot", "label", "--index", str(index), *WORDS, *ALWAYS, *sort]) == 3
-    said = capsys.readouterr().err
-    assert f"skipped {secret}: it is no picture of a known kind." in said
-    assert f"skipped {pipe}: it is no regular file." in said
+    sort = ["--copy-to", tmp_path / "sorted", "--yes"]
+    done = run("label", "--index", index, *WORDS, *ALWAYS, *sort)
+    assert done.returncode == 3
+    assert f"skipped {secret}: it is no picture of a known kind." in done.stderr
+    assert f"skipped {pipe}: it is no regular file." in done.stderr
     assert [path.name for path in (tmp_path / "sorted").rglob("*.png")] == ["2.png"]

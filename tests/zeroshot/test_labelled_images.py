@@ -65,25 +65,12 @@ def test_a_table_that_is_held_says_what_its_file_says(
         assert (images.class_names, images.notes) == (read.class_names, read.notes)
         assert images.targets.tolist() == read.targets.tolist()
     spoilt = read_labelled_images([*ROWS, {"path": "cat/9.jpg"}, "no row"])
-    assert [skipped.place for skipped in spoilt.skipped] == [
-        "list of rows, row 6",
-        "list of rows, row 5",
-    ]
+    assert [skipped.place[-5:] for skipped in spoilt.skipped] == ["row 6", "row 5"]
 
 
 def test_classes_are_sorted_as_people_count(tmp_path: Path) -> None:
     folder = touch(tmp_path / "all", "grade 10/1.jpg", "grade 9/1.jpg", "A/1.jpg", "b/1.jpg")
     assert read_labelled_images(folder).class_names == ("A", "b", "grade 9", "grade 10")
-
-
-def test_what_is_no_class_is_noted(tmp_path: Path) -> None:
-    folder = touch(tmp_path / "all", *FILES, "loose.jpg", ".hidden/1.jpg")
-    images = read_labelled_images(folder)
-    assert images.class_names == ("cat", "fire_truck")
-    assert len(images.notes) == 1
-    touch(folder, "empty/readme.txt")
-    with pytest.raises(DataError, match="class 'empty' is empty"):
-        read_labelled_images(folder)
 
 
 def test_classes_that_are_codes_are_noted(tmp_path: Path) -> None:
@@ -144,9 +131,8 @@ def test_a_written_list_of_labels_is_refused(tmp_path: Path) -> None:
 def test_class_names_that_look_the_same_are_one(tmp_path: Path) -> None:
     folder = touch(tmp_path / "all", "cafe\u0301/1.jpg", "tea/2.jpg")
     assert read_labelled_images(folder).class_names == ("caf\u00e9", "tea")
-    images = table(
-        tmp_path, "path,label\na.jpg,caf\u00e9\nb.jpg,cafe\u0301\u200b\nc.jpg,1\nd.jpg,1.0\n"
-    )
+    text = "path,label\na.jpg,caf\u00e9\nb.jpg,cafe\u0301\u200b\nc.jpg,1\nd.jpg,1.0\n"
+    images = table(tmp_path, text)
     assert images.class_names == ("1", "1.0", "caf\u00e9")
     assert images.notes[1] == (
         "Classes that differ only in case, spaces, dashes or how a value is written: '1', '1.0'."
@@ -166,10 +152,8 @@ def test_a_column_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
 def test_what_holds_no_labelled_image_is_told_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Cannot find .*one sub-folder of images a class"):
         read_labelled_images(tmp_path / "none")
-    with pytest.raises(DataError, match=r"holds 1 image.* but no sub-folder"):
-        read_labelled_images(touch(tmp_path / "flat", "1.jpg"))
     with pytest.raises(DataError, match="is one image"):
-        read_labelled_images(tmp_path / "flat" / "1.jpg")
+        read_labelled_images(touch(tmp_path, "1.jpg") / "1.jpg")
     with pytest.raises(DataError, match="names no image with a label: it has no label"):
         table(tmp_path, "path,label\na.jpg,\nb.jpg,\n")
 
@@ -180,17 +164,6 @@ def test_the_folder_above_the_splits_is_refused(tmp_path: Path) -> None:
         read_labelled_images(folder)
     touch(folder, "train/dog/1.jpg")
     assert read_labelled_images(folder / "train").class_names == ("cat", "dog")
-
-
-def test_images_that_cannot_be_read_do_not_count(tmp_path: Path) -> None:
-    folder = touch(tmp_path / "all", "cat/cat.jpg", "cat/broken.jpg", "dog/dog.jpg")
-    images, rows = embed_labelled_images(StandInEncoder(), read_labelled_images(folder))
-    assert [path.name for path in images.paths] == ["cat.jpg", "dog.jpg"]
-    assert images.targets.tolist() == [0, 1]
-    assert len(rows) == 2
-    [skipped] = images.skipped
-    assert skipped.place == str(folder / "cat" / "broken.jpg")
-    assert skipped.reason == "it ends too early"
 
 
 def test_a_collection_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:

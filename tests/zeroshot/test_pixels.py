@@ -21,9 +21,8 @@ def test_what_is_kept_is_what_the_processor_gives(family: str, tmp_path: Path) -
     paths = sorted(draw_classes(tmp_path / "data", 2).rglob("*.png"))
     file, faults = decode_once(paths, processor, tmp_path / "pictures.bin")
     assert not faults
-    wanted = [
-        Preprocessing(processor).prepare(decode_image(path))["pixel_values"] for path in paths
-    ]
+    prepare = Preprocessing(processor).prepare
+    wanted = [prepare(decode_image(path))["pixel_values"] for path in paths]
     np.testing.assert_allclose(file.batch(range(len(paths))).numpy(), np.stack(wanted), atol=1e-6)
     assert (tmp_path / "pictures.bin").stat().st_size == np.stack(wanted).size  # a byte a value
 

@@ -25,10 +25,8 @@ def answers(model: torch.nn.Module) -> tuple[np.ndarray, torch.Tensor]:
 
 
 def test_clip_is_a_softmax_of_its_own_scale() -> None:
-    config = CLIPConfig(
-        text_config=TEXT | {"eos_token_id": 98}, vision_config=IMAGE, projection_dim=16
-    )
-    model = CLIPModel(config)
+    text = TEXT | {"eos_token_id": 98}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=IMAGE, projection_dim=16))
     torch.nn.init.constant_(model.logit_scale, 4.1)
     cosines, logits = answers(model)
     scorer = Scorer(model.logit_scale.exp().item())

@@ -12,18 +12,9 @@ import pytest
 
 from footwork.errors import ConfigError, DataError
 from footwork.files.placing import How, name_key
-from tests.zeroshot.trees import (
-    Labelled,
-    failing,
-    labelled,
-    planned,
-    planted,
-    sort,
-    tree,
-    two_disks,
-)
-from zeroshot.sorting import apply_plan, label_folders, plan_sorting
-from zeroshot.sorting.plan import folder_name
+from tests.zeroshot import trees
+from tests.zeroshot.trees import labelled, planned, planted, sort, tree
+from zeroshot.sorting.plan import apply_plan, folder_name, label_folders, plan_sorting
 from zeroshot.sorting.record import opened_record
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -56,7 +47,10 @@ def test_moved_files_stand_there_alone(tmp_path: Path) -> None:
 
 def test_a_plan_changes_nothing_and_says_all(tmp_path: Path) -> None:
     before = tree(planted(tmp_path, FILES | {"a/2.jpg.xmp": "<x/>"}))
-    rows = [*labelled(tmp_path, LABELS), Labelled(tmp_path / "b/4.jpg", None, "it is truncated")]
+    rows = [
+        *labelled(tmp_path, LABELS),
+        trees.Labelled(tmp_path / "b/4.jpg", None, "it is truncated"),
+    ]
     text = plan_sorting(rows, tmp_path / "sorted", "move").to_text()
     assert tree(tmp_path) == before
     assert f"Would move 4 images into {tmp_path}/sorted:" in text
@@ -97,10 +91,9 @@ def test_the_order_of_the_images_does_not_matter_to_a_second_run(tmp_path: Path)
 
 
 def test_names_that_differ_in_case_alone_are_kept_apart(tmp_path: Path) -> None:
-    planted(tmp_path, {"a/IMG.jpg": "1", "b/img.JPG": "2", "c/e\u0301.jpg": "3", "d/\xe9.jpg": "4"})
-    plan = planned(
-        tmp_path, dict.fromkeys(["a/IMG.jpg", "b/img.JPG", "c/e\u0301.jpg", "d/\xe9.jpg"], "x")
-    )
+    alike = ["a/IMG.jpg", "b/img.JPG", "c/e\u0301.jpg", "d/\xe9.jpg"]
+    planted(tmp_path, {name: name for name in alike})
+    plan = planned(tmp_path, dict.fromkeys(alike, "x"))
     keys = {name_key(image.target.name) for image in plan.images}
     assert len(keys) == 4
 
@@ -110,9 +103,8 @@ def test_what_comes_between_plan_and_deed_is_not_overwritten(tmp_path: Path) -> 
     planted(tmp_path, {"sorted/dog/2.jpg": "mine"})
     outcome = apply_plan(plan)
     assert outcome.done == 3
-    assert [(fault.path, fault.reason) for fault in outcome.failed] == [
-        (tmp_path / "a/2.jpg", "file exists")
-    ]
+    faults = {fault.path: fault.reason for fault in outcome.failed}
+    assert faults == {tmp_path / "a/2.jpg": "file exists"}
     assert files(tmp_path)["sorted/dog/2.jpg"] == b"mine"
     assert files(tmp_path)["a/2.jpg"] == b"two"
 
@@ -147,7 +139,7 @@ def test_times_and_permissions_come_along(tmp_path: Path) -> None:
     planted(tmp_path, FILES)
     os.utime(tmp_path / "a/1.jpg", (1e9, 1e9))
     (tmp_path / "a/1.jpg").chmod(0o440)
-    with two_disks("sorted"):
+    with trees.two_disks("sorted"):
         sort(tmp_path, {"a/1.jpg": "cat"}, "copy")
         sort(tmp_path, {"a/1.jpg": "dog"}, "move")
     for name in ("cat", "dog"):
@@ -207,7 +199,7 @@ def test_a_file_that_vanished_is_listed_and_the_others_go_on(tmp_path: Path) -> 
 @pytest.mark.parametrize("how", ["copy", "move"])
 def test_a_disk_that_fails_loses_nothing(tmp_path: Path, how: str, code: int) -> None:
     plan = planned(planted(tmp_path, FILES), LABELS, how)
-    with failing("link", "dog", code), failing("rename", "dog", code):
+    with trees.failing("link", "dog", code), trees.failing("rename", "dog", code):
         outcome = apply_plan(plan)
     assert [fault.reason for fault in outcome.failed] == [os.strerror(code).lower()]
     assert files(tmp_path)["a/2.jpg"] == b"two"
@@ -216,7 +208,7 @@ def test_a_disk_that_fails_loses_nothing(tmp_path: Path, how: str, code: int) ->
 
 def test_a_source_that_cannot_be_deleted_is_not_doubled(tmp_path: Path) -> None:
     plan = planned(planted(tmp_path, FILES), LABELS, "move")
-    with failing("unlink", "a/2.jpg", errno.EACCES):
+    with trees.failing("unlink", "a/2.jpg", errno.EACCES):
         outcome = apply_plan(plan)
     assert outcome.failed[0].reason == "permission denied"
     expected = SORTED | {"a/2.jpg": b"two"}
@@ -224,9 +216,7 @@ def test_a_source_that_cannot_be_deleted_is_not_doubled(tmp_path: Path) -> None:
     assert files(tmp_path) == expected
 
 
-def test_where_nothing_can_be_recorded_nothing_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_recorded_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(_: int) -> None:
         if next(calls) >= works:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -248,7 +238,7 @@ def test_where_nothing_can_be_recorded_nothing_is_done(
 def test_a_disk_without_hard_links_will_do(tmp_path: Path) -> None:
     plan = planned(planted(tmp_path, FILES), LABELS, "move")
     planted(tmp_path, {"sorted/dog/2.jpg": "mine"})
-    with failing("link", "", errno.EPERM):
+    with trees.failing("link", "", errno.EPERM):
         outcome = apply_plan(plan)
     assert [fault.reason for fault in outcome.failed] == ["file exists"]
     assert files(tmp_path) == SORTED | {"a/2.jpg": b"two", "sorted/dog/2.jpg": b"mine"}
@@ -277,24 +267,17 @@ def test_where_files_cannot_go_is_said_before(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot put files into .*sorted/cat: not a directory"):
         plan_sorting(rows, tmp_path / "sorted", "copy")
     with pytest.raises(ValueError, match="without a path"):
-        plan_sorting([Labelled(None, "cat")], tmp_path / "new", "copy")
+        plan_sorting([trees.Labelled(None, "cat")], tmp_path / "new", "copy")
 
 
 def test_labels_make_names_that_every_system_takes() -> None:
     assert folder_name("red bicycle") == "red bicycle"
     assert folder_name('a/b\\c:d*e?f"g<h>i|j') == "a_b_c_d_e_f_g_h_i_j"
-    assert [folder_name(name) for name in ("..", ".net", "etc.", "x\ty")] == [
-        "_",
-        "_.net",
-        "etc",
-        "x_y",
-    ]
-    assert [folder_name(name) for name in ("CON", "nul.txt", "Com1", "console")] == [
-        "_CON",
-        "_nul.txt",
-        "_Com1",
-        "console",
-    ]
+    for label, name in {"..": "_", ".net": "_.net", "etc.": "etc", "x\ty": "x_y"}.items():
+        assert folder_name(label) == name
+    for label in ("CON", "nul.txt", "Com1"):
+        assert folder_name(label) == f"_{label}"
+    assert folder_name("console") == "console"
     assert len(folder_name("é" * 200).encode()) == 100
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from footwork.arrays import DoubleArray
 from footwork.errors import ConfigError
 from footwork.fewshot import forecast
 from footwork.fewshot.blend import Blend, HeldOut, choose_blend
@@ -25,6 +28,14 @@ FIVE = clouds((5, 5, 5), apart=0.4)
 WORDS = words_for(clouds((50, 50, 50), seed=7, apart=0.4))
 
 
+def answered(
+    examples: Examples, words: Words | None, new: Examples = NEW, **options: Any
+) -> DoubleArray:
+    """Probabilities of new images, once that was learned."""
+    lesson = learn(examples, words, TeachOptions(**options))
+    return lesson.knowledge.answers(new.embeddings).probabilities
+
+
 def notes_of(examples: Examples, options: TeachOptions = DEFAULTS) -> str:
     files = [f"{number}.jpg" for number in range(len(examples))]
     names = ("cat", "dog", "owl", "elk")[: examples.num_classes]
@@ -40,32 +51,21 @@ def test_words_alone_are_zero_shot_whatever_the_method(method: str) -> None:
 
 
 def test_examples_alone_do_not_hear_the_words() -> None:
-    heard = learn(FIVE, WORDS, TeachOptions(words=0.0)).knowledge.answers(NEW.embeddings)
-    alone = learn(FIVE, None, TeachOptions()).knowledge.answers(NEW.embeddings)
-    np.testing.assert_array_equal(
-        heard.probabilities.argmax(axis=1), alone.probabilities.argmax(axis=1)
-    )
+    heard, alone = answered(FIVE, WORDS, words=0.0), answered(FIVE, None)
+    np.testing.assert_array_equal(heard.argmax(axis=1), alone.argmax(axis=1))
 
 
 def test_words_and_examples_together_are_better_than_either() -> None:
     both, words, examples = (
-        accuracy(
-            learn(FIVE, WORDS, TeachOptions(words=share))
-            .knowledge.answers(NEW.embeddings)
-            .probabilities,
-            NEW.labels,
-        )
-        for share in (None, 1.0, 0.0)
+        accuracy(answered(FIVE, WORDS, words=share), NEW.labels) for share in (None, 1.0, 0.0)
     )
     assert both > max(words, examples)
 
 
 def test_the_worth_of_the_words_falls_as_examples_grow_in_number() -> None:
     words = words_for(clouds((50,) * 6, seed=7, apart=0.4))
-    shares = [
-        learn(clouds((n,) * 6, apart=0.4), words, TeachOptions()).knowledge.blend.share
-        for n in (1, 5, 40)
-    ]
+    lessons = [learn(clouds((n,) * 6, apart=0.4), words, DEFAULTS) for n in (1, 5, 40)]
+    shares = [lesson.knowledge.blend.share for lesson in lessons]
     assert shares[0] > shares[1] > shares[2]
 
 
@@ -104,8 +104,7 @@ def test_it_does_not_lose_to_logistic_regression(per_class: int, width: int, apa
     new = round_clouds((100,) * 4, 1, apart, width)
     for seed in range(8):
         taught = round_clouds((per_class,) * 4, seed + 20, apart, width)
-        found = learn(taught, None, DEFAULTS).knowledge.answers(new.embeddings)
-        reached = accuracy(found.probabilities, new.labels)
+        reached = accuracy(answered(taught, None, new), new.labels)
         peers = (LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression()))
         fitted = [peer.fit(taught.embeddings, taught.labels) for peer in peers]
         gains.append([reached - peer.score(new.embeddings, new.labels) for peer in fitted])
@@ -115,16 +114,11 @@ def test_it_does_not_lose_to_logistic_regression(per_class: int, width: int, apa
 
 def test_axes_of_very_different_spread_are_seen_where_examples_tell_them() -> None:
     examples, new = clouds((8,) * 4, seed=20, apart=0.4), clouds((100,) * 4, seed=1, apart=0.4)
-    found = {
-        method: accuracy(
-            learn(examples, None, TeachOptions(method=method))  # type: ignore[arg-type]
-            .knowledge.answers(new.embeddings)
-            .probabilities,
-            new.labels,
-        )
+    ensemble, prototypes = (
+        accuracy(answered(examples, None, new, method=method), new.labels)
         for method in ("ensemble", "prototypes")
-    }
-    assert found["ensemble"] > found["prototypes"] + 0.1
+    )
+    assert ensemble > prototypes + 0.1
 
 
 def test_words_that_say_nothing_are_not_heard() -> None:
@@ -150,17 +144,14 @@ def test_words_below_chance_are_not_heard_and_that_is_said() -> None:
     assert asked.knowledge.blend.share == 0.5
 
 
-def test_many_rows_and_classes_are_judged_by_fewer_classifiers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_many_rows_are_judged_by_fewer_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 5
     monkeypatch.setattr(forecast, "_CELLS", 100)
     assert learn(FIVE, WORDS, DEFAULTS).trial.folds == 3
 
 
 def test_probabilities_are_as_often_right_as_they_say() -> None:
-    lesson = learn(clouds((30, 30, 30), apart=0.4), WORDS, TeachOptions())
-    found = lesson.knowledge.answers(NEW.embeddings).probabilities
+    found = answered(clouds((30, 30, 30), apart=0.4), WORDS)
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
     assert abs(found.max(axis=1).mean() - accuracy(found, NEW.labels)) < 0.06
 
@@ -201,10 +192,8 @@ def test_one_example_a_class_gives_no_forecast_and_says_so() -> None:
 
 
 def test_two_classes_of_one_example_still_listen_to_the_examples() -> None:
-    lesson = learn(clouds((1, 1), apart=3.0), None, TeachOptions())
     new = clouds((50, 50), seed=1, apart=3.0)
-    found = lesson.knowledge.answers(new.embeddings).probabilities
-    assert accuracy(found, new.labels) > 0.8
+    assert accuracy(answered(clouds((1, 1), apart=3.0), None, new), new.labels) > 0.8
 
 
 def test_an_example_alone_of_its_class_is_judged_by_the_words() -> None:

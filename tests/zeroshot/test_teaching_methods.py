@@ -10,11 +10,11 @@ from footwork.fewshot import contrastive as siamese
 from footwork.fewshot.discriminant import discriminants, prototypes
 from footwork.fewshot.examples import Examples, group_copies, leave_one_out, make_folds
 from footwork.fewshot.heads import head_from_tensors, head_tensors
-from footwork.fewshot.methods import METHODS, tip_adapter
+from footwork.fewshot.methods import METHODS, Method, tip_adapter
 from footwork.prompts.class_embeddings import unit_rows
 from tests.zeroshot.clouds import accuracy, clouds
 
-EVERY_METHOD = pytest.mark.parametrize("name", METHODS)
+EVERY_METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 def centred(scores: np.ndarray) -> np.ndarray:
@@ -22,36 +22,30 @@ def centred(scores: np.ndarray) -> np.ndarray:
 
 
 @EVERY_METHOD
-def test_new_images_are_told_apart(name: str) -> None:
-    method = METHODS[name]
+def test_new_images_are_told_apart(method: Method) -> None:
     new = clouds((100, 100, 100), seed=1)
     head = method.fit_all(clouds((12, 12, 12)), 0)[-1]
     assert accuracy(head.scores(new.embeddings), new.labels) > 0.9
 
 
 @EVERY_METHOD
-def test_the_order_of_the_examples_changes_nothing(name: str) -> None:
-    method, examples, new = METHODS[name], clouds((6, 9, 4)), clouds((20, 20, 20), seed=1)
+def test_the_order_of_the_examples_changes_nothing(method: Method) -> None:
+    examples, new = clouds((6, 9, 4)), clouds((20, 20, 20), seed=1)
     order = np.random.default_rng(3).permutation(len(examples))
     other = Examples(examples.embeddings[order], examples.labels[order], 3)
-    first, second = (
-        method.fit_all(each, 0)[-1].scores(new.embeddings) for each in (examples, other)
-    )
-    np.testing.assert_allclose(centred(first), centred(second), atol=2e-3 * np.abs(first).max())
-    folds = [
-        make_folds(e, group_copies(e.embeddings), method.most_folds) for e in (examples, other)
-    ]
-    held_out = [
-        method.held_out_scores(e, f, 0) for e, f in zip((examples, other), folds, strict=True)
-    ]
-    np.testing.assert_allclose(
-        held_out[0][:, order], held_out[1], atol=2e-3 * np.abs(held_out[0]).max()
-    )
+    scores, held_out = [], []
+    for each in (examples, other):
+        scores.append(method.fit_all(each, 0)[-1].scores(new.embeddings))
+        folds = make_folds(each, group_copies(each.embeddings), method.most_folds)
+        held_out.append(method.held_out_scores(each, folds, 0))
+    np.testing.assert_allclose(*map(centred, scores), atol=2e-3 * np.abs(scores[0]).max())
+    first, second = held_out
+    np.testing.assert_allclose(first[:, order], second, atol=2e-3 * np.abs(first).max())
 
 
 @EVERY_METHOD
-def test_a_label_that_is_left_out_is_not_known(name: str) -> None:
-    method, examples = METHODS[name], clouds((6, 6, 6))
+def test_a_label_that_is_left_out_is_not_known(method: Method) -> None:
+    examples = clouds((6, 6, 6))
     folds = [np.array([0, 7]), *(np.array([i]) for i in range(1, 18) if i != 7)]
     changed = examples.labels.copy()
     changed[[0, 7]] = 2, 0
@@ -64,26 +58,25 @@ def test_a_label_that_is_left_out_is_not_known(name: str) -> None:
 
 
 @EVERY_METHOD
-def test_a_head_survives_being_taken_apart(name: str) -> None:
-    method, examples = METHODS[name], clouds((5, 5))
+def test_a_head_survives_being_taken_apart(method: Method) -> None:
+    examples = clouds((5, 5))
     head = method.fit_all(examples, 0)[0]
     again = head_from_tensors(method.head, head_tensors(head))
-    np.testing.assert_array_equal(
-        head.scores(examples.embeddings), again.scores(examples.embeddings)
-    )
+    first, second = (each.scores(examples.embeddings) for each in (head, again))
+    np.testing.assert_array_equal(first, second)
     assert all(array.dtype == np.float32 for array in head_tensors(head).values())
 
 
 @EVERY_METHOD
-def test_one_example_a_class_is_enough_to_answer(name: str) -> None:
-    method, new = METHODS[name], clouds((50, 50, 50), seed=1, apart=3.0)
+def test_one_example_a_class_is_enough_to_answer(method: Method) -> None:
+    new = clouds((50, 50, 50), seed=1, apart=3.0)
     head = method.fit_all(clouds((1, 1, 1), apart=3.0), 0)[-1]
     assert accuracy(head.scores(new.embeddings), new.labels) > 0.8
 
 
 @EVERY_METHOD
-def test_a_class_left_without_an_example_has_no_score(name: str) -> None:
-    method, examples = METHODS[name], clouds((1, 4, 4))
+def test_a_class_left_without_an_example_has_no_score(method: Method) -> None:
+    examples = clouds((1, 4, 4))
     folds = leave_one_out(np.arange(9))
     scores = method.held_out_scores(examples, folds, 0)
     assert np.isnan(scores[:, 0, 0]).all()
@@ -131,8 +124,8 @@ def test_the_nearest_mean_is_sought_from_the_middle_of_the_classes() -> None:
 
 
 @EVERY_METHOD
-def test_many_classes_of_few_examples_are_learned_in_silence(name: str) -> None:
-    method, new = METHODS[name], clouds((4,) * 30, seed=1, apart=3.0)
+def test_many_classes_of_few_examples_are_learned_in_silence(method: Method) -> None:
+    new = clouds((4,) * 30, seed=1, apart=3.0)
     head = method.fit_all(clouds((1,) * 30, apart=3.0), 0)[-1]
     assert accuracy(head.scores(new.embeddings), new.labels) > 0.8
 

@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 
 from footwork.errors import ConfigError
-from footwork.prompts.templates import (
-    DEFAULT,
-    NAMED,
-    SIGMOID_DEFAULT,
-    Prompts,
-    load_prompts,
-    load_templates,
-)
+from footwork.prompts import templates
+from footwork.prompts.templates import NAMED, SIGMOID_DEFAULT, Prompts, load_prompts
 
 
 def written(folder: Path, text: str, name: str = "templates.txt") -> str:
@@ -25,64 +19,60 @@ def written(folder: Path, text: str, name: str = "templates.txt") -> str:
 
 
 def test_every_shipped_template_has_one_slot_and_stands_once() -> None:
-    assert {name: len(templates) for name, templates in NAMED.items()} == {
-        "imagenet": 80,
-        "short": 7,
-    }
+    sizes = {name: len(shipped) for name, shipped in NAMED.items()}
+    assert sizes == {"imagenet": 80, "short": 7}
     assert set(NAMED["short"]) < set(NAMED["imagenet"])
-    for templates in (*NAMED.values(), DEFAULT, SIGMOID_DEFAULT):
-        assert all(template.count("{}") == 1 for template in templates)
-        assert len(set(templates)) == len(templates)
+    for shipped in (*NAMED.values(), templates.DEFAULT, SIGMOID_DEFAULT):
+        assert all(template.count("{}") == 1 for template in shipped)
+        assert len(set(shipped)) == len(shipped)
 
 
 def test_nothing_stated_takes_the_models_default() -> None:
-    assert load_templates(None) == DEFAULT
-    assert load_templates(None, SIGMOID_DEFAULT) == SIGMOID_DEFAULT
-    assert load_templates("short") == NAMED["short"]
+    assert templates.load_templates(None) == templates.DEFAULT
+    assert templates.load_templates(None, SIGMOID_DEFAULT) == SIGMOID_DEFAULT
+    assert templates.load_templates("short") == NAMED["short"]
 
 
 def test_a_template_may_be_stated_as_it_is() -> None:
-    assert load_templates("a satellite photo of {}.") == ("a satellite photo of {}.",)
-    assert load_templates("{}") == ("{}",)
+    assert templates.load_templates("a satellite photo of {}.") == ("a satellite photo of {}.",)
+    assert templates.load_templates("{}") == ("{}",)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 def test_a_file_holds_one_a_line_whatever_ends_its_lines(tmp_path: Path, ending: str) -> None:
     lines = ["\ufeffa photo of a {}.", "", "  {}  ", "# a comment {}", r"\# {} and {x}", ""]
     expected = ("a photo of a {}.", "{}", "# {} and {x}")
-    assert load_templates(written(tmp_path, ending.join(lines))) == expected
+    assert templates.load_templates(written(tmp_path, ending.join(lines))) == expected
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [("a photo of a cat.", "has none"), ("a {} and a {}.", "has 2"), ("a photo of a {c}.", "none")],
 )
-def test_a_template_without_one_slot_is_named_with_its_line(
-    tmp_path: Path, line: str, said: str
-) -> None:
+def test_a_template_without_one_slot_is_named(tmp_path: Path, line: str, said: str) -> None:
     path = written(tmp_path, f"a {{}}.\n\n{line}\n")
     with pytest.raises(ConfigError, match=rf"templates\.txt, line 3: .*{said}"):
-        load_templates(path)
+        templates.load_templates(path)
 
 
 def test_a_repeated_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"line 2 repeats .*line 1"):
-        load_templates(written(tmp_path, "a {}.\na {}.\n"))
+        templates.load_templates(written(tmp_path, "a {}.\na {}.\n"))
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no templates 'imagnet'\. Give imagenet, short"):
-        load_templates("imagnet")
+        templates.load_templates("imagnet")
     with pytest.raises(ConfigError, match="is empty"):
-        load_templates(written(tmp_path, "\n \n"))
+        templates.load_templates(written(tmp_path, "\n \n"))
     with pytest.raises(ConfigError, match=r"Cannot read .*directory"):
-        load_templates(str(tmp_path))
+        templates.load_templates(str(tmp_path))
     (tmp_path / "latin").write_bytes("a {}\nein Stück {}\n".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"not UTF-8 \(line 2\)"):
-        load_templates(str(tmp_path / "latin"))
+        templates.load_templates(str(tmp_path / "latin"))
     (tmp_path / "wide").write_bytes("a {}\n".encode("utf-16"))
     with pytest.raises(ConfigError, match="is UTF-16"):
-        load_templates(str(tmp_path / "wide"))
+        templates.load_templates(str(tmp_path / "wide"))
 
 
 def test_a_label_with_braces_is_taken_as_it_stands() -> None:

@@ -11,27 +11,17 @@ import pytest
 
 from footwork.errors import DataError
 from footwork.files.placing import How
-from tests.zeroshot.trees import (
-    Killed,
-    after_every_kill,
-    labelled,
-    planned,
-    planted,
-    sort,
-    tree,
-    two_disks,
-)
-from zeroshot.sorting import apply_plan, plan_sorting, undo_sorting
+from tests.zeroshot import trees
+from tests.zeroshot.trees import FILES, LABELS, planted, sort, tree
+from zeroshot.sorting.plan import apply_plan, plan_sorting
 from zeroshot.sorting.record import UndoRecord
+from zeroshot.sorting.undo import undo_sorting
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
-FILES = {"a/1.jpg": "one", "a/1.jpg.xmp": "of one", "b/1.jpg": "other", "b/2.jpg": "two"}
-LABELS = {"a/1.jpg": "cat", "b/1.jpg": "cat", "b/2.jpg": None}
-
 
 def disks(number: int) -> AbstractContextManager[None]:
-    return two_disks("sorted") if number == 2 else nullcontext()
+    return trees.two_disks("sorted") if number == 2 else nullcontext()
 
 
 def put_back(root: Path) -> None:
@@ -51,10 +41,10 @@ def test_a_kill_at_any_moment_can_be_undone(
     before = tree(planted(tmp_path / "before", FILES))
     moments = 0
     with disks(number):
-        for root in after_every_kill(
+        for root in trees.after_every_kill(
             tmp_path,
             prepare=lambda root: planted(root, FILES),
-            act=lambda root: apply_plan(planned(root, LABELS, how)),
+            act=lambda root: apply_plan(trees.planned(root, LABELS, how)),
         ):
             put_back(root)
             assert tree(root) == before
@@ -66,7 +56,7 @@ def test_a_kill_at_any_moment_can_be_undone(
 def test_an_undo_that_is_killed_can_be_done_again(tmp_path: Path, how: How, number: int) -> None:
     before = tree(planted(tmp_path / "before", FILES))
     with disks(number):
-        for root in after_every_kill(
+        for root in trees.after_every_kill(
             tmp_path,
             prepare=lambda root: sort(planted(root, FILES), LABELS, how),
             act=lambda root: undo_sorting(root / "sorted"),
@@ -87,15 +77,15 @@ def test_a_line_that_a_kill_cut_short_is_no_step(
         steps = list(steps)
         if any("b/1.jpg" in file.source for step in steps for file in step.files):
             record._file.write(b"".join(step.to_line(record.key) for step in steps)[:cut])
-            raise Killed
+            raise trees.Killed
         write(record, steps)
 
     for cut in (0, 1, 40, -1):
         root = planted(tmp_path / str(cut), FILES)
-        plan = planned(root, LABELS, how)
+        plan = trees.planned(root, LABELS, how)
         with monkeypatch.context() as patch:
             patch.setattr(UndoRecord, "write", torn)
-            with pytest.raises(Killed):
+            with pytest.raises(trees.Killed):
                 apply_plan(plan)
         again = {name: label for name, label in LABELS.items() if (root / name).exists()}
         sort(root, again, how)  # what it goes on with is recorded whole
@@ -201,9 +191,7 @@ def test_the_target_may_be_moved_before_it_is_undone(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_relative_paths_are_undone_from_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_paths_are_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree(planted(tmp_path, FILES))
     monkeypatch.chdir(tmp_path)
     sort(Path(), LABELS, "move")
@@ -223,7 +211,7 @@ def test_names_that_are_no_utf8_come_back(tmp_path: Path) -> None:
 def test_folders_above_the_target_go_if_sorting_made_them(tmp_path: Path) -> None:
     before = tree(planted(tmp_path, FILES))
     target = tmp_path / "x" / "y" / "z"
-    apply_plan(plan_sorting(labelled(tmp_path, LABELS), target, "move"))
+    apply_plan(plan_sorting(trees.labelled(tmp_path, LABELS), target, "move"))
     undo_sorting(target)
     assert tree(tmp_path) == before
 

@@ -13,19 +13,13 @@ import pytest
 from footwork.errors import ConfigError, DataError
 from footwork.files.placing import How
 from footwork.home import data_folder
-from tests.zeroshot.trees import (
-    planned,
-    planted,
-    sort,
-    tree,
-)
-from zeroshot.sorting import apply_plan, undo_sorting
+from tests.zeroshot.trees import FILES, LABELS, planned, planted, sort, tree
+from zeroshot.sorting.plan import apply_plan
 from zeroshot.sorting.record import SortedFile, Step, own_key
+from zeroshot.sorting.undo import undo_sorting
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
-FILES = {"a/1.jpg": "one", "a/1.jpg.xmp": "of one", "b/1.jpg": "other", "b/2.jpg": "two"}
-LABELS = {"a/1.jpg": "cat", "b/1.jpg": "cat", "b/2.jpg": None}
 PART, KEY = ".footwork-0123456789abcdef.part", b"k" * 32
 
 
@@ -49,9 +43,8 @@ def test_the_only_copy_stays_where_the_original_path_leads_to_it(tmp_path: Path,
 def test_a_line_that_the_user_has_not_signed_moves_nothing(tmp_path: Path) -> None:
     undo_file = sort(planted(tmp_path, FILES), LABELS, "move")
     planted(tmp_path, {"sorted/cat/new": "planted"})
-    line = signed_line(
-        str(tmp_path / "autostart"), "cat/new", key=b"another key of thirty-two bytes."
-    )
+    foreign = b"another key of thirty-two bytes."
+    line = signed_line(str(tmp_path / "autostart"), "cat/new", key=foreign)
     with undo_file.open("a") as file:
         file.write(line + "\n")
     [fault] = undo_sorting(undo_file).failed

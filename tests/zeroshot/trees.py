@@ -14,8 +14,10 @@ from typing import Any, BinaryIO, NamedTuple
 import pytest
 
 from footwork.files.placing import How
-from zeroshot.sorting import SortingPlan, apply_plan, plan_sorting
+from zeroshot.sorting.plan import SortingPlan, apply_plan, plan_sorting
 
+FILES = {"a/1.jpg": "one", "a/1.jpg.xmp": "of one", "b/1.jpg": "other", "b/2.jpg": "two"}
+LABELS = {"a/1.jpg": "cat", "b/1.jpg": "cat", "b/2.jpg": None}
 CALLS = ["link", "unlink", "rename", "replace", "mkdir", "rmdir", "fsync", "utime", "fchmod"]
 
 

@@ -17,20 +17,16 @@ from footwork.finetuning.validation import settled_by_validation
 from footwork.inference.tokens import room_for_texts
 from footwork.methods.rates import recipe_for
 from footwork.tables.labels import REGRESSION
+from textclf.audit import findings
 from textclf.audit.cost import Cost, ModelSize, estimate_cost
-from textclf.audit.findings import (
-    Finding,
-    bad_row_findings,
-    class_counts,
-    class_findings,
-    label_findings,
-    size_findings,
-    text_findings,
-)
+from textclf.audit.findings import Finding, class_counts
 from textclf.audit.model import open_model
 from textclf.audit.tokens import TokenCounts, Vocabulary, count_tokens, token_findings
 from textclf.config import DEFAULT_MODEL, TrainConfig
-from textclf.data import LabelledData, load_data
+from textclf.data import Examples, TextData, load_data
+
+_SHOWN_ROWS, _SHOWN_CLASSES = 10, 30
+_LABEL_WIDTH, _MARGIN = 40, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,22 @@ class Audit:
 
     def to_text(self) -> str:
         """A report of at most 100 columns, with the first rows of each finding."""
-        return _as_text(self.to_dict())
+        task, count = self.task.replace("_", " "), len(self.labels)
+        lines = [
+            f"{task}, {counted(count, 'label')}" if count else task,
+            "",
+            *_indented(_split_rows(self)),
+            *_class_lines(self),
+            "",
+            *_finding_lines(self.findings),
+            *(_cost_lines(self.cost) if self.cost else ()),
+            "",
+            "How it was read",
+            *(line for note in self.notes for line in _wrapped(note, "  ")),
+            "",
+            "Usable: yes." if self.usable else "Usable: no. Mend the errors first.",
+        ]
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that JSON has."""
@@ -115,7 +126,7 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
 
 
 def audit_data(
-    data: LabelledData,
+    data: TextData,
     vocabulary: Vocabulary | None = None,
     max_length: int | None = None,
     run: tuple[ModelSize, FinetuningConfig] | None = None,
@@ -133,12 +144,12 @@ def audit_data(
         if longest < 1:
             raise ConfigError(f"`max_length` must be at least 1, got {max_length}.")
         tokens = {name: count_tokens(split, vocabulary) for name, split in splits.items()}
-    findings = (
-        *bad_row_findings(data),
-        *size_findings(data),
-        *class_findings(data),
-        *label_findings(data),
-        *text_findings(data),
+    found = (
+        *findings.bad_row_findings(data),
+        *findings.size_findings(data),
+        *findings.class_findings(data),
+        *findings.label_findings(data),
+        *findings.text_findings(data),
         *token_findings(data, tokens, longest),
     )
     kept = (np.minimum(tokens[name].lengths, longest) for name in ("train", "validation"))
@@ -149,25 +160,23 @@ def audit_data(
         labels=data.labels,
         max_length=max_length,
         splits={name: _summary(data, name, tokens.get(name), longest) for name in splits},
-        findings=findings,
+        findings=found,
         notes=(*data.notes, said) if proven else data.notes,
         cost=estimate_cost(*run, *kept) if run else None,
     )
 
 
 def _summary(
-    data: LabelledData, name: str, tokens: TokenCounts | None, max_length: int
+    data: TextData, name: str, tokens: TokenCounts | None, max_length: int
 ) -> SplitSummary:
-    split = data.splits[name]
-    amounts = None
-    if data.task == REGRESSION and len(split.targets):
+    split: Examples = data.splits[name]
+    summary = SplitSummary(rows=len(split), counts={})
+    if data.task != REGRESSION:
+        summary = replace(summary, counts=class_counts(data, split))
+    elif len(split):
         values = split.targets.astype(float)
-        amounts = (values.min(), values.mean(), values.max())
-    summary = SplitSummary(
-        rows=len(split.texts),
-        counts={} if data.task == REGRESSION else class_counts(data, split),
-        amounts=amounts and (float(amounts[0]), float(amounts[1]), float(amounts[2])),
-    )
+        amounts = float(values.min()), float(values.mean()), float(values.max())
+        summary = replace(summary, amounts=amounts)
     if tokens is None:
         return summary
     return replace(
@@ -179,85 +188,56 @@ def _summary(
     )
 
 
-_SHOWN_ROWS = 10
-_SHOWN_CLASSES = 30
-_LABEL_WIDTH = 40
-_MARGIN = 11
-
-
-def _as_text(audit: Mapping[str, Any]) -> str:
-    task, count = audit["task"].replace("_", " "), len(audit["labels"])
-    lines = [
-        f"{task}, {counted(count, 'label')}" if count else task,
-        "",
-        *_indented(_split_rows(audit)),
-        *_class_lines(audit),
-        "",
-        *_finding_lines(audit["findings"]),
-        *_cost_lines(audit["cost"]),
-        "",
-        "How it was read",
-        *(line for note in audit["notes"] for line in _wrapped(note, "  ")),
-        "",
-        "Usable: yes." if audit["usable"] else "Usable: no. Mend the errors first.",
-    ]
-    return "\n".join(lines)
-
-
-def _split_rows(audit: Mapping[str, Any]) -> list[list[str]]:
-    splits = audit["splits"]
-    rows = [
-        ["", *splits],
-        ["rows", *(f"{one['rows']:,}" for one in splits.values())],
-    ]
+def _split_rows(audit: Audit) -> list[list[str]]:
+    splits = audit.splits.values()
+    rows = [["", *audit.splits], ["rows", *(f"{one.rows:,}" for one in splits)]]
     tokens = {"median_tokens": "tokens, median", "longest_tokens": "tokens, longest"}
-    tokens |= {"lost_tokens": f"tokens beyond {audit['max_length']}"}
-    for key, called in tokens.items() if audit["max_length"] else ():
-        rows.append([called, *(f"{one[key]:,}" for one in splits.values())])
-    amounts = [one["amounts"] for one in splits.values()]
-    if all(amounts):
+    tokens |= {"lost_tokens": f"tokens beyond {audit.max_length}"}
+    for name, called in tokens.items() if audit.max_length else ():
+        rows.append([called, *(f"{getattr(one, name):,}" for one in splits)])
+    amounts = [one.amounts for one in splits if one.amounts]
+    if len(amounts) == len(splits):
         for i, name in enumerate(("least", "mean", "greatest")):
             rows.append([name, *(f"{one[i]:.4g}" for one in amounts)])
     return rows
 
 
-def _class_lines(audit: Mapping[str, Any]) -> Iterator[str]:
-    splits, labels = audit["splits"], audit["labels"]
-    if not labels:
+def _class_lines(audit: Audit) -> Iterator[str]:
+    if not audit.labels:
         return
-    train = splits["train"]
-    ordered = sorted(labels, key=lambda label: -train["counts"][label])
-    rows = [["label", "share of train", *splits]]
+    train = audit.splits["train"]
+    ordered = sorted(audit.labels, key=lambda label: -train.counts[label])
+    rows = [["label", "share of train", *audit.splits]]
     for label in ordered[:_SHOWN_CLASSES]:
-        share = train["counts"][label] / max(train["rows"], 1)
-        counts = [f"{one['counts'][label]:,}" for one in splits.values()]
+        share = train.counts[label] / max(train.rows, 1)
+        counts = [f"{one.counts[label]:,}" for one in audit.splits.values()]
         rows.append([shorten(label, _LABEL_WIDTH), f"{share:.1%}", *counts])
     yield ""
     yield from _indented(rows)
-    if len(labels) > _SHOWN_CLASSES:
-        more = len(labels) - _SHOWN_CLASSES
+    if len(ordered) > _SHOWN_CLASSES:
+        more = len(ordered) - _SHOWN_CLASSES
         yield f"and {counted(more, 'smaller class', 'smaller classes')}"
 
 
-def _finding_lines(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     yield "Findings" if findings else "Nothing was found wrong."
     order = {"error": 0, "warning": 1, "note": 2}
-    for finding in sorted(findings, key=lambda one: order[one["severity"]]):
-        yield from _wrapped(finding["message"], f"  {finding['severity']:<{_MARGIN - 2}}")
-        for place, rows in finding["rows"].items():
+    for finding in sorted(findings, key=lambda one: order[one.severity]):
+        yield from _wrapped(finding.message, f"  {finding.severity:<{_MARGIN - 2}}")
+        for place, rows in finding.rows.items():
             shown = shortened(map(str, rows), _SHOWN_ROWS)
             yield from _wrapped(f"{place}, rows: {shown}", " " * _MARGIN)
 
 
-def _cost_lines(cost: Mapping[str, Any] | None) -> Iterator[str]:
-    if cost is None:
-        return
-    yield ""
-    yield "Estimates: expect two thirds, or half as much again"
-    yield f"  training         about {duration(60 * cost['minutes'])}, on a machine as busy as now"
-    yield f"  memory           about {cost['memory_bytes'] / 2**30:.2g} GiB at the peak"
-    yield f"  device           {cost['device']}, {cost['device_flops'] / 1e9:,.0f} GFLOP/s"
-    yield f"  tokens an epoch  {cost['tokens']:,}"
+def _cost_lines(cost: Cost) -> list[str]:
+    return [
+        "",
+        "Estimates: expect two thirds, or half as much again",
+        f"  training         about {duration(60 * cost.minutes)}, on a machine as busy as now",
+        f"  memory           about {cost.memory_bytes / 2**30:.2g} GiB at the peak",
+        f"  device           {cost.device}, {cost.device_flops / 1e9:,.0f} GFLOP/s",
+        f"  tokens an epoch  {cost.tokens:,}",
+    ]
 
 
 def _indented(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -266,9 +246,7 @@ def _indented(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _wrapped(text: str, first: str) -> list[str]:
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    wrapper = textwrap.TextWrapper(
-        width=WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
-    )
+    wrapper = textwrap.TextWrapper(WIDTH, first, " " * len(first))
     # East Asian letters are two columns wide.
     if display_width(printable) > len(printable):
         wrapper.width = len(first) + (WIDTH - len(first)) // 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from footwork.class_names import look_alike
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
-from textclf.data import UNSEEN_LABEL, Examples, LabelledData, lacks_text, text_groups
+from textclf.data import UNSEEN_LABEL, Examples, TextData, lacks_text, text_groups
 
 _FEW_ROWS = 10
 _SMALL = 300
@@ -34,7 +34,7 @@ class Finding:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
+def bad_row_findings(data: TextData) -> Iterator[Finding]:
     """Rows that could not be used, by reason."""
     for rows, kind, severity in (
         (data.blocking, "bad_rows", "error"),
@@ -57,26 +57,35 @@ def bad_row_findings(data: LabelledData) -> Iterator[Finding]:
                 yield Finding(which, severity, message, dict(places), details)
 
 
-def class_findings(data: LabelledData) -> Iterator[Finding]:
+def class_findings(data: TextData) -> Iterator[Finding]:
     """Too few classes, too few rows in them, too many in one."""
     if data.task == REGRESSION:
         if np.ptp(data.train.targets) == 0:
             yield Finding("one_class", "error", "All amounts are the same: nothing can be learned.")
         return
     counts = class_counts(data, data.train)
-    yield from _constant_findings(data, counts)
+    constant = [label for label, count in counts.items() if count == len(data.train)]
+    if data.task == MULTI_LABEL and constant:
+        message = (
+            f"{_classes(len(constant))} on every training row, of which nothing can be learned: "
+            f"{_list(constant)}."
+        )
+        severity = "error" if len(constant) == len(counts) else "warning"
+        yield Finding("constant_labels", severity, message, details={"labels": constant})
     if len(data.labels) < (1 if data.task == MULTI_LABEL else 2):
         shown = f"only the class {data.labels[0]!r}" if data.labels else "no label at all"
         yield Finding("one_class", "error", f"There is {shown}: nothing can be learned.")
         return
     for limit, kind in ((2, "single_row_classes"), (_FEW_ROWS, "small_classes")):
         low = 0 if limit == 2 else 2
-        small = [label for label, count in counts.items() if low <= count < limit]
-        if small:
+        if small := [label for label, count in counts.items() if low <= count < limit]:
             message = (
                 f"{_classes(len(small))} with fewer than {limit} training rows: {_list(small)}."
             )
-            rows = {"train": _rows_of(data, small)}
+            numbers, targets = [data.labels.index(label) for label in small], data.train.targets
+            several = data.task == MULTI_LABEL
+            of_them = targets[:, numbers].any(axis=1) if several else np.isin(targets, numbers)
+            rows = {"train": [data.train.rows[i] for i in np.flatnonzero(of_them)]}
             yield Finding(kind, "warning", message, rows, {"labels": small})
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] >= _IMBALANCE * max(counts[least], 1):
@@ -87,21 +96,7 @@ def class_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding("imbalance", "warning", message)
 
 
-def _constant_findings(data: LabelledData, counts: Mapping[str, int]) -> Iterator[Finding]:
-    """Labels of a multi-label set that every training row carries."""
-    rows = len(data.train.texts)
-    constant = [label for label, count in counts.items() if count == rows]
-    if data.task == MULTI_LABEL and constant:
-        every = len(constant) == len(counts)
-        message = (
-            f"{_classes(len(constant))} on every training row, of which nothing can be learned: "
-            f"{_list(constant)}."
-        )
-        details = {"labels": constant}
-        yield Finding("constant_labels", "error" if every else "warning", message, details=details)
-
-
-def size_findings(data: LabelledData) -> Iterator[Finding]:
+def size_findings(data: TextData) -> Iterator[Finding]:
     """So few rows that the figures are a matter of luck."""
     rows, judged = len(data.train), len(data.test or data.validation)
     if rows < _SMALL:
@@ -115,7 +110,7 @@ def size_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding("few_rows", "note", message, details={"rows": rows, "judged": judged})
 
 
-def label_findings(data: LabelledData) -> Iterator[Finding]:
+def label_findings(data: TextData) -> Iterator[Finding]:
     """Labels that look like one another, and classes that validation never shows."""
     for labels in look_alike(data.labels):
         message = (
@@ -132,136 +127,98 @@ def label_findings(data: LabelledData) -> Iterator[Finding]:
         yield Finding("not_validated", "note", message, details={"labels": absent})
 
 
-def text_findings(data: LabelledData) -> Iterator[Finding]:
-    """Empty, repeated, contradictory and leaked texts."""
-    splits = data.splits
-    empty = {name: _empty_rows(split) for name, split in splits.items()}
-    if any(empty.values()):
-        full = len(empty["train"]) == len(data.train.texts)
-        count = sum(map(len, empty.values()))
-        yield Finding(
-            "empty_texts",
-            "error" if full else "warning",
-            f"{counted(count, 'row')} without text.",
-            _some(empty),
-        )
-    groups = _same_texts(splits)
-    yield from _duplicate_finding(splits, groups)
-    yield from _conflict_finding(splits, groups, data.task)
-    yield from _leak_findings(splits, groups)
-
-
 Place = tuple[str, int]
 """A split, and an index into it."""
+Splits = Mapping[str, Examples]
 
 
-def _same_texts(splits: Mapping[str, Examples]) -> list[list[Place]]:
+def text_findings(data: TextData) -> Iterator[Finding]:
+    """Empty, repeated, contradictory and leaked texts."""
+    splits: Splits = data.splits
+    empty = [(name, i) for name, split in splits.items() for i in _empty(split)]
+    if empty:
+        rows = _rows_at(splits, empty)
+        severity = "error" if len(rows.get("train", ())) == len(data.train) else "warning"
+        yield Finding("empty_texts", severity, f"{counted(len(empty), 'row')} without text.", rows)
+    groups = _same_texts(splits)
+    by_split = ([place for place in group if place[0] == n] for group in groups for n in splits)
+    if sets := [places for places in by_split if len(places) > 1]:
+        again = [place for places in sets for place in places[1:]]
+        repeating = counted(len(again), "row repeats", "rows repeat")
+        message = f"{repeating} an earlier text of the same split."
+        each = [
+            {"split": places[0][0], "rows": [splits[name].rows[i] for name, i in places]}
+            for places in sets
+        ]
+        yield Finding("duplicates", "note", message, _rows_at(splits, again), {"groups": each})
+    yield from _conflicts(data, groups)
+    for other in ("validation", "test"):
+        shared = [group for group in groups if {"train", other} <= {name for name, _ in group}]
+        both = [place for group in shared for place in group if place[0] in ("train", other)]
+        if rows := _rows_at(splits, both):
+            count = len(rows[other])
+            stand = counted(count, f"row of {other} stands", f"rows of {other} stand")
+            message = f"{stand} in train too: its scores will be too good."
+            yield Finding(f"leak_{other}", "warning", message, rows)
+
+
+def _empty(split: Examples) -> Iterator[int]:
+    both = zip(split.texts, split.pairs or split.texts, strict=True)
+    return (i for i, texts in enumerate(both) if lacks_text(*texts))
+
+
+def _same_texts(splits: Splits) -> list[list[Place]]:
     """Places with the same normalised text, for every text that stands in several."""
     texts = list(chain.from_iterable(split.texts for split in splits.values()))
     pairs = list(chain.from_iterable(split.pairs or () for split in splits.values()))
     groups = text_groups(texts, pairs or None)
-    several = np.flatnonzero(np.bincount(groups)[groups] > 1)
-    names, ends = list(splits), np.cumsum([len(split.texts) for split in splits.values()])
+    several = np.bincount(groups)[groups] > 1
+    places = ((name, i) for name, split in splits.items() for i in range(len(split)))
     by_group: dict[int, list[Place]] = defaultdict(list)
-    for place, number in zip(
-        several.tolist(), np.searchsorted(ends, several, "right"), strict=True
-    ):
-        name = names[number]
-        i = place - ends[number] + len(splits[name].texts)
+    for (name, i), group in zip(compress(places, several), groups[several].tolist(), strict=True):
         # Texts that are not there say nothing; they are a finding of their own.
         if splits[name].texts[i].strip():
-            by_group[int(groups[place])].append((name, i))
+            by_group[group].append((name, i))
     return list(by_group.values())
 
 
-def _duplicate_finding(
-    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]]
-) -> Iterator[Finding]:
-    rows: dict[str, list[int]] = {name: [] for name in splits}
-    sets: list[dict[str, Any]] = []
-    for group in groups:
-        for name in splits:
-            same = [splits[name].rows[i] for one, i in group if one == name]
-            if len(same) > 1:
-                rows[name].extend(same[1:])
-                sets.append({"split": name, "rows": same})
-    if sets:
-        count = sum(map(len, rows.values()))
-        repeating = counted(count, "row repeats", "rows repeat")
-        message = f"{repeating} an earlier text of the same split."
-        yield Finding("duplicates", "note", message, _some(rows), {"groups": sets})
-
-
-def _conflict_finding(
-    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]], task: str
-) -> Iterator[Finding]:
-    rows: dict[str, list[int]] = {name: [] for name in splits}
-    sets = []
-    for group in groups:
-        targets = {splits[name].targets[i].tobytes() for name, i in group}
-        if len(targets) > 1:
-            sets.append([[name, splits[name].rows[i]] for name, i in group])
-            for name, i in group:
-                rows[name].append(splits[name].rows[i])
-    if not sets:
+def _conflicts(data: TextData, groups: Sequence[Sequence[Place]]) -> Iterator[Finding]:
+    """Equal texts under different labels, or with several amounts."""
+    splits: Splits = data.splits
+    targets = [[splits[name].targets[i] for name, i in group] for group in groups]
+    differ = [len({target.tobytes() for target in those}) > 1 for those in targets]
+    conflicts = list(compress(groups, differ))
+    if not conflicts:
         return
-    texts = counted(len(sets), "text stands", "texts stand")
-    if task != REGRESSION:
-        message = f"{texts} under different labels: at least one of them is wrong."
-        yield Finding("conflicts", "warning", message, _some(rows), {"groups": sets})
-        return
-    amounts = [[splits[name].targets[row] for name, row in group] for group in groups]
-    apart = [gap for gap in map(np.ptp, amounts) if gap]
-    message = (
-        f"{texts} with several amounts, {np.median(apart):.3g} apart in the median, at most "
-        f"{max(apart):.3g} (of all training rows the standard deviation is "
-        f"{splits['train'].targets.std():.3g}): no answer can be nearer to them than that."
-    )
-    yield Finding("conflicts", "note", message, _some(rows), {"groups": sets})
+    severity, texts = "warning", counted(len(conflicts), "text stands", "texts stand")
+    message = f"{texts} under different labels: at least one of them is wrong."
+    if data.task == REGRESSION:
+        severity, apart = "note", [gap for gap in map(np.ptp, targets) if gap]
+        message = (
+            f"{texts} with several amounts, {np.median(apart):.3g} apart in the median, at most "
+            f"{max(apart):.3g} (of all training rows the standard deviation is "
+            f"{data.train.targets.std():.3g}): no answer can be nearer to them than that."
+        )
+    rows = _rows_at(splits, chain.from_iterable(conflicts))
+    each = [[[name, splits[name].rows[i]] for name, i in group] for group in conflicts]
+    yield Finding("conflicts", severity, message, rows, {"groups": each})
 
 
-def _leak_findings(
-    splits: Mapping[str, Examples], groups: Sequence[Sequence[Place]]
-) -> Iterator[Finding]:
-    for other in ("validation", "test"):
-        rows: dict[str, list[int]] = {"train": [], other: []}
-        for group in groups:
-            if {"train", other} <= {name for name, _ in group}:
-                for name, i in group:
-                    if name in rows:
-                        rows[name].append(splits[name].rows[i])
-        if rows[other]:
-            both = counted(len(rows[other]), f"row of {other} stands", f"rows of {other} stand")
-            message = f"{both} in train too: its scores will be too good."
-            yield Finding(f"leak_{other}", "warning", message, _some(rows))
+def _rows_at(splits: Splits, places: Iterable[Place]) -> dict[str, list[int]]:
+    """The numbers of rows, in order, of each split that has any."""
+    rows: dict[str, set[int]] = {name: set() for name in splits}
+    for name, i in places:
+        rows[name].add(splits[name].rows[i])
+    return {name: sorted(numbers) for name, numbers in rows.items() if numbers}
 
 
-def class_counts(data: LabelledData, split: Examples) -> dict[str, int]:
+def class_counts(data: TextData, split: Examples) -> dict[str, int]:
     """Rows of each class; a row counts for each of its labels."""
     if data.task == MULTI_LABEL:
         counts = split.targets.sum(axis=0)
     else:
         counts = np.bincount(split.targets, minlength=len(data.labels))
     return {label: int(count) for label, count in zip(data.labels, counts, strict=True)}
-
-
-def _rows_of(data: LabelledData, labels: Sequence[str]) -> list[int]:
-    numbers = [data.labels.index(label) for label in labels]
-    if data.task == MULTI_LABEL:
-        chosen = data.train.targets[:, numbers].any(axis=1)
-    else:
-        chosen = np.isin(data.train.targets, numbers)
-    return [data.train.rows[i] for i in np.flatnonzero(chosen)]
-
-
-def _empty_rows(split: Examples) -> list[int]:
-    seconds = split.pairs or split.texts
-    places = zip(split.texts, seconds, split.rows, strict=True)
-    return [row for *both, row in places if lacks_text(*both)]
-
-
-def _some(rows: Mapping[str, Iterable[int]]) -> dict[str, Sequence[int]]:
-    return {name: ordered for name, numbers in rows.items() if (ordered := sorted(set(numbers)))}
 
 
 def _list(names: Sequence[str]) -> str:

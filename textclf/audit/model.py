@@ -44,18 +44,14 @@ class AuditedModel:
             num_heads=getattr(model.config, "num_attention_heads", None),
             positions=position_limit(model),
         )
-        unknown = tokenizer.unk_token_id
-        return cls(
-            Vocabulary(tokenizer.backend_tokenizer, -1 if unknown is None else unknown), size
-        )
+        unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+        return cls(Vocabulary(tokenizer.backend_tokenizer, unknown), size)
 
 
 def open_model(config: TrainConfig) -> tuple[AuditedModel, Precision]:
     """What a run would train, and the precision that it would compute in.
 
-    Raises:
-        ModelError: It cannot be reached or read, or the method cannot adapt it.
-        ConfigError: It can do nothing that the run asks for.
+    What cannot be read, or cannot do what the run asks for, is refused as a training refuses it.
     """
     shape: Any = None
     model = _from_files(model_folder(config.model_id, config.revision, "small"))

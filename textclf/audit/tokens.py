@@ -12,7 +12,7 @@ from footwork.arrays import BoolArray, IntArray
 from footwork.files.faults import counted
 from footwork.inference.tokens import whole_characters
 from textclf.audit.findings import Finding
-from textclf.data import Examples, LabelledData
+from textclf.data import Examples, TextData
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -66,9 +66,8 @@ def count_tokens(examples: Examples, vocabulary: Vocabulary) -> TokenCounts:
     size = len(examples.texts)
     step = max(size // _PROOF_TEXTS, 1)
     proofs = [texts[::step] for texts in columns] if size > 4 * _PROOF_TEXTS else []
-    by_word = bool(proofs) and all(
-        np.array_equal(counter.add_words(texts), counter.count_whole(texts)) for texts in proofs
-    )
+    both = [(counter.add_words(texts), counter.count_whole(texts)) for texts in proofs]
+    by_word = bool(both) and all(np.array_equal(*counts) for counts in both)
     count = counter.add_words if by_word else counter.count_whole
     packed = np.zeros(size, np.int64)
     for texts in columns:
@@ -134,7 +133,7 @@ _WORST_ROWS = 10
 
 
 def token_findings(
-    data: LabelledData, tokens: Mapping[str, TokenCounts], max_length: int
+    data: TextData, tokens: Mapping[str, TokenCounts], max_length: int
 ) -> Iterator[Finding]:
     """Texts that lose their end, and texts in a script that the tokenizer does not know."""
     lost = {name: counts.lost(max_length) for name, counts in tokens.items()}
@@ -148,10 +147,8 @@ def token_findings(
             f"times {max_length} tokens. The model sees only their beginning."
         )
         yield Finding("very_long", "warning", message, rows)
-    strange = {
-        name: counts.unknown * 2 > np.maximum(counts.lengths - counts.special, 1)
-        for name, counts in tokens.items()
-    }
+    own = {name: np.maximum(each.lengths - each.special, 1) for name, each in tokens.items()}
+    strange = {name: counts.unknown * 2 > own[name] for name, counts in tokens.items()}
     if rows := _rows_where(data, strange):
         count = sum(map(len, rows.values()))
         message = (
@@ -162,7 +159,7 @@ def token_findings(
 
 
 def _truncated(
-    data: LabelledData,
+    data: TextData,
     tokens: Mapping[str, TokenCounts],
     lost: Mapping[str, IntArray],
     rows: Mapping[str, Sequence[int]],
@@ -194,7 +191,7 @@ def _truncated(
     return Finding("truncated", "warning" if share > 0.01 else "note", message, rows, details)
 
 
-def _rows_where(data: LabelledData, chosen: Mapping[str, BoolArray]) -> dict[str, list[int]]:
+def _rows_where(data: TextData, chosen: Mapping[str, BoolArray]) -> dict[str, list[int]]:
     """The row numbers of what is chosen, of each split that has any."""
     splits = data.splits
     return {

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,10 +47,7 @@ _TOLD = 1000  # images from one note to the next
 def label_folders(labels: Iterable[str]) -> dict[str | None, str]:
     """The folder of each label, and of None: what `plan_sorting` will use.
 
-    Called before anything is labelled, it tells at once what could not be sorted.
-
-    Raises:
-        ConfigError: Two would share a folder.
+    Called before anything is labelled, it tells at once that two would share one: a `ConfigError`.
     """
     names = FolderNames()
     return {label: names.of(label) for label in (None, *labels)}
@@ -59,13 +57,10 @@ class FolderNames:
     """One folder a label, and no two labels in one."""
 
     def __init__(self) -> None:
-        self._names: dict[str | None, str] = {}
         self._owners: dict[str, str | None] = {}
 
     def of(self, label: str | None) -> str:
         """The name of its folder; a `ConfigError` if that is the folder of another label."""
-        if label in self._names:
-            return self._names[label]
         name = NONE_FOLDER if label is None else folder_name(label)
         owner = self._owners.setdefault(name_key(name), label)
         if owner != label:
@@ -76,7 +71,7 @@ class FolderNames:
             raise ConfigError(
                 f"{first} and {second} would share the folder {name!r}. Rename a label."
             )
-        return self._names.setdefault(label, name)
+        return name
 
 
 def folder_name(label: str) -> str:
@@ -148,10 +143,8 @@ class SortingPlan:
         }
         lines += [f"{counted(count, 'image')} {said}" for said, count in staying.items() if count]
         lines += fault_lines(self.faults, "Staying where they are")
-        done = (
-            "Nothing is done yet: add --yes to do it." if self.images else "There is nothing to do."
-        )
-        return "\n".join([*lines, done])
+        end = "Nothing is done yet: add --yes to do it."
+        return "\n".join([*lines, end if self.images else "There is nothing to do."])
 
 
 def _companion_lines(images: Iterable[PlannedImage]) -> Iterator[str]:
@@ -205,10 +198,9 @@ class _Planner:
         self.there = self.inside = self.copies = 0
         self._target, self._how, self._root = target, how, target.resolve()
         self._names = FolderNames()
-        self._folders: dict[str, TargetFolder] = {}
-        self._inside: dict[Path, bool] = {}
-        self._recorded: dict[Path, frozenset[Path]] = {}
-        self._names_there: dict[Path, defaultdict[str, list[str]]] = {}
+        self._folder = cache(self._target_folder)
+        self._is_inside = cache(lambda folder: self._root in folder.resolve().parents)
+        self._recorded, self._names_in = cache(recorded_copies), cache(_names_by_beginning)
 
     def add(self, row: LabelledImage) -> None:
         """Decide on one image."""
@@ -220,9 +212,9 @@ class _Planner:
                 fault = "it is a link, which would lead nowhere: copy it, or move what it leads to"
             if fault is not None:
                 self.faults.append(Fault(path, fault))
-            elif self._lies_inside(path.parent):
+            elif self._is_inside(path.parent):
                 self.inside += 1
-            elif self._is_own_copy(path):
+            elif path in self._recorded(path.parent.parent):  # the folders of labels are below it
                 self.copies += 1
             else:
                 self._place(path, self._folder(row.label))
@@ -240,40 +232,27 @@ class _Planner:
         if target is None:
             self.there += 1
         else:
-            companions = companions_of(path, self._beside(path))
+            beside = self._names_in(path.parent).get(path.name.partition(".")[0], ())
+            companions = companions_of(path, beside)
             self.images.append(PlannedImage(path, target, sidecars, companions))
 
-    def _beside(self, path: Path) -> Sequence[str]:
-        """Names in the folder of an image that begin as its own, up to a dot."""
-        if path.parent not in self._names_there:
-            there = self._names_there[path.parent] = defaultdict(list)
-            with suppress(OSError), os.scandir(path.parent) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    there[entry.name.partition(".")[0]].append(entry.name)
-        return self._names_there[path.parent][path.name.partition(".")[0]]
+    def _target_folder(self, label: str | None) -> TargetFolder:
+        folder = self._target / self._names.of(label)
+        if folder.is_symlink():
+            raise ConfigError(
+                f"{path_line(folder)} is a link, and what it leads to is no part of the folder to "
+                "sort into. Remove the link, or name another folder."
+            )
+        return TargetFolder(folder)
 
-    def _folder(self, label: str | None) -> TargetFolder:
-        name = self._names.of(label)
-        if name not in self._folders:
-            if (self._target / name).is_symlink():
-                raise ConfigError(
-                    f"{path_line(self._target / name)} is a link, and what it leads to is no part "
-                    "of the folder to sort into. Remove the link, or name another folder."
-                )
-            self._folders[name] = TargetFolder(self._target / name)
-        return self._folders[name]
 
-    def _is_own_copy(self, path: Path) -> bool:
-        """Whether a run that sorted into another folder made it."""
-        if path.parent not in self._recorded:
-            # The undo file stands above the folders of the labels.
-            self._recorded[path.parent] = recorded_copies(path.parent.parent)
-        return path in self._recorded[path.parent]
-
-    def _lies_inside(self, folder: Path) -> bool:
-        if folder not in self._inside:
-            self._inside[folder] = self._root in folder.resolve().parents
-        return self._inside[folder]
+def _names_by_beginning(folder: Path) -> dict[str, list[str]]:
+    """The names in a folder by what they begin with, up to a dot."""
+    names = defaultdict(list)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            names[entry.name.partition(".")[0]].append(entry.name)
+    return names
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,7 @@ class Step:
 
     @classmethod
     def from_line(cls, line: bytes, key: bytes) -> tuple[Step, bool]:
-        """What `to_line` wrote, and whether it was signed with the key.
-
-        Raises:
-            ValueError: It did not write this.
-        """
+        """What `to_line` wrote, else a `ValueError`, and whether it was signed with the key."""
         match parse_object(line):
             case {
                 "step": "folder",
@@ -101,11 +97,7 @@ class Step:
 
 
 def own_key() -> bytes:
-    """The key of this user, drawn where there is none.
-
-    Raises:
-        DataError: It cannot be read or kept.
-    """
+    """The key of this user, drawn where there is none; a `DataError` where it cannot be kept."""
     path = data_folder() / "undo.key"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,11 +156,7 @@ class UndoRecord:
         """Those that stood there when it was opened."""
 
     def write(self, steps: Iterable[Step]) -> None:
-        """Add steps, all or none, and flush them to the disk.
-
-        Raises:
-            OSError: They cannot be written.
-        """
+        """Add steps, all or, with an `OSError`, none, and flush them to the disk."""
         rest = b"".join(step.to_line(self.key) for step in steps)
         before = os.fstat(self._file.fileno()).st_size
         try:
@@ -245,8 +233,7 @@ def _opened(path: str, flags: int) -> int:
 def _cut_torn(file: FileIO) -> list[bytes]:
     """The whole lines; what a killed process has begun of another goes: its step never began.
 
-    Raises:
-        OSError: What stands there is no undo file.
+    An `OSError` where what stands there is no undo file.
     """
     file.seek(0)
     content = file.readall()
