@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -56,19 +56,12 @@ class LabelledImage:
     note: str | None = None
     """What to know of a file that could be read, a clause."""
 
-    @classmethod
-    def of(
-        cls,
-        path: Path | None,
-        given: Sequence[tuple[str, float]],
-        score: float,
-        scores: dict[str, float],
-        **more: Any,
-    ) -> Self:
-        """With the labels given, the best first, each with its score."""
-        labels = tuple(label for label, _ in given)
-        own = tuple(of_label for _, of_label in given)
-        return cls(path, labels[0] if labels else None, score, scores, labels, own, **more)
+
+def labels_given(given: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """The fields of a `LabelledImage` that say what labels it has, by these, the best first."""
+    labels = tuple(label for label, _ in given)
+    own = tuple(of_label for _, of_label in given)
+    return {"label": labels[0] if labels else None, "labels": labels, "label_scores": own}
 
 
 def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
@@ -250,7 +243,9 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
             strict=True,
         )
         for path, named, pairs, score, z_score in answers:
-            yield LabelledImage.of(path, pairs, score, named, z_score=z_score)
+            yield LabelledImage(
+                path, score=score, scores=named, z_score=z_score, **labels_given(pairs)
+            )
 
     def _named(self, scores: DoubleArray, above: DoubleArray) -> Iterator[dict[str, float]]:
         """The scores that are told of each image: all, or the best `top_k`."""

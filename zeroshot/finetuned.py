@@ -26,7 +26,7 @@ from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import MULTI_LABEL
-from zeroshot.classifier import ImageEncoder, LabelledImage, VectorLabeller
+from zeroshot.classifier import ImageEncoder, LabelledImage, VectorLabeller, labels_given
 from zeroshot.options import FinetunedOptions, ModelOptions, is_finetuned
 
 DEFAULTS = FinetunedOptions()
@@ -161,7 +161,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
             given.sort(key=lambda pair: -pair[1])
             if self.abstain_below is not None and best < self.abstain_below:
                 given = []
-            yield LabelledImage.of(path, given, best, scores)
+            yield LabelledImage(path, score=best, scores=scores, **labels_given(given))
 
 
 def open_finetuned(

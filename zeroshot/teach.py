@@ -47,7 +47,13 @@ from footwork.options import EncoderConfig, decoding_of
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
 from search.update.processes import ProcessGroup, launched_processes
-from zeroshot.classifier import LabelledImage, VectorLabeller, label_prompts, open_encoder
+from zeroshot.classifier import (
+    LabelledImage,
+    VectorLabeller,
+    label_prompts,
+    labels_given,
+    open_encoder,
+)
 from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
 
@@ -186,7 +192,14 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
                 doubt = "unsure"
             given = [] if doubt else [(self.labels[probabilities.index(best)], best)]
             scores = dict(zip(self.labels, probabilities, strict=True))
-            yield TaughtImage.of(path, given, best, scores, familiarity=familiarity, doubt=doubt)
+            yield TaughtImage(
+                path,
+                score=best,
+                scores=scores,
+                familiarity=familiarity,
+                doubt=doubt,
+                **labels_given(given),
+            )
 
 
 def open_taught(
