@@ -29,10 +29,10 @@ WORDS = words_for(clouds((50, 50, 50), seed=7, apart=0.4))
 
 
 def answered(
-    examples: Examples, words: Words | None, new: Examples = NEW, **options: Any
+    examples: Examples, heard: Words | None, new: Examples = NEW, **options: Any
 ) -> DoubleArray:
     """Probabilities of new images, once that was learned."""
-    lesson = learn(examples, words, TeachOptions(**options))
+    lesson = learn(examples, heard, TeachOptions(**options))
     return lesson.knowledge.answers(new.embeddings).probabilities
 
 
