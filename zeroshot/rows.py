@@ -15,7 +15,6 @@ Row = Mapping[str, Any]
 
 NONE = "(none of these)"
 _LABEL_WIDTH = 24  # characters
-FLAT_ENDINGS = (".csv", ".tsv", ".parquet")
 COLUMNS = ("path", "label", "score", "labels", "z_score", "fault", "scores")
 """Of `label_row`; in a table `s:LABEL` of each label in place of the last."""
 FORMER_COLUMNS = ("standing",)
@@ -59,7 +58,7 @@ def write_label_rows(
     """Write rows of `label_row` to a file that is complete or absent, as `write_rows` does."""
     from footwork.tables.writer import write_rows
 
-    if path.suffix.lower() in FLAT_ENDINGS:
+    if path.suffix.lower() != ".jsonl":
         rows = (flat_row(row, labels) for row in rows)
     write_rows(rows, path, _schema, raw_cells=raw_cells)
 
