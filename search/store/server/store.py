@@ -24,15 +24,7 @@ from search.filters import EVERYTHING, Filter
 from search.options import NewStoreOptions, StoreOptions
 from search.paths import real_path, stored_text
 from search.records import ImageRecord
-from search.store.protocol import (
-    Block,
-    Changes,
-    Counts,
-    Embedder,
-    Found,
-    batched,
-    told_embedder,
-)
+from search.store.protocol import Block, Changes, Counts, Embedder, Found, batched, told_embedder
 from search.store.server import rows
 from search.store.server.connection import Connection, no_collection
 
