@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from search.store.protocol import Embedder, wrong_lengths
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
+    from footwork.encoder.onnx_text import OnnxTextTower
 
 KIND = "texts"
 """Of the manifest that holds the checksums."""
@@ -36,19 +36,8 @@ _UNREADABLE = (OSError, ValueError, EOFError, MemoryError, RecursionError, Overf
 """What numpy makes of a file that is none of its own."""
 
 
-class TextEncoder(Protocol):
-    """Embeds texts: the text half by itself, or a whole model."""
-
-    logit_scale: float
-    """What cosines are multiplied by, before the bias is added."""
-    logit_bias: float | None
-    """What is added, where scores are sigmoids."""
-
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Unit rows, (N, D)."""
-
-    def cut_texts(self, texts: Sequence[str]) -> list[int]:
-        """Which texts are longer than the model reads."""
+TextEncoder: TypeAlias = "OnnxTextTower | DualEncoder"
+"""Embeds texts: the text half by itself, or a whole model."""
 
 
 class Texts:
