@@ -272,7 +272,7 @@ class ServerStore:
     ) -> list[Found]:
         """More than enough through the index, then ordered by their very vectors."""
         limit = min(_MOST_ROWS, top_k + top_k // 2 + 16)
-        params, (_, name) = dict[str, int](), _INDEXES[self._index]
+        params, (_, name) = dict[str, int](), _INDEXES.get(self._index, ({}, None))
         if name is not None:
             # An index of lists has its own breadth; any other has to look at more than it brings.
             wide = breadth if name == "nprobe" else min(_WIDEST, max(breadth, 2 * limit))
@@ -478,6 +478,6 @@ def _read_description(text: str, options: StoreOptions) -> dict[str, Any]:
             "Use the Footwork that made it, or index into another collection."
         )
     made["embedder"] = told_embedder(made.get("embedder"))
-    if made["embedder"] is None or made.get("index") not in _INDEXES:
+    if made["embedder"] is None or not isinstance(made.get("index"), str):
         raise StoreError(foreign)
     return made
