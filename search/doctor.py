@@ -134,8 +134,7 @@ def _current(place: IndexFolder) -> tuple[Path, str | None]:
                 return current, None
             fault = f"it names {current.name}, which is missing"
     if not generations:
-        message = f"{place.path} holds no generation. Move it away, and index anew."
-        raise StoreError(message)
+        raise StoreError(f"{place.path} holds no generation. Move it away, and index anew.")
     return generations[0], fault
 
 
@@ -168,8 +167,7 @@ def _mend_folder(place: IndexFolder, findings: Sequence[Finding]) -> list[str]:
     # The vectors that a damaged catalog named stay as long as there is hope to read it after all.
     if COPY_FAULT in kinds:
         drop_copy(generation)
-    note = mend_folder(generation, shrink="catalog" not in kinds)
-    done += filter(None, [note])
+    done += filter(None, [mend_folder(generation, shrink="catalog" not in kinds)])
     told = {"manifest", "catalog", "unfinished generation", "damaged catalog"}
     told |= {"no copy of the catalog"} | ({"holes"} if "catalog" in kinds else set())
     for finding in findings:

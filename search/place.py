@@ -158,8 +158,7 @@ class IndexFolder:
     def current(self) -> Path:
         """The folder of the generation that is searched; `StoreError` where none is told."""
         if not self.exists:
-            message = f"No index in {self.path}. Make one: footwork search index FOLDER"
-            raise StoreError(message)
+            raise StoreError(f"No index in {self.path}. Make one: footwork search index FOLDER")
         try:
             found = read_object(self.path / MANIFEST)
         except (OSError, ValueError) as error:

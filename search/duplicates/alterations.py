@@ -121,8 +121,7 @@ def verdict(first: OpenedImage, second: OpenedImage, placing: Placing) -> Verdic
     can_be_made = overlay.can_be_made()
     if not any(can_be_made):
         # What is like a part of another is not yet like it, least of all if both are plain.
-        alike = overlay.whole and placing.agreement >= _SIMILAR
-        return Verdict(None) if alike else None
+        return Verdict(None) if overlay.whole and placing.agreement >= _SIMILAR else None
     explaining = [which for which in (0, 1) if can_be_made[1 - which] and overlay.explains(which)]
     kept = overlay.preferred() if len(explaining) == 2 else next(iter(explaining), None)
     if kept is None:

@@ -162,8 +162,7 @@ def _files_on_disk(
         return {}
     summary.notes += images.notes
     summary.unread += images.unread
-    records = filter(None, map(_as_found, images.paths))
-    return {record.path: record for record in records}
+    return {record.path: record for record in map(_as_found, images.paths) if record is not None}
 
 
 def _as_found(path: Path) -> ImageRecord | None:

@@ -164,8 +164,7 @@ def test_an_examination_during_a_compaction_takes_nothing_for_lost(
     write_images(store, "/a", "/b", "/c")
     store.write(Changes(forgotten=["/a"]))
     monkeypatch.setattr(VectorFile, "stored", compact_first)
-    kinds = [one.kind for one in inspect_folder(store.folder)]
-    assert kinds == ["no copy of the catalog"]
+    assert [one.kind for one in inspect_folder(store.folder)] == ["no copy of the catalog"]
     assert opened == [1]
 
 

@@ -133,8 +133,7 @@ def test_what_happened_to_the_files_is_told(tmp_path: Path) -> None:
     save_picture(photos[1], 99)
     age(photos[1])
     save_picture(tmp_path / "photos" / "new.png", 100)
-    found = faults(examined(place))
-    assert found == {"changed files": 1, "new files": 1, "missing files": 1}
+    assert faults(examined(place)) == {"changed files": 1, "new files": 1, "missing files": 1}
     shutil.rmtree(tmp_path / "photos")
     assert faults(examined(place)) == {"folder": 1}
 
@@ -276,8 +275,7 @@ def test_of_damaged_catalogs_the_newest_is_kept_and_told(place: IndexFolder) -> 
         with catalog(place).open("r+b") as file:
             file.write(b"x" * 100)
         examined(place, repair=True)
-    kept = [path.name for path in generation.glob("*damaged*")]
-    assert kept == ["catalog-damaged.sqlite"]
+    assert [path.name for path in generation.glob("*damaged*")] == ["catalog-damaged.sqlite"]
     report = examined(place)
     assert report.is_well
     assert "damaged catalog: 1, of 0.1 MB, kept by a repair; delete it once" in report.to_text()

@@ -191,8 +191,7 @@ def test_a_cosine_of_one_takes_the_same_bytes_alone(store: Store) -> None:
 
 
 def test_an_empty_index_has_no_duplicates(store: Store) -> None:
-    lines = list(duplicates_lines(find_duplicates(store)))
-    assert lines == ["No duplicates among 0 images."]
+    assert list(duplicates_lines(find_duplicates(store))) == ["No duplicates among 0 images."]
 
 
 def test_names_of_one_file_are_no_copies_of_it(tmp_path: Path, photos: Path) -> None:
