@@ -16,7 +16,10 @@ APPLICATIONS = ("textclf", "zeroshot", "search")
 
 def __getattr__(name: str) -> Any:
     """Import a public name of an application: `import footwork` stays free."""
-    if not name.startswith("_"):
+    from importlib.util import find_spec
+
+    # `from footwork import` asks here for a module of ours, too, before it is imported.
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
         for application in APPLICATIONS:
             package = _package(application)
             if name in package.__all__:

@@ -12,8 +12,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import footwork.streams as streams  # `from footwork` would ask the applications for it first
-from footwork import APPLICATIONS, hidden_message, hiding_file
+from footwork import APPLICATIONS, hidden_message, hiding_file, streams
 from footwork.errors import ConfigError
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this

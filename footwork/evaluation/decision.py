@@ -101,8 +101,7 @@ class DecisionRule:
     def predictions(self, ids: list[str], logits: RealArray) -> list[Prediction]:
         """The answers to N rows of logits, (N, C)."""
         if self.task == REGRESSION:
-            values = np.asarray(logits, np.float64)[:, 0].tolist()
-            rows = zip(ids, values, strict=True)
+            rows = zip(ids, np.asarray(logits, np.float64)[:, 0].tolist(), strict=True)
             return [Prediction(identity, value, None, {}, False) for identity, value in rows]
         probabilities = self.probabilities(logits)
         best = [self.labels[place] for place in probabilities.argmax(axis=1).tolist()]

@@ -283,8 +283,7 @@ def _page_figure(height: float, rows: int = 1) -> Iterator[tuple[Figure, list[Ax
 
     inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
     with rc_context(dict.fromkeys(inked, _INK) | {"svg.hashsalt": "footwork"}):
-        grid = figure.subplots(rows, sharex=True, squeeze=False)
-        axes = list(grid[:, 0])
+        axes = list(figure.subplots(rows, sharex=True, squeeze=False)[:, 0])
         for axis in axes:
             _tidy(axis)
         yield figure, axes

@@ -292,8 +292,7 @@ def _class_scores(
     figures = [[None if np.isnan(v) else float(v) for v in column] for column in columns]
     sizes = (counts.targets.tolist(), counts.predicted.tolist())
     bars: Sequence[float | None] = thresholds or [None] * len(labels)
-    rows = zip(labels, *figures, *sizes, bars, strict=True)
-    return tuple(ClassScore(*row) for row in rows)
+    return tuple(map(ClassScore, labels, *figures, *sizes, bars))
 
 
 def _checked(task: str, num_classes: int, targets: AnyArray, logits: AnyArray) -> DoubleArray:

@@ -251,8 +251,7 @@ def load_adapter(
         raise ModelError(f"{file} names no base. Copy the folder again.")
     name = hub.repository_of(folder) or folder
     _require_base(file, base_id)
-    config = load_part(AutoConfig, str(folder))
-    options = {"revision": adapter.get("revision"), "config": config}
+    options = {"revision": adapter.get("revision"), "config": load_part(AutoConfig, str(folder))}
     try:  # the adapter brings its own head
         base, report = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
     except (ConfigError, ModelError) as error:

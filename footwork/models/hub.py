@@ -12,16 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, constants, errors, get_token
+from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from footwork.console import note
@@ -93,7 +85,7 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
         raise ConfigError(f"{model_id} is an address. {hint}")
     try:
         validate_repo_id(model_id)
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
         raise ConfigError(message) from error
     return model_id
@@ -223,9 +215,9 @@ def refusal(error: HfHubHTTPError, repo_id: str, revision: str | None, kind: str
     page = page_of(repo_id, kind)
     status, said = error.response.status_code, error.response.headers.get("X-Error-Message", "")
     token = get_token()
-    if isinstance(error, GatedRepoError):
+    if isinstance(error, errors.GatedRepoError):
         return gate_text(repo_id, kind)
-    if isinstance(error, RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return f"{repo_id} has no revision {revision!r}.{_revisions(repo_id, kind)} See {page}"
     if status == 401 and token is not None and "nvalid username" not in said:
         place = "of HF_TOKEN" if os.environ.get("HF_TOKEN") else "that is stored on this machine"
@@ -239,11 +231,11 @@ def refusal(error: HfHubHTTPError, repo_id: str, revision: str | None, kind: str
     if status == 403:
         whom = "those who are not logged in (hf auth login)" if token is None else "your token"
         return f"{constants.ENDPOINT} forbids {repo_id} to {whom}: {said or 'no reason given'}."
-    if status == 404 and not isinstance(error, RepositoryNotFoundError):
+    if status == 404 and not isinstance(error, errors.RepositoryNotFoundError):
         file = error.response.request.url.path.rpartition("/")[2]
         listed = f"lists {file}, and does not have it. Try again, or take another revision."
         no_hub = f"is not there: {constants.ENDPOINT} is no model hub. Check HF_ENDPOINT."
-        return f"{page} {listed if isinstance(error, EntryNotFoundError) else no_hub}"
+        return f"{page} {listed if isinstance(error, errors.EntryNotFoundError) else no_hub}"
     login = "log in with an account that may read it: hf auth login"
     if token is not None:
         login = "your token must be of an account that may read it (hf auth whoami tells which)"

@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub import constants
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-)
+from huggingface_hub import constants, errors
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     are_progress_bars_disabled,
     disable_progress_bars,
@@ -49,7 +43,7 @@ def require_publishable(config: PublishConfig, base: str) -> None:
         return
     try:
         validate_repo_id(config.push_to_hub)
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise ConfigError(
             f"`push_to_hub` must be a Hub repository (owner/name), got {config.push_to_hub!r}."
         ) from error
@@ -67,12 +61,12 @@ def writable_repository(name: str) -> str:
     with _answering(name):
         try:
             who = ask_hub(name, huggingface_hub.HfApi().whoami)
-        except LocalTokenNotFoundError as error:
+        except errors.LocalTokenNotFoundError as error:
             raise ConfigError(
                 f"Nobody is logged in at {hub}, so nothing can be pushed to {name}. Log in with a "
                 f"token that may write: hf auth login (or HF_TOKEN). {_INSTEAD}."
             ) from error
-        except HfHubHTTPError as error:
+        except errors.HfHubHTTPError as error:
             if error.response.status_code not in (401, 403):
                 raise
             raise ConfigError(
@@ -90,7 +84,7 @@ def writable_repository(name: str) -> str:
         if owner and owner.lower() not in {each.lower() for each in (user, *organisations)}:
             try:
                 _require_access(repository)
-            except HfHubHTTPError as error:
+            except errors.HfHubHTTPError as error:
                 if error.response.status_code >= 500:
                     raise
                 theirs = ", ".join(sorted(organisations)) or "none"
@@ -118,7 +112,7 @@ def create_repository(repository: str) -> str:
         try:
             address = _make(repository)
             _require_access(repository)  # there may be one of other people
-        except HfHubHTTPError as error:
+        except errors.HfHubHTTPError as error:
             status = error.response.status_code
             if status == 404 and address is not None:
                 return address  # from a hub that does not know the question
@@ -147,7 +141,7 @@ def push_folder(folder: Path, repository: str) -> str:
             upload = huggingface_hub.HfApi().upload_folder
             ask_hub(repository, partial(upload, repo_id=repository, folder_path=name))
     except (OSError, HTTPError, RuntimeError, ValueError) as error:
-        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         when = "Log in (hf auth login), then" if status in (401, 403) else "Try again later"
         raise ModelError(
             f"{folder} is finished, but could not be uploaded to {repository}: {_said(error)} "
@@ -203,7 +197,7 @@ def _bars_on_a_terminal() -> Iterator[None]:
 def _answering(repository: str) -> Iterator[None]:
     try:
         yield
-    except OfflineModeIsEnabled as error:
+    except errors.OfflineModeIsEnabled as error:
         raise ConfigError(
             f"Nothing can be pushed to {repository} while HF_HUB_OFFLINE is set. Unset it. "
             f"{_INSTEAD}."

@@ -23,7 +23,7 @@ from torch import nn
 from transformers import Trainer, TrainerControl, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-import footwork.accelerator as accelerator  # `from footwork` would ask the applications for it
+from footwork import accelerator
 from footwork.errors import Interrupted, TrainingError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json

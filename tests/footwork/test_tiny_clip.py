@@ -11,16 +11,9 @@ import pytest
 from PIL import Image
 
 from footwork.models.hub import TINY_CLIP
+from scripts.tiny import drawing
 from scripts.tiny.captions import full_caption, varied_caption
-from scripts.tiny.drawing import (
-    OUTLINES,
-    SHAPES,
-    UNSEEN_SHAPES,
-    Scene,
-    draw,
-    draw_as_found,
-    random_scene,
-)
+from scripts.tiny.drawing import SHAPES, UNSEEN_SHAPES, Scene, draw, random_scene
 from scripts.tiny.measure_clip import SEED, Embedder, measure, measure_teaching
 
 LARGEST = 4_000_000  # bytes, all files together
@@ -43,12 +36,11 @@ def test_the_same_seed_draws_the_same_picture() -> None:
     assert not np.array_equal(pixels(one), pixels(other))
 
 
-@pytest.mark.parametrize("shape", OUTLINES)
+@pytest.mark.parametrize("shape", drawing.OUTLINES)
 def test_a_shape_stays_within_the_central_square(shape: str) -> None:
-    assert max(np.hypot(x, y) for outline in OUTLINES[shape] for x, y in outline) <= 1.0001
-    wide = pixels(
-        draw(Scene(shape, "black", "plain", "large", 4, "white"), random.Random(0), 192, 96)
-    )
+    assert max(np.hypot(x, y) for outline in drawing.OUTLINES[shape] for x, y in outline) <= 1.0001
+    scene = Scene(shape, "black", "plain", "large", 4, "white")
+    wide = pixels(draw(scene, random.Random(0), 192, 96))
     assert wide[:, :48].min() > 150
     assert wide[:, 144:].min() > 150
     assert wide[:, 48:144].min() < 60
@@ -107,10 +99,8 @@ def test_any_text_can_be_written_in_its_tokens(embedder: Embedder) -> None:
 
 
 def test_a_text_does_not_depend_on_its_padding(embedder: Embedder) -> None:
-    alone, beside = (
-        embedder.texts(["a circle"]),
-        embedder.texts(["a circle", "a photo of two small striped circles on red."]),
-    )
+    alone = embedder.texts(["a circle"])
+    beside = embedder.texts(["a circle", "a photo of two small striped circles on red."])
     assert np.allclose(alone[0], beside[0], atol=1e-5)
 
 
@@ -126,7 +116,7 @@ def test_it_knows_freshly_drawn_pictures(embedder: Embedder) -> None:
 def test_it_knows_pictures_of_other_sizes_and_compressed_ones(embedder: Embedder) -> None:
     generator = random.Random(SEED)
     scenes = [random_scene(generator) for _ in range(256)]
-    images = [draw_as_found(scene, generator, (64, 256)) for scene in scenes]
+    images = [drawing.draw_as_found(scene, generator, (64, 256)) for scene in scenes]
     figures = measure(embedder, scenes, images)
     assert figures["shape"] >= 0.92
     assert figures["colour"] >= 0.92
