@@ -26,7 +26,7 @@ from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
-Augment = Literal["none", "flips", "crops"]
+Augment = Literal["auto", "none", "flips", "crops"]
 AUGMENTATIONS: tuple[str, ...] = get_args(Augment)
 
 
@@ -221,10 +221,11 @@ class FinetuneConfig(FinetuningConfig):
     images far from what the model knows; if not given, after all."""
     validation_share: Annotated[float, DATA] = 0.2
     """Share of the images held out to judge by, where the folder has no `validation` of its own."""
-    augment: Annotated[Augment, DATA] = "crops"
+    augment: Annotated[Augment, DATA] = "auto"
     """How each image is changed at random, in every epoch otherwise. flips: every second one is
     mirrored, which is wrong where left and right tell the classes apart; crops: that, and cut to 80
-    to 100 % of its sides; none: not at all, as always where features are computed once."""
+    to 100 % of its sides; none: not at all, as always where features are computed once; auto: crops
+    or flips, unless validation images that are changed so are less often told by a linear probe."""
     task: Annotated[Literal["single", "multi"] | None, DATA] = None
     """multi: an image may have several labels, or none, as a table says of it; if not given, what
     the labels are."""

@@ -30,7 +30,7 @@ from footwork.evaluation.result import Evaluation
 from footwork.files.faults import counted
 from footwork.files.paths import path_text
 from footwork.finetuning.data import Inputs, LabelledData, judge_as_is, judge_majority
-from footwork.finetuning.head import solve_output
+from footwork.finetuning.head import drawn, solve_output
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.images.ahead import made_ahead
 from footwork.methods.head import solve
@@ -45,6 +45,8 @@ SMALLEST_CROP = 0.8
 """Side of a random crop, as a share of the picture's."""
 _EXACT = 1e-4  # levels of 255: what rounding may lose where a picture is kept in 8 bits
 _PICTURES = "pictures.bin"
+_CHANGED, _LOST = 500, 0.05
+"""Validation images that tell whether a change is harmless, and the share that it may cost."""
 
 
 class Levels:
@@ -216,6 +218,8 @@ class DecodedImages(EncodedRows):
     """Pictures decoded once, in a file of a run."""
 
     noun = "image"
+    _view: Augment = "none"
+    """How rows are changed where they are judged: all mirrored, or cut."""
 
     def __init__(self, learner: Learner, run: Path, notify: Notify) -> None:
         config = cast("FinetuneConfig", learner.config)
@@ -231,11 +235,20 @@ class DecodedImages(EncodedRows):
         self.varies = self._augment != "none"
         self._judged: list[dict[str, Evaluation]] = []
         """The baselines, once they are judged: of all copies."""
+        self._harmless: list[tuple[Augment, str]] = []
+        """The augmentation that `auto` is, and why, once it is found: of all copies."""
 
     def begin(self, learner: Learner, notify: Notify) -> None:
-        """Judge the pretrained model, and keep the output layer that was solved on it."""
+        """Judge the pretrained model, keep the output layer solved on it, and settle `auto`."""
         if not self._judged:
             self._judged.append(self._judge_pretrained(learner, notify))
+        if self._augment == "auto":
+            if not self._harmless:
+                self._harmless.append(self._harmless_augmentation(learner))
+            self._augment, said = self._harmless[0]
+            self.varies = self._augment != "none"
+            self.data = replace(self.data, notes=(*self.data.notes, *filter(None, [said])))
+            notify(said)
 
     def for_learner(self, learner: Learner) -> Self:
         """With the augmentation of its method, by its seed; its head is solved for itself."""
@@ -247,7 +260,12 @@ class DecodedImages(EncodedRows):
     def inputs(self, split: str, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Pixels, normalised."""
         first = self._first[split]
-        return {"pixel_values": self._file.batch([first + row for row in rows])}
+        pixels = self._file.batch([first + row for row in rows])
+        if self._view == "flips":
+            pixels = pixels.flip(-1)
+        elif self._view == "crops":
+            pixels = augmented(pixels, [(self._seed, row) for row in rows], "crops")
+        return {"pixel_values": pixels}
 
     def training_batch(
         self, split: str, rows: Sequence[int], epoch: int
@@ -265,6 +283,32 @@ class DecodedImages(EncodedRows):
         """Paths; bytes of a name that are no UTF-8 cannot stand in JSON."""
         paths = self.data.splits[split].inputs[rows.start : rows.stop]
         return [os.fsencode(path.absolute()).hex() for path in paths]
+
+    def _harmless_augmentation(self, learner: Learner) -> tuple[Augment, str]:
+        """The most that leaves what a linear probe says of validation images, and a sentence."""
+        if self.solution is None:
+            return "crops", ""
+        validation, precision = self.data.splits["validation"], learner.config.mixed_precision
+        rows = drawn(len(validation), _CHANGED)
+        right, reader, changed = {}, FeatureReader(learner.model), copy(self)
+        views: tuple[Augment, ...] = ("none", "flips", "crops")
+        for view in views:
+            changed._view = view
+            read = logits_of(changed, reader, "validation", precision, rows)
+            logits = read @ self.solution.weight.T.numpy() + self.solution.bias.numpy()
+            right[view] = told_right(logits, validation.targets[rows])
+        chosen: Augment = "none"
+        for augment in views[1:]:  # a crop is mirrored, too
+            lost = right["none"] - right[augment]
+            if lost.mean() > max(_LOST, 2 * lost.std() / np.sqrt(len(rows))):
+                break
+            chosen = augment
+        shares = {name: f"{each.mean():.3f}" for name, each in right.items()}
+        return chosen, (
+            f"Augmentation: {chosen}. Of {len(rows)} validation images a linear probe tells "
+            f"{shares['none']} right as they are, {shares['flips']} mirrored and {shares['crops']} "
+            "cut (--augment decides)."
+        )
 
     def _judge_pretrained(self, learner: Learner, notify: Notify) -> dict[str, Evaluation]:
         data, model = self.data, learner.model.to(compute_device())
@@ -292,6 +336,13 @@ class DecodedImages(EncodedRows):
             said = (f"The linear probe was fitted on {some}, drawn at random.",)
             found["linear_probe"] = replace(found["linear_probe"], remarks=said)
         return found
+
+
+def told_right(logits: FloatArray, targets: NDArray[Any]) -> DoubleArray:
+    """How much of each row is told, (N,): its class, or the share of its labels."""
+    if targets.ndim == 1:
+        return (logits.argmax(axis=1) == targets).astype(np.float64)
+    return ((logits > 0) == (targets > 0)).mean(axis=1)
 
 
 def _logits_by_names(data: LabelledData, judged: Inputs, learner: Learner) -> DoubleArray | None:

@@ -23,7 +23,7 @@ from footwork.finetuning.head import begin_head, loss_of, solve_output
 from footwork.finetuning.plan import begin_output, load
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.finetuning.validation import is_few, judged_rows
-from footwork.methods.adaptation import parameter_groups
+from footwork.methods.adaptation import head_names, parameter_groups
 from footwork.models.heads import output_layer_name, scale_output
 from footwork.training.domains import adversarial
 from footwork.training.job import TrainingJob
@@ -55,6 +55,9 @@ def _trained(
         return learner.task.fit(learner), TrainingOutcome(history=[], steps=0, best_step=None)
     device, train_rows, precision = compute_device(), data.splits["train"], config.mixed_precision
     iterations, notes = begin_head(learner, rows, run, resume, notify)
+    # Beside adapters a head that was solved keeps to its optimum; images have it learn as they do.
+    keeps = notes and method.adapter is not None and learner.task.readings != ("own",)
+    solved = head_names(learner.model) if keeps else ()
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
     if not method.pretrained:  # then it is another model
         begin_output(data, config, model, kept=False)
@@ -78,7 +81,7 @@ def _trained(
             lengths=trained.lengths("train"),
             loss=loss_of(config, data),
             parameter_groups=parameter_groups(
-                model, config.learning_rate or 0.0, config.weight_decay, config.layer_decay
+                model, config.learning_rate or 0.0, config.weight_decay, config.layer_decay, solved
             ),
             notify=notify,
             judged_rows=judged_rows(data, config.best_metric),
@@ -89,7 +92,8 @@ def _trained(
             stepped=partial(method.adaptation.stepped, model),
         )
         job = method.adaptation.job(job, config, partial(solve_again, learner, rows, model))
-        moves = rows.varies or config.activation_checkpointing
+        # What a method puts before a text enters all layers.
+        moves = rows.varies or config.activation_checkpointing or config.tokens_before
         with (
             adapting(job) as job,
             nullcontext((job, None)) if moves else frozen_trunk(job, run, precision) as (job, said),

@@ -17,7 +17,7 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.methods.head import LinearSolution, Solver, held_out_loss, solve
-from footwork.methods.rates import GENTLE
+from footwork.methods.rates import ADAPTERS_GENTLE, GENTLE
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import READINGS, FeatureReader, let_head_read
 from footwork.training.job import LossFunction, balanced_weights, row_loss
@@ -45,6 +45,8 @@ def begin_head(
         return 0, ()
     if resume and (note := resume_head(learner, run)):
         return 0, (note,)
+    if resume and learner.config.way.adapter is not None:
+        return 0, ()  # it began with an older version, and at random
     notify("computing the features of the frozen encoder, for the head")
     iterations, note = solve_head(learner, rows, run)
     notify(note)
@@ -92,8 +94,7 @@ def can_be_solved(learner: Learner) -> bool:
     """Whether a head is to begin solved: it is new, on a pretrained encoder, and linear.
 
     Where it may read something else than its own (texts), it must stay near its optimum after
-    that, if it is not solved again: at the rates of adapters and of very small encoders it would
-    not.
+    that, if it is not solved again: at the rates of very small encoders it would not.
     """
     method = learner.config.way
     try:
@@ -101,7 +102,8 @@ def can_be_solved(learner: Learner) -> bool:
     except ModelError:
         return False
     rate = learner.config.learning_rate or 0.0  # of a head alone there is none
-    gentle = rate <= GENTLE or learner.task.readings == ("own",) or method.solves
+    gentle = rate <= (GENTLE if method.adapter is None else ADAPTERS_GENTLE) or method.solves
+    gentle |= learner.task.readings == ("own",)
     return method.pretrained and gentle and not learner.head.kept
 
 

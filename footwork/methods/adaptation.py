@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from footwork.errors import ConfigError, ModelError
 from footwork.methods.head import Solver, solve
+from footwork.methods.rates import GENTLE
 from footwork.methods.table import AUTO, METHODS, AdaptationConfig, methods_where
 from footwork.models.deberta import accelerate_attention
 from footwork.models.heads import output_layer_name
@@ -298,7 +299,11 @@ def layer_stack(model: PreTrainedModel) -> str | None:
 
 
 def parameter_groups(
-    model: nn.Module, learning_rate: float, weight_decay: float, layer_decay: float
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    layer_decay: float,
+    solved: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Optimizer groups of what trains: no decay on biases and norms, lower rates for lower layers.
 
@@ -311,22 +316,25 @@ def parameter_groups(
         weight_decay: For matrices alone.
         layer_decay: Rate of a layer relative to the one above; with 1 layers need no groups of
             their own.
+        solved: Names of heads that stand at their optimum, and learn at `GENTLE` at most.
     """
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[Any, dict[str, Any]] = {}
     # A layer that averages is a head, and learns at the head's rate.
     averages = getattr(getattr(model, "config", None), "mean_layer", False)
     depth = number_of_layers(model) - averages
     for name, parameter in trainable(model):
         below_top, decays = max(depth - layer_of(name, depth), 0), parameter.dim() > 1
         rate = learning_rate * layer_decay**below_top
+        if any(f".{head}." in f".{name}" for head in solved):
+            rate = min(rate, GENTLE)
         group = {"params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
-        groups.setdefault((below_top, decays), group)["params"].append(parameter)
+        groups.setdefault((below_top, decays, rate), group)["params"].append(parameter)
     if not groups:
         raise ConfigError("Nothing is left to train: every parameter is frozen.")
     # In this order a checkpoint numbers what it has of them.
     merged: dict[Any, dict[str, Any]] = {}
     for layer, group in groups.items():
-        of_one_rate = layer if layer_decay < 1 else group["weight_decay"]
+        of_one_rate = layer if layer_decay < 1 else (group["weight_decay"], group["lr"])
         merged.setdefault(of_one_rate, {**group, "params": []})["params"] += group["params"]
     return list(merged.values())
 

@@ -274,7 +274,7 @@ def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"features_from": 0}, "`features_from` must be at least 1"),
-        ({"augment": "tilts"}, "`augment` must be one of none, flips, crops, got 'tilts'"),
+        ({"augment": "tilts"}, "`augment` must be one of auto, none, flips, crops, got 'tilts'"),
         ({"task": "regression"}, "`task` must be single or multi"),
         ({"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
     ],
@@ -282,6 +282,26 @@ def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
 def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         FinetuneConfig(**settings)
+
+
+@pytest.mark.parametrize(("tells", "expected"), [("side", "none"), ("shade", "crops")])
+def test_images_are_not_mirrored_where_left_and_right_tell_them_apart(
+    vit: str, tells: str, expected: str, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for number in range(40):
+        pixels = random.integers(80, 100, (40, 40, 3), dtype=np.uint8)
+        one, other = (np.s_[:, :20], np.s_[:, 20:]) if tells == "side" else (np.s_[:], np.s_[:0])
+        pixels[one if number % 2 else other] += 120
+        folder = tmp_path / "data" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    config = FinetuneConfig(model_id=vit, method="full", **QUICK | {"max_steps": 1})
+    done = finetune_here(tmp_path / "data", tmp_path / "out", config)
+    said = [note for note in done.notes if note.startswith("Augmentation: ")]
+    assert [note.split()[1] for note in said] == [f"{expected}."]
 
 
 def several(folder: Path, as_columns: bool, each: int = 12) -> Path:
