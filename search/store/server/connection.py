@@ -137,7 +137,10 @@ def _explanation(error: Exception, options: StoreOptions) -> str:
     if code == _MISSING_COLLECTION:
         return no_collection(options)
     if getattr(code, "name", None) in _REFUSAL_STATES or _has_any(_REFUSAL_WORDS, message):
-        return f"{where} does not let you in: {message}. Give a user and password that it knows."
+        return (
+            f"{where} does not let you in: {message}. Give a user and password that it knows, as "
+            "FOOTWORK_STORE_USER and FOOTWORK_STORE_PASSWORD, or FOOTWORK_STORE_TOKEN."
+        )
     if is_transient(error):
         return (
             f"{where} does not answer as it should: {message}. See if it is well, then try again."
