@@ -119,7 +119,7 @@ def failed(workplace: Path) -> dict[str, str]:
         if "taught/" in words and "teach" in words:
             shutil.rmtree("taught", ignore_errors=True)  # of the command that taught without index
         said = io.StringIO()
-        with redirect_stdout(io.StringIO()), redirect_stderr(said):
+        with redirect_stdout(io.TextIOWrapper(io.BytesIO())), redirect_stderr(said):
             code = main(words[1:])
         if words[0] != "footwork" or code:
             failures[command] = said.getvalue()[-400:]
