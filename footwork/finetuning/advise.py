@@ -244,14 +244,19 @@ def _reasons(
         f"{number(abs(by))} {'above' if by >= 0 else 'below'} {_WORDS[name]}"
         for name, by in above.items()
     )
-    near = "near" if all(sure.values()) else "some way from" if any(sure.values()) else "far from"
+    near = "some way from" if any(sure.values()) else "not clearly nearer than any other to"
+    near = "near" if all(sure.values()) else near
     likeness = f"Likeness: it is {beside}: what the model was pretrained on is {near} these rows."
     left = {name: 1 - value.value for name, value in scores.items()} if sign > 0 else {}
     if left.get("unpretrained", 1) < POINT:
         method, why = UNPRETRAINED, "it leaves less than a point to win"
     elif left.get("frozen", 1) < POINT:
         method, why = PROBE, "it leaves less than a point to win"
-    elif not any(sure.values()) and above.get("unpretrained", 0) < 0:
+    elif (
+        above.get("unpretrained", 0) < 0
+        and not head.overlaps(scores["unpretrained"])
+        and not sure["random"]
+    ):
         method, why = UNPRETRAINED, "the pretraining does not help here"
     else:
         method = usual.method
