@@ -33,7 +33,7 @@ from footwork.finetuning.data import Inputs, LabelledData, judge_as_is, judge_ma
 from footwork.finetuning.head import drawn, solve_output
 from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.images.ahead import made_ahead
-from footwork.methods.head import solve
+from footwork.methods.head import LinearSolution, solve
 from footwork.models.pooling import FeatureReader
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import SINGLE_LABEL
@@ -235,6 +235,8 @@ class DecodedImages(EncodedRows):
         self.varies = self._augment != "none"
         self._judged: list[dict[str, Evaluation]] = []
         """The baselines, once they are judged: of all copies."""
+        self._probe: list[LinearSolution] = []
+        """The output layer that was solved to judge them, if one could be: of all copies."""
         self._harmless: list[tuple[Augment, str]] = []
         """The augmentation that `auto` is, and why, once it is found: of all copies."""
 
@@ -286,8 +288,9 @@ class DecodedImages(EncodedRows):
 
     def _harmless_augmentation(self, learner: Learner) -> tuple[Augment, str]:
         """The most that leaves what a linear probe says of validation images, and a sentence."""
-        if self.solution is None:
+        if not self._probe:
             return "crops", ""
+        probe = self._probe[0]
         validation, precision = self.data.splits["validation"], learner.config.mixed_precision
         rows = drawn(len(validation), _CHANGED)
         right, reader, changed = {}, FeatureReader(learner.model), copy(self)
@@ -295,7 +298,7 @@ class DecodedImages(EncodedRows):
         for view in views:
             changed._view = view
             read = logits_of(changed, reader, "validation", precision, rows)
-            logits = read @ self.solution.weight.T.numpy() + self.solution.bias.numpy()
+            logits = read @ probe.weight.T.numpy() + probe.bias.numpy()
             right[view] = told_right(logits, validation.targets[rows])
         chosen: Augment = "none"
         for augment in views[1:]:  # a crop is mirrored, too
@@ -324,6 +327,7 @@ class DecodedImages(EncodedRows):
             reader, precision = FeatureReader(model), learner.config.mixed_precision
             read = logits_of(self, reader, reported, precision)
             self.solution = solve_output(learner, self, solve)
+            self._probe.append(self.solution)
             weights = self.solution.weight.T.numpy()
             logits["linear_probe"] = read @ weights + self.solution.bias.numpy()
         wait_for_everyone()

@@ -26,7 +26,7 @@ from tests.zeroshot.indexed import run
 from zeroshot import FinetuneConfig, FinetunedRun, finetune
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.options import FinetunedOptions
-from zeroshot.task import advise, assess
+from zeroshot.task import CompareOptions, advise, assess, compare
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +288,24 @@ def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str)
 def test_images_are_not_mirrored_where_left_and_right_tell_them_apart(
     vit: str, tells: str, expected: str, tmp_path: Path
 ) -> None:
+    source = sided(tmp_path / "data", tells)
+    config = FinetuneConfig(model_id=vit, method="full", **QUICK | {"max_steps": 1})
+    done = finetune_here(source, tmp_path / "out", config)
+    said = [note for note in done.notes if note.startswith("Augmentation: ")]
+    assert [note.split()[1] for note in said] == [f"{expected}."]
+
+
+def test_a_comparison_settles_the_augmentation_whatever_ran_first(vit: str, tmp_path: Path) -> None:
+    told: list[str] = []
+    config = FinetuneConfig(model_id=vit, **QUICK | {"max_steps": 1})
+    options = CompareOptions(methods=("head", "full"), seeds=(0,))
+    source = sided(tmp_path / "data", "side")
+    compare(source, tmp_path / "out", config, options, notify=told.append)
+    assert [text.split()[1] for text in told if text.startswith("Augmentation: ")] == ["none."]
+
+
+def sided(folder: Path, tells: str) -> Path:
+    """Forty images that are lighter on the left or on the right, or all over or nowhere."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -295,13 +313,9 @@ def test_images_are_not_mirrored_where_left_and_right_tell_them_apart(
         pixels = random.integers(80, 100, (40, 40, 3), dtype=np.uint8)
         one, other = (np.s_[:, :20], np.s_[:, 20:]) if tells == "side" else (np.s_[:], np.s_[:0])
         pixels[one if number % 2 else other] += 120
-        folder = tmp_path / "data" / "ab"[number % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    config = FinetuneConfig(model_id=vit, method="full", **QUICK | {"max_steps": 1})
-    done = finetune_here(tmp_path / "data", tmp_path / "out", config)
-    said = [note for note in done.notes if note.startswith("Augmentation: ")]
-    assert [note.split()[1] for note in said] == [f"{expected}."]
+        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / "ab"[number % 2] / f"{number}.png")
+    return folder
 
 
 def several(folder: Path, as_columns: bool, each: int = 12) -> Path:
