@@ -104,7 +104,7 @@ _LORA = ("lora_rank", "lora_alpha", "lora_dropout")
 METHODS: dict[str, Method] = {
     "lora": Method(
         code="footwork.methods.peft:LORA",
-        trains="low-rank adapters, a few MB",
+        trains="low-rank adapters, and the head",
         share=1 / 50,  # adapters of usual rank, and the head
         rates=rates.LORA,
         adapter=Adapter(file=_PEFT_FILE, library="peft", called="a LoRA adapter on"),
