@@ -16,11 +16,7 @@ from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
 from footwork.methods.table import METHODS, PROBE
-from footwork.options import (
-    DECODINGS,
-    Decode,
-    EncoderConfig,
-)
+from footwork.options import DECODINGS, Decode, EncoderConfig
 from footwork.prompts.none_of_these import NONE_BELOW
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
