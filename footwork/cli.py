@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from footwork import APPLICATIONS, hidden_message, hiding_file, streams
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, require_one_of
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _BY_SIGNAL = 128
 """Exit codes of a process that a signal has ended, with its number, as a shell reports them."""
 _OBJECTS = 10_000
 """New ones that start a search for cycles: modules, as they load, make many and drop none."""
+_SHELLS = ("bash", "zsh", "fish", "powershell")
 _TOO_LARGE = 2**63  # for SQLite, numpy and torch alike
 
 
@@ -156,6 +157,33 @@ def config_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCol
     Dict(values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
 
+def _settings_from_environment(
+    app: App, commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    """Fill in what the command line left open from FOOTWORK_APPLICATION_COMMAND_SETTING.
+
+    What is about this machine, its index, speed and memory, also from FOOTWORK_SETTING, for every
+    command that has it. That one was taken is told: nobody sees it in the command.
+    """
+    from cyclopts.config import Env
+
+    from footwork.help_page import INDEX, SPEED
+
+    settings, of_machine = arguments.copy(), arguments.copy()
+    settings[:] = [each for each in arguments if each.keys]
+    of_machine[:] = [e for e in settings if e.parameter.group in (INDEX.group, SPEED.group)]
+    Env("FOOTWORK_")(app, commands, settings)
+    Env("FOOTWORK_", command=False)(app, commands, of_machine)
+    taken = [
+        str(token.keyword)
+        for each in settings
+        for token in each.tokens
+        if token.source == "env" and token.keyword not in tuple(each.parameter.env_var or ())
+    ]
+    if taken:
+        streams.tell(f"From the environment: {', '.join(dict.fromkeys(taken))}")
+
+
 def what_exists(*, resume: bool, overwrite: bool) -> Existing:
     """What `--resume` and `--overwrite`, not both, say is done with what stands at the output."""
     if resume and overwrite:
@@ -219,18 +247,37 @@ def _app(optional: Sequence[str]) -> App:
         config=(
             partial(_require_known_options, optional),
             _require_folder,
+            _settings_from_environment,
             config_from_file,
             _require_numbers,
         ),
         suppress_keyboard_interrupt=False,
     )
+    app.command(_completion, name="completion", sort_key=1)
     for name in APPLICATIONS:
         folder = _application_folder(name)
         if folder is None and [name] == optional[:1] and (file := hiding_file(name)):
             raise ConfigError(hidden_message(name, file))
         if folder is not None:
-            app.command(f"{name}.cli:app", name=name, help=_summary(folder))
+            app.command(f"{name}.cli:app", name=name, help=_summary(folder), sort_key=0)
     return app
+
+
+def _completion(shell: str, /) -> None:
+    """Print what makes a shell complete commands and options: bash, zsh, fish or powershell.
+
+    In ~/.bashrc, or in ~/.zshrc below compinit: eval "$(footwork completion bash)", or zsh.
+    In ~/.config/fish/config.fish: footwork completion fish | source.
+    In PowerShell's profile: footwork completion powershell | Out-String | Invoke-Expression.
+
+    Args:
+        shell: Which.
+    """
+    require_one_of("shell", shell, _SHELLS)
+    app: Any = _app([])
+    script = app.generate_completion(prog_name="footwork", shell=shell)
+    # That of zsh waits to be found by compinit.
+    print(f"{script}\ncompdef _cyclopts_footwork footwork" if shell == "zsh" else script)
 
 
 def _require_folder(_app: App, _commands: tuple[str, ...], _arguments: ArgumentCollection) -> None:

@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from footwork.errors import ConfigError, DataError, Interrupted
+from footwork.help_page import SPEED
 
 app = App(name="boxing", help="Hit and do not be hit.")
 
@@ -66,6 +67,7 @@ class Bout:
     """Rounds of three minutes."""
     stance: Literal["orthodox", "southpaw"] = "orthodox"
     corners: tuple[str, ...] = ()
+    rest: Annotated[int | None, SPEED] = None
 
 
 @app.command
@@ -76,7 +78,7 @@ def box(bout: Annotated[Bout, Parameter(name="*")] = Bout(), *, config: Path | N
         bout: How.
         config: TOML file with any of these settings.
     """
-    print(bout.num_rounds, bout.stance, *bout.corners)
+    print(bout.num_rounds, bout.stance, *bout.corners, *filter(None, [bout.rest]))
     return 0
 '''
 

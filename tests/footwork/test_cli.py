@@ -172,6 +172,48 @@ def test_a_configuration_file_fills_in_what_the_command_line_leaves_open(
     assert capsys.readouterr().out == "4 southpaw green\n"
 
 
+@pytest.mark.usefixtures("boxing")
+def test_the_environment_fills_in_what_the_command_line_leaves_open_and_wins_over_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOOTWORK_BOXING_BOX_NUM_ROUNDS", "5")
+    monkeypatch.setenv("FOOTWORK_STANCE", "southpaw")  # not about the machine
+    monkeypatch.setenv("FOOTWORK_REST", "60")
+    Path("bout.toml").write_text("num_rounds = 12\nrest = 30\n")
+    assert cli.main(["boxing", "box", "--config", "bout.toml"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "5 orthodox 60\n"
+    assert shown.err == "From the environment: FOOTWORK_BOXING_BOX_NUM_ROUNDS, FOOTWORK_REST\n"
+    assert cli.main(["boxing", "box", "--num-rounds", "4", "--rest", "7"]) == 0
+    assert capsys.readouterr() == ("4 orthodox 7\n", "")
+    monkeypatch.setenv("FOOTWORK_REST", "long")
+    assert cli.main(["boxing", "box"]) == 2
+    assert "Invalid value for FOOTWORK_REST from env: unable to" in capsys.readouterr().err
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    asked = """source /dev/stdin
+    COMP_WORDS=(footwork textclf train --lora-r) COMP_CWORD=3
+    _footwork; echo "${COMPREPLY[@]}"
+    COMP_WORDS=(footwork se) COMP_CWORD=1
+    _footwork; echo "${COMPREPLY[@]}"
+    """
+    program = str(Path(sys.executable).with_name("footwork"))
+    script = subprocess.check_output([program, "completion", "bash"])
+    answer = subprocess.check_output(["bash", "-c", asked], input=script)
+    assert answer.split() == [b"--lora-rank", b"search"]
+
+
+@pytest.mark.parametrize(("shell", "said"), [("zsh", "compdef"), ("fish", "complete -c footwork")])
+def test_other_shells_have_a_script_of_theirs(
+    shell: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["completion", shell]) == 0
+    assert said in capsys.readouterr().out
+    assert cli.main(["completion", "cmd"]) == 2
+    assert "must be one of bash, zsh, fish, powershell" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,0 +1,8 @@
+from search import *
+from textclf import *
+from zeroshot import *
+
+APPLICATIONS: tuple[str, ...]
+
+def hiding_file(application: str) -> str | None: ...
+def hidden_message(application: str, file: str) -> str: ...
