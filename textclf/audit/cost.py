@@ -17,10 +17,9 @@ from footwork.options import EVALUATIONS
 
 Lengths = NDArray[np.int64]
 
-# Products that a processor could make while norms, softmax and copies move a byte that is kept:
-# a step of 20 to 420 ms of BERT, 22 million parameters, and DeBERTa-v3, 2 million, at 16 and 128
-# tokens, then takes between 0.65 and 1.4 of what is said.
-_FLOPS_A_BYTE = 100
+# Products in float32 that a processor could make while norms, softmax and copies move a byte that
+# is kept; bf16 quickens products, and not these.
+_FLOPS_A_BYTE = 140
 # Bytes a token, a layer and a unit of width, that the backward pass keeps in float32: counted by
 # `saved_tensors_hooks` they were 74 in BERT and 102 in DeBERTa-v3. Korthikanti et al. 2022, table 2
 # (arXiv:2205.05198), has 66.
@@ -114,7 +113,7 @@ def estimate_cost(
         train: Tokens of each text, after truncation.
         validation: The same, read at the end of each epoch, the last one whole or not.
     """
-    device, flops = _matrix_rate(config.mixed_precision)
+    device, flops, flops_in_float32 = _matrix_rates(config.mixed_precision)
     method, tokens = config.way, int(train.sum())
     train, validation = train + config.tokens_before, validation + config.tokens_before
     (steps, _), sides = method.epoch(len(train), ""), 2 if method.pairs else 1
@@ -148,7 +147,7 @@ def estimate_cost(
     peak = max(kept + trained * _FLOAT_BYTES, trained * _ADAMW_BYTES) * _ALLOCATED
     weights = model.parameters * _FLOAT_BYTES + trained * _ADAMW_BYTES
     return Cost(
-        minutes=(work + _FLOPS_A_BYTE * moved) / flops / 60,
+        minutes=(work / flops + _FLOPS_A_BYTE * moved / flops_in_float32) / 60,
         memory_bytes=int(weights + peak) + (_PROCESS_BYTES if device == "cpu" else 0),
         tokens=tokens,
         device=device,
@@ -156,19 +155,23 @@ def estimate_cost(
     )
 
 
-def _matrix_rate(precision: str) -> tuple[str, float]:
-    """The device, and its operations a second, by torch unless numpy can tell as well."""
+def _matrix_rates(precision: str) -> tuple[str, float, float]:
+    """The device, its operations a second, and those in float32, by torch unless numpy can tell."""
     if "torch" in sys.modules or not computes_in_float32(precision):
         from footwork.accelerator import compute_device, matrix_rate, resolve_precision
 
         device = compute_device()
-        return device.type, matrix_rate(device, resolve_precision(precision, device))
+        rates = [
+            matrix_rate(device, resolve_precision(each, device)) for each in (precision, "float32")
+        ]
+        return device.type, rates[0], rates[1]
     matrix = np.ones((_SIDE, _SIDE), np.float32)
     products, begin = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < _PROBE_SECONDS:
         matrix @ matrix
         products += 1
-    return "cpu", 2 * _SIDE**3 * products / elapsed
+    rate = 2 * _SIDE**3 * products / elapsed
+    return "cpu", rate, rate
 
 
 def computes_in_float32(precision: str) -> bool:
