@@ -9,14 +9,14 @@ from typing import Annotated, Literal, Self, get_args
 
 from cyclopts import Parameter
 
-from footwork.errors import ConfigError, require_at_least, require_one_of
+from footwork.errors import ConfigError, require_at_least
 from footwork.help_page import METHOD, MODEL, OUTPUT, RATE, SPEED
 from footwork.methods.table import AdaptationConfig
+from footwork.settings import Settings
 
 Precision = Literal["auto", "bf16", "float32"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 Decode = Literal["draft", "exact"]
-DECODINGS: tuple[str, ...] = get_args(Decode)
 EXACT_MARK = "-exact"
 """How the fingerprint of an encoder ends that decodes every pixel."""
 
@@ -33,7 +33,7 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
+class EncoderConfig(Settings):
     """How an image model is run; but for `decode` nothing changes an answer beyond rounding."""
 
     precision: Annotated[Precision, SPEED] = "auto"
@@ -51,10 +51,8 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """A `ConfigError` where a value is out of range."""
-        require_one_of("precision", self.precision, PRECISIONS)
+        super().__post_init__()
         require_at_least(1, self, "batch_size", "workers")
-        if self.decode is not None:
-            require_one_of("decode", self.decode, DECODINGS)
 
     def decoding_as(self, made: Decode, what: str) -> Self:
         """With the decoding that something was made with, or a `ConfigError`.
@@ -82,7 +80,7 @@ class PublishConfig(AdaptationConfig):
 
     def __post_init__(self) -> None:
         """A `ConfigError` where a value is out of range."""
-        AdaptationConfig.__post_init__(self)
+        super().__post_init__()
         adapter = self.way.adapter
         if self.merge and adapter is not None and not adapter.merges:
             raise ConfigError(
@@ -111,7 +109,7 @@ LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mae", "rmse"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig:
+class LoopConfig(Settings):
     """How the training loop runs; None is settled by the recipe."""
 
     num_epochs: Annotated[float | None, RATE] = None
@@ -148,6 +146,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         """A `ConfigError` where a value is out of range."""
+        super().__post_init__()
         require_at_least(1, self, "batch_size", "gradient_accumulation_steps", "max_steps")
         for name in ("num_epochs", "learning_rate", "max_grad_norm", "save_minutes"):
             value = getattr(self, name)
@@ -160,7 +159,6 @@ class LoopConfig:
             raise ConfigError(
                 f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}."
             )
-        require_one_of("schedule", self.schedule, get_args(Schedule))
 
     def epochs_over(self, rows: int) -> float:
         """Passes over so many rows, once the recipe's are filled in."""

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from footwork.errors import ConfigError
 from footwork.help_page import IMAGES, INDEX, MODEL
 from footwork.options import EncoderConfig, Flag
+from footwork.settings import Settings
 from search.filters import Filter, day_bounds
 from search.paths import absolute_path
 
@@ -36,7 +37,7 @@ def from_environment(name: str) -> Parameter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreOptions:
+class StoreOptions(Settings):
     """Which index."""
 
     index: Annotated[Path | None, Parameter(name=["--index", "-i"]), INDEX] = None
@@ -55,6 +56,7 @@ class StoreOptions:
     """In place of user and password."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.index is not None and self.store is not None:
             raise ConfigError("--index and --store exclude each other. Take one.")
         if self.store is not None:
@@ -108,7 +110,7 @@ class NewStoreOptions(StoreOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilterOptions:
+class FilterOptions(Settings):
     """Which images are asked for."""
 
     in_: Annotated[tuple[Path, ...], Parameter(name="--in", negative=""), IMAGES] = ()
@@ -134,6 +136,7 @@ class FilterOptions:
     """Greatest size of the file."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in _NUMBERS:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= _LARGEST:
@@ -173,7 +176,7 @@ _NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
 
 @IMAGES
 @dataclass(frozen=True, kw_only=True)
-class QueryOptions:
+class QueryOptions(Settings):
     """How a query is answered."""
 
     top_k: Annotated[int, Parameter(name=["--top-k", "-k"])] = 10
@@ -185,12 +188,13 @@ class QueryOptions:
     --store."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.top_k < 1:
             raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
+class OutputOptions(Settings):
     """What is done with an answer."""
 
     paths: Flag = False
@@ -214,6 +218,7 @@ class OutputOptions:
     """Show the images in the terminal."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         printed = [n for n in ("paths", "null", "csv", "json", "preview") if getattr(self, n)]
         if len(printed) > 1 and printed != ["paths", "null"]:
             flags = " and ".join(f"--{name}" for name in printed)

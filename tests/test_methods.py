@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -28,9 +28,11 @@ from footwork.methods.table import (
     PEFT,
     USUAL,
     AdaptationConfig,
+    method_names,
     method_of,
 )
 from footwork.models.uploads import push_folder
+from footwork.settings import kinds_of
 from tests.models import build_base
 from tests.runs import finetune_here, run_here, train_here
 from tests.tables import sentiment_rows, sentiment_table
@@ -57,6 +59,8 @@ LEARNS = {"num_epochs": 12, "learning_rate": 3e-3, "batch_size": 16, "max_length
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, row in ROWS.items():
         monkeypatch.setitem(METHODS, name, row)
+    for config in (TrainConfig, FinetuneConfig):
+        monkeypatch.setitem(kinds_of(config), "method", Literal[method_names()])
 
 
 def test_no_other_file_knows_a_method_by_its_name() -> None:

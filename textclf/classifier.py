@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray, RealArray
-from footwork.errors import ConfigError, DataError, ModelError
+from footwork.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    require_at_least,
+    require_probability,
+)
 from footwork.evaluation.decision import DecisionRule, Prediction, rule_of
 from footwork.help_page import METHOD, SPEED
 from footwork.inference.tokens import (
@@ -24,6 +30,7 @@ from footwork.inference.tokens import (
     whole_characters,
 )
 from footwork.options import Precision
+from footwork.settings import Settings
 from textclf.data import lacks_text
 
 if TYPE_CHECKING:
@@ -72,8 +79,6 @@ class TextEncoder:
         long: LongTexts = "truncate",
         overlap: int | None = None,
     ) -> None:
-        if long not in ("truncate", "windows"):
-            raise ConfigError(f"`long` must be truncate or windows, got {long!r}.")
         room = room_for_texts(tokenizer, max_length)
         # A pair's shorter text may take half of the room.
         widest = (room + 1) // 2 - 1
@@ -140,8 +145,8 @@ class TextEncoder:
         return [replace(one, cut=cut) for one in self._sliding([text], [pair], slides)[0]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifierOptions:
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions(Settings):
     """How a classifier answers; None takes what it was trained with."""
 
     max_length: Annotated[int | None, METHOD] = None
@@ -161,6 +166,11 @@ class ClassifierOptions:
     """Padded tokens a batch; if not given, what suits the device."""
     look_ahead: Annotated[int, SPEED] = 2048
     """Rows of a stream that are read and sorted by length together."""
+
+    def __post_init__(self) -> None:  # the rest depends on the model
+        super().__post_init__()
+        require_at_least(1, self, "batch_tokens", "look_ahead")
+        require_probability("abstain_below", self.abstain_below)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,15 @@ from footwork.class_names import read_class_names
 from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, MODEL, RATE
+from footwork.settings import Settings
 from footwork.tables.columns import possible_names
 from footwork.tables.labels import resolve_task
 from footwork.tables.layout import DETECT, TableFormat
 
 
 @DATA
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextOptions:
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(Settings):
     """How texts are read; empty and None are found out."""
 
     text_columns: Annotated[tuple[str, ...], Parameter(name="--text-column", negative="")] = ()
@@ -30,6 +31,7 @@ class TextOptions:
     """How the table is written down."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.text_columns) > 2:
             raise ConfigError(
                 f"`text_columns` must be one column, or two for pairs, got {self.text_columns}."
@@ -41,7 +43,7 @@ class TextOptions:
         return tuple(filter(None, (*self.text_columns, self.id_column)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelOptions(TextOptions):
     """How labelled texts are read."""
 
@@ -67,7 +69,7 @@ class LabelOptions(TextOptions):
         return tuple(filter(None, (*self.text_columns, *labels, self.id_column)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DataOptions(LabelOptions):
     """How a data set is read and split."""
 
@@ -82,7 +84,7 @@ class DataOptions(LabelOptions):
     """Gather bad rows in `TextData.blocking` instead of raising; for the audit."""
 
     def __post_init__(self) -> None:
-        TextOptions.__post_init__(self)
+        super().__post_init__()
         if not 0 < self.validation_share < 1:
             raise ConfigError(
                 f"`validation_share` must be above 0 and below 1, got {self.validation_share}."
@@ -104,8 +106,7 @@ class TrainConfig(DataOptions, FinetuningConfig):
     """Longest input, in tokens; what is longer is cut, and the audit says how much."""
 
     def __post_init__(self) -> None:
-        DataOptions.__post_init__(self)
-        FinetuningConfig.__post_init__(self)
+        super().__post_init__()
         if self.max_length < 4:
             raise ConfigError(f"`max_length` must be at least 4 tokens, got {self.max_length}.")
 

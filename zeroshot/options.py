@@ -5,25 +5,24 @@ Annotations are evaluated here: cyclopts would evaluate inherited ones in the mo
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import numpy as np
 from cyclopts import Group, Parameter
 
-from footwork.errors import ConfigError, require_at_least, require_one_of
+from footwork.errors import ConfigError, require_at_least, require_one_of, require_probability
 from footwork.evaluation.metrics import METRICS
 from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
 from footwork.methods.table import METHODS, PROBE
-from footwork.options import DECODINGS, Decode, EncoderConfig
+from footwork.options import Decode, EncoderConfig
 from footwork.prompts.none_of_these import NONE_BELOW
+from footwork.settings import Settings
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
 from search.options import FilterOptions, StoreOptions
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 Augment = Literal["auto", "none", "flips", "crops"]
-AUGMENTATIONS: tuple[str, ...] = get_args(Augment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +59,7 @@ class LabelledIndexOptions(IndexOptions, FilterOptions):
     of those that these images had."""
 
     def __post_init__(self) -> None:
-        IndexOptions.__post_init__(self)
-        FilterOptions.__post_init__(self)
+        super().__post_init__()
         if self.is_named:
             return
         if not self.filter().is_empty:
@@ -74,8 +72,8 @@ class LabelledIndexOptions(IndexOptions, FilterOptions):
             raise ConfigError("--no-keep is about the labels of an index. Name one with --index.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZeroShotOptions:
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotOptions(Settings):
     """How labels are put to the model, and when they are given."""
 
     templates: str | None = None
@@ -91,9 +89,8 @@ class ZeroShotOptions:
     deviations: more is stricter. `none` always gives one."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "top_k")
-        if self.none_below is not None and not np.isfinite(self.none_below):
-            raise ConfigError(f"`none_below` must be a number, got {self.none_below}.")
 
 
 @LABELS
@@ -113,7 +110,7 @@ class LabelOptions(ZeroShotOptions):
     """With --taught: give no label below this probability; if not given, what was calibrated."""
 
     def __post_init__(self) -> None:
-        ZeroShotOptions.__post_init__(self)
+        super().__post_init__()
         if self.taught is None and self.abstain_below is not None:
             raise ConfigError("--abstain-below goes with --taught; for words it is --none-below.")
         about_words = ("labels", "labels_file", "templates", "multi", "none_below")
@@ -127,7 +124,7 @@ class LabelOptions(ZeroShotOptions):
 
 @Parameter(group=Group("What is done with the files", sort_key=8))
 @dataclass(frozen=True, kw_only=True)
-class SortingOptions:
+class SortingOptions(Settings):
     """What is done with the files once they are labelled."""
 
     copy_to: Path | None = None
@@ -142,6 +139,7 @@ class SortingOptions:
     them; the image itself is not touched."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.copy_to is not None and self.move_to is not None:
             raise ConfigError("--copy-to and --move-to exclude each other. Take one.")
         if self.yes and not self.target:
@@ -164,8 +162,8 @@ class SortingOptions:
 
 
 @METHOD
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateOptions:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Settings):
     """What is judged, and what it is compared with."""
 
     templates: str | None = None
@@ -180,11 +178,12 @@ class EvaluateOptions:
     """Of the resamples and folds."""
 
     def __post_init__(self) -> None:  # the rest is checked where it is read
+        super().__post_init__()
         require_at_least(0, self, "seed")
 
 
 @METHOD
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TeachOptions(LearnOptions):
     """How a classifier of images is taught."""
 
@@ -197,7 +196,7 @@ class TeachOptions(LearnOptions):
     """How many of them to name."""
 
     def __post_init__(self) -> None:
-        LearnOptions.__post_init__(self)
+        super().__post_init__()
         require_at_least(0, self, "suggestions")
 
     def to_dict(self) -> dict[str, Any]:
@@ -236,24 +235,20 @@ class FinetuneConfig(FinetuningConfig):
     published decodes alike."""
 
     def __post_init__(self) -> None:
-        method = METHODS.get(self.method)
+        method = METHODS.get(str(self.method))
         if method is not None and not method.has_model:
             raise ConfigError(
                 f"--method {self.method} counts words, and images have none. A linear model on "
                 f"what a pretrained one sees in them is --method {PROBE}."
             )
-        FinetuningConfig.__post_init__(self)
+        super().__post_init__()
         if not 0 < self.validation_share < 1:
             message = f"`validation_share` must be between 0 and 1, got {self.validation_share}."
             raise ConfigError(message)
         require_at_least(1, self, "features_from")
-        if self.task not in (None, "single", "multi"):
-            raise ConfigError(f"`task` must be single or multi, got {self.task!r}.")
         metrics = dict.fromkeys((*METRICS[SINGLE_LABEL], *METRICS[MULTI_LABEL]))
         if self.best_metric is not None:
             require_one_of("best_metric", self.best_metric, metrics)
-        require_one_of("decode", self.decode, DECODINGS)
-        require_one_of("augment", self.augment, AUGMENTATIONS)
 
     @property
     def augmentation(self) -> Augment:
@@ -269,11 +264,8 @@ class FinetunedOptions(EncoderConfig):
     """Give no label below this probability; None takes what was calibrated, 0 always gives one."""
 
     def __post_init__(self) -> None:
-        EncoderConfig.__post_init__(self)
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
-            raise ConfigError(
-                f"`abstain_below` must be a probability from 0 to 1, got {self.abstain_below}."
-            )
+        super().__post_init__()
+        require_probability("abstain_below", self.abstain_below)
 
 
 APPLICATION, FINETUNED = "zeroshot", "finetuned"

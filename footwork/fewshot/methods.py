@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray
-from footwork.errors import ConfigError, require_at_least, require_one_of
+from footwork.errors import ConfigError, require_at_least
 from footwork.fewshot.discriminant import LENGTHS, discriminants, prototypes
 from footwork.fewshot.examples import Examples, Folds
 from footwork.fewshot.heads import AnyHead, CacheHead, LinearHead, ProjectionHead
+from footwork.settings import Settings
 
 INVERSE_PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 """C of scikit-learn: large, since rows have length 1 and classes differ in small angles."""
@@ -217,8 +218,8 @@ METHODS: dict[str, Method] = {
 MethodName = Literal["ensemble", "gda", "prototypes", "linear-probe", "tip-adapter", "siamese"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnOptions:
+@dataclass(frozen=True, kw_only=True)
+class LearnOptions(Settings):
     """How a classifier learns from examples."""
 
     method: MethodName = "ensemble"
@@ -241,7 +242,7 @@ class LearnOptions:
     """Of the siamese head, where it looks at a part of the examples at a time."""
 
     def __post_init__(self) -> None:
-        require_one_of("method", self.method, METHODS)
+        super().__post_init__()
         if self.words is not None and not 0 <= self.words <= 1:
             raise ConfigError(f"`words` is a share from 0 to 1, got {self.words}.")
         for name in ("target_accuracy", "refused"):

@@ -12,6 +12,7 @@ from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import METHOD, RATE
 from footwork.methods.table import AUTO, METHODS, OF_FEW, USUAL, method_names, method_of
+from footwork.settings import Settings
 
 _SOLVED = [name for name, method in METHODS.items() if method.features_once]
 
@@ -25,8 +26,8 @@ def _divided(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
 _SEVERAL = Parameter(converter=_divided, n_tokens=1, negative="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(Settings):
     """What the runs of a comparison differ in."""
 
     methods: Annotated[tuple[str, ...], _SEVERAL, METHOD] = tuple(
@@ -45,6 +46,7 @@ class CompareOptions:
         Raises:
             ConfigError: One is out of range.
         """
+        super().__post_init__()
         known = [name for name in method_names() if name != AUTO]
         unknown = [name for name in self.methods if name not in known]
         if unknown or not self.methods:

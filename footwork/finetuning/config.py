@@ -47,8 +47,7 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         Raises:
             ConfigError: One is out of range.
         """
-        PublishConfig.__post_init__(self)
-        LoopConfig.__post_init__(self)
+        super().__post_init__()
         if not 0 <= self.label_smoothing < 1:
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)

@@ -25,18 +25,19 @@ from torch import nn
 
 from footwork.accelerator import compute_device
 from footwork.arrays import FloatArray, IntArray
-from footwork.errors import ModelError, require_at_least, require_one_of
+from footwork.errors import ModelError, require_at_least
 from footwork.inference.halving import run_in_parts
 from footwork.inference.rounding import Closeness, FrozenClassifier, RoundingError
 from footwork.inference.tokens import TokenizedTexts
-from footwork.options import PRECISIONS, Precision
+from footwork.options import Precision
+from footwork.settings import Settings
 
 LEAST_TOKENS = 128
 """Of a batch, where there is a choice: fewer use a processor badly."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferenceConfig:
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig(Settings):
     """How a model is run; nothing here changes an answer beyond rounding."""
 
     precision: Precision = "auto"
@@ -56,7 +57,7 @@ class InferenceConfig:
     """Characters read together at most, however few rows that makes."""
 
     def __post_init__(self) -> None:
-        require_one_of("precision", self.precision, PRECISIONS)
+        super().__post_init__()
         least_one = ("batch_tokens", "workers", "look_ahead", "look_ahead_characters")
         require_at_least(1, self, *least_one)
 

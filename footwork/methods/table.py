@@ -19,6 +19,7 @@ from footwork.files.faults import counted
 from footwork.help_page import METHOD
 from footwork.methods import rates
 from footwork.methods.rates import Rates
+from footwork.settings import Settings
 
 if TYPE_CHECKING:
     from footwork.methods.adaptation import Adaptation
@@ -310,7 +311,7 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptationConfig:
+class AdaptationConfig(Settings):
     """How a pretrained model is adapted."""
 
     method: Annotated[MethodName, METHOD] = AUTO
@@ -341,9 +342,7 @@ class AdaptationConfig:
         Raises:
             ConfigError: One is out of range, or belongs to another method.
         """
-        if self.method not in method_names():
-            allowed = ", ".join(method_names())
-            raise ConfigError(f"`method` must be one of {allowed}, got {self.method!r}.")
+        super().__post_init__()
         sizes = ("lora_rank", "top_layers", "prompt_length", "adapter_size", "prefix_length")
         for name, holds, allowed in (
             *((size, (getattr(self, size) or 0) >= 1, "at least 1") for size in sizes),

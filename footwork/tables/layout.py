@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from footwork.errors import ConfigError
+from footwork.settings import Settings
 from footwork.tables.columns import (
     KNOWN_COLUMN_NAMES,
     holds_names,
@@ -27,8 +28,8 @@ FIRST_SPACE = "first-space"
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableFormat:
+@dataclass(frozen=True, kw_only=True)
+class TableFormat(Settings):
     """What the user states of a table; what is None is detected, as are options not given."""
 
     delimiter: str | None = None
@@ -42,6 +43,7 @@ class TableFormat:
     """List unreadable rows instead of stopping at the first."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.delimiter is not None:
             resolved = _DELIMITER_NAMES.get(self.delimiter.lower(), self.delimiter)
             if resolved != FIRST_SPACE and (len(resolved) != 1 or resolved in '\r\n"'):

@@ -31,6 +31,7 @@ from footwork.accelerator import is_main_process, wait_for_everyone
 from footwork.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError
 from footwork.files import folders
 from footwork.files.locks import LockedByOther, exclusive_lock
+from footwork.settings import require_kind
 
 Existing = Literal["refuse", "resume", "overwrite"]
 SETTINGS = "run.json"
@@ -94,6 +95,7 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
         existing: What to do where `out` or an unfinished run of it exists.
         inputs: What it reads: data, and a model in a local folder.
     """
+    require_kind("existing", existing, Existing)
     out = folders.followed(out)
     run = out.with_name(f"{out.name}.training")
     started = False  # by whom but us, if it holds something else as well

@@ -130,7 +130,6 @@ def test_halves_of_characters_are_replaced_and_whole_ones_kept(tokenizer: Any) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"long": "half"}, "`long` must be truncate or windows, got 'half'"),
         ({"max_length": 4}, "`max_length` must be at least 5, got 4"),
         ({"max_length": 23, "overlap": 10}, "`overlap` must be from 0 to 9"),
     ],

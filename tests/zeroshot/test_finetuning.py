@@ -275,7 +275,7 @@ def test_another_folder_is_no_finetuned_model(tmp_path: Path) -> None:
     [
         ({"features_from": 0}, "`features_from` must be at least 1"),
         ({"augment": "tilts"}, "`augment` must be one of auto, none, flips, crops, got 'tilts'"),
-        ({"task": "regression"}, "`task` must be single or multi"),
+        ({"task": "regression"}, "`task` must be one of single, multi or None"),
         ({"best_metric": "beauty"}, "`best_metric` must be one of accuracy"),
     ],
 )

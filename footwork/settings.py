@@ -1,0 +1,84 @@
+"""Settings: frozen dataclasses in which every value is what its annotation says."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cache
+from itertools import chain
+from math import inf
+from os import PathLike, fspath
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from footwork.errors import ConfigError
+
+_WORDS = {
+    bool: "True or False",
+    float: "a finite number",
+    int: "a whole number",
+    NoneType: "None",
+    Path: "a path",
+    str: "a text",
+}
+
+
+class Settings:
+    """What a command or a function can be told; a subclass is a frozen dataclass.
+
+    A value that is not what its field is annotated with is a `ConfigError`, which names the field.
+    A number of numpy becomes Python's, a list a tuple, a text a path, and a path a text where such
+    is wanted. A `__post_init__` that checks more begins with that of `super()`.
+    """
+
+    def __post_init__(self) -> None:
+        """Look at every value."""
+        for name, kind in kinds_of(type(self)).items():
+            value = getattr(self, name)
+            require_kind(name, value, kind)
+            object.__setattr__(self, name, _fits(value, kind)[0])
+
+
+def require_kind(name: str, value: Any, kind: Any) -> None:
+    """Refuse what is not of the kind that an annotation states, by a `ConfigError`."""
+    if not _fits(value, kind):
+        raise ConfigError(f"`{name}` must be {_words(kind)}, got {value!r}.")
+
+
+@cache
+def kinds_of(settings: type[Any]) -> dict[str, Any]:
+    """What each field is annotated with, by name."""
+    hints = get_type_hints(settings)  # what `Annotated` adds is left out
+    return {field.name: hints[field.name] for field in fields(settings)}
+
+
+def _fits(value: Any, kind: Any) -> list[Any]:
+    """The value as of this kind; none where it is nothing of the kind."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        found = [one for arm in inner for one in _fits(value, arm)]
+        return sorted(found, key=lambda one: one is not value)[:1]
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()  # a scalar of numpy
+    if origin is Literal:
+        return [one for one in inner if type(one) is type(value) and one == value]
+    if origin is tuple:  # of any length
+        items = [_fits(one, inner[0]) for one in value] if isinstance(value, list | tuple) else [[]]
+        return [tuple(chain.from_iterable(items))] if all(items) else []
+    if kind in (str, Path) and isinstance(value, str | PathLike):
+        return [kind(fspath(value))]
+    holds = isinstance(value, (int, float) if kind is float else kind)
+    holds &= kind is bool or not isinstance(value, bool)
+    return [value] if holds and (kind is not float or -inf < value < inf) else []
+
+
+def _words(kind: Any) -> str:
+    """What is allowed, as a sentence goes on after "must be"."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(map(_words, inner))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is tuple:
+        return f"a list of which each is {_words(inner[0])}"
+    return _WORDS.get(kind) or f"a {kind.__name__}"

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from footwork.errors import ConfigError
+from footwork.finetuning.comparison_plan import CompareOptions
+from footwork.finetuning.train import train
+from footwork.settings import Settings
+from footwork.tables.layout import TableFormat
+from search.options import FilterOptions, QueryOptions
+from tests.toy_task import NumberTask
+from textclf import TrainConfig
+from textclf.classifier import ClassifierOptions
+from textclf.config import TextOptions
+from zeroshot.options import LabelOptions, ModelOptions, TeachOptions
+
+
+def heirs(kind: type[Any]) -> list[type[Any]]:
+    return [each for heir in kind.__subclasses__() for each in (heir, *heirs(heir))]
+
+
+ALL = {each for each in heirs(Settings) if not each.__module__.startswith("tests")}
+
+
+@pytest.mark.parametrize(
+    "settings", sorted(ALL, key=str), ids=lambda each: f"{each.__module__}.{each.__name__}"
+)
+def test_every_setting_is_checked_when_it_is_set_and_named(settings: type[Any]) -> None:
+    settings()  # what is usual is allowed
+    for field in fields(settings):
+        with pytest.raises(ConfigError, match=f"^`{field.name}` must be .*, got <object"):
+            settings(**{field.name: object()})
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "message"),
+    [
+        (TrainConfig, {"learning_rate": "2e-5"}, "a finite number or None, got '2e-5'"),
+        (TrainConfig, {"learning_rate": float("nan")}, "a finite number or None, got nan"),
+        (TrainConfig, {"warmup": float("inf")}, "a finite number, got inf"),
+        (TrainConfig, {"batch_size": 2.5}, "a whole number, got 2.5"),
+        (TrainConfig, {"batch_size": True}, "a whole number, got True"),
+        (TrainConfig, {"merge": 1}, "True or False, got 1"),
+        (TrainConfig, {"schedule": "steep"}, "one of linear, cosine, .*, got 'steep'"),
+        (TrainConfig, {"class_weights": "Balanced"}, "one of none, balanced, got 'Balanced'"),
+        (TextOptions, {"text_columns": "text"}, "a list of which each is a text, got 'text'"),
+        (TextOptions, {"table_format": "csv"}, "a TableFormat, got 'csv'"),
+        (CompareOptions, {"seeds": (0, 1.5)}, r"a list of which .* whole number, got \(0, 1.5\)"),
+        (ClassifierOptions, {"long": "half"}, "one of truncate, windows, got 'half'"),
+        (QueryOptions, {"top_k": None}, "a whole number, got None"),
+        (ModelOptions, {"decode": "half"}, "one of draft, exact or None, got 'half'"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(
+    settings: type[Any], given: dict[str, Any], message: str
+) -> None:
+    [name] = given
+    with pytest.raises(ConfigError, match=f"^`{name}` must be {message}"):
+        settings(**given)
+
+
+def test_what_means_the_same_becomes_what_the_annotation_says(tmp_path: Path) -> None:
+    config = TrainConfig(
+        model_id=tmp_path,  # type: ignore[arg-type]
+        num_epochs=3,
+        batch_size=np.int64(8),  # type: ignore[arg-type]
+        learning_rate=np.float32(0.5),  # type: ignore[arg-type]
+        merge=np.bool_(False),  # type: ignore[arg-type]
+        schedule=np.str_("cosine"),  # type: ignore[arg-type]
+        text_columns=["text", np.str_("pair")],  # type: ignore[arg-type]
+    )
+    assert config.model_id == str(tmp_path)
+    plain = (config.num_epochs, config.batch_size, config.learning_rate, config.merge)
+    assert [*map(type, plain)] == [int, int, float, bool]
+    assert (config.text_columns, config.schedule) == (("text", "pair"), "cosine")
+    assert {type(one) for one in (*config.text_columns, config.schedule)} == {str}
+    assert FilterOptions(in_=["photos"]).in_ == (Path("photos"),)  # type: ignore[arg-type]
+    assert TeachOptions(unlabelled=[tmp_path]).unlabelled == (tmp_path,)  # type: ignore[arg-type]
+    assert LabelOptions(labels_file="a.txt").labels_file == Path("a.txt")  # type: ignore[arg-type]
+    assert TableFormat(delimiter="tab").delimiter == "\t"
+    assert TrainConfig(label_column="a,b").label_column == "a,b"
+    assert TrainConfig(label_column=["a", "b"]).label_column == ("a", "b")  # type: ignore[arg-type]
+
+
+def test_what_is_done_with_what_exists_is_one_of_three(tmp_path: Path) -> None:
+    said = re.escape("`existing` must be one of refuse, resume, overwrite, got 'replace'.")
+    with pytest.raises(ConfigError, match=said):
+        train(NumberTask(), [], tmp_path / "out", TrainConfig(), existing="replace")  # type: ignore[arg-type]
+    assert not any(tmp_path.iterdir())
