@@ -21,7 +21,7 @@ from footwork.tables.writer import write_rows
 from textclf.columns import find_text_columns
 from textclf.config import TextOptions
 from textclf.data import lacks_text, text_fault
-from textclf.sources import hub_rows
+from textclf.sources import part_to_answer
 
 if TYPE_CHECKING:
     from textclf.classifier import TextClassifier, TextRow
@@ -67,8 +67,9 @@ def open_rows(
     """Read rows one by one, in bounded memory.
 
     Args:
-        source: A file, `-` for standard input, the id of a data set on the Hub (`owner/name` or
-            `owner/name:config`: its test if it has one), or a table as `held_rows` takes it.
+        source: A file, `-` for standard input, a folder or the id of a data set on the Hub
+            (`owner/name` or `owner/name:config`), or a table as `held_rows` takes it; of several
+            splits test if there is one, else validation, else train.
         input_format: `lines` takes each line as one text, whatever it holds; `auto` looks.
         table_format: What is stated of a table; the rest is detected.
         names: Of columns that are stated or trained on; a first row that holds one is a header.
@@ -80,16 +81,20 @@ def open_rows(
         raise ConfigError(
             f"`format` must be one of {', '.join(get_args(InputFormat))}, got {input_format!r}."
         )
-    skip = table_format.skip_bad_rows
+    skip, notes = table_format.skip_bad_rows, tuple[str, ...]()
+    if is_held(source) or input_format == "auto":
+        source, called, notes = part_to_answer(source)
     if is_held(source):
-        return held_rows(source, skip_bad_rows=skip)
-    if input_format == "auto" and (of_hub := hub_rows(str(source), skip)) is not None:
-        return of_hub
-    path = None if source == "-" else Path(source).expanduser()
+        held = held_rows(source, called, skip_bad_rows=skip)
+        held.notes = notes
+        return held
+    path = None if str(source) == "-" else Path(source).expanduser()
     if input_format not in ("lines", "jsonl"):
         if input_format in _DELIMITERS and table_format.delimiter is None:
             table_format = replace(table_format, delimiter=_DELIMITERS[input_format])
-        return iterate_rows(path, table_format, Expected(names=names))
+        rows = iterate_rows(path, table_format, Expected(names=names))
+        rows.notes = (*notes, *rows.notes)
+        return rows
     try:
         stream = None if path is not None and path.is_file() else sys.stdin.buffer
         if stream is not None and path is not None:
@@ -98,8 +103,8 @@ def open_rows(
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     lines = (line_fault(line) or {"text": line.rstrip("\r\n")} for line in text.lines())
-    rows, notes = json_rows(text) if input_format == "jsonl" else (enumerate(lines, start=1), ())
-    result = RowStream(text.name, rows, skip)
+    numbered, notes = json_rows(text) if input_format == "jsonl" else (enumerate(lines, 1), ())
+    result = RowStream(text.name, numbered, skip)
     result.notes = (*((text.note,) if text.note else ()), *notes)
     return result
 

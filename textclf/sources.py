@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from footwork.errors import ConfigError, DataError
 from footwork.files.faults import shortened
 from footwork.finetuning.data import SPLIT_NAMES
-from footwork.tables.held import data_name, held_rows, is_held
+from footwork.tables.held import data_name, held_rows, is_held, saved_data
 from footwork.tables.layout import Expected, TableFormat
 from footwork.tables.reader import TABLE_ENDINGS, RowStream, Table, gathered, read_table
 from footwork.tables.source import TextSource, line_fault
@@ -42,8 +43,8 @@ def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = (
 
     Args:
         data: Path of a file or a folder, or a Hub id (`name`, `owner/name`, `owner/name:config`);
-            or a table as `held_rows` takes it, or a mapping of splits to such, as a
-            `datasets.DatasetDict` is.
+            or a table as `held_rows` takes it, or a mapping of splits to any of these, as a
+            `datasets.DatasetDict` is; what `train` names may have further splits of its own.
         table_format: How text files are read.
         names: Of columns that are stated; a first row that holds one is a header.
 
@@ -52,59 +53,75 @@ def read_tables(data: Any, table_format: TableFormat, names: tuple[str, ...] = (
         ConfigError: Of a Hub data set no configuration is named, or it has none of the splits.
         TypeError: It is nothing of the kind.
     """
-    skip = table_format.skip_bad_rows
-    if isinstance(data, Mapping):
-        return _named_splits(data, data_name(data), skip)
-    if is_held(data):
-        return _digested({"train": gathered(held_rows(data, skip_bad_rows=skip))})
-    data = str(data)
-    path = Path(data).expanduser()
-    if path.is_dir():
-        if parallel := parallel_splits(path):
-            return _read_parallel(path, parallel, table_format)
-        files, notes = folder_splits(path)
-        return replace(_read_files(files, table_format, names), notes=notes)
-    if path.exists():
+    loaded, name, notes = data, data_name(data), tuple[str, ...]()
+    if not is_held(data):
+        path = Path(data).expanduser()
+        loaded = saved_data(path) if path.is_dir() else None
+        if loaded is None and path.exists():
+            return _read_path(path, table_format, names)
+        if loaded is None:
+            if path.suffix.lower() in TABLE_ENDINGS or not _HUB_ID.fullmatch(name):
+                raise DataError(f"There is no file or folder {name!r}. Check the path.")
+            from textclf.hub_datasets import load_hub_dataset
+
+            loaded = load_hub_dataset(name)
+            notes = _configuration_note(loaded, name)
+    if isinstance(loaded, Mapping):
+        found = _named_splits(loaded, name, table_format, names)
+        return replace(found, notes=(*notes, *found.notes))
+    rows = held_rows(loaded, name, skip_bad_rows=table_format.skip_bad_rows)
+    return _digested({"train": gathered(rows)})
+
+
+def _read_path(path: Path, table_format: TableFormat, names: tuple[str, ...]) -> SourceTables:
+    if not path.is_dir():
         return _read_files({"train": path}, table_format, names)
-    if path.suffix.lower() in TABLE_ENDINGS or not _HUB_ID.fullmatch(data):
-        raise DataError(f"There is no file or folder {data!r}. Check the path.")
-    from textclf.hub_datasets import load_hub_dataset
-
-    loaded = load_hub_dataset(data)
-    found = _named_splits(loaded, data, skip)
-    return replace(found, notes=(*_configuration_note(loaded, data), *found.notes))
+    if parallel := parallel_splits(path):
+        return _read_parallel(path, parallel, table_format)
+    files, notes = folder_splits(path)
+    return replace(_read_files(files, table_format, names), notes=notes)
 
 
-def hub_rows(data: str, skip_bad_rows: bool) -> RowStream | None:
-    """The rows to answer of a Hub data set: of test if there is one, else validation, else train.
+def part_to_answer(data: Any) -> tuple[Any, str, tuple[str, ...]]:
+    """The table to answer of a data set: that of test if there is one, else validation, else train.
 
     Returns:
-        None where `data` is a file, or cannot be `owner/name` or `owner/name:config`.
+        A path, or a table that is held; what it is called; and notes on the choice. `data` itself,
+        where it is one table.
 
     Raises:
         ConfigError: No configuration is named of several, or no split of these is there.
         DataError: The Hub refuses it or gives no answer, or it cannot be loaded.
     """
+    name = data_name(data)
+    loaded = data if is_held(data) else _loaded(name)
+    if not isinstance(loaded, Mapping):
+        return data if loaded is None else loaded, name, ()
+    keys = split_keys(loaded, name)
+    key = next(keys[split] for split in ("test", "validation", "train") if split in keys)
+    chosen = (f"Of {name} the {key} split is used.",) if len(loaded) > 1 else ()
+    notes = () if is_held(data) else _configuration_note(loaded, name)
+    return loaded[key], f"{name} ({key})", (*notes, *chosen)
+
+
+def _loaded(data: str) -> Any | None:
+    """A data set that a folder or the Hub holds, whole or by splits; None of what is a file."""
     path = Path(data).expanduser()
     may_be = "/" in data and _HUB_ID.fullmatch(data) and path.suffix.lower() not in TABLE_ENDINGS
     try:
-        path.stat()
+        mode = path.stat().st_mode
     except FileNotFoundError:
         if not may_be:
             return None
+        from textclf.hub_datasets import load_hub_dataset
+
+        return load_hub_dataset(data)
     except OSError:  # it is there, or its name can be none
         return None
-    else:
+    if not stat.S_ISDIR(mode):
         return None
-    from textclf.hub_datasets import load_hub_dataset
-
-    loaded = load_hub_dataset(data)
-    splits = split_keys(loaded, data)
-    key = next(splits[split] for split in ("test", "validation", "train") if split in splits)
-    rows = held_rows(loaded[key], f"{data} ({key})", skip_bad_rows=skip_bad_rows)
-    chosen = (f"Of {data} the {key} split is used.",) if len(loaded) > 1 else ()
-    rows.notes = (*_configuration_note(loaded, data), *chosen, *rows.notes)
-    return rows
+    saved = saved_data(path)
+    return folder_splits(path)[0] if saved is None else saved
 
 
 def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -117,11 +134,6 @@ def folder_splits(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         DataError: No file or several for a split, or several splits for a file; the message
             lists them.
     """
-    if (folder / "dataset_dict.json").exists():
-        raise DataError(
-            f"{folder} is a data set as `datasets` saves it to disk. Write each of its splits with "
-            "to_parquet, as train.parquet and so on."
-        )
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
     tables = [file for file in files if file.suffix.lower() in TABLE_ENDINGS]
     named = {file: _splits_named(file) for file in files}
@@ -281,15 +293,31 @@ def _lines(source: TextSource) -> list[str]:
     return [line.removesuffix("\r") for line in whole.split("\n")]
 
 
-def _named_splits(loaded: Mapping[str, Any], data: str, skip_bad_rows: bool) -> SourceTables:
-    keys = split_keys(loaded, data)
-    splits = {
-        split: gathered(held_rows(loaded[key], f"{data} ({key})", skip_bad_rows=skip_bad_rows))
-        for split, key in keys.items()
-    }
+def _named_splits(
+    loaded: Mapping[str, Any], data: str, table_format: TableFormat, names: tuple[str, ...] = ()
+) -> SourceTables:
+    keys, splits = split_keys(loaded, data), dict[str, Table]()
     unread = [repr(key) for key in loaded if key not in keys.values()]
     note = f"Not read of {data}, being no train, validation or test: {shortened(unread)}."
-    return replace(_digested(splits), notes=(note,) if unread else ())
+    notes = [note] if unread else []
+    for split, key in keys.items():
+        part, skip = loaded[key], table_format.skip_bad_rows
+        if is_held(part) and not isinstance(part, Mapping):
+            own = {split: gathered(held_rows(part, f"{data} ({key})", skip_bad_rows=skip))}
+        else:
+            found = read_tables(part, table_format, names)
+            own, notes = found.splits, [*notes, *found.notes]
+        if split == "train":
+            names = (*names, *(name for table in own.values() for name in table.columns))
+        elif split not in own and len(own) > 1:
+            raise ConfigError(f"{data_name(part)} must be one {split}; it has {', '.join(own)}.")
+        else:
+            if split in splits:
+                notes.append(f"The {split} of {data} itself is not read: another one is given.")
+            own = {split: own.get(split) or next(iter(own.values()))}
+        splits |= own
+    ordered = {split: splits[split] for split in SPLIT_NAMES if split in splits}
+    return replace(_digested(ordered), notes=tuple(notes))
 
 
 def split_keys(loaded: Mapping[str, Any], data: str) -> dict[str, str]:

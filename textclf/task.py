@@ -41,6 +41,7 @@ from footwork.models.heads import HeadOrigin
 from footwork.models.hub import TEXT_PRESETS
 from footwork.models.pooling import READINGS
 from footwork.options import Precision
+from footwork.tables.held import with_splits
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 from footwork.training.memory import pruned_vocabulary
 from footwork.training.run import Existing
@@ -55,33 +56,39 @@ from textclf.target import with_target
 __all__ = ["TextTask", "TrainedRun", "advise", "compare", "train"]
 
 
-def train(
+def train(  # noqa: PLR0913 - all but three are keywords
     data: Any,
     out: str | Path,
     config: TrainConfig | None = None,
     *,
+    validation: Any = None,
+    test: Any = None,
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> TrainedRun:
     """Train a text classifier and publish it as a folder: `footwork.finetuning.train.train`.
 
     `data` is a table, a folder of tables or a Hub data set id; or a table or splits in memory, as
-    `textclf.sources.read_tables` takes them.
+    `textclf.sources.read_tables` takes them. `validation` and `test` are the same of one split
+    each, in place of what `data` has.
     """
-    config = config or TrainConfig()
+    config, data = config or TrainConfig(), with_splits(data, validation, test)
     return training.train(task_of(config), data, out, config, existing=existing, notify=notify)
 
 
-def compare(
+def compare(  # noqa: PLR0913 - all but four are keywords
     data: Any,
     out: str | Path,
     config: TrainConfig | None = None,
     options: CompareOptions | None = None,
     *,
+    validation: Any = None,
+    test: Any = None,
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> Comparison:
     """Compare methods on one split of what `train` takes: `footwork.finetuning.compare.compare`."""
+    data = with_splits(data, validation, test)
     wanted = ComparisonPlan(config or TrainConfig(), options or CompareOptions())
     return comparing.compare(task_of, data, out, wanted, existing=existing, notify=notify)
 
@@ -92,9 +99,15 @@ def task_of(config: FinetuningConfig) -> TextTask:
 
 
 def advise(
-    data: Any, config: TrainConfig | None = None, *, notify: Notify = lambda _: None
+    data: Any,
+    config: TrainConfig | None = None,
+    *,
+    validation: Any = None,
+    test: Any = None,
+    notify: Notify = lambda _: None,
 ) -> advising.Advice:
     """Find the method for what `train` takes, by measuring: `footwork.finetuning.advise.advise`."""
+    data = with_splits(data, validation, test)
     return advising.advise(TextTask(), data, config or TrainConfig(), notify=notify)
 
 

@@ -38,7 +38,7 @@ from footwork.methods.head import solve
 from footwork.methods.table import AUTO, FEW, OF_FEW, PROBE, UNPRETRAINED, method_of
 from footwork.models.pooling import FeatureReader
 from footwork.options import LOWER_IS_BETTER
-from footwork.tables.held import data_name
+from footwork.tables.held import is_held
 
 SAMPLE, FRESH_SAMPLE = 2000, 1000
 """Training rows that the encoder is asked about, and of those the ones that random weights are."""
@@ -130,7 +130,8 @@ def advise(
         scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
     method, reasons = _reasons(scores, curve, metric, settled)
     of_steps = method == settled.method and settled.way.rates
-    words = [*task.command, shell_word(data_name(source)), "OUT", "--method", method]
+    given = "DATA" if is_held(source) else shell_word(source)
+    words = [*task.command, given, "OUT", "--method", method]
     if method_of(method).has_model:
         words += ["--model", shell_word(config.model_id)]
     return Advice(

@@ -51,7 +51,7 @@ from footwork.finetuning.plan import plan
 from footwork.finetuning.report import json_value
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task
 from footwork.finetuning.validation import few_rows_note
-from footwork.tables.held import data_name
+from footwork.tables.held import input_names
 from footwork.tables.labels import SINGLE_LABEL
 from footwork.training.run import (
     RUNS,
@@ -226,7 +226,7 @@ def compare(
     """
     main, config = is_main_process(), wanted.config
     tell = _once(notify) if main else lambda _: None
-    place = check_run(Path(out), existing, (data_name(source), config.model_id))
+    place = check_run(Path(out), existing, (*input_names(source), config.model_id))
     config.require_divisible(number_of_processes())
     shared = SharedRows(task_of, source, wanted, place.run)
     _require_enough(shared.data)

@@ -41,7 +41,7 @@ from footwork.models.uploads import (
     require_publishable,
     writable_repository,
 )
-from footwork.tables.held import data_name
+from footwork.tables.held import input_names
 from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 
 PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
@@ -132,7 +132,7 @@ def train(
     notify = notify if main else lambda _: None
     base = task.presets.get(config.model_id, config.model_id)
     require_publishable(config, base)
-    place = check_run(out, existing, (data_name(source), config.model_id, config.target))
+    place = check_run(out, existing, (*input_names(source), config.model_id, config.target))
     wanted = config.push_to_hub if main else None
     repository = None if wanted is None else writable_repository(wanted)
     config.require_divisible(number_of_processes())

@@ -6,13 +6,17 @@ None of these libraries is imported for it: what is held is known by the module 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
+from footwork.errors import DataError, ModelError, error_text
 from footwork.tables.cells import stored_value
 from footwork.tables.columns import unique_names
-from footwork.tables.reader import RowStream
+from footwork.tables.reader import RowStream, arrow_rows
+
+_BATCH_ROWS = 1000
 
 
 def is_held(data: Any) -> bool:
@@ -21,12 +25,52 @@ def is_held(data: Any) -> bool:
 
 
 def data_name(data: Any) -> str:
-    """What messages and manifests call `data`: its path, or its type."""
+    """What messages and manifests call `data`: its path or that of its train, or its type."""
     if not is_held(data):
         return str(data)
+    if isinstance(data, Mapping) and not is_held(data.get("train", data)):
+        return str(data["train"])
     held = {"list": "rows", "tuple": "rows", "dict": "splits"}
     kind = type(data).__name__
     return f"{kind} of {held.get(kind, _library(data))}"
+
+
+def input_names(data: Any) -> list[str]:
+    """`data_name` of every split, to see that none is written over."""
+    parts = data.values() if isinstance(data, Mapping) else ()
+    return [name for part in parts for name in input_names(part)] or [data_name(data)]
+
+
+def with_splits(data: Any, validation: Any = None, test: Any = None) -> Any:
+    """`data` with what is given beside it, as a mapping of splits; itself where that is nothing."""
+    given = {"validation": validation, "test": test}
+    beside = {split: part for split, part in given.items() if part is not None}
+    return {"train": data, **beside} if beside else data
+
+
+def saved_data(folder: Path) -> Any | None:
+    """What `datasets` saved to disk as a folder: a Dataset or a DatasetDict; None if it is no such.
+
+    A `DataError` where it cannot be read.
+    """
+    splits, state = folder / "dataset_dict.json", "state.json"
+    if not splits.is_file() and not (folder / state).is_file():
+        return None
+    import datasets
+
+    from footwork.files.folders import plain_name, read_json
+
+    try:
+        names = read_json(splits)["splits"] if splits.is_file() else ()
+        for part in [folder / plain_name(name, splits) for name in names] or [folder]:
+            for file in read_json(part / state)["_data_files"]:
+                plain_name(file["filename"], part / state)
+        return datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
+        raise DataError(
+            f"{folder} cannot be read as what `datasets` saves to disk: {error_text(error)}. Save "
+            "it again, or write each split with to_parquet, as train.parquet and so on."
+        ) from error
 
 
 def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = False) -> RowStream:
@@ -39,13 +83,11 @@ def held_rows(data: Any, source: str | None = None, *, skip_bad_rows: bool = Fal
         source: Named in errors; None takes `data_name`.
         skip_bad_rows: List what is no row instead of stopping at the first.
     """
-    if isinstance(data, (list, tuple)):
-        rows = enumerate(map(_row, data), start=1)
-    else:
-        columns = _columns(data)
-        cells = zip(*columns.values(), strict=True)
-        rows = enumerate((dict(zip(columns, row, strict=True)) for row in cells), start=1)
-    return RowStream(source or data_name(data), rows, skip_bad_rows)
+    types: dict[str, Any] = {}
+    rows = map(_row, data) if isinstance(data, list | tuple) else _rows(data, types)
+    stream = RowStream(source or data_name(data), enumerate(rows, start=1), skip_bad_rows)
+    stream.types = types
+    return stream
 
 
 def _row(row: Any) -> dict[str, Any] | str:
@@ -55,24 +97,20 @@ def _row(row: Any) -> dict[str, Any] | str:
     return {str(name): _plain(value) for name, value in row.items()}
 
 
-def _columns(data: Any) -> dict[str, list[Any]]:
+def _rows(data: Any, types: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
     library = _library(data)
     if library == "pandas" and hasattr(data, "columns"):
-        return _pandas_columns(data)
+        columns = _pandas_columns(data)
+        return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     if library == "datasets" and hasattr(data, "column_names") and hasattr(data, "__len__"):
-        table = data.with_format("arrow")[:]
-        return {
-            name: [_class_name(value, getattr(inner, "names", None)) for value in values]
-            for name, feature in data.features.items()
-            for inner in [getattr(feature, "feature", feature)]
-            for values in [table.column(name).to_pylist()]
-        }
+        tables = data.with_format("arrow").iter(_BATCH_ROWS)
+        batches = (batch for table in tables for batch in table.to_batches())
+        return arrow_rows(batches, data.features.arrow_schema, types)
     if hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns"):
         import pyarrow
 
         table = pyarrow.table(data)
-        lists = (list(map(stored_value, column.to_pylist())) for column in table.columns)
-        return dict(zip(unique_names(table.column_names), lists, strict=True))
+        return arrow_rows(table.to_batches(_BATCH_ROWS), table.schema, types)
     message = (
         "Data must be a path, a Hub id, a list of rows (mappings), a DataFrame of pandas or "
         "polars, a table of Arrow, a datasets.Dataset, or a mapping of splits to these, got "
@@ -90,16 +128,6 @@ def _pandas_columns(frame: Any) -> dict[str, list[Any]]:
         for one in series
     )
     return dict(zip(unique_names(list(map(str, frame.columns))), lists, strict=True))
-
-
-def _class_name(value: Any, names: Sequence[str] | None) -> Any:
-    """A cell of a data set; numbers of classes as their names, where the column has such."""
-    if names is None:
-        return stored_value(value)
-    if isinstance(value, list):
-        return [_class_name(one, names) for one in value]
-    # The Hub marks rows whose labels are withheld with -1.
-    return None if value is None or value < 0 else names[value]
 
 
 def _plain(value: Any) -> Any:

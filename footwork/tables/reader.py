@@ -10,7 +10,8 @@ import itertools
 import json
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
         self.source = source
         self.notes: tuple[str, ...] = ()
         self.layout: Layout | None = None
+        self.types: Mapping[str, Any] = {}
+        """Types of Arrow by column, where it has such; complete with the first row."""
         self.skipped: list[SkippedRow] = []
         """Grows while the stream is read."""
         self._rows = rows
@@ -168,7 +171,10 @@ def _stream_file(path: Path, table_format: TableFormat, expected: Expected) -> R
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if regular and (path.suffix.lower() in PARQUET_ENDINGS or source.head[:4] == b"PAR1"):
-        return RowStream(str(path), _parquet_rows(path), table_format.skip_bad_rows)
+        types: dict[str, Any] = {}
+        rows = RowStream(str(path), _parquet_rows(path, types), table_format.skip_bad_rows)
+        rows.types = types
+        return rows
     for magic, kind in _FOREIGN_FILES.items():
         if source.head.startswith(magic):
             raise DataError(f"{path} is no text table: it is {kind}.")
@@ -243,20 +249,67 @@ def _fasttext(line: str) -> dict[str, Any]:
     return {"label": named if len(named) > 1 else "".join(named), "text": " ".join(words)}
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path, types: dict[str, Any]) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            row = 0
-            for batch in file.iter_batches():
-                columns = batch.rename_columns(unique_names(batch.schema.names))
-                for cells in columns.to_pylist():
-                    row += 1
-                    yield row, {name: stored_value(value) for name, value in cells.items()}
+            rows = arrow_rows(file.iter_batches(), file.schema_arrow, types)
+            yield from enumerate(rows, start=1)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def arrow_rows(
+    batches: Iterable[Any], schema: Any, types: dict[str, Any]
+) -> Iterator[dict[str, Any] | str]:
+    """Cells by column of each row of Arrow's batches, or why it cannot be read.
+
+    Where `datasets` wrote into the schema that numbers stand for classes, they become their names.
+    `types` takes the types of the columns.
+    """
+    import pyarrow
+
+    noted, names = _noted_features(schema.metadata or {}), dict[str, Sequence[str]]()
+    for column, field in zip(unique_names(schema.names), schema, strict=True):
+        types[column] = field.type
+        feature = noted.get(field.name)
+        while isinstance(feature, dict) and "feature" in feature:
+            feature = feature["feature"]
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
+            names[column] = list(map(str, feature.get("names") or ()))
+            lists = pyarrow.types.is_list(field.type) or pyarrow.types.is_large_list(field.type)
+            types[column] = pyarrow.list_(pyarrow.string()) if lists else pyarrow.string()
+    for batch in batches:
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            try:
+                yield {
+                    name: _class_name(value, names[name]) if name in names else stored_value(value)
+                    for name, value in zip(types, row, strict=True)
+                }
+            except IndexError as error:
+                yield str(error)
+
+
+def _noted_features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    """What `datasets` wrote of the columns into a schema, by their names."""
+    with suppress(ValueError, KeyError, TypeError):
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return features if isinstance(features, dict) else {}
+    return {}
+
+
+def _class_name(value: Any, names: Sequence[str]) -> Any:
+    """A number of a class, or several in a list, as the names."""
+    if isinstance(value, list):
+        return [_class_name(one, names) for one in value]
+    if not isinstance(value, int) or not names:
+        return stored_value(value)
+    if value >= len(names):
+        raise IndexError(f"its class is {value}, and there are names of 0 to {len(names) - 1}")
+    # The Hub marks rows whose labels are withheld with -1.
+    return None if value < 0 else names[value]
 
 
 def _no_rows(stream: RowStream) -> str:

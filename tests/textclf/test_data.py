@@ -365,7 +365,7 @@ def test_a_folder_without_clear_splits_is_told(tmp_path: Path) -> None:
         load_data(folder_of(tmp_path / "none", books=rows, dvds=rows))
     assert len(load_data(folder_of(tmp_path / "one", reviews=rows)).train.texts) == 7
     (tmp_path / "one" / "dataset_dict.json").write_text('{"splits": ["train"]}')
-    with pytest.raises(DataError, match=r"`datasets` saves it .* to_parquet"):
+    with pytest.raises(DataError, match=r"cannot be read as what `datasets` saves .* to_parquet"):
         load_data(str(tmp_path / "one"))
 
 

@@ -9,11 +9,15 @@ from typing import Any
 import datasets
 import pandas
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from footwork.errors import ConfigError, DataError
+from footwork.tables.held import data_name, input_names, with_splits
+from footwork.tables.reader import gathered, iterate_rows
 from footwork.tables.writer import write_rows
 from textclf.data import load_data
+from textclf.predict import open_rows
 
 TRAIN = "text,label\n" + "".join(f"a text of {i},{'ab'[i % 2]}\n" for i in range(12))
 
@@ -124,6 +128,118 @@ def test_what_is_held_is_read_as_its_file(hold: Callable[[Any], Any], tmp_path: 
         load_data(bad)
     with pytest.raises(DataError, match=r"dict of splits \(validation\), row 13: the label"):
         load_data({"train": hold(rows), "validation": bad})
+
+
+NAMES = datasets.ClassLabel(names=["calm", "angry"])
+ROWS = [{"text": f"a text of {i}", "label": i % 2} for i in range(12)]
+NAMED = datasets.Dataset.from_list(ROWS).cast_column("label", NAMES)
+
+
+def saved_set(folder: Path) -> Path:
+    NAMED.save_to_disk(folder)
+    return folder
+
+
+def saved_splits(folder: Path) -> Path:
+    datasets.DatasetDict({"train": NAMED, "test": NAMED.select(range(4))}).save_to_disk(folder)
+    return folder
+
+
+def parquet(folder: Path) -> Path:
+    NAMED.to_parquet(folder.with_suffix(".parquet"))
+    return folder.with_suffix(".parquet")
+
+
+def arrow(folder: Path) -> Any:
+    return pyarrow.parquet.read_table(parquet(folder))
+
+
+@pytest.mark.parametrize("made", [saved_set, saved_splits, parquet, arrow])
+def test_numbers_of_classes_have_their_names_wherever_datasets_wrote_them(
+    made: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    data = made(tmp_path / "set")
+    read, held = load_data(data), load_data(NAMED)
+    assert read.labels == held.labels == ("angry", "calm")
+    assert read.train.texts == held.train.texts or read.test
+    answered = gathered(open_rows(data)).columns["label"]
+    assert answered == (["calm", "angry"] * 6)[: 4 if read.test else 12]
+
+
+def test_lists_of_classes_have_names_in_parquet_too(tmp_path: Path) -> None:
+    features = datasets.Features({"text": datasets.Value("string"), "tags": datasets.List(NAMES)})
+    rows = {"text": [f"a text of {i}" for i in range(8)], "tags": [[0, 1], [1], [], [0]] * 2}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "train.parquet")
+    data = load_data(tmp_path / "train.parquet")
+    assert (data.task, data.labels) == ("multi_label_classification", ("angry", "calm"))
+
+
+def test_a_class_without_a_name_is_a_bad_row_and_a_strange_note_none(tmp_path: Path) -> None:
+    path, table = tmp_path / "train.parquet", arrow(tmp_path / "set")
+    metadata = {**table.schema.metadata}
+    labels = pyarrow.array([0, 1, 2, -1] * 3)
+    changed = table.set_column(1, "label", labels).replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(changed, path)
+    with pytest.raises(DataError, match="row 3: its class is 2, and there are names of 0 to 1"):
+        load_data(path)
+    for noted in (b"{", b"[]", b'{"info": {"features": {"label": {"_type": "ClassLabel"}}}}'):
+        changed = changed.replace_schema_metadata({b"huggingface": noted})
+        pyarrow.parquet.write_table(changed.slice(0, 2), path)
+        assert [cells["label"] for _, cells in iterate_rows(path)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("dataset_dict.json", '{"splits": ["../other"]}'),
+        ("train/state.json", '{"_data_files": [{"filename": "/etc/passwd"}]}'),
+        ("train/state.json", "{}"),
+        ("train/data-00000-of-00001.arrow", "nothing of the kind"),
+    ],
+)
+def test_a_spoilt_folder_of_datasets_is_refused(tmp_path: Path, file: str, content: str) -> None:
+    (saved_splits(tmp_path / "set") / file).write_text(content)
+    with pytest.raises(DataError, match="set cannot be read as what `datasets` saves to disk"):
+        load_data(tmp_path / "set")
+
+
+def test_splits_are_given_beside_the_data_whatever_each_is(tmp_path: Path) -> None:
+    (tmp_path / "dev.csv").write_text(TRAIN)
+    named = [row | {"label": "ab"[row["label"]]} for row in ROWS]
+    beside = with_splits(pandas.DataFrame(named), tmp_path / "dev.csv", named[:3])
+    data = load_data(beside)
+    sizes = {name: len(part) for name, part in data.splits.items()}
+    assert (sizes, data.held_out) == ({"train": 12, "validation": 12, "test": 3}, False)
+    assert with_splits(named) is named
+    assert input_names(beside) == ["DataFrame of pandas", str(tmp_path / "dev.csv"), "list of rows"]
+    assert data_name({"train": tmp_path / "dev.csv", "test": named}) == str(tmp_path / "dev.csv")
+
+
+def test_a_split_given_beside_takes_the_place_of_the_data_s_own(tmp_path: Path) -> None:
+    data = load_data(with_splits(saved_splits(tmp_path / "set"), test=NAMED.select(range(6, 12))))
+    assert data.test is not None
+    assert data.test.texts == [row["text"] for row in ROWS[6:]]
+    assert any("The test of" in note and "another one is given" in note for note in data.notes)
+    three = {"train": NAMED, "validation": NAMED, "test": NAMED}
+    own = load_data(with_splits(NAMED, validation=three))
+    assert (own.validation.texts, own.test) == (NAMED["text"][:], None)
+    with pytest.raises(ConfigError, match="must be one validation; it has train, test"):
+        load_data(with_splits(NAMED, validation=saved_splits(tmp_path / "other")))
+
+
+@pytest.mark.parametrize("form", [dict, datasets.DatasetDict, "saved", "files"])
+def test_of_several_splits_the_test_is_answered(form: Any, tmp_path: Path) -> None:
+    splits = {"train": NAMED, "test": NAMED.select(range(4))}
+    data = tmp_path / "set"
+    if form == "saved":
+        saved_splits(data)
+    elif form == "files":
+        data.mkdir()
+        for split, rows in splits.items():
+            rows.to_parquet(data / f"{split}.parquet")
+    rows = open_rows(data if isinstance(form, str) else form(splits))
+    assert [cells["text"] for _, cells in rows] == NAMED["text"][:4]
+    assert any("the test split is used" in note for note in rows.notes)
 
 
 def test_a_mapping_without_splits_says_what_they_are_called() -> None:

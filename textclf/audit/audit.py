@@ -16,6 +16,7 @@ from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.validation import settled_by_validation
 from footwork.inference.tokens import room_for_texts
 from footwork.methods.rates import recipe_for
+from footwork.tables.held import with_splits
 from footwork.tables.labels import REGRESSION
 from textclf.audit import findings
 from textclf.audit.cost import Cost, ModelSize, estimate_cost
@@ -89,7 +90,9 @@ class Audit:
         return {"usable": self.usable, **asdict(self)}
 
 
-def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
+def audit_table(
+    data: Any, config: TrainConfig | None = None, *, validation: Any = None, test: Any = None
+) -> Audit:
     """Look a table over without training, every bad row at once; data is what `train` takes.
 
     Where the default model cannot be reached, the tokens are those of `tiny`, and a note says so.
@@ -100,7 +103,7 @@ def audit_table(data: Any, config: TrainConfig | None = None) -> Audit:
         ModelError: The model that was named cannot be loaded.
     """
     config = config or TrainConfig()
-    labelled = load_data(data, replace(config, keep_going=True))
+    labelled = load_data(with_splits(data, validation, test), replace(config, keep_going=True))
     config, why = config.chosen(len(labelled.train), labelled.task)
     if not config.way.has_model:
         config.settled(labelled.task, None, "", {})
