@@ -75,7 +75,7 @@ def taught(tmp_path: Path) -> tuple[Path, Answer]:
     encoder, out = StandInEncoder(), tmp_path / "out"
     teach_files(encoder, read_examples(tmp_path / "examples"), out, TeachOptions())
     rows = encoder.encode_texts(["a lion", "robin singing"])
-    return out, lambda: TaughtClassifier.load(out, encoder).predict_proba(rows)
+    return out, lambda: TaughtClassifier.load(out, encoder).answers(rows).probabilities
 
 
 def finetuned(tmp_path: Path) -> tuple[Path, Answer]:

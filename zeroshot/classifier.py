@@ -14,6 +14,7 @@ import numpy as np
 from footwork.arrays import BoolArray, DoubleArray, FloatArray, RealArray
 from footwork.class_names import checked_class_names
 from footwork.encoder.protocol import FileEncoder, ImageTextEncoder, TextEncoder
+from footwork.images.held import ImagesLike, held_images
 from footwork.options import EncoderConfig
 from footwork.prompts.class_embeddings import OnProgress, Scorer, embed_labels, unit_rows, unseen
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
@@ -21,8 +22,6 @@ from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_p
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, ZeroShotOptions
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from footwork.encoder.dual import DualEncoder
 
 MANY = 1000
@@ -72,7 +71,7 @@ def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
 class ImageEncoder(FileEncoder, Protocol):
     """Gives images, in memory or in files, a vector each."""
 
-    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+    def encode_images(self, images: ImagesLike) -> FloatArray:
         """Rows, (N, D); an `ImageError` where one cannot be read."""
 
 
@@ -103,10 +102,15 @@ class VectorLabeller(ABC, Generic[Answer]):
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[Answer]:
         """Judge embeddings, (N, D)."""
 
-    def predict(self, images: Sequence[Path | Image.Image]) -> list[Answer]:
-        """Label images, in their order; an `ImageError` where one cannot be read."""
-        embeddings = self.encoder.encode_images(images)
-        paths = [image if isinstance(image, Path) else None for image in images]
+    def predict(self, images: ImagesLike) -> list[Answer]:
+        """Label images, in their order; one alone is answered by a list of one.
+
+        They are what `footwork.images.held.held_images` takes; an `ImageError` where one cannot be
+        read.
+        """
+        sources = held_images(images)
+        embeddings = self.encoder.encode_images(sources)
+        paths = [image if isinstance(image, Path) else None for image in sources]
         return list(self.label_embeddings(embeddings, paths))
 
     def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
@@ -211,7 +215,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         """Embeds images and texts."""
         return self._encoder
 
-    def predict_proba(self, images: Sequence[Path | Image.Image]) -> DoubleArray:
+    def predict_proba(self, images: ImagesLike) -> DoubleArray:
         """A score of every label, (N, C): of a `Scorer`, or `presence` for `multi` and softmax."""
         return self._judge(self._encoder.encode_images(images))[0]
 

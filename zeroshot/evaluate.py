@@ -156,7 +156,7 @@ def _answers(
             labelled = _labelled(classifier.label_embeddings(embeddings))
         yield Answers(waiting.pop(0), logits, labelled, classifier.notes)
     else:
-        probabilities = np.maximum(taught.predict_proba(rows), np.finfo(np.float64).tiny)
+        probabilities = np.maximum(taught.answers(rows).probabilities, np.finfo(np.float64).tiny)
         labelled = _labelled(taught.label_embeddings(rows))
         yield Answers(TAUGHT, np.log(probabilities), None if labelled.all() else labelled)
     for name in waiting:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from footwork.accelerator import compute_device
 from footwork.arrays import FloatArray, IntArray, RealArray
@@ -20,6 +19,7 @@ from footwork.encoder.streaming import PictureFile, PictureStream, PixelArrays, 
 from footwork.errors import ConfigError, ImageError, ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.files.folders import read_manifest
+from footwork.images.held import ImagesLike
 from footwork.inference.halving import ElasticBatch
 from footwork.inference.rounding import Closeness, FrozenClassifier, published_error
 from footwork.models.hub import trained_folder
@@ -131,7 +131,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         """Itself."""
         return self
 
-    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+    def encode_images(self, images: ImagesLike) -> FloatArray:
         """What the model says, before the temperature, (N, C); as `predict_proba`."""
         rows = self._pictures.rows(images)
         return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
@@ -146,7 +146,7 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
             else:
                 yield EncodedImage(file.path, row, None, file.note)
 
-    def predict_proba(self, images: Sequence[Path | Image.Image]) -> RealArray:
+    def predict_proba(self, images: ImagesLike) -> RealArray:
         """Calibrated probabilities, (N, C); an `ImageError` where one cannot be read."""
         return self.rule.probabilities(self.logits(images))
 

@@ -18,6 +18,7 @@ from footwork.files.paths import shell_word
 from footwork.files.plain_files import content_of
 from footwork.images.ahead import DISK_READERS, decoded_ahead
 from footwork.images.decoding import require_image
+from footwork.images.held import ImagesLike
 from footwork.options import EncoderConfig, decoding_of
 from search.filters import EVERYTHING, Filter
 from search.paths import absolute_path
@@ -29,8 +30,6 @@ from zeroshot.classifier import LabelledImage
 from zeroshot.options import IndexOptions, ModelOptions
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from footwork.encoder.dual import DualEncoder
     from zeroshot.classifier import VectorLabeller
 
@@ -73,7 +72,7 @@ class IndexedEncoder:
         """Which texts are longer than the model reads."""
         return self._text_half.cut_texts(texts)
 
-    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+    def encode_images(self, images: ImagesLike) -> FloatArray:
         """Unit rows, (N, D), by the model, whatever the index knows."""
         return self._model.encode_images(images)
 

@@ -43,6 +43,7 @@ from footwork.files.folders import (
 )
 from footwork.files.paths import path_text
 from footwork.images.finding import find_images
+from footwork.images.held import ImagesLike
 from footwork.options import EncoderConfig, decoding_of
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
@@ -172,9 +173,9 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
             self._encoder = loaded
         return self._encoder
 
-    def predict_proba(self, embeddings: RealArray) -> DoubleArray:
-        """Calibrated probabilities, (N, C), of embeddings (N, D), unit rows."""
-        return self.answers(embeddings).probabilities
+    def predict_proba(self, images: ImagesLike) -> DoubleArray:
+        """Calibrated probabilities, (N, C), of N images as `predict` takes them."""
+        return self.answers(self.encoder.encode_images(images)).probabilities
 
     def answers(self, embeddings: RealArray) -> Answers:
         """Judge embeddings, (N, D), unit rows, of the encoder it was taught with."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import (
     MODEL_MAPPING,
     AutoConfig,
@@ -33,6 +32,7 @@ from footwork.encoder.protocol import EncodedImage
 from footwork.encoder.streaming import Outcome, PictureFile, PictureStream, PixelArrays, Source
 from footwork.errors import ImageError, ModelError
 from footwork.files.plain_files import content_hash
+from footwork.images.held import ImagesLike
 from footwork.inference.frozen import cast_linear_weights, steady_linears
 from footwork.inference.halving import ElasticBatch, unit_rows
 from footwork.inference.tokens import of_one_length, require_several
@@ -284,8 +284,11 @@ class DualEncoder:
         require_several(texts)
         return self.text_tower.cut(texts) if texts else []
 
-    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
-        """Unit rows, (N, D), of N pictures, in this process; an `ImageError` where one is none."""
+    def encode_images(self, images: ImagesLike) -> FloatArray:
+        """Unit rows, (N, D), of N images as `footwork.images.held.held_images` takes them.
+
+        It is done in this process alone; an `ImageError` where one is no image.
+        """
         rows = self._pictures.rows(images)
         return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
 

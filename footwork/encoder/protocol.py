@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from footwork.arrays import FloatArray
-
-if TYPE_CHECKING:
-    from PIL import Image
+from footwork.images.held import ImagesLike
 
 
 class TextEncoder(Protocol):
@@ -65,5 +63,5 @@ class FileEncoder(Protocol):
 class ImageTextEncoder(TextEncoder, FileEncoder, Protocol):
     """A two-tower model: what `footwork.encoder.dual.DualEncoder` is, or that of an index."""
 
-    def encode_images(self, images: Sequence[Path | Image.Image]) -> FloatArray:
+    def encode_images(self, images: ImagesLike) -> FloatArray:
         """Unit rows, (N, D)."""

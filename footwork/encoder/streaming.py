@@ -13,15 +13,15 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers.image_processing_backends import PilBackend
 
 from footwork.accelerator import available_cores, gather_shares, number_of_processes, process_share
 from footwork.arrays import AnyArray, FloatArray
 from footwork.errors import ImageError
 from footwork.images.ahead import attempt, made_ahead
-from footwork.images.colours import to_rgb
 from footwork.images.decoding import decode_image, read_image
+from footwork.images.held import ImagesLike, held_images
 from footwork.inference.halving import ElasticBatch, shares
 from footwork.options import EXACT_MARK, Decode
 
@@ -156,7 +156,7 @@ class PictureFile:
         return picture.image
 
 
-AnyPicture = Path | Image.Image | PictureSource
+AnyPicture = Path | bytes | Image.Image | PictureSource
 Picture = TypeVar("Picture", bound=AnyPicture)
 Source = TypeVar("Source", bound=Path | PictureSource)
 Outcome = FloatArray | ImageError
@@ -188,16 +188,18 @@ class PictureStream:
         self._preprocessing, self._tower = preprocessing, tower
         self._workers = workers or (torch.get_num_threads() if on_cpu else available_cores())
 
-    def rows(self, images: Sequence[Path | Image.Image]) -> list[FloatArray]:
+    def rows(self, images: ImagesLike) -> list[FloatArray]:
         """A row each, (D,), in this process alone; an `ImageError` where one is no picture."""
+        images = held_images(images)
         if len(images) == 1:  # the model may have all cores
             outcomes = self._answer_share(images)
         else:
             outcomes = [outcome for _, outcome in self._stream(images)]
         rows: list[FloatArray] = []
-        for outcome in outcomes:
+        for place, (image, outcome) in enumerate(zip(images, outcomes, strict=True)):
             if isinstance(outcome, ImageError):
-                raise outcome
+                where = "" if isinstance(image, Path) else f"images[{place}], "
+                raise ImageError(f"{where}{outcome.name}", outcome.reason)
             rows.append(outcome)
         return rows
 
@@ -247,12 +249,11 @@ class PictureStream:
 
 def prepare_picture(preprocessing: Preprocessing, image: AnyPicture) -> PixelArrays | ImageError:
     """A picture as the model takes it, or why it is none."""
-    if isinstance(image, Image.Image):
-        return preprocessing.prepare(to_rgb(ImageOps.exif_transpose(image)))
     side = preprocessing.decoded_side
 
-    def prepare(source: Path | PictureSource) -> PixelArrays:
-        decoded = decode_image(source, side) if isinstance(source, Path) else source.decode(side)
-        return preprocessing.prepare(decoded)
+    def prepare(source: AnyPicture) -> PixelArrays:
+        if isinstance(source, (Path, bytes, Image.Image)):
+            return preprocessing.prepare(decode_image(source, side))
+        return preprocessing.prepare(source.decode(side))
 
     return attempt(prepare, image)

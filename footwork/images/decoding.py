@@ -92,15 +92,23 @@ class DecodedImage:
         return f"its end is missing, {self.missing:.1%} of the picture"
 
 
-def decode_image(source: Path | bytes, side: int | None = None) -> Image.Image:
+def decode_image(source: Path | bytes | Image.Image, side: int | None = None) -> Image.Image:
     """Decode a file, or its bytes, upright, in RGB, without transparency; of several the first.
+
+    An image of Pillow's is made so, too, in all its pixels, and is itself left as it is.
 
     A file that is cut short is refused, but for the last of its pixels: half a picture, grey below,
     would be labelled and found as if it were one. A JPEG may be decoded at a fraction that leaves
     twice the pixels that the shorter `side` is needed for, or more; None decodes all. What ends as
     no picture, for whatever reason, is an `ImageError`.
     """
-    return read_image(source, side).image
+    if not isinstance(source, Image.Image):
+        return read_image(source, side).image
+    try:
+        return to_rgb(_turned(source.copy()))
+    except Exception as error:
+        name = f"{type(source).__name__} of {source.width} x {source.height}"
+        raise ImageError(name, reason_of(error)) from error
 
 
 def require_image(path: Path) -> None:
@@ -202,13 +210,18 @@ def _decoded(stream: IO[bytes], side: int | None) -> DecodedImage:
     # Some formats know their size, or turn themselves, only in loading.
     size = declared if isinstance(picture, JpegImageFile) else picture.size
     facts = read_facts(picture, size)
+    return DecodedImage(to_rgb(_turned(picture)), facts)
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    """The same, loaded, turned as its EXIF data say."""
     try:
         ImageOps.exif_transpose(picture, in_place=True)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - spoilt EXIF data do not spoil the pixels
         pass
-    return DecodedImage(to_rgb(picture), facts)
+    return picture
 
 
 def is_heic(head: bytes) -> bool:

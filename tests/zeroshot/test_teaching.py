@@ -66,12 +66,12 @@ def test_a_fresh_process_predicts_the_same(folder: Path) -> None:
         "import sys, json, numpy as np\n"
         "from zeroshot.teach import TaughtClassifier\n"
         "loaded = TaughtClassifier.load(sys.argv[1])\n"
-        "print(json.dumps(loaded.predict_proba(np.load(sys.argv[2])).tolist()))\n"
+        "print(json.dumps(loaded.answers(np.load(sys.argv[2])).probabilities.tolist()))\n"
         "assert 'torch' not in sys.modules\n"
     )
     words = [sys.executable, "-c", code, str(run.folder), str(folder.parent / "new.npy")]
     answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert json.loads(answer) == run.classifier.predict_proba(embeddings).tolist()
+    assert json.loads(answer) == run.classifier.predict_proba(MORE).tolist()
 
 
 def test_the_manifest_says_what_was_done(folder: Path) -> None:
@@ -147,7 +147,7 @@ def test_another_encoder_is_refused_by_name(folder: Path) -> None:
 
 def test_embeddings_of_another_width_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"must have shape \(N, 256\)"):
-        taught(folder).classifier.predict_proba(np.zeros((2, 5)))
+        taught(folder).classifier.answers(np.zeros((2, 5)))
 
 
 def test_a_folder_that_was_not_taught_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_teaching_costs_no_torch_to_import() -> None:
 
 def test_a_folder_of_the_first_version_answers_the_same(folder: Path) -> None:
     run = taught(folder)
-    expected = run.classifier.predict_proba(StandInEncoder().encode_images(MORE))
+    expected = run.classifier.predict_proba(MORE)
     manifest = json.loads((run.folder / MANIFEST).read_text("utf-8"))
     del manifest["sha256"]
     blend, familiarity = manifest["knowledge"]["blend"], manifest["knowledge"]["familiarity"]
@@ -280,7 +280,7 @@ def test_a_folder_of_the_first_version_answers_the_same(folder: Path) -> None:
     familiarity["standing"] = familiarity.pop("z_score")
     (run.folder / MANIFEST).write_text(json.dumps(manifest))
     again = TaughtClassifier.load(run.folder, StandInEncoder())
-    found = again.predict_proba(StandInEncoder().encode_images(MORE))
+    found = again.predict_proba(MORE)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     paths = new_pictures(folder)
     pairs = zip(again.predict(paths), run.classifier.predict(paths), strict=True)

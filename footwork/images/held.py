@@ -1,0 +1,105 @@
+"""Images that a caller holds, one or many: paths, bytes, files, images of PIL, arrays, a column.
+
+Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from footwork.errors import ImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+ImageLike: TypeAlias = (
+    "str | PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8] | Mapping[str, Any]"
+)
+ImagesLike: TypeAlias = "ImageLike | Iterable[ImageLike]"
+ImageSource: TypeAlias = "Path | bytes | Image.Image"
+"""What `footwork.images.decoding.decode_image` takes."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
+_ALLOWED = (
+    "must be a path, the bytes of a file, a file opened in binary mode, an image of PIL, or an "
+    "array of uint8 of shape (H, W, 3), (H, W, 4) or (H, W)"
+)
+
+
+def held_images(images: ImagesLike) -> list[ImageSource]:
+    """Images as they are decoded, in their order; one alone is a list of one.
+
+    Args:
+        images: Each a path, the bytes of a file, a file opened in binary mode (read from its
+            start), an image of PIL, an array of uint8, (H, W, 3), (H, W, 4) or (H, W), or a mapping
+            with `bytes` or `path`, as a data set of `datasets` stores them; one of these, or a
+            list, an array (N, H, W, 3), or a column of a frame or of a data set. That of a data set
+            is taken as its files were, undecoded.
+
+    Raises:
+        TypeError: One is none of these; its place, from 0, is told.
+        ImageError: One is an address: nothing is fetched.
+    """
+    if (one := held_image(images)) is not None:
+        return [one]
+    if hasattr(images, "columns") or hasattr(images, "column_names"):
+        kind = type(images).__name__
+        raise TypeError(f"`images` must be one column, such as data['image'], got a {kind}.")
+    if type(getattr(images, "features", None)).__name__ == "Image":  # a column of `datasets`
+        from datasets import Image
+
+        column: Any = images
+        rows = column.source.with_format(None)
+        images = rows.cast_column(column.column_name, Image(decode=False))[column.column_name]
+    no_list = isinstance(images, Mapping) or getattr(images, "ndim", 1) == 3
+    if no_list or not isinstance(images, Iterable):
+        raise TypeError(f"An image {_ALLOWED}; or several in a list. Got {_kind(images)}.")
+    sources = []
+    for place, image in enumerate(images):
+        if (source := held_image(image)) is None:
+            raise TypeError(f"An image {_ALLOWED}, got {_kind(image)} at {place} of `images`.")
+        sources.append(source)
+    return sources
+
+
+def held_image(image: Any) -> ImageSource | None:
+    """One image as it is decoded, as `held_images` says; None where it is none."""
+    from PIL import Image
+
+    if isinstance(image, Mapping):
+        image = image.get("path") if image.get("bytes") is None else image["bytes"]
+    if isinstance(image, (str, PathLike)):
+        if isinstance(image, str) and _ADDRESS.match(image):
+            reason = "it is an address, and nothing is fetched: save the image, and name its file"
+            raise ImageError(image[:100], reason)
+        return Path(image)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, Image.Image):
+        return image
+    if hasattr(image, "read"):
+        if image.seekable():
+            image.seek(0)
+        content = image.read()
+        return content if isinstance(content, bytes) else None
+    return _of_array(np.asarray(image)) if hasattr(image, "__array__") else None
+
+
+def _of_array(pixels: NDArray[Any]) -> Image.Image | None:
+    from PIL import Image
+
+    is_one = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    return Image.fromarray(pixels) if is_one and pixels.size and pixels.dtype == np.uint8 else None
+
+
+def _kind(value: Any) -> str:
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"an array of {value.dtype}, {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
