@@ -33,7 +33,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Look at every value."""
-        for name, kind in kinds_of(type(self)).items():
+        settings: Any = type(self)  # mypy takes the `__hash__` of values for that of the class
+        for name, kind in kinds_of(settings).items():
             value = getattr(self, name)
             require_kind(name, value, kind)
             object.__setattr__(self, name, _fits(value, kind)[0])
