@@ -257,7 +257,7 @@ def exit_code(*, all_done: bool) -> int:
 
 
 def _json(value: Row, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=not takes_unicode(sys.stdout), indent=indent)
+    return json.dumps(value, ensure_ascii=not takes_unicode(sys.stdout), indent=indent, default=str)
 
 
 def _is_main() -> bool:

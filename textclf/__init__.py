@@ -7,40 +7,66 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+    from footwork.evaluation.decision import Prediction, Predictions
+    from footwork.evaluation.result import Assessment, Evaluation
+    from footwork.finetuning.advise import Advice
     from footwork.finetuning.comparison import Comparison
     from footwork.finetuning.comparison_plan import CompareOptions
-    from textclf.assessment import assess
-    from textclf.audit.audit import audit_table
-    from textclf.classifier import TextClassifier
-    from textclf.config import TrainConfig
+    from footwork.tables.layout import TableFormat
+    from textclf.assessment import evaluate
+    from textclf.audit.audit import Audit, audit_table
+    from textclf.classifier import ClassifierOptions, TextClassifier
+    from textclf.config import LabelOptions, TextOptions, TrainConfig
     from textclf.predict import predict_rows
-    from textclf.task import TrainedRun, advise, compare, train
+    from textclf.task import TrainedRun, advise, compare, merge, train
 
 __all__ = [
+    "Advice",
+    "Assessment",
+    "Audit",
+    "ClassifierOptions",
     "CompareOptions",
     "Comparison",
+    "Evaluation",
+    "LabelOptions",
+    "Prediction",
+    "Predictions",
+    "TableFormat",
     "TextClassifier",
+    "TextOptions",
     "TrainConfig",
     "TrainedRun",
     "advise",
-    "assess",
     "audit_table",
     "compare",
+    "evaluate",
+    "merge",
     "predict_rows",
     "train",
 ]
 
 _HOMES = {
-    "advise": "textclf.task",
-    "assess": "textclf.assessment",
-    "audit_table": "textclf.audit.audit",
-    "compare": "textclf.task",
+    "Advice": "footwork.finetuning.advise",
+    "Assessment": "footwork.evaluation.result",
+    "Audit": "textclf.audit.audit",
+    "ClassifierOptions": "textclf.classifier",
     "CompareOptions": "footwork.finetuning.comparison_plan",
     "Comparison": "footwork.finetuning.comparison",
-    "predict_rows": "textclf.predict",
+    "Evaluation": "footwork.evaluation.result",
+    "LabelOptions": "textclf.config",
+    "Prediction": "footwork.evaluation.decision",
+    "Predictions": "footwork.evaluation.decision",
+    "TableFormat": "footwork.tables.layout",
     "TextClassifier": "textclf.classifier",
+    "TextOptions": "textclf.config",
     "TrainConfig": "textclf.config",
     "TrainedRun": "textclf.task",
+    "advise": "textclf.task",
+    "audit_table": "textclf.audit.audit",
+    "compare": "textclf.task",
+    "evaluate": "textclf.assessment",
+    "merge": "textclf.task",
+    "predict_rows": "textclf.predict",
     "train": "textclf.task",
 }
 

@@ -2,55 +2,137 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import compress, repeat
 from pathlib import Path
 from typing import Any
 
+from footwork.arrays import AnyArray
+from footwork.errors import ConfigError
+from footwork.evaluation.decision import Predictions
 from footwork.evaluation.result import Assessment, evaluate_logits
-from footwork.tables.columns import find_name, label_names, possible_names
+from footwork.files.folders import write_json
+from footwork.files.outputs import require_writable
+from footwork.tables.columns import (
+    ID_NAMES,
+    find_column,
+    find_name,
+    label_names,
+    normalise_name,
+    possible_names,
+)
 from footwork.tables.reader import Table
-from textclf.classifier import ClassifierOptions, TextClassifier
+from footwork.tables.writer import require_table
+from textclf.classifier import ClassifierOptions, TextClassifier, TextRow
 from textclf.columns import Columns, StatedColumns, choose_columns, find_text_columns
 from textclf.config import LabelOptions
 from textclf.data import load_table, read_examples
-from textclf.predict import require_text_count
+from textclf.predict import COLUMNS, require_text_count, write_predictions
+
+TRUE = "true_label"
+"""Column of a row's own label beside the answer."""
 
 
-def assess(
-    model: Path | str,
+def evaluate(
+    model: Path | str | TextClassifier,
     data: Any,
     options: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
     answering: ClassifierOptions = ClassifierOptions(),  # noqa: B008 - frozen
     *,
     revision: str | None = None,
 ) -> Assessment:
-    """Judge a trained folder, or one of the Hub, on labelled texts.
+    """Judge a trained classifier on labelled texts.
 
     The columns default to those of the training, where the table has them.
 
+    Args:
+        model: A trained folder, one of the Hub, or a classifier that is loaded.
+        data: What `train` takes; of several splits the test is judged, else the validation.
+        options: How it is read.
+        answering: How the classifier is loaded, where it is not.
+        revision: Branch, tag or commit of the model on the Hub.
+
     Raises:
+        ConfigError: `answering` or `revision` are given with a classifier that is loaded.
         ModelError: The folder cannot be loaded.
         DataError: The table cannot be read, has another number of texts a row than the model
             takes, or has labels that the model does not know.
     """
-    classifier = TextClassifier.load(model, answering, revision=revision)
+    if not isinstance(model, TextClassifier):
+        classifier = TextClassifier.load(model, answering, revision=revision)
+    elif (answering, revision) == (ClassifierOptions(), None):
+        classifier = model
+    else:
+        raise ConfigError("`answering` and `revision` are for loading, and this one is loaded.")
     trained = StatedColumns(classifier.text_columns, classifier.label_column)
     names = (*options.column_names, *trained.text, *possible_names(trained.label))
     table = load_table(data, options.table_format, names)
     columns = _columns(table, options, trained)
     examples = read_examples(table, columns, options, classifier.labels, classifier.task)
+    cut = classifier.texts_cut
+    logits = classifier.logits(examples.texts, examples.pairs)
     evaluation = evaluate_logits(
-        classifier.task,
-        classifier.labels,
-        examples.targets,
-        classifier.logits(examples.texts, examples.pairs),
-        given=classifier.rule.given,
+        classifier.task, classifier.labels, examples.targets, logits, given=classifier.rule.given
     )
     notes = examples.notes
-    if cut := classifier.texts_cut:
+    if cut := classifier.texts_cut - cut:
         said = f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest."
         notes = (*notes, said)
-    return Assessment(evaluation, notes, examples.skipped)
+
+    def answers() -> Predictions:
+        ids = _ids(table, options.id_column, columns)
+        rows = map(
+            TextRow,
+            [ids[row] for row in examples.rows],
+            examples.texts,
+            examples.pairs or repeat(None),
+            ({TRUE: label} for label in written(examples.targets, classifier.labels)),
+        )
+        return Predictions(map(classifier.prediction, rows, logits))
+
+    return Assessment(evaluation, notes, examples.skipped, answers)
+
+
+def written(targets: AnyArray, labels: Sequence[str]) -> list[Any]:
+    """What targets say: a label each, several, or a number."""
+    if targets.ndim == 2:
+        return [list(compress(labels, row)) for row in targets.tolist()]
+    return [labels[one] if isinstance(one, int) else one for one in targets.tolist()]
+
+
+def _ids(table: Table, stated: str | None, columns: Columns) -> dict[int, str]:
+    """The name of each row, by its number, as `predict` gives it."""
+    usual = (name for name in table.columns if normalise_name(name) in ID_NAMES)
+    others = (name for name in usual if name not in (*columns.text, *columns.labels))
+    name = find_column(table.columns, stated, table.source) if stated else next(others, None)
+    own = table.columns[name] if name else [None] * len(table.rows)
+    both = zip(table.rows, own, strict=True)
+    return {row: str(row if cell is None else cell) for row, cell in both}
+
+
+def require_output(path: Path | None, inputs: Iterable[str | Path] = ()) -> None:
+    """See that `write_assessment` can write a file, and replaces none but one of its own."""
+    if path is not None and path.suffix.lower() == ".json":
+        require_writable(path, _is_own, inputs)
+    else:
+        require_table(path, (*COLUMNS, TRUE), inputs, "p:")
+
+
+def _is_own(path: Path) -> bool:
+    with suppress(OSError, ValueError, RecursionError):
+        return {"task", "metrics", "per_class"} <= json.loads(path.read_bytes()).keys()
+    return False
+
+
+def write_assessment(found: Assessment, path: Path) -> None:
+    """Write what was found, as .json; or, into a table, the answers beside the true labels."""
+    if path.suffix.lower() == ".json":
+        write_json(path, found.evaluation.to_dict())
+    else:
+        write_predictions([answer.to_row() for answer in found.predictions], path)
 
 
 def _columns(table: Table, options: LabelOptions, trained: StatedColumns) -> Columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from footwork.errors import (
     require_at_least,
     require_probability,
 )
-from footwork.evaluation.decision import DecisionRule, Prediction, rule_of
+from footwork.evaluation.decision import DecisionRule, Prediction, Predictions, rule_of
 from footwork.help_page import METHOD, SPEED
 from footwork.inference.tokens import (
     TokenizedTexts,
@@ -181,6 +181,8 @@ class TextRow:
     text: str
     pair: str | None = None
     """The second text, for models of pairs."""
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """What is to stand beside the answer."""
 
 
 class TextClassifier:
@@ -327,7 +329,7 @@ class TextClassifier:
         texts: Sequence[str],
         pairs: Sequence[str] | None = None,
         ids: Sequence[str] | None = None,
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Answer texts, in their order; ids default to the index, from 0.
 
         A `DataError` where there are not as many `pairs` or `ids` as texts, or the model takes
@@ -337,12 +339,12 @@ class TextClassifier:
         names = _as_list("ids", range(len(found)) if ids is None else ids, len(found))
         rows = [TextRow(str(name), *pair) for name, pair in zip(names, found, strict=True)]
         answered = self._answer(rows, soon=False)
-        return [self._prediction(row, logits) for row, logits in answered]
+        return Predictions(self.prediction(row, logits) for row, logits in answered)
 
     def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
         """Answer rows of any number in bounded memory, in their order."""
         for row, logits in self._answer(rows, soon=True):
-            yield self._prediction(row, logits)
+            yield self.prediction(row, logits)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
         """Copy the folder that it was loaded from; `overwrite` replaces one that exists."""
@@ -356,9 +358,11 @@ class TextClassifier:
         with published_folder(Path(folder), overwrite) as staging:
             shutil.copytree(self._folder, staging, dirs_exist_ok=True)
 
-    def _prediction(self, row: TextRow, logits: FloatArray) -> Prediction:
+    def prediction(self, row: TextRow, logits: FloatArray) -> Prediction:
+        """The answer that logits (C,) are to a row."""
         [answer] = self.rule.predictions([row.id], logits[None])
-        return replace(answer, abstained=True) if lacks_text(row.text, row.pair) else answer
+        empty = lacks_text(row.text, row.pair)
+        return replace(answer, abstained=answer.abstained or empty, kept=row.kept)
 
     def _answer(
         self, rows: Iterable[TextRow], *, soon: bool

@@ -155,6 +155,7 @@ def evaluate(
     options: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
     revision: Annotated[str | None, MODEL] = None,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     json: bool = False,
 ) -> int:
     """Judge a trained classifier on a table.
@@ -165,11 +166,17 @@ def evaluate(
         options: How the table is read.
         answering: How the classifier answers.
         revision: Branch, tag or commit of the model on the Hub.
+        out: File to write: .json is what was found, as with --json; .csv, .tsv, .jsonl or .parquet
+            is the answer to each row as `predict` gives it, beside its `true_label`.
         json: Print one JSON document.
     """
-    from textclf.assessment import assess
+    from textclf.assessment import evaluate as judge
+    from textclf.assessment import require_output, write_assessment
 
-    found = assess(model, data, options, answering, revision=revision)
+    require_output(out, (model, data))
+    found = judge(model, data, options, answering, revision=revision)
+    if out is not None:
+        write_assessment(found, out)
     note_all(found.notes)
     tell_found(found.evaluation, json=json)
     return report_skipped(found.skipped)
@@ -186,6 +193,7 @@ def predict(
     options: Annotated[TextOptions, Flat] = TextOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
     revision: Annotated[str | None, MODEL] = None,
+    keep_columns: Flag = False,
     raw_cells: Flag = False,
     json: bool = False,
 ) -> int:
@@ -204,18 +212,24 @@ def predict(
         options: How the table is read.
         answering: How the classifier answers.
         revision: Branch, tag or commit of the model on the Hub.
-        raw_cells: In CSV and TSV, leave ids and labels alone that begin like a formula (=, +, -,
+        keep_columns: Give each answer the columns of its row, too: one that is called as ours are,
+            such as `label`, stands there as `input:label`.
+        raw_cells: In CSV and TSV, leave texts alone that begin like a formula (=, +, -,
             @): otherwise a ' is put before them, unless they are numbers, so that no spreadsheet
             runs them.
         json: Print JSON lines instead of CSV.
     """
+    from footwork.evaluation.decision import flat_row
     from footwork.tables.writer import require_table
     from textclf.classifier import TextClassifier
-    from textclf.predict import COLUMNS, flat_row, predict_rows, write_predictions
+    from textclf.predict import COLUMNS, predict_rows, write_predictions
 
-    require_table(out, COLUMNS, (model, data), "p:")
+    if not keep_columns:
+        require_table(out, COLUMNS, (model, data), "p:")
     classifier = TextClassifier.load(model, answering, revision=revision)
-    answers = predict_rows(classifier, data, options, input_format)
+    answers = predict_rows(classifier, data, options, input_format, keep_columns=keep_columns)
+    if keep_columns:  # of which the table knows
+        require_table(out, answers.columns, (model, data), "p:")
     if out is None:
         print_json_lines(answers) if json else print_csv(answers, flat_row, raw_cells=raw_cells)
     else:
@@ -237,9 +251,8 @@ def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: b
         revision: Branch, tag or commit of the model on the Hub.
         overwrite: Replace the folder.
     """
-    from footwork.finetuning.merge import merge_adapter
-    from textclf.task import TextTask
+    from textclf.task import merge as merge_adapter
 
-    difference = merge_adapter(TextTask(), model, out, overwrite, revision=revision)
+    difference = merge_adapter(model, out, overwrite, revision=revision)
     print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
     return 0

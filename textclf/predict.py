@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from footwork.errors import ConfigError, DataError
-from footwork.evaluation.decision import Prediction
+from footwork.evaluation.decision import Prediction, flat_row
 from footwork.files.faults import counted, shortened
 from footwork.tables.columns import ID_NAMES, find_column, normalise_name
 from footwork.tables.held import held_rows, is_held
@@ -39,12 +39,15 @@ def predict_rows(
     data: Any,
     options: TextOptions = FIND_OUT,
     input_format: InputFormat = "auto",
+    *,
+    keep_columns: bool = False,
 ) -> PredictedRows:
     """Answer the rows of a table: one out for each one in, in their order.
 
     `data` and `input_format` are as for `open_rows`, or `data` is what that gives. Rows are read a
     bounded window ahead, so they may be of any number. Text columns that are not stated are those
-    of the training, else the usual names.
+    of the training, else the usual names. With `keep_columns` the row's own columns stand beside
+    its answer: one of them that has the name of an answer's as `input:` and the name.
 
     Returns:
         The answers as dictionaries; `skipped` and `notes` are complete when they are all taken.
@@ -55,7 +58,7 @@ def predict_rows(
     if not isinstance(data, RowStream):
         names = (*options.column_names, *classifier.text_columns)
         data = open_rows(data, input_format, options.table_format, names)
-    return PredictedRows(classifier, data, options)
+    return PredictedRows(classifier, data, options, keep_columns)
 
 
 def open_rows(
@@ -110,9 +113,15 @@ def open_rows(
 
 
 class PredictedRows(Iterator[dict[str, Any]]):
-    """Prediction rows: `id`, `label`, `probability`, `probabilities`, `abstained`."""
+    """Prediction rows: `id`, `label`, `probability`, `probabilities`, `abstained`, what is kept."""
 
-    def __init__(self, classifier: TextClassifier, stream: RowStream, options: TextOptions) -> None:
+    def __init__(
+        self,
+        classifier: TextClassifier,
+        stream: RowStream,
+        options: TextOptions,
+        keep_columns: bool = False,
+    ) -> None:
         self.skipped = stream.skipped
         """Rows without a text; grows while rows are taken."""
         self.empty: list[int] = []
@@ -122,15 +131,42 @@ class PredictedRows(Iterator[dict[str, Any]]):
         self._options = options
         self._cut_before = classifier.texts_cut
         self._choice: str | None = None
-        self._rows = (asdict(answer) for answer in self._answers())
+        self._keep_columns = keep_columns
+        self._kept: dict[str, str] = {}
+        self._late: dict[str, None] = {}
+        self._rows: Iterator[dict[str, Any]] = (answer.to_row() for answer in self._answers())
 
     def __next__(self) -> dict[str, Any]:
         return next(self._rows)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame of the rows that are left, with the columns of the command's CSV."""
+        import pandas
+
+        return pandas.DataFrame(map(flat_row, self))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of a row of the command's CSV, as the first one tells; none where there is no row."""
+        first = list(islice(self._rows, 1))
+        self._rows = chain(first, self._rows)
+        return tuple(name for row in first for name in flat_row(row))
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Types of Arrow of the columns that are kept, where they are known."""
+        known = self._stream.types
+        return {own: known[name] for name, own in self._kept.items() if name in known}
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the rows taken so far, one sentence each."""
         notes = [*self._stream.notes, *([self._choice] if self._choice else [])]
+        if changed := [f"{name!r} as {own!r}" for name, own in self._kept.items() if name != own]:
+            notes.append(f"Columns with names of the answer's own are kept: {', '.join(changed)}.")
+        if self._late:
+            late = shortened(map(repr, self._late))
+            notes.append(f"Not kept, as none of the first rows has such a column: {late}.")
         if cut := self._classifier.texts_cut - self._cut_before:
             verb = "text is" if cut == 1 else "texts are"
             notes.append(
@@ -152,7 +188,8 @@ class PredictedRows(Iterator[dict[str, Any]]):
         if not first:
             raise DataError(f"{source} has no rows. Give at least one text.")
         # An object of JSON may lack what the next one has; lines are answered as they come.
-        if first[0][1].keys() != {"text"} and not first[0][1].keys() >= set(stated or known):
+        lacking = self._keep_columns or not first[0][1].keys() >= set(stated or known)
+        if first[0][1].keys() != {"text"} and lacking:
             first += islice(self._stream, _SAMPLE_ROWS)
         names = dict.fromkeys(name for _, cells in first for name in cells)
         if stated:
@@ -166,6 +203,12 @@ class PredictedRows(Iterator[dict[str, Any]]):
         else:
             usual = (n for n in names if normalise_name(n) in ID_NAMES and n not in texts)
             identity = next(usual, None)
+        for name in names if self._keep_columns else ():
+            own = name
+            while own in COLUMNS or own.startswith("p:") or (own != name and own in names):
+                own = f"input:{own}"
+            if not (name == identity == "id"):
+                self._kept[name] = own
         yield from classifier.stream(self._readable(chain(first, self._stream), texts, identity))
 
     def _readable(
@@ -185,7 +228,11 @@ class PredictedRows(Iterator[dict[str, Any]]):
             found = [str(cells[name]) for name in texts]
             if lacks_text(*found):
                 self.empty.append(number)
-            yield TextRow(str(number if own is None else own), *found)
+            if self._keep_columns:
+                self._late |= dict.fromkeys(cells.keys() - self._kept.keys() - {identity})
+            kept = {new: cells.get(name) for name, new in self._kept.items()}
+            pair = found[1] if len(found) > 1 else None
+            yield TextRow(str(number if own is None else own), found[0], pair, kept)
 
 
 def write_predictions(
@@ -194,7 +241,7 @@ def write_predictions(
     """Write rows of `predict_rows` as `write_rows` does.
 
     In .csv, .tsv and .parquet each class has a column `p:<label>`, in .jsonl the probabilities
-    are one object.
+    are one object. Columns that were kept have in .parquet the types that they had there.
     """
 
     def schema(row: Mapping[str, Any]) -> Any:
@@ -206,16 +253,11 @@ def write_predictions(
         if isinstance(row["label"], float):
             label = number
         types = {"id": text, "label": label, "abstained": pyarrow.bool_()}
-        return pyarrow.schema([(name, types.get(name, number)) for name in row])
+        own = {name: number for name in row if name in COLUMNS or name.startswith("p:")}
+        return pyarrow.schema((own | types | getattr(rows, "types", {})).items())
 
     flat = path.suffix.lower() != ".jsonl"
     write_rows(map(flat_row, rows) if flat else rows, path, schema, raw_cells=raw_cells)
-
-
-def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A prediction row with its probabilities as columns `p:<label>`."""
-    flat = {name: value for name, value in row.items() if name != "probabilities"}
-    return flat | {f"p:{label}": value for label, value in row["probabilities"].items()}
 
 
 def require_text_count(known: Sequence[str], columns: Sequence[str], source: str) -> None:

@@ -23,6 +23,7 @@ from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import judge_majority
 from footwork.finetuning.domains import TARGET
+from footwork.finetuning.merge import merge_adapter
 from footwork.finetuning.task import CardWords, EncodedRows, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
 from footwork.inference.sequences import InferenceConfig, SequenceModel
@@ -53,7 +54,7 @@ from textclf.data import Examples, TextData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 from textclf.target import with_target
 
-__all__ = ["TextTask", "TrainedRun", "advise", "compare", "train"]
+__all__ = ["TextTask", "TrainedRun", "advise", "compare", "merge", "train"]
 
 
 def train(  # noqa: PLR0913 - all but three are keywords
@@ -91,6 +92,13 @@ def compare(  # noqa: PLR0913 - all but four are keywords
     data = with_splits(data, validation, test)
     wanted = ComparisonPlan(config or TrainConfig(), options or CompareOptions())
     return comparing.compare(task_of, data, out, wanted, existing=existing, notify=notify)
+
+
+def merge(
+    folder: str | Path, out: str | Path, overwrite: bool = False, *, revision: str | None = None
+) -> float:
+    """Add an adapter into its base: a plain folder, `footwork.finetuning.merge.merge_adapter`."""
+    return merge_adapter(TextTask(), folder, out, overwrite, revision=revision)
 
 
 def task_of(config: FinetuningConfig) -> TextTask:

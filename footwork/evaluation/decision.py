@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
@@ -32,6 +32,33 @@ class Prediction:
     """Calibrated, of every class; empty for a number."""
     abstained: bool
     """Whether `label` cannot be relied on: `probability` is too small, or a text is empty."""
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """Of the row that is answered, what stands beside the answer."""
+
+    def to_row(self) -> dict[str, Any]:
+        """As `predict --json` has it."""
+        names = ("id", "label", "probability", "probabilities", "abstained")
+        return {name: getattr(self, name) for name in names} | dict(self.kept)
+
+
+class Predictions(list[Prediction]):
+    """Answers, in the order of the texts."""
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with the columns of the command's CSV."""
+        import pandas
+
+        return pandas.DataFrame([flat_row(answer.to_row()) for answer in self])
+
+    def _repr_html_(self) -> str:
+        html: str = self.to_pandas()._repr_html_()
+        return html
+
+
+def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `Prediction.to_row` with its probabilities as columns `p:<label>`."""
+    flat = {name: value for name, value in row.items() if name != "probabilities"}
+    return flat | {f"p:{label}": value for label, value in row["probabilities"].items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +125,15 @@ class DecisionRule:
         held = (self.given.margins(np.asarray(logits, np.float64)) >= 0).tolist()
         return [list(compress(self.labels, row)) for row in held]
 
-    def predictions(self, ids: list[str], logits: RealArray) -> list[Prediction]:
+    def predictions(self, ids: list[str], logits: RealArray) -> Predictions:
         """The answers to N rows of logits, (N, C)."""
         if self.task == REGRESSION:
             rows = zip(ids, np.asarray(logits, np.float64)[:, 0].tolist(), strict=True)
-            return [Prediction(identity, value, None, {}, False) for identity, value in rows]
+            return Predictions(Prediction(each, value, None, {}, False) for each, value in rows)
         probabilities = self.probabilities(logits)
         best = [self.labels[place] for place in probabilities.argmax(axis=1).tolist()]
         labels = self.held(logits) if self.task == MULTI_LABEL else best
-        answers = []
+        answers = Predictions()
         for identity, label, row in zip(ids, labels, probabilities.tolist(), strict=True):
             abstained = self.abstain_below is not None and max(row) < self.abstain_below
             named = dict(zip(self.labels, row, strict=True))

@@ -18,8 +18,10 @@ from footwork.evaluation.calibration import (
     cross_fitted_margins,
     judge_calibration,
 )
+from footwork.evaluation.decision import Predictions
 from footwork.evaluation.logits import log_softmax
 from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, ClassCounts, Interval
+from footwork.evaluation.text import Shown
 from footwork.files.faults import counted, shortened
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
@@ -44,8 +46,8 @@ class ClassScore:
     """Probability from which it is given (multi-label)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Evaluation(Shown):
     """What one split says of one classifier."""
 
     task: str
@@ -111,6 +113,24 @@ class Evaluation:
             )
         return (*notes, *self.remarks)
 
+    @property
+    def summary(self) -> str:
+        """What was judged, and how good it was found."""
+        rows = counted(self.rows, self.noun.removesuffix("s"))
+        found = self.metrics.get(self.primary_metric)
+        if found is None:
+            return rows
+        return f"{rows}, {self.primary_metric} {text.number(found.value)} ({text.ends(found)})"
+
+    def to_pandas(self, *, per_class: bool = False) -> Any:
+        """A DataFrame of the metrics with their intervals, or of the classes, a row each."""
+        import pandas
+
+        if per_class:
+            return pandas.DataFrame([asdict(score) for score in self.per_class])
+        figures = ({"metric": name, **asdict(found)} for name, found in self.metrics.items())
+        return pandas.DataFrame(figures)
+
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold, without NaN."""
         return {
@@ -167,8 +187,8 @@ def _class_lines(scores: Sequence[ClassScore], noun: str) -> list[str]:
     return title + text.aligned(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+@dataclass(frozen=True, slots=True, repr=False)
+class Assessment(Shown):
     """What a table or a folder says of a classifier that is trained already."""
 
     evaluation: Evaluation
@@ -176,6 +196,22 @@ class Assessment:
     notes: tuple[str, ...]
     skipped: tuple[Any, ...]
     """Rows or images that were left out, with a reason each."""
+    answers: Callable[[], Predictions] = Predictions
+    """Gives `predictions`."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """The answer to each row, its `true_label` kept beside it; none of images."""
+        return self.answers()
+
+    @property
+    def summary(self) -> str:
+        """Of its evaluation."""
+        return self.evaluation.summary
+
+    def to_text(self) -> str:
+        """The evaluation, and notes."""
+        return "\n".join([self.evaluation.to_text(), "", *self.notes])
 
 
 def evaluate_logits(

@@ -24,6 +24,29 @@ ALL_CLASSES = 20
 WORST = 10
 
 
+class Shown:
+    """What shows its `summary` in a console, and all that `to_text` says in a notebook."""
+
+    __slots__ = ()
+
+    @property
+    def summary(self) -> str:
+        """On one line."""
+        raise NotImplementedError
+
+    def to_text(self) -> str:
+        """For people."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(self.to_text())}</pre>"
+
+
 def number(value: float | None) -> str:
     """Write a figure with three decimals, or four digits where those would hide it."""
     if value is None:

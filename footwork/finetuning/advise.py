@@ -26,7 +26,7 @@ from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.metrics import Interval
 from footwork.evaluation.result import evaluate_logits
 from footwork.evaluation.splits import strata
-from footwork.evaluation.text import number
+from footwork.evaluation.text import Shown, number
 from footwork.files.faults import counted
 from footwork.files.paths import shell_word
 from footwork.finetuning.config import FinetuningConfig
@@ -59,8 +59,8 @@ Answer = Callable[[IntArray, IntArray], FloatArray]
 """Places in the sample to learn from, and places to answer for, to logits (R, C) of these."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Advice(Shown):
     """A method for some rows, and what was measured to choose it."""
 
     rows: int
@@ -78,6 +78,11 @@ class Advice:
     reasons: tuple[str, str, str]
     """Of size, of likeness, and of the choice."""
     command: str
+
+    @property
+    def summary(self) -> str:
+        """The method."""
+        return f"{self.method} for {self.rows:,} rows"
 
     def to_text(self) -> str:
         """For people."""

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from footwork.evaluation.metrics import PRIMARY_METRIC, Interval, PooledMetric
-from footwork.evaluation.text import aligned, number, wrapped, wrapped_note
+from footwork.evaluation.text import Shown, aligned, number, wrapped, wrapped_note
 from footwork.files.paths import path_line
 from footwork.finetuning.comparison_report import (
     NOISE,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from footwork.finetuning.comparison_plan import ComparisonPlan, RunKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Comparison(Shown):
     """A finished comparison of methods."""
 
     folder: Path
@@ -43,6 +43,11 @@ class Comparison:
     """What the user should know, one sentence each."""
     skipped: tuple[Any, ...]
     """Rows that were left out, with a reason each."""
+
+    @property
+    def summary(self) -> str:
+        """What to take."""
+        return " ".join(self.manifest["verdict"])
 
     def to_text(self) -> str:
         """What to take and how all did, for people."""

@@ -40,8 +40,8 @@ def write_rows(
         rows: The first one's keys are the columns. Lists and mappings stand in CSV as JSON,
             None as an empty cell.
         path: Another ending is a `ConfigError`, what cannot be written a `DataError`.
-        schema_of: The types of Parquet; None takes them from the first rows, and a value of another
-            type than its column is a `DataError`.
+        schema_of: The types of columns in Parquet; of others, and with None, they are taken from
+            the first rows, and a value of another type than its column is a `DataError`.
         columns: Of a table without rows.
         raw_cells: Leave alone what a spreadsheet would run; see `footwork.tables.cells`.
     """
@@ -53,7 +53,7 @@ def write_rows(
                 _write_parquet(rows, sibling, schema_of, columns)
             elif ending == ".jsonl":
                 with sibling.open("w", encoding="utf-8", newline="\n") as file:
-                    lines = (json.dumps(dict(row), ensure_ascii=False) for row in rows)
+                    lines = (json.dumps(dict(row), ensure_ascii=False, default=str) for row in rows)
                     file.writelines(f"{line}\n" for line in lines)
             else:
                 cells = ({name: cell(v, raw=raw_cells) for name, v in row.items()} for row in rows)
@@ -139,8 +139,14 @@ def _write_parquet(
     rows = iter(rows)
     batch = [dict(row) for row in itertools.islice(rows, _BATCH_ROWS)]
     example = batch[0] if batch else dict.fromkeys(columns)
-    schema = schema_of(example) if schema_of and example else None
+    known = schema_of(example) if schema_of and example else pyarrow.schema([])
     try:
+        rest = [name for name in example if name not in known.names]
+        seen = [{name: row.get(name) for name in rest} for row in batch or [example]]
+        for field in pyarrow.Table.from_pylist(seen).schema:
+            absent = pyarrow.types.is_null(field.type)  # in all of the first rows
+            known = known.append(field.with_type(pyarrow.string()) if absent else field)
+        schema = pyarrow.schema([known.field(name) for name in example])
         table = pyarrow.Table.from_pylist(batch, schema=schema)
         with pyarrow.parquet.ParquetWriter(path, table.schema) as writer:
             writer.write_table(table)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import html
 import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from footwork.errors import DataError, ModelError
 from footwork.evaluation.calibration import GivenCalibration, merged_bins, reliability_bins
 from footwork.evaluation.metrics import METRICS
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics, worst_classes
-from footwork.evaluation.text import aligned, confused_pairs, display_width, shorten
+from footwork.evaluation.text import aligned, confused_pairs, display_width, ends, number, shorten
 
 reference = pytest.importorskip("sklearn.metrics")
 
@@ -243,6 +245,19 @@ def test_what_cannot_be_judged_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         evaluate_logits(task, tuple(labels), np.zeros(len(logits), int), np.array(logits))
+
+
+def test_an_evaluation_shows_itself_on_a_line_in_a_notebook_and_as_frames() -> None:
+    found = single(400, 3)
+    metrics, classes = found.to_pandas(), found.to_pandas(per_class=True)
+    main = found.metrics[found.primary_metric]
+    told = metrics.set_index("metric").loc[found.primary_metric]
+    assert told.to_dict() == asdict(main)
+    assert classes["f1"].tolist() == [score.f1 for score in found.per_class]
+    figure = f"{found.primary_metric} {number(main.value)} ({ends(main)})"
+    assert repr(found) == f"<Evaluation: 400 rows, {figure}>"
+    assert html.unescape(found._repr_html_()) == f"<pre>{found.to_text()}</pre>"
+    assert repr(replace(found, metrics={})) == "<Evaluation: 400 rows>"
 
 
 @pytest.mark.parametrize("num_classes", [2, 6, 12, 77])

@@ -8,16 +8,19 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pandas
 import pytest
 
-from footwork.errors import DataError
+from footwork.cli import main
+from footwork.errors import ConfigError, DataError
 from tests.models import build_base, build_classifier
 from tests.runs import train_here
 from tests.tables import sentiment_rows, write_table
 from textclf import TrainConfig, sources
-from textclf.assessment import assess
+from textclf.assessment import evaluate, write_assessment
 from textclf.classifier import ClassifierOptions, TextClassifier
-from textclf.config import LabelOptions
+from textclf.config import LabelOptions, TextOptions
+from textclf.predict import predict_rows
 
 FLOAT32 = ClassifierOptions(precision="float32")
 
@@ -35,7 +38,7 @@ def test_the_temperature_and_the_threshold_are_the_models(tmp_path: Path) -> Non
     model = trained(tmp_path / "model", calibration=calibration)
     rows = sentiment_rows(60)
     table = write_table(tmp_path / "d.csv", rows, ("text", "label"))
-    evaluation = assess(model, table, LabelOptions(), FLOAT32).evaluation
+    evaluation = evaluate(model, table, LabelOptions(), FLOAT32).evaluation
     found = evaluation.calibration
     assert found is not None
     assert (found.temperature, found.abstain_below, found.fitted) == (2.5, 0.55, False)
@@ -66,7 +69,7 @@ def test_what_validation_chose_is_judged_on_the_test_rows(tmp_path: Path) -> Non
     assert not judged.fitted
     assert judged.temperature == chosen["temperature"] != 1
     assert judged.abstain_below == chosen["abstain_below"]
-    again = assess(tmp_path / "out", data["test"], LabelOptions(), FLOAT32).evaluation
+    again = evaluate(tmp_path / "out", data["test"], LabelOptions(), FLOAT32).evaluation
     assert again.calibration is not None
     assert again.calibration.temperature == judged.temperature
     for name, interval in done.evaluation.metrics.items():
@@ -79,13 +82,13 @@ def test_the_columns_are_those_of_the_training(tmp_path: Path) -> None:
     rows = sentiment_rows(40)
     misled = [("the same text", "negative", text, label) for text, label in rows]
     table = write_table(tmp_path / "d.csv", misled, ("text", "label", "note", "verdict"))
-    found = assess(model, table, LabelOptions(), FLOAT32).evaluation
+    found = evaluate(model, table, LabelOptions(), FLOAT32).evaluation
     assert [score.support for score in found.per_class] == [20, 20]
     plain = write_table(tmp_path / "p.csv", rows, ("text", "label"))
-    usual = assess(model, plain, LabelOptions(), FLOAT32).evaluation
+    usual = evaluate(model, plain, LabelOptions(), FLOAT32).evaluation
     assert usual.to_dict() == found.to_dict()
     stated = LabelOptions(text_columns=("text",), label_column="label")
-    misread = assess(model, table, stated, FLOAT32).evaluation
+    misread = evaluate(model, table, stated, FLOAT32).evaluation
     assert [score.support for score in misread.per_class] == [40, 0]
 
 
@@ -96,8 +99,8 @@ def test_label_columns_are_those_of_the_training_in_any_order(tmp_path: Path) ->
     marks = [(text, label == "positive", label == "negative", "x") for text, label in rows]
     names = ("text", "positive", "negative", "label")
     table = write_table(tmp_path / "d.csv", [tuple(map(str, row)) for row in marks], names)
-    found = assess(model, table, LabelOptions(), FLOAT32)
-    expected = assess(model, plain, LabelOptions(), FLOAT32).evaluation
+    found = evaluate(model, table, LabelOptions(), FLOAT32)
+    expected = evaluate(model, plain, LabelOptions(), FLOAT32).evaluation
     assert found.evaluation.to_dict() == expected.to_dict()
     assert any("2 columns (--label-column negative,positive)" in note for note in found.notes)
 
@@ -106,7 +109,7 @@ def test_a_table_is_read_once(tmp_path: Path) -> None:
     model = trained(tmp_path / "model", data={"text_columns": ["text"], "label_column": "label"})
     table = write_table(tmp_path / "d.csv", sentiment_rows(20), ("text", "label"))
     with patch.object(sources, "read_table", wraps=sources.read_table) as read:
-        assess(model, table, LabelOptions(), FLOAT32)
+        evaluate(model, table, LabelOptions(), FLOAT32)
     assert read.call_count == 1
 
 
@@ -115,21 +118,91 @@ def test_a_table_of_pairs_is_refused_by_a_model_of_single_texts(tmp_path: Path) 
     pairs = [(text, "so", label) for text, label in sentiment_rows(20)]
     table = write_table(tmp_path / "d.csv", pairs, ("premise", "hypothesis", "label"))
     with pytest.raises(DataError, match=r"lacks 'text': .*'premise', 'hypothesis'"):
-        assess(model, table, LabelOptions(), FLOAT32)
+        evaluate(model, table, LabelOptions(), FLOAT32)
     stated = LabelOptions(text_columns=("premise", "hypothesis"))
     with pytest.raises(DataError, match=r"takes 1 text a row, .* has 2: premise, hypothesis"):
-        assess(model, table, stated, FLOAT32)
+        evaluate(model, table, stated, FLOAT32)
 
 
 def test_another_text_column_is_named_or_asked_for(tmp_path: Path) -> None:
     model = trained(tmp_path / "model", data={"text_columns": ["text"], "label_column": "verdict"})
     rows = [(str(n), text, label) for n, (text, label) in enumerate(sentiment_rows(20))]
     table = write_table(tmp_path / "d.csv", rows, ("id", "remark", "verdict"))
-    found = assess(model, table, LabelOptions(), FLOAT32)
+    found = evaluate(model, table, LabelOptions(), FLOAT32)
     assert any("lacks 'text', which the model was trained on" in one for one in found.notes)
     assert "Texts are taken from 'remark', labels from 'verdict'." in found.notes
     unclear = write_table(tmp_path / "e.csv", rows, ("title", "body_html", "verdict"))
     with pytest.raises(DataError, match=r"lacks 'text': .*'title', 'body_html'.*--text-column"):
-        assess(model, unclear, LabelOptions(), FLOAT32)
+        evaluate(model, unclear, LabelOptions(), FLOAT32)
     plain = write_table(tmp_path / "f.csv", sentiment_rows(20), ("Text", "verdict"))
-    assert assess(model, plain, LabelOptions(), FLOAT32).notes
+    assert evaluate(model, plain, LabelOptions(), FLOAT32).notes
+
+
+def test_a_loaded_classifier_is_judged_as_its_folder(tmp_path: Path) -> None:
+    model = trained(tmp_path / "model")
+    table = write_table(tmp_path / "d.csv", sentiment_rows(20), ("text", "label"))
+    classifier = TextClassifier.load(model, FLOAT32)
+    found = evaluate(classifier, pandas.read_csv(table)).evaluation
+    assert found.to_dict() == evaluate(model, table, answering=FLOAT32).evaluation.to_dict()
+    for given in ({"answering": FLOAT32}, {"revision": "main"}):
+        with pytest.raises(ConfigError, match="`answering` and `revision` are for loading"):
+            evaluate(classifier, table, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["single", "multi", "regression"])
+def test_the_answers_stand_beside_the_true_labels(task: str, tmp_path: Path) -> None:
+    labels: dict[str, list[Any]] = {
+        "single": ["positive", "negative", "positive"],
+        "multi": [["negative"], [], ["negative", "positive"]],
+        "regression": [0.5, 2.0, -1.0],
+    }
+    kind = {"multi": "multi_label_classification", "regression": "regression"}.get(task)
+    names = ("amount",) if task == "regression" else ("negative", "positive")
+    build_classifier(tmp_path / "model", labels=names, **({"task": kind} if kind else {}))
+    texts = ["good", "", "a bad film"]
+    given = [{"key": f"k{n}", "text": text} for n, text in enumerate(texts)]
+    rows = [row | {"label": label} for row, label in zip(given, labels[task], strict=True)]
+    classifier = TextClassifier.load(tmp_path / "model", FLOAT32)
+    found = evaluate(classifier, rows, LabelOptions(id_column="key"))
+    answers = list(predict_rows(classifier, given, TextOptions(id_column="key")))
+    told = [row | {"true_label": label} for row, label in zip(answers, labels[task], strict=True)]
+    assert [answer.to_row() for answer in found.predictions] == told
+    write_assessment(found, tmp_path / "answers.jsonl")
+    lines = (tmp_path / "answers.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == told
+
+
+def test_what_was_found_is_written_and_nothing_of_the_users_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = trained(tmp_path / "model")
+    table = write_table(tmp_path / "d.csv", sentiment_rows(12), ("text", "label"))
+    command = ["textclf", "evaluate", str(model), str(table), "--precision", "float32", "-o"]
+    for name in ("found.json", "found.json", "answers.csv", "answers.csv"):
+        assert main([*command, str(tmp_path / name)]) == 0
+    capsys.readouterr()
+    found = evaluate(model, table, answering=FLOAT32)
+    told = json.loads(json.dumps(found.evaluation.to_dict()))
+    assert json.loads((tmp_path / "found.json").read_text()) == told
+    frame = pandas.read_csv(tmp_path / "answers.csv", dtype={"id": str})
+    assert frame["true_label"].tolist() == [label for _, label in sentiment_rows(12)]
+    pandas.testing.assert_frame_equal(found.predictions.to_pandas(), frame)
+    (tmp_path / "mine.json").write_text("{}")
+    frame.assign(note="mine").to_csv(tmp_path / "mine.csv")
+    for name in ("mine.json", "mine.csv", "d.csv"):
+        assert main([*command, str(tmp_path / name)]) == 2
+        assert "what is read" in (said := capsys.readouterr().err) or "is not replaced" in said
+
+
+def test_a_file_with_kept_columns_is_written_anew_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = trained(tmp_path / "model")
+    table = write_table(tmp_path / "d.csv", sentiment_rows(12), ("text", "label"))
+    out = tmp_path / "out.csv"
+    command = ["textclf", "predict", str(model), str(table), "-o", str(out), "--keep-columns"]
+    assert main(command) == main(command) == 0
+    assert "'label' as 'input:label'" in capsys.readouterr().err
+    pandas.read_csv(out).assign(note="mine").to_csv(out, index=False)
+    assert main(command) == 2
+    assert "is not replaced" in capsys.readouterr().err

@@ -146,7 +146,7 @@ def test_regression_gives_a_number_and_no_probability(folders: Folders) -> None:
     classifier = loaded(folders["regression"])
     answer = classifier.predict(["bad"])[0]
     amount = float(classifier.logits(["bad"])[0, 0])
-    assert astuple(answer)[1:] == (pytest.approx(amount), None, {}, False)
+    assert astuple(answer)[1:] == (pytest.approx(amount), None, {}, False, {})
     with pytest.raises(ConfigError, match="no probabilities"):
         classifier.predict_proba(["bad"])
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
 import sys
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from footwork.errors import ConfigError, DataError
+from footwork.evaluation.decision import flat_row
 from footwork.tables.reader import RowStream
 from tests.models import build_classifier
 from textclf.classifier import ClassifierOptions, TextClassifier
@@ -306,3 +312,87 @@ def test_an_unknown_format_and_a_missing_file_are_refused(tmp_path: Path) -> Non
         open_rows("-", "xml")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="cannot be read"):
         open_rows(str(tmp_path / "absent.txt"), "lines")
+
+
+LABELLED = {"text": "good", "label": "bad", "p:x": "0.1", "input:label": "so", "id": 7, "n": 3}
+
+
+def test_the_columns_of_a_row_stand_beside_its_answer_under_names_of_their_own(
+    classifier: TextClassifier,
+) -> None:
+    answers = predict_rows(classifier, [LABELLED, LABELLED | {"late": 1}], keep_columns=True)
+    row, second = answers
+    assert row == answered(classifier, {"id": "7", "text": "good"})[0] | {
+        "text": "good",
+        "input:input:label": "bad",
+        "input:p:x": "0.1",
+        "input:label": "so",
+        "n": 3,
+        "late": None,
+    }
+    assert second["late"] == 1
+    assert [*flat_row(row)][:5] == ["id", "label", "probability", "abstained", "text"]
+    said = answers.notes[-1]
+    assert "own are kept: 'label' as 'input:input:label', 'p:x' as 'input:p:x'" in said
+
+
+def test_rows_without_end_keep_their_columns(classifier: TextClassifier) -> None:
+    read = 0
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        nonlocal read
+        for read in itertools.count(1):
+            yield read, {"text": f"good {read}", "n": read} | ({"late": 1} if read > 200 else {})
+
+    answers = predict_rows(classifier, RowStream("input", rows(), False), keep_columns=True)
+    taken = list(itertools.islice(answers, 300))
+    assert [row["n"] for row in taken] == [*range(1, 301)]
+    assert read < 10_000
+    assert [*taken[-1]][-2:] == ["text", "n"]
+    assert any("none of the first rows has such a column: 'late'" in n for n in answers.notes)
+
+
+def test_a_frame_of_answers_has_the_columns_of_the_file(
+    classifier: TextClassifier, tmp_path: Path
+) -> None:
+    frame = pandas.DataFrame({"key": ["a", "b"], "text": ["good film", "bad"], "label": ["x", "y"]})
+    options = TextOptions(id_column="key")
+    write_predictions(
+        predict_rows(classifier, frame, options, keep_columns=True), tmp_path / "out.csv"
+    )
+    held = predict_rows(classifier, frame, options, keep_columns=True).to_pandas()
+    pandas.testing.assert_frame_equal(held, pandas.read_csv(tmp_path / "out.csv"))
+    assert held["input:label"].tolist() == ["x", "y"]
+    answers = classifier.predict([*frame["text"]], ids=[*frame["key"]])
+    own = held.drop(columns=["key", "text", "input:label"])
+    pandas.testing.assert_frame_equal(answers.to_pandas(), own)
+    assert "good film" not in answers._repr_html_()
+    assert f"<td>{answers[0].label}</td>" in answers._repr_html_()
+
+
+def test_columns_that_are_kept_keep_their_types_in_parquet(
+    classifier: TextClassifier, tmp_path: Path
+) -> None:
+    table = pyarrow.table(
+        {
+            "text": pyarrow.array(["good", "bad"]),
+            "small": pyarrow.array([1, None], pyarrow.int16()),
+            "when": pyarrow.array([datetime(2020, 1, 2), None], pyarrow.timestamp("ms")),
+            "kind": pyarrow.array(["x", None]).dictionary_encode(),
+            "tags": pyarrow.array([["a"], []], pyarrow.list_(pyarrow.string())),
+            "nothing": pyarrow.nulls(2),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "in.parquet")
+    for source in (table, tmp_path / "in.parquet"):
+        answers = predict_rows(classifier, source, keep_columns=True)
+        write_predictions(answers, tmp_path / "out.parquet")
+        out = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+        assert out.column_names[4:10] == table.column_names
+        assert [out.schema.field(name).type for name in table.column_names] == table.schema.types
+        assert out.select(table.column_names).to_pylist() == table.to_pylist()
+    write_predictions(
+        predict_rows(classifier, table.to_pandas(), keep_columns=True), tmp_path / "out.jsonl"
+    )
+    line = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert (line["when"], line["tags"], line["nothing"]) == ("2020-01-02 00:00:00", ["a"], None)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from footwork.errors import ConfigError, HubUnreachable
-from footwork.evaluation.text import WIDTH, aligned, display_width, duration, shorten
+from footwork.evaluation.text import WIDTH, Shown, aligned, display_width, duration, shorten
 from footwork.files.faults import counted, shortened
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.validation import settled_by_validation
@@ -47,8 +47,8 @@ class SplitSummary:
     """Least, mean and greatest, for regression."""
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+@dataclass(frozen=True, slots=True, repr=False)
+class Audit(Shown):
     """What was found in a data set."""
 
     task: str
@@ -65,6 +65,14 @@ class Audit:
     def usable(self) -> bool:
         """Whether training can work at all."""
         return not any(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def summary(self) -> str:
+        """What there is to learn from, and whether it can be."""
+        rows = ", ".join(f"{name} {split.rows:,}" for name, split in self.splits.items())
+        task = self.task.replace("_", " ")
+        labels = f", {counted(len(self.labels), 'label')}" if self.labels else ""
+        return f"{task}{labels}; rows: {rows}; {'' if self.usable else 'not '}usable"
 
     def to_text(self) -> str:
         """A report of at most 100 columns, with the first rows of each finding."""
