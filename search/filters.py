@@ -6,13 +6,21 @@ import re
 from calendar import isleap, monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from footwork.errors import ConfigError
-from search.paths import spellings
+from footwork.settings import Settings
+from search.paths import absolute_path, spellings
 
 _DAY = 86_400  # seconds
+_LARGEST = 2**63 - 1  # that a store can hold
+_FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
+"""Ending → what an image library calls it."""
+_LISTED = ("folders", "formats", "cameras", "labels")
+_NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
@@ -40,34 +48,67 @@ def day_bounds(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Conditions that all have to hold; within one, any of several values will do.
+class Filter(Settings):
+    """Which images are asked for: conditions that all have to hold.
 
-    Names are asked for in every spelling, whichever was typed.
+    Within one, any of several values will do; one alone need be in no tuple. Names are asked for in
+    every spelling, whichever was typed. `ConfigError` where a value is none that an image can have.
+
+        Filter(folders="photos/2024", formats=("jpg", "heic"), since="2024-05", min_width=1000)
+
+    Args:
+        folders: The image lies in one of them, or below; relative ones begin where you are.
+        since: First day, month or year, such as "2024-05-17", "2024-05" or "2024", or a `date`; a
+            number is the earliest `ImageRecord.date`, inclusive.
+        until: Last day, month or year, inclusive; a number is the latest date, exclusive.
+        formats: Of files: jpeg, png, webp, …, also as the names of files end.
+        cameras: What the camera's name begins with, in any case.
+        labels: Given by `zeroshot label --index`.
+        min_width: Pixels of the image, as it is viewed.
+        min_height: The same.
+        min_bytes: Least size of the file.
+        max_bytes: Greatest size of the file.
     """
 
     folders: tuple[str, ...] = ()
-    """Absolute; the image lies in one of them, or below."""
-    since: int | None = None
-    """Earliest `ImageRecord.date`, inclusive."""
-    until: int | None = None
-    """Latest `ImageRecord.date`, exclusive."""
+    since: str | date | int | None = None
+    until: str | date | int | None = None
     formats: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
-    """What the camera's name begins with, in any case."""
     labels: tuple[str, ...] = ()
-    """Given by `zeroshot label --index`."""
     min_width: int | None = None
     min_height: int | None = None
-    """Pixels."""
     min_bytes: int | None = None
     max_bytes: int | None = None
-    """Of the file."""
 
     def __post_init__(self) -> None:
-        for name in ("folders", "cameras", "labels"):
-            every = dict.fromkeys(chain.from_iterable(map(spellings, getattr(self, name))))
-            object.__setattr__(self, name, tuple(every))
+        for name in _LISTED:
+            given: Any = getattr(self, name)
+            alone = isinstance(given, str | Path)
+            object.__setattr__(self, name, (given,) if alone else given)
+        Settings.__post_init__(self)  # not `super()`: slots make another class of this one
+        endings = [value.lower().removeprefix(".") for value in self.formats]
+        read = {
+            "folders": map(absolute_path, self.folders),
+            "formats": (_FORMATS.get(ending, ending) for ending in endings),
+        }
+        for name in _LISTED:
+            values = map(spellings, read.get(name, getattr(self, name)))
+            object.__setattr__(self, name, tuple(dict.fromkeys(chain.from_iterable(values))))
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= _LARGEST:
+                raise ConfigError(f"`{name}` must be from 0 to {_LARGEST:,}, got {value}.")
+        if (self.min_bytes or 0) > (_LARGEST if self.max_bytes is None else self.max_bytes):
+            raise ConfigError(
+                f"`min_bytes` {self.min_bytes} is above `max_bytes` {self.max_bytes}: no image can "
+                "be found."
+            )
+        first, end = _moment(self.since), _moment(self.until, end=True)
+        if first is not None and end is not None and first >= end:
+            raise ConfigError(
+                f"`since` {self.since} is after `until` {self.until}: no image can be found."
+            )
 
     @property
     def is_empty(self) -> bool:
@@ -77,8 +118,8 @@ class Filter:
     def bounds(self) -> Iterator[tuple[str, str, int]]:
         """Field of a record, operator and value of every bound that is set."""
         for name, operator, value in (
-            ("date", ">=", self.since),
-            ("date", "<", self.until),
+            ("date", ">=", _moment(self.since)),
+            ("date", "<", _moment(self.until, end=True)),
             ("width", ">=", self.min_width),
             ("height", ">=", self.min_height),
             ("size", ">=", self.min_bytes),
@@ -86,6 +127,11 @@ class Filter:
         ):
             if value is not None:
                 yield name, operator, value
+
+
+def _moment(day: str | date | int | None, *, end: bool = False) -> int | None:
+    """As of `ImageRecord.date`: where a day, month or year begins, or the next one."""
+    return day if day is None or isinstance(day, int) else day_bounds(str(day))[end]
 
 
 EVERYTHING = Filter()

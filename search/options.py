@@ -15,8 +15,7 @@ from footwork.errors import ConfigError
 from footwork.help_page import IMAGES, INDEX, MODEL
 from footwork.options import EncoderConfig, Flag
 from footwork.settings import Settings
-from search.filters import Filter, day_bounds
-from search.paths import absolute_path
+from search.filters import Filter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,41 +136,22 @@ class FilterOptions(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in _NUMBERS:
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= _LARGEST:
-                raise ConfigError(f"`{name}` must be from 0 to {_LARGEST:,}, got {value}.")
-        if (self.min_bytes or 0) > (_LARGEST if self.max_bytes is None else self.max_bytes):
-            raise ConfigError(
-                f"--min-bytes {self.min_bytes} is above --max-bytes {self.max_bytes}: no image can "
-                "be found."
-            )
         self.filter()
 
     def filter(self) -> Filter:
-        """The conditions as a store takes them."""
-        first = None if self.since is None else day_bounds(self.since)[0]
-        last = None if self.until is None else day_bounds(self.until)[1]
-        if first is not None and last is not None and first >= last:
-            raise ConfigError(
-                f"--since {self.since} is after --until {self.until}: no image can be found."
-            )
-        endings = [name.lower().removeprefix(".") for name in self.format]
+        """The conditions as a store takes them; `ConfigError` where one is wrong."""
         return Filter(
-            folders=tuple(map(absolute_path, self.in_)),
-            since=first,
-            until=last,
-            formats=tuple(_FORMATS.get(name, name) for name in endings),
+            folders=tuple(map(str, self.in_)),
+            since=self.since,
+            until=self.until,
+            formats=self.format,
             cameras=self.camera,
             labels=self.label,
-            **{name: getattr(self, name) for name in _NUMBERS},
+            min_width=self.min_width,
+            min_height=self.min_height,
+            min_bytes=self.min_bytes,
+            max_bytes=self.max_bytes,
         )
-
-
-_LARGEST = 2**63 - 1  # that a store can hold
-_FORMATS = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
-"""Ending → what an image library calls it."""
-_NUMBERS = ("min_width", "min_height", "min_bytes", "max_bytes")
 
 
 @IMAGES
