@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from footwork.arrays import FloatArray
+from footwork.arrays import DoubleArray, FloatArray, IntArray, RealArray
 from search.exclusions import Exclusions
 from search.filters import EVERYTHING, Filter
 from search.records import ImageRecord
@@ -29,6 +29,17 @@ def wrong_lengths(vectors: FloatArray) -> NDArray[np.intp]:
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.linalg.norm(vectors, axis=1)
         return np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH_ERROR))
+
+
+def unit_vectors(vectors: RealArray) -> tuple[FloatArray, IntArray, DoubleArray]:
+    """Rows of length 1 of (N, D), which of them are zero or no numbers, and how long each was."""
+    with np.errstate(all="ignore"):  # what is no float64 is no number here
+        exact = vectors.astype(np.float64)
+        largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
+        bad = np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)))
+        exact /= largest  # whose squares might be beyond all numbers
+        lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+        return (exact / lengths).astype(np.float32), bad, (lengths * largest)[:, 0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

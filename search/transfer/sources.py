@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from footwork.arrays import FloatArray, IntArray, RealArray
 from footwork.errors import DataError, FootworkError, error_text
@@ -22,7 +23,14 @@ from footwork.images.ahead import made_ahead
 from search.paths import absolute_path, real_path
 from search.place import Place
 from search.records import DATE_SOURCES, ImageRecord
-from search.store.protocol import WIDEST, Embedded, Embedder, batched, told_embedder
+from search.store.protocol import (
+    WIDEST,
+    Embedded,
+    Embedder,
+    batched,
+    told_embedder,
+    unit_vectors,
+)
 from search.transfer.export import FORMAT, KIND, METADATA, SAME, parquet_schema
 from search.update.reading import looked_at
 
@@ -32,6 +40,7 @@ BATCH = 4096
 Batch = tuple[list[Embedded], list[ImageRecord]]
 """Images with their embeddings, and files that are none; with their labels."""
 
+_PART = re.compile(r"img_emb_(\d+)\.npy")
 _UNIT = 1e-3  # how far from 1 the length of an exported vector may be
 _LOOKS = 64
 """Files that a thread looks at in a row: by turns, file by file, threads take twice as long."""
@@ -146,17 +155,12 @@ class FileSource:
         )
 
     def _unit_rows(self, vectors: RealArray, first: int) -> FloatArray:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no float64 is no number here
-            exact = vectors.astype(np.float64)
-        largest = np.abs(exact).max(axis=1, keepdims=True, initial=0)
-        bad = np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)))
+        units, bad, lengths = unit_vectors(vectors)
         if len(bad):
             raise _wrong_rows(self.path, first + bad, "are zero or no numbers")
-        exact /= largest  # whose squares might be beyond all numbers
-        lengths = np.linalg.norm(exact, axis=1, keepdims=True)
         if self.embedder is None:
-            return (exact / lengths).astype(np.float32)
-        bad = np.flatnonzero(np.abs(lengths * largest - 1)[:, 0] > _UNIT)
+            return units
+        bad = np.flatnonzero(np.abs(lengths - 1) > _UNIT)
         if len(bad):
             raise _wrong_rows(self.path, first + bad, "are not of length 1, as an export's are")
         return vectors.astype(np.float32)
@@ -224,10 +228,19 @@ class ParquetSource(FileSource):
 
 
 class NumpySource(FileSource):
-    """A .npy file of embeddings, and a .jsonl file of their images beside it, a line each."""
+    """A .npy file of embeddings, and a .jsonl file of their images beside it, a line each.
+
+    Of a part that clip-retrieval wrote, `img_emb_0.npy`, its `metadata_0.parquet` has the images.
+    """
 
     def _begin(self) -> None:
         self._beside, told = self.path.with_suffix(".jsonl"), self.path.with_suffix(".json")
+        advice = "."
+        if part := _PART.fullmatch(self.path.name):
+            name = f"metadata_{part[1]}.parquet"
+            places = (self.path.with_name(name), self.path.parent.parent / "metadata" / name)
+            self._beside = next(filter(Path.is_file, places), self._beside)
+            advice = f", or, as clip-retrieval writes them, in {name}."
         if told.is_file():
             try:
                 self._tell(read_json(told), told)
@@ -235,7 +248,6 @@ class NumpySource(FileSource):
                 raise DataError(str(error)) from error
         if not self._beside.is_file():
             others = [path for end in _CONVERT if (path := self.path.with_suffix(end)).is_file()]
-            advice = "."
             for other in others[:1]:
                 program = f'python3 -c "import csv, json, sys; {_CONVERT[other.suffix]}"'
                 files = f"{shell_word(str(other))} > {shell_word(str(self._beside))}"
@@ -272,6 +284,9 @@ class NumpySource(FileSource):
         return array
 
     def _rows(self) -> Iterator[Mapping[str, Any]]:
+        if self._beside.suffix == ".parquet":
+            yield from _paths_of_part(self._beside)
+            return
         try:
             with self._beside.open(encoding="utf-8") as file:
                 for number, line in enumerate(file, 1):
@@ -281,7 +296,54 @@ class NumpySource(FileSource):
             raise _unreadable(self._beside, error, advice) from error
 
 
-Source = IndexSource | FileSource
+class PartsSource:
+    """What clip-retrieval wrote into a folder, or what it is laid out as: several `NumpySource`.
+
+    Source: clip_inference/writer.py of github.com/rom1504/clip-retrieval.
+    """
+
+    embedder: Embedder | None = None
+    roots: Sequence[str] = ()
+
+    def __init__(self, parts: Sequence[Path]) -> None:
+        self._parts = [NumpySource(part) for part in parts]
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """The rows of all parts."""
+        for part in self._parts:
+            yield from part.batches()
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """The embeddings of images in a folder of clip-retrieval's, part by part; none of another."""
+    found = [*folder.glob("img_emb/img_emb_*.npy"), *folder.glob("img_emb_*.npy")]
+    numbers = {path: int(part[1]) for path in found if (part := _PART.fullmatch(path.name))}
+    return sorted(numbers, key=lambda path: (numbers[path], path))
+
+
+class ArraySource(FileSource):
+    """Vectors that a caller holds, (N, D), and the files of their N images; rows count from 0.
+
+    `ValueError` where the shapes are others.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], vectors: ArrayLike, width: int) -> None:
+        self.path, self.embedder, self.roots = Path("vectors"), None, ()
+        self._paths, self._vectors = list(map(str, paths)), np.asarray(vectors)
+        shape, kind = self._vectors.shape, self._vectors.dtype
+        if shape != (len(self._paths), width) or kind.kind not in "fiu":
+            raise ValueError(
+                f"`vectors` must be numbers of shape ({len(self._paths)}, {width}): a row for each "
+                f"path, as wide as the index's model gives them. Got {kind} of shape {shape}."
+            )
+
+    def _parts(self) -> Iterator[tuple[list[Mapping[str, Any]], RealArray, int]]:
+        for start in range(0, len(self._paths), BATCH):
+            part = slice(start, start + BATCH)
+            yield [{"path": path} for path in self._paths[part]], self._vectors[part], start
+
+
+Source = IndexSource | FileSource | PartsSource
 """Embeddings with what is known of their images."""
 
 
@@ -293,6 +355,24 @@ def _json_object(line: str, number: int) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"line {number:,} is no JSON object")  # noqa: TRY004 - of the file
     return row
+
+
+def _paths_of_part(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The images of a part that clip-retrieval wrote; captions are not kept."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        with pa.parquet.ParquetFile(path) as file:
+            if "image_path" not in file.schema_arrow.names:
+                raise DataError(
+                    f"{path_line(path)} lacks the column image_path, which tells the files of "
+                    "images. Run clip-retrieval's inference with its images enabled."
+                )
+            for batch in file.iter_batches(BATCH, columns=["image_path"]):
+                yield from ({"path": name} for name in batch.column(0).to_pylist())
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception, advice: str = _NAME_ANOTHER) -> DataError:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from footwork.errors import ConfigError, DataError, ModelError, StoreError
-from footwork.files.faults import Fault
+from footwork.files.faults import Fault, counted
 from footwork.files.folders import renewed_folder
 from footwork.files.paths import path_line, path_text
 from search.options import ModelOptions, StoreOptions
@@ -23,7 +23,15 @@ from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Embedder, Store
-from search.transfer.sources import Batch, IndexSource, NumpySource, ParquetSource, Source
+from search.transfer.sources import (
+    Batch,
+    IndexSource,
+    NumpySource,
+    ParquetSource,
+    PartsSource,
+    Source,
+    find_parts,
+)
 from search.update.differences import absolute_roots
 
 _KINDS: dict[str, Callable[[Path], Source]] = {".parquet": ParquetSource, ".npy": NumpySource}
@@ -39,6 +47,8 @@ class Transfer:
     """Those of them that the source took for images."""
     unchanged: int = 0
     """That were there already."""
+    absent: int = 0
+    """Those copied that no query finds, as their files are not there."""
     notes: list[str] = field(default_factory=list)
 
     def to_text(self, place: str) -> str:
@@ -65,6 +75,8 @@ class Transfer:
 def find_source(named: str, where: StoreOptions) -> Source:
     """What `--from` names: the folder of an index or of photos, a .parquet or .npy file, a server.
 
+    A folder may also be one that clip-retrieval wrote.
+
     A server is http://HOST:19530, with /COLLECTION behind it if it is another than the target's;
     user and password are those of the target, `where`.
 
@@ -88,13 +100,14 @@ def find_source(named: str, where: StoreOptions) -> Source:
         )
     if path.suffix.lower() in _KINDS and not path.is_dir():
         return _KINDS[path.suffix.lower()](path)
-    return IndexSource(find_index(path))
+    of_others = find_parts(path)
+    return PartsSource(of_others) if of_others else IndexSource(find_index(path))
 
 
 def copy_index(
     source: Source,
     place: Place,
-    model: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    model: ModelOptions | Embedder = ModelOptions(),  # noqa: B008 - frozen
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Transfer:
     """Copy images, embeddings, labels and roots into an index, which need not exist.
@@ -105,7 +118,7 @@ def copy_index(
     Args:
         source: Of `find_source`.
         place: Of the index.
-        model: For files that do not tell what made their embeddings.
+        model: For sources that do not tell what made their embeddings.
         on_progress: Told after each batch how many files are done.
 
     Raises:
@@ -135,6 +148,11 @@ def copy_index(
         if is_prepared(folder, embedder):
             typical = Relevance(Texts(folder, embedder).references).directions
         transfer.notes += filter(None, [store.finish(typical)])
+        if transfer.absent and source.embedder is None:
+            transfer.notes.append(
+                f"{counted(transfer.absent, 'file')} of them cannot be found on this machine, and "
+                "by no query: copy them once more when they are there, under these paths."
+            )
     return transfer
 
 
@@ -145,7 +163,9 @@ def _is_same(one: Place, other: Place) -> bool:
     return str(one) == str(other)
 
 
-def _stated_embedder(model: ModelOptions) -> Embedder:
+def _stated_embedder(model: ModelOptions | Embedder) -> Embedder:
+    if isinstance(model, Embedder):
+        return model
     if model.model_id is None:
         raise ConfigError("What made these embeddings? Name the model with --model.")
     from footwork.encoder.dual import DualEncoder
@@ -181,7 +201,11 @@ def _write(store: Store, batch: Batch, transfer: Transfer) -> None:
     images, unreadable = batch
     paths = [one.record.path for one in images] + [one.path for one in unreadable]
     known = store.records(paths)
-    new = [one for one in images if not _is_known(one.record, known)]
+    there = store.vectors([one.record.path for one in images if _is_known(one.record, known)])
+    nothing = np.zeros(0, np.float32)
+    new = [
+        one for one in images if not np.array_equal(there.get(one.record.path, nothing), one.vector)
+    ]
     faults = [one for one in unreadable if not _is_known(one, known)]
     _require_width(store.embedder, new)
     if new or faults:
@@ -190,6 +214,7 @@ def _write(store: Store, batch: Batch, transfer: Transfer) -> None:
     if labels:
         store.write_labels(labels)
     transfer.copied += len(new)
+    transfer.absent += sum(not one.record.present for one in new)
     transfer.unreadable += len(faults)
     transfer.unchanged += len(paths) - len(new) - len(faults)
 

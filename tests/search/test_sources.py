@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from search.options import StoreOptions
 from search.place import IndexFolder
 from search.transfer.sources import NumpySource, ParquetSource
 from search.transfer.transfer import copy_index, find_source
+from tests.search.collections import again, save_pictures
 from tests.search.filled import model
 
 ROW = [3.0, 4.0]
@@ -357,3 +359,62 @@ def test_rows_that_lead_to_no_image_are_skipped_and_told(tmp_path: Path) -> None
     }
     ((images, faults),) = NumpySource(export(tmp_path, GOOD | {"path": str(text)})).batches()
     assert (images, len(faults)) == ([], 1)
+
+
+def clip_retrieval(
+    folder: Path, *parts: Sequence[str], flat: bool = False, column: str = "image_path"
+) -> FloatArray:
+    """What clip-retrieval writes of some images, part by part; their vectors, float16."""
+    places = (folder, folder) if flat else (folder / "img_emb", folder / "metadata")
+    vectors = np.random.default_rng(0).normal(size=(sum(map(len, parts)), 8)).astype(np.float16)
+    first = 0
+    for number, paths in enumerate(parts):
+        for place in places:
+            place.mkdir(parents=True, exist_ok=True)
+        np.save(places[0] / f"img_emb_{number}.npy", vectors[first : first + len(paths)])
+        table = pyarrow.table({column: paths, "caption": ["a cat"] * len(paths)})
+        pyarrow.parquet.write_table(table, places[1] / f"metadata_{number}.parquet")
+        first += len(paths)
+    return vectors.astype(np.float32)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_what_clip_retrieval_wrote_is_copied_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flat: bool
+) -> None:
+    photos = [str(path) for path in save_pictures(tmp_path / "photos", 11)]
+    parts = [[photo] for photo in photos[:10]] + [[photos[10], "/gone.jpg"]]
+    wanted = clip_retrieval(tmp_path / "embeddings", *parts, flat=flat)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    monkeypatch.setattr("search.transfer.transfer._stated_embedder", lambda *_: model(8))
+    target = IndexFolder(tmp_path / "target")
+    source = find_source(str(tmp_path / "embeddings"), StoreOptions())
+    done = copy_index(source, target)
+    assert (done.copied, done.absent, done.unchanged) == (12, 1, 0)
+    assert "1 file of them cannot be found on this machine" in done.notes[-1]
+    with closing(target.open()) as store:
+        found = store.vectors([*photos, "/gone.jpg"])
+        rows = np.stack([found[path] for path in (*photos, "/gone.jpg")])
+        np.testing.assert_allclose(rows, wanted, atol=1e-6)
+        assert again(store, tmp_path / "photos").unchanged == 11
+    assert copy_index(source, target).unchanged == 11
+
+
+def test_a_part_of_clip_retrieval_is_named_by_itself_or_told_what_it_lacks(tmp_path: Path) -> None:
+    clip_retrieval(tmp_path, ["/a.jpg", "/b.jpg"], ["/c.jpg"])
+    part = tmp_path / "img_emb" / "img_emb_1.npy"
+    ((images, _),) = find_source(str(part), StoreOptions()).batches()
+    assert [one.record.path for one in images] == ["/c.jpg"]
+    (tmp_path / "metadata" / "metadata_1.parquet").unlink()
+    with pytest.raises(DataError, match=r"or, as clip-retrieval writes them, in metadata_1\.parq"):
+        find_source(str(tmp_path), StoreOptions())
+    clip_retrieval(tmp_path, ["/a.jpg"], [], column="url")
+    with pytest.raises(DataError, match="lacks the column image_path, which tells the files"):
+        find_source(str(tmp_path), StoreOptions())
+    (tmp_path / "metadata" / "metadata_0.parquet").write_bytes(b"none")
+    with pytest.raises(DataError, match=r"Cannot read .*metadata_0\.parquet"):
+        find_source(str(tmp_path), StoreOptions())
+    clip_retrieval(tmp_path, ["/a.jpg", "/b.jpg"])
+    np.save(tmp_path / "img_emb" / "img_emb_0.npy", np.ones((3, 8)))
+    with pytest.raises(DataError, match=r"has 3 rows, but beside it stand 2 paths"):
+        find_source(str(tmp_path), StoreOptions())
