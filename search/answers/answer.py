@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text
 from search.paths import missing_files
 from search.records import ImageRecord, record_row
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Row = Mapping[str, Any]
 
@@ -27,37 +31,104 @@ COLUMNS = (
 """Of `hit_row`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hit:
-    """An image that was found."""
+    """An image that was found.
+
+    Args:
+        record: What the index knows of its file: `path`, `format`, `width`, `height`, …
+        score: Cosine with what is the query's own: see `search.query.relevance`.
+        relevance: Estimated probability, 0 to 1, that the image shows what was asked for; results
+            end at 0.5.
+        missing: Why its file is not there, a clause; None if it is, or was not looked for.
+    """
 
     record: ImageRecord
     score: float
-    """Cosine with what is the query's own: see `search.query.relevance`."""
     relevance: float
-    """Estimated probability that the image shows what was asked for; results end at `RELEVANT`."""
     missing: str | None = None
-    """Why its file is not there, a clause; None if it is, or was not looked for."""
+
+    @property
+    def path(self) -> str:
+        """Of its file, absolute."""
+        return self.record.path
+
+    def __repr__(self) -> str:
+        away = f", missing={self.missing!r}" if self.missing else ""
+        return f"Hit({self.path!r}, relevance={self.relevance:.2f}, score={self.score:.3f}{away})"
+
+    def _repr_html_(self) -> str:
+        name = Path(self.path).name
+        return Answer(name, (self,), nothing_matches=self.relevance < RELEVANT)._repr_html_()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """A query and its images, the most relevant first."""
+    """A query and its images, the most relevant first: a sequence of them.
+
+    In a notebook it shows their thumbnails.
+
+        for hit in answer:
+            print(hit.path, hit.relevance)
+        answer.to_pandas().to_csv("dogs.csv")
+
+    Args:
+        query: As it reads: `a dog + at night - people`.
+        hits: At most as many as were asked for.
+        nothing_matches: Whether no image of the index is relevant. There may be hits all the same,
+            if all were asked for.
+        nearest: The best image, relevant or not; None where there is none at all.
+        fault: Why it could not be asked, a clause; None if it was. Without hits it says nothing of
+            what matches.
+    """
 
     query: str
-    """As it reads: `a dog + at night - people`."""
     hits: tuple[Hit, ...]
     nothing_matches: bool
-    """Whether no image of the index is relevant. There may be hits all the same, if all were
-    asked for."""
     nearest: Hit | None = None
-    """The best image, relevant or not; None where there is none at all."""
     fault: str | None = None
-    """Why it could not be asked, a clause; None if it was. Without hits it says nothing of what
-    matches."""
+
+    def to_pandas(self) -> DataFrame:
+        """A frame of a row each hit, in the columns of the command's CSV.
+
+        They are path, score, relevance, format, width, height, bytes, date, date_from, camera,
+        labels (the best first, with "; " between) and missing.
+        """
+        return _frame([self], by_query=False)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, place: int) -> Hit:
+        return self.hits[place]
+
+    def __repr__(self) -> str:
+        if self.fault is not None:
+            return f"Answer({self.query!r}, fault={self.fault!r})"
+        best = f", the best {self.hits[0]!r}" if self.hits else ""
+        return f"Answer({self.query!r}, {counted(len(self), 'hit')}{best})"
+
+    def _repr_html_(self) -> str:
+        return Answers([self])._repr_html_()
 
 
-def looked_for(answers: Sequence[Answer], roots: Sequence[str]) -> list[Answer]:
+class Answers(list[Answer]):
+    """Answers to several queries, in their order."""
+
+    def to_pandas(self) -> DataFrame:
+        """A frame of a row each hit, as of `Answer.to_pandas`, led by the column query."""
+        return _frame(self, by_query=True)
+
+    def _repr_html_(self) -> str:
+        from search.pages.image_pages import contact_sheet_frame
+
+        return contact_sheet_frame(looked_for(self)) if self else "[]"
+
+
+def looked_for(answers: Sequence[Answer], roots: Sequence[str] = ()) -> list[Answer]:
     """The same answers, which tell what of them is not there, below the indexed folders."""
     shown = [hit for answer in answers for hit in answer.hits or filter(None, [answer.nearest])]
     missing = missing_files((hit.record.path for hit in shown), roots)
@@ -92,7 +163,7 @@ def hit_row(hit: Hit) -> dict[str, Any]:
     r"""One image: `path`, `score`, `relevance`, and what is known of its file.
 
     `missing` says whether the file was looked for, and is not there.
-    Bytes of a path that are no UTF-8 stand as `\xNN`; `path_bytes` gives them as they are.
+    Bytes of a path that are no UTF-8 stand as `\xNN`.
     """
     record = hit.record
     found = {"path": "", "score": float(hit.score), "relevance": float(hit.relevance)}
@@ -105,10 +176,10 @@ def hit_row(hit: Hit) -> dict[str, Any]:
     }
 
 
-def hit_rows(answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
-    """The hits of all answers, led by their `query` where there are several."""
+def hit_rows(answers: Sequence[Answer], *, by_query: bool) -> Iterator[dict[str, Any]]:
+    """The hits of all answers, led by their `query` if need be."""
     for answer in answers:
-        query = {"query": path_text(answer.query)} if len(answers) > 1 else {}
+        query = {"query": path_text(answer.query)} if by_query else {}
         yield from (query | hit_row(hit) for hit in answer.hits)
 
 
@@ -131,18 +202,27 @@ def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False
     """
     from footwork.tables.writer import write_rows
 
-    def schema(row: Row) -> Any:
-        import pyarrow
-
-        kinds = dict.fromkeys(_SCORES, pyarrow.float64()) | dict.fromkeys(_SIZES, pyarrow.int64())
-        kinds["missing"] = pyarrow.bool_()
-        return pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in row])
-
-    rows: Iterable[Row] = hit_rows(answers)
+    rows: Iterable[Row] = hit_rows(answers, by_query=len(answers) > 1)
     if path.suffix.lower() != ".jsonl":
         rows = map(flat_row, rows)
     columns = COLUMNS if len(answers) == 1 else ("query", *COLUMNS)
-    write_rows(rows, path, schema, columns, raw_cells=raw_cells)
+    write_rows(rows, path, _schema, columns, raw_cells=raw_cells)
+
+
+def _schema(names: Iterable[str]) -> Any:
+    import pyarrow
+
+    kinds = dict.fromkeys(_SCORES, pyarrow.float64()) | dict.fromkeys(_SIZES, pyarrow.int64())
+    kinds["missing"] = pyarrow.bool_()
+    return pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in names])
+
+
+def _frame(answers: Sequence[Answer], *, by_query: bool) -> DataFrame:
+    import pyarrow
+
+    schema = _schema((*(["query"] if by_query else []), *COLUMNS))
+    rows = [dict(flat_row(row)) for row in hit_rows(answers, by_query=by_query)]
+    return pyarrow.Table.from_pylist(rows, schema=schema).to_pandas()
 
 
 def answer_lines(answer: Answer, width: int | None = None) -> Iterator[str]:
