@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from footwork.arrays import FloatArray
-from footwork.errors import ImageError, StoreError
+from footwork.errors import DataError, ImageError, StoreError
+from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_line
 from footwork.options import EncoderConfig
-from search.answers.answer import Answer
+from search.answers.answer import Answer, Answers
 from search.filters import EVERYTHING, Filter
 from search.options import ModelOptions, QueryOptions, StoreOptions
+from search.paths import absolute_path, missing_files, spellings
 from search.place import Place, find_index, find_place
 from search.query.asking import Asker
-from search.query.terms import Query, parse_query
+from search.query.terms import Query, Term, parse_query
 from search.query.texts import load_model, open_texts
-from search.store.protocol import Counts, Store
+from search.store.protocol import Counts, Store, unit_vectors
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from footwork.encoder.dual import DualEncoder
+    from footwork.images.held import ImagesLike
+    from search.transfer.transfer import Transfer
     from search.update.differences import Summary
+
+Paths = str | Path | Iterable[str | Path]
+"""One file, or several."""
 
 
 class ImageIndex:
-    """An index that exists; to be closed, by `close` or the end of a `with` block.
+    """An index of images that exists: `open` one, or `build` it.
 
-    `config` says how images that are asked by are encoded.
+    It is let go of by `close` or the end of a `with` block; a closed one is refused by every method
+    with a `StoreError`. Threads may share it. In another process, to which it is pickled or which
+    was forked, it is opened anew where it lies; to a server its user and password go along.
+
+        with ImageIndex.build("photos/", "photos.index") as index:
+            answer = index.query("a dog - people", where=Filter(since="2024"))
+            index.query(like="holiday.jpg").to_pandas()
+
+    Args:
+        place: Where it is.
+        store: What holds it, open; None opens it.
+        config: How images that are asked by are encoded.
     """
 
-    def __init__(self, place: Place, store: Store, config: EncoderConfig | None = None) -> None:
-        self.place, self.store, self._config = place, store, config
+    def __init__(
+        self, place: Place, store: Store | None = None, config: EncoderConfig | None = None
+    ) -> None:
+        self.place, self._config = place, config
+        self._store: Store | None = store or place.open()
+        self._process = os.getpid()
 
     @classmethod
     def open(cls, index: str | Path | None = None) -> ImageIndex:
@@ -39,109 +67,258 @@ class ImageIndex:
 
         `index` is its folder, or a folder of photos that was indexed; None takes the only one.
         """
-        return cls.connect(StoreOptions(index=None if index is None else Path(index)))
+        return cls.connect(StoreOptions(index=None if index is None else Path(index).absolute()))
 
     @classmethod
     def connect(cls, options: StoreOptions) -> ImageIndex:
         """Open an index of this machine or of a server; errors are as of `open`."""
-        place = find_place(options)
-        return cls(place, place.open())
+        return cls(find_place(options))
 
     @classmethod
-    def build(
-        cls, roots: Sequence[str | Path], index: str | Path, model_id: str | None = None
-    ) -> ImageIndex:
+    def build(cls, roots: Paths, index: str | Path, model_id: str | None = None) -> ImageIndex:
         """Make an index of folders of images, or bring it up to date, and open it.
 
-        `model_id` is a Hub id, local folder, preset or `tiny`; None takes the index's, or the
-        default one. `FootworkError` where something cannot be read, written or loaded.
+        Args:
+            roots: Folders and files; of folders all below them.
+            index: Folder of the index, which need not exist.
+            model_id: Hub id, local folder, preset or `tiny`; None takes the index's, or the
+                default one.
+
+        Raises:
+            FootworkError: Something cannot be read, written or loaded.
         """
         from search.update.indexing import Indexer
 
-        place = find_index(Path(index))
-        Indexer(place, ModelOptions(model_id=model_id)).index(roots)
-        return cls(place, place.open())
+        place = find_index(Path(index).absolute())
+        Indexer(place, ModelOptions(model_id=model_id)).index(_listed(roots))
+        return cls(place)
 
-    def update(self, roots: Sequence[str | Path] = ()) -> Summary:
-        """Bring it up to date with folders, or all that were indexed; errors are as of `build`."""
+    @property
+    def store(self) -> Store:
+        """What holds it; `StoreError` once it is closed."""
+        if self._store is None:
+            raise StoreError(f"The index in {self.place} is closed. Open it anew: ImageIndex.open")
+        if self._process != os.getpid():  # connections and threads do not survive a fork
+            self._settle(self.place.open())
+        return self._store
+
+    def update(self, roots: Paths = ()) -> Summary:
+        """Bring it up to date with folders, or all that were indexed; errors are as of `build`.
+
+        Returned is what was done, in files: `added`, `changed`, `removed`, `unreadable`, …
+        """
         from search.update.indexing import Indexer  # reads images: a query in words does not
 
-        return Indexer(self.place).index(roots)
+        _ = self.store
+        return Indexer(self.place).index(_listed(roots))
 
     def query(
         self,
         words: str = "",
-        like: Iterable[str | Path] = (),
+        like: ImagesLike | None = None,
         options: QueryOptions = QueryOptions(),  # noqa: B008 - frozen
         where: Filter = EVERYTHING,
+        *,
+        vector: ArrayLike | None = None,
     ) -> Answer:
-        """The images that show something.
+        """The images that show something; what is asked for in several ways is to show all of it.
+
+            index.query("a dog + grass - people")
+            index.query("at night", like=[Image.open("street.png"), "0.5:sea.jpg"])
+            index.query(vector=index.vectors(liked).mean(axis=0))
 
         Args:
             words: What they show; `+`, `-` and weights as on the command line.
-            like: Images that they are like.
+            like: Images that they are like, one or many: paths, bytes, files, images of PIL, arrays
+                of uint8 (H, W, 3). A path may have its weight before it.
             options: How many, and which.
             where: Which images are asked for.
+            vector: Shape (D,), or (N, D) of several, of the index's model and any length; each is
+                taken for a text's or an image's, see `Asker.is_image`.
 
         Raises:
             FootworkError: The query is empty, an image cannot be read, or the index cannot.
+            TypeError: `like` is no image.
+            ValueError: `vector` has another shape, or is zero or no number.
         """
-        query = parse_query(words.split(), [str(path) for path in like])
-        return self.answer([query], options, where)[0]
+        paths, given = [], []
+        if like is not None:
+            from footwork.images.held import held_images  # which few queries need
+
+            images = held_images(like)
+            paths = [str(image) for image in images if isinstance(image, Path)]
+            others = [image for image in images if not isinstance(image, Path)]
+            rows = self.encode_images(others) if others else ()
+            given = [Term("an image", is_image=True, vector=tuple(row.tolist())) for row in rows]
+        if vector is not None:
+            units = _unit_rows(vector, self.store.embedder.width)
+            given += [
+                Term("a vector", self._asker.is_image(row), vector=tuple(row.tolist()))
+                for row in units
+            ]
+        return self.answer([parse_query(words.split(), paths, given)], options, where)[0]
 
     def answer(
         self,
-        queries: Sequence[Query],
+        queries: Sequence[Query | str],
         options: QueryOptions = QueryOptions(),  # noqa: B008 - frozen
         where: Filter = EVERYTHING,
-    ) -> list[Answer]:
-        """Answer several queries in one pass; errors are as of `query`."""
+    ) -> Answers:
+        """Answer several queries, of `parse_query` or in words, in one pass.
+
+        Errors are as of `query`; of several, one that asks by an image that cannot be read is
+        answered with its `fault`.
+        """
+        asked = [parse_query(one.split()) if isinstance(one, str) else one for one in queries]
         try:
-            return self._asker.answer(queries, options, where)
+            return Answers(self._asker.answer(asked, options, where))
         except StoreError:
             if not self._follow():
                 raise
-            return self._asker.answer(queries, options, where)
+            return Answers(self._asker.answer(asked, options, where))
+
+    def encode(self, texts: str | Sequence[str]) -> FloatArray:
+        """Texts as vectors of the index's model: unit rows, (N, D); one alone is N = 1.
+
+        Their cosines with `vectors` are `index.encode(texts) @ index.vectors(paths).T`.
+        `ModelError` where the model is needed, and cannot be loaded.
+        """
+        several = [texts] if isinstance(texts, str) else list(texts)
+        return self._asker.texts.encoder.encode_texts(several)
+
+    def encode_images(self, images: ImagesLike) -> FloatArray:
+        """Images as vectors of the index's model: unit rows, (N, D); one alone is N = 1.
+
+        They are given as to `query`, and decoded as those of the index were; of files that it knows
+        `vectors` need not be computed again. `ImageError` where one cannot be read, `ModelError`
+        where the model cannot be loaded.
+        """
+        _ = self.store
+        return self._model.encode_images(images)
+
+    def vectors(self, paths: Paths) -> FloatArray:
+        """The vectors of images of the index, in the order of the paths: unit rows, (N, D).
+
+        `StoreError` names the paths that it does not know, or that are no images.
+        """
+        named = [[*spellings(absolute_path(path))] for path in _listed(paths)]
+        known = self.store.vectors([text for texts in named for text in texts])
+        found = [next(filter(known.__contains__, texts), None) for texts in named]
+        lost = [texts[0] for texts, path in zip(named, found, strict=True) if path is None]
+        if lost:
+            raise StoreError(
+                f"{counted(len(lost), 'file')} of {len(named):,} are no images of the index in "
+                f"{self.place}: {shortened(map(path_line, lost))}. Index them first, or `add` them."
+            )
+        width = self.store.embedder.width
+        return np.array([known[path] for path in found if path], np.float32).reshape(-1, width)
+
+    def add(self, paths: Paths, vectors: ArrayLike) -> Transfer:
+        """Take in images by vectors that the same model gave elsewhere: none is embedded.
+
+        They replace what the index has of these files, and an update finds them unchanged. It is
+        known of a file what its folder tells; `index` it for its size in pixels, date and camera.
+
+        Args:
+            paths: N files, which are there.
+            vectors: Shape (N, D), of any length; a row each.
+
+        Returns:
+            What was done, in files: `copied`, `unchanged`, and those `skipped` that are no images.
+
+        Raises:
+            DataError: Files are not there, or a vector is zero or no number; nothing was written.
+            StoreError: The index cannot be written, or another process does.
+            ValueError: The vectors have another shape.
+        """
+        from search.transfer.sources import ArraySource
+        from search.transfer.transfer import copy_index
+
+        named = [absolute_path(path) for path in _listed(paths)]
+        source = ArraySource(named, vectors, self.store.embedder.width)
+        if missing := missing_files(named):
+            raise DataError(
+                f"{counted(len(missing), 'file')} of {len(named):,} are not there: "
+                f"{shortened(map(path_line, sorted(missing)))}. Leave them out, with their rows."
+            )
+        return copy_index(source, self.place, self.store.embedder)
 
     def cut_queries(self, queries: Sequence[Query]) -> list[str]:
         """Words that are longer than the model reads, so that their end counts for nothing."""
-        texts = [term.text for query in queries for term in query.terms if not term.is_image]
+        texts = [term.text for query in queries for term in query.terms if term.is_words]
         return [texts[i] for i in self._asker.texts.encoder.cut_texts(texts)] if texts else []
 
     def counts(self) -> Counts:
-        """How many files it knows."""
+        """How many files it knows: `present`, `absent`, `unreadable`."""
         return self.store.counts()
 
     def close(self) -> None:
-        """Let go of its files or its connection."""
-        self.store.close()
+        """Let go of its files or its connection; it may be closed twice."""
+        if self._store is not None:
+            self._store.close()
+        self._settle(None)
 
     def __enter__(self) -> Self:
+        _ = self.store
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        told = "closed" if self._store is None else f"made with {self._store.embedder.model_id}"
+        return f"ImageIndex({str(self.place)!r}, {told})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _ = self.store
+        return type(self), (self.place, None, self._config)
+
     def _follow(self) -> bool:
         """Ask the model that has taken over since it was opened; whether there was one."""
-        store = self.place.open()
-        if store.embedder == self.store.embedder:
+        embedder, store = self.store.embedder, self.place.open()
+        if store.embedder == embedder:
             store.close()
             return False
         self.close()
-        self.store = store
-        self.__dict__.pop("_asker", None)
+        self._settle(store)
         return True
+
+    def _settle(self, store: Store | None) -> None:
+        """Go on with another store, and with nothing that the one before has led to."""
+        self._store, self._process = store, os.getpid()
+        for name in ("_asker", "_model"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def _asker(self) -> Asker:
         embedder = self.store.embedder
         texts = open_texts(self.place.texts_folder(embedder), embedder)
-        return Asker(self.store, texts, self._encode_images)
+        return Asker(self.store, texts, self._encode_files)
 
-    def _encode_images(self, paths: Sequence[Path]) -> FloatArray:
+    @cached_property
+    def _model(self) -> DualEncoder:
+        return load_model(self.store.embedder, self._config)
+
+    def _encode_files(self, paths: Sequence[Path]) -> FloatArray:
         try:
-            return load_model(self.store.embedder, self._config).encode_images(paths)
+            return self.encode_images(paths)
         except ImageError as error:
             reason = f"{error.reason}. Ask by a picture that can be read"
             raise ImageError(path_line(error.name), reason) from error
+
+
+def _listed(paths: Paths) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def _unit_rows(vector: ArrayLike, width: int) -> FloatArray:
+    rows = np.atleast_2d(np.asarray(vector))
+    if rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind not in "fiu":
+        raise ValueError(
+            f"`vector` must be numbers of shape ({width},) or (N, {width}), as the index's model "
+            f"gives them; got {rows.dtype} of shape {np.shape(vector)}."
+        )
+    units, bad, _ = unit_vectors(rows)
+    if len(bad):
+        raise ValueError("`vector` is zero or no number: it points nowhere.")
+    return units

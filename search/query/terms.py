@@ -35,6 +35,13 @@ class Term:
     """Against the other wanted terms; above 0."""
     is_excluded: bool = False
     """Whether images that show it are left out."""
+    vector: tuple[float, ...] = ()
+    """Of length 1, where it is given in place of words or a file; `text` is then but a name."""
+
+    @property
+    def is_words(self) -> bool:
+        """Whether it is to be embedded as a text."""
+        return not (self.is_image or self.vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,8 @@ class Query:
 
     @property
     def words(self) -> str:
-        """The wanted words, without the images."""
-        return " ".join(term.text for term in self.wanted if not term.is_image)
+        """The wanted words, without the images and vectors."""
+        return " ".join(term.text for term in self.wanted if term.is_words)
 
     def __str__(self) -> str:
         """As it reads: `a dog + 0.5:at night - people`."""
@@ -68,7 +75,9 @@ class Query:
         return " ".join(parts)
 
 
-def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
+def parse_query(
+    words: Sequence[str], like: Iterable[str] = (), given: Iterable[Term] = ()
+) -> Query:
     r"""Read a query as it is typed.
 
     Args:
@@ -78,6 +87,7 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
             A term that begins as a path does (`./`, `/`, `~/`, `../`) or is a file: address is an
             image.
         like: Images, each with a weight if need be.
+        given: Terms that are told otherwise than in words.
 
     Raises:
         ConfigError: Nothing is asked for, or a term is empty.
@@ -93,6 +103,7 @@ def parse_query(words: Sequence[str], like: Iterable[str] = ()) -> Query:
     for text in like:
         weight, path = (1.0, text) if Path(text).exists() else _weighted(text)
         terms.append(Term(_path_of(path), is_image=True, weight=weight))
+    terms += given
     if all(term.is_excluded for term in terms):
         raise ConfigError(
             "Nothing is asked for. Name words, or an image: footwork search query "

@@ -1,0 +1,328 @@
+"""An index from Python: asked by whatever is at hand, vectors in and out, frames, manners."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from footwork.errors import ConfigError, DataError, FootworkError, StoreError
+from footwork.images.decoding import decode_image
+from search import Answer, Filter, ImageIndex, QueryOptions
+from search.answers.answer import COLUMNS, Answers
+from search.store.protocol import Changes, Embedded
+from tests.search.collections import EMBEDDER, WIDTH, again, save_picture, save_pictures
+from tests.search.drawn import draw_photos
+from tests.search.found import answer, hit
+from tests.search.store_contract import Engine, record, unit, vector_of
+from tests.towers import Exports
+
+EVERY = QueryOptions(all_=True, top_k=12)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_photos(tmp_path_factory.mktemp("drawn") / "photos")
+
+
+@pytest.fixture(scope="module")
+def index(photos: Path, exports: Exports) -> Iterator[ImageIndex]:
+    with exports.once(), ImageIndex.build(photos, photos.parent / "index", "tiny") as built:
+        yield built
+
+
+@pytest.fixture
+def star(photos: Path) -> Path:
+    return photos / "red" / "star.png"
+
+
+def names(found: Answer) -> list[str]:
+    return ["/".join(Path(one.path).parts[-2:]) for one in found]
+
+
+def test_an_image_is_asked_by_in_any_way_it_is_held(index: ImageIndex, star: Path) -> None:
+    with Image.open(star) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+        ways: list[Any] = [str(star), star, star.read_bytes(), io.BytesIO(star.read_bytes())]
+        ways += [picture, pixels, [star], [picture], (pixels,)]
+        wanted = names(index.query(like=star, options=EVERY))
+        assert wanted[0] == "red/star.png"
+        for way in ways:
+            found = index.query(like=way, options=EVERY)
+            assert names(found)[0] == "red/star.png"
+            assert found.hits[0].score == pytest.approx(1, abs=1e-4)
+    with pytest.raises(TypeError, match="An image must be a path"):
+        index.query(like=5)  # type: ignore[arg-type]
+    with pytest.raises(FootworkError, match="it is no picture of a known kind"):
+        index.query(like=b"no picture")
+
+
+def test_several_images_and_words_are_asked_for_together(
+    index: ImageIndex, photos: Path, star: Path
+) -> None:
+    circle = decode_image(photos / "blue" / "circle.png")
+    held = index.query("a star", like=[star, circle], options=EVERY)
+    paths = index.query("a star", like=[star, photos / "blue" / "circle.png"], options=EVERY)
+    assert [one.path for one in held] == [one.path for one in paths]
+    assert held.query == f"a star + {star} + an image"
+    assert index.query(like=[circle, f"9:{star}"]).query == f"9:{star} + an image"
+    without = names(index.query("- a circle", like=circle, options=EVERY))
+    assert without
+    assert "blue/circle.png" not in without
+
+
+def test_a_vector_of_words_or_of_an_image_asks_what_those_ask(
+    index: ImageIndex, star: Path
+) -> None:
+    for by_vector, given in (
+        (index.encode("a red star")[0], {"words": "a red star"}),
+        (index.encode_images(star)[0], {"like": star}),
+    ):
+        wanted = index.query(**given, options=EVERY)  # type: ignore[arg-type]
+        for vector in (by_vector, 7 * by_vector.astype(np.float64), by_vector[None]):
+            found = index.query(vector=vector, options=EVERY)
+            assert [one.path for one in found] == [one.path for one in wanted]
+            assert [one.relevance for one in found] == pytest.approx(
+                [one.relevance for one in wanted], abs=1e-5
+            )
+            assert found.query == "a vector"
+
+
+def test_a_vector_goes_with_other_terms_and_other_queries(index: ImageIndex) -> None:
+    red, blue = index.encode(["something red", "something blue"])
+    joined = index.query("a circle", vector=red, options=EVERY)
+    said = index.query("a circle + something red", options=EVERY)
+    assert names(joined) == names(said)
+    assert names(joined)[0] == "red/circle.png"
+    hybrid = QueryOptions(hybrid=True)
+    assert names(index.query("a circle", vector=blue, options=hybrid))[0] == "blue/circle.png"
+    both = index.query(vector=np.stack([red, index.encode("a star")[0]]), options=EVERY)
+    assert names(both)[0] == "red/star.png"
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        (np.ones(3), r"numbers of shape \({w},\) or \(N, {w}\).* got float64 of shape \(3,\)"),
+        (np.ones((1, 1, 3)), r"got float64 of shape \(1, 1, 3\)"),
+        (["a"], "got <U1 of shape"),
+        (0, "zero or no number"),
+        (np.nan, "zero or no number"),
+    ],
+)
+def test_what_is_no_vector_of_the_model_is_refused(
+    index: ImageIndex, vector: Any, message: str
+) -> None:
+    width = index.store.embedder.width
+    whole = np.full(width, vector) if np.isscalar(vector) else vector
+    with pytest.raises(ValueError, match=message.replace("{w}", str(width))):
+        index.query(vector=whole)
+
+
+def test_vectors_come_out_in_the_order_of_their_paths(
+    index: ImageIndex, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = sorted(photos.rglob("*.png"))
+    rows = index.vectors(paths)
+    assert rows.shape == (12, index.store.embedder.width)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(rows, index.encode_images(paths), atol=1e-3)
+    np.testing.assert_array_equal(index.vectors(paths[::-1]), rows[::-1])
+    monkeypatch.chdir(photos)
+    np.testing.assert_array_equal(
+        index.vectors("red/star.png"), rows[[paths.index(photos / "red" / "star.png")]]
+    )
+    assert index.vectors([]).shape == (0, rows.shape[1])
+    unknown = (
+        r"2 files of 3 are no images of the index in .*index: .*/no\.png, .*/also\.png\. Index"
+    )
+    with pytest.raises(StoreError, match=unknown):
+        index.vectors(["no.png", "red/star.png", "also.png"])
+
+
+def test_the_cosines_of_texts_and_images_are_a_product(index: ImageIndex, photos: Path) -> None:
+    paths = sorted(photos.rglob("*.png"))
+    cosines = index.encode(["a red star", "a green square"]) @ index.vectors(paths).T
+    best = [paths[place].relative_to(photos) for place in cosines.argmax(axis=1)]
+    assert list(map(str, best)) == ["red/star.png", "green/square.png"]
+
+
+def filled(engine: Engine, name: str) -> ImageIndex:
+    """An index of the engine's that knows one image, elsewhere."""
+    place = engine.place(name)
+    with place.writing(), closing(place.begin(EMBEDDER)) as store:
+        elsewhere = Embedded(record("/elsewhere/a.jpg"), vector_of("a", WIDTH))
+        store.write(Changes(embedded=[elsewhere]))
+        store.finish(np.zeros((0, WIDTH), np.float32))
+    return ImageIndex(place)
+
+
+def test_vectors_made_elsewhere_are_taken_in_and_nothing_is_embedded(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    paths = save_pictures(tmp_path / "photos", 3)
+    (tmp_path / "photos" / "no.jpg").write_bytes(b"no picture")
+    vectors = np.random.default_rng(0).normal(size=(4, WIDTH)).astype(np.float16)
+    with filled(engine, "added") as index:
+        done = index.add([*paths, tmp_path / "photos" / "no.jpg"], vectors)
+        assert (done.copied, done.unreadable, len(done.skipped)) == (3, 1, 1)
+        np.testing.assert_allclose(index.vectors(paths), unit(vectors[:3]), atol=1e-6)
+        assert (index.counts().present, index.counts().unreadable) == (4, 1)
+        (tmp_path / "photos" / "no.jpg").unlink()
+        assert again(index.store, tmp_path / "photos").unchanged == 3
+        index.add(paths[0], -vectors[:1])
+        np.testing.assert_allclose(index.vectors(paths[0]), unit(-vectors[:1]), atol=1e-6)
+
+
+def test_vectors_that_fit_no_images_are_refused_before_any_is_written(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    paths = save_pictures(tmp_path / "photos", 2)
+    with filled(engine, "refused") as index:
+        wrong = r"numbers of shape \(2, 16\): .* Got float64 of shape \(2, 3\)"
+        with pytest.raises(ValueError, match=wrong):
+            index.add(paths, np.ones((2, 3)))
+        with pytest.raises(DataError, match=r"1 file of 2 are not there: .*gone\.png"):
+            index.add([paths[0], tmp_path / "gone.png"], np.ones((2, WIDTH)))
+        vectors = np.ones((2, WIDTH))
+        vectors[1] = np.nan
+        with pytest.raises(DataError, match="vectors: rows 1 are zero or no numbers"):
+            index.add(paths, vectors)
+        assert index.counts().present == 1
+
+
+def test_a_filter_is_read_as_the_command_reads_it(
+    index: ImageIndex, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    shutil.copytree(photos, tmp_path / "more")
+
+    def found(**conditions: Any) -> int:
+        return len(index.query("a star", options=EVERY, where=Filter(**conditions)))
+
+    for folders in ("photos/red", ["photos/red"], Path("photos/red"), (photos / "red",)):
+        assert found(folders=folders) == 4
+    assert found(formats="PNG") == found(formats=[".png", "jpg"]) == 12
+    assert found(formats="jpg") == 0
+    assert Filter(formats=("JPG", ".tif", "heic")).formats == ("jpeg", "tiff", "heif")
+    this_year = f"{date.today():%Y}"
+    assert found(since=this_year, until=date.today()) == 12
+    assert found(until="2000-05") == found(since=date.max) == 0
+    bounds = {name: value for name, _, value in Filter(since="1970-02").bounds()}
+    assert bounds == {"date": 31 * 86_400}
+    assert list(Filter(since=5, until=6).bounds()) == [("date", ">=", 5), ("date", "<", 6)]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"since": "May"}, "must look like 2024-05-17, 2024-05 or 2024, got 'May'"),
+        ({"since": "2024", "until": "2023"}, "`since` 2024 is after `until` 2023"),
+        ({"min_width": "5"}, "`min_width` must be a whole number from 0 to .* got '5'"),
+        ({"max_bytes": -1}, "`max_bytes` must be a whole number from 0 .* got -1"),
+        ({"min_bytes": 5, "max_bytes": 4}, "`min_bytes` 5 is above `max_bytes` 4"),
+    ],
+)
+def test_a_wrong_condition_is_named(conditions: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Filter(**conditions)
+
+
+def test_a_closed_index_refuses_whatever_is_asked(photos: Path, index: ImageIndex) -> None:
+    closed = ImageIndex(index.place)
+    closed.query("a star")
+    closed.close()
+    closed.close()
+    red = photos / "red" / "star.png"
+    for ask in (
+        lambda: closed.query("a star"),
+        lambda: closed.query(like=decode_image(red)),
+        lambda: closed.query(vector=np.ones(256)),
+        lambda: closed.answer(["a star"]),
+        lambda: closed.cut_queries([]) or closed.encode(["a"]),
+        lambda: closed.encode_images(red),
+        lambda: closed.vectors(red),
+        lambda: closed.add(red, np.ones((1, 256))),
+        lambda: closed.update(),
+        lambda: closed.counts(),
+        lambda: closed.__enter__(),
+        lambda: pickle.dumps(closed),
+    ):
+        with pytest.raises(StoreError, match=r"The index in .*index is closed\. Open it anew"):
+            ask()
+    assert repr(closed) == f"ImageIndex('{index.place}', closed)"
+    assert repr(index) == f"ImageIndex('{index.place}', made with tiny)"
+
+
+def test_an_index_goes_to_another_process(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wanted = names(index.query("a red star", options=EVERY))
+    sent = pickle.dumps(index)
+    monkeypatch.chdir(tmp_path)
+    with pickle.loads(sent) as arrived:
+        assert names(arrived.query("a red star", options=EVERY)) == wanted
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # the connections and threads of the parent are not the child's
+        same = names(index.query("a red star", options=EVERY)) == wanted
+        os.write(write, b"same" if same else b"another")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 9) == b"same"
+
+
+def test_hits_become_a_frame_in_the_columns_of_the_commands_csv(index: ImageIndex) -> None:
+    found = index.query("a circle", options=EVERY)
+    frame = found.to_pandas()
+    assert tuple(frame.columns) == COLUMNS
+    assert list(frame["path"]) == [one.path for one in found]
+    assert list(frame["relevance"]) == [one.relevance for one in found]
+    assert (frame["width"] == 128).all()
+    assert not frame["missing"].any()
+    several = index.answer(["a circle", "a yellow heart"])
+    assert tuple(several.to_pandas().columns) == ("query", *COLUMNS)
+    assert set(several.to_pandas()["query"]) == {"a circle"}
+    none = several[1].to_pandas()
+    assert (len(none), tuple(none.columns), none["score"].dtype) == (0, COLUMNS, np.float64)
+    labelled = answer(hit("/a.jpg", labels={"cat": 0.2, "dog": 0.9}))
+    assert list(labelled.to_pandas()["labels"]) == ["dog; cat"]
+
+
+def test_an_answer_is_a_sequence_of_its_hits_and_is_short(index: ImageIndex) -> None:
+    found = answer(hit("/p/a.jpg", 0.934, 0.31), hit("/p/b.jpg"))
+    assert (len(found), list(found), found[0].path) == (2, list(found.hits), "/p/a.jpg")
+    assert repr(found[0]) == "Hit('/p/a.jpg', relevance=0.93, score=0.310)"
+    assert repr(found) == f"Answer('a dog', 2 hits, the best {found[0]!r})"
+    assert repr(answer()) == "Answer('a dog', 0 hits)"
+    assert not index.query("a yellow heart")
+
+
+def test_a_notebook_shows_thumbnails_that_are_away_from_its_own_style(
+    index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    found = index.query("a circle")
+    for shown, images in ((found, len(found)), (found[0], 1), (Answers([found, found]), None)):
+        told = shown._repr_html_()
+        assert told.startswith("<iframe srcdoc=")
+        assert told.count("&lt;img") == images or 2 * len(found)
+    odd = save_picture(tmp_path / "\"><script>alert('1')<.png", 1)
+    page = answer(hit(odd), query="<script>")._repr_html_()
+    assert "<script>" not in page
+    assert '"><' not in page.removesuffix("></iframe>")
+    gone = answer(hit(tmp_path / "gone.png"))._repr_html_()
+    assert "gone.png: no such file" in gone
+    assert "Nothing here matches" in index.query("a yellow heart")._repr_html_()
