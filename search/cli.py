@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Group, Parameter
 
 from footwork import console
-from footwork.cli import Literal
+from footwork.cli import Literal, main
 from footwork.console import DONE, SKIPPED, Progress, exit_code, note, note_all
-from footwork.errors import ConfigError, ImageError
+from footwork.errors import ConfigError, ImageError, StoreError
 from footwork.files.faults import Fault, counted, fault_lines
 from footwork.files.outputs import require_makeable, require_page
 from footwork.files.paths import path_line, path_text
@@ -28,24 +29,33 @@ from search.options import (
     OutputOptions,
     QueryOptions,
     StoreOptions,
+    WriteOptions,
 )
 from search.update.processes import ALONE, launched_processes
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from cyclopts import Token
 
     from search.answers.answer import Answer
+    from search.place import Place
     from search.store.protocol import Store
 
 app = App(
     name="search",
-    help="Find images by what they show: embed once, query by words, by image, by both.",
     help_format="plaintext",
     group_parameters=RUN,
 )
 
 ASKED = Parameter(group=Group("What is asked for", sort_key=0))
+AS_ELSEWHERE = Parameter(name="*", show=False)
+"""Options that the help pages of `query` and `index` tell of."""
+NOTHING = 4
+"""Exit code where nothing matches, if it is asked for; 1 is that of a failure."""
 _NULL = "-0"
+_MISTAKEN = 0.75
+"""How like a command a first word is that is taken for one, misspelt."""
 
 
 def _word(_kind: type[str], tokens: Sequence[Token]) -> str:
@@ -56,6 +66,89 @@ def _word(_kind: type[str], tokens: Sequence[Token]) -> str:
 
 
 Words = Annotated[str, Parameter(allow_leading_hyphen=True, converter=_word)]
+
+
+@app.default
+def ask(
+    *words: Words,
+    like: Annotated[tuple[str, ...], Parameter(negative=""), ASKED] = (),
+    indexing: Annotated[bool, INDEX] = True,
+    where: Annotated[StoreOptions, AS_ELSEWHERE] = StoreOptions(),  # noqa: B008 - frozen
+    model: Annotated[ModelOptions, AS_ELSEWHERE] = ModelOptions(),  # noqa: B008 - frozen
+    options: Annotated[QueryOptions, AS_ELSEWHERE] = QueryOptions(),  # noqa: B008 - frozen
+    filters: Annotated[FilterOptions, AS_ELSEWHERE] = FilterOptions(),  # noqa: B008 - frozen
+    output: Annotated[OutputOptions, AS_ELSEWHERE] = OutputOptions(),  # noqa: B008 - frozen
+    config: Annotated[Path | None, Parameter(show=False)] = None,
+) -> int:
+    """Find images in the folder where you are and below; what is new there is indexed first.
+
+    Args:
+        words: In place of a command: what images in the folder where you are show, as of `query`:
+            footwork search "a red bicycle". What is new there is indexed first. Options are those
+            of `query`, and those on the model of `index`.
+        like: An image that they are like.
+        indexing: Look for new and changed images first; --no-indexing asks the index as it is.
+        where: As of `query`.
+        model: As of `index`.
+        options: As of `query`.
+        filters: As of `query`.
+        output: As of `query`.
+        config: As of `query`.
+    """
+    del config  # read by the root command, before the settings are built
+    if not words and not like:
+        return main(["search", "--help"])
+    _require_no_command(words)
+    from search.paths import absolute_path
+    from search.place import find_place, index_around
+
+    here = absolute_path(".")
+    is_named = where.index is not None or where.store is not None
+    place = find_place(where) if is_named else index_around(here)
+    if indexing:
+        _take_in(here, place, model)
+    if where.store is None:
+        where = replace(where, index=Path(str(place)))
+    if not filters.in_:
+        filters = replace(filters, in_=(Path(here),))
+    return query(*words, like=like, where=where, options=options, filters=filters, output=output)
+
+
+def _require_no_command(words: Sequence[str]) -> None:
+    """Refuse a query that rather is a command, misspelt; what is meant so stands after `--`."""
+    from difflib import get_close_matches
+
+    first = words[0] if words else ""
+    commands = [name for name in app if not name.startswith("-")]
+    near = get_close_matches(first, commands, n=1, cutoff=_MISTAKEN)
+    near += ["index --from"] if first == "import" else []
+    if near and not isinstance(first, Literal):
+        raise ConfigError(
+            f'Unknown command "{first}". Did you mean "{near[0]}"? To find what shows it, put it '
+            f"after two dashes: footwork search -- {' '.join(words)}"
+        )
+
+
+def _take_in(folder: str, place: Place, model: ModelOptions) -> None:
+    """Bring the index up to date with a folder, and tell what is new."""
+    from search.update.indexing import Indexer
+    from search.update.update import summary_notes, summary_text
+
+    if not place.exists:
+        from footwork.images.finding import find_images
+
+        count = counted(len(find_images([folder]).paths), "image")  # before a model is fetched
+        note(f"{path_line(folder)} has no index yet: {count} to be embedded, once.")
+    try:
+        with Progress("reading", "images") as progress:
+            summary = Indexer(place, model, on_progress=progress.show).index([folder])
+    except StoreError as error:  # another process may be writing it
+        if not place.exists:
+            raise
+        note(f"{error} Asked as it is.")
+        return
+    if summary.has_changes:
+        note_all((*summary_notes(summary), summary_text(summary, str(place))))
 
 
 @app.command
@@ -87,12 +180,14 @@ def index(
         include: Take back such a pattern, or the path of what was removed.
         where: The index.
         model: The model, and how it is run.
-        watch: Go on watching the folders, and keep the index up to date, until Ctrl-C.
+        watch: Go on watching the folders, and keep the index up to date, until Ctrl-C; SIGTERM ends
+            it, too, with exit code 0.
         recheck: Read every known file, and compare its content: an edit that keeps size and time is
             not seen where the file system has no change time (FAT, many cloud and FUSE drives).
             Files that could not be read are tried again.
         from_: Copy another index without embedding anything: its folder, http://HOST:19530, or a
-            .parquet or .npy file that `export` wrote.
+            .parquet or .npy file that `export` wrote; with --model also a folder of
+            clip-retrieval's, or embeddings that others saved so.
         config: TOML file of settings; the command line wins.
         json: Print one JSON document.
     """
@@ -104,26 +199,59 @@ def index(
         if roots or watch or recheck or exclude or include:
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return _copy_from(from_, where, model, json)
-    from search.place import find_place
     from search.update.differences import absolute_roots
     from search.update.indexing import Indexer, watched_updates
     from search.update.update import summary_document, summary_notes, summary_text
 
     processes = launched_processes() if launched else ALONE
-    place = find_place(where, tuple(absolute_roots(roots)))
+    place = _to_write(where, absolute_roots(roots))
     progress = Progress("reading", "images")
     indexer = Indexer(place, model, processes, progress.show)
-    with progress:
-        summary = indexer.index(roots, exclude, include, recheck=recheck)
-    note_all(summary_notes(summary))
-    _tell(json, summary_document(summary, str(place)), summary_text(summary, str(place)))
-    if watch:
+    with _stopped_by_sigterm() if watch else nullcontext():
+        with progress:
+            summary = indexer.index(roots, exclude, include, recheck=recheck)
+        note_all(summary_notes(summary))
+        _tell(json, summary_document(summary, str(place)), summary_text(summary, str(place)))
+        if not watch:
+            return exit_code(all_done=summary.is_whole)
         with closing(place.open()) as store:
             watched = store.roots()
         for changed in watched_updates(indexer, watched):
             progress.end()
             note_all((*summary_notes(changed), summary_text(changed, str(place))))
-    return exit_code(all_done=summary.is_whole)
+    return DONE
+
+
+def _to_write(where: WriteOptions, roots: Sequence[str] = ()) -> Place:
+    """The index that is to be written, as of `find_place`; with --wait when nobody else does."""
+    from search.place import IndexFolder, find_place
+
+    place = find_place(where, tuple(roots))
+    if where.wait and isinstance(place, IndexFolder):
+        place.on_wait = lambda writer: note(f"Waiting for {writer}, which writes {place} …")
+    return place
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM is no failure but its end: what was begun is put in order."""
+    usual, told = signal.getsignal(signal.SIGTERM), list[int]()
+    if not callable(usual):  # nobody has it raise anything
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        usual(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt:  # which watchfiles makes of any signal
+        if not told:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def _tell(json: bool, document: Mapping[str, Any], text: str) -> None:
@@ -131,12 +259,11 @@ def _tell(json: bool, document: Mapping[str, Any], text: str) -> None:
     console.print_document(document) if json else console.print_text(text)
 
 
-def _copy_from(named: str, where: StoreOptions, model: ModelOptions, json: bool) -> int:
-    from search.place import find_place
+def _copy_from(named: str, where: WriteOptions, model: ModelOptions, json: bool) -> int:
     from search.transfer.transfer import copy_index, find_source
 
     source = find_source(named, where)
-    place = find_place(where, tuple(source.roots))
+    place = _to_write(where, source.roots)
     with Progress("copying", "files") as progress:
         done = copy_index(source, place, model, lambda count: progress.show(count, None))
     note_all(done.notes)
@@ -193,7 +320,9 @@ def query(
         if not any(answer.nearest for answer in answers):
             _note_unknown_values(found.store, filters)
     _print_answers(answers, output)
-    return _keep_answers(answers, output)
+    code = _keep_answers(answers, output)
+    is_bare = output.exit_status and all(answer.nothing_matches for answer in answers)
+    return NOTHING if code == DONE and is_bare else code
 
 
 def _check_outputs(output: OutputOptions, inputs: Iterable[str | Path | None]) -> None:
@@ -215,7 +344,8 @@ def _print_answers(answers: Sequence[Answer], output: OutputOptions) -> None:
     elif output.json:
         console.print_json_lines(map(answer_document, answers))
     elif output.csv:
-        console.print_csv(hit_rows(answers), flat_row, raw_cells=output.raw_cells)
+        rows = hit_rows(answers, by_query=len(answers) > 1)
+        console.print_csv(rows, flat_row, raw_cells=output.raw_cells)
     elif output.paths or output.null:
         paths = (hit.record.path for answer in answers for hit in answer.hits)
         _print_paths(paths, output.null)
@@ -312,7 +442,7 @@ def status(
 def remove(
     *paths: Path,
     gone: Flag = False,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    where: Annotated[WriteOptions, Flat] = WriteOptions(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
     """Forget images, with their embeddings; the files themselves are never touched.
@@ -325,10 +455,9 @@ def remove(
         where: The index.
         json: Print one JSON document.
     """
-    from search.place import find_place
     from search.update.indexing import remove_images
 
-    removed = remove_images(find_place(where), paths, gone=gone)
+    removed = remove_images(_to_write(where), paths, gone=gone)
     stays = " They stay away until they are named: footwork search index PATH" if paths else ""
     _tell(json, {"removed": removed}, f"{removed:,} forgotten.{stays}")
     return DONE
@@ -407,7 +536,7 @@ def duplicates(
 @app.command
 def doctor(
     *,
-    where: Annotated[StoreOptions, Flat] = StoreOptions(),  # noqa: B008 - frozen
+    where: Annotated[WriteOptions, Flat] = WriteOptions(),  # noqa: B008 - frozen
     repair: Flag = False,
     model: bool = True,
     json: Flag = False,
@@ -427,10 +556,9 @@ def doctor(
         json: Print one JSON document.
     """
     from search import doctor
-    from search.place import find_place
 
     work = doctor.repair if repair else doctor.examine
-    report = work(find_place(where), with_model=model)
+    report = work(_to_write(where), with_model=model)
     _tell(json, report.to_dict(), report.to_text())
     return DONE if report.is_well else SKIPPED
 

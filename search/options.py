@@ -81,13 +81,21 @@ class StoreOptions(Settings):
         return host, port
 
 
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions(StoreOptions):
+    """Which index, to be written."""
+
+    wait: Annotated[Flag, INDEX] = False
+    """Where another process writes the index, wait for its end in place of giving up."""
+
+
 _MILVUS_PORT = 19530
 INDEX_TYPES = ("HNSW", "IVF_SQ8", "IVF_FLAT", "DISKANN", "FLAT")
 _RANGES = (("shards", 1, 16), ("replicas", 1, 1024))  # as Milvus has them
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewStoreOptions(StoreOptions):
+class NewStoreOptions(WriteOptions):
     """Which index, and how it is laid out on a server if it is new."""
 
     shards: Annotated[int, INDEX] = 1
@@ -196,6 +204,8 @@ class OutputOptions(Settings):
     """Folder to copy the images into; nothing there is overwritten."""
     preview: Flag = False
     """Show the images in the terminal."""
+    exit_status: Flag = False
+    """End with exit code 4 where nothing matches: 0 is then a hit, and 1 a failure as ever."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from itertools import chain
@@ -47,10 +47,13 @@ Place: TypeAlias = "IndexFolder | ServerPlace"
 
 
 class IndexFolder:
-    """An index in a folder of this machine, which need not exist."""
+    """An index in a folder of this machine, which need not exist.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `on_wait` is told who writes, where another process does and its end is waited for.
+    """
+
+    def __init__(self, path: Path, on_wait: Callable[[str], None] | None = None) -> None:
+        self.path, self.on_wait = path, on_wait
 
     def __str__(self) -> str:
         return str(self.path)
@@ -62,7 +65,10 @@ class IndexFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write; `StoreError` where another process does, or nobody can."""
+        """Hold the right to write; `StoreError` where nobody can, or another process does.
+
+        The latter only if it is not waited for.
+        """
         lock = self.path / _LOCK
         with ExitStack() as held:
             try:
@@ -73,14 +79,22 @@ class IndexFolder:
                         "--index."
                     )
                 followed(self.path).mkdir(parents=True, exist_ok=True)
-                held.enter_context(exclusive_lock(lock))
+                try:
+                    held.enter_context(exclusive_lock(lock))
+                except LockedByOther as error:
+                    if self.on_wait is None:
+                        raise
+                    self.on_wait(str(error))
+                    held.enter_context(exclusive_lock(lock, wait=True))
                 require_no_link(self.path / MANIFEST)
                 for path in self.left_over():
                     is_folder = path.is_dir() and not path.is_symlink()
                     shutil.rmtree(path) if is_folder else path.unlink()
             except LockedByOther as error:
-                message = f"The index in {self.path} is being written by {error}. Wait for its end."
-                raise StoreError(message) from error
+                raise StoreError(
+                    f"The index in {self.path} is being written by {error}. Wait for its end, as "
+                    "footwork search index does with --wait."
+                ) from error
             except OSError as error:  # a medium that cannot be written among them
                 raise StoreError(
                     f"The index in {self.path} cannot be written: {error.strerror}. Make it "
@@ -299,9 +313,7 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
     if named is not None:
         index, of_root = IndexFolder(named), default_index(absolute_path(named))
         return of_root if not index.exists and of_root.exists else index
-    indexes = data_folder() / "indexes"
-    folders = sorted(indexes.iterdir()) if indexes.is_dir() else []
-    inside = {one: _look_into(one) for one in map(IndexFolder, folders) if one.exists}
+    inside = _indexes()
     if roots:
         known = [index for index, (its, _) in inside.items() if set(roots) & set(its)]
         return known[0] if known else default_index(roots[0])
@@ -315,6 +327,20 @@ def find_index(named: Path | None, roots: tuple[str, ...] = ()) -> IndexFolder:
         raise StoreError("There is no index yet. Make one: footwork search index FOLDER")
     listed = "; ".join(f"{one} of {', '.join(inside[one][0])}" for one in every)
     raise StoreError(f"Which index? Name one with --index: {listed}.")
+
+
+def index_around(folder: str) -> IndexFolder:
+    """The index among user data of a folder, absolute, or of one around it; it need not exist."""
+    roots = {root: index for index, (its, _) in _indexes().items() for root in its}
+    around = [root for root in roots if is_at_or_below(folder, root)]
+    return roots[max(around, key=len)] if around else default_index(folder)
+
+
+def _indexes() -> dict[IndexFolder, tuple[list[str], bool]]:
+    """The indexes among user data; of each what `_look_into` tells."""
+    indexes = data_folder() / "indexes"
+    folders = sorted(indexes.iterdir()) if indexes.is_dir() else []
+    return {one: _look_into(one) for one in map(IndexFolder, folders) if one.exists}
 
 
 def default_index(root: str) -> IndexFolder:

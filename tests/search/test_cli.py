@@ -7,8 +7,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,6 +75,18 @@ def test_results_end_where_relevance_does(ask: Ask) -> None:
     assert all(hit["relevance"] >= 0.5 for hit in some["hits"])
     relevance = [hit["relevance"] for hit in every["hits"]]
     assert relevance == sorted(relevance, reverse=True)
+
+
+def test_a_script_is_told_by_the_exit_code_whether_anything_matches(
+    index: Path, command: Command, photos: Path
+) -> None:
+    told = ["--index", index, "--exit-status"]
+    command("query", "a circle", *told)
+    command("query", "a yellow heart", *told, code=4)
+    command("query", "a yellow heart", *told, "--all", code=4)  # the nearest, which do not match
+    (photos.parent / "queries.txt").write_text("a yellow heart\na circle\n")
+    command("query", "--queries", photos.parent / "queries.txt", *told)
+    command("query", "a circle", "--index", photos.parent / "none", "--exit-status", code=1)
 
 
 def test_that_nothing_matches_is_an_answer(ask: Ask, index: Path, command: Command) -> None:
@@ -256,6 +270,91 @@ def test_a_second_writer_is_told_who_writes(index: Path, command: Command) -> No
         command("query", "a star", "--index", index)
         command("index", "--index", index, code=1)
     assert f"is being written by process {os.getpid()} on" in command.err
+
+
+def test_a_second_writer_waits_if_it_is_told_to(index: Path, command: Command) -> None:
+    words = ["-m", "search", "index", "--index", str(index), "--wait"]
+    with IndexFolder(index).writing():
+        waiting = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        line = waiting.stderr.readline()
+        assert line.startswith(f"Waiting for process {os.getpid()} on ")
+        assert line.endswith(f", which writes {index} …\n")
+        assert waiting.poll() is None
+    waiting.communicate()
+    assert waiting.returncode == 3  # for there is a file that is no image
+    for word in (["remove", "--gone"], ["doctor", "--repair", "--no-model"]):
+        command(*word, "--index", index, "--wait")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_watching_ends_well_when_a_service_is_stopped(
+    photos: Path, index: Path, number: int, code: int
+) -> None:
+    words = ["-m", "search", "index", str(photos), "--index", str(index), "--watch"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, *words], stdout=pipe, stderr=pipe) as watching:
+        assert watching.stdout is not None
+        assert b"12 unchanged" in watching.stdout.readline()
+        time.sleep(0.3)  # it is, or is about to be, within watchfiles
+        watching.send_signal(number)
+        watching.communicate(timeout=30)
+    assert watching.returncode == code
+
+
+@pytest.mark.usefixtures("exported_once")
+def test_one_line_in_a_folder_of_photos_indexes_and_asks(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    photos = draw_photos(tmp_path / "photos")
+    monkeypatch.chdir(photos)
+    first = command("a red star", "--model", "tiny", "--json")
+    assert names(json.loads(first))[0] == "red/star.png"
+    assert f"{photos} has no index yet: 12 images to be embedded, once." in command.err
+    assert "12 added" in command.err
+    assert command("a red star", "--json") == first
+    assert command.err == ""  # nothing is new
+    shutil.copy(photos / "red" / "star.png", photos / "blue" / "another.png")
+    monkeypatch.chdir(photos / "blue")  # which the index around it covers
+    command("a red star", "--json", "--no-indexing", "--exit-status", code=4)
+    found = json.loads(command("a", "red", "star", "--json", "-k", "1"))
+    assert names(found) == ["blue/another.png"]
+    assert "1 added" in command.err
+    every = json.loads(command("--like", photos / "red" / "star.png", "--in", photos, "--json"))
+    assert {"red/star.png", "blue/another.png"} <= set(names(every))
+    with IndexFolder(next((tmp_path / "home" / "data" / "indexes").iterdir())).writing():
+        assert names(json.loads(command("a red star", "--json")))[0] == "blue/another.png"
+    assert "is being written by process" in command.err
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    command("a red star", "--model", "no/such-model", code=1)
+    assert f"No image in {tmp_path / 'empty'}." in command.err
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["qurey", "x"], "query"),
+        (["stats"], "status"),
+        (["duplicate"], "duplicates"),
+        (["import", "x"], "index --from"),
+    ],
+)
+def test_a_misspelt_command_is_no_query(
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: list[str], near: str
+) -> None:
+    monkeypatch.setattr("search.cli._take_in", lambda *_: pytest.fail("indexed"))
+    command(*words, code=2)
+    assert f'Unknown command "{words[0]}". Did you mean "{near}"? To find what' in command.err
+    asked = []
+    monkeypatch.setattr("search.cli._take_in", lambda *_: None)
+    monkeypatch.setattr("search.cli.query", lambda *words, **_: asked.append(words))
+    command("--", *words)
+    command(f"{words[0]} of something")
+    command("--", "status")
+    assert asked == [tuple(words), (f"{words[0]} of something",), ("status",)]
+    assert "Usage: footwork search COMMAND" in command()
 
 
 @pytest.mark.usefixtures("exported_once")
