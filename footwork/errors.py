@@ -8,7 +8,9 @@ FootworkError         exit code 1
 │   └── HubUnreachable  the Hub gives no answer, and this machine has no copy
 ├── StoreError        an index cannot be opened, read or written
 └── TrainingError     training cannot go on; what was learned is kept
-    └── Interrupted   a signal ended it; exit code 128 + the signal's number
+
+KeyboardInterrupt
+└── Interrupted       a signal ended a run; exit code 128 + the signal's number
 
 A message says what was wrong (with the value), what is allowed, and what to do next.
 """
@@ -67,12 +69,18 @@ class TrainingError(FootworkError):
     """Training cannot go on; what was learned is kept."""
 
 
-class Interrupted(TrainingError):  # noqa: N818 - it is no error
-    """A signal ended the run, whose state is saved: `--resume` goes on with it."""
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run, whose state is saved: `--resume` goes on with it.
+
+    As for any Ctrl-C, a loop over runs that catches `Exception` ends with it.
+    """
 
     def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
+        super().__init__(message, signal_number)  # both, or it could not be sent to a process
+        self.message, self.exit_code = message, 128 + signal_number
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def require_one_of(name: str, value: object, allowed: Iterable[str]) -> None:

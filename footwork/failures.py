@@ -39,10 +39,10 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
     match error:
         case Terminated():
             return "ended by SIGTERM.", 128 + signal.SIGTERM
-        case KeyboardInterrupt():
-            return "interrupted.", INTERRUPTED
         case Interrupted():
             return f"{error}{_resuming(words)}", error.exit_code
+        case KeyboardInterrupt():
+            return "interrupted.", INTERRUPTED
         case FootworkError():
             return f"error: {error}", error.exit_code
         case CycloptsError():

@@ -33,7 +33,6 @@ from footwork.console import Milestone
 from footwork.errors import (
     DataError,
     FootworkError,
-    Interrupted,
     ModelError,
     TrainingError,
     error_text,
@@ -144,8 +143,6 @@ class SharedRows:
             model, outcome = fit(learner, rows, place.run, resume, notify)
             judged, learned = evaluate(learner, rows, model, notify)
             cost = cost_of(model, outcome, began, resume)
-        except Interrupted:
-            raise
         except (TrainingError, ModelError, MemoryError, RuntimeError) as error:
             if not isinstance(error, FootworkError) and not is_out_of_memory(error):
                 raise
