@@ -83,6 +83,11 @@ class Interrupted(KeyboardInterrupt):
         return self.message
 
 
+def either(option: str, argument: str) -> str:
+    """How a message names what a command has as an option, and Python as an argument."""
+    return f"{option} (from Python {argument})"
+
+
 def require_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Refuse a setting that is none of those allowed, by a `ConfigError`."""
     names = tuple(allowed)

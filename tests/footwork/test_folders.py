@@ -46,7 +46,10 @@ def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> 
     target.mkdir()
     (target / "old.json").write_text("old")
     write_json(target / MANIFEST, MADE)
-    with pytest.raises(ConfigError, match=r"exists.*--overwrite"), published_folder(target):
+    with (
+        pytest.raises(ConfigError, match=r"exists.*--overwrite .*overwrite=True"),
+        published_folder(target),
+    ):
         pass
     with pytest.raises(FileNotFoundError), published_folder(target, overwrite=True) as staging:
         (staging / "half" / "way").write_text("new")

@@ -132,7 +132,9 @@ def test_another_text_column_is_named_or_asked_for(tmp_path: Path) -> None:
     assert any("lacks 'text', which the model was trained on" in one for one in found.notes)
     assert "Texts are taken from 'remark', labels from 'verdict'." in found.notes
     unclear = write_table(tmp_path / "e.csv", rows, ("title", "body_html", "verdict"))
-    with pytest.raises(DataError, match=r"lacks 'text': .*'title', 'body_html'.*--text-column"):
+    with pytest.raises(
+        DataError, match=r"lacks 'text': .*'body_html'.*--text-column .*text_columns"
+    ):
         evaluate(model, unclear, LabelOptions(), FLOAT32)
     plain = write_table(tmp_path / "f.csv", sentiment_rows(20), ("Text", "verdict"))
     assert evaluate(model, plain, LabelOptions(), FLOAT32).notes
