@@ -19,6 +19,7 @@ from footwork.images.decoding import (
     read_source,
     reason_of,
 )
+from footwork.images.facts import ImageFacts, read_facts
 from search.records import ImageRecord, file_date, file_state
 
 if TYPE_CHECKING:
@@ -60,19 +61,24 @@ class FileReading:
         with suppress(OSError, ValueError):  # whoever opens it says why
             is_held = self.path.stat().st_size <= HELD_BYTES
         image, content, as_read = (_read_once if is_held else _read_twice)(self.path, side)
-        facts, self.note, state = image.facts, image.note, file_state(as_read)
-        self.decoded = ImageRecord(
-            path=self.found.path,
-            **state,
-            content=content,
-            format=facts.format,
-            width=facts.width,
-            height=facts.height,
-            date=file_date(state["mtime_ns"]) if facts.date is None else facts.date,
-            date_from="file" if facts.date is None else "picture",
-            camera=facts.camera,
-        )
+        self.note = image.note
+        self.decoded = _record(self.found.path, as_read, content, image.facts)
         return image.image
+
+
+def _record(path: str, found: os.stat_result, content: str, facts: ImageFacts) -> ImageRecord:
+    state = file_state(found)
+    return ImageRecord(
+        path=path,
+        **state,
+        content=content,
+        format=facts.format,
+        width=facts.width,
+        height=facts.height,
+        date=file_date(state["mtime_ns"]) if facts.date is None else facts.date,
+        date_from="file" if facts.date is None else "picture",
+        camera=facts.camera,
+    )
 
 
 def _read_once(path: Path, side: int | None) -> tuple[DecodedImage, str, os.stat_result]:
@@ -120,11 +126,13 @@ def looked_at(record: ImageRecord) -> ImageRecord:
     """
     try:
         with read_source(Path(record.path)) as stream:
-            state = file_state(os.fstat(stream.fileno()))
+            state = os.fstat(stream.fileno())
             try:
-                open_picture(stream)
+                picture = open_picture(stream)
+                picture.info.setdefault("exif", b"")  # or a PNG is decoded, to look behind it
+                facts = read_facts(picture, picture.size)
             except Exception:  # noqa: BLE001 - it is mended where it is decoded, if it can be
-                read_image(Path(record.path), 1)
+                facts = read_image(Path(record.path), 1).facts
             if record.content:
                 return record
             stream.seek(0)
@@ -132,4 +140,4 @@ def looked_at(record: ImageRecord) -> ImageRecord:
     except Exception as error:  # noqa: BLE001 - Pillow's readers raise whatever a bad file brings
         kept = ImageRecord(path=record.path, size=record.size, mtime_ns=record.mtime_ns)
         return replace(kept, fault=reason_of(error), labels={})
-    return replace(record, **state, content=content, present=True)
+    return replace(_record(record.path, state, content, facts), labels=record.labels)
