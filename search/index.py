@@ -216,8 +216,7 @@ class ImageIndex:
     def add(self, paths: Paths, vectors: ArrayLike) -> Transfer:
         """Take in images by vectors that the same model gave elsewhere: none is embedded.
 
-        They replace what the index has of these files, and an update finds them unchanged. It is
-        known of a file what its folder tells; `index` it for its size in pixels, date and camera.
+        They replace what the index has of these files, and an update finds them unchanged.
 
         Args:
             paths: N files, which are there.

@@ -26,7 +26,6 @@ from search.records import ImageRecord, date_text, pixels_text
 
 _SIDE = 480  # pixels: sharp where a screen has two for one of the page
 _WORKERS = 4  # threads that decode
-_FEW = 5  # images that fit into a row
 _SHEET = "search/pages/contact_sheet.html"
 
 
@@ -49,8 +48,7 @@ def contact_sheet_frame(answers: Sequence[Answer]) -> str:
     """The same page as an element of another, such as a notebook's, with a style of its own."""
     thumbnails = Thumbnails(_SIDE // 2, cache_folder() / "thumbnails")
     page = load_template(_SHEET).render(_sheet(answers, thumbnails))
-    most = max(len(answer) for answer in answers)
-    height = 30 if len(answers) > 1 or most > _FEW else 24 if most else 10  # rem
+    height = 34 if any(answers) else 10  # rem: a row of images, or none
     style = f"width:100%;height:{height}rem;border:0;resize:vertical"
     return f'<iframe srcdoc="{escape(page)}" style="{style}" sandbox></iframe>'
 

@@ -18,13 +18,16 @@ from PIL import Image
 
 from footwork.errors import ConfigError, DataError, FootworkError, StoreError
 from footwork.images.decoding import decode_image
+from footwork.models.hub import TINY_CLIP
 from search import Answer, Filter, ImageIndex, QueryOptions
 from search.answers.answer import COLUMNS, Answers
 from search.store.protocol import Changes, Embedded
+from tests.hub import keep_repository
 from tests.search.collections import EMBEDDER, WIDTH, again, save_picture, save_pictures
 from tests.search.drawn import draw_photos
 from tests.search.found import answer, hit
 from tests.search.store_contract import Engine, record, unit, vector_of
+from tests.test_readme import blocks
 from tests.towers import Exports
 
 EVERY = QueryOptions(all_=True, top_k=12)
@@ -179,6 +182,8 @@ def test_vectors_made_elsewhere_are_taken_in_and_nothing_is_embedded(
         assert (done.copied, done.unreadable, len(done.skipped)) == (3, 1, 1)
         np.testing.assert_allclose(index.vectors(paths), unit(vectors[:3]), atol=1e-6)
         assert (index.counts().present, index.counts().unreadable) == (4, 1)
+        png = Filter(formats="png", min_width=64, since="2024")  # of files that were looked at
+        assert len(index.store.search(unit(vectors[:1]), 9, png)[0].records) == 3
         (tmp_path / "photos" / "no.jpg").unlink()
         assert again(index.store, tmp_path / "photos").unchanged == 3
         index.add(paths[0], -vectors[:1])
@@ -230,8 +235,8 @@ def test_a_filter_is_read_as_the_command_reads_it(
     [
         ({"since": "May"}, "must look like 2024-05-17, 2024-05 or 2024, got 'May'"),
         ({"since": "2024", "until": "2023"}, "`since` 2024 is after `until` 2023"),
-        ({"min_width": "5"}, "`min_width` must be a whole number from 0 to .* got '5'"),
-        ({"max_bytes": -1}, "`max_bytes` must be a whole number from 0 .* got -1"),
+        ({"min_width": "5"}, "`min_width` must be a whole number or None, got '5'"),
+        ({"max_bytes": -1}, "`max_bytes` must be from 0 to .* got -1"),
         ({"min_bytes": 5, "max_bytes": 4}, "`min_bytes` 5 is above `max_bytes` 4"),
     ],
 )
@@ -326,3 +331,18 @@ def test_a_notebook_shows_thumbnails_that_are_away_from_its_own_style(
     gone = answer(hit(tmp_path / "gone.png"))._repr_html_()
     assert "gone.png: no such file" in gone
     assert "Nothing here matches" in index.query("a yellow heart")._repr_html_()
+
+
+@pytest.mark.usefixtures("index")  # by which no text half is exported twice
+def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+    (block,) = blocks("python", page.partition("## Finding photos")[2].partition("\n## ")[0])
+    draw_photos(tmp_path / "photos" / "2024")
+    shutil.copy(tmp_path / "photos/2024/red/star.png", tmp_path / "holiday.jpg")
+    keep_repository(TINY_CLIP, "openai/clip-vit-base-patch32")
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(block, "python.md", "exec"), names)
+    assert names["cosines"].shape == (2, len(names["paths"]))
+    assert (tmp_path / "found.csv").is_file()

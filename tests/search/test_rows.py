@@ -43,7 +43,7 @@ def test_a_document_is_valid_json_for_any_name_and_any_kind_of_float() -> None:
 
 def test_rows_of_several_answers_name_their_query_and_all_have_the_same_columns() -> None:
     one, other = answer(hit("/a.jpg"), hit("/b.jpg")), answer(hit("/c.jpg"), query="a cat")
-    rows = list(hit_rows([one, answer(query="none"), other]))
+    rows = list(hit_rows([one, answer(query="none"), other], by_query=True))
     asked = [("a dog", "/a.jpg"), ("a dog", "/b.jpg"), ("a cat", "/c.jpg")]
     assert [(row["query"], row["path"]) for row in rows] == asked
     assert len({tuple(row) for row in rows}) == 1
