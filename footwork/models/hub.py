@@ -45,6 +45,7 @@ _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", "
 _WITH_A_COPY = 5  # seconds to wait for the Hub where there is a copy to take instead
 ANOTHER_MODEL = "give a local folder with config.json, weights and tokenizer"
 ADAPTER_CONFIG = "adapter_config.json"
+OPEN_CLIP = "open_clip_config.json"
 
 
 TINY_TEXT = Path(__file__).parents[1] / "tiny" / "text"
@@ -73,7 +74,9 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
     path, allowed = Path(model_id).expanduser(), "Name a folder, a Hub id (owner/name) or `tiny`."
     if model_id and path.is_dir():
         if not (path / "config.json").exists():
-            raise ModelError(f"{model_id} is a folder without config.json, so it holds no model.")
+            hint = f" {_convert(model_id)}." if (path / OPEN_CLIP).exists() else ""
+            message = f"{model_id} is a folder without config.json, so it holds no model.{hint}"
+            raise ModelError(message)
         if odd := [one for one in path.iterdir() if one.exists() and not _is_plain(one)]:
             raise ModelError(f"{odd[0]} is a pipe or a device: no model has any. Remove it.")
         return str(path.resolve())
@@ -89,6 +92,13 @@ def resolve_model_id(model_id: str, presets: Mapping[str, str] = TEXT_PRESETS) -
         message = f"There is no folder {model_id!r}, and no Hub id looks so. {allowed}"
         raise ConfigError(message) from error
     return model_id
+
+
+def _convert(folder: str) -> str:
+    return (
+        "It is a checkpoint of open_clip: convert it once, and name what that writes: "
+        f"python -m footwork.models.open_clip {folder} OUT"
+    )
 
 
 def _is_plain(path: Path) -> bool:
@@ -314,6 +324,7 @@ def _download(
     last = MANIFEST if published else "config.json"
     if last not in names:
         hint = f"Take the model that it was made from, or {ANOTHER_MODEL}"
+        fetch = f"hf download {model_id} --local-dir FOLDER"
         if ADAPTER_CONFIG in names:
             downloads.download_files(model_id, commit, [ADAPTER_CONFIG])
             base = _json_of(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "not told"
@@ -325,9 +336,10 @@ def _download(
         elif inner := sorted(name for name in names if name.endswith("/config.json")):
             within = inner[0].rpartition("/")[0]
             hint = (
-                f"What lies in its sub-folders is loaded from here: hf download {model_id} "
-                f"--local-dir FOLDER, then name FOLDER/{within}"
+                f"What lies in its sub-folders is loaded from here: {fetch}, then name "
+                f"FOLDER/{within}"
             )
+        hint = f"{_convert('FOLDER')}, after {fetch}" if OPEN_CLIP in names else hint
         raise ModelError(
             f"{model_id} holds no config.json, so transformers cannot load it; it holds "
             f"{_listed(names)}. {hint}."
