@@ -58,8 +58,15 @@ def _leave_group_at_exit() -> None:
     atexit.register(leave_group)
 
 
+@cache
+def _compute_alone_in_forks() -> None:
+    """A fork has none of OpenMP's threads, and waits for them for ever where it takes several."""
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
 def compute_device() -> torch.device:
     """The device of this process, as `accelerate launch` set it."""
+    _compute_alone_in_forks()
     return _state().device
 
 
