@@ -30,6 +30,7 @@ from footwork.inference.tokens import (
     whole_characters,
 )
 from footwork.options import Precision
+from footwork.reloaded import Reloaded
 from footwork.settings import Settings
 from textclf.data import lacks_text
 
@@ -185,7 +186,7 @@ class TextRow:
     """What is to stand beside the answer."""
 
 
-class TextClassifier:
+class TextClassifier(Reloaded):
     """A fine-tuned text classifier, ready to answer.
 
     Args:
@@ -259,7 +260,7 @@ class TextClassifier:
         if options.abstain_below is not None:
             bar = options.abstain_below or None
             classifier.rule = replace(classifier.rule, abstain_below=bar)
-        classifier._folder = folder
+        classifier._folder, classifier.origin = folder, (folder.absolute(), options)
         data = manifest.get("data")
         if isinstance(data, Mapping):
             columns, label = data.get("text_columns"), data.get("label_column")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import tracemalloc
 from dataclasses import astuple
@@ -17,6 +18,9 @@ import pytest
 from footwork.errors import ConfigError, DataError, ModelError
 from footwork.inference.rounding import DEVIATIONS, measured_error
 from tests.models import FAMILIES, build_adapter, build_base, build_classifier
+from tests.runs import train_here
+from tests.tables import sentiment_table
+from textclf import TrainConfig
 from textclf.classifier import ClassifierOptions, TextClassifier, TextRow
 
 TEXTS = [
@@ -280,3 +284,20 @@ def test_a_model_takes_as_many_texts_a_row_as_it_was_trained_on(
     classifier.text_columns = ("text",)
     with pytest.raises(DataError, match=r"takes single texts \(text\): leave `pairs` out"):
         classifier.predict(["one"], pairs=["other"])
+
+
+@pytest.mark.parametrize("kind", ["bert", "linear"])
+def test_a_classifier_is_pickled_by_the_folder_that_it_was_loaded_from(
+    kind: str, folders: Folders, tmp_path: Path
+) -> None:
+    folder = folders.get(kind, tmp_path / "linear")
+    if kind == "linear":
+        train_here(sentiment_table(tmp_path / "data.csv", 40), folder, TrainConfig(method="linear"))
+    options = ClassifierOptions(precision="float32", abstain_below=0.9)
+    classifier = TextClassifier.load(folder, options)
+    again = pickle.loads(pickle.dumps(classifier))
+    assert type(again) is type(classifier)
+    assert again.predict(TEXTS) == classifier.predict(TEXTS)
+    classifier.origin = None
+    with pytest.raises(pickle.PicklingError, match=r"made of parts.* Take one of \w+\.load"):
+        pickle.dumps(classifier)
