@@ -35,7 +35,7 @@ from zeroshot.labelled_images import read_examples
 from zeroshot.options import FinetuneConfig, FinetunedOptions, TeachOptions
 from zeroshot.sorting.plan import apply_plan, plan_sorting
 from zeroshot.sorting.undo import undo_sorting
-from zeroshot.teach import TaughtClassifier, teach_files
+from zeroshot.taught import TaughtClassifier, teach_files
 
 Answer = Callable[[], NDArray[Any]]
 

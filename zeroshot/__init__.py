@@ -7,24 +7,42 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+    from footwork.evaluation.result import Assessment as Assessment
+    from footwork.finetuning.advise import Advice as Advice
     from footwork.finetuning.comparison import Comparison as Comparison
     from footwork.finetuning.comparison_plan import CompareOptions as CompareOptions
-    from zeroshot.classifier import LabelledImage, ZeroShotClassifier
+    from footwork.options import EncoderConfig
+    from zeroshot.assessment import evaluate as evaluate
+    from zeroshot.classifier import ZeroShotClassifier
+    from zeroshot.evaluation import ImageEvaluation
     from zeroshot.finetuned import FinetunedClassifier
-    from zeroshot.options import FinetuneConfig, TeachOptions, ZeroShotOptions
+    from zeroshot.options import (
+        EvaluateOptions,
+        FinetuneConfig,
+        FinetunedOptions,
+        TeachOptions,
+        ZeroShotOptions,
+    )
+    from zeroshot.rows import ImageAnswers, LabelledImage
     from zeroshot.task import FinetunedRun, finetune
     from zeroshot.task import advise as advise
     from zeroshot.task import compare as compare
-    from zeroshot.teach import TaughtClassifier, TaughtRun, teach
+    from zeroshot.task import merge as merge
+    from zeroshot.taught import TaughtClassifier, TaughtImage, TaughtRun, teach
 
-# Also `advise`, `compare`, `CompareOptions` and `Comparison`; among the names of `footwork` those
-# are texts'.
+# Also the names below that are not here: among those of `footwork` they are texts'.
 __all__ = [
+    "EncoderConfig",
+    "EvaluateOptions",
     "FinetuneConfig",
     "FinetunedClassifier",
+    "FinetunedOptions",
     "FinetunedRun",
+    "ImageAnswers",
+    "ImageEvaluation",
     "LabelledImage",
     "TaughtClassifier",
+    "TaughtImage",
     "TaughtRun",
     "TeachOptions",
     "ZeroShotClassifier",
@@ -34,21 +52,31 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Advice": "footwork.finetuning.advise",
+    "Assessment": "footwork.evaluation.result",
     "CompareOptions": "footwork.finetuning.comparison_plan",
     "Comparison": "footwork.finetuning.comparison",
+    "EncoderConfig": "footwork.options",
+    "EvaluateOptions": "zeroshot.options",
     "FinetuneConfig": "zeroshot.options",
     "FinetunedClassifier": "zeroshot.finetuned",
+    "FinetunedOptions": "zeroshot.options",
     "FinetunedRun": "zeroshot.task",
-    "LabelledImage": "zeroshot.classifier",
-    "TaughtClassifier": "zeroshot.teach",
-    "TaughtRun": "zeroshot.teach",
+    "ImageAnswers": "zeroshot.rows",
+    "ImageEvaluation": "zeroshot.evaluation",
+    "LabelledImage": "zeroshot.rows",
+    "TaughtClassifier": "zeroshot.taught",
+    "TaughtImage": "zeroshot.taught",
+    "TaughtRun": "zeroshot.taught",
     "TeachOptions": "zeroshot.options",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.options",
     "advise": "zeroshot.task",
     "compare": "zeroshot.task",
+    "evaluate": "zeroshot.assessment",
     "finetune": "zeroshot.task",
-    "teach": "zeroshot.teach",
+    "merge": "zeroshot.task",
+    "teach": "zeroshot.taught",
 }
 
 

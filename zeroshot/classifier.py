@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol
 
 import numpy as np
 
@@ -19,48 +19,17 @@ from footwork.options import EncoderConfig
 from footwork.prompts.class_embeddings import OnProgress, Scorer, embed_labels, unit_rows, unseen
 from footwork.prompts.none_of_these import NONE_BELOW, presence, z_scores
 from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts
+from footwork.reloaded import Reloaded
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, ZeroShotOptions
+from zeroshot.rows import MANY, Answer, ImageAnswers, LabelledImage, labels_given
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
 
-MANY = 1000
-"""Labels up to which every score is given unless `top_k` says otherwise; of more only the best
-`BEST` are: all scores of 50,000 labels are 2 MB an image that nobody reads."""
 BEST = 10
+"""Scores that are given of more than `MANY` labels, unless `top_k` says otherwise."""
 DEFAULTS = ZeroShotOptions()
 _CELLS = 1 << 20  # scores that are in memory together
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """The answer for one image."""
-
-    path: Path | None
-    """None for an image that has none."""
-    label: str | None
-    """The best label; None where none of them fits, or the image cannot be read."""
-    score: float | None = None
-    """Of the best label, given or not, 0 to 1; None where the image cannot be read."""
-    scores: dict[str, float] = field(default_factory=dict)
-    """Of every label, or of the best `top_k`."""
-    labels: tuple[str, ...] = ()
-    """All that are given, the best first: with `multi` any number, else one or none."""
-    label_scores: tuple[float, ...] = ()
-    """Of each of `labels`."""
-    z_score: float | None = None
-    """How far the best label stands above reference prompts, in their standard deviations."""
-    fault: str | None = None
-    """Why the image cannot be read."""
-    note: str | None = None
-    """What to know of a file that could be read, a clause."""
-
-
-def labels_given(given: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    """The fields of a `LabelledImage` that say what labels it has, by these, the best first."""
-    labels = tuple(label for label, _ in given)
-    own = tuple(of_label for _, of_label in given)
-    return {"label": labels[0] if labels else None, "labels": labels, "label_scores": own}
 
 
 def label_prompts(encoder: TextEncoder, templates: str | None) -> Prompts:
@@ -75,14 +44,10 @@ class ImageEncoder(FileEncoder, Protocol):
         """Rows, (N, D); an `ImageError` where one cannot be read."""
 
 
-Answer = TypeVar("Answer", bound=LabelledImage)
-
-
-class VectorLabeller(ABC, Generic[Answer]):
+class VectorLabeller(ABC, Reloaded, Generic[Answer]):
     """Labels images, to each of which its vector is all there is."""
 
-    labels: tuple[str, ...]
-    """C names, in the order of the scores."""
+    _labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """What to know before it is used."""
     answer: type[Answer]
@@ -94,6 +59,11 @@ class VectorLabeller(ABC, Generic[Answer]):
     """Rows that are judged at once."""
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """C names, in the order of the scores."""
+        return self._labels
+
+    @property
     @abstractmethod
     def encoder(self) -> ImageEncoder:
         """Gives images their vectors."""
@@ -102,7 +72,11 @@ class VectorLabeller(ABC, Generic[Answer]):
     def _answers(self, rows: RealArray, paths: Sequence[Path | None]) -> Iterator[Answer]:
         """Judge embeddings, (N, D)."""
 
-    def predict(self, images: ImagesLike) -> list[Answer]:
+    def encode_images(self, images: ImagesLike) -> FloatArray:
+        """Unit rows, (N, D), of N images as `predict` takes them."""
+        return self.encoder.encode_images(images)
+
+    def predict(self, images: ImagesLike) -> ImageAnswers[Answer]:
         """Label images, in their order; one alone is answered by a list of one.
 
         They are what `footwork.images.held.held_images` takes; an `ImageError` where one cannot be
@@ -111,7 +85,7 @@ class VectorLabeller(ABC, Generic[Answer]):
         sources = held_images(images)
         embeddings = self.encoder.encode_images(sources)
         paths = [image if isinstance(image, Path) else None for image in sources]
-        return list(self.label_embeddings(embeddings, paths))
+        return ImageAnswers(self.label_embeddings(embeddings, paths), self.labels, sources)
 
     def label_files(self, paths: Iterable[Path]) -> Iterator[LabelledImage]:
         """Label files of any number in bounded memory, in their order; none of them raises."""
@@ -156,6 +130,7 @@ class VectorLabeller(ABC, Generic[Answer]):
 class ZeroShotClassifier(VectorLabeller[LabelledImage]):
     """Chooses among labels that it reads for the first time; a `ConfigError` where it cannot.
 
+    For other labels of the same model: `ZeroShotClassifier(classifier.encoder, labels)`.
     `on_progress` is told how many of their prompts are read, and of how many.
     """
 
@@ -168,7 +143,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         options: ZeroShotOptions = DEFAULTS,
         on_progress: OnProgress = unseen,
     ) -> None:
-        self.labels = checked_class_names(labels)
+        self._labels = checked_class_names(labels)
         prompts = label_prompts(encoder, options.templates)
         embedded = embed_labels(encoder, self.labels, prompts, on_progress)
         self.class_embeddings = embedded.classes
@@ -208,12 +183,18 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
 
         labels = checked_class_names(labels)  # before a model is loaded in vain
         encoder = DualEncoder.load(model_id, revision, config or EncoderConfig())
-        return cls(encoder, labels, options)
+        found = cls(encoder, labels, options)
+        found.origin = encoder.model_id, labels, options, encoder.revision, config
+        return found
 
     @property
     def encoder(self) -> ImageTextEncoder:
         """Embeds images and texts."""
         return self._encoder
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Unit rows, (N, D), of N texts, in the space of the images."""
+        return self._encoder.encode_texts(texts)
 
     def predict_proba(self, images: ImagesLike) -> DoubleArray:
         """A score of every label, (N, C): of a `Scorer`, or `presence` for `multi` and softmax."""

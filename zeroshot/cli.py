@@ -6,6 +6,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
     from footwork.encoder.protocol import ImageTextEncoder
     from footwork.images.finding import FoundImages
     from footwork.prompts.class_embeddings import OnProgress
-    from zeroshot.classifier import LabelledImage, VectorLabeller
+    from zeroshot.classifier import VectorLabeller
     from zeroshot.labelled_images import SkippedImage
+    from zeroshot.rows import LabelledImage
 
 app = App(
     name="zeroshot",
@@ -169,12 +171,14 @@ def evaluate(
         json: Print one JSON document.
     """
     del config
+    from tempfile import TemporaryDirectory
+
+    from zeroshot.assessment import evaluate_images
     from zeroshot.classifier import open_encoder
-    from zeroshot.evaluate import evaluate_images
     from zeroshot.evaluation import require_report_place
     from zeroshot.indexed import opened_index
     from zeroshot.labelled_images import read_labelled_images
-    from zeroshot.teach import open_taught
+    from zeroshot.taught import open_taught
 
     if report is not None:  # before the work
         require_report_place(report, (folder, taught, model.model_id, where.index))
@@ -188,14 +192,17 @@ def evaluate(
         from zeroshot.finetuned import open_finetuned
         from zeroshot.task import assess
 
-        found = assess(folder, open_finetuned(Path(what.taught), model, None))
+        with TemporaryDirectory(prefix="footwork-") as files:
+            found = assess(folder, open_finetuned(Path(what.taught), model, None), Path(files))
         note_all(found.notes)
         tell_found(found.evaluation, json=json)
         return _told_skipped(found.skipped)
-    images = read_labelled_images(folder)
-    with opened_index(where, model) as index:
-        place = None if what.taught is None else Path(what.taught)
-        classifier = None if place is None else open_taught(place, model, encoder=index)
+    with TemporaryDirectory(prefix="footwork-") as files, ExitStack() as opened:
+        images = read_labelled_images(folder, Path(files))  # before a model is loaded in vain
+        index = opened.enter_context(opened_index(where, model))
+        classifier = (
+            None if what.taught is None else open_taught(Path(what.taught), model, encoder=index)
+        )
         encoder = classifier.encoder if classifier else index or open_encoder(model)
         judged = evaluate_images(encoder, images, options, classifier)
     if report is not None and _crew().is_main:
@@ -220,7 +227,8 @@ def teach(
     """Teach classes by a few images each, and say beforehand how good that will be.
 
     Args:
-        examples: A folder with one sub-folder a class.
+        examples: A folder with one sub-folder a class, or a table with the columns `path` and
+            `label`.
         out: Folder to publish, for `label --taught`.
         options: How it is taught.
         model: The model, and how it is run.
@@ -230,17 +238,19 @@ def teach(
         json: Print one JSON document.
     """
     del config
+    from tempfile import TemporaryDirectory
+
     from footwork.files.folders import require_free
     from zeroshot.classifier import open_encoder
     from zeroshot.indexed import opened_index
     from zeroshot.labelled_images import read_examples
-    from zeroshot.teach import teach_files
+    from zeroshot.taught import teach_files
 
     require_free(out, overwrite, (examples, *options.unlabelled, model.model_id, where.index))
-    files = read_examples(examples)  # before a model is loaded in vain
-    with opened_index(where, model) as index:
-        encoder = index or open_encoder(model)
-        done = teach_files(encoder, files, out, options, overwrite=overwrite, crew=_crew())
+    with TemporaryDirectory(prefix="footwork-") as files, ExitStack() as opened:
+        images = read_examples(examples, Path(files))  # before a model is loaded in vain
+        encoder = opened.enter_context(opened_index(where, model)) or open_encoder(model)
+        done = teach_files(encoder, images, out, options, overwrite=overwrite, crew=_crew())
     note_all(done.notes)
     if json:
         print_document(done.manifest)
@@ -352,10 +362,9 @@ def merge(model: str, out: Path, /, *, revision: str | None = None, overwrite: b
         revision: Branch, tag or commit of the model on the Hub.
         overwrite: Replace the folder.
     """
-    from footwork.finetuning.merge import merge_adapter
-    from zeroshot.task import ImageTask
+    from zeroshot.task import merge as merge_adapter
 
-    difference = merge_adapter(ImageTask(), model, out, overwrite, revision=revision)
+    difference = merge_adapter(model, out, overwrite, revision=revision)
     print_text(f"{out} holds the merged model; its logits differ by {difference:.1e} at most.")
     return DONE
 
@@ -394,7 +403,7 @@ def _open_labeller(
         labels = read_class_names(what.labels, what.labels_file)  # before a model is loaded in vain
         return ZeroShotClassifier(encoder or open_encoder(model), labels, what, on_progress)
     if not _holds_finetuned(what.taught):
-        from zeroshot.teach import open_taught
+        from zeroshot.taught import open_taught
 
         return open_taught(Path(what.taught), model, what.abstain_below, encoder)
     if encoder is not None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from footwork.errors import ConfigError, ImageError, ModelError
 from footwork.evaluation.decision import DecisionRule, rule_of
 from footwork.files.folders import read_manifest
 from footwork.images.held import ImagesLike
-from footwork.inference.halving import ElasticBatch
+from footwork.inference.frozen import frozen_model
+from footwork.inference.halving import ElasticBatch, unit_rows
 from footwork.inference.rounding import Closeness, FrozenClassifier, published_error
+from footwork.models.heads import output_layer_name
 from footwork.models.hub import trained_folder
 from footwork.models.image_classifiers import load_image_processor, load_trained_image_classifier
 from footwork.options import Decode, EncoderConfig
 from footwork.tables.labels import MULTI_LABEL
-from zeroshot.classifier import ImageEncoder, LabelledImage, VectorLabeller, labels_given
+from zeroshot.classifier import ImageEncoder, VectorLabeller
 from zeroshot.options import FinetunedOptions, ModelOptions, is_finetuned
+from zeroshot.rows import LabelledImage, labels_given
 
 DEFAULTS = FinetunedOptions()
 
@@ -66,10 +70,30 @@ class LogitTower:
         return self._model.logits(run, len(pictures), self._closeness)
 
 
+class LogitEncoder:
+    """Gives images, in memory or in files, what an image classifier says of them, (C,)."""
+
+    def __init__(self, pictures: PictureStream, width: int) -> None:
+        self._pictures, self._width = pictures, width
+
+    def encode_images(self, images: ImagesLike) -> FloatArray:
+        """Logits, (N, C); an `ImageError` where one cannot be read."""
+        rows = self._pictures.rows(images)
+        return np.stack(rows) if rows else np.zeros((0, self._width), np.float32)
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
+        """Each file's logits or fault, in order."""
+        for file, row in self._pictures.files(map(PictureFile, paths)):
+            if isinstance(row, ImageError):
+                yield EncodedImage(file.path, None, row.reason)
+            else:
+                yield EncodedImage(file.path, row, None, file.note)
+
+
 class FinetunedClassifier(VectorLabeller[LabelledImage]):
     """Labels images with the classes that its tower was fine-tuned on; see `load`.
 
-    What its tower says of an image are logits, (C,).
+    What it judges of an image are its logits, (C,), which its `encoder` gives.
     """
 
     answer = LabelledImage
@@ -83,17 +107,21 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         rule: DecisionRule,
         options: FinetunedOptions = DEFAULTS,
     ) -> None:
-        device = compute_device()
         self.manifest, self.options = manifest, options
         asked = options.abstain_below
         self.rule = rule if asked is None else replace(rule, abstain_below=asked)
-        self.labels, self.width = rule.labels, len(rule.labels)
+        self._labels, self.width = rule.labels, len(rule.labels)
+        self._model, self._processor = model.to(compute_device()), processor
         error = published_error(manifest, rule)
-        frozen = FrozenClassifier(model.to(device), options.precision, error)
-        size = options.batch_size or (16 if device.type == "cpu" else 64)
-        tower = LogitTower(frozen, self.rule.closeness, device, size)
-        preprocessing = Preprocessing(processor, options.decode or "draft")
-        self._pictures = PictureStream(preprocessing, tower, options.workers, device)
+        frozen = FrozenClassifier(self._model, options.precision, error)
+        self._encoder = LogitEncoder(self._stream(frozen), self.width)
+
+    def _stream(self, model: FrozenClassifier) -> PictureStream:
+        device = self._model.device
+        size = self.options.batch_size or (16 if device.type == "cpu" else 64)
+        tower = LogitTower(model, self.rule.closeness, device, size)
+        preprocessing = Preprocessing(self._processor, self.options.decode or "draft")
+        return PictureStream(preprocessing, tower, self.options.workers, device)
 
     @classmethod
     def load(
@@ -119,7 +147,9 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         made: Decode = "exact" if is_exact else "draft"
         options = options.decoding_as(made, f"The fine-tuned model in {folder}")
         model, processor = load_trained_image_classifier(folder), load_image_processor(str(folder))
-        return cls(model, processor, manifest, rule_of(manifest, model.config), options)
+        found = cls(model, processor, manifest, rule_of(manifest, model.config), options)
+        found.origin = folder.absolute(), options
+        return found
 
     @property
     def abstain_below(self) -> float | None:
@@ -128,23 +158,25 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
 
     @property
     def encoder(self) -> ImageEncoder:
-        """Itself."""
-        return self
+        """Gives the logits of images and files."""
+        return self._encoder
+
+    def logits(self, images: ImagesLike) -> FloatArray:
+        """What the model says, before the temperature, (N, C); as `predict_proba`."""
+        return self._encoder.encode_images(images)
 
     def encode_images(self, images: ImagesLike) -> FloatArray:
-        """What the model says, before the temperature, (N, C); as `predict_proba`."""
-        rows = self._pictures.rows(images)
-        return np.stack(rows) if rows else np.zeros((0, self.width), np.float32)
+        """Unit rows, (N, D), of what the output layer reads of N images as `predict` takes them."""
+        rows = self._features.rows(images)
+        return unit_rows(torch.tensor(np.array(rows))) if rows else np.zeros((0, 0), np.float32)
 
-    logits = encode_images
-
-    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedImage]:
-        """Each file's logits or fault, in order."""
-        for file, row in self._pictures.files(map(PictureFile, paths)):
-            if isinstance(row, ImageError):
-                yield EncodedImage(file.path, None, row.reason)
-            else:
-                yield EncodedImage(file.path, row, None, file.note)
+    @cached_property
+    def _features(self) -> PictureStream:
+        of_peft = getattr(self._model, "get_base_model", None)
+        plain = of_peft() if of_peft else self._model
+        tower = frozen_model(plain, torch.float32)
+        tower.set_submodule(output_layer_name(plain), torch.nn.Identity())
+        return self._stream(FrozenClassifier(tower, "float32"))
 
     def predict_proba(self, images: ImagesLike) -> RealArray:
         """Calibrated probabilities, (N, C); an `ImageError` where one cannot be read."""

@@ -26,8 +26,8 @@ from search.place import Place, find_place
 from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
 from search.store.protocol import Embedder, Store
-from zeroshot.classifier import LabelledImage
 from zeroshot.options import IndexOptions, ModelOptions
+from zeroshot.rows import LabelledImage
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder

@@ -1,4 +1,7 @@
-"""Images whose class is known: one sub-folder a class, or a table of paths and labels."""
+"""Images whose class is known: one sub-folder a class, or a table of images and labels.
+
+What reads, splits, embeds and proves them knows files alone: images in memory become such.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from numpy.typing import NDArray
 from footwork.arrays import FloatArray
 from footwork.class_names import class_name, look_alike, read_label
 from footwork.encoder.protocol import FileEncoder
-from footwork.errors import DataError
+from footwork.errors import DataError, ImageError
 from footwork.files.faults import counted, shortened
 from footwork.files.paths import path_text
-from footwork.finetuning.data import SPLIT_NAMES
+from footwork.finetuning.data import SPLIT_NAMES, SPLITS
 from footwork.images.finding import (
     FolderReader,
     find_images,
@@ -29,11 +32,13 @@ from footwork.images.finding import (
     natural_key,
     why_missing,
 )
+from footwork.images.held import held_image, write_image
 from footwork.prompts.templates import spoken
 from footwork.tables.cells import list_of, text_of
 from footwork.tables.columns import find_column, normalise_name
+from footwork.tables.held import data_name, held_rows, is_held, saved_data
 from footwork.tables.labels import MULTI_LABEL, SINGLE_LABEL
-from footwork.tables.layout import TableFormat
+from footwork.tables.layout import Expected, TableFormat
 
 if TYPE_CHECKING:
     from footwork.tables.reader import Table
@@ -91,24 +96,23 @@ class LabelledImages:
         return targets
 
 
-def read_labelled_images(source: Any) -> LabelledImages:
+def read_labelled_images(source: Any, files: Path | None = None) -> LabelledImages:
     """Find the images of each class; none is opened.
 
     Args:
         source: A folder with one sub-folder a class (images may lie deeper in it), or a CSV, TSV,
-            JSON lines or Parquet table, or a table as `footwork.tables.held` takes it. Paths in a
-            file's table begin at its folder, others at the current one. The columns are known by
-            their names, such as `path` and `label`, or by what they hold.
+            JSON lines or Parquet table, or a table as `footwork.tables.held` takes it, whose images
+            may be paths, or in memory as `footwork.images.held` takes them. Paths in a file's table
+            begin at its folder, others at the current one. The columns are known by their names,
+            such as `path` and `label`, or by what they hold.
+        files: Where images in memory are written, each as a file named by its row.
 
     Raises:
         DataError: It does not exist, or holds no images with classes.
     """
-    if not isinstance(source, (str, Path)):
-        from footwork.tables.held import held_rows
-        from footwork.tables.reader import gathered
-
-        return _from_table(gathered(held_rows(source, skip_bad_rows=True)), Path())
-    source = Path(source)
+    source = opened_source(source)
+    if is_held(source):
+        return one_label_each(*read_image_table(source, files))
     if source.is_dir():
         _, entries = next(FolderReader().walk(source), (source, []))
         below = [entry.name for entry in entries if is_folder(entry)]
@@ -123,7 +127,50 @@ def read_labelled_images(source: Any) -> LabelledImages:
         raise DataError(f"Cannot find {str(source)!r}. {_HOW}")
     if has_image_ending(source.name):
         raise DataError(f"{source} is one image. {_HOW}")
-    return _from_table(_read_table(source), source.parent)
+    return one_label_each(*read_image_table(source, files))
+
+
+def opened_source(source: Any) -> Any:
+    """A path, or a table that is held: what `datasets` saved as a folder is such."""
+    if is_held(source):
+        return source
+    saved = saved_data(Path(source))
+    return Path(source) if saved is None else saved
+
+
+def split_sources(
+    source: Any, needed: Sequence[str] = SPLITS
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Split → what holds its images, and a note on what is none.
+
+    All of `source` is `train` where it names no splits, as a mapping or sub-folders do; if it has
+    none of those that are `needed`, it is a `DataError`.
+    """
+    source = opened_source(source)
+    named = source if isinstance(source, Mapping) else {}
+    if isinstance(source, Path) and source.is_dir():
+        below = [entry for entry in source.iterdir() if is_visible(entry.name) and is_folder(entry)]
+        named = {entry.name: entry for entry in below}
+    split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+    splits = {key: split_of.get(str(key).lower()) for key in named}
+    if not named or (isinstance(source, Path) and None in splits.values()):
+        return {"train": source}, ()
+    found: dict[str, Any] = {}
+    for key, split in splits.items():
+        if split in found:
+            other = next(key for key in splits if splits[key] == split)
+            same = f"{other!r} and {key!r} of {data_name(source)}"
+            raise DataError(f"{same} are the same split. Remove one.")
+        if split is not None:
+            found[split] = named[key]
+    if not found.keys() & set(needed):
+        raise DataError(
+            f"{data_name(source)} has no split {' or '.join(needed)}; it has "
+            f"{shortened(map(repr, named))}."
+        )
+    unread = [repr(key) for key, split in splits.items() if split is None]
+    said = f"Not read of {data_name(source)}, being no train, validation or test: "
+    return found, (f"{said}{shortened(unread)}.",) if unread else ()
 
 
 def embed_labelled_images(
@@ -165,7 +212,8 @@ def embed_files(
     return np.stack(rows) if rows else np.zeros((0, 0), np.float32), kept, tuple(skipped)
 
 
-def _from_table(table: Table, folder: Path) -> LabelledImages:
+def one_label_each(table: Table, folder: Path) -> LabelledImages:
+    """The images of what `read_image_table` has read, each of one class; the others are skipped."""
     path = table.source
     image_column, label_column = _find_columns(table)
     skipped = [SkippedImage(f"{path}, row {row.row}", row.reason) for row in table.skipped]
@@ -174,7 +222,7 @@ def _from_table(table: Table, folder: Path) -> LabelledImages:
     for row, image, label in cells:
         fault = _cell_fault(image, label)
         if fault is None:
-            place, name = _place(folder, str(image).strip()), str(read_label(label))
+            place, name = _place(folder, image), str(read_label(label))
             known = labels.setdefault(place, name)
             fault = f"{image} has the label {known!r} already" if known != name else None
         if fault is not None:
@@ -198,25 +246,27 @@ def _from_table(table: Table, folder: Path) -> LabelledImages:
     )
 
 
-def _place(folder: Path, image: str) -> Path:
+def _place(folder: Path, image: Path | str) -> Path:
     """Of an image; a table of ours has a ' before a name that a spreadsheet would run."""
+    if isinstance(image, Path):
+        return image
+    image = image.strip()
     place, other = folder / image, folder / text_of(image)
     # `os.path` takes a name that is too long for one that is not there.
     return other if other != place and not os.path.exists(place) else place  # noqa: PTH110
 
 
-def read_image_table(
-    path: Path, label_columns: Sequence[str] = ()
-) -> tuple[Table, list[Path | None], list[list[Any]]]:
-    """A table of images whose labels are the caller's to read, in columns as stated.
+def image_cells(
+    table: Table, folder: Path, label_columns: Sequence[str]
+) -> tuple[list[Path | str], list[list[Any]]]:
+    """What `read_image_table` has read, with labels that are the caller's to read.
 
     Returns:
-        The table, the image of each row (None where it names none), and the label columns.
+        The image of each row (or why there is none), and the label columns, those stated or found.
 
     Raises:
-        DataError: It cannot be read, or lacks a column.
+        DataError: It lacks a column.
     """
-    table = _read_table(path)
     if label_columns:
         names = [find_column(table.columns, name, table.source) for name in label_columns]
         rest = {name: cells for name, cells in table.columns.items() if name not in names}
@@ -224,25 +274,56 @@ def read_image_table(
     else:
         images, name = _find_columns(table)
         names = [name]
-    places = [
-        _place(path.parent, cell.strip()) if isinstance(cell, str) and cell.strip() else None
-        for cell in table.columns[images]
-    ]
-    return table, places, [list(table.columns[name]) for name in names]
+    places = [_image_fault(cell) or _place(folder, cell) for cell in table.columns[images]]
+    return places, [list(table.columns[name]) for name in names]
 
 
-def _read_table(path: Path) -> Table:
-    """Read a table, whose first row names columns where it names no image among rows that do."""
-    from footwork.tables.reader import read_table
+def read_image_table(source: Any, files: Path | None = None) -> tuple[Table, Path]:
+    """A table, with images in memory as files, and the folder that its paths begin at.
 
-    table = read_table(path, TableFormat(skip_bad_rows=True))
+    `source` and `files` are as for `read_labelled_images`. The first row of a file names columns
+    where it names no image among rows that do.
+    """
+    from footwork.tables.reader import gathered, iterate_rows
+
+    def filed(row: int, cells: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: _as_file(cell, files and files / f"row {row}, column {column}")
+            for column, (name, cell) in enumerate(cells.items(), start=1)
+        }
+
+    if isinstance(source, Mapping):
+        splits = shortened(map(repr, source))
+        raise DataError(f"{data_name(source)} has splits ({splits}). Name one.")
+    if is_held(source):
+        return gathered(held_rows(source, skip_bad_rows=True), filed), Path()
+    path, read = Path(source), TableFormat(skip_bad_rows=True)
+    table = gathered(iterate_rows(path, read, Expected(labelled=True)), filed)
     # A pipe gives its content only once.
     if table.layout is None or table.layout.header_rows or not path.is_file():
-        return table
+        return table, path.parent
     images = next((cells for cells in table.columns.values() if _name_images(cells)), None)
     if images is None or _name_images(images[:1]):
-        return table
-    return read_table(path, TableFormat(skip_bad_rows=True, header=True))
+        return table, path.parent
+    named = replace(read, header=True)
+    return gathered(iterate_rows(path, named, Expected(labelled=True))), path.parent
+
+
+def _as_file(cell: Any, place: Path | None) -> Any:
+    """A path for an image in memory, or the `ImageError` that says why it is none."""
+    if cell is None or isinstance(cell, (str, int, float, list)):
+        return cell
+    image = held_image(cell)
+    if image is None or isinstance(image, Path):
+        return image or cell
+    if place is None:
+        raise ValueError("`files` must name a folder for images that are in memory.")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_image(image, place)
+    except ImageError as error:
+        return error
+    return place
 
 
 def _find_columns(table: Table) -> tuple[str, str]:
@@ -273,13 +354,25 @@ def _named(
 
 
 def _name_images(cells: Sequence[Any]) -> bool:
-    named = sum(isinstance(cell, str) and has_image_ending(cell.strip()) for cell in cells)
+    named = sum(
+        has_image_ending(cell.strip())
+        if isinstance(cell, str)
+        else isinstance(cell, (Path, ImageError))
+        for cell in cells
+    )
     return 2 * named > len(cells)
 
 
+def _image_fault(image: Any) -> str | None:
+    if isinstance(image, ImageError):
+        return image.reason
+    named = isinstance(image, Path) or (isinstance(image, str) and image.strip())
+    return None if named else "it names no image file"
+
+
 def _cell_fault(image: Any, label: Any) -> str | None:
-    if not isinstance(image, str) or not image.strip():
-        return "it names no image file"
+    if fault := _image_fault(image):
+        return fault
     several = isinstance(label, (list, tuple, Mapping))
     try:
         several = several or (isinstance(label, str) and list_of(label) is not None)
@@ -307,14 +400,27 @@ _LAYOUT = "Examples stand in one sub-folder a class: FOLDER/cat/1.jpg, FOLDER/do
 _MEANS_NO_CLASS = frozenset({"none", "none of these", "none of them", "no label"})
 
 
-def read_examples(folder: Path) -> LabelledImages:
-    """List the images of each class, a sub-folder and what lies deeper in it; nothing is decoded.
+def read_examples(source: Any, files: Path | None = None) -> LabelledImages:
+    """The images of each class, a sub-folder and what lies deeper in it; nothing is decoded.
 
-    A `DataError` where there are not two, one holds no image, or names cannot be told apart.
+    `source` may be a table, too, as for `read_labelled_images`. A `DataError` where there are not
+    two classes, one holds no image, or names cannot be told apart.
     """
+    folder = opened_source(source)
+    if is_held(folder) or folder.is_file():
+        images = one_label_each(*read_image_table(folder, files))
+        if len(images.class_names) == 1:
+            only = images.class_names[0]
+            raise DataError(f"{images.source} has one class, {only!r}: nothing to tell it from.")
+        _require_readable_names(images.class_names)
+        return images
+    return _class_folders(folder)
+
+
+def _class_folders(folder: Path) -> LabelledImages:
     fault = why_missing(folder)
-    if fault is not None or not is_folder(folder):
-        raise DataError(f"Cannot read examples in {folder}: {fault or 'it is a file'}. {_LAYOUT}")
+    if fault is not None:
+        raise DataError(f"Cannot read examples in {folder}: {fault}. {_LAYOUT}")
     visible = [entry for entry in folder.iterdir() if is_visible(entry.name)]
     entries = sorted(visible, key=lambda entry: natural_key(entry.name))
     classes = [entry for entry in entries if is_folder(entry)]

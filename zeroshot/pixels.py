@@ -114,22 +114,25 @@ def decode_once(
     preprocessing = Preprocessing(processor, decode)
     told = _write(paths, preprocessing, processor, target) if is_main_process() else None
     shape, exact, faults = gather_shares(told)[0]
-    return PixelFile(target, shape, Levels(processor) if exact else None), faults
+    # Those of images in memory are files of their process.
+    named = {paths[number]: reason for number, reason in faults.items()}
+    return PixelFile(target, shape, Levels(processor) if exact else None), named
 
 
 def _write(
     paths: Sequence[Path], preprocessing: Preprocessing, processor: Any, target: Path
-) -> tuple[tuple[int, ...], bool, dict[Path, str]]:
-    """Shape of what is stored, whether in 8 bits, and the faults."""
-    faults: dict[Path, str] = {}
+) -> tuple[tuple[int, ...], bool, dict[int, str]]:
+    """Shape of what is stored, whether in 8 bits, and the faults by the places of their paths."""
+    faults: dict[int, str] = {}
     shape: tuple[int, ...] = ()
     steps = ("do_rescale", "do_normalize")
     levels = Levels(processor) if all(getattr(processor, s, None) for s in steps) else None
     count, prepare = 0, partial(prepare_picture, preprocessing)
     with target.open("wb") as file:
-        for path, prepared in made_ahead(paths, prepare, available_cores()):
+        every = made_ahead(paths, prepare, available_cores())
+        for number, (_, prepared) in enumerate(every):
             if isinstance(prepared, ImageError):
-                faults[path] = prepared.reason
+                faults[number] = prepared.reason
                 continue
             if set(prepared) != {"pixel_values"}:
                 raise ModelError(_no_fixed_shape(", ".join(prepared)))
@@ -143,8 +146,7 @@ def _write(
             file.write(np.ascontiguousarray(stored).tobytes())
             count += 1
     if not count:
-        first = next(iter(faults))
-        raise ImageError(str(first), f"{faults[first]}; none of {len(paths)} files can be read")
+        raise ImageError(str(paths[0]), f"{faults[0]}; none of {len(paths)} files can be read")
     return (count, *shape), levels is not None, faults
 
 

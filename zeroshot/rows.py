@@ -3,22 +3,98 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from footwork.evaluation.text import display_width, shorten
+from footwork.files.faults import counted
 from footwork.files.paths import path_text
-from zeroshot.classifier import MANY, LabelledImage
+
+if TYPE_CHECKING:
+    from footwork.images.held import ImageSource
 
 Row = Mapping[str, Any]
 
-NONE = "(none of these)"
+MANY = 1000
+"""Labels up to which every score is given unless `top_k` says otherwise; of more only the best
+are: all scores of 50,000 labels are 2 MB an image that nobody reads."""
+NO_LABEL = "(none of these)"
 _LABEL_WIDTH = 24  # characters
+_SIDE = 96  # pixels of a thumbnail
 COLUMNS = ("path", "label", "score", "labels", "z_score", "fault", "scores")
 """Of `label_row`; in a table `s:LABEL` of each label in place of the last."""
 FORMER_COLUMNS = ("standing",)
 """What the first version called `z_score`: its tables are replaced as ours are."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """The answer for one image."""
+
+    path: Path | None
+    """None for an image that has none."""
+    label: str | None
+    """The best label; None where none of them fits, or the image cannot be read."""
+    score: float | None = None
+    """Of the best label, given or not, 0 to 1; None where the image cannot be read."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Of every label, or of the best `top_k`."""
+    labels: tuple[str, ...] = ()
+    """All that are given, the best first: with `multi` any number, else one or none."""
+    label_scores: tuple[float, ...] = ()
+    """Of each of `labels`."""
+    z_score: float | None = None
+    """How far the best label stands above reference prompts, in their standard deviations."""
+    fault: str | None = None
+    """Why the image cannot be read."""
+    note: str | None = None
+    """What to know of a file that could be read, a clause."""
+
+
+def labels_given(given: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """The fields of a `LabelledImage` that say what labels it has, by these, the best first."""
+    labels = tuple(label for label, _ in given)
+    own = tuple(of_label for _, of_label in given)
+    return {"label": labels[0] if labels else None, "labels": labels, "label_scores": own}
+
+
+Answer = TypeVar("Answer", bound=LabelledImage)
+
+
+class ImageAnswers(list[Answer]):
+    """Answers, in the order of the images.
+
+    Args:
+        answers: One an image.
+        labels: C names, in the order of the scores.
+        images: What is shown of them in a notebook: the first ones, at most `SHOWN`.
+    """
+
+    SHOWN = 20
+
+    def __init__(
+        self, answers: Iterable[Answer], labels: Sequence[str], images: Sequence[ImageSource] = ()
+    ) -> None:
+        super().__init__(answers)
+        self.labels, self._images = labels, images[: self.SHOWN]
+
+    def __repr__(self) -> str:
+        given = Counter(answer.label or NO_LABEL for answer in self)
+        said = ", ".join(f"{count} {label}" for label, count in given.most_common(5))
+        return f"<{type(self).__name__}: {counted(len(self), 'image')}: {said}>"
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with the columns of the command's CSV."""
+        import pandas
+
+        return pandas.DataFrame([flat_row(label_row(answer), self.labels) for answer in self])
+
+    def _repr_html_(self) -> str:
+        return html_table(self[: self.SHOWN], self._images, len(self))
 
 
 def label_row(answer: LabelledImage) -> dict[str, Any]:
@@ -65,15 +141,39 @@ def write_label_rows(
 
 def table_lines(rows: Iterable[Row], labels: Sequence[str]) -> Iterator[str]:
     """A table for the eye, line by line as the rows come."""
-    width = min(max(map(display_width, (*labels, NONE))), _LABEL_WIDTH)
+    width = min(max(map(display_width, (*labels, NO_LABEL))), _LABEL_WIDTH)
     yield f"{'label':<{width}}  score  path"
     for row in rows:
         if row["fault"] is not None:
             yield f"{'–':<{width}}      –  {row['path']}: {row['fault']}"
             continue
-        label = shorten(", ".join(row["labels"]) or NONE, width)
+        label = shorten(", ".join(row["labels"]) or NO_LABEL, width)
         pad = " " * (width - display_width(label))
         yield f"{label}{pad}  {row['score']:5.3f}  {row['path']}"
+
+
+def html_table(answers: Sequence[LabelledImage], images: Sequence[Any], total: int) -> str:
+    """A table with thumbnails, for a notebook; `answers` are the first of `total`."""
+    from base64 import b64encode
+    from html import escape
+
+    from footwork.images.ahead import attempt
+    from footwork.images.thumbnails import thumbnail_jpeg
+
+    rows = []
+    for answer, image in zip_longest(answers, images):
+        made = None if image is None else attempt(lambda each: thumbnail_jpeg(each, _SIDE), image)
+        shown = ""
+        if isinstance(made, bytes):
+            shown = f'<img src="data:image/jpeg;base64,{b64encode(made).decode()}">'
+        label = answer.fault or ", ".join(answer.labels) or NO_LABEL
+        score = "" if answer.score is None else f"{answer.score:.3f}"
+        path = "" if answer.path is None else path_text(answer.path)
+        cells = (shown, *map(escape, (label, score, path)))
+        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+    head = "<th></th><th>label</th><th>score</th><th>path</th>"
+    rest = f"<p>{total:,} in all</p>" if total > len(answers) else ""
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>{rest}"
 
 
 def _schema(row: Row) -> Any:

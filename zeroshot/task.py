@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,9 +31,10 @@ from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData, held_out
 from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
+from footwork.finetuning.merge import merge_adapter
 from footwork.finetuning.task import CardWords, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
-from footwork.images.finding import find_images, is_folder, is_visible
+from footwork.images.finding import find_images
 from footwork.methods.adaptation import require_adaptable
 from footwork.methods.table import PROBE
 from footwork.models.heads import HeadOrigin
@@ -44,6 +46,7 @@ from footwork.models.image_classifiers import (
     load_trained_image_classifier,
 )
 from footwork.options import Precision
+from footwork.tables.held import data_name, is_held, with_splits
 from footwork.tables.labels import (
     MULTI_LABEL,
     SINGLE_LABEL,
@@ -54,69 +57,102 @@ from footwork.tables.labels import (
     name_classes,
     split_cell,
 )
+from footwork.tables.reader import Table
 from footwork.training.run import Existing
 from zeroshot.finetuned import FinetunedClassifier
 from zeroshot.labelled_images import (
     LabelledImages,
     SkippedImage,
     embed_labelled_images,
+    image_cells,
+    one_label_each,
+    opened_source,
     read_image_table,
     read_labelled_images,
+    split_sources,
 )
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
 
-__all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune"]
+__all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune", "merge"]
 
 FinetunedRun = TrainedRun
 
 
-def finetune(
-    examples: Path | str,
+def finetune(  # noqa: PLR0913 - the splits are one
+    examples: Any,
     out: Path | str,
     config: FinetuneConfig | None = None,
     *,
+    validation: Any = None,
+    test: Any = None,
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> TrainedRun:
     """Fine-tune an image tower and publish it as a folder: `footwork.finetuning.train.train`.
 
     `examples` are a folder with one sub-folder a class, or with such folders named `train`,
-    `validation` and `test`; or a table of paths and labels, several an image maybe.
+    `validation` and `test`; or a table of images and labels, several an image maybe: its file, a
+    list of rows, a frame of pandas or polars, a `Dataset` or `DatasetDict` of `datasets` or the
+    folder of its `save_to_disk`, with paths or with images in memory. `validation` and `test` are
+    such, too, in place of what would be held out.
     """
-    config = config or FinetuneConfig()
-    return training.train(ImageTask(), examples, out, config, existing=existing, notify=notify)
+    source, config = with_splits(examples, validation, test), config or FinetuneConfig()
+    with TemporaryDirectory(prefix="footwork-") as files:
+        task = ImageTask(Path(files))
+        return training.train(task, source, out, config, existing=existing, notify=notify)
 
 
 def advise(
-    examples: Path | str, config: FinetuneConfig | None = None, *, notify: Notify = lambda _: None
+    examples: Any,
+    config: FinetuneConfig | None = None,
+    *,
+    validation: Any = None,
+    test: Any = None,
+    notify: Notify = lambda _: None,
 ) -> advising.Advice:
     """Find the method for what `finetune` takes: `footwork.finetuning.advise.advise`."""
-    return advising.advise(ImageTask(), examples, config or FinetuneConfig(), notify=notify)
+    source = with_splits(examples, validation, test)
+    with TemporaryDirectory(prefix="footwork-") as files:
+        task = ImageTask(Path(files))
+        return advising.advise(task, source, config or FinetuneConfig(), notify=notify)
 
 
-def compare(
-    examples: Path | str,
+def merge(
+    folder: str | Path, out: str | Path, overwrite: bool = False, *, revision: str | None = None
+) -> float:
+    """Add an adapter into its base: a plain folder, `footwork.finetuning.merge.merge_adapter`."""
+    return merge_adapter(ImageTask(), folder, out, overwrite, revision=revision)
+
+
+def compare(  # noqa: PLR0913 - the splits are one
+    examples: Any,
     out: Path | str,
     config: FinetuneConfig | None = None,
     options: CompareOptions | None = None,
     *,
+    validation: Any = None,
+    test: Any = None,
     existing: Existing = "refuse",
     notify: Notify = lambda _: None,
 ) -> Comparison:
     """Compare methods on one split of what `finetune` takes, as `footwork.finetuning.compare`."""
     wanted = ComparisonPlan(config or FinetuneConfig(), options or CompareOptions())
-    return comparing.compare(
-        lambda _: ImageTask(), examples, out, wanted, existing=existing, notify=notify
-    )
+    source = with_splits(examples, validation, test)
+    with TemporaryDirectory(prefix="footwork-") as files:
+        task = ImageTask(Path(files))
+        return comparing.compare(
+            lambda _: task, source, out, wanted, existing=existing, notify=notify
+        )
 
 
-def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
+def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = None) -> Assessment:
     """Judge a fine-tuned classifier, as it was published, on images whose labels are known.
 
     Args:
         source: As for `finetune`, without splits.
         classifier: With its own temperature and threshold.
+        files: A folder for images that are in memory.
 
     Raises:
         DataError: None can be read, or a label is not among the classifier's.
@@ -125,39 +161,46 @@ def assess(source: Path, classifier: FinetunedClassifier) -> Assessment:
     several = rule.task == MULTI_LABEL
     stated = {name: trained["config"].get(name) for name in ("label_column", "label_separator")}
     config = FinetuneConfig(task="multi" if several else "single", **stated)
-    part = read_part(source, config)
+    part = read_part(source, config, files)
     if unknown := [name for name in part.class_names if name not in rule.labels]:
         raise DataError(
             f"The classifier does not know {shortened(map(repr, unknown))}; it was trained on "
             f"{shortened(map(repr, rule.labels))}. Rename these classes, or leave them out."
         )
-    part, logits = embed_labelled_images(classifier, part)
+    part, logits = embed_labelled_images(classifier.encoder, part)
     targets = part.targets_among(rule.labels)
     evaluation = evaluate_logits(rule.task, rule.labels, targets, logits, rule.given, "images")
-    if Path(trained["data"]["path"]).resolve() == source.resolve():
+    where = None if is_held(source) else Path(source).resolve()
+    if Path(trained["data"]["path"]).resolve() == where:
         said = "It was trained on most of these images: the figures say nothing of new ones."
         evaluation = replace(evaluation, remarks=(said,))
     return Assessment(evaluation, part.notes, part.skipped)
 
 
-def read_images(source: Path, config: FinetuneConfig) -> LabelledData:
-    """Find the images of every split; none is decoded, and there is something to learn from."""
-    parts = {name: read_part(path, config) for name, path in _split_folders(source).items()}
+def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) -> LabelledData:
+    """Find the images of every split; none is decoded, and there is something to learn from.
+
+    Those in memory become files in the folder `files`, of their splits.
+    """
+    sources, unread = split_sources(source, ("train",))
+    parts = {
+        name: read_part(part, config, files and files / name) for name, part in sources.items()
+    }
     train = parts["train"]
     splits: dict[str, Inputs] = {}
     for name, part in parts.items():
         unknown = [label for label in part.class_names if label not in train.class_names]
         if unknown or part.task != train.task:
             what = f"the class {unknown[0]!r}" if unknown else "another number of labels an image"
+            where = f"The {name} split of {data_name(source)}"
             raise DataError(
-                f"{source / name} has {what}, which the training images lack. Add it there, or "
-                "remove it."
+                f"{where} has {what}, which the training images lack. Add it there, or remove it."
             )
         splits[name] = Inputs(part.paths, part.targets_among(train.class_names))
     # SHA-256 of a file; of its name where it cannot be read: decoding will say why.
     paths = chain.from_iterable(part.inputs for part in splits.values())
     digests = {path: content_of(path) or f"unreadable {path}" for path in paths}
-    notes = [note for part in parts.values() for note in part.notes]
+    notes = [*unread, *(note for part in parts.values() for note in part.notes)]
     if "validation" not in parts:
         every = splits["train"]
         _, groups = np.unique([digests[path] for path in every.inputs], return_inverse=True)
@@ -218,40 +261,24 @@ def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> Lab
     )
 
 
-def _split_folders(source: Path) -> dict[str, Path]:
-    """Split → its folder; all of `source` is `train` where its sub-folders are classes."""
-    entries = source.iterdir() if source.is_dir() else ()
-    below = [entry for entry in entries if is_visible(entry.name) and is_folder(entry)]
-    split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
-    named = {entry: split_of.get(entry.name.lower()) for entry in below}
-    if not below or None in named.values():
-        return {"train": source}
-    folders: dict[str, Path] = {}
-    for entry, split in named.items():
-        if split in folders:
-            raise DataError(f"{folders[split]} and {entry} are the same split. Remove one.")
-        folders[str(split)] = entry
-    if "train" not in folders:
-        raise DataError(f"{source} has no sub-folder `train` to learn from.")
-    return folders
-
-
-def read_part(source: Path, config: FinetuneConfig) -> LabelledImages:
+def read_part(source: Any, config: FinetuneConfig, files: Path | None = None) -> LabelledImages:
     """The images of a folder or a table; of a table they may have several labels each."""
-    if source.is_file() and (several := _read_several(source, config)):
-        return several
+    source = opened_source(source)
+    if is_held(source) or source.is_file():
+        table, folder = read_image_table(source, files)
+        return _several_labels(table, folder, config) or one_label_each(table, folder)
     if config.task == "multi" or config.label_column or config.label_separator:
         raise ConfigError(
             "Only a table says which images have several labels (`task`, `label_column`, "
             f"`label_separator`), and {source} is a folder. Name a table, or leave them out."
         )
-    return read_labelled_images(source)
+    return read_labelled_images(source, files)
 
 
-def _read_several(path: Path, config: FinetuneConfig) -> LabelledImages | None:
+def _several_labels(table: Table, folder: Path, config: FinetuneConfig) -> LabelledImages | None:
     """A table of images with any number of labels each; None for one label each."""
-    columns = tuple(filter(None, (config.label_column or "").split(",")))
-    table, places, labels = read_image_table(path, columns)
+    path, columns = table.source, tuple(filter(None, (config.label_column or "").split(",")))
+    places, labels = image_cells(table, folder, columns)
     cells = label_cells(labels)
     stated = config.task == "multi" or config.label_column or config.label_separator
     lists = any(isinstance(cell, list) for cell in cells)
@@ -265,8 +292,10 @@ def _read_several(path: Path, config: FinetuneConfig) -> LabelledImages | None:
     chosen: dict[Path, list[str]] = {}
     for row, place, cell in zip(table.rows, places, cells, strict=True):
         labelled = split_cell(cell, kind)
-        if place is None or isinstance(labelled, Fault):
-            reason = labelled.reason if isinstance(labelled, Fault) else "it names no image file"
+        if isinstance(labelled, Fault):
+            place, labelled = labelled.reason, []
+        if isinstance(place, str):
+            reason = place
         elif chosen.setdefault(place, labelled) == labelled:
             continue
         else:
@@ -274,11 +303,10 @@ def _read_several(path: Path, config: FinetuneConfig) -> LabelledImages | None:
         skipped.append(SkippedImage(f"{path}, row {row}", reason))
     if not chosen:
         raise DataError(f"{path} names no image with labels: {skipped[0].reason}.")
-    class_names, gaps = kind.vector, tuple[str, ...]()
-    if not kind.vector:
-        class_names, gaps = name_classes(chain.from_iterable(chosen.values()))
+    named = name_classes(chain.from_iterable(chosen.values()))
+    class_names, gaps = (kind.vector, ()) if kind.vector else named
     return LabelledImages(
-        source=str(path),
+        source=path,
         class_names=class_names,
         paths=tuple(chosen),
         targets=encode_targets(list(chosen.values()), class_names, kind.task),
@@ -288,7 +316,13 @@ def _read_several(path: Path, config: FinetuneConfig) -> LabelledImages | None:
 
 
 class ImageTask(Task):
-    """Images that have a class, or several labels."""
+    """Images that have a class, or several labels.
+
+    `files` is a folder for those that are in memory.
+    """
+
+    def __init__(self, files: Path | None = None) -> None:
+        self.files = files
 
     application = APPLICATION
     command = ("footwork", "zeroshot", "finetune")
@@ -318,7 +352,7 @@ class ImageTask(Task):
 
     def read(self, source: Any, config: FinetuneConfig) -> LabelledData:
         """A folder, or a table; a target is a folder."""
-        data = read_images(Path(source), config)
+        data = read_images(source, config, self.files)
         if config.target is None:
             return data
         return with_target(data, Path(config.target).expanduser(), config)

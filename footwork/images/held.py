@@ -92,6 +92,19 @@ def held_image(image: Any) -> ImageSource | None:
     return _of_array(np.asarray(image)) if hasattr(image, "__array__") else None
 
 
+def write_image(image: bytes | Image.Image, place: Path) -> None:
+    """Write an image in memory as a file that decodes to the same pixels, and equal ones equally.
+
+    One of PIL that cannot be read is an `ImageError`.
+    """
+    if isinstance(image, bytes):
+        place.write_bytes(image)
+        return
+    from footwork.images.decoding import decode_image
+
+    decode_image(image).save(place, "PNG", compress_level=1)
+
+
 def _of_array(pixels: NDArray[Any]) -> Image.Image | None:
     from PIL import Image
 

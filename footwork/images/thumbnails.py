@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from footwork.errors import ImageError
@@ -13,13 +14,16 @@ from footwork.files.paths import path_line
 from footwork.files.plain_files import content_hash, open_plain
 from footwork.images.decoding import decode_image
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _QUALITY = 82  # percent of libjpeg
 _CHECKSUM = 4  # bytes, at the end of a kept file
 _RECIPE = 3
 """Part of a kept file's name: to be raised when the same picture would come out otherwise."""
 
 
-def thumbnail_jpeg(source: Path | bytes, side: int) -> bytes:
+def thumbnail_jpeg(source: Path | bytes | Image.Image, side: int) -> bytes:
     """A small JPEG, its longest side `side` pixels: upright, bare, never enlarged."""
     # Its shorter side is decoded at `side` pixels or more, so that the longer one is too.
     picture = decode_image(source, -(-side // 2))

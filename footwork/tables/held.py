@@ -133,7 +133,7 @@ def _pandas_columns(frame: Any) -> dict[str, list[Any]]:
 def _plain(value: Any) -> Any:
     """A cell in types of Python: numpy's scalars and arrays have their own; a path is its text."""
     if _library(value) == "numpy":
-        value = value.tolist()
+        value = value if getattr(value, "ndim", 0) > 1 else value.tolist()  # that is an image
     elif isinstance(value, PathLike):
         value = fspath(value)
     absent = type(value).__name__ in ("NAType", "NaTType")

@@ -10,7 +10,7 @@ import itertools
 import json
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,12 +129,18 @@ def read_table(
     return gathered(_stream_file(path, table_format, replace(expected, labelled=True)))
 
 
-def gathered(stream: RowStream) -> Table:
-    """All rows of a stream, by columns; a `DataError` where there are none."""
+def gathered(
+    stream: RowStream, change: Callable[[int, dict[str, Any]], dict[str, Any]] | None = None
+) -> Table:
+    """All rows of a stream, by columns; a `DataError` where there are none.
+
+    `change` is given each row's number and cells, and gives the cells that are kept.
+    """
     rows: list[int] = []
     shared, spare = dict[str, str](), _SHARED  # labels recur, and are held once
     columns = {name: list[Any]() for name in stream.layout.columns} if stream.layout else {}
     for row, cells in stream:
+        cells = change(row, cells) if change else cells
         for name in cells:
             if name not in columns:
                 columns[name] = [None] * len(rows)

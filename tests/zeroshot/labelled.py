@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.zeroshot.stand_in import StandInEncoder
-from zeroshot.evaluate import evaluate_images
+from zeroshot.assessment import evaluate_images
 from zeroshot.evaluation import ImageEvaluation
 from zeroshot.labelled_images import LabelledImages, read_labelled_images
 from zeroshot.options import EvaluateOptions

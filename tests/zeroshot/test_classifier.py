@@ -14,9 +14,9 @@ from footwork.errors import ConfigError
 from footwork.prompts.class_embeddings import LISTED, near_cosine, near_pairs
 from footwork.prompts.none_of_these import NONE_BELOW
 from tests.zeroshot.stand_in import WIDTH, StandInEncoder
-from zeroshot.classifier import BEST, MANY, LabelledImage, ZeroShotClassifier, ZeroShotOptions
+from zeroshot.classifier import BEST, ZeroShotClassifier, ZeroShotOptions
 from zeroshot.cli import _Told
-from zeroshot.rows import flat_row, label_row, table_lines
+from zeroshot.rows import MANY, LabelledImage, flat_row, label_row, table_lines
 
 LABELS = ["cat", "dog", "fire truck"]
 PICTURES = [Path("cat.jpg"), Path("fire truck.jpg"), Path("violet quark.jpg")]

@@ -33,7 +33,7 @@ from zeroshot import (
 )
 from zeroshot.labelled_images import read_examples
 from zeroshot.options import FinetunedOptions, TeachOptions
-from zeroshot.teach import teach_files
+from zeroshot.taught import teach_files
 
 SHAPES = ("circle", "star")
 DRAFT, EXACT = EncoderConfig(decode="draft"), EncoderConfig(decode="exact", precision="float32")

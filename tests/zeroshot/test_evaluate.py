@@ -16,7 +16,7 @@ from tests.dual_encoders import build_dual_encoder, draw_image
 from tests.zeroshot.labelled import EASY, collection, evaluate, many
 from tests.zeroshot.stand_in import StandInEncoder
 from zeroshot import ZeroShotClassifier, ZeroShotOptions
-from zeroshot.evaluate import evaluate_images
+from zeroshot.assessment import evaluate_images
 from zeroshot.labelled_images import LabelledImages, read_labelled_images
 from zeroshot.options import EvaluateOptions
 

@@ -11,10 +11,10 @@ from footwork.errors import DataError, ModelError
 from footwork.evaluation.text import display_width
 from tests.zeroshot.labelled import EXAMPLES, collection, evaluate
 from tests.zeroshot.stand_in import StandInEncoder
-from zeroshot.evaluate import evaluate_images
+from zeroshot.assessment import evaluate_images
 from zeroshot.labelled_images import LabelledImages
 from zeroshot.options import EvaluateOptions, TeachOptions
-from zeroshot.teach import TaughtClassifier, teach_files
+from zeroshot.taught import TaughtClassifier, teach_files
 
 NEW = {
     "red_bird": [f"robin {n}" for n in range(12)],
@@ -58,7 +58,7 @@ def test_classes_are_those_however_accents_are_stored(
     taught: TaughtClassifier, tmp_path: Path
 ) -> None:
     expected = evaluate(collection(tmp_path / "new", NEW), taught=taught)
-    taught.labels = ("big-cat", "pe\u0301lican", "whale")
+    taught._labels = ("big-cat", "pe\u0301lican", "whale")
     renamed = {"p\u00e9lican" if name == "red_bird" else name: NEW[name] for name in NEW}
     found = evaluate(collection(tmp_path / "renamed", renamed), taught=taught)
     assert found.labels == ("big-cat", "p\u00e9lican", "whale")

@@ -31,7 +31,7 @@ from zeroshot.sorting.record import (
 from zeroshot.sorting.sidecars import companions_of, sidecar_beside, sidecars_of
 
 if TYPE_CHECKING:
-    from zeroshot.classifier import LabelledImage
+    from zeroshot.rows import LabelledImage
 
 NONE_FOLDER = "none of these"
 """Holds the images that got no label."""

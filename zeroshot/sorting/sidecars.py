@@ -36,7 +36,7 @@ from footwork.files.paths import path_line
 from footwork.images.finding import has_image_ending
 
 if TYPE_CHECKING:
-    from zeroshot.classifier import LabelledImage
+    from zeroshot.rows import LabelledImage
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _DESCRIPTION, _ITEM, _BAG = f"{RDF}Description", f"{RDF}li", f"{RDF}Bag"

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -47,16 +48,12 @@ from footwork.images.held import ImagesLike
 from footwork.options import EncoderConfig, decoding_of
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
+from footwork.tables.held import data_name
 from search.update.processes import ProcessGroup, launched_processes
-from zeroshot.classifier import (
-    LabelledImage,
-    VectorLabeller,
-    label_prompts,
-    labels_given,
-    open_encoder,
-)
+from zeroshot.classifier import VectorLabeller, label_prompts, open_encoder
 from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
+from zeroshot.rows import LabelledImage, labels_given
 
 APPLICATION = "zeroshot teach"
 DEFAULTS = TeachOptions()
@@ -93,7 +90,7 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         self.knowledge = knowledge
         self.manifest = manifest
         self.thresholds = thresholds
-        self.labels = tuple(manifest["labels"])
+        self._labels = tuple(manifest["labels"])
         self.width = knowledge.familiarity.middle.shape[0]
         self.model_id: str = manifest["model"]["id"]
         self.revision: str | None = manifest["model"]["revision"]
@@ -144,7 +141,9 @@ class TaughtClassifier(VectorLabeller[TaughtImage]):
         except Exception as error:
             message = f"{folder} cannot be used: {type(error).__name__}: {error}. Teach it again."
             raise ModelError(message) from error
-        return cls(knowledge, manifest, thresholds or stated, encoder)
+        taught = cls(knowledge, manifest, thresholds or stated, encoder)
+        taught.origin = folder.absolute(), None, thresholds
+        return taught
 
     def save(self, folder: Path) -> None:
         """Write weights and manifest into a folder that exists."""
@@ -268,7 +267,7 @@ class TaughtRun:
 
 
 def teach(
-    examples: Path | str,
+    examples: Any,
     out: Path | str,
     model_id: str = DEFAULT_MODEL,
     options: TeachOptions = DEFAULTS,
@@ -276,19 +275,23 @@ def teach(
     revision: str | None = None,
     overwrite: bool = False,
 ) -> TaughtRun:
-    """Teach a classifier by a folder with one sub-folder a class, and publish it as `out`.
+    """Teach a classifier by a few images a class, and publish it as `out`.
+
+    `examples` are a folder with one sub-folder a class, or a table of images and labels: its file,
+    a list of rows, a frame of pandas or polars, or a `Dataset` of `datasets`.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
         DataError: There is nothing to learn from.
         ModelError: The model cannot be loaded.
     """
-    require_free(Path(out), overwrite, (examples, model_id, *options.unlabelled))
-    images = read_examples(Path(examples))  # before a model is loaded in vain
-    from footwork.encoder.dual import DualEncoder
+    require_free(Path(out), overwrite, (data_name(examples), model_id, *options.unlabelled))
+    with TemporaryDirectory(prefix="footwork-") as files:
+        images = read_examples(examples, Path(files))  # before a model is loaded in vain
+        from footwork.encoder.dual import DualEncoder
 
-    encoder = DualEncoder.load(model_id, revision)
-    return teach_files(encoder, images, Path(out), options, overwrite=overwrite)
+        encoder = DualEncoder.load(model_id, revision)
+        return teach_files(encoder, images, Path(out), options, overwrite=overwrite)
 
 
 def teach_files(
@@ -337,6 +340,7 @@ def teach_files(
         with published_folder(out, overwrite) as folder:
             classifier.save(folder)
     crew.from_main(None)  # none goes on before it is there
+    classifier.origin = (out.absolute(),)
     return TaughtRun(out, manifest, classifier, lesson, suggestions, notes, (*skipped, *not_read))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -17,15 +18,25 @@ from footwork.evaluation import metrics
 from footwork.evaluation.calibration import calibrate
 from footwork.evaluation.logits import log_softmax, sigmoid
 from footwork.files.faults import shortened
+from footwork.files.folders import read_manifest
 from footwork.prompts.class_embeddings import EmbeddingCache, Scorer, prompt_embeddings, unit_rows
 from footwork.prompts.templates import DEFAULT, SIGMOID_DEFAULT, Prompts, load_prompts, spoken
-from zeroshot.classifier import LabelledImage, ZeroShotClassifier
+from footwork.tables.held import data_name
+from zeroshot.classifier import ZeroShotClassifier
 from zeroshot.evaluation import TOP, Answered, ClassRecall, ImageEvaluation, SetScore, WrongImage
-from zeroshot.labelled_images import LabelledImages, embed_labelled_images
-from zeroshot.options import EvaluateOptions, ZeroShotOptions
+from zeroshot.labelled_images import (
+    LabelledImages,
+    embed_labelled_images,
+    read_labelled_images,
+    split_sources,
+)
+from zeroshot.options import EvaluateOptions, ZeroShotOptions, is_finetuned
+from zeroshot.rows import LabelledImage
 
 if TYPE_CHECKING:
-    from zeroshot.teach import TaughtClassifier
+    from footwork.evaluation.result import Assessment
+    from zeroshot.finetuned import FinetunedClassifier
+    from zeroshot.taught import TaughtClassifier
 
 TAUGHT = "the taught classifier"
 DEFAULTS = EvaluateOptions()
@@ -45,25 +56,104 @@ class Answers:
     notes: tuple[str, ...] = ()
 
 
+@overload
+def evaluate(
+    model: ZeroShotClassifier | TaughtClassifier, data: Any, options: EvaluateOptions | None = None
+) -> ImageEvaluation: ...
+
+
+@overload
+def evaluate(
+    model: FinetunedClassifier | Path | str, data: Any, options: EvaluateOptions | None = None
+) -> ImageEvaluation | Assessment: ...
+
+
+def evaluate(
+    model: ZeroShotClassifier | TaughtClassifier | FinetunedClassifier | Path | str,
+    data: Any,
+    options: EvaluateOptions | None = None,
+) -> ImageEvaluation | Assessment:
+    """Judge a classifier on images whose labels are known.
+
+    Args:
+        model: A classifier, or what `teach` or `finetune` published: its folder or Hub id.
+        data: What `finetune` takes; of several splits the test is judged, else the validation. Its
+            classes are among the classifier's labels, which words tell by neither `_` nor case.
+        options: What words, or what was taught, is compared with; None takes the classifier's own
+            templates. Nothing to a fine-tuned one.
+
+    Returns:
+        Of a fine-tuned classifier an `Assessment`, else an `ImageEvaluation`: both have `notes` and
+        `skipped`.
+
+    Raises:
+        ConfigError: Templates or class names cannot be used.
+        DataError: No image can be read, or a class is not among the labels.
+        ModelError: The folder cannot be loaded.
+    """
+    if isinstance(model, (str, Path)):
+        model = _loaded(model)
+    splits, _ = split_sources(data)
+    name = next((each for each in ("test", "validation") if each in splits), "train")
+    said = (f"Of {data_name(data)} the {name} split is judged.",) if len(splits) > 1 else ()
+    with TemporaryDirectory(prefix="footwork-") as files:
+        found = _judged(model, splits[name], options, Path(files))
+    return replace(found, notes=(*said, *found.notes))
+
+
+def _judged(
+    model: ZeroShotClassifier | TaughtClassifier | FinetunedClassifier,
+    data: Any,
+    options: EvaluateOptions | None,
+    files: Path,
+) -> ImageEvaluation | Assessment:
+    from zeroshot.finetuned import FinetunedClassifier
+    from zeroshot.task import assess
+
+    if isinstance(model, FinetunedClassifier):
+        return assess(data, model, files)
+    images = read_labelled_images(data, files)
+    if isinstance(model, ZeroShotClassifier):
+        own = model.options
+        options = replace(options or DEFAULTS, templates=own.templates, none_below=own.none_below)
+    return evaluate_images(model.encoder, images, options or DEFAULTS, model)
+
+
+def _loaded(name: Path | str) -> TaughtClassifier | FinetunedClassifier:
+    from footwork.models.hub import trained_folder
+    from zeroshot.finetuned import FinetunedClassifier
+    from zeroshot.taught import TaughtClassifier
+
+    folder = trained_folder(name, None)
+    is_tower = is_finetuned(read_manifest(folder, verify=False))
+    return FinetunedClassifier.load(folder) if is_tower else TaughtClassifier.load(folder)
+
+
 def evaluate_images(
     encoder: ImageTextEncoder,
     images: LabelledImages,
     options: EvaluateOptions = DEFAULTS,
-    taught: TaughtClassifier | None = None,
+    classifier: TaughtClassifier | ZeroShotClassifier | None = None,
 ) -> ImageEvaluation:
     """Embed labelled images once, and judge template sets, or a taught classifier, on them.
 
     What was taught is judged in detail in place of the templates, and compared with them: all
-    choose among its labels.
+    choose among its labels, or among those of a classifier by words.
 
     Raises:
         ConfigError: Templates or class names cannot be used.
         DataError: No image can be read, there is one class only, or one that was not taught.
-        ModelError: `taught` was taught with another encoder.
+        ModelError: It was taught with another encoder.
     """
-    labels = tuple(map(class_name, images.class_names if taught is None else taught.labels))
-    names = checked_class_names([spoken(label) for label in labels])
-    _require_comparable(images.class_names, labels)
+    by_words = classifier if isinstance(classifier, ZeroShotClassifier) else None
+    taught = None if isinstance(classifier, ZeroShotClassifier) else classifier
+    labels = tuple(map(class_name, classifier.labels if classifier else images.class_names))
+    names = by_words.labels if by_words else checked_class_names(list(map(spoken, labels)))
+    if by_words:
+        known = {spoken(label).casefold(): label for label in labels}
+        found = (known.get(spoken(name).casefold(), name) for name in images.class_names)
+        images = replace(images, class_names=tuple(found))
+    _require_comparable(images.class_names, labels, by_words=by_words is not None)
     if taught is not None:
         taught.require_encoder(encoder)
     sets = _prompt_sets(encoder, names, options)  # before images cost time
@@ -105,7 +195,9 @@ def evaluate_images(
     )
 
 
-def _require_comparable(class_names: Sequence[str], labels: Sequence[str]) -> None:
+def _require_comparable(
+    class_names: Sequence[str], labels: Sequence[str], *, by_words: bool
+) -> None:
     if len(labels) < 2:
         raise DataError(
             f"All images are of one class, {labels[0]!r}: every answer would be right. Add images "
@@ -113,12 +205,18 @@ def _require_comparable(class_names: Sequence[str], labels: Sequence[str]) -> No
         )
     known = set(labels)
     unknown = [name for name in class_names if name not in known]
-    if unknown:
-        lacking, taught = (shortened(map(repr, names), _LISTED) for names in (unknown, labels))
+    if not unknown:
+        return
+    lacking, its = (shortened(map(repr, names), _LISTED) for names in (unknown, labels))
+    if by_words:
         raise DataError(
-            f"The taught classifier does not know {lacking}; it was taught {taught}. Rename these "
-            "classes, leave them out, or teach them."
+            f"The classifier does not know {lacking}; its labels are {its}. Rename these classes, "
+            "leave them out, or add them to its labels."
         )
+    raise DataError(
+        f"The taught classifier does not know {lacking}; it was taught {its}. Rename these "
+        "classes, leave them out, or teach them."
+    )
 
 
 def _prompt_sets(

@@ -1,0 +1,213 @@
+"""Examples that a caller holds are learned from as their files are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas
+import pytest
+from PIL import Image
+
+from footwork.errors import DataError
+from footwork.images.decoding import decode_image
+from tests.runs import finetune_here
+from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
+from zeroshot import (
+    FinetuneConfig,
+    FinetunedClassifier,
+    TeachOptions,
+    ZeroShotClassifier,
+    compare,
+    evaluate,
+    teach,
+)
+from zeroshot.labelled_images import read_examples
+from zeroshot.task import CompareOptions, advise, read_images
+
+FEATURES = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=LABELS)})
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_classes(tmp_path_factory.mktemp("examples") / "colours")
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build_tower(tmp_path_factory.mktemp("vit"), "vit"))
+
+
+def rows(folder: Path, hold: Callable[[Path], Any] = Path.read_bytes) -> list[dict[str, Any]]:
+    paths = sorted(folder.rglob("*.png"))
+    return [{"photo": hold(path), "kind": path.parent.name} for path in paths]
+
+
+def dataset(folder: Path, hold: Callable[[Path], Any] = Path.read_bytes) -> datasets.Dataset:
+    def cell(path: Path) -> Any:
+        held = hold(path)
+        return {"bytes": held, "path": None} if isinstance(held, bytes) else held
+
+    return datasets.Dataset.from_list(rows(folder, cell), features=FEATURES)
+
+
+def saved(folder: Path, place: Path) -> Path:
+    dataset(folder).save_to_disk(place)
+    return place
+
+
+def parquet(folder: Path, place: Path) -> Path:
+    dataset(folder).to_parquet(place / "train.parquet")
+    return place / "train.parquet"
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda folder, _: rows(folder, str),
+        lambda folder, _: rows(folder),
+        lambda folder, _: rows(folder, lambda path: BytesIO(path.read_bytes())),
+        lambda folder, _: pandas.DataFrame(rows(folder)),
+        lambda folder, _: pandas.DataFrame(rows(folder, lambda path: path)),
+        lambda folder, _: dataset(folder),
+        lambda folder, _: dataset(folder, str),
+        lambda folder, _: datasets.DatasetDict(train=dataset(folder)),
+        saved,
+        parquet,
+    ],
+)
+def test_however_examples_are_held_they_are_the_same_data(
+    hold: Callable[[Path, Path], Any], examples: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "place").mkdir()
+    held = hold(examples, tmp_path / "place")
+    found = read_images(held, FinetuneConfig(), tmp_path / "files")
+    expected = read_images(examples, FinetuneConfig())
+    assert (found.labels, found.sha256) == (expected.labels, expected.sha256)
+    assert found.skipped == ()
+    for name, part in expected.splits.items():
+        assert np.array_equal(found.splits[name].targets, part.targets)
+        pairs = zip(found.splits[name].inputs, part.inputs, strict=True)
+        assert all(one.read_bytes() == other.read_bytes() for one, other in pairs)
+
+
+@pytest.mark.parametrize("hold", [Image.open, lambda path: np.asarray(Image.open(path))])
+def test_pixels_alone_are_the_same_data_each_time_and_never_on_two_sides(
+    hold: Callable[[Path], Any], examples: Path, tmp_path: Path
+) -> None:
+    held = rows(examples, hold)
+    held += held[::2]
+    first, second = (
+        read_images(held, FinetuneConfig(), tmp_path / name) for name in ("one", "two")
+    )
+    assert first.sha256 == second.sha256
+    contents = [{path.read_bytes() for path in part.inputs} for part in first.splits.values()]
+    assert len(contents) == 2
+    assert not contents[0] & contents[1]
+    written, drawn = tmp_path / "one/train/row 1, column 1", sorted(examples.rglob("*.png"))[0]
+    assert decode_image(written) == decode_image(drawn)
+
+
+def test_what_is_no_image_is_left_out_with_its_row_and_reason(
+    examples: Path, vit: str, tmp_path: Path
+) -> None:
+    cut = Image.open(BytesIO(sorted(examples.rglob("*.png"))[0].read_bytes()[:-2000]))
+    bad = [{"photo": b"\xfftext", "kind": LABELS[0]}, {"photo": None, "kind": LABELS[1]}]
+    held = [*rows(examples), *bad, {"photo": cut, "kind": LABELS[0]}]
+    config = FinetuneConfig(model_id=vit, method="head")
+    done = finetune_here(held, tmp_path / "out", config)
+    reasons = {each.place.split("row ")[1][:2]: each.reason for each in done.skipped}
+    assert reasons == {
+        "31": "it is no picture of a known kind",
+        "32": "it names no image file",
+        "33": "it is truncated",
+    }
+    assert done.manifest["data"]["path"] == "list of rows"
+
+
+def test_a_training_on_a_data_set_gives_the_weights_of_one_on_its_folder(
+    examples: Path, vit: str, tmp_path: Path
+) -> None:
+    config = FinetuneConfig(model_id=vit, method="full", **QUICK)
+    every = {"folder": examples, "held": dataset(examples)}
+    for name, data in every.items():
+        finetune_here(data, tmp_path / name, config)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in every]
+    assert weights[0] == weights[1]
+
+
+def test_splits_are_named_in_a_mapping_or_given_beside(
+    examples: Path, vit: str, tmp_path: Path
+) -> None:
+    data = dataset(examples)
+    train, rest = data.train_test_split(0.4, seed=0).values()
+    parts = datasets.DatasetDict(train=train, val=rest, unlabelled=rest)
+    found = read_images(parts, FinetuneConfig(), tmp_path / "files")
+    assert {name: len(part) for name, part in found.splits.items()} == {
+        "train": 18,
+        "validation": 12,
+    }
+    assert "Not read of DatasetDict of datasets, being no train, valid" in found.notes[0]
+    config = FinetuneConfig(model_id=vit, method="head")
+    beside = finetune_here(train, tmp_path / "out", config, validation=rest, test=rows(examples))
+    assert beside.manifest["data"]["rows"] == {"train": 18, "validation": 12, "test": 30}
+    with pytest.raises(DataError, match="has no split train; it has 'test'"):
+        read_images({"test": rest}, config)
+    with pytest.raises(DataError, match="'val' and 'dev' of dict of splits are the same split"):
+        read_images({"train": train, "val": rest, "dev": rest}, config)
+    with pytest.raises(DataError, match=r"has splits \('train'.*\)\. Name one"):
+        read_examples(parts)
+
+
+def test_advice_and_a_comparison_take_them_too(examples: Path, vit: str, tmp_path: Path) -> None:
+    config, held = FinetuneConfig(model_id=vit), dataset(examples)
+    assert advise(held, config).rows == 24
+    options = CompareOptions(methods=("head", "prototypes"), seeds=(0,))
+    done = compare(held, tmp_path / "compared", config, options)
+    assert (done.folder / "report.html").exists()
+
+
+def test_what_was_taught_by_a_data_set_is_evaluated_on_rows(examples: Path, tmp_path: Path) -> None:
+    held = dataset(examples)
+    few = held.select(range(0, 30, 3))
+    run = teach(few, tmp_path / "taught", "tiny", TeachOptions(words=0))
+    expected = teach(rows(examples)[::3], tmp_path / "again", "tiny", TeachOptions(words=0))
+    first, second = (done.manifest["data"] for done in (run, expected))
+    assert first["embeddings_sha256"] == second["embeddings_sha256"]
+    assert first["path"] == "Dataset of datasets"
+    judged = evaluate(run.classifier, rows(examples))
+    assert judged.images == 30
+    by_folder = evaluate(tmp_path / "taught", examples)
+    assert by_folder.reported.metrics == judged.reported.metrics
+    with pytest.raises(DataError, match="has one class, 'amber': nothing to tell it from"):
+        teach(held.select(range(4)), tmp_path / "one", "tiny")
+
+
+def test_a_classifier_by_words_is_evaluated_by_its_own_words(examples: Path) -> None:
+    labels = ["Amber", "navy", "olive", "green"]
+    classifier = ZeroShotClassifier.load("tiny", labels)
+    judged = evaluate(classifier, dataset(examples))
+    assert judged.labels == tuple(labels)
+    paths = sorted(examples.rglob("*.png"))
+    proba = classifier.predict_proba(paths).argmax(axis=1)
+    pairs = zip(proba, paths, strict=True)
+    right = [labels[row].lower() == path.parent.name for row, path in pairs]
+    assert judged.reported.metrics["top_1"].value == pytest.approx(np.mean(right))
+    other = ZeroShotClassifier(classifier.encoder, ["navy", "cat"])
+    with pytest.raises(DataError, match=r"not know 'amber', 'olive'; its labels are 'navy', 'cat'"):
+        evaluate(other, examples)
+
+
+def test_a_fine_tuned_classifier_is_evaluated_on_a_frame(
+    examples: Path, vit: str, tmp_path: Path
+) -> None:
+    config = FinetuneConfig(model_id=vit, method="head")
+    finetune_here(examples, tmp_path / "out", config)
+    frame = pandas.DataFrame(rows(examples, Image.open))
+    judged = evaluate(FinetunedClassifier.load(tmp_path / "out"), frame)
+    assert judged.evaluation.rows == 30
+    assert evaluate(str(tmp_path / "out"), examples).evaluation.metrics == judged.evaluation.metrics
