@@ -112,3 +112,9 @@ def record_row(record: ImageRecord) -> dict[str, Any]:
         "bytes": record.size,
         "date": date_text(record.date),
     }
+
+
+def best_labels(labels: Mapping[str, float] | None) -> list[str]:
+    """The labels of an image, the best first."""
+    scores = labels or {}
+    return sorted(scores, key=lambda name: -scores[name])

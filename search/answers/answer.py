@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text
 from search.paths import missing_files
-from search.records import ImageRecord, record_row
+from search.query.relevance import RELEVANT
+from search.records import ImageRecord, best_labels, record_row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Row = Mapping[str, Any]
 
-RELEVANT = 0.5
-"""Relevance at which results end."""
 _HEAD = "rank  relevance   score  path"
 _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
 _NOT_THERE = "  (not there)"
@@ -186,12 +185,6 @@ def hit_rows(answers: Sequence[Answer], *, by_query: bool) -> Iterator[dict[str,
 def flat_row(row: Row) -> Row:
     """One of these as cells: labels stand in one, the best first."""
     return {**row, "labels": "; ".join(best_labels(row["labels"]))}
-
-
-def best_labels(labels: Mapping[str, float] | None) -> list[str]:
-    """The labels of an image, the best first."""
-    scores = labels or {}
-    return sorted(scores, key=lambda name: -scores[name])
 
 
 def write_hits(answers: Sequence[Answer], path: Path, *, raw_cells: bool = False) -> None:

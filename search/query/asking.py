@@ -13,11 +13,11 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray
 from footwork.errors import ImageError, StoreError
 from footwork.files.paths import path_line
-from search.answers.answer import RELEVANT, Answer, Hit
+from search.answers.answer import Answer, Hit
 from search.filters import EVERYTHING, Filter
 from search.options import QueryOptions
 from search.paths import composed
-from search.query.relevance import Evidence, Relevance
+from search.query.relevance import RELEVANT, Evidence, Relevance
 from search.query.terms import Query, Term
 from search.query.texts import Texts
 from search.records import ImageRecord

@@ -54,6 +54,8 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.prompts.none_of_these import reference_words, z_scores
 
+RELEVANT = 0.5
+"""Relevance at which results end."""
 TEXT_THRESHOLD = 2.8
 """z-score at which relevance is 0.5: best harmonic mean of precision and recall. A logistic
 regression of the pairs above, of which 1 in 85 fits, has 3.4 (bootstrap, 95 %: 2.4 to 3.7)."""
