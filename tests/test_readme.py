@@ -33,6 +33,8 @@ from tests.zeroshot.image_towers import draw_classes
 from textclf import TextClassifier
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+PYTHON = (Path(__file__).parents[1] / "docs" / "python.md").read_text("utf-8")
+SCRIPTS = {section.partition("\n")[0]: section for section in PYTHON.split("\n## ")[1:]}
 MODELS = {
     "microsoft/deberta-v3-base": TINY_TEXT,
     "microsoft/deberta-v3-small": TINY_TEXT,
@@ -136,6 +138,26 @@ def test_every_line_of_python_runs(block: str) -> None:
     if "train(" in block:
         shutil.rmtree("out", ignore_errors=True)  # which the commands have trained
     exec(compile(block, "README.md", "exec"), {})
+
+
+def names_of(section: str) -> dict[str, Any]:
+    """What the script of a section of docs/python.md leaves behind."""
+    names: dict[str, Any] = {}
+    for block in blocks("python", SCRIPTS[section]):
+        exec(compile(block, f"docs/python.md, {section}", "exec"), names)
+    return names
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_script_of_texts_runs_and_gives_the_frames_that_it_names() -> None:
+    names = names_of("Texts")
+    assert [*names["metrics"]] == ["metric", "value", "low", "high"]
+    assert names["classes"]["support"].sum() == len(names["held_out"]) == len(names["answers"])
+    assert set(names["mistakes"]) >= {"id", "label", "true_label", "p:positive"}
+    assert len(names["few"]) == 2
+    own = ["id", "label", "probability", "abstained", "text", "input:label"]
+    assert [*names["many"]][:6] == own
+    assert Path("answers.csv").exists()
 
 
 def test_what_is_not_run_stands_there() -> None:
