@@ -48,7 +48,8 @@ def train(
     """Fine-tune a classifier on a table, and publish it with proof of what it can do.
 
     Args:
-        data: CSV, TSV, JSON lines or Parquet, a folder of train/validation/test files, or a Hub id.
+        data: CSV, TSV, JSON lines or Parquet, a folder of train/validation/test files or of
+            `save_to_disk`, or a Hub id.
         out: Folder to publish; it appears when all has succeeded.
         settings: Every setting of the run.
         config: TOML file of settings; the command line wins.

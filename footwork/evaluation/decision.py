@@ -17,6 +17,7 @@ from footwork.models.heads import task_of
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
 
 _HOTTEST = 1e6
+_SHOWN = 5  # answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,11 @@ class Prediction:
     """A class; the classes that hold (multi-label); a number (regression)."""
     probability: float | None
     """Of the label; of the likeliest label (multi-label); None for a number."""
-    probabilities: dict[str, float]
+    probabilities: dict[str, float] = field(repr=False)
     """Calibrated, of every class; empty for a number."""
     abstained: bool
     """Whether `label` cannot be relied on: `probability` is too small, or a text is empty."""
-    kept: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Of the row that is answered, what stands beside the answer."""
 
     def to_row(self) -> dict[str, Any]:
@@ -49,6 +50,10 @@ class Predictions(list[Prediction]):
         import pandas
 
         return pandas.DataFrame([flat_row(answer.to_row()) for answer in self])
+
+    def __repr__(self) -> str:
+        more = f", … {len(self) - _SHOWN:,} more" if len(self) > _SHOWN else ""
+        return f"[{', '.join(map(repr, self[:_SHOWN]))}{more}]"
 
     def _repr_html_(self) -> str:
         html: str = self.to_pandas()._repr_html_()

@@ -10,7 +10,7 @@ from footwork.errors import ConfigError, DataError
 from footwork.evaluation.metrics import Interval
 from footwork.finetuning.advise import _reasons
 from tests.runs import run_here
-from tests.tables import sentiment_table, write_table
+from tests.tables import sentiment_rows, sentiment_table, write_table
 from textclf import TrainConfig, advise
 
 SETTLED = TrainConfig(method="lora", learning_rate=1e-4, num_epochs=3)
@@ -71,6 +71,10 @@ def test_an_easy_table_needs_no_pretrained_model(tmp_path: Path) -> None:
     assert found.rows < 150
     assert found.method == "linear"
     assert found.command == f"footwork textclf train {table} OUT --method linear"
+    assert repr(found) == f"<Advice: linear for {found.rows} rows>"
+    held = [{"text": text, "label": label} for text, label in sentiment_rows(150)]
+    told = advise(held, TrainConfig(model_id="tiny"), test=table)
+    assert told.command == "footwork textclf train DATA OUT --method linear"
     assert found.scores["unpretrained"].value > 0.99
     assert set(found.scores) == {"frozen", "unpretrained", "random"}
     assert [rows for rows, _ in found.curve] == sorted(rows for rows, _ in found.curve)

@@ -121,6 +121,7 @@ def test_a_run_of_a_comparison_is_the_run_that_train_makes(
 def test_table_page_and_document_agree(texts: dict[str, Any]) -> None:
     done, out = texts["done"], texts["folder"] / "out"
     assert json.loads((out / "comparison.json").read_text()) == done.manifest
+    assert repr(done) == f"<Comparison: {' '.join(done.manifest['verdict'])}>"
     page, text = html.unescape((out / "report.html").read_text()), done.to_text()
     rows = table_of(done.manifest)
     assert [row[0] for row in rows[1:]] == [

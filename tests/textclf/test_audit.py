@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import subprocess
@@ -229,6 +230,8 @@ def test_other_tasks_are_audited_too(
     audit = audit_data(load(tmp_path, rows, DataOptions(task=task)), vocabulary, 64, (SIZE, RUN))
     assert audit.usable
     assert audit.to_dict()["splits"]["train"]["rows"] == 27
+    assert repr(audit).endswith("rows: train 27, validation 3; usable>")
+    assert html.unescape(audit._repr_html_()) == f"<pre>{audit.to_text()}</pre>"
     assert ("greatest" in audit.to_text()) == (task == "regression")
 
 

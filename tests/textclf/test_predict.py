@@ -366,7 +366,9 @@ def test_a_frame_of_answers_has_the_columns_of_the_file(
     answers = classifier.predict([*frame["text"]], ids=[*frame["key"]])
     own = held.drop(columns=["key", "text", "input:label"])
     pandas.testing.assert_frame_equal(answers.to_pandas(), own)
-    assert "good film" not in answers._repr_html_()
+    assert repr(answers) == f"[{answers[0]!r}, {answers[1]!r}]"
+    assert "probabilities" not in repr(answers)
+    assert repr(classifier.predict(["a"] * 9)).endswith(", … 4 more]")
     assert f"<td>{answers[0].label}</td>" in answers._repr_html_()
 
 
