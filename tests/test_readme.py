@@ -50,6 +50,7 @@ NOT_RUN = {
     "accelerate launch": "it needs several GPUs",
     "torchrun": "tests/textclf/test_cli.py starts several processes by hand",
     "python -m scripts.tiny.measure_": "minutes, on data that are not here",
+    "python -m footwork.models.open_clip": "tests/footwork/test_open_clip.py runs it",
     "pip install 'footwork[milvus]'": "it needs a package registry",
     "--store http://HOST:19530": "it needs a server; tests/search has a stand-in",
 }

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from footwork.evaluation.result import Assessment as Assessment
+    from footwork.fewshot.knowledge import Thresholds
     from footwork.finetuning.advise import Advice as Advice
     from footwork.finetuning.comparison import Comparison as Comparison
     from footwork.finetuning.comparison_plan import CompareOptions as CompareOptions
@@ -45,6 +46,7 @@ __all__ = [
     "TaughtImage",
     "TaughtRun",
     "TeachOptions",
+    "Thresholds",
     "ZeroShotClassifier",
     "ZeroShotOptions",
     "finetune",
@@ -69,6 +71,7 @@ _HOMES = {
     "TaughtImage": "zeroshot.taught",
     "TaughtRun": "zeroshot.taught",
     "TeachOptions": "zeroshot.options",
+    "Thresholds": "footwork.fewshot.knowledge",
     "ZeroShotClassifier": "zeroshot.classifier",
     "ZeroShotOptions": "zeroshot.options",
     "advise": "zeroshot.task",

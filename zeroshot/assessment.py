@@ -116,7 +116,13 @@ def _judged(
     if isinstance(model, ZeroShotClassifier):
         own = model.options
         options = replace(options or DEFAULTS, templates=own.templates, none_below=own.none_below)
-    return evaluate_images(model.encoder, images, options or DEFAULTS, model)
+    found = evaluate_images(model.encoder, images, options or DEFAULTS, model)
+    told = (  # by their rows, where they are in memory
+        each.path.relative_to(files) if each.path.is_relative_to(files) else each.path
+        for each in found.wrong
+    )
+    pairs = zip(found.wrong, told, strict=True)
+    return replace(found, wrong=tuple(replace(each, path=path) for each, path in pairs))
 
 
 def _loaded(name: Path | str) -> TaughtClassifier | FinetunedClassifier:

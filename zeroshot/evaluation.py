@@ -88,8 +88,8 @@ class Answered:
     """Share of these that get the right one; None where none gets any."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageEvaluation:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ImageEvaluation(text.Shown):
     """What N labelled images say of the prompt sets that label them."""
 
     source: str
@@ -124,6 +124,28 @@ class ImageEvaluation:
     def reported(self) -> SetScore:
         """The set whose details these are."""
         return self.sets[0]
+
+    @property
+    def summary(self) -> str:
+        """What was judged, and how good it was found."""
+        top_1 = self.reported.metrics["top_1"]
+        found = f"top-1 {text.number(top_1.value)} ({text.ends(top_1)})"
+        return f"{counted(self.images, 'image')}, by {self.reported.name}: {found}"
+
+    def to_pandas(self, *, per_class: bool = False) -> Any:
+        """A DataFrame of the metrics by what labelled, or of the classes, a row each."""
+        import pandas
+
+        if per_class:
+            rows = [asdict(each) for each in self.per_class]
+            found = [row.pop("recall") or dict.fromkeys(("value", "low", "high")) for row in rows]
+            frame = pandas.DataFrame(row | own for row, own in zip(rows, found, strict=True))
+            return frame.rename(columns={"value": "recall"})
+        return pandas.DataFrame(
+            {"labelled_by": score.name, "metric": name, **interval.to_dict()}
+            for score in self.sets
+            for name, interval in score.metrics.items()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it; of the confusion only cells that are not 0, which are few of many."""

@@ -20,6 +20,7 @@ import numpy as np
 from footwork.arrays import DoubleArray, FloatArray, RealArray
 from footwork.encoder.protocol import ImageTextEncoder
 from footwork.errors import DataError, ModelError
+from footwork.evaluation.text import Shown
 from footwork.fewshot.examples import SAME_COSINE, Examples
 from footwork.fewshot.forecast import Candidates, forecast_text, suggest
 from footwork.fewshot.knowledge import (
@@ -236,8 +237,8 @@ class Suggestion:
     """A clause."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaughtRun:
+@dataclass(frozen=True, slots=True, repr=False)
+class TaughtRun(Shown):
     """A finished lesson."""
 
     folder: Path
@@ -251,13 +252,17 @@ class TaughtRun:
     """What the user should know, one sentence each."""
     skipped: tuple[SkippedImage, ...]
 
+    @property
+    def summary(self) -> str:
+        """What was taught by what."""
+        counts, title = self.manifest["data"]["examples"], METHODS[self.manifest["method"]].title
+        by = f"by {sum(counts.values())} images: {title}"
+        return f"{self.folder} was taught {len(counts)} classes {by}."
+
     def to_text(self) -> str:
         """What to expect of it, and what to label next, for people."""
-        counts = self.manifest["data"]["examples"]
-        title = METHODS[self.manifest["method"]].title
         lines = [
-            f"{self.folder} was taught {len(counts)} classes by {sum(counts.values())} images: "
-            f"{title}.",
+            self.summary,
             forecast_text(self.manifest["forecast"], self.manifest["thresholds"], "images"),
         ]
         if self.suggestions:

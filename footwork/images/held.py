@@ -51,7 +51,7 @@ def held_images(images: ImagesLike) -> list[ImageSource]:
         return [one]
     if hasattr(images, "columns") or hasattr(images, "column_names"):
         kind = type(images).__name__
-        raise TypeError(f"`images` must be one column, such as data['image'], got a {kind}.")
+        raise TypeError(f"`images` must be one column, such as data['image'], got {kind}.")
     if type(getattr(images, "features", None)).__name__ == "Image":  # a column of `datasets`
         from datasets import Image
 
@@ -115,4 +115,4 @@ def _of_array(pixels: NDArray[Any]) -> Image.Image | None:
 def _kind(value: Any) -> str:
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"an array of {value.dtype}, {tuple(value.shape)}"
-    return f"a {type(value).__name__}"
+    return type(value).__name__

@@ -181,6 +181,15 @@ def test_what_was_taught_by_a_data_set_is_evaluated_on_rows(examples: Path, tmp_
     assert first["path"] == "Dataset of datasets"
     judged = evaluate(run.classifier, rows(examples))
     assert judged.images == 30
+    assert all(each.path.name == str(each.path) for each in judged.wrong)  # row 3, column 1
+    top_1 = judged.reported.metrics["top_1"]
+    assert repr(judged).startswith("<ImageEvaluation: 30 images, by the taught classifier: top-1 ")
+    first = judged.to_pandas().iloc[0]
+    assert (first["metric"], first["value"], first["low"]) == ("top_1", top_1.value, top_1.low)
+    by_class = judged.to_pandas(per_class=True).set_index("label")
+    assert by_class["images"].tolist() == [10, 10, 10]
+    assert by_class.loc["navy", "recall"] == judged.per_class[1].recall.value
+    assert "was taught 3 classes by 10 images" in repr(run)
     by_folder = evaluate(tmp_path / "taught", examples)
     assert by_folder.reported.metrics == judged.reported.metrics
     with pytest.raises(DataError, match="has one class, 'amber': nothing to tell it from"):
