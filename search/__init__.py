@@ -7,19 +7,21 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from search.answers.answer import Answer, Hit
+    from search.answers.answer import Answer, Answers, Hit
     from search.filters import Filter
     from search.index import ImageIndex
-    from search.options import QueryOptions
+    from search.options import QueryOptions, StoreOptions
 
-__all__ = ["Answer", "Filter", "Hit", "ImageIndex", "QueryOptions"]
+__all__ = ["Answer", "Answers", "Filter", "Hit", "ImageIndex", "QueryOptions", "StoreOptions"]
 
 _HOMES = {
     "Answer": "search.answers.answer",
+    "Answers": "search.answers.answer",
     "Filter": "search.filters",
     "Hit": "search.answers.answer",
     "ImageIndex": "search.index",
     "QueryOptions": "search.options",
+    "StoreOptions": "search.options",
 }
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from footwork.errors import ImageError
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text
 from search.paths import missing_files
-from search.query.relevance import RELEVANT
 from search.records import ImageRecord, best_labels, record_row
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 _HEAD = "rank  relevance   score  path"
+_THUMBNAIL, _WORKERS = 320, 4  # pixels; threads that make them
 _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
 _NOT_THERE = "  (not there)"
 _SCORES = ("score", "relevance")
@@ -57,8 +59,7 @@ class Hit:
         return f"Hit({self.path!r}, relevance={self.relevance:.2f}, score={self.score:.3f}{away})"
 
     def _repr_html_(self) -> str:
-        name = Path(self.path).name
-        return Answer(name, (self,), nothing_matches=self.relevance < RELEVANT)._repr_html_()
+        return _html([("", "", [self])])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -115,16 +116,55 @@ class Answer:
 
 
 class Answers(list[Answer]):
-    """Answers to several queries, in their order."""
+    """Answers to several queries, in their order: a list, which a notebook shows with thumbnails.
+
+    `index.answer(["a dog", "a cat"]).to_pandas()` is a frame of all their hits.
+    """
 
     def to_pandas(self) -> DataFrame:
         """A frame of a row each hit, as of `Answer.to_pandas`, led by the column query."""
         return _frame(self, by_query=True)
 
     def _repr_html_(self) -> str:
-        from search.pages.image_pages import contact_sheet_frame
+        return _html((one.query, _said(one), one.hits) for one in looked_for(self))
 
-        return contact_sheet_frame(looked_for(self)) if self else "[]"
+
+def _said(answer: Answer) -> str:
+    if answer.fault is not None:
+        return f"was not asked: {answer.fault}"
+    return "nothing matches" if answer.nothing_matches else counted(len(answer), "hit")
+
+
+def _html(parts: Iterable[tuple[str, str, Sequence[Hit]]]) -> str:
+    """Titles, what is said beside them, and hits with their thumbnails, as a part of a page."""
+    from footwork.home import cache_folder
+    from footwork.images.ahead import decoded_ahead
+    from footwork.images.thumbnails import Thumbnails
+    from footwork.pages.templates import load_template
+
+    thumbnails = Thumbnails(_THUMBNAIL, cache_folder() / "thumbnails")
+
+    def thumbnail(hit: Hit) -> bytes:
+        return thumbnails.of(Path(hit.path), hit.record.content, hit.missing)
+
+    def image(hit: Hit, made: bytes | ImageError) -> dict[str, str]:
+        return {
+            "path": path_line(hit.path),
+            "name": path_line(Path(hit.path).name),
+            "percent": f"{100 * hit.relevance:.0f}",
+            "thumbnail": b64encode(made).decode() if isinstance(made, bytes) else "",
+            "why_none": path_line(made.reason) if isinstance(made, ImageError) else "",
+        }
+
+    answers = [
+        {
+            "title": path_line(title),
+            "said": path_line(said),
+            "images": [image(hit, made) for hit, made in decoded_ahead(hits, thumbnail, _WORKERS)],
+        }
+        for title, said, hits in parts
+    ]
+    return load_template("search/pages/hits.html").render(answers=answers)
 
 
 def looked_for(answers: Sequence[Answer], roots: Sequence[str] = ()) -> list[Answer]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from footwork.files.paths import file_address, path_line, size_text
 from footwork.home import cache_folder
 from footwork.images.ahead import decoded_ahead
 from footwork.images.thumbnails import Thumbnails
-from footwork.pages.templates import load_template, write_page
+from footwork.pages.templates import write_page
 from search.duplicates.duplicates import Duplicates
 from search.duplicates.rows import duplicates_sum, what_was_done
 from search.query.relevance import RELEVANT
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _SIDE = 480  # pixels: sharp where a screen has two for one of the page
 _WORKERS = 4  # threads that decode
-_SHEET = "search/pages/contact_sheet.html"
 
 
 def kept_thumbnails() -> Thumbnails:
@@ -44,20 +42,6 @@ def write_contact_sheet(answers: Sequence[Answer], path: Path, thumbnails: Thumb
     or spoilt has a placeholder. A file that is there is replaced; `DataError` where it cannot be
     written.
     """
-    write_page(path, _SHEET, **_sheet(answers, thumbnails))
-
-
-def contact_sheet_frame(answers: Sequence[Answer]) -> str:
-    """The same page as an element of another, such as a notebook's, with a style of its own."""
-    thumbnails = Thumbnails(_SIDE // 2, cache_folder() / "thumbnails")
-    page = load_template(_SHEET).render(_sheet(answers, thumbnails))
-    height = 34 if any(answers) else 10  # rem: a row of images, or none
-    style = f"width:100%;height:{height}rem;border:0;resize:vertical"
-    return f'<iframe srcdoc="{escape(page)}" style="{style}" sandbox></iframe>'
-
-
-def _sheet(answers: Sequence[Answer], thumbnails: Thumbnails) -> dict[str, Any]:
-    """What a contact sheet is filled in with."""
     if not answers:
         raise ValueError("A contact sheet needs at least one answer.")
     folders = {os.path.dirname(hit.record.path) for answer in answers for hit in answer.hits}  # noqa: PTH120 - of many
@@ -92,11 +76,13 @@ def _sheet(answers: Sequence[Answer], thumbnails: Thumbnails) -> dict[str, Any]:
         }
 
     one, several = f"“{path_line(answers[0].query)}”", counted(len(answers), "query", "queries")
-    return {
-        "title": one if len(answers) == 1 else several,
-        "root": path_line(root) if root.name else "",  # that of a file system says nothing
-        "answers": [section(answer) for answer in answers],
-    }
+    write_page(
+        path,
+        "search/pages/contact_sheet.html",
+        title=one if len(answers) == 1 else several,
+        root=path_line(root) if root.name else "",  # that of a file system says nothing
+        answers=[section(answer) for answer in answers],
+    )
 
 
 def write_duplicates_page(found: Duplicates, path: Path, thumbnails: Thumbnails) -> None:
