@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import ast
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from itertools import chain
+from inspect import Parameter, Signature, cleandoc, getsource
+from itertools import chain, pairwise
 from math import inf
 from os import PathLike, fspath
 from pathlib import Path
+from textwrap import dedent, fill
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -23,6 +28,54 @@ _WORDS = {
 }
 
 
+class _Signature:
+    """How settings are made, without what a command line adds to their fields."""
+
+    def __get__(self, _: object, settings: Any) -> Signature:
+        parameters: list[Parameter] = []
+        for field in fields(settings) if is_dataclass(settings) else ():
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            kind = Parameter.KEYWORD_ONLY if field.kw_only else Parameter.POSITIONAL_OR_KEYWORD
+            given = Parameter.empty if default is MISSING else default
+            hint = kinds_of(settings)[field.name]
+            parameters.append(Parameter(field.name, kind, default=given, annotation=hint))
+        return Signature(parameters)
+
+
+class _Documentation:
+    """The docstring of settings: what is said of the class, and below it of each field.
+
+    It is read from the source when it is asked for, which costs milliseconds.
+    """
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    def __get__(self, _: object, settings: type[Any]) -> str:
+        if "__match_args__" not in vars(settings):  # it is just being made a dataclass
+            return self.said
+        told: dict[str, str] = {}
+        with suppress(OSError, TypeError):  # there is no source, as of what a notebook defines
+            for kind in reversed(settings.__mro__):
+                if kind is not Settings and issubclass(kind, Settings):
+                    told |= _field_docstrings(kind)
+        if not told:
+            return self.said
+        lines = (
+            fill(f"{name}: {text}", 96, initial_indent=" " * 4, subsequent_indent=" " * 8)
+            for name, text in told.items()
+        )
+        return "\n".join([cleandoc(self.said), "", "Args:", *lines])
+
+
+def _field_docstrings(settings: type[Any]) -> Iterator[tuple[str, str]]:
+    body = ast.parse(dedent(getsource(settings))).body[0].body  # type: ignore[attr-defined]
+    for field, after in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
+            name, text = ast.unparse(field.target), ast.literal_eval(after.value)
+            yield name, " ".join(text.split())
+
+
 class Settings:
     """What a command or a function can be told; a subclass is a frozen dataclass.
 
@@ -30,6 +83,13 @@ class Settings:
     A number of numpy becomes Python's, a list a tuple, a text a path, and a path a text where such
     is wanted. A `__post_init__` that checks more begins with that of `super()`.
     """
+
+    __signature__ = _Signature()
+
+    def __init_subclass__(cls) -> None:
+        said: Any = vars(cls).get("__doc__") or ""
+        documentation: Any = _Documentation(getattr(said, "said", said))
+        cls.__doc__ = documentation
 
     def __post_init__(self) -> None:
         """Look at every value."""

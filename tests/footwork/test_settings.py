@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from pydoc import plaintext, render_doc
 from typing import Any
 
 import numpy as np
@@ -93,3 +94,13 @@ def test_what_is_done_with_what_exists_is_one_of_three(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         train(NumberTask(), [], tmp_path / "out", TrainConfig(), existing="replace")  # type: ignore[arg-type]
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings", [QueryOptions, TrainConfig, TeachOptions])
+def test_help_tells_of_every_setting_and_nothing_of_the_command_line(settings: type[Any]) -> None:
+    told = render_doc(settings, renderer=plaintext).partition("Method resolution order")[0]
+    assert "Annotated" not in told
+    for field in fields(settings):
+        assert f"{field.name}: " in told
+    assert "Images at most." in str(QueryOptions.__doc__)
+    assert "Optimizer steps, instead of epochs." in str(TrainConfig.__doc__)  # of what it inherits
