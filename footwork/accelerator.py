@@ -14,14 +14,16 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from torch import nn
 
@@ -34,8 +36,29 @@ _ROUNDS, _ROUND_SECONDS = 3, 1.0
 _WORTH = 1.1  # times as quick that twice the threads must be to be taken
 
 
+_chosen: ContextVar[torch.device | None] = ContextVar("device", default=None)
+
+
+@contextmanager
+def on_device(name: str | None) -> Iterator[None]:
+    """Within the block the work runs on the device of a name; None leaves it where it is."""
+    if name is None:
+        yield
+        return
+    device = compute_device(name)
+    chosen = _chosen.set(device)
+    try:
+        with torch.accelerator.device_index(device.index) if device.index else nullcontext():
+            yield
+    finally:
+        _chosen.reset(chosen)
+        AcceleratorState._reset_state(reset_partial_state=True)  # it knows the one of the block
+
+
 def uses_cpu() -> bool:
     """Whether the work runs on the processor: by choice, or for want of an accelerator."""
+    if chosen := _chosen.get():
+        return chosen.type == "cpu"
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
@@ -64,10 +87,24 @@ def _compute_alone_in_forks() -> None:
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
-def compute_device() -> torch.device:
-    """The device of this process, as `accelerate launch` set it."""
+def compute_device(name: str | None = None) -> torch.device:
+    """The device of a name; without one that of this process, as `accelerate launch` set it.
+
+    Raises:
+        ConfigError: It is not there, or several processes have one each.
+    """
     _compute_alone_in_forks()
-    return _state().device
+    if name is None:
+        return _chosen.get() or _state().device
+    device, there = torch.device(name), torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if there else 0
+    others = [f"{there.type}:{number}" for number in range(count)] if there else []
+    if device.type != "cpu" and f"{device.type}:{device.index or 0}" not in others:
+        allowed = ", ".join(("cpu", *others))
+        raise ConfigError(f"`device` {name} is not there: this machine has {allowed}.")
+    if number_of_processes() > 1:
+        raise ConfigError(f"`device` {name} is for one process: the launcher gives each its own.")
+    return device
 
 
 def is_main_process() -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from footwork.streams import harmless, takes_unicode, tell
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from footwork.tables.reader import SkippedRow
 
 Row = Mapping[str, Any]
+Item = TypeVar("Item")
+Notify = Callable[[str], None]
+"""Takes what is said of a work in progress, a text each; of a training `Milestone`s among them."""
 
 DONE, SKIPPED = 0, 3
 """Exit codes: all done; done, but some inputs were skipped and listed."""
@@ -80,6 +85,41 @@ def note(text: str) -> None:
             tell(harmless(text))
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+def is_watched() -> bool:
+    """Whether somebody looks on, at a terminal or a notebook, and wants to."""
+    seen = sys.stderr is not None and (sys.stderr.isatty() or _in_notebook())
+    return _is_main() and seen and not _silent.get()
+
+
+@contextmanager
+def heard(notify: Notify | None, *, verbose: bool) -> Iterator[Notify]:
+    """What takes the lines of a work within the block: `notify`, or else whoever looks on."""
+    silenced = _silent.set(not verbose)
+    try:
+        yield notify or (note if is_watched() else lambda _: None)
+    finally:
+        _silent.reset(silenced)
+        end_progress()
+
+
+def watched(items: Iterable[Item], what: str, unit: str, total: int) -> Iterator[Item]:
+    """Pass items on, with a bar if somebody looks on and they take longer than a moment.
+
+    Threads beside the main one, of a server say, have none.
+    """
+    if not is_watched() or threading.current_thread() is not threading.main_thread():
+        yield from items
+        return
+    with Progress(what, unit) as progress:
+        progress.show(0, total)
+        for done, item in enumerate(items, start=1):
+            progress.show(done, total)
+            yield item
+
+
 def note_all(texts: Iterable[str]) -> None:
     """Each on a line of its own."""
     for text in texts:
@@ -98,7 +138,7 @@ class Progress:
         self._bar: Any = None
         self._first, self._done, self._began, self._remarked = 0, 0, -inf, time.monotonic()
         self._told, self._told_share = 0.0, 0.0
-        self.watched = _is_main() and sys.stderr is not None and sys.stderr.isatty()
+        self.watched = is_watched()
 
     def __enter__(self) -> Self:
         return self
@@ -131,11 +171,13 @@ class Progress:
             self._tell(total, now - self._began, said, self._first + found)
 
     def _draw(self, total: int | None, said: str, before: int) -> None:
-        from tqdm import tqdm  # what is done in a moment does not wait for it
-
         if self._bar is None:
+            if notebook := _in_notebook():
+                from tqdm.auto import tqdm
+            else:
+                from tqdm import tqdm  # what is done in a moment does not wait for it
             # A terminal that says it has no width does not know.
-            wide = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+            wide = notebook or os.get_terminal_size(sys.stderr.fileno()).columns > 0
             self._bar = type("Bar", (tqdm,), {"monitor_interval": 0})(  # no thread to watch it
                 total=total,
                 initial=before,
@@ -193,21 +235,34 @@ class Progress:
 
 
 class Milestone(str):
-    """A line on how far a training is, for whoever takes lines; a console shows some of them.
+    """A line on how far a training is, for whoever takes lines, with its figures as fields.
 
-    `done` and `total` are steps: none of a remark in passing, as many as all where the training has
-    ended, which the text then tells. `said` stands beside a bar.
+    Where the training has ended, which the text then tells, as many steps are done as there are.
     """
 
-    done: int | None
+    step: int
+    """Steps done."""
     total: int
-    said: str
+    """Of all that there may be."""
+    epoch: float | None = None
+    loss: float | None = None
+    """Mean of the steps since the last such line; None of an evaluation."""
+    learning_rate: float | None = None
+    metrics: Mapping[str, float] | None = None
+    """Of an evaluation on the validation rows, by name."""
 
-    def __new__(cls, text: str, done: int | None = None, total: int = 0, said: str = "") -> Self:
+    def __new__(cls, text: str, step: int, total: int, **figures: Any) -> Self:
         """Make a string that knows more than it says."""
         line = super().__new__(cls, text)
-        line.done, line.total, line.said = done, total, said
+        line.step, line.total = step, total
+        line.__dict__.update(figures)
         return line
+
+    @property
+    def said(self) -> str:
+        """What stands beside a bar."""
+        epoch, loss, rate = self.epoch, self.loss, self.learning_rate
+        return "" if loss is None else f"epoch {epoch:.2f}, loss {loss:.4f}, rate {rate:.1e}"
 
 
 _training: list[Progress] = []  # what shows milestones: one at most
@@ -216,10 +271,10 @@ _training: list[Progress] = []  # what shows milestones: one at most
 def _show_milestone(line: Milestone) -> None:
     if not _training:
         _training.append(Progress("training", "steps"))
-    if line.done is None:
+    if line.metrics is not None:
         _training[0].remark(str(line))
-    elif line.done < line.total:
-        _training[0].show(line.done, line.total, line.said)
+    elif line.step < line.total:
+        _training[0].show(line.step, line.total, line.said)
     else:
         end_progress()
         note(str(line))
@@ -258,6 +313,11 @@ def exit_code(*, all_done: bool) -> int:
 
 def _json(value: Row, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=not takes_unicode(sys.stdout), indent=indent, default=str)
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def _is_main() -> bool:

@@ -4,8 +4,11 @@ Annotations are evaluated here: cyclopts would evaluate inherited ones in the mo
 """
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self, get_args
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, Self, get_args
 
 from cyclopts import Parameter
 
@@ -32,6 +35,25 @@ Flag = Annotated[bool, Parameter(negative="")]
 """An option that is on where it is given."""
 
 
+def _divided(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
+    """Values with commas between."""
+    words = (word.strip() for token in tokens for word in token.value.split(","))
+    [one, *_] = get_args(kind)
+    return tuple(one(word) if one in (int, float) else word for word in words if word)
+
+
+SEVERAL = Parameter(converter=_divided, n_tokens=1, negative="")
+"""An option that takes several values, with commas between."""
+Device = Annotated[str | None, SPEED]
+_DEVICE = re.compile(r"(cpu|mps|(cuda|xpu)(:\d+)?)")
+
+
+def require_device(name: str | None) -> None:
+    """Refuse what is no name of a device, by a `ConfigError`; whether it is there, torch knows."""
+    if name is not None and not (isinstance(name, str) and _DEVICE.fullmatch(name)):
+        raise ConfigError(f"`device` must be cpu, cuda, cuda:1, mps or the like, got {name!r}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(Settings):
     """How an image model is run; but for `decode` nothing changes an answer beyond rounding."""
@@ -48,10 +70,13 @@ class EncoderConfig(Settings):
     """draft: a large JPEG at a fraction that leaves twice the pixels that the model needs, or more,
     which takes a fraction of the time; exact: every pixel, as other programs decode it. If not
     given, as what is used was made, and else draft."""
+    device: Device = None
+    """cpu, cuda, cuda:1, mps; if not given, the accelerator where there is one."""
 
     def __post_init__(self) -> None:
         """A `ConfigError` where a value is out of range."""
         super().__post_init__()
+        require_device(self.device)
         require_at_least(1, self, "batch_size", "workers")
 
     def decoding_as(self, made: Decode, what: str) -> Self:
@@ -77,6 +102,10 @@ class PublishConfig(AdaptationConfig):
     push_to_hub: Annotated[str | None, OUTPUT] = None
     """Hub repository (owner/name) to upload the finished folder to; whether you may write there is
     asked before the training."""
+    skip: Annotated[tuple[Literal["baselines", "proof", "report"], ...], SEVERAL, OUTPUT] = ()
+    """For runs of which many are made, with commas between: baselines (what is to be beaten), proof
+    (a fresh process that must answer as the trained model; by it bf16 is known to be safe), report
+    (pictures)."""
 
     def __post_init__(self) -> None:
         """A `ConfigError` where a value is out of range."""
@@ -101,6 +130,17 @@ class PublishConfig(AdaptationConfig):
         return f"--merge has no adapter to merge: {self.method} gives a plain folder."
 
 
+Logger = Literal[
+    "clearml",
+    "codecarbon",
+    "comet_ml",
+    "dvclive",
+    "mlflow",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+]
 Schedule = Literal["linear", "cosine", "constant_with_warmup"]
 _SEEDS = 2**32  # of numpy
 EVALUATIONS = 15
@@ -137,10 +177,16 @@ class LoopConfig(Settings):
     """Validation metric that chooses the checkpoint; if not given, the task's own."""
     mixed_precision: Annotated[Precision, SPEED] = "auto"
     """Dtype of matrix products; auto: bf16 where the hardware has it."""
+    device: Device = None
+    """cpu, cuda, cuda:1, mps; if not given, the accelerator where there is one."""
     activation_checkpointing: Annotated[bool, SPEED] = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
     save_minutes: Annotated[float, OUTPUT] = 10.0
     """Minutes between checkpoints within an epoch; one is written at every evaluation anyway."""
+    log_to: Annotated[tuple[Logger, ...], SEVERAL, OUTPUT] = ()
+    """Where the curves of the training go as well, with commas between: tensorboard, trackio,
+    wandb, mlflow and others that transformers knows, into OUT.logs where they write folders. The
+    run is called as OUT."""
     seed: Annotated[int, RATE] = 0
     """Of the head, the order, the dropout masks and the split."""
 
@@ -159,6 +205,18 @@ class LoopConfig(Settings):
             raise ConfigError(
                 f"`warmup` is a share of the steps, from 0 up to 1, got {self.warmup}."
             )
+        require_device(self.device)
+        for name in self.log_to:
+            if find_spec(name) is None:
+                raise ConfigError(
+                    f"`log_to` {name} needs a package that is not installed: pip install "
+                    f"{name.replace('_', '-')}"
+                )
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Of `best_metric`."""
+        return self.best_metric not in LOWER_IS_BETTER
 
     def epochs_over(self, rows: int) -> float:
         """Passes over so many rows, once the recipe's are filled in."""

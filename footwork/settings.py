@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -126,6 +126,8 @@ def _fits(value: Any, kind: Any) -> list[Any]:
     if origin is tuple:  # of any length
         items = [_fits(one, inner[0]) for one in value] if isinstance(value, list | tuple) else [[]]
         return [tuple(chain.from_iterable(items))] if all(items) else []
+    if origin is Callable:
+        return [value] if callable(value) else []
     if kind in (str, Path) and isinstance(value, str | PathLike):
         return [kind(fspath(value))]
     holds = isinstance(value, (int, float) if kind is float else kind)
@@ -142,4 +144,6 @@ def _words(kind: Any) -> str:
         return f"one of {', '.join(map(str, inner))}"
     if origin is tuple:
         return f"a list of which each is {_words(inner[0])}"
+    if origin is Callable:
+        return "a function"
     return _WORDS.get(kind) or f"a {kind.__name__}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from footwork.arrays import BoolArray, DoubleArray, FloatArray, IntArray, RealArray
+from footwork.console import is_watched, watched
 from footwork.errors import (
     ConfigError,
     DataError,
@@ -29,7 +30,7 @@ from footwork.inference.tokens import (
     sequences_of,
     whole_characters,
 )
-from footwork.options import Precision
+from footwork.options import Device, Precision, require_device
 from footwork.reloaded import Reloaded
 from footwork.settings import Settings
 from textclf.data import lacks_text
@@ -167,10 +168,13 @@ class ClassifierOptions(Settings):
     """Padded tokens a batch; if not given, what suits the device."""
     look_ahead: Annotated[int, SPEED] = 2048
     """Rows of a stream that are read and sorted by length together."""
+    device: Device = None
+    """cpu, cuda, cuda:1, mps; if not given, the accelerator where there is one."""
 
     def __post_init__(self) -> None:  # the rest depends on the model
         super().__post_init__()
         require_at_least(1, self, "batch_tokens", "look_ahead")
+        require_device(self.device)
         require_probability("abstain_below", self.abstain_below)
 
 
@@ -230,6 +234,7 @@ class TextClassifier(Reloaded):
             precision=options.precision,
             batch_tokens=options.batch_tokens,
             look_ahead=options.look_ahead,
+            device=options.device,
         )
         self._model = SequenceModel(model, self._config, error)
 
@@ -339,8 +344,9 @@ class TextClassifier(Reloaded):
         found = _text_pairs(texts, pairs)
         names = _as_list("ids", range(len(found)) if ids is None else ids, len(found))
         rows = [TextRow(str(name), *pair) for name, pair in zip(names, found, strict=True)]
-        answered = self._answer(rows, soon=False)
-        return Predictions(self.prediction(row, logits) for row, logits in answered)
+        answered = self._answer(rows, soon=is_watched())
+        shown = watched(answered, "predicting", "texts", len(rows))
+        return Predictions(self.prediction(row, logits) for row, logits in shown)
 
     def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
         """Answer rows of any number in bounded memory, in their order."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -54,10 +54,13 @@ from textclf.data import Examples, TextData, load_data
 from textclf.linear import REGULARISATION, RIDGE, VOCABULARY, WEIGHTS, LinearModel, fit_linear
 from textclf.target import with_target
 
+if TYPE_CHECKING:
+    from textclf.classifier import TextClassifier
+
 __all__ = ["TextTask", "TrainedRun", "advise", "compare", "merge", "train"]
 
 
-def train(  # noqa: PLR0913 - all but three are keywords
+def train(  # noqa: PLR0913 - the door for callers in Python
     data: Any,
     out: str | Path,
     config: TrainConfig | None = None,
@@ -65,7 +68,9 @@ def train(  # noqa: PLR0913 - all but three are keywords
     validation: Any = None,
     test: Any = None,
     existing: Existing = "refuse",
-    notify: Notify = lambda _: None,
+    callbacks: Sequence[Any] = (),
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> TrainedRun:
     """Train a text classifier and publish it as a folder: `footwork.finetuning.train.train`.
 
@@ -74,10 +79,11 @@ def train(  # noqa: PLR0913 - all but three are keywords
     each, in place of what `data` has.
     """
     config, data = config or TrainConfig(), with_splits(data, validation, test)
-    return training.train(task_of(config), data, out, config, existing=existing, notify=notify)
+    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
+    return training.train(task_of(config), data, out, config, existing=existing, **told)
 
 
-def compare(  # noqa: PLR0913 - all but four are keywords
+def compare(  # noqa: PLR0913 - the door for callers in Python
     data: Any,
     out: str | Path,
     config: TrainConfig | None = None,
@@ -86,12 +92,15 @@ def compare(  # noqa: PLR0913 - all but four are keywords
     validation: Any = None,
     test: Any = None,
     existing: Existing = "refuse",
-    notify: Notify = lambda _: None,
+    callbacks: Sequence[Any] = (),
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> Comparison:
     """Compare methods on one split of what `train` takes: `footwork.finetuning.compare.compare`."""
     data = with_splits(data, validation, test)
     wanted = ComparisonPlan(config or TrainConfig(), options or CompareOptions())
-    return comparing.compare(task_of, data, out, wanted, existing=existing, notify=notify)
+    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
+    return comparing.compare(task_of, data, out, wanted, existing=existing, **told)
 
 
 def merge(
@@ -112,11 +121,12 @@ def advise(
     *,
     validation: Any = None,
     test: Any = None,
-    notify: Notify = lambda _: None,
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> advising.Advice:
     """Find the method for what `train` takes, by measuring: `footwork.finetuning.advise.advise`."""
-    data = with_splits(data, validation, test)
-    return advising.advise(TextTask(), data, config or TrainConfig(), notify=notify)
+    config, data = config or TrainConfig(), with_splits(data, validation, test)
+    return advising.advise(TextTask(), data, config, notify=notify, verbose=verbose)
 
 
 class TokenizedRows(EncodedRows):
@@ -263,12 +273,15 @@ class TextTask(Task):
             logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         return logits.float()
 
-    def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
-        """As `textclf predict` would answer."""
+    def classifier(self, folder: Path, precision: Precision = "auto") -> TextClassifier:
+        """With its own settings."""
         from textclf.classifier import ClassifierOptions, TextClassifier
 
-        classifier = TextClassifier.load(folder, ClassifierOptions(precision=precision))
-        return classifier.logits(question["texts"], question["pairs"])
+        return TextClassifier.load(folder, ClassifierOptions(precision=precision))
+
+    def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
+        """As `textclf predict` would answer."""
+        return self.classifier(folder, precision).logits(question["texts"], question["pairs"])
 
     def manifest(self, data: Any, config: TrainConfig) -> dict[str, Any]:
         """Where the texts and labels stood, and how long a text may be."""

@@ -111,7 +111,8 @@ class FinetunedClassifier(VectorLabeller[LabelledImage]):
         asked = options.abstain_below
         self.rule = rule if asked is None else replace(rule, abstain_below=asked)
         self._labels, self.width = rule.labels, len(rule.labels)
-        self._model, self._processor = model.to(compute_device()), processor
+        device = compute_device(options.device)
+        self._model, self._processor = model.to(device), processor
         error = published_error(manifest, rule)
         frozen = FrozenClassifier(self._model, options.precision, error)
         self._encoder = LogitEncoder(self._stream(frozen), self.width)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from footwork.arrays import FloatArray
 from footwork.class_names import class_name, look_alike, read_label
+from footwork.console import watched
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError, ImageError
 from footwork.files.faults import counted, shortened
@@ -203,7 +204,9 @@ def embed_files(
         The rows of M that could be read, (M, D), their numbers, and the others.
     """
     rows, kept, skipped = [], [], []
-    for number, encoded in enumerate(encoder.encode_files(paths)):
+    every = list(paths)
+    shown = watched(encoder.encode_files(every), "embedding", "images", len(every))
+    for number, encoded in enumerate(shown):
         if encoded.embedding is None:
             skipped.append(SkippedImage(path_text(encoded.path), encoded.fault or "it is no image"))
         else:

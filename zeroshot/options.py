@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from footwork.errors import ConfigError, require_at_least, require_one_of, require_probability
-from footwork.evaluation.metrics import METRICS
 from footwork.fewshot.methods import LearnOptions
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import DATA, INDEX, LABELS, METHOD, MODEL
@@ -246,9 +245,9 @@ class FinetuneConfig(FinetuningConfig):
             message = f"`validation_share` must be between 0 and 1, got {self.validation_share}."
             raise ConfigError(message)
         require_at_least(1, self, "features_from")
-        metrics = dict.fromkeys((*METRICS[SINGLE_LABEL], *METRICS[MULTI_LABEL]))
         if self.best_metric is not None:
-            require_one_of("best_metric", self.best_metric, metrics)
+            metrics = (*self.metrics_of(SINGLE_LABEL), *self.metrics_of(MULTI_LABEL))
+            require_one_of("best_metric", self.best_metric, dict.fromkeys(metrics))
 
     @property
     def augmentation(self) -> Augment:

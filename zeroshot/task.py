@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -79,7 +79,7 @@ __all__ = ["FinetunedRun", "ImageTask", "advise", "assess", "compare", "finetune
 FinetunedRun = TrainedRun
 
 
-def finetune(  # noqa: PLR0913 - the splits are one
+def finetune(  # noqa: PLR0913 - the door for callers in Python
     examples: Any,
     out: Path | str,
     config: FinetuneConfig | None = None,
@@ -87,7 +87,9 @@ def finetune(  # noqa: PLR0913 - the splits are one
     validation: Any = None,
     test: Any = None,
     existing: Existing = "refuse",
-    notify: Notify = lambda _: None,
+    callbacks: Sequence[Any] = (),
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> TrainedRun:
     """Fine-tune an image tower and publish it as a folder: `footwork.finetuning.train.train`.
 
@@ -98,9 +100,10 @@ def finetune(  # noqa: PLR0913 - the splits are one
     such, too, in place of what would be held out.
     """
     source, config = with_splits(examples, validation, test), config or FinetuneConfig()
+    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
     with TemporaryDirectory(prefix="footwork-") as files:
         task = ImageTask(Path(files))
-        return training.train(task, source, out, config, existing=existing, notify=notify)
+        return training.train(task, source, out, config, existing=existing, **told)
 
 
 def advise(
@@ -109,13 +112,14 @@ def advise(
     *,
     validation: Any = None,
     test: Any = None,
-    notify: Notify = lambda _: None,
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> advising.Advice:
     """Find the method for what `finetune` takes: `footwork.finetuning.advise.advise`."""
-    source = with_splits(examples, validation, test)
+    source, config = with_splits(examples, validation, test), config or FinetuneConfig()
     with TemporaryDirectory(prefix="footwork-") as files:
         task = ImageTask(Path(files))
-        return advising.advise(task, source, config or FinetuneConfig(), notify=notify)
+        return advising.advise(task, source, config, notify=notify, verbose=verbose)
 
 
 def merge(
@@ -125,7 +129,7 @@ def merge(
     return merge_adapter(ImageTask(), folder, out, overwrite, revision=revision)
 
 
-def compare(  # noqa: PLR0913 - the splits are one
+def compare(  # noqa: PLR0913 - the door for callers in Python
     examples: Any,
     out: Path | str,
     config: FinetuneConfig | None = None,
@@ -134,16 +138,17 @@ def compare(  # noqa: PLR0913 - the splits are one
     validation: Any = None,
     test: Any = None,
     existing: Existing = "refuse",
-    notify: Notify = lambda _: None,
+    callbacks: Sequence[Any] = (),
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> Comparison:
     """Compare methods on one split of what `finetune` takes, as `footwork.finetuning.compare`."""
     wanted = ComparisonPlan(config or FinetuneConfig(), options or CompareOptions())
     source = with_splits(examples, validation, test)
+    told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
     with TemporaryDirectory(prefix="footwork-") as files:
         task = ImageTask(Path(files))
-        return comparing.compare(
-            lambda _: task, source, out, wanted, existing=existing, notify=notify
-        )
+        return comparing.compare(lambda _: task, source, out, wanted, existing=existing, **told)
 
 
 def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = None) -> Assessment:
@@ -385,11 +390,14 @@ class ImageTask(Task):
             logits: torch.Tensor = model(pixel_values=inputs["pixel_values"]).logits
         return logits.float()
 
+    def classifier(self, folder: Path, precision: Precision = "auto") -> FinetunedClassifier:
+        """With its own settings."""
+        return FinetunedClassifier.load(folder, FinetunedOptions(precision=precision))
+
     def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
         """As `zeroshot label --taught` would answer."""
         paths = [Path(os.fsdecode(bytes.fromhex(name))) for name in question]
-        classifier = FinetunedClassifier.load(folder, FinetunedOptions(precision=precision))
-        return classifier.logits(paths)
+        return self.classifier(folder, precision).logits(paths)
 
     def manifest(self, data: Any, config: FinetuneConfig) -> dict[str, Any]:
         """What kind of taught classifier it is, and how many images were left out."""

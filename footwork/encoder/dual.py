@@ -237,7 +237,7 @@ class DualEncoder:
     """
 
     def __init__(self, towers: TwoTowers, config: EncoderConfig = DEFAULTS) -> None:
-        device = compute_device()
+        device = compute_device(config.device)
         towers.model.to(device)
         self.model_id, self.revision = towers.model_id, towers.revision
         self.logit_scale, self.logit_bias = towers.logit_scale, towers.logit_bias

@@ -12,7 +12,7 @@ import numpy as np
 from footwork.arrays import RealArray
 from footwork.errors import ConfigError, ModelError, require_probability
 from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.logits import log_softmax, sigmoid
+from footwork.evaluation.logits import probabilities
 from footwork.models.heads import task_of
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
 
@@ -102,9 +102,7 @@ class DecisionRule:
         scores = np.asarray(logits, np.float64) / self.temperature
         if self.task == REGRESSION:
             return scores[:, :0]
-        if self.task == MULTI_LABEL:
-            return sigmoid(scores)
-        return np.exp(log_softmax(scores))
+        return probabilities(self.task, scores)
 
     def closeness(self, logits: RealArray) -> RealArray:
         """How far each row is from another answer, in logits, (N,)."""

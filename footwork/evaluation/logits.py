@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from footwork.arrays import AnyArray, DoubleArray
+from footwork.tables.labels import MULTI_LABEL
+
+
+def probabilities(task: str, logits: AnyArray) -> DoubleArray:
+    """Of classes, (N, C), as a `problem_type` of transformers has them."""
+    return sigmoid(logits) if task == MULTI_LABEL else np.exp(log_softmax(logits))
 
 
 def log_softmax(logits: AnyArray) -> DoubleArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 
@@ -65,6 +66,12 @@ def duration(seconds: float) -> str:
 def ends(interval: Interval) -> str:
     """Write where an interval begins and ends."""
     return f"{number(interval.low)} to {number(interval.high)}"
+
+
+def html_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first their heads, as a notebook shows them."""
+    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def display_width(text: str) -> int:

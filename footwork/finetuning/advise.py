@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from footwork.accelerator import compute_device
+from footwork.accelerator import compute_device, on_device
 from footwork.arrays import FloatArray, IntArray
+from footwork.console import heard
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.metrics import Interval
@@ -101,7 +102,12 @@ class Advice(Shown):
 
 
 def advise(
-    task: Task, source: Any, config: FinetuningConfig, *, notify: Notify = lambda _: None
+    task: Task,
+    source: Any,
+    config: FinetuningConfig,
+    *,
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> Advice:
     """Find the method for some rows.
 
@@ -109,7 +115,8 @@ def advise(
         task: What the application brings.
         source: The rows, as the task reads them.
         config: Every setting; its method is left open.
-        notify: Takes progress and warnings, one text each.
+        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
+        verbose: Whether that is done.
 
     Raises:
         ConfigError: A setting is wrong, or a method is named.
@@ -121,18 +128,22 @@ def advise(
             f"`method` is what is to be found out, got {config.method}. Leave it out; `compare` "
             "measures methods beside each other."
         )
-    learner = plan(task, source, replace(config, method=PROBE), lambda _: None)
-    data, count = learner.data, len(learner.data.splits["train"])
-    if count < LEAST:
-        raise DataError(
-            f"{counted(count, 'row')} to train on {'is' if count == 1 else 'are'} too few to "
-            f"measure anything by: at least {LEAST} are needed."
-        )
-    usual, _ = config.chosen(count, data.task)
-    settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
-    notify(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
-    with tempfile.TemporaryDirectory() as run:
-        scores, curve, metric = _measured(learner, task.encode(learner, Path(run), notify), notify)
+    with (
+        on_device(config.device),
+        heard(notify, verbose=verbose) as told,
+        tempfile.TemporaryDirectory() as run,
+    ):
+        learner = plan(task, source, replace(config, method=PROBE), lambda _: None)
+        data, count = learner.data, len(learner.data.splits["train"])
+        if count < LEAST:
+            raise DataError(
+                f"{counted(count, 'row')} to train on {'is' if count == 1 else 'are'} too few to "
+                f"measure anything by: at least {LEAST} are needed."
+            )
+        usual, _ = config.chosen(count, data.task)
+        settled, _, _ = settle(task, data, usual, learner.preparation, learner.model)
+        told(f"asking the frozen encoder about {min(count, SAMPLE):,} of {count:,} {task.noun}")
+        scores, curve, metric = _measured(learner, task.encode(learner, Path(run), told), told)
     method, reasons = _reasons(scores, curve, metric, settled)
     of_steps = method == settled.method and settled.way.rates
     given = "DATA" if is_held(source) else shell_word(source)

@@ -90,7 +90,10 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         split=report.split,
         evaluation=evaluation,
         results=_results(report),
-        verdicts=verdicts(task, manifest["method"], evaluation, report.baselines),
+        verdicts=[
+            *verdicts(task, manifest["method"], evaluation, report.baselines),
+            *unproven(manifest),
+        ],
         caveat=caveat(report.split, manifest, evaluation),
         few=facts["rows"]["validation"] < FEW_ROWS,
         figure_notes=[_plain(note) for note in dict.fromkeys((*evaluation.notes, *remarks))],
@@ -160,6 +163,17 @@ def verdicts(
             "same architecture on the same rows, from random weights."
         )
     return said
+
+
+def unproven(manifest: Mapping[str, Any]) -> list[str]:
+    """Say what was skipped at the end of a run, and how to have it, a sentence each."""
+    skipped = manifest["config"].get("skip") or ()
+    said = {
+        "baselines": "**It was compared with no baseline** (`--skip baselines`).",
+        "proof": "**That this folder answers as the trained model was not proven** (`--skip "
+        "proof`), nor what bf16 changes: it answers in float32.",
+    }
+    return [sentence for name, sentence in said.items() if name in skipped]
 
 
 def verdict(evaluation: Evaluation, baseline: Evaluation, called: str, command: str = "") -> str:
@@ -260,8 +274,8 @@ def _front_matter(report: Report) -> str:
             dataset_type=re.sub(r"[^\w./-]+", "-", name).strip("-") or "table",
             dataset_name=name,
             dataset_split=report.split,
-            metric_type=_HUB_METRICS[metric][0],
-            metric_name=_HUB_METRICS[metric][1],
+            metric_type=_HUB_METRICS.get(metric, (metric, metric))[0],
+            metric_name=_HUB_METRICS.get(metric, (metric, metric))[1],
             metric_value=round(interval.value, 6),
         )
         # Validation figures chose the checkpoint: beside those of a test they would mislead.
@@ -276,7 +290,7 @@ def _front_matter(report: Report) -> str:
         library_name=adapter.library if adapter else library,
         pipeline_tag=pipeline,
         tags=[pipeline, "footwork", manifest["method"]],
-        metrics=list(dict.fromkeys(_HUB_METRICS[name][0] for name in report.evaluation.metrics)),
+        metrics=list(dict.fromkeys(each.metric_type for each in results)),
         model_name=report.title,
         eval_results=results or None,
         **(based if base and method_of(manifest["method"]).pretrained else {}),
@@ -284,18 +298,29 @@ def _front_matter(report: Report) -> str:
     return data.to_yaml()
 
 
-def _results(report: Report) -> str:
+def beside(
+    task: Task, evaluation: Evaluation, baselines: Mapping[str, Evaluation]
+) -> list[list[str]]:
+    """The metrics of a model with those of its baselines, as a table, its head first."""
+
     def figure(interval: Interval | None) -> str:
         return f"{number(interval.value)} ({ends(interval)})" if interval else "-"
 
-    models = {"this model": report.evaluation}
-    for name, baseline in reversed([*report.baselines.items()]):
-        models[report.task.baseline_words.get(name, name)] = baseline
-    rows = [
-        [f"`{name}`", *(figure(each.metrics.get(name)) for each in models.values())]
-        for name in report.evaluation.metrics
+    models = {"this model": evaluation}
+    for name, baseline in reversed([*baselines.items()]):
+        models[task.baseline_words.get(name, name)] = baseline
+    return [
+        ["metric", *models],
+        *(
+            [name, *(figure(each.metrics.get(name)) for each in models.values())]
+            for name in evaluation.metrics
+        ),
     ]
-    return _table(["metric", *models], rows)
+
+
+def _results(report: Report) -> str:
+    head, *rows = beside(report.task, report.evaluation, report.baselines)
+    return _table(head, [[f"`{name}`", *figures] for name, *figures in rows])
 
 
 def _classes(evaluation: Evaluation) -> str:

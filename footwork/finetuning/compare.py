@@ -26,10 +26,11 @@ from footwork.accelerator import (
     is_main_process,
     is_out_of_memory,
     number_of_processes,
+    on_device,
     share_from_main,
     wait_for_everyone,
 )
-from footwork.console import Milestone
+from footwork.console import Milestone, heard
 from footwork.errors import (
     DataError,
     FootworkError,
@@ -50,7 +51,7 @@ from footwork.finetuning.plan import plan
 from footwork.finetuning.report import json_value
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task
 from footwork.finetuning.validation import few_rows_note
-from footwork.tables.held import input_names
+from footwork.tables.held import Rows, input_names
 from footwork.tables.labels import SINGLE_LABEL
 from footwork.training.run import (
     RUNS,
@@ -106,10 +107,19 @@ class SharedRows:
         source: The rows, as the task reads them.
         wanted: The runs; the seed of the split is that of what they share.
         folder: Holds what is kept of the rows meanwhile.
+        callbacks: Of every run.
     """
 
-    def __init__(self, task_of: TaskOf, source: Any, wanted: ComparisonPlan, folder: Path) -> None:
+    def __init__(
+        self,
+        task_of: TaskOf,
+        source: Any,
+        wanted: ComparisonPlan,
+        folder: Path,
+        callbacks: tuple[Any, ...] = (),
+    ) -> None:
         self.task_of, self.source, self.folder = task_of, source, folder
+        self.callbacks = callbacks
         self.configs = list({config.method: config for config in wanted.runs.values()}.values())
         for config in self.configs:
             task_of(config).open(config)
@@ -182,7 +192,8 @@ class SharedRows:
         return kept
 
     def _plan(self, config: FinetuningConfig, notify: Notify) -> Learner:
-        return plan(self.task_of(config), self.source, config, notify, self.data)
+        learner = plan(self.task_of(config), self.source, config, notify, self.data)
+        return replace(learner, callbacks=self.callbacks)
 
     def _rows(self, learner: Learner, notify: Notify) -> EncodedRows:
         """What the learner's model takes; other runs than the first find it there."""
@@ -197,14 +208,16 @@ class SharedRows:
         return self._encoded[kind].for_learner(learner)
 
 
-def compare(
+def compare(  # noqa: PLR0913 - the door for callers in Python
     task_of: TaskOf,
     source: Any,
     out: Path | str,
     wanted: ComparisonPlan,
     *,
     existing: Existing = "refuse",
-    notify: Notify = lambda _: None,
+    callbacks: Sequence[Any] = (),
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> Comparison:
     """Compare methods on one split of labelled rows, and publish what came of it as a folder.
 
@@ -214,18 +227,32 @@ def compare(
         out: The folder to publish; `out.training` beside it holds the records meanwhile.
         wanted: The runs.
         existing: What to do where `out` or an unfinished comparison of it exists.
-        notify: Takes progress and warnings, one text each.
+        callbacks: Of transformers: a class is made anew for each run, an instance sees all.
+        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
+        verbose: Whether that is done.
 
     Raises:
         ConfigError: A setting is wrong, or something is in the way.
         DataError: The rows cannot be read or cannot be learned from.
         ModelError: The model cannot be loaded, or not be adapted by one of the methods.
     """
-    main, config = is_main_process(), wanted.config
+    with on_device(wanted.config.device), heard(notify, verbose=verbose) as told:
+        return _compare(task_of, source, Path(out), wanted, existing, (tuple(callbacks), told))
+
+
+def _compare(
+    task_of: TaskOf,
+    source: Any,
+    out: Path,
+    wanted: ComparisonPlan,
+    existing: Existing,
+    hooks: tuple[tuple[Any, ...], Notify],
+) -> Comparison:
+    main, config, (callbacks, notify) = is_main_process(), wanted.config, hooks
     tell = _once(notify) if main else lambda _: None
-    place = check_run(Path(out), existing, (*input_names(source), config.model_id))
+    place = check_run(out, existing, (*input_names(source), config.model_id))
     config.require_divisible(number_of_processes())
-    shared = SharedRows(task_of, source, wanted, place.run)
+    shared = SharedRows(task_of, source, wanted, place.run, callbacks)
     _require_enough(shared.data)
     identity = {"kind": "comparison", "data": shared.data.sha256} | asdict(wanted.options)
     with held(place.run), resumable(place.run, _kept):
@@ -249,8 +276,20 @@ def compare(
             discard_folder(place.run, place.out)
         wait_for_everyone()
     return Comparison(
-        folder=place.out, manifest=manifest, notes=(*notes, *more), skipped=data.skipped
+        folder=place.out,
+        manifest=manifest,
+        notes=(*notes, *more),
+        skipped=data.skipped,
+        runs=Rows(_run_row(key, run) for key, run in runs.items()),
     )
+
+
+def _run_row(key: RunKey, run: Run) -> dict[str, Any]:
+    """What a run came to, on a row."""
+    facts = {"steps": run.steps, "seconds": run.cost.get("seconds"), "failure": run.failure}
+    rate = key.rate or run.config.get("learning_rate")
+    metrics = {name: each["value"] for name, each in run.metrics.items()}
+    return {"method": key.method, "seed": key.seed, "learning_rate": rate, **metrics, **facts}
 
 
 def _require_enough(data: LabelledData) -> None:

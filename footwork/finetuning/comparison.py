@@ -25,7 +25,7 @@ from footwork.finetuning.comparison_report import (
 from footwork.finetuning.report import json_value
 from footwork.methods.table import method_of
 from footwork.options import LOWER_IS_BETTER
-from footwork.tables.held import data_name
+from footwork.tables.held import Rows, data_name
 
 if TYPE_CHECKING:
     from footwork.finetuning.compare import Run, SharedRows
@@ -43,6 +43,8 @@ class Comparison(Shown):
     """What the user should know, one sentence each."""
     skipped: tuple[Any, ...]
     """Rows that were left out, with a reason each."""
+    runs: Rows
+    """A row a run: its method, seed and rate, its metrics on the split that is reported."""
 
     @property
     def summary(self) -> str:

@@ -2,42 +2,31 @@
 
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple, get_args
-
-from cyclopts import Parameter
+from typing import Annotated, NamedTuple
 
 from footwork.errors import ConfigError
 from footwork.finetuning.config import FinetuningConfig
 from footwork.help_page import METHOD, RATE
 from footwork.methods.table import AUTO, METHODS, OF_FEW, USUAL, method_names, method_of
+from footwork.options import SEVERAL
 from footwork.settings import Settings
 
 _SOLVED = [name for name, method in METHODS.items() if method.features_once]
-
-
-def _divided(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
-    """Values with commas between."""
-    words = (word.strip() for token in tokens for word in token.value.split(","))
-    return tuple(get_args(kind)[0](word) for word in words if word)
-
-
-_SEVERAL = Parameter(converter=_divided, n_tokens=1, negative="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(Settings):
     """What the runs of a comparison differ in."""
 
-    methods: Annotated[tuple[str, ...], _SEVERAL, METHOD] = tuple(
+    methods: Annotated[tuple[str, ...], SEVERAL, METHOD] = tuple(
         dict.fromkeys((USUAL, OF_FEW, *_SOLVED))
     )
     """With commas between, of those that `train` and `finetune` take."""
-    seeds: Annotated[tuple[int, ...], _SEVERAL, RATE] = (0, 1, 2)
+    seeds: Annotated[tuple[int, ...], SEVERAL, RATE] = (0, 1, 2)
     """Of the head, the order and the dropout masks, with commas between: every method has a run of
     each. The split is that of `seed`."""
-    rates: Annotated[tuple[float, ...], _SEVERAL, RATE] = ()
+    rates: Annotated[tuple[float, ...], SEVERAL, RATE] = ()
     """Peak rates to try with every method, with commas between, beside that of its recipe."""
 
     def __post_init__(self) -> None:
@@ -105,6 +94,7 @@ class ComparisonPlan:
             "learning_rate": "`rates` names them" if config.learning_rate and rates else "",
             "merge": "it publishes no model" if config.merge else "",
             "push_to_hub": "it publishes no model" if config.push_to_hub else "",
+            "skip": "it proves nothing, and its baselines are compared" if config.skip else "",
             "target": "`train` and `finetune` compare with and without it" if config.target else "",
         }
         foreign = [name for name in config.stated_settings if name not in owned]

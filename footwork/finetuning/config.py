@@ -2,12 +2,14 @@
 
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self
 
+from cyclopts import Parameter
+
 from footwork.errors import ConfigError
-from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
+from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, Metric, qualified_name
 from footwork.files.faults import counted
 from footwork.help_page import DATA, MODEL, RATE
 from footwork.methods.rates import Recipe
@@ -18,8 +20,12 @@ from footwork.tables.labels import REGRESSION
 _OF_STEPS = ("learning_rate", "num_epochs", "max_steps")
 _OF_A_MODEL = {each.name for group in (AdaptationConfig, LoopConfig) for each in fields(group)}
 _OF_A_MODEL -= {"method", "seed"}
-_OF_A_MODEL |= {"model_id", "revision", "max_length", "label_smoothing", "merge"}
+_OF_A_MODEL |= {"model_id", "revision", "max_length", "label_smoothing", "merge", "loss", "metric"}
 """Settings of a pretrained model, and of a training in steps."""
+_OF_PYTHON = Parameter(parse=False)  # no command line can state it
+Loss = Callable[[Any, Any], Any]
+"""Logits (N, C) and targets to one loss a row, (N,), tensors all; of a regression (N, 1) and (N,),
+amounts less their mean, divided by their spread."""
 GIVEN = "given"
 """Where the value of a setting comes from that the user has chosen."""
 
@@ -40,6 +46,10 @@ class FinetuningConfig(PublishConfig, LoopConfig):
     """balanced: every class counts the same, however many rows it has."""
     label_smoothing: Annotated[float, RATE] = 0.0
     """Probability taken from the true class and spread evenly, 0 to 1."""
+    loss: Annotated[Loss | None, _OF_PYTHON] = None
+    """In the place of the task's own: focal, say."""
+    metric: Annotated[Metric | None, _OF_PYTHON] = None
+    """Measured beside the usual ones; `best_metric` may name it."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -51,6 +61,8 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         if not 0 <= self.label_smoothing < 1:
             message = f"`label_smoothing` must be from 0 up to 1, got {self.label_smoothing}."
             raise ConfigError(message)
+        if self.loss is not None and (self.class_weights != "none" or self.label_smoothing):
+            raise ConfigError("`class_weights` and `label_smoothing` are of the usual loss alone.")
         if self.target is not None and (self.way.solves or not self.way.rates):
             raise ConfigError(
                 f"`target` is learned from in steps, with encoder and head, and --method "
@@ -69,6 +81,17 @@ class FinetuningConfig(PublishConfig, LoopConfig):
                     f"model and is fitted at once, not in steps; got {value}. Leave it out."
                 )
 
+    @property
+    def greater_is_better(self) -> bool:
+        """Of `best_metric`."""
+        if self.metric is not None and self.best_metric == self.metric.name:
+            return self.metric.greater_is_better
+        return super().greater_is_better
+
+    def metrics_of(self, task: str) -> tuple[str, ...]:
+        """What a checkpoint may be chosen by, `task` being a `problem_type` of transformers."""
+        return (*METRICS[task], *([self.metric.name] if self.metric else ()))
+
     def for_method(self, name: str) -> Self:
         """With another method, and without what means nothing to that one."""
         method = METHODS[name]
@@ -80,9 +103,13 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         return replace(self, method=name, **usual)
 
     def told(self) -> dict[str, Any]:
-        """Every setting that means something to the method, by name."""
+        """Every setting that means something to the method, by name; functions by theirs."""
         idle = self.foreign_settings | (set() if self.way.has_model else _OF_A_MODEL)
-        return {name: value for name, value in asdict(self).items() if name not in idle}
+        own = {
+            "loss": None if self.loss is None else qualified_name(self.loss),
+            "metric": None if self.metric is None else str(self.metric),
+        }
+        return {name: own.get(name, it) for name, it in asdict(self).items() if name not in idle}
 
     def settled(
         self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]
@@ -102,10 +129,10 @@ class FinetuningConfig(PublishConfig, LoopConfig):
         Raises:
             ConfigError: A setting means nothing for the task.
         """
-        if self.best_metric is not None and self.best_metric not in METRICS[task]:
+        allowed = self.metrics_of(task)
+        if self.best_metric is not None and self.best_metric not in allowed:
             raise ConfigError(
-                f"`best_metric` must be one of {', '.join(METRICS[task])} here, "
-                f"got {self.best_metric!r}."
+                f"`best_metric` must be one of {', '.join(allowed)} here, got {self.best_metric!r}."
             )
         if task == REGRESSION and (self.class_weights != "none" or self.label_smoothing):
             raise ConfigError(

@@ -41,6 +41,8 @@ def fit(
     Returns:
         The trained model, as the method adapted it, and how training went.
     """
+    if (learner.callbacks or learner.config.log_to) and not learner.config.way.rates:
+        notify(f"{learner.config.method} takes no steps: callbacks and `log_to` hear nothing.")
     model, outcome = _trained(learner, rows, run, resume, notify)
     give_amounts(learner, model)
     return model, outcome
@@ -84,6 +86,7 @@ def _trained(
                 model, config.learning_rate or 0.0, config.weight_decay, config.layer_decay, solved
             ),
             notify=notify,
+            callbacks=learner.callbacks,
             judged_rows=judged_rows(data, config.best_metric),
             measure=lambda model: judged(logits_of(rows, model, "validation", precision)),
             pad=rows.pad,
@@ -139,7 +142,9 @@ def train_again(
 def judge(learner: Learner, targets: NDArray[Any], logits: FloatArray) -> dict[str, float]:
     """Metrics of a model in training, (N,) or (N, C) targets and (N, C) logits; of its own loss."""
     mean, spread = learner.scale or (0.0, 1.0)
-    metrics = quick_metrics(learner.data.task, targets, logits * spread + mean)
+    task, own, logits = learner.data.task, learner.config.metric, logits * spread + mean
+    metrics = quick_metrics(task, targets, logits)
+    metrics |= {own.name: own.measured(task, targets, logits)} if own else {}
     return metrics | {"loss": metrics["loss"] / spread**2}
 
 
@@ -165,6 +170,9 @@ def evaluate(
         targets = data.splits[split].targets
         judged = evaluate_logits(data.task, data.labels, targets, logits, given=given, noun=noun)
         given = judged.calibration.given if judged.calibration else None
+        if own := learner.config.metric:
+            figure = {own.name: own.interval(data.task, targets, logits)}
+            judged = replace(judged, metrics=judged.metrics | figure)
         evaluations[split] = judged
         if split == "validation":
             learned = learn_held_out(learner, rows, model)

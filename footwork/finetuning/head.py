@@ -184,6 +184,8 @@ def drawn(count: int, most: int) -> list[int]:
 
 def loss_of(config: FinetuningConfig, data: LabelledData) -> LossFunction:
     """The loss of a row that a run asks for."""
+    if config.loss is not None:
+        return config.loss
     weights = None
     if config.class_weights == "balanced":
         weights = balanced_weights(data.task, data.splits["train"].targets, len(data.labels))

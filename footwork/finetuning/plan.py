@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
 
 from footwork.accelerator import settled_precision
+from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.baselines import frequency_logits
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
@@ -49,6 +51,7 @@ def plan(
         config.way.adaptation.require(model, config)
     if config.target is not None:
         require_domains(task, data, model)
+    require_own(data, config)
     settled, sources, said = settle(task, data, config, preparation, model)
     if why:
         sources["method"] = "the number of rows"
@@ -71,6 +74,28 @@ def plan(
         head=head,
         scale=scale,
     )
+
+
+def require_own(data: LabelledData, config: FinetuningConfig) -> None:
+    """Try the user's loss and metric on rows to validate, before anything runs.
+
+    Raises:
+        ConfigError: They give something else than is asked of them.
+    """
+    targets = data.splits["validation"].targets
+    logits = torch.zeros((len(targets), max(len(data.labels), 1)), requires_grad=True)
+    if config.loss is not None:
+        amounts = targets.astype("float32") if data.task == REGRESSION else targets
+        found = config.loss(logits, torch.from_numpy(amounts))
+        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        if shape != (len(targets),):
+            raise ConfigError(
+                f"`loss` must give one value a row, a tensor of shape ({len(targets)},) for logits "
+                f"of {tuple(logits.shape)}, got {shape}. Losses of torch do with reduction='none'."
+            )
+    if config.metric is not None:
+        with suppress(ModelError):  # of logits that are all alike some have no value
+            config.metric.measured(data.task, targets, logits.detach().numpy())
 
 
 def load(

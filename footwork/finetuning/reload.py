@@ -1,6 +1,6 @@
 """The reload proof: a fresh process loads a folder and must answer as the trained model did.
 
-`python -m footwork.finetuning.reload MODULE:TASK FOLDER ASKED.json ANSWERED.json` is that process.
+`python -m footwork.finetuning.reload MODULE:TASK FOLDER ASKED.json ANSWERED.json DEVICE` is it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from footwork.accelerator import compute_device, on_device
 from footwork.arrays import FloatArray
 from footwork.errors import FootworkError, ModelError
 from footwork.evaluation.decision import DecisionRule
@@ -78,7 +79,7 @@ def _answers_of_fresh_process(task: Task, folder: Path, question: Any) -> dict[s
         # -P: a folder of the user's called `footwork` must not be taken for ours.
         command = [sys.executable, "-P", "-m", __name__]
         command += [f"{type(task).__module__}:{type(task).__qualname__}"]
-        command += [str(folder.absolute()), str(asked), str(answered)]
+        command += [str(folder.absolute()), str(asked), str(answered), str(compute_device())]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
@@ -90,10 +91,12 @@ def _answers_of_fresh_process(task: Task, folder: Path, question: Any) -> dict[s
         return answers
 
 
-def main(named: str, folder: str, asked: str, answered: str) -> None:
+def main(named: str, folder: str, asked: str, answered: str, device: str) -> None:
     """Answer the question of one file into another."""
     task: Task = resolve_name(named)()
-    write_json(Path(answered), answers_of(task, Path(folder), read_json(Path(asked), None)))
+    with on_device(device):
+        answers = answers_of(task, Path(folder), read_json(Path(asked), None))
+    write_json(Path(answered), answers)
 
 
 def answers_of(task: Task, folder: Path, question: Any) -> dict[str, Any]:

@@ -145,8 +145,9 @@ def write_report(folder: Path, report: Report) -> tuple[str, ...]:
     write_json(target / "metrics.json", json_value(figures))
     pictures: list[str] = []
     notes: tuple[str, ...] = ()
+    drawn = {} if "report" in (report.manifest["config"].get("skip") or ()) else _drawings(report)
     try:
-        for name, draw in _drawings(report).items():
+        for name, draw in drawn.items():
             draw(target / name)
             pictures.append(f"report/{name}")
     except ConfigError as error:

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from footwork.accelerator import gather_shares, process_share, resolve_precision
 from footwork.arrays import FloatArray
+from footwork.console import Notify as Notify
 from footwork.evaluation.result import Evaluation
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
@@ -30,8 +31,6 @@ from footwork.methods.head import LinearSolution
 from footwork.methods.rates import Recipe, recipe_for
 from footwork.models.heads import HeadOrigin
 from footwork.options import Precision
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,8 @@ class Learner:
     revision: str | None
     """Commit of the base on the Hub."""
     head: HeadOrigin
+    callbacks: tuple[Any, ...] = ()
+    """The caller's, of transformers."""
     scale: tuple[float, float] | None = None
     """Mean and spread by which amounts are learned, a regression alone: its output layer gives
     (amount - mean) / spread until training is over."""
@@ -259,6 +260,10 @@ class Task(ABC):
     @abstractmethod
     def probe(self, model: Any, preparation: Any) -> torch.Tensor:
         """Logits, in float32, (8, C), of inputs that are always the same, to compare models by."""
+
+    def classifier(self, folder: Path, precision: Precision = "auto") -> Any:
+        """What users load from a published folder."""
+        raise NotImplementedError(self.application)
 
     @abstractmethod
     def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:

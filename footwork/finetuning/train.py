@@ -8,15 +8,22 @@ has succeeded.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from footwork.accelerator import is_main_process, number_of_processes, wait_for_everyone
+from footwork.accelerator import (
+    is_main_process,
+    number_of_processes,
+    on_device,
+    wait_for_everyone,
+)
+from footwork.console import heard
 from footwork.evaluation.decision import rule_of
 from footwork.evaluation.result import Evaluation
-from footwork.evaluation.text import aligned
+from footwork.evaluation.text import aligned, ends, html_table, number
 from footwork.files.folders import (
     MANIFEST,
     discard_folder,
@@ -25,7 +32,7 @@ from footwork.files.folders import (
     write_json,
 )
 from footwork.files.paths import shell_word
-from footwork.finetuning.card import PLACE, caveat, cost_line, verdicts
+from footwork.finetuning.card import PLACE, beside, caveat, cost_line, unproven, verdicts
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.domains import Domains, judge_domains
 from footwork.finetuning.fit import cost_of, evaluate, fit, train_again
@@ -41,13 +48,13 @@ from footwork.models.uploads import (
     require_publishable,
     writable_repository,
 )
-from footwork.tables.held import input_names
+from footwork.tables.held import Rows, input_names
 from footwork.training.run import Existing, RunPlace, begin_run, check_run, held, resumable
 
 PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TrainedRun:
     """A finished fine-tuning."""
 
@@ -57,6 +64,9 @@ class TrainedRun:
     """What `footwork.json` holds."""
     evaluation: Evaluation
     """Of the split that is reported: test where there is one, else validation."""
+    history: Rows
+    """A row for each step that was logged or judged, under transformers' names: `step`, `epoch`,
+    `loss`, `learning_rate`; `eval_loss`, `eval_accuracy` and so on of the validation rows."""
     baselines: dict[str, Evaluation]
     """On the same rows; empty on all but the main process."""
     notes: tuple[str, ...]
@@ -70,6 +80,21 @@ class TrainedRun:
     address: str | None = None
     """Of the repository."""
 
+    @cached_property
+    def classifier(self) -> Any:
+        """What was trained, loaded from its folder: a `TextClassifier`, a `FinetunedClassifier`."""
+        return self.task.classifier(self.folder)
+
+    def __repr__(self) -> str:
+        name = self.evaluation.primary_metric
+        found = self.evaluation.metrics.get(name)
+        figure = f"{name} {number(found.value)} ({ends(found)})" if found else f"{name} undefined"
+        split, method = self.manifest["evaluated_on"], self.manifest["method"]
+        return f"<{type(self).__name__} {self.folder}: {method}, {split} {figure}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(beside(self.task, self.evaluation, self.baselines))
+
     def to_text(self) -> str:
         """How good it is, what it was to beat, and how it is used, for people."""
         split = self.manifest["evaluated_on"]
@@ -78,7 +103,7 @@ class TrainedRun:
             "",
             self.evaluation.to_text(),
             "",
-            "next to it",
+            *(["next to it"] if self.baselines else []),
         ]
         width = 2 + max(map(len, self.baselines), default=0)
         for name, baseline in self.baselines.items():
@@ -87,6 +112,7 @@ class TrainedRun:
             lines.append(f"  {name:<{width}}{baseline.primary_metric} {shown}")
         method = self.manifest["method"]
         said = [*verdicts(self.task, method, self.evaluation, self.baselines)]
+        said += unproven(self.manifest)
         weak = caveat(split, self.manifest, self.evaluation)
         said += [*filter(None, [weak]), cost_line(self.manifest["cost"])]
         lines += [line.replace("**", "").replace("`", "") for line in said if line]
@@ -101,14 +127,16 @@ class TrainedRun:
         return "\n".join(lines)
 
 
-def train(
+def train(  # noqa: PLR0913 - the door for callers in Python
     task: Task,
     source: Any,
     out: Path | str,
     config: FinetuningConfig,
     *,
     existing: Existing = "refuse",
-    notify: Notify = lambda _: None,
+    callbacks: Sequence[Any] = (),
+    notify: Notify | None = None,
+    verbose: bool = True,
 ) -> TrainedRun:
     """Fine-tune a model on labelled rows and publish it as a folder.
 
@@ -118,7 +146,9 @@ def train(
         out: The folder to publish; `out.training` beside it holds the checkpoints meanwhile.
         config: Every setting.
         existing: What to do where `out` or an unfinished run of it exists.
-        notify: Takes progress and warnings, one text each.
+        callbacks: Classes or instances of transformers' `TrainerCallback`, called after ours.
+        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
+        verbose: Whether that is done.
 
     Raises:
         ConfigError: A setting is wrong, or something is in the way.
@@ -126,9 +156,21 @@ def train(
         ModelError: The model cannot be loaded, or the saved folder does not answer as the trained
             model did; then nothing is published. Or the upload failed, and the folder stands.
         TrainingError: Training could not go on; its checkpoints stay.
+        Interrupted: SIGINT or SIGTERM came; `existing="resume"` goes on.
     """
-    began = time.monotonic()
-    out, main = Path(out), is_main_process()
+    with on_device(config.device), heard(notify, verbose=verbose) as told:
+        return _train(task, source, Path(out), config, existing, (tuple(callbacks), told))
+
+
+def _train(
+    task: Task,
+    source: Any,
+    out: Path,
+    config: FinetuningConfig,
+    existing: Existing,
+    hooks: tuple[tuple[Any, ...], Notify],
+) -> TrainedRun:
+    began, main, (callbacks, notify) = time.monotonic(), is_main_process(), hooks
     notify = notify if main else lambda _: None
     base = task.presets.get(config.model_id, config.model_id)
     require_publishable(config, base)
@@ -136,7 +178,7 @@ def train(
     wanted = config.push_to_hub if main else None
     repository = None if wanted is None else writable_repository(wanted)
     config.require_divisible(number_of_processes())
-    learner = plan(task, source, config, notify)
+    learner = replace(plan(task, source, config, notify), callbacks=callbacks)
     require_publishable(learner.config, base)
     task.audit(learner, notify)
     identity: dict[str, Any] = {
@@ -154,7 +196,8 @@ def train(
         model, outcome = fit(learner, rows, place.run, resume, notify)
         evaluations, learned = evaluate(learner, rows, model, notify)
         split = list(evaluations)[-1]
-        baselines = rows.baselines(split, notify) if main else {}
+        judges = main and "baselines" not in config.skip
+        baselines = rows.baselines(split, notify) if judges else {}
         cost = cost_of(model, outcome, began, resume)
         domains = judge_domains(
             learner, rows, model, partial(train_again, learner, place.run, notify), notify
@@ -183,6 +226,7 @@ def train(
         folder=place.out,
         manifest=read_manifest(place.out, verify=False),
         evaluation=report.evaluation,
+        history=history_of(outcome.history),
         baselines=baselines,
         notes=(*report.notes, *notes),
         skipped=rows.data.skipped,
@@ -190,6 +234,16 @@ def train(
         repository=repository,
         address=address,
     )
+
+
+def history_of(logged: Iterable[Mapping[str, Any]]) -> Rows:
+    """What a loop logged, all of a step on one row; the summary in the end is none."""
+    steps: dict[Any, dict[str, Any]] = {}
+    for entry in logged:
+        if "train_runtime" not in entry:
+            begun = {"step": entry["step"], "epoch": entry.get("epoch")}
+            steps.setdefault(entry["step"], begun).update(entry)
+    return Rows(steps.values())
 
 
 def publish(
@@ -208,10 +262,11 @@ def publish(
             learner.preparation.save_pretrained(staging)
         write_json(staging / MANIFEST, report.manifest)
         notes = write_report(staging, report)
-        notify("loading the saved folder in a fresh process")
-        unit = learner.scale[1] if learner.scale else 1.0
-        rule = rule_of(report.manifest, getattr(model, "config", model))
-        question = rows.question("validation", sample)
-        prove_reload(learner.task, staging, question, expected, rule, unit)
+        if "proof" not in learner.config.skip:
+            notify("loading the saved folder in a fresh process")
+            unit = learner.scale[1] if learner.scale else 1.0
+            rule = rule_of(report.manifest, getattr(model, "config", model))
+            question = rows.question("validation", sample)
+            prove_reload(learner.task, staging, question, expected, rule, unit)
     discard_folder(place.run, place.out)
     return notes

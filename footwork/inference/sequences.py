@@ -53,6 +53,8 @@ class InferenceConfig(Settings):
     """Copy the weights in the order in which a processor multiplies them; quicker."""
     look_ahead: int = 2048
     """Rows that are read, tokenised and sorted together."""
+    device: str | None = None
+    """As of `compute_device`."""
     look_ahead_characters: int = 8_000_000
     """Characters read together at most, however few rows that makes."""
 
@@ -72,7 +74,7 @@ class SequenceModel:
     def __init__(
         self, model: nn.Module, config: InferenceConfig, error: RoundingError | None = None
     ) -> None:
-        self.device = compute_device()
+        self.device = compute_device(config.device)
         on_cpu = self.device.type == "cpu"
         model = model.to(self.device)
         self._model = FrozenClassifier(model, config.precision, error, packed=config.packed)

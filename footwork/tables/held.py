@@ -19,6 +19,20 @@ from footwork.tables.reader import RowStream, arrow_rows
 _BATCH_ROWS = 1000
 
 
+class Rows(list[dict[str, Any]]):
+    """Rows as a list, and as a frame where that is wanted."""
+
+    def to_pandas(self) -> Any:
+        """A DataFrame; what a row lacks is missing there."""
+        import pandas as pd
+
+        return pd.DataFrame(self)
+
+    def _repr_html_(self) -> str:
+        html: str = self.to_pandas()._repr_html_()
+        return html
+
+
 def is_held(data: Any) -> bool:
     """Whether `data` is a table itself, and no path or name of one."""
     return not isinstance(data, (str, PathLike))

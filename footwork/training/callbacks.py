@@ -82,7 +82,8 @@ class Keeper(TrainerCallback):
             {key.removeprefix("eval_"): value for key, value in log.items()}
             for log in (metrics, *(log for step, log in logs.items() if step < state.global_step))
         )
-        if is_better(str(args.metric_for_best_model), now, before, self.judged_rows):
+        metric, greater = str(args.metric_for_best_model), bool(args.greater_is_better)
+        if is_better(metric, now, before, self.judged_rows, greater=greater):
             state.best_global_step = state.global_step
         control.should_save = True
         stale = sum(step > (state.best_global_step or 0) for step in logs)
@@ -131,18 +132,21 @@ class Progress(TrainerCallback):
             said = f"trained {counted(done, 'step')} in {duration(took)}"
             self.notify(Milestone(said, step, step))
         elif "loss" in logs:
-            epoch, loss, rate = state.epoch, logs["loss"], logs["learning_rate"]
-            facts = f"epoch {epoch:.2f}", f"loss {loss:.4f}", f"rate {rate:.1e}"
+            names = ("epoch", "loss", "learning_rate")
+            figures: dict[str, Any] = {name: logs[name] for name in names}
+            facts = Milestone("", step, steps, **figures).said.split(", ")
             left = f"{self.at_most}{duration(took / max(done, 1) * (steps - step))} left"
             line = "  ".join([f"step {step}/{steps}", *facts, left])
-            self.notify(Milestone(line, step, steps, ", ".join(facts)))
+            self.notify(Milestone(line, step, steps, **figures))
         else:
-            shown = "  ".join(
-                f"{name.removeprefix('eval_')} {value:.4f}"
+            metrics = {
+                name.removeprefix("eval_"): value
                 for name, value in logs.items()
                 if name.startswith("eval_")
-            )
-            self.notify(Milestone(f"validation after step {step}  {shown}"))
+            }
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            line = f"validation after step {step}  {shown}"
+            self.notify(Milestone(line, step, steps, epoch=state.epoch, metrics=metrics))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional
 
 from footwork.arrays import AnyArray, IntArray
-from footwork.options import LOWER_IS_BETTER
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -47,6 +46,8 @@ class TrainingJob:
     """Pads a batch to so many tokens; None where rows have no length."""
     notify: Callable[[str], None]
     """Takes progress and warnings, one line each."""
+    callbacks: Sequence[Any] = ()
+    """Of transformers, classes or instances: the caller's, called after ours."""
     resting: Callable[[int], Sequence[nn.Parameter]] = lambda _: ()
     """Parameters that an epoch, counted from 0, leaves as they are: no gradient, no decay."""
     penalty: Callable[[], torch.Tensor | None] = lambda: None
@@ -118,7 +119,12 @@ class JobRows(torch.utils.data.Dataset[int]):
 
 
 def is_better(
-    metric: str, now: Mapping[str, float], before: Sequence[Mapping[str, float]], rows: float
+    metric: str,
+    now: Mapping[str, float],
+    before: Sequence[Mapping[str, float]],
+    rows: float,
+    *,
+    greater: bool = True,
 ) -> bool:
     """Whether an evaluation beats all before, by a metric that rests on so many rows.
 
@@ -127,7 +133,7 @@ def is_better(
     """
     if not before or not rows:
         return True
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = 1 if greater else -1
     top = max(sign * each[metric] for each in (*before, now))
     share = min(max(top, 0.0), 1.0)
     noise = math.sqrt(share * (1 - share) / rows)

@@ -28,7 +28,7 @@ from footwork.errors import Interrupted, TrainingError
 from footwork.files.faults import counted
 from footwork.files.folders import read_json
 from footwork.methods.table import methods_where
-from footwork.options import EVALUATIONS, LOWER_IS_BETTER, LoopConfig
+from footwork.options import EVALUATIONS, LoopConfig
 from footwork.training.callbacks import CaughtSignal, Keeper, Progress, caught_signal
 from footwork.training.dropout import RowDropout
 from footwork.training.job import FILLER, JobRows, LengthBuckets, TrainingJob
@@ -39,6 +39,7 @@ from footwork.training.run import (
     checkpoints,
     finished_outcome,
     load_weights,
+    logged_beside,
     record_outcome,
     remove_checkpoints,
     require_room,
@@ -72,8 +73,8 @@ def run_training(
         load_weights(resume, job.model)
     outcome = finished_outcome(run) if resume is not None else None
     if outcome is None:
-        with caught_signal() as caught:
-            trainer = GuardedTrainer(job, config, run, caught, resume)
+        with caught_signal() as caught, logged_beside(run, config.log_to) as name:
+            trainer = GuardedTrainer(job, config, (run, name), caught, resume)
             with trainer.chosen_threads(resume) as threads:
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             state = trainer.state
@@ -103,49 +104,55 @@ class GuardedTrainer(Trainer):
         self,
         job: TrainingJob,
         config: LoopConfig,
-        run: Path,
+        named: tuple[Path, str],
         caught: CaughtSignal,
         resume: Path | None,
     ) -> None:
         world = accelerator.number_of_processes()
-        self.job, self.config, self.run = job, config, run
+        self.job, self.config, (self.run, name) = job, config, named
         self.order = LengthBuckets(job.lengths, config.batch_size, config.seed, complete=world > 1)
         self.rows = JobRows(job, self.order)
         batches = math.ceil(len(self.rows) / config.batch_size)
         steps = config.steps_over(len(self.rows))
         self.epochs_between = math.ceil(steps / batches / EVALUATIONS)
+        args = TrainingArguments(
+            output_dir=str(self.run),
+            per_device_train_batch_size=config.batch_size // world,
+            num_train_epochs=config.num_epochs,
+            max_steps=config.max_steps or -1,
+            learning_rate=config.learning_rate,
+            lr_scheduler_type=config.schedule,
+            warmup_steps=config.warmup,
+            max_grad_norm=config.max_grad_norm,
+            activation_checkpointing=config.activation_checkpointing,
+            seed=config.seed,
+            eval_strategy="epoch",
+            save_strategy="no",  # Keeper decides when
+            metric_for_best_model=config.best_metric,
+            greater_is_better=config.greater_is_better,
+            # A number: given the share, Trainer warns on every resume that its checkpoint differs.
+            logging_steps=max(1, math.ceil(steps * LOG_SHARE)),
+            logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
+            use_cpu=accelerator.uses_cpu(),
+            disable_tqdm=True,
+            report_to=list(config.log_to) or "none",
+            run_name=name,
+            project="footwork",
+            remove_unused_columns=False,
+            dataloader_pin_memory=not accelerator.uses_cpu() and torch.cuda.is_available(),
+        )
+        if config.device is not None:  # of several it would take the first, or all at once
+            args.__dict__["_setup_devices"] = accelerator.compute_device()
+            args._n_gpu = min(args._n_gpu, 1)
         super().__init__(
             model=job.model,
-            args=TrainingArguments(
-                output_dir=str(run),
-                per_device_train_batch_size=config.batch_size // world,
-                num_train_epochs=config.num_epochs,
-                max_steps=config.max_steps or -1,
-                learning_rate=config.learning_rate,
-                lr_scheduler_type=config.schedule,
-                warmup_steps=config.warmup,
-                max_grad_norm=config.max_grad_norm,
-                activation_checkpointing=config.activation_checkpointing,
-                seed=config.seed,
-                eval_strategy="epoch",
-                save_strategy="no",  # Keeper decides when
-                metric_for_best_model=config.best_metric,
-                greater_is_better=config.best_metric not in LOWER_IS_BETTER,
-                # A number: given the share, Trainer warns on every resume that its checkpoint
-                # differs.
-                logging_steps=max(1, math.ceil(steps * LOG_SHARE)),
-                logging_nan_inf_filter=False,  # it would log 0.0 where the loss is not a number
-                use_cpu=accelerator.uses_cpu(),
-                disable_tqdm=True,
-                report_to="none",
-                remove_unused_columns=False,
-                dataloader_pin_memory=torch.cuda.is_available(),
-            ),
+            args=args,
             train_dataset=self.rows,
             eval_dataset=self.rows,  # never read: `evaluate` asks the job
             callbacks=[
                 Progress(job.notify, may_stop=config.early_stopping > 0 < job.judged_rows),
                 Keeper(self, caught, resume),
+                *job.callbacks,
             ],
         )
         for callback in (PrinterCallback, ProgressCallback):

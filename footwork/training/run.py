@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -46,6 +48,7 @@ MAY_CHANGE = frozenset(
     {
         *("gradient_accumulation_steps", "activation_checkpointing", "save_minutes"),
         *("push_to_hub", "learning_rate", "early_stopping", "methods", "seeds", "rates"),
+        *("device", "log_to", "skip"),
     }
 )
 """Settings that change nothing about the result; the rate, which is what a diverged run needs; when
@@ -264,6 +267,36 @@ def finished_outcome(run: Path) -> TrainingOutcome | None:
         return None
     found = folders.read_json(path)
     return TrainingOutcome(**{**found, "notes": tuple(found.get("notes", ()))})
+
+
+@contextmanager
+def logged_beside(run: Path, loggers: Iterable[str]) -> Iterator[str]:
+    """Within the block loggers of transformers write beside what is published; yields a name.
+
+    `OUT.logs` stays when the folder of the run goes; what the user has set in the environment
+    holds. Loggers that would go on with one run for ever are ended.
+    """
+    inside = next((place for place in (run, *run.parents) if place.suffix == ".training"), run)
+    below = [part for part in run.relative_to(inside).parts if part != RUNS]
+    logs = inside.with_suffix(".logs").joinpath(*below)
+    places = {
+        "TENSORBOARD_LOGGING_DIR": str(logs),
+        "MLFLOW_TRACKING_URI": logs.absolute().as_uri(),
+        **dict.fromkeys(("SWANLAB_LOG_DIR", "TRACKIO_DIR", "WANDB_DIR"), str(logs)),
+    }
+    ours = {name: place for name, place in places.items() if loggers and name not in os.environ}
+    began = [name for name in loggers if getattr(sys.modules.get(name), "run", None) is None]
+    if loggers:
+        logs.mkdir(parents=True, exist_ok=True)
+    os.environ.update(ours)
+    try:
+        yield "-".join((inside.stem, *below))
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+        for name in began:
+            if finish := getattr(sys.modules.get(name), "finish", None):
+                finish()
 
 
 # Its checkpoints

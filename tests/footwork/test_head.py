@@ -318,7 +318,7 @@ def test_which_of_two_evaluations_is_the_better_one(
     metric: str, now: Any, best: Any, rows: int, better: bool
 ) -> None:
     first, second = ({metric: value, "loss": loss} for value, loss in (now, best))
-    assert is_better(metric, first, [second], rows) is better
+    assert is_better(metric, first, [second], rows, greater=metric != "mae") is better
     assert is_better(metric, first, [], rows)
 
 

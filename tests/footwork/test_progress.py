@@ -25,7 +25,7 @@ with Progress("reading\\x1b[31m", "images") as progress:
         if done == 6:
             note("a note")
 for step in range(1, 6):
-    note(Milestone(f"step {step}/6", step, 6, f"loss {step}"))
+    note(Milestone(f"step {step}/6", step, 6, epoch=0.1, loss=step, learning_rate=1e-4))
     time.sleep(0.05)
 note(Milestone("trained 6 steps", 6, 6))
 print_text("result")
@@ -81,7 +81,7 @@ def screen(written: str) -> list[str]:
 def test_a_terminal_has_a_bar_and_what_is_noted_stands_above_it(tmp_path: Path) -> None:
     written = on_a_terminal(WORK, tmp_path)
     assert re.search(r"reading\\u001b\[31m: +\d+%\|.*\| \d/8 \[.*images/s, loss 0.1\]", written)
-    assert re.search(r"training: +\d+%\|.*\| \d/6 \[.*steps/s, loss \d\]", written)
+    assert re.search(r"training: +\d+%\|.*\| \d/6 \[.*steps/s, epoch 0.10, loss \d\.", written)
     assert "\x1b[31m" not in written
     assert screen(written) == ["a note", "trained 6 steps"]
     assert (tmp_path / "out.txt").read_text() == "result\n"
@@ -139,14 +139,14 @@ def test_of_the_remarks_in_passing_a_console_shows_one_now_and_then(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in range(1, 26):
-        note(Milestone(f"step {step}/26", step, 26, "epoch 0.10, loss 0.1234, rate 1e-4"))
-        note(Milestone(f"validation after step {step}"))
+        note(Milestone(f"step {step}/26", step, 26, epoch=0.1, loss=0.1234, learning_rate=1e-4))
+        note(Milestone(f"validation after step {step}", step, 26, metrics={}))
         clock.now += 1
     note(Milestone("trained 26 steps in 25 s", 26, 26))
     assert capsys.readouterr().err.splitlines() == [
-        "training: 11 of 26 steps, 1.00 steps/s, 00:15 left, epoch 0.10, loss 0.1234, rate 1e-4",
+        "training: 11 of 26 steps, 1.00 steps/s, 00:15 left, epoch 0.10, loss 0.1234, rate 1.0e-04",
         "validation after step 11",
-        "training: 21 of 26 steps, 1.00 steps/s, 00:05 left, epoch 0.10, loss 0.1234, rate 1e-4",
+        "training: 21 of 26 steps, 1.00 steps/s, 00:05 left, epoch 0.10, loss 0.1234, rate 1.0e-04",
         "validation after step 21",
         "trained 26 steps in 25 s",
     ]
