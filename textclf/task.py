@@ -225,7 +225,11 @@ class TextTask(Task):
     def load(self, config: TrainConfig, data: Any, preparation: Any) -> tuple[Any, HeadOrigin]:
         """A sequence classifier."""
         return load_classifier(
-            config.model_id, labels=data.labels, task=data.task, revision=config.revision
+            config.model_id,
+            labels=data.labels,
+            task=data.task,
+            revision=config.revision,
+            unmerged=config.continue_adapter,
         )
 
     def encoder_size(self, model: Any) -> int:

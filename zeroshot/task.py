@@ -370,6 +370,7 @@ class ImageTask(Task):
             revision=config.revision,
             features_from=config.features_from,
             task=data.task,
+            unmerged=config.continue_adapter,
         )
 
     def encode(self, learner: Learner, run: Path, notify: Notify) -> DecodedImages:

@@ -94,6 +94,7 @@ class ComparisonPlan:
             "learning_rate": "`rates` names them" if config.learning_rate and rates else "",
             "merge": "it publishes no model" if config.merge else "",
             "push_to_hub": "it publishes no model" if config.push_to_hub else "",
+            "continue_adapter": "methods begin alike" if config.continue_adapter else "",
             "skip": "it proves nothing, and its baselines are compared" if config.skip else "",
             "target": "`train` and `finetune` compare with and without it" if config.target else "",
         }

@@ -38,6 +38,9 @@ class FinetuningConfig(PublishConfig, LoopConfig):
     """Hub id, local folder, preset (fast, accurate, multilingual) or `tiny`."""
     revision: Annotated[str | None, MODEL] = None
     """Branch, tag or commit of the model on the Hub."""
+    continue_adapter: Annotated[bool, Parameter(name="--continue", negative=""), MODEL] = False
+    """Train the adapter of a published model on, by its own method and on the same labels; if not
+    given, it is merged into its base and a new training begins on that."""
     target: Annotated[str | None, DATA] = None
     """Rows without labels of another domain, on which the model is to be used: a table of texts, a
     folder of images. Features are learned by which the two domains cannot be told apart (DANN), and

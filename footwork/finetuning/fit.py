@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from footwork.accelerator import compute_device, peak_memory, resolve_precision
 from footwork.arrays import FloatArray
+from footwork.errors import ModelError, first_line
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
 from footwork.finetuning.data import SPLITS
@@ -25,6 +26,7 @@ from footwork.finetuning.task import EncodedRows, Learner, Notify, logits_of
 from footwork.finetuning.validation import is_few, judged_rows
 from footwork.methods.adaptation import head_names, parameter_groups
 from footwork.models.heads import output_layer_name, scale_output
+from footwork.models.hub import model_folder, resolve_model_id
 from footwork.training.domains import adversarial
 from footwork.training.job import TrainingJob
 from footwork.training.loop import run_training
@@ -60,7 +62,10 @@ def _trained(
     # Beside adapters a head that was solved keeps to its optimum; images have it learn as they do.
     keeps = notes and method.adapter is not None and learner.task.readings != ("own",)
     solved = head_names(learner.model) if keeps else ()
+    heads = head_names(learner.model)
     model = method.adaptation.adapt(learner.model, config, learner.base_id, learner.revision)
+    if config.continue_adapter:
+        take_adapter(learner, model, heads)
     if not method.pretrained:  # then it is another model
         begin_output(data, config, model, kept=False)
     if method.features_once:
@@ -104,6 +109,29 @@ def _trained(
             outcome = run_training(job, config, run, resume)
     method.adaptation.end(model)
     return model.to(device), replace(outcome, notes=(*notes, *filter(None, [said])))
+
+
+def take_adapter(learner: Learner, model: Any, heads: Sequence[str]) -> None:
+    """Put the adapter that goes on into a model that has a new one; its head is there already.
+
+    `heads` are names in the plain model.
+    """
+    folder = model_folder(
+        resolve_model_id(learner.config.model_id, learner.task.presets), learner.config.revision
+    )
+    trained, _ = learner.task.load_trained(folder)
+    marks = [f".{name}." for name in heads]
+    state = {
+        key: each
+        for key, each in trained.state_dict().items()
+        if not any(mark in f".{key}" for mark in marks)
+    }
+    try:
+        unexpected = model.load_state_dict(state, strict=False).unexpected_keys
+    except RuntimeError as error:
+        unexpected = [first_line(error)]
+    if unexpected:
+        raise ModelError(f"The adapter in {folder} does not fit its base: {unexpected[0]}.")
 
 
 def solve_again(learner: Learner, rows: EncodedRows, model: Any) -> None:

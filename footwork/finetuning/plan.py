@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,14 +12,16 @@ import torch
 from footwork.accelerator import settled_precision
 from footwork.errors import ConfigError, ModelError
 from footwork.evaluation.baselines import frequency_logits
+from footwork.files.folders import read_manifest
 from footwork.finetuning.config import FinetuningConfig
 from footwork.finetuning.data import LabelledData
 from footwork.finetuning.domains import require_domains
 from footwork.finetuning.task import Learner, Notify, Task
 from footwork.finetuning.validation import settled_by_validation
-from footwork.models.checkpoints import model_commit
+from footwork.methods.table import adapter_in, method_names, method_of
+from footwork.models.checkpoints import base_of, model_commit
 from footwork.models.heads import HeadOrigin, scale_output, start_output, target_scale
-from footwork.models.hub import resolve_model_id
+from footwork.models.hub import model_folder, resolve_model_id
 from footwork.tables.held import data_name
 from footwork.tables.labels import MULTI_LABEL, REGRESSION
 
@@ -43,6 +47,7 @@ def plan(
         DataError: The rows cannot be read.
         ModelError: The model cannot be loaded, or its head cannot be trained alone.
     """
+    config = continued(config, task)
     preparation = task.open(config)
     data = task.read(source, config) if data is None else data
     config, why = config.chosen(len(data.splits["train"]), data.task)
@@ -55,12 +60,15 @@ def plan(
     settled, sources, said = settle(task, data, config, preparation, model)
     if why:
         sources["method"] = "the number of rows"
-    for sentence in filter(None, (*why, *said, config.merge_note, head.note)):
-        notify(sentence)
-    base_id, revision = "", None
+    base_id, revision, begins = "", None, None
     if config.way.has_model:
         base_id = resolve_model_id(config.model_id, task.presets)
         revision = model_commit(base_id, config.revision)
+        begins = adapter_note(model_folder(base_id, config.revision), settled)
+    if config.continue_adapter:
+        base_id, revision = base_of(model_folder(base_id, config.revision))
+    for sentence in filter(None, (*why, *said, config.merge_note, begins, head.note)):
+        notify(sentence)
     return Learner(
         task=task,
         model=model,
@@ -74,6 +82,54 @@ def plan(
         head=head,
         scale=scale,
     )
+
+
+def continued(config: FinetuningConfig, task: Task) -> FinetuningConfig:
+    """The configuration with the method and the settings of an adapter that is to go on.
+
+    Raises:
+        ConfigError: There is none, it cannot go on, or something else is asked for.
+    """
+    if not config.continue_adapter:
+        return config
+    name = config.model_id
+    folder = model_folder(resolve_model_id(name, task.presets), config.revision)
+    manifest = read_manifest(folder, verify=False) if adapter_in(folder) else {}
+    method, former = manifest.get("method"), manifest.get("config")
+    if not isinstance(method, str) or method not in method_names() or not isinstance(former, dict):
+        raise ConfigError(
+            f"--continue goes on with an adapter that Footwork published, and {name} holds none. "
+            "Leave it out to train on what is there."
+        )
+    adapter = method_of(method).adapter
+    if adapter is None or not adapter.continues:
+        raise ConfigError(
+            f"--continue is impossible with {name}: {method} does not publish all that it trained. "
+            "Name its base, or leave it out where the adapter can be merged."
+        )
+    wanted = {"method": method} | {
+        each: former[each] for each in method_of(method).settings if each in former
+    }
+    for setting, value in wanted.items():
+        stated = getattr(config, setting)
+        if stated not in (value, type(config).__dataclass_fields__[setting].default):
+            raise ConfigError(
+                f"`{setting}` of the adapter in {name} is {value}, and stays so with --continue, "
+                f"got {stated}. Leave it out."
+            )
+    return replace(config, **wanted)
+
+
+def adapter_note(folder: Path, config: FinetuningConfig) -> str | None:
+    """What becomes of the adapter in a model's folder, one sentence; None where there is none."""
+    if not adapter_in(folder):
+        return None
+    if config.continue_adapter:
+        over = base_of(folder)[0]
+        return f"The adapter in {config.model_id} goes on ({config.method}), over {over}."
+    needs = "; what is published needs that folder (with --merge nothing)"
+    needs = needs if config.publishes_adapter else ""
+    return f"The adapter in {config.model_id} is merged into its base, and trained on so{needs}."
 
 
 def require_own(data: LabelledData, config: FinetuningConfig) -> None:
@@ -104,6 +160,11 @@ def load(
     """The model as its training begins, where its head comes from, and `Learner.scale`."""
     torch.manual_seed(config.seed)  # of a new head the weights are the seed's
     model, head = task.load(config, data, preparation)
+    if config.continue_adapter and not head.kept:
+        raise ConfigError(
+            f"--continue goes on with the labels of the adapter. {head.note} Leave it out: the "
+            "adapter is then merged into its base, and a new one begins on that."
+        )
     if config.way.solves or not config.way.pretrained:
         head = HeadOrigin(kept=False)  # whatever it was, it is not begun with
     return model, head, begin_output(data, config, model, kept=head.kept)

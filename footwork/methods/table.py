@@ -38,6 +38,8 @@ class Adapter:
     """In the card's sentence, before the name of the base."""
     merges: bool = True
     """Whether it can be added into the weights of its base."""
+    continues: bool = True
+    """Whether all that trained is in it, so that its training can go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +173,9 @@ METHODS: dict[str, Method] = {
         trains="low-rank adapters, their ranks given to the layers where they are worth most",
         share=1 / 40,
         rates=rates.ADALORA,
-        adapter=Adapter(file=_PEFT_FILE, library="peft", called="an AdaLoRA adapter on"),
+        adapter=Adapter(
+            file=_PEFT_FILE, library="peft", called="an AdaLoRA adapter on", continues=False
+        ),
         settings=_LORA,
     ),
     "prompt": Method(
@@ -188,7 +192,13 @@ METHODS: dict[str, Method] = {
         trains="a soft prompt that a small network changes; of texts alone",
         share=1 / 50,
         rates=rates.PROMPT,
-        adapter=Adapter(file=_PEFT_FILE, library="peft", called="a soft prompt for", merges=False),
+        adapter=Adapter(
+            file=_PEFT_FILE,
+            library="peft",
+            called="a soft prompt for",
+            merges=False,
+            continues=False,
+        ),
         settings=("prompt_length",),
         texts_alone=True,
     ),

@@ -30,7 +30,7 @@ from footwork.methods.adaptation import adaptation_of, head_names
 from footwork.methods.table import adapter_in
 from footwork.models import hub
 from footwork.models.deberta import accelerate_attention
-from footwork.models.heads import HeadOrigin, set_labels, settle_head
+from footwork.models.heads import TRAINED_COPY, HeadOrigin, set_labels, settle_head
 from footwork.models.load_faults import known_reason, pointer_reason, tokenizer_reason
 
 
@@ -99,19 +99,25 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedToke
 
 
 def load_classifier(
-    model_id: str, *, labels: Sequence[str], task: str, revision: str | None = None
+    model_id: str,
+    *,
+    labels: Sequence[str],
+    task: str,
+    revision: str | None = None,
+    unmerged: bool = False,
 ) -> tuple[PreTrainedModel, HeadOrigin]:
     """An encoder with a head for C labels, in float32, and where its output layer comes from.
 
     `model_id` is a Hub id, local folder, preset or `tiny`; `labels` are in the order of the logits,
-    none for a regression; `task` is a `problem_type` of transformers. A checkpoint that cannot be
+    none for a regression; `task` is a `problem_type` of transformers. Of an adapter the base is
+    loaded with its head, and with it merged unless it is to go on. A checkpoint that cannot be
     reached, or lacks weights of the encoder, is a `ModelError`.
     """
     former = load_part(AutoConfig, model_id, revision=revision)
     config = copy.deepcopy(former)
     set_labels(config, list(labels) or ["score"], task)
-    auto_class = AutoModelForSequenceClassification
-    model, head = load_to_train(auto_class, model_id, (former, config), revision)
+    auto_class, configs = AutoModelForSequenceClassification, (former, config)
+    model, head = load_to_train(auto_class, model_id, configs, revision, unmerged=unmerged)
     return _prepared(model), head
 
 
@@ -158,13 +164,15 @@ def load_trained(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     return _prepared(load_finished(folder, AutoModelForSequenceClassification)), tokenizer
 
 
-def load_to_train(
+def load_to_train(  # noqa: PLR0913 - what texts and images load by
     auto_class: Any,
     model_id: str,
     configs: tuple[PreTrainedConfig, PreTrainedConfig],
     revision: str | None,
     presets: Mapping[str, str] = hub.TEXT_PRESETS,
     unfit: str | None = None,
+    *,
+    unmerged: bool = False,
 ) -> tuple[Any, HeadOrigin]:
     """A model with our labels, and where its output layer comes from.
 
@@ -172,16 +180,21 @@ def load_to_train(
     """
     former, config = configs
     options = {"config": config, "revision": revision}
-    model, report = _load_whole(auto_class, model_id, presets, options)
+    model, report = _load_whole(auto_class, model_id, presets, options, unmerged=unmerged)
     return model, settle_head(model, former, report, unfit)
 
 
 def _load_whole(
-    auto_class: Any, model_id: str, presets: Mapping[str, str], options: dict[str, Any]
+    auto_class: Any,
+    model_id: str,
+    presets: Mapping[str, str],
+    options: dict[str, Any],
+    *,
+    unmerged: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """A model in float32 and the report of its loading; its head is new where none fits `config`.
 
-    An adapter, here or on the Hub, gives its base with it merged.
+    An adapter, here or on the Hub, gives its base with its head, and with it merged.
     """
     folder = hub.model_folder(model_id, options["revision"])
     options = options | WITH_REPORT
@@ -189,15 +202,17 @@ def _load_whole(
         model, report = load_part(auto_class, model_id, **options)
     else:
         adapted = load_adapter(folder, auto_class, presets)
-        merged = adaptation_of(adapted).merged(adapted)
-        if merged is adapted:
+        plain = adaptation_of(adapted).merged(adapted)
+        if unmerged:
+            plain = _base_with_head(folder, adapted, auto_class, presets)
+        elif plain is adapted:
             raise ModelError(
-                f"{model_id} is an adapter of a kind that cannot be merged into its base, so it "
-                "cannot be trained on. Name its base."
+                f"{model_id} is an adapter of a kind that cannot be merged into its base. Train "
+                "it on with --continue, or name its base."
             )
-        options |= {"revision": None, "state_dict": merged.state_dict()}
+        options |= {"revision": None, "state_dict": plain.state_dict()}
         with quiet_transformers():
-            model, report = type(merged).from_pretrained(None, **options)
+            model, report = type(plain).from_pretrained(None, **options)
     require_weights(model, report, model_id, new=head_names(model))
     return model, report
 
@@ -244,25 +259,8 @@ def load_adapter(
     """
     found = adapter_in(folder)
     assert found is not None
-    file, method = found
-    adapter = read_json(file)
-    base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
-    if not isinstance(base_id, str):
-        raise ModelError(f"{file} names no base. Copy the folder again.")
-    name = hub.repository_of(folder) or folder
-    _require_base(file, base_id)
-    options = {"revision": adapter.get("revision"), "config": load_part(AutoConfig, str(folder))}
-    try:  # the adapter brings its own head
-        base, report = _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
-    except (ConfigError, ModelError) as error:
-        reason = str(error).replace(
-            f"{hub.ANOTHER_MODEL}; `tiny` is embedded",
-            f"take what the adapter was merged into elsewhere ({MERGES}): that needs no base",
-        )
-        raise ModelError(
-            f"{name} is an adapter over {base_id} (`base_model_name_or_path` in its "
-            f"{file.name}), and answers with it alone. {reason}"
-        ) from error
+    name, base_id = hub.repository_of(folder) or folder, base_of(folder)[0]
+    base, report = _load_base(folder, auto_class, presets)
     # What the base lacks is random; as no number it shows where the adapter does not bring it.
     lacking = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     brought = {id(each) for key, each in base.named_parameters() if key not in lacking}
@@ -270,7 +268,7 @@ def load_adapter(
         if id(each) not in brought:
             each.detach().fill_(torch.nan)
     try:
-        adapted = method.adaptation.load(folder, base)
+        adapted = found[1].adaptation.load(folder, base)
     except Exception as error:
         told = shorten(first_line(error).rstrip("."), 400, placeholder=" …") + ". Check its files."
         told = f"its files lack {error}." if isinstance(error, KeyError) else told
@@ -283,6 +281,51 @@ def load_adapter(
                 "a random one would answer. Copy the folder again."
             )
     return adapted
+
+
+def base_of(folder: Path) -> tuple[str, str | None]:
+    """What the adapter in a folder stands over: id and commit of its base."""
+    file, adapter = _adapter_file(folder), read_json(_adapter_file(folder))
+    base_id = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+    if not isinstance(base_id, str):
+        raise ModelError(f"{file} names no base. Copy the folder again.")
+    _require_base(file, base_id)
+    return base_id, adapter.get("revision")
+
+
+def _adapter_file(folder: Path) -> Path:
+    found = adapter_in(folder)
+    assert found is not None
+    return found[0]
+
+
+def _load_base(folder: Path, auto_class: Any, presets: Mapping[str, str]) -> Any:
+    """The base of an adapter, made for its labels, and the report of its loading."""
+    base_id, revision = base_of(folder)
+    options = {"revision": revision, "config": load_part(AutoConfig, str(folder))}
+    try:  # the adapter brings its own head
+        return _load_whole(auto_class, presets.get(base_id, base_id), presets, options)
+    except (ConfigError, ModelError) as error:
+        reason = str(error).replace(
+            f"{hub.ANOTHER_MODEL}; `tiny` is embedded",
+            f"take what the adapter was merged into elsewhere ({MERGES}): that needs no base",
+        )
+        raise ModelError(
+            f"{hub.repository_of(folder) or folder} is an adapter over {base_id} "
+            f"(`base_model_name_or_path` in its {_adapter_file(folder).name}), and answers with "
+            f"it alone. {reason}"
+        ) from error
+
+
+def _base_with_head(folder: Path, adapted: Any, auto_class: Any, presets: Mapping[str, str]) -> Any:
+    """The base of a loaded adapter with the head that it brought, and nothing else of it."""
+    base, _ = _load_base(folder, auto_class, presets)
+    inner = adapted.get_base_model() if hasattr(adapted, "get_base_model") else adapted
+    own = {key.replace(TRAINED_COPY, ""): each for key, each in inner.state_dict().items()}
+    for name in head_names(base):
+        head = base.get_submodule(name)
+        head.load_state_dict({key: own[f"{name}.{key}"] for key in head.state_dict()})
+    return base
 
 
 def _require_base(file: Path, base_id: str) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _GENERIC = re.compile(r"LABEL_\d+")
-_TRAINED_COPY = ".modules_to_save.default"  # what peft puts into the names of such weights
+TRAINED_COPY = ".modules_to_save.default"
+"""What peft puts into the names of weights that are trained beside its adapters."""
 _NAMED = 3  # labels that a note names
 
 
@@ -146,7 +147,7 @@ def output_layer(model: PreTrainedModel) -> dict[str, torch.Tensor]:
         # Not the model itself, whose embedding may be without tokens that do not occur.
         plain, grown = (type(model)(each).state_dict() for each in (model.config, wider))
     grows = {key for key, each in plain.items() if each.shape != grown[key].shape}
-    own = {key.replace(_TRAINED_COPY, ""): each for key, each in model.state_dict().items()}
+    own = {key.replace(TRAINED_COPY, ""): each for key, each in model.state_dict().items()}
     return {key: each for key, each in own.items() if key in grows}
 
 

@@ -32,6 +32,7 @@ def load_image_classifier(
     revision: str | None = None,
     features_from: int | None = None,
     task: str = "single_label_classification",
+    unmerged: bool = False,
 ) -> tuple[PreTrainedModel, HeadOrigin]:
     """As `load_classifier`, of an encoder of pictures.
 
@@ -43,7 +44,9 @@ def load_image_classifier(
     unfit = "it reads an earlier layer than that of the base does" if cut else None
     set_labels(config, labels, task)
     auto_class, configs = AutoModelForImageClassification, (former, config)
-    model, head = load_to_train(auto_class, resolved, configs, revision, IMAGE_PRESETS, unfit)
+    model, head = load_to_train(
+        auto_class, resolved, configs, revision, IMAGE_PRESETS, unfit, unmerged=unmerged
+    )
     freeze_statistics(model)
     return model, head
 

@@ -42,7 +42,7 @@ WEIGHTS = "model.safetensors"
 MOMENTS = "optimizer.safetensors"
 CHECKPOINT_SETTINGS = "training.json"
 TRAINER_STATE = "trainer_state.json"
-BEFORE = {"decode": "draft", "kind": "training"}
+BEFORE = {"decode": "draft", "kind": "training", "continue_adapter": False}
 """What versions did that had no such setting yet."""
 MAY_CHANGE = frozenset(
     {
