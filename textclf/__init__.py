@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from footwork.evaluation.decision import Prediction, Predictions
+    from footwork.evaluation.metrics import Metric
     from footwork.evaluation.result import Assessment, Evaluation
     from footwork.finetuning.advise import Advice
     from footwork.finetuning.comparison import Comparison
@@ -29,6 +30,7 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "LabelOptions",
+    "Metric",
     "Prediction",
     "Predictions",
     "TableFormat",
@@ -54,6 +56,7 @@ _HOMES = {
     "Comparison": "footwork.finetuning.comparison",
     "Evaluation": "footwork.evaluation.result",
     "LabelOptions": "textclf.config",
+    "Metric": "footwork.evaluation.metrics",
     "Prediction": "footwork.evaluation.decision",
     "Predictions": "footwork.evaluation.decision",
     "TableFormat": "footwork.tables.layout",
