@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerCallback
 
 import footwork.finetuning.compare as compare_module
 from footwork.cli import main
@@ -46,12 +47,15 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return table, str(folder / "base")
 
 
+_OPTIONS = ("existing", "notify", "callbacks")
+
+
 def compare_numbers(
     numbers: tuple[Path, str], out: Path, *methods: str, seeds: Any = (0,), **settings: Any
 ) -> Comparison:
     table, base = numbers
     options = CompareOptions(methods=methods, seeds=seeds, rates=settings.pop("rates", ()))
-    how = {name: settings.pop(name) for name in ("existing", "notify") if name in settings}
+    how = {name: settings.pop(name) for name in _OPTIONS if name in settings}
     config = FinetuningConfig(model_id=base, **{"num_epochs": 4, "batch_size": 16, **settings})
     return compare(lambda _: NumberTask(), table, out, ComparisonPlan(config, options), **how)
 
@@ -144,6 +148,31 @@ def test_table_page_and_document_agree(texts: dict[str, Any]) -> None:
         assert entry["value"] == pytest.approx(np.mean(values))
         assert entry["spread"] == pytest.approx(np.std(values, ddof=1))
         assert entry["low"] <= entry["value"] <= entry["high"]
+
+
+def test_a_comparison_has_a_row_a_run_and_shows_itself(texts: dict[str, Any]) -> None:
+    done, records = texts["done"], texts["records"]
+    assert len(done.runs) == 8
+    for row in done.runs:
+        record = records[f"{row['method']}-{row['seed']}"]
+        assert row["accuracy"] == record["metrics"]["accuracy"]["value"]
+        assert (row["steps"], row["failure"]) == (record["steps"], None)
+        assert row["learning_rate"] == record["config"].get("learning_rate")
+    assert list(done.runs.to_pandas().groupby("method")["accuracy"].count()) == [2, 2, 2, 2]
+    best = done.manifest["methods"][0]["method"]
+    assert repr(done) == f"<Comparison {done.folder}: 8 runs, {best} first by accuracy>"
+    assert done._repr_html_().count("<tr>") == len(table_of(done.manifest))
+
+
+def test_callbacks_hear_of_every_run(numbers: tuple[Path, str], tmp_path: Path) -> None:
+    begun = []
+
+    class Noting(TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            begun.append(id(self))
+
+    compare_numbers(numbers, tmp_path / "out", "full", seeds=(0, 1), callbacks=(Noting,))
+    assert len(begun) == 2
 
 
 def test_progress_says_which_run_it_is_and_how_long_all_take(texts: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+import footwork.finetuning.task as recipes
 import footwork.finetuning.train as train_module
 from footwork import console
 from footwork.accelerator import compute_device, on_device
@@ -23,7 +25,9 @@ from footwork.console import Milestone
 from footwork.errors import ConfigError, Interrupted, ModelError
 from footwork.evaluation.metrics import Metric
 from footwork.finetuning.train import TrainedRun
-from tests.tables import sentiment_rows, write_table
+from footwork.methods.rates import Recipe
+from tests.runs import quick_ending
+from tests.tables import sentiment_rows, sentiment_table, write_table
 from tests.tasks import CASES, Case
 from textclf.classifier import ClassifierOptions
 
@@ -424,3 +428,24 @@ def test_an_adapter_goes_on_with_its_own_labels_alone(tmp_path: Path) -> None:
     others = replace(place, data=write_table(tmp_path / "b.csv", rows, ("text", "label")))
     with pytest.raises(ConfigError, match=r"the labels of the adapter\. The output layer is new"):
         others.train(tmp_path / "out", base=lora, method="auto", continue_adapter=True)
+
+
+# The page
+
+
+def test_what_the_page_says_of_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+    section = page.partition("## Sweeps, callbacks, second rounds\n")[2].partition("\n## ")[0]
+    monkeypatch.chdir(tmp_path)
+    sentiment_table(Path("reviews.csv"), 40)
+    sentiment_table(Path("more.csv"), 30)
+    monkeypatch.setattr(recipes, "recipe_for", lambda *_: Recipe(1e-3, 1, "few"))
+    with quick_ending():
+        for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+            exec(block, {"__name__": "page"})
+    assert capsys.readouterr().out.splitlines()[-1] == "tiny"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("reviews.csv", "more.csv", "sweep", "watched", "round-1", "round-2", "round-2b"),
+    }

@@ -171,3 +171,28 @@ def test_what_is_done_in_a_moment_does_not_wait_for_a_bar() -> None:
         "print('tqdm' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
+
+
+WATCHED = """
+import threading, time
+from footwork.console import heard, watched
+def work(name):
+    for _ in watched(range(4), name, "texts", 4):
+        time.sleep(0.06)
+work("shown")
+with heard(None, verbose=False):
+    work("silent")
+thread = threading.Thread(target=work, args=("server",))
+thread.start(); thread.join()
+"""
+
+
+def test_what_takes_a_while_has_a_bar_where_somebody_looks_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = on_a_terminal(WATCHED, tmp_path)
+    assert re.search(r"shown: +\d+%\|.*\| \d/4 \[", written)
+    assert "silent" not in written
+    assert "server" not in written
+    assert list(console.watched(iter("abc"), "shown", "texts", 3)) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")

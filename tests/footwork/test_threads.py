@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import pytest
@@ -59,3 +60,15 @@ def test_what_the_user_has_set_is_known(monkeypatch: pytest.MonkeyPatch) -> None
     assert not threads_are_given()
     monkeypatch.setattr(torch, "get_num_threads", lambda: usual + 1)
     assert threads_are_given()
+
+
+def test_what_is_compiled_for_shapes_is_kept_of_few_unless_the_user_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    accelerator._bound_caches.cache_clear()
+    accelerator.compute_device()
+    assert os.environ["LRU_CACHE_CAPACITY"] == "7"
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "128"
