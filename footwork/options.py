@@ -185,8 +185,8 @@ class LoopConfig(Settings):
     """Minutes between checkpoints within an epoch; one is written at every evaluation anyway."""
     log_to: Annotated[tuple[Logger, ...], SEVERAL, OUTPUT] = ()
     """Where the curves of the training go as well, with commas between: tensorboard, trackio,
-    wandb, mlflow and others that transformers knows, into OUT.logs where they write folders. The
-    run is called as OUT."""
+    wandb, mlflow and others that transformers knows. The run is called as OUT; tensorboard and
+    wandb write into OUT.logs, the others where they always do."""
     seed: Annotated[int, RATE] = 0
     """Of the head, the order, the dropout masks and the split."""
 

@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -270,33 +270,29 @@ def finished_outcome(run: Path) -> TrainingOutcome | None:
 
 
 @contextmanager
-def logged_beside(run: Path, loggers: Iterable[str]) -> Iterator[str]:
-    """Within the block loggers of transformers write beside what is published; yields a name.
+def logged_beside(run: Path, loggers: Collection[str]) -> Iterator[str]:
+    """Within the block loggers of transformers write into `OUT.logs`; yields the name of the run.
 
-    `OUT.logs` stays when the folder of the run goes; what the user has set in the environment
-    holds. Loggers that would go on with one run for ever are ended.
+    These are TensorBoard and wandb; others have stores of their own, of many runs. What the user
+    has set in the environment holds.
     """
     inside = next((place for place in (run, *run.parents) if place.suffix == ".training"), run)
     below = [part for part in run.relative_to(inside).parts if part != RUNS]
     logs = inside.with_suffix(".logs").joinpath(*below)
-    places = {
-        "TENSORBOARD_LOGGING_DIR": str(logs),
-        "MLFLOW_TRACKING_URI": logs.absolute().as_uri(),
-        **dict.fromkeys(("SWANLAB_LOG_DIR", "TRACKIO_DIR", "WANDB_DIR"), str(logs)),
-    }
-    ours = {name: place for name, place in places.items() if loggers and name not in os.environ}
-    began = [name for name in loggers if getattr(sys.modules.get(name), "run", None) is None]
-    if loggers:
+    places = {"tensorboard": "TENSORBOARD_LOGGING_DIR", "wandb": "WANDB_DIR"}
+    ours = [name for logger, name in places.items() if logger in loggers and name not in os.environ]
+    os.environ.update(dict.fromkeys(ours, str(logs)))
+    if ours:
         logs.mkdir(parents=True, exist_ok=True)
-    os.environ.update(ours)
+    was_running = getattr(sys.modules.get("wandb"), "run", None) is not None
     try:
         yield "-".join((inside.stem, *below))
     finally:
         for name in ours:
-            os.environ.pop(name, None)
-        for name in began:
-            if finish := getattr(sys.modules.get(name), "finish", None):
-                finish()
+            del os.environ[name]
+        wandb: Any = sys.modules.get("wandb") if "wandb" in loggers else None
+        if wandb is not None and wandb.run is not None and not was_running:
+            wandb.finish()  # or the next training would go on with this run
 
 
 # Its checkpoints

@@ -296,21 +296,21 @@ class Logger(TrainerCallback):
     seen: ClassVar[dict[str, Any]] = {}
 
     def on_train_begin(self, args: Any, *_: Any, **__: Any) -> None:
-        self.seen.update(name=args.run_name, folder=os.environ.get("TRACKIO_DIR"))
+        self.seen.update(name=args.run_name, folder=os.environ["TENSORBOARD_LOGGING_DIR"])
 
 
 def test_a_logger_is_given_the_name_of_the_run_and_a_folder_beside_it(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "trackio", Logger)
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Logger)
     monkeypatch.setattr("footwork.options.find_spec", lambda _: True)
-    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     place.train(tmp_path / "ticket.v2", max_steps=1)
     assert not Logger.seen
-    place.train(tmp_path / "ticket.v3", max_steps=1, log_to=("trackio",))
+    place.train(tmp_path / "ticket.v3", max_steps=1, log_to=("tensorboard",))
     assert Logger.seen == {"name": "ticket.v3", "folder": str(tmp_path / "ticket.v3.logs")}
     assert (tmp_path / "ticket.v3.logs").is_dir()
-    assert "TRACKIO_DIR" not in os.environ
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
 
 
 def test_what_was_skipped_is_recorded_and_said(place: Place, tmp_path: Path) -> None:
