@@ -23,7 +23,7 @@ from footwork.accelerator import (
 from footwork.console import heard
 from footwork.evaluation.decision import rule_of
 from footwork.evaluation.result import Evaluation
-from footwork.evaluation.text import aligned, ends, html_table, number
+from footwork.evaluation.text import Shown, aligned, html_table
 from footwork.files.folders import (
     MANIFEST,
     discard_folder,
@@ -55,7 +55,7 @@ PROOF_ROWS = 32  # a CPU that emulates bf16 takes five times as long for them
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class TrainedRun:
+class TrainedRun(Shown):
     """A finished fine-tuning."""
 
     task: Task
@@ -85,12 +85,11 @@ class TrainedRun:
         """What was trained, loaded from its folder: a `TextClassifier`, a `FinetunedClassifier`."""
         return self.task.classifier(self.folder)
 
-    def __repr__(self) -> str:
-        name = self.evaluation.primary_metric
-        found = self.evaluation.metrics.get(name)
-        figure = f"{name} {number(found.value)} ({ends(found)})" if found else f"{name} undefined"
-        split, method = self.manifest["evaluated_on"], self.manifest["method"]
-        return f"<{type(self).__name__} {self.folder}: {method}, {split} {figure}>"
+    @property
+    def summary(self) -> str:
+        """What was trained, and how good it is."""
+        method, split = self.manifest["method"], self.manifest["evaluated_on"]
+        return f"{method} in {self.folder}, {split}: {self.evaluation.summary}"
 
     def _repr_html_(self) -> str:
         return html_table(beside(self.task, self.evaluation, self.baselines))

@@ -113,7 +113,8 @@ def test_the_classifier_is_the_folders(place: Place, done: TrainedRun) -> None:
 
 def test_a_run_is_shown_on_a_line_and_as_a_table(done: TrainedRun) -> None:
     accuracy = done.evaluation.metrics["accuracy"].value
-    assert f"{done.folder}: full, validation accuracy {accuracy:.3f}" in repr(done)
+    assert f"<TrainedRun: full in {done.folder}, validation: " in repr(done)
+    assert f"accuracy {accuracy:.3f}" in repr(done)
     page = done._repr_html_()
     assert page.count("<tr>") == 1 + len(done.evaluation.metrics)
     assert page.count("<td>") == page.count("<tr>") * (2 + len(done.baselines))
