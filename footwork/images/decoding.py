@@ -56,6 +56,8 @@ _NOISY = ("PIL", "pillow_heif")
 _SILENCE = [("ignore", None, Warning, re.compile(rf"{package}\."), 0) for package in _NOISY]
 _NO_LOG = logging.NullHandler()
 _setting_up = threading.Lock()
+_loading = [threading.Lock() for _ in range(64)]
+"""Of images of Pillow's, by where they lie in memory: each has one, which it seldom shares."""
 
 
 _TRUNCATED = "it is truncated"
@@ -105,6 +107,8 @@ def decode_image(source: Path | bytes | Image.Image, side: int | None = None) ->
     if not isinstance(source, Image.Image):
         return read_image(source, side).image
     try:
+        with _loading[id(source) // 16 % len(_loading)]:  # two threads would read one file at once
+            source.load()
         return to_rgb(_turned(source.copy()))
     except Exception as error:
         name = f"{type(source).__name__} of {source.width} x {source.height}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 
 from footwork.encoder.dual import DualEncoder
 from footwork.errors import ImageError
+from footwork.images.decoding import decode_image
 from footwork.images.held import held_images
 from tests.dual_encoders import build_dual_encoder, load
 from tests.pictures import encoded, quarters, wide_profile
@@ -102,10 +104,18 @@ def test_what_is_held_stays_as_it_is(photo: Path) -> None:
         [held] = held_images(picture)
         assert held is picture
         former = (picture.size, picture.mode, dict(picture.getexif()))
-        from footwork.images.decoding import decode_image
-
         assert decode_image(held).size == picture.size[::-1]
         assert (picture.size, picture.mode, dict(picture.getexif())) == former
+
+
+def test_threads_that_are_given_the_same_open_image_do_not_read_it_at_once() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
+    content = encoded(Image.fromarray(noise), "JPEG")
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            opened = Image.open(BytesIO(content))
+            first, *others = pool.map(decode_image, [opened] * 4)
+            assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from footwork.errors import DataError
 from footwork.images.decoding import decode_image
-from tests.runs import finetune_here
+from tests.runs import finetune_here, run_here
 from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
 from zeroshot import (
     FinetuneConfig,
@@ -220,3 +220,13 @@ def test_a_fine_tuned_classifier_is_evaluated_on_a_frame(
     judged = evaluate(FinetunedClassifier.load(tmp_path / "out"), frame)
     assert judged.evaluation.rows == 30
     assert evaluate(str(tmp_path / "out"), examples).evaluation.metrics == judged.evaluation.metrics
+
+
+def test_the_commands_take_the_parquet_files_of_the_hub(examples: Path, tmp_path: Path) -> None:
+    table = parquet(examples, tmp_path)
+    done = run_here("teach", table, tmp_path / "out", "--model", "tiny", app="zeroshot")
+    assert done.returncode == 0, done.stderr
+    for options in (["--model", "tiny"], ["--taught", tmp_path / "out"]):
+        done = run_here("evaluate", table, *options, app="zeroshot")
+        assert done.returncode == 0, done.stderr
+        assert "30 images, 3 classes" in done.stdout
