@@ -277,18 +277,21 @@ def arrow_rows(
     Where `datasets` wrote into the schema that numbers stand for classes, they become their names.
     `types` takes the types of the columns.
     """
-    import pyarrow
+    from pyarrow import list_, string
+    from pyarrow.types import is_dictionary, is_large_list, is_list, is_string_view
 
     noted, names = _noted_features(schema.metadata or {}), dict[str, Sequence[str]]()
     for column, field in zip(unique_names(schema.names), schema, strict=True):
-        types[column] = field.type
+        kind = getattr(field.type, "storage_type", field.type)
+        texts = kind.value_type if is_dictionary(kind) else kind
+        # Texts and categories of polars; of the latter Arrow makes none from those of Python.
+        types[column] = string() if is_string_view(texts) else kind
         feature = noted.get(field.name)
         while isinstance(feature, dict) and "feature" in feature:
             feature = feature["feature"]
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
             names[column] = list(map(str, feature.get("names") or ()))
-            lists = pyarrow.types.is_list(field.type) or pyarrow.types.is_large_list(field.type)
-            types[column] = pyarrow.list_(pyarrow.string()) if lists else pyarrow.string()
+            types[column] = list_(string()) if is_list(kind) or is_large_list(kind) else string()
     for batch in batches:
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             try:

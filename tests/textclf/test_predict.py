@@ -393,6 +393,13 @@ def test_columns_that_are_kept_keep_their_types_in_parquet(
         assert out.column_names[4:10] == table.column_names
         assert [out.schema.field(name).type for name in table.column_names] == table.schema.types
         assert out.select(table.column_names).to_pylist() == table.to_pylist()
+    views = pyarrow.array(["good", "bad"], pyarrow.string_view())  # texts and categories of polars
+    kinds = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 1], pyarrow.uint32()), views)
+    held = pyarrow.table({"text": views, "kind": kinds})
+    write_predictions(predict_rows(classifier, held, keep_columns=True), tmp_path / "of.parquet")
+    out = pyarrow.parquet.read_table(tmp_path / "of.parquet")
+    assert out["kind"].to_pylist() == out["text"].to_pylist() == ["good", "bad"]
+    assert out.schema.field("text").type == out.schema.field("kind").type == pyarrow.string()
     write_predictions(
         predict_rows(classifier, table.to_pandas(), keep_columns=True), tmp_path / "out.jsonl"
     )
