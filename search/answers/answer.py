@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,6 +136,8 @@ def _said(answer: Answer) -> str:
 
 def _html(parts: Iterable[tuple[str, str, Sequence[Hit]]]) -> str:
     """Titles, what is said beside them, and hits with their thumbnails, as a part of a page."""
+    from base64 import b64encode  # which no query in words needs
+
     from footwork.home import cache_folder
     from footwork.images.ahead import decoded_ahead
     from footwork.images.thumbnails import Thumbnails
