@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from textwrap import dedent, fill
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from footwork.errors import ConfigError
 
@@ -98,6 +98,15 @@ class Settings:
             value = getattr(self, name)
             require_kind(name, value, kind)
             object.__setattr__(self, name, _fits(value, kind)[0])
+
+    @classmethod
+    def given(cls, name: str, settings: Self | None) -> Self:
+        """What a function was given as its argument of a name; None are the usual ones.
+
+        A `ConfigError` where it is something else, such as a dict.
+        """
+        require_kind(name, settings, cls | None)
+        return cls() if settings is None else settings
 
 
 def require_kind(name: str, value: Any, kind: Any) -> None:

@@ -61,6 +61,7 @@ def evaluate(
         DataError: The table cannot be read, has another number of texts a row than the model
             takes, or has labels that the model does not know.
     """
+    options = LabelOptions.given("options", options)
     if not isinstance(model, TextClassifier):
         classifier = TextClassifier.load(model, answering, revision=revision)
     elif (answering, revision) == (ClassifierOptions(), None):

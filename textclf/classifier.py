@@ -258,7 +258,8 @@ class TextClassifier(Reloaded):
         from footwork.models.hub import trained_folder
         from textclf.linear import VOCABULARY
 
-        folder, options = trained_folder(folder, revision), options or ClassifierOptions()
+        options = ClassifierOptions.given("options", options)
+        folder = trained_folder(folder, revision)
         manifest = read_manifest(folder)
         kind = LinearClassifier if (folder / VOCABULARY).exists() else cls
         classifier = kind._open(folder, manifest, options)

@@ -55,6 +55,7 @@ def predict_rows(
     Raises:
         DataError: While rows are taken: no text column, no rows, a row without a text.
     """
+    options = TextOptions.given("options", options)
     if not isinstance(data, RowStream):
         names = (*options.column_names, *classifier.text_columns)
         data = open_rows(data, input_format, options.table_format, names)

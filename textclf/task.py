@@ -78,7 +78,7 @@ def train(  # noqa: PLR0913 - the door for callers in Python
     `textclf.sources.read_tables` takes them. `validation` and `test` are the same of one split
     each, in place of what `data` has.
     """
-    config, data = config or TrainConfig(), with_splits(data, validation, test)
+    config, data = TrainConfig.given("config", config), with_splits(data, validation, test)
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
     return training.train(task_of(config), data, out, config, existing=existing, **told)
 
@@ -98,7 +98,9 @@ def compare(  # noqa: PLR0913 - the door for callers in Python
 ) -> Comparison:
     """Compare methods on one split of what `train` takes: `footwork.finetuning.compare.compare`."""
     data = with_splits(data, validation, test)
-    wanted = ComparisonPlan(config or TrainConfig(), options or CompareOptions())
+    wanted = ComparisonPlan(
+        TrainConfig.given("config", config), CompareOptions.given("options", options)
+    )
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
     return comparing.compare(task_of, data, out, wanted, existing=existing, **told)
 
@@ -125,7 +127,7 @@ def advise(
     verbose: bool = True,
 ) -> advising.Advice:
     """Find the method for what `train` takes, by measuring: `footwork.finetuning.advise.advise`."""
-    config, data = config or TrainConfig(), with_splits(data, validation, test)
+    config, data = TrainConfig.given("config", config), with_splits(data, validation, test)
     return advising.advise(TextTask(), data, config, notify=notify, verbose=verbose)
 
 

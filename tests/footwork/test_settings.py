@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from pydoc import plaintext, render_doc
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import textclf
 from footwork.errors import ConfigError
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.finetuning.train import train
@@ -16,7 +18,7 @@ from footwork.settings import Settings
 from footwork.tables.layout import TableFormat
 from search.options import FilterOptions, QueryOptions
 from tests.toy_task import NumberTask
-from textclf import TrainConfig
+from textclf import TextClassifier, TrainConfig, advise, audit_table
 from textclf.classifier import ClassifierOptions
 from textclf.config import TextOptions
 from zeroshot.options import LabelOptions, ModelOptions, TeachOptions
@@ -87,6 +89,19 @@ def test_what_means_the_same_becomes_what_the_annotation_says(tmp_path: Path) ->
     assert TableFormat(delimiter="tab").delimiter == "\t"
     assert TrainConfig(label_column="a,b").label_column == "a,b"
     assert TrainConfig(label_column=["a", "b"]).label_column == ("a", "b")  # type: ignore[arg-type]
+
+
+def test_settings_in_another_form_are_refused_by_the_argument_s_name(tmp_path: Path) -> None:
+    given: Any = {"num_epochs": 3}
+    said = r"`config` must be a TrainConfig or None, got \{'num_epochs': 3\}"
+    for call in (audit_table, partial(textclf.train, out=tmp_path / "out"), advise):
+        with pytest.raises(ConfigError, match=said):
+            call([], config=given)
+    with pytest.raises(ConfigError, match="`options` must be a ClassifierOptions or None, got 5"):
+        TextClassifier.load(tmp_path, 5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="`options` must be a LabelOptions or None, got 'label'"):
+        textclf.evaluate(tmp_path, [], "label")  # type: ignore[arg-type]
+    assert TrainConfig.given("config", None) == TrainConfig()
 
 
 def test_what_is_done_with_what_exists_is_one_of_three(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def audit_table(
         DataError: The table cannot be read at all.
         ModelError: The model that was named cannot be loaded.
     """
-    config = config or TrainConfig()
+    config = TrainConfig.given("config", config)
     labelled = load_data(with_splits(data, validation, test), replace(config, keep_going=True))
     config, why = config.chosen(len(labelled.train), labelled.task)
     if not config.way.has_model:
