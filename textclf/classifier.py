@@ -207,7 +207,6 @@ class TextClassifier(Reloaded):
     """Columns of the table that it was trained on; empty where that is not known."""
     label_column: str | None = None
     """Of that table, as `StatedColumns.label`; None where it is not known."""
-    _folder: Path | None = None
 
     def __init__(
         self,
@@ -266,7 +265,7 @@ class TextClassifier(Reloaded):
         if options.abstain_below is not None:
             bar = options.abstain_below or None
             classifier.rule = replace(classifier.rule, abstain_below=bar)
-        classifier._folder, classifier.origin = folder, (folder.absolute(), options)
+        classifier.origin = folder.absolute(), options
         data = manifest.get("data")
         if isinstance(data, Mapping):
             columns, label = data.get("text_columns"), data.get("label_column")
@@ -360,11 +359,11 @@ class TextClassifier(Reloaded):
 
         from footwork.files.folders import published_folder, require_free
 
-        if self._folder is None:
+        if self.origin is None:
             raise ModelError("This classifier was not loaded from a folder; save its model.")
-        require_free(Path(folder), overwrite, (self._folder,))
+        require_free(Path(folder), overwrite, self.origin[:1])
         with published_folder(Path(folder), overwrite) as staging:
-            shutil.copytree(self._folder, staging, dirs_exist_ok=True)
+            shutil.copytree(self.origin[0], staging, dirs_exist_ok=True)
 
     def prediction(self, row: TextRow, logits: FloatArray) -> Prediction:
         """The answer that logits (C,) are to a row."""

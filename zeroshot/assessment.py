@@ -79,8 +79,8 @@ def evaluate(
         model: A classifier, or what `teach` or `finetune` published: its folder or Hub id.
         data: What `finetune` takes; of several splits the test is judged, else the validation. Its
             classes are among the classifier's labels, which words tell by neither `_` nor case.
-        options: What words, or what was taught, is compared with; None takes the classifier's own
-            templates. Nothing to a fine-tuned one.
+        options: What it is compared with; a classifier by words is judged by its own templates
+            and bar, and a fine-tuned one by itself.
 
     Returns:
         Of a fine-tuned classifier an `Assessment`, else an `ImageEvaluation`: both have `notes` and
