@@ -19,7 +19,7 @@ from search.answers.answer import Answer, Answers
 from search.filters import EVERYTHING, Filter
 from search.options import ModelOptions, QueryOptions, StoreOptions
 from search.paths import absolute_path, missing_files, spellings
-from search.place import Place, find_index, find_place
+from search.place import IndexFolder, Place, find_index, find_place
 from search.query.asking import Asker
 from search.query.terms import Query, Term, parse_query
 from search.query.texts import load_model, open_texts
@@ -75,12 +75,15 @@ class ImageIndex:
         return cls(find_place(options))
 
     @classmethod
-    def build(cls, roots: Paths, index: str | Path, model_id: str | None = None) -> ImageIndex:
+    def build(
+        cls, roots: Paths, index: str | Path | None = None, model_id: str | None = None
+    ) -> ImageIndex:
         """Make an index of folders of images, or bring it up to date, and open it.
 
         Args:
             roots: Folders and files; of folders all below them.
-            index: Folder of the index, which need not exist.
+            index: Folder of the index, which need not exist; None takes that of the first root,
+                among the user's data, which `open` finds by the root.
             model_id: Hub id, local folder, preset or `tiny`; None takes the index's, or the
                 default one.
 
@@ -89,8 +92,10 @@ class ImageIndex:
         """
         from search.update.indexing import Indexer
 
-        place = find_index(Path(index).absolute())
-        Indexer(place, ModelOptions(model_id=model_id)).index(_listed(roots))
+        named = _listed(roots)
+        folder = None if index is None else Path(index).absolute()
+        place = find_index(folder, tuple(map(absolute_path, named)))
+        Indexer(place, ModelOptions(model_id=model_id)).index(named)
         return cls(place)
 
     @property
@@ -102,15 +107,15 @@ class ImageIndex:
             self._settle(self.place.open())
         return self._store
 
-    def update(self, roots: Paths = ()) -> Summary:
+    def update(self, roots: Paths = (), *, wait: bool = False) -> Summary:
         """Bring it up to date with folders, or all that were indexed; errors are as of `build`.
 
+        `wait` is for the end of another process that writes it, which is a `StoreError` else.
         Returned is what was done, in files: `added`, `changed`, `removed`, `unreadable`, …
         """
         from search.update.indexing import Indexer  # reads images: a query in words does not
 
-        _ = self.store
-        return Indexer(self.place).index(_listed(roots))
+        return Indexer(self._place_to_write(wait)).index(_listed(roots))
 
     def query(
         self,
@@ -133,8 +138,9 @@ class ImageIndex:
                 of uint8 (H, W, 3). A path may have its weight before it.
             options: How many, and which.
             where: Which images are asked for.
-            vector: Shape (D,), or (N, D) of several, of the index's model and any length; each is
-                taken for a text's or an image's, see `Asker.is_image`.
+            vector: Shape (D,), or (N, D) of several, of the index's model and any length. Each
+                counts as an image if it is nearer to one of the index than to everyday words, and
+                else as a text.
 
         Raises:
             FootworkError: The query is empty, an image cannot be read, or the index cannot.
@@ -213,7 +219,7 @@ class ImageIndex:
         width = self.store.embedder.width
         return np.array([known[path] for path in found if path], np.float32).reshape(-1, width)
 
-    def add(self, paths: Paths, vectors: ArrayLike) -> Transfer:
+    def add(self, paths: Paths, vectors: ArrayLike, *, wait: bool = False) -> Transfer:
         """Take in images by vectors that the same model gave elsewhere: none is embedded.
 
         They replace what the index has of these files, and an update finds them unchanged.
@@ -221,13 +227,14 @@ class ImageIndex:
         Args:
             paths: N files, which are there.
             vectors: Shape (N, D), of any length; a row each.
+            wait: As of `update`.
 
         Returns:
             What was done, in files: `copied`, `unchanged`, and those `skipped` that are no images.
 
         Raises:
             DataError: Files are not there, or a vector is zero or no number; nothing was written.
-            StoreError: The index cannot be written, or another process does.
+            StoreError: The index cannot be written.
             ValueError: The vectors have another shape.
         """
         from search.transfer.sources import ArraySource
@@ -240,7 +247,7 @@ class ImageIndex:
                 f"{counted(len(missing), 'file')} of {len(named):,} are not there: "
                 f"{shortened(map(path_line, sorted(missing)))}. Leave them out, with their rows."
             )
-        return copy_index(source, self.place, self.store.embedder)
+        return copy_index(source, self._place_to_write(wait), self.store.embedder)
 
     def cut_queries(self, queries: Sequence[Query]) -> list[str]:
         """Words that are longer than the model reads, so that their end counts for nothing."""
@@ -271,6 +278,12 @@ class ImageIndex:
     def __reduce__(self) -> tuple[Any, ...]:
         _ = self.store
         return type(self), (self.place, None, self._config)
+
+    def _place_to_write(self, wait: bool) -> Place:
+        _ = self.store
+        if not (wait and isinstance(self.place, IndexFolder)):
+            return self.place
+        return IndexFolder(self.place.path, on_wait=lambda _: None)
 
     def _follow(self) -> bool:
         """Ask the model that has taken over since it was opened; whether there was one."""

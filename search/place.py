@@ -93,7 +93,7 @@ class IndexFolder:
             except LockedByOther as error:
                 raise StoreError(
                     f"The index in {self.path} is being written by {error}. Wait for its end, as "
-                    "footwork search index does with --wait."
+                    "footwork search index does with --wait, and update with wait=True."
                 ) from error
             except OSError as error:  # a medium that cannot be written among them
                 raise StoreError(

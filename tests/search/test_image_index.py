@@ -6,7 +6,9 @@ import io
 import os
 import pickle
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -26,7 +28,7 @@ from tests.hub import keep_repository
 from tests.search.collections import EMBEDDER, WIDTH, again, save_picture, save_pictures
 from tests.search.drawn import draw_photos
 from tests.search.found import answer, hit
-from tests.search.store_contract import Engine, record, unit, vector_of
+from tests.search.store_contract import EmbeddedEngine, Engine, record, unit, vector_of
 from tests.test_readme import blocks
 from tests.towers import Exports
 
@@ -186,8 +188,34 @@ def test_vectors_made_elsewhere_are_taken_in_and_nothing_is_embedded(
         assert len(index.store.search(unit(vectors[:1]), 9, png)[0].records) == 3
         (tmp_path / "photos" / "no.jpg").unlink()
         assert again(index.store, tmp_path / "photos").unchanged == 3
+        with pickle.loads(pickle.dumps(index)) as sent:
+            np.testing.assert_array_equal(sent.vectors(paths), index.vectors(paths))
         index.add(paths[0], -vectors[:1])
         np.testing.assert_allclose(index.vectors(paths[0]), unit(-vectors[:1]), atol=1e-6)
+
+
+def test_a_second_writer_waits_from_python_too(tmp_path: Path) -> None:
+    paths = save_pictures(tmp_path / "photos", 2)
+    with ThreadPoolExecutor() as pool, filled(EmbeddedEngine(tmp_path), "index") as index:
+        with index.place.writing():
+            with pytest.raises(StoreError, match="does with --wait, and update with wait=True"):
+                index.add(paths, np.ones((2, WIDTH)))
+            adding = pool.submit(index.add, paths, np.ones((2, WIDTH)), wait=True)
+            time.sleep(0.2)
+            assert not adding.done()
+        assert adding.result().copied == 2
+
+
+@pytest.mark.usefixtures("index")
+def test_an_index_lies_among_user_data_unless_it_is_said_where(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTWORK_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(photos.parent)
+    with ImageIndex.build("photos", model_id="tiny") as built, ImageIndex.open("photos") as opened:
+        assert built.counts().present == opened.counts().present == 12
+        assert str(built.place) == str(opened.place)
+        assert (tmp_path / "home") in Path(str(built.place)).parents
 
 
 def test_vectors_that_fit_no_images_are_refused_before_any_is_written(
