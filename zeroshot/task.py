@@ -99,7 +99,8 @@ def finetune(  # noqa: PLR0913 - the door for callers in Python
     folder of its `save_to_disk`, with paths or with images in memory. `validation` and `test` are
     such, too, in place of what would be held out.
     """
-    source, config = with_splits(examples, validation, test), config or FinetuneConfig()
+    config = FinetuneConfig.given("config", config)
+    source = with_splits(examples, validation, test)
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
     with TemporaryDirectory(prefix="footwork-") as files:
         task = ImageTask(Path(files))
@@ -116,7 +117,8 @@ def advise(
     verbose: bool = True,
 ) -> advising.Advice:
     """Find the method for what `finetune` takes: `footwork.finetuning.advise.advise`."""
-    source, config = with_splits(examples, validation, test), config or FinetuneConfig()
+    config = FinetuneConfig.given("config", config)
+    source = with_splits(examples, validation, test)
     with TemporaryDirectory(prefix="footwork-") as files:
         task = ImageTask(Path(files))
         return advising.advise(task, source, config, notify=notify, verbose=verbose)
@@ -143,7 +145,9 @@ def compare(  # noqa: PLR0913 - the door for callers in Python
     verbose: bool = True,
 ) -> Comparison:
     """Compare methods on one split of what `finetune` takes, as `footwork.finetuning.compare`."""
-    wanted = ComparisonPlan(config or FinetuneConfig(), options or CompareOptions())
+    wanted = ComparisonPlan(
+        FinetuneConfig.given("config", config), CompareOptions.given("options", options)
+    )
     source = with_splits(examples, validation, test)
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
     with TemporaryDirectory(prefix="footwork-") as files:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import textclf
+import zeroshot
 from footwork.errors import ConfigError
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.finetuning.train import train
@@ -97,6 +98,8 @@ def test_settings_in_another_form_are_refused_by_the_argument_s_name(tmp_path: P
     for call in (audit_table, partial(textclf.train, out=tmp_path / "out"), advise):
         with pytest.raises(ConfigError, match=said):
             call([], config=given)
+    with pytest.raises(ConfigError, match="`config` must be a FinetuneConfig or None"):
+        zeroshot.finetune([], tmp_path / "out", given)
     with pytest.raises(ConfigError, match="`options` must be a ClassifierOptions or None, got 5"):
         TextClassifier.load(tmp_path, 5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="`options` must be a LabelOptions or None, got 'label'"):
