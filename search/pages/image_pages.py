@@ -9,7 +9,7 @@ import os
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from footwork.errors import ImageError
 from footwork.files.faults import counted
@@ -18,13 +18,11 @@ from footwork.home import cache_folder
 from footwork.images.ahead import decoded_ahead
 from footwork.images.thumbnails import Thumbnails
 from footwork.pages.templates import write_page
+from search.answers.answer import Answer, Hit
 from search.duplicates.duplicates import Duplicates
 from search.duplicates.rows import duplicates_sum, what_was_done
 from search.query.relevance import RELEVANT
 from search.records import ImageRecord, best_labels, date_text, pixels_text
-
-if TYPE_CHECKING:
-    from search.answers.answer import Answer, Hit
 
 _SIDE = 480  # pixels: sharp where a screen has two for one of the page
 _WORKERS = 4  # threads that decode
