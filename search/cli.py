@@ -85,7 +85,8 @@ def ask(
     Args:
         words: In place of a command: what images in the folder where you are show, as of `query`:
             footwork search "a red bicycle". What is new there is indexed first. Options are those
-            of `query`, and those on the model of `index`.
+            of `query`, and those on the model of `index`; an --index of other folders is only
+            asked.
         like: An image that they are like.
         indexing: Look for new and changed images first; --no-indexing asks the index as it is.
         where: As of `query`.
@@ -105,11 +106,12 @@ def ask(
     here = absolute_path(".")
     is_named = where.index is not None or where.store is not None
     place = find_place(where) if is_named else index_around(here)
-    if indexing:
+    is_of_here = _is_of(here, place)  # else one is named that is of other folders: it is asked
+    if indexing and is_of_here:
         _take_in(here, place, model)
     if where.store is None:
         where = replace(where, index=Path(str(place)))
-    if not filters.in_:
+    if is_of_here and not filters.in_:
         filters = replace(filters, in_=(Path(here),))
     return query(*words, like=like, where=where, options=options, filters=filters, output=output)
 
@@ -127,6 +129,17 @@ def _require_no_command(words: Sequence[str]) -> None:
             f'Unknown command "{first}". Did you mean "{near[0]}"? To find what shows it, put it '
             f"after two dashes: footwork search -- {' '.join(words)}"
         )
+
+
+def _is_of(folder: str, place: Place) -> bool:
+    """Whether an index is new, or of a folder or one around it."""
+    from search.paths import is_at_or_below
+
+    if not place.exists:
+        return True
+    with closing(place.open()) as store:
+        roots = store.roots()
+    return not roots or any(is_at_or_below(folder, root) for root in roots)
 
 
 def _take_in(folder: str, place: Place, model: ModelOptions) -> None:

@@ -328,6 +328,8 @@ def test_one_line_in_a_folder_of_photos_indexes_and_asks(
     assert "is being written by process" in command.err
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
+    other = json.loads(command("a red star", "--index", photos, "--json"))  # which is not of here
+    assert "red/star.png" in names(other)
     command("a red star", "--model", "no/such-model", code=1)
     assert f"No image in {tmp_path / 'empty'}." in command.err
 
