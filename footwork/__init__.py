@@ -18,6 +18,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name of an application: `import footwork` stays free."""
     from importlib.util import find_spec
 
+    if name == "__all__":  # of `from footwork import *`
+        return __dir__()
     # `from footwork import` asks here for a module of ours, too, before it is imported.
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
         for application in APPLICATIONS:
