@@ -158,7 +158,7 @@ def test_the_script_of_texts_runs_and_gives_the_frames_that_it_names() -> None:
     assert len(names["few"]) == 2
     own = ["id", "label", "probability", "abstained", "text", "input:label"]
     assert [*names["many"]][:6] == own
-    assert Path("answers.csv").exists()
+    assert Path("labelled.csv").exists()
 
 
 def test_what_is_not_run_stands_there() -> None:
