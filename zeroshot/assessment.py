@@ -29,6 +29,7 @@ from zeroshot.labelled_images import (
     embed_labelled_images,
     read_labelled_images,
     split_sources,
+    told_by_rows,
 )
 from zeroshot.options import EvaluateOptions, ZeroShotOptions, is_finetuned
 from zeroshot.rows import LabelledImage
@@ -98,7 +99,8 @@ def evaluate(
     said = (f"Of {data_name(data)} the {name} split is judged.",) if len(splits) > 1 else ()
     with TemporaryDirectory(prefix="footwork-") as files:
         found = _judged(model, splits[name], options, Path(files))
-    return replace(found, notes=(*said, *found.notes))
+    skipped = told_by_rows(found.skipped, files)
+    return replace(found, notes=(*said, *found.notes), skipped=skipped)
 
 
 def _judged(

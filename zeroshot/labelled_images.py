@@ -67,6 +67,11 @@ class SkippedImage:
     """A clause such as "it is truncated"."""
 
 
+def told_by_rows(skipped: Iterable[SkippedImage], files: str) -> tuple[SkippedImage, ...]:
+    """The same, those of images in memory without the folder of their files, which will be gone."""
+    return tuple(replace(each, place=each.place.removeprefix(f"{files}/")) for each in skipped)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImages:
     """N images of C classes."""

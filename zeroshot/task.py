@@ -70,6 +70,7 @@ from zeroshot.labelled_images import (
     read_image_table,
     read_labelled_images,
     split_sources,
+    told_by_rows,
 )
 from zeroshot.options import APPLICATION, FINETUNED, FinetuneConfig, FinetunedOptions
 from zeroshot.pixels import DecodedImages, require_usable
@@ -104,7 +105,8 @@ def finetune(  # noqa: PLR0913 - the door for callers in Python
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
     with TemporaryDirectory(prefix="footwork-") as files:
         task = ImageTask(Path(files))
-        return training.train(task, source, out, config, existing=existing, **told)
+        done = training.train(task, source, out, config, existing=existing, **told)
+    return replace(done, skipped=told_by_rows(done.skipped, files))
 
 
 def advise(

@@ -52,7 +52,13 @@ from footwork.prompts.templates import spoken
 from footwork.tables.held import data_name
 from search.update.processes import ProcessGroup, launched_processes
 from zeroshot.classifier import VectorLabeller, label_prompts, open_encoder
-from zeroshot.labelled_images import LabelledImages, SkippedImage, embed_files, read_examples
+from zeroshot.labelled_images import (
+    LabelledImages,
+    SkippedImage,
+    embed_files,
+    read_examples,
+    told_by_rows,
+)
 from zeroshot.options import DEFAULT_MODEL, ModelOptions, TeachOptions
 from zeroshot.rows import LabelledImage, labels_given
 
@@ -296,7 +302,8 @@ def teach(
         from footwork.encoder.dual import DualEncoder
 
         encoder = DualEncoder.load(model_id, revision)
-        return teach_files(encoder, images, Path(out), options, overwrite=overwrite)
+        done = teach_files(encoder, images, Path(out), options, overwrite=overwrite)
+    return replace(done, skipped=told_by_rows(done.skipped, files))
 
 
 def teach_files(

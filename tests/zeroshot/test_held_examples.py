@@ -120,12 +120,13 @@ def test_what_is_no_image_is_left_out_with_its_row_and_reason(
     held = [*rows(examples), *bad, {"photo": cut, "kind": LABELS[0]}]
     config = FinetuneConfig(model_id=vit, method="head")
     done = finetune_here(held, tmp_path / "out", config)
-    reasons = {each.place.split("row ")[1][:2]: each.reason for each in done.skipped}
-    assert reasons == {
-        "31": "it is no picture of a known kind",
-        "32": "it names no image file",
-        "33": "it is truncated",
+    assert {each.place: each.reason for each in done.skipped} == {
+        "train/row 31, column 1": "it is no picture of a known kind",
+        "list of rows, row 32": "it names no image file",
+        "list of rows, row 33": "it is truncated",
     }
+    lost = evaluate(ZeroShotClassifier.load("tiny", LABELS), held).skipped[-1]
+    assert lost.place == "row 31, column 1"
     assert done.manifest["data"]["path"] == "list of rows"
 
 
