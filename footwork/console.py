@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from warnings import catch_warnings, simplefilter
 
 from footwork.streams import harmless, takes_unicode, tell
 
@@ -173,7 +174,9 @@ class Progress:
     def _draw(self, total: int | None, said: str, before: int) -> None:
         if self._bar is None:
             if notebook := _in_notebook():
-                from tqdm.auto import tqdm
+                with catch_warnings():  # of ipywidgets that are not there
+                    simplefilter("ignore")
+                    from tqdm.auto import tqdm
             else:
                 from tqdm import tqdm  # what is done in a moment does not wait for it
             # A terminal that says it has no width does not know.
