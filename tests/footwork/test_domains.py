@@ -398,7 +398,7 @@ def test_a_target_that_is_no_such_table_is_refused_before_anything_runs(tmp_path
     (tmp_path / "gap.jsonl").write_text('{"text": "a text"}\n{"text": null}\n{"text": "more"}\n')
     for name, message in {
         "nothing.csv": r"nothing\.csv cannot be read|no file",
-        "folder": r"folder is a folder, not a table",
+        "folder": r"folder has no file named after a split",
         "other.csv": r"no column 'text'; it has the columns 'subject', 'body'.*same names",
         "empty.csv": r"empty\.csv",
         "one.csv": r"The target has 1 row that can be read; it takes one to learn from",

@@ -278,7 +278,7 @@ def test_the_audit_alone_speaks_of_the_run_that_would_follow(tmp_path: Path) -> 
     rows = enumerate(sentiment_rows(40))
     longer = [(f"{text} {'good ' * (i * 4)}", label) for i, (text, label) in rows]
     table = write_table(tmp_path / "t.csv", longer, ("text", "label"))
-    config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16)
+    config = TrainConfig(model_id=str(base), max_steps=7, batch_size=16, mixed_precision="float32")
     said: list[str] = []
     labelled = load_data(str(table), config)
     learner = plan(TextTask(), str(table), config, said.append)

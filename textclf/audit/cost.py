@@ -161,10 +161,9 @@ def _matrix_rates(precision: str) -> tuple[str, float, float]:
         from footwork.accelerator import compute_device, matrix_rate, resolve_precision
 
         device = compute_device()
-        rates = [
-            matrix_rate(device, resolve_precision(each, device)) for each in (precision, "float32")
-        ]
-        return device.type, rates[0], rates[1]
+        kinds = resolve_precision(precision, device), resolve_precision("float32", device)
+        rates = {kind: matrix_rate(device, kind) for kind in kinds}
+        return device.type, rates[kinds[0]], rates[kinds[1]]
     matrix = np.ones((_SIDE, _SIDE), np.float32)
     products, begin = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < _PROBE_SECONDS:
