@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import compress, repeat
 from pathlib import Path
@@ -15,7 +13,7 @@ from footwork.errors import ConfigError
 from footwork.evaluation.decision import Predictions
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.folders import write_json
-from footwork.files.outputs import require_writable
+from footwork.files.outputs import require_json
 from footwork.tables.columns import (
     ID_NAMES,
     find_column,
@@ -117,15 +115,9 @@ def _ids(table: Table, stated: str | None, columns: Columns) -> dict[int, str]:
 def require_output(path: Path | None, inputs: Iterable[str | Path] = ()) -> None:
     """See that `write_assessment` can write a file, and replaces none but one of its own."""
     if path is not None and path.suffix.lower() == ".json":
-        require_writable(path, _is_own, inputs)
+        require_json(path, {"task", "metrics", "per_class"}, inputs)
     else:
         require_table(path, (*COLUMNS, TRUE), inputs, "p:")
-
-
-def _is_own(path: Path) -> bool:
-    with suppress(OSError, ValueError, RecursionError):
-        return {"task", "metrics", "per_class"} <= json.loads(path.read_bytes()).keys()
-    return False
 
 
 def write_assessment(found: Assessment, path: Path) -> None:

@@ -28,6 +28,8 @@ from footwork.console import (
     print_text,
 )
 from footwork.errors import ConfigError
+from footwork.files.folders import write_json
+from footwork.files.outputs import require_json
 from footwork.files.paths import path_line, shell_word
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import RUN
@@ -154,6 +156,7 @@ def evaluate(
     where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
     taught: str | None = None,
     report: Path | None = None,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -167,6 +170,7 @@ def evaluate(
         taught: A folder that `teach` made, or its Hub id, judged in place of the words and compared
             with them; or one that `finetune` made, judged by itself.
         report: Folder for metrics.json, confusion.png and reliability.png.
+        out: File to write, .json: what was found, as with --json.
         config: TOML file of settings; the command line wins.
         json: Print one JSON document.
     """
@@ -180,8 +184,10 @@ def evaluate(
     from zeroshot.labelled_images import read_labelled_images
     from zeroshot.taught import open_taught
 
+    read = (folder, taught, model.model_id, where.index)
     if report is not None:  # before the work
-        require_report_place(report, (folder, taught, model.model_id, where.index))
+        require_report_place(report, read)
+    require_json(out, {"per_class", "calibration"}, read)
     what, model = _located(LabelOptions(taught=taught), model)
     if what.taught is not None and _holds_finetuned(what.taught):
         if report is not None or where.is_named:
@@ -195,8 +201,7 @@ def evaluate(
         with TemporaryDirectory(prefix="footwork-") as files:
             found = assess(folder, open_finetuned(Path(what.taught), model, None), Path(files))
         note_all(found.notes)
-        tell_found(found.evaluation, json=json)
-        return _told_skipped(found.skipped)
+        return _told_judged(found.evaluation, found.skipped, out, json=json)
     with TemporaryDirectory(prefix="footwork-") as files, ExitStack() as opened:
         images = read_labelled_images(folder, Path(files))  # before a model is loaded in vain
         index = opened.enter_context(opened_index(where, model))
@@ -207,8 +212,7 @@ def evaluate(
         judged = evaluate_images(encoder, images, options, classifier)
     if report is not None and _crew().is_main:
         note_all(judged.write_report(report))
-    tell_found(judged, json=json)
-    return _told_skipped(judged.skipped)
+    return _told_judged(judged, judged.skipped, out, json=json)
 
 
 @app.command
@@ -420,6 +424,15 @@ def _holds_finetuned(folder: str) -> bool:
     from footwork.files.folders import read_manifest
 
     return is_finetuned(read_manifest(Path(folder), verify=False))
+
+
+def _told_judged(
+    judged: Any, skipped: Iterable[SkippedImage], out: Path | None, *, json: bool
+) -> int:
+    if out is not None and _crew().is_main:
+        write_json(out, judged.to_dict())
+    tell_found(judged, json=json)
+    return _told_skipped(skipped)
 
 
 def _told_skipped(skipped: Iterable[SkippedImage]) -> int:

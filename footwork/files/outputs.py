@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,6 +72,23 @@ def require_page(path: Path | None) -> None:
         raise ConfigError(
             f"The ending of {path_line(path.name)} must be .html or .htm, got "
             f"{path.suffix or 'none'!r}."
+        )
+
+
+def require_json(
+    path: Path | None, keys: Set[str], inputs: Iterable[str | Path | None] = ()
+) -> None:
+    """`require_writable`, of a file whose JSON of before has these keys; it ends as JSON."""
+
+    def is_own(path: Path) -> bool:
+        with suppress(OSError, ValueError, RecursionError):
+            return keys <= json.loads(path.read_bytes()).keys()
+        return False
+
+    require_writable(path, is_own, inputs)
+    if path is not None and path.suffix.lower() != ".json":
+        raise ConfigError(
+            f"The ending of {path_line(path.name)} must be .json, got {path.suffix or 'none'!r}."
         )
 
 

@@ -136,6 +136,10 @@ def test_what_was_taught_labels_shapes_that_no_word_names(tmp_path: Path) -> Non
 def test_an_evaluation_writes_its_report(photos: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     command = ["evaluate", photos, "--model", "tiny", "--compare", "{}", "--report", report]
+    found = tmp_path / "found.json"
+    for _ in range(2):  # what the command has written it replaces
+        said = json.loads(run(*command[:-2], "-o", found, "--json").stdout)
+        assert said == json.loads(found.read_text())
     assert json.loads(run(*command, "--json").stdout)["images"] == 12
     assert {path.name for path in report.iterdir()} >= {"metrics.json", "confusion.png"}
 
