@@ -83,7 +83,9 @@ def test_a_folder_without_a_processor_is_named(folder: Path, tmp_path: Path) -> 
         DualEncoder.load(str(copy))
 
 
-def test_presets_name_models_of_the_hub() -> None:
+def test_presets_name_models_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other tests keep stand-ins of these.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert set(IMAGE_PRESETS) == {"tiny", "fast", "accurate", "multilingual"}
     for preset in ("fast", "accurate", "multilingual"):
         with pytest.raises(ModelError, match=f"holds no copy of {IMAGE_PRESETS[preset]}"):

@@ -291,14 +291,20 @@ def test_a_second_writer_waits_if_it_is_told_to(index: Path, command: Command) -
 def test_watching_ends_well_when_a_service_is_stopped(
     photos: Path, index: Path, number: int, code: int
 ) -> None:
-    words = ["-m", "search", "index", str(photos), "--index", str(index), "--watch"]
+    words = ["search", "index", str(photos), "--index", str(index), "--watch"]
+    # Where the tests run in the background, Ctrl-C is ignored.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heeds}; from footwork.cli import run; run({words!r})"
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, *words], stdout=pipe, stderr=pipe) as watching:
+    with subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe) as watching:
         assert watching.stdout is not None
-        assert b"12 unchanged" in watching.stdout.readline()
-        time.sleep(0.3)  # it is, or is about to be, within watchfiles
-        watching.send_signal(number)
-        watching.communicate(timeout=30)
+        try:
+            assert b"12 unchanged" in watching.stdout.readline()
+            time.sleep(0.3)  # it is, or is about to be, within watchfiles
+            watching.send_signal(number)
+            watching.communicate(timeout=30)
+        finally:
+            watching.kill()
     assert watching.returncode == code
 
 

@@ -15,6 +15,7 @@ import textclf.task as task_module
 from footwork.evaluation.result import evaluate_logits
 from footwork.finetuning.card import verdict
 from footwork.finetuning.train import TrainedRun
+from footwork.tables.held import Rows
 from textclf import cli
 from textclf.config import TrainConfig
 from textclf.task import TextTask
@@ -42,6 +43,7 @@ def done(split: str) -> TrainedRun:
         folder=Path("out"),
         manifest={"evaluated_on": split, "config": {}, "method": "lora", "cost": COST},
         evaluation=model,
+        history=Rows(),
         baselines={"linear": linear},
         notes=NOTES,
         skipped=(),

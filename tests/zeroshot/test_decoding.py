@@ -123,12 +123,12 @@ def test_an_index_keeps_its_decoding_until_it_is_switched_whole(
     place = IndexFolder(folder)
     assert "every pixel decoded" in read_status(place).to_text()
     with ImageIndex(place, place.open(), EncoderConfig(precision="float32")) as opened:
-        assert_allclose(opened._encode_images(paths), whole, atol=1e-5)
+        assert_allclose(opened.encode_images(paths), whole, atol=1e-5)
     with (
         ImageIndex(place, place.open(), DRAFT) as opened,
         pytest.raises(ConfigError, match="The index was made with `--decode exact`"),
     ):
-        opened._encode_images(paths)
+        opened.encode_images(paths)
     copy = tmp_path / "copy.jpg"  # of no indexed content: the model has to look at it
     Image.open(paths[0]).save(copy, quality=90)
     [row] = answers(copy, "--index", folder, *WORDS, "--precision", "float32")
