@@ -58,9 +58,11 @@ class Filter(Settings):
 
     Args:
         folders: The image lies in one of them, or below; relative ones begin where you are.
-        since: First day, month or year, such as "2024-05-17", "2024-05" or "2024", or a `date`; a
-            number is the earliest `ImageRecord.date`, inclusive.
-        until: Last day, month or year, inclusive; a number is the latest date, exclusive.
+        since: First day, month or year, such as "2024-05-17", "2024-05" or "2024", or a `date`; of
+            a `datetime` the day. A number of four digits is a year, any other the earliest
+            `ImageRecord.date`, inclusive.
+        until: Last day, month or year, inclusive; a number that is no year is the latest date,
+            exclusive.
         formats: Of files: jpeg, png, webp, …, also as the names of files end.
         cameras: What the camera's name begins with, in any case.
         labels: Given by `zeroshot label --index`.
@@ -131,7 +133,9 @@ class Filter(Settings):
 
 def _moment(day: str | date | int | None, *, end: bool = False) -> int | None:
     """As of `ImageRecord.date`: where a day, month or year begins, or the next one."""
-    return day if day is None or isinstance(day, int) else day_bounds(str(day))[end]
+    if day is None or (isinstance(day, int) and not 1000 <= day <= 9999):
+        return day
+    return day_bounds(f"{day:%Y-%m-%d}" if isinstance(day, date) else str(day))[end]
 
 
 EVERYTHING = Filter()

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Paths = str | Path | Iterable[str | Path]
 """One file, or several."""
+_OF_PARENTS: list[Any] = []
+"""What a fork has of its parent and keeps: ONNX Runtime lets a session go by waiting for its
+threads, which a fork has not."""
 
 
 class ImageIndex:
@@ -175,11 +178,13 @@ class ImageIndex:
         Errors are as of `query`; of several, one that asks by an image that cannot be read is
         answered with its `fault`.
         """
+        options, where = QueryOptions.given("options", options), Filter.given("where", where)
         asked = [parse_query(one.split()) if isinstance(one, str) else one for one in queries]
+        store = self.store
         try:
             return Answers(self._asker.answer(asked, options, where))
         except StoreError:
-            if not self._follow():
+            if not self._follow(store):
                 raise
             return Answers(self._asker.answer(asked, options, where))
 
@@ -260,7 +265,7 @@ class ImageIndex:
 
     def close(self) -> None:
         """Let go of its files or its connection; it may be closed twice."""
-        if self._store is not None:
+        if self._store is not None and self._process == os.getpid():
             self._store.close()
         self._settle(None)
 
@@ -285,21 +290,24 @@ class ImageIndex:
             return self.place
         return IndexFolder(self.place.path, on_wait=lambda _: None)
 
-    def _follow(self) -> bool:
-        """Ask the model that has taken over since it was opened; whether there was one."""
-        embedder, store = self.store.embedder, self.place.open()
-        if store.embedder == embedder:
+    def _follow(self, asked: Store) -> bool:
+        """Go on with the model that has taken over from that of a store; whether there is one."""
+        if self.store is not asked:  # another thread did
+            return True
+        store = self.place.open()
+        if store.embedder == asked.embedder:
             store.close()
             return False
-        self.close()
-        self._settle(store)
+        self._settle(store)  # before the other is closed: meanwhile it would be closed to threads
+        asked.close()
         return True
 
     def _settle(self, store: Store | None) -> None:
         """Go on with another store, and with nothing that the one before has led to."""
+        former = (self._store, *(self.__dict__.pop(name, None) for name in ("_asker", "_model")))
+        if self._process != os.getpid():
+            _OF_PARENTS.append(former)
         self._store, self._process = store, os.getpid()
-        for name in ("_asker", "_model"):
-            self.__dict__.pop(name, None)
 
     @cached_property
     def _asker(self) -> Asker:

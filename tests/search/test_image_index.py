@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from footwork.images.decoding import decode_image
 from footwork.models.hub import TINY_CLIP
 from search import Answer, Filter, ImageIndex, QueryOptions
 from search.answers.answer import COLUMNS, Answers
+from search.place import IndexFolder
 from search.store.protocol import Changes, Embedded
 from tests.hub import keep_repository
 from tests.search.collections import EMBEDDER, WIDTH, again, save_picture, save_pictures
@@ -256,6 +258,10 @@ def test_a_filter_is_read_as_the_command_reads_it(
     bounds = {name: value for name, _, value in Filter(since="1970-02").bounds()}
     assert bounds == {"date": 31 * 86_400}
     assert list(Filter(since=5, until=6).bounds()) == [("date", ">=", 5), ("date", "<", 6)]
+    for first in (2024, date(2024, 1, 1), datetime(2024, 1, 1, 12)):
+        assert [*Filter(since=first, until=2024).bounds()] == [
+            *Filter(since="2024-01-01", until="2024-12-31").bounds()
+        ]
 
 
 @pytest.mark.parametrize(
@@ -299,6 +305,19 @@ def test_a_closed_index_refuses_whatever_is_asked(photos: Path, index: ImageInde
     assert repr(index) == f"ImageIndex('{index.place}', made with tiny)"
 
 
+def test_an_index_that_goes_on_with_another_model_is_never_closed_to_its_threads(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ImageIndex.open(str(index.place)) as shared, closing(shared.place.open()) as switched:
+        monkeypatch.setattr(switched, "_embedder", EMBEDDER)
+        monkeypatch.setattr(IndexFolder, "open", lambda _: switched)
+        asked, seen = shared.store, list[Any]()
+        with patch.object(asked, "close", lambda: seen.append(shared.store)):
+            assert [shared._follow(asked) for _ in range(2)] == [True, True]  # of two threads
+        assert seen == [switched]
+        asked.close()
+
+
 def test_an_index_goes_to_another_process(
     index: ImageIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -308,13 +327,16 @@ def test_an_index_goes_to_another_process(
     with pickle.loads(sent) as arrived:
         assert names(arrived.query("a red star", options=EVERY)) == wanted
     read, write = os.pipe()
+    time.sleep(0.2)  # threads of the parent that have nothing to do wait for each other
     child = os.fork()
     if child == 0:  # the connections and threads of the parent are not the child's
         same = names(index.query("a red star", options=EVERY)) == wanted
+        index.close()
         os.write(write, b"same" if same else b"another")
         os._exit(0)
-    os.waitpid(child, 0)
+    os.close(write)
     assert os.read(read, 9) == b"same"
+    os.waitpid(child, 0)
 
 
 def test_hits_become_a_frame_in_the_columns_of_the_commands_csv(index: ImageIndex) -> None:
