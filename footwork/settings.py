@@ -43,7 +43,7 @@ class _Signature:
 
 
 class _Documentation:
-    """The docstring of settings: what is said of the class, and below it of each field.
+    """The docstring of a dataclass: what is said of the class, and below it of each field.
 
     It is read from the source when it is asked for, which costs milliseconds.
     """
@@ -57,7 +57,7 @@ class _Documentation:
         told: dict[str, str] = {}
         with suppress(OSError, TypeError):  # there is no source, as of what a notebook defines
             for kind in reversed(settings.__mro__):
-                if kind is not Settings and issubclass(kind, Settings):
+                if is_dataclass(kind):
                     told |= _field_docstrings(kind)
         if not told:
             return self.said
@@ -68,6 +68,17 @@ class _Documentation:
         return "\n".join([cleandoc(self.said), "", "Args:", *lines])
 
 
+class Documented:
+    """A dataclass whose `help()` tells of every field what stands below it in the source."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        said: Any = vars(cls).get("__doc__") or ""
+        documentation: Any = _Documentation(getattr(said, "said", said))
+        cls.__doc__ = documentation
+
+
 def _field_docstrings(settings: type[Any]) -> Iterator[tuple[str, str]]:
     body = ast.parse(dedent(getsource(settings))).body[0].body  # type: ignore[attr-defined]
     for field, after in pairwise(body):
@@ -76,7 +87,7 @@ def _field_docstrings(settings: type[Any]) -> Iterator[tuple[str, str]]:
             yield name, " ".join(text.split())
 
 
-class Settings:
+class Settings(Documented):
     """What a command or a function can be told; a subclass is a frozen dataclass.
 
     A value that is not what its field is annotated with is a `ConfigError`, which names the field.
@@ -85,11 +96,6 @@ class Settings:
     """
 
     __signature__ = _Signature()
-
-    def __init_subclass__(cls) -> None:
-        said: Any = vars(cls).get("__doc__") or ""
-        documentation: Any = _Documentation(getattr(said, "said", said))
-        cls.__doc__ = documentation
 
     def __post_init__(self) -> None:
         """Look at every value."""

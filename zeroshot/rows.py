@@ -6,13 +6,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from footwork.evaluation.text import display_width, shorten
+from footwork.errors import ImageError
+from footwork.evaluation.text import display_width, html_table, shorten
 from footwork.files.faults import counted
 from footwork.files.paths import path_text
+from footwork.settings import Documented
+from footwork.tables.held import Rows
 
 if TYPE_CHECKING:
     from footwork.images.held import ImageSource
@@ -32,7 +36,7 @@ FORMER_COLUMNS = ("standing",)
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage:
+class LabelledImage(Documented):
     """The answer for one image."""
 
     path: Path | None
@@ -65,16 +69,16 @@ def labels_given(given: Sequence[tuple[str, float]]) -> dict[str, Any]:
 Answer = TypeVar("Answer", bound=LabelledImage)
 
 
-class ImageAnswers(list[Answer]):
-    """Answers, in the order of the images.
+class ImageAnswers(Rows[Answer]):
+    """Answers, in the order of the images; as a frame with the columns of the command's CSV.
+
+    In a notebook the images are shown beside them.
 
     Args:
         answers: One an image.
         labels: C names, in the order of the scores.
         images: What is shown of them in a notebook: the first ones, at most `SHOWN`.
     """
-
-    SHOWN = 20
 
     def __init__(
         self, answers: Iterable[Answer], labels: Sequence[str], images: Sequence[ImageSource] = ()
@@ -87,14 +91,22 @@ class ImageAnswers(list[Answer]):
         said = ", ".join(f"{count} {label}" for label, count in given.most_common(5))
         return f"<{type(self).__name__}: {counted(len(self), 'image')}: {said}>"
 
-    def to_pandas(self) -> Any:
-        """A DataFrame with the columns of the command's CSV."""
-        import pandas
-
-        return pandas.DataFrame([flat_row(label_row(answer), self.labels) for answer in self])
+    def cells(self, row: Answer) -> dict[str, Any]:
+        """Of an answer, as in that CSV."""
+        return flat_row(label_row(row), self.labels)
 
     def _repr_html_(self) -> str:
-        return html_table(self[: self.SHOWN], self._images, len(self))
+        from footwork.images.ahead import attempt
+        from footwork.images.thumbnails import thumbnail_jpeg
+
+        table: list[tuple[str | bytes, ...]] = [("", "label", "score", "path")]
+        for answer, image in zip_longest(self[: self.SHOWN], self._images):
+            made = "" if image is None else attempt(partial(thumbnail_jpeg, side=_SIDE), image)
+            label = answer.fault or ", ".join(answer.labels) or NO_LABEL
+            score = "" if answer.score is None else f"{answer.score:.3f}"
+            path = "" if answer.path is None else path_text(answer.path)
+            table.append(("" if isinstance(made, ImageError) else made, label, score, path))
+        return f"{html_table(table)}{self._rest()}"
 
 
 def label_row(answer: LabelledImage) -> dict[str, Any]:
@@ -150,30 +162,6 @@ def table_lines(rows: Iterable[Row], labels: Sequence[str]) -> Iterator[str]:
         label = shorten(", ".join(row["labels"]) or NO_LABEL, width)
         pad = " " * (width - display_width(label))
         yield f"{label}{pad}  {row['score']:5.3f}  {row['path']}"
-
-
-def html_table(answers: Sequence[LabelledImage], images: Sequence[Any], total: int) -> str:
-    """A table with thumbnails, for a notebook; `answers` are the first of `total`."""
-    from base64 import b64encode
-    from html import escape
-
-    from footwork.images.ahead import attempt
-    from footwork.images.thumbnails import thumbnail_jpeg
-
-    rows = []
-    for answer, image in zip_longest(answers, images):
-        made = None if image is None else attempt(lambda each: thumbnail_jpeg(each, _SIDE), image)
-        shown = ""
-        if isinstance(made, bytes):
-            shown = f'<img src="data:image/jpeg;base64,{b64encode(made).decode()}">'
-        label = answer.fault or ", ".join(answer.labels) or NO_LABEL
-        score = "" if answer.score is None else f"{answer.score:.3f}"
-        path = "" if answer.path is None else path_text(answer.path)
-        cells = (shown, *map(escape, (label, score, path)))
-        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
-    head = "<th></th><th>label</th><th>score</th><th>path</th>"
-    rest = f"<p>{total:,} in all</p>" if total > len(answers) else ""
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>{rest}"
 
 
 def _schema(row: Row) -> Any:

@@ -14,6 +14,8 @@ from footwork.errors import ConfigError, ModelError, require_probability
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.logits import probabilities
 from footwork.models.heads import task_of
+from footwork.settings import Documented
+from footwork.tables.held import Rows
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, TASKS
 
 _HOTTEST = 1e6
@@ -21,10 +23,11 @@ _SHOWN = 5  # answers
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Documented):
     """The answer for one text."""
 
     id: str
+    """Of its row; where there is none its number."""
     label: str | list[str] | float
     """A class; the classes that hold (multi-label); a number (regression)."""
     probability: float | None
@@ -42,22 +45,16 @@ class Prediction:
         return {name: getattr(self, name) for name in names} | dict(self.kept)
 
 
-class Predictions(list[Prediction]):
-    """Answers, in the order of the texts."""
+class Predictions(Rows[Prediction]):
+    """Answers, in the order of the texts; as a frame they have the columns of the command's CSV."""
 
-    def to_pandas(self) -> Any:
-        """A DataFrame with the columns of the command's CSV."""
-        import pandas
-
-        return pandas.DataFrame([flat_row(answer.to_row()) for answer in self])
+    def cells(self, row: Prediction) -> dict[str, Any]:
+        """Of an answer, as in that CSV."""
+        return flat_row(row.to_row())
 
     def __repr__(self) -> str:
         more = f", … {len(self) - _SHOWN:,} more" if len(self) > _SHOWN else ""
         return f"[{', '.join(map(repr, self[:_SHOWN]))}{more}]"
-
-    def _repr_html_(self) -> str:
-        html: str = self.to_pandas()._repr_html_()
-        return html
 
 
 def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:

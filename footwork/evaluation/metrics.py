@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from footwork.arrays import AnyArray, BoolArray, DoubleArray, IntArray
 from footwork.errors import ConfigError, ModelError, require_one_of
 from footwork.evaluation.logits import probabilities
+from footwork.settings import Documented
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -41,10 +43,11 @@ _PAIRED_CELLS = 200_000_000  # rows times resamples of a paired comparison: some
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Documented):
     """A metric of your own, measured on the validation rows of every evaluation, and in the end."""
 
     name: str
+    """One word, by which it is told."""
     function: Callable[[Any, Any], float]
     """Of probabilities and targets, both arrays: (N, C) and class numbers (N,), or (N, C) of 0 and
     1; of a regression amounts, (N,) both."""
@@ -100,7 +103,14 @@ class Metric:
 
 
 def qualified_name(function: Any) -> str:
-    """By which a function, or an object that is called like one, is told: module and name."""
+    """By which a function, or an object that is called like one, is told: module and name.
+
+    One with some arguments filled in, by `functools.partial`, is told with these.
+    """
+    if isinstance(function, partial):
+        named_arguments = (f"{name}={value!r}" for name, value in function.keywords.items())
+        given = ", ".join((*map(repr, function.args), *named_arguments))
+        return f"{qualified_name(function.func)}({given})"
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
 

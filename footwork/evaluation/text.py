@@ -11,6 +11,7 @@ import numpy as np
 from footwork.arrays import IntArray
 from footwork.evaluation.calibration import Calibration
 from footwork.evaluation.metrics import Interval
+from footwork.settings import Documented
 
 WIDTH = 100
 LABEL_WIDTH = 32
@@ -25,7 +26,7 @@ ALL_CLASSES = 20
 WORST = 10
 
 
-class Shown:
+class Shown(Documented):
     """What shows its `summary` in a console, and all that `to_text` says in a notebook."""
 
     __slots__ = ()
@@ -43,8 +44,6 @@ class Shown:
         return f"<{type(self).__name__}: {self.summary}>"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         return f"<pre>{escape(self.to_text())}</pre>"
 
 
@@ -68,9 +67,16 @@ def ends(interval: Interval) -> str:
     return f"{number(interval.low)} to {number(interval.high)}"
 
 
-def html_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first their heads, as a notebook shows them."""
-    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+def html_table(rows: Sequence[Sequence[str | bytes]]) -> str:
+    """Rows of cells, the first their heads, as a notebook shows them; bytes are those of a JPEG."""
+    from base64 import b64encode  # which no query in words needs
+
+    def shown(cell: str | bytes) -> str:
+        if isinstance(cell, str):
+            return escape(cell)
+        return f'<img src="data:image/jpeg;base64,{b64encode(cell).decode()}">'
+
+    lines = ("".join(f"<td>{shown(cell)}</td>" for cell in row) for row in rows)
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 

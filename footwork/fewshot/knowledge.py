@@ -23,6 +23,7 @@ from footwork.fewshot.methods import METHODS, LearnOptions
 from footwork.files.faults import shortened
 from footwork.files.plain_files import open_plain
 from footwork.prompts.none_of_these import z_scores
+from footwork.settings import Documented
 
 WEIGHTS = "taught.safetensors"
 _LARGEST = 1e9  # that an honest weight may be
@@ -49,7 +50,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Documented):
     """When no label is given."""
 
     abstain_below: float | None = None

@@ -43,7 +43,7 @@ class Comparison(Shown):
     """What the user should know, one sentence each."""
     skipped: tuple[Any, ...]
     """Rows that were left out, with a reason each."""
-    runs: Rows
+    runs: Rows[dict[str, Any]]
     """A row a run: its method, seed and rate, its metrics on the split that is reported."""
 
     @property

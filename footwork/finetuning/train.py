@@ -64,7 +64,7 @@ class TrainedRun(Shown):
     """What `footwork.json` holds."""
     evaluation: Evaluation
     """Of the split that is reported: test where there is one, else validation."""
-    history: Rows
+    history: Rows[dict[str, Any]]
     """A row for each step that was logged or judged, under transformers' names: `step`, `epoch`,
     `loss`, `learning_rate`; `eval_loss`, `eval_accuracy` and so on of the validation rows."""
     baselines: dict[str, Evaluation]
@@ -235,7 +235,7 @@ def _train(
     )
 
 
-def history_of(logged: Iterable[Mapping[str, Any]]) -> Rows:
+def history_of(logged: Iterable[Mapping[str, Any]]) -> Rows[dict[str, Any]]:
     """What a loop logged, all of a step on one row; the summary in the end is none."""
     steps: dict[Any, dict[str, Any]] = {}
     for entry in logged:

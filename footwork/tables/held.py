@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from footwork.errors import DataError, ModelError, error_text
 from footwork.tables.cells import stored_value
@@ -19,18 +19,32 @@ from footwork.tables.reader import RowStream, arrow_rows
 _BATCH_ROWS = 1000
 
 
-class Rows(list[dict[str, Any]]):
-    """Rows as a list, and as a frame where that is wanted."""
+Row = TypeVar("Row")
+
+
+class Rows(list[Row]):
+    """Rows as a list, and as a frame where that is wanted; a notebook shows the first of them."""
+
+    SHOWN = 20
+
+    def cells(self, row: Row) -> dict[str, Any]:
+        """Of a row, by column."""
+        return row  # type: ignore[return-value]  # a subclass of others says how
 
     def to_pandas(self) -> Any:
         """A DataFrame; what a row lacks is missing there."""
-        import pandas as pd
+        import pandas
 
-        return pd.DataFrame(self)
+        return pandas.DataFrame([*map(self.cells, self)])
 
     def _repr_html_(self) -> str:
-        html: str = self.to_pandas()._repr_html_()
-        return html
+        import pandas
+
+        first: Any = pandas.DataFrame([*map(self.cells, self[: self.SHOWN])])
+        return f"{first._repr_html_()}{self._rest()}"
+
+    def _rest(self) -> str:
+        return f"<p>{len(self):,} in all</p>" if len(self) > self.SHOWN else ""
 
 
 def is_held(data: Any) -> bool:
