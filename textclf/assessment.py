@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import compress, repeat
 from pathlib import Path
 from typing import Any
 
-from footwork.arrays import AnyArray
+from footwork.arrays import AnyArray, FloatArray
 from footwork.errors import ConfigError
-from footwork.evaluation.decision import Predictions
+from footwork.evaluation.decision import DecisionRule, Predictions
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.folders import write_json
 from footwork.files.outputs import require_json
@@ -24,10 +25,10 @@ from footwork.tables.columns import (
 )
 from footwork.tables.reader import Table
 from footwork.tables.writer import require_table
-from textclf.classifier import ClassifierOptions, TextClassifier, TextRow
+from textclf.classifier import ClassifierOptions, TextClassifier, TextRow, row_prediction
 from textclf.columns import Columns, StatedColumns, choose_columns, find_text_columns
 from textclf.config import LabelOptions
-from textclf.data import load_table, read_examples
+from textclf.data import Examples, load_table, read_examples
 from textclf.predict import COLUMNS, require_text_count, write_predictions
 
 TRUE = "true_label"
@@ -81,18 +82,19 @@ def evaluate(
         said = f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest."
         notes = (*notes, said)
 
-    def answers() -> Predictions:
-        ids = _ids(table, options.id_column, columns)
-        rows = map(
-            TextRow,
-            [ids[row] for row in examples.rows],
-            examples.texts,
-            examples.pairs or repeat(None),
-            ({TRUE: label} for label in written(examples.targets, classifier.labels)),
-        )
-        return Predictions(map(classifier.prediction, rows, logits))
-
+    ids = _ids(table, options.id_column, columns)
+    told = [ids[row] for row in examples.rows]
+    answers = partial(_answers, classifier.rule, told, examples, logits)
     return Assessment(evaluation, notes, examples.skipped, answers)
+
+
+def _answers(
+    rule: DecisionRule, ids: Sequence[str], examples: Examples, logits: FloatArray
+) -> Predictions:
+    """The answers to examples, a row of logits (N, C) each, with their true labels."""
+    true = [{TRUE: label} for label in written(examples.targets, rule.labels)]
+    rows = map(TextRow, ids, examples.texts, examples.pairs or repeat(None), true)
+    return Predictions(map(partial(row_prediction, rule), rows, logits))
 
 
 def written(targets: AnyArray, labels: Sequence[str]) -> list[Any]:

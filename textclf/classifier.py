@@ -190,6 +190,13 @@ class TextRow:
     """What is to stand beside the answer."""
 
 
+def row_prediction(rule: DecisionRule, row: TextRow, logits: FloatArray) -> Prediction:
+    """The answer that logits (C,) are to a row."""
+    [answer] = rule.predictions([row.id], logits[None])
+    empty = lacks_text(row.text, row.pair)
+    return replace(answer, abstained=answer.abstained or empty, kept=row.kept)
+
+
 class TextClassifier(Reloaded):
     """A fine-tuned text classifier, ready to answer.
 
@@ -346,12 +353,12 @@ class TextClassifier(Reloaded):
         rows = [TextRow(str(name), *pair) for name, pair in zip(names, found, strict=True)]
         answered = self._answer(rows, soon=is_watched())
         shown = watched(answered, "predicting", "texts", len(rows))
-        return Predictions(self.prediction(row, logits) for row, logits in shown)
+        return Predictions(row_prediction(self.rule, row, logits) for row, logits in shown)
 
     def stream(self, rows: Iterable[TextRow]) -> Iterator[Prediction]:
         """Answer rows of any number in bounded memory, in their order."""
         for row, logits in self._answer(rows, soon=True):
-            yield self.prediction(row, logits)
+            yield row_prediction(self.rule, row, logits)
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
         """Copy the folder that it was loaded from; `overwrite` replaces one that exists."""
@@ -364,12 +371,6 @@ class TextClassifier(Reloaded):
         require_free(Path(folder), overwrite, self.origin[:1])
         with published_folder(Path(folder), overwrite) as staging:
             shutil.copytree(self.origin[0], staging, dirs_exist_ok=True)
-
-    def prediction(self, row: TextRow, logits: FloatArray) -> Prediction:
-        """The answer that logits (C,) are to a row."""
-        [answer] = self.rule.predictions([row.id], logits[None])
-        empty = lacks_text(row.text, row.pair)
-        return replace(answer, abstained=answer.abstained or empty, kept=row.kept)
 
     def _answer(
         self, rows: Iterable[TextRow], *, soon: bool

@@ -197,11 +197,11 @@ class Assessment(Shown):
     skipped: tuple[Any, ...]
     """Rows or images that were left out, with a reason each."""
     answers: Callable[[], Predictions] = Predictions
-    """Gives `predictions`."""
+    """Gives `predictions`; it can be pickled, as all of this can."""
 
     @property
     def predictions(self) -> Predictions:
-        """The answer to each row, its `true_label` kept beside it; none of images."""
+        """The answer to each text, with its `true_label`; of images there are none here."""
         return self.answers()
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from footwork.errors import ConfigError, DataError
 from footwork.files.folders import MANIFEST
 from footwork.files.paths import path_line
+from footwork.files.plain_files import read_object
 
 PAGE_MARK = '<meta name="generator" content="Footwork">'
 """Stands in the head of every page that a command writes."""
@@ -82,7 +82,7 @@ def require_json(
 
     def is_own(path: Path) -> bool:
         with suppress(OSError, ValueError, RecursionError):
-            return keys <= json.loads(path.read_bytes()).keys()
+            return keys <= read_object(path).keys()
         return False
 
     require_writable(path, is_own, inputs)

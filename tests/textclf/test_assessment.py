@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -169,6 +170,7 @@ def test_the_answers_stand_beside_the_true_labels(task: str, tmp_path: Path) -> 
     answers = list(predict_rows(classifier, given, TextOptions(id_column="key")))
     told = [row | {"true_label": label} for row, label in zip(answers, labels[task], strict=True)]
     assert [answer.to_row() for answer in found.predictions] == told
+    assert pickle.loads(pickle.dumps(found)).predictions == found.predictions
     write_assessment(found, tmp_path / "answers.jsonl")
     lines = (tmp_path / "answers.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == told
@@ -190,8 +192,9 @@ def test_what_was_found_is_written_and_nothing_of_the_users_is_replaced(
     assert frame["true_label"].tolist() == [label for _, label in sentiment_rows(12)]
     pandas.testing.assert_frame_equal(found.predictions.to_pandas(), frame)
     (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "list.json").write_text("[]")
     frame.assign(note="mine").to_csv(tmp_path / "mine.csv")
-    for name in ("mine.json", "mine.csv", "d.csv"):
+    for name in ("mine.json", "list.json", "mine.csv", "d.csv"):
         assert main([*command, str(tmp_path / name)]) == 2
         assert "what is read" in (said := capsys.readouterr().err) or "is not replaced" in said
 
