@@ -133,7 +133,9 @@ def advise(
         heard(notify, verbose=verbose) as told,
         tempfile.TemporaryDirectory() as run,
     ):
-        learner = plan(task, source, replace(config, method=PROBE), lambda _: None)
+        # What goes on with an adapter has its method: asked is what would begin anew.
+        probe = replace(config, method=PROBE, continue_adapter=False)
+        learner = plan(task, source, probe, lambda _: None)
         data, count = learner.data, len(learner.data.splits["train"])
         if count < LEAST:
             raise DataError(

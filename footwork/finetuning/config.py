@@ -3,7 +3,7 @@
 # No postponed annotations: cyclopts evaluates those of a dataclass where a subclass stands.
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Parameter
@@ -15,6 +15,7 @@ from footwork.help_page import DATA, MODEL, RATE
 from footwork.methods.rates import Recipe
 from footwork.methods.table import METHODS, AdaptationConfig, methods_where
 from footwork.options import LoopConfig, PublishConfig
+from footwork.settings import Settings
 from footwork.tables.labels import REGRESSION
 
 _OF_STEPS = ("learning_rate", "num_epochs", "max_steps")
@@ -24,8 +25,6 @@ _OF_A_MODEL |= {"model_id", "revision", "max_length", "label_smoothing", "merge"
 """Settings of a pretrained model, and of a training in steps."""
 _OF_PYTHON = Parameter(parse=False)  # no command line can state it
 Loss = Callable[[Any, Any], Any]
-"""Logits (N, C) and targets to one loss a row, (N,), tensors all; of a regression (N, 1) and (N,),
-amounts less their mean, divided by their spread."""
 GIVEN = "given"
 """Where the value of a setting comes from that the user has chosen."""
 
@@ -50,9 +49,11 @@ class FinetuningConfig(PublishConfig, LoopConfig):
     label_smoothing: Annotated[float, RATE] = 0.0
     """Probability taken from the true class and spread evenly, 0 to 1."""
     loss: Annotated[Loss | None, _OF_PYTHON] = None
-    """In the place of the task's own: focal, say."""
+    """A function in place of the task's own loss: of logits (N, C) and targets, class numbers (N,)
+    or (N, C) of 0 and 1, to one loss a row, (N,), tensors all. Of a regression both are amounts
+    less their mean, divided by their spread, (N, 1) and (N,)."""
     metric: Annotated[Metric | None, _OF_PYTHON] = None
-    """Measured beside the usual ones; `best_metric` may name it."""
+    """One of your own, measured beside the usual ones; `best_metric` may name it."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -108,11 +109,16 @@ class FinetuningConfig(PublishConfig, LoopConfig):
     def told(self) -> dict[str, Any]:
         """Every setting that means something to the method, by name; functions by theirs."""
         idle = self.foreign_settings | (set() if self.way.has_model else _OF_A_MODEL)
-        own = {
-            "loss": None if self.loss is None else qualified_name(self.loss),
-            "metric": None if self.metric is None else str(self.metric),
-        }
-        return {name: own.get(name, it) for name, it in asdict(self).items() if name not in idle}
+        told: dict[str, Any] = {}
+        for name in (each.name for each in fields(self) if each.name not in idle):
+            value = getattr(self, name)
+            if isinstance(value, Metric):
+                told[name] = str(value)
+            elif callable(value):
+                told[name] = qualified_name(value)
+            else:
+                told[name] = dict(vars(value)) if isinstance(value, Settings) else value
+        return told
 
     def settled(
         self, task: str, recipe: Recipe | None, length: str, others: Mapping[str, Any]

@@ -281,9 +281,15 @@ def logged_beside(run: Path, loggers: Collection[str]) -> Iterator[str]:
     logs = inside.with_suffix(".logs").joinpath(*below)
     places = {"tensorboard": "TENSORBOARD_LOGGING_DIR", "wandb": "WANDB_DIR"}
     ours = [name for logger, name in places.items() if logger in loggers and name not in os.environ]
+    try:
+        if ours:
+            logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"Loggers would write into {logs}: {error.strerror}. Move what is there, or name "
+            "another OUT."
+        ) from error
     os.environ.update(dict.fromkeys(ours, str(logs)))
-    if ours:
-        logs.mkdir(parents=True, exist_ok=True)
     was_running = getattr(sys.modules.get("wandb"), "run", None) is not None
     try:
         yield "-".join((inside.stem, *below))

@@ -7,7 +7,9 @@ import pickle
 import re
 import signal
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -29,6 +31,7 @@ from footwork.methods.rates import Recipe
 from tests.runs import quick_ending
 from tests.tables import sentiment_rows, sentiment_table, write_table
 from tests.tasks import CASES, Case
+from textclf import TrainConfig, advise
 from textclf.classifier import ClassifierOptions
 
 LABELS = {"texts": {"negative", "positive"}, "images": {"amber", "navy", "olive"}}
@@ -197,6 +200,16 @@ def test_a_loss_of_ones_own_is_learned_by_and_named(place: Place, tmp_path: Path
     assert 0 < other < first  # each row's is smaller
 
 
+def test_what_a_loss_is_made_with_is_told_and_nothing_of_it_is_copied() -> None:
+    def told(loss: Any) -> str:
+        name: str = TrainConfig(loss=loss).told()["loss"]
+        return name
+
+    assert told(partial(focal, gamma=2)) == f"{__name__}.focal(gamma=2)"
+    assert told(partial(partial(focal, 1), b=3)) == f"{__name__}.focal(1, b=3)"
+    assert told(partial(focal, Lock())).startswith(f"{__name__}.focal(<")  # it cannot be copied
+
+
 def test_a_metric_of_ones_own_is_measured_and_may_choose(place: Place, tmp_path: Path) -> None:
     run = place.train(tmp_path / "out", metric=WRONG, best_metric="share_wrong")
     for row in run.history:
@@ -311,6 +324,11 @@ def test_a_logger_is_given_the_name_of_the_run_and_a_folder_beside_it(
     place.train(tmp_path / "ticket.v3", max_steps=1, log_to=("tensorboard",))
     assert Logger.seen == {"name": "ticket.v3", "folder": str(tmp_path / "ticket.v3.logs")}
     assert (tmp_path / "ticket.v3.logs").is_dir()
+    (tmp_path / "ticket.v4.logs").write_text("of the user")
+    with pytest.raises(
+        ConfigError, match=r"would write into .*ticket\.v4\.logs: File exists\. Move"
+    ):
+        place.train(tmp_path / "ticket.v4", max_steps=1, log_to=("tensorboard",))
     assert "TENSORBOARD_LOGGING_DIR" not in os.environ
 
 
@@ -429,6 +447,8 @@ def test_an_adapter_goes_on_with_its_own_labels_alone(tmp_path: Path) -> None:
     others = replace(place, data=write_table(tmp_path / "b.csv", rows, ("text", "label")))
     with pytest.raises(ConfigError, match=r"the labels of the adapter\. The output layer is new"):
         others.train(tmp_path / "out", base=lora, method="auto", continue_adapter=True)
+    on = TrainConfig(model_id=str(lora), label_column="label", continue_adapter=True)
+    assert advise(place.data, on, verbose=False).method  # of what would begin anew
 
 
 # The page
