@@ -230,7 +230,9 @@ class PredictedRows(Iterator[dict[str, Any]]):
             if lacks_text(*found):
                 self.empty.append(number)
             if self._keep_columns:
-                self._late |= dict.fromkeys(cells.keys() - self._kept.keys() - {identity})
+                self._late |= dict.fromkeys(
+                    name for name in cells if name not in self._kept and name != identity
+                )
             kept = {new: cells.get(name) for name, new in self._kept.items()}
             pair = found[1] if len(found) > 1 else None
             yield TextRow(str(number if own is None else own), found[0], pair, kept)

@@ -257,7 +257,7 @@ def one_label_each(table: Table, folder: Path) -> LabelledImages:
 def _place(folder: Path, image: Path | str) -> Path:
     """Of an image; a table of ours has a ' before a name that a spreadsheet would run."""
     if isinstance(image, Path):
-        return image
+        return folder / image
     image = image.strip()
     place, other = folder / image, folder / text_of(image)
     # `os.path` takes a name that is too long for one that is not there.

@@ -342,14 +342,20 @@ def test_rows_without_end_keep_their_columns(classifier: TextClassifier) -> None
     def rows() -> Iterator[tuple[int, dict[str, Any]]]:
         nonlocal read
         for read in itertools.count(1):
-            yield read, {"text": f"good {read}", "n": read} | ({"late": 1} if read > 200 else {})
+            yield (
+                read,
+                {"text": f"good {read}", "n": read}
+                | ({"late": 1, "b": 2, "a": 3} if read > 200 else {}),
+            )
 
     answers = predict_rows(classifier, RowStream("input", rows(), False), keep_columns=True)
     taken = list(itertools.islice(answers, 300))
     assert [row["n"] for row in taken] == [*range(1, 301)]
     assert read < 10_000
     assert [*taken[-1]][-2:] == ["text", "n"]
-    assert any("none of the first rows has such a column: 'late'" in n for n in answers.notes)
+    assert any(
+        "none of the first rows has such a column: 'late', 'b', 'a'" in n for n in answers.notes
+    )
 
 
 def test_a_frame_of_answers_has_the_columns_of_the_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_however_examples_are_held_they_are_the_same_data(
         assert np.array_equal(found.splits[name].targets, part.targets)
         pairs = zip(found.splits[name].inputs, part.inputs, strict=True)
         assert all(one.read_bytes() == other.read_bytes() for one, other in pairs)
+
+
+def test_a_file_that_a_cell_names_lies_beside_its_table(examples: Path, tmp_path: Path) -> None:
+    table = tmp_path / "place" / "train.parquet"
+    shutil.copytree(examples, table.parent)
+    datasets.Dataset.from_list(
+        [
+            {"photo": {"bytes": None, "path": str(path.relative_to(examples))}, "kind": label}
+            for path in sorted(examples.rglob("*.png"))
+            for label in [path.parent.name]
+        ]
+    ).to_parquet(table)
+    found = read_images(table, FinetuneConfig(), tmp_path / "files")
+    assert found.sha256 == read_images(examples, FinetuneConfig()).sha256
 
 
 @pytest.mark.parametrize("hold", [Image.open, lambda path: np.asarray(Image.open(path))])
