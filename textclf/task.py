@@ -72,11 +72,23 @@ def train(  # noqa: PLR0913 - the door for callers in Python
     notify: Notify | None = None,
     verbose: bool = True,
 ) -> TrainedRun:
-    """Train a text classifier and publish it as a folder: `footwork.finetuning.train.train`.
+    """Train a text classifier and publish it as a folder.
 
-    `data` is a table, a folder of tables or a Hub data set id; or a table or splits in memory, as
-    `textclf.sources.read_tables` takes them. `validation` and `test` are the same of one split
-    each, in place of what `data` has.
+    What is raised is that of `footwork.finetuning.train.train`.
+
+    Args:
+        data: Labelled texts: the file of a table, a folder of such or of `save_to_disk`, a Hub data
+            set id; a list of rows, a frame, a `Dataset`; or a mapping of splits to these.
+        out: Folder to publish; it appears when all has succeeded.
+        config: Every setting.
+        validation: The rows to choose by, as `data` of one split: in place of those that `data`
+            has, or that would be held out of it.
+        test: The rows that the classifier is judged by in the end, likewise.
+        existing: Where `out` or an unfinished run of it is there: "refuse", "resume" or
+            "overwrite".
+        callbacks: Classes or instances of transformers' `TrainerCallback`.
+        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
+        verbose: Whether that is done.
     """
     config, data = TrainConfig.given("config", config), with_splits(data, validation, test)
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
@@ -96,7 +108,10 @@ def compare(  # noqa: PLR0913 - the door for callers in Python
     notify: Notify | None = None,
     verbose: bool = True,
 ) -> Comparison:
-    """Compare methods on one split of what `train` takes: `footwork.finetuning.compare.compare`."""
+    """Compare methods on one split of what `train` takes, and publish what came of it.
+
+    It takes and raises what `train` and `footwork.finetuning.compare.compare` do.
+    """
     data = with_splits(data, validation, test)
     wanted = ComparisonPlan(
         TrainConfig.given("config", config), CompareOptions.given("options", options)
@@ -108,7 +123,11 @@ def compare(  # noqa: PLR0913 - the door for callers in Python
 def merge(
     folder: str | Path, out: str | Path, overwrite: bool = False, *, revision: str | None = None
 ) -> float:
-    """Add an adapter into its base: a plain folder, `footwork.finetuning.merge.merge_adapter`."""
+    """Add the adapter in a folder into its base, and publish both as a plain folder `out`.
+
+    Returns:
+        How much its logits differ at most; errors are of `footwork.finetuning.merge.merge_adapter`.
+    """
     return merge_adapter(TextTask(), folder, out, overwrite, revision=revision)
 
 
@@ -126,7 +145,10 @@ def advise(
     notify: Notify | None = None,
     verbose: bool = True,
 ) -> advising.Advice:
-    """Find the method for what `train` takes, by measuring: `footwork.finetuning.advise.advise`."""
+    """Find the method for what `train` takes, by measuring on a part of it; nothing is published.
+
+    It takes and raises what `train` and `footwork.finetuning.advise.advise` do.
+    """
     config, data = TrainConfig.given("config", config), with_splits(data, validation, test)
     return advising.advise(TextTask(), data, config, notify=notify, verbose=verbose)
 

@@ -79,7 +79,7 @@ def evaluate(
     Args:
         model: A classifier, or what `teach` or `finetune` published: its folder or Hub id.
         data: What `finetune` takes; of several splits the test is judged, else the validation. Its
-            classes are among the classifier's labels, which words tell by neither `_` nor case.
+            classes are among the classifier's labels; of one by words `_` and case do not matter.
         options: What it is compared with; a classifier by words is judged by its own templates
             and bar, and a fine-tuned one by itself.
 
@@ -92,6 +92,8 @@ def evaluate(
         DataError: No image can be read, or a class is not among the labels.
         ModelError: The folder cannot be loaded.
     """
+    if options is not None:
+        options = EvaluateOptions.given("options", options)
     if isinstance(model, (str, Path)):
         model = _loaded(model)
     splits, _ = split_sources(data)

@@ -107,7 +107,7 @@ class VectorLabeller(ABC, Reloaded, Generic[Answer]):
         """Label images that are embedded already, by this model.
 
         Args:
-            embeddings: Shape (N, D), unit rows.
+            embeddings: Shape (N, D), as its `encoder` gives them.
             paths: N paths to answer with.
 
         Raises:
@@ -143,6 +143,7 @@ class ZeroShotClassifier(VectorLabeller[LabelledImage]):
         options: ZeroShotOptions = DEFAULTS,
         on_progress: OnProgress = unseen,
     ) -> None:
+        options = ZeroShotOptions.given("options", options)
         self._labels = checked_class_names(labels)
         prompts = label_prompts(encoder, options.templates)
         embedded = embed_labels(encoder, self.labels, prompts, on_progress)

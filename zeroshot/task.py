@@ -92,13 +92,25 @@ def finetune(  # noqa: PLR0913 - the door for callers in Python
     notify: Notify | None = None,
     verbose: bool = True,
 ) -> TrainedRun:
-    """Fine-tune an image tower and publish it as a folder: `footwork.finetuning.train.train`.
+    """Fine-tune an image tower and publish it as a folder.
 
-    `examples` are a folder with one sub-folder a class, or with such folders named `train`,
-    `validation` and `test`; or a table of images and labels, several an image maybe: its file, a
-    list of rows, a frame of pandas or polars, a `Dataset` or `DatasetDict` of `datasets` or the
-    folder of its `save_to_disk`, with paths or with images in memory. `validation` and `test` are
-    such, too, in place of what would be held out.
+    What is raised is that of `footwork.finetuning.train.train`.
+
+    Args:
+        examples: A folder with one sub-folder a class, or with such folders named `train`,
+            `validation` and `test`; or a table of images and labels, several an image maybe: its
+            file, a list of rows, a frame of pandas or polars, a `Dataset` or `DatasetDict` of
+            `datasets` or the folder of its `save_to_disk`, with paths or with images in memory.
+        out: Folder to publish; it appears when all has succeeded.
+        config: Every setting.
+        validation: The images to choose by, as `examples` of one split: in place of those that
+            `examples` have, or that would be held out of them.
+        test: The images that the classifier is judged by in the end, likewise.
+        existing: Where `out` or an unfinished run of it is there: "refuse", "resume" or
+            "overwrite".
+        callbacks: Classes or instances of transformers' `TrainerCallback`.
+        notify: Takes progress and warnings, one text each; if not given, a terminal or notebook.
+        verbose: Whether that is done.
     """
     config = FinetuneConfig.given("config", config)
     source = with_splits(examples, validation, test)
@@ -118,7 +130,10 @@ def advise(
     notify: Notify | None = None,
     verbose: bool = True,
 ) -> advising.Advice:
-    """Find the method for what `finetune` takes: `footwork.finetuning.advise.advise`."""
+    """Find the method for what `finetune` takes, by measuring on a part; nothing is published.
+
+    It takes and raises what `finetune` and `footwork.finetuning.advise.advise` do.
+    """
     config = FinetuneConfig.given("config", config)
     source = with_splits(examples, validation, test)
     with TemporaryDirectory(prefix="footwork-") as files:
@@ -129,7 +144,11 @@ def advise(
 def merge(
     folder: str | Path, out: str | Path, overwrite: bool = False, *, revision: str | None = None
 ) -> float:
-    """Add an adapter into its base: a plain folder, `footwork.finetuning.merge.merge_adapter`."""
+    """Add the adapter in a folder into its base, and publish both as a plain folder `out`.
+
+    Returns:
+        How much its logits differ at most; errors are of `footwork.finetuning.merge.merge_adapter`.
+    """
     return merge_adapter(ImageTask(), folder, out, overwrite, revision=revision)
 
 
@@ -146,7 +165,10 @@ def compare(  # noqa: PLR0913 - the door for callers in Python
     notify: Notify | None = None,
     verbose: bool = True,
 ) -> Comparison:
-    """Compare methods on one split of what `finetune` takes, as `footwork.finetuning.compare`."""
+    """Compare methods on one split of what `finetune` takes, and publish what came of it.
+
+    It takes and raises what `finetune` and `footwork.finetuning.compare.compare` do.
+    """
     wanted = ComparisonPlan(
         FinetuneConfig.given("config", config), CompareOptions.given("options", options)
     )

@@ -296,6 +296,7 @@ def teach(
         DataError: There is nothing to learn from.
         ModelError: The model cannot be loaded.
     """
+    options = TeachOptions.given("options", options)
     require_free(Path(out), overwrite, (data_name(examples), model_id, *options.unlabelled))
     with TemporaryDirectory(prefix="footwork-") as files:
         images = read_examples(examples, Path(files))  # before a model is loaded in vain

@@ -19,7 +19,7 @@ from footwork.settings import Settings
 from footwork.tables.layout import TableFormat
 from search.options import FilterOptions, QueryOptions
 from tests.toy_task import NumberTask
-from textclf import TextClassifier, TrainConfig, advise, audit_table
+from textclf import Metric, Prediction, TextClassifier, TrainConfig, advise, audit_table
 from textclf.classifier import ClassifierOptions
 from textclf.config import TextOptions
 from zeroshot.options import LabelOptions, ModelOptions, TeachOptions
@@ -104,6 +104,10 @@ def test_settings_in_another_form_are_refused_by_the_argument_s_name(tmp_path: P
         TextClassifier.load(tmp_path, 5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="`options` must be a LabelOptions or None, got 'label'"):
         textclf.evaluate(tmp_path, [], "label")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="`options` must be a EvaluateOptions or None"):
+        zeroshot.evaluate(tmp_path, [], given)
+    with pytest.raises(ConfigError, match="`options` must be a TeachOptions or None"):
+        zeroshot.teach([], tmp_path / "out", options=given)
     assert TrainConfig.given("config", None) == TrainConfig()
 
 
@@ -114,11 +118,12 @@ def test_what_is_done_with_what_exists_is_one_of_three(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("settings", [QueryOptions, TrainConfig, TeachOptions])
+@pytest.mark.parametrize("settings", [QueryOptions, TrainConfig, TeachOptions, Prediction, Metric])
 def test_help_tells_of_every_setting_and_nothing_of_the_command_line(settings: type[Any]) -> None:
     told = render_doc(settings, renderer=plaintext).partition("Method resolution order")[0]
     assert "Annotated" not in told
     for field in fields(settings):
         assert f"{field.name}: " in told
     assert "Images at most." in str(QueryOptions.__doc__)
+    assert "A row for each step that was logged or judged" in str(textclf.TrainedRun.__doc__)
     assert "Optimizer steps, instead of epochs." in str(TrainConfig.__doc__)  # of what it inherits
