@@ -18,6 +18,7 @@ from transformers.image_processing_backends import PilBackend
 
 from footwork.accelerator import available_cores, gather_shares, number_of_processes, process_share
 from footwork.arrays import AnyArray, FloatArray
+from footwork.console import watched
 from footwork.errors import ImageError
 from footwork.images.ahead import attempt, made_ahead
 from footwork.images.decoding import decode_image, read_image
@@ -194,7 +195,8 @@ class PictureStream:
         if len(images) == 1:  # the model may have all cores
             outcomes = self._answer_share(images)
         else:
-            outcomes = [outcome for _, outcome in self._stream(images)]
+            stream = (outcome for _, outcome in self._stream(images))
+            outcomes = list(watched(stream, "reading", "images", len(images)))
         rows: list[FloatArray] = []
         for place, (image, outcome) in enumerate(zip(images, outcomes, strict=True)):
             if isinstance(outcome, ImageError):

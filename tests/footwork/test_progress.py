@@ -196,3 +196,18 @@ def test_what_takes_a_while_has_a_bar_where_somebody_looks_on(
     assert "server" not in written
     assert list(console.watched(iter("abc"), "shown", "texts", 3)) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_many_images_from_python_have_a_bar_for_whoever_looks_on(tmp_path: Path) -> None:
+    script = """
+import numpy as np
+from footwork import ZeroShotClassifier, console
+console._MOMENT = 0.0
+images = list(np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), np.uint8))
+answers = ZeroShotClassifier.load("tiny", ["a circle", "a star"]).predict(images)
+print(len(answers))
+"""
+    written = on_a_terminal(script, tmp_path)
+    assert re.search(r"reading: +\d+%\|.*\| \d+/40 \[.*images/s", written)
+    assert screen(written) == []
+    assert (tmp_path / "out.txt").read_text() == "40\n"
