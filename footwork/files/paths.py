@@ -6,6 +6,7 @@ import os
 import shlex
 from pathlib import Path
 from stat import S_ISREG
+from urllib.parse import unquote, urlsplit
 
 
 def path_text(path: str | Path) -> str:
@@ -16,6 +17,14 @@ def path_text(path: str | Path) -> str:
 def file_address(path: str | Path) -> str:
     """The `file://` address of an absolute path, whatever the bytes of its name."""
     return Path(path).as_uri()
+
+
+def path_at(address: str) -> str | None:
+    """The path that a `file:` address names; None where it names another machine's, or no file."""
+    parts = urlsplit(address)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        return None
+    return unquote(parts.path, errors="surrogateescape")
 
 
 def path_line(path: str | Path) -> str:

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from footwork.errors import ImageError
+from footwork.files.paths import path_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,10 +77,7 @@ def held_image(image: Any) -> ImageSource | None:
     if isinstance(image, Mapping):
         image = image.get("path") if image.get("bytes") is None else image["bytes"]
     if isinstance(image, (str, PathLike)):
-        if isinstance(image, str) and _ADDRESS.match(image):
-            reason = "it is an address, and nothing is fetched: save the image, and name its file"
-            raise ImageError(image[:100], reason)
-        return Path(image)
+        return _path(image) if isinstance(image, str) else Path(image)
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
     if isinstance(image, Image.Image):
@@ -90,6 +88,16 @@ def held_image(image: Any) -> ImageSource | None:
         content = image.read()
         return content if isinstance(content, bytes) else None
     return _of_array(np.asarray(image)) if hasattr(image, "__array__") else None
+
+
+def _path(named: str) -> Path:
+    """Of a path, or of a `file:` address on this machine."""
+    if not _ADDRESS.match(named):
+        return Path(named)
+    if (path := path_at(named)) is None:
+        reason = "it is an address, and nothing is fetched: save the image, and name its file"
+        raise ImageError(named[:100], reason)
+    return Path(path)
 
 
 def write_image(image: bytes | Image.Image, place: Path) -> None:

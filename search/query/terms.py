@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
 
 from footwork.errors import ConfigError
-from footwork.files.paths import path_line
+from footwork.files.paths import path_at, path_line
 from footwork.tables.source import read_entries
 from search.paths import absolute_path
 
@@ -177,10 +176,9 @@ def _path_of(text: str) -> str:
     """Absolute, of a path or a file: address."""
     if not text.startswith(_ADDRESSES):
         return absolute_path(Path(text).expanduser())
-    address = urlsplit(text)
-    if address.scheme != "file" or address.netloc not in ("", "localhost"):
+    if (path := path_at(text)) is None:
         raise ConfigError(
             f"{text} lies on another machine. Only files of this one can be read: save it here, "
             "and name the file."
         )
-    return unquote(address.path, errors="surrogateescape")
+    return path

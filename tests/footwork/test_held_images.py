@@ -56,6 +56,7 @@ def column(path: Path) -> Any:
     "hold",
     [
         str,
+        Path.as_uri,
         Path.read_bytes,
         lambda path: bytearray(path.read_bytes()),
         lambda path: path.open("rb"),
