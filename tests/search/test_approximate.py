@@ -17,6 +17,7 @@ from search.store.protocol import Changes, Embedded
 from tests.search.store_contract import embedder, record, unit
 
 COUNT, WIDTH, TOP_K = 8000, 16, 10
+EARLIEST = 10_000  # seconds; a number of four digits is a year
 TYPICAL = np.zeros((0, WIDTH), np.float32)
 MIDDLES = np.random.default_rng(0).normal(size=(50, WIDTH))
 NOISE = np.random.default_rng(1).normal(size=(COUNT + 1000, WIDTH))
@@ -37,7 +38,7 @@ def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedSt
 def add(store: EmbeddedStore, numbers: range) -> None:
     vectors = vectors_of(numbers)
     images = [
-        Embedded(record(path_of(n), date=n), vector)
+        Embedded(record(path_of(n), date=EARLIEST + n), vector)
         for n, vector in zip(numbers, vectors, strict=True)
     ]
     store.write(Changes(embedded=images))
@@ -83,10 +84,10 @@ def test_a_few_images_need_none(tmp_path: Path) -> None:
     "where",
     [
         EVERYTHING,
-        Filter(since=10, until=50),
+        Filter(since=EARLIEST + 10, until=EARLIEST + 50),
         Filter(folders=("/b",)),
         Filter(folders=("/a",)),
-        Filter(since=COUNT - 200),
+        Filter(since=EARLIEST + COUNT - 200),
     ],
     ids=["all", "narrow", "broad", "less broad", "elsewhere"],
 )
