@@ -105,14 +105,16 @@ class Metric(Documented):
 def qualified_name(function: Any) -> str:
     """By which a function, or an object that is called like one, is told: module and name.
 
-    One with some arguments filled in, by `functools.partial`, is told with these.
+    One with some arguments filled in, by `functools.partial`, is told with these, and a lambda, of
+    which there may be several, with its line.
     """
     if isinstance(function, partial):
         named_arguments = (f"{name}={value!r}" for name, value in function.keywords.items())
         given = ", ".join((*map(repr, function.args), *named_arguments))
         return f"{qualified_name(function.func)}({given})"
     named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
+    line = f":{named.__code__.co_firstlineno}" if named.__qualname__.endswith("<lambda>") else ""
+    return f"{named.__module__}.{named.__qualname__}{line}"
 
 
 @dataclass(frozen=True, slots=True)

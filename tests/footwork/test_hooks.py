@@ -207,6 +207,8 @@ def test_what_a_loss_is_made_with_is_told_and_nothing_of_it_is_copied() -> None:
 
     assert told(partial(focal, gamma=2)) == f"{__name__}.focal(gamma=2)"
     assert told(partial(partial(focal, 1), b=3)) == f"{__name__}.focal(1, b=3)"
+    first = told(lambda logits, _: logits[:, 0])
+    assert first != told(lambda logits, _: logits[:, 1])
     assert told(partial(focal, Lock())).startswith(f"{__name__}.focal(<")  # it cannot be copied
 
 
