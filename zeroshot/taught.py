@@ -13,13 +13,14 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from footwork.arrays import DoubleArray, FloatArray, RealArray
+from footwork.console import heard
 from footwork.encoder.protocol import ImageTextEncoder
-from footwork.errors import DataError, ModelError
+from footwork.errors import DataError, ModelError, require_one_of
 from footwork.evaluation.text import Shown
 from footwork.fewshot.examples import SAME_COSINE, Examples
 from footwork.fewshot.forecast import Candidates, forecast_text, suggest
@@ -277,19 +278,21 @@ class TaughtRun(Shown):
         return "\n".join(lines)
 
 
-def teach(
+def teach(  # noqa: PLR0913 - the door for callers in Python
     examples: Any,
     out: Path | str,
     model_id: str = DEFAULT_MODEL,
     options: TeachOptions = DEFAULTS,
     *,
     revision: str | None = None,
-    overwrite: bool = False,
+    existing: Literal["refuse", "overwrite"] = "refuse",
+    verbose: bool = True,
 ) -> TaughtRun:
     """Teach a classifier by a few images a class, and publish it as `out`.
 
     `examples` are a folder with one sub-folder a class, or a table of images and labels: its file,
-    a list of rows, a frame of pandas or polars, or a `Dataset` of `datasets`.
+    a list of rows, a frame of pandas or polars, or a `Dataset` of `datasets`. `existing` says what
+    is done where `out` is there, `verbose` whether a terminal or notebook shows how far it is.
 
     Raises:
         ConfigError: `out` exists, or a setting is wrong.
@@ -297,8 +300,10 @@ def teach(
         ModelError: The model cannot be loaded.
     """
     options = TeachOptions.given("options", options)
+    require_one_of("existing", existing, ("refuse", "overwrite"))
+    overwrite = existing == "overwrite"
     require_free(Path(out), overwrite, (data_name(examples), model_id, *options.unlabelled))
-    with TemporaryDirectory(prefix="footwork-") as files:
+    with TemporaryDirectory(prefix="footwork-") as files, heard(None, verbose=verbose):
         images = read_examples(examples, Path(files))  # before a model is loaded in vain
         from footwork.encoder.dual import DualEncoder
 

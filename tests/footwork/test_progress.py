@@ -211,3 +211,20 @@ print(len(answers))
     assert re.search(r"reading: +\d+%\|.*\| \d+/40 \[.*images/s", written)
     assert screen(written) == []
     assert (tmp_path / "out.txt").read_text() == "40\n"
+
+
+def test_teaching_shows_how_far_it_is_unless_it_is_told_not_to(tmp_path: Path) -> None:
+    script = f"""
+import numpy as np
+from footwork import TeachOptions, console, teach
+console._MOMENT = 0.0
+images = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8)
+rows = [{{"image": image, "label": "ab"[place % 2]}} for place, image in enumerate(images)]
+out, options = {str(tmp_path / "out")!r}, TeachOptions(words=0, method="prototypes")
+for existing, verbose in (("refuse", True), ("overwrite", False)):
+    console.note(f"verbose: {{verbose}}")
+    teach(rows, out, "tiny", options, existing=existing, verbose=verbose)
+"""
+    _, shown, silent = on_a_terminal(script, tmp_path).split("verbose: ")
+    assert "embedding: " in shown
+    assert "embedding: " not in silent

@@ -198,6 +198,8 @@ def test_what_exists_is_not_overwritten_by_chance(folder: Path) -> None:
     files = read_examples(folder)
     with pytest.raises(ConfigError, match="exists"):
         teach(folder, run.folder)
+    with pytest.raises(ConfigError, match="`existing` must be one of refuse, overwrite"):
+        teach(folder, run.folder, existing="replace")
     options = TeachOptions(method="prototypes")
     teach_files(StandInEncoder(), files, run.folder, options, overwrite=True)
     assert TaughtClassifier.load(run.folder).manifest["method"] == "prototypes"
