@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from footwork.evaluation.decision import Prediction, Predictions
-    from footwork.evaluation.metrics import Metric
+    from footwork.evaluation.own_metric import Metric
     from footwork.evaluation.result import Assessment, Evaluation
     from footwork.finetuning.advise import Advice
     from footwork.finetuning.comparison import Comparison
@@ -56,7 +56,7 @@ _HOMES = {
     "Comparison": "footwork.finetuning.comparison",
     "Evaluation": "footwork.evaluation.result",
     "LabelOptions": "textclf.config",
-    "Metric": "footwork.evaluation.metrics",
+    "Metric": "footwork.evaluation.own_metric",
     "Prediction": "footwork.evaluation.decision",
     "Predictions": "footwork.evaluation.decision",
     "TableFormat": "footwork.tables.layout",

@@ -7,7 +7,7 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from typing import Any
 
-    from footwork.evaluation.metrics import Metric as Metric
+    from footwork.evaluation.own_metric import Metric as Metric
     from footwork.evaluation.result import Assessment as Assessment
     from footwork.fewshot.knowledge import Thresholds
     from footwork.finetuning.advise import Advice as Advice
@@ -68,7 +68,7 @@ _HOMES = {
     "ImageAnswers": "zeroshot.rows",
     "ImageEvaluation": "zeroshot.evaluation",
     "LabelledImage": "zeroshot.rows",
-    "Metric": "footwork.evaluation.metrics",
+    "Metric": "footwork.evaluation.own_metric",
     "TaughtClassifier": "zeroshot.taught",
     "TaughtImage": "zeroshot.taught",
     "TaughtRun": "zeroshot.taught",

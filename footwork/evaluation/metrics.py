@@ -7,18 +7,13 @@ correlation with a constant) is NaN inside this module and `None` where it leave
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import KW_ONLY, asdict, dataclass
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from footwork.arrays import AnyArray, BoolArray, DoubleArray, IntArray
-from footwork.errors import ConfigError, ModelError, require_one_of
-from footwork.evaluation.logits import probabilities
-from footwork.settings import Documented
 from footwork.tables.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -35,86 +30,9 @@ PRIMARY_METRIC: dict[str, str] = {
 """By task, what comparisons go by."""
 RESAMPLES = 1000
 """Bootstrap resamples of an interval."""
-OWN_RESAMPLES = 200
-"""Of that of a metric of the user's: a function of Python is called for each."""
 
 _CHUNK_CELLS = 4_000_000  # numbers held at once while resampling: 32 MB as float64
 _PAIRED_CELLS = 200_000_000  # rows times resamples of a paired comparison: some seconds a method
-
-
-@dataclass(frozen=True, slots=True)
-class Metric(Documented):
-    """A metric of your own, measured on the validation rows of every evaluation, and in the end."""
-
-    name: str
-    """One word, by which it is told."""
-    function: Callable[[Any, Any], float]
-    """Of probabilities and targets, both arrays: (N, C) and class numbers (N,), or (N, C) of 0 and
-    1; of a regression amounts, (N,) both."""
-    _: KW_ONLY
-    greater_is_better: bool
-    reads: Literal["probabilities", "logits"] = "probabilities"
-    """What `function` is given; of a regression amounts either way. Probabilities are those before
-    any temperature."""
-
-    def __post_init__(self) -> None:
-        """A `ConfigError` where it is none, or is called like one that is measured anyway."""
-        require_one_of("reads", self.reads, ("probabilities", "logits"))
-        taken = sorted({name for names in METRICS.values() for name in names})
-        if not self.name.isidentifier() or self.name in taken:
-            raise ConfigError(
-                f"The `name` of a metric must be one word, and none of {', '.join(taken)}; got "
-                f"{self.name!r}."
-            )
-        if not callable(self.function):
-            raise ConfigError(f"The metric {self.name} must be a function, got {self.function!r}.")
-
-    def __str__(self) -> str:
-        better = "greater" if self.greater_is_better else "smaller"
-        return f"{self.name}: {qualified_name(self.function)} of {self.reads}, {better} is better"
-
-    def measured(self, task: str, targets: AnyArray, logits: AnyArray) -> float:
-        """Its value on rows of a `problem_type` of transformers; a `ModelError` if that is none."""
-        value = float(self.function(self._given(task, logits), targets))
-        if not np.isfinite(value):
-            raise ModelError(
-                f"The metric {self.name} gave {value} for {len(targets)} rows. It must give a "
-                "finite number."
-            )
-        return value
-
-    def interval(self, task: str, targets: AnyArray, logits: AnyArray) -> Interval:
-        """The same with its bootstrap interval, of fewer resamples than are usual.
-
-        Those are left out for which the function finds no value.
-        """
-        value, given = self.measured(task, targets, logits), self._given(task, logits)
-        generator, samples = np.random.default_rng(0), np.full(OWN_RESAMPLES, np.nan)
-        for number in range(OWN_RESAMPLES):
-            rows = generator.integers(0, len(targets), len(targets))
-            with suppress(ValueError, ZeroDivisionError):  # a class may have no row
-                samples[number] = self.function(given[rows], targets[rows])
-        return percentile_interval(value, samples) or Interval(value, value, value)
-
-    def _given(self, task: str, logits: AnyArray) -> AnyArray:
-        if task == REGRESSION:
-            return logits[:, 0]
-        return logits if self.reads == "logits" else probabilities(task, logits)
-
-
-def qualified_name(function: Any) -> str:
-    """By which a function, or an object that is called like one, is told: module and name.
-
-    One with some arguments filled in, by `functools.partial`, is told with these, and a lambda, of
-    which there may be several, with its line.
-    """
-    if isinstance(function, partial):
-        named_arguments = (f"{name}={value!r}" for name, value in function.keywords.items())
-        given = ", ".join((*map(repr, function.args), *named_arguments))
-        return f"{qualified_name(function.func)}({given})"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    line = f":{named.__code__.co_firstlineno}" if named.__qualname__.endswith("<lambda>") else ""
-    return f"{named.__module__}.{named.__qualname__}{line}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from cyclopts import Parameter
 
 from footwork.errors import ConfigError
-from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC, Metric, qualified_name
+from footwork.evaluation.metrics import METRICS, PRIMARY_METRIC
+from footwork.evaluation.own_metric import Metric, qualified_name
 from footwork.files.faults import counted
 from footwork.help_page import DATA, MODEL, RATE
 from footwork.methods.rates import Recipe

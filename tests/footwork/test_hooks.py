@@ -25,7 +25,7 @@ from footwork import console
 from footwork.accelerator import compute_device, on_device
 from footwork.console import Milestone
 from footwork.errors import ConfigError, Interrupted, ModelError
-from footwork.evaluation.metrics import Metric
+from footwork.evaluation.own_metric import Metric
 from footwork.finetuning.train import TrainedRun
 from footwork.methods.rates import Recipe
 from tests.runs import quick_ending
