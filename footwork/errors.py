@@ -17,13 +17,42 @@ A message says what was wrong (with the value), what is allowed, and what to do 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_OPTION = re.compile("(?<![^ (`'])--[a-z][a-z-]*[a-z]")
+_COMMAND = re.compile(r"\b(footwork|hf|pip) [a-z]+ .*?(?=[`;]|[.,:)](\s|$)|$)", re.DOTALL)
+_ARGUMENTS = {
+    "--continue": "continue_adapter=True",
+    "--delimiter": "TableFormat(delimiter=…)",
+    "--encoding": "TableFormat(encoding=…)",
+    "--format": "input_format",
+    "--header": "TableFormat(header=True)",
+    "--in": "folders",
+    "--label-column": "label_column",
+    "--model": "model_id",
+    "--no-header": "TableFormat(header=False)",
+    "--overwrite": 'existing="overwrite" (merge, save: overwrite=True)',
+    "--resume": 'existing="resume"',
+    "--skip-bad-rows": "TableFormat(skip_bad_rows=True)",
+    "--text-column": "text_columns=(…,)",
+}
+"""Those that are not called as their options are."""
 
 
 class FootworkError(Exception):
-    """Anything that the user of a command can cause or mend."""
+    """Anything that the user of a command can cause or mend.
+
+    A message names the options of a command. What they are as arguments is noted, and stands below
+    it in the tracebacks of Python and of notebooks.
+    """
 
     exit_code = 1
+
+    def __init__(self, *told: object) -> None:
+        """Keep what is told, and note the arguments for the options in it."""
+        super().__init__(*told)
+        _note_arguments(self, " ".join(map(str, told)))
 
 
 class ConfigError(FootworkError):
@@ -78,14 +107,21 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message, signal_number)  # both, or it could not be sent to a process
         self.message, self.exit_code = message, 128 + signal_number
+        _note_arguments(self, message)
 
     def __str__(self) -> str:
         return self.message
 
 
-def either(option: str, argument: str) -> str:
-    """How a message names what a command has as an option, and Python as an argument."""
-    return f"{option} (from Python {argument})"
+def _note_arguments(error: BaseException, message: str) -> None:
+    """Note what the options that it names are called from Python; a whole command stays one."""
+    noted = []
+    for option in dict.fromkeys(_OPTION.findall(_COMMAND.sub("", message))):
+        name = option[2:].replace("-", "_")
+        negated = f"{name.removeprefix('no_')}=False" if name.startswith("no_") else name
+        noted.append(f"{_ARGUMENTS.get(option, negated)} for {option}")
+    if noted:
+        error.add_note(f"From Python: {', '.join(noted)}.")
 
 
 def require_one_of(name: str, value: object, allowed: Iterable[str]) -> None:

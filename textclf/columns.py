@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from footwork.errors import DataError, either
+from footwork.errors import DataError
 from footwork.tables.columns import (
     ID_NAMES,
     LABEL_NAMES,
@@ -24,8 +24,6 @@ from footwork.tables.columns import (
 )
 from footwork.tables.labels import BITS
 
-TEXT_OPTION = either("--text-column", "text_columns=(…,)")
-_LABEL = either("--label-column", "label_column=…")
 _LABEL_CHARACTERS = 40
 _FEWEST_INDICATORS = 3
 _LEAST_FILLED = 0.1
@@ -148,13 +146,13 @@ def _no_texts(columns: Sequence[str], trained: Sequence[str], source: str) -> st
     if not trained:
         return (
             f"The text column of {source} is not clear; {has}. "
-            f"Name it with {TEXT_OPTION}, twice for pairs."
+            f"Name it with --text-column, twice for pairs."
         )
     how = "twice, in the order of the training" if len(trained) == 2 else "once"
     lacking = [name for name in trained if name not in columns and not _alike(columns, name)]
     return (
         f"{source} lacks {_quoted(lacking)}: the model was trained on {_quoted(trained)}; {has}. "
-        f"Name what takes its place with {TEXT_OPTION}, {how}."
+        f"Name what takes its place with --text-column, {how}."
     )
 
 
@@ -234,8 +232,8 @@ def _by_content(
     several = f", all that are labels as --label-column {joined_names(bits)}" if bits[1:] else ""
     raise DataError(
         f"The {missing} column of {source} is not clear; it has "
-        f"{listed_names(p.name for p in profiles)}. Name the columns with {TEXT_OPTION}, twice for "
-        f"pairs, and {_LABEL}{several}."
+        f"{listed_names(p.name for p in profiles)}. Name the columns with --text-column, twice for "
+        f"pairs, and --label-column{several}."
     )
 
 

@@ -23,7 +23,7 @@ from footwork.finetuning.data import LabelledData, held_out
 from footwork.tables import labels
 from footwork.tables.columns import ID_NAMES, find_column, find_name, is_number, normalise_name
 from footwork.tables.held import data_name
-from footwork.tables.layout import SKIP_BAD_ROWS, TableFormat
+from footwork.tables.layout import TableFormat
 from footwork.tables.reader import SkippedRow, Table
 from textclf.columns import Columns, StatedColumns, choose_columns
 from textclf.config import DataOptions, LabelOptions
@@ -230,7 +230,7 @@ def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
         shown.append(f"and {len(bad) - _SHOWN_ROWS} more")
     raise DataError(
         "\n".join(shown) + f".\nBad rows: {len(bad)}. "
-        f"Mend them, or leave them out with {SKIP_BAD_ROWS}."
+        "Mend them, or leave them out with --skip-bad-rows."
     )
 
 
@@ -304,7 +304,7 @@ def _first_row(train: Table, cells: Sequence[labels.Cell]) -> Notes:
     if train.layout.kind == "delimited" and not train.layout.header_rows:
         raise DataError(
             f"{train.source}: {alone}. State --header if it names the columns, or --no-header "
-            "if it is data; from Python TableFormat(header=…)."
+            "if it is data."
         )
     return (f"Warning: {alone}; take it out if it is no data.",)
 

@@ -18,7 +18,7 @@ from footwork.tables.layout import DETECT, Expected, TableFormat
 from footwork.tables.reader import RowStream, iterate_rows, json_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
 from footwork.tables.writer import write_rows
-from textclf.columns import TEXT_OPTION, find_text_columns
+from textclf.columns import find_text_columns
 from textclf.config import TextOptions
 from textclf.data import lacks_text, text_fault
 from textclf.sources import part_to_answer
@@ -268,5 +268,5 @@ def require_text_count(known: Sequence[str], columns: Sequence[str], source: str
     if known and len(columns) != len(known):
         raise DataError(
             f"The model takes {len(known)} text{'s' * (len(known) > 1)} a row, {source} has "
-            f"{len(columns)}: {', '.join(columns)}. Name the columns with {TEXT_OPTION}."
+            f"{len(columns)}: {', '.join(columns)}. Name the columns with --text-column."
         )

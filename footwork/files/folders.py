@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from footwork.errors import ConfigError, ModelError, either
+from footwork.errors import ConfigError, ModelError
 from footwork.files.plain_files import LONGEST, content_of, read_document
 
 MANIFEST = "footwork.json"
@@ -94,14 +94,12 @@ def require_free(
     target: Path,
     overwrite: bool = False,
     inputs: Iterable[str | Path | None] = (),
-    argument: str = "overwrite=True",
 ) -> None:
     """Refuse, by a `ConfigError`, a target that a command may not write, or may not replace.
 
     An empty folder is free. Any other is replaced only where that is asked for (`overwrite`), if
     its manifest says that Footwork made it, and if nothing else lies in it. Of `inputs`, which are
-    read meanwhile, those that are no paths of this machine are passed over. `argument` is what
-    asks for it from Python.
+    read meanwhile, those that are no paths of this machine are passed over.
     """
     real = followed(target)
     for read in (Path(one) for one in inputs if one is not None):
@@ -119,8 +117,9 @@ def require_free(
     if (stranger := _stranger(real)) is not None:
         raise ConfigError(f"{target} exists and is not replaced: {stranger}. Name another folder.")
     if not overwrite:
-        how = either("--overwrite", argument)
-        raise ConfigError(f"{target} exists. Name another folder, or add {how} to replace it.")
+        raise ConfigError(
+            f"{target} exists. Name another folder, or add --overwrite to replace it."
+        )
 
 
 def _stranger(folder: Path) -> str | None:

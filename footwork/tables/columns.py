@@ -12,7 +12,7 @@ from itertools import chain
 from statistics import median
 from typing import Any
 
-from footwork.errors import DataError, either
+from footwork.errors import DataError
 
 TEXT_PAIRS = (
     ("sentence1", "sentence2"),
@@ -119,8 +119,7 @@ def find_column(columns: Mapping[str, Any], name: str, source: str) -> str:
     close = difflib.get_close_matches(normalise_name(name), by_key, n=1)
     hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
     if unnamed(columns):
-        header = either("--header", "TableFormat(header=True)")
-        hint = f" Its first row was read as data; state {header} if it names the columns."
+        hint = " Its first row was read as data; state --header if it names the columns."
     raise DataError(f"{source} has no column {name!r}; it has {listed_names(columns)}.{hint}")
 
 

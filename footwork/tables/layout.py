@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from footwork.errors import ConfigError, either
+from footwork.errors import ConfigError
 from footwork.settings import Settings
 from footwork.tables.columns import (
     KNOWN_COLUMN_NAMES,
@@ -26,9 +26,6 @@ FIRST_SPACE = "first-space"
 """Delimiter of `label text` lines: the first space of a line, and no other."""
 
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-
-
-SKIP_BAD_ROWS = either("--skip-bad-rows", "TableFormat(skip_bad_rows=True)")
 
 
 @dataclass(frozen=True, kw_only=True)

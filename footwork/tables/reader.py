@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from footwork.errors import DataError, either
+from footwork.errors import DataError
 from footwork.tables.cells import stored_value
 from footwork.tables.columns import unique_names
 from footwork.tables.delimited import read_records
@@ -25,7 +25,6 @@ from footwork.tables.layout import (
     DETECT,
     FASTTEXT_MARK,
     FIRST_SPACE,
-    SKIP_BAD_ROWS,
     Expected,
     Layout,
     TableFormat,
@@ -38,7 +37,6 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".txt", *JSON_ENDINGS, *PARQUET_ENDINGS)
 """Endings of the files that hold a table; any other text file is read as well if it is named."""
 
-_LINES = either("--format lines", 'input_format="lines"')
 _SHORT, _SHARED = 40, 10_000  # characters of a cell, and such cells
 _FOREIGN_FILES = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; save the sheet as CSV",
@@ -113,7 +111,7 @@ class RowStream(Iterator[tuple[int, dict[str, Any]]]):
         if not self._skip_bad_rows:
             raise DataError(
                 f"{self.source}, row {row}: {reason}. "
-                f"Mend the row, or leave bad rows out with {SKIP_BAD_ROWS}."
+                "Mend the row, or leave bad rows out with --skip-bad-rows."
             )
         self.skipped.append(SkippedRow(row, reason, self.source))
 
@@ -356,7 +354,7 @@ def refuse_broken_json(source: TextSource) -> None:
     if first.startswith("{"):
         raise DataError(
             f"{source.name}, row {row}: it begins as a JSON object does, but {_parsed(first)}. "
-            f"Mend the row, or state {_LINES} if each line is one text."
+            "Mend the row, or state --format lines if each line is one text."
         )
 
 

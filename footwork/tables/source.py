@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from footwork.errors import ConfigError, DataError, either
+from footwork.errors import ConfigError, DataError
 from footwork.files.paths import path_line
 
-_ENCODING = either("--encoding", "TableFormat(encoding=…)")
 _CHUNK_BYTES = 1 << 20
 # utf-32 first: its mark begins with the one of utf-16.
 _MARKS = (
@@ -77,7 +76,7 @@ class TextSource:
     def _not_valid(self, error: UnicodeError) -> DataError:
         return DataError(
             f"{self.name} is not valid {self.encoding}: {error}. "
-            f"State another encoding with {_ENCODING}."
+            "State another encoding with --encoding."
         )
 
     def _detect(self, stated: str | None) -> tuple[str, str | None]:

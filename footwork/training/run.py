@@ -30,7 +30,7 @@ from torch import nn
 from transformers import TrainerState
 
 from footwork.accelerator import is_main_process, wait_for_everyone
-from footwork.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError, either
+from footwork.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError
 from footwork.files import folders
 from footwork.files.locks import LockedByOther, exclusive_lock
 from footwork.settings import require_kind
@@ -60,10 +60,7 @@ _OWN_FILES = (
     *("pictures*", "features*", "head.json", "trunk.f32", RUNS, "again-*"),
 )
 """What lies in the folder of a run."""
-RESUME = either("--resume", 'existing="resume"')
-REPLACES = 'existing="overwrite"'
-OVERWRITE = either("--overwrite", REPLACES)
-GO_ON = f"Run the same command with {RESUME}, in place of --overwrite, to go on from there."
+GO_ON = "Run the same command with --resume, in place of --overwrite, to go on from there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +113,8 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
     if existing == "resume" and (out / folders.MANIFEST).exists() and not replaces:
         raise ConfigError(f"{out} is finished: there is nothing to resume.")
     if existing == "resume" and not started:
-        raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without {RESUME}.")
-    folders.require_free(out, replaces, inputs, REPLACES)
+        raise ConfigError(f"No unfinished run of {out} (no {run}). Start it without --resume.")
+    folders.require_free(out, replaces, inputs)
     if not started and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ConfigError(
             f"The training would work in {run}, which holds something else. Move that away, or "
@@ -125,8 +122,8 @@ def check_run(out: Path, existing: Existing, inputs: Iterable[str | Path | None]
         )
     if existing == "refuse" and started:
         raise ConfigError(
-            f"{run} holds an unfinished run. Add {RESUME} to go on with it, "
-            f"or {OVERWRITE} to start again."
+            f"{run} holds an unfinished run. Add --resume to go on with it, "
+            f"or --overwrite to start again."
         )
     return RunPlace(run, out, replaces)
 
@@ -156,7 +153,7 @@ def begin_run(
         if changed:
             raise ConfigError(
                 f"{run} was started with other settings: {'; '.join(changed)}. "
-                f"Use the same ones to resume, or {OVERWRITE} to start again."
+                f"Use the same ones to resume, or --overwrite to start again."
             )
         written = checkpoints(run)
         for damaged in [path for path in written if not is_complete(path)]:
@@ -336,7 +333,7 @@ def save_training_state(
         raise TrainingError(
             f"Cannot write {target}: {error}. "
             f"{f'{kept.name} is complete' if kept else 'No checkpoint was written before'}; "
-            f"make room, then run the same command with {RESUME}."
+            f"make room, then run the same command with --resume."
         ) from error
     return target
 
@@ -364,7 +361,7 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
         raise TrainingError(
             f"{checkpoint} was made by another configuration: its weights do not fit this model. "
-            f"Use the command it was made with, or start again with {OVERWRITE}."
+            f"Use the command it was made with, or start again with --overwrite."
         )
     with torch.no_grad():
         for name, tensor in weights.items():

@@ -221,8 +221,9 @@ def test_what_exists_is_not_overwritten_unasked(
         case.train(data, out, config, existing="overwrite")
     (tmp_path / "out.training" / "mine").rename(tmp_path / "mine")
     case.train_here(data, out, config)
-    with pytest.raises(ConfigError, match=r"out exists.*--overwrite .*existing="):
+    with pytest.raises(ConfigError, match=r"out exists.*--overwrite to") as refused:
         case.train(data, out, config)
+    assert 'existing="overwrite"' in refused.value.__notes__[0]
     case.train_here(data, out, config, existing="overwrite")
     with pytest.raises(ConfigError, match=r"finished: there is nothing to resume"):
         case.train(data, out, config, existing="resume")
@@ -237,8 +238,9 @@ def test_a_run_is_resumed_only_with_its_own_settings(
     config = case.config(base, num_epochs=2, batch_size=8, mixed_precision="auto")
     with stopped_before_writing():
         case.train(data, out, config)
-    with pytest.raises(ConfigError, match=r"unfinished run.*--resume .*existing="):
+    with pytest.raises(ConfigError, match=r"unfinished run.*--resume to") as refused:
         case.train(data, out, config)
+    assert 'existing="resume" for --resume' in refused.value.__notes__[0]
     other = case.config(base, num_epochs=2, batch_size=4, mixed_precision="auto")
     with pytest.raises(ConfigError, match=r"`?batch_size`? was 8, is 4"):
         case.train(data, out, other, existing="resume")

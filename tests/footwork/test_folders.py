@@ -47,7 +47,7 @@ def test_an_existing_folder_is_kept_until_the_new_one_stands(tmp_path: Path) -> 
     (target / "old.json").write_text("old")
     write_json(target / MANIFEST, MADE)
     with (
-        pytest.raises(ConfigError, match=r"exists.*--overwrite .*overwrite=True"),
+        pytest.raises(ConfigError, match=r"exists.*--overwrite to replace it.\n.*overwrite=True"),
         published_folder(target),
     ):
         pass

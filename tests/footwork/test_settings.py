@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import fields
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 
 import textclf
 import zeroshot
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, Interrupted
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.finetuning.train import train
 from footwork.settings import Settings
@@ -127,3 +128,28 @@ def test_help_tells_of_every_setting_and_nothing_of_the_command_line(settings: t
     assert "Images at most." in str(QueryOptions.__doc__)
     assert "A row for each step that was logged or judged" in str(textclf.TrainedRun.__doc__)
     assert "Optimizer steps, instead of epochs." in str(TrainConfig.__doc__)  # of what it inherits
+
+
+@pytest.mark.parametrize(
+    ("message", "note"),
+    [
+        (
+            "Lower --max-length, or --no-look.",
+            "max_length for --max-length, look=False for --no-look",
+        ),
+        ("Name it with --text-column, twice.", "text_columns=(…,) for --text-column"),
+        ("footwork search doctor --repair mends it. State `--model`.", "model_id for --model"),
+        (
+            "Run footwork search index --from x.npy --model y, or hf download a/b --local-dir c",
+            None,
+        ),
+        ("cat--no-2.jpg, -- and --: nothing that is an option", None),
+    ],
+)
+def test_a_refusal_notes_what_its_options_are_called_from_python(
+    message: str, note: str | None
+) -> None:
+    for error in (ConfigError(message), Interrupted(message, 2)):
+        again = pickle.loads(pickle.dumps(error))
+        noted = [f"From Python: {note}."] if note else []
+        assert (str(again), getattr(again, "__notes__", [])) == (message, noted)
