@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import Any, Literal
 
@@ -30,7 +31,14 @@ from torch import nn
 from transformers import TrainerState
 
 from footwork.accelerator import is_main_process, wait_for_everyone
-from footwork.errors import ConfigError, DataError, Interrupted, ModelError, TrainingError
+from footwork.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    ModelError,
+    TrainingError,
+    error_text,
+)
 from footwork.files import folders
 from footwork.files.locks import LockedByOther, exclusive_lock
 from footwork.settings import require_kind
@@ -271,7 +279,7 @@ def logged_beside(run: Path, loggers: Collection[str]) -> Iterator[str]:
     """Within the block loggers of transformers write into `OUT.logs`; yields the name of the run.
 
     These are TensorBoard and wandb; others have stores of their own, of many runs. What the user
-    has set in the environment holds.
+    has set in the environment holds. A `TrainingError` where a logger itself fails.
     """
     inside = next((place for place in (run, *run.parents) if place.suffix == ".training"), run)
     below = [part for part in run.relative_to(inside).parts if part != RUNS]
@@ -290,6 +298,15 @@ def logged_beside(run: Path, loggers: Collection[str]) -> Iterator[str]:
     was_running = getattr(sys.modules.get("wandb"), "run", None) is not None
     try:
         yield "-".join((inside.stem, *below))
+    except Exception as error:
+        frames = (frame for frame, _ in walk_tb(error.__traceback__))
+        modules = (frame.f_globals.get("__name__", "").partition(".")[0] for frame in frames)
+        if failed := next((module for module in modules if module in loggers), None):
+            raise TrainingError(
+                f"{failed} failed: {error_text(error)}. Mend that, then run the same command with "
+                f"--resume; or leave out --log-to {failed}."
+            ) from error
+        raise
     finally:
         for name in ours:
             del os.environ[name]

@@ -24,7 +24,7 @@ import footwork.finetuning.train as train_module
 from footwork import console
 from footwork.accelerator import compute_device, on_device
 from footwork.console import Milestone
-from footwork.errors import ConfigError, Interrupted, ModelError
+from footwork.errors import ConfigError, Interrupted, ModelError, TrainingError
 from footwork.evaluation.own_metric import Metric
 from footwork.finetuning.train import TrainedRun
 from footwork.methods.rates import Recipe
@@ -332,6 +332,20 @@ def test_a_logger_is_given_the_name_of_the_run_and_a_folder_beside_it(
     ):
         place.train(tmp_path / "ticket.v4", max_steps=1, log_to=("tensorboard",))
     assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+
+
+def test_a_logger_that_fails_is_named_and_training_goes_on_without_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb: dict[str, Any] = {"__name__": "wandb.sdk"}
+    exec("def init(*_, **__): raise ValueError('No API key.')", wandb)
+    without_login = type("WithoutLogin", (TrainerCallback,), {"on_train_begin": wandb["init"]})
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "wandb", without_login)
+    monkeypatch.setattr("footwork.options.find_spec", lambda _: True)
+    with pytest.raises(TrainingError, match=r"^wandb failed: No API key\. .* leave out --log-to"):
+        place.train(tmp_path / "out", log_to=("wandb",))
+    run = place.train(tmp_path / "out", {"existing": "resume"})
+    assert run.manifest["steps"] == 4
 
 
 def test_what_was_skipped_is_recorded_and_said(place: Place, tmp_path: Path) -> None:
