@@ -353,9 +353,8 @@ def judge_domains(
     judged = [row for row in held if known[row]]
     reported = [name for name in SPLITS[1:] if name in data.splits][-1]
 
-    def judge(other: Learner, trained: Any, split: str, chosen: Sequence[int]) -> Evaluation:
-        precision = "float32" if other.scale else other.config.mixed_precision
-        logits = logits_of(rows, trained, split, precision, chosen)
+    def judge(trained: Any, split: str, chosen: Sequence[int]) -> Evaluation:
+        logits = logits_of(rows, trained, split, "float32", chosen)
         targets = data.splits[split].targets[list(chosen)]
         noun = f"{task.noun} of the target" if split == TARGET else task.noun
         return evaluate_logits(
@@ -367,13 +366,14 @@ def judge_domains(
     models = {ADAPTED: (learner, model), SOURCE_ONLY: again(rows, SOURCE_ONLY)}
     for name, (other, trained) in models.items():
         distances[name] = _distance(other, rows, trained, held)
-        source[name] = judge(other, trained, reported, range(len(data.splits[reported])))
+        source[name] = judge(trained, reported, range(len(data.splits[reported])))
         if judged:
-            target[name] = judge(other, trained, TARGET, judged)
+            target[name] = judge(trained, TARGET, judged)
     ceiling = labelled_target(rows, [r for r in learned if known[r]], learner.config.seed)
     if judged and ceiling is not None:
         notify("training on the labels of the target, for what could be reached")
-        target[CEILING] = judge(*again(ceiling, CEILING), TARGET, judged)
+        _, trained = again(ceiling, CEILING)
+        target[CEILING] = judge(trained, TARGET, judged)
     return Domains(
         learned=len(learned),
         held_out=len(held),
