@@ -68,6 +68,8 @@ class Exclusions:
 
     def below(self, root: str) -> IsExcluded:
         """Tells of files and folders at or below an indexed folder whether they are left out."""
+        if not (self.patterns or self.removed):
+            return lambda _path, _is_folder: False
         found: dict[str, bool] = {root: False}
         removed, start = frozenset(self.removed), len(root.rstrip("/")) + 1
 

@@ -251,8 +251,8 @@ class _Finder:
         self._empty: list[str] = []
         self._paths: list[Path] = []
         self._unread: Counter[str] = Counter()
-        self._known: set[tuple[Path, str]] = set()
-        self._real: dict[Path, Path] = {}
+        self._known: set[tuple[str, str]] = set()
+        self._real: dict[str, str] = {}
 
     def add(self, source: str | Path, *, is_listed: bool) -> None:
         """Gather the images of one source, which must exist if it is not listed."""
@@ -310,12 +310,13 @@ class _Finder:
     def _add_file(self, path: Path) -> None:
         # Folders are told by where they really are: `a/b/../x.jpg` or a link to `a` lead to one
         # image. A link to a file remains an image of its own, as its copy would.
-        real = self._real.get(path.parent)
+        folder, name = os.path.split(path)  # of paths half of the time would go into their hashes
+        real = self._real.get(folder)
         if real is None:
             # Unlike `Path.resolve` it raises at no loop of links.
-            real = self._real[path.parent] = Path(os.path.realpath(path.parent))
-        if (real, path.name) not in self._known:
-            self._known.add((real, path.name))
+            real = self._real[folder] = os.path.realpath(folder)
+        if (real, name) not in self._known:
+            self._known.add((real, name))
             self._paths.append(path)
 
 
