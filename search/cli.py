@@ -380,22 +380,19 @@ def _print_paths(paths: Iterable[str], null: bool) -> None:
 
 
 def _preview(answer: Answer) -> None:
+    from search.answers.page_images import thumbnails_of
     from search.answers.terminal_pictures import picture_protocol, picture_sequence
-    from search.pages.image_pages import kept_thumbnails
 
     protocol = picture_protocol(os.environ, sys.stdout.isatty())
     if protocol is None:
         note("This terminal shows no images. --html FILE makes a page of them.")
         return
-    thumbnails = kept_thumbnails()
-    for hit in answer.hits:
-        try:
-            picture = thumbnails.of(Path(hit.record.path), hit.record.content, hit.missing)
-        except ImageError as error:
-            note(str(error))
+    for (record, _), picture in thumbnails_of((hit.record, hit.missing) for hit in answer.hits):
+        if isinstance(picture, ImageError):
+            note(str(picture))
             continue
         console.print_picture(picture_sequence(picture, protocol))
-        console.print_text(path_line(hit.record.path))
+        console.print_text(path_line(record.path))
 
 
 def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
@@ -411,9 +408,9 @@ def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
 
         write_hits(answers, output.out, raw_cells=output.raw_cells)
     if output.html is not None:
-        from search.pages.image_pages import kept_thumbnails, write_contact_sheet
+        from search.answers.contact_sheet import write_contact_sheet
 
-        write_contact_sheet(answers, output.html, kept_thumbnails())
+        write_contact_sheet(answers, output.html)
         note(f"The images are on {path_line(output.html)}")
     if output.copy_to is None:
         return exit_code(all_done=not faults)
@@ -539,9 +536,7 @@ def duplicates(
             console.print_text(text)
     note_all(rows.duplicates_notes(found))
     if html is not None:
-        from search.pages.image_pages import kept_thumbnails, write_duplicates_page
-
-        write_duplicates_page(found, html, kept_thumbnails())
+        rows.write_duplicates_page(found, html)
         note(f"The images are on {path_line(html)}")
     return exit_code(all_done=not (found.unseen or found.changed))
 

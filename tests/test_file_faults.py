@@ -23,7 +23,8 @@ OF_NAMES = (
     *("footwork/files/paths.py", "search/paths.py", "search/exclusions.py"),
     *("footwork/tables/", "footwork/files/faults.py", "footwork/errors.py", "search/store/"),
     *("search/duplicates/rows.py", "zeroshot/rows.py"),
-    *("search/pages/", "footwork/pages/", "search/answers/answer.py", "search/query/asking.py"),
+    *(f"search/answers/{name}.py" for name in ("answer", "contact_sheet", "page_images")),
+    *("footwork/pages/", "search/query/asking.py"),
     *("search/records.py", "footwork/console.py", "footwork/streams.py"),
 )
 """Rooms that make text or rows of what is known of a file, and touch none."""
@@ -113,7 +114,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("photos", "known"):
         draw_folder(folder / name, ("star", "circle"), 3)
         (folder / name / "star" / "1.png").rename(folder / name / "star" / VICTIM)
-    shutil.copy(folder / "known" / "star" / VICTIM, folder / "known" / "star" / "copy.png")
+    shutil.copy2(folder / "known" / "star" / VICTIM, folder / "known" / "star" / "copy.png")
     command = ["search", "index", f"{folder}/known", "--index", f"{folder}/index"]
     assert main([*command, "--model", "tiny"]) == 0
     return folder

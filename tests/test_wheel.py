@@ -184,6 +184,6 @@ def test_templates_and_all_other_data_files_are_in_it(python: Path) -> None:
     assert Path("footwork/pages/page.css") in data
     assert not [path for path in data if not (installed / path).is_file()]
     script = "from footwork.pages.templates import load_template as t; print(t(sys.argv[1]).name)"
-    name = "search/pages/contact_sheet.html"
+    name = "search/answers/contact_sheet.html"
     run = [python, "-c", f"import sys; {script}", name]
     assert subprocess.check_output(run, text=True).strip() == name

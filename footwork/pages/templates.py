@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load_template(name: str) -> Template:
-    """Find a template by package and path, such as `search/pages/contact_sheet.html`.
+    """Find a template by package and path, such as `search/answers/contact_sheet.html`.
 
     Others may extend or include it by that name. In one that ends in .html all that is filled in is
     escaped. A name that a template was not given is an error.

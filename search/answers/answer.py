@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from footwork.errors import ImageError
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, path_text
 from search.paths import missing_files
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 _HEAD = "rank  relevance   score  path"
-_THUMBNAIL, _WORKERS = 320, 4  # pixels; threads that make them
+_THUMBNAIL = 320  # pixels
 _NARROWEST_PATH = 20  # columns; a narrower terminal wraps it
 _NOT_THERE = "  (not there)"
 _SCORES = ("score", "relevance")
@@ -136,36 +135,19 @@ def _said(answer: Answer) -> str:
 
 def _html(parts: Iterable[tuple[str, str, Sequence[Hit]]]) -> str:
     """Titles, what is said beside them, and hits with their thumbnails, as a part of a page."""
-    from base64 import b64encode  # which no query in words needs
-
-    from footwork.home import cache_folder
-    from footwork.images.ahead import decoded_ahead
-    from footwork.images.thumbnails import Thumbnails
     from footwork.pages.templates import load_template
+    from search.answers.page_images import page_images  # which no query in words needs
 
-    thumbnails = Thumbnails(_THUMBNAIL, cache_folder() / "thumbnails")
-
-    def thumbnail(hit: Hit) -> bytes:
-        return thumbnails.of(Path(hit.path), hit.record.content, hit.missing)
-
-    def image(hit: Hit, made: bytes | ImageError) -> dict[str, str]:
-        return {
-            "path": path_line(hit.path),
-            "name": path_line(Path(hit.path).name),
-            "percent": f"{100 * hit.relevance:.0f}",
-            "thumbnail": b64encode(made).decode() if isinstance(made, bytes) else "",
-            "why_none": path_line(made.reason) if isinstance(made, ImageError) else "",
-        }
+    def images(hits: Sequence[Hit]) -> Iterator[dict[str, Any]]:
+        shown = page_images([(hit.record, hit.missing) for hit in hits], _THUMBNAIL)
+        for hit, image in zip(hits, shown, strict=True):
+            yield image | {"path": path_line(hit.path), "percent": f"{100 * hit.relevance:.0f}"}
 
     answers = [
-        {
-            "title": path_line(title),
-            "said": path_line(said),
-            "images": [image(hit, made) for hit, made in decoded_ahead(hits, thumbnail, _WORKERS)],
-        }
+        {"title": path_line(title), "said": path_line(said), "images": images(hits)}
         for title, said, hits in parts
     ]
-    return load_template("search/pages/hits.html").render(answers=answers)
+    return load_template("search/answers/hits.html").render(answers=answers)
 
 
 def looked_for(answers: Sequence[Answer], roots: Sequence[str] = ()) -> list[Answer]:

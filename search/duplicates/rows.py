@@ -1,12 +1,15 @@
-"""Duplicates as rows: what programs read, and what people read."""
+"""Duplicates as rows and as a page: what programs read, and what people read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from footwork.files.faults import counted
 from footwork.files.paths import path_line, size_text
+from footwork.pages.templates import write_page
+from search.answers.page_images import page_images
 from search.duplicates.duplicates import Duplicate, Duplicates
 from search.records import ImageRecord, pixels_text, record_row
 
@@ -108,3 +111,21 @@ def duplicates_notes(found: Duplicates) -> Iterator[str]:
             f"Left out, since they could not be opened: {counted(found.unseen, 'image')} that may "
             "have duplicates (is a drive away?). --no-look goes by the index alone."
         )
+
+
+def write_duplicates_page(found: Duplicates, path: Path) -> None:
+    """Write an HTML file of all groups, as `write_contact_sheet` does of hits."""
+    shown: list[tuple[ImageRecord, str, int]] = []  # what is said of it; the group that it opens
+    for number, group in enumerate(found.groups, start=1):
+        shown.append((group.kept, f"keep: {group.why}", number))
+        shown += [(one.record, what_was_done(one), 0) for one in group.duplicates]
+    images = page_images((record, None) for record, _, _ in shown)
+    write_page(
+        path,
+        "search/duplicates/duplicates.html",
+        sum=duplicates_sum(found),
+        groups=len(found.groups),
+        images=(
+            (said, group, image) for (_, said, group), image in zip(shown, images, strict=True)
+        ),
+    )

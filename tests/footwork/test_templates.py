@@ -10,7 +10,7 @@ from jinja2 import TemplateNotFound, UndefinedError
 from footwork.files.outputs import PAGE_MARK, require_page
 from footwork.pages.templates import load_template, write_page
 
-PAGE = "search/pages/duplicates.html"
+PAGE = "search/duplicates/duplicates.html"
 
 
 def test_what_is_filled_in_is_escaped_and_the_page_may_be_replaced(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_what_is_not_given_leaves_the_page_before_as_it_was(tmp_path: Path) -> N
     assert path.read_text() == "before"
 
 
-@pytest.mark.parametrize("name", ["search/pages/none.html", "nowhere/page.html", "page.html"])
+@pytest.mark.parametrize("name", ["search/answers/none.html", "nowhere/page.html", "page.html"])
 def test_a_template_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(TemplateNotFound, match=name):
         load_template(name)

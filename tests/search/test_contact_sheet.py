@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from footwork.errors import DataError
+from footwork.files.plain_files import content_hash
 from footwork.images.decoding import decode_image
 from footwork.images.thumbnails import Thumbnails
 from search.answers.answer import Answer, Hit
-from search.pages.image_pages import write_contact_sheet
+from search.answers.contact_sheet import write_contact_sheet
 from tests.pictures import difference, encoded, quarters
 from tests.search.found import answer, hit
 
@@ -62,12 +63,9 @@ class Page(HTMLParser):
         return [decode_image(b64decode(source, validate=True)) for source in sources]
 
 
-THUMBNAILS = Thumbnails(480)
-
-
 def page_of(tmp_path: Path, *answers: Answer) -> Page:
     path = tmp_path / "sheet.html"
-    write_contact_sheet(answers, path, THUMBNAILS)
+    write_contact_sheet(answers, path)
     return Page(path.read_text("utf-8"))
 
 
@@ -169,15 +167,12 @@ def test_an_image_that_is_gone_or_spoilt_has_a_placeholder(tmp_path: Path) -> No
 
 
 def test_kept_thumbnails_are_shown_even_of_what_is_gone(tmp_path: Path) -> None:
-    class Kept(Thumbnails):
-        def of(self, path: Path, content: str, missing: str | None = None) -> bytes:  # noqa: ARG002
-            assert (path.name, content) == ("gone.jpg", "ab" * 32)
-            return encoded(quarters(), "JPEG")
-
-    found = hit(tmp_path / "gone.jpg", content="ab" * 32)
-    write_contact_sheet([answer(found)], tmp_path / "sheet.html", Kept(60))
-    page = Page((tmp_path / "sheet.html").read_text("utf-8"))
-    assert len(page.pictures()) == 1
+    path = tmp_path / "gone.jpg"
+    planted(path)
+    found = hit(path, content=content_hash(path))
+    assert len(page_of(tmp_path, answer(found)).pictures()) == 1
+    path.unlink()
+    assert len(page_of(tmp_path, answer(found)).pictures()) == 1
 
 
 def test_a_page_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +183,7 @@ def test_a_page_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monkey
     path.write_text("before")
     monkeypatch.setattr(Thumbnails, "of", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_contact_sheet([answer(hit("/a.jpg"))], path, THUMBNAILS)
+        write_contact_sheet([answer(hit("/a.jpg"))], path)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 
@@ -196,8 +191,8 @@ def test_where_no_page_can_be_written_that_is_said(tmp_path: Path) -> None:
     nowhere = tmp_path / "no" / "sheet.html"
     told = r"Cannot write .*/no/sheet\.html: no such file or dir.* Name a file in"
     with pytest.raises(DataError, match=told):
-        write_contact_sheet([answer()], nowhere, THUMBNAILS)
+        write_contact_sheet([answer()], nowhere)
     with pytest.raises(DataError, match=r"Cannot write .*: is a directory\."):
-        write_contact_sheet([answer()], tmp_path, THUMBNAILS)
+        write_contact_sheet([answer()], tmp_path)
     with pytest.raises(ValueError, match="at least one answer"):
-        write_contact_sheet([], tmp_path / "sheet.html", THUMBNAILS)
+        write_contact_sheet([], tmp_path / "sheet.html")

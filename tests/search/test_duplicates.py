@@ -17,12 +17,10 @@ from PIL import Image, ImageFilter
 
 from footwork.cli import main
 from footwork.errors import ConfigError
-from footwork.images.thumbnails import Thumbnails
 from search.duplicates.duplicates import Duplicates, find_duplicates
 from search.duplicates.pca_bound import PcaBound, near_rows
-from search.duplicates.rows import duplicates_lines
+from search.duplicates.rows import duplicates_lines, write_duplicates_page
 from search.filters import Filter
-from search.pages.image_pages import write_duplicates_page
 from search.store.protocol import Changes, Embedded, Store
 from tests.search.places import index_of
 from tests.search.store_contract import EmbeddedEngine, Engine, clustered, record, unit
@@ -221,7 +219,7 @@ def test_a_page_shows_every_group_and_needs_nothing_else(tmp_path: Path) -> None
     photos, page = tmp_path / "photos", tmp_path / "page.html"
     for name in ("a", "<b>", "c"):
         os.utime(save(scene(len(name)), photos / f"{name}.png"), (1_000_000_000, 1_000_000_000))
-    write_duplicates_page(found_in(photos), page, Thumbnails(100))
+    write_duplicates_page(found_in(photos), page)
     text = page.read_text("utf-8")
     assert text.count("data:image/jpeg") == 2
     assert "keep: its path comes first" in text

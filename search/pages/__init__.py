@@ -1,1 +1,0 @@
-"""Pages for the eye: answers and duplicates, each a file that needs nothing but itself."""
