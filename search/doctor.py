@@ -18,7 +18,6 @@ from footwork.files.plain_files import read_object
 from search.findings import Finding, Report
 from search.place import IndexFolder, Place
 from search.query.texts import KIND, Texts, load_model, prepare_texts
-from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import drop_copy
 from search.store.embedded.repair import (
     COPY_FAULT,
@@ -28,6 +27,7 @@ from search.store.embedded.repair import (
     prospect,
     restore_catalog,
 )
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Embedder, Store, wrong_lengths
 from search.update.differences import find_differences
 

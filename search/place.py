@@ -23,12 +23,13 @@ from footwork.files.plain_files import read_object, require_no_link
 from footwork.home import cache_folder, data_folder
 from search.options import StoreOptions
 from search.paths import absolute_path, is_at_or_below
-from search.store.embedded import EmbeddedStore
 from search.store.embedded.catalog import COPY_NAME
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Embedder
 
 if TYPE_CHECKING:
-    from search.store.server import Connection, ServerStore
+    from search.store.server.connection import Connection
+    from search.store.server.store import ServerStore
 
 KIND, FORMAT = "index", 1
 _LOCK = "writer.lock"
@@ -242,13 +243,13 @@ class ServerPlace:
 
     def open(self) -> ServerStore:
         """The generation that is searched."""
-        from search.store.server import ServerStore
+        from search.store.server.store import ServerStore
 
         return ServerStore(self._options)
 
     def begin(self, embedder: Embedder) -> ServerStore:
         """The generation of a model, made or taken up again; the first one is searched at once."""
-        from search.store.server import ServerStore
+        from search.store.server.store import ServerStore
 
         generation = self._generation_of(embedder)
         with ExitStack() as held:
@@ -282,7 +283,7 @@ class ServerPlace:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        from search.store.server import Connection
+        from search.store.server.connection import Connection
 
         with closing(Connection.open(self._options)) as connection:
             yield connection
@@ -334,6 +335,15 @@ def index_around(folder: str) -> IndexFolder:
     roots = {root: index for index, (its, _) in _indexes().items() for root in its}
     around = [root for root in roots if is_at_or_below(folder, root)]
     return roots[max(around, key=len)] if around else default_index(folder)
+
+
+def may_index(place: Place, folder: str) -> bool:
+    """Whether an index is new, or of a folder, absolute, or one around it."""
+    if not place.exists:
+        return True
+    with closing(place.open()) as store:
+        roots = store.roots()
+    return not roots or any(is_at_or_below(folder, root) for root in roots)
 
 
 def _indexes() -> dict[IndexFolder, tuple[list[str], bool]]:

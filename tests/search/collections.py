@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from footwork.errors import ImageError
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Embedder, Store
 from search.update.differences import Summary
 from search.update.update import update

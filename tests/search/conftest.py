@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.place import IndexFolder
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from tests.search.collections import new_store
 from tests.search.commands import Command
 from tests.search.places import well

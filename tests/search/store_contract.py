@@ -14,9 +14,9 @@ from footwork.arrays import FloatArray
 from search.options import NewStoreOptions
 from search.place import IndexFolder, Place, ServerPlace
 from search.records import ImageRecord
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Changes, Embedded, Embedder, Found, Store
-from search.store.server import ServerStore
+from search.store.server.store import ServerStore
 
 WIDTH = 8
 SHA = "0123456789abcdef" * 4

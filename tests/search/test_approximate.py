@@ -12,7 +12,8 @@ import pytest
 from footwork.arrays import FloatArray
 from footwork.errors import StoreError
 from search.filters import EVERYTHING, Filter
-from search.store.embedded import EmbeddedStore, nearest, vectors
+from search.store.embedded import nearest, vectors
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Changes, Embedded
 from tests.search.store_contract import embedder, record, unit
 

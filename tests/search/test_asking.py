@@ -18,7 +18,7 @@ from search.options import QueryOptions
 from search.query import asking
 from search.query.asking import Asker, unknown_values
 from search.query.terms import parse_query
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Changes, Embedded, Store
 from tests.search.collections import WIDTH, indexed, save_pictures
 from tests.search.commands import Command

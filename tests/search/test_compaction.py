@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from footwork.errors import StoreError
-from search.store.embedded import EmbeddedStore, vectors
+from search.store.embedded import vectors
 from search.store.embedded.catalog import Catalog
 from search.store.embedded.repair import inspect_folder
+from search.store.embedded.store import EmbeddedStore
 from search.store.embedded.vectors import VectorFile, compact
 from search.store.protocol import Changes
 from tests.search.collections import held

@@ -22,7 +22,7 @@ from footwork.errors import ConfigError, StoreError
 from search.options import ModelOptions
 from search.place import IndexFolder, default_index, find_index
 from search.query.texts import open_texts
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from search.update.indexing import Indexer
 from tests.search.collections import EMBEDDER, finds_itself, held, indexed, save_pictures
 from tests.search.commands import process

@@ -11,7 +11,7 @@ from footwork.errors import ConfigError, StoreError
 from search.options import FilterOptions
 from search.paths import absolute_path
 from search.query.terms import parse_query
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from search.update.differences import absolute_roots
 from search.update.indexing import remove_images
 from tests.search.collections import held, indexed, save_pictures

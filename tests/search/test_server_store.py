@@ -26,8 +26,8 @@ from search.filters import Filter
 from search.options import NewStoreOptions, StoreOptions
 from search.place import ServerPlace
 from search.store.protocol import Changes, Embedded
-from search.store.server import ServerStore
 from search.store.server.rows import root_row, row_of, schema_of
+from search.store.server.store import ServerStore
 from tests.search.milvus import TOKEN
 from tests.search.store_contract import (
     ServerEngine,
@@ -50,7 +50,7 @@ WRITER = """
 import sys
 from search.store.protocol import Changes
 from search.options import StoreOptions
-from search.store.server import ServerStore
+from search.store.server.store import ServerStore
 from tests.search.store_contract import embedded, record
 
 url, token, collection = sys.argv[1:]

@@ -16,7 +16,7 @@ import pytest
 
 from footwork.errors import DataError
 from search.records import ImageRecord
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from search.update.reading import FileReading, read_whole
 from search.update.update import summary_document, summary_text
 from tests.search.collections import (
@@ -348,7 +348,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import search.update.update
-from search.store.embedded import EmbeddedStore
+from search.store.embedded.store import EmbeddedStore
 from tests.search.collections import ThumbEncoder
 search.update.update.BATCH = 4
 print("ready", flush=True)

@@ -48,7 +48,8 @@ _TRIED = 64  # vectors looked at before the first answer: 1.5 ms; all of few ima
 class EmbeddedStore:
     """An index engine for one machine: any number of readers while one writes.
 
-    It opens the folder that `create` made; `StoreError` where there is none that can be read.
+    Methods are as those of `search.store.protocol.Store`. It opens the folder that `create` made;
+    `StoreError` where there is none that can be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,11 +76,9 @@ class EmbeddedStore:
 
     @property
     def embedder(self) -> Embedder:
-        """The model whose vectors it holds."""
         return self._embedder
 
     def write(self, changes: Changes) -> None:
-        """Make a batch durable: what has returned survives a kill and a power cut."""
         with writing(self._path) as catalog:
             first, checksums = catalog.slot_count, list[int]()
             if changes.embedded:
@@ -100,7 +99,6 @@ class EmbeddedStore:
                 rows.insert_file(catalog, record, None)
 
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
-        """Replace the labels of images."""
         with writing(self._path) as catalog:
             for batch in batched(labels, _LABELLED):
                 rows.replace_labels(catalog, batch)
@@ -122,7 +120,6 @@ class EmbeddedStore:
         return keep_copy(self.folder)
 
     def counts(self, under: str | None = None) -> Counts:
-        """How many files of each kind."""
         with self._reading() as catalog:
             images, unreadable, absent = rows.count_files(catalog, under)
             holes = catalog.one("SELECT count(*) FROM holes")
@@ -141,12 +138,10 @@ class EmbeddedStore:
         )
 
     def roots(self) -> Sequence[str]:
-        """Absolute folders and files that were indexed."""
         with self._reading() as catalog:
             return rows.read_roots(catalog)
 
     def set_roots(self, roots: Sequence[str]) -> None:
-        """Replace them."""
         if sorted(roots) == sorted(self.roots()):
             return
         with writing(self._path) as catalog:
@@ -154,40 +149,33 @@ class EmbeddedStore:
             catalog.run_many("INSERT INTO roots VALUES (?)", ([stored_text(r)] for r in roots))
 
     def exclusions(self) -> Exclusions:
-        """What is left out of it."""
         with self._reading() as catalog:
             return rows.read_exclusions(catalog)
 
     def set_exclusions(self, exclusions: Exclusions) -> None:
-        """Replace them; what is known of files stays as it is."""
         drop_copy(self.folder)  # from which what is removed would come back
         with writing(self._path) as catalog:
             catalog.set_fact(rows.EXCLUSIONS, asdict(exclusions))
         keep_copy(self.folder)
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
-        """Everything known, without labels."""
         with self._reading() as catalog:
             yield from rows.read_below(catalog, under)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
-        """What is known of some paths, with labels; unknown ones are left out."""
         with self._reading() as catalog:
             return {record.path: record for record in rows.read_by_path(catalog, paths)}
 
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
-        """Images, present or not, of any of these sizes in bytes, without labels."""
         with self._reading() as catalog:
             yield from rows.read_by_size(catalog, sizes)
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
-        """Vectors of some images by path, present or not; unknown ones are left out."""
         with self._searching() as (catalog, every):
             known, slots, checksums = rows.slots_of(catalog, paths)
             return dict(zip(known, sound_rows(self.folder, every, slots, checksums), strict=True))
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
-        """The present images nearest to each query, by cosine."""
         if not len(queries):
             return []
         with self._searching() as (catalog, vectors):
@@ -221,7 +209,6 @@ class EmbeddedStore:
         return Found(records, np.zeros(len(slots), np.float32), vectors)
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
-        """All present images, in blocks, each once, in the order in which they came."""
         with self._searching() as (catalog, vectors):
             slots = catalog.slots(*rows.condition_of(where))
             for start in range(0, len(slots), _SCANNED):
@@ -230,7 +217,6 @@ class EmbeddedStore:
                 yield Block(records, sound_rows(self.folder, vectors, part, checksums))
 
     def sample(self, count: int) -> FloatArray:
-        """At most `count` vectors of present images, the same ones while nothing changes."""
         with self._searching() as (catalog, vectors):
             dead = catalog.dead_slots()
         generator = np.random.default_rng(0)

@@ -10,9 +10,8 @@ together: where the vector is older than the file, so is its record, and the nex
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +123,6 @@ def vectors_of(rows: Sequence[Mapping[str, Any]], width: int) -> FloatArray:
     """The vectors of B rows, shape (B, D)."""
     vectors = [np.zeros(0, np.float32), *(np.asarray(row["vector"], np.float32) for row in rows)]
     return np.concatenate(vectors).reshape(len(rows), width)
-
-
-def description_of(embedder: Embedder, index: str) -> str:
-    """What is written on a collection, for whoever opens it."""
-    return json.dumps({"footwork": FORMAT_VERSION, "embedder": asdict(embedder), "index": index})
 
 
 def schema_of(embedder: Embedder, description: str) -> CollectionSchema:

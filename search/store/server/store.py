@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from math import sqrt
 from typing import Any
 
@@ -66,6 +67,7 @@ _AWAY: Mapping[int, int] = {
 class ServerStore:
     """An index engine for many machines: any number of readers and writers.
 
+    Methods are as those of `search.store.protocol.Store`.
     A row is read and written whole, so what two writers do to one file at the same moment can end
     as either of them meant it, never as a mixture: a record always stands with its own vector.
 
@@ -98,13 +100,10 @@ class ServerStore:
         if not isinstance(layout, NewStoreOptions):
             layout = NewStoreOptions()
         if not ask.read("has_collection", name):
-            ask.write(
-                "create_collection",
-                name,
-                schema=rows.schema_of(embedder, rows.description_of(embedder, layout.index_type)),
-                num_shards=layout.shards,
-                consistency_level="Session",
-            )
+            told = {"footwork": rows.FORMAT_VERSION, "embedder": asdict(embedder)}
+            schema = rows.schema_of(embedder, json.dumps(told | {"index": layout.index_type}))
+            settings = {"num_shards": layout.shards, "consistency_level": "Session"}
+            ask.write("create_collection", name, schema=schema, **settings)
         _read_description(ask.read("describe_collection", name)["description"], self._options)
         if not ask.read("list_indexes", name):
             from pymilvus import MilvusClient
@@ -138,7 +137,6 @@ class ServerStore:
 
     @property
     def embedder(self) -> Embedder:
-        """The model whose vectors it holds."""
         return self._embedder
 
     def write(self, changes: Changes) -> None:
@@ -164,7 +162,6 @@ class ServerStore:
         self._delete(sorted(left - {real_path(row["path"]) for row in written}))
 
     def write_labels(self, labels: Iterable[tuple[str, Mapping[str, float]]]) -> None:
-        """Replace the labels of images."""
         for given in map(dict, batched(labels, _LABELLED_AT_ONCE)):
             known = self._fetch_paths(given)
             self._put(rows.labelled(row, given[real_path(row["path"])]) for row in known)
@@ -183,7 +180,6 @@ class ServerStore:
         self._wrote_deletion_last = False
 
     def counts(self, under: str | None = None) -> Counts:
-        """How many files of each kind."""
         present, absent, unreadable = (
             self._count(f"{rows.known_files(under)} and state == {state:d}")
             for state in (rows.State.PRESENT, rows.State.ABSENT, rows.State.UNREADABLE)
@@ -202,19 +198,15 @@ class ServerStore:
         return Counts(present=present, absent=absent, unreadable=unreadable, details=details)
 
     def roots(self) -> Sequence[str]:
-        """Absolute folders and files that were indexed."""
         return self._listed(rows.ROOT_PREFIX)
 
     def set_roots(self, roots: Sequence[str]) -> None:
-        """Replace them."""
         self._list(roots, rows.ROOT_PREFIX)
 
     def exclusions(self) -> Exclusions:
-        """What is left out of it."""
         return Exclusions(self._listed(rows.PATTERN_PREFIX), self._listed(rows.REMOVED_PREFIX))
 
     def set_exclusions(self, exclusions: Exclusions) -> None:
-        """Replace them; what is known of files stays as it is."""
         self._list(exclusions.patterns, rows.PATTERN_PREFIX)
         self._list(exclusions.removed, rows.REMOVED_PREFIX)
 
@@ -228,23 +220,19 @@ class ServerStore:
         self._delete(prefix + old for old in sorted({*self._listed(prefix)} - {*values}))
 
     def files(self, under: str | None = None) -> Iterator[ImageRecord]:
-        """Everything known, images and faults, present or not, without labels, by path."""
         for page in self._pages(rows.known_files(under), rows.RECORD_FIELDS):
             yield from map(rows.record_of, page)
 
     def records(self, paths: Sequence[str]) -> dict[str, ImageRecord]:
-        """What is known of some paths, with labels; unknown ones are left out."""
         known = self._fetch_paths(paths, _WITHOUT_VECTOR)
         return {record.path: record for record in map(rows.record_of, known)}
 
     def same_size(self, sizes: Iterable[int]) -> Iterator[ImageRecord]:
-        """Images, present or not, of any of these sizes in bytes, without labels."""
         for condition in rows.any_size(sizes):
             for page in self._pages(condition, rows.RECORD_FIELDS):
                 yield from map(rows.record_of, page)
 
     def vectors(self, paths: Sequence[str]) -> dict[str, FloatArray]:
-        """Vectors of some images by path, present or not; unknown ones are left out."""
         known = self._fetch_paths(paths, ["path", "state", "vector"])
         return {
             real_path(row["path"]): np.asarray(row["vector"], np.float32)
@@ -253,7 +241,6 @@ class ServerStore:
         }
 
     def search(self, queries: FloatArray, top_k: int, where: Filter = EVERYTHING) -> list[Found]:
-        """The present images nearest to each query, by cosine."""
         if not len(queries):
             return []
         condition = rows.present_images(where)
@@ -332,7 +319,6 @@ class ServerStore:
         )
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[Block]:
-        """All present images, in blocks, each once, by path."""
         for page in self._pages(rows.present_images(where), [*rows.RECORD_FIELDS, "vector"]):
             yield Block(
                 [rows.record_of(row) for row in page], rows.vectors_of(page, self.embedder.width)
@@ -357,7 +343,6 @@ class ServerStore:
         return rows.vectors_of(drawn[:count], self.embedder.width)
 
     def close(self) -> None:
-        """Let go of the connection."""
         self._connection.close()
 
     def _count(self, condition: str) -> int:
