@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +21,7 @@ from footwork.files.outputs import require_makeable, require_page
 from footwork.files.paths import path_line, path_text
 from footwork.help_page import IMAGES, INDEX, METHOD, RUN
 from footwork.options import Flag, Flat
+from footwork.processes import ALONE, launched_processes
 from search.options import (
     FilterOptions,
     ModelOptions,
@@ -31,16 +31,12 @@ from search.options import (
     StoreOptions,
     WriteOptions,
 )
-from search.update.processes import ALONE, launched_processes
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from cyclopts import Token
 
     from search.answers.answer import Answer
     from search.place import Place
-    from search.store.protocol import Store
 
 app = App(
     name="search",
@@ -101,12 +97,12 @@ def ask(
         return main(["search", "--help"])
     _require_no_command(words)
     from search.paths import absolute_path
-    from search.place import find_place, index_around
+    from search.place import find_place, index_around, may_index
 
     here = absolute_path(".")
     is_named = where.index is not None or where.store is not None
     place = find_place(where) if is_named else index_around(here)
-    is_of_here = _is_of(here, place)  # else one is named that is of other folders: it is asked
+    is_of_here = may_index(place, here)  # else one is named that is of other folders: it is asked
     if indexing and is_of_here:
         _take_in(here, place, model)
     if where.store is None:
@@ -129,17 +125,6 @@ def _require_no_command(words: Sequence[str]) -> None:
             f'Unknown command "{first}". Did you mean "{near[0]}"? To find what shows it, put it '
             f"after two dashes: footwork search -- {' '.join(words)}"
         )
-
-
-def _is_of(folder: str, place: Place) -> bool:
-    """Whether an index is new, or of a folder or one around it."""
-    from search.paths import is_at_or_below
-
-    if not place.exists:
-        return True
-    with closing(place.open()) as store:
-        roots = store.roots()
-    return not roots or any(is_at_or_below(folder, root) for root in roots)
 
 
 def _take_in(folder: str, place: Place, model: ModelOptions) -> None:
@@ -213,14 +198,14 @@ def index(
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return _copy_from(from_, where, model, json)
     from search.update.differences import absolute_roots
-    from search.update.indexing import Indexer, watched_updates
+    from search.update.indexing import Indexer, stopped_by_sigterm, watched_updates
     from search.update.update import summary_document, summary_notes, summary_text
 
     processes = launched_processes() if launched else ALONE
     place = _to_write(where, absolute_roots(roots))
     progress = Progress("reading", "images")
     indexer = Indexer(place, model, processes, progress.show)
-    with _stopped_by_sigterm() if watch else nullcontext():
+    with stopped_by_sigterm() if watch else nullcontext():
         with progress:
             summary = indexer.index(roots, exclude, include, recheck=recheck)
         note_all(summary_notes(summary))
@@ -243,28 +228,6 @@ def _to_write(where: WriteOptions, roots: Sequence[str] = ()) -> Place:
     if where.wait and isinstance(place, IndexFolder):
         place.on_wait = lambda writer: note(f"Waiting for {writer}, which writes {place} …")
     return place
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM is no failure but its end: what was begun is put in order."""
-    usual, told = signal.getsignal(signal.SIGTERM), list[int]()
-    if not callable(usual):  # nobody has it raise anything
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        usual(number, frame)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except KeyboardInterrupt:  # which watchfiles makes of any signal
-        if not told:
-            raise
-    finally:
-        signal.signal(signal.SIGTERM, usual)
 
 
 def _tell(json: bool, document: Mapping[str, Any], text: str) -> None:
@@ -314,6 +277,7 @@ def query(
     del config
     from search.answers.answer import looked_for
     from search.index import ImageIndex
+    from search.query.asking import unknown_values
     from search.query.terms import parse_query, read_queries
 
     # As a short option it would take -0.5:dog to pieces, of which -o is one, too.
@@ -331,7 +295,7 @@ def query(
         answers = looked_for(found.answer(asked, options, filters.filter()), found.store.roots())
         note_all(f"Too long, and cut by the model: {text}" for text in found.cut_queries(asked))
         if not any(answer.nearest for answer in answers):
-            _note_unknown_values(found.store, filters)
+            note_all(unknown_values(found.store, filters.filter()))
     _print_answers(answers, output)
     code = _keep_answers(answers, output)
     is_bare = output.exit_status and all(answer.nothing_matches for answer in answers)
@@ -421,13 +385,6 @@ def _keep_answers(answers: Sequence[Answer], output: OutputOptions) -> int:
     return exit_code(all_done=not (faults or outcome.failed))
 
 
-def _note_unknown_values(store: Store, filters: FilterOptions) -> None:
-    """Where nothing was found: a filter may ask for what no image has."""
-    from search.query.asking import unknown_values
-
-    note_all(unknown_values(store, filters.filter()))
-
-
 @app.command
 def status(
     *,
@@ -514,16 +471,18 @@ def duplicates(
     from search.duplicates import rows
     from search.duplicates.duplicates import find_duplicates
     from search.place import find_place
+    from search.query.asking import unknown_values
 
     if sum((csv, json, paths or null)) > 1:
         raise ConfigError("--paths, --csv and --json exclude each other. Take one.")
     require_page(html)
+    chosen = filters.filter()
     with closing(find_place(where).open()) as store:
         with Progress("comparing", "images") as progress:
-            chosen, show = filters.filter(), progress.show
+            show = progress.show
             found = find_duplicates(store, near, chosen, look=look, on_progress=show)
         if not found.images:
-            _note_unknown_values(store, filters)
+            note_all(unknown_values(store, chosen))
     if json:
         console.print_document(rows.duplicates_document(found))
     elif csv:
@@ -594,13 +553,15 @@ def export(
     """
     del config
     from search.place import find_place
+    from search.query.asking import unknown_values
     from search.transfer.export import export_images, require_exportable
 
     require_exportable(out)
+    chosen = filters.filter()
     with closing(find_place(where).open()) as store:
-        count = export_images(store, out, filters.filter())
+        count = export_images(store, out, chosen)
         if not count:
-            _note_unknown_values(store, filters)
+            note_all(unknown_values(store, chosen))
     held = counted(count, "image with its embedding", "images with their embeddings")
     _tell(json, {"images": count, "out": path_text(out)}, f"{held} in {path_line(out)}")
     return DONE

@@ -34,7 +34,7 @@ from footwork.files.paths import path_line, shell_word
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import RUN
 from footwork.options import Flag, Flat
-from search.update.processes import ALONE, ProcessGroup, launched_processes
+from footwork.processes import ALONE, ProcessGroup, launched_processes
 from zeroshot.options import (
     EvaluateOptions,
     FinetuneConfig,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from search.paths import absolute_path
 from search.place import Place, find_place
 from search.query.texts import TextEncoder, load_model, open_texts
 from search.records import ImageRecord
-from search.store.protocol import Embedder, Store
+from search.store.protocol import Embedder, Store, batched
 from zeroshot.options import IndexOptions, ModelOptions
 from zeroshot.rows import LabelledImage
 
@@ -85,8 +84,7 @@ class IndexedEncoder:
         Raises:
             ModelError: The model is needed, and cannot be loaded, or is no longer what it was.
         """
-        waiting = iter(paths)
-        while part := list(islice(waiting, _TOGETHER)):
+        for part in batched(paths, _TOGETHER):
             known = self._known(part)
             unknown = [path for path in part if path not in known]
             encoded = self._model.encode_files(unknown) if unknown else iter(())

@@ -48,10 +48,10 @@ from footwork.files.paths import path_text
 from footwork.images.finding import find_images
 from footwork.images.held import ImagesLike
 from footwork.options import EncoderConfig, decoding_of
+from footwork.processes import ProcessGroup, launched_processes
 from footwork.prompts.class_embeddings import embed_labels
 from footwork.prompts.templates import spoken
 from footwork.tables.held import data_name
-from search.update.processes import ProcessGroup, launched_processes
 from zeroshot.classifier import VectorLabeller, label_prompts, open_encoder
 from zeroshot.labelled_images import (
     LabelledImages,

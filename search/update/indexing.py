@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from footwork.errors import ConfigError, DataError, StoreError
 from footwork.files.paths import path_line
 from footwork.images.finding import is_folder
 from footwork.options import decoding_of
+from footwork.processes import ALONE, ProcessGroup
 from search.exclusions import Exclusions
 from search.options import ModelOptions
 from search.paths import absolute_path, is_at_or_below, spellings
@@ -21,10 +23,11 @@ from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Changes, Embedder, Store
 from search.update.differences import Summary, absolute_roots, require_roots
-from search.update.processes import ALONE, ProcessGroup
 from search.update.update import AGAIN, assist, update
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from footwork.encoder.dual import DualEncoder
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
@@ -289,3 +292,25 @@ def _identity(root: str) -> tuple[int, int] | None:
 def own_files(place: Place) -> list[str | Path]:
     """What an update writes itself, maybe below a root; it must not call for the next one."""
     return [f"{absolute_path(place.path)}/"] if isinstance(place, IndexFolder) else []
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM is no failure but its end: what was begun is put in order."""
+    usual, told = signal.getsignal(signal.SIGTERM), list[int]()
+    if not callable(usual):  # nobody has it raise anything
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        usual(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt:  # which watchfiles makes of any signal
+        if not told:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, usual)

@@ -1,4 +1,4 @@
-"""The processes of one run: the main one reads and writes the index, all of them embed."""
+"""The processes of one run: the main one reads and writes, all of them embed."""
 
 from __future__ import annotations
 
