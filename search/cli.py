@@ -198,8 +198,9 @@ def index(
             raise ConfigError("--from copies an index as it is; index folders with a second run.")
         return _copy_from(from_, where, model, json)
     from search.update.differences import absolute_roots
-    from search.update.indexing import Indexer, stopped_by_sigterm, watched_updates
+    from search.update.indexing import Indexer
     from search.update.update import summary_document, summary_notes, summary_text
+    from search.update.watching import stopped_by_sigterm, watched_updates
 
     processes = launched_processes() if launched else ALONE
     place = _to_write(where, absolute_roots(roots))

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from footwork.errors import ModelError, StoreError
 from search import ImageIndex
 from search.options import ModelOptions
 from search.place import IndexFolder
-from search.update import indexing
-from search.update.indexing import Indexer, own_files, watched_updates
+from search.update import watching
+from search.update.differences import Summary
+from search.update.indexing import Indexer
 from search.update.update import summary_text
+from search.update.watching import own_files, watched_updates
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import held, save_pictures
 from tests.search.places import holdings, index_of
@@ -146,8 +148,8 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[IndexFolder, Path]:
     """An index within the folder that it is of, and its only picture; copies need no model."""
-    monkeypatch.setattr(indexing, "QUIET", 20)
-    monkeypatch.setattr(indexing, "AGAIN", 100)
+    monkeypatch.setattr(watching, "QUIET", 20)
+    monkeypatch.setattr(watching, "AGAIN", 100)
     [picture] = save_pictures(tmp_path / "photos", 1)
     return index_of(tmp_path / "photos" / "index", tmp_path / "photos"), picture
 
@@ -190,26 +192,6 @@ def kept(tmp_path: Path, elsewhere: tuple[IndexFolder, Path]) -> Path:
     return Path(shutil.copytree(elsewhere[1].parent, tmp_path / "kept"))
 
 
-def test_a_root_that_is_deleted_and_made_again_is_watched_again(
-    elsewhere: tuple[IndexFolder, Path], kept: Path
-) -> None:
-    place, picture = elsewhere
-    root = picture.parent
-    with closing(watched_updates(Indexer(place), [str(root)])) as updates:
-        shutil.copy(picture, picture.with_name("early.png"))
-        assert next(updates).added == 1
-        shutil.rmtree(root)
-        away = next(updates)
-        assert away.is_put_off
-        assert "Cannot find" in away.notes[0]
-        shutil.copytree(kept, root)
-        back = next(updates)
-        assert (back.is_put_off, back.removed) == (False, 1)
-        shutil.copy(picture, picture.with_name("later.png"))
-        assert next(updates).moved == 1  # the index knows what it shows
-    assert set(holdings(place)) == {str(picture), str(picture.with_name("later.png"))}
-
-
 def test_a_missing_root_does_not_hold_up_the_others(
     elsewhere: tuple[IndexFolder, Path], tmp_path: Path
 ) -> None:
@@ -228,29 +210,38 @@ def test_a_missing_root_does_not_hold_up_the_others(
     assert len(holdings(place)) == 4
 
 
-def _made_anew(root: Path, kept: Path) -> None:
+def _deleted(root: Path, kept: Path, updates: Iterator[Summary]) -> None:
+    shutil.rmtree(root)
+    away = next(updates)
+    assert away.is_put_off
+    assert "Cannot find" in away.notes[0]
+    shutil.copytree(kept, root)
+
+
+def _made_anew(root: Path, kept: Path, _: Iterator[Summary]) -> None:
     shutil.rmtree(root)
     shutil.copytree(kept, root)
 
 
-def _moved_over(root: Path, kept: Path) -> None:
+def _moved_over(root: Path, kept: Path, _: Iterator[Summary]) -> None:
     root.rename(root.with_name("old"))
     shutil.copytree(kept, root)
 
 
-@pytest.mark.parametrize("replaced", [_made_anew, _moved_over])
-def test_a_root_that_is_replaced_at_once_is_watched_again(
+@pytest.mark.parametrize("replaced", [_deleted, _made_anew, _moved_over])
+def test_a_root_that_is_replaced_at_once_or_later_is_watched_again(
     elsewhere: tuple[IndexFolder, Path],
     kept: Path,
-    replaced: Callable[[Path, Path], None],
+    replaced: Callable[[Path, Path, Iterator[Summary]], None],
 ) -> None:
     place, picture = elsewhere
     root = picture.parent
     with closing(watched_updates(Indexer(place), [str(root)])) as updates:
         shutil.copy(picture, picture.with_name("before.png"))
         assert next(updates).added == 1
-        replaced(root, kept)
-        assert next(updates).removed == 1
+        replaced(root, kept, updates)
+        back = next(updates)
+        assert (back.is_put_off, back.removed) == (False, 1)
         shutil.copy(picture, picture.with_name("since.png"))
         assert next(updates).moved == 1  # the index knows what it shows
     assert set(holdings(place)) == {str(picture), str(picture.with_name("since.png"))}
