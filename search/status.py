@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from footwork.files.faults import counted, shortened
@@ -75,14 +75,11 @@ class Status:
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""
-        paths = [path_text(folder.path) for folder in self.folders]
+        folders = [asdict(one) | {"path": path_text(one.path)} for one in self.folders]
         return {
             "index": path_text(self.place),
-            "roots": paths,
-            "folders": [
-                {"path": path, "images": one.images, "absent": one.absent, "missing": one.missing}
-                for path, one in zip(paths, self.folders, strict=True)
-            ],
+            "roots": [one["path"] for one in folders],
+            "folders": folders,
             "model": self.embedder.model_id,
             "revision": self.embedder.revision,
             "fingerprint": self.embedder.fingerprint,

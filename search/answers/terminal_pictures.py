@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,6 +23,7 @@ _MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")
 
 _ESCAPE, _END = "\x1b", "\x1b\\"
 _KITTY_CHUNK = 4096  # characters, the most it takes at once
+_ROWS = 10  # lines of an image
 _ROW_PIXELS = 20  # of a usual terminal; where it has more or fewer, the image is so much smaller
 
 
@@ -41,38 +42,34 @@ def picture_protocol(
     return "blocks" if colours in ("truecolor", "24bit") and not plain else None
 
 
-def picture_sequence(picture: bytes, protocol: PictureProtocol, rows: int = 10) -> str:
-    """What to print so that a terminal shows a JPEG or PNG, so many of its lines high.
+def picture_sequence(picture: bytes, protocol: PictureProtocol) -> str:
+    """What to print so that a terminal shows a JPEG or PNG, ten of its lines high at most.
 
     It ends before the end of its last line. `ImageError` if it is no image.
     """
-    if rows < 1:
-        raise ValueError(f"`rows` must be at least 1, got {rows}.")
-    if protocol not in (allowed := get_args(PictureProtocol)):
-        raise ValueError(f"`protocol` must be one of {', '.join(allowed)}, got {protocol!r}.")
     from footwork.images.decoding import decode_image
 
     decoded = decode_image(picture)
-    return _kitty(decoded, rows) if protocol == "kitty" else _blocks(decoded, rows)
+    return _kitty(decoded) if protocol == "kitty" else _blocks(decoded)
 
 
-def _kitty(image: Image, rows: int) -> str:
+def _kitty(image: Image) -> str:
     stream = BytesIO()
-    _fitted(image, 2 * rows * _ROW_PIXELS).save(stream, "PNG")  # the only file it reads
+    _fitted(image, 2 * _ROWS * _ROW_PIXELS).save(stream, "PNG")  # the only file it reads
     data = b64encode(stream.getvalue()).decode()
     parts: list[str] = []
     for start in range(0, len(data), _KITTY_CHUNK):
-        begin = "" if parts else f"a=T,f=100,q=2,r={rows},"
+        begin = "" if parts else f"a=T,f=100,q=2,r={_ROWS},"
         more = int(start + _KITTY_CHUNK < len(data))
         parts.append(f"{_ESCAPE}_G{begin}m={more};{data[start : start + _KITTY_CHUNK]}{_END}")
     return "".join(parts)
 
 
-def _blocks(image: Image, rows: int) -> str:
+def _blocks(image: Image) -> str:
     """Each character is two pixels, its upper half in the colour of writing."""
     import numpy as np
 
-    pixels = np.asarray(_fitted(image, 2 * rows)).tolist()
+    pixels = np.asarray(_fitted(image, 2 * _ROWS)).tolist()
     lines = []
     for y in range(0, len(pixels), 2):
         cells = []

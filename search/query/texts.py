@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -155,9 +156,7 @@ def prepare_texts(encoder: DualEncoder, folder: Path) -> str | None:
                 export_text_tower(encoder, tower)
             except ModelError as error:
                 note = str(error)
-                for path in tower.iterdir():
-                    path.unlink()
-                tower.rmdir()
+                shutil.rmtree(tower)
             rows = encoder.encode_texts(reference_prompts(encoder.model_id))
             np.save(staging / _REFERENCES, rows)
             write_checksums(staging, KIND)

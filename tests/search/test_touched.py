@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from tests.search.collections import (
     again,
     held,
     indexed,
-    new_store,
     save_pictures,
     update_with,
 )
@@ -38,16 +35,10 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Store]:
-    with closing(new_store(tmp_path / "index")) as made:
-        yield made
-
-
-@pytest.fixture
-def store(empty: Store, photos: Path) -> Store:
+def three(store: Store, photos: Path) -> Store:
     """They are indexed."""
-    indexed(empty, photos)
-    return empty
+    indexed(store, photos)
+    return store
 
 
 def rechecked(store: Store, photos: Path) -> Summary:
@@ -85,16 +76,16 @@ def jpeg(path: Path, taken: str | None = TAKEN) -> Path:
     return path
 
 
-def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path, empty: Store) -> None:
+def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path, store: Store) -> None:
     photo = jpeg(tmp_path / "photos" / "a.jpg")
-    indexed(empty, photo.parent)
+    indexed(store, photo.parent)
     overwrite(photo, photo.read_bytes().replace(TAKEN.encode(), b"2016:06:07 08:09:10"))
-    assert state_of(known(empty, photo)) == "changed"
-    summary = indexed(empty, photo.parent)
+    assert state_of(known(store, photo)) == "changed"
+    summary = indexed(store, photo.parent)
     assert (summary.changed, summary.embedded) == (1, 1)
-    assert known(empty, photo).date == TAKEN_SECONDS + 366 * 86_400
-    assert state_of(known(empty, photo)) == "as known"
-    assert again(empty, photo.parent).unchanged == 1
+    assert known(store, photo).date == TAKEN_SECONDS + 366 * 86_400
+    assert state_of(known(store, photo)) == "as known"
+    assert again(store, photo.parent).unchanged == 1
 
 
 def test_doctor_tells_of_an_edit_that_keeps_size_and_time(tmp_path: Path, photos: Path) -> None:
@@ -107,9 +98,9 @@ def test_doctor_tells_of_an_edit_that_keeps_size_and_time(tmp_path: Path, photos
 
 @pytest.mark.parametrize("touch", ["chmod", "link", "rename and back", "restore"])
 def test_what_changes_no_content_is_read_once_and_embeds_nothing(
-    store: Store, photos: Path, touch: str, monkeypatch: pytest.MonkeyPatch
+    three: Store, photos: Path, touch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, path = held(store), photos / "0000.png"
+    before, path = held(three), photos / "0000.png"
     if touch == "chmod":
         path.chmod(0o600)
     elif touch == "link":
@@ -122,19 +113,19 @@ def test_what_changes_no_content_is_read_once_and_embeds_nothing(
         path.unlink()
         path.write_bytes(content)
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    summary = again(store, photos)
+    summary = again(three, photos)
     assert summary.unchanged == 3
     assert summary.is_whole
     assert not summary.has_changes
-    assert held(store) == before
+    assert held(three) == before
     monkeypatch.setattr("search.update.differences.content_hash", None)  # nothing is read any more
-    assert again(store, photos).unchanged == 3
+    assert again(three, photos).unchanged == 3
 
 
 def test_an_image_that_cannot_be_read_for_a_while_keeps_its_vector(
-    store: Store, photos: Path, monkeypatch: pytest.MonkeyPatch
+    three: Store, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, path = held(store), photos / "0000.png"
+    before, path = held(three), photos / "0000.png"
     path.chmod(0o600)
 
     def refuse(path: Path) -> str:
@@ -142,59 +133,59 @@ def test_an_image_that_cannot_be_read_for_a_while_keeps_its_vector(
 
     with monkeypatch.context() as patch:
         patch.setattr("search.update.differences.content_hash", refuse)
-        summary = again(store, photos)
+        summary = again(three, photos)
     assert [(one.path, one.fault) for one in summary.unreadable] == [
         (str(path), "permission denied")
     ]
-    assert held(store) == before
-    assert again(store, photos).is_whole
+    assert held(three) == before
+    assert again(three, photos).is_whole
 
 
-def test_recheck_finds_what_no_time_tells(store: Store, photos: Path) -> None:
+def test_recheck_finds_what_no_time_tells(three: Store, photos: Path) -> None:
     changed, same, _ = sorted(photos.iterdir())
     readable_by_now = photos / "x.png"
     readable_by_now.write_bytes(bytes(same.stat().st_size))
-    indexed(store, photos)
+    indexed(three, photos)
     overwrite(changed, changed.read_bytes()[::-1])
     overwrite(readable_by_now, same.read_bytes())
     for path in (changed, readable_by_now):
-        hide_change(store, path)
-    assert again(store, photos).unchanged == 3
-    summary = rechecked(store, photos)
+        hide_change(three, path)
+    assert again(three, photos).unchanged == 3
+    summary = rechecked(three, photos)
     assert (summary.unchanged, summary.changed) == (2, 1)
     assert [one.path for one in summary.unreadable] == [str(changed)]
-    assert set(held(store)) == {str(path) for path in photos.iterdir() if path != changed}
-    summary = rechecked(store, photos)
+    assert set(held(three)) == {str(path) for path in photos.iterdir() if path != changed}
+    summary = rechecked(three, photos)
     assert (summary.unchanged, summary.has_changes) == (3, False)
 
 
-def test_the_date_of_a_picture_stays_when_its_file_is_touched(tmp_path: Path, empty: Store) -> None:
+def test_the_date_of_a_picture_stays_when_its_file_is_touched(tmp_path: Path, store: Store) -> None:
     """Though the time of the file was the same, as many tools set it."""
     photo = jpeg(tmp_path / "photos" / "a.jpg")
     of_file = TAKEN_SECONDS - time.localtime(TAKEN_SECONDS).tm_gmtoff
     os.utime(photo, (of_file, of_file))
-    indexed(empty, photo.parent)
-    assert (known(empty, photo).date, known(empty, photo).date_from) == (TAKEN_SECONDS, "picture")
+    indexed(store, photo.parent)
+    assert (known(store, photo).date, known(store, photo).date_from) == (TAKEN_SECONDS, "picture")
     os.utime(photo, (1.7e9, 1.7e9))
-    assert again(empty, photo.parent).moved == 1
-    assert (known(empty, photo).date, known(empty, photo).date_from) == (TAKEN_SECONDS, "picture")
+    assert again(store, photo.parent).moved == 1
+    assert (known(store, photo).date, known(store, photo).date_from) == (TAKEN_SECONDS, "picture")
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
 def test_the_date_of_a_file_follows_it_in_every_zone(
-    tmp_path: Path, empty: Store, zone: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Store, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = jpeg(tmp_path / "photos" / "a.jpg", taken=None)
     os.utime(photo, (1e9, 1e9))
-    indexed(empty, photo.parent)
-    assert (known(empty, photo).date, known(empty, photo).date_from) == (file_date(10**18), "file")
+    indexed(store, photo.parent)
+    assert (known(store, photo).date, known(store, photo).date_from) == (file_date(10**18), "file")
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
         os.utime(photo, (1.7e9, 1.7e9))
-        assert again(empty, photo.parent).moved == 1
+        assert again(store, photo.parent).moved == 1
         ahead = {"UTC": 0, "Asia/Tokyo": 9, "America/Los_Angeles": -8}[zone]
-        assert known(empty, photo).date == 1_700_000_000 + ahead * 3600
+        assert known(store, photo).date == 1_700_000_000 + ahead * 3600
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -212,7 +203,7 @@ def test_the_date_of_a_file_follows_it_in_every_zone(
     ],
 )
 def test_no_time_of_a_file_keeps_it_from_being_indexed(
-    tmp_path: Path, empty: Store, seconds: int, year: int | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Store, seconds: int, year: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = save_pictures(tmp_path / "photos", 3)
     odd = paths[1].stat().st_ino
@@ -223,8 +214,8 @@ def test_no_time_of_a_file_keeps_it_from_being_indexed(
 
     for room in ("differences", "reading"):
         monkeypatch.setattr(f"search.update.{room}.file_state", stated)
-    summary = indexed(empty, tmp_path / "photos")
+    summary = indexed(store, tmp_path / "photos")
     assert (summary.added, summary.is_whole) == (3, True)
-    assert again(empty, tmp_path / "photos").unchanged == 3
-    date = known(empty, paths[1]).date
+    assert again(store, tmp_path / "photos").unchanged == 3
+    date = known(store, paths[1]).date
     assert (None if date is None else int(str(date_text(date))[:4])) == year

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footwork.errors import DataError
+from footwork.errors import DataError, StoreError
 from search.records import ImageRecord
 from search.store.embedded.store import EmbeddedStore
 from search.update.reading import FileReading, read_whole
@@ -181,8 +181,6 @@ def test_a_device_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing_that_was_written(
     store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from footwork.errors import StoreError
-
     save_pictures(tmp_path / "photos", 4)
     indexed(store, tmp_path / "photos")
     before = held(store)
