@@ -130,7 +130,6 @@ def _require_no_command(words: Sequence[str]) -> None:
 def _take_in(folder: str, place: Place, model: ModelOptions) -> None:
     """Bring the index up to date with a folder, and tell what is new."""
     from search.update.indexing import Indexer
-    from search.update.update import summary_notes, summary_text
 
     if not place.exists:
         from footwork.images.finding import find_images
@@ -146,7 +145,7 @@ def _take_in(folder: str, place: Place, model: ModelOptions) -> None:
         note(f"{error} Asked as it is.")
         return
     if summary.has_changes:
-        note_all((*summary_notes(summary), summary_text(summary, str(place))))
+        note_all((*summary.to_notes(), summary.to_text(str(place))))
 
 
 @app.command
@@ -199,7 +198,6 @@ def index(
         return _copy_from(from_, where, model, json)
     from search.update.differences import absolute_roots
     from search.update.indexing import Indexer
-    from search.update.update import summary_document, summary_notes, summary_text
     from search.update.watching import stopped_by_sigterm, watched_updates
 
     processes = launched_processes() if launched else ALONE
@@ -209,15 +207,15 @@ def index(
     with stopped_by_sigterm() if watch else nullcontext():
         with progress:
             summary = indexer.index(roots, exclude, include, recheck=recheck)
-        note_all(summary_notes(summary))
-        _tell(json, summary_document(summary, str(place)), summary_text(summary, str(place)))
+        note_all(summary.to_notes())
+        _tell(json, summary.to_dict(str(place)), summary.to_text(str(place)))
         if not watch:
             return exit_code(all_done=summary.is_whole)
         with closing(place.open()) as store:
             watched = store.roots()
         for changed in watched_updates(indexer, watched):
             progress.end()
-            note_all((*summary_notes(changed), summary_text(changed, str(place))))
+            note_all((*changed.to_notes(), changed.to_text(str(place))))
     return DONE
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
     from footwork.images.held import ImagesLike
     from search.transfer.transfer import Transfer
-    from search.update.differences import Summary
+    from search.update.summary import Summary
 
 Paths = str | Path | Iterable[str | Path]
 """One file, or several."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
-from footwork.errors import ConfigError
+from footwork.errors import ConfigError, require_at_least, require_one_of
 from footwork.help_page import IMAGES, INDEX, MODEL
 from footwork.options import EncoderConfig, Flag
 from footwork.settings import Settings
@@ -107,9 +107,7 @@ class NewStoreOptions(WriteOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.index_type not in INDEX_TYPES:
-            allowed = ", ".join(INDEX_TYPES)
-            raise ConfigError(f"`index_type` must be one of {allowed}, got {self.index_type!r}.")
+        require_one_of("index_type", self.index_type, INDEX_TYPES)
         for name, least, most in _RANGES:
             value = getattr(self, name)
             if not least <= value <= most:
@@ -177,8 +175,7 @@ class QueryOptions(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.top_k < 1:
-            raise ConfigError(f"`top_k` must be at least 1, got {self.top_k}.")
+        require_at_least(1, self, "top_k")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,56 +17,7 @@ from footwork.images.finding import IsExcluded, find_images, why_missing
 from search.paths import absolute_path, is_at_or_below
 from search.records import ImageRecord, file_date, file_state
 from search.store.protocol import Move, Store
-
-
-@dataclass(slots=True, kw_only=True)
-class Summary:
-    """What an update does, in files."""
-
-    added: int = 0
-    """New images, copies of known ones among them."""
-    changed: int = 0
-    """Images whose content is another."""
-    moved: int = 0
-    """Images of another path, or another time, with the same content."""
-    returned: int = 0
-    """Images that were away for a while."""
-    removed: int = 0
-    """Images that are no longer there; their vectors are kept for when they come back."""
-    excluded: int = 0
-    """Known files that are left out from now on."""
-    unchanged: int = 0
-    """Those of other rights or links among them."""
-    vanished: int = 0
-    """Files that were found, and gone before they were read."""
-    embedded: int = 0
-    """Images that were decoded."""
-    unreadable: list[ImageRecord] = field(default_factory=list)
-    """Files that are no images, or cannot be read now. Those known from before are among them, and
-    are not tried again until they change."""
-    missing_roots: list[str] = field(default_factory=list)
-    """Folders that are not there; their images stay as they are, and the notes say so."""
-    unread: Counter[str] = field(default_factory=Counter)
-    """Files of kinds that are not read, by their endings."""
-    notes: list[str] = field(default_factory=list)
-    """Folders that are missing, could not be read or hold no image, and more, a sentence each."""
-    is_put_off: bool = False
-    """Whether nothing could be done yet, and it is tried again; the notes say why."""
-    seconds: float = 0.0
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether the index is another than before."""
-        return any(getattr(self, name) for name in CHANGES)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that was asked for could be read."""
-        return not (self.unreadable or self.vanished or self.missing_roots)
-
-
-CHANGES = ("added", "changed", "moved", "returned", "removed", "excluded")
-"""Counts of a summary that tell of another index than before."""
+from search.update.summary import Summary
 
 
 @dataclass(slots=True, kw_only=True)

@@ -20,7 +20,8 @@ from search.place import Place
 from search.query.relevance import Relevance
 from search.query.texts import Texts, embedder_of, is_prepared, load_model, prepare_texts
 from search.store.protocol import Changes, Embedder, Store
-from search.update.differences import Summary, absolute_roots, require_roots
+from search.update.differences import absolute_roots, require_roots
+from search.update.summary import Summary
 from search.update.update import assist, update
 
 if TYPE_CHECKING:

@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from footwork.errors import ImageError
 from footwork.files.faults import counted
-from footwork.files.paths import path_line, path_text
-from footwork.images.finding import unread_notes
+from footwork.files.paths import path_line
 from search.records import ImageRecord
 from search.store.protocol import Changes, Embedded, Store, batched
-from search.update.differences import (
-    CHANGES,
-    Differences,
-    Summary,
-    absolute_roots,
-    find_differences,
-    recognise,
-)
+from search.update.differences import Differences, absolute_roots, find_differences, recognise
 from search.update.reading import FileReading
+from search.update.summary import Summary
 
 if TYPE_CHECKING:
     from footwork.encoder.dual import DualEncoder
@@ -33,10 +26,7 @@ BATCH = 256
 """Images at most that are written at once."""
 BATCH_SECONDS = 5.0
 """After which a batch is written, however small."""
-AGAIN = 5_000
-"""Milliseconds until an update that could not be made is tried again, where folders are watched."""
 _MOVED_AT_ONCE = 4096
-_COUNTED = (*CHANGES, "unchanged", "vanished")
 
 
 def update(
@@ -172,38 +162,3 @@ def _count(batch: Changes, changed: set[str], summary: Summary) -> None:
     summary.changed += known
     summary.added += len(batch.embedded) - known
     summary.unreadable += batch.unreadable
-
-
-def summary_text(summary: Summary, place: str) -> str:
-    """Two lines: what was done, and how long it took."""
-    where = f"The index is in {path_line(place)}"
-    if summary.is_put_off:
-        return f"Put off; tried again every {AGAIN / 1000:.0f} s\n{where}"
-    counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTED if getattr(summary, name)]
-    if summary.unreadable:
-        counts.append(f"{len(summary.unreadable):,} unreadable")
-    rate = summary.embedded / summary.seconds if summary.seconds else 0.0
-    pace = f" ({summary.embedded:,} embedded, {rate:.1f} a second)" if summary.embedded else ""
-    return f"{', '.join(counts) or 'no images'}, in {summary.seconds:.1f} s{pace}\n{where}"
-
-
-def summary_notes(summary: Summary) -> Iterator[str]:
-    """What is to be known, and every file that could not be read, one line each."""
-    yield from summary.notes
-    yield from unread_notes(summary.unread)
-    for record in summary.unreadable:
-        yield f"skipped {path_line(record.path)}: {record.fault}."
-
-
-def summary_document(summary: Summary, place: str) -> dict[str, Any]:
-    """The same for programs."""
-    counts: dict[str, Any] = {name: getattr(summary, name) for name in (*_COUNTED, "embedded")}
-    unreadable = [{"path": path_text(r.path), "fault": r.fault} for r in summary.unreadable]
-    return counts | {
-        "unreadable": unreadable,
-        "not_read": dict(summary.unread.most_common()),
-        "missing_roots": [path_text(root) for root in summary.missing_roots],
-        "notes": list(summary.notes),
-        "seconds": summary.seconds,
-        "index": path_text(place),
-    }

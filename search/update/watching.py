@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from footwork.errors import DataError, StoreError
 from search.paths import absolute_path
 from search.place import IndexFolder, Place
-from search.update.differences import Summary
 from search.update.indexing import Indexer
-from search.update.update import AGAIN
+from search.update.summary import AGAIN, Summary
 
 if TYPE_CHECKING:
     from types import FrameType

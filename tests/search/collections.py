@@ -13,7 +13,7 @@ from PIL import Image
 from footwork.errors import ImageError
 from search.store.embedded.store import EmbeddedStore
 from search.store.protocol import Embedder, Store
-from search.update.differences import Summary
+from search.update.summary import Summary
 from search.update.update import update
 
 WIDTH = 16

@@ -18,9 +18,8 @@ from search import ImageIndex
 from search.options import ModelOptions
 from search.place import IndexFolder
 from search.update import watching
-from search.update.differences import Summary
 from search.update.indexing import Indexer
-from search.update.update import summary_text
+from search.update.summary import Summary
 from search.update.watching import own_files, watched_updates
 from tests.dual_encoders import build_dual_encoder
 from tests.search.collections import held, save_pictures
@@ -255,7 +254,7 @@ def test_what_was_away_and_comes_back_as_it_was_is_told(
     root.rename(away)
     with closing(watched_updates(Indexer(place), [str(root)])) as updates:
         summary = next(updates)
-        text = summary_text(summary, "photos/index")
+        text = summary.to_text("photos/index")
         assert text == "Put off; tried again every 5 s\nThe index is in photos/index"
         away.rename(root)
         assert next(updates).unchanged == 1

@@ -13,7 +13,7 @@ from PIL import Image
 from search.duplicates.duplicates import state_of
 from search.records import ImageRecord, date_text, file_date, file_state
 from search.store.protocol import Changes, Move, Store
-from search.update.differences import Summary
+from search.update.summary import Summary
 from tests.search.collections import (
     ThumbEncoder,
     again,

@@ -18,7 +18,6 @@ from footwork.errors import DataError, StoreError
 from search.records import ImageRecord
 from search.store.embedded.store import EmbeddedStore
 from search.update.reading import FileReading, read_whole
-from search.update.update import summary_document, summary_text
 from tests.search.collections import (
     ThumbEncoder,
     again,
@@ -166,8 +165,8 @@ def test_a_folder_that_goes_while_it_is_read_is_told_and_read_when_it_is_back(
     summary = update_with(store, Leaving(), photos)
     assert (summary.added, summary.unreadable, summary.vanished) == (2, [], 3)
     assert summary.notes == ["3 files vanished before being read. Index again when they are back."]
-    assert "2 added, 3 vanished" in summary_text(summary, "index")
-    assert summary_document(summary, "index")["vanished"] == 3
+    assert "2 added, 3 vanished" in summary.to_text("index")
+    assert summary.to_dict("index")["vanished"] == 3
     (tmp_path / "away").rename(photos)
     assert indexed(store, photos).added == 3
 
