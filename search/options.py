@@ -4,7 +4,7 @@ Annotations are evaluated here: cyclopts would evaluate inherited ones in the mo
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -146,18 +146,9 @@ class FilterOptions(Settings):
 
     def filter(self) -> Filter:
         """The conditions as a store takes them; `ConfigError` where one is wrong."""
-        return Filter(
-            folders=tuple(map(str, self.in_)),
-            since=self.since,
-            until=self.until,
-            formats=self.format,
-            cameras=self.camera,
-            labels=self.label,
-            min_width=self.min_width,
-            min_height=self.min_height,
-            min_bytes=self.min_bytes,
-            max_bytes=self.max_bytes,
-        )
+        named = {"in_": "folders", "format": "formats", "camera": "cameras", "label": "labels"}
+        own = [one.name for one in fields(FilterOptions)]
+        return Filter(**{named.get(name, name): getattr(self, name) for name in own})
 
 
 @IMAGES
