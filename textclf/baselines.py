@@ -45,7 +45,7 @@ def fit_baselines(data: TextData, split: Examples) -> dict[str, Evaluation]:
     if not len(model.idf):
         notes.append("Nothing for a linear model: all training rows have one target, or no word.")
     judged = _beginnings(split)
-    found = judge_as_is(data, split, model.logits(judged.texts, judged.pairs))
+    found = judge_as_is(data, split.targets, model.logits(judged.texts, judged.pairs))
     linear = replace(found, remarks=tuple(notes))
     return {"majority": judge_majority(data, split), "linear": linear}
 

@@ -194,10 +194,7 @@ def require_usable(data: LabelledData) -> None:
             raise DataError(f"No image of the {name} split is left.{why}")
     if len(data.labels) < 2 and data.task == SINGLE_LABEL:
         raise DataError(f"All images are of one class, {data.labels[0]!r}: add others.")
-    targets = data.splits["train"].targets
-    single = data.task == SINGLE_LABEL
-    counts = np.bincount(targets, minlength=len(data.labels)) if single else targets.sum(axis=0)
-    for number in np.flatnonzero(counts == 0).tolist():
+    for number in np.flatnonzero(data.counts() == 0).tolist():
         raise DataError(
             f"The class {data.labels[number]!r} has no image to train on.{why} "
             "Add images to it, or remove it."
@@ -317,7 +314,7 @@ class DecodedImages(EncodedRows):
 
     def _judge_pretrained(self, learner: Learner, notify: Notify) -> dict[str, Evaluation]:
         data, model = self.data, learner.model.to(compute_device())
-        reported = "test" if "test" in data.splits else "validation"
+        reported = data.judging[-1]
         notify(
             "judging the pretrained model: by class names, and by a linear probe of its features"
         )
@@ -336,7 +333,8 @@ class DecodedImages(EncodedRows):
         if not is_main_process():
             return {}
         found = {"majority": judge_majority(data, judged, "images")}
-        found |= {name: judge_as_is(data, judged, each, "images") for name, each in logits.items()}
+        as_is = partial(judge_as_is, data, judged.targets, noun="images")
+        found |= {name: as_is(each) for name, each in logits.items()}
         if self.solution is not None and self.solution.rows < len(train):
             some = f"{self.solution.rows:,} of {len(train):,} images"
             said = (f"The linear probe was fitted on {some}, drawn at random.",)

@@ -122,14 +122,18 @@ class Evaluation(Shown):
             return rows
         return f"{rows}, {self.primary_metric} {text.number(found.value)} ({text.ends(found)})"
 
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """The metrics as JSON can hold them."""
+        return {name: asdict(interval) for name, interval in self.metrics.items()}
+
     def to_pandas(self, *, per_class: bool = False) -> Any:
         """A DataFrame of the metrics with their intervals, or of the classes, a row each."""
         import pandas
 
         if per_class:
             return pandas.DataFrame([asdict(score) for score in self.per_class])
-        figures = ({"metric": name, **asdict(found)} for name, found in self.metrics.items())
-        return pandas.DataFrame(figures)
+        return pandas.DataFrame({"metric": name, **each} for name, each in self.figures.items())
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold, without NaN."""
@@ -137,7 +141,7 @@ class Evaluation(Shown):
             "task": self.task,
             "labels": list(self.labels),
             "rows": self.rows,
-            "metrics": {name: asdict(interval) for name, interval in self.metrics.items()},
+            "metrics": self.figures,
             "per_class": [asdict(score) for score in self.per_class],
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),

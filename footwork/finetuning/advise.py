@@ -23,14 +23,13 @@ from footwork.accelerator import compute_device, on_device
 from footwork.arrays import FloatArray, IntArray
 from footwork.console import heard
 from footwork.errors import ConfigError, DataError
-from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.metrics import Interval
-from footwork.evaluation.result import evaluate_logits
 from footwork.evaluation.splits import strata
 from footwork.evaluation.text import Shown, number
 from footwork.files.faults import counted
 from footwork.files.paths import shell_word
 from footwork.finetuning.config import FinetuningConfig
+from footwork.finetuning.data import judge_as_is
 from footwork.finetuning.head import choose_reading, drawn, loss_of
 from footwork.finetuning.plan import plan, settle
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_of
@@ -97,8 +96,7 @@ class Advice(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold."""
-        scores = {name: value.to_dict() for name, value in self.scores.items()}
-        return {**asdict(self), "scores": scores}
+        return asdict(self)
 
 
 def advise(
@@ -172,7 +170,7 @@ def _measured(
     data = rows.data
     chosen = drawn(len(data.splits["train"]), SAMPLE)
     targets, place = data.splits["train"].targets[chosen], np.array(chosen)
-    judge = partial(evaluate_logits, data.task, data.labels, given=GivenCalibration())
+    judge = partial(judge_as_is, data)
     learner.model.to(compute_device())
     choose_reading(learner, rows)
     head = _head_on(learner, rows, learner.model, chosen)

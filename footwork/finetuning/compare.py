@@ -132,7 +132,7 @@ class SharedRows:
     @property
     def reported(self) -> str:
         """The split whose figures are compared."""
-        return "test" if "test" in self.data.splits else "validation"
+        return self.data.judging[-1]
 
     def run(self, config: FinetuningConfig, place: RunPlace, notify: Notify) -> Run:
         """Train and judge once; a failure of the training is told in what is returned.
@@ -158,10 +158,6 @@ class SharedRows:
                 raise
             free_cached_memory()
             return Run(asked=asked, failure=re.split(r"[.;](?:\s|$)", error_text(error))[0])
-        metrics = {
-            split: {name: asdict(interval) for name, interval in each.metrics.items()}
-            for split, each in judged.items()
-        }
         record: dict[str, Any] = json_value(
             {
                 "asked": asked,
@@ -172,8 +168,8 @@ class SharedRows:
                 "steps": outcome.steps,
                 "best_step": outcome.best_step,
                 "history": outcome.history,
-                "metrics": metrics[self.reported],
-                "validation": metrics["validation"],
+                "metrics": judged[self.reported].figures,
+                "validation": judged["validation"].figures,
                 "summands": judged[self.reported].summands,
                 "notes": (*outcome.notes, *learned),
             }
@@ -185,11 +181,10 @@ class SharedRows:
         if not self._encoded:
             self._rows(self._plan(self.configs[0], notify), notify)
         found = next(iter(self._encoded.values())).baselines(self.reported, notify)
-        kept: dict[str, dict[str, Any]] = {}
-        for name, each in found.items():
-            metrics = {metric: asdict(interval) for metric, interval in each.metrics.items()}
-            kept[name] = json_value({"metrics": metrics, "summands": each.summands})
-        return kept
+        return {
+            name: json_value({"metrics": each.figures, "summands": each.summands})
+            for name, each in found.items()
+        }
 
     def _plan(self, config: FinetuningConfig, notify: Notify) -> Learner:
         learner = plan(self.task_of(config), self.source, config, notify, self.data)
@@ -296,7 +291,7 @@ def _require_enough(data: LabelledData) -> None:
     """Refuse a class of which nothing but one row could be learned."""
     if data.task != SINGLE_LABEL:
         return
-    counts = np.bincount(data.splits["train"].targets, minlength=len(data.labels))
+    counts = data.counts()
     for number in np.flatnonzero(counts < FEWEST).tolist():
         raise DataError(
             f"The class {data.labels[number]!r} has {counted(int(counts[number]), 'row')} to train "

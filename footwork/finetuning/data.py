@@ -14,6 +14,7 @@ from footwork.evaluation.baselines import majority_logits
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits
 from footwork.evaluation.splits import hold_out, return_unseen, strata
+from footwork.tables.labels import MULTI_LABEL
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trainval"),
@@ -50,6 +51,18 @@ class LabelledData:
     skipped: tuple[Any, ...] = ()
     """Rows that were left out, with a reason each."""
 
+    @property
+    def judging(self) -> list[str]:
+        """The splits that nothing is learned from, in their order; the last one is reported."""
+        return [name for name in SPLITS[1:] if name in self.splits]
+
+    def counts(self, split: str = "train") -> IntArray:
+        """Rows of each class in a split, (C,); a row counts for each of its labels."""
+        targets = self.splits[split].targets
+        if self.task == MULTI_LABEL:
+            return targets.sum(axis=0).astype(np.int64)
+        return np.bincount(targets, minlength=len(self.labels))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
@@ -81,15 +94,14 @@ def held_out(
 
 
 def judge_as_is(
-    data: LabelledData, split: Any, logits: NDArray[Any], noun: str = "rows"
+    data: LabelledData, targets: NDArray[Any], logits: NDArray[Any], noun: str = "rows"
 ) -> Evaluation:
-    """Judge logits of a split without more: what were fitted on its rows would flatter them."""
-    given = GivenCalibration()
-    return evaluate_logits(data.task, data.labels, split.targets, logits, given, noun)
+    """Judge logits of rows without more: what were fitted on the rows would flatter them."""
+    return evaluate_logits(data.task, data.labels, targets, logits, GivenCalibration(), noun)
 
 
 def judge_majority(data: LabelledData, split: Any, noun: str = "rows") -> Evaluation:
     """Judge the commonest class, the commonest set of labels or the mean of the training rows."""
     targets = data.splits["train"].targets
     logits = majority_logits(data.task, len(data.labels), targets, len(split))
-    return judge_as_is(data, split, logits, noun)
+    return judge_as_is(data, split.targets, logits, noun)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from footwork.arrays import BoolArray, FloatArray
 from footwork.errors import ConfigError, DataError, ModelError
-from footwork.evaluation.calibration import GivenCalibration
-from footwork.evaluation.result import Evaluation, evaluate_logits
+from footwork.evaluation.result import Evaluation
 from footwork.evaluation.text import ends, number
 from footwork.files.faults import counted
 from footwork.finetuning.card import verdict
-from footwork.finetuning.data import SPLITS, Inputs, LabelledData, held_out
+from footwork.finetuning.data import Inputs, LabelledData, held_out, judge_as_is
 from footwork.finetuning.task import EncodedRows, Learner, Notify, Task, logits_of
 from footwork.models.heads import output_layer_name
 from footwork.models.pooling import FeatureReader
@@ -269,8 +268,7 @@ class Domains:
         """In what JSON can hold, for the manifest."""
 
         def figures(evaluations: Mapping[str, Evaluation], name: str) -> dict[str, Any] | None:
-            metrics = evaluations[name].metrics if name in evaluations else {}
-            return {metric: asdict(each) for metric, each in metrics.items()} or None
+            return (evaluations[name].figures or None) if name in evaluations else None
 
         return {
             "learned_rows": self.learned,
@@ -351,15 +349,13 @@ def judge_domains(
     known = is_known(data.splits[TARGET].targets)
     learned, held = target_halves(data, learner.config.seed)
     judged = [row for row in held if known[row]]
-    reported = [name for name in SPLITS[1:] if name in data.splits][-1]
+    reported = data.judging[-1]
 
     def judge(trained: Any, split: str, chosen: Sequence[int]) -> Evaluation:
         logits = logits_of(rows, trained, split, "float32", chosen)
         targets = data.splits[split].targets[list(chosen)]
         noun = f"{task.noun} of the target" if split == TARGET else task.noun
-        return evaluate_logits(
-            data.task, data.labels, targets, logits, given=GivenCalibration(), noun=noun
-        )
+        return judge_as_is(data, targets, logits, noun)
 
     source, target, distances = {}, {}, {}
     notify("training on the source alone, to compare with")
@@ -387,10 +383,7 @@ def judge_domains(
 def _distance(learner: Learner, rows: EncodedRows, model: Any, held: Sequence[int]) -> float | None:
     """How well domains are told by what the output layer reads of rows that nothing trained on."""
     others = [
-        (split, row)
-        for split in SPLITS[1:]
-        if split in rows.data.splits
-        for row in range(len(rows.data.splits[split]))
+        (split, row) for split in rows.data.judging for row in range(len(rows.data.splits[split]))
     ]
     count = min(len(others), len(held), _TOLD_ROWS)
     if count < 2 * _FOLDS:

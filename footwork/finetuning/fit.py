@@ -18,7 +18,6 @@ from footwork.arrays import FloatArray
 from footwork.errors import ModelError, first_line
 from footwork.evaluation.calibration import GivenCalibration
 from footwork.evaluation.result import Evaluation, evaluate_logits, quick_metrics
-from footwork.finetuning.data import SPLITS
 from footwork.finetuning.domains import with_target
 from footwork.finetuning.head import begin_head, loss_of, solve_output
 from footwork.finetuning.plan import begin_output, load
@@ -191,7 +190,7 @@ def evaluate(
     given = GivenCalibration() if is_few(data) else None
     evaluations: dict[str, Evaluation] = {}
     learned: tuple[str, ...] = ()
-    for split in [name for name in SPLITS[1:] if name in data.splits]:
+    for split in data.judging:
         # As what is published answers: bf16 turns a row in some hundreds.
         logits = logits_of(rows, model, split, "float32")
         targets = data.splits[split].targets

@@ -102,8 +102,8 @@ def manifest_of(
         "head": asdict(learner.head),
         "data": facts,
         "evaluated_on": reported,
-        "metrics": _figures(evaluations[reported]),
-        "baselines": {name: _figures(baseline) for name, baseline in baselines.items()},
+        "metrics": evaluations[reported].figures,
+        "baselines": {name: baseline.figures for name, baseline in baselines.items()},
         "calibration": {"measured_on": "validation", **calibration.to_dict()}
         if calibration
         else None,
@@ -118,10 +118,6 @@ def manifest_of(
         "config_sources": dict(learner.config_sources),
         **more,
     }
-
-
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {name: asdict(interval) for name, interval in evaluation.metrics.items()}
 
 
 def write_report(folder: Path, report: Report) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def choosing_metric(data: LabelledData) -> str:
     if data.task == MULTI_LABEL:
         return "mean_average_precision"
     if data.task == SINGLE_LABEL:
-        counts = np.bincount(data.splits["train"].targets, minlength=len(data.labels))
+        counts = data.counts()
         if counts.min() * len(counts) * RARE < counts.sum():
             return "macro_f1"
     return PRIMARY_METRIC[data.task]

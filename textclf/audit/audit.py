@@ -183,7 +183,7 @@ def _summary(
     split: Examples = data.splits[name]
     summary = SplitSummary(rows=len(split), counts={})
     if data.task != REGRESSION:
-        summary = replace(summary, counts=class_counts(data, split))
+        summary = replace(summary, counts=class_counts(data, name))
     elif len(split):
         values = split.targets.astype(float)
         amounts = float(values.min()), float(values.mean()), float(values.max())

@@ -63,7 +63,7 @@ def class_findings(data: TextData) -> Iterator[Finding]:
         if np.ptp(data.train.targets) == 0:
             yield Finding("one_class", "error", "All amounts are the same: nothing can be learned.")
         return
-    counts = class_counts(data, data.train)
+    counts = class_counts(data, "train")
     constant = [label for label, count in counts.items() if count == len(data.train)]
     if data.task == MULTI_LABEL and constant:
         message = (
@@ -120,7 +120,7 @@ def label_findings(data: TextData) -> Iterator[Finding]:
         yield Finding("similar_labels", "warning", message, details={"labels": labels})
     if data.task == REGRESSION:
         return
-    counts = class_counts(data, data.validation)
+    counts = class_counts(data, "validation")
     absent = [label for label, count in counts.items() if count == 0]
     if absent and len(data.labels) > 1:
         message = f"{_classes(len(absent))} without a row in validation: {_list(absent)}."
@@ -212,13 +212,9 @@ def _rows_at(splits: Splits, places: Iterable[Place]) -> dict[str, list[int]]:
     return {name: sorted(numbers) for name, numbers in rows.items() if numbers}
 
 
-def class_counts(data: TextData, split: Examples) -> dict[str, int]:
-    """Rows of each class; a row counts for each of its labels."""
-    if data.task == MULTI_LABEL:
-        counts = split.targets.sum(axis=0)
-    else:
-        counts = np.bincount(split.targets, minlength=len(data.labels))
-    return {label: int(count) for label, count in zip(data.labels, counts, strict=True)}
+def class_counts(data: TextData, split: str) -> dict[str, int]:
+    """Rows of each class, by name; a row counts for each of its labels."""
+    return dict(zip(data.labels, data.counts(split).tolist(), strict=True))
 
 
 def _list(names: Sequence[str]) -> str:
