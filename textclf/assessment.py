@@ -15,18 +15,17 @@ from footwork.evaluation.decision import DecisionRule, Predictions
 from footwork.evaluation.result import Assessment, evaluate_logits
 from footwork.files.folders import write_json
 from footwork.files.outputs import require_json
-from footwork.tables.columns import (
-    ID_NAMES,
-    find_column,
-    find_name,
-    label_names,
-    normalise_name,
-    possible_names,
-)
+from footwork.tables.columns import find_name, label_names, possible_names
 from footwork.tables.reader import Table
 from footwork.tables.writer import require_table
 from textclf.classifier import ClassifierOptions, TextClassifier, TextRow, row_prediction
-from textclf.columns import Columns, StatedColumns, choose_columns, find_text_columns
+from textclf.columns import (
+    Columns,
+    StatedColumns,
+    choose_columns,
+    find_text_columns,
+    id_column,
+)
 from textclf.config import LabelOptions
 from textclf.data import Examples, load_table, read_examples
 from textclf.predict import COLUMNS, require_text_count, write_predictions
@@ -81,10 +80,11 @@ def evaluate(
     if cut := classifier.texts_cut - cut:
         said = f"{cut} texts were longer than {classifier.max_length} tokens and lost the rest."
         notes = (*notes, said)
-
-    ids = _ids(table, options.id_column, columns)
-    told = [ids[row] for row in examples.rows]
-    answers = partial(_answers, classifier.rule, told, examples, logits)
+    taken = (*columns.text, *columns.labels)
+    name = id_column(table.columns, options.id_column, taken, table.source)
+    own = dict(zip(table.rows, table.columns[name], strict=True)) if name else {}
+    ids = [str(row if own.get(row) is None else own[row]) for row in examples.rows]
+    answers = partial(_answers, classifier.rule, ids, examples, logits)
     return Assessment(evaluation, notes, examples.skipped, answers)
 
 
@@ -102,16 +102,6 @@ def written(targets: AnyArray, labels: Sequence[str]) -> list[Any]:
     if targets.ndim == 2:
         return [list(compress(labels, row)) for row in targets.tolist()]
     return [labels[one] if isinstance(one, int) else one for one in targets.tolist()]
-
-
-def _ids(table: Table, stated: str | None, columns: Columns) -> dict[int, str]:
-    """The name of each row, by its number, as `predict` gives it."""
-    usual = (name for name in table.columns if normalise_name(name) in ID_NAMES)
-    others = (name for name in usual if name not in (*columns.text, *columns.labels))
-    name = find_column(table.columns, stated, table.source) if stated else next(others, None)
-    own = table.columns[name] if name else [None] * len(table.rows)
-    both = zip(table.rows, own, strict=True)
-    return {row: str(row if cell is None else cell) for row, cell in both}
 
 
 def require_output(path: Path | None, inputs: Iterable[str | Path] = ()) -> None:

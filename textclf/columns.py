@@ -135,6 +135,19 @@ def find_text_columns(
     return text, f"{source} lacks {_quoted(trained)}, which the model was trained on: t{taken}"
 
 
+def id_column(
+    columns: Mapping[str, Any], stated: str | None, taken: Sequence[str], source: str
+) -> str | None:
+    """The column of the rows' own names: the one that is stated, else a usual one, if any.
+
+    One that is `taken` for something else is none.
+    """
+    if stated:
+        return find_column(columns, stated, source)
+    free = (name for name in columns if name not in taken)
+    return next((name for name in free if normalise_name(name) in ID_NAMES), None)
+
+
 def _alike(columns: Sequence[str], name: str) -> str | None:
     """The one column of this name in other letters."""
     alike = [column for column in columns if normalise_name(column) == normalise_name(name)]

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from footwork.errors import ConfigError, DataError
 from footwork.evaluation.decision import Prediction, flat_row
 from footwork.files.faults import counted, shortened
-from footwork.tables.columns import ID_NAMES, find_column, normalise_name
+from footwork.tables.columns import find_column
 from footwork.tables.held import held_rows, is_held
 from footwork.tables.layout import DETECT, Expected, TableFormat
 from footwork.tables.reader import RowStream, iterate_rows, json_rows
 from footwork.tables.source import TextSource, line_fault, open_to_read_once
 from footwork.tables.writer import write_rows
-from textclf.columns import find_text_columns
+from textclf.columns import find_text_columns, id_column
 from textclf.config import TextOptions
 from textclf.data import lacks_text, text_fault
 from textclf.sources import part_to_answer
@@ -199,11 +199,7 @@ class PredictedRows(Iterator[dict[str, Any]]):
         else:
             label = classifier.label_column
             texts, self._choice = find_text_columns(list(names), known, label, source)
-        if identity := self._options.id_column:
-            identity = find_column(names, identity, source)
-        else:
-            usual = (n for n in names if normalise_name(n) in ID_NAMES and n not in texts)
-            identity = next(usual, None)
+        identity = id_column(names, self._options.id_column, texts, source)
         for name in names if self._keep_columns else ():
             own = name
             while own in COLUMNS or own.startswith("p:") or (own != name and own in names):

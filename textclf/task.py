@@ -301,15 +301,16 @@ class TextTask(Task):
             logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         return logits.float()
 
-    def classifier(self, folder: Path, precision: Precision = "auto") -> TextClassifier:
-        """With its own settings."""
+    def classifier(self, folder: Path, **options: Any) -> TextClassifier:
+        """With its own settings, but for `options` of `ClassifierOptions`."""
         from textclf.classifier import ClassifierOptions, TextClassifier
 
-        return TextClassifier.load(folder, ClassifierOptions(precision=precision))
+        return TextClassifier.load(folder, ClassifierOptions(**options))
 
     def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
         """As `textclf predict` would answer."""
-        return self.classifier(folder, precision).logits(question["texts"], question["pairs"])
+        classifier = self.classifier(folder, precision=precision)
+        return classifier.logits(question["texts"], question["pairs"])
 
     def manifest(self, data: Any, config: TrainConfig) -> dict[str, Any]:
         """Where the texts and labels stood, and how long a text may be."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
@@ -213,6 +213,17 @@ def readable(data: LabelledData, faults: dict[Path, str]) -> LabelledData:
     return kept
 
 
+@dataclass(slots=True)
+class Pretrained:
+    """What a pretrained model was asked before a training changed it: once for all copies."""
+
+    baselines: dict[str, Evaluation] | None = None
+    probe: LinearSolution | None = None
+    """The output layer that was solved to judge them, if one could be."""
+    harmless: tuple[Augment, str] | None = None
+    """The augmentation that `auto` is, and why."""
+
+
 class DecodedImages(EncodedRows):
     """Pictures decoded once, in a file of a run."""
 
@@ -232,21 +243,16 @@ class DecodedImages(EncodedRows):
         self._first = dict(zip(self.data.splits, firsts, strict=True))
         self._seed, self._augment = config.seed, config.augmentation
         self.varies = self._augment != "none"
-        self._judged: list[dict[str, Evaluation]] = []
-        """The baselines, once they are judged: of all copies."""
-        self._probe: list[LinearSolution] = []
-        """The output layer that was solved to judge them, if one could be: of all copies."""
-        self._harmless: list[tuple[Augment, str]] = []
-        """The augmentation that `auto` is, and why, once it is found: of all copies."""
+        self._pretrained = Pretrained()
 
     def begin(self, learner: Learner, notify: Notify) -> None:
         """Judge the pretrained model, keep the output layer solved on it, and settle `auto`."""
-        if not self._judged:
-            self._judged.append(self._judge_pretrained(learner, notify))
+        told = self._pretrained
+        if told.baselines is None:
+            told.baselines = self._judge_pretrained(learner, notify)
         if self._augment == "auto":
-            if not self._harmless:
-                self._harmless.append(self._harmless_augmentation(learner))
-            self._augment, said = self._harmless[0]
+            told.harmless = told.harmless or self._harmless_augmentation(learner)
+            self._augment, said = told.harmless
             self.varies = self._augment != "none"
             self.data = replace(self.data, notes=(*self.data.notes, *filter(None, [said])))
             notify(said)
@@ -278,7 +284,7 @@ class DecodedImages(EncodedRows):
 
     def baselines(self, split: str, notify: Notify) -> dict[str, Evaluation]:
         """The commonest answer, class names alone, and a linear probe, as they were judged."""
-        return self._judged[0]
+        return self._pretrained.baselines or {}
 
     def question(self, split: str, rows: range) -> Any:
         """Paths; bytes of a name that are no UTF-8 cannot stand in JSON."""
@@ -287,9 +293,9 @@ class DecodedImages(EncodedRows):
 
     def _harmless_augmentation(self, learner: Learner) -> tuple[Augment, str]:
         """The most that leaves what a linear probe says of validation images, and a sentence."""
-        if not self._probe:
+        probe = self._pretrained.probe
+        if probe is None:
             return "crops", ""
-        probe = self._probe[0]
         validation, precision = self.data.splits["validation"], learner.config.mixed_precision
         rows = drawn(len(validation), _CHANGED)
         right, reader, changed = {}, FeatureReader(learner.model), copy(self)
@@ -325,8 +331,7 @@ class DecodedImages(EncodedRows):
         with suppress(ModelError):  # of a model without one linear output layer
             reader, precision = FeatureReader(model), learner.config.mixed_precision
             read = logits_of(self, reader, reported, precision)
-            self.solution = solve_output(learner, self, solve)
-            self._probe.append(self.solution)
+            self.solution = self._pretrained.probe = solve_output(learner, self, solve)
             weights = self.solution.weight.T.numpy()
             logits["linear_probe"] = read @ weights + self.solution.bias.numpy()
         wait_for_everyone()

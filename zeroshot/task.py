@@ -419,14 +419,14 @@ class ImageTask(Task):
             logits: torch.Tensor = model(pixel_values=inputs["pixel_values"]).logits
         return logits.float()
 
-    def classifier(self, folder: Path, precision: Precision = "auto") -> FinetunedClassifier:
-        """With its own settings."""
-        return FinetunedClassifier.load(folder, FinetunedOptions(precision=precision))
+    def classifier(self, folder: Path, **options: Any) -> FinetunedClassifier:
+        """With its own settings, but for `options` of `FinetunedOptions`."""
+        return FinetunedClassifier.load(folder, FinetunedOptions(**options))
 
     def answer(self, folder: Path, question: Any, precision: Precision) -> FloatArray:
         """As `zeroshot label --taught` would answer."""
         paths = [Path(os.fsdecode(bytes.fromhex(name))) for name in question]
-        return self.classifier(folder, precision).logits(paths)
+        return self.classifier(folder, precision=precision).logits(paths)
 
     def manifest(self, data: Any, config: FinetuneConfig) -> dict[str, Any]:
         """What kind of taught classifier it is, and how many images were left out."""

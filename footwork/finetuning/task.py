@@ -261,8 +261,8 @@ class Task(ABC):
     def probe(self, model: Any, preparation: Any) -> torch.Tensor:
         """Logits, in float32, (8, C), of inputs that are always the same, to compare models by."""
 
-    def classifier(self, folder: Path, precision: Precision = "auto") -> Any:
-        """What users load from a published folder."""
+    def classifier(self, folder: Path, **options: Any) -> Any:
+        """What users load from a published folder; `options`: `precision` and `device`, say."""
         raise NotImplementedError(self.application)
 
     @abstractmethod

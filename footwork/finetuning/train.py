@@ -82,8 +82,11 @@ class TrainedRun(Shown):
 
     @cached_property
     def classifier(self) -> Any:
-        """What was trained, loaded from its folder: a `TextClassifier`, a `FinetunedClassifier`."""
-        return self.task.classifier(self.folder)
+        """What was trained, loaded from its folder onto the device of its training.
+
+        A `TextClassifier`, a `FinetunedClassifier`.
+        """
+        return self.task.classifier(self.folder, device=self.manifest["config"].get("device"))
 
     @property
     def summary(self) -> str:

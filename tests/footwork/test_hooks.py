@@ -364,6 +364,7 @@ def test_a_device_is_that_of_the_block_alone(place: Place, tmp_path: Path) -> No
     usual = compute_device()
     run = place.train(tmp_path / "out", max_steps=1, device="cpu")
     assert run.manifest["cost"]["device"] == "cpu"
+    assert run.classifier.origin[1].device == "cpu"
     assert compute_device() == usual
     with on_device("cpu"):
         assert compute_device() == torch.device("cpu")

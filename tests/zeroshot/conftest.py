@@ -28,6 +28,22 @@ def mixed(tmp_path: Path) -> LabelledImages:
     return collection(tmp_path / "mixed", MIXED)
 
 
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of drawn images; no test changes them."""
+    from tests.zeroshot.image_towers import draw_classes
+
+    return draw_classes(tmp_path_factory.mktemp("examples") / "colours")
+
+
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small ViT that knows none of them."""
+    from tests.zeroshot.image_towers import build_tower
+
+    return str(build_tower(tmp_path_factory.mktemp("vit"), "vit"))
+
+
 @pytest.fixture
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits until it is on the disk: no test cuts the power."""

@@ -30,16 +30,6 @@ from zeroshot.task import CompareOptions, advise, assess, compare
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_classes(tmp_path_factory.mktemp("examples") / "colours")
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build_tower(tmp_path_factory.mktemp("vit"), "vit"))
-
-
-@pytest.fixture(scope="module")
 def full(vit: str, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetunedRun:
     """Proven by a fresh process; no test changes it."""
     out = tmp_path_factory.mktemp("full") / "out"

@@ -17,7 +17,7 @@ from PIL import Image
 from footwork.errors import DataError
 from footwork.images.decoding import decode_image
 from tests.runs import finetune_here, run_here
-from tests.zeroshot.image_towers import LABELS, QUICK, build_tower, draw_classes
+from tests.zeroshot.image_towers import LABELS, QUICK
 from zeroshot import (
     FinetuneConfig,
     FinetunedClassifier,
@@ -31,16 +31,6 @@ from zeroshot.labelled_images import read_examples
 from zeroshot.task import CompareOptions, advise, read_images
 
 FEATURES = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=LABELS)})
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_classes(tmp_path_factory.mktemp("examples") / "colours")
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(build_tower(tmp_path_factory.mktemp("vit"), "vit"))
 
 
 def rows(folder: Path, hold: Callable[[Path], Any] = Path.read_bytes) -> list[dict[str, Any]]:
