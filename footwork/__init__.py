@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
@@ -28,6 +29,24 @@ def __getattr__(name: str) -> Any:
                 return getattr(package, name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
+
+
+def names_of(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package: a public name is imported when it is asked for.
+
+    `homes` are by module the names that it has for the package, spaces between.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names.split()}
+
+    def find(name: str) -> Any:
+        from importlib import import_module
+
+        if name not in home_of:
+            message = f"module {package!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        return getattr(import_module(home_of[name]), name)
+
+    return find
 
 
 def __dir__() -> list[str]:

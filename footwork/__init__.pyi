@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 from search import *
 from textclf import *
 from zeroshot import *
@@ -6,3 +9,4 @@ APPLICATIONS: tuple[str, ...]
 
 def hiding_file(application: str) -> str | None: ...
 def hidden_message(application: str, file: str) -> str: ...
+def names_of(package: str, homes: dict[str, str]) -> Callable[[str], Any]: ...

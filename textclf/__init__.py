@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from footwork import names_of
+
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from footwork.evaluation.decision import Prediction, Predictions
     from footwork.evaluation.own_metric import Metric
     from footwork.evaluation.result import Assessment, Evaluation
@@ -47,38 +47,21 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {
-    "Advice": "footwork.finetuning.advise",
-    "Assessment": "footwork.evaluation.result",
-    "Audit": "textclf.audit.audit",
-    "ClassifierOptions": "textclf.classifier",
-    "CompareOptions": "footwork.finetuning.comparison_plan",
-    "Comparison": "footwork.finetuning.comparison",
-    "Evaluation": "footwork.evaluation.result",
-    "LabelOptions": "textclf.config",
-    "Metric": "footwork.evaluation.own_metric",
-    "Prediction": "footwork.evaluation.decision",
-    "Predictions": "footwork.evaluation.decision",
-    "TableFormat": "footwork.tables.layout",
-    "TextClassifier": "textclf.classifier",
-    "TextOptions": "textclf.config",
-    "TrainConfig": "textclf.config",
-    "TrainedRun": "textclf.task",
-    "advise": "textclf.task",
-    "audit_table": "textclf.audit.audit",
-    "compare": "textclf.task",
-    "evaluate": "textclf.assessment",
-    "merge": "textclf.task",
-    "predict_rows": "textclf.predict",
-    "train": "textclf.task",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: `import textclf` stays free."""
-    from importlib import import_module
-
-    if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = names_of(
+    __name__,
+    {
+        "footwork.evaluation.decision": "Prediction Predictions",
+        "footwork.evaluation.own_metric": "Metric",
+        "footwork.evaluation.result": "Assessment Evaluation",
+        "footwork.finetuning.advise": "Advice",
+        "footwork.finetuning.comparison": "Comparison",
+        "footwork.finetuning.comparison_plan": "CompareOptions",
+        "footwork.tables.layout": "TableFormat",
+        "textclf.assessment": "evaluate",
+        "textclf.audit.audit": "Audit audit_table",
+        "textclf.classifier": "ClassifierOptions TextClassifier",
+        "textclf.config": "LabelOptions TextOptions TrainConfig",
+        "textclf.predict": "predict_rows",
+        "textclf.task": "TrainedRun advise compare merge train",
+    },
+)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from footwork import names_of
+
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from footwork.evaluation.own_metric import Metric as Metric
     from footwork.evaluation.result import Assessment as Assessment
     from footwork.fewshot.knowledge import Thresholds
@@ -54,42 +54,25 @@ __all__ = [
     "teach",
 ]
 
-_HOMES = {
-    "Advice": "footwork.finetuning.advise",
-    "Assessment": "footwork.evaluation.result",
-    "CompareOptions": "footwork.finetuning.comparison_plan",
-    "Comparison": "footwork.finetuning.comparison",
-    "EncoderConfig": "footwork.options",
-    "EvaluateOptions": "zeroshot.options",
-    "FinetuneConfig": "zeroshot.options",
-    "FinetunedClassifier": "zeroshot.finetuned",
-    "FinetunedOptions": "zeroshot.options",
-    "FinetunedRun": "zeroshot.task",
-    "ImageAnswers": "zeroshot.rows",
-    "ImageEvaluation": "zeroshot.evaluation",
-    "LabelledImage": "zeroshot.rows",
-    "Metric": "footwork.evaluation.own_metric",
-    "TaughtClassifier": "zeroshot.taught",
-    "TaughtImage": "zeroshot.taught",
-    "TaughtRun": "zeroshot.taught",
-    "TeachOptions": "zeroshot.options",
-    "Thresholds": "footwork.fewshot.knowledge",
-    "ZeroShotClassifier": "zeroshot.classifier",
-    "ZeroShotOptions": "zeroshot.options",
-    "advise": "zeroshot.task",
-    "compare": "zeroshot.task",
-    "evaluate": "zeroshot.assessment",
-    "finetune": "zeroshot.task",
-    "merge": "zeroshot.task",
-    "teach": "zeroshot.taught",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: `import zeroshot` stays free."""
-    from importlib import import_module
-
-    if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = names_of(
+    __name__,
+    {
+        "footwork.evaluation.own_metric": "Metric",
+        "footwork.evaluation.result": "Assessment",
+        "footwork.fewshot.knowledge": "Thresholds",
+        "footwork.finetuning.advise": "Advice",
+        "footwork.finetuning.comparison": "Comparison",
+        "footwork.finetuning.comparison_plan": "CompareOptions",
+        "footwork.options": "EncoderConfig",
+        "zeroshot.assessment": "evaluate",
+        "zeroshot.classifier": "ZeroShotClassifier",
+        "zeroshot.evaluation": "ImageEvaluation",
+        "zeroshot.finetuned": "FinetunedClassifier",
+        "zeroshot.options": (
+            "EvaluateOptions FinetuneConfig FinetunedOptions TeachOptions ZeroShotOptions"
+        ),
+        "zeroshot.rows": "ImageAnswers LabelledImage",
+        "zeroshot.task": "FinetunedRun advise compare finetune merge",
+        "zeroshot.taught": "TaughtClassifier TaughtImage TaughtRun teach",
+    },
+)
