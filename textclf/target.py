@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 from footwork.errors import DataError
-from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
+from footwork.finetuning.domains import and_target, known_targets
 from footwork.tables.columns import find_column, find_name, label_names
 from footwork.tables.labels import Fault, kind_for_model, label_cells, resolve_task, split_cell
 from footwork.tables.reader import Table, gathered
@@ -46,15 +45,12 @@ def with_target(data: TextData, source: str, config: TrainConfig) -> TextData:
     usable = every.without(reasons, UNUSABLE)
     if not config.table_format.skip_bad_rows:
         raise_bad_rows(usable.skipped)
-    part = usable.take(drawn_target(len(usable), len(data.train), config.seed))
-    content = repr((part.texts, part.pairs)).encode("utf-8", "surrogatepass")
-    return replace(
-        data,
-        splits={**data.splits, TARGET: part},
-        target_sha256=sha256(content).hexdigest(),
-        notes=(*data.notes, target_note(Path(source).name, len(usable), part.targets, why)),
-        skipped=(*data.skipped, *table.skipped, *part.skipped),
-    )
+    data = replace(data, skipped=(*data.skipped, *table.skipped, *usable.skipped))
+    return and_target(data, usable, config.seed, _content, (Path(source).name, why))
+
+
+def _content(part: Examples) -> bytes:
+    return repr((part.texts, part.pairs)).encode("utf-8", "surrogatepass")
 
 
 def _labels(

@@ -17,7 +17,7 @@ from footwork.evaluation.result import Evaluation
 from footwork.finetuning import advise as advising
 from footwork.finetuning import compare as comparing
 from footwork.finetuning import train as training
-from footwork.finetuning.card import PLACE
+from footwork.finetuning.card import PLACE, as_code
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.config import FinetuningConfig
@@ -322,8 +322,8 @@ class TextTask(Task):
         facts, length = manifest.get("data") or {}, manifest.get("max_length", 256)
         columns = [str(name) for name in facts.get("text_columns") or ()]
         pairs = len(columns) == 2
-        named = " and ".join(f"`{_code(name)}`" for name in columns) or "text"
-        label = _code(str(facts.get("label_column", "label")))
+        named = " and ".join(f"`{as_code(name)}`" for name in columns) or "text"
+        label = as_code(str(facts.get("label_column", "label")))
         call = '["one text"], ["its pair"]' if pairs else '["one text", "another"]'
         text = '{"text": "one text", "text_pair": "its pair"}' if pairs else '"one text"'
         return CardWords(
@@ -427,7 +427,3 @@ class LinearTask(TextTask):
                 "What it does on texts of another kind or language was not measured.",
             ),
         )
-
-
-def _code(text: str) -> str:
-    return " ".join(text.split()).replace("`", "'")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -30,7 +31,7 @@ from footwork.finetuning.card import PLACE
 from footwork.finetuning.comparison import Comparison
 from footwork.finetuning.comparison_plan import CompareOptions, ComparisonPlan
 from footwork.finetuning.data import SPLIT_NAMES, Inputs, LabelledData, held_out
-from footwork.finetuning.domains import TARGET, drawn_target, known_targets, target_note
+from footwork.finetuning.domains import and_target, known_targets
 from footwork.finetuning.merge import merge_adapter
 from footwork.finetuning.task import CardWords, Learner, Notify, Task
 from footwork.finetuning.train import TrainedRun
@@ -115,10 +116,9 @@ def finetune(  # noqa: PLR0913 - the door for callers in Python
     config = FinetuneConfig.given("config", config)
     source = with_splits(examples, validation, test)
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
-    with TemporaryDirectory(prefix="footwork-") as files:
-        task = ImageTask(Path(files))
+    with _opened() as task:
         done = training.train(task, source, out, config, existing=existing, **told)
-    return replace(done, skipped=told_by_rows(done.skipped, files))
+    return replace(done, skipped=told_by_rows(done.skipped, task.files))
 
 
 def advise(
@@ -136,8 +136,7 @@ def advise(
     """
     config = FinetuneConfig.given("config", config)
     source = with_splits(examples, validation, test)
-    with TemporaryDirectory(prefix="footwork-") as files:
-        task = ImageTask(Path(files))
+    with _opened() as task:
         return advising.advise(task, source, config, notify=notify, verbose=verbose)
 
 
@@ -174,9 +173,16 @@ def compare(  # noqa: PLR0913 - the door for callers in Python
     )
     source = with_splits(examples, validation, test)
     told: dict[str, Any] = {"callbacks": callbacks, "notify": notify, "verbose": verbose}
+    with _opened() as task:
+        done = comparing.compare(lambda _: task, source, out, wanted, existing=existing, **told)
+    return replace(done, skipped=told_by_rows(done.skipped, task.files))
+
+
+@contextmanager
+def _opened() -> Iterator[ImageTask]:
+    """The task, with a folder for images in memory."""
     with TemporaryDirectory(prefix="footwork-") as files:
-        task = ImageTask(Path(files))
-        return comparing.compare(lambda _: task, source, out, wanted, existing=existing, **told)
+        yield ImageTask(Path(files))
 
 
 def assess(source: Any, classifier: FinetunedClassifier, files: Path | None = None) -> Assessment:
@@ -230,9 +236,8 @@ def read_images(source: Any, config: FinetuneConfig, files: Path | None = None) 
                 f"{where} has {what}, which the training images lack. Add it there, or remove it."
             )
         splits[name] = Inputs(part.paths, part.targets_among(train.class_names))
-    # SHA-256 of a file; of its name where it cannot be read: decoding will say why.
     paths = chain.from_iterable(part.inputs for part in splits.values())
-    digests = {path: content_of(path) or f"unreadable {path}" for path in paths}
+    digests = {path: _digest(path) for path in paths}
     notes = [*unread, *(note for part in parts.values() for note in part.notes)]
     if "validation" not in parts:
         every = splits["train"]
@@ -279,19 +284,18 @@ def with_target(data: LabelledData, folder: Path, config: FinetuneConfig) -> Lab
     below = [class_name(path.relative_to(folder).parts[0]) for path in found.paths]
     labels = [[name] if single and name in known else None for name in below]
     every = Inputs(found.paths, known_targets(labels, data.labels, data.task))
-    part = every.take(drawn_target(len(every), len(data.splits["train"]), config.seed))
-    why = "no sub-folder is called like a class"
-    digests = [content_of(path) or f"unreadable {path}" for path in part.inputs]
-    return replace(
-        data,
-        splits={**data.splits, TARGET: part},
-        target_sha256=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
-        notes=(
-            *data.notes,
-            *found.remarks,
-            target_note(folder.name, len(every), part.targets, why),
-        ),
-    )
+    data = replace(data, notes=(*data.notes, *found.remarks))
+    said = folder.name, "no sub-folder is called like a class"
+    return and_target(data, every, config.seed, _content, said)
+
+
+def _content(part: Inputs) -> bytes:
+    return "\n".join(map(_digest, part.inputs)).encode()
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; of its name where it cannot be read: decoding will say why."""
+    return content_of(path) or f"unreadable {path}"
 
 
 def read_part(source: Any, config: FinetuneConfig, files: Path | None = None) -> LabelledImages:

@@ -67,7 +67,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
     manifest, evaluation, task = report.manifest, report.evaluation, report.task
     facts, calibration, adapter = manifest["data"], evaluation.calibration, _adapter(manifest)
     words, method = task.words(manifest), method_of(manifest["method"])
-    labels = shortened((f"`{_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
+    labels = shortened((f"`{as_code(label)}`" for label in manifest["labels"]), _LISTED_LABELS)
     gives = _GIVES.get(manifest["task"], "a number").format(len(manifest["labels"]))
     remarks = [note for baseline in report.baselines.values() for note in baseline.remarks]
     many = len(evaluation.per_class) > ALL_CLASSES
@@ -82,7 +82,7 @@ def model_card(report: Report, pictures: Sequence[str] = ()) -> str:
         head=_plain(manifest["head"]["note"] or ""),
         words=words,
         use=_use(task, manifest, adapter),
-        source=_code(public_data_name(facts)),
+        source=as_code(public_data_name(facts)),
         counts=", ".join(f"{name} {count:,}" for name, count in facts["rows"].items() if count),
         facts=facts,
         noun=task.noun,
@@ -352,7 +352,7 @@ def _settings(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
             rows.append([f"`{name}`", f"`{value:g}`", sources.get(name, "default")])
         elif isinstance(value, bool | int | str) or (isinstance(value, tuple) and value):
             text = Path(str(value)).name if Path(str(value)).is_absolute() else str(value)
-            shown = "`{}`".format(_code(text).replace("|", "\\|"))
+            shown = "`{}`".format(as_code(text).replace("|", "\\|"))
             rows.append([f"`{name}`", shown, sources.get(name, "default")])
     return _table(["setting", "value", "from"], rows)
 
@@ -362,7 +362,7 @@ def _base(model: Mapping[str, Any]) -> str:
         return ""
     model_id = public_model_id(model["id"])
     if model_id is None:
-        return f"`{_code(Path(model['id']).name)}`"
+        return f"`{as_code(Path(model['id']).name)}`"
     revision = f" at `{model['revision'][:12]}`" if model["revision"] else ""
     return f"[{model_id}](https://huggingface.co/{model_id}){revision}"
 
@@ -377,7 +377,7 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
-def _code(text: str) -> str:
+def as_code(text: str) -> str:
     """Make a text fit to stand between backticks."""
     return " ".join(text.split()).replace("`", "'")
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from footwork.models.pooling import FeatureReader
 from footwork.tables.labels import encode_targets
 
 TARGET = "target"
+Data = TypeVar("Data", bound=LabelledData)
 _FEWEST = 2
 SOURCE_ONLY, ADAPTED, CEILING = "source_only", "adapted", "ceiling"
 _CALLED = {
@@ -50,38 +52,40 @@ def known_targets(
     return targets
 
 
-def drawn_target(count: int, train_rows: int, seed: int) -> BoolArray:
-    """Which of so many rows of a target are read, (N,): twice as many as train, at most.
+def and_target(
+    data: Data,
+    every: Any,
+    seed: int,
+    content: Callable[[Any], bytes],
+    said: tuple[str, str | None],
+) -> Data:
+    """The data with rows of another domain as its split `target`: twice as many as train, at most.
 
-    Raises:
-        DataError: There are not even two.
+    `every` are all that can be read: a split that can `take` some, its targets NaN where no label
+    is known. By the seed they are drawn, `content` gives what some of them hold, and `said` are
+    what the target is called, and why no label is known, where none is. A `DataError` where there
+    are not even two.
     """
+    count, (name, why) = len(every), said
     if count < _FEWEST:
         raise DataError(
             f"The target has {counted(count, 'row')} that can be read; it takes one to learn from "
             "and one to judge by."
         )
-    chosen = np.random.default_rng(seed).permutation(count)[: 2 * train_rows]
-    return np.isin(np.arange(count), chosen)
-
-
-def target_note(name: str, count: int, targets: NDArray[Any], why: str | None) -> str:
-    """What is to be said of the rows that are read, of so many: that labels are not learned from.
-
-    Args:
-        name: Of the target.
-        count: Rows that it has.
-        targets: Of those that are read, (N, …).
-        why: Why none is known, where none is.
-    """
-    known = int(is_known(targets).sum())
-    some = f"{len(targets):,} of {count:,}" if len(targets) < count else f"{count:,}"
-    labels = (
-        f"{known:,} have a label, which is not learned from but judges"
-        if known
-        else (f"none has a label, so nothing is judged on them: {why}")
+    order = np.random.default_rng(seed).permutation(count)
+    part = every.take(np.isin(np.arange(count), order[: 2 * len(data.splits["train"])]))
+    known = int(is_known(part.targets).sum())
+    some = f"{len(part):,} of {count:,}" if len(part) < count else f"{count:,}"
+    labels = f"none has a label, so nothing is judged on them: {why}"
+    if known:
+        labels = f"{known:,} have a label, which is not learned from but judges"
+    note = f"Target {name}: {some} rows are taken, and {labels.rstrip('.')}."
+    return replace(
+        data,
+        splits={**data.splits, TARGET: part},
+        target_sha256=sha256(content(part)).hexdigest(),
+        notes=(*data.notes, note),
     )
-    return f"Target {name}: {some} rows are taken, and {labels.rstrip('.')}."
 
 
 def is_known(targets: NDArray[Any]) -> BoolArray:
