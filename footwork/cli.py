@@ -17,7 +17,7 @@ from footwork.errors import ConfigError, require_one_of
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
     from typing import Any, NoReturn
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from footwork.finetuning.comparison import Comparison
     from footwork.finetuning.train import TrainedRun
-    from footwork.training.run import Existing
 
 EPILOGUE = (
     "Exit codes: 0 done, 1 the work failed, 2 the command was wrong, "
@@ -184,48 +183,49 @@ def _settings_from_environment(
         streams.tell(f"From the environment: {', '.join(dict.fromkeys(taken))}")
 
 
-def what_exists(*, resume: bool, overwrite: bool) -> Existing:
-    """What `--resume` and `--overwrite`, not both, say is done with what stands at the output."""
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
-    return "resume" if resume else "overwrite" if overwrite else "refuse"
-
-
-def tell_found(found: Any, *, json: bool) -> None:
+def tell_found(found: Any, *, json: bool) -> int:
     """Print what a command has found: one JSON document, or a text for people."""
-    from footwork.console import print_document, print_text
+    from footwork.console import DONE, print_document, print_text
 
     print_document(found.to_dict()) if json else print_text(found.to_text())
+    return DONE
 
 
 def tell_run(
-    train: Callable[..., TrainedRun | Comparison],
-    report: Callable[[Iterable[Any]], int],
-    *,
-    json: bool,
+    run: Callable[..., TrainedRun | Comparison], *, resume: bool, overwrite: bool, json: bool
 ) -> int:
-    """Run a fine-tuning, or several, and say what came of it.
+    """Run a fine-tuning, or several, and say what came of it, and what was left out.
 
-    `train` is told where texts on its progress go; `report` lists what was left out, and gives the
-    exit code that says so. On a process that is not the main one that is the code of success, for
-    another one from it would end the main one.
+    `run` is told what is done with what stands at the output, and where texts on its progress go.
+    On a process that is not the main one the exit code is that of success, for another one from it
+    would end the main one.
     """
     from footwork.accelerator import is_main_process
-    from footwork.console import exit_code, note, note_all, print_document, print_text
+    from footwork.console import (
+        exit_code,
+        note,
+        note_all,
+        print_document,
+        print_text,
+        report_skipped,
+    )
 
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other. Choose one.")
+    existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     said: list[str] = []
 
     def notify(text: str) -> None:
         said.append(" ".join(text.split()))
         note(text)
 
-    done = train(notify=notify)
+    done = run(existing=existing, notify=notify)
     if not is_main_process():
         return 0
     # An audit has told those on the data.
     note_all(new for new in done.notes if not any(" ".join(new.split()) in s for s in said))
     print_document(done.manifest) if json else print_text(done.to_text())
-    return report(done.skipped) or exit_code(all_done=not done.manifest.get("failures"))
+    return report_skipped(done.skipped) or exit_code(all_done=not done.manifest.get("failures"))
 
 
 def _app(optional: Sequence[str]) -> App:

@@ -21,7 +21,7 @@ from warnings import catch_warnings, simplefilter
 from footwork.streams import harmless, takes_unicode, tell
 
 if TYPE_CHECKING:
-    from footwork.tables.reader import SkippedRow
+    pass
 
 Row = Mapping[str, Any]
 Item = TypeVar("Item")
@@ -299,10 +299,10 @@ def _above_bars() -> Iterator[None]:
             yield
 
 
-def report_skipped(rows: Iterable[SkippedRow]) -> int:
-    """List the rows of a table that were left out, and give the exit code that says so."""
-    skipped = list(rows)
-    note_all(f"skipped {row.source}, row {row.row}: {row.reason}" for row in skipped)
+def report_skipped(inputs: Iterable[object]) -> int:
+    """List the rows or images that were left out, and give the exit code that says so."""
+    skipped = list(inputs)
+    note_all(f"skipped {each}" for each in skipped)
     return exit_code(all_done=not skipped)
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from cyclopts import Parameter
@@ -33,6 +34,8 @@ Flat = Parameter(name="*")
 """A dataclass of settings, each of which is an option of the command."""
 Flag = Annotated[bool, Parameter(negative="")]
 """An option that is on where it is given."""
+Output = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+"""A file to write; without it standard output."""
 
 
 def _divided(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from footwork.cli import tell_found, tell_run, what_exists
+from footwork.cli import tell_found, tell_run
 from footwork.console import (
     exit_code,
     note,
@@ -20,7 +20,7 @@ from footwork.console import (
 )
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import DATA, MODEL, RUN
-from footwork.options import Flag, Flat
+from footwork.options import Flag, Flat, Output
 from textclf.classifier import ClassifierOptions
 from textclf.config import LabelOptions, TextOptions, TrainConfig
 from textclf.predict import InputFormat
@@ -60,9 +60,8 @@ def train(
     del config  # read by the root command, before the settings are built
     from textclf.task import train as train_classifier
 
-    existing = what_exists(resume=resume, overwrite=overwrite)
-    run = partial(train_classifier, data, out, settings, existing=existing)
-    return tell_run(run, report_skipped, json=json)
+    run = partial(train_classifier, data, out, settings)
+    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
 
 
 @app.command
@@ -93,9 +92,8 @@ def compare(
     del config
     from textclf.task import compare as compare_methods
 
-    existing = what_exists(resume=resume, overwrite=overwrite)
-    run = partial(compare_methods, data, out, settings, what, existing=existing)
-    return tell_run(run, report_skipped, json=json)
+    run = partial(compare_methods, data, out, settings, what)
+    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
 
 
 @app.command
@@ -143,8 +141,7 @@ def advise(
     del config
     from textclf.task import advise as advise_on
 
-    tell_found(advise_on(data, settings, notify=note), json=json)
-    return 0
+    return tell_found(advise_on(data, settings, notify=note), json=json)
 
 
 @app.command
@@ -156,7 +153,7 @@ def evaluate(
     options: Annotated[LabelOptions, Flat] = LabelOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen
     revision: Annotated[str | None, MODEL] = None,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: Output = None,
     json: bool = False,
 ) -> int:
     """Judge a trained classifier on a table.
@@ -189,7 +186,7 @@ def predict(
     data: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: Output = None,
     input_format: Annotated[InputFormat, Parameter(name="--format"), DATA] = "auto",
     options: Annotated[TextOptions, Flat] = TextOptions(),  # noqa: B008 - frozen
     answering: Annotated[ClassifierOptions, Flat] = ClassifierOptions(),  # noqa: B008 - frozen

@@ -225,7 +225,7 @@ def raise_bad_rows(bad: tuple[SkippedRow, ...]) -> None:
     """Raise a `DataError` that lists the first bad rows, if there are any, and how many."""
     if not bad:
         return
-    shown = [f"{one.source}, row {one.row}: {one.reason}" for one in bad[:_SHOWN_ROWS]]
+    shown = list(map(str, bad[:_SHOWN_ROWS]))
     if len(bad) > _SHOWN_ROWS:
         shown.append(f"and {len(bad) - _SHOWN_ROWS} more")
     raise DataError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from footwork.cli import tell_found, tell_run, what_exists
+from footwork.cli import tell_found, tell_run
 from footwork.console import (
     DONE,
     Progress,
@@ -26,6 +26,7 @@ from footwork.console import (
     print_document,
     print_json_lines,
     print_text,
+    report_skipped,
 )
 from footwork.errors import ConfigError
 from footwork.files.folders import write_json
@@ -33,7 +34,7 @@ from footwork.files.outputs import require_json
 from footwork.files.paths import path_line, shell_word
 from footwork.finetuning.comparison_plan import CompareOptions
 from footwork.help_page import RUN
-from footwork.options import Flag, Flat
+from footwork.options import Flag, Flat, Output
 from footwork.processes import ALONE, ProcessGroup, launched_processes
 from zeroshot.options import (
     EvaluateOptions,
@@ -64,7 +65,6 @@ app = App(
 
 _MANY_PROMPTS = 5000
 Images = Annotated[str, Parameter(allow_leading_hyphen=True)]
-Output = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 
 
 @app.command
@@ -156,7 +156,7 @@ def evaluate(
     where: Annotated[IndexOptions, Flat] = IndexOptions(),  # noqa: B008 - frozen
     taught: str | None = None,
     report: Path | None = None,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: Output = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -261,7 +261,7 @@ def teach(
     else:
         print_text(done.to_text())
         print_text(f"\nUse it: footwork zeroshot label photos/ --taught {shell_word(done.folder)}")
-    return _told_skipped(done.skipped)
+    return report_skipped(done.skipped)
 
 
 @app.command
@@ -291,9 +291,8 @@ def finetune(
     del config
     from zeroshot.task import finetune as finetune_tower
 
-    existing = what_exists(resume=resume, overwrite=overwrite)
-    run = partial(finetune_tower, examples, out, settings, existing=existing)
-    return tell_run(run, _told_skipped, json=json)
+    run = partial(finetune_tower, examples, out, settings)
+    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
 
 
 @app.command
@@ -324,9 +323,8 @@ def compare(
     del config
     from zeroshot.task import compare as compare_methods
 
-    existing = what_exists(resume=resume, overwrite=overwrite)
-    run = partial(compare_methods, examples, out, settings, what, existing=existing)
-    return tell_run(run, _told_skipped, json=json)
+    run = partial(compare_methods, examples, out, settings, what)
+    return tell_run(run, resume=resume, overwrite=overwrite, json=json)
 
 
 @app.command
@@ -349,8 +347,7 @@ def advise(
     del config
     from zeroshot.task import advise as advise_on
 
-    tell_found(advise_on(examples, settings, notify=note), json=json)
-    return 0
+    return tell_found(advise_on(examples, settings, notify=note), json=json)
 
 
 @app.command
@@ -432,13 +429,7 @@ def _told_judged(
     if out is not None and _crew().is_main:
         write_json(out, judged.to_dict())
     tell_found(judged, json=json)
-    return _told_skipped(skipped)
-
-
-def _told_skipped(skipped: Iterable[SkippedImage]) -> int:
-    images = list(skipped)
-    note_all(f"skipped {path_line(image.place)}: {image.reason}." for image in images)
-    return exit_code(all_done=not images)
+    return report_skipped(skipped)
 
 
 def _crew() -> ProcessGroup:

@@ -22,7 +22,7 @@ from footwork.console import watched
 from footwork.encoder.protocol import FileEncoder
 from footwork.errors import DataError, ImageError
 from footwork.files.faults import counted, shortened
-from footwork.files.paths import path_text
+from footwork.files.paths import path_line, path_text
 from footwork.finetuning.data import SPLIT_NAMES, SPLITS
 from footwork.images.finding import (
     FolderReader,
@@ -66,8 +66,11 @@ class SkippedImage:
     reason: str
     """A clause such as "it is truncated"."""
 
+    def __str__(self) -> str:
+        return f"{path_line(self.place)}: {self.reason}."
 
-def told_by_rows(skipped: Iterable[SkippedImage], files: str) -> tuple[SkippedImage, ...]:
+
+def told_by_rows(skipped: Iterable[SkippedImage], files: object) -> tuple[SkippedImage, ...]:
     """The same, those of images in memory without the folder of their files, which will be gone."""
     return tuple(replace(each, place=each.place.removeprefix(f"{files}/")) for each in skipped)
 

@@ -68,6 +68,9 @@ class SkippedRow:
     kind: str = "unreadable"
     """What is wrong, in a word for programs; applications have words of their own."""
 
+    def __str__(self) -> str:
+        return f"{self.source}, row {self.row}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
